@@ -1,0 +1,26 @@
+//! The rules of Weft: what every honest node computes alike.
+//!
+//! Pure functions and types over bytes: ids, tags, ANS-104 items and bundles, signatures,
+//! processes, messages, assignments, the hash chain, outcomes, attestations, origin proofs,
+//! cron order, state roots and the wire messages.
+//!
+//! This crate never does IO, reads a clock, draws randomness, spawns a task or iterates a
+//! `HashMap`. Bytes from outside enter as [`Unverified`] and leave only as [`Verified`].
+
+pub mod crypto;
+pub mod data_item;
+pub mod deep_hash;
+pub mod id;
+pub mod limits;
+pub mod machine;
+pub mod position;
+pub mod tag;
+pub mod verify;
+pub mod wire;
+
+pub use data_item::{DataItem, Draft};
+pub use id::{Address, Hash, Id};
+pub use machine::{Effects, Machine, Now};
+pub use position::Position;
+pub use tag::Tag;
+pub use verify::{Unverified, Verified};
