@@ -1,0 +1,3 @@
+//! The node's control socket: a Unix socket in the data folder that only its user can open.
+
+pub mod api;

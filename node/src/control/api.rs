@@ -1,0 +1,348 @@
+//! What the CLI and a node say to each other over the node's socket.
+//!
+//! One JSON object per line, at most [`LINE_BYTES_MAX`] bytes. The client writes one
+//! [`Request`]; the node answers with any number of `{"event": ...}` lines and ends with one
+//! `{"done": ...}` or `{"error": ...}` line. A connection may then carry the next request.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weft_protocol::{Address, Hash, Id, Position, Tag};
+
+/// Bytes of one line: a module item in base64 is the largest thing that travels here.
+pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// The socket's file name in the data folder.
+pub const SOCKET_NAME: &str = "weft.sock";
+
+/// What a client asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Who this node is and how it fares: [`Status`].
+    Status,
+    /// The peers it is connected to: `[PeerInfo]`.
+    Peers,
+    /// The processes it works for: `[ProcessInfo]`.
+    Processes,
+    /// One process in depth: [`ProcessDetail`].
+    Process {
+        /// Which.
+        process: Id,
+        /// Also hash the memory now and give the state root: costs time with the memory's size.
+        #[serde(default)]
+        state_root: bool,
+    },
+    /// Slots of one process: `[SlotInfo]`, at most 1,000.
+    Slots {
+        /// Of which process.
+        process: Id,
+        /// The first slot.
+        from: u64,
+        /// How many.
+        limit: u32,
+    },
+    /// Any item that this node holds: [`ItemInfo`].
+    Item {
+        /// Its id.
+        id: Id,
+    },
+    /// Follow a process, and compute it or carry its messages: [`ProcessInfo`] once slot 0 is held.
+    Host {
+        /// Which.
+        process: Id,
+        /// Evaluate it.
+        compute: bool,
+        /// Carry what it sends.
+        messenger: bool,
+    },
+    /// Keep a signed Module item and serve it: [`ModuleInfo`].
+    PutModule {
+        /// The raw item, base64.
+        item: String,
+    },
+    /// The modules it holds: `[ModuleInfo]`.
+    Modules,
+    /// Hand a signed item to the scheduler of its process, wherever that is: [`Submitted`].
+    Submit {
+        /// The raw item, base64.
+        item: String,
+    },
+    /// The result of an item or slot: [`ResultInfo`].
+    Result {
+        /// Of which process.
+        process: Id,
+        /// The item's id, or its slot.
+        of: ResultOf,
+        /// Wait for it at most so many milliseconds.
+        wait_ms: u64,
+    },
+    /// Stream verified slots and outcomes as they come: events are [`WatchEvent`]; ends when the
+    /// client hangs up.
+    Watch {
+        /// Which process.
+        process: Id,
+        /// The first slot to show; absent means only new ones.
+        from: Option<u64>,
+    },
+    /// Replay a process from slot 0 and compare every stored and attested outcome: events are
+    /// [`Progress`], the end is a [`VerifyReport`].
+    Verify {
+        /// Which process.
+        process: Id,
+    },
+    /// The embedded weave and the batches on it: [`WeaveInfo`].
+    Weave,
+    /// Stop the node cleanly.
+    Stop,
+}
+
+/// One line from the node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Something on the way.
+    Event(Value),
+    /// The answer; the last line.
+    Done(Value),
+    /// Why there is no answer; the last line.
+    Error(Failure),
+}
+
+/// Why a request failed, for a person and for a script.
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    /// A stable word.
+    pub code: FailureCode,
+    /// What happened, to what, and what to do next.
+    pub text: String,
+}
+
+/// The kinds of failure, each with its exit code in the CLI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    /// The request itself is wrong.
+    Invalid,
+    /// No such process, item, slot or module is known here.
+    Unknown,
+    /// The scheduler or a policy said no.
+    Refused,
+    /// Try again later.
+    Busy,
+    /// Nothing came in the given time.
+    TimedOut,
+    /// The node itself failed: disk, network.
+    Fault,
+}
+
+/// Which result is asked for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultOf {
+    /// Of the item with this id.
+    Item(Id),
+    /// Of this slot.
+    Slot(u64),
+}
+
+/// Who a node is and how it fares.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Status {
+    pub version: String,
+    pub address: Address,
+    pub peer_id: String,
+    pub network: String,
+    pub listen: Vec<String>,
+    pub roles: Vec<String>,
+    pub peers: usize,
+    pub processes: usize,
+    /// The weave batches go to, and what that means: `local:<id>`, "stored here".
+    pub weave: String,
+    pub uptime_ms: u64,
+    pub pid: u32,
+}
+
+/// A connected peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PeerInfo {
+    pub peer_id: String,
+    pub address: Option<Address>,
+    pub addresses: Vec<String>,
+    pub outbound: bool,
+    pub topics: usize,
+}
+
+/// What a node does for one process, and how far it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ProcessInfo {
+    pub process: Id,
+    pub name: Option<String>,
+    pub module: Id,
+    pub scheduler: Address,
+    /// `schedule`, `compute`, `messenger`, `watch`.
+    pub duties: Vec<String>,
+    /// The newest slot in the log here.
+    pub head: Option<u64>,
+    /// The newest evaluated position here.
+    pub computed: Option<Position>,
+    /// The running outcome hash at `computed`.
+    pub running: Option<Hash>,
+    /// The newest slot in a confirmed batch.
+    pub anchored: Option<u64>,
+    /// What stopped this process here, if something did.
+    pub fault: Option<String>,
+}
+
+/// One process in depth.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ProcessDetail {
+    #[serde(flatten)]
+    pub info: ProcessInfo,
+    pub owner: String,
+    pub tags: Vec<Tag>,
+    pub attestors: Vec<Address>,
+    pub quorum: usize,
+    /// `single scheduler`: who can stop or fork this log.
+    pub trust: String,
+    /// At `computed`, if it was asked for.
+    pub state_root: Option<Hash>,
+    pub memory_bytes: Option<u64>,
+    pub outbox_pending: usize,
+    pub outbox_settled: usize,
+}
+
+/// One slot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct SlotInfo {
+    pub slot: u64,
+    pub epoch: u64,
+    pub assignment: Id,
+    pub item: Id,
+    pub timestamp: u64,
+    pub hash_chain: Hash,
+    pub from: Option<String>,
+    pub action: Option<String>,
+    pub pushed: bool,
+    pub code: Option<u8>,
+    pub running: Option<Hash>,
+}
+
+/// Any item.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ItemInfo {
+    pub id: Id,
+    pub owner: String,
+    pub signature_type: u16,
+    pub target: Option<Id>,
+    pub anchor: Option<String>,
+    pub tags: Vec<Tag>,
+    pub data_bytes: usize,
+    /// The data as text, if it is UTF-8 of at most 64 KiB.
+    pub data: Option<String>,
+    /// Logs here in which it stands.
+    pub slots: Vec<(Id, u64)>,
+}
+
+/// A module.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ModuleInfo {
+    pub module: Id,
+    pub format: String,
+    pub bytes: usize,
+    pub owner: String,
+}
+
+/// An accepted item.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Submitted {
+    pub id: Id,
+    pub process: Id,
+    pub slot: u64,
+    pub assignment: Id,
+    /// It was in the log before; `slot` is the first one's.
+    pub duplicate: bool,
+}
+
+/// A result.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ResultInfo {
+    pub process: Id,
+    pub position: Position,
+    pub code: u8,
+    /// `Messages`, `Spawns`, `Assignments`, `Output`, `Error`, `GasUsed`.
+    pub result: Value,
+    pub running: Hash,
+    pub gas: u64,
+    /// Whether this node evaluated it, or a peer's word is shown.
+    pub computed_here: bool,
+    /// Addresses whose attestations of this position are held.
+    pub attested_by: Vec<Address>,
+}
+
+/// Something seen while watching.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum WatchEvent {
+    Slot(SlotInfo),
+    Outcome { position: Position, code: u8, output: Value, running: Hash },
+    Attestation { position: Position, attestor: Address, running: Hash },
+    Alarm { text: String },
+}
+
+/// How far a long command is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Progress {
+    pub done: u64,
+    pub total: u64,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct VerifyReport {
+    pub process: Id,
+    pub slots: u64,
+    pub positions: u64,
+    pub attestations_checked: u64,
+    pub attestors: Vec<Address>,
+    pub running: Hash,
+    pub state_root: Hash,
+    /// The first difference; absent when everything is equal.
+    pub difference: Option<String>,
+    pub elapsed_ms: u64,
+}
+
+/// The embedded weave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct WeaveInfo {
+    pub weave: String,
+    pub height: u64,
+    pub batches: Vec<BatchInfo>,
+}
+
+/// One anchored batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BatchInfo {
+    pub process: Id,
+    pub from: u64,
+    pub to: u64,
+    pub data_root: Hash,
+    /// The block it stands in, once mined.
+    pub block: Option<u64>,
+    pub items: u32,
+    pub bytes: u64,
+}
