@@ -117,3 +117,46 @@ impl Hash {
     /// Thirty-two zero bytes: "none" in hashed structures.
     pub const ZERO: Self = Self([0; 32]);
 }
+
+/// A network: nodes of different networks share keys and items, never promises.
+///
+/// The number stands in every hash and signature that could be replayed elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Network(pub u32);
+
+impl Network {
+    /// The network of this name: the first four bytes of its domain-separated SHA-256.
+    pub fn of_name(name: &str) -> Self {
+        let digest = Sha256::new().chain_update(b"weft/net/1").chain_update(name.as_bytes()).finalize();
+        Self(u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]))
+    }
+
+    /// Big-endian: the form in every hash.
+    pub const fn to_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    /// Four characters for topics and protocol names: the first three bytes in base64url.
+    pub fn short(self) -> String {
+        URL_SAFE_NO_PAD.encode(&self.to_bytes()[..3])
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_name_has_one_number() {
+        let network = Network::of_name("weft-test");
+        assert_eq!(network.to_string(), "8c86b274");
+        assert_eq!(network.short().len(), 4);
+        assert_ne!(network, Network::of_name("weft-test2"));
+    }
+}

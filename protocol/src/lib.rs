@@ -7,19 +7,24 @@
 //! This crate never does IO, reads a clock, draws randomness, spawns a task or iterates a
 //! `HashMap`. Bytes from outside enter as [`Unverified`] and leave only as [`Verified`].
 
+pub mod attestation;
 pub mod crypto;
 pub mod data_item;
 pub mod deep_hash;
 pub mod id;
+pub mod key_signature;
 pub mod limits;
 pub mod machine;
+pub mod offer;
 pub mod position;
+pub mod postage;
+pub mod push;
 pub mod tag;
 pub mod verify;
 pub mod wire;
 
 pub use data_item::{DataItem, Draft};
-pub use id::{Address, Hash, Id};
+pub use id::{Address, Hash, Id, Network};
 pub use machine::{Effects, Machine, Now};
 pub use position::Position;
 pub use tag::Tag;
