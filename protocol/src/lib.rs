@@ -7,19 +7,31 @@
 //! This crate never does IO, reads a clock, draws randomness, spawns a task or iterates a
 //! `HashMap`. Bytes from outside enter as [`Unverified`] and leave only as [`Verified`].
 
+mod hashing;
+mod merkle;
+
+pub mod assignment;
 pub mod attestation;
+pub mod cron;
 pub mod crypto;
 pub mod data_item;
 pub mod deep_hash;
+pub mod hash_chain;
 pub mod id;
 pub mod key_signature;
 pub mod limits;
 pub mod machine;
+pub mod module;
 pub mod offer;
+pub mod outcome;
+pub mod owner;
 pub mod position;
 pub mod postage;
+pub mod process;
 pub mod push;
+pub mod sender;
 pub mod tag;
+pub mod time;
 pub mod verify;
 pub mod wire;
 

@@ -10,3 +10,53 @@ pub const TAG_VALUE_BYTES_MAX: usize = 3072;
 pub const TAG_BYTES_MAX: usize = 4096;
 /// Bytes of one message item: what the reference's units take.
 pub const ITEM_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// `Exclude` tags of an assignment: one for each field that can be excluded.
+pub const EXCLUDES_MAX: usize = 4;
+/// Keys in a compute set: what an origin proof can carry and a reader check.
+pub const ATTESTORS_MAX: usize = 16;
+/// `Cron-Interval` tags of a process.
+pub const CRON_INTERVALS_MAX: usize = 16;
+/// Ticks of one interval between two slots that run; the rest are counted and never do.
+pub const TICKS_MAX: u64 = 3_600;
+/// Gas of one position: the largest `Compute-Limit` and the default.
+pub const COMPUTE_LIMIT_MAX: u64 = 9_000_000_000_000;
+/// What a smaller `Compute-Limit` counts as, on formats where the reference ignores it.
+pub const COMPUTE_LIMIT_IGNORED_MIN: u64 = 100_000_000_000;
+/// The largest `Memory-Limit`, in bytes.
+pub const MEMORY_LIMIT_MAX: u64 = 16 << 30;
+/// The `Memory-Limit` where neither Process nor Module has one, in bytes.
+pub const MEMORY_LIMIT_DEFAULT: u64 = 1 << 30;
+/// Sum over live frames of [`FRAME_DEPTH`] and the frame's slots: rules.md 6.8.
+pub const DEPTH_MAX: u64 = 4 << 20;
+/// Live frames.
+pub const FRAMES_MAX: u64 = 16_384;
+/// Depth of a frame without locals or operands.
+pub const FRAME_DEPTH: u64 = 64;
+/// Depth of one local or operand slot; 128-bit ones count twice.
+pub const SLOT_DEPTH: u64 = 8;
+/// Depth that a call adds which re-enters the module through the host.
+pub const REENTRY_DEPTH: u64 = 4_096;
+/// Bytes of a module's result: more is a malformed result.
+pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Nested arrays and objects in a module's result.
+pub const JSON_DEPTH_MAX: usize = 512;
+/// Values in a module's result, so that parsing allocates no more than a small multiple of it.
+pub const JSON_VALUES_MAX: usize = 1 << 20;
+/// Entries of one outbox; later ones are dropped.
+pub const OUTBOX_ENTRIES_MAX: usize = 1_000;
+/// Encoded bytes of all entries of one outbox; an entry that does not fit is dropped.
+pub const OUTBOX_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Tags of an outbox entry: a push adds up to 10 of its own and must still be a valid item.
+pub const ENTRY_TAGS_MAX: usize = TAGS_MAX - 10;
+/// Encoded tag bytes of an outbox entry: a push adds up to 400 of its own.
+pub const ENTRY_TAG_BYTES_MAX: usize = TAG_BYTES_MAX - 400;
+/// How far ahead of the own clock an assignment may be, in milliseconds.
+pub const TIMESTAMP_AHEAD_MS_MAX: u64 = 10_000;
+/// How far above the own view of the named weave an assignment's height may be.
+pub const HEIGHT_AHEAD_MAX: u64 = 3;
+/// A view of a weave older than this, in milliseconds, does not bound heights.
+pub const VIEW_AGE_MS_MAX: u64 = 600_000;
+/// Milliseconds of one height of the `clock` weave.
+pub const CLOCK_BLOCK_MS: u64 = 120_000;
+/// Slots between two boundaries, where state roots are attested.
+pub const BOUNDARY_SLOTS: u64 = 1_024;

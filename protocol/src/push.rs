@@ -92,7 +92,10 @@ mod tests {
     fn push_ids_are_golden() {
         let push = SOURCE.push_id(Network(5));
         assert_eq!(hex::encode(push), "bf1e42f7386bd79ac31688a45e13dc1b237dcef52e47b01cebf09e9cad641e3c");
-        assert_eq!(hex::encode(spawned_push_id(&push)), "9f998941ef797a558bee7786a0e5fb3736d881f861f54396ce5741f8e5098463");
+        assert_eq!(
+            hex::encode(spawned_push_id(&push)),
+            "9f998941ef797a558bee7786a0e5fb3736d881f861f54396ce5741f8e5098463"
+        );
     }
 
     #[test]

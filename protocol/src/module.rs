@@ -1,0 +1,140 @@
+//! Modules as items: the format, the encodings and the limits that their tags name.
+//!
+//! Whether this build can run a format, and whether the bytes are a module, is the engine's to
+//! say.
+
+use crate::data_item::DataItem;
+use crate::id::Id;
+use crate::limits::{COMPUTE_LIMIT_IGNORED_MIN, COMPUTE_LIMIT_MAX, MEMORY_LIMIT_DEFAULT, MEMORY_LIMIT_MAX};
+use crate::owner::owner_text;
+use crate::process::{Process, Refusal};
+use crate::tag::Tag;
+use crate::verify::Verified;
+
+/// The prefix of the formats of the reference, which ignore `Compute-Limit` unless they are
+/// metered ones.
+const REFERENCE_FORMAT: &str = "-unknown-emscripten";
+const METERED_SUFFIX: &str = "-metering";
+
+/// A module item, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    item: Verified<DataItem>,
+    owner: String,
+    format: String,
+    compute_limit: Option<u64>,
+    memory_limit: Option<u64>,
+}
+
+/// What one position of a process may use: rules.md 6.8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Gas that the guard allows.
+    pub gas: u64,
+    /// Bytes of linear memory, initial pages included.
+    pub memory_bytes: u64,
+    /// The `Compute-Limit` as the tags have it, for modules that count their own gas.
+    pub declared_gas: u64,
+}
+
+impl Module {
+    /// Reads a module item.
+    ///
+    /// # Errors
+    /// The tag that is missing or cannot be obeyed.
+    pub fn accept(item: Verified<DataItem>) -> Result<Self, Refusal> {
+        let format = item.tag("Module-Format").ok_or(Refusal::Missing("Module-Format"))?.to_owned();
+        for name in ["Input-Encoding", "Output-Encoding"] {
+            item.tag(name).ok_or(Refusal::Missing(name))?;
+        }
+        if let Some(extension) = item.tag("Extension") {
+            return Err(Refusal::Extension(extension.to_owned()));
+        }
+        let compute_limit = item.tag("Compute-Limit").map(parse_compute_limit).transpose()?;
+        let memory_limit = item.tag("Memory-Limit").map(parse_memory_limit).transpose()?;
+        let owner = owner_text(&item);
+        Ok(Self { item, owner, format, compute_limit, memory_limit })
+    }
+
+    /// The module's id.
+    pub fn id(&self) -> Id {
+        self.item.id()
+    }
+
+    /// The signer as the module sees it.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The `Module-Format` tag.
+    pub fn format(&self) -> &str {
+        &self.format
+    }
+
+    /// The tags of the item.
+    pub fn tags(&self) -> &[Tag] {
+        self.item.tags()
+    }
+
+    /// The WebAssembly bytes.
+    pub fn wasm(&self) -> bytes::Bytes {
+        self.item.data()
+    }
+
+    /// The limits of a process of this module: its own tag, else the module's, else the default.
+    pub fn limits(&self, process: &Process) -> Limits {
+        let declared_gas = process.compute_limit().or(self.compute_limit).unwrap_or(COMPUTE_LIMIT_MAX);
+        let gas = if ignores_compute_limit(&self.format) {
+            declared_gas.max(COMPUTE_LIMIT_IGNORED_MIN)
+        } else {
+            declared_gas
+        };
+        let memory_bytes = process.memory_limit().or(self.memory_limit).unwrap_or(MEMORY_LIMIT_DEFAULT);
+        Limits { gas, memory_bytes, declared_gas }
+    }
+}
+
+/// Whether the reference runs this format without a guard.
+fn ignores_compute_limit(format: &str) -> bool {
+    format.contains(REFERENCE_FORMAT) && !format.ends_with(METERED_SUFFIX)
+}
+
+/// Reads a `Compute-Limit`: decimal digits, at most [`COMPUTE_LIMIT_MAX`].
+///
+/// # Errors
+/// [`Refusal::ComputeLimit`].
+pub fn parse_compute_limit(text: &str) -> Result<u64, Refusal> {
+    digits(text).filter(|&gas| gas <= COMPUTE_LIMIT_MAX).ok_or_else(|| Refusal::ComputeLimit(cut(text)))
+}
+
+/// Reads a `Memory-Limit`: digits, an optional `-`, and b, kb, mb or gb in any letter case; at
+/// most [`MEMORY_LIMIT_MAX`] bytes.
+///
+/// # Errors
+/// [`Refusal::MemoryLimit`].
+pub fn parse_memory_limit(text: &str) -> Result<u64, Refusal> {
+    let parse = || {
+        let split = text.bytes().position(|byte| !byte.is_ascii_digit())?;
+        let (number, unit) = text.split_at(split);
+        let unit = unit.strip_prefix('-').unwrap_or(unit).to_ascii_lowercase();
+        let shift = match unit.as_str() {
+            "b" => 0,
+            "kb" => 10,
+            "mb" => 20,
+            "gb" => 30,
+            _ => return None,
+        };
+        digits(number)?.checked_mul(1 << shift).filter(|&bytes| bytes <= MEMORY_LIMIT_MAX)
+    };
+    parse().ok_or_else(|| Refusal::MemoryLimit(cut(text)))
+}
+
+pub(crate) fn digits(text: &str) -> Option<u64> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// What an error shows of a tag's value.
+pub(crate) fn cut(text: &str) -> String {
+    text.chars().take(64).collect()
+}
