@@ -145,14 +145,25 @@ impl DataItem {
 
     /// What the signature signs: the deep hash of the item's fields.
     pub fn signing_hash(&self) -> DeepHash {
+        self.signing_hash_with(Chunk::Blob(&self.raw[self.data.clone()]))
+    }
+
+    /// The hash that a signature of these fields with other data signs.
+    pub(crate) fn signing_hash_with(&self, data: Chunk<'_>) -> DeepHash {
         signing_hash(
             self.signature_type,
             self.owner_key(),
             self.target.as_ref().map_or(&[], |id| &id.0),
             self.anchor.as_ref().map_or(&[], |anchor| anchor),
             self.raw_tags(),
-            &self.raw[self.data.clone()],
+            data,
         )
+    }
+
+    /// The same fields without the data: what stands before it in the item.
+    pub(crate) fn without_data(&self) -> Self {
+        let end = self.data.start;
+        Self { raw: self.raw.slice(..end), data: end..end, ..self.clone() }
     }
 }
 
@@ -198,7 +209,7 @@ impl Draft {
         let anchor = self.anchor.as_ref().map_or(&[][..], |anchor| anchor);
         let kind = signer.signature_type();
         let owner = signer.owner_key();
-        let hash = signing_hash(kind, &owner, target, anchor, &raw_tags, &self.data);
+        let hash = signing_hash(kind, &owner, target, anchor, &raw_tags, Chunk::Blob(&self.data));
         let signature = signer.sign(&hash)?;
         let mut raw =
             Vec::with_capacity(2 + signature.len() + owner.len() + 82 + raw_tags.len() + self.data.len());
@@ -223,7 +234,7 @@ fn signing_hash(
     target: &[u8],
     anchor: &[u8],
     raw_tags: &[u8],
-    data: &[u8],
+    data: Chunk<'_>,
 ) -> DeepHash {
     let number = kind.number().to_string();
     deep_hash(&Chunk::List(vec![
@@ -234,7 +245,7 @@ fn signing_hash(
         Chunk::Blob(target),
         Chunk::Blob(anchor),
         Chunk::Blob(raw_tags),
-        Chunk::Blob(data),
+        data,
     ]))
 }
 

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha384};
 
+use crate::data_digest::DataDigest;
+
 /// A deep hash: 48 bytes.
 pub type DeepHash = [u8; 48];
 
@@ -10,6 +12,8 @@ pub type DeepHash = [u8; 48];
 pub enum Chunk<'a> {
     /// A byte string.
     Blob(&'a [u8]),
+    /// A byte string of which only length and SHA-384 are known.
+    Digest(&'a DataDigest),
     /// A list of chunks, in order.
     List(Vec<Chunk<'a>>),
 }
@@ -17,7 +21,8 @@ pub enum Chunk<'a> {
 /// The deep hash of a tree. Lengths are hashed as decimal ASCII.
 pub fn deep_hash(chunk: &Chunk<'_>) -> DeepHash {
     match chunk {
-        Chunk::Blob(bytes) => blob(bytes),
+        Chunk::Blob(bytes) => blob(&DataDigest::of(bytes)),
+        Chunk::Digest(digest) => blob(digest),
         Chunk::List(children) => {
             let mut acc: DeepHash = Sha384::digest(format!("list{}", children.len())).into();
             for child in children {
@@ -28,9 +33,9 @@ pub fn deep_hash(chunk: &Chunk<'_>) -> DeepHash {
     }
 }
 
-fn blob(bytes: &[u8]) -> DeepHash {
-    let length: DeepHash = Sha384::digest(format!("blob{}", bytes.len())).into();
-    pair(&length, &Sha384::digest(bytes).into())
+fn blob(digest: &DataDigest) -> DeepHash {
+    let length: DeepHash = Sha384::digest(format!("blob{}", digest.length)).into();
+    pair(&length, &digest.sha384)
 }
 
 fn pair(left: &DeepHash, right: &DeepHash) -> DeepHash {

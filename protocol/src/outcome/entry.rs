@@ -73,25 +73,27 @@ impl OutboxEntry {
         }
     }
 
-    /// The bytes that are hashed, stored and carried in proofs: kind u8, then root, target,
-    /// anchor, the number of tags, their names and values, and data, each after its length u32.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128 + self.data.len());
+    /// All but the data, as it is hashed and as origin proofs carry it: kind u8, then root, target,
+    /// anchor, the number of tags, their names and values, each after its length u32.
+    pub fn head_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
         out.push(self.kind as u8);
-        let field = |out: &mut Vec<u8>, bytes: &[u8]| {
-            // Entries are bounded by OUTBOX_BYTES_MAX, far below 4 GiB.
-            out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-            out.extend_from_slice(bytes);
-        };
-        field(&mut out, self.root.as_ref().map_or(&[], |id| &id.0));
-        field(&mut out, self.target.as_ref().map_or(&[], |id| &id.0));
-        field(&mut out, self.anchor.as_ref().map_or(&[], |anchor| anchor));
+        put(&mut out, self.root.as_ref().map_or(&[], |id| &id.0));
+        put(&mut out, self.target.as_ref().map_or(&[], |id| &id.0));
+        put(&mut out, self.anchor.as_ref().map_or(&[], |anchor| anchor));
         out.extend_from_slice(&(self.tags.len() as u32).to_be_bytes());
         for tag in &self.tags {
-            field(&mut out, tag.name.as_bytes());
-            field(&mut out, tag.value.as_bytes());
+            put(&mut out, tag.name.as_bytes());
+            put(&mut out, tag.value.as_bytes());
         }
-        field(&mut out, &self.data);
+        out
+    }
+
+    /// The stored bytes: [`head_bytes`](Self::head_bytes), then the data after its length u32.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.head_bytes();
+        out.reserve_exact(4 + self.data.len());
+        put(&mut out, &self.data);
         out
     }
 
@@ -104,35 +106,62 @@ impl OutboxEntry {
             return Err(EntryError::Field("length"));
         }
         let mut rest = bytes;
-        let kind = match take(&mut rest, 1)? {
+        let mut entry = Self::take_head(&mut rest)?;
+        entry.data = Bytes::copy_from_slice(field(&mut rest)?);
+        if !rest.is_empty() {
+            return Err(EntryError::Trailing);
+        }
+        entry.check_dropped()
+    }
+
+    /// Reads [`head_bytes`](Self::head_bytes) into an entry without its data.
+    ///
+    /// # Errors
+    /// Anything that [`head_bytes`](Self::head_bytes) does not write.
+    pub fn from_head_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
+        let mut rest = bytes;
+        let entry = Self::take_head(&mut rest)?;
+        if !rest.is_empty() {
+            return Err(EntryError::Trailing);
+        }
+        entry.check_dropped()
+    }
+
+    fn take_head(rest: &mut &[u8]) -> Result<Self, EntryError> {
+        let kind = match take(rest, 1)? {
             [0] => EntryKind::Dropped,
             [1] => EntryKind::Message,
             [2] => EntryKind::Spawn,
             [3] => EntryKind::Assignment,
             other => return Err(EntryError::Kind(other[0])),
         };
-        let root = optional(&mut rest, "root")?.map(Id);
-        let target = optional(&mut rest, "target")?.map(Id);
-        let anchor = optional(&mut rest, "anchor")?;
-        let count = length(&mut rest)?;
+        let root = optional(rest, "root")?.map(Id);
+        let target = optional(rest, "target")?.map(Id);
+        let anchor = optional(rest, "anchor")?;
+        let count = length(rest)?;
         if count > ENTRY_TAGS_MAX {
             return Err(EntryError::Field("number of tags"));
         }
-        let mut tags = Vec::with_capacity(count);
+        let mut tags = Vec::new();
         for _ in 0..count {
-            let name = text(&mut rest, "tag name")?;
-            tags.push(Tag { name, value: text(&mut rest, "tag value")? });
+            let name = text(rest, "tag name")?;
+            tags.push(Tag { name, value: text(rest, "tag value")? });
         }
-        let data = Bytes::copy_from_slice(field(&mut rest)?);
-        if !rest.is_empty() {
-            return Err(EntryError::Trailing);
-        }
-        let entry = Self { kind, root, target, anchor, tags, data };
-        if kind == EntryKind::Dropped && entry != Self::dropped() {
+        Ok(Self { kind, root, target, anchor, tags, data: Bytes::new() })
+    }
+
+    fn check_dropped(self) -> Result<Self, EntryError> {
+        if self.kind == EntryKind::Dropped && self != Self::dropped() {
             return Err(EntryError::Field("kind"));
         }
-        Ok(entry)
+        Ok(self)
     }
+}
+
+/// Appends a field after its length. Entries are bounded by [`OUTBOX_BYTES_MAX`], far below 4 GiB.
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], EntryError> {

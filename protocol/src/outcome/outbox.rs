@@ -1,6 +1,7 @@
 //! The outbox of an outcome: its entries, their root, and paths that prove one entry.
 
 use super::entry::{EntryKind, OutboxEntry};
+use crate::data_digest::DataDigest;
 use crate::hashing;
 use crate::id::Hash;
 use crate::limits::OUTBOX_ENTRIES_MAX;
@@ -27,11 +28,12 @@ pub struct EntryPath {
 }
 
 impl EntryPath {
-    /// The outbox root that this path gives the entry; none if the path cannot belong to any
-    /// outbox.
-    pub fn root(&self, entry: &OutboxEntry) -> Option<Hash> {
+    /// The outbox root that this path gives an entry; none if the path cannot belong to any
+    /// outbox. The entry is given as its head and the digest of its data, so that a proof need
+    /// not repeat the data of the item that it goes with.
+    pub fn root(&self, head: &[u8], data: &DataDigest) -> Option<Hash> {
         let leaves = (self.count as usize).min(OUTBOX_ENTRIES_MAX);
-        let leaf = leaf(self.index, entry);
+        let leaf = leaf(self.index, head, data);
         let tree = merkle::root_of_path(leaf, self.index as usize, leaves, &self.siblings)?;
         Some(commit(self.count, &tree))
     }
@@ -77,12 +79,17 @@ impl Outbox {
     }
 
     fn leaves(&self) -> Vec<Hash> {
-        (0u32..).zip(&self.entries).map(|(index, entry)| leaf(index, entry)).collect()
+        (0u32..)
+            .zip(&self.entries)
+            .map(|(index, entry)| leaf(index, &entry.head_bytes(), &DataDigest::of(&entry.data)))
+            .collect()
     }
 }
 
-fn leaf(index: u32, entry: &OutboxEntry) -> Hash {
-    merkle::leaf(&[b"weft/entry/1", &index.to_be_bytes(), &entry.to_bytes()])
+/// The data enters as length and SHA-384, which is how item signatures reach it too: the header
+/// of a spawned process is then enough to show that it is what its parent asked for.
+fn leaf(index: u32, head: &[u8], data: &DataDigest) -> Hash {
+    merkle::leaf(&[b"weft/entry/1", &index.to_be_bytes(), head, &data.to_bytes()])
 }
 
 fn commit(count: u32, tree: &Hash) -> Hash {
