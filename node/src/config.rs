@@ -1,0 +1,435 @@
+//! A node's configuration: defaults < `weft.toml` in the data folder < `WEFT_*` environment <
+//! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
+//! an error names the source, the key, the value and what was expected.
+
+mod multiaddr;
+mod setting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use weft_protocol::Address;
+
+use setting::{Given, SETTINGS};
+
+/// The file's name in the data folder.
+pub const FILE_NAME: &str = "weft.toml";
+
+/// Bytes of the file: a thousand times what a full one takes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// What starts the name of every environment variable that is read.
+const ENV_PREFIX: &str = "WEFT_";
+
+/// The variable that names the data folder.
+pub const DATA_DIR_ENV: &str = "WEFT_DATA_DIR";
+
+/// The rules version this build computes: networks and stores of version 0 are throw-away.
+pub const RULES: u32 = 0;
+
+/// Something a node does for processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Gives slots to the messages of processes that name this node's key.
+    Scheduler,
+    /// Evaluates processes.
+    Compute,
+    /// Carries what processes send to the schedulers of their targets.
+    Messenger,
+    /// Writes logs to the weave.
+    Anchor,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Scheduler, Self::Compute, Self::Messenger, Self::Anchor];
+
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scheduler => "scheduler",
+            Self::Compute => "compute",
+            Self::Messenger => "messenger",
+            Self::Anchor => "anchor",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or(())
+    }
+}
+
+/// Whose new processes this node's scheduler takes (rules.md 6.10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScheduleFor {
+    /// Those that this node's own key signed: nobody can spend this machine's disk unasked.
+    Own,
+    /// Those of its own key and of these addresses.
+    Listed(BTreeSet<Address>),
+    /// Everybody's, within the spawn budget.
+    Anyone,
+}
+
+/// How the log is written to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything a node is told when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The folder that holds the key, the store, the caches and the control socket.
+    pub data_dir: PathBuf,
+    /// The network's name; peers of another name never talk to each other.
+    pub network: String,
+    /// The version of the rules.
+    pub rules: u32,
+    /// Multiaddresses to listen on.
+    pub listen: Vec<String>,
+    /// Multiaddresses, each with `/p2p/`, of peers to find the network by.
+    pub bootstrap: Vec<String>,
+    /// What this node does.
+    pub roles: BTreeSet<Role>,
+    /// Whose processes it schedules.
+    pub schedule_for: ScheduleFor,
+    /// How many processes of others it schedules at most.
+    pub spawn_budget: u32,
+    /// The time between two blocks of the embedded weave.
+    pub weave_block_ms: u64,
+    /// A batch is written when so many slots wait for one.
+    pub anchor_batch_slots: u32,
+    /// A batch is written when its oldest slot has waited so long.
+    pub anchor_batch_age_ms: u64,
+    /// How long the messenger ranked before this one is given for a push.
+    pub messenger_window_ms: u64,
+    /// Threads that evaluate messages.
+    pub compute_threads: usize,
+    /// Guest memory kept in live instances.
+    pub memory_budget_bytes: u64,
+    /// Which log lines are written, as `tracing` directives.
+    pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// The defaults for a node that lives in this folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            network: "weft-dev".into(),
+            rules: RULES,
+            listen: vec!["/ip4/0.0.0.0/tcp/4904".into()],
+            bootstrap: Vec::new(),
+            roles: Role::ALL.into(),
+            schedule_for: ScheduleFor::Own,
+            spawn_budget: 1000,
+            weave_block_ms: 2000,
+            anchor_batch_slots: 100,
+            anchor_batch_age_ms: 10_000,
+            messenger_window_ms: 2000,
+            compute_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            memory_budget_bytes: 4 << 30,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+        }
+    }
+
+    /// The number that stands for the network in hashes: the first four bytes, big-endian, of
+    /// SHA-256 of its name in our domain.
+    pub fn network_id(&self) -> u32 {
+        let digest = Sha256::new().chain_update(b"weft/network/").chain_update(&self.network).finalize();
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+    }
+
+    /// The text of a `weft.toml` that gives this configuration.
+    pub fn to_toml(&self) -> String {
+        let table: toml::Table =
+            SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.show)(self))).collect();
+        table.to_string()
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody said anything.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// This environment variable.
+    Env(String),
+    /// This flag.
+    Flag(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Flag(name) => write!(f, "flag --{name}"),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No folder is named and the environment gives no place for one.
+    #[error(
+        "there is no data folder: neither --data-dir nor {DATA_DIR_ENV} is given, and neither XDG_DATA_HOME nor \
+         HOME says where to put one; give --data-dir FOLDER"
+    )]
+    NoDataDir,
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is far larger than any configuration.
+    #[error("{} has {bytes} bytes; a configuration has at most {FILE_BYTES_MAX}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file is not TOML.
+    #[error("{} is not valid TOML: {reason}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what is wrong there.
+        reason: String,
+    },
+    /// A key that nobody reads.
+    #[error("{from}: unknown key `{key}`{}", nearest.as_ref().map_or_else(
+        || "; `weft config show` lists the keys".to_owned(),
+        |nearest| format!("; did you mean `{nearest}`?"),
+    ))]
+    UnknownKey {
+        /// Where it stands.
+        from: Source,
+        /// The key.
+        key: String,
+        /// The known key that looks most like it.
+        nearest: Option<String>,
+    },
+    /// The data folder cannot be moved by the file that lies in it.
+    #[error(
+        "{from}: `data_dir` cannot be set in this file, which is found by it; use --data-dir or {DATA_DIR_ENV}"
+    )]
+    DataDirInFile {
+        /// The file.
+        from: Source,
+    },
+    /// A value that breaks its key's rule.
+    #[error("{from}: `{key}` is {value}; expected {expected}")]
+    BadValue {
+        /// Where it stands.
+        from: Source,
+        /// The key.
+        key: &'static str,
+        /// The value, cut at 100 characters.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+}
+
+/// The process environment and flags, given so that tests can give others.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// The environment, names and values that are UTF-8.
+    pub env: BTreeMap<String, String>,
+    /// The flags that set a key, by key.
+    pub flags: BTreeMap<&'static str, String>,
+}
+
+impl Inputs {
+    /// Takes the process's environment.
+    pub fn from_process(data_dir: Option<PathBuf>) -> Self {
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self { data_dir, env: env.collect(), flags: BTreeMap::new() }
+    }
+
+    /// The data folder, made absolute, and what named it.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoDataDir`].
+    pub fn data_dir(&self) -> Result<(PathBuf, Source), ConfigError> {
+        let env = |name: &str| self.env.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let (path, source) = if let Some(path) = &self.data_dir {
+            (path.clone(), Source::Flag("data-dir".into()))
+        } else if let Some(path) = env(DATA_DIR_ENV) {
+            (path, Source::Env(DATA_DIR_ENV.into()))
+        } else if let Some(path) = env("XDG_DATA_HOME").filter(|path| path.is_absolute()) {
+            (path.join("weft"), Source::Default)
+        } else if let Some(home) = env("HOME") {
+            (home.join(".local/share/weft"), Source::Default)
+        } else {
+            return Err(ConfigError::NoDataDir);
+        };
+        Ok((std::path::absolute(&path).unwrap_or(path), source))
+    }
+}
+
+/// One value with its source, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// The key.
+    pub key: &'static str,
+    /// The value as it would stand in the file.
+    pub value: toml::Value,
+    /// Where it came from.
+    pub source: Source,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// A configuration that knows where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The values.
+    pub config: Config,
+    /// What is odd but stops nothing: `WEFT_*` variables that no key reads.
+    pub warnings: Vec<String>,
+    sources: BTreeMap<&'static str, Source>,
+}
+
+impl Resolved {
+    /// Reads every source.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by source, key and value.
+    pub fn load(inputs: &Inputs) -> Result<Self, ConfigError> {
+        let (data_dir, from) = inputs.data_dir()?;
+        let mut resolved = Self {
+            config: Config::new(&data_dir),
+            warnings: Vec::new(),
+            sources: BTreeMap::from([("data_dir", from)]),
+        };
+        resolved.read_file(&data_dir.join(FILE_NAME))?;
+        resolved.read_env(&inputs.env)?;
+        for (key, text) in &inputs.flags {
+            resolved.set(key, &Given::Text(text), Source::Flag(key.replace('_', "-")))?;
+        }
+        Ok(resolved)
+    }
+
+    /// Every value with its source, the data folder first.
+    pub fn shown(&self) -> Vec<Shown> {
+        let source = |key| self.sources.get(key).cloned().unwrap_or(Source::Default);
+        let data_dir = Shown {
+            key: "data_dir",
+            value: toml::Value::String(self.config.data_dir.display().to_string()),
+            source: source("data_dir"),
+            help: "the folder of the key, the store, the caches and the control socket",
+        };
+        let rest = SETTINGS.iter().map(|setting| Shown {
+            key: setting.key,
+            value: (setting.show)(&self.config),
+            source: source(setting.key),
+            help: setting.help,
+        });
+        std::iter::once(data_dir).chain(rest).collect()
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+        let bytes = match std::fs::metadata(path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        if bytes > FILE_BYTES_MAX {
+            return Err(ConfigError::TooLarge { path: path.into(), bytes });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
+            path: path.into(),
+            reason: error.to_string().trim_end().to_owned(),
+        })?;
+        for (key, value) in &table {
+            self.set(key, &Given::Toml(value), Source::File(path.into()))?;
+        }
+        Ok(())
+    }
+
+    fn read_env(&mut self, env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        let ours = env.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(ENV_PREFIX)?, value)));
+        for (name, key, value) in ours.filter(|(name, ..)| *name != DATA_DIR_ENV) {
+            let from = Source::Env(name.clone());
+            match self.set(&key.to_ascii_lowercase(), &Given::Text(value), from) {
+                // Other programs may use the prefix, so this one is told and not refused.
+                Err(ConfigError::UnknownKey { nearest, .. }) => {
+                    let hint =
+                        nearest.map(|key| format!("; did you mean {ENV_PREFIX}{}?", key.to_uppercase()));
+                    let hint = hint.unwrap_or_default();
+                    self.warnings.push(format!("environment variable {name} sets no known key{hint}"));
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, key: &str, given: &Given<'_>, from: Source) -> Result<(), ConfigError> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return Err(match from {
+                Source::File(_) if key == "data_dir" => ConfigError::DataDirInFile { from },
+                from => ConfigError::UnknownKey { from, key: key.into(), nearest: nearest(key) },
+            });
+        };
+        (setting.set)(&mut self.config, given).map_err(|expected| ConfigError::BadValue {
+            from: from.clone(),
+            key: setting.key,
+            value: given.to_string(),
+            expected,
+        })?;
+        self.sources.insert(setting.key, from);
+        Ok(())
+    }
+}
+
+/// The known key that is most like this one, if any is near.
+fn nearest(key: &str) -> Option<String> {
+    const NEAR: f64 = 0.75;
+    let near = |known: &str| strsim::jaro_winkler(&key.to_ascii_lowercase(), known);
+    SETTINGS
+        .iter()
+        .map(|setting| (near(setting.key), setting.key))
+        .filter(|(score, _)| *score >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, key)| key.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! The table of keys: how each is read, shown and explained.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use toml::Value;
+use weft_protocol::Address;
+
+use super::multiaddr::{DIAL_EXPECTED, LISTEN_EXPECTED, is_dial, is_listen};
+use super::{Config, LogFormat, RULES, Role, ScheduleFor};
+
+/// Addresses to listen on: more are a typing error.
+const LISTEN_MAX: usize = 16;
+/// Peers to start from: one that answers is enough.
+const BOOTSTRAP_MAX: usize = 64;
+/// Addresses that may be listed to schedule for.
+const SCHEDULE_FOR_MAX: usize = 1024;
+/// Characters of a value that an error repeats.
+const SHOWN_CHARS_MAX: usize = 100;
+/// Longest wait or interval: a week. Longer is a typing error.
+const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
+
+/// A value as it was written: TOML has types, flags and the environment have text.
+pub(super) enum Given<'a> {
+    /// From the file.
+    Toml(&'a Value),
+    /// From a flag or a variable.
+    Text(&'a str),
+}
+
+impl fmt::Display for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Toml(value) => value.to_string(),
+            Self::Text(text) => format!("{text:?}"),
+        };
+        let short: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+        let dots = if short.len() < text.len() { "..." } else { "" };
+        write!(f, "{short}{dots}")
+    }
+}
+
+impl Given<'_> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Toml(Value::String(text)) => Some(text),
+            Self::Toml(_) => None,
+            Self::Text(text) => Some(text),
+        }
+    }
+
+    /// A TOML array of strings, or text with commas; empty text is an empty list.
+    fn list(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Toml(Value::Array(values)) => values.iter().map(Value::as_str).collect(),
+            Self::Toml(_) => None,
+            Self::Text(text) => {
+                Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect())
+            }
+        }
+    }
+
+    fn number(&self, min: u64, max: u64) -> Result<u64, String> {
+        let number = match self {
+            Self::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
+            Self::Toml(_) => None,
+            Self::Text(text) => text.trim().parse().ok(),
+        };
+        number
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| format!("a whole number from {min} to {max}"))
+    }
+}
+
+/// Reads a value into the configuration; the error says what was expected.
+type Set = fn(&mut Config, &Given<'_>) -> Result<(), String>;
+
+/// One key.
+pub(super) struct Setting {
+    /// Its name in the file; flags write `-` for `_`, the environment upper case after `WEFT_`.
+    pub(super) key: &'static str,
+    /// One line for people.
+    pub(super) help: &'static str,
+    /// Reads it.
+    pub(super) set: Set,
+    /// Shows it as it would stand in the file.
+    pub(super) show: fn(&Config) -> Value,
+}
+
+/// Every key that a file, the environment or a flag may set.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "network",
+        help: "the network's name; peers of another name never talk to each other",
+        set: set_network,
+        show: |config| Value::String(config.network.clone()),
+    },
+    Setting {
+        key: "rules",
+        help: "the version of the rules; networks of version 0 are throw-away",
+        set: set_rules,
+        show: |config| Value::Integer(config.rules.into()),
+    },
+    Setting {
+        key: "listen",
+        help: "multiaddresses to listen on; port 0 takes any free one",
+        set: set_listen,
+        show: |config| texts(&config.listen),
+    },
+    Setting {
+        key: "bootstrap",
+        help: "peers to find the network by, each with /p2p/ and its peer id",
+        set: set_bootstrap,
+        show: |config| texts(&config.bootstrap),
+    },
+    Setting {
+        key: "roles",
+        help: "what this node does: scheduler, compute, messenger, anchor",
+        set: set_roles,
+        show: |config| texts(config.roles.iter().map(|role| role.name())),
+    },
+    Setting {
+        key: "schedule_for",
+        help: "whose new processes are taken: own (this node's key; the default, so that nobody fills this disk \
+               unasked), a list of addresses, or anyone (test networks)",
+        set: set_schedule_for,
+        show: |config| match &config.schedule_for {
+            ScheduleFor::Own => Value::String("own".into()),
+            ScheduleFor::Anyone => Value::String("anyone".into()),
+            ScheduleFor::Listed(list) => texts(list.iter().map(Address::to_string)),
+        },
+    },
+    Setting {
+        key: "spawn_budget",
+        help: "how many processes of others are scheduled at most",
+        set: |config, given| set_u32(&mut config.spawn_budget, given, 0, 1_000_000),
+        show: |config| Value::Integer(config.spawn_budget.into()),
+    },
+    Setting {
+        key: "weave_block_ms",
+        help: "milliseconds between two blocks of the embedded weave",
+        set: |config, given| set_ms(&mut config.weave_block_ms, given, 50),
+        show: |config| number(config.weave_block_ms),
+    },
+    Setting {
+        key: "anchor_batch_slots",
+        help: "a batch is written when so many slots of a process wait for one",
+        set: |config, given| set_u32(&mut config.anchor_batch_slots, given, 1, 10_000),
+        show: |config| Value::Integer(config.anchor_batch_slots.into()),
+    },
+    Setting {
+        key: "anchor_batch_age_ms",
+        help: "a batch is written when its oldest slot has waited so many milliseconds",
+        set: |config, given| set_ms(&mut config.anchor_batch_age_ms, given, 50),
+        show: |config| number(config.anchor_batch_age_ms),
+    },
+    Setting {
+        key: "messenger_window_ms",
+        help: "milliseconds given to the messenger ranked before this one",
+        set: |config, given| set_ms(&mut config.messenger_window_ms, given, 50),
+        show: |config| number(config.messenger_window_ms),
+    },
+    Setting {
+        key: "compute_threads",
+        help: "threads that evaluate messages; the default is one a core",
+        set: set_compute_threads,
+        show: |config| number(config.compute_threads as u64),
+    },
+    Setting {
+        key: "memory_budget",
+        help: "guest memory kept in live instances, such as 4gb or 512mb",
+        set: set_memory_budget,
+        show: |config| Value::String(show_bytes(config.memory_budget_bytes)),
+    },
+    Setting {
+        key: "log",
+        help: "which log lines are written, such as info or warn,weft_node=debug",
+        set: set_log,
+        show: |config| Value::String(config.log.clone()),
+    },
+    Setting {
+        key: "log_format",
+        help: "text or json",
+        set: set_log_format,
+        show: |config| {
+            Value::String(if config.log_format == LogFormat::Json { "json" } else { "text" }.into())
+        },
+    },
+];
+
+fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
+    Value::Array(list.into_iter().map(|text| Value::String(text.to_string())).collect())
+}
+
+fn number(value: u64) -> Value {
+    Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn set_network(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    let good = |name: &&str| {
+        (4..=16).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let name = given.text().filter(good).ok_or("4 to 16 characters of a-z, 0-9 and -")?;
+    config.network = name.into();
+    Ok(())
+}
+
+fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    let rules = given.number(0, u64::from(u32::MAX))?;
+    if rules != u64::from(RULES) {
+        return Err(format!("{RULES}, the only version this build computes"));
+    }
+    config.rules = RULES;
+    Ok(())
+}
+
+fn addresses(
+    given: &Given<'_>,
+    max: usize,
+    good: fn(&str) -> bool,
+    expected: &str,
+) -> Result<Vec<String>, String> {
+    let list = given.list().ok_or_else(|| format!("a list, each {expected}"))?;
+    if list.len() > max {
+        return Err(format!("at most {max} addresses"));
+    }
+    match list.iter().find(|text| !good(text)) {
+        Some(bad) => Err(format!("a list, each {expected}; `{bad}` is not")),
+        None => Ok(list.into_iter().map(str::to_owned).collect()),
+    }
+}
+
+fn set_listen(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    config.listen = addresses(given, LISTEN_MAX, is_listen, LISTEN_EXPECTED)?;
+    Ok(())
+}
+
+fn set_bootstrap(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    config.bootstrap = addresses(given, BOOTSTRAP_MAX, is_dial, DIAL_EXPECTED)?;
+    Ok(())
+}
+
+fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    let expected = || "a list of scheduler, compute, messenger and anchor".to_owned();
+    let list = given.list().ok_or_else(expected)?;
+    let roles = list.iter().map(|name| Role::from_str(name)).collect::<Result<_, _>>();
+    config.roles = roles.map_err(|()| expected())?;
+    Ok(())
+}
+
+fn set_schedule_for(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    let expected = || format!("`own`, `anyone`, or 1 to {SCHEDULE_FOR_MAX} addresses of 43 characters");
+    let list = match given.text() {
+        Some("own") => {
+            config.schedule_for = ScheduleFor::Own;
+            return Ok(());
+        }
+        Some("anyone") => {
+            config.schedule_for = ScheduleFor::Anyone;
+            return Ok(());
+        }
+        _ => given.list().ok_or_else(expected)?,
+    };
+    if list.is_empty() || list.len() > SCHEDULE_FOR_MAX {
+        return Err(expected());
+    }
+    let listed: Result<BTreeSet<Address>, _> = list.iter().map(|text| text.parse()).collect();
+    config.schedule_for = ScheduleFor::Listed(listed.map_err(|_| expected())?);
+    Ok(())
+}
+
+fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(), String> {
+    let value = given.number(min.into(), max.into())?;
+    *field = u32::try_from(value).unwrap_or(max);
+    Ok(())
+}
+
+fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), String> {
+    *field = given.number(min, WAIT_MS_MAX)?;
+    Ok(())
+}
+
+fn set_compute_threads(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    const THREADS_MAX: u64 = 256;
+    config.compute_threads = usize::try_from(given.number(1, THREADS_MAX)?).unwrap_or(1);
+    Ok(())
+}
+
+fn set_memory_budget(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    const MIN: u64 = 16 << 20;
+    const MAX: u64 = 64 << 40;
+    let bytes = match given {
+        Given::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
+        other => other.text().and_then(parse_bytes),
+    };
+    let good = bytes.filter(|bytes| (MIN..=MAX).contains(bytes));
+    config.memory_budget_bytes = good.ok_or("bytes from 16mb to 64tb, such as `4gb` or 1073741824")?;
+    Ok(())
+}
+
+const UNITS: [(&str, u32); 5] = [("tb", 40), ("gb", 30), ("mb", 20), ("kb", 10), ("b", 0)];
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let (digits, shift) = UNITS
+        .iter()
+        .find_map(|(unit, shift)| Some((lower.strip_suffix(unit)?, *shift)))
+        .unwrap_or((&lower, 0));
+    digits.trim_end().parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn show_bytes(bytes: u64) -> String {
+    let exact = UNITS.iter().find(|(_, shift)| bytes % (1 << shift) == 0);
+    exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
+}
+
+fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    let expected = || "log directives such as `info` or `warn,weft_node=debug`".to_owned();
+    let text = given.text().filter(|text| !text.trim().is_empty()).ok_or_else(expected)?;
+    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| format!("{} ({error})", expected()))?;
+    config.log = text.into();
+    Ok(())
+}
+
+fn set_log_format(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+    config.log_format = match given.text() {
+        Some("text") => LogFormat::Text,
+        Some("json") => LogFormat::Json,
+        _ => return Err("`text` or `json`".into()),
+    };
+    Ok(())
+}

@@ -1,0 +1,135 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+
+fn inputs(folder: &Path) -> Inputs {
+    Inputs { data_dir: Some(folder.into()), ..Inputs::default() }
+}
+
+fn with_file(text: &str) -> (tempfile::TempDir, Inputs) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
+    let inputs = inputs(folder.path());
+    (folder, inputs)
+}
+
+fn error_of(text: &str) -> String {
+    let (_folder, inputs) = with_file(text);
+    Resolved::load(&inputs).unwrap_err().to_string()
+}
+
+fn source_of(resolved: &Resolved, key: &str) -> Source {
+    resolved.shown().into_iter().find(|shown| shown.key == key).unwrap().source
+}
+
+#[test]
+fn flags_beat_environment_beats_file_beats_default() {
+    let (folder, mut inputs) = with_file("network = \"from-file\"\nweave_block_ms = 111\nlisten = []");
+    inputs.env.insert("WEFT_NETWORK".into(), "from-env".into());
+    inputs.env.insert("WEFT_ROLES".into(), "compute, anchor".into());
+    inputs.flags.insert("network", "from-flag".into());
+    let resolved = Resolved::load(&inputs).unwrap();
+    assert_eq!(resolved.config.network, "from-flag");
+    assert_eq!(resolved.config.roles, BTreeSet::from([Role::Compute, Role::Anchor]));
+    assert_eq!(resolved.config.weave_block_ms, 111);
+    assert_eq!(resolved.config.listen, Vec::<String>::new());
+    assert_eq!(source_of(&resolved, "network"), Source::Flag("network".into()));
+    assert_eq!(source_of(&resolved, "roles"), Source::Env("WEFT_ROLES".into()));
+    assert_eq!(source_of(&resolved, "weave_block_ms"), Source::File(folder.path().join(FILE_NAME)));
+    assert_eq!(source_of(&resolved, "rules"), Source::Default);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    let error = error_of("messenger_windw_ms = 5");
+    assert!(error.contains("weft.toml"), "{error}");
+    assert!(
+        error.contains("unknown key `messenger_windw_ms`; did you mean `messenger_window_ms`?"),
+        "{error}"
+    );
+    assert!(error_of("zzz = 5").contains("`weft config show` lists the keys"));
+    assert!(error_of("data_dir = \"/x\"").contains("cannot be set in this file"));
+}
+
+#[test]
+fn an_unknown_variable_warns() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut inputs = inputs(folder.path());
+    inputs.env.insert("WEFT_NETWROK".into(), "x".into());
+    let resolved = Resolved::load(&inputs).unwrap();
+    assert_eq!(
+        resolved.warnings,
+        ["environment variable WEFT_NETWROK sets no known key; did you mean WEFT_NETWORK?"]
+    );
+}
+
+#[test]
+fn a_bad_value_names_source_key_value_and_expectation() {
+    let error = error_of("network = \"Weft!\"");
+    assert!(error.contains("weft.toml: `network` is \"Weft!\"; expected 4 to 16 characters"), "{error}");
+    for (text, part) in [
+        ("network = \"abc\"", "4 to 16"),
+        ("rules = 1", "expected 0, the only version"),
+        ("listen = [\"127.0.0.1:80\"]", "`127.0.0.1:80` is not"),
+        ("listen = \"/ip4/127.0.0.1/tcp/0\"", "expected a list"),
+        ("bootstrap = [\"/ip4/127.0.0.1/tcp/80\"]", "with a peer id"),
+        ("roles = [\"schedular\"]", "scheduler, compute, messenger and anchor"),
+        ("schedule_for = \"everyone\"", "expected `own`, `anyone`"),
+        ("schedule_for = []", "1 to 1024 addresses"),
+        ("spawn_budget = -1", "a whole number from 0 to 1000000"),
+        ("weave_block_ms = 1.5", "a whole number from 50"),
+        ("compute_threads = 0", "a whole number from 1 to 256"),
+        ("memory_budget = \"4 apples\"", "such as `4gb`"),
+        ("log = \"weft=shout\"", "log directives"),
+        ("log_format = \"xml\"", "`text` or `json`"),
+        ("network = ", "is not valid TOML"),
+        ("[network]\nname = \"x\"", "`network` is"),
+    ] {
+        let error = error_of(text);
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_oversized_file_is_refused_unread() {
+    let (folder, inputs) = with_file("");
+    let file = std::fs::File::create(folder.path().join(FILE_NAME)).unwrap();
+    file.set_len(FILE_BYTES_MAX + 1).unwrap();
+    assert!(matches!(Resolved::load(&inputs), Err(ConfigError::TooLarge { .. })));
+}
+
+#[test]
+fn the_written_form_reads_back_equal() {
+    let (folder, inputs) = with_file("");
+    let address = Address([7; 32]);
+    let config = Config {
+        network: "other-net".into(),
+        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+        roles: BTreeSet::from([Role::Scheduler]),
+        schedule_for: ScheduleFor::Listed(BTreeSet::from([address])),
+        memory_budget_bytes: (64 << 20) + 1,
+        log_format: LogFormat::Json,
+        ..Config::new(folder.path())
+    };
+    std::fs::write(folder.path().join(FILE_NAME), config.to_toml()).unwrap();
+    assert_eq!(Resolved::load(&inputs).unwrap().config, config);
+}
+
+#[test]
+fn the_data_folder_is_found_in_order() {
+    let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    let all = [(DATA_DIR_ENV, "/weft"), ("XDG_DATA_HOME", "/xdg"), ("HOME", "/home/me")];
+    let of = |env| Inputs { env, ..Inputs::default() }.data_dir().map(|(path, _)| path);
+    assert_eq!(of(env(&all)).unwrap(), Path::new("/weft"));
+    assert_eq!(of(env(&all[1..])).unwrap(), Path::new("/xdg/weft"));
+    assert_eq!(of(env(&all[2..])).unwrap(), Path::new("/home/me/.local/share/weft"));
+    assert!(matches!(of(BTreeMap::new()), Err(ConfigError::NoDataDir)));
+}
+
+#[test]
+fn the_network_id_is_the_head_of_a_hash() {
+    // printf weft/network/weft-dev | sha256sum | cut -c1-8
+    assert_eq!(format!("{:08x}", Config::new("/x").network_id()), NETWORK_ID);
+}
+
+const NETWORK_ID: &str = "140269c6";
