@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn header_bytes_are_golden() {
         let bytes = Verified::<Header>::of(&item(b"code")).to_bytes();
-        assert_eq!(blake3::hash(&bytes).to_hex().as_str(), "7ae3c06b7ab83e120b443acd05be062ddc03cdc8bf6bfe4dc217444c6b5402f9");
+        assert_eq!(
+            blake3::hash(&bytes).to_hex().as_str(),
+            "7ae3c06b7ab83e120b443acd05be062ddc03cdc8bf6bfe4dc217444c6b5402f9"
+        );
     }
 
     proptest! {

@@ -58,5 +58,3 @@ pub const HEIGHT_AHEAD_MAX: u64 = 3;
 pub const VIEW_AGE_MS_MAX: u64 = 600_000;
 /// Milliseconds of one height of the `clock` weave.
 pub const CLOCK_BLOCK_MS: u64 = 120_000;
-/// Slots between two boundaries, where state roots are attested.
-pub const BOUNDARY_SLOTS: u64 = 1_024;

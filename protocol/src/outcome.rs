@@ -3,6 +3,7 @@
 //! Guest failure is data and becomes an outcome; host failure never reaches this module.
 
 mod entry;
+mod normalise;
 mod outbox;
 
 pub use entry::{EntryError, EntryKind, OutboxEntry};

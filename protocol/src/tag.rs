@@ -73,20 +73,32 @@ pub fn encode(tags: &[Tag]) -> Result<Vec<u8>, TagError> {
     if tags.len() > TAGS_MAX {
         return Err(TagError::TooMany(tags.len() as u64));
     }
-    let mut out = Vec::new();
-    put_long(&mut out, tags.len() as i64);
     for tag in tags {
         check_lengths(tag.name.len(), tag.value.len())?;
+    }
+    let out = encode_unchecked(tags);
+    if out.len() > TAG_BYTES_MAX {
+        return Err(TagError::TooLong(out.len() as u64));
+    }
+    Ok(out)
+}
+
+/// Encodes tags as [`encode`] does, whatever their number and lengths: for digests over tags that
+/// already stood in an item.
+pub(crate) fn encode_unchecked(tags: &[Tag]) -> Vec<u8> {
+    let mut out = Vec::new();
+    if tags.is_empty() {
+        return out;
+    }
+    put_long(&mut out, tags.len() as i64);
+    for tag in tags {
         for text in [&tag.name, &tag.value] {
             put_long(&mut out, text.len() as i64);
             out.extend_from_slice(text.as_bytes());
         }
     }
     out.push(0);
-    if out.len() > TAG_BYTES_MAX {
-        return Err(TagError::TooLong(out.len() as u64));
-    }
-    Ok(out)
+    out
 }
 
 /// Decodes the Avro array of an item that declares `declared` tags.

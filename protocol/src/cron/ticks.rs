@@ -43,6 +43,12 @@ pub fn ticks(crons: &[Cron], origin: TimePoint, from: TimePoint, to: TimePoint) 
     Ticks { run, skipped }
 }
 
+/// Whether any tick falls between the slot at `from` and one at `to`: what makes a mark due.
+pub fn is_due(crons: &[Cron], origin: TimePoint, from: TimePoint, to: TimePoint) -> bool {
+    let interval = Interval { origin, from, to };
+    crons.iter().enumerate().any(|(index, cron)| Stream::new(&interval, index, cron.every).left > 0)
+}
+
 struct Interval {
     origin: TimePoint,
     from: TimePoint,

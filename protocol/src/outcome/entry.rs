@@ -73,6 +73,11 @@ impl OutboxEntry {
         }
     }
 
+    /// The length of [`to_bytes`](Self::to_bytes).
+    pub fn encoded_bytes(&self) -> usize {
+        self.head_bytes().len() + 4 + self.data.len()
+    }
+
     /// All but the data, as it is hashed and as origin proofs carry it: kind u8, then root, target,
     /// anchor, the number of tags, their names and values, each after its length u32.
     pub fn head_bytes(&self) -> Vec<u8> {

@@ -1,0 +1,30 @@
+//! Marks: items with which a scheduler lets time pass in a log where nothing else happens
+//! (rules.md 6.6). A mark takes a slot and is not shown to the module.
+
+use bytes::Bytes;
+
+use crate::data_item::{DataItem, Draft};
+use crate::hashing;
+use crate::id::{Address, Id, Network};
+use crate::tag::Tag;
+
+/// The mark for a slot. Its anchor names the slot, so every mark of a log has its own id and a
+/// scheduler that crashed builds the same one again.
+pub fn draft(network: Network, process: Id, epoch: u64, slot: u64) -> Draft {
+    let anchor = hashing::sha256(
+        "weft/mark/1",
+        &[&network.to_bytes(), &process.0, &epoch.to_be_bytes(), &slot.to_be_bytes()],
+    );
+    Draft {
+        target: Some(process),
+        anchor: Some(anchor.0),
+        tags: vec![Tag::new("Data-Protocol", "ao"), Tag::new("Type", "Mark"), Tag::new("Variant", "ao.TN.1")],
+        data: Bytes::new(),
+    }
+}
+
+/// Whether `item`, in the log of `process` whose scheduler is `scheduler`, is a mark. An item of
+/// anybody else that calls itself one is an ordinary message.
+pub fn is_mark(item: &DataItem, process: Id, scheduler: Address) -> bool {
+    item.tag("Type") == Some("Mark") && item.target() == Some(process) && item.owner() == scheduler
+}
