@@ -1,0 +1,77 @@
+//! What the documents point at exists.
+
+use super::{Breach, hold, root};
+use std::fs;
+use std::path::Path;
+
+/// Links of `text` that lead nowhere: to a missing file, or to a heading that is not there.
+fn dead_links(root: &Path, path: &str, text: &str) -> Vec<Breach> {
+    let folder = root.join(path).parent().map(Path::to_owned).unwrap_or_default();
+    let mut dead = Vec::new();
+    for (line, target) in links(text) {
+        if target.contains("://") || target.starts_with("mailto:") {
+            continue;
+        }
+        let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+        let linked = folder.join(file);
+        let page = if file.is_empty() { Some(text.to_owned()) } else { fs::read_to_string(&linked).ok() };
+        let exists = file.is_empty() || linked.exists();
+        let has_heading =
+            heading.is_empty() || page.is_some_and(|page| anchors(&page).iter().any(|a| a == heading));
+        if !exists || !has_heading {
+            let what = format!("`{target}` leads nowhere");
+            dead.push(Breach { law: "dead-link", path: path.to_owned(), line, what });
+        }
+    }
+    dead
+}
+
+/// The targets of the inline links outside code blocks, with their lines.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut in_code = false;
+    for (at, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        }
+        let parts = if in_code { Vec::new() } else { line.split("](").skip(1).collect::<Vec<_>>() };
+        found.extend(parts.iter().filter_map(|part| Some((at + 1, part.split_once(')')?.0))));
+    }
+    found
+}
+
+/// The anchors that a page's headings have when it is shown.
+fn anchors(page: &str) -> Vec<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = root();
+    let mut breaches = Vec::new();
+    let mut pages = 0;
+    for entry in fs::read_dir(&root).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if name.ends_with(".md") {
+            pages += 1;
+            breaches.extend(dead_links(&root, &name, &fs::read_to_string(root.join(&name)).unwrap()));
+        }
+    }
+    assert!(pages >= 1, "no page was found");
+    hold(&breaches);
+}
+
+#[test]
+fn a_dead_link_is_found() {
+    let dead = |text: &str| dead_links(&root(), "README.md", text).len();
+    assert_eq!(dead("see [the map](NO_SUCH_FILE.md)"), 1);
+    assert_eq!(dead("# Map\n[a](#map) [b](#no-such-heading)"), 1);
+    assert_eq!(dead("[a](protocol/src/lib.rs) [b](https://example.org/x)\n```\n[c](nowhere)\n```"), 0);
+}

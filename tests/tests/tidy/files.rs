@@ -1,0 +1,78 @@
+//! Which files are source, and how long one may be.
+
+use super::Breach;
+use super::source::Source;
+use std::fs;
+use std::path::Path;
+
+/// From here on a file needs an entry in [`LONG_FILES`].
+pub(crate) const LINES_SOFT_MAX: usize = 500;
+
+/// No file is longer.
+pub(crate) const LINES_HARD_MAX: usize = 800;
+
+/// Files over the soft limit, each with the reason it is not split.
+pub(crate) const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Folders that hold no source of ours.
+const SKIPPED_FOLDERS: [&str; 4] = ["target", "node_modules", ".git", "vectors"];
+
+/// Endings of text that is source and not Rust.
+const PLAIN_ENDINGS: [&str; 7] = [".proto", ".toml", ".wat", ".mjs", ".sh", ".ci/run", "tests/run"];
+
+/// Every source file below `root`, in the order of their paths.
+pub(crate) fn sources(root: &Path) -> Vec<Source> {
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
+                walk(root, &path, found);
+            }
+            continue;
+        }
+        let relative = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+        let is_rust = relative.ends_with(".rs");
+        if is_rust || PLAIN_ENDINGS.iter().any(|ending| relative.ends_with(ending)) {
+            let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{relative}: {error}"));
+            found.push(if is_rust {
+                Source::rust(&relative, &text)
+            } else {
+                Source::plain(&relative, &text)
+            });
+        }
+    }
+}
+
+/// Files stay short enough to be read in one sitting.
+pub(crate) fn length(source: &Source) -> Option<Breach> {
+    let lines = source.text.lines().count();
+    let listed = LONG_FILES.iter().any(|(path, _)| *path == source.path);
+    let what = if lines > LINES_HARD_MAX {
+        format!("{lines} lines, and no file has more than {LINES_HARD_MAX}: split it by subject")
+    } else if lines > LINES_SOFT_MAX && !listed {
+        format!("{lines} lines: split it by subject, or list it in LONG_FILES with a reason")
+    } else {
+        return None;
+    };
+    Some(Breach { law: "length", path: source.path.clone(), line: lines, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::broken;
+
+    #[test]
+    fn a_long_file_is_found() {
+        assert_eq!(broken("vm/src/a.rs", &"fn a() {}\n".repeat(501)), ["length"]);
+        assert_eq!(broken("vm/src/a.rs", &"fn a() {}\n".repeat(801)), ["length"]);
+        assert!(broken("vm/src/a.rs", &"fn a() {}\n".repeat(500)).is_empty());
+    }
+}
