@@ -134,7 +134,7 @@ impl Attestation {
 
 impl Unverified<Attestation> {
     /// Checks the attestor's signature. Whether it is one of the process's attestors is for
-    /// the terms of the epoch to say.
+    /// [`EpochTerms`](crate::epoch::EpochTerms) to say.
     ///
     /// # Errors
     /// Why it is not that key's signature over the statement.

@@ -46,10 +46,10 @@ pub const JSON_VALUES_MAX: usize = 1 << 20;
 pub const OUTBOX_ENTRIES_MAX: usize = 1_000;
 /// Encoded bytes of all entries of one outbox; an entry that does not fit is dropped.
 pub const OUTBOX_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// Tags of an outbox entry: a push adds up to 10 of its own and must still be a valid item.
-pub const ENTRY_TAGS_MAX: usize = TAGS_MAX - 10;
-/// Encoded tag bytes of an outbox entry: a push adds up to 400 of its own.
-pub const ENTRY_TAG_BYTES_MAX: usize = TAG_BYTES_MAX - 400;
+/// Tags of an outbox entry: a `Spawned` answer adds up to 13 and must still be a valid item.
+pub const ENTRY_TAGS_MAX: usize = TAGS_MAX - 13;
+/// Encoded tag bytes of an outbox entry: a `Spawned` answer adds up to 442, other pushes less.
+pub const ENTRY_TAG_BYTES_MAX: usize = TAG_BYTES_MAX - 442;
 /// How far ahead of the own clock an assignment may be, in milliseconds.
 pub const TIMESTAMP_AHEAD_MS_MAX: u64 = 10_000;
 /// How far above the own view of the named weave an assignment's height may be.

@@ -236,7 +236,7 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
 }
 
 /// The `Compute` tags and `Compute-Quorum`: q of n distinct keys, 2q > n, n <= 16.
-fn compute_set(tags: &[Tag]) -> Result<Option<Attestors>, Refusal> {
+pub(crate) fn compute_set(tags: &[Tag]) -> Result<Option<Attestors>, Refusal> {
     let mut members = Vec::new();
     for value in listed(tags, "Compute") {
         let address: Address = value.parse().map_err(|_| Refusal::NotAnId("Compute", cut(value)))?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::id::{Hash, Id};
-use crate::limits::ITEM_BYTES_MAX;
+use crate::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
@@ -47,7 +47,10 @@ pub const HEADS_MAX: usize = 64;
 /// Slots of one range response.
 pub const RANGE_SLOTS_MAX: usize = 1024;
 /// Attestations of one position: the most attestors that a process can name.
-pub const ATTESTATIONS_MAX: usize = 16;
+pub const ATTESTATIONS_MAX: usize = ATTESTORS_MAX;
+/// Epoch certificates of one origin proof: a process that changed hands more often can no longer
+/// prove what it sends (rules.md 6.2).
+pub const CERTIFICATES_MAX: usize = 32;
 
 /// Why bytes are not a wire message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +105,14 @@ impl WireMessage for EpochCertificate {
         Repeated { path: &[9], max: 16 },
         Repeated { path: &[12], max: 7 },
         Repeated { path: &[14], max: 16 },
+    ];
+}
+impl WireMessage for OriginProof {
+    const REPEATED: &'static [Repeated] = &[
+        Repeated { path: &[2], max: CERTIFICATES_MAX },
+        // An outbox has at most 1,000 entries, so a path at most 10 siblings.
+        Repeated { path: &[6], max: 10 },
+        Repeated { path: &[11], max: ATTESTORS_MAX },
     ];
 }
 impl WireMessage for Request {

@@ -1,0 +1,228 @@
+//! Judging a proof. Cheap comparisons come before signatures, so that a forged item costs its
+//! reader little.
+
+use bytes::Bytes;
+
+use super::{Child, OriginProof, PROOF_TYPE, ProofError};
+use crate::assignment::Assignment;
+use crate::attestation::Statement;
+use crate::data_digest::DataDigest;
+use crate::data_item::{DataItem, Draft};
+use crate::epoch::{Certificate, EpochTerms};
+use crate::hash_chain;
+use crate::header::Header;
+use crate::id::{Id, Network};
+use crate::outcome::{Code, EntryKind, OutboxEntry};
+use crate::position::Position;
+use crate::process::RULES;
+use crate::push::{ORIGIN_PROOF, Source, spawned_push_id};
+use crate::sender::ProvenSource;
+use crate::spawn::Dispatch;
+use crate::tag::Tag;
+use crate::verify::Verified;
+use crate::wire::{ASSIGNMENT_BYTES_MAX, CERTIFICATES_MAX, PROOF_BYTES_MAX};
+
+/// What a proven item is a push of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProvenKind {
+    /// A message of the source.
+    Message,
+    /// A Process item that the source asked for: the source is its parent.
+    Spawn,
+    /// The news that a spawn of the source became this process.
+    Spawned {
+        /// The child.
+        child: Id,
+    },
+}
+
+/// A proven origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvenOrigin {
+    /// The source process, the push id and the root of the chain of messages.
+    pub sender: ProvenSource,
+    /// The outbox entry.
+    pub source: Source,
+    /// What the item is.
+    pub kind: ProvenKind,
+}
+
+/// Decides whether `proof` shows that a process sent `item`.
+///
+/// Both items' own signatures are checked already; who signed them does not matter.
+///
+/// # Errors
+/// The first thing that does not fit. The same for everyone: such an item counts as unproven.
+pub fn verify(
+    item: &Verified<DataItem>,
+    proof: &Verified<DataItem>,
+    network: Network,
+) -> Result<ProvenOrigin, ProofError> {
+    if proof.raw().len() > PROOF_BYTES_MAX {
+        return Err(ProofError::TooLong(proof.raw().len()));
+    }
+    if proof.tag("Type") != Some(PROOF_TYPE) {
+        return Err(ProofError::NotAProof);
+    }
+    if item.tag(ORIGIN_PROOF) != Some(proof.id().to_string().as_str()) {
+        return Err(ProofError::NotNamed);
+    }
+    let proof = OriginProof::decode(&proof.data())?;
+    let header = Header::parse(&proof.header)?.verify()?;
+    let position = proof.outcome.position;
+    let (terms, module) = terms_at(&header, &proof.certificates, position, network)?;
+    let entry = OutboxEntry::from_head_bytes(&proof.entry)?;
+    let source = Source { process: header.id(), position, index: proof.path.index };
+    let dispatch = Dispatch { source, entry, module, scheduler: terms.scheduler() };
+
+    let (kind, data) = proof.compare(item, &dispatch)?;
+    proof.check_attested(&data, header.id(), &terms, network)?;
+    if let Some(child) = &proof.child {
+        check_child_assignment(child)?;
+    }
+
+    let push = source.push_id(network);
+    let push = if matches!(kind, ProvenKind::Spawned { .. }) { spawned_push_id(&push) } else { push };
+    let sender = ProvenSource { process: header.id(), push, root: dispatch.entry.root };
+    Ok(ProvenOrigin { sender, source, kind })
+}
+
+/// The source's terms at a position, and its module.
+pub(super) fn terms_at(
+    header: &Verified<Header>,
+    certificates: &[Bytes],
+    position: Position,
+    network: Network,
+) -> Result<(EpochTerms, Id), ProofError> {
+    let given = certificates.len();
+    if given > CERTIFICATES_MAX || given as u64 != position.epoch {
+        return Err(ProofError::Certificates { given, epoch: position.epoch });
+    }
+    let mut terms = EpochTerms::of_header(header)?;
+    for bytes in certificates {
+        (_, terms) = Certificate::decode(bytes, network)?.verify(&terms)?;
+    }
+    if position.slot < terms.first_slot() {
+        return Err(ProofError::Slot(position.slot));
+    }
+    if terms.rules() != RULES {
+        return Err(ProofError::Rules(terms.rules()));
+    }
+    let module = header.tag("Module").and_then(|text| text.parse().ok());
+    Ok((terms, module.ok_or(crate::epoch::TermsError::NotAProcess)?))
+}
+
+impl OriginProof {
+    /// Compares the item with the only one that the entry allows; gives the digest of the data
+    /// that the entry must have.
+    fn compare(
+        &self,
+        item: &Verified<DataItem>,
+        dispatch: &Dispatch,
+    ) -> Result<(ProvenKind, DataDigest), ProofError> {
+        // The proof that the item names is this one: that was compared first.
+        let named = item.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
+        let proof: Id = named.ok_or(ProofError::NotNamed)?;
+        if let Some(child) = &self.child {
+            let child = Header::parse(&child.header)?.verify()?;
+            let expected = dispatch.spawned(child.id(), proof).ok_or(ProofError::Kind("spawn"))?;
+            same(item.target(), item.anchor(), item.tags(), &expected)?;
+            if item.data() != expected.data {
+                return Err(ProofError::Differs("data"));
+            }
+            check_child(&child, dispatch)?;
+            return Ok((ProvenKind::Spawned { child: child.id() }, *child.data()));
+        }
+        let (kind, expected) = match dispatch.entry.kind {
+            EntryKind::Message => (ProvenKind::Message, dispatch.message(proof)),
+            EntryKind::Spawn => (ProvenKind::Spawn, dispatch.process(proof)),
+            EntryKind::Assignment | EntryKind::Dropped => (ProvenKind::Message, None),
+        };
+        let expected = expected.ok_or(ProofError::Kind("message or spawn"))?;
+        same(item.target(), item.anchor(), item.tags(), &expected)?;
+        Ok((kind, DataDigest::of(&item.data())))
+    }
+
+    /// Checks that a quorum of attestors signed a running outcome that holds the entry.
+    fn check_attested(
+        &self,
+        data: &DataDigest,
+        process: Id,
+        terms: &EpochTerms,
+        network: Network,
+    ) -> Result<(), ProofError> {
+        // Any other code has an empty outbox: whoever signed this broke the rules.
+        if self.outcome.code != Code::Ok || self.outcome.duplicate_of.is_some() {
+            return Err(ProofError::Outcome);
+        }
+        let root = self.path.root(&self.entry, data).ok_or(ProofError::Path)?;
+        let statement = Statement {
+            network,
+            process,
+            position: self.outcome.position,
+            assignment: self.assignment,
+            running: self.before.then(&self.outcome.hash(&root)).0,
+            state_root: self.state_root,
+            rules: terms.rules(),
+        }
+        .to_bytes();
+        let attestors = terms.attestors();
+        let rising = self.signatures.is_sorted_by(|(a, _), (b, _)| a < b);
+        let members = self
+            .signatures
+            .iter()
+            .all(|(index, by)| attestors.members.get(*index as usize) == Some(&by.address()));
+        if self.signatures.len() != attestors.quorum || !rising || !members {
+            return Err(ProofError::Attestors);
+        }
+        for (_, signature) in &self.signatures {
+            signature.verify(&statement)?;
+        }
+        Ok(())
+    }
+}
+
+/// Compares everything but the data, which the entry's leaf compares.
+fn same(
+    target: Option<Id>,
+    anchor: Option<&[u8; 32]>,
+    tags: &[Tag],
+    expected: &Draft,
+) -> Result<(), ProofError> {
+    if target != expected.target {
+        return Err(ProofError::Differs("target"));
+    }
+    if anchor != expected.anchor.as_ref() {
+        return Err(ProofError::Differs("anchor"));
+    }
+    if tags != expected.tags {
+        return Err(ProofError::Differs("tags"));
+    }
+    Ok(())
+}
+
+/// Checks that the child is what the spawn entry asked for. Its data is compared by the leaf.
+fn check_child(child: &Verified<Header>, dispatch: &Dispatch) -> Result<(), ProofError> {
+    // The child names the proof that its own scheduler saw: another item than this one.
+    let proof = child.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
+    let proof = proof.ok_or(ProofError::Child("it names no proof"))?;
+    let expected = dispatch.process(proof).ok_or(ProofError::Kind("spawn"))?;
+    same(child.target(), child.anchor(), child.tags(), &expected)
+}
+
+/// Checks that the child's own scheduler gave it slot 0.
+fn check_child_assignment(child: &Child) -> Result<(), ProofError> {
+    if child.assignment.len() > ASSIGNMENT_BYTES_MAX {
+        return Err(ProofError::Child("its assignment is too long"));
+    }
+    let header = Header::parse(&child.header)?.0;
+    let item = DataItem::verify_bytes(child.assignment.clone())?;
+    let assignment = Assignment::from_item(&item).map_err(|_| ProofError::Child("its assignment is none"))?;
+    let scheduler = header.tag("Scheduler").and_then(|text| text.parse().ok());
+    if scheduler != Some(item.owner()) {
+        return Err(ProofError::Child("its assignment is not its scheduler's"));
+    }
+    let first = (assignment.process, assignment.epoch, assignment.slot) == (header.id(), 0, 0)
+        && assignment.hash_chain == hash_chain::first(header.id());
+    if first { Ok(()) } else { Err(ProofError::Child("its assignment is not of slot 0")) }
+}
