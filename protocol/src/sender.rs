@@ -35,10 +35,13 @@ pub enum Origin {
 
 impl Origin {
     /// Decides how `process` takes `item`, given what its origin proof says if that is valid.
-    /// Not for Process items, which are never taken on an authority's word.
+    /// Process items are never taken on an authority's word.
     pub fn of(process: &Process, item: &DataItem, proven: Option<ProvenSource>) -> Self {
         if let Some(source) = proven {
             return Self::Proven(source);
+        }
+        if tag::all(item.tags(), "Type").any(|kind| kind == "Process") {
+            return Self::Direct;
         }
         let owner = owner_text(item);
         match item.tag("From-Process") {
