@@ -5,7 +5,7 @@
 
 mod ticks;
 
-pub use ticks::{Tick, Ticks, is_due, ticks};
+pub use ticks::{NextDue, Tick, Ticks, is_due, next_due, ticks};
 
 use crate::limits::CRON_INTERVALS_MAX;
 use crate::tag::Tag;

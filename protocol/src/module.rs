@@ -22,8 +22,6 @@ pub struct Module {
     item: Verified<DataItem>,
     owner: String,
     format: String,
-    compute_limit: Option<u64>,
-    memory_limit: Option<u64>,
 }
 
 /// What one position of a process may use: rules.md 6.8.
@@ -50,10 +48,8 @@ impl Module {
         if let Some(extension) = item.tag("Extension") {
             return Err(Refusal::Extension(extension.to_owned()));
         }
-        let compute_limit = item.tag("Compute-Limit").map(parse_compute_limit).transpose()?;
-        let memory_limit = item.tag("Memory-Limit").map(parse_memory_limit).transpose()?;
         let owner = owner_text(&item);
-        Ok(Self { item, owner, format, compute_limit, memory_limit })
+        Ok(Self { item, owner, format })
     }
 
     /// The module's id.
@@ -81,16 +77,32 @@ impl Module {
         self.item.data()
     }
 
+    /// Whether results show the gas used: the reference counts it on metered formats only.
+    pub fn reports_gas(&self) -> bool {
+        self.format.ends_with(METERED_SUFFIX)
+    }
+
     /// The limits of a process of this module: its own tag, else the module's, else the default.
-    pub fn limits(&self, process: &Process) -> Limits {
-        let declared_gas = process.compute_limit().or(self.compute_limit).unwrap_or(COMPUTE_LIMIT_MAX);
+    ///
+    /// # Errors
+    /// A tag of the module that counts and cannot be obeyed.
+    pub fn limits(&self, process: &Process) -> Result<Limits, Refusal> {
+        let declared_gas = match (process.compute_limit(), self.item.tag("Compute-Limit")) {
+            (Some(gas), _) => gas,
+            (None, Some(text)) => parse_compute_limit(text)?,
+            (None, None) => COMPUTE_LIMIT_MAX,
+        };
+        let memory_bytes = match (process.memory_limit(), self.item.tag("Memory-Limit")) {
+            (Some(bytes), _) => bytes,
+            (None, Some(text)) => parse_memory_limit(text)?,
+            (None, None) => MEMORY_LIMIT_DEFAULT,
+        };
         let gas = if ignores_compute_limit(&self.format) {
             declared_gas.max(COMPUTE_LIMIT_IGNORED_MIN)
         } else {
             declared_gas
         };
-        let memory_bytes = process.memory_limit().or(self.memory_limit).unwrap_or(MEMORY_LIMIT_DEFAULT);
-        Limits { gas, memory_bytes, declared_gas }
+        Ok(Limits { gas, memory_bytes, declared_gas })
     }
 }
 

@@ -232,10 +232,10 @@ impl Outcome {
     }
 
     /// The result as the reference's compute unit answers it, with `GasUsed` where the format
-    /// reports it.
+    /// reports it. A duplicate is empty and names the slot that counts.
     pub fn result_json(&self, gas_used: Option<u64>) -> String {
         let mut out = String::from("{");
-        if !self.error.is_empty() {
+        if !self.error.is_empty() && self.duplicate_of.is_none() {
             out.push_str("\"Error\":");
             out.push_str(&self.error);
             out.push(',');
@@ -250,6 +250,9 @@ impl Outcome {
         }
         if let Some(gas) = gas_used {
             out.push_str(&format!("\"GasUsed\":{gas},"));
+        }
+        if let Some(slot) = self.duplicate_of {
+            out.push_str(&format!("\"Duplicate-Of\":{slot},"));
         }
         out.pop();
         out.push('}');

@@ -44,8 +44,9 @@ impl Origin {
             return Self::Direct;
         }
         let owner = owner_text(item);
+        let is_process = tag::all(item.tags(), "Type").any(|kind| kind == "Process");
         match item.tag("From-Process") {
-            Some(from) if process.authorities().contains(&owner) => Self::Legacy {
+            Some(from) if !is_process && process.authorities().contains(&owner) => Self::Legacy {
                 from: if from.is_empty() { owner } else { from.to_owned() },
                 root: tag::first(item.tags(), "Pushed-For").and_then(|text| text.parse().ok()),
             },

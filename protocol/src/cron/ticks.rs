@@ -49,6 +49,34 @@ pub fn is_due(crons: &[Cron], origin: TimePoint, from: TimePoint, to: TimePoint)
     crons.iter().enumerate().any(|(index, cron)| Stream::new(&interval, index, cron.every).left > 0)
 }
 
+/// When the next tick after a slot falls due: with it, a scheduler knows when a mark is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NextDue {
+    /// A slot with at least this timestamp has a tick of a time cron before it.
+    pub timestamp: Option<u64>,
+    /// A slot with at least this height has a tick of a block cron before it.
+    pub height: Option<u64>,
+}
+
+/// When the next tick after the slot at `from` falls due.
+pub fn next_due(crons: &[Cron], origin: TimePoint, from: TimePoint) -> NextDue {
+    let to = TimePoint { timestamp: u64::MAX, height: u64::MAX };
+    let interval = Interval { origin, from, to };
+    let mut due = NextDue::default();
+    let earlier = |old: Option<u64>, new: u64| Some(old.map_or(new, |old| old.min(new)));
+    for (index, cron) in crons.iter().enumerate() {
+        let next = Stream::new(&interval, index, cron.every).next;
+        match cron.every {
+            // A tick lies before the later slot: one millisecond after its second at the least.
+            Every::Seconds(_) => {
+                due.timestamp = earlier(due.timestamp, next.saturating_mul(1_000).saturating_add(1));
+            }
+            Every::Blocks(_) => due.height = earlier(due.height, next),
+        }
+    }
+    due
+}
+
 struct Interval {
     origin: TimePoint,
     from: TimePoint,
