@@ -113,6 +113,12 @@ impl DataItem {
         Address::of_key(self.owner_key())
     }
 
+    /// The signer as messages write it: the EIP-55 address of a 65-byte Ethereum key, else the
+    /// 43-character address.
+    pub fn owner_text(&self) -> String {
+        crate::owner::owner_text(self)
+    }
+
     /// Whom the item is for.
     pub const fn target(&self) -> Option<Id> {
         self.target

@@ -6,7 +6,7 @@
 
 mod certificate;
 
-pub use certificate::{Certificate, CertificateError, RECOVERY_TYPE, Succession, Vote};
+pub use certificate::{Certificate, CertificateError, RECOVERY_TYPE, SignedVote, Succession, Vote};
 
 use crate::hash_chain;
 use crate::header::Header;

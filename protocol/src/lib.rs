@@ -18,6 +18,7 @@ pub mod data_digest;
 pub mod data_item;
 pub mod deep_hash;
 pub mod epoch;
+pub mod evidence;
 pub mod hash_chain;
 pub mod head;
 pub mod header;

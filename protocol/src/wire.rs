@@ -98,7 +98,17 @@ impl WireMessage for SlotRecord {}
 impl WireMessage for Head {}
 impl WireMessage for Attestation {}
 impl WireMessage for Announcement {}
+impl WireMessage for Evidence {}
 impl WireMessage for Offer {}
+impl WireMessage for ReplayEvidence {
+    const REPEATED: &'static [Repeated] = &[
+        // 64 MiB of leaves, and paths in a memory of at most 16 GiB.
+        Repeated { path: &[4], max: 1_024 },
+        Repeated { path: &[4, 3], max: 1_024 * 18 },
+        // From one boundary to the next, and the slot that ends the last ticks.
+        Repeated { path: &[6], max: RANGE_SLOTS_MAX + 1 },
+    ];
+}
 impl WireMessage for EpochCertificate {
     const REPEATED: &'static [Repeated] = &[
         Repeated { path: &[6], max: 7 },

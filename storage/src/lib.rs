@@ -1,1 +1,37 @@
-//! placeholder
+//! Durable state of a node: logs, outcomes, outboxes, attestations, checkpoints, peers, and the
+//! weave that batches are anchored to.
+//!
+//! [`Store`] owns one redb file and the one thread that writes it. A write is a list of
+//! [`Write`]s that becomes durable as a whole or not at all; its reply is sent only after the
+//! commit that holds it is on disk, and many callers share one commit. [`Reader`] is a
+//! consistent snapshot of what is committed.
+//!
+//! Invariants: a slot never changes its assignment and a position never changes its running
+//! hash ([`Conflict`]); every value carries a checksum over its table, key and bytes, so damage
+//! is an error that names its place and never a wrong answer or a panic.
+//!
+//! This crate never decides what is valid: whoever writes has verified. It reads no clock that
+//! decides anything, and its third-party types stay inside.
+
+mod disk;
+mod error;
+mod key;
+pub mod limits;
+mod plan;
+mod reader;
+mod record;
+pub mod rows;
+mod store;
+mod tables;
+mod write;
+mod writer;
+
+pub use disk::{Disk, MemoryDisk};
+pub use error::{Conflict, StoreError};
+pub use reader::{Reader, StoredSlot, StoredSlots};
+pub use rows::{
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, OutboxKey, OutboxRow, OutboxState,
+    OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
+};
+pub use store::{Stats, Store, StoreConfig, Ticket};
+pub use write::Write;

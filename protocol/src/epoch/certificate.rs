@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{EpochTerms, SchedulerSet, TermsError};
-use crate::crypto::SignatureError;
+use crate::crypto::{SignatureError, Signer};
 use crate::data_item::{DataItem, Draft, ItemError};
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
@@ -111,6 +111,53 @@ impl Vote {
         out.extend_from_slice(&self.ballot.to_be_bytes());
         out.extend_from_slice(&self.succession.0);
         out
+    }
+}
+
+impl Vote {
+    /// Signs the vote.
+    ///
+    /// # Errors
+    /// A key that cannot sign.
+    pub fn sign(self, signer: &Signer) -> Result<Verified<SignedVote>, SignatureError> {
+        let signature = KeySignature::sign(signer, &self.to_bytes())?;
+        Ok(Verified(SignedVote { vote: self, signature }))
+    }
+}
+
+/// A vote with its voter's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedVote {
+    /// What is voted for.
+    pub vote: Vote,
+    /// Who votes.
+    pub signature: KeySignature,
+}
+
+impl SignedVote {
+    /// Whether one key voted for two successions in one ballot.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let elsewhere = Vote { succession: other.vote.succession, ..self.vote };
+        self.signature.owner_key() == other.signature.owner_key()
+            && self.vote.succession != other.vote.succession
+            && elsewhere == other.vote
+    }
+}
+
+impl Unverified<SignedVote> {
+    /// A vote of which nothing is checked yet.
+    pub const fn new(vote: SignedVote) -> Self {
+        Self(vote)
+    }
+
+    /// Checks the voter's signature. Whether it is a scheduler of the epoch is for the terms to
+    /// say.
+    ///
+    /// # Errors
+    /// Why it is not that key's signature over the vote.
+    pub fn verify(self) -> Result<Verified<SignedVote>, SignatureError> {
+        self.0.signature.verify(&self.0.vote.to_bytes())?;
+        Ok(Verified(self.0))
     }
 }
 

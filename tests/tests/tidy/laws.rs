@@ -221,7 +221,7 @@ fn path_start(tokens: &[Token], at: usize) -> usize {
     start
 }
 
-/// Errors are types that answer whose fault it is, never a text.
+/// Errors that leave a module are types that answer whose fault it is, never a text.
 fn string_error(source: &Source) -> Findings {
     let tokens = &source.tokens;
     let mut found = Vec::new();
@@ -231,12 +231,22 @@ fn string_error(source: &Source) -> Findings {
         }
         let end = closing(tokens, at + 1, "<", ">");
         let tail: Vec<&str> = tokens[at..end].iter().rev().take(3).map(|token| token.text.as_str()).collect();
-        if tail == [">", "String", ","] {
+        if tail == [">", "String", ","] && is_of_public_function(tokens, at) {
             found.push((token.line, "an error is a type, never a text".to_owned()));
         }
     }
     found.extend(ban(source, &["anyhow", "eyre"], live, "a library's errors are types"));
     found
+}
+
+/// Whether the return type at `at` is that of a `pub fn`.
+fn is_of_public_function(tokens: &[Token], at: usize) -> bool {
+    let start = tokens[..at].iter().rposition(|token| matches!(token.text.as_str(), "fn" | ";" | "{" | "}"));
+    let Some(start) = start.filter(|start| tokens[*start].text == "fn") else {
+        return false;
+    };
+    let mut words = tokens[..start].iter().rev().map(|token| token.text.as_str());
+    words.find(|word| !matches!(*word, "async" | "const" | "unsafe")) == Some("pub")
 }
 
 /// Code that is not for tests alone.
@@ -348,9 +358,11 @@ mod tests {
 
     #[test]
     fn a_text_as_error_is_found() {
-        breaks("net/src/a.rs", "fn a() -> Result<Vec<u8>, String> { b }", "string-error");
+        breaks("net/src/a.rs", "pub fn a() -> Result<Vec<u8>, String> { b }", "string-error");
+        breaks("net/src/a.rs", "pub async fn a(b: u8) -> Result<(), String> { b }", "string-error");
         breaks("net/src/a.rs", "use anyhow::Context;", "string-error");
-        keeps("net/src/a.rs", "fn a() -> Result<String, Error> { b }");
+        keeps("net/src/a.rs", "pub fn a() -> Result<String, Error> { b }");
+        keeps("net/src/a.rs", "fn a() -> Result<u8, String> { b }");
     }
 
     #[test]

@@ -1,0 +1,31 @@
+//! Limits of the store, each with its reason and what happens when it is reached.
+
+use std::time::Duration;
+
+/// Requests waiting for the writer. When the queue is full, callers wait: back-pressure.
+pub const QUEUE_REQUESTS_MAX: usize = 4096;
+/// Bytes waiting for the writer, so that a full queue of large items cannot exhaust memory.
+/// Callers wait; one request larger than this waits until it is alone.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Requests in one commit: bounds the delay that the last of a group causes to the first.
+pub const GROUP_REQUESTS_MAX: usize = 1024;
+/// Bytes in one commit: about what a disk takes in the time of one sync.
+pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Time a group stays open while more requests keep coming. An idle queue commits at once.
+pub const GROUP_TIME_MAX: Duration = Duration::from_millis(5);
+/// Writes in one request. More are refused: they belong in several.
+pub const REQUEST_WRITES_MAX: usize = 65_536;
+/// Bytes of one request (a module of the largest kind known, twice). More are refused.
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Rows that one scan returns, whatever limit the caller gives.
+pub const SCAN_ROWS_MAX: usize = 100_000;
+/// Bytes of one memory page: a leaf of the state tree (rules.md 6.7).
+pub const PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Pages of one checkpoint: 16 GiB of memory, the largest that a process may have.
+pub const CHECKPOINT_PAGES_MAX: usize = 262_144;
+/// Bytes of a setting's name or a peer's name: they are keys, and long keys slow every lookup.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Addresses kept of one peer. More are refused: the caller keeps the best.
+pub const PEER_ADDRESSES_MAX: usize = 32;
+/// Memory that redb may use for cached pages unless the configuration says otherwise.
+pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;

@@ -1,0 +1,242 @@
+//! Turns one request into raw changes, or refuses it, before anything of it touches the disk.
+//!
+//! A group of requests shares one transaction, and redb cannot undo a part of one. So each
+//! request is first planned against the transaction and its own earlier writes; only a complete
+//! plan is applied, and applying can fail for no other reason than the disk.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use weft_protocol::{Hash, Id, Position};
+
+use crate::error::{Conflict, StoreError, hex};
+use crate::key;
+use crate::record::{self, Record};
+use crate::rows::{
+    AttestationRow, BatchRow, BatchState, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, Raw,
+    SeenKey, SeenMark, SlotRow,
+};
+use crate::tables::Table;
+use crate::write::Write;
+
+/// Where a plan reads what is already written.
+pub(crate) trait Base {
+    /// The stored bytes of a key.
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// The raw changes of one request: new bytes, or none to remove the key.
+pub(crate) type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+
+/// Plans one request.
+pub(crate) fn plan(base: &mut dyn Base, writes: Vec<Write>) -> Result<Changes, StoreError> {
+    let mut plan = Plan { base, changes: Changes::new() };
+    for write in writes {
+        plan.add(write)?;
+    }
+    Ok(plan.changes)
+}
+
+struct Plan<'a> {
+    base: &'a mut dyn Base,
+    changes: Changes,
+}
+
+impl Plan<'_> {
+    fn add(&mut self, write: Write) -> Result<(), StoreError> {
+        match write {
+            Write::Item { id, raw } => self.put_content(Table::Items, &id.0, &Raw(raw)),
+            Write::Process { process, row } => self.put(Table::Processes, process.0.to_vec(), &row),
+            Write::Slot { process, slot, row } => self.slot(process, slot, &row),
+            Write::Seen { process, key, position } => self.seen(process, key, position),
+            Write::Outcome { process, position, row } => self.outcome(process, position, &row),
+            Write::Outbox { key, row } => self.outbox(key, &row),
+            Write::OutboxState { key, state, attempts, next_try_ms } => {
+                self.outbox_state(key, state, attempts, next_try_ms)
+            }
+            Write::Attestation { process, position, attestor, row } => {
+                let key = key::attestation(&process, position, &attestor.0);
+                match self.get::<AttestationRow>(Table::Attestations, &key)? {
+                    None => self.put(Table::Attestations, key, &row),
+                    Some(held) if held.statement == row.statement => Ok(()),
+                    Some(_) => Err(Conflict::Attestation { process, position, attestor }.into()),
+                }
+            }
+            Write::Checkpoint { process, position, row } => {
+                self.put(Table::Checkpoints, key::position(&process, position), &row)
+            }
+            Write::DropCheckpoint { process, position } => {
+                self.remove(Table::Checkpoints, key::position(&process, position))
+            }
+            Write::Page(page) => self.put_content(Table::Pages, &page.hash.0, &page),
+            Write::Blob(bytes) => {
+                let name = blake3::hash(&bytes);
+                self.put_content(Table::Blobs, name.as_bytes(), &Raw(bytes))
+            }
+            Write::DropBlob(name) => self.remove(Table::Blobs, name.0.to_vec()),
+            Write::Batch { data_root, row } => self.batch(data_root, &row),
+            Write::Anchored { process, weave, row } => {
+                self.put(Table::Anchored, key::weave(&process, &weave), &row)
+            }
+            Write::Peer { name, row } => self.put(Table::Peers, name.to_vec(), &row),
+            Write::DropPeer { name } => self.remove(Table::Peers, name.to_vec()),
+            Write::Setting { name, value } => self.put(Table::Settings, name.into_bytes(), &Raw(value)),
+            Write::DropSetting { name } => self.remove(Table::Settings, name.into_bytes()),
+        }
+    }
+
+    fn slot(&mut self, process: Id, slot: u64, row: &SlotRow) -> Result<(), StoreError> {
+        let key = key::counted(&process, slot);
+        if let Some(held) = self.get::<SlotRow>(Table::Slots, &key)? {
+            if held.assignment_id != row.assignment_id {
+                let (held, offered) = (held.assignment_id, row.assignment_id);
+                return Err(Conflict::Slot { process, slot, held, offered }.into());
+            }
+            // One assignment has one meaning: a row that reads it otherwise is a fault of ours.
+            return if held == *row { Ok(()) } else { Err(content(Table::Slots, &key)) };
+        }
+        let by_item = key::pair(&process, &row.item.0);
+        if self.get::<u64>(Table::ItemSlots, &by_item)?.is_none_or(|first| first > slot) {
+            self.put(Table::ItemSlots, by_item, &slot)?;
+        }
+        self.put(Table::Slots, key, row)
+    }
+
+    fn seen(&mut self, process: Id, key: Hash, position: Position) -> Result<(), StoreError> {
+        let by_key = key::pair(&process, &key.0);
+        if let Some(held) = self.get::<SeenMark>(Table::Seen, &by_key)? {
+            return if held.position == position {
+                Ok(())
+            } else {
+                Err(Conflict::Seen { process, key, held: held.position, offered: position }.into())
+            };
+        }
+        let end = self.get::<SeenMark>(Table::SeenCounts, &process.0)?;
+        if let Some(end) = end.filter(|end| end.position > position) {
+            return Err(Conflict::SeenOrder { process, last: end.position, offered: position }.into());
+        }
+        let number = end.map_or(0, |end| end.number);
+        self.put(Table::Seen, by_key, &SeenMark { position, number })?;
+        self.put(Table::SeenList, key::counted(&process, number), &SeenKey { key, position })?;
+        self.put(Table::SeenCounts, process.0.to_vec(), &SeenMark { position, number: number + 1 })
+    }
+
+    fn outcome(&mut self, process: Id, position: Position, row: &OutcomeRow) -> Result<(), StoreError> {
+        let key = key::position(&process, position);
+        if let Some(held) = self.get::<OutcomeRow>(Table::Outcomes, &key)? {
+            return if held.running == row.running {
+                Ok(())
+            } else {
+                let (held, offered) = (held.running, row.running);
+                Err(Conflict::Outcome { process, position, held, offered }.into())
+            };
+        }
+        if let Some(item) = &row.item {
+            let by_item = key::pair(&process, &item.0);
+            if self.get::<Position>(Table::ItemOutcomes, &by_item)?.is_none_or(|first| first > position) {
+                self.put(Table::ItemOutcomes, by_item, &position)?;
+            }
+        }
+        self.put(Table::Outcomes, key, row)
+    }
+
+    fn outbox(&mut self, key: OutboxKey, row: &OutboxRow) -> Result<(), StoreError> {
+        let raw = key::outbox(&key.process, key.position, key.index);
+        if let Some(held) = self.get::<OutboxRow>(Table::Outbox, &raw)? {
+            let same = (held.kind, &held.entry, held.root) == (row.kind, &row.entry, row.root);
+            return if same { Ok(()) } else { Err(content(Table::Outbox, &raw)) };
+        }
+        self.index_outbox(&raw, None, row)?;
+        self.put(Table::Outbox, raw, row)
+    }
+
+    fn outbox_state(
+        &mut self,
+        key: OutboxKey,
+        state: OutboxState,
+        attempts: u32,
+        next_try_ms: u64,
+    ) -> Result<(), StoreError> {
+        let raw = key::outbox(&key.process, key.position, key.index);
+        let Some(held) = self.get::<OutboxRow>(Table::Outbox, &raw)? else {
+            return Err(StoreError::Missing { table: Table::Outbox.name(), key: hex(&raw) });
+        };
+        if matches!(held.state, OutboxState::Settled { .. }) {
+            return Ok(());
+        }
+        let row = OutboxRow { state, attempts, next_try_ms, ..held.clone() };
+        self.index_outbox(&raw, Some(&held), &row)?;
+        self.put(Table::Outbox, raw, &row)
+    }
+
+    /// Keeps the two indexes of pending entries in step with a row.
+    fn index_outbox(
+        &mut self,
+        raw: &[u8],
+        held: Option<&OutboxRow>,
+        row: &OutboxRow,
+    ) -> Result<(), StoreError> {
+        if let Some(held) = held.filter(|held| held.state == OutboxState::Pending) {
+            self.remove(Table::OutboxPending, raw.to_vec())?;
+            self.remove(Table::OutboxDue, key::due(held.next_try_ms, raw))?;
+        }
+        if row.state == OutboxState::Pending {
+            self.put(Table::OutboxPending, raw.to_vec(), &row.next_try_ms)?;
+            self.put(Table::OutboxDue, key::due(row.next_try_ms, raw), &Nothing)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, data_root: Hash, row: &BatchRow) -> Result<(), StoreError> {
+        let key = data_root.0.to_vec();
+        let held = self.get::<BatchRow>(Table::Batches, &key)?;
+        if held.is_some_and(|held| !held.same_content(row)) {
+            return Err(content(Table::Batches, &key));
+        }
+        match row.state {
+            BatchState::Building | BatchState::Submitted => {
+                self.put(Table::BatchesOpen, key.clone(), &Nothing)?;
+            }
+            BatchState::Confirmed { .. } => self.remove(Table::BatchesOpen, key.clone())?,
+        }
+        self.put(Table::Batches, key, row)
+    }
+
+    /// Writes what is named by its content. An intact copy heals a damaged record.
+    fn put_content<R: Record + PartialEq>(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        row: &R,
+    ) -> Result<(), StoreError> {
+        match self.get::<R>(table, key) {
+            Ok(Some(held)) if held == *row => Ok(()),
+            Ok(Some(_)) => Err(content(table, key)),
+            Ok(None) | Err(StoreError::Damaged { .. }) => self.put(table, key.to_vec(), row),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn get<R: Record>(&mut self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
+        let bytes = match self.changes.get(&(table, key.to_vec())) {
+            Some(change) => change.clone().map(Bytes::from),
+            None => self.base.get(table, key)?,
+        };
+        bytes.map(|bytes| record::decode(table, key, bytes)).transpose()
+    }
+
+    fn put<R: Record>(&mut self, table: Table, key: Vec<u8>, row: &R) -> Result<(), StoreError> {
+        let bytes = record::encode(table, &key, row);
+        self.changes.insert((table, key), Some(bytes));
+        Ok(())
+    }
+
+    fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<(), StoreError> {
+        self.changes.insert((table, key), None);
+        Ok(())
+    }
+}
+
+fn content(table: Table, key: &[u8]) -> StoreError {
+    Conflict::Content { table: table.name(), key: hex(key) }.into()
+}

@@ -1,0 +1,130 @@
+//! Reading: a snapshot that later writes do not change.
+
+mod log;
+mod other;
+mod outcome;
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use redb::ReadTransaction;
+
+use crate::error::{StoreError, hex};
+use crate::limits::SCAN_ROWS_MAX;
+use crate::record::{self, Record};
+use crate::tables::Table;
+
+pub use log::{StoredSlot, StoredSlots};
+
+/// A consistent view of what was durable when it was taken. Holding one keeps old pages on disk,
+/// so take it, read, and let it go.
+pub struct Reader {
+    transaction: ReadTransaction,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+/// Which end of a key range a scan starts from.
+#[derive(Clone, Copy)]
+enum Direction {
+    Up,
+    Down,
+}
+
+impl Reader {
+    pub(crate) const fn new(transaction: ReadTransaction) -> Self {
+        Self { transaction }
+    }
+
+    fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
+        let open = self.open(table)?;
+        let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
+        stored.map(|guard| record::decode(table, key, Bytes::copy_from_slice(guard.value()))).transpose()
+    }
+
+    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        let open = self.open(table)?;
+        let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
+        Ok(stored.is_some())
+    }
+
+    fn open(&self, table: Table) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, StoreError> {
+        self.transaction
+            .open_table(table.definition())
+            .map_err(|error| StoreError::disk("opening a table", error))
+    }
+
+    /// Hands every row from `from` to `to`, both included, to `each` until it breaks.
+    fn scan<R: Record>(
+        &self,
+        table: Table,
+        direction: Direction,
+        from: &[u8],
+        to: &[u8],
+        mut each: impl FnMut(&[u8], R) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        if from > to {
+            return Ok(());
+        }
+        let disk = |error| StoreError::disk("scanning", error);
+        let mut range = self.open(table)?.range(from..=to).map_err(disk)?;
+        loop {
+            let entry = match direction {
+                Direction::Up => range.next(),
+                Direction::Down => range.next_back(),
+            };
+            let Some(entry) = entry else { return Ok(()) };
+            let (key, value) = entry.map_err(disk)?;
+            let row = record::decode(table, key.value(), Bytes::copy_from_slice(value.value()))?;
+            if each(key.value(), row)?.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The rows from `from` to `to`, both included, at most `limit`, each with what `part` reads
+    /// off its key.
+    fn rows<R: Record, K>(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        part: impl Fn(&[u8]) -> Option<K>,
+    ) -> Result<Vec<(K, R)>, StoreError> {
+        let limit = limit.min(SCAN_ROWS_MAX);
+        let mut rows = Vec::new();
+        if limit == 0 {
+            return Ok(rows);
+        }
+        self.scan(table, Direction::Up, from, to, |key, row| {
+            rows.push((part(key).ok_or_else(|| bad_key(table, key))?, row));
+            Ok(if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(rows)
+    }
+
+    /// The last row from `from` to `to`, both included.
+    fn last<R: Record, K>(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        part: impl Fn(&[u8]) -> Option<K>,
+    ) -> Result<Option<(K, R)>, StoreError> {
+        let mut last = None;
+        self.scan(table, Direction::Down, from, to, |key, row| {
+            last = Some((part(key).ok_or_else(|| bad_key(table, key))?, row));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(last)
+    }
+}
+
+fn bad_key(table: Table, key: &[u8]) -> StoreError {
+    StoreError::Damaged { table: table.name(), key: hex(key), reason: "the key has the wrong length" }
+}

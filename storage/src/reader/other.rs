@@ -1,0 +1,79 @@
+//! Reading blobs, batches, peers and settings.
+
+use bytes::Bytes;
+use weft_protocol::{Hash, Id};
+
+use super::Reader;
+use crate::error::StoreError;
+use crate::key::{self, Parts};
+use crate::limits::NAME_BYTES_MAX;
+use crate::rows::{AnchoredRow, BatchRow, Nothing, PeerRow, Raw};
+use crate::tables::Table;
+
+impl Reader {
+    /// The bytes of this BLAKE3 hash.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn blob(&self, name: &Hash) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.get::<Raw>(Table::Blobs, &name.0)?.map(|raw| raw.0))
+    }
+
+    /// A batch by the data root of its bundle.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn batch(&self, data_root: &Hash) -> Result<Option<BatchRow>, StoreError> {
+        self.get(Table::Batches, &data_root.0)
+    }
+
+    /// The batches that no block holds yet, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn batches_open(&self, limit: usize) -> Result<Vec<(Hash, BatchRow)>, StoreError> {
+        let open =
+            self.rows::<Nothing, _>(Table::BatchesOpen, &[], &[0xff; 32], limit, |key| Parts(key).hash())?;
+        let mut batches = Vec::with_capacity(open.len());
+        for (data_root, Nothing) in open {
+            if let Some(row) = self.batch(&data_root)? {
+                batches.push((data_root, row));
+            }
+        }
+        Ok(batches)
+    }
+
+    /// How far a weave holds a log.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn anchored(&self, process: &Id, weave: &str) -> Result<Option<AnchoredRow>, StoreError> {
+        self.get(Table::Anchored, &key::weave(process, weave))
+    }
+
+    /// One peer.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn peer(&self, name: &[u8]) -> Result<Option<PeerRow>, StoreError> {
+        self.get(Table::Peers, name)
+    }
+
+    /// The peer book, at most `limit` peers.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn peers(&self, limit: usize) -> Result<Vec<(Bytes, PeerRow)>, StoreError> {
+        self.rows(Table::Peers, &[], &[0xff; NAME_BYTES_MAX + 1], limit, |key| {
+            Some(Bytes::copy_from_slice(key))
+        })
+    }
+
+    /// A setting.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn setting(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.get::<Raw>(Table::Settings, name.as_bytes())?.map(|raw| raw.0))
+    }
+}

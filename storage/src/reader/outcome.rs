@@ -1,0 +1,200 @@
+//! Reading outcomes, outboxes, attestations and checkpoints.
+
+use bytes::Bytes;
+use weft_protocol::{Address, Hash, Id, Position};
+
+use super::Reader;
+use crate::error::{StoreError, hex};
+use crate::key::{self, Parts};
+use crate::rows::{AttestationRow, CheckpointRow, Nothing, OutboxKey, OutboxRow, OutcomeRow, PackedPage};
+use crate::tables::Table;
+
+/// The first and the last position there can be.
+const FIRST: Position = Position { epoch: 0, slot: 0, tick: 0 };
+const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+
+impl Reader {
+    /// The outcome at a position.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outcome(&self, process: &Id, position: Position) -> Result<Option<OutcomeRow>, StoreError> {
+        self.get(Table::Outcomes, &key::position(process, position))
+    }
+
+    /// The newest outcome.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn last_outcome(&self, process: &Id) -> Result<Option<(Position, OutcomeRow)>, StoreError> {
+        let (from, to) = (key::position(process, FIRST), key::position(process, LAST));
+        self.last(Table::Outcomes, &from, &to, position)
+    }
+
+    /// The outcomes from `from` to `to`, both included, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outcomes(
+        &self,
+        process: &Id,
+        from: Position,
+        to: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
+        let (from, to) = (key::position(process, from), key::position(process, to));
+        self.rows(Table::Outcomes, &from, &to, limit, position)
+    }
+
+    /// The first outcome of an item.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process), and [`StoreError::Missing`] when only the index has it.
+    pub fn outcome_of_item(
+        &self,
+        process: &Id,
+        item: &Id,
+    ) -> Result<Option<(Position, OutcomeRow)>, StoreError> {
+        let index = key::pair(process, &item.0);
+        let Some(position) = self.get::<Position>(Table::ItemOutcomes, &index)? else {
+            return Ok(None);
+        };
+        let missing = || StoreError::Missing {
+            table: Table::Outcomes.name(),
+            key: hex(&key::position(process, position)),
+        };
+        Ok(Some((position, self.outcome(process, position)?.ok_or_else(missing)?)))
+    }
+
+    /// The outbox of a position, in index order.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox(&self, process: &Id, position: Position) -> Result<Vec<(u32, OutboxRow)>, StoreError> {
+        let from = key::outbox(process, position, 0);
+        let to = key::outbox(process, position, u32::MAX);
+        self.rows(Table::Outbox, &from, &to, usize::MAX, |key| outbox_key(key).map(|key| key.index))
+    }
+
+    /// One outbox entry.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_entry(&self, key: &OutboxKey) -> Result<Option<OutboxRow>, StoreError> {
+        self.get(Table::Outbox, &key::outbox(&key.process, key.position, key.index))
+    }
+
+    /// The pending entries of a process in position order, each with its next try in
+    /// milliseconds since the Unix epoch, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_pending(&self, process: &Id, limit: usize) -> Result<Vec<(OutboxKey, u64)>, StoreError> {
+        let from = key::outbox(process, FIRST, 0);
+        let to = key::outbox(process, LAST, u32::MAX);
+        self.rows(Table::OutboxPending, &from, &to, limit, outbox_key)
+    }
+
+    /// The pending entries of all processes that are due at `now_ms`, longest due first, at
+    /// most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_due(&self, now_ms: u64, limit: usize) -> Result<Vec<(u64, OutboxKey)>, StoreError> {
+        let last = key::outbox(&Id([0xff; 32]), LAST, u32::MAX);
+        let (from, to) = (key::due(0, &[]), key::due(now_ms, &last));
+        let rows = self.rows::<Nothing, _>(Table::OutboxDue, &from, &to, limit, |key| {
+            let mut parts = Parts(key);
+            Some((parts.u64()?, outbox_key(parts.0)?))
+        })?;
+        Ok(rows.into_iter().map(|(found, Nothing)| found).collect())
+    }
+
+    /// When the next pending entry is due, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_next_due(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.outbox_due(u64::MAX, 1)?.first().map(|(due, _)| *due))
+    }
+
+    /// One attestor's attestation of a position.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn attestation(
+        &self,
+        process: &Id,
+        position: Position,
+        attestor: &Address,
+    ) -> Result<Option<AttestationRow>, StoreError> {
+        self.get(Table::Attestations, &key::attestation(process, position, &attestor.0))
+    }
+
+    /// All attestations of a position, by attestor.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn attestations(
+        &self,
+        process: &Id,
+        position: Position,
+    ) -> Result<Vec<(Address, AttestationRow)>, StoreError> {
+        let from = key::attestation(process, position, &[0; 32]);
+        let to = key::attestation(process, position, &[0xff; 32]);
+        self.rows(Table::Attestations, &from, &to, usize::MAX, |key| {
+            let mut parts = Parts(key);
+            parts.id()?;
+            parts.position()?;
+            parts.hash().map(|hash| Address(hash.0))
+        })
+    }
+
+    /// The checkpoint after a position.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn checkpoint(&self, process: &Id, position: Position) -> Result<Option<CheckpointRow>, StoreError> {
+        self.get(Table::Checkpoints, &key::position(process, position))
+    }
+
+    /// The newest checkpoint at or before a position.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn checkpoint_before(
+        &self,
+        process: &Id,
+        at: Position,
+    ) -> Result<Option<(Position, CheckpointRow)>, StoreError> {
+        let (from, to) = (key::position(process, FIRST), key::position(process, at));
+        self.last(Table::Checkpoints, &from, &to, position)
+    }
+
+    /// A page of memory, checked against its name.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn page(&self, name: &Hash) -> Result<Option<Bytes>, StoreError> {
+        let Some(packed) = self.get::<PackedPage>(Table::Pages, &name.0)? else {
+            return Ok(None);
+        };
+        let page = packed.unpack(name).ok_or_else(|| StoreError::Damaged {
+            table: Table::Pages.name(),
+            key: hex(&name.0),
+            reason: "the page does not unpack to what its name says",
+        })?;
+        Ok(Some(page))
+    }
+}
+
+fn position(key: &[u8]) -> Option<Position> {
+    let mut parts = Parts(key);
+    parts.id()?;
+    parts.position()
+}
+
+fn outbox_key(key: &[u8]) -> Option<OutboxKey> {
+    let mut parts = Parts(key);
+    Some(OutboxKey { process: parts.id()?, position: parts.position()?, index: parts.u32()? })
+}

@@ -1,0 +1,16 @@
+//! The typed rows, one file a subject. Values are plain data; nothing here is checked beyond
+//! its form.
+
+mod anchoring;
+mod checkpoint;
+mod log;
+mod outcome;
+mod peer;
+mod plain;
+
+pub use anchoring::{AnchoredRow, BatchRow, BatchState};
+pub use checkpoint::{CheckpointRow, PackedPage, PageRef};
+pub use log::{ProcessRow, Roles, SeenKey, SlotRow};
+pub use outcome::{AttestationRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
+pub use peer::PeerRow;
+pub(crate) use plain::{MetaRow, Nothing, Raw, SeenMark};

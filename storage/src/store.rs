@@ -1,0 +1,316 @@
+//! The store: one file, one writer, any number of readers.
+
+use std::fs::File;
+use std::future::Future;
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use bytes::Bytes;
+use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableHandle as _};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use weft_protocol::{Address, Network};
+
+use crate::disk::{Backend, Disk};
+use crate::error::StoreError;
+use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
+use crate::reader::Reader;
+use crate::record;
+use crate::rows::MetaRow;
+use crate::tables::Table;
+use crate::write::{Write, admit};
+use crate::writer::{Command, Counters, Request, Writer};
+
+/// The schema this build writes.
+const SCHEMA: u32 = 1;
+/// The key of the only row of the meta table. Its layout never changes, so that every version
+/// can tell whose store it looks at.
+const META_KEY: &[u8] = b"store";
+
+/// Whose store it is, and how much memory it may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The network. A store never changes its network.
+    pub network: Network,
+    /// The address of the node's key. A store never changes its node: its slots are signed.
+    pub node: Address,
+    /// Memory for cached pages.
+    pub cache_bytes: usize,
+}
+
+impl StoreConfig {
+    /// A store of this node on this network, with the default cache.
+    pub const fn new(network: Network, node: Address) -> Self {
+        Self { network, node, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+}
+
+/// What the store has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Requests planned.
+    pub requests: u64,
+    /// Of these, refused.
+    pub refused: u64,
+    /// Commits made.
+    pub commits: u64,
+    /// Bytes written, keys included.
+    pub bytes: u64,
+    /// Requests waiting now.
+    pub queued: u64,
+}
+
+/// A durable store. Clones share it; dropping the last one commits what is queued and joins the
+/// writer. The file stays locked until the last [`Reader`] is gone too.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Arc<Database>,
+    /// Gone once the store is being dropped.
+    queue: Option<mpsc::Sender<Command>>,
+    bytes: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    writer: Writer,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without a sender the writer commits what is queued and ends.
+        self.queue = None;
+        self.writer.join();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({:?})", self.stats())
+    }
+}
+
+/// A request that is queued. Resolves when it is durable or refused. Dropping it does not take
+/// the request back.
+#[must_use = "until the ticket resolves nothing is durable"]
+#[derive(Debug)]
+pub struct Ticket(oneshot::Receiver<Result<(), StoreError>>);
+
+impl Future for Ticket {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|reply| reply.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+impl Store {
+    /// Opens the store in a file, creating it when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`], [`StoreError::OtherNetwork`], [`StoreError::OtherNode`],
+    /// [`StoreError::NewerSchema`], [`StoreError::NotAStore`] or what the disk says.
+    pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+        let database = redb::Builder::new()
+            .set_cache_size(config.cache_bytes)
+            .create(path)
+            .map_err(|error| open_error(path, error))?;
+        let store = Self::start(database, path, config)?;
+        // A new file is durable only when its folder's entry is.
+        path.parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+            .map_err(|error| StoreError::disk("syncing its folder", error))?;
+        Ok(store)
+    }
+
+    /// Opens the store on a disk of the caller's: in memory, or one that injects faults.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_backend(disk: impl Disk, config: &StoreConfig) -> Result<Self, StoreError> {
+        let path = Path::new("(backend)");
+        let database = redb::Builder::new()
+            .set_cache_size(config.cache_bytes)
+            .create_with_backend(Backend(Box::new(disk)))
+            .map_err(|error| open_error(path, error))?;
+        Self::start(database, path, config)
+    }
+
+    fn start(database: Database, path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
+        check_meta(&database, path, config)?;
+        let database = Arc::new(database);
+        let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let counters = Arc::new(Counters::default());
+        let writer = Writer::start(database.clone(), requests, counters.clone())?;
+        let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        Ok(Self { shared: Arc::new(Shared { database, queue: Some(queue), bytes, counters, writer }) })
+    }
+
+    /// Writes all of it or nothing, and answers when it is durable.
+    ///
+    /// Dropping the future before it is queued drops the request; after that it is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] and the other refusals, with nothing written; or a disk failure,
+    /// after which the store must be opened again.
+    pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.enqueue(writes).await?.await
+    }
+
+    /// Queues a request, waiting while the queue is full. Requests are committed in the order
+    /// in which they are queued, so a caller may have many on their way.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`] or [`StoreError::Closed`].
+    pub async fn enqueue(&self, writes: Vec<Write>) -> Result<Ticket, StoreError> {
+        let weight = admit(&writes)?;
+        let shared = &self.shared;
+        // One request may outweigh the queue; it then waits until it has the queue to itself.
+        let share = u32::try_from(weight.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
+        let share = shared.bytes.clone().acquire_many_owned(share).await.map_err(|_| StoreError::Closed)?;
+        let (reply, ticket) = oneshot::channel();
+        let request = Request { writes, weight, reply, share };
+        let queue = shared.queue.as_ref().ok_or(StoreError::Closed)?;
+        queue.send(Command::Write(request)).await.map_err(|_| StoreError::Closed)?;
+        Ok(Ticket(ticket))
+    }
+
+    /// [`write`](Self::write) for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_blocking(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        block_on(self.write(writes))
+    }
+
+    /// A snapshot of what is durable now. Reading blocks on the disk where the cache misses.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read(&self) -> Result<Reader, StoreError> {
+        let transaction = self
+            .shared
+            .database
+            .begin_read()
+            .map_err(|error| StoreError::disk("beginning to read", error))?;
+        Ok(Reader::new(transaction))
+    }
+
+    /// Commits what is queued and ends the writer. Later writes, also of clones, are refused as
+    /// [`StoreError::Closed`]; reading still works.
+    pub fn shutdown(&self) {
+        if let Some(queue) = &self.shared.queue {
+            // It fails only when the writer has ended already.
+            let _ = block_on(queue.send(Command::Stop));
+        }
+        self.shared.writer.join();
+    }
+
+    /// What the store has done.
+    pub fn stats(&self) -> Stats {
+        let Shared { counters, queue, .. } = &*self.shared;
+        let queued = queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        Stats {
+            requests: counters.requests.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            bytes: counters.bytes.load(Ordering::Relaxed),
+            queued: queued as u64,
+        }
+    }
+}
+
+/// Finds out whose store it is; makes a new one ours.
+fn check_meta(database: &Database, path: &Path, config: &StoreConfig) -> Result<(), StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
+    let reading = database.begin_read().map_err(|error| disk(error.into()))?;
+    let present: Vec<String> = reading
+        .list_tables()
+        .map_err(|error| disk(error.into()))?
+        .map(|table| table.name().to_owned())
+        .collect();
+    if present.is_empty() {
+        return create_tables(database, Some(config));
+    }
+    if !present.iter().any(|name| name == Table::Meta.name()) {
+        let reason = "it has tables of another program".to_owned();
+        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
+    }
+    let meta = reading.open_table(Table::Meta.definition()).map_err(|error| disk(error.into()))?;
+    let stored = meta.get(META_KEY).map_err(|error| disk(error.into()))?;
+    let Some(stored) = stored else {
+        return Err(StoreError::Missing { table: Table::Meta.name(), key: crate::error::hex(META_KEY) });
+    };
+    let found: MetaRow = record::decode(Table::Meta, META_KEY, Bytes::copy_from_slice(stored.value()))?;
+    if found.schema > SCHEMA {
+        return Err(StoreError::NewerSchema { found: found.schema, known: SCHEMA });
+    }
+    if found.network != config.network {
+        return Err(StoreError::OtherNetwork { found: found.network, expected: config.network });
+    }
+    if found.node != config.node {
+        return Err(StoreError::OtherNode { found: found.node, expected: config.node });
+    }
+    // A table that a later build of the same schema added.
+    if Table::ALL.iter().all(|table| present.iter().any(|name| name == table.name())) {
+        return Ok(());
+    }
+    create_tables(database, None)
+}
+
+/// Creates the tables that are missing, and the meta row of a new store.
+fn create_tables(database: &Database, new: Option<&StoreConfig>) -> Result<(), StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("creating its tables", error);
+    let transaction = database.begin_write().map_err(|error| disk(error.into()))?;
+    for &table in Table::ALL {
+        transaction.open_table(table.definition()).map_err(|error| disk(error.into()))?;
+    }
+    if let Some(config) = new {
+        let row = MetaRow { schema: SCHEMA, network: config.network, node: config.node };
+        let bytes = record::encode(Table::Meta, META_KEY, &row);
+        let mut meta =
+            transaction.open_table(Table::Meta.definition()).map_err(|error| disk(error.into()))?;
+        meta.insert(META_KEY, bytes.as_slice()).map_err(|error| disk(error.into()))?;
+    }
+    transaction.commit().map_err(|error| disk(error.into()))
+}
+
+fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
+        DatabaseError::UpgradeRequired(version) => {
+            StoreError::NotAStore { path, reason: format!("it has the old file format {version}") }
+        }
+        DatabaseError::Storage(StorageError::Corrupted(reason)) => StoreError::Unreadable { path, reason },
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            StoreError::NotAStore { path, reason: error.to_string() }
+        }
+        error => StoreError::disk("opening", error),
+    }
+}
+
+/// Runs a future on this thread. The store's futures need no runtime: a channel wakes them.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,82 @@
+//! Every table of the store. A change of layout is a new version suffix and a migration.
+
+use redb::TableDefinition;
+
+/// The type of all tables: keys from [`key`](crate::key), values from [`record`](crate::record).
+pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A table of the store.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Table {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Table {
+            /// All tables; opening a new store creates them.
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name in the file.
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+tables! {
+    /// `store` -> schema, network, node.
+    Meta = "meta/1",
+    /// name -> bytes.
+    Settings = "settings/1",
+    /// process -> ProcessRow.
+    Processes = "processes/1",
+    /// item id -> raw item.
+    Items = "items/1",
+    /// process, slot -> SlotRow.
+    Slots = "slots/1",
+    /// process, item id -> first slot.
+    ItemSlots = "item-slots/1",
+    /// process, key -> position and place in the list.
+    Seen = "seen/1",
+    /// process, place -> key and position.
+    SeenList = "seen-list/1",
+    /// process -> length of its seen list and the last position in it.
+    SeenCounts = "seen-counts/1",
+    /// process, position -> OutcomeRow.
+    Outcomes = "outcomes/1",
+    /// process, item id -> first position.
+    ItemOutcomes = "item-outcomes/1",
+    /// process, position, index -> OutboxRow.
+    Outbox = "outbox/1",
+    /// process, position, index -> next try, of rows that are pending.
+    OutboxPending = "outbox-pending/1",
+    /// next try, process, position, index -> nothing, of rows that are pending.
+    OutboxDue = "outbox-due/1",
+    /// process, position, attestor -> AttestationRow.
+    Attestations = "attestations/1",
+    /// process, position -> CheckpointRow.
+    Checkpoints = "checkpoints/1",
+    /// BLAKE3 of the page -> zstd of the page.
+    Pages = "pages/1",
+    /// BLAKE3 of the bytes -> bytes.
+    Blobs = "blobs/1",
+    /// data root -> BatchRow.
+    Batches = "batches/1",
+    /// data root -> nothing, of batches that are not confirmed.
+    BatchesOpen = "batches-open/1",
+    /// process, weave name -> AnchoredRow.
+    Anchored = "anchored/1",
+    /// peer name -> PeerRow.
+    Peers = "peers/1",
+}
+
+impl Table {
+    /// The definition that redb opens.
+    pub(crate) const fn definition(self) -> Definition {
+        TableDefinition::new(self.name())
+    }
+}

@@ -1,0 +1,230 @@
+//! What can be written.
+
+use bytes::Bytes;
+use weft_protocol::{Address, Hash, Id, Position};
+
+use crate::error::StoreError;
+use crate::limits::{NAME_BYTES_MAX, PEER_ADDRESSES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
+use crate::rows::{
+    AnchoredRow, AttestationRow, BatchRow, CheckpointRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
+    PackedPage, PeerRow, ProcessRow, SlotRow,
+};
+
+/// One change. Writing what is already there is no change; so every write may be repeated, after
+/// a crash for instance. What it says about conflicts refuses the whole request.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// An item under its id. Other bytes under the same id conflict.
+    Item {
+        /// The id, which the caller has verified.
+        id: Id,
+        /// The raw item.
+        raw: Bytes,
+    },
+    /// What this node does for a process; replaces the row.
+    Process {
+        /// The Process item.
+        process: Id,
+        /// The row.
+        row: ProcessRow,
+    },
+    /// A slot, for ever. Another assignment under the same slot conflicts.
+    Slot {
+        /// The process.
+        process: Id,
+        /// The `Nonce`.
+        slot: u64,
+        /// The row.
+        row: SlotRow,
+    },
+    /// Appends a key to the seen list. A key that stands at another position conflicts, and so
+    /// does a position before the last in the list.
+    Seen {
+        /// The process.
+        process: Id,
+        /// The key.
+        key: Hash,
+        /// The position that holds it.
+        position: Position,
+    },
+    /// An outcome, for ever. Another running hash at the same position conflicts.
+    Outcome {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The row.
+        row: OutcomeRow,
+    },
+    /// A new outbox entry. Where the entry exists already its delivery goes on as it is; another
+    /// entry in its place conflicts.
+    Outbox {
+        /// Which entry.
+        key: OutboxKey,
+        /// The row.
+        row: OutboxRow,
+    },
+    /// How far an outbox entry got. A settled entry stays settled.
+    OutboxState {
+        /// Which entry; it must exist.
+        key: OutboxKey,
+        /// How far it got.
+        state: OutboxState,
+        /// Pushes tried.
+        attempts: u32,
+        /// When to try next, in milliseconds since the Unix epoch.
+        next_try_ms: u64,
+    },
+    /// An attestation. The first of a statement is kept; another statement of the same attestor
+    /// for the same position conflicts.
+    Attestation {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The key that signed.
+        attestor: Address,
+        /// The row.
+        row: AttestationRow,
+    },
+    /// A checkpoint; replaces the row. Its pages are written by [`Write::Page`], before or with it.
+    Checkpoint {
+        /// The process.
+        process: Id,
+        /// The position that the state is after.
+        position: Position,
+        /// The row.
+        row: CheckpointRow,
+    },
+    /// Forgets a checkpoint. Its pages stay: others may share them.
+    DropCheckpoint {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+    },
+    /// A page of memory under its hash.
+    Page(PackedPage),
+    /// Bytes under their BLAKE3 hash.
+    Blob(Bytes),
+    /// Forgets a blob.
+    DropBlob(Hash),
+    /// A batch. Other slots or another bundle under the same data root conflict; the state,
+    /// attempts and time are replaced.
+    Batch {
+        /// The data root of the bundle.
+        data_root: Hash,
+        /// The row.
+        row: BatchRow,
+    },
+    /// How far a weave holds a log; replaces the row.
+    Anchored {
+        /// The process.
+        process: Id,
+        /// The name of the weave.
+        weave: String,
+        /// The row.
+        row: AnchoredRow,
+    },
+    /// A peer; replaces the row.
+    Peer {
+        /// Its name on the network.
+        name: Bytes,
+        /// The row.
+        row: PeerRow,
+    },
+    /// Forgets a peer.
+    DropPeer {
+        /// Its name on the network.
+        name: Bytes,
+    },
+    /// A setting; replaces the value.
+    Setting {
+        /// The name.
+        name: String,
+        /// The value.
+        value: Bytes,
+    },
+    /// Forgets a setting.
+    DropSetting {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What a small row weighs in the queue: its fixed fields and its keys.
+const ROW_BYTES: usize = 256;
+
+impl Write {
+    /// About how many bytes it brings to the disk.
+    pub(crate) fn weight(&self) -> usize {
+        ROW_BYTES
+            + match self {
+                Self::Item { raw, .. } => raw.len(),
+                Self::Slot { row, .. } => row.assignment.len(),
+                Self::Outcome { row, .. } => row.result.len(),
+                Self::Outbox { row, .. } => row.entry.len(),
+                Self::OutboxState { state: OutboxState::Settled { receipt }, .. } => receipt.len(),
+                Self::Attestation { row, .. } => row.bytes.len(),
+                Self::Checkpoint { row, .. } => row.state.len() + 36 * row.pages.len(),
+                Self::Page(page) => page.packed.len(),
+                Self::Blob(bytes) => bytes.len(),
+                Self::Peer { row, .. } => row.addresses.iter().map(String::len).sum(),
+                Self::Setting { value, .. } => value.len(),
+                Self::Process { .. }
+                | Self::Seen { .. }
+                | Self::OutboxState { .. }
+                | Self::DropCheckpoint { .. }
+                | Self::DropBlob(_)
+                | Self::Batch { .. }
+                | Self::Anchored { .. }
+                | Self::DropPeer { .. }
+                | Self::DropSetting { .. } => 0,
+            }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let at_most = |what, size, max| {
+            if size > max { Err(StoreError::TooLarge { what, size, max }) } else { Ok(()) }
+        };
+        match self {
+            Self::Setting { name, .. } | Self::DropSetting { name } => {
+                at_most("bytes of a setting's name", name.len(), NAME_BYTES_MAX)
+            }
+            Self::Peer { name, row } => {
+                at_most("bytes of a peer's name", name.len(), NAME_BYTES_MAX)?;
+                at_most("addresses of a peer", row.addresses.len(), PEER_ADDRESSES_MAX)
+            }
+            Self::DropPeer { name } => at_most("bytes of a peer's name", name.len(), NAME_BYTES_MAX),
+            Self::Anchored { weave, .. } => at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX),
+            Self::Checkpoint { row, .. } => {
+                at_most("pages of a checkpoint", row.pages.len(), crate::limits::CHECKPOINT_PAGES_MAX)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks a request's limits and weighs it.
+pub(crate) fn admit(writes: &[Write]) -> Result<usize, StoreError> {
+    if writes.len() > REQUEST_WRITES_MAX {
+        return Err(StoreError::TooLarge {
+            what: "writes in one request",
+            size: writes.len(),
+            max: REQUEST_WRITES_MAX,
+        });
+    }
+    let mut weight = 0_usize;
+    for write in writes {
+        write.check()?;
+        weight = weight.saturating_add(write.weight());
+    }
+    if weight > REQUEST_BYTES_MAX {
+        return Err(StoreError::TooLarge {
+            what: "bytes in one request",
+            size: weight,
+            max: REQUEST_BYTES_MAX,
+        });
+    }
+    Ok(weight)
+}

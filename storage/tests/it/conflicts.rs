@@ -1,0 +1,194 @@
+//! What a store refuses, and that a refused request leaves nothing behind.
+
+use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
+use weft_protocol::{Network, Position};
+use weft_storage::{
+    AttestationRow, BatchRow, BatchState, Conflict, MemoryDisk, OutboxState, Store, StoreConfig, StoreError,
+    Write,
+};
+
+fn open() -> Store {
+    Store::open_with_backend(MemoryDisk::new(), &config()).unwrap()
+}
+
+fn conflict(result: Result<(), StoreError>) -> Conflict {
+    match result {
+        Err(StoreError::Conflict(conflict)) => *conflict,
+        other => panic!("expected a conflict, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_taken_slot_refuses_another_assignment_and_the_whole_request() {
+    let store = open();
+    let process = id(1);
+    let slot = |seed| Write::Slot { process, slot: 5, row: slot_row(seed) };
+    store.write_blocking(vec![slot(1)]).unwrap();
+    store.write_blocking(vec![slot(1)]).unwrap();
+    let other = Write::Setting { name: "left".into(), value: "behind".into() };
+    let found = conflict(store.write_blocking(vec![other, slot(2)]));
+    assert_eq!(
+        found,
+        Conflict::Slot {
+            process,
+            slot: 5,
+            held: slot_row(1).assignment_id,
+            offered: slot_row(2).assignment_id,
+        }
+    );
+    let reader = store.read().unwrap();
+    assert_eq!(reader.slot(&process, 5).unwrap(), Some(slot_row(1)));
+    assert_eq!(reader.setting("left").unwrap(), None);
+}
+
+#[test]
+fn one_request_cannot_fill_a_slot_twice() {
+    let store = open();
+    let slot = |seed| Write::Slot { process: id(1), slot: 0, row: slot_row(seed) };
+    conflict(store.write_blocking(vec![slot(1), slot(2)]));
+    assert_eq!(store.read().unwrap().head(&id(1)).unwrap(), None);
+}
+
+#[test]
+fn a_position_refuses_another_running_hash() {
+    let store = open();
+    let position = Position::slot(3);
+    let write = |seed| Write::Outcome { process: id(1), position, row: outcome_row(seed) };
+    store.write_blocking(vec![write(1)]).unwrap();
+    let mut again = outcome_row(1);
+    again.elapsed_us += 1;
+    store.write_blocking(vec![Write::Outcome { process: id(1), position, row: again }]).unwrap();
+    assert!(matches!(conflict(store.write_blocking(vec![write(2)])), Conflict::Outcome { .. }));
+    assert_eq!(store.read().unwrap().outcome(&id(1), position).unwrap(), Some(outcome_row(1)));
+}
+
+#[test]
+fn the_seen_list_keeps_its_order_and_its_first_positions() {
+    let store = open();
+    let seen = |key, slot| Write::Seen { process: id(1), key: hash(key), position: Position::slot(slot) };
+    store.write_blocking(vec![seen(1, 1), seen(2, 1), seen(3, 4)]).unwrap();
+    store.write_blocking(vec![seen(2, 1)]).unwrap();
+    assert!(matches!(conflict(store.write_blocking(vec![seen(1, 5)])), Conflict::Seen { .. }));
+    assert!(matches!(conflict(store.write_blocking(vec![seen(9, 3)])), Conflict::SeenOrder { .. }));
+    let reader = store.read().unwrap();
+    let keys: Vec<_> = reader.seen_keys(&id(1), 1, 10).unwrap().into_iter().map(|seen| seen.key).collect();
+    assert_eq!(keys, [hash(2), hash(3)]);
+    assert_eq!(reader.seen_count(&id(1)).unwrap(), 3);
+    assert_eq!(reader.seen(&id(1), &hash(3)).unwrap(), Some(Position::slot(4)));
+}
+
+#[test]
+fn an_attestor_states_one_thing_per_position() {
+    let store = open();
+    let write = |statement, bytes: &'static str| Write::Attestation {
+        process: id(1),
+        position: Position::slot(1),
+        attestor: address(7),
+        row: AttestationRow { statement: hash(statement), bytes: bytes.into() },
+    };
+    store.write_blocking(vec![write(1, "first")]).unwrap();
+    store.write_blocking(vec![write(1, "same statement, other salt")]).unwrap();
+    assert!(matches!(conflict(store.write_blocking(vec![write(2, "other")])), Conflict::Attestation { .. }));
+    let held = store.read().unwrap().attestations(&id(1), Position::slot(1)).unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].1.bytes, "first");
+}
+
+#[test]
+fn a_settled_entry_stays_settled_and_leaves_the_queue() {
+    let store = open();
+    let key = outbox_key(1, 2, 0);
+    let state = |state| Write::OutboxState { key, state, attempts: 1, next_try_ms: 50 };
+    assert!(matches!(
+        store.write_blocking(vec![state(OutboxState::Pending)]),
+        Err(StoreError::Missing { .. })
+    ));
+    store.write_blocking(vec![Write::Outbox { key, row: outbox_row(1) }]).unwrap();
+    store.write_blocking(vec![state(OutboxState::Pending)]).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.outbox_due(49, 10).unwrap(), []);
+    assert_eq!(reader.outbox_due(50, 10).unwrap(), [(50, key)]);
+    assert_eq!(reader.outbox_next_due().unwrap(), Some(50));
+    store.write_blocking(vec![state(OutboxState::Settled { receipt: "slot 9".into() })]).unwrap();
+    store.write_blocking(vec![state(OutboxState::GivenUp)]).unwrap();
+    // The computer writes the entry again after a restart: delivery is where it was.
+    store.write_blocking(vec![Write::Outbox { key, row: outbox_row(1) }]).unwrap();
+    let reader = store.read().unwrap();
+    let row = reader.outbox_entry(&key).unwrap().unwrap();
+    assert_eq!(row.state, OutboxState::Settled { receipt: "slot 9".into() });
+    assert_eq!(reader.outbox_due(u64::MAX, 10).unwrap(), []);
+    assert_eq!(reader.outbox_pending(&id(1), 10).unwrap(), []);
+    conflict(store.write_blocking(vec![Write::Outbox { key, row: outbox_row(2) }]));
+}
+
+#[test]
+fn a_batch_never_changes_its_slots() {
+    let store = open();
+    let row = BatchRow {
+        process: id(1),
+        from_slot: 0,
+        to_slot: 9,
+        bundle: hash(3),
+        state: BatchState::Building,
+        attempts: 0,
+        next_try_ms: 0,
+    };
+    let write = |row: &BatchRow| Write::Batch { data_root: hash(8), row: row.clone() };
+    store.write_blocking(vec![write(&row)]).unwrap();
+    assert_eq!(store.read().unwrap().batches_open(10).unwrap(), [(hash(8), row.clone())]);
+    conflict(store.write_blocking(vec![write(&BatchRow { to_slot: 10, ..row.clone() })]));
+    let confirmed = BatchRow { state: BatchState::Confirmed { height: 4, block: hash(4) }, ..row };
+    store.write_blocking(vec![write(&confirmed)]).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.batches_open(10).unwrap(), []);
+    assert_eq!(reader.batch(&hash(8)).unwrap(), Some(confirmed));
+}
+
+#[test]
+fn a_store_is_one_networks_and_one_nodes() {
+    let disk = MemoryDisk::new();
+    drop(Store::open_with_backend(disk.clone(), &config()).unwrap());
+    let error =
+        |config: StoreConfig| Store::open_with_backend(disk.clone(), &config).unwrap_err().to_string();
+    let network = error(StoreConfig { network: Network(9), ..config() });
+    assert!(network.contains("network 00000001") && network.contains("00000009"), "{network}");
+    let node = error(StoreConfig { node: address(9), ..config() });
+    assert!(node.contains(&address(9).to_string()), "{node}");
+    Store::open_with_backend(disk.clone(), &config()).unwrap();
+}
+
+#[test]
+fn an_open_file_is_not_opened_twice_and_a_foreign_one_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let store = Store::open(&path, &config()).unwrap();
+    let error = Store::open(&path, &config()).unwrap_err();
+    assert!(matches!(&error, StoreError::InUse { .. }), "{error:?}");
+    assert!(error.to_string().contains("in use by another node"));
+    drop(store);
+    drop(Store::open(&path, &config()).unwrap());
+
+    let text = folder.path().join("text");
+    std::fs::write(&text, "not a database, and longer than any header could be ".repeat(100)).unwrap();
+    let error = Store::open(&text, &config()).unwrap_err();
+    assert!(matches!(&error, StoreError::NotAStore { .. }), "{error:?}");
+}
+
+#[test]
+fn after_shutdown_writes_are_refused_and_reads_go_on() {
+    let store = open();
+    let setting = || Write::Setting { name: "a".into(), value: "b".into() };
+    store.write_blocking(vec![setting()]).unwrap();
+    store.shutdown();
+    assert!(matches!(store.write_blocking(vec![setting()]), Err(StoreError::Closed)));
+    assert_eq!(store.read().unwrap().setting("a").unwrap().unwrap(), "b");
+    store.shutdown();
+}
+
+#[test]
+fn limits_are_named() {
+    let store = open();
+    let error =
+        store.write_blocking(vec![Write::Setting { name: "x".repeat(257), value: "".into() }]).unwrap_err();
+    assert_eq!(error.to_string(), "bytes of a setting's name: 257, at most 256 allowed");
+}

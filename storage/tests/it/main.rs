@@ -1,0 +1,6 @@
+//! Tests of the store through its public face, one file a subject, one binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
+
+mod conflicts;
+mod rows;
