@@ -1,1 +1,39 @@
-//! placeholder
+//! The network of Weft: a libp2p swarm behind a small handle.
+//!
+//! [`Net::start`] opens TCP with noise and yamux, finds peers by Kademlia, joins one gossipsub
+//! topic per process, and carries requests between nodes. The node hears [`NetEvent`]s and asks
+//! through [`Net`]; libp2p's types stop here.
+//!
+//! What is absent: this crate knows nothing of the rules of processes, verifies no item and trusts
+//! no peer. An announcement is forwarded only after the node has said [`Verdict::Accept`]. Its one
+//! task never waits on the node: a full event queue means that gossip is ignored and requests are
+//! answered with Busy, both counted.
+//!
+//! A node's key is its name in both worlds: [`Peer::address`] of a peer id is the key's ao
+//! address, so a scheduler named in a process can be recognised, and found by [`Key::Address`].
+
+mod behaviour;
+mod codec;
+mod config;
+mod discovery;
+mod event;
+mod gossip;
+mod handle;
+mod keep;
+mod key;
+pub mod limits;
+mod metrics;
+mod network;
+mod peer;
+mod service;
+
+pub use config::{ConfigError, NetConfig, NetLimits};
+pub use event::{NetEvent, Reply, ReplyError, Ticket};
+pub use gossip::machine::Verdict;
+pub use handle::{
+    DialError, JoinError, Net, NetError, PeerInfo, ProvideError, PublishError, Published, RequestError,
+    Stopped,
+};
+pub use key::Key;
+pub use metrics::NetMetrics;
+pub use peer::{Peer, PeerError};

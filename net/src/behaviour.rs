@@ -1,0 +1,156 @@
+//! The protocols that a swarm speaks, and the transports under them.
+
+use std::sync::Arc;
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, MemoryTransport, OrTransport};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::metrics::Registry;
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::{
+    PeerId, Swarm, Transport as _, connection_limits, dns, gossipsub, identify, kad, noise, ping,
+    request_response, tcp, yamux,
+};
+
+use crate::codec::Codec;
+use crate::config::Settings;
+use crate::discovery::store::ProviderStore;
+use crate::gossip::filter::{TopicFilter, topic_filter};
+use crate::gossip::params;
+use crate::handle::NetError;
+use crate::keep::Keep;
+use crate::limits::{BOOTSTRAP_INTERVAL, LOOKUP_TIMEOUT, PROVIDER_TTL, STREAMS_PER_CONNECTION_MAX};
+use crate::metrics::Counters;
+
+pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, TopicFilter>;
+
+/// Limits come first: what they refuse, the others never hear of.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    keep: Keep,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(crate) kademlia: kad::Behaviour<ProviderStore>,
+    pub(crate) gossip: Gossip,
+    pub(crate) requests: request_response::Behaviour<Codec>,
+}
+
+/// Builds the swarm; nothing is opened yet. The registry gets the counters of gossipsub.
+pub(crate) fn swarm(
+    settings: &Settings,
+    counters: &Arc<Counters>,
+    registry: &mut Registry,
+) -> Result<Swarm<Behaviour>, NetError> {
+    let peer = settings.keypair.public().to_peer_id();
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(connection_limits(settings)),
+        keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
+        identify: identify(settings),
+        ping: ping::Behaviour::default(),
+        kademlia: kademlia(settings, peer, counters)?,
+        gossip: gossip(settings, counters, registry)?,
+        requests: requests(settings)?,
+    };
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(settings.limits.idle_timeout);
+    Ok(Swarm::new(transport(&settings.keypair)?, behaviour, peer, config))
+}
+
+fn transport(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    let noise = noise::Config::new(keypair).map_err(NetError::setup)?;
+    let tcp = || tcp::tokio::Transport::new(tcp::Config::default());
+    let memory = MemoryTransport::new();
+    // Without a resolver (a container may have no resolv.conf) IP addresses still work.
+    let transport = match dns::tokio::Transport::system(tcp()) {
+        Ok(dns) => OrTransport::new(memory, dns)
+            .upgrade(Version::V1Lazy)
+            .authenticate(noise)
+            .multiplex(yamux::Config::default())
+            .boxed(),
+        Err(error) => {
+            tracing::warn!(%error, "no DNS resolver: only IP addresses can be dialled");
+            OrTransport::new(memory, tcp())
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise)
+                .multiplex(yamux::Config::default())
+                .boxed()
+        }
+    };
+    Ok(transport)
+}
+
+fn connection_limits(settings: &Settings) -> connection_limits::ConnectionLimits {
+    let limits = &settings.limits;
+    connection_limits::ConnectionLimits::default()
+        .with_max_established(Some(limits.connections))
+        .with_max_established_incoming(Some(limits.connections_incoming))
+        .with_max_established_per_peer(Some(limits.connections_per_peer))
+        .with_max_pending_incoming(Some(limits.connections_pending))
+        .with_max_pending_outgoing(Some(limits.connections_pending))
+}
+
+fn identify(settings: &Settings) -> identify::Behaviour {
+    let config = identify::Config::new(settings.names.identify(), settings.keypair.public())
+        .with_agent_version(format!("weft/{}", env!("CARGO_PKG_VERSION")))
+        .with_push_listen_addr_updates(true)
+        .with_hide_listen_addrs(!settings.reachable);
+    identify::Behaviour::new(config)
+}
+
+fn kademlia(
+    settings: &Settings,
+    peer: PeerId,
+    counters: &Arc<Counters>,
+) -> Result<kad::Behaviour<ProviderStore>, NetError> {
+    let mut config = kad::Config::new(settings.names.kademlia().map_err(NetError::setup)?);
+    config
+        .set_query_timeout(LOOKUP_TIMEOUT)
+        .disjoint_query_paths(true)
+        // Only peers that identify as ours enter the table, by addresses they listen on.
+        .set_kbucket_inserts(kad::BucketInserts::Manual)
+        .set_periodic_bootstrap_interval(Some(BOOTSTRAP_INTERVAL))
+        // We write our records ourselves: see discovery/provide.rs.
+        .set_provider_publication_interval(None)
+        .set_provider_record_ttl(Some(PROVIDER_TTL))
+        .set_replication_interval(None)
+        .set_publication_interval(None);
+    let store = ProviderStore::new(peer, Arc::clone(counters));
+    let mut kademlia = kad::Behaviour::with_config(peer, store, config);
+    kademlia.set_mode(Some(if settings.reachable { kad::Mode::Server } else { kad::Mode::Client }));
+    Ok(kademlia)
+}
+
+fn gossip(
+    settings: &Settings,
+    counters: &Arc<Counters>,
+    registry: &mut Registry,
+) -> Result<Gossip, NetError> {
+    let filter = topic_filter(settings.names.topic_prefix(), Arc::clone(counters));
+    let mut gossip = Gossip::new_with_subscription_filter(
+        gossipsub::MessageAuthenticity::Anonymous,
+        params::mesh().map_err(NetError::setup)?,
+        filter,
+    )
+    .map_err(NetError::setup)?
+    // Topics of processes do not become labels.
+    .with_metrics(
+        registry,
+        gossipsub::MetricsConfig { max_topics: 0, max_never_subscribed_topics: 0, ..Default::default() },
+    );
+    gossip.with_peer_score(params::peer_score(), params::thresholds()).map_err(NetError::setup)?;
+    Ok(gossip)
+}
+
+fn requests(settings: &Settings) -> Result<request_response::Behaviour<Codec>, NetError> {
+    let protocol = settings.names.requests().map_err(NetError::setup)?;
+    let config = request_response::Config::default()
+        .with_request_timeout(settings.limits.request_timeout)
+        .with_max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+    Ok(request_response::Behaviour::with_codec(
+        Codec::new(),
+        [(protocol, request_response::ProtocolSupport::Full)],
+        config,
+    ))
+}

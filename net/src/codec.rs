@@ -1,0 +1,307 @@
+//! Requests and responses on a stream: a varint length, then one canonical protobuf message.
+//!
+//! Runs in the tasks of connections, never in the network task. Reading allocates no more than
+//! was sent, large bodies share a budget, and the number of elements in a body is limited.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use libp2p::StreamProtocol;
+use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint, encode_varint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use weft_protocol::wire;
+
+use crate::limits::{
+    BODY_BUDGET_KIB, BODY_FIELDS_MAX, BODY_SMALL_BYTES, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+};
+
+/// A message as it came from a stream or as it goes out.
+#[derive(Debug)]
+pub(crate) struct Body<M> {
+    /// The message, or why its bytes are refused.
+    pub(crate) message: Result<M, Malformed>,
+    /// The share of the memory for large bodies.
+    pub(crate) budget: Option<OwnedSemaphorePermit>,
+}
+
+impl<M> From<M> for Body<M> {
+    fn from(message: M) -> Self {
+        Self { message: Ok(message), budget: None }
+    }
+}
+
+/// Why the bytes of a message are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("it has more than {BODY_FIELDS_MAX} fields")]
+    Fields,
+    #[error("it is not a message of this protocol: {0}")]
+    Decode(String),
+    #[error("its encoding is not canonical or has unknown fields")]
+    NotCanonical,
+    #[error("it is empty")]
+    Empty,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Codec {
+    requests: Arc<Semaphore>,
+    responses: Arc<Semaphore>,
+}
+
+impl Codec {
+    pub(crate) fn new() -> Self {
+        let budget = || Arc::new(Semaphore::new(BODY_BUDGET_KIB));
+        Self { requests: budget(), responses: budget() }
+    }
+}
+
+impl libp2p::request_response::Codec for Codec {
+    type Protocol = StreamProtocol;
+    type Request = Body<wire::Request>;
+    type Response = Body<wire::Response>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Request>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, REQUEST_BYTES_MAX, &self.requests).await
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Response>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, RESPONSE_BYTES_MAX, &self.responses).await
+    }
+
+    async fn write_request<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        request: Self::Request,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, request).await
+    }
+
+    async fn write_response<T>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        response: Self::Response,
+    ) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, response).await
+    }
+}
+
+async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<M>) -> io::Result<()> {
+    let message = body.message.map_err(invalid)?;
+    let length = message.encoded_len();
+    let mut bytes = Vec::with_capacity(length + 10);
+    encode_varint(length as u64, &mut bytes);
+    message.encode(&mut bytes).map_err(invalid)?;
+    // The message may hold the only copy of 10 MiB; it is not needed while the peer reads.
+    drop(message);
+    io.write_all(&bytes).await?;
+    io.flush().await
+}
+
+async fn read<T, M>(io: &mut T, bytes_max: usize, budget: &Arc<Semaphore>) -> io::Result<Body<M>>
+where
+    T: AsyncRead + Unpin + Send,
+    M: Message + Default,
+{
+    let length = read_length(io).await?;
+    if length > bytes_max as u64 {
+        return Err(invalid(format!("a message of {length} bytes; the limit is {bytes_max}")));
+    }
+    let length = length as usize;
+    let budget = if length > BODY_SMALL_BYTES {
+        let kib = length.div_ceil(1024) as u32;
+        Some(Arc::clone(budget).acquire_many_owned(kib).await.map_err(invalid)?)
+    } else {
+        None
+    };
+    // Grows as bytes come: the length is only a claim.
+    let mut bytes = Vec::with_capacity(length.min(BODY_SMALL_BYTES));
+    io.take(length as u64).read_to_end(&mut bytes).await?;
+    if bytes.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(Body { message: decode(bytes.into()), budget })
+}
+
+async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64> {
+    let mut length = 0;
+    // Five groups of seven bits hold more than any limit.
+    for group in 0..5 {
+        let mut byte = [0];
+        io.read_exact(&mut byte).await?;
+        length |= u64::from(byte[0] & 0x7f) << (7 * group);
+        if byte[0] & 0x80 == 0 {
+            return Ok(length);
+        }
+    }
+    Err(invalid("a length of more than 5 bytes"))
+}
+
+/// Decodes one message whose only field is its body.
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Malformed> {
+    if bytes.is_empty() {
+        return Err(Malformed::Empty);
+    }
+    count_fields(&bytes)?;
+    let message = M::decode(bytes.clone()).map_err(|e| Malformed::Decode(e.to_string()))?;
+    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
+        return Err(Malformed::NotCanonical);
+    }
+    Ok(message)
+}
+
+/// Walks the fields of the body before anything is allocated for them.
+fn count_fields(bytes: &[u8]) -> Result<(), Malformed> {
+    let mut outer = bytes;
+    let mut inner = body(&mut outer)?;
+    if !outer.is_empty() {
+        return Err(Malformed::NotCanonical);
+    }
+    for _ in 0..BODY_FIELDS_MAX {
+        if inner.is_empty() {
+            return Ok(());
+        }
+        skip_field(&mut inner)?;
+    }
+    if inner.is_empty() { Ok(()) } else { Err(Malformed::Fields) }
+}
+
+fn body<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    match decode_key(bytes).map_err(not_a_message)? {
+        (_, WireType::LengthDelimited) => delimited(bytes),
+        _ => Err(Malformed::NotCanonical),
+    }
+}
+
+fn skip_field(bytes: &mut &[u8]) -> Result<(), Malformed> {
+    match decode_key(bytes).map_err(not_a_message)?.1 {
+        WireType::Varint => decode_varint(bytes).map(|_| ()).map_err(not_a_message),
+        WireType::LengthDelimited => delimited(bytes).map(|_| ()),
+        // Our schema has no other kinds.
+        _ => Err(Malformed::NotCanonical),
+    }
+}
+
+fn delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
+    let length = decode_varint(bytes).map_err(not_a_message)?;
+    let cut = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
+    let (field, rest) = cut.ok_or_else(|| Malformed::Decode("a field is longer than the message".into()))?;
+    *bytes = rest;
+    Ok(field)
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn not_a_message(error: prost::DecodeError) -> Malformed {
+    Malformed::Decode(error.to_string())
+}
+
+fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures::executor::block_on;
+    use futures::io::Cursor;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head_request(processes: usize) -> wire::Request {
+        let processes = vec![Bytes::from_static(&[7; 32]); processes];
+        wire::Request { body: Some(wire::request::Body::Head(wire::HeadRequest { processes })) }
+    }
+
+    fn read_request(bytes: &[u8], max: usize) -> io::Result<Body<wire::Request>> {
+        let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
+        block_on(read(&mut Cursor::new(bytes), max, &budget))
+    }
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_varint(body.len() as u64, &mut bytes);
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let request = head_request(3);
+        let mut stream = Cursor::new(Vec::new());
+        block_on(write(&mut stream, Body::from(request.clone()))).unwrap();
+        let read = read_request(stream.get_ref(), 1000).unwrap();
+        assert_eq!(read.message, Ok(request));
+        assert!(read.budget.is_none());
+    }
+
+    #[test]
+    fn a_large_body_takes_its_share_of_the_budget_until_it_is_dropped() {
+        let item = Bytes::from(vec![1; 100 * 1024]);
+        let submit = wire::SubmitRequest { item, proof: Bytes::new() };
+        let request = wire::Request { body: Some(wire::request::Body::Submit(submit)) };
+        let bytes = framed(&request.encode_to_vec());
+        let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
+        let body: Body<wire::Request> =
+            block_on(read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX, &budget)).unwrap();
+        assert_eq!(budget.available_permits(), BODY_BUDGET_KIB - 101);
+        drop(body);
+        assert_eq!(budget.available_permits(), BODY_BUDGET_KIB);
+    }
+
+    #[test]
+    fn too_long_cut_short_and_endless_lengths_are_refused() {
+        let bytes = framed(&head_request(3).encode_to_vec());
+        assert!(read_request(&bytes, 20).unwrap_err().to_string().contains("the limit is 20"));
+        assert_eq!(
+            read_request(&bytes[..bytes.len() - 1], 1000).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        assert!(read_request(&[0xff; 12], 1000).is_err());
+    }
+
+    #[test]
+    fn malformed_bodies_are_named() {
+        let refused = |body: &[u8]| read_request(&framed(body), 1 << 20).unwrap().message.unwrap_err();
+        assert_eq!(refused(b""), Malformed::Empty);
+        assert!(matches!(refused(b"\xff\xff\xff\xff\xff\xff"), Malformed::Decode(_)));
+        // A request kind that we do not know.
+        assert_eq!(refused(&[0x7a, 0]), Malformed::NotCanonical);
+        // A known one with a field that we do not know.
+        assert_eq!(refused(&[0x12, 2, 0x78, 1]), Malformed::NotCanonical);
+        // A length written in two bytes where one does.
+        assert_eq!(refused(&[0x12, 0x80, 0]), Malformed::NotCanonical);
+        // Many small elements.
+        let many = vec![Bytes::new(); BODY_FIELDS_MAX + 1];
+        let head = wire::HeadRequest { processes: many };
+        let request = wire::Request { body: Some(wire::request::Body::Head(head)) };
+        assert_eq!(refused(&request.encode_to_vec()), Malformed::Fields);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<wire::Request>(bytes.clone().into());
+            let _ = decode::<wire::Response>(bytes.clone().into());
+            let _ = read_request(&bytes, 100);
+        }
+    }
+}

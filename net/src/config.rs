@@ -1,0 +1,293 @@
+//! What the network layer is told at its start, checked before anything is opened.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use crate::limits::TOPICS_JOINED_MAX;
+use crate::network::NetworkNames;
+
+/// What the network layer is told at its start.
+#[derive(Clone)]
+pub struct NetConfig {
+    /// The ed25519 secret key: this node's name in the network, and its ao address.
+    pub secret_key: [u8; 32],
+    /// The network's id. It stands in every topic and protocol name, so networks never mix.
+    pub network: u32,
+    /// Where to listen: multiaddrs such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free one.
+    pub listen: Vec<String>,
+    /// Peers to find the network by: multiaddrs that end in `/p2p/` and the peer's id.
+    pub bootstrap: Vec<String>,
+    /// Whether peers can reach the listening addresses: they are announced, and this node serves
+    /// the provider table. Switch it off for a node that only dials out.
+    pub reachable: bool,
+    /// Limits of this node alone.
+    pub limits: NetLimits,
+}
+
+impl NetConfig {
+    /// A node on a free port of the loopback interface, knowing no peer.
+    pub fn new(secret_key: [u8; 32], network: u32) -> Self {
+        Self {
+            secret_key,
+            network,
+            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+            bootstrap: Vec::new(),
+            reachable: true,
+            limits: NetLimits::default(),
+        }
+    }
+}
+
+// The secret key stays out of logs.
+impl fmt::Debug for NetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetConfig")
+            .field("network", &self.network)
+            .field("listen", &self.listen)
+            .field("bootstrap", &self.bootstrap)
+            .field("reachable", &self.reachable)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Limits that a node may choose for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetLimits {
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections that others opened.
+    pub connections_incoming: u32,
+    /// Connections with one peer. Two peers that dial each other at once have two.
+    pub connections_per_peer: u32,
+    /// Connections that are being opened, of each direction.
+    pub connections_pending: u32,
+    /// Up to this many connections are kept though nothing happens on them.
+    pub connections_kept: u32,
+    /// How long a connection beyond those may be idle.
+    pub idle_timeout: Duration,
+    /// How long a request may take, from the first byte to the whole answer.
+    pub request_timeout: Duration,
+    /// Events that may wait for the node. Beyond them, gossip is ignored and requests are
+    /// answered with Busy.
+    pub events: usize,
+    /// Process topics that this node joins.
+    pub topics: usize,
+}
+
+impl Default for NetLimits {
+    fn default() -> Self {
+        Self {
+            connections: 80,
+            connections_incoming: 64,
+            connections_per_peer: 2,
+            connections_pending: 16,
+            connections_kept: 50,
+            idle_timeout: Duration::from_secs(120),
+            request_timeout: Duration::from_secs(30),
+            events: 1024,
+            topics: TOPICS_JOINED_MAX,
+        }
+    }
+}
+
+/// A value of the configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A listening address.
+    #[error("listen address `{value}`: {reason}; expected a form like /ip4/127.0.0.1/tcp/4001")]
+    Listen {
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A bootstrap peer.
+    #[error(
+        "bootstrap peer `{value}`: {reason}; expected a form like /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW..."
+    )]
+    Bootstrap {
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A limit.
+    #[error("net limit `{name}` is {value}: expected {expected}")]
+    Limit {
+        /// Which one.
+        name: &'static str,
+        /// What was given.
+        value: u64,
+        /// What may be given.
+        expected: String,
+    },
+    /// A name derived from the network's id.
+    #[error("network {network}: {reason}")]
+    Network {
+        /// The id.
+        network: u32,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A configuration that was checked.
+pub(crate) struct Settings {
+    pub(crate) keypair: Keypair,
+    pub(crate) names: NetworkNames,
+    pub(crate) listen: Vec<Multiaddr>,
+    pub(crate) bootstrap: BTreeMap<PeerId, Vec<Multiaddr>>,
+    pub(crate) reachable: bool,
+    pub(crate) limits: NetLimits,
+}
+
+impl Settings {
+    pub(crate) fn check(config: NetConfig) -> Result<Self, ConfigError> {
+        check_limits(&config.limits)?;
+        let mut secret_key = config.secret_key;
+        // Any 32 bytes are an ed25519 seed; this cannot fail for an array of 32.
+        let keypair = Keypair::ed25519_from_bytes(&mut secret_key)
+            .map_err(|e| ConfigError::Network { network: config.network, reason: e.to_string() })?;
+        let names = NetworkNames::new(config.network);
+        let listen = config.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
+        let own = keypair.public().to_peer_id();
+        let mut bootstrap: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for text in &config.bootstrap {
+            let (peer, address) = peer_address(text)
+                .map_err(|reason| ConfigError::Bootstrap { value: text.clone(), reason })?;
+            // One list serves all nodes, also those that stand in it.
+            if peer != own {
+                bootstrap.entry(peer).or_default().push(address);
+            }
+        }
+        Ok(Self { keypair, names, listen, bootstrap, reachable: config.reachable, limits: config.limits })
+    }
+}
+
+fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
+    let at_least_one = [
+        ("connections", u64::from(limits.connections)),
+        ("connections_incoming", u64::from(limits.connections_incoming)),
+        ("connections_per_peer", u64::from(limits.connections_per_peer)),
+        ("connections_pending", u64::from(limits.connections_pending)),
+        ("events", limits.events as u64),
+        ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
+        ("idle_timeout (ms)", limits.idle_timeout.as_millis() as u64),
+    ];
+    for (name, value) in at_least_one {
+        if value == 0 {
+            return Err(ConfigError::Limit { name, value, expected: "at least 1".into() });
+        }
+    }
+    if limits.topics > TOPICS_JOINED_MAX {
+        return Err(ConfigError::Limit {
+            name: "topics",
+            value: limits.topics as u64,
+            expected: format!("at most {TOPICS_JOINED_MAX}: peers drop more"),
+        });
+    }
+    Ok(())
+}
+
+fn listen_address(text: &str) -> Result<Multiaddr, ConfigError> {
+    let error = |reason: String| ConfigError::Listen { value: text.into(), reason };
+    let address: Multiaddr = text.parse().map_err(|e: libp2p::multiaddr::Error| error(e.to_string()))?;
+    let parts: Vec<_> = address.iter().collect();
+    match parts[..] {
+        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] | [Protocol::Memory(_)] => Ok(address),
+        _ => Err(error("only an IP address with a TCP port can be listened on".into())),
+    }
+}
+
+/// Splits an address that names its peer.
+pub(crate) fn peer_address(text: &str) -> Result<(PeerId, Multiaddr), String> {
+    let mut address = dial_address(text)?;
+    match address.pop() {
+        Some(Protocol::P2p(peer)) => Ok((peer, address)),
+        _ => Err("it does not say which peer is there".into()),
+    }
+}
+
+/// An address that can be dialled: TCP over an IP address or a DNS name, perhaps with its peer.
+pub(crate) fn dial_address(text: &str) -> Result<Multiaddr, String> {
+    let address: Multiaddr = text.parse().map_err(|e: libp2p::multiaddr::Error| e.to_string())?;
+    let mut parts = address.iter();
+    let place = match parts.next() {
+        Some(Protocol::Memory(_)) => true,
+        Some(
+            Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_),
+        ) => matches!(parts.next(), Some(Protocol::Tcp(_))),
+        _ => false,
+    };
+    match (place, parts.next(), parts.next()) {
+        (true, None | Some(Protocol::P2p(_)), None) => Ok(address),
+        _ => Err("only an IP address or DNS name with a TCP port can be dialled".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+
+    fn error(change: impl FnOnce(&mut NetConfig)) -> String {
+        let mut config = NetConfig::new([1; 32], 0);
+        change(&mut config);
+        Settings::check(config).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn the_default_is_valid() {
+        let settings = Settings::check(NetConfig::new([1; 32], 0)).unwrap();
+        assert_eq!(settings.listen.len(), 1);
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_is_expected() {
+        for bad in ["nonsense", "/ip4/300.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1", ""]
+        {
+            let text = error(|config| config.listen = vec![bad.into()]);
+            assert!(text.contains(&format!("listen address `{bad}`")) && text.contains("expected"), "{text}");
+        }
+        for bad in ["nonsense", "/ip4/127.0.0.1/tcp/1", "/dnsaddr/x", &format!("/p2p/{PEER}")] {
+            let text = error(|config| config.bootstrap = vec![bad.into()]);
+            assert!(text.contains(&format!("bootstrap peer `{bad}`")) && text.contains("/p2p/"), "{text}");
+        }
+        let text = error(|config| config.limits.connections = 0);
+        assert!(text.contains("`connections` is 0: expected at least 1"), "{text}");
+        let text = error(|config| config.limits.topics = 5000);
+        assert!(text.contains("`topics` is 5000: expected at most 2048"), "{text}");
+    }
+
+    #[test]
+    fn bootstrap_peers_are_grouped_and_the_own_one_is_skipped() {
+        let mut config = NetConfig::new([1; 32], 0);
+        let own = Settings::check(config.clone()).unwrap().keypair.public().to_peer_id();
+        config.bootstrap = vec![
+            format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}"),
+            format!("/dns4/node.example/tcp/2/p2p/{PEER}"),
+            format!("/ip4/127.0.0.1/tcp/3/p2p/{own}"),
+        ];
+        let settings = Settings::check(config).unwrap();
+        let peers: Vec<_> =
+            settings.bootstrap.iter().map(|(peer, list)| (peer.to_string(), list.len())).collect();
+        assert_eq!(peers, [(PEER.to_string(), 2)]);
+    }
+
+    #[test]
+    fn the_secret_key_is_not_printed() {
+        let mut config = NetConfig::new([77; 32], 0);
+        config.listen.clear();
+        assert!(!format!("{config:?}").contains("77"));
+    }
+}

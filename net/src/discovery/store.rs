@@ -1,0 +1,266 @@
+//! The provider records of others, in memory and bounded.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::iter;
+use std::sync::Arc;
+use std::time::Instant;
+
+use libp2p::PeerId;
+use libp2p::kad::store::{Error, RecordStore, Result};
+use libp2p::kad::{ProviderRecord, Record, RecordKey};
+
+use crate::key::Key;
+use crate::limits::{
+    ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, PROVIDER_RECORDS_MAX, PROVIDER_RECORDS_PER_PEER_MAX,
+    PROVIDERS_PER_KEY_MAX,
+};
+use crate::metrics::Counters;
+use crate::peer::Peer;
+
+/// Takes provider records about our keys alone, from peers that can be providers of them, so many
+/// per peer and per key; takes no value records.
+pub(crate) struct ProviderStore {
+    own: PeerId,
+    /// What this node provides, as the library wants to know it.
+    provided: BTreeMap<Key, ProviderRecord>,
+    /// By key, in the order in which the providers came.
+    records: BTreeMap<Key, Vec<ProviderRecord>>,
+    per_peer: BTreeMap<PeerId, usize>,
+    by_expiry: BTreeSet<(Instant, Key, PeerId)>,
+    counters: Arc<Counters>,
+}
+
+impl ProviderStore {
+    pub(crate) fn new(own: PeerId, counters: Arc<Counters>) -> Self {
+        Self {
+            own,
+            provided: BTreeMap::new(),
+            records: BTreeMap::new(),
+            per_peer: BTreeMap::new(),
+            by_expiry: BTreeSet::new(),
+            counters,
+        }
+    }
+
+    fn remove_record(&mut self, key: &Key, provider: &PeerId) {
+        let Some(list) = self.records.get_mut(key) else { return };
+        let Some(place) = list.iter().position(|record| &record.provider == provider) else { return };
+        let record = list.remove(place);
+        if list.is_empty() {
+            self.records.remove(key);
+        }
+        if let Some(expires) = record.expires {
+            self.by_expiry.remove(&(expires, *key, *provider));
+        }
+        if let Some(count) = self.per_peer.get_mut(provider) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_peer.remove(provider);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((expires, key, provider)) = self.by_expiry.first().copied() {
+            if expires > now {
+                break;
+            }
+            self.by_expiry.pop_first();
+            self.remove_record(&key, &provider);
+        }
+    }
+
+    /// Takes the record of another peer, or says that it was not taken.
+    fn take(&mut self, key: Key, mut record: ProviderRecord) -> bool {
+        let provider = record.provider;
+        // A record without an end would stay for ever.
+        let Some(expires) = record.expires else { return false };
+        if !key.admits(&Peer(provider)) {
+            return false;
+        }
+        record.addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
+        record.addresses.truncate(ADDRESSES_PER_PEER_MAX);
+        record.addresses.shrink_to_fit();
+        let list = self.records.get_mut(&key);
+        if let Some(old) = list.and_then(|list| list.iter_mut().find(|old| old.provider == provider)) {
+            if let Some(expires) = old.expires {
+                self.by_expiry.remove(&(expires, key, provider));
+            }
+            *old = record;
+            self.by_expiry.insert((expires, key, provider));
+            return true;
+        }
+        let full = self.by_expiry.len() >= PROVIDER_RECORDS_MAX
+            || self.records.get(&key).is_some_and(|list| list.len() >= PROVIDERS_PER_KEY_MAX)
+            || self.per_peer.get(&provider).is_some_and(|count| *count >= PROVIDER_RECORDS_PER_PEER_MAX);
+        if full {
+            return false;
+        }
+        self.records.entry(key).or_default().push(record);
+        *self.per_peer.entry(provider).or_default() += 1;
+        self.by_expiry.insert((expires, key, provider));
+        true
+    }
+}
+
+impl RecordStore for ProviderStore {
+    type RecordsIter<'a> = iter::Empty<Cow<'a, Record>>;
+    type ProvidedIter<'a> = iter::Map<
+        btree_map::Values<'a, Key, ProviderRecord>,
+        fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>,
+    >;
+
+    fn get(&self, _: &RecordKey) -> Option<Cow<'_, Record>> {
+        None
+    }
+
+    fn put(&mut self, _: Record) -> Result<()> {
+        Err(Error::MaxRecords)
+    }
+
+    fn remove(&mut self, _: &RecordKey) {}
+
+    fn records(&self) -> Self::RecordsIter<'_> {
+        iter::empty()
+    }
+
+    fn add_provider(&mut self, record: ProviderRecord) -> Result<()> {
+        self.expire(Instant::now());
+        let key = Key::from_record_key(&record.key);
+        if let Some(key) = key
+            && record.provider == self.own
+        {
+            self.provided.insert(key, record);
+            return Ok(());
+        }
+        if key.is_some_and(|key| self.take(key, record)) {
+            return Ok(());
+        }
+        Counters::add(&self.counters.provider_records_refused);
+        Err(Error::MaxProvidedKeys)
+    }
+
+    fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
+        let Some(key) = Key::from_record_key(key) else { return Vec::new() };
+        let others = self.records.get(&key).into_iter().flatten();
+        self.provided.get(&key).into_iter().chain(others).cloned().collect()
+    }
+
+    fn provided(&self) -> Self::ProvidedIter<'_> {
+        self.provided.values().map(Cow::Borrowed)
+    }
+
+    fn remove_provider(&mut self, key: &RecordKey, provider: &PeerId) {
+        let Some(key) = Key::from_record_key(key) else { return };
+        if provider == &self.own {
+            self.provided.remove(&key);
+        } else {
+            self.remove_record(&key, provider);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use libp2p::identity::Keypair;
+    use weft_protocol::{Address, Id};
+
+    use super::*;
+
+    fn peer(seed: u32) -> PeerId {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&seed.to_be_bytes());
+        Keypair::ed25519_from_bytes(bytes).unwrap().public().to_peer_id()
+    }
+
+    fn process(n: u32) -> Key {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        Key::Process(Id(bytes))
+    }
+
+    fn record(key: Key, provider: PeerId, seconds: u64) -> ProviderRecord {
+        ProviderRecord {
+            key: key.record_key(),
+            provider,
+            expires: Some(Instant::now() + Duration::from_secs(seconds)),
+            addresses: vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap(); 20],
+        }
+    }
+
+    fn store() -> ProviderStore {
+        ProviderStore::new(peer(0), Arc::default())
+    }
+
+    #[test]
+    fn an_address_is_provided_by_its_own_key_alone() {
+        let mut store = store();
+        let honest = peer(1);
+        let key = Key::Address(Peer(honest).address().unwrap());
+        assert!(store.add_provider(record(key, peer(2), 9)).is_err());
+        assert!(store.add_provider(record(key, honest, 9)).is_ok());
+        let providers = store.providers(&key.record_key());
+        assert_eq!(providers.len(), 1);
+        assert_eq!(providers[0].provider, honest);
+        assert_eq!(providers[0].addresses.len(), ADDRESSES_PER_PEER_MAX);
+        assert!(store.add_provider(record(Key::Address(Address([0; 32])), honest, 9)).is_err());
+        assert_eq!(Counters::get(&store.counters.provider_records_refused), 2);
+    }
+
+    #[test]
+    fn the_first_providers_of_a_key_stay() {
+        let mut store = store();
+        for seed in 1..=30 {
+            let _ = store.add_provider(record(process(1), peer(seed), 9));
+        }
+        let providers = store.providers(&process(1).record_key());
+        assert_eq!(providers.len(), PROVIDERS_PER_KEY_MAX);
+        assert_eq!(providers[0].provider, peer(1));
+        // One that is there may be renewed.
+        assert!(store.add_provider(record(process(1), peer(1), 99)).is_ok());
+        assert_eq!(store.by_expiry.len(), PROVIDERS_PER_KEY_MAX);
+    }
+
+    #[test]
+    fn one_peer_cannot_fill_the_store() {
+        let mut store = store();
+        let greedy = peer(1);
+        for n in 0..PROVIDER_RECORDS_PER_PEER_MAX as u32 {
+            assert!(store.add_provider(record(process(n), greedy, 9)).is_ok());
+        }
+        assert!(store.add_provider(record(process(u32::MAX), greedy, 9)).is_err());
+        assert!(store.add_provider(record(process(u32::MAX), peer(2), 9)).is_ok());
+        store.remove_provider(&process(0).record_key(), &greedy);
+        assert!(store.add_provider(record(process(u32::MAX), greedy, 9)).is_ok());
+    }
+
+    #[test]
+    fn expired_records_make_room() {
+        let mut store = store();
+        store.add_provider(record(process(1), peer(1), 0)).unwrap();
+        store.add_provider(record(process(2), peer(1), 9)).unwrap();
+        assert!(store.providers(&process(1).record_key()).is_empty());
+        assert_eq!(store.per_peer[&peer(1)], 1);
+        assert_eq!(store.by_expiry.len(), 1);
+    }
+
+    #[test]
+    fn foreign_keys_and_value_records_are_refused_and_own_records_are_apart() {
+        let mut store = store();
+        let mut foreign = record(process(1), peer(1), 9);
+        foreign.key = RecordKey::new(b"/pk/anything");
+        assert!(store.add_provider(foreign).is_err());
+        assert!(store.put(Record::new(process(1).record_key(), vec![1])).is_err());
+        let mut own = record(process(1), peer(0), 9);
+        own.expires = None;
+        store.add_provider(own).unwrap();
+        assert_eq!(store.provided().count(), 1);
+        store.remove_provider(&process(1).record_key(), &peer(0));
+        assert_eq!(store.provided().count(), 0);
+    }
+}

@@ -1,0 +1,108 @@
+//! Limits of the network layer, each with its reason.
+//!
+//! Those marked *protocol* must be equal on every node of a network: a peer with smaller ones
+//! silently drops what a peer with larger ones sends.
+
+use std::time::Duration;
+
+/// Protocol: topics that a peer may be subscribed to. The default of the library, 100, makes a
+/// peer with one topic more vanish without a word.
+pub const TOPICS_PER_PEER_MAX: usize = 4096;
+/// Process topics that this node joins; more belong on direct streams. Half of what peers take,
+/// so that a node that moves from one set of topics to another is never refused.
+pub const TOPICS_JOINED_MAX: usize = 2048;
+/// Bytes of a topic name that we remember for a peer. Ours have 31.
+pub(crate) const TOPIC_BYTES_MAX: usize = 64;
+/// Protocol: bytes of subscriptions and control messages in one frame. All topics travel in the
+/// first frame of a connection, at about 40 bytes each.
+pub(crate) const CONTROL_BYTES_MAX: usize = 512 * 1024;
+/// Protocol: bytes of one gossip frame.
+pub(crate) const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Protocol: bytes of one announcement; the rest of the frame is for the topic and the framing.
+pub const GOSSIP_BYTES_MAX: usize = FRAME_BYTES_MAX - 4 * 1024;
+/// Announcements larger than this are worth telling other peers not to send again.
+pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
+
+/// How often the mesh is looked after.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Heartbeats for which a message waits for its verdict and can be asked for.
+pub(crate) const HISTORY_HEARTBEATS: usize = 12;
+/// Heartbeats for which a message is offered to peers outside the mesh.
+pub(crate) const HISTORY_GOSSIP_HEARTBEATS: usize = 3;
+/// How long a message's id is remembered; the same bytes are not gossiped again before.
+pub(crate) const DUPLICATE_CACHE: Duration = Duration::from_secs(600);
+/// A ticket without a verdict is ignored after this; it must be less than the history, or the
+/// late verdict would come to nothing unseen.
+pub(crate) const TICKET_MS_MAX: u64 = 10_000;
+/// Announcements that may wait for a verdict: those in the event queue and as many again in the
+/// hands of verifiers.
+pub(crate) const TICKETS_MAX: usize = 2048;
+
+/// Something must poll the swarm this often: the heartbeat of gossipsub 0.50 registers no waker
+/// and stalls on a quiet swarm.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// Commands that may wait for the network task.
+pub(crate) const COMMANDS_MAX: usize = 256;
+/// Notices (peers, subscriptions) that may wait for room in the event queue.
+pub(crate) const NOTICES_MAX: usize = 16 * 1024;
+
+/// Protocol: bytes of one request: a submit carries an item of 10 MiB and its origin proof.
+pub const REQUEST_BYTES_MAX: usize = 11 * 1024 * 1024;
+/// Protocol: bytes of one response.
+pub const RESPONSE_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// Fields in the body of one request or response. A few bytes on the wire can become a hundred in
+/// memory, so the number of elements is limited, not their bytes alone.
+pub(crate) const BODY_FIELDS_MAX: usize = 16 * 1024;
+/// Bodies up to this size need no share of the body budget.
+pub(crate) const BODY_SMALL_BYTES: usize = 64 * 1024;
+/// KiB of larger bodies that are read at a time, of requests and of responses each.
+pub(crate) const BODY_BUDGET_KIB: usize = 256 * 1024;
+/// Requests and responses in flight on one connection.
+pub(crate) const STREAMS_PER_CONNECTION_MAX: usize = 32;
+/// Requests from peers that may wait for the node's answer.
+pub(crate) const REQUESTS_INBOUND_MAX: usize = 1024;
+/// Requests of our own that may wait for an answer.
+pub(crate) const REQUESTS_OUTBOUND_MAX: usize = 1024;
+/// What a peer is told when we are too busy for its request.
+pub const BUSY_RETRY_MS: u64 = 500;
+
+/// Dials by address that may be under way.
+pub(crate) const DIALS_MAX: usize = 64;
+/// Providers that end a lookup early.
+pub const PROVIDERS_WANTED: usize = 3;
+/// Lookups of providers that may be under way.
+pub(crate) const LOOKUPS_MAX: usize = 64;
+/// How long one lookup may take.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Keys that this node provides. Each costs a lookup every `PROVIDE_REFRESH_MS`.
+pub const PROVIDED_MAX: usize = 1024;
+/// How often provider records are written again: a node that restarts forgets those of others.
+pub(crate) const PROVIDE_REFRESH_MS: u64 = 10 * 60 * 1000;
+/// After a new peer enters the routing table, records are written again this much later ...
+pub(crate) const PROVIDE_SETTLE_MS: u64 = 500;
+/// ... but one record not more often than this.
+pub(crate) const PROVIDE_GAP_MS: u64 = 5_000;
+/// Provider records written per tick.
+pub(crate) const PROVIDE_PER_TICK: usize = 4;
+/// How long we keep a provider record of another peer.
+pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(48 * 60 * 60);
+/// Provider records of others that we keep.
+pub(crate) const PROVIDER_RECORDS_MAX: usize = 65_536;
+/// Provider records kept per provider: what an honest node provides.
+pub(crate) const PROVIDER_RECORDS_PER_PEER_MAX: usize = PROVIDED_MAX;
+/// Providers kept per key; the first stay, so a flood of later ones changes nothing.
+pub(crate) const PROVIDERS_PER_KEY_MAX: usize = 20;
+/// Addresses that we keep of one peer.
+pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// Bytes of one address.
+pub(crate) const ADDRESS_BYTES_MAX: usize = 256;
+
+/// First pause before a bootstrap peer is dialled again; it doubles up to the next.
+pub(crate) const REDIAL_MS_MIN: u64 = 1_000;
+/// Longest pause before a bootstrap peer is dialled again.
+pub(crate) const REDIAL_MS_MAX: u64 = 60_000;
+/// A connection that lived this long clears the count of failures.
+pub(crate) const STABLE_MS: u64 = 10_000;
+/// How often the routing table is filled anew.
+pub(crate) const BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(300);

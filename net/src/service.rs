@@ -1,0 +1,217 @@
+//! The network task: owns the swarm and translates.
+//!
+//! In: events of the swarm, commands of handles, verdicts, answers to peers, a tick. Out: events
+//! for the node. It never verifies, never touches a disk and never waits for anything but its own
+//! inputs: what the node does not take at once is ignored (gossip), answered with Busy (requests)
+//! or kept in a bounded backlog (notices). What it may decide is decided by the pure machines in
+//! `gossip/machine.rs`, `discovery/bootstrap.rs` and `discovery/provide.rs`.
+//!
+//! Invariant: every announcement that gossipsub hands up gets exactly one report.
+
+pub(crate) mod command;
+mod connections;
+mod dispatch;
+mod gossip;
+mod lookups;
+mod requests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use libp2p::core::transport::ListenerId;
+use libp2p::metrics::Registry;
+use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
+use libp2p::{PeerId, gossipsub};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::{Effects, Id, Machine as _, Now};
+
+use self::command::{Command, Status};
+use self::connections::PeerState;
+use self::gossip::MessageRef;
+use self::lookups::Lookups;
+use self::requests::{AnswerFuture, Waiting};
+use crate::behaviour::{self, Behaviour, BehaviourEvent};
+use crate::config::Settings;
+use crate::discovery::bootstrap::{self, Bootstrap};
+use crate::discovery::provide::{self, Provided};
+use crate::event::{NetEvent, Ticket};
+use crate::gossip::machine::{Tickets, Verdict};
+use crate::handle::{DialError, NetError};
+use crate::key::Key;
+use crate::limits::{NOTICES_MAX, TICK};
+use crate::metrics::Counters;
+use crate::peer::Peer;
+
+/// A caller that waits for its dial, and the address as it was given.
+struct Dial {
+    address: String,
+    done: oneshot::Sender<Result<Peer, DialError>>,
+}
+
+pub(crate) struct Service {
+    // Dropped first: sockets are closed before the command queue, whose end `shutdown` waits for.
+    swarm: Swarm<Behaviour>,
+    settings: Settings,
+    counters: Arc<Counters>,
+    registry: Registry,
+    started: Instant,
+    stop: CancellationToken,
+
+    events: mpsc::Sender<NetEvent>,
+    /// Notices that found the event queue more than half full, oldest first.
+    notices: VecDeque<NetEvent>,
+    status: watch::Sender<Status>,
+    verdicts: mpsc::Receiver<(Ticket, Verdict)>,
+
+    /// The processes whose topics this node is on.
+    joined: BTreeMap<gossipsub::TopicHash, Id>,
+    tickets: Tickets<MessageRef>,
+
+    peers: BTreeMap<PeerId, PeerState>,
+    bootstrap: Bootstrap<PeerId>,
+    /// Peers that were disconnected on purpose, to be dialled again when they are gone.
+    redial: BTreeSet<PeerId>,
+    dials: HashMap<ConnectionId, Dial>,
+    unbound: HashSet<ListenerId>,
+
+    provided: Provided<Key>,
+    lookups: Lookups,
+
+    waiting: Waiting,
+    answers: FuturesUnordered<AnswerFuture>,
+
+    commands: mpsc::Receiver<Command>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        settings: Settings,
+        commands: mpsc::Receiver<Command>,
+        verdicts: mpsc::Receiver<(Ticket, Verdict)>,
+        events: mpsc::Sender<NetEvent>,
+        counters: Arc<Counters>,
+        stop: CancellationToken,
+    ) -> Result<(Self, watch::Receiver<Status>), NetError> {
+        let mut registry = Registry::default();
+        let mut swarm = behaviour::swarm(&settings, &counters, &mut registry)?;
+        let mut unbound = HashSet::new();
+        for address in &settings.listen {
+            let error = |reason| NetError::Listen { address: address.to_string(), reason };
+            connections::check_free(address).map_err(|taken| error(taken.to_string()))?;
+            let listener = swarm.listen_on(address.clone()).map_err(|failed| error(failed.to_string()))?;
+            unbound.insert(listener);
+        }
+        let (status, watching) = watch::channel(Status { bound: unbound.is_empty(), ..Status::default() });
+        let service = Self {
+            swarm,
+            bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
+            settings,
+            counters,
+            registry,
+            started: Instant::now(),
+            stop,
+            events,
+            notices: VecDeque::new(),
+            status,
+            verdicts,
+            joined: BTreeMap::new(),
+            tickets: Tickets::new(),
+            peers: BTreeMap::new(),
+            redial: BTreeSet::new(),
+            dials: HashMap::new(),
+            unbound,
+            provided: Provided::new(),
+            lookups: Lookups::default(),
+            waiting: Waiting::default(),
+            answers: FuturesUnordered::new(),
+            commands,
+        };
+        Ok((service, watching))
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                Some(command) = self.commands.recv() => self.on_command(command),
+                Some((ticket, verdict)) = self.verdicts.recv() => self.on_verdict(ticket, verdict),
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.on_answer(answer),
+                // Also polls the swarm, without which gossipsub's heartbeat would stall.
+                _ = tick.tick() => self.on_tick(),
+                () = stop.cancelled() => break,
+            }
+            self.flush_notices();
+        }
+    }
+
+    /// Milliseconds since the start: the machines need differences alone.
+    fn now(&self) -> Now {
+        Now(self.started.elapsed().as_millis() as u64)
+    }
+
+    fn on_tick(&mut self) {
+        self.expire_tickets();
+        self.run_bootstrap(bootstrap::Input::Tick);
+        self.run_provided(provide::Input::Tick);
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.on_request_event(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.on_kademlia(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
+            event => self.on_connection_event(event),
+        }
+    }
+
+    fn run_bootstrap(&mut self, input: bootstrap::Input<PeerId>) {
+        let mut dials = Effects::new();
+        self.bootstrap.handle(input, self.now(), &mut dials);
+        for peer in dials.drain() {
+            self.dial_bootstrap(peer);
+        }
+    }
+
+    fn run_provided(&mut self, input: provide::Input<Key>) {
+        let mut writes = Effects::new();
+        self.provided.handle(input, self.now(), &mut writes);
+        for key in writes.drain() {
+            if let Err(error) = self.swarm.behaviour_mut().kademlia.start_providing(key.record_key()) {
+                tracing::warn!(?key, %error, "cannot provide");
+            }
+        }
+    }
+
+    /// Tells the node of peers and subscriptions, in order.
+    fn notify(&mut self, notice: NetEvent) {
+        if self.notices.len() < NOTICES_MAX {
+            self.notices.push_back(notice);
+        } else {
+            // The node still finds out: `peers` and `subscribers` say how things are.
+            Counters::add(&self.counters.notices_lost);
+        }
+    }
+
+    /// Notices take at most half of the event queue; the rest is for gossip and requests.
+    fn flush_notices(&mut self) {
+        while self.events.capacity() > self.settings.limits.events / 2
+            && let Some(notice) = self.notices.pop_front()
+        {
+            if let Err(TrySendError::Full(notice)) = self.events.try_send(notice) {
+                self.notices.push_front(notice);
+                return;
+            }
+        }
+    }
+}

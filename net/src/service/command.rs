@@ -1,0 +1,37 @@
+//! What handles ask of the network task.
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use tokio::sync::oneshot::Sender;
+use weft_protocol::{Id, wire};
+
+use crate::handle::{DialError, JoinError, PeerInfo, ProvideError, PublishError, Published, RequestError};
+use crate::key::Key;
+use crate::peer::Peer;
+
+/// One question; the answer goes through `done`. Who asked may have gone.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join { process: Id, done: Sender<Result<(), JoinError>> },
+    Leave { process: Id, done: Sender<()> },
+    Publish { process: Id, data: Bytes, done: Sender<Result<Published, PublishError>> },
+    Request { peer: Peer, request: wire::Request, done: Sender<Result<wire::Response, RequestError>> },
+    Provide { key: Key, done: Sender<Result<(), ProvideError>> },
+    StopProviding { key: Key, done: Sender<()> },
+    Providers { key: Key, done: Sender<Result<Vec<Peer>, ProvideError>> },
+    Peers { done: Sender<Vec<PeerInfo>> },
+    Subscribers { process: Id, done: Sender<Vec<Peer>> },
+    Dial { address: Multiaddr, done: Sender<Result<Peer, DialError>> },
+    GossipMetrics { done: Sender<String> },
+}
+
+/// What handles can see without asking.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    /// Where the node listens.
+    pub(crate) listening: Vec<String>,
+    /// Whether all listeners have an address.
+    pub(crate) bound: bool,
+    /// Peers that have identified as of this network.
+    pub(crate) peers: usize,
+}

@@ -1,0 +1,249 @@
+//! Connections, who is at their other end, and where this node listens.
+
+use std::net::{SocketAddr, TcpListener};
+
+use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, identify, ping};
+use tokio::sync::oneshot;
+
+use super::{Dial, Service};
+use crate::behaviour::BehaviourEvent;
+use crate::discovery::bootstrap;
+use crate::event::NetEvent;
+use crate::handle::{DialError, PeerInfo};
+use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, DIALS_MAX};
+use crate::metrics::Counters;
+use crate::peer::Peer;
+
+/// Characters of a peer's agent text that are kept.
+const AGENT_CHARS_MAX: usize = 64;
+
+/// What we know of a connected peer.
+pub(super) struct PeerState {
+    dialled: bool,
+    /// Whether it said that it is of our network.
+    identified: bool,
+    addresses: Vec<Multiaddr>,
+    agent: String,
+    round_trip_ms: Option<u64>,
+}
+
+impl Service {
+    pub(super) fn on_connection_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Some(dial) = self.dials.remove(&connection_id) {
+                    let _ = dial.done.send(Ok(Peer(peer_id)));
+                }
+                self.on_connected(peer_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_gone(peer_id),
+            SwarmEvent::ConnectionClosed { peer_id, cause: Some(ConnectionError::IO(error)), .. } => {
+                self.on_broken_twin(peer_id, &error);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                if let Some(dial) = self.dials.remove(&connection_id) {
+                    let reason = error.to_string();
+                    let _ = dial.done.send(Err(DialError::Failed { address: dial.address, reason }));
+                }
+                if let Some(peer) = peer_id {
+                    self.run_bootstrap(bootstrap::Input::DialFailed(peer));
+                }
+                tracing::debug!(?peer_id, %error, "a dial failed");
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.unbound.remove(&listener_id);
+                if self.settings.reachable {
+                    // Provider records carry external addresses alone.
+                    self.swarm.add_external_address(address);
+                }
+                self.update_listening();
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
+                self.update_listening();
+            }
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(?addresses, ?reason, "a listener closed");
+                self.update_listening();
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
+            // The event type is open; the others say nothing that we need.
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        if self.peers.contains_key(&peer) {
+            return;
+        }
+        let state = PeerState {
+            dialled: endpoint.is_dialer(),
+            identified: false,
+            addresses: Vec::new(),
+            agent: String::new(),
+            round_trip_ms: None,
+        };
+        self.peers.insert(peer, state);
+        self.redial.remove(&peer);
+        self.run_bootstrap(bootstrap::Input::Up(peer));
+        self.notify(NetEvent::PeerUp { peer: Peer(peer) });
+    }
+
+    fn on_gone(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.update_peers();
+        self.run_bootstrap(bootstrap::Input::Down(peer));
+        self.notify(NetEvent::PeerDown { peer: Peer(peer) });
+        if self.redial.remove(&peer)
+            && let Err(error) = self.swarm.dial(peer)
+        {
+            tracing::debug!(%peer, %error, "cannot dial again");
+        }
+    }
+
+    /// One of several connections with a peer broke. Gossipsub says what we are subscribed to on
+    /// the first connection alone: a peer that restarted and came back before its old connection
+    /// broke would never hear it. So we start afresh.
+    fn on_broken_twin(&mut self, peer: PeerId, error: &std::io::Error) {
+        tracing::debug!(%peer, %error, "a connection broke beside another; connecting afresh");
+        Counters::add(&self.counters.twins_dropped);
+        self.redial.insert(peer);
+        if self.swarm.disconnect_peer_id(peer).is_err() {
+            self.redial.remove(&peer);
+        }
+    }
+
+    pub(super) fn on_identify(&mut self, event: identify::Event) {
+        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        if self.settings.names.is_foreign(info.protocols.iter().map(AsRef::as_ref)) {
+            tracing::info!(peer = %peer_id, protocols = %info.protocol_version, "a peer of another network");
+            Counters::add(&self.counters.foreign_peers);
+            // It may have gone by itself.
+            let _ = self.swarm.disconnect_peer_id(peer_id);
+            return;
+        }
+        let is_routable = self.settings.names.kademlia().is_ok_and(|kad| info.protocols.contains(&kad));
+        let mut addresses = info.listen_addrs;
+        addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
+        addresses.truncate(ADDRESSES_PER_PEER_MAX);
+        if is_routable {
+            let is_near = is_loopback(&info.observed_addr);
+            for address in addresses.iter().filter(|address| is_near || !is_loopback(address)) {
+                self.swarm.behaviour_mut().kademlia.add_address(&peer_id, address.clone());
+            }
+        }
+        if let Some(state) = self.peers.get_mut(&peer_id) {
+            state.identified = true;
+            state.addresses = addresses;
+            state.agent = info.agent_version.chars().take(AGENT_CHARS_MAX).collect();
+        }
+        self.update_peers();
+    }
+
+    pub(super) fn on_ping(&mut self, event: &ping::Event) {
+        if let (Some(state), Ok(round_trip)) = (self.peers.get_mut(&event.peer), &event.result) {
+            state.round_trip_ms = Some(round_trip.as_millis() as u64);
+        }
+    }
+
+    fn update_peers(&self) {
+        let peers = self.peers.values().filter(|state| state.identified).count();
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.peers, peers) != peers);
+    }
+
+    fn update_listening(&self) {
+        let own = *self.swarm.local_peer_id();
+        let addresses = self.swarm.listeners();
+        let listening =
+            addresses.map(|address| address.clone().with(Protocol::P2p(own)).to_string()).collect();
+        let bound = self.unbound.is_empty();
+        self.status.send_modify(|status| {
+            status.listening = listening;
+            status.bound = bound;
+        });
+    }
+
+    pub(super) fn dial_bootstrap(&mut self, peer: PeerId) {
+        let addresses = self.settings.bootstrap.get(&peer).cloned().unwrap_or_default();
+        let options =
+            DialOpts::peer_id(peer).addresses(addresses).extend_addresses_through_behaviour().build();
+        // When a dial is under way already, its outcome counts.
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%peer, %error, "cannot dial a bootstrap peer");
+        }
+    }
+
+    pub(super) fn dial(&mut self, address: Multiaddr, done: oneshot::Sender<Result<Peer, DialError>>) {
+        let text = address.to_string();
+        let failed = |reason: String| Err(DialError::Failed { address: text.clone(), reason });
+        if self.dials.len() >= DIALS_MAX {
+            let _ = done.send(failed(format!("{DIALS_MAX} dials are under way, the limit")));
+            return;
+        }
+        let options = match address.iter().last() {
+            Some(Protocol::P2p(peer)) if self.swarm.is_connected(&peer) => {
+                let _ = done.send(Ok(Peer(peer)));
+                return;
+            }
+            Some(Protocol::P2p(peer)) => DialOpts::peer_id(peer)
+                .addresses(vec![address])
+                .condition(PeerCondition::Disconnected)
+                .build(),
+            _ => DialOpts::unknown_peer_id().address(address).build(),
+        };
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(connection, Dial { address: text, done });
+            }
+            Err(error) => {
+                let _ = done.send(failed(error.to_string()));
+            }
+        }
+    }
+
+    pub(super) fn peer_infos(&self) -> Vec<PeerInfo> {
+        let gossip = &self.swarm.behaviour().gossip;
+        let mut topics: std::collections::HashMap<_, _> = gossip.all_peers().collect();
+        let infos = self.peers.iter().map(|(peer, state)| {
+            let topics = topics.remove(peer).unwrap_or_default();
+            PeerInfo {
+                peer: Peer(*peer),
+                addresses: state.addresses.iter().map(ToString::to_string).collect(),
+                agent: state.agent.clone(),
+                dialled: state.dialled,
+                round_trip_ms: state.round_trip_ms,
+                score: gossip.peer_score(peer).unwrap_or_default(),
+                topics: topics.len(),
+                processes: topics.iter().filter_map(|topic| self.joined.get(*topic).copied()).collect(),
+            }
+        });
+        infos.collect()
+    }
+}
+
+/// Fails when another program listens on the address. The transport binds with port reuse, so it
+/// would share a taken port, and connections would end up with one of the two by chance.
+pub(super) fn check_free(address: &Multiaddr) -> std::io::Result<()> {
+    let parts: Vec<_> = address.iter().collect();
+    let socket: SocketAddr = match parts[..] {
+        [Protocol::Ip4(ip), Protocol::Tcp(port)] => (ip, port).into(),
+        [Protocol::Ip6(ip), Protocol::Tcp(port)] => (ip, port).into(),
+        _ => return Ok(()),
+    };
+    TcpListener::bind(socket).map(|_| ())
+}
+
+/// Whether an address is on the same machine (or in the same process).
+fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        Some(Protocol::Memory(_)) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,60 @@
+//! Commands of handles. Whoever asked may have gone; then the answer is dropped.
+
+use prometheus_client::encoding::text;
+
+use super::Service;
+use super::command::Command;
+use crate::discovery::provide;
+use crate::handle::ProvideError;
+use crate::key::Key;
+use crate::limits::PROVIDED_MAX;
+
+impl Service {
+    pub(super) fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Join { process, done } => {
+                let _ = done.send(self.join(process));
+            }
+            Command::Leave { process, done } => {
+                self.leave(&process);
+                let _ = done.send(());
+            }
+            Command::Publish { process, data, done } => {
+                let _ = done.send(self.publish(&process, data));
+            }
+            Command::Request { peer, request, done } => self.request(peer, request, done),
+            Command::Provide { key, done } => {
+                let _ = done.send(self.provide(key));
+            }
+            Command::StopProviding { key, done } => {
+                self.run_provided(provide::Input::Stop(key));
+                self.swarm.behaviour_mut().kademlia.stop_providing(&key.record_key());
+                let _ = done.send(());
+            }
+            Command::Providers { key, done } => self.find_providers(key, done),
+            Command::Peers { done } => {
+                let _ = done.send(self.peer_infos());
+            }
+            Command::Subscribers { process, done } => {
+                let _ = done.send(self.subscribers(&process));
+            }
+            Command::Dial { address, done } => self.dial(address, done),
+            Command::GossipMetrics { done } => {
+                let mut metrics = String::new();
+                if let Err(error) = text::encode(&mut metrics, &self.registry) {
+                    tracing::error!(%error, "cannot encode the gossip metrics");
+                }
+                let _ = done.send(metrics);
+            }
+        }
+    }
+
+    fn provide(&mut self, key: Key) -> Result<(), ProvideError> {
+        if self.provided.is_full_for(&key) {
+            return Err(ProvideError::TooMany { limit: PROVIDED_MAX });
+        }
+        self.run_provided(provide::Input::Provide(key));
+        self.run_provided(provide::Input::Tick);
+        Ok(())
+    }
+}

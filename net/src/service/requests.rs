@@ -1,0 +1,146 @@
+//! Requests of peers to the node and their answers, and our requests to peers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use libp2p::PeerId;
+use libp2p::request_response::{
+    Event, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
+};
+use tokio::sync::oneshot;
+use weft_protocol::wire;
+use weft_protocol::wire::refusal::Code;
+
+use super::Service;
+use crate::codec::Body;
+use crate::event::{NetEvent, Reply, refusal};
+use crate::handle::RequestError;
+use crate::limits::{BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX};
+use crate::metrics::Counters;
+use crate::peer::Peer;
+
+type Channel = ResponseChannel<Body<wire::Response>>;
+
+/// The answer to one request of a peer.
+pub(super) struct Answer {
+    channel: Channel,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Given(wire::Response),
+    /// The node dropped the request.
+    Dropped,
+    /// The peer no longer waits.
+    TooLate,
+}
+
+pub(super) type AnswerFuture = BoxFuture<'static, Answer>;
+
+/// Our requests that wait for an answer.
+pub(super) type Waiting = HashMap<OutboundRequestId, oneshot::Sender<Result<wire::Response, RequestError>>>;
+
+async fn answer(channel: Channel, given: oneshot::Receiver<wire::Response>, within: Duration) -> Answer {
+    let outcome = match tokio::time::timeout(within, given).await {
+        Ok(Ok(response)) => Outcome::Given(response),
+        Ok(Err(_)) => Outcome::Dropped,
+        Err(_) => Outcome::TooLate,
+    };
+    Answer { channel, outcome }
+}
+
+impl Service {
+    pub(super) fn on_request_event(&mut self, event: Event<Body<wire::Request>, Body<wire::Response>>) {
+        match event {
+            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.on_request(peer, request, channel);
+            }
+            Event::Message { message: Message::Response { request_id, response }, .. } => {
+                let response = response.message.map_err(|e| RequestError::Malformed(e.to_string()));
+                self.end_request(request_id, response);
+            }
+            Event::OutboundFailure { request_id, error, .. } => {
+                self.end_request(request_id, Err(request_error(error)));
+            }
+            Event::InboundFailure { peer, error, .. } => {
+                if let InboundFailure::Io(error) = error {
+                    tracing::debug!(%peer, %error, "a request could not be read or answered");
+                }
+            }
+            Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn on_request(&mut self, peer: PeerId, request: Body<wire::Request>, channel: Channel) {
+        let message = match request.message {
+            Ok(message) => message,
+            Err(reason) => {
+                Counters::add(&self.counters.requests_malformed);
+                self.respond(channel, refusal(Code::Invalid, format!("malformed request: {reason}"), 0));
+                return;
+            }
+        };
+        let (sender, given) = oneshot::channel();
+        let reply = Reply { answer: sender, _budget: request.budget };
+        let event = NetEvent::Request { peer: Peer(peer), request: message, reply };
+        if self.answers.len() >= REQUESTS_INBOUND_MAX || self.events.try_send(event).is_err() {
+            Counters::add(&self.counters.requests_busy);
+            self.respond(channel, refusal(Code::Busy, "this node is busy".into(), BUSY_RETRY_MS));
+            return;
+        }
+        Counters::add(&self.counters.requests_received);
+        self.answers.push(Box::pin(answer(channel, given, self.settings.limits.request_timeout)));
+    }
+
+    pub(super) fn on_answer(&mut self, answer: Answer) {
+        match answer.outcome {
+            Outcome::Given(response) => self.respond(answer.channel, response),
+            Outcome::Dropped => {
+                let text = "this node failed to answer".into();
+                self.respond(answer.channel, refusal(Code::Fault, text, 0));
+            }
+            Outcome::TooLate => {}
+        }
+    }
+
+    fn respond(&mut self, channel: Channel, response: wire::Response) {
+        if self.swarm.behaviour_mut().requests.send_response(channel, response.into()).is_err() {
+            tracing::debug!("a peer did not wait for its answer");
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        peer: Peer,
+        request: wire::Request,
+        done: oneshot::Sender<Result<wire::Response, RequestError>>,
+    ) {
+        if self.waiting.len() >= REQUESTS_OUTBOUND_MAX {
+            let _ = done.send(Err(RequestError::TooMany { limit: REQUESTS_OUTBOUND_MAX }));
+            return;
+        }
+        Counters::add(&self.counters.requests_sent);
+        let id = self.swarm.behaviour_mut().requests.send_request(&peer.0, request.into());
+        self.waiting.insert(id, done);
+    }
+
+    fn end_request(&mut self, id: OutboundRequestId, result: Result<wire::Response, RequestError>) {
+        if result.is_err() {
+            Counters::add(&self.counters.requests_failed);
+        }
+        if let Some(done) = self.waiting.remove(&id) {
+            let _ = done.send(result);
+        }
+    }
+}
+
+fn request_error(failure: OutboundFailure) -> RequestError {
+    match failure {
+        OutboundFailure::DialFailure => RequestError::Unreachable,
+        OutboundFailure::Timeout => RequestError::Timeout,
+        OutboundFailure::ConnectionClosed => RequestError::Disconnected,
+        OutboundFailure::UnsupportedProtocols => RequestError::Unsupported,
+        OutboundFailure::Io(error) => RequestError::Io(error.to_string()),
+    }
+}

@@ -1,0 +1,9 @@
+//! Real networks on loopback. Tests wait for what should happen, never for time to pass.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod discovery;
+mod gossip;
+mod requests;
+mod support;
+mod topics;
