@@ -138,13 +138,12 @@ impl Group<'_> {
     }
 
     fn take_queued(&mut self) -> Option<Request> {
-        match self.queue.try_recv() {
-            Ok(Command::Write(request)) => Some(request),
-            Ok(Command::Stop) => {
-                self.queue.close();
-                self.take_queued()
+        loop {
+            match self.queue.try_recv() {
+                Ok(Command::Write(request)) => return Some(request),
+                Ok(Command::Stop) => self.queue.close(),
+                Err(_) => return None,
             }
-            Err(_) => None,
         }
     }
 }

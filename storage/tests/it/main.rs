@@ -1,6 +1,16 @@
 //! Tests of the store through its public face, one file a subject, one binary.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    missing_docs
+)]
 
 mod conflicts;
+mod durable;
+mod format;
+mod model;
 mod rows;
