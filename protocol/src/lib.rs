@@ -12,6 +12,7 @@ mod merkle;
 
 pub mod assignment;
 pub mod attestation;
+pub mod bundle;
 pub mod cron;
 pub mod crypto;
 pub mod data_digest;
@@ -25,6 +26,7 @@ pub mod header;
 pub mod id;
 pub mod js;
 pub mod key_signature;
+pub mod l1;
 pub mod limits;
 pub mod machine;
 pub mod mark;
