@@ -11,10 +11,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
 use weft_protocol::Address;
+use weft_protocol::id::Network;
 
-use setting::{Given, SETTINGS};
+use setting::{Expected, Given, SETTINGS};
 
 /// The file's name in the data folder.
 pub const FILE_NAME: &str = "weft.toml";
@@ -28,8 +28,7 @@ const ENV_PREFIX: &str = "WEFT_";
 /// The variable that names the data folder.
 pub const DATA_DIR_ENV: &str = "WEFT_DATA_DIR";
 
-/// The rules version this build computes: networks and stores of version 0 are throw-away.
-pub const RULES: u32 = 0;
+pub use weft_protocol::process::RULES;
 
 /// Something a node does for processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -153,11 +152,9 @@ impl Config {
         }
     }
 
-    /// The number that stands for the network in hashes: the first four bytes, big-endian, of
-    /// SHA-256 of its name in our domain.
-    pub fn network_id(&self) -> u32 {
-        let digest = Sha256::new().chain_update(b"weft/network/").chain_update(&self.network).finalize();
-        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+    /// The number that stands for the network in hashes.
+    pub fn network(&self) -> Network {
+        Network::of_name(&self.network)
     }
 
     /// The text of a `weft.toml` that gives this configuration.
@@ -408,7 +405,7 @@ impl Resolved {
                 from => ConfigError::UnknownKey { from, key: key.into(), nearest: nearest(key) },
             });
         };
-        (setting.set)(&mut self.config, given).map_err(|expected| ConfigError::BadValue {
+        (setting.set)(&mut self.config, given).map_err(|Expected(expected)| ConfigError::BadValue {
             from: from.clone(),
             key: setting.key,
             value: given.to_string(),

@@ -1,3 +1,4 @@
 //! The node's control socket: a Unix socket in the data folder that only its user can open.
 
 pub mod api;
+pub mod client;

@@ -4,6 +4,7 @@
 //! (`"kty": "RSA"`) may be imported to act as an existing scheduler. A key file is written once,
 //! whole, and never overwritten.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -13,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng as _;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use weft_protocol::crypto::Signer;
 
 /// The key file's name in the data folder.
@@ -68,6 +70,23 @@ pub enum KeyError {
     },
 }
 
+/// What a node signs with, and who it is to its peers.
+#[derive(Clone)]
+pub struct NodeKey {
+    /// Signs items; its address is the node's.
+    pub signer: Signer,
+    /// The ed25519 secret of the peer id: the signer's own if that is ed25519, else derived from
+    /// the wallet, and then the peer id does not prove the address.
+    pub peer_secret: [u8; 32],
+}
+
+// The secret stays out of logs.
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeKey").field("signer", &self.signer).finish_non_exhaustive()
+    }
+}
+
 /// Where the key of this data folder is.
 pub fn key_path(data_dir: &Path) -> PathBuf {
     data_dir.join(KEY_NAME)
@@ -77,7 +96,7 @@ pub fn key_path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`KeyError::Missing`], [`KeyError::Open`] or [`KeyError::Malformed`], each with what to do.
-pub fn load(data_dir: &Path) -> Result<Signer, KeyError> {
+pub fn load(data_dir: &Path) -> Result<NodeKey, KeyError> {
     load_file(&key_path(data_dir))
 }
 
@@ -85,16 +104,16 @@ pub fn load(data_dir: &Path) -> Result<Signer, KeyError> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_file(path: &Path) -> Result<Signer, KeyError> {
+pub fn load_file(path: &Path) -> Result<NodeKey, KeyError> {
     let text = read_private(path)?;
-    parse(&text).map_err(|reason| KeyError::Malformed { path: path.into(), reason })
+    parse(&text).map_err(|NotAKey(reason)| KeyError::Malformed { path: path.into(), reason })
 }
 
 /// Reads the key of this data folder, making folder and key if there is none.
 ///
 /// # Errors
 /// As [`load`] and [`create`].
-pub fn load_or_create(data_dir: &Path) -> Result<Signer, KeyError> {
+pub fn load_or_create(data_dir: &Path) -> Result<NodeKey, KeyError> {
     match load(data_dir) {
         Err(KeyError::Missing(_)) => match create(data_dir) {
             // Another command was faster; its key is as good.
@@ -109,7 +128,7 @@ pub fn load_or_create(data_dir: &Path) -> Result<Signer, KeyError> {
 ///
 /// # Errors
 /// [`KeyError::Exists`], or a failing disk.
-pub fn create(data_dir: &Path) -> Result<Signer, KeyError> {
+pub fn create(data_dir: &Path) -> Result<NodeKey, KeyError> {
     let mut seed = [0; 32];
     rand::rngs::SysRng.try_fill_bytes(&mut seed).map_err(|error| KeyError::Io {
         action: "cannot draw randomness for",
@@ -123,7 +142,7 @@ pub fn create(data_dir: &Path) -> Result<Signer, KeyError> {
 ///
 /// # Errors
 /// [`KeyError::Exists`], or a failing disk.
-pub fn import_seed(data_dir: &Path, seed: &[u8; 32]) -> Result<Signer, KeyError> {
+pub fn import_seed(data_dir: &Path, seed: &[u8; 32]) -> Result<NodeKey, KeyError> {
     let signer = Signer::from_seed(seed);
     let jwk = json!({
         "kty": "OKP",
@@ -133,15 +152,16 @@ pub fn import_seed(data_dir: &Path, seed: &[u8; 32]) -> Result<Signer, KeyError>
         "address": signer.address(),
     });
     store(data_dir, &format!("{jwk:#}\n"))?;
-    Ok(signer)
+    Ok(NodeKey { signer, peer_secret: *seed })
 }
 
 /// Stores a JSON Web Key: an Arweave wallet (RSA 4096) or an ed25519 one.
 ///
 /// # Errors
 /// [`KeyError::Malformed`] naming `source`, [`KeyError::Exists`], or a failing disk.
-pub fn import_jwk(data_dir: &Path, source: &Path, text: &str) -> Result<Signer, KeyError> {
-    let signer = parse(text).map_err(|reason| KeyError::Malformed { path: source.into(), reason })?;
+pub fn import_jwk(data_dir: &Path, source: &Path, text: &str) -> Result<NodeKey, KeyError> {
+    let signer =
+        parse(text).map_err(|NotAKey(reason)| KeyError::Malformed { path: source.into(), reason })?;
     store(data_dir, text)?;
     Ok(signer)
 }
@@ -165,22 +185,30 @@ pub fn parse_seed(input: &[u8]) -> Result<[u8; 32], KeyError> {
     seed.ok_or_else(|| KeyError::Seed(format!("{} characters", text.chars().count())))
 }
 
-fn parse(text: &str) -> Result<Signer, String> {
+/// What is wrong with a key's text; never the text itself.
+struct NotAKey(String);
+
+impl From<String> for NotAKey {
+    fn from(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+fn parse(text: &str) -> Result<NodeKey, NotAKey> {
     let jwk: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("expected a JSON Web Key ({error})"))?;
     match jwk.get("kty").and_then(Value::as_str) {
         Some("OKP") => parse_ed25519(&jwk),
-        Some("RSA") => parse_rsa(text),
-        Some(other) => Err(format!("its `kty` is `{other}`; expected `OKP` (ed25519) or `RSA`")),
-        None => Err("it has no `kty`; expected a JSON Web Key of kind `OKP` (ed25519) or `RSA`".into()),
+        Some("RSA") => parse_rsa(&jwk, text),
+        Some(other) => Err(format!("its `kty` is `{other}`; expected `OKP` (ed25519) or `RSA`").into()),
+        None => {
+            let reason = "it has no `kty`; expected a JSON Web Key of kind `OKP` (ed25519) or `RSA`";
+            Err(NotAKey(reason.into()))
+        }
     }
 }
 
-fn parse_rsa(_text: &str) -> Result<Signer, String> {
-    Err("RSA keys are not supported yet".into())
-}
-
-fn parse_ed25519(jwk: &Map<String, Value>) -> Result<Signer, String> {
+fn parse_ed25519(jwk: &Map<String, Value>) -> Result<NodeKey, NotAKey> {
     let field = |name: &str| {
         let text = jwk.get(name).and_then(Value::as_str).ok_or(format!("it has no `{name}`"))?;
         let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok();
@@ -188,13 +216,22 @@ fn parse_ed25519(jwk: &Map<String, Value>) -> Result<Signer, String> {
         bytes.ok_or(format!("its `{name}` is not 32 bytes of base64url"))
     };
     if jwk.get("crv").and_then(Value::as_str) != Some("Ed25519") {
-        return Err("its `crv` is not `Ed25519`".into());
+        return Err(NotAKey("its `crv` is not `Ed25519`".into()));
     }
-    let signer = Signer::from_seed(&field("d")?);
+    let peer_secret = field("d")?;
+    let signer = Signer::from_seed(&peer_secret);
     if jwk.contains_key("x") && field("x")?[..] != signer.owner_key()[..] {
-        return Err("its public half `x` does not belong to its secret `d`".into());
+        return Err(NotAKey("its public half `x` does not belong to its secret `d`".into()));
     }
-    Ok(signer)
+    Ok(NodeKey { signer, peer_secret })
+}
+
+fn parse_rsa(jwk: &Map<String, Value>, text: &str) -> Result<NodeKey, NotAKey> {
+    let signer = Signer::from_jwk(text).map_err(|error| NotAKey(error.to_string()))?;
+    // The net speaks ed25519 only: its key follows from the wallet's, so that one file is enough.
+    let secret = jwk.get("d").and_then(Value::as_str).unwrap_or_default();
+    let peer_secret = Sha256::new().chain_update(b"weft/peer-key/1").chain_update(secret).finalize();
+    Ok(NodeKey { signer, peer_secret: peer_secret.into() })
 }
 
 fn read_private(path: &Path) -> Result<String, KeyError> {

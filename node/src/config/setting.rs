@@ -61,7 +61,7 @@ impl Given<'_> {
         }
     }
 
-    fn number(&self, min: u64, max: u64) -> Result<u64, String> {
+    fn number(&self, min: u64, max: u64) -> Result<u64, Expected> {
         let number = match self {
             Self::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
             Self::Toml(_) => None,
@@ -69,12 +69,28 @@ impl Given<'_> {
         };
         number
             .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| format!("a whole number from {min} to {max}"))
+            .ok_or_else(|| Expected(format!("a whole number from {min} to {max}")))
     }
 }
 
-/// Reads a value into the configuration; the error says what was expected.
-type Set = fn(&mut Config, &Given<'_>) -> Result<(), String>;
+/// What would have been right.
+#[derive(Debug)]
+pub(super) struct Expected(pub(super) String);
+
+impl From<&str> for Expected {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Expected {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// Reads a value into the configuration.
+type Set = fn(&mut Config, &Given<'_>) -> Result<(), Expected>;
 
 /// One key.
 pub(super) struct Setting {
@@ -197,7 +213,7 @@ fn number(value: u64) -> Value {
     Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn set_network(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_network(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let good = |name: &&str| {
         (4..=16).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
@@ -207,10 +223,10 @@ fn set_network(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let rules = given.number(0, u64::from(u32::MAX))?;
     if rules != u64::from(RULES) {
-        return Err(format!("{RULES}, the only version this build computes"));
+        return Err(format!("{RULES}, the only version this build computes").into());
     }
     config.rules = RULES;
     Ok(())
@@ -221,28 +237,28 @@ fn addresses(
     max: usize,
     good: fn(&str) -> bool,
     expected: &str,
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, Expected> {
     let list = given.list().ok_or_else(|| format!("a list, each {expected}"))?;
     if list.len() > max {
-        return Err(format!("at most {max} addresses"));
+        return Err(format!("at most {max} addresses").into());
     }
     match list.iter().find(|text| !good(text)) {
-        Some(bad) => Err(format!("a list, each {expected}; `{bad}` is not")),
+        Some(bad) => Err(format!("a list, each {expected}; `{bad}` is not").into()),
         None => Ok(list.into_iter().map(str::to_owned).collect()),
     }
 }
 
-fn set_listen(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_listen(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     config.listen = addresses(given, LISTEN_MAX, is_listen, LISTEN_EXPECTED)?;
     Ok(())
 }
 
-fn set_bootstrap(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_bootstrap(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     config.bootstrap = addresses(given, BOOTSTRAP_MAX, is_dial, DIAL_EXPECTED)?;
     Ok(())
 }
 
-fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let expected = || "a list of scheduler, compute, messenger and anchor".to_owned();
     let list = given.list().ok_or_else(expected)?;
     let roles = list.iter().map(|name| Role::from_str(name)).collect::<Result<_, _>>();
@@ -250,8 +266,9 @@ fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn set_schedule_for(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
-    let expected = || format!("`own`, `anyone`, or 1 to {SCHEDULE_FOR_MAX} addresses of 43 characters");
+fn set_schedule_for(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let expected =
+        || Expected(format!("`own`, `anyone`, or 1 to {SCHEDULE_FOR_MAX} addresses of 43 characters"));
     let list = match given.text() {
         Some("own") => {
             config.schedule_for = ScheduleFor::Own;
@@ -271,24 +288,24 @@ fn set_schedule_for(config: &mut Config, given: &Given<'_>) -> Result<(), String
     Ok(())
 }
 
-fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(), String> {
+fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(), Expected> {
     let value = given.number(min.into(), max.into())?;
     *field = u32::try_from(value).unwrap_or(max);
     Ok(())
 }
 
-fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), String> {
+fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), Expected> {
     *field = given.number(min, WAIT_MS_MAX)?;
     Ok(())
 }
 
-fn set_compute_threads(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_compute_threads(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     const THREADS_MAX: u64 = 256;
     config.compute_threads = usize::try_from(given.number(1, THREADS_MAX)?).unwrap_or(1);
     Ok(())
 }
 
-fn set_memory_budget(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_memory_budget(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     const MIN: u64 = 16 << 20;
     const MAX: u64 = 64 << 40;
     let bytes = match given {
@@ -312,11 +329,11 @@ fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 fn show_bytes(bytes: u64) -> String {
-    let exact = UNITS.iter().find(|(_, shift)| bytes % (1 << shift) == 0);
+    let exact = UNITS.iter().find(|(_, shift)| bytes.is_multiple_of(1 << shift));
     exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
-fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let expected = || "log directives such as `info` or `warn,weft_node=debug`".to_owned();
     let text = given.text().filter(|text| !text.trim().is_empty()).ok_or_else(expected)?;
     tracing_subscriber::EnvFilter::try_new(text).map_err(|error| format!("{} ({error})", expected()))?;
@@ -324,7 +341,7 @@ fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn set_log_format(config: &mut Config, given: &Given<'_>) -> Result<(), String> {
+fn set_log_format(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     config.log_format = match given.text() {
         Some("text") => LogFormat::Text,
         Some("json") => LogFormat::Json,

@@ -125,11 +125,3 @@ fn the_data_folder_is_found_in_order() {
     assert_eq!(of(env(&all[2..])).unwrap(), Path::new("/home/me/.local/share/weft"));
     assert!(matches!(of(BTreeMap::new()), Err(ConfigError::NoDataDir)));
 }
-
-#[test]
-fn the_network_id_is_the_head_of_a_hash() {
-    // printf weft/network/weft-dev | sha256sum | cut -c1-8
-    assert_eq!(format!("{:08x}", Config::new("/x").network_id()), NETWORK_ID);
-}
-
-const NETWORK_ID: &str = "140269c6";

@@ -13,8 +13,8 @@ fn a_new_key_is_private_and_reads_back() {
     let made = load_or_create(&data_dir).unwrap();
     assert_eq!(mode(&key_path(&data_dir)), 0o600);
     assert_eq!(mode(&data_dir), 0o700);
-    assert_eq!(load(&data_dir).unwrap().address(), made.address());
-    assert_eq!(load_or_create(&data_dir).unwrap().address(), made.address());
+    assert_eq!(load(&data_dir).unwrap().signer.address(), made.signer.address());
+    assert_eq!(load_or_create(&data_dir).unwrap().signer.address(), made.signer.address());
     assert_eq!(std::fs::read_dir(&data_dir).unwrap().count(), 1);
 }
 
@@ -24,7 +24,7 @@ fn a_key_is_never_overwritten() {
     let first = create(folder.path()).unwrap();
     assert!(matches!(create(folder.path()), Err(KeyError::Exists(_))));
     assert!(matches!(import_seed(folder.path(), &[1; 32]), Err(KeyError::Exists(_))));
-    assert_eq!(load(folder.path()).unwrap().address(), first.address());
+    assert_eq!(load(folder.path()).unwrap().signer.address(), first.signer.address());
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn an_ed25519_jwk_is_imported() {
     let made = create(one.path()).unwrap();
     let text = std::fs::read_to_string(key_path(one.path())).unwrap();
     let imported = import_jwk(two.path(), Path::new("x"), &text).unwrap();
-    assert_eq!(imported.address(), made.address());
-    assert_eq!(load(two.path()).unwrap().address(), made.address());
+    assert_eq!(imported.signer.address(), made.signer.address());
+    assert_eq!(load(two.path()).unwrap().signer.address(), made.signer.address());
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! The command line: `weft`.
+//!
+//! Commands that need a node talk to it over the socket in its data folder; the rest work on
+//! files alone. Whatever is signed is signed here, with the key in the data folder: the node is
+//! given raw items. Answers go to standard output, everything else to standard error, and each
+//! ending has its exit code.
+
+mod args;
+mod compose;
+mod configure;
+mod exit;
+mod files;
+mod inspect;
+mod item;
+mod key;
+mod module;
+mod process;
+mod screen;
+mod status;
+mod talk;
+mod watch;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use weft_protocol::crypto::Signer;
+
+use crate::config::Inputs;
+use crate::control::client::Client;
+use crate::keyring;
+
+use args::{Cli, Command, Global, ItemCommand, ModuleCommand};
+use exit::{CliError, Exit};
+use screen::Screen;
+use talk::online;
+
+/// Runs one command line, `args` with the program's name first, and says how the process ends.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error, &args).into(),
+    };
+    let screen = Screen::new(&cli.global);
+    match dispatch(cli.command, Context { global: cli.global, screen }) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            if !error.text.is_empty() {
+                screen.error(&error);
+            }
+            error.exit.into()
+        }
+    }
+}
+
+/// Help and version are answers; anything else that clap says is an error in the arguments.
+fn misread(error: &clap::Error, args: &[OsString]) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody can be told that standard output is closed.
+            let _ = error.print();
+            Exit::Ok
+        }
+        _ if args.iter().any(|arg| arg == "--json") => {
+            let screen = Screen::new(&Global { data_dir: None, json: true, quiet: false });
+            let text = error.to_string();
+            screen.error(&CliError::input(text.trim().trim_start_matches("error: ")));
+            Exit::Input
+        }
+        _ => {
+            let _ = error.print();
+            Exit::Input
+        }
+    }
+}
+
+/// What every command needs.
+struct Context {
+    global: Global,
+    screen: Screen,
+}
+
+impl Context {
+    fn inputs(&self) -> Inputs {
+        Inputs::from_process(self.global.data_dir.clone())
+    }
+
+    fn data_dir(&self) -> Result<PathBuf, CliError> {
+        Ok(self.inputs().data_dir()?.0)
+    }
+
+    /// The key that this folder's node signs with.
+    fn signer(&self) -> Result<Signer, CliError> {
+        Ok(keyring::load(&self.data_dir()?)?.signer)
+    }
+
+    async fn client(&self) -> Result<Client, CliError> {
+        Ok(Client::connect(&self.data_dir()?).await?)
+    }
+}
+
+fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
+    let (context, screen) = (&context, context.screen);
+    match command {
+        Command::Key { command } => key::run(command, context),
+        Command::Config { command } => configure::run(command, context),
+        Command::Item(ItemCommand::Verify { file }) => item::verify(&file, screen),
+        Command::Item(ItemCommand::Sign { key, target, anchor, output, data, tags }) => {
+            item::sign(item::Signing { key, target, anchor, output, data, tags }, context)
+        }
+        Command::Module(ModuleCommand::Add { file, format, memory_limit, compute_limit, tags }) => {
+            let new = module::New { file, format, memory_limit, compute_limit, tags: tags.tags };
+            online(module::add(new, context))
+        }
+        Command::Module(ModuleCommand::List) => online(module::list(context)),
+        Command::Spawn(spawn) => online(process::spawn(spawn, context)),
+        Command::Send(send) => online(process::send(send, context)),
+        Command::Result(of) => online(process::result(of, context)),
+        Command::Host(host) => online(process::host(host, context)),
+        Command::Status => online(status::status(context)),
+        Command::Processes => online(status::processes(context)),
+        Command::Peers => online(status::peers(context)),
+        Command::Weave => online(status::weave(context)),
+        Command::Inspect(of) => online(inspect::inspect(of, context)),
+        Command::Stop => online(status::stop(context)),
+        Command::Watch(of) => online(watch::watch(of, context)),
+        Command::Verify { process } => online(watch::verify(process, context)),
+    }
+}

@@ -1,0 +1,390 @@
+//! What can be typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use weft_protocol::{Address, Id, Tag};
+
+/// A peer-to-peer node for the ao computer.
+#[derive(Debug, Parser)]
+#[command(name = "weft", bin_name = "weft", version, after_help = super::exit::help())]
+#[command(propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The node's folder: key, store, socket [env: WEFT_DATA_DIR] [default: ~/.local/share/weft]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON: one document, or a line each where things come one by one
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no remarks, only answers and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show or make the node's key
+    Key {
+        #[command(subcommand)]
+        command: Option<KeyCommand>,
+    },
+    /// Publish a WebAssembly module, or list those the node holds
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Start a process
+    Spawn(Spawn),
+    /// Send a message to a process
+    Send(Send),
+    /// Show what a message or slot came to
+    Result(ResultOf),
+    /// Show how the node fares
+    Status,
+    /// List the processes the node works for
+    Processes,
+    /// List connected peers
+    Peers,
+    /// Follow a process of another node, and compute it or carry its messages
+    Host(Host),
+    /// Show slots and outcomes as they come, each verified
+    Watch(Watch),
+    /// Replay a process from slot 0 and compare every outcome that is stored or attested
+    Verify {
+        /// The process
+        process: Id,
+    },
+    /// Look into a process, or any item the node holds
+    Inspect(Inspect),
+    /// Show the embedded weave and the batches on it
+    Weave,
+    /// Stop the node
+    Stop,
+    /// Show or check the configuration
+    Config {
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
+    },
+    /// Check or make a data item, without a node
+    #[command(subcommand)]
+    Item(ItemCommand),
+}
+
+/// Flags that override the configuration of one run. They are read by the same code as the file,
+/// so that both know the same values and say the same of a wrong one.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ConfigFlags {
+    /// The network's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) network: Option<String>,
+    /// The version of the rules
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) rules: Option<String>,
+    /// An address to listen on, such as /ip4/0.0.0.0/tcp/4904; may repeat
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) listen: Vec<String>,
+    /// A peer to find the network by, ending in /p2p/PEER-ID; may repeat
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) bootstrap: Vec<String>,
+    /// What to do, of scheduler,compute,messenger,anchor
+    #[arg(long, value_name = "LIST")]
+    pub(crate) roles: Option<String>,
+    /// Whose new processes to take: own, anyone, or addresses
+    #[arg(long, value_name = "WHOSE")]
+    pub(crate) schedule_for: Option<String>,
+    /// How many processes of others to schedule at most
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) spawn_budget: Option<String>,
+    /// The time between two blocks of the embedded weave
+    #[arg(long, value_name = "MS")]
+    pub(crate) weave_block_ms: Option<String>,
+    /// Write a batch when so many slots wait
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) anchor_batch_slots: Option<String>,
+    /// Write a batch when its oldest slot has waited so long
+    #[arg(long, value_name = "MS")]
+    pub(crate) anchor_batch_age_ms: Option<String>,
+    /// The time given to the messenger ranked before this one
+    #[arg(long, value_name = "MS")]
+    pub(crate) messenger_window_ms: Option<String>,
+    /// Threads that evaluate messages
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) compute_threads: Option<String>,
+    /// Guest memory kept in live instances, such as 4gb
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_budget: Option<String>,
+    /// Which log lines to write, such as warn,weft_node=debug
+    #[arg(long, value_name = "DIRECTIVES")]
+    pub(crate) log: Option<String>,
+    /// How to write them: text or json
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+}
+
+impl ConfigFlags {
+    /// The given flags by configuration key.
+    pub(crate) fn by_key(&self) -> BTreeMap<&'static str, String> {
+        let list = |given: &[String]| (!given.is_empty()).then(|| given.join(","));
+        [
+            ("network", self.network.clone()),
+            ("rules", self.rules.clone()),
+            ("listen", list(&self.listen)),
+            ("bootstrap", list(&self.bootstrap)),
+            ("roles", self.roles.clone()),
+            ("schedule_for", self.schedule_for.clone()),
+            ("spawn_budget", self.spawn_budget.clone()),
+            ("weave_block_ms", self.weave_block_ms.clone()),
+            ("anchor_batch_slots", self.anchor_batch_slots.clone()),
+            ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
+            ("messenger_window_ms", self.messenger_window_ms.clone()),
+            ("compute_threads", self.compute_threads.clone()),
+            ("memory_budget", self.memory_budget.clone()),
+            ("log", self.log.clone()),
+            ("log_format", self.log_format.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(key, given)| Some((key, given?)))
+        .collect()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Show address, public key and peer id
+    Show {
+        /// Also print the secret, as a JSON Web Key
+        #[arg(long)]
+        secret: bool,
+    },
+    /// Make a new ed25519 key; an existing one is never overwritten
+    New,
+    /// Take the ed25519 key of a 32-byte seed
+    ImportSeed {
+        /// The file with the seed in hex, base64url or raw; `-` reads standard input
+        file: PathBuf,
+    },
+    /// Take a key file: an Arweave wallet (RSA 4096) or an ed25519 JSON Web Key
+    ImportJwk {
+        /// The file; `-` reads standard input
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// Sign a WebAssembly file as a module and give it to the node
+    Add {
+        /// The .wasm file
+        file: PathBuf,
+        /// The Module-Format, such as wasm64-unknown-emscripten-draft_2024_02_15
+        #[arg(long)]
+        format: String,
+        /// Memory of its processes, such as 500-mb; 1-gb if absent
+        #[arg(long, default_value = "1-gb", value_name = "SIZE")]
+        memory_limit: String,
+        /// Gas of one message; 9000000000000 if absent
+        #[arg(long, default_value = "9000000000000", value_name = "GAS")]
+        compute_limit: String,
+        #[command(flatten)]
+        tags: Tags,
+    },
+    /// List the modules the node holds
+    List,
+}
+
+/// Tags of the user's choice.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Tags {
+    /// A tag; may repeat, and the order is kept
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// The data of an item.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Data {
+    /// The data: text, @FILE for a file's content, @- for standard input
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    pub(crate) data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Spawn {
+    /// The module to run
+    #[arg(long, value_name = "ID")]
+    pub(crate) module: Id,
+    /// Who gives the slots; this node if absent
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) scheduler: Option<Address>,
+    /// A node whose word on the results counts; may repeat
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) compute: Vec<Address>,
+    /// How many of them must agree; more than half if absent
+    #[arg(long, value_name = "NUMBER", requires = "compute")]
+    pub(crate) quorum: Option<usize>,
+    /// The process's name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten)]
+    pub(crate) tags: Tags,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// The process
+    pub(crate) process: Id,
+    /// What the process is asked to do
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// 32 characters that make the item unique; the same item sent twice is one message. Random
+    /// if absent
+    #[arg(long, value_name = "TEXT", value_parser = parse_anchor)]
+    pub(crate) anchor: Option<[u8; 32]>,
+    #[command(flatten)]
+    pub(crate) data: Data,
+    #[command(flatten)]
+    pub(crate) tags: Tags,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+/// Whether to wait for a result.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Wait {
+    /// Wait for the result
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResultOf {
+    /// The process
+    pub(crate) process: Id,
+    /// The message
+    #[arg(conflicts_with = "slot")]
+    pub(crate) item: Option<Id>,
+    /// Its slot instead
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) slot: Option<u64>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// The process
+    pub(crate) process: Id,
+    /// Evaluate it
+    #[arg(long)]
+    pub(crate) compute: bool,
+    /// Carry what it sends
+    #[arg(long)]
+    pub(crate) messenger: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// The process
+    pub(crate) process: Id,
+    /// Start with this slot; only new ones are shown if absent
+    #[arg(long, value_name = "SLOT")]
+    pub(crate) from: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A process or an item
+    pub(crate) id: Id,
+    /// Also list these slots, such as 0..20 (the end is left out), 5.. or 7
+    #[arg(long, value_name = "A..B", value_parser = parse_slots)]
+    pub(crate) slots: Option<(u64, u32)>,
+    /// Also hash the process's memory: takes time with its size
+    #[arg(long)]
+    pub(crate) state_root: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show every value and where it comes from
+    Show(ConfigFlags),
+    /// Only say whether the configuration is right
+    Check(ConfigFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ItemCommand {
+    /// Check an ANS-104 data item: exit 0 valid, 1 invalid, 2 unreadable
+    Verify {
+        /// The item, raw or base64; `-` reads standard input
+        file: PathBuf,
+    },
+    /// Make and sign a data item and write its raw bytes
+    Sign {
+        /// The key file; the node's key if absent
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Whom it is for
+        #[arg(long, value_name = "ID")]
+        target: Option<Id>,
+        /// 32 characters
+        #[arg(long, value_name = "TEXT", value_parser = parse_anchor)]
+        anchor: Option<[u8; 32]>,
+        /// Where to write it; standard output if absent
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        tags: Tags,
+    },
+}
+
+/// What is wrong with a word, beside which clap shows the word and its place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Wrong(String);
+
+fn parse_tag(text: &str) -> Result<Tag, Wrong> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok(Tag::new(name, value)),
+        Some(_) => Err(Wrong("a tag needs a name and a value: NAME=VALUE".into())),
+        None => Err(Wrong("expected NAME=VALUE".into())),
+    }
+}
+
+fn parse_anchor(text: &str) -> Result<[u8; 32], Wrong> {
+    text.as_bytes().try_into().map_err(|_| Wrong(format!("it has {} bytes; expected exactly 32", text.len())))
+}
+
+/// At most so many slots are listed at once; the node gives no more.
+const SLOTS_MAX: u32 = 1000;
+
+/// `A..B`, `A..` or `A`: the first slot and how many.
+fn parse_slots(text: &str) -> Result<(u64, u32), Wrong> {
+    let expected = || Wrong(format!("expected A..B with B after A and at most {SLOTS_MAX} slots, A.. or A"));
+    let number = |part: &str| part.parse::<u64>().map_err(|_| expected());
+    let Some((from, to)) = text.split_once("..") else { return Ok((number(text)?, 1)) };
+    let from = number(from)?;
+    if to.is_empty() {
+        return Ok((from, SLOTS_MAX));
+    }
+    let count = number(to)?.checked_sub(from).and_then(|count| u32::try_from(count).ok());
+    count.filter(|count| (1..=SLOTS_MAX).contains(count)).map(|count| (from, count)).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests;

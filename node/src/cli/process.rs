@@ -1,0 +1,188 @@
+//! `weft spawn`, `send`, `result` and `host`.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use weft_protocol::data_item::Draft;
+use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
+
+use super::args::{Host, ResultOf as ResultArgs, Send, Spawn, Wait};
+use super::exit::{CliError, Exit};
+use super::screen::{Colour, Screen, pairs};
+use super::talk::{ask, ask_within};
+use super::{Context, compose, files};
+use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted};
+use crate::control::client::ANSWER_WAIT;
+
+/// Bytes of data that leave room for the rest of the item.
+const DATA_BYTES_MAX: u64 = ITEM_BYTES_MAX as u64 - 64 * 1024;
+
+/// A message and what it came to.
+#[derive(Serialize)]
+struct Sent {
+    #[serde(flatten)]
+    submitted: Submitted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultInfo>,
+}
+
+pub(super) async fn spawn(spawn: Spawn, context: &Context) -> Result<Exit, CliError> {
+    let signer = context.signer()?;
+    let Spawn { module, scheduler, compute, quorum, name, data, tags } = spawn;
+    check_compute_set(&compute, quorum)?;
+    let scheduler = scheduler.unwrap_or_else(|| signer.address());
+    let terms = compose::ProcessTerms { module, scheduler, compute, quorum };
+    let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
+    let draft = compose::process(terms, name, tags.tags, data)?;
+    let submitted = submit(&draft, context).await?;
+    context.screen.answer(&submitted, || submitted.id.to_string())?;
+    context.screen.remark(&format!("send it a message with `weft send {} --data ...`", submitted.id));
+    Ok(Exit::Ok)
+}
+
+/// The rule of slot 0 (rules.md 6.4), said before anything is signed.
+fn check_compute_set(compute: &[weft_protocol::Address], quorum: Option<usize>) -> Result<(), CliError> {
+    let count = compute.len();
+    if count > ATTESTORS_MAX {
+        return Err(CliError::input(format!(
+            "--compute: {count} addresses; at most {ATTESTORS_MAX} are allowed"
+        )));
+    }
+    let twice = compute.iter().enumerate().find(|(at, address)| compute[..*at].contains(address));
+    if let Some((_, address)) = twice {
+        return Err(CliError::input(format!("--compute: {address} is given twice")));
+    }
+    match quorum {
+        Some(quorum) if quorum > count || quorum * 2 <= count => Err(CliError::input(format!(
+            "--quorum {quorum}: expected more than half of the {count} --compute addresses and no more than all"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError> {
+    let Send { process, action, anchor, data, tags, wait } = send;
+    let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
+    let draft = compose::message(process, action, tags.tags, anchor, data)?;
+    let submitted = submit(&draft, context).await?;
+    if !wait.wait {
+        let sent = Sent { submitted, result: None };
+        context.screen.answer(&sent, || human_submitted(&sent.submitted))?;
+        return Ok(Exit::Ok);
+    }
+    // The item is in the log whatever happens now, so its id is said before the wait.
+    context.screen.remark(&human_submitted(&submitted));
+    let request = Request::Result {
+        process: submitted.process,
+        of: ResultOf::Item(submitted.id),
+        wait_ms: wait.timeout * 1000,
+    };
+    let result = await_result(&request, &wait, context).await?;
+    let exit = exit_of(&result);
+    let sent = Sent { submitted, result: Some(result) };
+    context.screen.answer(&sent, || {
+        sent.result.as_ref().map(|result| human_result(result, context.screen)).unwrap_or_default()
+    })?;
+    Ok(exit)
+}
+
+pub(super) async fn result(of: ResultArgs, context: &Context) -> Result<Exit, CliError> {
+    let ResultArgs { process, item, slot, wait } = of;
+    let of = match (item, slot) {
+        (Some(item), None) => ResultOf::Item(item),
+        (None, Some(slot)) => ResultOf::Slot(slot),
+        _ => return Err(CliError::input("give either the id of a message or --slot NUMBER")),
+    };
+    let wait_ms = if wait.wait { wait.timeout * 1000 } else { 0 };
+    let result = await_result(&Request::Result { process, of, wait_ms }, &wait, context).await?;
+    context.screen.answer(&result, || human_result(&result, context.screen))?;
+    Ok(exit_of(&result))
+}
+
+pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError> {
+    let Host { process, compute, messenger } = host;
+    let request = Request::Host { process, compute, messenger };
+    let info: ProcessInfo = ask(context, "finding the process and its log", &request).await?;
+    context.screen.answer(&info, || {
+        let head = info.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
+        pairs(&[("process", info.process.to_string()), ("duties", info.duties.join(", ")), ("head", head)])
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn submit(draft: &Draft, context: &Context) -> Result<Submitted, CliError> {
+    let signer = context.signer()?;
+    let item = draft.sign(&signer).map_err(|error| CliError::input(error.to_string()))?;
+    if item.raw().len() > ITEM_BYTES_MAX {
+        let bytes = item.raw().len();
+        return Err(CliError::input(format!(
+            "the item has {bytes} bytes; at most {ITEM_BYTES_MAX} are allowed"
+        )));
+    }
+    let request = Request::Submit { item: STANDARD.encode(item.raw()) };
+    ask(context, "waiting for the scheduler", &request).await
+}
+
+async fn await_result(request: &Request, wait: &Wait, context: &Context) -> Result<ResultInfo, CliError> {
+    // The node keeps the time; ours only guards against one that is stuck.
+    let limit = if wait.wait { Duration::from_secs(wait.timeout) + ANSWER_WAIT } else { ANSWER_WAIT };
+    ask_within(context, "waiting for the result", request, limit).await
+}
+
+/// A result that is an error is a "no".
+fn exit_of(result: &ResultInfo) -> Exit {
+    if result.code == 0 { Exit::Ok } else { Exit::No }
+}
+
+fn human_submitted(submitted: &Submitted) -> String {
+    let Submitted { id, process, slot, duplicate, .. } = submitted;
+    let again = if *duplicate { " (it was there before)" } else { "" };
+    format!("message {id} has slot {slot} of {process}{again}")
+}
+
+/// The result as a person wants it: what the process printed, then what it sent.
+fn human_result(info: &ResultInfo, screen: Screen) -> String {
+    let count = |name: &str| info.result.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    let mut lines = Vec::new();
+    match info.result.get("Error") {
+        None | Some(Value::Null) => {}
+        Some(error) => lines.push(screen.paint(Colour::Red, &format!("error: {}", text_of(error, screen)))),
+    }
+    let output = info.result.get("Output").map(|output| text_of(printed(output), screen)).unwrap_or_default();
+    if !output.is_empty() {
+        lines.push(output);
+    }
+    let by = if info.computed_here { "computed here".to_owned() } else { "a peer's word".to_owned() };
+    let attested = match info.attested_by.len() {
+        0 => String::new(),
+        count => format!(", attested by {count}"),
+    };
+    let line = format!(
+        "slot {}: code {}, {} messages, {} spawns, {} assignments, gas {} ({by}{attested})",
+        info.position,
+        info.code,
+        count("Messages"),
+        count("Spawns"),
+        count("Assignments"),
+        info.gas,
+    );
+    lines.push(screen.paint(Colour::Dim, &line));
+    lines.join("\n")
+}
+
+/// aos puts what it printed in `Output.data`, older versions in `Output.data.output`.
+fn printed(output: &Value) -> &Value {
+    let data = output.get("data").unwrap_or(output);
+    data.get("output").unwrap_or(data)
+}
+
+/// A string as it is, anything else as JSON.
+fn text_of(value: &Value, screen: Screen) -> String {
+    match value {
+        Value::String(text) => screen.foreign(text),
+        other => screen.foreign(&other.to_string()),
+    }
+}

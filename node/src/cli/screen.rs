@@ -1,0 +1,253 @@
+//! What goes to standard output and standard error, for people or as JSON.
+
+use std::future::Future;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::pin::pin;
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::Global;
+use super::exit::CliError;
+
+/// What takes longer shows that it is at work.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(120);
+
+/// An ANSI colour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Colour {
+    /// What stands beside what matters.
+    Dim,
+    /// What went well.
+    Green,
+    /// What is odd.
+    Yellow,
+    /// What went wrong.
+    Red,
+    /// What names something.
+    Cyan,
+}
+
+/// How a command talks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Screen {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+}
+
+impl Screen {
+    pub(crate) fn new(global: &Global) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            colour: !no_colour && !global.json && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Prints an answer: as one line of JSON, or as `human` puts it.
+    pub(crate) fn answer<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        let mut text = if self.json {
+            serde_json::to_string(value).map_err(|error| CliError::fault(error.to_string()))?
+        } else {
+            human()
+        };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.raw(text.as_bytes())
+    }
+
+    /// Writes bytes to standard output.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), CliError> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+            ErrorKind::BrokenPipe => CliError::unread(),
+            _ => CliError::fault(format!("cannot write to standard output: {error}")),
+        })
+    }
+
+    /// Says something to a person that is no part of the answer.
+    pub(crate) fn remark(&self, text: &str) {
+        if !self.quiet && !self.json {
+            // There is nowhere to report that standard error is gone.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// Says why a command failed.
+    pub(crate) fn error(&self, error: &CliError) {
+        let line = if self.json {
+            json!({ "error": { "code": error.code, "text": error.text } }).to_string()
+        } else {
+            format!("weft: {}", clean(&error.text, false))
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+    }
+
+    /// Colours text where that is wanted.
+    pub(crate) fn paint(&self, colour: Colour, text: &str) -> String {
+        let code = match colour {
+            Colour::Dim => 2,
+            Colour::Green => 32,
+            Colour::Yellow => 33,
+            Colour::Red => 31,
+            Colour::Cyan => 36,
+        };
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// Text of somebody else, made harmless for a terminal.
+    pub(crate) fn foreign(&self, text: &str) -> String {
+        clean(text, self.colour)
+    }
+
+    /// Awaits `work`, with a sign of life on standard error once it takes longer than a second.
+    pub(crate) async fn waiting<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        let spinner = ProgressBar::with_draw_target(None, self.target());
+        spinner.set_message(what.to_owned());
+        spinner.enable_steady_tick(TICK);
+        let done = work.await;
+        spinner.finish_and_clear();
+        done
+    }
+
+    /// A bar for `total` steps, which appears once it takes longer than a second.
+    pub(crate) fn bar(&self, what: &str, total: u64) -> Bar {
+        Bar { bar: None, target: *self, what: what.to_owned(), total, since: std::time::Instant::now() }
+    }
+
+    fn target(&self) -> ProgressDrawTarget {
+        if self.quiet || self.json {
+            ProgressDrawTarget::hidden()
+        } else {
+            // Hidden by itself when standard error is no terminal.
+            ProgressDrawTarget::stderr()
+        }
+    }
+}
+
+/// A progress bar that stays away from quick work.
+pub(crate) struct Bar {
+    bar: Option<ProgressBar>,
+    target: Screen,
+    what: String,
+    total: u64,
+    since: std::time::Instant,
+}
+
+impl Bar {
+    /// Shows that `done` of `total` steps are done.
+    pub(crate) fn set(&mut self, done: u64, total: u64) {
+        self.total = total;
+        if self.bar.is_none() && self.since.elapsed() >= PATIENCE {
+            let bar = ProgressBar::with_draw_target(Some(total), self.target.target());
+            let style = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} ({eta} left)");
+            if let Ok(style) = style {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_message(self.what.clone());
+            self.bar = Some(bar);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A table without lines, as wide as its content: ids are copied from it.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head);
+    table.add_rows(rows);
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Pairs of a name and a value, the values below each other.
+pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines = rows.iter().map(|(name, value)| {
+        // Further lines of a value stand below its first.
+        let value = value.replace('\n', &format!("\n{:width$}  ", ""));
+        format!("{name:width$}  {value}").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Replaces control characters, with which a guest or a peer could rewrite the screen. Line
+/// breaks and tabs stay, and colours where they are wanted.
+fn clean(text: &str, colours: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some(length) = colour_length(rest) {
+            if colours {
+                out.push_str(&rest[..length]);
+            }
+            rest = &rest[length..];
+            continue;
+        }
+        match first {
+            '\n' | '\t' => out.push(first),
+            // Direction marks reorder what stands around them.
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push('\u{fffd}'),
+            control if control.is_control() => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+        rest = &rest[first.len_utf8()..];
+    }
+    out
+}
+
+/// Bytes of the colour sequence (`ESC [ digits and ; m`) at the start, if one is there.
+fn colour_length(text: &str) -> Option<usize> {
+    let body = text.strip_prefix("\x1b[")?;
+    let end = body.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
+    body[end..].starts_with('m').then_some(2 + end + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_move_the_cursor() {
+        let evil = "a\x1b[2Jb\x1b[31mc\x1b]0;title\x07\r\nd\u{202e}";
+        assert_eq!(clean(evil, false), "a\u{fffd}[2Jbc\u{fffd}]0;title\u{fffd}\u{fffd}\nd\u{fffd}");
+        assert!(clean(evil, true).contains("b\x1b[31mc"));
+        assert_eq!(clean("\x1b[", true), "\u{fffd}[");
+    }
+
+    #[test]
+    fn tables_and_pairs_line_up() {
+        let text = table(["a", "long"], [["1".into(), "2".into()], ["333".into(), String::new()]]);
+        assert_eq!(text.lines().map(str::trim_start).collect::<Vec<_>>(), ["a    long", "1    2", "333"]);
+        assert_eq!(pairs(&[("id", "x".into()), ("owner", "y\nz".into())]), "id     x\nowner  y\n       z");
+    }
+}

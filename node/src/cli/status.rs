@@ -1,0 +1,116 @@
+//! `weft status`, `processes`, `peers`, `weave` and `stop`.
+
+use serde_json::{Value, json};
+use weft_protocol::{Address, Id};
+
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::screen::{Colour, pairs, table};
+use super::talk::ask;
+use crate::control::api::{PeerInfo, ProcessInfo, Request, Status, WeaveInfo};
+use crate::control::client::{ANSWER_WAIT, ClientError};
+
+const ASKING: &str = "asking the node";
+
+pub(super) async fn status(context: &Context) -> Result<Exit, CliError> {
+    let status: Status = ask(context, ASKING, &Request::Status).await?;
+    context.screen.answer(&status, || {
+        pairs(&[
+            ("version", status.version.clone()),
+            ("address", status.address.to_string()),
+            ("peer id", status.peer_id.clone()),
+            ("network", status.network.clone()),
+            ("listen", status.listen.join("\n")),
+            ("roles", status.roles.join(", ")),
+            ("peers", status.peers.to_string()),
+            ("processes", status.processes.to_string()),
+            ("weave", status.weave.clone()),
+            ("up for", format!("{} s", status.uptime_ms / 1000)),
+            ("pid", status.pid.to_string()),
+        ])
+    })?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn processes(context: &Context) -> Result<Exit, CliError> {
+    let screen = context.screen;
+    let processes: Vec<ProcessInfo> = ask(context, ASKING, &Request::Processes).await?;
+    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    screen.answer(&processes, || {
+        let rows = processes.iter().map(|process| {
+            let fault =
+                process.fault.as_deref().map(|fault| screen.paint(Colour::Red, &screen.foreign(fault)));
+            [
+                process.process.to_string(),
+                screen.foreign(process.name.as_deref().unwrap_or("-")),
+                process.duties.join(","),
+                number(process.head),
+                process.computed.map_or_else(|| "-".to_owned(), |position| position.to_string()),
+                number(process.anchored),
+                fault.unwrap_or_default(),
+            ]
+        });
+        table(["PROCESS", "NAME", "DUTIES", "HEAD", "COMPUTED", "ANCHORED", "FAULT"], rows)
+    })?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn peers(context: &Context) -> Result<Exit, CliError> {
+    let screen = context.screen;
+    let peers: Vec<PeerInfo> = ask(context, ASKING, &Request::Peers).await?;
+    screen.answer(&peers, || {
+        let rows = peers.iter().map(|peer| {
+            [
+                peer.peer_id.clone(),
+                peer.address.as_ref().map_or_else(|| "-".to_owned(), Address::to_string),
+                if peer.outbound { "out" } else { "in" }.to_owned(),
+                peer.topics.to_string(),
+                screen.foreign(&peer.addresses.join(" ")),
+            ]
+        });
+        table(["PEER", "ADDRESS", "DIALLED", "TOPICS", "AT"], rows)
+    })?;
+    Ok(Exit::Ok)
+}
+
+pub(super) async fn weave(context: &Context) -> Result<Exit, CliError> {
+    let weave: WeaveInfo = ask(context, ASKING, &Request::Weave).await?;
+    context.screen.answer(&weave, || {
+        let rows = weave.batches.iter().map(|batch| {
+            [
+                batch.process.to_string(),
+                format!("{}..={}", batch.from, batch.to),
+                batch.block.map_or_else(|| "pending".to_owned(), |block| block.to_string()),
+                batch.items.to_string(),
+                batch.bytes.to_string(),
+                batch.data_root.to_string(),
+            ]
+        });
+        let head = format!("{} at height {}", weave.weave, weave.height);
+        let batches = table(["PROCESS", "SLOTS", "BLOCK", "ITEMS", "BYTES", "DATA ROOT"], rows);
+        format!("{head}\n{batches}")
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Stops the node and waits until it has closed its store: then a new one can start.
+pub(super) async fn stop(context: &Context) -> Result<Exit, CliError> {
+    let mut client = context.client().await?;
+    let stopping = async {
+        match client.call::<Value>(&Request::Stop, ANSWER_WAIT).await {
+            // A node may be gone before its answer is read.
+            Ok(_) | Err(ClientError::Lost) => {}
+            Err(error) => return Err(CliError::from(error)),
+        }
+        let closed = tokio::time::timeout(ANSWER_WAIT, client.closed()).await;
+        closed.map_err(|_| ClientError::TimedOut { after: ANSWER_WAIT }.into())
+    };
+    context.screen.waiting("waiting for the node to stop", stopping).await?;
+    context.screen.answer(&json!({ "stopped": true }), || "the node has stopped".into())?;
+    Ok(Exit::Ok)
+}
+
+/// A short form of an id for lines that show many.
+pub(super) fn short(id: &Id) -> String {
+    id.to_string().chars().take(8).collect()
+}
