@@ -15,6 +15,10 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/weft.v1.rs"));
 }
 
+mod fuzz;
+
+#[doc(hidden)]
+pub use fuzz::fuzz_body;
 pub use generated::*;
 
 /// Bytes of one assignment item: two RSA fields and at most 4 KiB of tags, no data.

@@ -1,0 +1,70 @@
+//! What a fuzzer feeds arbitrary bytes to: every message, and every type that is read from one.
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::*;
+use crate::epoch::Certificate;
+use crate::evidence::{Evidence as TypedEvidence, ReplayEvidence as TypedReplay};
+use crate::header::Header;
+use crate::id::Network;
+use crate::origin::OriginProof as TypedProof;
+use crate::outcome::OutboxEntry;
+use crate::{attestation, head, offer, record};
+
+/// Reads `bytes` as every wire message and every hand-written form, goes on into the typed
+/// values where that succeeds, and checks that what was read is written as it came.
+///
+/// # Panics
+/// If a decoder accepts bytes that its encoder does not give: that is the bug to find.
+pub fn fuzz_body(bytes: &[u8]) {
+    let network = Network(7);
+    let bytes = Bytes::copy_from_slice(bytes);
+    if let Some(message) = same::<SlotRecord>(&bytes) {
+        let _ = record::SlotRecord::from_wire(&message);
+    }
+    if let Some(message) = same::<Head>(&bytes) {
+        let _ = head::Head::from_wire(&message);
+    }
+    if let Some(message) = same::<Attestation>(&bytes) {
+        let _ = attestation::Attestation::from_wire(&message, network).map(|read| read.verify());
+    }
+    if let Some(message) = same::<Offer>(&bytes) {
+        let _ = offer::Offer::from_wire(&message, network).map(|read| read.verify());
+    }
+    same::<Announcement>(&bytes);
+    same::<Request>(&bytes);
+    same::<Response>(&bytes);
+    same::<EpochCertificate>(&bytes);
+    same::<Evidence>(&bytes);
+    same::<OriginProof>(&bytes);
+    if let Ok(read) = Certificate::decode(&bytes, network) {
+        assert_eq!(read.claims().to_wire().encode_to_vec(), bytes, "certificate");
+    }
+    if let Ok(read) = TypedEvidence::decode(&bytes, network) {
+        assert_eq!(read.claims().encode(), bytes, "evidence");
+        let _ = read.verify();
+    }
+    if let Ok(read) = TypedProof::decode(&bytes) {
+        assert_eq!(read.encode(), bytes, "origin proof");
+    }
+    if let Ok(read) = TypedReplay::decode(&bytes) {
+        let _ = read.open(network);
+    }
+    if let Ok(read) = Header::parse(&bytes) {
+        assert_eq!(read.claims().to_bytes(), bytes, "header");
+        let _ = read.verify();
+    }
+    if let Ok(read) = OutboxEntry::from_head_bytes(&bytes) {
+        assert_eq!(read.head_bytes(), bytes, "entry head");
+    }
+    if let Ok(read) = OutboxEntry::from_bytes(&bytes) {
+        assert_eq!(read.to_bytes(), bytes, "entry");
+    }
+}
+
+fn same<T: WireMessage>(bytes: &Bytes) -> Option<T> {
+    let message: T = decode_canonical(bytes, RESPONSE_BYTES_MAX).ok()?;
+    assert_eq!(Message::encode_to_vec(&message), *bytes, "a message is not canonical");
+    Some(message)
+}

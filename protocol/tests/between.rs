@@ -1,0 +1,24 @@
+//! What passes between processes and between nodes: pushes and their proofs, slot records,
+//! epochs, evidence, offers, the wire.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "between/attestation.rs"]
+mod attestation;
+#[path = "between/epoch.rs"]
+mod epoch;
+#[path = "between/evidence.rs"]
+mod evidence;
+#[path = "between/fixture.rs"]
+mod fixture;
+#[path = "between/impersonation.rs"]
+mod impersonation;
+#[path = "between/offer.rs"]
+mod offer;
+#[path = "between/origin.rs"]
+mod origin;
+#[path = "between/record.rs"]
+mod record;
+#[path = "between/spawn.rs"]
+mod spawn;
+#[path = "between/wire.rs"]
+mod wire;
