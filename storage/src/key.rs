@@ -37,6 +37,14 @@ pub(crate) fn weave(process: &Id, weave: &str) -> Vec<u8> {
     [process.as_bytes().as_slice(), weave.as_bytes()].concat()
 }
 
+/// Height of a block and place in it.
+pub(crate) fn place(height: u64, index: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&height.to_be_bytes());
+    key[8..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
 /// Reads parts back off the front of a key.
 pub(crate) struct Parts<'a>(pub(crate) &'a [u8]);
 

@@ -13,10 +13,12 @@
 //! This crate never decides what is valid: whoever writes has verified. It reads no clock that
 //! decides anything, and its third-party types stay inside.
 
+pub mod anchor;
 mod disk;
 mod error;
 mod key;
 pub mod limits;
+mod meta;
 mod plan;
 mod reader;
 mod record;
@@ -26,6 +28,7 @@ mod tables;
 mod write;
 mod writer;
 
+pub use anchor::{Anchor, AnchorError, AnchorStatus, Batch, LocalWeave, LocalWeaveConfig};
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{Reader, StoredSlot, StoredSlots};

@@ -29,3 +29,17 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const PEER_ADDRESSES_MAX: usize = 32;
 /// Memory that redb may use for cached pages unless the configuration says otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;
+/// Bytes of one batch: what one upload carries and one reader holds in memory.
+pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Items of one batch: bounds the header and the index rows that one block brings.
+pub const BATCH_ITEMS_MAX: usize = 65_536;
+/// Batches that wait for a block of the local weave. More are refused until one is mined.
+pub const WEAVE_PENDING_MAX: usize = 10_000;
+/// Transactions of one block, as on Arweave. The rest wait for the next block.
+pub const BLOCK_TRANSACTIONS_MAX: usize = 1000;
+/// Items that one search of the local weave looks at. A page that stops there has a next cursor.
+pub const FIND_LOOKS_MAX: usize = 10_000;
+/// Items of one page of found items.
+pub const FIND_ITEMS_MAX: usize = 1000;
+/// Values, owners and tags that one query may name: each is a scan.
+pub const QUERY_TERMS_MAX: usize = 100;

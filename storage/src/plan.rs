@@ -222,11 +222,11 @@ impl Plan<'_> {
             Some(change) => change.clone().map(Bytes::from),
             None => self.base.get(table, key)?,
         };
-        bytes.map(|bytes| record::decode(table, key, bytes)).transpose()
+        bytes.map(|bytes| record::decode(table.name(), key, bytes)).transpose()
     }
 
     fn put<R: Record>(&mut self, table: Table, key: Vec<u8>, row: &R) -> Result<(), StoreError> {
-        let bytes = record::encode(table, &key, row);
+        let bytes = record::encode(table.name(), &key, row);
         self.changes.insert((table, key), Some(bytes));
         Ok(())
     }

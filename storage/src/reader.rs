@@ -43,7 +43,9 @@ impl Reader {
     fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
         let open = self.open(table)?;
         let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
-        stored.map(|guard| record::decode(table, key, Bytes::copy_from_slice(guard.value()))).transpose()
+        stored
+            .map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value())))
+            .transpose()
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
@@ -79,7 +81,7 @@ impl Reader {
             };
             let Some(entry) = entry else { return Ok(()) };
             let (key, value) = entry.map_err(disk)?;
-            let row = record::decode(table, key.value(), Bytes::copy_from_slice(value.value()))?;
+            let row = record::decode(table.name(), key.value(), Bytes::copy_from_slice(value.value()))?;
             if each(key.value(), row)?.is_break() {
                 return Ok(());
             }

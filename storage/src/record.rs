@@ -9,7 +9,6 @@ use bytes::Bytes;
 use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::error::{StoreError, hex};
-use crate::tables::Table;
 
 const CHECKSUM_BYTES: usize = 8;
 const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
@@ -25,7 +24,7 @@ pub(crate) trait Record: Sized {
 }
 
 /// The bytes to store for `row` under `key`.
-pub(crate) fn encode<R: Record>(table: Table, key: &[u8], row: &R) -> Vec<u8> {
+pub(crate) fn encode<R: Record>(table: &'static str, key: &[u8], row: &R) -> Vec<u8> {
     let mut out = Encoder(vec![0; HEADER_BYTES]);
     row.put(&mut out);
     let mut bytes = out.0;
@@ -36,8 +35,8 @@ pub(crate) fn encode<R: Record>(table: Table, key: &[u8], row: &R) -> Vec<u8> {
 }
 
 /// The row in stored bytes.
-pub(crate) fn decode<R: Record>(table: Table, key: &[u8], bytes: Bytes) -> Result<R, StoreError> {
-    let damaged = |reason| StoreError::Damaged { table: table.name(), key: hex(key), reason };
+pub(crate) fn decode<R: Record>(table: &'static str, key: &[u8], bytes: Bytes) -> Result<R, StoreError> {
+    let damaged = |reason| StoreError::Damaged { table, key: hex(key), reason };
     if bytes.len() < HEADER_BYTES {
         return Err(damaged("the record is cut short"));
     }
@@ -54,9 +53,9 @@ pub(crate) fn decode<R: Record>(table: Table, key: &[u8], bytes: Bytes) -> Resul
     if input.0.is_empty() { Ok(row) } else { Err(damaged("bytes are left over after the last field")) }
 }
 
-fn checksum(table: Table, key: &[u8], version: u8, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
+fn checksum(table: &'static str, key: &[u8], version: u8, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = blake3::Hasher::new();
-    for part in [table.name().as_bytes(), key] {
+    for part in [table.as_bytes(), key] {
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
     }

@@ -1,6 +1,5 @@
 //! The store: one file, one writer, any number of readers.
 
-use std::fs::File;
 use std::future::Future;
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -9,26 +8,18 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use bytes::Bytes;
-use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableHandle as _};
+use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weft_protocol::{Address, Network};
 
 use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
+use crate::meta;
 use crate::reader::Reader;
-use crate::record;
-use crate::rows::MetaRow;
 use crate::tables::Table;
 use crate::write::{Write, admit};
 use crate::writer::{Command, Counters, Request, Writer};
-
-/// The schema this build writes.
-const SCHEMA: u32 = 1;
-/// The key of the only row of the meta table. Its layout never changes, so that every version
-/// can tell whose store it looks at.
-const META_KEY: &[u8] = b"store";
 
 /// Whose store it is, and how much memory it may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,13 +108,9 @@ impl Store {
         let database = redb::Builder::new()
             .set_cache_size(config.cache_bytes)
             .create(path)
-            .map_err(|error| open_error(path, error))?;
+            .map_err(|error| meta::open_error(path, error))?;
         let store = Self::start(database, path, config)?;
-        // A new file is durable only when its folder's entry is.
-        path.parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-            .map_err(|error| StoreError::disk("syncing its folder", error))?;
+        meta::sync_folder(path)?;
         Ok(store)
     }
 
@@ -136,12 +123,18 @@ impl Store {
         let database = redb::Builder::new()
             .set_cache_size(config.cache_bytes)
             .create_with_backend(Backend(Box::new(disk)))
-            .map_err(|error| open_error(path, error))?;
+            .map_err(|error| meta::open_error(path, error))?;
         Self::start(database, path, config)
     }
 
     fn start(database: Database, path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        check_meta(&database, path, config)?;
+        let tables: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+        meta::claim(
+            &database,
+            path,
+            meta::Owner { kind: "store", network: config.network, node: config.node },
+            &tables,
+        )?;
         let database = Arc::new(database);
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
@@ -221,78 +214,6 @@ impl Store {
             bytes: counters.bytes.load(Ordering::Relaxed),
             queued: queued as u64,
         }
-    }
-}
-
-/// Finds out whose store it is; makes a new one ours.
-fn check_meta(database: &Database, path: &Path, config: &StoreConfig) -> Result<(), StoreError> {
-    let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
-    let reading = database.begin_read().map_err(|error| disk(error.into()))?;
-    let present: Vec<String> = reading
-        .list_tables()
-        .map_err(|error| disk(error.into()))?
-        .map(|table| table.name().to_owned())
-        .collect();
-    if present.is_empty() {
-        return create_tables(database, Some(config));
-    }
-    if !present.iter().any(|name| name == Table::Meta.name()) {
-        let reason = "it has tables of another program".to_owned();
-        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
-    }
-    let meta = reading.open_table(Table::Meta.definition()).map_err(|error| disk(error.into()))?;
-    let stored = meta.get(META_KEY).map_err(|error| disk(error.into()))?;
-    let Some(stored) = stored else {
-        return Err(StoreError::Missing { table: Table::Meta.name(), key: crate::error::hex(META_KEY) });
-    };
-    let found: MetaRow = record::decode(Table::Meta, META_KEY, Bytes::copy_from_slice(stored.value()))?;
-    if found.schema > SCHEMA {
-        return Err(StoreError::NewerSchema { found: found.schema, known: SCHEMA });
-    }
-    if found.network != config.network {
-        return Err(StoreError::OtherNetwork { found: found.network, expected: config.network });
-    }
-    if found.node != config.node {
-        return Err(StoreError::OtherNode { found: found.node, expected: config.node });
-    }
-    // A table that a later build of the same schema added.
-    if Table::ALL.iter().all(|table| present.iter().any(|name| name == table.name())) {
-        return Ok(());
-    }
-    create_tables(database, None)
-}
-
-/// Creates the tables that are missing, and the meta row of a new store.
-fn create_tables(database: &Database, new: Option<&StoreConfig>) -> Result<(), StoreError> {
-    let disk = |error: redb::Error| StoreError::disk("creating its tables", error);
-    let transaction = database.begin_write().map_err(|error| disk(error.into()))?;
-    for &table in Table::ALL {
-        transaction.open_table(table.definition()).map_err(|error| disk(error.into()))?;
-    }
-    if let Some(config) = new {
-        let row = MetaRow { schema: SCHEMA, network: config.network, node: config.node };
-        let bytes = record::encode(Table::Meta, META_KEY, &row);
-        let mut meta =
-            transaction.open_table(Table::Meta.definition()).map_err(|error| disk(error.into()))?;
-        meta.insert(META_KEY, bytes.as_slice()).map_err(|error| disk(error.into()))?;
-    }
-    transaction.commit().map_err(|error| disk(error.into()))
-}
-
-fn open_error(path: &Path, error: DatabaseError) -> StoreError {
-    let path = path.to_owned();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
-        DatabaseError::UpgradeRequired(version) => {
-            StoreError::NotAStore { path, reason: format!("it has the old file format {version}") }
-        }
-        DatabaseError::Storage(StorageError::Corrupted(reason)) => StoreError::Unreadable { path, reason },
-        DatabaseError::Storage(StorageError::Io(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
-        {
-            StoreError::NotAStore { path, reason: error.to_string() }
-        }
-        error => StoreError::disk("opening", error),
     }
 }
 

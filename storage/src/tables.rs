@@ -2,19 +2,23 @@
 
 use redb::TableDefinition;
 
+/// The row that says whose file it is: in the store and in the weave alike.
+pub(crate) const META: &str = "meta/1";
+
 /// The type of all tables: keys from [`key`](crate::key), values from [`record`](crate::record).
 pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
+/// Names the tables of a file.
 macro_rules! tables {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A table of the store.
+        /// A table of the file.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Table {
             $($(#[$doc])* $variant,)*
         }
 
         impl Table {
-            /// All tables; opening a new store creates them.
+            /// All tables; opening a new file creates them.
             pub(crate) const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The name in the file.
@@ -23,13 +27,18 @@ macro_rules! tables {
                     $(Self::$variant => $name,)*
                 }
             }
+
+            /// The definition that redb opens.
+            pub(crate) const fn definition(self) -> $crate::tables::Definition {
+                redb::TableDefinition::new(self.name())
+            }
         }
     };
 }
 
+pub(crate) use tables;
+
 tables! {
-    /// `store` -> schema, network, node.
-    Meta = "meta/1",
     /// name -> bytes.
     Settings = "settings/1",
     /// process -> ProcessRow.
@@ -72,11 +81,4 @@ tables! {
     Anchored = "anchored/1",
     /// peer name -> PeerRow.
     Peers = "peers/1",
-}
-
-impl Table {
-    /// The definition that redb opens.
-    pub(crate) const fn definition(self) -> Definition {
-        TableDefinition::new(self.name())
-    }
 }

@@ -1,7 +1,7 @@
 //! Rows of the store's own: meta, indexes, raw bytes.
 
 use bytes::Bytes;
-use weft_protocol::{Address, Network, Position};
+use weft_protocol::{Address, Hash, Id, Network, Position};
 
 use crate::record::{Decoder, Encoder, Record};
 
@@ -58,6 +58,26 @@ impl Record for u64 {
 
     fn take(input: &mut Decoder) -> Option<Self> {
         input.u64()
+    }
+}
+
+impl Record for Hash {
+    fn put(&self, out: &mut Encoder) {
+        out.name(&self.0);
+    }
+
+    fn take(input: &mut Decoder) -> Option<Self> {
+        input.hash()
+    }
+}
+
+impl Record for Id {
+    fn put(&self, out: &mut Encoder) {
+        out.name(&self.0);
+    }
+
+    fn take(input: &mut Decoder) -> Option<Self> {
+        input.id()
     }
 }
 

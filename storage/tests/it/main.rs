@@ -14,3 +14,4 @@ mod durable;
 mod format;
 mod model;
 mod rows;
+mod weave;

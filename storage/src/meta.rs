@@ -1,0 +1,116 @@
+//! Whose file it is: a store or a weave belongs to one node on one network, for ever.
+
+use std::fs::File;
+use std::path::Path;
+
+use bytes::Bytes;
+use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _};
+use weft_protocol::{Address, Network};
+
+use crate::error::StoreError;
+use crate::record;
+use crate::rows::MetaRow;
+use crate::tables::{Definition, META};
+
+/// The schema this build writes.
+const SCHEMA: u32 = 1;
+
+/// What the file must be, and whose. The meta table has one row, under the kind; its layout
+/// never changes, so that every version can tell what it looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner {
+    pub(crate) kind: &'static str,
+    pub(crate) network: Network,
+    pub(crate) node: Address,
+}
+
+/// Checks that the file is the owner's; a new one becomes it, with these tables.
+pub(crate) fn claim(
+    database: &Database,
+    path: &Path,
+    owner: Owner,
+    tables: &[&'static str],
+) -> Result<(), StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
+    let reading = database.begin_read().map_err(|error| disk(error.into()))?;
+    let present: Vec<String> = reading
+        .list_tables()
+        .map_err(|error| disk(error.into()))?
+        .map(|table| table.name().to_owned())
+        .collect();
+    if present.is_empty() {
+        return create_tables(database, tables, Some(owner));
+    }
+    if !present.iter().any(|name| name == META) {
+        let reason = "it has tables of another program".to_owned();
+        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
+    }
+    let key = owner.kind.as_bytes();
+    let meta = reading.open_table(definition(META)).map_err(|error| disk(error.into()))?;
+    let stored = meta.get(key).map_err(|error| disk(error.into()))?;
+    let Some(stored) = stored else {
+        let reason = format!("it is not a {}", owner.kind);
+        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
+    };
+    let found: MetaRow = record::decode(META, key, Bytes::copy_from_slice(stored.value()))?;
+    if found.schema > SCHEMA {
+        return Err(StoreError::NewerSchema { found: found.schema, known: SCHEMA });
+    }
+    if found.network != owner.network {
+        return Err(StoreError::OtherNetwork { found: found.network, expected: owner.network });
+    }
+    if found.node != owner.node {
+        return Err(StoreError::OtherNode { found: found.node, expected: owner.node });
+    }
+    // Tables that a later build of the same schema added.
+    if tables.iter().all(|table| present.iter().any(|name| name == table)) {
+        return Ok(());
+    }
+    create_tables(database, tables, None)
+}
+
+/// Creates the tables that are missing, and the meta row of a new file.
+fn create_tables(database: &Database, tables: &[&'static str], new: Option<Owner>) -> Result<(), StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("creating its tables", error);
+    let transaction = database.begin_write().map_err(|error| disk(error.into()))?;
+    for table in tables {
+        transaction.open_table(definition(table)).map_err(|error| disk(error.into()))?;
+    }
+    if let Some(owner) = new {
+        let row = MetaRow { schema: SCHEMA, network: owner.network, node: owner.node };
+        let bytes = record::encode(META, owner.kind.as_bytes(), &row);
+        let mut meta = transaction.open_table(definition(META)).map_err(|error| disk(error.into()))?;
+        meta.insert(owner.kind.as_bytes(), bytes.as_slice()).map_err(|error| disk(error.into()))?;
+    }
+    transaction.commit().map_err(|error| disk(error.into()))
+}
+
+const fn definition(table: &'static str) -> Definition {
+    TableDefinition::new(table)
+}
+
+/// Makes the entry of a new file durable: syncing the file alone does not.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        .map_err(|error| StoreError::disk("syncing its folder", error))
+}
+
+/// Says what to do about a file that does not open.
+pub(crate) fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },
+        DatabaseError::UpgradeRequired(version) => {
+            StoreError::NotAStore { path, reason: format!("it has the old file format {version}") }
+        }
+        DatabaseError::Storage(StorageError::Corrupted(reason)) => StoreError::Unreadable { path, reason },
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            StoreError::NotAStore { path, reason: error.to_string() }
+        }
+        error => StoreError::disk("opening", error),
+    }
+}
