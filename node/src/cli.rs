@@ -6,6 +6,7 @@
 //! ending has its exit code.
 
 mod args;
+mod bundle;
 mod compose;
 mod configure;
 mod exit;
@@ -18,6 +19,7 @@ mod process;
 mod screen;
 mod status;
 mod talk;
+mod tx;
 mod watch;
 
 use std::ffi::OsString;
@@ -111,6 +113,8 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Item(ItemCommand::Sign { key, target, anchor, output, data, tags }) => {
             item::sign(item::Signing { key, target, anchor, output, data, tags }, context)
         }
+        Command::Bundle(command) => bundle::run(command, screen),
+        Command::Tx(command) => tx::run(command, screen),
         Command::Module(ModuleCommand::Add { file, format, memory_limit, compute_limit, tags }) => {
             let new = module::New { file, format, memory_limit, compute_limit, tags: tags.tags };
             online(module::add(new, context))

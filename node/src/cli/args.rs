@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use weft_protocol::{Address, Id, Tag};
 
+use super::bundle::BundleCommand;
+use super::tx::TxCommand;
+
 /// A peer-to-peer node for the ao computer.
 #[derive(Debug, Parser)]
 #[command(name = "weft", bin_name = "weft", version, after_help = super::exit::help())]
@@ -76,6 +79,12 @@ pub(crate) enum Command {
     /// Check or make a data item, without a node
     #[command(subcommand)]
     Item(ItemCommand),
+    /// Check a bundle of data items, without a node
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+    /// Check an Arweave transaction, without a node
+    #[command(subcommand)]
+    Tx(TxCommand),
 }
 
 /// Flags that override the configuration of one run. They are read by the same code as the file,

@@ -70,8 +70,13 @@ impl ItemReport {
         };
         match item.verify() {
             Ok(_) => claimed,
-            Err(error) => Self { valid: false, reason: Some(format!("signature: {error}")), ..claimed },
+            Err(error) => claimed.refused(format!("signature: {error}")),
         }
+    }
+
+    /// The same claims, which do not count for this reason.
+    pub(super) fn refused(self, reason: String) -> Self {
+        Self { valid: false, reason: Some(reason), ..self }
     }
 
     /// The report for people.

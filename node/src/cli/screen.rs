@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::pin::pin;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -119,17 +120,43 @@ impl Screen {
         if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
             return done;
         }
-        let spinner = ProgressBar::with_draw_target(None, self.target());
-        spinner.set_message(what.to_owned());
-        spinner.enable_steady_tick(TICK);
+        let spinner = self.spinner(what);
         let done = work.await;
         spinner.finish_and_clear();
         done
     }
 
+    /// Does `work` that blocks, with a sign of life on standard error once it takes longer than a
+    /// second.
+    pub(crate) fn busy<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
+        std::thread::scope(|scope| {
+            let (done, waiting) = std::sync::mpsc::sync_channel::<()>(0);
+            let sign = scope.spawn(move || {
+                // Nothing is ever sent: the channel breaks when the work is done.
+                if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    let spinner = self.spinner(what);
+                    let _ = waiting.recv();
+                    spinner.finish_and_clear();
+                }
+            });
+            let result = work();
+            drop(done);
+            // It only draws; what it drew is gone either way.
+            let _ = sign.join();
+            result
+        })
+    }
+
     /// A bar for `total` steps, which appears once it takes longer than a second.
     pub(crate) fn bar(&self, what: &str, total: u64) -> Bar {
         Bar { bar: None, target: *self, what: what.to_owned(), total, since: std::time::Instant::now() }
+    }
+
+    fn spinner(&self, what: &str) -> ProgressBar {
+        let spinner = ProgressBar::with_draw_target(None, self.target());
+        spinner.set_message(what.to_owned());
+        spinner.enable_steady_tick(TICK);
+        spinner
     }
 
     fn target(&self) -> ProgressDrawTarget {

@@ -4,6 +4,7 @@
 
 mod item;
 mod offline;
+mod vectors;
 
 use std::io::Write;
 use std::path::Path;
