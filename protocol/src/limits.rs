@@ -47,10 +47,11 @@ pub const JSON_VALUES_MAX: usize = 1 << 20;
 pub const OUTBOX_ENTRIES_MAX: usize = 1_000;
 /// Encoded bytes of all entries of one outbox; an entry that does not fit is dropped.
 pub const OUTBOX_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// Tags of an outbox entry: a `Spawned` answer adds up to 13 and must still be a valid item.
-pub const ENTRY_TAGS_MAX: usize = TAGS_MAX - 13;
-/// Encoded tag bytes of an outbox entry: a `Spawned` answer adds up to 442, other pushes less.
-pub const ENTRY_TAG_BYTES_MAX: usize = TAG_BYTES_MAX - 442;
+/// Tags of an outbox entry: a push, a spawn or its answer adds up to 13 and must still be a valid
+/// item.
+pub const ENTRY_TAGS_MAX: usize = TAGS_MAX - 16;
+/// Encoded tag bytes of an outbox entry: what is added comes to some 450 at the most.
+pub const ENTRY_TAG_BYTES_MAX: usize = TAG_BYTES_MAX - 512;
 /// How far ahead of the own clock an assignment may be, in milliseconds.
 pub const TIMESTAMP_AHEAD_MS_MAX: u64 = 10_000;
 /// How far above the own view of the named weave an assignment's height may be.

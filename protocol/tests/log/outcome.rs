@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use weft_protocol::data_digest::DataDigest;
-use weft_protocol::limits::{OUTBOX_BYTES_MAX, OUTBOX_ENTRIES_MAX, RESULT_BYTES_MAX};
+use weft_protocol::limits::{
+    ENTRY_TAG_BYTES_MAX, ENTRY_TAGS_MAX, OUTBOX_BYTES_MAX, OUTBOX_ENTRIES_MAX, RESULT_BYTES_MAX,
+};
 use weft_protocol::outcome::{Code, EntryKind, OutboxEntry, Outcome, OutcomeCore, Running};
+use weft_protocol::push::Source;
 use weft_protocol::{Id, Position};
 
 use crate::fixture::tags;
@@ -189,7 +192,7 @@ fn entries_that_cannot_be_pushed_keep_their_index() {
         with("Tags", json!([{"name": "a"}])),
         with("Tags", json!([{"name": "", "value": "x"}])),
         with("Tags", json!([{"name": "a", "value": "x".repeat(3_073)}])),
-        with("Tags", json!(vec![json!({"name": "a", "value": "b"}); 119])),
+        with("Tags", json!(vec![json!({"name": "a", "value": "b"}); ENTRY_TAGS_MAX + 1])),
         with("Data", json!(5)),
         with("Data", json!({"a": 1})),
     ];
@@ -203,6 +206,29 @@ fn entries_that_cannot_be_pushed_keep_their_index() {
     assert!(outcome.messages.contains("wallet"));
     let spaces = ok(json!({"Messages": [with("Data", json!(0)), with("Data", json!(""))]}));
     assert!(spaces.outbox.entries().iter().all(|entry| entry.data.as_ref() == b" "));
+}
+
+/// The largest tags that an entry may have leave room for those of the push.
+#[test]
+fn every_live_entry_can_be_pushed() {
+    let pair = |value: usize| json!({"name": "a", "value": "x".repeat(value)});
+    let source = Source {
+        process: ROOT,
+        position: Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX },
+        index: u32::MAX,
+    };
+    // One tag of 3,000 bytes takes 3,004 with its lengths, and the block two more for its ends.
+    let fill = ENTRY_TAG_BYTES_MAX - 3_004 - 2 - 4;
+    for full in [vec![pair(1); ENTRY_TAGS_MAX], vec![pair(3_000), pair(fill)]] {
+        let outcome = ok(json!({"Messages": [{"Target": to(1), "Anchor": ANCHOR, "Tags": full}]}));
+        let [(_, entry)] = outcome.outbox.live().collect::<Vec<_>>()[..] else { panic!("one live entry") };
+        let mut all = entry.tags.clone();
+        all.extend(source.tags("Message", &to(2), Some(ROOT), ROOT));
+        assert!(weft_protocol::tag::encode(&all).is_ok());
+    }
+    let over =
+        ok(json!({"Messages": [{"Target": to(1), "Anchor": ANCHOR, "Tags": [pair(3_000), pair(fill + 1)]}]}));
+    assert_eq!(over.outbox.live().count(), 0);
 }
 
 #[test]
