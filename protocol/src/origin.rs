@@ -21,6 +21,7 @@ use crate::header::{Header, HeaderError};
 use crate::id::{Hash, Id};
 use crate::key_signature::KeySignature;
 use crate::outcome::{EntryError, EntryPath, OutcomeCore, Running};
+use crate::spawn::ChildError;
 use crate::tag::Tag;
 use crate::verify::Verified;
 use crate::wire::{self, CERTIFICATES_MAX, PROOF_BYTES_MAX, WireError, decode_canonical};
@@ -89,8 +90,8 @@ pub enum ProofError {
     #[error("the item's {0} is not what the source sent")]
     Differs(&'static str),
     /// The child of a `Spawned` message.
-    #[error("child: {0}")]
-    Child(&'static str),
+    #[error(transparent)]
+    Child(#[from] ChildError),
     /// An item inside the proof, or one that cannot be built.
     #[error(transparent)]
     Item(#[from] ItemError),

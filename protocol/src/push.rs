@@ -6,7 +6,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::id::{Hash, Id, Network};
+use crate::data_item::Draft;
+use crate::id::{Address, Hash, Id, Network};
+use crate::outcome::{EntryKind, OutboxEntry};
 use crate::position::Position;
 use crate::tag::Tag;
 
@@ -76,14 +78,43 @@ impl Source {
     }
 }
 
-/// The id of the `Spawned` message that answers the spawn entry with this push id (rules.md 6.9).
-pub fn spawned_push_id(spawn: &Hash) -> Hash {
-    Hash(Sha256::new().chain_update(b"weft/spawned/1").chain_update(spawn).finalize().into())
+/// An outbox entry at its place, with what the pushed item takes from the source process.
+///
+/// Verification builds the same drafts again and compares, so there is one place that says what
+/// a pushed item is.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Where the entry stands.
+    pub source: Source,
+    /// The entry.
+    pub entry: OutboxEntry,
+    /// The `Module` of the source process.
+    pub module: Id,
+    /// The scheduler of the source process in the epoch of the position: that of spawned
+    /// processes which name none.
+    pub scheduler: Address,
+}
+
+impl Dispatch {
+    /// The message to push; none if the entry is no message.
+    pub fn message(&self, proof: Id) -> Option<Draft> {
+        let OutboxEntry { kind: EntryKind::Message, target, anchor, tags, data, .. } = &self.entry else {
+            return None;
+        };
+        let tags = tags.iter().cloned().chain(self.source_tags("Message", proof)).collect();
+        Some(Draft { target: *target, anchor: *anchor, tags, data: data.clone() })
+    }
+
+    /// The tags that end every pushed item.
+    pub(crate) fn source_tags(&self, kind: &str, proof: Id) -> Vec<Tag> {
+        self.source.tags(kind, &self.module.to_string(), self.entry.root, proof)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spawn::spawned_push_id;
 
     const SOURCE: Source =
         Source { process: Id([7; 32]), position: Position { epoch: 1, slot: 2, tick: 3 }, index: 4 };

@@ -1,44 +1,29 @@
-//! Pushed items: the one draft that follows from an outbox entry, for messages, for spawned
-//! processes and for the `Spawned` answer to the parent (rules.md 6.2 and 6.9).
-//!
-//! Verification builds the same draft again and compares, so there is one place that says what
-//! a pushed item is.
+//! Spawned processes (rules.md 6.9): the Process item that a spawn entry becomes, the `Spawned`
+//! message that tells the parent, and what makes a child the one that the entry asked for.
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
-use crate::data_item::Draft;
-use crate::id::{Address, Id};
+use crate::assignment::Assignment;
+use crate::data_item::{DataItem, Draft};
+use crate::hash_chain;
+use crate::header::Header;
+use crate::id::{Address, Hash, Id};
 use crate::outcome::{EntryKind, OutboxEntry};
-use crate::push::Source;
+use crate::push::{Dispatch, ORIGIN_PROOF};
 use crate::tag::{self, Tag};
+use crate::verify::Verified;
+use crate::wire::ASSIGNMENT_BYTES_MAX;
 
 /// The variant of items that name none.
 const VARIANT: &str = "ao.TN.1";
 
-/// An outbox entry at its place, with what the pushed item takes from the source process.
-#[derive(Debug, Clone)]
-pub struct Dispatch {
-    /// Where the entry stands.
-    pub source: Source,
-    /// The entry.
-    pub entry: OutboxEntry,
-    /// The `Module` of the source process.
-    pub module: Id,
-    /// The scheduler of the source process in the epoch of the position: that of spawned
-    /// processes which name none.
-    pub scheduler: Address,
+/// The id of the `Spawned` message that answers the spawn entry with this push id.
+pub fn spawned_push_id(spawn: &Hash) -> Hash {
+    Hash(Sha256::new().chain_update(b"weft/spawned/1").chain_update(spawn).finalize().into())
 }
 
 impl Dispatch {
-    /// The message to push; none if the entry is no message.
-    pub fn message(&self, proof: Id) -> Option<Draft> {
-        let OutboxEntry { kind: EntryKind::Message, target, anchor, tags, data, .. } = &self.entry else {
-            return None;
-        };
-        let tags = tags.iter().cloned().chain(self.source_tags("Message", proof)).collect();
-        Some(Draft { target: *target, anchor: *anchor, tags, data: data.clone() })
-    }
-
     /// The Process item to send to its scheduler; none if the entry is no spawn.
     pub fn process(&self, proof: Id) -> Option<Draft> {
         let OutboxEntry { kind: EntryKind::Spawn, anchor, tags, data, .. } = &self.entry else {
@@ -72,8 +57,69 @@ impl Dispatch {
         tags.extend(self.source_tags("Message", proof));
         Some(Draft { target: Some(self.source.process), anchor: None, tags, data: Bytes::from_static(b" ") })
     }
+}
 
-    fn source_tags(&self, kind: &str, proof: Id) -> Vec<Tag> {
-        self.source.tags(kind, &self.module.to_string(), self.entry.root, proof)
+/// Why a process is not the child that a spawn entry became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// The entry is no spawn.
+    #[error("the entry is no spawn")]
+    NotASpawn,
+    /// Its Process item names no proof.
+    #[error("the child names no origin proof")]
+    NoProof,
+    /// A field is not what the entry says.
+    #[error("the child's {0} is not what its parent asked for")]
+    Differs(&'static str),
+    /// The assignment is no assignment, or its signature fails.
+    #[error("the child's assignment is not a valid assignment")]
+    Assignment,
+    /// Somebody else than the scheduler that the child names signed the assignment.
+    #[error("the child's assignment is not its scheduler's")]
+    NotItsScheduler,
+    /// The assignment is of another slot or process.
+    #[error("the child's assignment is not that of its slot 0")]
+    NotSlotZero,
+}
+
+/// Checks that `child` is a process that the entry asks for: everything but its data, which the
+/// entry's leaf compares by its digest.
+///
+/// # Errors
+/// What differs.
+pub fn check_child(child: &Verified<Header>, dispatch: &Dispatch) -> Result<(), ChildError> {
+    // The child names the proof that its own scheduler saw: which item that is, is free.
+    let proof = child.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
+    let expected = dispatch.process(proof.ok_or(ChildError::NoProof)?).ok_or(ChildError::NotASpawn)?;
+    if child.target() != expected.target {
+        return Err(ChildError::Differs("target"));
     }
+    if child.anchor() != expected.anchor.as_ref() {
+        return Err(ChildError::Differs("anchor"));
+    }
+    if child.tags() != expected.tags {
+        return Err(ChildError::Differs("tags"));
+    }
+    Ok(())
+}
+
+/// Checks that these bytes are the assignment of the child's slot 0, by the scheduler that the
+/// child names.
+///
+/// # Errors
+/// What they are instead.
+pub fn check_first_assignment(child: &Verified<Header>, raw: &Bytes) -> Result<(), ChildError> {
+    if raw.len() > ASSIGNMENT_BYTES_MAX {
+        return Err(ChildError::Assignment);
+    }
+    let item = DataItem::verify_bytes(raw.clone()).map_err(|_| ChildError::Assignment)?;
+    let assignment = Assignment::from_item(&item).map_err(|_| ChildError::Assignment)?;
+    let scheduler: Option<Address> = child.tag("Scheduler").and_then(|text| text.parse().ok());
+    if scheduler != Some(item.owner()) {
+        return Err(ChildError::NotItsScheduler);
+    }
+    let is_first = (assignment.process, assignment.epoch, assignment.slot) == (child.id(), 0, 0)
+        && assignment.hash_chain == hash_chain::first(child.id());
+    if is_first { Ok(()) } else { Err(ChildError::NotSlotZero) }
 }

@@ -18,6 +18,8 @@ mod offer;
 mod origin;
 #[path = "between/record.rs"]
 mod record;
+#[path = "between/replay.rs"]
+mod replay;
 #[path = "between/spawn.rs"]
 mod spawn;
 #[path = "between/wire.rs"]

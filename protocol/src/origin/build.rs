@@ -9,8 +9,7 @@ use crate::data_digest::DataDigest;
 use crate::header::Header;
 use crate::id::{Hash, Id, Network};
 use crate::outcome::{EntryPath, OutboxEntry, OutcomeCore, Running};
-use crate::push::Source;
-use crate::spawn::Dispatch;
+use crate::push::{Dispatch, Source};
 use crate::verify::Verified;
 
 /// Everything that a proof is made of.

@@ -3,24 +3,21 @@
 
 use bytes::Bytes;
 
-use super::{Child, OriginProof, PROOF_TYPE, ProofError};
-use crate::assignment::Assignment;
+use super::{OriginProof, PROOF_TYPE, ProofError};
 use crate::attestation::Statement;
 use crate::data_digest::DataDigest;
 use crate::data_item::{DataItem, Draft};
 use crate::epoch::{Certificate, EpochTerms};
-use crate::hash_chain;
 use crate::header::Header;
 use crate::id::{Id, Network};
 use crate::outcome::{Code, EntryKind, OutboxEntry};
 use crate::position::Position;
 use crate::process::RULES;
-use crate::push::{ORIGIN_PROOF, Source, spawned_push_id};
+use crate::push::{Dispatch, ORIGIN_PROOF, Source};
 use crate::sender::ProvenSource;
-use crate::spawn::Dispatch;
-use crate::tag::Tag;
+use crate::spawn::{check_child, check_first_assignment, spawned_push_id};
 use crate::verify::Verified;
-use crate::wire::{ASSIGNMENT_BYTES_MAX, CERTIFICATES_MAX, PROOF_BYTES_MAX};
+use crate::wire::{CERTIFICATES_MAX, PROOF_BYTES_MAX};
 
 /// What a proven item is a push of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +74,6 @@ pub fn verify(
 
     let (kind, data) = proof.compare(item, &dispatch)?;
     proof.check_attested(&data, header.id(), &terms, network)?;
-    if let Some(child) = &proof.child {
-        check_child_assignment(child)?;
-    }
 
     let push = source.push_id(network);
     let push = if matches!(kind, ProvenKind::Spawned { .. }) { spawned_push_id(&push) } else { push };
@@ -124,14 +118,16 @@ impl OriginProof {
         let named = item.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
         let proof: Id = named.ok_or(ProofError::NotNamed)?;
         if let Some(child) = &self.child {
-            let child = Header::parse(&child.header)?.verify()?;
-            let expected = dispatch.spawned(child.id(), proof).ok_or(ProofError::Kind("spawn"))?;
-            same(item.target(), item.anchor(), item.tags(), &expected)?;
+            let header = Header::parse(&child.header)?;
+            let expected = dispatch.spawned(header.claims().id(), proof).ok_or(ProofError::Kind("spawn"))?;
+            same(item, &expected)?;
             if item.data() != expected.data {
                 return Err(ProofError::Differs("data"));
             }
-            check_child(&child, dispatch)?;
-            return Ok((ProvenKind::Spawned { child: child.id() }, *child.data()));
+            let header = header.verify()?;
+            check_child(&header, dispatch)?;
+            check_first_assignment(&header, &child.assignment)?;
+            return Ok((ProvenKind::Spawned { child: header.id() }, *header.data()));
         }
         let (kind, expected) = match dispatch.entry.kind {
             EntryKind::Message => (ProvenKind::Message, dispatch.message(proof)),
@@ -139,7 +135,7 @@ impl OriginProof {
             EntryKind::Assignment | EntryKind::Dropped => (ProvenKind::Message, None),
         };
         let expected = expected.ok_or(ProofError::Kind("message or spawn"))?;
-        same(item.target(), item.anchor(), item.tags(), &expected)?;
+        same(item, &expected)?;
         Ok((kind, DataDigest::of(&item.data())))
     }
 
@@ -183,46 +179,15 @@ impl OriginProof {
 }
 
 /// Compares everything but the data, which the entry's leaf compares.
-fn same(
-    target: Option<Id>,
-    anchor: Option<&[u8; 32]>,
-    tags: &[Tag],
-    expected: &Draft,
-) -> Result<(), ProofError> {
-    if target != expected.target {
+fn same(item: &DataItem, expected: &Draft) -> Result<(), ProofError> {
+    if item.target() != expected.target {
         return Err(ProofError::Differs("target"));
     }
-    if anchor != expected.anchor.as_ref() {
+    if item.anchor() != expected.anchor.as_ref() {
         return Err(ProofError::Differs("anchor"));
     }
-    if tags != expected.tags {
+    if item.tags() != expected.tags {
         return Err(ProofError::Differs("tags"));
     }
     Ok(())
-}
-
-/// Checks that the child is what the spawn entry asked for. Its data is compared by the leaf.
-fn check_child(child: &Verified<Header>, dispatch: &Dispatch) -> Result<(), ProofError> {
-    // The child names the proof that its own scheduler saw: another item than this one.
-    let proof = child.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
-    let proof = proof.ok_or(ProofError::Child("it names no proof"))?;
-    let expected = dispatch.process(proof).ok_or(ProofError::Kind("spawn"))?;
-    same(child.target(), child.anchor(), child.tags(), &expected)
-}
-
-/// Checks that the child's own scheduler gave it slot 0.
-fn check_child_assignment(child: &Child) -> Result<(), ProofError> {
-    if child.assignment.len() > ASSIGNMENT_BYTES_MAX {
-        return Err(ProofError::Child("its assignment is too long"));
-    }
-    let header = Header::parse(&child.header)?.0;
-    let item = DataItem::verify_bytes(child.assignment.clone())?;
-    let assignment = Assignment::from_item(&item).map_err(|_| ProofError::Child("its assignment is none"))?;
-    let scheduler = header.tag("Scheduler").and_then(|text| text.parse().ok());
-    if scheduler != Some(item.owner()) {
-        return Err(ProofError::Child("its assignment is not its scheduler's"));
-    }
-    let first = (assignment.process, assignment.epoch, assignment.slot) == (header.id(), 0, 0)
-        && assignment.hash_chain == hash_chain::first(header.id());
-    if first { Ok(()) } else { Err(ProofError::Child("its assignment is not of slot 0")) }
 }

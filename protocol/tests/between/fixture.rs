@@ -8,7 +8,7 @@ use weft_protocol::header::Header;
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts, ProvenOrigin, verify};
 use weft_protocol::outcome::{Outcome, Running};
 use weft_protocol::process::{Process, RULES, Terms};
-use weft_protocol::spawn::Dispatch;
+use weft_protocol::push::Dispatch;
 use weft_protocol::time::{TimePoint, Weave};
 use weft_protocol::{Address, DataItem, Draft, Hash, Id, Network, Position, Tag, Verified, hash_chain};
 

@@ -5,8 +5,8 @@ use weft_protocol::assignment::Assignment;
 use weft_protocol::message::message_json;
 use weft_protocol::origin::{OriginProof, ProofError};
 use weft_protocol::process::Process;
+use weft_protocol::push::Dispatch;
 use weft_protocol::sender::Origin;
-use weft_protocol::spawn::Dispatch;
 use weft_protocol::wire::{self, decode_canonical};
 use weft_protocol::{Id, Position, Verified};
 

@@ -36,6 +36,19 @@ fn a_quorum_proves_a_message_whoever_carries_it() {
 }
 
 #[test]
+fn an_rsa_scheduler_attests_as_well() {
+    let wallet = include_str!("../../../tests/vectors/wallet.json");
+    let wallet = weft_protocol::crypto::Signer::from_jwk(wallet).unwrap();
+    let mut tags = process_item(&[]).tags().to_vec();
+    tags[3].value = wallet.address().to_string();
+    let item = item(OWNER, None, tags, b"x");
+    let sender = Sender::of(weft_protocol::process::Process::accept(item, None, &terms()).unwrap());
+    let attestation = sender.statement().sign(&wallet).unwrap();
+    let (proof, dispatch) = sender.build(MESSAGE, &[attestation]).unwrap();
+    assert!(Push::of(&proof, &dispatch, CARRIER).verify().is_ok());
+}
+
+#[test]
 fn proof_bytes_and_pushed_items_are_golden() {
     let (sender, push) = valid(MESSAGE);
     let (proof, _) = sender.prove(MESSAGE);

@@ -6,8 +6,8 @@ use weft_protocol::limits::{ENTRY_TAG_BYTES_MAX, ENTRY_TAGS_MAX};
 use weft_protocol::origin::{OriginProof, ProofError, ProvenKind};
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
-use weft_protocol::push::{Source, spawned_push_id};
-use weft_protocol::spawn::Dispatch;
+use weft_protocol::push::{Dispatch, Source};
+use weft_protocol::spawn::spawned_push_id;
 use weft_protocol::{DataItem, Draft, Id, Position, Tag, Verified, tag};
 
 use crate::fixture::*;
