@@ -1,1 +1,41 @@
-//! placeholder
+//! The guest side of Weft: compiles modules, guards them, evaluates messages, rolls back.
+//!
+//! Owns wasmtime. Bytes in, bytes out: no async, no network, no clock, no disk beyond its compile
+//! cache, and none of the protocol's rules (what an outcome is, what may be pushed, what a slot
+//! holds). What one message does depends on four things only: the module, the memory before it,
+//! the message text and the environment text. Everything else that a guest could see (globals,
+//! clock, descriptors, tables) is reset before each message or refused when the module is
+//! compiled.
+//!
+//! A failure of the guest is data: [`Outcome::Trapped`] with a constant text per kind. A failure
+//! of the host is a [`HostFault`] and never becomes an outcome.
+//!
+//! Inputs: module bytes and their [`Format`], [`Limits`], message and environment JSON.
+//! Outputs: the module's own result bytes, gas, and [`MemoryImage`]s.
+//!
+//! Architecture invariant: no wasmtime type is public. Architecture invariant: nothing here reads
+//! the time or a random number.
+
+mod cache;
+mod engine;
+mod error;
+mod format;
+pub mod guests;
+mod host;
+mod image;
+mod instance;
+pub mod limits;
+mod live;
+mod meter;
+mod module;
+mod outcome;
+mod thread;
+
+pub use engine::{Engine, EngineConfig, Guard};
+pub use error::{HostFault, ModuleError, UnsupportedFormat, VmError};
+pub use format::Format;
+pub use image::{LEAF_BYTES, MemoryImage, PAGE_BYTES};
+pub use instance::Instance;
+pub use module::Module;
+pub use outcome::{Evaluation, Limits, Outcome, Trap};
+pub use thread::spawn_guest_thread;

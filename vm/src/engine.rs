@@ -1,0 +1,127 @@
+//! The compiler and its settings. Every setting that could change a result is fixed here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::error::{ModuleError, VmError};
+use crate::format::Format;
+use crate::limits::{MODULE_BYTES_MAX, WASM_STACK_BYTES};
+use crate::meter::{self, Metered, Policy};
+use crate::module::Module;
+
+/// Whether guests are guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Gas and depth are counted.
+    #[default]
+    On,
+    /// The module runs as it is, without any limit on time: only to measure what the guard costs.
+    Off,
+}
+
+/// How an engine is set up. Nothing in it changes what a message gives.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Folder of compiled modules, made if it is missing. It must belong to this node alone:
+    /// what lies there is run. Without one every module is compiled anew.
+    pub cache_dir: Option<PathBuf>,
+    /// Leave this alone outside of benchmarks.
+    pub guard: Guard,
+    /// Leave this alone outside of benchmarks: without it nothing is remembered for rolling back,
+    /// and rolling back fails.
+    pub roll_back: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { cache_dir: None, guard: Guard::On, roll_back: true }
+    }
+}
+
+/// Compiles modules. Cheap to clone; all clones share one compiler and one cache.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    wasmtime: wasmtime::Engine,
+    cache: Option<Cache>,
+    guard: Guard,
+    roll_back: bool,
+}
+
+impl Engine {
+    /// Starts the compiler and opens the cache folder.
+    pub fn new(config: EngineConfig) -> Result<Self, VmError> {
+        let wasmtime =
+            wasmtime::Engine::new(&settings()).map_err(|error| VmError::Engine(format!("{error:#}")))?;
+        let cache = config.cache_dir.map(|folder| Cache::open(folder, &wasmtime)).transpose()?;
+        Ok(Self(Arc::new(Shared { wasmtime, cache, guard: config.guard, roll_back: config.roll_back })))
+    }
+
+    /// Validates, guards and compiles a module, or refuses it with a reason that names the cause.
+    ///
+    /// Takes about a third of a second per megabyte unless the cache has it; call it where that
+    /// may block.
+    pub fn compile(&self, wasm: &[u8], format: Format) -> Result<Module, ModuleError> {
+        if wasm.len() > MODULE_BYTES_MAX {
+            return Err(ModuleError::TooLarge { bytes: wasm.len(), max: MODULE_BYTES_MAX });
+        }
+        let key = self.0.cache.as_ref().map(|cache| cache.key(wasm, format, self.0.guard));
+        if let (Some(cache), Some(key)) = (&self.0.cache, &key)
+            && let Some((code, data)) = cache.load(key, &self.0.wasmtime)
+        {
+            return Module::new(self.clone(), format, code, data);
+        }
+        let policy = Policy {
+            memory64: format.is_64(),
+            copy_import: format.copy_import(),
+            guard: self.0.guard == Guard::On,
+            merge: true,
+        };
+        let Metered { wasm: guarded, data } = meter::instrument(wasm, &policy)?;
+        let code = wasmtime::Module::new(&self.0.wasmtime, &guarded)
+            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+        if let (Some(cache), Some(key)) = (&self.0.cache, &key) {
+            cache.store(key, &code, &data);
+        }
+        Module::new(self.clone(), format, code, data)
+    }
+
+    pub(crate) fn rolls_back(&self) -> bool {
+        self.0.roll_back
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.0.wasmtime
+    }
+}
+
+fn settings() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .cranelift_opt_level(wasmtime::OptLevel::Speed)
+        // Results must not depend on the CPU: each makes other NaNs.
+        .cranelift_nan_canonicalization(true)
+        .wasm_simd(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(true)
+        .wasm_multi_memory(false)
+        .wasm_tail_call(false)
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        // Guests return from setjmp by host errors: a backtrace for each would cost ten times
+        // the jump.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .memory_init_cow(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        // Not used, but must not be less.
+        .async_stack_size(WASM_STACK_BYTES)
+        .consume_fuel(false)
+        .epoch_interruption(false)
+        .parallel_compilation(true);
+    config
+}

@@ -1,0 +1,68 @@
+//! Module formats: what a module may import and how a message is handed to it.
+
+use crate::error::UnsupportedFormat;
+
+pub(crate) mod emscripten;
+pub(crate) mod plain;
+
+/// A `Module-Format` that this build evaluates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// aos of today: emscripten with 64-bit memory.
+    Emscripten64,
+    /// aos of today: emscripten with 32-bit memory.
+    Emscripten32,
+    /// Our own: one memory, two exports, deterministic host functions. See `format/plain.rs`.
+    Plain,
+}
+
+impl Format {
+    const ALL: [Self; 3] = [Self::Emscripten64, Self::Emscripten32, Self::Plain];
+
+    /// The names of all formats, in the order of preference.
+    pub const NAMES: [&'static str; 3] = [Self::ALL[0].name(), Self::ALL[1].name(), Self::ALL[2].name()];
+
+    /// Reads the value of a `Module-Format` tag. The name must match exactly.
+    pub fn parse(name: &str) -> Result<Self, UnsupportedFormat> {
+        Self::ALL
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnsupportedFormat { name: name.chars().take(128).collect() })
+    }
+
+    /// The value of a `Module-Format` tag.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Emscripten64 => "wasm64-unknown-emscripten-draft_2024_02_15",
+            Self::Emscripten32 => "wasm32-unknown-emscripten4",
+            Self::Plain => "wasm32-weft-plain",
+        }
+    }
+
+    /// Whether addresses are 64 bits wide.
+    pub(crate) const fn is_64(self) -> bool {
+        matches!(self, Self::Emscripten64)
+    }
+
+    /// The import that copies memory like `memory.copy`, which the pass puts in its place.
+    pub(crate) const fn copy_import(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Emscripten64 | Self::Emscripten32 => Some(("env", "_emscripten_memcpy_js")),
+            Self::Plain => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = UnsupportedFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnsupportedFormat> {
+        Self::parse(name)
+    }
+}

@@ -1,0 +1,255 @@
+//! What a guest can ask of its host, and what the host keeps for it during one message.
+//!
+//! Everything in [`HostState`] is fresh for each message, so that a message's result does not
+//! depend on which instance evaluated it.
+
+use wasmtime::{AsContextMut, Caller, Func, Global, Memory, Table, Val};
+
+use crate::limits::SLOT_BYTES;
+use crate::meter::cost::{BYTE_GAS, HOST_CALL_GAS};
+use crate::meter::{DEPTH_OVER, depth_of};
+
+pub(crate) mod args;
+pub(crate) mod calendar;
+pub(crate) mod files;
+pub(crate) mod invoke;
+pub(crate) mod strftime;
+
+/// Where the counter that modules take for a clock starts, as in the reference's loader.
+const CLOCK_START: u64 = 10_000;
+
+/// Why a call into the guest ended early. Private to this crate, so nothing else can be taken
+/// for it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// The guest jumps back to a `setjmp`; `invoke_*` catches it.
+    #[error("longjmp")]
+    LongJump,
+    /// The guest gave up, or passed something to the host that makes no sense.
+    #[error("{0}")]
+    Abort(&'static str),
+    /// A host call used more gas than was left.
+    #[error("out of gas in a host call")]
+    OutOfGas,
+    /// A host call went deeper than is allowed.
+    #[error("too deep in a host call")]
+    Depth,
+    /// What the guest returned leads to no text within the limit.
+    #[error("malformed result")]
+    MalformedResult,
+    /// Memory could not be had though the rules allow it.
+    #[error("the host has no memory: {0}")]
+    HostMemory(String),
+}
+
+/// One store's data.
+#[derive(Debug, Default)]
+pub(crate) struct HostState {
+    pub(crate) guest: Option<GuestHandles>,
+    pub(crate) limiter: Limiter,
+    pub(crate) cells: Cells,
+}
+
+/// What the host calls in the guest. Set once, right after instantiation.
+#[derive(Debug)]
+pub(crate) struct GuestHandles {
+    pub(crate) memory: Memory,
+    pub(crate) gas: Option<Global>,
+    pub(crate) depth: Option<Global>,
+    pub(crate) table: Option<Table>,
+    pub(crate) stack_save: Option<Func>,
+    pub(crate) stack_restore: Option<Func>,
+    pub(crate) set_threw: Option<Func>,
+    pub(crate) set_temp_ret: Option<Func>,
+    /// For each `invoke_*` import, in their order, the export that makes the same call.
+    pub(crate) dyn_calls: Vec<Option<Func>>,
+}
+
+/// The host's own state that a guest can observe.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    pub(crate) clock: u64,
+    pub(crate) files: files::Descriptors,
+}
+
+impl Default for Cells {
+    fn default() -> Self {
+        Self { clock: CLOCK_START, files: files::Descriptors::default() }
+    }
+}
+
+impl Cells {
+    /// The counter's value; each reading moves it.
+    pub(crate) fn tick(&mut self) -> u64 {
+        let now = self.clock;
+        self.clock += 1;
+        now
+    }
+}
+
+/// Grants memory by rule, never by what this machine has.
+#[derive(Debug, Default)]
+pub(crate) struct Limiter {
+    pub(crate) memory_bytes: u64,
+    /// A growth was refused during this message.
+    pub(crate) refused: bool,
+}
+
+impl wasmtime::ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = desired as u64 <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
+        self.refused |= !granted;
+        Ok(granted)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // The growth was granted, so the failure is this machine's and must not reach the guest.
+        Err(Stop::HostMemory(format!("{error:#}")).into())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Only at instantiation: the pass refuses `table.grow` and large tables.
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+}
+
+/// A guest seen from one of its host functions.
+pub(crate) struct Guest<'a>(pub(crate) Caller<'a, HostState>);
+
+impl Guest<'_> {
+    pub(crate) fn handles(&self) -> Result<&GuestHandles, Stop> {
+        self.0.data().guest.as_ref().ok_or(Stop::Abort("a host call before the guest is set up"))
+    }
+
+    pub(crate) fn cells(&mut self) -> &mut Cells {
+        &mut self.0.data_mut().cells
+    }
+
+    /// Takes the price of a host call that touches `bytes` bytes.
+    pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), Stop> {
+        let price = HOST_CALL_GAS.saturating_add(BYTE_GAS.saturating_mul(bytes));
+        self.charge_gas(price)
+    }
+
+    /// Takes gas.
+    pub(crate) fn charge_gas(&mut self, gas: u64) -> Result<(), Stop> {
+        let Some(counter) = self.handles()?.gas else { return Ok(()) };
+        let left = counter.get(&mut self.0).i64().unwrap_or(0);
+        let left = left.saturating_sub_unsigned(gas);
+        set_global(&mut self.0, counter, left)?;
+        if left < 0 { Err(Stop::OutOfGas) } else { Ok(()) }
+    }
+
+    /// The bytes of a range of memory.
+    pub(crate) fn bytes(&self, address: u64, length: u64) -> Result<&[u8], Stop> {
+        let memory = self.handles()?.memory;
+        part(memory.data(&self.0), address, length).ok_or(OUTSIDE)
+    }
+
+    /// The bytes of a range of memory, to be written.
+    pub(crate) fn bytes_mut(&mut self, address: u64, length: u64) -> Result<&mut [u8], Stop> {
+        let memory = self.handles()?.memory;
+        let range = range(address, length).ok_or(OUTSIDE)?;
+        memory.data_mut(&mut self.0).get_mut(range).ok_or(OUTSIDE)
+    }
+
+    pub(crate) fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Stop> {
+        self.bytes_mut(address, bytes.len() as u64)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn i32_at(&self, address: u64) -> Result<i32, Stop> {
+        let bytes = self.bytes(address, 4)?;
+        bytes.try_into().map(i32::from_le_bytes).map_err(|_| OUTSIDE)
+    }
+
+    /// A pointer or length of 4 or 8 bytes.
+    pub(crate) fn word_at(&self, address: u64, is_64: bool) -> Result<u64, Stop> {
+        if !is_64 {
+            return Ok(u64::from(self.i32_at(address)? as u32));
+        }
+        let bytes = self.bytes(address, 8)?;
+        bytes.try_into().map(u64::from_le_bytes).map_err(|_| OUTSIDE)
+    }
+
+    pub(crate) fn set_word(&mut self, address: u64, is_64: bool, value: u64) -> Result<(), Stop> {
+        if is_64 {
+            self.write(address, &value.to_le_bytes())
+        } else {
+            self.write(address, &(value as u32).to_le_bytes())
+        }
+    }
+
+    /// The text at an address, up to its zero byte, as lossy UTF-8.
+    pub(crate) fn text(&self, address: u64, max: usize) -> Result<String, Stop> {
+        let memory = self.handles()?.memory;
+        let text = c_text(memory.data(&self.0), address, max).ok_or(OUTSIDE)?;
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+
+    pub(crate) fn memory_bytes(&self) -> Result<u64, Stop> {
+        Ok(self.handles()?.memory.data_size(&self.0) as u64)
+    }
+
+    /// Grows the memory by whole pages; false when the rules refuse it.
+    pub(crate) fn grow(&mut self, pages: u64) -> Result<bool, wasmtime::Error> {
+        let memory = self.handles()?.memory;
+        match memory.grow(&mut self.0, pages) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is::<Stop>() => Err(error),
+            Err(_) => {
+                self.0.data_mut().limiter.refused = true;
+                Ok(false)
+            }
+        }
+    }
+}
+
+const OUTSIDE: Stop = Stop::Abort("a host call with an address outside of memory");
+
+pub(crate) fn range(address: u64, length: u64) -> Option<std::ops::Range<usize>> {
+    let start = usize::try_from(address).ok()?;
+    Some(start..start.checked_add(usize::try_from(length).ok()?)?)
+}
+
+/// A range of a memory.
+pub(crate) fn part(memory: &[u8], address: u64, length: u64) -> Option<&[u8]> {
+    memory.get(range(address, length)?)
+}
+
+/// The bytes at an address up to a zero byte, which must come within `max`.
+pub(crate) fn c_text(memory: &[u8], address: u64, max: usize) -> Option<&[u8]> {
+    let rest = memory.get(usize::try_from(address).ok()?..)?;
+    let window = rest.get(..rest.len().min(max.saturating_add(1)))?;
+    let length = window.iter().position(|byte| *byte == 0)?;
+    window.get(..length)
+}
+
+/// Sets an i64 counter.
+pub(crate) fn set_global(store: impl AsContextMut, global: Global, value: i64) -> Result<(), Stop> {
+    global.set(store, Val::I64(value)).map_err(|_| Stop::Abort("a counter of another type"))
+}
+
+/// Adds the depth of one call that re-enters the guest; gives the counter from before it.
+pub(crate) fn enter(guest: &mut Guest<'_>, bytes: u64) -> Result<Option<(Global, i64)>, Stop> {
+    debug_assert!(bytes.is_multiple_of(SLOT_BYTES));
+    let Some(depth) = guest.handles()?.depth else { return Ok(None) };
+    let before = depth.get(&mut guest.0).i64().unwrap_or(0);
+    let now = before + depth_of(bytes, 0);
+    if now & DEPTH_OVER != 0 {
+        set_global(&mut guest.0, depth, DEPTH_OVER)?;
+        return Err(Stop::Depth);
+    }
+    set_global(&mut guest.0, depth, now)?;
+    Ok(Some((depth, before)))
+}

@@ -1,0 +1,45 @@
+//! Limits of this crate, each with its reason. Those that a guest can observe are rules: changing
+//! one changes results.
+
+/// Bytes of a module: several times the largest known one (`sqlite`, 3.2 MB).
+pub const MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Mutable globals of a module: each is reset before every message. Known modules have 1 to 6.
+pub const MUTABLE_GLOBALS_MAX: usize = 256;
+/// Elements of all tables of a module: each instance holds them. Known modules have under 1,100.
+pub const TABLE_ELEMENTS_MAX: u64 = 1 << 20;
+/// Bytes of a message's text or of an environment's: a 10 MiB item with every byte escaped.
+pub const ARGUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a result text; a longer one is a malformed result.
+pub const RESULT_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Bytes of linear memory that any process may have (rules 6.8).
+pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
+/// Gas for a module's own initialisation, which no process pays for. aos needs about 20,000.
+pub const INITIALISE_GAS: u64 = 1_000_000_000_000;
+
+/// Depth of one frame before its slots, in bytes (rules 6.8).
+pub const FRAME_BYTES: u64 = 64;
+/// Depth of one local or operand slot; a v128 counts twice.
+pub const SLOT_BYTES: u64 = 8;
+/// Depth of all live frames.
+pub const DEPTH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Live frames.
+pub const DEPTH_FRAMES_MAX: u64 = 16_384;
+/// Depth that a call adds which re-enters the guest through the host.
+pub const REENTRY_BYTES: u64 = 4_096;
+
+/// Native stack of a guest thread. Depth runs out first; when it does not, the host fails.
+pub const GUEST_STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Of it, what wasm and the host calls between wasm frames may use.
+pub const WASM_STACK_BYTES: usize = 56 * 1024 * 1024;
+
+/// Messages kept since the last snapshot: bounds what a roll-back replays.
+pub const KEPT_MESSAGES_MAX: usize = 256;
+/// Bytes of the messages kept since the last snapshot.
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Gas of the messages kept since the last snapshot: about a tenth of a second of replay.
+pub const KEPT_GAS_MAX: u64 = 10_000_000_000;
+/// Gas that may be replayed between two snapshots before a new one is cheaper.
+pub const REPLAYED_GAS_MAX: u64 = 500_000_000;
+
+/// Bytes of the compile cache; the oldest entries go first.
+pub const CACHE_BYTES_MAX: u64 = 2 << 30;

@@ -1,0 +1,309 @@
+//! One wasmtime store with its instance: what is thrown away when a message fails.
+
+use wasmtime::{Func, Global, Instance, Memory, Store, Val};
+
+use crate::error::{HostFault, ModuleError};
+use crate::format::{Format, emscripten, plain};
+use crate::host::{Cells, GuestHandles, HostState, Stop};
+use crate::image::MemoryImage;
+use crate::limits::INITIALISE_GAS;
+use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT};
+use crate::module::{Initial, Template};
+use crate::outcome::{Evaluation, Outcome, Trap};
+
+/// A store whose guest is initialised or restored.
+#[derive(Debug)]
+pub(crate) struct Live {
+    store: Store<HostState>,
+    entry: Entry,
+    memory: Memory,
+    gas: Option<Global>,
+    depth: Option<Global>,
+    /// Every mutable global of the guest, with its value before each message.
+    globals: Vec<(Global, Val)>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Emscripten(emscripten::Entry),
+    Plain(plain::Entry),
+}
+
+/// An exported function called with addresses and lengths.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Export {
+    function: Func,
+    is_64: bool,
+    results: usize,
+}
+
+impl Export {
+    /// Calls it. A function without a result gives 0; a 32-bit result is unsigned.
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<HostState>,
+        arguments: &[u64],
+    ) -> Result<u64, wasmtime::Error> {
+        let mut values = [Val::I32(0); 4];
+        for (value, argument) in values.iter_mut().zip(arguments) {
+            *value = if self.is_64 { Val::I64(*argument as i64) } else { Val::I32(*argument as i32) };
+        }
+        let mut result = [Val::I32(0)];
+        self.function.call(
+            store,
+            values.get(..arguments.len()).unwrap_or_default(),
+            result.get_mut(..self.results).unwrap_or_default(),
+        )?;
+        Ok(match result {
+            [Val::I64(value)] => value as u64,
+            [Val::I32(value)] => u64::from(value as u32),
+            _ => 0,
+        })
+    }
+}
+
+/// Looks up exports and refuses by name the module that lacks one.
+pub(crate) struct Exports<'a> {
+    store: &'a mut Store<HostState>,
+    instance: Instance,
+    format: Format,
+}
+
+impl Exports<'_> {
+    /// A function under one of `names` whose parameters are all addresses of the format's width.
+    pub(crate) fn function(
+        &mut self,
+        names: &[&'static str],
+        expected: &'static str,
+        parameters: usize,
+        results: usize,
+    ) -> Result<Export, ModuleError> {
+        let found = names.iter().find_map(|name| self.optional(name, parameters, results));
+        found.ok_or_else(|| self.missing(names.first().copied().unwrap_or_default(), expected))
+    }
+
+    pub(crate) fn optional(&mut self, name: &str, parameters: usize, results: usize) -> Option<Export> {
+        let function = self.instance.get_func(&mut *self.store, name)?;
+        let ty = function.ty(&*self.store);
+        let is_64 = self.format.is_64();
+        let fits = ty.params().len() == parameters
+            && ty.results().len() == results
+            && ty.params().all(|ty| if is_64 { ty.is_i64() } else { ty.is_i32() })
+            && ty.results().all(|ty| ty.is_i64() || ty.is_i32());
+        fits.then_some(Export { function, is_64, results })
+    }
+
+    fn missing(&self, name: &'static str, expected: &'static str) -> ModuleError {
+        ModuleError::MissingExport { name, expected, format: self.format.name() }
+    }
+}
+
+impl Live {
+    /// Instantiates a module and runs its own initialisation.
+    pub(crate) fn fresh(template: &Template, memory_bytes: u64) -> Result<Self, ModuleError> {
+        let (mut live, instance) = Self::instantiate(template, memory_bytes)?;
+        live.refill(INITIALISE_GAS)?;
+        let started = match &live.entry {
+            Entry::Emscripten(entry) => entry.start(&mut live.store, &instance),
+            Entry::Plain(_) => Ok(()),
+        };
+        if let Err(error) = started {
+            return Err(ModuleError::Initialise(live.kind_of(&error)?));
+        }
+        if live.gas_left() < 0 {
+            return Err(ModuleError::Initialise(Trap::OutOfGas));
+        }
+        for (global, value) in &mut live.globals {
+            *value = global.get(&mut live.store);
+        }
+        Ok(live)
+    }
+
+    /// Instantiates a module with a memory that it had before. Nothing of the guest runs: the
+    /// globals get the values that initialisation gives.
+    pub(crate) fn restored(
+        template: &Template,
+        initial: &Initial,
+        image: &MemoryImage,
+        memory_bytes: u64,
+    ) -> Result<Self, ModuleError> {
+        let (mut live, _) = Self::instantiate(template, memory_bytes)?;
+        let more = image.byte_len().saturating_sub(live.memory.data_size(&live.store) as u64);
+        live.memory
+            .grow(&mut live.store, more / crate::LEAF_BYTES as u64)
+            .map_err(|error| HostFault::Runtime(format!("a memory image does not fit: {error:#}")))?;
+        image.write_to(live.memory.data_mut(&mut live.store), template.data());
+        for ((_, value), initial) in live.globals.iter_mut().zip(initial.globals()) {
+            *value = *initial;
+        }
+        Ok(live)
+    }
+
+    fn instantiate(template: &Template, memory_bytes: u64) -> Result<(Self, Instance), ModuleError> {
+        let mut store = Store::new(template.engine().wasmtime(), HostState::default());
+        store.data_mut().limiter.memory_bytes = memory_bytes;
+        store.limiter(|state| &mut state.limiter);
+        let instance =
+            template.pre().instantiate(&mut store).map_err(|error| match error.downcast_ref() {
+                // A data or element segment outside of its memory or table.
+                Some(wasmtime::Trap::MemoryOutOfBounds | wasmtime::Trap::TableOutOfBounds) => {
+                    ModuleError::Initialise(Trap::Trap)
+                }
+                _ => ModuleError::Host(HostFault::Runtime(format!("{error:#}"))),
+            })?;
+        let mut exports = Exports { store: &mut store, instance, format: template.format() };
+        let entry = match template.format() {
+            Format::Emscripten64 | Format::Emscripten32 => {
+                Entry::Emscripten(emscripten::Entry::find(&mut exports)?)
+            }
+            Format::Plain => Entry::Plain(plain::Entry::find(&mut exports)?),
+        };
+        let memory = instance.get_memory(&mut store, "memory");
+        let memory = memory.ok_or(ModuleError::MissingExport {
+            name: "memory",
+            expected: "the memory",
+            format: template.format().name(),
+        })?;
+        let gas = instance.get_global(&mut store, GAS_EXPORT);
+        let depth = instance.get_global(&mut store, DEPTH_EXPORT);
+        store.data_mut().guest = Some(Self::handles(template, &mut store, instance, memory));
+        let names: Vec<Global> = instance
+            .exports(&mut store)
+            .filter(|export| export.name().starts_with(GLOBAL_EXPORT))
+            .filter_map(wasmtime::Export::into_global)
+            .collect();
+        let globals = names.into_iter().map(|global| (global, global.get(&mut store))).collect();
+        Ok((Self { store, entry, memory, gas, depth, globals }, instance))
+    }
+
+    fn handles(
+        template: &Template,
+        store: &mut Store<HostState>,
+        instance: Instance,
+        memory: Memory,
+    ) -> GuestHandles {
+        let mut function =
+            |names: &[&str]| names.iter().find_map(|name| instance.get_func(&mut *store, name));
+        let stack_save = function(&["emscripten_stack_get_current", "stackSave"]);
+        let stack_restore = function(&["_emscripten_stack_restore", "stackRestore"]);
+        let set_threw = function(&["setThrew"]);
+        let set_temp_ret = function(&["_emscripten_tempret_set"]);
+        let dyn_calls = template.dyn_calls().iter().map(|name| function(&[name])).collect();
+        GuestHandles {
+            memory,
+            gas: instance.get_global(&mut *store, GAS_EXPORT),
+            depth: instance.get_global(&mut *store, DEPTH_EXPORT),
+            table: instance.get_table(&mut *store, "__indirect_function_table"),
+            stack_save,
+            stack_restore,
+            set_threw,
+            set_temp_ret,
+            dyn_calls,
+        }
+    }
+
+    /// Evaluates one message. Afterwards the memory is in doubt unless it returned.
+    pub(crate) fn evaluate(
+        &mut self,
+        message: &[u8],
+        environment: &[u8],
+        gas: u64,
+    ) -> Result<Evaluation, HostFault> {
+        self.reset(gas)?;
+        let ended = match &self.entry {
+            Entry::Emscripten(entry) => entry.handle(&mut self.store, self.memory, message, environment),
+            Entry::Plain(entry) => entry.handle(&mut self.store, self.memory, message, environment),
+        };
+        let outcome = match ended {
+            Ok(_) if self.gas_left() < 0 => Outcome::Trapped(Trap::OutOfGas),
+            Ok(text) => Outcome::Returned(text),
+            Err(error) => Outcome::Trapped(self.kind_of(&error)?),
+        };
+        let gas = if self.gas.is_some() { gas.saturating_sub(self.gas_left().max(0) as u64) } else { 0 };
+        Ok(Evaluation { outcome, gas })
+    }
+
+    /// Everything but the memory to what it is before each message.
+    fn reset(&mut self, gas: u64) -> Result<(), HostFault> {
+        for (global, value) in &self.globals {
+            global
+                .set(&mut self.store, *value)
+                .map_err(|error| HostFault::Runtime(format!("a global cannot be reset: {error:#}")))?;
+        }
+        let state = self.store.data_mut();
+        state.cells = Cells::default();
+        state.limiter.refused = false;
+        self.refill(gas)
+    }
+
+    fn refill(&mut self, gas: u64) -> Result<(), HostFault> {
+        let gas = i64::try_from(gas).unwrap_or(i64::MAX);
+        for (counter, value) in [(self.gas, gas), (self.depth, DEPTH_START)] {
+            if let Some(counter) = counter {
+                counter
+                    .set(&mut self.store, Val::I64(value))
+                    .map_err(|error| HostFault::Runtime(format!("a counter cannot be set: {error:#}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gas_left(&mut self) -> i64 {
+        self.gas.and_then(|gas| gas.get(&mut self.store).i64()).unwrap_or(0)
+    }
+
+    /// Whose fault an ended call is, and how the guest failed if it is the guest's.
+    fn kind_of(&mut self, error: &wasmtime::Error) -> Result<Trap, HostFault> {
+        let mut trap = Trap::Trap;
+        if let Some(stop) = error.downcast_ref::<Stop>() {
+            match stop {
+                Stop::HostMemory(detail) => return Err(HostFault::Runtime(detail.clone())),
+                Stop::MalformedResult => trap = Trap::MalformedResult,
+                Stop::LongJump | Stop::Abort(_) | Stop::OutOfGas | Stop::Depth => {}
+            }
+        } else {
+            of_the_guest(error)?;
+        }
+        tracing::debug!(%error, "a guest failed");
+        let depth = self.depth.and_then(|depth| depth.get(&mut self.store).i64()).unwrap_or(DEPTH_START);
+        Ok(if self.gas_left() < 0 {
+            Trap::OutOfGas
+        } else if depth & DEPTH_OVER != 0 {
+            Trap::Depth
+        } else if trap == Trap::Trap && self.store.data().limiter.refused {
+            Trap::OutOfMemory
+        } else {
+            trap
+        })
+    }
+
+    /// The memory as it is.
+    pub(crate) fn image(&self, template: &Template) -> MemoryImage {
+        MemoryImage::capture(self.memory.data(&self.store), template.data())
+    }
+
+    /// The values of the globals before each message.
+    pub(crate) fn initial_globals(&self) -> Vec<Val> {
+        self.globals.iter().map(|(_, value)| *value).collect()
+    }
+}
+
+/// Sorts out errors that are not the guest's doing.
+fn of_the_guest(error: &wasmtime::Error) -> Result<(), HostFault> {
+    use wasmtime::Trap as T;
+    match error.downcast_ref::<T>() {
+        Some(
+            T::MemoryOutOfBounds
+            | T::TableOutOfBounds
+            | T::IndirectCallToNull
+            | T::BadSignature
+            | T::IntegerOverflow
+            | T::IntegerDivisionByZero
+            | T::BadConversionToInteger
+            | T::UnreachableCodeReached
+            | T::NullReference,
+        ) => Ok(()),
+        Some(T::StackOverflow) => Err(HostFault::NativeStack),
+        _ => Err(HostFault::Runtime(format!("{error:#}"))),
+    }
+}

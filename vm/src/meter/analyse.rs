@@ -1,0 +1,371 @@
+//! Reads one function and decides what to charge where.
+
+use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, ValType, WasmModuleResources};
+
+use super::cost::{self, SEGMENT_GAS};
+use crate::error::ModuleError;
+use crate::limits::{FRAME_BYTES, SLOT_BYTES};
+
+/// Width of the operand that says how much memory an instruction touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    I32,
+    I64,
+}
+
+/// One change of a function's code.
+#[derive(Debug)]
+pub(super) struct Edit {
+    /// Where, as an offset in the module; the code before it is copied first.
+    pub(super) at: usize,
+    /// How many bytes of the original are left out.
+    pub(super) skip: usize,
+    /// Labels open there, the function's own included.
+    pub(super) labels: u32,
+    pub(super) kind: EditKind,
+}
+
+#[derive(Debug)]
+pub(super) enum EditKind {
+    /// Take `gas`; at a loop head also stop if that was too much.
+    Charge { gas: u64, check: bool },
+    /// Charge by the page before `memory.grow`.
+    Pages(Width),
+    /// Charge by the byte before an instruction whose top operand is a length.
+    Bytes(Width),
+    /// Put `memory.copy` in the place of a call of the import that does the same.
+    Copy,
+    /// A `return`, which has to pass the epilogue.
+    Return,
+}
+
+/// What the emitter has to know about one function.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) edits: Vec<Edit>,
+    /// Offset in the module of the first instruction.
+    pub(super) code_start: usize,
+    /// What one live frame adds to the depth, in bytes.
+    pub(super) frame_bytes: u64,
+    /// It calls something, so its own frame counts for others.
+    pub(super) calls: bool,
+    /// Parameters and locals.
+    pub(super) locals: u32,
+}
+
+/// What the analysis needs to know about the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts {
+    pub(super) memory_width: Width,
+    /// Function index of the import that copies memory.
+    pub(super) copy_import: Option<u32>,
+    /// Charge segments together that always run together.
+    pub(super) merge: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Block,
+    Loop,
+    If,
+    Else,
+}
+
+#[derive(Debug)]
+struct Frame {
+    kind: Kind,
+    /// The charge that was open when the construct was entered; `None` in dead code.
+    open: Option<usize>,
+    /// Outermost label that a live branch inside goes to.
+    reaches: usize,
+    /// A live branch goes to its end.
+    branched: bool,
+    /// Whether the `then` arm reached its end.
+    then_live: bool,
+}
+
+struct Analyser {
+    edits: Vec<Edit>,
+    frames: Vec<Frame>,
+    /// The charge that pays for the code being read; `None` in dead code.
+    open: Option<usize>,
+    /// Cost of the reference's current segment.
+    segment: u64,
+    facts: Facts,
+    calls: bool,
+}
+
+/// Validates one function and plans its edits.
+pub(super) fn function<R: WasmModuleResources>(
+    body: &FunctionBody<'_>,
+    validator: &mut FuncValidator<R>,
+    facts: Facts,
+    guard: bool,
+) -> Result<Plan, ModuleError> {
+    let mut reader = body.get_binary_reader();
+    validator.read_locals(&mut reader).map_err(invalid)?;
+    let mut operators = OperatorsReader::new(reader);
+    let code_start = operators.original_position();
+    let mut operands = Operands::default();
+    let mut analyser = Analyser::new(code_start, facts);
+    while !operators.eof() {
+        let at = operators.original_position();
+        let op = operators.read().map_err(invalid)?;
+        refuse(&op)?;
+        let pushed = op.operator_arity(validator).map_or(0, |(_, pushed)| pushed);
+        validator.op(at, &op).map_err(invalid)?;
+        operands.update(validator, pushed);
+        if guard {
+            analyser.read(&op, at, operators.original_position());
+        }
+    }
+    operators.finish().map_err(invalid)?;
+    let locals = validator.len_locals();
+    let slots: u64 = (0..locals).map(|index| validator.get_local_type(index).map_or(1, slots_of)).sum();
+    let (edits, calls) = analyser.finish();
+    Ok(Plan {
+        edits,
+        code_start,
+        frame_bytes: FRAME_BYTES + SLOT_BYTES * (slots + operands.max),
+        calls,
+        locals,
+    })
+}
+
+/// State that a restored memory would not bring back is refused.
+fn refuse(op: &Operator<'_>) -> Result<(), ModuleError> {
+    use Operator as O;
+    let what = match op {
+        O::TableSet { .. } => "table.set",
+        O::TableGrow { .. } => "table.grow",
+        O::TableFill { .. } => "table.fill",
+        O::TableCopy { .. } => "table.copy",
+        O::TableInit { .. } => "table.init",
+        O::ElemDrop { .. } => "elem.drop",
+        O::DataDrop { .. } => "data.drop",
+        O::Try { .. } | O::Catch { .. } | O::CatchAll | O::Delegate { .. } | O::Rethrow { .. } => {
+            "legacy exception handling"
+        }
+        _ => return Ok(()),
+    };
+    Err(ModuleError::Unsupported(what.to_owned()))
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
+    ModuleError::Invalid(error.to_string())
+}
+
+/// Slots of a local or operand: a v128 counts twice.
+fn slots_of(ty: ValType) -> u64 {
+    if ty == ValType::V128 { 2 } else { 1 }
+}
+
+/// Highest operand stack, in slots.
+#[derive(Debug, Default)]
+struct Operands {
+    /// Slots up to and with each operand.
+    sums: Vec<u64>,
+    max: u64,
+}
+
+impl Operands {
+    /// Follows one instruction that left `pushed` new operands on top.
+    fn update<R: WasmModuleResources>(&mut self, validator: &FuncValidator<R>, pushed: u32) {
+        let height = validator.operand_stack_height() as usize;
+        let kept = height.saturating_sub(pushed as usize).min(self.sums.len());
+        self.sums.truncate(kept);
+        for index in kept..height {
+            let ty = validator.get_operand_type(height - 1 - index).flatten();
+            let below = self.sums.last().copied().unwrap_or(0);
+            self.sums.push(below + ty.map_or(1, slots_of));
+        }
+        self.max = self.max.max(self.sums.last().copied().unwrap_or(0));
+    }
+}
+
+impl Analyser {
+    fn new(code_start: usize, facts: Facts) -> Self {
+        let mut analyser =
+            Self { edits: Vec::new(), frames: Vec::new(), open: None, segment: 0, facts, calls: false };
+        analyser.frames.push(Frame {
+            kind: Kind::Block,
+            open: None,
+            reaches: usize::MAX,
+            branched: false,
+            then_live: false,
+        });
+        analyser.open_charge(code_start, false);
+        analyser
+    }
+
+    /// The edits in order, and whether the function calls anything.
+    fn finish(mut self) -> (Vec<Edit>, bool) {
+        if let Some(Edit { kind: EditKind::Charge { check, .. }, .. }) = self.edits.first_mut() {
+            // A function without calls cannot recurse: its loops check, and its caller did.
+            *check = self.calls;
+        }
+        self.edits.retain(|edit| !matches!(edit.kind, EditKind::Charge { gas: 0, check: false }));
+        (self.edits, self.calls)
+    }
+
+    fn edit(&mut self, at: usize, skip: usize, kind: EditKind) {
+        let labels = self.frames.len() as u32;
+        self.edits.push(Edit { at, skip, labels, kind });
+    }
+
+    fn open_charge(&mut self, at: usize, check: bool) {
+        self.open = Some(self.edits.len());
+        self.edit(at, 0, EditKind::Charge { gas: 0, check });
+    }
+
+    fn charge(&mut self, amount: u64) {
+        let Some(open) = self.open else { return };
+        if let Some(Edit { kind: EditKind::Charge { gas, .. }, .. }) = self.edits.get_mut(open) {
+            *gas += amount;
+        }
+    }
+
+    /// Ends the reference's segment, which may lie inside one of ours.
+    fn end_segment(&mut self) {
+        if self.segment > 0 {
+            self.charge(SEGMENT_GAS);
+        }
+        self.segment = 0;
+    }
+
+    fn push(&mut self, kind: Kind) {
+        let open = self.open;
+        self.frames.push(Frame { kind, open, reaches: usize::MAX, branched: false, then_live: false });
+    }
+
+    /// Notes a live branch to the label that is `depth` labels out.
+    fn branch(&mut self, depth: u32) {
+        let target = self.frames.len().saturating_sub(1 + depth as usize);
+        if let Some(frame) = self.frames.get_mut(target)
+            && frame.kind != Kind::Loop
+        {
+            frame.branched = true;
+        }
+        if let Some(top) = self.frames.last_mut() {
+            top.reaches = top.reaches.min(target);
+        }
+    }
+
+    fn read(&mut self, op: &Operator<'_>, at: usize, after: usize) {
+        if self.open.is_some() {
+            let cost = cost::of(op);
+            self.segment += cost;
+            self.charge(cost);
+            self.memory(op, at, after);
+        }
+        match op {
+            Operator::Block { .. } => self.push(Kind::Block),
+            Operator::Loop { .. } => {
+                self.end_segment();
+                self.push(Kind::Loop);
+                if self.open.is_some() {
+                    self.open_charge(after, true);
+                }
+            }
+            Operator::If { .. } => {
+                self.end_segment();
+                self.push(Kind::If);
+                if self.open.is_some() {
+                    self.open_charge(after, false);
+                }
+            }
+            Operator::Else => self.read_else(after),
+            Operator::End => self.read_end(after),
+            _ => self.jump(op, at, after),
+        }
+    }
+
+    fn memory(&mut self, op: &Operator<'_>, at: usize, after: usize) {
+        let width = self.facts.memory_width;
+        match op {
+            Operator::MemoryGrow { .. } => {
+                self.edit(at, 0, EditKind::Pages(width));
+                self.end_segment();
+                if !self.facts.merge {
+                    self.open_charge(after, false);
+                }
+            }
+            Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } => {
+                self.edit(at, 0, EditKind::Bytes(width));
+            }
+            Operator::MemoryInit { .. } => self.edit(at, 0, EditKind::Bytes(Width::I32)),
+            Operator::Call { function_index } if Some(*function_index) == self.facts.copy_import => {
+                self.edit(at, 0, EditKind::Bytes(width));
+                self.edit(at, after - at, EditKind::Copy);
+            }
+            Operator::Call { .. } | Operator::CallIndirect { .. } => self.calls = true,
+            _ => {}
+        }
+    }
+
+    /// Instructions that leave the straight line.
+    fn jump(&mut self, op: &Operator<'_>, at: usize, after: usize) {
+        if self.open.is_none() {
+            return;
+        }
+        match op {
+            Operator::Br { relative_depth } => self.branch(*relative_depth),
+            Operator::BrIf { relative_depth } => {
+                self.branch(*relative_depth);
+                self.end_segment();
+                self.open_charge(after, false);
+                return;
+            }
+            Operator::BrTable { targets } => {
+                self.branch(targets.default());
+                for target in targets.targets().flatten() {
+                    self.branch(target);
+                }
+            }
+            Operator::Return => {
+                self.edit(at, after - at, EditKind::Return);
+                self.branch(self.frames.len() as u32 - 1);
+            }
+            Operator::Unreachable => {}
+            _ => return,
+        }
+        self.end_segment();
+        self.open = None;
+    }
+
+    fn read_else(&mut self, after: usize) {
+        self.end_segment();
+        let live = self.open.is_some();
+        let Some(frame) = self.frames.last_mut() else { return };
+        frame.kind = Kind::Else;
+        frame.then_live = live;
+        if frame.open.is_some() {
+            self.open_charge(after, false);
+        }
+    }
+
+    fn read_end(&mut self, after: usize) {
+        self.end_segment();
+        let falls_through = self.open.is_some();
+        let Some(frame) = self.frames.pop() else { return };
+        let depth = self.frames.len();
+        if let Some(outer) = self.frames.last_mut() {
+            outer.reaches = outer.reaches.min(frame.reaches);
+        }
+        let live = frame.open.is_some()
+            && match frame.kind {
+                Kind::Block => falls_through || frame.branched,
+                Kind::Loop => falls_through,
+                Kind::If => true,
+                Kind::Else => falls_through || frame.then_live || frame.branched,
+            };
+        if !live {
+            self.open = None;
+        } else if frame.reaches < depth || !self.facts.merge {
+            // Some paths leave past this end, so what follows is not always run.
+            self.open_charge(after, false);
+        } else {
+            self.open = frame.open;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Gas per opcode: the table of the reference's metering (`defaultCostTable.json`), and beside it
+//! what that table leaves at zero.
+//!
+//! The reference names opcodes without their type, so one number holds for i32, i64, f32 and f64,
+//! and gives zero to every name it does not list. Here those have a price too (float comparisons
+//! and divisions, conversions, SIMD), because an opcode that costs nothing can be put a million
+//! times between two charges.
+
+use wasmparser::Operator;
+
+/// Added to each segment with a cost: what the reference's own counting call costs (1 + 90).
+pub(crate) const SEGMENT_GAS: u64 = 91;
+/// Each byte that `memory.copy`, `memory.fill` or `memory.init` touches, or a host call.
+pub(crate) const BYTE_GAS: u64 = 4;
+/// Each 64 KiB page that `memory.grow` asks for: what it takes to touch it once.
+pub(crate) const PAGE_GAS: u64 = 65_536;
+/// Each call of a host function, beside what the call instruction costs.
+pub(crate) const HOST_CALL_GAS: u64 = 2_000;
+
+const ACCESS: u64 = 120;
+const CONST: u64 = 1;
+const SIMPLE: u64 = 45;
+const SHIFT: u64 = 67;
+const ROTATE: u64 = 90;
+const DIVIDE: u64 = 36_000;
+const BRANCH: u64 = 90;
+const VECTOR: u64 = 90;
+
+/// The cost of one opcode.
+pub(crate) fn of(op: &Operator<'_>) -> u64 {
+    control(op).or_else(|| integer(op)).or_else(|| float(op)).unwrap_or_else(|| other(op))
+}
+
+fn control(op: &Operator<'_>) -> Option<u64> {
+    use Operator as O;
+    Some(match op {
+        O::Nop | O::Unreachable | O::Block { .. } | O::Loop { .. } | O::If { .. } => 1,
+        O::End => 0,
+        O::Br { .. } | O::BrIf { .. } | O::Else | O::Return | O::Call { .. } => BRANCH,
+        O::BrTable { .. } | O::Drop | O::Select | O::TypedSelect { .. } => 120,
+        O::CallIndirect { .. } => 10_000,
+        O::LocalGet { .. }
+        | O::LocalSet { .. }
+        | O::LocalTee { .. }
+        | O::GlobalGet { .. }
+        | O::GlobalSet { .. } => ACCESS,
+        O::I32Const { .. } | O::I64Const { .. } | O::F32Const { .. } | O::F64Const { .. } => CONST,
+        O::MemoryGrow { .. } => 10_000,
+        O::MemorySize { .. } => 100,
+        _ => return None,
+    })
+}
+
+fn integer(op: &Operator<'_>) -> Option<u64> {
+    use Operator as O;
+    Some(match op {
+        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => DIVIDE,
+        O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => DIVIDE,
+        O::I32Shl | O::I32ShrS | O::I32ShrU | O::I64Shl | O::I64ShrS | O::I64ShrU => SHIFT,
+        O::I32Rotl | O::I32Rotr | O::I64Rotl | O::I64Rotr => ROTATE,
+        O::I32Add | O::I32Sub | O::I32Mul | O::I32And | O::I32Or | O::I32Xor => SIMPLE,
+        O::I64Add | O::I64Sub | O::I64Mul | O::I64And | O::I64Or | O::I64Xor => SIMPLE,
+        O::I32Eqz | O::I32Eq | O::I32Ne | O::I32LtS | O::I32LtU | O::I32GtS => SIMPLE,
+        O::I32GtU | O::I32LeS | O::I32LeU | O::I32GeS | O::I32GeU => SIMPLE,
+        O::I64Eqz | O::I64Eq | O::I64Ne | O::I64LtS | O::I64LtU | O::I64GtS => SIMPLE,
+        O::I64GtU | O::I64LeS | O::I64LeU | O::I64GeS | O::I64GeU => SIMPLE,
+        O::I32Clz | O::I32Ctz | O::I32Popcnt | O::I64Clz | O::I64Ctz | O::I64Popcnt => SIMPLE,
+        O::I32Load { .. } | O::I64Load { .. } | O::I32Store { .. } | O::I64Store { .. } => ACCESS,
+        O::I32Load8S { .. } | O::I32Load8U { .. } | O::I32Load16S { .. } | O::I32Load16U { .. } => ACCESS,
+        O::I64Load8S { .. } | O::I64Load8U { .. } | O::I64Load16S { .. } | O::I64Load16U { .. } => ACCESS,
+        O::I64Load32S { .. } | O::I64Load32U { .. } | O::I32Store8 { .. } | O::I32Store16 { .. } => ACCESS,
+        O::I64Store8 { .. } | O::I64Store16 { .. } | O::I64Store32 { .. } => ACCESS,
+        // Not in the reference's table.
+        O::I32WrapI64 | O::I64ExtendI32S | O::I64ExtendI32U => SIMPLE,
+        O::I32Extend8S | O::I32Extend16S | O::I64Extend8S | O::I64Extend16S | O::I64Extend32S => SIMPLE,
+        _ => return None,
+    })
+}
+
+fn float(op: &Operator<'_>) -> Option<u64> {
+    use Operator as O;
+    Some(match op {
+        O::F32Load { .. } | O::F64Load { .. } | O::F32Store { .. } | O::F64Store { .. } => ACCESS,
+        O::F32Add | O::F32Sub | O::F32Mul | O::F64Add | O::F64Sub | O::F64Mul => SIMPLE,
+        O::F32Eq | O::F32Ne | O::F64Eq | O::F64Ne => SIMPLE,
+        // Not in the reference's table.
+        O::F32Div | O::F32Sqrt | O::F64Div | O::F64Sqrt => 10 * SIMPLE,
+        _ => return None,
+    })
+}
+
+/// Opcodes that the reference's table does not know at all; none may be free.
+fn other(op: &Operator<'_>) -> u64 {
+    use Operator as O;
+    match op {
+        O::V128Const { .. } | O::RefNull { .. } => CONST,
+        O::V128Load { .. } | O::V128Store { .. } => ACCESS,
+        O::V128Load8x8S { .. } | O::V128Load8x8U { .. } | O::V128Load16x4S { .. } => ACCESS,
+        O::V128Load16x4U { .. } | O::V128Load32x2S { .. } | O::V128Load32x2U { .. } => ACCESS,
+        O::V128Load8Splat { .. } | O::V128Load16Splat { .. } | O::V128Load32Splat { .. } => ACCESS,
+        O::V128Load64Splat { .. } | O::V128Load32Zero { .. } | O::V128Load64Zero { .. } => ACCESS,
+        O::V128Load8Lane { .. } | O::V128Load16Lane { .. } | O::V128Load32Lane { .. } => ACCESS,
+        O::V128Load64Lane { .. } | O::V128Store8Lane { .. } | O::V128Store16Lane { .. } => ACCESS,
+        O::V128Store32Lane { .. } | O::V128Store64Lane { .. } => ACCESS,
+        O::F32x4Div | O::F32x4Sqrt | O::F64x2Div | O::F64x2Sqrt => 10 * VECTOR,
+        O::MemoryCopy { .. } | O::MemoryFill { .. } | O::MemoryInit { .. } => 10_000,
+        _ => VECTOR,
+    }
+}

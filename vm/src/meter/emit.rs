@@ -1,0 +1,203 @@
+//! Writes one function with its charges.
+//!
+//! ```text
+//! block $over
+//!   charge the first segment; add the frame to the depth; br_if $over when one is passed
+//!   block $exit (result ..)
+//!     the function's own code; a branch to its label now leaves $exit; return becomes br $exit
+//!   end
+//!   take the frame from the depth
+//!   return
+//! end
+//! mark the depth counter; unreachable
+//! ```
+//!
+//! The host tells the reasons apart: gas below zero is out of gas, else the marked counter is
+//! depth, else the guest's own trap. A function that calls nothing leaves the depth as it is.
+
+use wasm_encoder::{BlockType, Encode, Instruction, ValType};
+
+use super::analyse::{Edit, EditKind, Plan, Width};
+use super::cost::{BYTE_GAS, PAGE_GAS};
+use super::{DEPTH_OVER, depth_of};
+
+/// More bytes or pages than any memory has; keeps the product of a charge in range.
+const AMOUNT_MAX: i64 = 1 << 40;
+
+/// Indexes of the two counters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counters {
+    pub(super) gas: u32,
+    pub(super) depth: u32,
+}
+
+/// Writes the body of one function, without its length.
+pub(super) fn function(
+    wasm: &[u8],
+    end: usize,
+    plan: &Plan,
+    results: BlockType,
+    counters: Counters,
+    locals: &Locals<'_>,
+) -> Vec<u8> {
+    let mut out = Writer { bytes: Vec::with_capacity(end - plan.code_start + 256), counters };
+    let scratch = Scratch::of(plan);
+    locals.write(&scratch, &mut out.bytes);
+    out.put(Instruction::Block(BlockType::Empty));
+    let mut edits = plan.edits.iter().peekable();
+    let entry =
+        edits.next_if(|edit| edit.at == plan.code_start && matches!(edit.kind, EditKind::Charge { .. }));
+    if let Some(Edit { kind: EditKind::Charge { gas, check }, .. }) = entry {
+        out.charge(*gas, check.then_some(0));
+    }
+    out.enter(plan.frame_bytes, plan.calls);
+    out.put(Instruction::Block(results));
+    let mut copied = plan.code_start;
+    for edit in edits {
+        out.bytes.extend_from_slice(wasm.get(copied..edit.at).unwrap_or_default());
+        copied = edit.at + edit.skip;
+        // The labels of the original, and beside them $over around $exit.
+        let over = edit.labels;
+        match edit.kind {
+            EditKind::Charge { gas, check } => out.charge(gas, check.then_some(over)),
+            EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.index(width), over),
+            EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.index(width), over),
+            EditKind::Copy => out.put(Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 }),
+            EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
+        }
+    }
+    out.bytes.extend_from_slice(wasm.get(copied..end).unwrap_or_default());
+    if plan.calls {
+        out.leave(plan.frame_bytes);
+    }
+    out.put(Instruction::Return);
+    out.put(Instruction::End);
+    out.put(Instruction::I64Const(DEPTH_OVER));
+    out.put(Instruction::GlobalSet(counters.depth));
+    out.put(Instruction::Unreachable);
+    out.put(Instruction::End);
+    out.bytes
+}
+
+/// The local declarations of a function as they were, and how many groups they are.
+#[derive(Debug)]
+pub(super) struct Locals<'a> {
+    pub(super) groups: u32,
+    pub(super) declarations: &'a [u8],
+}
+
+impl Locals<'_> {
+    fn write(&self, scratch: &Scratch, out: &mut Vec<u8>) {
+        let more: Vec<ValType> = [(scratch.i32, ValType::I32), (scratch.i64, ValType::I64)]
+            .into_iter()
+            .filter_map(|(needed, ty)| needed.then_some(ty))
+            .collect();
+        (self.groups + more.len() as u32).encode(out);
+        out.extend_from_slice(self.declarations);
+        for ty in more {
+            1u32.encode(out);
+            ty.encode(out);
+        }
+    }
+}
+
+/// Locals of the pass itself, behind the function's own: at most one of each width.
+#[derive(Debug)]
+struct Scratch {
+    first: u32,
+    i32: bool,
+    i64: bool,
+}
+
+impl Scratch {
+    fn of(plan: &Plan) -> Self {
+        let needs = |wanted| {
+            plan.edits.iter().any(|edit| {
+                matches!(edit.kind, EditKind::Pages(width) | EditKind::Bytes(width) if width == wanted)
+            })
+        };
+        Self { first: plan.locals, i32: needs(Width::I32), i64: needs(Width::I64) }
+    }
+
+    fn index(&self, width: Width) -> u32 {
+        match width {
+            Width::I64 if self.i32 => self.first + 1,
+            _ => self.first,
+        }
+    }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+    counters: Counters,
+}
+
+impl Writer {
+    fn put(&mut self, instruction: Instruction<'_>) {
+        instruction.encode(&mut self.bytes);
+    }
+
+    /// Takes `gas`; when `over` is given, leaves for that label if none is left.
+    fn charge(&mut self, gas: u64, over: Option<u32>) {
+        if gas > 0 {
+            self.put(Instruction::GlobalGet(self.counters.gas));
+            self.put(Instruction::I64Const(gas as i64));
+            self.put(Instruction::I64Sub);
+            self.put(Instruction::GlobalSet(self.counters.gas));
+        }
+        if let Some(over) = over {
+            self.check_gas(over);
+        }
+    }
+
+    fn check_gas(&mut self, over: u32) {
+        self.put(Instruction::GlobalGet(self.counters.gas));
+        self.put(Instruction::I64Const(0));
+        self.put(Instruction::I64LtS);
+        self.put(Instruction::BrIf(over));
+    }
+
+    /// Charges `each` for every unit of the amount on top of the stack, which stays there.
+    fn charge_amount(&mut self, width: Width, each: u64, scratch: u32, over: u32) {
+        self.put(Instruction::LocalTee(scratch));
+        self.put(Instruction::GlobalGet(self.counters.gas));
+        self.put(Instruction::LocalGet(scratch));
+        match width {
+            Width::I32 => self.put(Instruction::I64ExtendI32U),
+            Width::I64 => {
+                self.put(Instruction::I64Const(AMOUNT_MAX));
+                self.put(Instruction::LocalGet(scratch));
+                self.put(Instruction::I64Const(AMOUNT_MAX));
+                self.put(Instruction::I64LtU);
+                self.put(Instruction::Select);
+            }
+        }
+        self.put(Instruction::I64Const(each as i64));
+        self.put(Instruction::I64Mul);
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::GlobalSet(self.counters.gas));
+        self.check_gas(over);
+    }
+
+    fn enter(&mut self, frame_bytes: u64, calls: bool) {
+        self.put(Instruction::GlobalGet(self.counters.depth));
+        self.put(Instruction::I64Const(depth_of(frame_bytes, 1)));
+        self.put(Instruction::I64Add);
+        if calls {
+            self.put(Instruction::GlobalSet(self.counters.depth));
+            self.put(Instruction::GlobalGet(self.counters.depth));
+        }
+        self.put(Instruction::I64Const(DEPTH_OVER));
+        self.put(Instruction::I64And);
+        self.put(Instruction::I64Const(0));
+        self.put(Instruction::I64Ne);
+        self.put(Instruction::BrIf(0));
+    }
+
+    fn leave(&mut self, frame_bytes: u64) {
+        self.put(Instruction::GlobalGet(self.counters.depth));
+        self.put(Instruction::I64Const(depth_of(frame_bytes, 1)));
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::GlobalSet(self.counters.depth));
+    }
+}

@@ -1,0 +1,385 @@
+//! Reads a module section by section and writes it again with counters, exports and new code.
+
+use std::ops::Range;
+
+use wasm_encoder::{BlockType, ConstExpr, Encode, GlobalType, ValType};
+use wasmparser::{
+    BinaryReader, CompositeInnerType, DataKind, ExternalKind, FuncToValidate, FuncValidatorAllocations,
+    FunctionBody, Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
+    WasmFeatures, WasmModuleResources,
+};
+
+use super::analyse::{self, Facts, Width};
+use super::emit::{self, Counters, Locals};
+use super::{DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX};
+use crate::error::ModuleError;
+use crate::limits::{MUTABLE_GLOBALS_MAX, TABLE_ELEMENTS_MAX};
+
+/// Section ids in the order in which a module must have them.
+const ORDER: [u8; 13] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
+const TYPES: u8 = 1;
+const GLOBALS: u8 = 6;
+const EXPORTS: u8 = 7;
+const CODE: u8 = 10;
+
+/// What a module may use. Everything else is refused by the validator, which names it.
+pub(crate) fn features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::SIMD
+        | WasmFeatures::FLOATS
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::GC_TYPES
+}
+
+/// Reads, validates, refuses, rewrites.
+pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleError> {
+    let mut module = Reading::new(policy);
+    let mut validator = Validator::new_with_features(features());
+    let mut parser = Parser::new(0);
+    // Some encodings are read differently: the parser must know the same features.
+    parser.set_features(features());
+    let mut functions = Vec::new();
+    for payload in parser.parse_all(wasm) {
+        let payload = payload.map_err(invalid)?;
+        module.read(&payload, policy)?;
+        if let ValidPayload::Func(function, body) = validator.payload(&payload).map_err(invalid)? {
+            functions.push((function, body));
+        }
+    }
+    if !module.has_memory {
+        return Err(ModuleError::Unsupported("no memory".to_owned()));
+    }
+    module.code(wasm, functions, policy)?;
+    Ok(Metered { wasm: module.write(wasm, policy), data: merge(module.data) })
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
+    ModuleError::Invalid(error.to_string())
+}
+
+fn unsupported<T>(what: impl Into<String>) -> Result<T, ModuleError> {
+    Err(ModuleError::Unsupported(what.into()))
+}
+
+const fn width(memory64: bool) -> Width {
+    if memory64 { Width::I64 } else { Width::I32 }
+}
+
+/// What is gathered while reading.
+#[derive(Debug)]
+struct Reading {
+    facts: Facts,
+    sections: Vec<(u8, Range<usize>)>,
+    types: u32,
+    new_types: Vec<Vec<u8>>,
+    imported_functions: u32,
+    globals: u32,
+    mutable_globals: Vec<u32>,
+    has_memory: bool,
+    data: Vec<Range<u64>>,
+    code: Vec<u8>,
+}
+
+impl Reading {
+    fn new(policy: &Policy) -> Self {
+        Self {
+            facts: Facts { memory_width: width(policy.memory64), copy_import: None, merge: policy.merge },
+            sections: Vec::new(),
+            types: 0,
+            new_types: Vec::new(),
+            imported_functions: 0,
+            globals: 0,
+            mutable_globals: Vec::new(),
+            has_memory: false,
+            data: Vec::new(),
+            code: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, payload: &Payload<'_>, policy: &Policy) -> Result<(), ModuleError> {
+        if let Some((id, range)) = payload.as_section()
+            && ORDER.contains(&id)
+        {
+            self.sections.push((id, range));
+        }
+        match payload {
+            Payload::TypeSection(section) => self.types = section.count(),
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports() {
+                    self.import(&import.map_err(invalid)?, policy)?;
+                }
+            }
+            Payload::TableSection(section) => {
+                let mut elements = 0u64;
+                for table in section.clone() {
+                    elements = elements.saturating_add(table.map_err(invalid)?.ty.initial);
+                }
+                if elements > TABLE_ELEMENTS_MAX {
+                    return unsupported(format!("{elements} table elements (at most {TABLE_ELEMENTS_MAX})"));
+                }
+            }
+            Payload::MemorySection(section) => self.memories(section, policy)?,
+            Payload::TagSection(_) => return unsupported("exception tags"),
+            Payload::GlobalSection(section) => self.globals(section)?,
+            Payload::ExportSection(section) => self.exports(section)?,
+            Payload::StartSection { .. } => return unsupported("a start section"),
+            Payload::DataSection(section) => {
+                for data in section.clone() {
+                    self.data_segment(&data.map_err(invalid)?)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: &wasmparser::Import<'_>, policy: &Policy) -> Result<(), ModuleError> {
+        let what = match import.ty {
+            TypeRef::Func(_) => {
+                if policy.copy_import == Some((import.module, import.name)) {
+                    self.facts.copy_import = Some(self.imported_functions);
+                }
+                self.imported_functions += 1;
+                return Ok(());
+            }
+            TypeRef::Memory(_) => "memory",
+            TypeRef::Table(_) => "table",
+            TypeRef::Global(_) => "global",
+            _ => "thing other than a function",
+        };
+        unsupported(format!("an imported {what} ({}.{})", import.module, import.name))
+    }
+
+    fn memories(
+        &mut self,
+        section: &wasmparser::MemorySectionReader<'_>,
+        policy: &Policy,
+    ) -> Result<(), ModuleError> {
+        if section.count() > 1 {
+            return unsupported("a second memory");
+        }
+        for memory in section.clone() {
+            let memory = memory.map_err(invalid)?;
+            if memory.shared {
+                return unsupported("a shared memory (threads)");
+            }
+            if memory.memory64 != policy.memory64 {
+                return unsupported(if memory.memory64 {
+                    "a 64-bit memory, and its format has 32-bit memory"
+                } else {
+                    "a 32-bit memory, and its format has 64-bit memory"
+                });
+            }
+            self.has_memory = true;
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: &wasmparser::GlobalSectionReader<'_>) -> Result<(), ModuleError> {
+        for global in section.clone() {
+            let global = global.map_err(invalid)?;
+            if global.ty.mutable {
+                if matches!(global.ty.content_type, wasmparser::ValType::Ref(_)) {
+                    return unsupported("a mutable global that holds a reference");
+                }
+                self.mutable_globals.push(self.globals);
+            }
+            self.globals += 1;
+        }
+        if self.mutable_globals.len() > MUTABLE_GLOBALS_MAX {
+            return unsupported(format!(
+                "{} mutable globals (at most {MUTABLE_GLOBALS_MAX})",
+                self.mutable_globals.len()
+            ));
+        }
+        Ok(())
+    }
+
+    fn exports(&mut self, section: &wasmparser::ExportSectionReader<'_>) -> Result<(), ModuleError> {
+        for export in section.clone() {
+            let export = export.map_err(invalid)?;
+            if export.name.starts_with(RESERVED_PREFIX) {
+                return unsupported(format!("the export {:?}, a reserved name", export.name));
+            }
+            if export.kind == ExternalKind::Memory && export.name != "memory" {
+                return unsupported("a memory exported under another name than memory");
+            }
+        }
+        Ok(())
+    }
+
+    fn data_segment(&mut self, data: &wasmparser::Data<'_>) -> Result<(), ModuleError> {
+        let DataKind::Active { offset_expr, .. } = &data.kind else { return Ok(()) };
+        let start = match offset_expr.get_operators_reader().read().map_err(invalid)? {
+            Operator::I32Const { value } => u64::from(value as u32),
+            Operator::I64Const { value } => value as u64,
+            _ => return unsupported("a data segment whose offset is not a constant"),
+        };
+        if offset_expr.get_operators_reader().into_iter().count() != 2 {
+            return unsupported("a data segment whose offset is not a constant");
+        }
+        self.data.push(start..start.saturating_add(data.data.len() as u64));
+        Ok(())
+    }
+
+    fn code(
+        &mut self,
+        wasm: &[u8],
+        functions: Vec<(FuncToValidate<ValidatorResources>, FunctionBody<'_>)>,
+        policy: &Policy,
+    ) -> Result<(), ModuleError> {
+        (functions.len() as u32).encode(&mut self.code);
+        let counters = Counters { gas: self.globals, depth: self.globals + 1 };
+        let mut allocations = FuncValidatorAllocations::default();
+        for (function, body) in functions {
+            let ty = function.ty;
+            let mut validator = function.into_validator(allocations);
+            let plan = analyse::function(&body, &mut validator, self.facts, policy.guard)?;
+            if policy.guard {
+                let results = self.results(validator.resources(), ty)?;
+                let locals = locals(wasm, &body, plan.code_start)?;
+                let range = body.range();
+                let bytes = emit::function(wasm, range.end, &plan, results, counters, &locals);
+                bytes.encode(&mut self.code);
+            } else {
+                body.as_bytes().encode(&mut self.code);
+            }
+            allocations = validator.into_allocations();
+        }
+        Ok(())
+    }
+
+    /// The type of a block that gives what the function gives.
+    fn results(&mut self, resources: &ValidatorResources, ty: u32) -> Result<BlockType, ModuleError> {
+        let ty = resources.sub_type_at(ty).map(|ty| &ty.composite_type.inner);
+        let Some(CompositeInnerType::Func(ty)) = ty else {
+            return Err(ModuleError::Invalid("a function without a function type".to_owned()));
+        };
+        let results = ty.results();
+        Ok(match results {
+            [] => BlockType::Empty,
+            [one] => BlockType::Result(value_type(*one)?),
+            _ => {
+                let mut entry = vec![0x60];
+                0u32.encode(&mut entry);
+                (results.len() as u32).encode(&mut entry);
+                for result in results {
+                    value_type(*result)?.encode(&mut entry);
+                }
+                let found = self.new_types.iter().position(|known| *known == entry);
+                let index = found.unwrap_or(self.new_types.len());
+                if found.is_none() {
+                    self.new_types.push(entry);
+                }
+                BlockType::FunctionType(self.types + index as u32)
+            }
+        })
+    }
+
+    fn write(&self, wasm: &[u8], policy: &Policy) -> Vec<u8> {
+        let mut out = wasm.get(..8).unwrap_or_default().to_vec();
+        for id in ORDER {
+            let range = self.sections.iter().find(|(known, _)| *known == id).map(|(_, range)| range.clone());
+            let content = range.and_then(|range| wasm.get(range));
+            let extra = match id {
+                TYPES => (self.new_types.len() as u32, self.new_types.concat()),
+                GLOBALS if policy.guard => counters(),
+                EXPORTS if policy.guard => self.new_exports(),
+                CODE if content.is_some() => {
+                    out.push(CODE);
+                    self.code.encode(&mut out);
+                    continue;
+                }
+                _ => (0, Vec::new()),
+            };
+            if content.is_some() || extra.0 > 0 {
+                out.push(id);
+                extended(content, extra).encode(&mut out);
+            }
+        }
+        out
+    }
+
+    /// The two counters and every mutable global.
+    fn new_exports(&self) -> (u32, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        let mut export = |name: &str, index: u32| {
+            name.encode(&mut bytes);
+            wasm_encoder::ExportKind::Global.encode(&mut bytes);
+            index.encode(&mut bytes);
+            count += 1;
+        };
+        export(GAS_EXPORT, self.globals);
+        export(DEPTH_EXPORT, self.globals + 1);
+        for index in &self.mutable_globals {
+            export(&format!("{GLOBAL_EXPORT}{index}"), *index);
+        }
+        (count, bytes)
+    }
+}
+
+fn counters() -> (u32, Vec<u8>) {
+    let mut bytes = Vec::new();
+    for start in [0, DEPTH_START] {
+        GlobalType { val_type: ValType::I64, mutable: true, shared: false }.encode(&mut bytes);
+        ConstExpr::i64_const(start).encode(&mut bytes);
+    }
+    (2, bytes)
+}
+
+/// A section's content with more entries at its end.
+fn extended(content: Option<&[u8]>, (count, entries): (u32, Vec<u8>)) -> Vec<u8> {
+    let mut reader = BinaryReader::new(content.unwrap_or(&[0]), 0);
+    // The section was validated, so its count can be read.
+    let old = reader.read_var_u32().unwrap_or(0);
+    let rest = content.and_then(|content| content.get(reader.original_position()..)).unwrap_or_default();
+    if count == 0 {
+        return content.unwrap_or_default().to_vec();
+    }
+    let mut out = Vec::with_capacity(rest.len() + entries.len() + 5);
+    (old + count).encode(&mut out);
+    out.extend_from_slice(rest);
+    out.extend_from_slice(&entries);
+    out
+}
+
+fn locals<'a>(wasm: &'a [u8], body: &FunctionBody<'_>, code_start: usize) -> Result<Locals<'a>, ModuleError> {
+    let reader = body.get_locals_reader().map_err(invalid)?;
+    let start = reader.original_position();
+    Ok(Locals { groups: reader.get_count(), declarations: wasm.get(start..code_start).unwrap_or_default() })
+}
+
+fn value_type(ty: wasmparser::ValType) -> Result<ValType, ModuleError> {
+    use wasmparser::ValType as V;
+    Ok(match ty {
+        V::I32 => ValType::I32,
+        V::I64 => ValType::I64,
+        V::F32 => ValType::F32,
+        V::F64 => ValType::F64,
+        V::V128 => ValType::V128,
+        V::Ref(reference) if reference.is_func_ref() => ValType::FUNCREF,
+        V::Ref(reference) if reference.is_extern_ref() => ValType::EXTERNREF,
+        V::Ref(_) => return unsupported("a function result of an unknown reference type"),
+    })
+}
+
+/// Sorted and joined, so that no byte is in two ranges.
+fn merge(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
