@@ -62,7 +62,7 @@ async fn the_heartbeat_keeps_running_on_an_idle_pair() {
         until("a first heartbeat", || async { (node.gossip_metric(name).await >= 2).then_some(()) }).await;
         let before = node.gossip_metric(name).await;
         let started = tokio::time::Instant::now();
-        // Asking would wake the task, so this one test lets time pass.
+        // tidy-allow(sleep): asking would wake the task, so this one test lets time pass.
         tokio::time::sleep(Duration::from_secs(8)).await;
         let beats = node.gossip_metric(name).await - before;
         let seconds = started.elapsed().as_secs();
