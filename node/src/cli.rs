@@ -20,6 +20,7 @@ mod screen;
 mod status;
 mod talk;
 mod tx;
+mod up;
 mod watch;
 
 use std::ffi::OsString;
@@ -107,6 +108,7 @@ impl Context {
 fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
     let (context, screen) = (&context, context.screen);
     match command {
+        Command::Up(up) => up::run(&up, context),
         Command::Key { command } => key::run(command, context),
         Command::Config { command } => configure::run(command, context),
         Command::Item(ItemCommand::Verify { file }) => item::verify(&file, screen),

@@ -136,7 +136,7 @@ impl Config {
             data_dir: data_dir.into(),
             network: "weft-dev".into(),
             rules: RULES,
-            listen: vec!["/ip4/0.0.0.0/tcp/4904".into()],
+            listen: vec!["/ip4/127.0.0.1/tcp/4904".into()],
             bootstrap: Vec::new(),
             roles: Role::ALL.into(),
             schedule_for: ScheduleFor::Own,

@@ -1,4 +1,9 @@
 //! The node's control socket: a Unix socket in the data folder that only its user can open.
 
+mod answers;
 pub mod api;
 pub mod client;
+mod server;
+
+pub use answers::Answers;
+pub use server::ControlSocket;

@@ -3,7 +3,30 @@
 //! Each role is a pure `machine.rs` (rules, no waiting) and a thin `task.rs` (waiting, no rules);
 //! this crate holds no protocol rules of its own.
 
+pub mod anchor;
+mod assemble;
+mod attestations;
 pub mod cli;
+mod clock;
+pub mod compute;
 pub mod config;
 pub mod control;
+mod directory;
+mod error;
+pub mod follower;
+mod gossip;
+mod hosting;
+mod inbound;
 pub mod keyring;
+mod log;
+pub mod messenger;
+mod news;
+mod remote;
+mod replay;
+pub mod scheduler;
+mod serve;
+mod shared;
+mod submit;
+
+pub use assemble::{Ready, run};
+pub use error::NodeError;

@@ -4,6 +4,8 @@
 //! attestor, and two signatures of one key that agree up to the assignment and differ after it
 //! are evidence.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::crypto::{SignatureError, Signer};
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
@@ -46,6 +48,11 @@ impl Statement {
         out.extend_from_slice(&self.state_root.0);
         out.extend_from_slice(&self.rules.to_be_bytes());
         out
+    }
+
+    /// A name for the statement: SHA-256 of its bytes.
+    pub fn hash(&self) -> Hash {
+        Hash(Sha256::digest(self.to_bytes()).into())
     }
 
     /// Signs the statement.

@@ -20,6 +20,7 @@ pub mod data_item;
 pub mod deep_hash;
 pub mod epoch;
 pub mod evidence;
+pub mod fold;
 pub mod hash_chain;
 pub mod head;
 pub mod header;

@@ -8,6 +8,8 @@ pub const TAG_NAME_BYTES_MAX: usize = 1024;
 pub const TAG_VALUE_BYTES_MAX: usize = 3072;
 /// Bytes of all encoded tags of one item, when writing and when reading.
 pub const TAG_BYTES_MAX: usize = 4096;
+/// Bytes of one module item on its way between nodes.
+pub const MODULE_ITEM_BYTES_MAX: usize = 33 * 1024 * 1024;
 /// Bytes of one message item: what the reference's units take, and room for a push's own fields
 /// around the largest outbox entry.
 pub const ITEM_BYTES_MAX: usize = 10 * 1024 * 1024 + 8 * 1024;

@@ -37,4 +37,4 @@ pub use rows::{
     OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
-pub use write::Write;
+pub use write::{Write, blob_name};

@@ -152,6 +152,11 @@ pub enum Write {
     },
 }
 
+/// The name of a blob: the BLAKE3 hash of its bytes.
+pub fn blob_name(bytes: &[u8]) -> Hash {
+    Hash(blake3::hash(bytes).into())
+}
+
 /// What a small row weighs in the queue: its fixed fields and its keys.
 const ROW_BYTES: usize = 256;
 

@@ -8,6 +8,7 @@ use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
 use super::tx::TxCommand;
+use super::up::Up;
 
 /// A peer-to-peer node for the ao computer.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a node until it is told to stop
+    Up(Box<Up>),
     /// Show or make the node's key
     Key {
         #[command(subcommand)]

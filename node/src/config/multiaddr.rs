@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a correct listen address looks like.
-pub(super) const LISTEN_EXPECTED: &str = "a multiaddress such as `/ip4/0.0.0.0/tcp/4904`";
+pub(super) const LISTEN_EXPECTED: &str = "a multiaddress such as `/ip4/127.0.0.1/tcp/4904`";
 /// What a correct bootstrap address looks like.
 pub(super) const DIAL_EXPECTED: &str =
     "a multiaddress with a peer id such as `/ip4/192.0.2.7/tcp/4904/p2p/12D3KooW...`";

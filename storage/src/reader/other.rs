@@ -27,6 +27,14 @@ impl Reader {
         self.get(Table::Batches, &data_root.0)
     }
 
+    /// All batches, by data root, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn batches(&self, limit: usize) -> Result<Vec<(Hash, BatchRow)>, StoreError> {
+        self.rows(Table::Batches, &[], &[0xff; 32], limit, |key| Parts(key).hash())
+    }
+
     /// The batches that no block holds yet, at most `limit`.
     ///
     /// # Errors
@@ -75,5 +83,17 @@ impl Reader {
     /// As [`process`](Self::process).
     pub fn setting(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
         Ok(self.get::<Raw>(Table::Settings, name.as_bytes())?.map(|raw| raw.0))
+    }
+
+    /// The names of the settings that start with `prefix`, at most 100,000.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn setting_names(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let to = [prefix.as_bytes(), &[0xff; NAME_BYTES_MAX]].concat();
+        let rows = self.rows::<Raw, _>(Table::Settings, prefix.as_bytes(), &to, usize::MAX, |key| {
+            std::str::from_utf8(key).ok().map(str::to_owned)
+        })?;
+        Ok(rows.into_iter().map(|(name, _)| name).collect())
     }
 }

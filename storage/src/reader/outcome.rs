@@ -1,12 +1,16 @@
 //! Reading outcomes, outboxes, attestations and checkpoints.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use weft_protocol::{Address, Hash, Id, Position};
 
-use super::Reader;
+use super::{Direction, Reader};
 use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
-use crate::rows::{AttestationRow, CheckpointRow, Nothing, OutboxKey, OutboxRow, OutcomeRow, PackedPage};
+use crate::rows::{
+    AttestationRow, CheckpointRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PackedPage,
+};
 use crate::tables::Table;
 
 /// The first and the last position there can be.
@@ -29,6 +33,28 @@ impl Reader {
     pub fn last_outcome(&self, process: &Id) -> Result<Option<(Position, OutcomeRow)>, StoreError> {
         let (from, to) = (key::position(process, FIRST), key::position(process, LAST));
         self.last(Table::Outcomes, &from, &to, position)
+    }
+
+    /// The newest outcome before a position.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outcome_before(
+        &self,
+        process: &Id,
+        at: Position,
+    ) -> Result<Option<(Position, OutcomeRow)>, StoreError> {
+        let (from, to) = (key::position(process, FIRST), key::position(process, at));
+        let mut found = None;
+        self.scan(Table::Outcomes, Direction::Down, &from, &to, |key, row: OutcomeRow| {
+            let place = position(key).ok_or_else(|| super::bad_key(Table::Outcomes, key))?;
+            if place == at {
+                return Ok(ControlFlow::Continue(()));
+            }
+            found = Some((place, row));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(found)
     }
 
     /// The outcomes from `from` to `to`, both included, at most `limit`.
@@ -108,6 +134,25 @@ impl Reader {
             Some((parts.u64()?, outbox_key(parts.0)?))
         })?;
         Ok(rows.into_iter().map(|(found, Nothing)| found).collect())
+    }
+
+    /// How many entries of a process are in a state that `counts`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_count(
+        &self,
+        process: &Id,
+        counts: impl Fn(&OutboxState) -> bool,
+    ) -> Result<usize, StoreError> {
+        let from = key::outbox(process, FIRST, 0);
+        let to = key::outbox(process, LAST, u32::MAX);
+        let mut count = 0;
+        self.scan(Table::Outbox, Direction::Up, &from, &to, |_, row: OutboxRow| {
+            count += usize::from(counts(&row.state));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(count)
     }
 
     /// When the next pending entry is due, in milliseconds since the Unix epoch.

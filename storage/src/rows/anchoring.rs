@@ -31,6 +31,10 @@ pub struct BatchRow {
     pub to_slot: u64,
     /// BLAKE3 of the bundle: its name among the blobs.
     pub bundle: Hash,
+    /// Items in it.
+    pub items: u32,
+    /// Bytes of the bundle.
+    pub bytes: u64,
     /// How far it got.
     pub state: BatchState,
     /// Submissions tried.
@@ -53,6 +57,8 @@ impl Record for BatchRow {
         out.u64(self.from_slot);
         out.u64(self.to_slot);
         out.name(&self.bundle.0);
+        out.u32(self.items);
+        out.u64(self.bytes);
         match self.state {
             BatchState::Building => out.u8(0),
             BatchState::Submitted => out.u8(1),
@@ -72,6 +78,8 @@ impl Record for BatchRow {
             from_slot: input.u64()?,
             to_slot: input.u64()?,
             bundle: input.hash()?,
+            items: input.u32()?,
+            bytes: input.u64()?,
             state: match input.u8()? {
                 0 => BatchState::Building,
                 1 => BatchState::Submitted,

@@ -12,12 +12,16 @@ pub struct OutcomeRow {
     pub item: Option<Id>,
     /// 0 for success, else why not.
     pub code: u8,
+    /// What the outcome hashes beside the outbox root: an origin proof repeats it.
+    pub core: Bytes,
     /// The hash of the outcome.
     pub outcome: Hash,
     /// The running hash O up to and including this position.
     pub running: Hash,
     /// The root of the outbox tree.
     pub outbox_root: Hash,
+    /// Entries in the outbox, those over the limit of kept ones included.
+    pub outbox_count: u32,
     /// The first position of the same item or push, when this one is a duplicate.
     pub duplicate_of: Option<Position>,
     /// Cron ticks that never run.
@@ -36,9 +40,11 @@ impl Record for OutcomeRow {
     fn put(&self, out: &mut Encoder) {
         out.option(self.item.as_ref(), |out, id| out.name(&id.0));
         out.u8(self.code);
+        out.bytes(&self.core);
         out.name(&self.outcome.0);
         out.name(&self.running.0);
         out.name(&self.outbox_root.0);
+        out.u32(self.outbox_count);
         out.option(self.duplicate_of.as_ref(), |out, position| out.position(*position));
         out.u64(self.skipped);
         out.u64(self.gas);
@@ -51,9 +57,11 @@ impl Record for OutcomeRow {
         Some(Self {
             item: input.option(Decoder::id)?,
             code: input.u8()?,
+            core: input.bytes()?,
             outcome: input.hash()?,
             running: input.hash()?,
             outbox_root: input.hash()?,
+            outbox_count: input.u32()?,
             duplicate_of: input.option(Decoder::position)?,
             skipped: input.u64()?,
             gas: input.u64()?,
@@ -82,7 +90,7 @@ pub enum OutboxState {
     Pending,
     /// The target's scheduler assigned it. Final: no later write changes it.
     Settled {
-        /// What proves it: the raw assignment.
+        /// What proves it: the id of the assignment.
         receipt: Bytes,
     },
     /// Never sent: the entry breaks a rule and only keeps its index.

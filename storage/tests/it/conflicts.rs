@@ -129,6 +129,8 @@ fn a_batch_never_changes_its_slots() {
         from_slot: 0,
         to_slot: 9,
         bundle: hash(3),
+        items: 2,
+        bytes: 9,
         state: BatchState::Building,
         attempts: 0,
         next_try_ms: 0,

@@ -29,6 +29,8 @@ fn batch_row() -> BatchRow {
         from_slot: 0,
         to_slot: 5,
         bundle: hash(2),
+        items: 3,
+        bytes: 400,
         state: BatchState::Submitted,
         attempts: 1,
         next_try_ms: 77,

@@ -36,9 +36,11 @@ pub fn outcome_row(seed: u8) -> OutcomeRow {
     OutcomeRow {
         item: (seed != 0).then(|| id(seed)),
         code: seed % 9,
+        core: vec![seed; 69].into(),
         outcome: hash(seed),
         running: hash(seed ^ 0xff),
         outbox_root: hash(seed ^ 0x0f),
+        outbox_count: u32::from(seed),
         duplicate_of: seed.is_multiple_of(3).then(|| Position::slot(u64::from(seed))),
         skipped: u64::from(seed),
         gas: 1_000 * u64::from(seed),

@@ -1,0 +1,271 @@
+//! The anchor's loop: slots in, bundles to the weave, receipts to disk.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::{DataItem, Effects, Hash, Id, Machine, Verified};
+use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
+use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
+
+use super::machine::{Anchor, Effect, Input, Policy};
+use crate::clock::now;
+use crate::control::api::{BatchInfo, WeaveInfo};
+use crate::error::NodeError;
+use crate::log;
+use crate::news::News;
+use crate::shared::{Shared, SharedRef};
+
+/// How often time passes for the driver.
+const TICK: Duration = Duration::from_millis(250);
+/// Open batches read after a restart: one for each log.
+const OPEN_MAX: usize = 100_000;
+/// Batches shown to a person.
+const SHOWN_MAX: usize = 1_000;
+
+/// Why a batch was not made or submitted.
+#[derive(Debug, thiserror::Error)]
+enum BatchError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    #[error("process {0} is not known")]
+    UnknownProcess(Id),
+}
+
+/// The anchor's loop.
+pub struct AnchorTask {
+    shared: SharedRef,
+    machine: Anchor,
+    effects: Effects<Effect>,
+    anchored: BTreeSet<Id>,
+}
+
+impl AnchorTask {
+    /// The loop, with what the disk says of every log.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn new(shared: SharedRef) -> Result<Self, NodeError> {
+        let config = &shared.config;
+        let policy = Policy { slots: config.anchor_batch_slots.into(), age_ms: config.anchor_batch_age_ms };
+        let machine = Anchor::new(policy);
+        let mut task = Self { shared, machine, effects: Effects::new(), anchored: BTreeSet::new() };
+        task.take_up_all()?;
+        Ok(task)
+    }
+
+    /// Runs until the node stops.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut news = self.shared.news.listen();
+        let mut tick = tokio::time::interval(TICK);
+        let mut block =
+            tokio::time::interval(Duration::from_millis(self.shared.config.weave_block_ms.max(1)));
+        for interval in [&mut tick, &mut block] {
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            self.perform().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                heard = news.recv() => match heard {
+                    Ok(News::Grew { process, head }) if self.anchored.contains(&process) => {
+                        self.handle(Input::Grew { process, head });
+                    }
+                    Ok(News::Hosted { .. }) | Err(RecvError::Lagged(_)) => {
+                        if let Err(error) = self.take_up_all() {
+                            tracing::error!(%error, "cannot read what to anchor");
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return,
+                },
+                _ = tick.tick() => self.handle(Input::Tick),
+                _ = block.tick() => self.mine().await,
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, now(), &mut self.effects);
+    }
+
+    /// Takes up every log that this node schedules and does not anchor yet.
+    fn take_up_all(&mut self) -> Result<(), NodeError> {
+        let reader = self.shared.store.read()?;
+        let open = reader.batches_open(OPEN_MAX)?;
+        for known in self.shared.directory.all() {
+            let process = known.process.id();
+            let head = reader.head(&process)?.map(|(slot, _)| slot);
+            if !known.roles.schedules {
+                continue;
+            }
+            if self.anchored.insert(process) {
+                let anchored = reader.anchored(&process, self.shared.weave.name())?.map(|row| row.slot);
+                let open = open.iter().find(|(_, row)| row.process == process);
+                let open = open.map(|(root, row)| (row.from_slot, row.to_slot, *root));
+                self.handle(Input::Log { process, head, anchored, open });
+            } else if let Some(head) = head {
+                self.handle(Input::Grew { process, head });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the next block of the embedded weave, if anything waits for one.
+    async fn mine(&self) {
+        let shared = SharedRef::clone(&self.shared);
+        let mined = tokio::task::spawn_blocking(move || {
+            if shared.weave.pending()? == 0 {
+                return Ok(());
+            }
+            shared.weave.mine(now().0).map(drop)
+        });
+        if let Ok(Err(error)) = mined.await {
+            tracing::error!(%error, "the local weave made no block");
+        }
+    }
+
+    async fn perform(&mut self) {
+        while !self.effects.is_empty() {
+            let effects: Vec<Effect> = self.effects.drain().collect();
+            for effect in effects {
+                let input = match effect {
+                    Effect::Submit { process, from, to } => Some(self.submit(process, from, to).await),
+                    Effect::Query { process, data_root } => self.query(process, data_root).await,
+                    Effect::Confirm { process, to, data_root, block } => {
+                        self.confirm(process, to, data_root, block).await;
+                        None
+                    }
+                };
+                if let Some(input) = input {
+                    self.handle(input);
+                }
+            }
+        }
+    }
+
+    async fn submit(&self, process: Id, from: u64, to: u64) -> Input {
+        match self.try_submit(process, from, to).await {
+            Ok(data_root) => Input::Submitted { process, data_root },
+            Err(error) => {
+                tracing::warn!(%process, from, to, %error, "a batch was not submitted; it is tried again");
+                Input::Failed { process }
+            }
+        }
+    }
+
+    async fn try_submit(&self, process: Id, from: u64, to: u64) -> Result<Hash, BatchError> {
+        let shared = SharedRef::clone(&self.shared);
+        let batch = tokio::task::spawn_blocking(move || bundle(&shared, process, from, to));
+        let batch = batch.await.map_err(|_| AnchorError::Closed)??;
+        let data_root = batch.data_root();
+        // The bundle is on disk before the weave hears of it, so a crash repeats the same bytes.
+        self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Building)).await?;
+        self.shared.weave.submit(batch.clone()).await?;
+        self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Submitted)).await?;
+        Ok(data_root)
+    }
+
+    async fn query(&self, process: Id, data_root: Hash) -> Option<Input> {
+        match self.shared.weave.status(data_root).await {
+            Ok(AnchorStatus::Unknown) => Some(Input::Status { process, block: None, known: false }),
+            Ok(status @ AnchorStatus::Mined { height, block, .. }) => {
+                let is_final = status.is_final(self.shared.weave.finality());
+                Some(Input::Status { process, block: is_final.then_some((height, block)), known: true })
+            }
+            Ok(_) => Some(Input::Status { process, block: None, known: true }),
+            Err(error) => {
+                tracing::warn!(%process, %error, "the weave did not say how far a batch is");
+                None
+            }
+        }
+    }
+
+    async fn confirm(&self, process: Id, to: u64, data_root: Hash, (height, block): (u64, Hash)) {
+        let row = self.shared.store.read().and_then(|reader| reader.batch(&data_root));
+        let mut writes = vec![Write::Anchored {
+            process,
+            weave: self.shared.weave.name().to_owned(),
+            row: AnchoredRow { slot: to, batch: data_root, height },
+        }];
+        if let Ok(Some(row)) = row {
+            // The weave has the bundle now; the copy made for the way there can go.
+            writes.push(Write::DropBlob(row.bundle));
+            let state = BatchState::Confirmed { height, block };
+            writes.push(Write::Batch { data_root, row: BatchRow { state, ..row } });
+        }
+        if let Err(error) = self.shared.store.write(writes).await {
+            // It is confirmed again after a restart: the open batch is still on disk.
+            tracing::error!(%process, %error, "a confirmed batch was not recorded");
+        }
+    }
+}
+
+/// Bundles slots: the assignments with their items and origin proofs, each item once.
+fn bundle(shared: &Shared, process: Id, from: u64, to: u64) -> Result<Batch, BatchError> {
+    let known = shared.directory.get(&process).ok_or(BatchError::UnknownProcess(process))?;
+    let reader = shared.store.read()?;
+    let mut items: Vec<Verified<DataItem>> = Vec::new();
+    let mut have = BTreeSet::new();
+    let mut next = from;
+    while next <= to {
+        for record in log::read_records(&reader, &known.process, next, to)? {
+            next = record.assignment().slot + 1;
+            let parts = [Some(record.assignment_item()), Some(record.item()), record.proof()];
+            for part in parts.into_iter().flatten() {
+                if have.insert(part.id()) {
+                    items.push(part.clone());
+                }
+            }
+        }
+    }
+    Ok(Batch::of_items(items)?)
+}
+
+fn batch_writes(process: Id, from: u64, to: u64, batch: &Batch, state: BatchState) -> Vec<Write> {
+    let bytes = batch.bytes().clone();
+    let bundle = weft_storage::blob_name(&bytes);
+    let row = BatchRow {
+        process,
+        from_slot: from,
+        to_slot: to,
+        bundle,
+        state,
+        items: u32::try_from(batch.items().len()).unwrap_or(u32::MAX),
+        bytes: bytes.len() as u64,
+        attempts: 1,
+        next_try_ms: 0,
+    };
+    vec![Write::Blob(bytes), Write::Batch { data_root: batch.data_root(), row }]
+}
+
+/// The weave and this node's batches, for a person.
+///
+/// # Errors
+/// A damaged store or weave.
+pub fn info(shared: &Shared) -> Result<WeaveInfo, NodeError> {
+    let batches = shared.store.read()?.batches(SHOWN_MAX)?;
+    let mut batches: Vec<BatchInfo> = batches
+        .into_iter()
+        .map(|(data_root, row)| BatchInfo {
+            process: row.process,
+            from: row.from_slot,
+            to: row.to_slot,
+            data_root,
+            block: match row.state {
+                BatchState::Confirmed { height, .. } => Some(height),
+                BatchState::Building | BatchState::Submitted => None,
+            },
+            items: row.items,
+            bytes: row.bytes,
+        })
+        .collect();
+    batches.sort_by_key(|batch| (batch.process, batch.from));
+    let height = shared.weave.newest_block()?.height;
+    Ok(WeaveInfo { weave: shared.weave.name().to_owned(), height, batches })
+}

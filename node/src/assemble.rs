@@ -1,0 +1,227 @@
+//! Putting a node together: what is opened in which order, which tasks run, who holds whom.
+//!
+//! The line of waiting, from the edge inwards: control -> submit -> scheduler -> storage. The
+//! network service waits on nobody. Scheduler, compute and messenger do not hold each other: what
+//! passes between them lies in the store, and news only says where to look.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_net::{Key, Net, NetConfig};
+use weft_protocol::process::Terms;
+use weft_protocol::time::Weave;
+use weft_storage::anchor::{Anchor as _, LocalWeave, LocalWeaveConfig};
+use weft_storage::{Roles, Store, StoreConfig};
+use weft_vm::{Engine, EngineConfig};
+
+use crate::anchor::AnchorTask;
+use crate::compute::ComputeTask;
+use crate::config::{Config, Role};
+use crate::control::{Answers, ControlSocket};
+use crate::directory::Directory;
+use crate::error::NodeError;
+use crate::follower::FollowerTask;
+use crate::gossip::{self, Publisher};
+use crate::hosting;
+use crate::inbound::{self, Sinks};
+use crate::keyring::NodeKey;
+use crate::log;
+use crate::messenger::MessengerTask;
+use crate::news::Newsroom;
+use crate::scheduler::SchedulerTask;
+use crate::serve::Server;
+use crate::shared::{Shared, SharedRef};
+use crate::submit::Submitter;
+
+/// Processes read from disk at once at start.
+const PROCESSES_PAGE: usize = 10_000;
+
+/// What a started node says of itself.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Ready {
+    /// Its address.
+    pub address: weft_protocol::Address,
+    /// Its name among peers.
+    pub peer_id: String,
+    /// Where it listens, as others can dial it.
+    pub listen: Vec<String>,
+    /// The network's name.
+    pub network: String,
+    /// What it does.
+    pub roles: Vec<String>,
+    /// Where its batches go.
+    pub weave: String,
+    /// The control socket.
+    pub socket: String,
+    /// Its process in the operating system.
+    pub pid: u32,
+}
+
+/// Runs a node until `stop` is cancelled, then closes everything in order. `ready` is called once
+/// it listens and serves its control socket.
+///
+/// # Errors
+/// What kept it from starting.
+pub async fn run(
+    config: Config,
+    key: NodeKey,
+    stop: CancellationToken,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), NodeError> {
+    let NodeKey { signer, peer_secret } = key;
+    std::fs::create_dir_all(&config.data_dir).map_err(|error| NodeError::Folder {
+        path: config.data_dir.display().to_string(),
+        why: error.to_string(),
+    })?;
+    let network = config.network();
+    let address = signer.address();
+    let store = Store::open(&config.data_dir.join("store.redb"), &StoreConfig::new(network, address))?;
+    // The store is locked now, so whatever else lies in the folder is ours.
+    let socket = ControlSocket::open(&config.data_dir)?;
+    let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
+    let weave = LocalWeave::open(&config.data_dir.join("weave.redb"), &weave)?;
+    let engine = Engine::new(EngineConfig {
+        cache_dir: Some(config.data_dir.join("compiled")),
+        ..EngineConfig::default()
+    })?;
+    let mut net_config = NetConfig::new(peer_secret, network.0);
+    net_config.listen.clone_from(&config.listen);
+    net_config.bootstrap.clone_from(&config.bootstrap);
+    net_config.reachable = true;
+    let (net, events) = Net::start(net_config)?;
+    let (publisher, announcements) = Publisher::new();
+    let terms = Terms { network, weave: Weave::Clock };
+    let shared = Arc::new(Shared {
+        config,
+        signer,
+        address,
+        network,
+        terms,
+        store,
+        net,
+        engine,
+        weave,
+        publisher,
+        news: Newsroom::new(),
+        directory: Directory::default(),
+        started: Instant::now(),
+    });
+    let known = read_directory(&shared)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(gossip::run(shared.net.clone(), announcements));
+    start_roles(&shared, events, socket, &stop, &mut tasks)?;
+    for (process, roles) in known {
+        hosting::take_up(&shared, process, roles).await;
+    }
+    // Until it listens there is nothing to announce; a node that stops first never does.
+    tokio::select! {
+        bound = shared.net.wait_ready(0) => bound.map_err(|error| NodeError::Key(error.to_string()))?,
+        () = stop.cancelled() => {}
+    }
+    announce(&shared).await;
+    ready(&describe(&shared));
+    stop.cancelled().await;
+    close(shared, tasks).await;
+    Ok(())
+}
+
+type KnownProcess = (Arc<weft_protocol::process::Process>, Roles);
+
+/// Puts every process on disk into the directory.
+fn read_directory(shared: &Shared) -> Result<Vec<KnownProcess>, NodeError> {
+    let reader = shared.store.read()?;
+    let mut known = Vec::new();
+    let mut after = None;
+    loop {
+        let page = reader.processes(after.as_ref(), PROCESSES_PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(known) };
+        after = Some(*last);
+        for (id, row) in page {
+            if let Some(process) = log::read_process(&reader, &id, &shared.terms)? {
+                shared.directory.put(Arc::clone(&process), row.roles);
+                known.push((process, row.roles));
+            }
+        }
+    }
+}
+
+fn start_roles(
+    shared: &SharedRef,
+    events: tokio::sync::mpsc::Receiver<weft_net::NetEvent>,
+    socket: ControlSocket,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), NodeError> {
+    let is = |role| shared.config.roles.contains(&role);
+    let mut scheduler = None;
+    if is(Role::Scheduler) {
+        let (task, handle) = SchedulerTask::new(Arc::clone(shared))?;
+        tasks.spawn(task.run(stop.clone()));
+        scheduler = Some(handle);
+    }
+    let submitter = Submitter::new(Arc::clone(shared), scheduler);
+    let (follower_task, follower) = FollowerTask::new(Arc::clone(shared))?;
+    tasks.spawn(follower_task.run(stop.clone()));
+    let mut compute = None;
+    if is(Role::Compute) {
+        let (task, handle) = ComputeTask::new(Arc::clone(shared))?;
+        tasks.spawn(task.run(stop.clone()));
+        compute = Some(handle);
+    }
+    let mut messenger = None;
+    if is(Role::Messenger) {
+        let (task, handle) = MessengerTask::new(Arc::clone(shared), submitter.clone())?;
+        tasks.spawn(task.run(stop.clone()));
+        messenger = Some(handle);
+    }
+    if is(Role::Anchor) {
+        tasks.spawn(AnchorTask::new(Arc::clone(shared))?.run(stop.clone()));
+    }
+    let server = Server::new(Arc::clone(shared), submitter.clone());
+    let sinks = Sinks { follower, messenger };
+    let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    tasks.spawn(inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone()));
+    let answers = Answers::new(Arc::clone(shared), submitter, compute, stop.clone());
+    tasks.spawn(socket.run(answers, stop.clone()));
+    Ok(())
+}
+
+/// Says on the mesh that this key schedules, so that others find it by its address.
+async fn announce(shared: &Shared) {
+    if shared.config.roles.contains(&Role::Scheduler)
+        && let Err(error) = shared.net.provide(Key::Address(shared.address)).await
+    {
+        tracing::warn!(%error, "this scheduler is not announced; only connected peers find it");
+    }
+}
+
+fn describe(shared: &Shared) -> Ready {
+    Ready {
+        address: shared.address,
+        peer_id: shared.net.peer().to_string(),
+        listen: shared.net.listening(),
+        network: shared.config.network.clone(),
+        roles: shared.config.roles.iter().map(ToString::to_string).collect(),
+        weave: shared.weave.name().to_owned(),
+        socket: shared.config.data_dir.join(crate::control::api::SOCKET_NAME).display().to_string(),
+        pid: std::process::id(),
+    }
+}
+
+/// Ends every task, then the network, then the disk, so that what was accepted is committed.
+async fn close(shared: SharedRef, mut tasks: JoinSet<()>) {
+    shared.net.shutdown().await;
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            tracing::error!(%error, "a task failed");
+        }
+    }
+    let closing = tokio::task::spawn_blocking(move || shared.store.shutdown());
+    if let Err(error) = closing.await {
+        tracing::error!(%error, "the store was not closed cleanly");
+    }
+}

@@ -1,0 +1,69 @@
+//! Keeping what other attestors signed.
+
+use prost::Message as _;
+use weft_protocol::attestation::Attestation;
+use weft_protocol::process::Process;
+use weft_protocol::{Verified, wire};
+use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
+
+use crate::news::News;
+use crate::shared::Shared;
+
+/// How far ahead of the log an attestation may be and still be kept, in slots.
+const AHEAD_SLOTS_MAX: u64 = 4_096;
+
+/// What became of an attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is on disk.
+    Yes,
+    /// It is of no use here: not an attestor, too far ahead, or another process.
+    No,
+    /// The same key signed something else about the same position: evidence.
+    Contradiction,
+}
+
+/// Keeps a verified attestation of one of the process's attestors.
+pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verified<Attestation>) -> Kept {
+    let statement = found.statement();
+    let (id, position, attestor) = (process.id(), statement.position, found.attestor());
+    if statement.process != id || !process.attestors().members.contains(&attestor) {
+        return Kept::No;
+    }
+    let head = |reader: Reader| reader.head(&id).map(|head| head.map_or(0, |(slot, _)| slot));
+    match shared.store.read().and_then(head) {
+        Ok(head) if position.slot <= head + AHEAD_SLOTS_MAX => {}
+        _ => return Kept::No,
+    }
+    let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
+    let write = Write::Attestation { process: id, position, attestor, row };
+    match shared.store.write(vec![write]).await {
+        Ok(()) => {
+            shared.news.tell(News::Attested { process: id, position, attestor });
+            Kept::Yes
+        }
+        Err(StoreError::Conflict(conflict)) if matches!(*conflict, Conflict::Attestation { .. }) => {
+            let text = format!("attestor {attestor} signed two different statements about {position}");
+            tracing::error!(process = %id, text);
+            shared.news.tell(News::Alarm { process: id, text });
+            Kept::Contradiction
+        }
+        Err(error) => {
+            tracing::error!(process = %id, %error, "an attestation was not stored");
+            Kept::No
+        }
+    }
+}
+
+/// The attestations of a position on disk, as they travel.
+///
+/// # Errors
+/// The disk.
+pub fn read_wire(
+    reader: &Reader,
+    process: &weft_protocol::Id,
+    position: weft_protocol::Position,
+) -> Result<Vec<wire::Attestation>, StoreError> {
+    let rows = reader.attestations(process, position)?;
+    Ok(rows.iter().filter_map(|(_, row)| wire::Attestation::decode(row.bytes.clone()).ok()).collect())
+}

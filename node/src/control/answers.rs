@@ -1,0 +1,580 @@
+//! What the node answers to each request of the control socket.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::io::BufReader;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::module::Module;
+use weft_protocol::owner::owner_text;
+use weft_protocol::{DataItem, Id, Position};
+use weft_storage::anchor::Anchor as _;
+use weft_storage::{OutboxState, OutcomeRow, Reader, Roles, StoreError, Write};
+use weft_vm::Format;
+
+use super::api::{
+    Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Progress, Request,
+    ResultInfo, ResultOf, SlotInfo, Status, Submitted, WatchEvent,
+};
+use super::server::{HungUp, Out, hung_up};
+use crate::anchor;
+use crate::compute::ComputeHandle;
+use crate::directory::Known;
+use crate::hosting;
+use crate::news::News;
+use crate::replay;
+use crate::shared::SharedRef;
+use crate::submit::{SubmitError, Submitter};
+
+/// Slots in one answer.
+const SLOTS_MAX: u32 = 1_000;
+/// Bytes of an item's data shown as text.
+const DATA_SHOWN_MAX: usize = 64 * 1024;
+/// The longest that a request waits for a result, in milliseconds.
+const WAIT_MS_MAX: u64 = 600_000;
+/// How often a waiting request looks again, beside every time it hears news.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Answers the requests of clients.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    shared: SharedRef,
+    submitter: Submitter,
+    compute: Option<ComputeHandle>,
+    stop: CancellationToken,
+}
+
+fn fail(code: FailureCode, text: impl Into<String>) -> Failure {
+    Failure { code, text: text.into() }
+}
+
+fn disk(error: StoreError) -> Failure {
+    fail(FailureCode::Fault, format!("storage: {error}"))
+}
+
+impl Answers {
+    /// Answers from these parts of the node; `stop` stops it.
+    pub const fn new(
+        shared: SharedRef,
+        submitter: Submitter,
+        compute: Option<ComputeHandle>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { shared, submitter, compute, stop }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// The client hung up.
+    pub async fn answer(
+        &self,
+        request: Request,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        match request {
+            Request::Status => out.end(self.status().await).await,
+            Request::Peers => out.end(self.peers().await).await,
+            Request::Processes => out.end(self.processes()).await,
+            Request::Process { process, state_root } => {
+                out.end(self.process(process, state_root).await).await
+            }
+            Request::Slots { process, from, limit } => out.end(self.slots(process, from, limit)).await,
+            Request::Item { id } => out.end(self.item(id)).await,
+            Request::Host { process, compute, messenger } => {
+                out.end(self.host(process, compute, messenger).await).await
+            }
+            Request::PutModule { item } => out.end(self.put_module(&item).await).await,
+            Request::Modules => out.end(self.modules()).await,
+            Request::Submit { item } => out.end(self.submit(&item).await).await,
+            Request::Result { process, of, wait_ms } => {
+                out.end(self.result(process, of, wait_ms).await).await
+            }
+            Request::Watch { process, from } => self.watch(process, from, out, lines).await,
+            Request::Verify { process } => self.verify(process, out).await,
+            Request::Weave => {
+                let weave =
+                    anchor::info(&self.shared).map_err(|error| fail(FailureCode::Fault, error.to_string()));
+                out.end(weave).await
+            }
+            Request::Stop => {
+                let sent = out.end(Ok(Value::Bool(true))).await;
+                self.stop.cancel();
+                sent
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Reader, Failure> {
+        self.shared.store.read().map_err(disk)
+    }
+
+    fn known(&self, process: &Id) -> Result<Known, Failure> {
+        self.shared.directory.get(process).ok_or_else(|| {
+            fail(
+                FailureCode::Unknown,
+                format!("process {process} is not hosted by this node; `weft host {process}` follows it"),
+            )
+        })
+    }
+
+    async fn status(&self) -> Result<Status, Failure> {
+        let shared = &self.shared;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: shared.address,
+            peer_id: shared.net.peer().to_string(),
+            network: shared.config.network.clone(),
+            listen: shared.net.listening(),
+            roles: shared.config.roles.iter().map(ToString::to_string).collect(),
+            peers: shared.net.peers().await.map_or(0, |peers| peers.len()),
+            processes: shared.directory.len(),
+            weave: format!("{} (stored here: it leaves this machine in nobody's hands)", shared.weave.name()),
+            uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            pid: std::process::id(),
+        })
+    }
+
+    async fn peers(&self) -> Result<Vec<PeerInfo>, Failure> {
+        let peers = self.shared.net.peers().await;
+        let peers = peers.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        Ok(peers
+            .into_iter()
+            .map(|info| PeerInfo {
+                peer_id: info.peer.to_string(),
+                address: info.peer.address(),
+                addresses: info.addresses,
+                outbound: info.dialled,
+                topics: info.topics,
+            })
+            .collect())
+    }
+
+    fn processes(&self) -> Result<Vec<ProcessInfo>, Failure> {
+        let reader = self.read()?;
+        self.shared.directory.all().iter().map(|known| self.info(&reader, known)).collect()
+    }
+
+    fn info(&self, reader: &Reader, known: &Known) -> Result<ProcessInfo, Failure> {
+        let process = &known.process;
+        let id = process.id();
+        let head = reader.head(&id).map_err(disk)?.map(|(slot, _)| slot);
+        let computed = reader.last_outcome(&id).map_err(disk)?;
+        let anchored = reader.anchored(&id, self.shared.weave.name()).map_err(disk)?.map(|row| row.slot);
+        Ok(ProcessInfo {
+            process: id,
+            name: process.item().tag("Name").map(str::to_owned),
+            module: process.module(),
+            scheduler: process.scheduler(),
+            duties: duties(known.roles),
+            head,
+            computed: computed.as_ref().map(|(position, _)| *position),
+            running: computed.map(|(_, row)| row.running),
+            anchored,
+            fault: known.fault.clone(),
+        })
+    }
+
+    async fn process(&self, process: Id, state_root: bool) -> Result<ProcessDetail, Failure> {
+        let known = self.known(&process)?;
+        let summary = match &self.compute {
+            Some(compute) if state_root => compute.summary(process).await,
+            _ => None,
+        };
+        let reader = self.read()?;
+        let mut info = self.info(&reader, &known)?;
+        if let Some(summary) = &summary {
+            // What was hashed is told, even if the process has gone on since.
+            info.computed = Some(summary.position);
+            info.running = Some(summary.running.0);
+        }
+        let attestors = known.process.attestors();
+        let (pending, settled) = outbox_counts(&reader, &process).map_err(disk)?;
+        Ok(ProcessDetail {
+            info,
+            owner: known.process.owner().to_owned(),
+            tags: known.process.item().tags().to_vec(),
+            attestors: attestors.members,
+            quorum: attestors.quorum,
+            trust: "single scheduler".to_owned(),
+            state_root: summary.as_ref().map(weft_protocol::state::StateSummary::root),
+            memory_bytes: summary.map(|summary| summary.memory_bytes),
+            outbox_pending: pending,
+            outbox_settled: settled,
+        })
+    }
+
+    fn slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {
+        self.known(&process)?;
+        let reader = self.read()?;
+        let limit = limit.clamp(1, SLOTS_MAX);
+        let to = from.saturating_add(u64::from(limit) - 1);
+        let rows = reader.slots(&process, from, to, limit as usize).map_err(disk)?;
+        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
+    }
+
+    fn item(&self, id: Id) -> Result<ItemInfo, Failure> {
+        let reader = self.read()?;
+        let raw = reader.item(&id).map_err(disk)?;
+        let raw = raw.ok_or_else(|| fail(FailureCode::Unknown, format!("item {id} is not here")))?;
+        let item = DataItem::verify_bytes(raw)
+            .map_err(|error| fail(FailureCode::Fault, format!("item {id} is damaged on disk: {error}")))?;
+        let data = item.data();
+        let shown = data.len() <= DATA_SHOWN_MAX;
+        let mut slots = Vec::new();
+        for known in self.shared.directory.all() {
+            let process = known.process.id();
+            let slot = reader.slot_of_item(&process, &id).map_err(disk)?;
+            slots.extend(slot.map(|slot| (process, slot)));
+        }
+        Ok(ItemInfo {
+            id,
+            owner: owner_text(&item),
+            signature_type: item.signature_type().number(),
+            target: item.target(),
+            anchor: item.anchor().map(|anchor| String::from_utf8_lossy(anchor).into_owned()),
+            tags: item.tags().to_vec(),
+            data_bytes: data.len(),
+            data: shown.then(|| std::str::from_utf8(&data).ok().map(str::to_owned)).flatten(),
+            slots,
+        })
+    }
+
+    async fn host(&self, process: Id, compute: bool, messenger: bool) -> Result<ProcessInfo, Failure> {
+        let computes = compute || messenger;
+        if computes && self.compute.is_none() {
+            return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
+        }
+        let wanted = Roles { schedules: false, computes, messenges: messenger, watches: true };
+        let hosted = hosting::host(&self.shared, process, wanted).await;
+        hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
+        self.info(&self.read()?, &self.known(&process)?)
+    }
+
+    async fn put_module(&self, item: &str) -> Result<ModuleInfo, Failure> {
+        let raw = decode(item)?;
+        let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await;
+        let verified = verified.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        let item = verified.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
+        let (id, raw, data) = (item.id(), item.raw().clone(), item.data());
+        let module = Module::accept(item);
+        let module = module.map_err(|error| fail(FailureCode::Invalid, format!("the module: {error}")))?;
+        let format = Format::parse(module.format());
+        let format = format.map_err(|error| fail(FailureCode::Invalid, error.to_string()))?;
+        let engine = self.shared.engine.clone();
+        let compiled = tokio::task::spawn_blocking(move || engine.compile(&data, format).map(drop)).await;
+        let compiled = compiled.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        compiled.map_err(|error| fail(FailureCode::Invalid, format!("the module is refused: {error}")))?;
+        let setting = Write::Setting { name: module_setting(&id), value: Bytes::new() };
+        self.shared.store.write(vec![Write::Item { id, raw }, setting]).await.map_err(disk)?;
+        if let Err(error) = self.shared.net.provide(weft_net::Key::Process(id)).await {
+            tracing::debug!(module = %id, %error, "it is not announced that this node has the module");
+        }
+        Ok(module_info(&module))
+    }
+
+    fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
+        let reader = self.read()?;
+        let mut ids: Vec<Id> =
+            self.shared.directory.all().iter().map(|known| known.process.module()).collect();
+        for name in reader.setting_names(MODULE_SETTING).map_err(disk)? {
+            ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut modules = Vec::new();
+        for id in ids {
+            let Some(raw) = reader.item(&id).map_err(disk)? else { continue };
+            let item = DataItem::verify_bytes(raw);
+            modules.extend(item.ok().and_then(|item| Module::accept(item).ok()).map(|m| module_info(&m)));
+        }
+        Ok(modules)
+    }
+
+    async fn submit(&self, item: &str) -> Result<Submitted, Failure> {
+        let raw = decode(item)?;
+        let id = DataItem::parse(raw.clone()).map(|item| item.claims().id());
+        let id = id.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
+        match self.submitter.submit(raw, Bytes::new()).await {
+            Ok(slot) => Ok(Submitted {
+                id,
+                process: slot.process,
+                slot: slot.slot,
+                assignment: slot.assignment,
+                duplicate: slot.duplicate,
+            }),
+            Err(error) => {
+                let code = match &error {
+                    SubmitError::Invalid(_) => FailureCode::Invalid,
+                    SubmitError::Refused(_) => FailureCode::Refused,
+                    SubmitError::Unknown(_) => FailureCode::Unknown,
+                    SubmitError::Busy(_) => FailureCode::Busy,
+                    SubmitError::Fault(_) => FailureCode::Fault,
+                };
+                Err(fail(code, error.to_string()))
+            }
+        }
+    }
+
+    async fn result(&self, process: Id, of: ResultOf, wait_ms: u64) -> Result<ResultInfo, Failure> {
+        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        let mut news = self.shared.news.listen();
+        loop {
+            if let Some(found) = self.find_result(process, of)? {
+                return Ok(found);
+            }
+            if let ResultOf::Item(item) = of
+                && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
+                && let Some(found) = self.ask_result(process, item).await
+            {
+                return Ok(found);
+            }
+            if Instant::now() >= deadline {
+                let text = format!("no result of that in process {process} yet");
+                let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
+                return Err(fail(code, text));
+            }
+            let next = (Instant::now() + LOOK_AGAIN).min(deadline);
+            // Any news is a reason to look again; missed news too.
+            let _ = tokio::time::timeout_at(next, news.recv()).await;
+        }
+    }
+
+    fn find_result(&self, process: Id, of: ResultOf) -> Result<Option<ResultInfo>, Failure> {
+        let reader = self.read()?;
+        let found = match of {
+            ResultOf::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
+            ResultOf::Slot(slot) => {
+                let row = reader.slot(&process, slot).map_err(disk)?;
+                let position = row.map(|row| Position { epoch: row.epoch, slot, tick: 0 });
+                match position {
+                    Some(position) => {
+                        let outcome = reader.outcome(&process, position).map_err(disk)?;
+                        outcome.map(|row| (position, row))
+                    }
+                    None => None,
+                }
+            }
+        };
+        let Some((position, row)) = found else { return Ok(None) };
+        let attested = reader.attestations(&process, position).map_err(disk)?;
+        Ok(Some(ResultInfo {
+            process,
+            position,
+            code: row.code,
+            result: result_value(&row),
+            running: row.running,
+            gas: row.gas,
+            computed_here: true,
+            attested_by: attested.into_iter().map(|(attestor, _)| attestor).collect(),
+        }))
+    }
+
+    /// The word of a peer that computes the process.
+    async fn ask_result(&self, process: Id, item: Id) -> Option<ResultInfo> {
+        let scheduler = hosting::find_process(&self.shared, process).await.ok()?.scheduler();
+        for peer in crate::remote::sources(&self.shared, process, Some(scheduler)).await {
+            let Ok(answer) = crate::remote::outcome(&self.shared, peer, process, item).await else {
+                continue;
+            };
+            let position = weft_protocol::wire::position(answer.position.as_ref()).ok()?;
+            return Some(ResultInfo {
+                process,
+                position,
+                code: u8::try_from(answer.code).ok()?,
+                result: serde_json::from_slice(&answer.result).ok()?,
+                running: weft_protocol::wire::hash("running", &answer.running).ok()?,
+                gas: 0,
+                computed_here: false,
+                attested_by: Vec::new(),
+            });
+        }
+        None
+    }
+
+    async fn watch(
+        &self,
+        process: Id,
+        from: Option<u64>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        if self.shared.directory.get(&process).is_none() {
+            let wanted = Roles { watches: true, ..Roles::default() };
+            if let Err(error) = hosting::host(&self.shared, process, wanted).await {
+                return out.end(Err::<(), _>(fail(FailureCode::Unknown, error.to_string()))).await;
+            }
+        }
+        let mut news = self.shared.news.listen();
+        let head = |reader: &Reader| reader.head(&process).map_err(disk);
+        let next = match (from, self.read().and_then(|reader| head(&reader))) {
+            (Some(from), _) => from,
+            (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
+            (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let mut next = next;
+        loop {
+            match self.new_slots(process, &mut next) {
+                Ok(slots) => {
+                    for slot in slots {
+                        out.event(WatchEvent::Slot(slot)).await?;
+                    }
+                }
+                Err(failure) => return out.end(Err::<(), _>(failure)).await,
+            }
+            let heard = tokio::select! {
+                () = hung_up(lines) => return Err(HungUp),
+                () = self.stop.cancelled() => return out.end(Ok(Value::Null)).await,
+                heard = news.recv() => heard,
+            };
+            match heard {
+                Ok(news) => {
+                    if let Some(event) = self.watch_event(process, &news) {
+                        out.event(event).await?;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
+            }
+        }
+    }
+
+    /// Slots from `next` on that are on disk by now.
+    fn new_slots(&self, process: Id, next: &mut u64) -> Result<Vec<SlotInfo>, Failure> {
+        let reader = self.read()?;
+        let rows = reader.slots(&process, *next, u64::MAX, SLOTS_MAX as usize).map_err(disk)?;
+        *next += rows.len() as u64;
+        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
+    }
+
+    fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {
+        match news {
+            News::Computed { process: of, position, .. } if *of == process => {
+                let row = self.shared.store.read().ok()?.outcome(&process, *position).ok()??;
+                let output = result_value(&row).get("Output").cloned().unwrap_or(Value::Null);
+                let (position, code, running) = (*position, row.code, row.running);
+                Some(WatchEvent::Outcome { position, code, output, running })
+            }
+            News::Attested { process: of, position, attestor } if *of == process => {
+                let reader = self.shared.store.read().ok()?;
+                let row = reader.attestation(&process, *position, attestor).ok()??;
+                let message: weft_protocol::wire::Attestation = prost::Message::decode(row.bytes).ok()?;
+                let running = weft_protocol::wire::hash("running", &message.running).ok()?;
+                Some(WatchEvent::Attestation { position: *position, attestor: *attestor, running })
+            }
+            News::Alarm { process: of, text } if *of == process => {
+                Some(WatchEvent::Alarm { text: text.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    async fn verify(&self, process: Id, out: &mut Out) -> Result<(), HungUp> {
+        let known = match self.known(&process) {
+            Ok(known) => known,
+            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let (tell, mut told) = mpsc::channel(16);
+        let shared = SharedRef::clone(&self.shared);
+        let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
+            replay::verify(&shared, &known.process, &mut |progress: Progress| {
+                // Progress that nobody reads in time is not worth waiting for.
+                let _ = tell.try_send(progress);
+            })
+        });
+        let replay = match replay {
+            Ok(replay) => replay,
+            Err(error) => {
+                let failure = fail(FailureCode::Fault, format!("no thread for the replay: {error}"));
+                return out.end(Err::<(), _>(failure)).await;
+            }
+        };
+        while let Some(progress) = told.recv().await {
+            out.event(progress).await?;
+        }
+        let joined = tokio::task::spawn_blocking(move || replay.join()).await;
+        let report = match joined {
+            Ok(Ok(report)) => report.map_err(|error| fail(FailureCode::Fault, error.to_string())),
+            _ => Err(fail(FailureCode::Fault, "the replay failed")),
+        };
+        out.end(report).await
+    }
+}
+
+/// What names the modules that were added by hand.
+const MODULE_SETTING: &str = "module/";
+
+fn module_setting(id: &Id) -> String {
+    format!("{MODULE_SETTING}{id}")
+}
+
+fn module_info(module: &Module) -> ModuleInfo {
+    ModuleInfo {
+        module: module.id(),
+        format: module.format().to_owned(),
+        bytes: module.wasm().len(),
+        owner: module.owner().to_owned(),
+    }
+}
+
+fn duties(roles: Roles) -> Vec<String> {
+    let all = [
+        (roles.schedules, "schedule"),
+        (roles.computes, "compute"),
+        (roles.messenges, "messenger"),
+        (roles.watches, "watch"),
+    ];
+    all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
+}
+
+fn decode(item: &str) -> Result<Bytes, Failure> {
+    let raw = STANDARD.decode(item);
+    raw.map(Bytes::from)
+        .map_err(|error| fail(FailureCode::Invalid, format!("the item is not base64: {error}")))
+}
+
+fn result_value(row: &OutcomeRow) -> Value {
+    serde_json::from_slice(&row.result)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&row.result).into_owned()))
+}
+
+fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreError> {
+    let pending = reader.outbox_pending(process, usize::MAX)?.len();
+    let settled = reader.outbox_count(process, |state| matches!(state, OutboxState::Settled { .. }))?;
+    Ok((pending, settled))
+}
+
+fn slot_info(reader: &Reader, process: &Id, slot: u64) -> Result<SlotInfo, Failure> {
+    let gone = || fail(FailureCode::Unknown, format!("slot {slot} of {process} is not here"));
+    let row = reader.slot(process, slot).map_err(disk)?.ok_or_else(gone)?;
+    let item = reader.item(&row.item).map_err(disk)?;
+    let item = item.and_then(|raw| DataItem::parse(raw).ok());
+    let position = Position { epoch: row.epoch, slot, tick: 0 };
+    let outcome = reader.outcome(process, position).map_err(disk)?;
+    let claims = item.as_ref().map(weft_protocol::Unverified::claims);
+    let from = claims.map(|item| match (&row.proof, item.tag("From-Process")) {
+        (Some(_), Some(from)) => from.to_owned(),
+        _ => owner_text(item),
+    });
+    Ok(SlotInfo {
+        slot,
+        epoch: row.epoch,
+        assignment: row.assignment_id,
+        item: row.item,
+        timestamp: row.timestamp,
+        hash_chain: row.chain,
+        from,
+        action: claims.and_then(|item| item.tag("Action")).map(str::to_owned),
+        pushed: row.proof.is_some(),
+        code: outcome.as_ref().map(|row| row.code),
+        running: outcome.map(|row| row.running),
+    })
+}

@@ -1,0 +1,80 @@
+//! The processes this node knows, read once: their Process items and what it does for them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use weft_protocol::Id;
+use weft_protocol::process::Process;
+use weft_storage::Roles;
+
+/// A process as this node knows it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its accepted Process item.
+    pub process: Arc<Process>,
+    /// What this node does for it.
+    pub roles: Roles,
+    /// What stopped it here, if something did.
+    pub fault: Option<String>,
+}
+
+/// Processes of others that are remembered so that a message to them need not look them up again.
+const REMEMBERED_MAX: usize = 4_096;
+
+/// All known processes. Written when a process is hosted or stops, read by everyone.
+#[derive(Debug, Default)]
+pub struct Directory {
+    known: RwLock<BTreeMap<Id, Known>>,
+    remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
+}
+
+impl Directory {
+    /// The process, if this node knows it.
+    pub fn get(&self, process: &Id) -> Option<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
+    }
+
+    /// Every known process.
+    pub fn all(&self) -> Vec<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The number of known processes.
+    pub fn len(&self) -> usize {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether no process is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a process, or replaces what this node does for it.
+    pub fn put(&self, process: Arc<Process>, roles: Roles) {
+        let known = Known { process, roles, fault: None };
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(known.process.id(), known);
+    }
+
+    /// A process of others that was looked up before.
+    pub fn remembered(&self, process: &Id) -> Option<Arc<Process>> {
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
+    }
+
+    /// Remembers a process of others. A Process item never changes, so this is never stale; when
+    /// it is full all is forgotten and looked up again.
+    pub fn remember(&self, process: Arc<Process>) {
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(process.id(), process);
+    }
+
+    /// Notes what stopped a process here.
+    pub fn set_fault(&self, process: &Id, fault: String) {
+        if let Some(known) = self.known.write().unwrap_or_else(PoisonError::into_inner).get_mut(process) {
+            known.fault = Some(fault);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What can stop the node or one of its roles: always the host's fault, never an outcome.
+
+use weft_protocol::Id;
+use weft_storage::StoreError;
+
+/// A failure of this node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The disk or what lies on it.
+    #[error("storage: {0}")]
+    Store(#[from] StoreError),
+    /// The network did not start.
+    #[error("network: {0}")]
+    Net(#[from] weft_net::NetError),
+    /// The compiler did not start.
+    #[error("engine: {0}")]
+    Engine(#[from] weft_vm::VmError),
+    /// The embedded weave did not open.
+    #[error("local weave: {0}")]
+    Weave(#[from] weft_storage::anchor::AnchorError),
+    /// A slot on disk that was verified before it was written does not verify now.
+    #[error("slot {slot} of process {process} is damaged on disk: {why}")]
+    DamagedLog {
+        /// Of which process.
+        process: Id,
+        /// Which slot.
+        slot: u64,
+        /// How.
+        why: String,
+    },
+    /// A replay came to another outcome than the one on disk.
+    #[error("process {process} at {position}: a replay gives {replayed}, the disk has {stored}")]
+    Diverged {
+        /// Which process.
+        process: Id,
+        /// Where.
+        position: weft_protocol::Position,
+        /// The running hash of the replay.
+        replayed: weft_protocol::Hash,
+        /// The running hash on disk.
+        stored: weft_protocol::Hash,
+    },
+    /// The system gave no threads.
+    #[error("cannot start the compute threads: {why}")]
+    Threads {
+        /// What the system says.
+        why: String,
+    },
+    /// The control socket.
+    #[error("control socket {path}: {why}")]
+    Socket {
+        /// Where.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// A key that cannot be a node's.
+    #[error("{0}")]
+    Key(String),
+    /// A folder that cannot be used.
+    #[error("data folder {path}: {why}")]
+    Folder {
+        /// Where.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+}

@@ -1,0 +1,9 @@
+//! The follower role: keeps the logs of processes that other keys schedule.
+//!
+//! [`machine`] holds the rules (order, links, holes, whom to ask), [`task`] the loop that asks
+//! peers, verifies what they give and commits it.
+
+pub mod machine;
+mod task;
+
+pub use task::{FollowerHandle, FollowerTask, verified_head};

@@ -1,0 +1,367 @@
+//! The follower's rules: append other schedulers' slots in order, fill holes, doubt everything.
+//!
+//! A record that comes in here is already verified by itself (signatures, ids, proof). What is
+//! left is its place: the hash chain must link it to the slot before, and there must be no gap.
+
+use std::collections::BTreeMap;
+
+use weft_protocol::record::Link;
+use weft_protocol::{Effects, Id, Machine, Now, hash_chain};
+
+/// Slots that may be held out of order per process.
+pub const HELD_SLOTS_MAX: usize = 256;
+/// How far ahead of the log a slot may be before it is only noted as a head.
+pub const AHEAD_SLOTS_MAX: u64 = 4096;
+/// How long a hole may stand before a peer is asked, in milliseconds: gossip often fills it.
+pub const HOLE_PATIENCE_MS: u64 = 300;
+/// Slots asked for at once.
+pub const RANGE_SLOTS_MAX: u64 = 128;
+/// How often a source is asked for its head, and providers are looked up while there is none.
+pub const AUDIT_MS: u64 = 5_000;
+/// Sources kept per process.
+pub const SOURCES_MAX: usize = 32;
+/// Slots behind the log whose ids are kept in memory to recognise repeats.
+const RECENT_SLOTS: usize = 256;
+/// The longest wait before a failed source is asked again, in milliseconds.
+const SOURCE_REST_MS_MAX: u64 = 30_000;
+
+/// A verified slot on its way into the log; `B` is what the disk needs of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<B> {
+    /// Its place in the log.
+    pub link: Link,
+    /// The rest.
+    pub body: B,
+}
+
+/// What the follower hears; `P` names a peer.
+#[derive(Debug)]
+pub enum Input<P, B> {
+    /// Follow this log from where the disk has it.
+    Follow {
+        /// Which.
+        process: Id,
+        /// The newest slot on disk.
+        head: Option<Link>,
+    },
+    /// Stop following.
+    Unfollow {
+        /// Which.
+        process: Id,
+    },
+    /// A peer that may hold the log.
+    Source {
+        /// Which log.
+        process: Id,
+        /// Who.
+        peer: P,
+    },
+    /// A peer went away.
+    SourceLost {
+        /// Who.
+        peer: P,
+    },
+    /// A peer says, with the scheduler's signature, that the log reaches this slot.
+    Head {
+        /// Which log.
+        process: Id,
+        /// The newest slot there.
+        slot: u64,
+        /// Who.
+        peer: P,
+    },
+    /// A verified slot, by whatever way it came.
+    Record {
+        /// Of which log.
+        process: Id,
+        /// The slot.
+        record: Record<B>,
+    },
+    /// A range request ended; its records came before this.
+    RangeEnded {
+        /// Of which log.
+        process: Id,
+        /// Who was asked.
+        peer: P,
+        /// Whether it answered with at least one valid slot.
+        useful: bool,
+    },
+    /// A commit failed; the log must be read from disk again.
+    PersistFailed {
+        /// Of which log.
+        process: Id,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// What the follower asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect<P, B> {
+    /// Commit this slot, in order.
+    Append {
+        /// To which log.
+        process: Id,
+        /// The slot.
+        record: Record<B>,
+    },
+    /// Ask a peer for slots `from..=to`.
+    AskRange {
+        /// Of which log.
+        process: Id,
+        /// Whom.
+        peer: P,
+        /// The first slot.
+        from: u64,
+        /// The last slot.
+        to: u64,
+    },
+    /// Ask a peer for its head.
+    AskHead {
+        /// Of which log.
+        process: Id,
+        /// Whom.
+        peer: P,
+    },
+    /// Look for peers that serve the log.
+    FindSources {
+        /// Which.
+        process: Id,
+    },
+    /// Compare with the slot on disk: another assignment there is evidence of double assignment.
+    Compare {
+        /// Of which log.
+        process: Id,
+        /// The repeated or conflicting slot.
+        record: Record<B>,
+    },
+    /// The scheduler signed a slot whose chain or time does not follow the one before.
+    Unlinked {
+        /// Of which log.
+        process: Id,
+        /// Which slot.
+        slot: u64,
+    },
+    /// Read this log's head from disk and answer with `Follow`.
+    Reload {
+        /// Which.
+        process: Id,
+    },
+}
+
+/// Follows any number of logs.
+#[derive(Debug)]
+pub struct Follower<P, B> {
+    logs: BTreeMap<Id, Log<P, B>>,
+}
+
+#[derive(Debug)]
+struct Log<P, B> {
+    /// The newest appended slot.
+    head: Option<Link>,
+    /// Slots after a hole, by slot.
+    held: BTreeMap<u64, Record<B>>,
+    /// The newest slot that anyone proved to exist.
+    known: Option<u64>,
+    /// Ids of the newest appended slots.
+    recent: BTreeMap<u64, Id>,
+    sources: BTreeMap<P, Source>,
+    asking: Option<P>,
+    hole_since: Option<Now>,
+    audited: Option<Now>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Source {
+    failures: u32,
+    rest_until: u64,
+    asked: u64,
+}
+
+impl<P: Ord + Clone, B> Default for Follower<P, B> {
+    fn default() -> Self {
+        Self { logs: BTreeMap::new() }
+    }
+}
+
+impl<P: Ord + Clone, B> Log<P, B> {
+    fn new(head: Option<Link>) -> Self {
+        Self {
+            head,
+            held: BTreeMap::new(),
+            known: head.map(|head| head.slot),
+            recent: head.map(|head| (head.slot, head.assignment)).into_iter().collect(),
+            sources: BTreeMap::new(),
+            asking: None,
+            hole_since: None,
+            audited: None,
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.head.map_or(0, |head| head.slot + 1)
+    }
+
+    fn learn(&mut self, slot: u64) {
+        self.known = self.known.max(Some(slot));
+    }
+
+    fn missing(&self) -> bool {
+        self.known.is_some_and(|known| known >= self.next())
+    }
+}
+
+impl<P: Ord + Clone, B> Follower<P, B> {
+    /// The next slot that a log wants, if it is followed.
+    pub fn next_slot(&self, process: &Id) -> Option<u64> {
+        self.logs.get(process).map(Log::next)
+    }
+
+    /// Whether the log has every slot that anyone proved to exist.
+    pub fn is_caught_up(&self, process: &Id) -> bool {
+        self.logs.get(process).is_some_and(|log| log.head.is_some() && !log.missing())
+    }
+
+    fn record(&mut self, process: Id, record: Record<B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+        let Some(log) = self.logs.get_mut(&process) else { return };
+        let next = log.next();
+        let slot = record.link.slot;
+        log.learn(slot);
+        if slot < next {
+            if log.recent.get(&slot) != Some(&record.link.assignment) {
+                effects.push(Effect::Compare { process, record });
+            }
+            return;
+        }
+        let near = slot - next <= AHEAD_SLOTS_MAX;
+        let room = log.held.len() < HELD_SLOTS_MAX || slot == next;
+        if near && room {
+            log.held.entry(slot).or_insert(record);
+        }
+        advance(process, log, effects);
+        step(process, log, now, effects);
+    }
+}
+
+/// Appends every held slot that follows the head.
+fn advance<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, effects: &mut Effects<Effect<P, B>>) {
+    while let Some(record) = log.held.remove(&log.next()) {
+        let link = record.link;
+        let expected = log.head.map_or_else(|| hash_chain::first(process), |head| head.next());
+        let goes_back = log.head.is_some_and(|head| {
+            link.time.timestamp < head.time.timestamp || link.time.height < head.time.height
+        });
+        if link.hash_chain != expected || goes_back {
+            effects.push(Effect::Unlinked { process, slot: link.slot });
+            return;
+        }
+        log.head = Some(link);
+        log.recent.insert(link.slot, link.assignment);
+        if log.recent.len() > RECENT_SLOTS {
+            log.recent.pop_first();
+        }
+        log.hole_since = None;
+        effects.push(Effect::Append { process, record });
+    }
+}
+
+/// Decides what to ask whom, now.
+fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+    let audit_due = log.audited.is_none_or(|then| then.plus_ms(AUDIT_MS) <= now);
+    if audit_due {
+        log.audited = Some(now);
+        effects.push(Effect::FindSources { process });
+        if let Some(peer) = pick(log, now) {
+            effects.push(Effect::AskHead { process, peer });
+        }
+    }
+    if !log.missing() {
+        log.hole_since = None;
+        return;
+    }
+    let since = *log.hole_since.get_or_insert(now);
+    let far = log.known.is_some_and(|known| known - log.next() >= RANGE_SLOTS_MAX);
+    let first = log.head.is_none();
+    if log.asking.is_some() || !(far || first || since.plus_ms(HOLE_PATIENCE_MS) <= now) {
+        return;
+    }
+    let Some(peer) = pick(log, now) else { return };
+    let from = log.next();
+    let before_held = log.held.keys().next().map(|slot| slot - 1);
+    let to = before_held.or(log.known).unwrap_or(from).min(from + RANGE_SLOTS_MAX - 1);
+    log.asking = Some(peer.clone());
+    effects.push(Effect::AskRange { process, peer, from, to });
+}
+
+/// The rested source with the fewest failures, then the one asked longest ago.
+fn pick<P: Ord + Clone, B>(log: &mut Log<P, B>, now: Now) -> Option<P> {
+    let rested = log.sources.iter_mut().filter(|(_, source)| source.rest_until <= now.0);
+    let (peer, source) = rested.min_by_key(|(_, source)| (source.failures, source.asked))?;
+    source.asked = now.0;
+    Some(peer.clone())
+}
+
+impl<P: Ord + Clone, B> Machine for Follower<P, B> {
+    type Input = Input<P, B>;
+    type Effect = Effect<P, B>;
+
+    fn handle(&mut self, input: Input<P, B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+        match input {
+            Input::Follow { process, head } => {
+                let mut log = Log::new(head);
+                if let Some(old) = self.logs.remove(&process) {
+                    log.sources = old.sources;
+                    log.known = log.known.max(old.known);
+                }
+                step(process, self.logs.entry(process).or_insert(log), now, effects);
+            }
+            Input::Unfollow { process } => {
+                self.logs.remove(&process);
+            }
+            Input::Source { process, peer } => {
+                let Some(log) = self.logs.get_mut(&process) else { return };
+                if log.sources.len() < SOURCES_MAX && !log.sources.contains_key(&peer) {
+                    log.sources.insert(peer.clone(), Source { asked: now.0, ..Source::default() });
+                    effects.push(Effect::AskHead { process, peer });
+                }
+            }
+            Input::SourceLost { peer } => {
+                for log in self.logs.values_mut() {
+                    log.sources.remove(&peer);
+                }
+            }
+            Input::Head { process, slot, peer } => {
+                let Some(log) = self.logs.get_mut(&process) else { return };
+                if log.sources.len() < SOURCES_MAX {
+                    log.sources.entry(peer).or_default();
+                }
+                log.learn(slot);
+                step(process, log, now, effects);
+            }
+            Input::Record { process, record } => self.record(process, record, now, effects),
+            Input::RangeEnded { process, peer, useful } => {
+                let Some(log) = self.logs.get_mut(&process) else { return };
+                if log.asking.as_ref() == Some(&peer) {
+                    log.asking = None;
+                }
+                if let Some(source) = log.sources.get_mut(&peer) {
+                    source.failures = if useful { 0 } else { source.failures.saturating_add(1) };
+                    let rest = (250_u64 << source.failures.min(7)).min(SOURCE_REST_MS_MAX);
+                    source.rest_until = if useful { 0 } else { now.0 + rest };
+                }
+                step(process, log, now, effects);
+            }
+            Input::PersistFailed { process } => {
+                if let Some(log) = self.logs.get_mut(&process) {
+                    log.held.clear();
+                    effects.push(Effect::Reload { process });
+                }
+            }
+            Input::Tick => {
+                for (process, log) in &mut self.logs {
+                    step(*process, log, now, effects);
+                }
+            }
+        }
+    }
+}

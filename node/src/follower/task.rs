@@ -1,0 +1,309 @@
+//! The follower's loop: verified records in, asks out, appends to disk in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_net::Peer;
+use weft_protocol::epoch::EpochTerms;
+use weft_protocol::head::Head;
+use weft_protocol::process::Process;
+use weft_protocol::record::{SlotRecord, VerifiedRecord};
+use weft_protocol::{Effects, Id, Machine, wire};
+
+use super::machine::{Effect, Follower, Input, Record};
+use crate::clock::now;
+use crate::error::NodeError;
+use crate::log;
+use crate::news::News;
+use crate::remote;
+use crate::shared::SharedRef;
+
+/// How often time passes for the follower.
+const TICK: Duration = Duration::from_millis(100);
+/// Inputs that may wait.
+const INBOX_MAX: usize = 1_024;
+/// Inputs handled before a commit.
+const GROUP_MAX: usize = 512;
+/// Asks under way at once.
+const ASKS_MAX: usize = 64;
+
+type Body = Box<VerifiedRecord>;
+type In = Input<Peer, Body>;
+
+/// How others hold the follower.
+#[derive(Debug, Clone)]
+pub struct FollowerHandle(mpsc::Sender<In>);
+
+impl FollowerHandle {
+    /// Hands over a verified slot. Waits while the follower is behind.
+    pub async fn record(&self, process: Id, record: VerifiedRecord) {
+        let record = Record { link: record.link(), body: Box::new(record) };
+        self.send(Input::Record { process, record }).await;
+    }
+
+    /// Names a peer that may hold a log.
+    pub async fn source(&self, process: Id, peer: Peer) {
+        self.send(Input::Source { process, peer }).await;
+    }
+
+    /// Says that a verified head of a peer was seen.
+    pub async fn head(&self, process: Id, slot: u64, peer: Peer) {
+        self.send(Input::Head { process, slot, peer }).await;
+    }
+
+    /// Says that a peer went away.
+    pub async fn lost(&self, peer: Peer) {
+        self.send(Input::SourceLost { peer }).await;
+    }
+
+    async fn send(&self, input: In) {
+        // Only a stopping node has no follower.
+        let _ = self.0.send(input).await;
+    }
+}
+
+/// The follower's loop.
+pub struct FollowerTask {
+    shared: SharedRef,
+    machine: Follower<Peer, Body>,
+    effects: Effects<Effect<Peer, Body>>,
+    inbox: mpsc::Receiver<In>,
+    followed: BTreeSet<Id>,
+    unsaved: Vec<(Id, Body)>,
+    asks: JoinSet<Vec<In>>,
+}
+
+impl FollowerTask {
+    /// The loop and its handle.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn new(shared: SharedRef) -> Result<(Self, FollowerHandle), NodeError> {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let mut task = Self {
+            shared,
+            machine: Follower::default(),
+            effects: Effects::new(),
+            inbox,
+            followed: BTreeSet::new(),
+            unsaved: Vec::new(),
+            asks: JoinSet::new(),
+        };
+        task.follow_all()?;
+        Ok((task, FollowerHandle(sender)))
+    }
+
+    /// Runs until the node stops.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut news = self.shared.news.listen();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            while self.perform() {
+                self.commit().await;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(input) = self.inbox.recv() => self.handle_group(input),
+                Some(ended) = self.asks.join_next() => {
+                    for input in ended.unwrap_or_default() {
+                        self.handle(input);
+                    }
+                }
+                heard = news.recv() => match heard {
+                    Ok(News::Hosted { .. }) | Err(RecvError::Lagged(_)) => {
+                        if let Err(error) = self.follow_all() {
+                            tracing::error!(%error, "cannot read what to follow");
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return,
+                },
+                _ = tick.tick() => self.handle(Input::Tick),
+            }
+        }
+    }
+
+    fn handle(&mut self, input: In) {
+        self.machine.handle(input, now(), &mut self.effects);
+    }
+
+    fn handle_group(&mut self, first: In) {
+        self.handle(first);
+        for _ in 1..GROUP_MAX {
+            match self.inbox.try_recv() {
+                Ok(input) => self.handle(input),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn follow_all(&mut self) -> Result<(), NodeError> {
+        for known in self.shared.directory.all() {
+            let process = known.process.id();
+            let own = known.process.scheduler() == self.shared.address;
+            if !own && self.followed.insert(process) {
+                self.follow(process)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, process: Id) -> Result<(), NodeError> {
+        let reader = self.shared.store.read()?;
+        let head = log::read_link(&reader, &process)?;
+        self.handle(Input::Follow { process, head });
+        Ok(())
+    }
+
+    /// Performs the effects that need no waiting; says whether a commit is due.
+    fn perform(&mut self) -> bool {
+        while !self.effects.is_empty() {
+            let effects: Vec<_> = self.effects.drain().collect();
+            for effect in effects {
+                self.perform_one(effect);
+            }
+        }
+        !self.unsaved.is_empty()
+    }
+
+    fn perform_one(&mut self, effect: Effect<Peer, Body>) {
+        match effect {
+            Effect::Append { process, record } => self.unsaved.push((process, record.body)),
+            Effect::AskRange { process, peer, from, to } => self.ask_range(process, peer, from, to),
+            Effect::AskHead { process, peer } => self.ask_head(process, peer),
+            Effect::FindSources { process } => self.find_sources(process),
+            Effect::Compare { process, record } => self.compare(process, &record.body),
+            Effect::Unlinked { process, slot } => {
+                let text = format!("the scheduler signed slot {slot}, which does not follow the log here");
+                tracing::error!(%process, text);
+                self.shared.news.tell(News::Alarm { process, text });
+            }
+            Effect::Reload { process } => {
+                if let Err(error) = self.follow(process) {
+                    tracing::error!(%process, %error, "cannot read the log after a failed write");
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self) {
+        let records = std::mem::take(&mut self.unsaved);
+        let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
+        let mut writes = Vec::new();
+        for (process, record) in &records {
+            let slot = record.assignment().slot;
+            heads.insert(*process, slot);
+            let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
+            writes.extend(log::slot_writes(*process, slot, log::row_of(record), &items));
+        }
+        let result = self.shared.store.write(writes).await;
+        for (process, head) in heads {
+            match &result {
+                Ok(()) => self.shared.news.tell(News::Grew { process, head }),
+                Err(error) => {
+                    tracing::error!(%process, %error, "slots were not stored");
+                    self.handle(Input::PersistFailed { process });
+                }
+            }
+        }
+    }
+
+    fn ask_range(&mut self, process: Id, peer: Peer, from: u64, to: u64) {
+        let ended = move |useful| vec![Input::RangeEnded { process, peer, useful }];
+        let known = self.shared.directory.get(&process);
+        let (Some(known), true) = (known, self.asks.len() < ASKS_MAX) else {
+            for input in ended(false) {
+                self.handle(input);
+            }
+            return;
+        };
+        let shared = SharedRef::clone(&self.shared);
+        self.asks.spawn(async move {
+            match remote::range(&shared, peer, process, from, to).await {
+                Ok(slots) => {
+                    let mut inputs = verify_range(process, known.process, slots, from, to).await;
+                    let useful = !inputs.is_empty();
+                    inputs.extend(ended(useful));
+                    inputs
+                }
+                Err(error) => {
+                    tracing::debug!(%process, %error, "a range was not served");
+                    ended(false)
+                }
+            }
+        });
+    }
+
+    fn ask_head(&mut self, process: Id, peer: Peer) {
+        let Some(known) = self.shared.directory.get(&process) else { return };
+        if self.asks.len() >= ASKS_MAX {
+            return;
+        }
+        let shared = SharedRef::clone(&self.shared);
+        self.asks.spawn(async move {
+            let head = remote::head(&shared, peer, process).await.ok().flatten();
+            let slot = head.and_then(|head| verified_head(&known.process, &head));
+            slot.map(|slot| Input::Head { process, slot, peer }).into_iter().collect()
+        });
+    }
+
+    fn find_sources(&mut self, process: Id) {
+        let Some(known) = self.shared.directory.get(&process) else { return };
+        if self.asks.len() >= ASKS_MAX {
+            return;
+        }
+        let shared = SharedRef::clone(&self.shared);
+        let scheduler = known.process.scheduler();
+        self.asks.spawn(async move {
+            let peers = remote::sources(&shared, process, Some(scheduler)).await;
+            peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
+        });
+    }
+
+    /// Another assignment at a slot on disk, signed by the same scheduler, is double assignment.
+    fn compare(&self, process: Id, record: &VerifiedRecord) {
+        let slot = record.assignment().slot;
+        let stored = self.shared.store.read().and_then(|reader| reader.slot(&process, slot));
+        let Ok(Some(stored)) = stored else { return };
+        if stored.assignment_id != record.assignment().id {
+            let (ours, theirs) = (stored.assignment_id, record.assignment().id);
+            let text = format!("double assignment: slot {slot} is signed as {ours} and as {theirs}");
+            tracing::error!(%process, text);
+            self.shared.news.tell(News::Alarm { process, text });
+        }
+    }
+}
+
+async fn verify_range(
+    process: Id,
+    known: Arc<Process>,
+    slots: Vec<wire::SlotRecord>,
+    from: u64,
+    to: u64,
+) -> Vec<In> {
+    let verify = move || {
+        let Ok(terms) = EpochTerms::of_process(&known) else { return Vec::new() };
+        let verified = slots.iter().map_while(|record| {
+            let record = SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None));
+            record.ok().filter(|record| (from..=to).contains(&record.assignment().slot))
+        });
+        verified
+            .map(|record| Record { link: record.link(), body: Box::new(record) })
+            .map(|record| Input::Record { process, record })
+            .collect()
+    };
+    tokio::task::spawn_blocking(verify).await.unwrap_or_default()
+}
+
+/// The slot of a head that the process's scheduler signed.
+pub fn verified_head(process: &Process, head: &wire::Head) -> Option<u64> {
+    let terms = EpochTerms::of_process(process).ok()?;
+    let head = Head::from_wire(head).ok()?.verify(&terms).ok()?;
+    (head.assignment().process == process.id()).then(|| head.assignment().slot)
+}

@@ -1,0 +1,44 @@
+//! Saying things on process topics, in order and without anyone waiting for the network.
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use weft_net::{Net, PublishError};
+use weft_protocol::wire::announcement::Body;
+use weft_protocol::{Id, wire};
+
+/// Announcements that may wait for the network. One more is dropped: whoever missed it asks.
+const WAITING_MAX: usize = 1_024;
+
+/// Where roles leave what they announce. Only what is durable may be announced.
+#[derive(Debug, Clone)]
+pub struct Publisher(mpsc::Sender<(Id, Bytes)>);
+
+impl Publisher {
+    /// A publisher and the queue that [`run`] empties.
+    pub fn new() -> (Self, mpsc::Receiver<(Id, Bytes)>) {
+        let (sender, queue) = mpsc::channel(WAITING_MAX);
+        (Self(sender), queue)
+    }
+
+    /// Announces on a process topic. Never waits.
+    pub fn publish(&self, process: Id, body: Body) {
+        let process_bytes = Bytes::copy_from_slice(process.as_ref());
+        let announcement = wire::Announcement { process: process_bytes, body: Some(body) };
+        if self.0.try_send((process, announcement.encode_to_vec().into())).is_err() {
+            tracing::debug!(%process, "an announcement was dropped: the network is behind");
+        }
+    }
+}
+
+/// Publishes until every publisher is gone. Nobody listening is no failure: who comes later asks
+/// for the head.
+pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>) {
+    while let Some((process, data)) = queue.recv().await {
+        match net.publish(process, data).await {
+            Ok(_) | Err(PublishError::NoSubscribers) => {}
+            Err(PublishError::Stopped(_)) => return,
+            Err(error) => tracing::debug!(%process, %error, "an announcement was not gossiped"),
+        }
+    }
+}

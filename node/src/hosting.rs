@@ -1,0 +1,132 @@
+//! Taking up processes: finding one on the mesh, and starting what this node does for it.
+
+use std::sync::Arc;
+
+use weft_net::{Key, Peer};
+use weft_protocol::Id;
+use weft_protocol::process::Process;
+use weft_protocol::record::{SlotRecord, VerifiedRecord};
+use weft_storage::{ProcessRow, Roles, StoreError, Write};
+
+use crate::log;
+use crate::news::News;
+use crate::remote::{self, RemoteError};
+use crate::shared::Shared;
+
+/// Why a process could not be taken up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostingError {
+    /// Nobody serves it, or nothing valid came.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// What a peer gave as slot 0 is not its slot 0.
+    #[error("{peer} gave a false slot 0: {why}")]
+    False {
+        /// Who.
+        peer: Peer,
+        /// What is wrong.
+        why: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Starts what this node does for a process that is on disk.
+pub async fn take_up(shared: &Shared, process: Arc<Process>, roles: Roles) {
+    let id = process.id();
+    let module = process.module();
+    shared.directory.put(process, roles);
+    if let Err(error) = shared.net.join(id).await {
+        tracing::warn!(process = %id, %error, "the topic was not joined; slots come by asking only");
+    }
+    for key in [Key::Process(id), Key::Process(module)] {
+        if let Err(error) = shared.net.provide(key).await {
+            tracing::debug!(process = %id, %error, "it is not announced that this node serves it");
+        }
+    }
+    shared.news.tell(News::Hosted { process: id });
+}
+
+/// The Process of an id: from the directory, else from peers that serve it. Kept in memory only
+/// while somebody uses it.
+///
+/// # Errors
+/// When nobody serves it.
+pub async fn find_process(shared: &Shared, process: Id) -> Result<Arc<Process>, HostingError> {
+    if let Some(known) = shared.directory.get(&process) {
+        return Ok(known.process);
+    }
+    if let Some(found) = shared.directory.remembered(&process) {
+        return Ok(found);
+    }
+    let (found, _) = fetch_opening(shared, process).await?;
+    shared.directory.remember(Arc::clone(&found));
+    Ok(found)
+}
+
+async fn fetch_opening(shared: &Shared, process: Id) -> Result<(Arc<Process>, VerifiedRecord), HostingError> {
+    let mut peers = remote::sources(shared, process, None).await;
+    if peers.is_empty() {
+        peers = remote::everyone(shared).await;
+    }
+    let mut last = RemoteError::Nobody { what: format!("process {process}") }.into();
+    for peer in peers {
+        match fetch_opening_from(shared, peer, process).await {
+            Ok(found) => return Ok(found),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn fetch_opening_from(
+    shared: &Shared,
+    peer: Peer,
+    process: Id,
+) -> Result<(Arc<Process>, VerifiedRecord), HostingError> {
+    let mut slots = remote::range(shared, peer, process, 0, 0).await?;
+    let falsely = |why: String| HostingError::False { peer, why };
+    let record = slots.pop().ok_or_else(|| falsely("it is empty".to_owned()))?;
+    let terms = shared.terms.clone();
+    let open = move || SlotRecord::from_wire(&record).and_then(|record| record.open(&terms));
+    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = opened.map_err(|error| falsely(error.to_string()))?;
+    let (found, record) = opened.map_err(|error| falsely(error.to_string()))?;
+    if found.id() != process {
+        return Err(falsely("it is another process".to_owned()));
+    }
+    Ok((Arc::new(found), record))
+}
+
+/// Takes up a process that another key schedules, or does more for one that is known.
+///
+/// # Errors
+/// When nobody serves it, or the disk does not take it.
+pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, HostingError> {
+    let (found, roles, mut writes) = match shared.directory.get(&process) {
+        Some(known) => (known.process, merge(known.roles, wanted), Vec::new()),
+        None => {
+            let (found, record) = fetch_opening(shared, process).await?;
+            let items = [Some(record.item()), record.proof()];
+            let items: Vec<_> = items.into_iter().flatten().collect();
+            let writes = log::slot_writes(process, 0, log::row_of(&record), &items);
+            (found, wanted, writes)
+        }
+    };
+    let row = ProcessRow { module: found.module(), roles };
+    writes.push(Write::Process { process, row });
+    shared.store.write(writes).await?;
+    take_up(shared, found, roles).await;
+    Ok(roles)
+}
+
+const fn merge(has: Roles, wants: Roles) -> Roles {
+    Roles {
+        schedules: has.schedules || wants.schedules,
+        computes: has.computes || wants.computes,
+        messenges: has.messenges || wants.messenges,
+        watches: has.watches || wants.watches,
+    }
+}

@@ -1,0 +1,194 @@
+//! What comes from the network: verified on workers, in the order of each process, and judged
+//! once. The swarm never waits for this: a full queue means Ignore or Busy.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_net::{NetEvent, Peer, Ticket, Verdict};
+use weft_protocol::attestation::Attestation;
+use weft_protocol::epoch::EpochTerms;
+use weft_protocol::offer::Offer;
+use weft_protocol::process::Process;
+use weft_protocol::record::{Blame, SlotRecord};
+use weft_protocol::time::Ahead;
+use weft_protocol::wire::announcement::Body;
+use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
+use weft_protocol::{Id, wire};
+
+use crate::attestations::{Kept, keep_attestation};
+use crate::clock::now;
+use crate::follower::FollowerHandle;
+use crate::messenger::MessengerHandle;
+use crate::serve::Server;
+use crate::shared::SharedRef;
+
+/// Announcements that may wait for one verifier.
+const VERIFIER_QUEUE_MAX: usize = 512;
+/// Requests answered at once.
+const REQUESTS_MAX: usize = 64;
+
+/// Where verified things go.
+#[derive(Debug, Clone)]
+pub struct Sinks {
+    /// Slots and heads.
+    pub follower: FollowerHandle,
+    /// Offers and receipts, if this node carries.
+    pub messenger: Option<MessengerHandle>,
+}
+
+struct Gossip {
+    process: Id,
+    data: Bytes,
+    from: Peer,
+    ticket: Ticket,
+}
+
+/// Reads network events until the node stops.
+pub async fn run(
+    shared: SharedRef,
+    mut events: mpsc::Receiver<NetEvent>,
+    sinks: Sinks,
+    server: Server,
+    verifiers: usize,
+    stop: CancellationToken,
+) {
+    let mut tasks = JoinSet::new();
+    let queues: Vec<_> = (0..verifiers.max(1))
+        .map(|_| {
+            let (sender, queue) = mpsc::channel(VERIFIER_QUEUE_MAX);
+            tasks.spawn(verify_all(SharedRef::clone(&shared), sinks.clone(), queue));
+            sender
+        })
+        .collect();
+    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => break,
+            event = events.recv() => event,
+        };
+        let Some(event) = event else { break };
+        match event {
+            NetEvent::Gossip { process, data, from, ticket } => {
+                // One process always has the same verifier, so its slots stay in order.
+                let queue = &queues[usize::from(process.0[0]) % queues.len()];
+                let gossip = Gossip { process, data, from, ticket };
+                if let Err(error) = queue.try_send(gossip) {
+                    shared.net.verdict(error.into_inner().ticket, Verdict::Ignore);
+                }
+            }
+            NetEvent::Request { peer, request, reply } => match Arc::clone(&requests).try_acquire_owned() {
+                Ok(permit) => {
+                    let server = server.clone();
+                    tasks.spawn(async move {
+                        server.answer(peer, request, reply).await;
+                        drop(permit);
+                    });
+                }
+                Err(_) => Server::busy(reply),
+            },
+            NetEvent::Subscribed { process, peer } => sinks.follower.source(process, peer).await,
+            NetEvent::PeerDown { peer } => sinks.follower.lost(peer).await,
+            _ => {}
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+    tasks.shutdown().await;
+}
+
+async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<Gossip>) {
+    while let Some(gossip) = queue.recv().await {
+        let Gossip { process, data, from, ticket } = gossip;
+        let verdict = judge(&shared, &sinks, process, data, from).await;
+        shared.net.verdict(ticket, verdict);
+    }
+}
+
+/// Decides about one announcement. Reject only what no correct peer could have forwarded.
+async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from: Peer) -> Verdict {
+    let decoded: Result<wire::Announcement, _> = decode_canonical(&data, ANNOUNCEMENT_BYTES_MAX);
+    let Ok(announcement) = decoded else { return Verdict::Reject };
+    if announcement.process != process.as_ref() {
+        return Verdict::Reject;
+    }
+    let Some(known) = shared.directory.get(&process) else { return Verdict::Ignore };
+    match announcement.body {
+        Some(Body::Slot(record)) => slot(shared, sinks, known.process, record).await,
+        Some(Body::Attestation(message)) => attestation(shared, &known.process, &message).await,
+        Some(Body::Head(head)) => match crate::follower::verified_head(&known.process, &head) {
+            Some(slot) => {
+                sinks.follower.head(process, slot, from).await;
+                Verdict::Accept
+            }
+            None => Verdict::Reject,
+        },
+        Some(Body::Offer(message)) => offer(shared, sinks, process, &message),
+        Some(Body::Receipt(receipt)) => {
+            // Only who carries for the source can judge it; anyone else passes it on.
+            if let Some(messenger) = &sinks.messenger {
+                messenger.receipt(process, receipt);
+            }
+            Verdict::Accept
+        }
+        // Messages that wait for a slot come with the censorship fallback; until then they are
+        // not carried further.
+        Some(Body::Pending(_)) => Verdict::Ignore,
+        None => Verdict::Reject,
+    }
+}
+
+async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: wire::SlotRecord) -> Verdict {
+    let own = process.scheduler() == shared.address;
+    let id = process.id();
+    let verify = move || {
+        let terms = EpochTerms::of_process(&process)?;
+        let record = SlotRecord::from_wire(&record)?.verify(&process, &terms, None)?;
+        let ahead = record.ahead(&process, now(), None);
+        Ok::<_, weft_protocol::record::RecordError>((record, ahead))
+    };
+    match tokio::task::spawn_blocking(verify).await {
+        // Our own slots come back when a peer asks for them again; there is nothing to learn.
+        Ok(Ok(_)) if own => Verdict::Ignore,
+        Ok(Ok((record, Ahead::No))) => {
+            sinks.follower.record(id, record).await;
+            Verdict::Accept
+        }
+        Ok(Ok(_)) => Verdict::Ignore,
+        Ok(Err(error)) => {
+            tracing::debug!(process = %id, %error, "an announced slot was refused");
+            match error.blame() {
+                Blame::Sender => Verdict::Reject,
+                Blame::Nobody => Verdict::Ignore,
+            }
+        }
+        Err(_) => Verdict::Ignore,
+    }
+}
+
+async fn attestation(shared: &SharedRef, process: &Arc<Process>, message: &wire::Attestation) -> Verdict {
+    let Ok(unverified) = Attestation::from_wire(message, shared.network) else { return Verdict::Reject };
+    let verified = tokio::task::spawn_blocking(move || unverified.verify()).await;
+    match verified {
+        Ok(Ok(verified)) => match keep_attestation(shared, process, &verified).await {
+            Kept::Yes | Kept::Contradiction => Verdict::Accept,
+            Kept::No => Verdict::Ignore,
+        },
+        Ok(Err(_)) => Verdict::Reject,
+        Err(_) => Verdict::Ignore,
+    }
+}
+
+fn offer(shared: &SharedRef, sinks: &Sinks, process: Id, message: &wire::Offer) -> Verdict {
+    let Ok(offer) = Offer::from_wire(message, shared.network) else { return Verdict::Reject };
+    match offer.verify() {
+        Ok(offer) => {
+            if let Some(messenger) = &sinks.messenger {
+                messenger.offer(process, offer);
+            }
+            Verdict::Accept
+        }
+        Err(_) => Verdict::Reject,
+    }
+}

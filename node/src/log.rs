@@ -1,0 +1,138 @@
+//! Logs as typed records: from the disk, and on the way to it.
+
+use std::sync::Arc;
+
+use weft_protocol::assignment::Assignment;
+use weft_protocol::epoch::EpochTerms;
+use weft_protocol::process::Process;
+use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
+use weft_protocol::seen::SeenList;
+use weft_protocol::time::TimePoint;
+use weft_protocol::{DataItem, Hash, Id, Position, Verified, wire};
+use weft_storage::{Reader, SeenKey, SlotRow, StoreError, StoredSlot, Write};
+
+use crate::error::NodeError;
+
+/// Bytes that one read of a log brings into memory.
+pub const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Seen keys read at once.
+const SEEN_PAGE: usize = 50_000;
+
+/// The writes that put a slot on disk.
+pub fn slot_writes(process: Id, slot: u64, row: SlotRow, items: &[&Verified<DataItem>]) -> Vec<Write> {
+    let mut writes: Vec<Write> =
+        items.iter().map(|item| Write::Item { id: item.id(), raw: item.raw().clone() }).collect();
+    writes.push(Write::Slot { process, slot, row });
+    writes
+}
+
+/// The writes of the seen keys that a position adds.
+pub fn seen_writes(process: Id, position: Position, keys: &[Hash]) -> impl Iterator<Item = Write> {
+    keys.iter().map(move |key| Write::Seen { process, key: *key, position })
+}
+
+/// The seen list of a log, up to and including a slot.
+///
+/// # Errors
+/// A damaged store.
+pub fn read_seen(reader: &Reader, process: Id, last_slot: u64) -> Result<SeenList, StoreError> {
+    let mut seen = SeenList::default();
+    loop {
+        let page = reader.seen_keys(&process, seen.len() as u64, SEEN_PAGE)?;
+        let last = page.len() < SEEN_PAGE;
+        for SeenKey { key, position } in page {
+            if position.slot > last_slot {
+                return Ok(seen);
+            }
+            seen.push(key, position.slot);
+        }
+        if last {
+            return Ok(seen);
+        }
+    }
+}
+
+/// The row of a verified record.
+pub fn row_of(record: &VerifiedRecord) -> SlotRow {
+    let Assignment { epoch, hash_chain, time, .. } = record.assignment();
+    SlotRow {
+        epoch: *epoch,
+        assignment_id: record.assignment().id,
+        assignment: record.assignment_item().raw().clone(),
+        item: record.assignment().item(),
+        proof: record.proof().map(|proof| proof.id()),
+        chain: *hash_chain,
+        timestamp: time.timestamp,
+        block_height: time.height,
+    }
+}
+
+/// The wire form of a slot on disk.
+pub fn wire_slot(stored: StoredSlot) -> wire::SlotRecord {
+    wire::SlotRecord {
+        assignment: stored.row.assignment,
+        item: stored.item.unwrap_or_default(),
+        proof: stored.proof.unwrap_or_default(),
+    }
+}
+
+/// Reads slots `from..=to` back as verified records, as many as fit in [`READ_BYTES_MAX`].
+///
+/// # Errors
+/// A damaged store, or a slot that does not verify any more, which is damage too.
+pub fn read_records(
+    reader: &Reader,
+    process: &Process,
+    from: u64,
+    to: u64,
+) -> Result<Vec<VerifiedRecord>, NodeError> {
+    let id = process.id();
+    let damaged = |slot: u64, why: String| NodeError::DamagedLog { process: id, slot, why };
+    let terms = EpochTerms::of_process(process).map_err(|error| damaged(0, error.to_string()))?;
+    let stored = reader.slot_records(&id, from, to, READ_BYTES_MAX)?;
+    stored
+        .slots
+        .into_iter()
+        .map(|stored| {
+            let slot = stored.slot;
+            let record = SlotRecord::from_wire(&wire_slot(stored));
+            let verified = record.and_then(|record| record.verify(process, &terms, None));
+            verified.map_err(|error| damaged(slot, error.to_string()))
+        })
+        .collect()
+}
+
+/// The end of a log on disk.
+///
+/// # Errors
+/// A damaged store.
+pub fn read_link(reader: &Reader, process: &Id) -> Result<Option<Link>, StoreError> {
+    Ok(reader.head(process)?.map(|(slot, row)| link_of(slot, &row)))
+}
+
+/// A slot's place in its log.
+pub const fn link_of(slot: u64, row: &SlotRow) -> Link {
+    Link {
+        slot,
+        assignment: row.assignment_id,
+        hash_chain: row.chain,
+        time: TimePoint { timestamp: row.timestamp, height: row.block_height },
+    }
+}
+
+/// The accepted Process item of a process on disk.
+///
+/// # Errors
+/// A damaged store.
+pub fn read_process(
+    reader: &Reader,
+    process: &Id,
+    terms: &weft_protocol::process::Terms,
+) -> Result<Option<Arc<Process>>, NodeError> {
+    let Some(raw) = reader.item(process)? else { return Ok(None) };
+    let damaged = |why: String| NodeError::DamagedLog { process: *process, slot: 0, why };
+    let item = DataItem::verify_bytes(raw).map_err(|error| damaged(error.to_string()))?;
+    let accepted = Process::accept(item, None, terms).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(Arc::new(accepted)))
+}

@@ -1,0 +1,141 @@
+//! From an outbox row to a pushed item with its origin proof.
+
+use weft_protocol::attestation::Attestation;
+use weft_protocol::header::Header;
+use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
+use weft_protocol::outcome::{EntryKind, Outbox, OutboxEntry, OutcomeCore, Running};
+use weft_protocol::process::Process;
+use weft_protocol::{DataItem, Hash, Id, Position, Verified, wire};
+use weft_storage::{OutboxState, OutcomeRow, Reader, StoreError};
+
+use super::machine::Entry;
+use crate::shared::Shared;
+
+/// What is submitted to the target's scheduler.
+#[derive(Debug)]
+pub struct Push {
+    /// The signed item.
+    pub item: Verified<DataItem>,
+    /// Its origin proof.
+    pub proof: Verified<DataItem>,
+}
+
+/// Why no push can be made of an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the entry needs is not on disk.
+    #[error("{0} is not on disk")]
+    Missing(&'static str),
+    /// What is on disk cannot be read.
+    #[error("{0} on disk cannot be read")]
+    Damaged(&'static str),
+    /// The proof cannot be made.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// This build does not carry entries of this kind.
+    #[error("{0} are not carried by this build")]
+    Kind(&'static str),
+}
+
+/// How a new outbox entry starts.
+pub fn first_state(entry: &OutboxEntry) -> OutboxState {
+    let dropped = |why: &str| OutboxState::Dropped { why: why.to_owned() };
+    match entry.kind {
+        EntryKind::Message if entry.target.is_some() => OutboxState::Pending,
+        EntryKind::Message => dropped("it has no target"),
+        EntryKind::Dropped => dropped("it is malformed or over a limit"),
+        EntryKind::Spawn => dropped("spawns are not carried by this build"),
+        EntryKind::Assignment => dropped("assignments of items are not carried by this build"),
+    }
+}
+
+/// Builds and signs a push.
+///
+/// # Errors
+/// [`ProofError::Attestors`] until a quorum has attested the position; else what is missing.
+pub fn push(shared: &Shared, source: &Process, entry: &Entry) -> Result<Push, DispatchError> {
+    let reader = shared.store.read()?;
+    let (process, position) = (entry.source, entry.position);
+    let row = reader.outcome(&process, position)?.ok_or(DispatchError::Missing("the outcome"))?;
+    let core = core_of(&row).ok_or(DispatchError::Damaged("the outcome"))?;
+    let outbox = read_outbox(&reader, process, position, row.outbox_count)?;
+    let at = usize::try_from(entry.index).ok();
+    let sent = at.and_then(|at| outbox.entries().get(at)).ok_or(DispatchError::Missing("the entry"))?;
+    let slot = reader.slot(&process, position.slot)?.ok_or(DispatchError::Missing("the slot"))?;
+    let attestations = read_attestations(shared, &reader, process, position)?;
+    let header = Verified::<Header>::of(source.item());
+    let parts = ProofParts {
+        network: shared.network,
+        header: &header,
+        certificates: &[],
+        entry: sent,
+        path: outbox.path(entry.index).ok_or(DispatchError::Missing("the entry"))?,
+        outcome: core,
+        before: running_before(&reader, process, position)?,
+        assignment: slot.assignment_id,
+        state_root: row.state_root.unwrap_or(Hash::ZERO),
+        attestations: &attestations,
+    };
+    let (proof, dispatch) = OriginProof::build(&parts)?;
+    let proof = proof.sign(&shared.signer)?;
+    let draft = dispatch.message(proof.id()).ok_or(DispatchError::Kind("such entries"))?;
+    let item = draft.sign(&shared.signer).map_err(ProofError::from)?;
+    Ok(Push { item, proof })
+}
+
+/// Whether a quorum of the process's attestors has signed this position alike.
+///
+/// # Errors
+/// The disk.
+pub fn is_attested(shared: &Shared, source: &Process, position: Position) -> Result<bool, StoreError> {
+    let reader = shared.store.read()?;
+    let Some(row) = reader.outcome(&source.id(), position)? else { return Ok(false) };
+    let attestors = source.attestors();
+    let attestations = read_attestations(shared, &reader, source.id(), position)?;
+    let agreeing = attestations.iter().filter(|attestation| {
+        attestors.members.contains(&attestation.attestor()) && attestation.statement().running == row.running
+    });
+    Ok(agreeing.count() >= attestors.quorum)
+}
+
+fn core_of(row: &OutcomeRow) -> Option<OutcomeCore> {
+    OutcomeCore::from_bytes(row.core.as_ref().try_into().ok()?)
+}
+
+fn read_outbox(
+    reader: &Reader,
+    process: Id,
+    position: Position,
+    count: u32,
+) -> Result<Outbox, DispatchError> {
+    let mut entries = Vec::new();
+    for (_, row) in reader.outbox(&process, position)? {
+        let entry = OutboxEntry::from_bytes(&row.entry);
+        entries.push(entry.map_err(|_| DispatchError::Damaged("an outbox entry"))?);
+    }
+    let excess = count.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+    Ok(Outbox::new(entries, excess))
+}
+
+fn read_attestations(
+    shared: &Shared,
+    reader: &Reader,
+    process: Id,
+    position: Position,
+) -> Result<Vec<Verified<Attestation>>, StoreError> {
+    let rows = reader.attestations(&process, position)?;
+    let read = |bytes: &[u8]| {
+        let message: wire::Attestation = prost::Message::decode(bytes).ok()?;
+        Attestation::from_wire(&message, shared.network).ok()?.verify().ok()
+    };
+    Ok(rows.iter().filter_map(|(_, row)| read(&row.bytes)).collect())
+}
+
+/// O before a position.
+fn running_before(reader: &Reader, process: Id, position: Position) -> Result<Running, StoreError> {
+    let previous = reader.outcome_before(&process, position)?;
+    Ok(previous.map_or_else(|| Running::before(process), |(_, row)| Running(row.running)))
+}

@@ -1,0 +1,38 @@
+//! This messenger's own offers, and those of others on the topics of the processes it carries for.
+
+use weft_protocol::offer::{Offer, OfferTerms};
+use weft_protocol::{Hash, Network, Now, Verified};
+
+use weft_protocol::crypto::Signer;
+
+/// How long an offer stands, in milliseconds.
+pub const OFFER_MS: u64 = 120_000;
+/// How often an offer is made again, in milliseconds.
+pub const REPEAT_MS: u64 = 40_000;
+
+/// An offer to carry for nothing: prices come with the market.
+///
+/// # Errors
+/// None for an ed25519 key; an RSA key cannot make offers.
+pub fn make(
+    signer: &Signer,
+    network: Network,
+    now: Now,
+) -> Result<Verified<Offer>, weft_protocol::offer::OfferError> {
+    let terms = OfferTerms {
+        network,
+        // The time in milliseconds only grows, across restarts too.
+        sequence: now.0,
+        shards: Vec::new(),
+        classes: 0,
+        price_per_push: 0,
+        price_per_kib: 0,
+        max_kib: u32::try_from(weft_protocol::limits::ITEM_BYTES_MAX / 1024).unwrap_or(u32::MAX),
+        capacity_per_s: 100,
+        latency_p50_ms: 0,
+        stake: Hash::ZERO,
+        valid_from: now.0,
+        valid_to: now.plus_ms(OFFER_MS).0,
+    };
+    terms.sign(signer)
+}

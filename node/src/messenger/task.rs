@@ -1,0 +1,404 @@
+//! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::attestation::Attestation;
+use weft_protocol::offer::Offer;
+use weft_protocol::outcome::OutboxEntry;
+use weft_protocol::process::Process;
+use weft_protocol::push::{ORIGIN_PROOF, Source};
+use weft_protocol::wire::announcement::Body;
+use weft_protocol::{DataItem, Effects, Id, Machine, Now, Position, Tag, Verified, wire};
+use weft_storage::{OutboxKey, OutboxRow, OutboxState, Write};
+
+use super::dispatch::{self, DispatchError};
+use super::machine::{Effect, Entry, Input, Messenger, PushOutcome};
+use super::offers;
+use crate::attestations::keep_attestation;
+use crate::clock::now;
+use crate::config::Role;
+use crate::error::NodeError;
+use crate::hosting;
+use crate::news::News;
+use crate::remote;
+use crate::shared::SharedRef;
+use crate::submit::{Slot, SubmitError, Submitter};
+
+/// How often time passes for the messenger.
+const TICK: Duration = Duration::from_millis(100);
+/// Inputs that may wait.
+const INBOX_MAX: usize = 1_024;
+/// Pushes under way at once.
+const PUSHES_MAX: usize = 64;
+/// Pending entries of one process taken up at once; the others follow as these are settled.
+const PENDING_MAX: usize = 4_096;
+/// Bytes of a pushed item up to which a receipt carries it.
+const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
+
+/// What peers tell the messenger.
+#[derive(Debug)]
+enum Told {
+    Offer(Id, Box<Verified<Offer>>),
+    Receipt(Id, Box<wire::Receipt>),
+}
+
+/// How others hold the messenger.
+#[derive(Debug, Clone)]
+pub struct MessengerHandle(mpsc::Sender<Told>);
+
+impl MessengerHandle {
+    /// An offer to carry for a process, seen on its topic. Dropped when the messenger is behind:
+    /// offers are repeated.
+    pub fn offer(&self, source: Id, offer: Verified<Offer>) {
+        let _ = self.0.try_send(Told::Offer(source, Box::new(offer)));
+    }
+
+    /// A receipt, seen on the topic of a process. Dropped when the messenger is behind: a push
+    /// that is made again is answered with the first assignment.
+    pub fn receipt(&self, source: Id, receipt: wire::Receipt) {
+        let _ = self.0.try_send(Told::Receipt(source, Box::new(receipt)));
+    }
+}
+
+/// The messenger's loop.
+pub struct MessengerTask {
+    shared: SharedRef,
+    submitter: Submitter,
+    machine: Messenger,
+    effects: Effects<Effect>,
+    inbox: mpsc::Receiver<Told>,
+    work: JoinSet<Option<Input>>,
+    pushes: Arc<Semaphore>,
+    offered: Option<Now>,
+}
+
+impl MessengerTask {
+    /// The loop and its handle.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn new(shared: SharedRef, submitter: Submitter) -> Result<(Self, MessengerHandle), NodeError> {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let machine = Messenger::new(shared.address, shared.config.messenger_window_ms);
+        let mut task = Self {
+            shared,
+            submitter,
+            machine,
+            effects: Effects::new(),
+            inbox,
+            work: JoinSet::new(),
+            pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
+            offered: None,
+        };
+        task.take_up_all()?;
+        Ok((task, MessengerHandle(sender)))
+    }
+
+    /// Runs until the node stops. Pushes under way are dropped; their rows stay in the outbox.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut news = self.shared.news.listen();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.perform().await;
+            let heard = tokio::select! {
+                () = stop.cancelled() => return,
+                Some(told) = self.inbox.recv() => self.told(told),
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
+                    if let Ok(Some(input)) = done {
+                        self.handle(input);
+                    }
+                    Ok(())
+                }
+                heard = news.recv() => match heard {
+                    Ok(news) => self.hear(&news),
+                    Err(RecvError::Lagged(_)) => self.take_up_all(),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = tick.tick() => {
+                    self.repeat_offers();
+                    self.handle(Input::Tick);
+                    Ok(())
+                }
+            };
+            if let Err(error) = heard {
+                tracing::error!(%error, "the messenger cannot read the outbox");
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, now(), &mut self.effects);
+    }
+
+    fn carries(&self, process: &Id) -> Option<Arc<Process>> {
+        self.shared.directory.get(process).filter(|known| known.roles.messenges).map(|known| known.process)
+    }
+
+    fn hear(&mut self, news: &News) -> Result<(), NodeError> {
+        match news {
+            News::Computed { process, position, sends: true } => self.take_up(*process, *position),
+            News::Attested { process, position, .. } => self.check_attested(*process, *position),
+            News::Hosted { process } => {
+                self.offered = None;
+                self.take_up_pending(*process)
+            }
+            News::Computed { .. } | News::Grew { .. } | News::Alarm { .. } => Ok(()),
+        }
+    }
+
+    fn take_up_all(&mut self) -> Result<(), NodeError> {
+        for known in self.shared.directory.all() {
+            self.take_up_pending(known.process.id())?;
+        }
+        Ok(())
+    }
+
+    fn take_up_pending(&mut self, process: Id) -> Result<(), NodeError> {
+        if self.carries(&process).is_none() {
+            return Ok(());
+        }
+        let reader = self.shared.store.read()?;
+        for (key, _) in reader.outbox_pending(&process, PENDING_MAX)? {
+            if let Some(row) = reader.outbox_entry(&key)? {
+                self.pending(&key, &row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, process: Id, position: Position) -> Result<(), NodeError> {
+        if self.carries(&process).is_none() {
+            return Ok(());
+        }
+        let reader = self.shared.store.read()?;
+        for (index, row) in reader.outbox(&process, position)? {
+            if matches!(row.state, OutboxState::Pending) {
+                self.pending(&OutboxKey { process, position, index }, &row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&mut self, key: &OutboxKey, row: &OutboxRow) -> Result<(), NodeError> {
+        let target = OutboxEntry::from_bytes(&row.entry).ok().and_then(|entry| entry.target);
+        let Some(target) = target else { return Ok(()) };
+        let source = Source { process: key.process, position: key.position, index: key.index };
+        let entry = Entry {
+            push_id: source.push_id(self.shared.network),
+            source: key.process,
+            position: key.position,
+            index: key.index,
+            target,
+        };
+        self.handle(Input::Pending { entry, tries: row.attempts });
+        self.check_attested(key.process, key.position)
+    }
+
+    fn check_attested(&mut self, source: Id, position: Position) -> Result<(), NodeError> {
+        let Some(process) = self.carries(&source) else { return Ok(()) };
+        if dispatch::is_attested(&self.shared, &process, position)? {
+            self.handle(Input::Attested { source, position });
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, told: Told) -> Result<(), NodeError> {
+        match told {
+            Told::Offer(source, offer) => {
+                if self.carries(&source).is_some() && offer.is_live(now()) {
+                    let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
+                    self.handle(Input::Offered { source, messenger, until });
+                }
+            }
+            Told::Receipt(source, receipt) => {
+                if self.carries(&source).is_some() {
+                    let shared = SharedRef::clone(&self.shared);
+                    self.work.spawn(async move { check_receipt(&shared, source, &receipt).await });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers to carry for every process this messenger carries for, before the last lapses.
+    fn repeat_offers(&mut self) {
+        let time = now();
+        let due = self.offered.is_none_or(|then| then.plus_ms(offers::REPEAT_MS) <= time);
+        if !due || !self.shared.config.roles.contains(&Role::Messenger) {
+            return;
+        }
+        self.offered = Some(time);
+        let offer = match offers::make(&self.shared.signer, self.shared.network, time) {
+            Ok(offer) => offer,
+            Err(error) => {
+                tracing::warn!(%error, "this node's key cannot make offers; it pushes without");
+                return;
+            }
+        };
+        for known in self.shared.directory.all() {
+            if known.roles.messenges {
+                self.shared.publisher.publish(known.process.id(), Body::Offer(offer.to_wire()));
+            }
+        }
+    }
+
+    async fn perform(&mut self) {
+        while !self.effects.is_empty() {
+            let effects: Vec<Effect> = self.effects.drain().collect();
+            for effect in effects {
+                match effect {
+                    Effect::Push(entry) => self.push(entry),
+                    Effect::AskAttestations { source, position } => self.ask_attestations(source, position),
+                    Effect::Settle { entry, assignment, ours } => {
+                        self.settle(entry, assignment, ours).await;
+                    }
+                    Effect::Retry { entry, tries, at, why } => {
+                        tracing::debug!(source = %entry.source, target = %entry.target, why, "a push waits");
+                        self.save(&entry, OutboxState::Pending, tries, at.0).await;
+                    }
+                    Effect::GiveUp { entry, why } => {
+                        tracing::warn!(source = %entry.source, target = %entry.target, why, "a push is given up");
+                        self.save(&entry, OutboxState::GivenUp, 0, 0).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn save(&self, entry: &Entry, state: OutboxState, attempts: u32, next_try_ms: u64) {
+        let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
+        let write = Write::OutboxState { key, state, attempts, next_try_ms };
+        if let Err(error) = self.shared.store.write(vec![write]).await {
+            // The row stays as it was, so at worst the push is made again after a restart.
+            tracing::error!(%error, "the outbox was not updated");
+        }
+    }
+
+    async fn settle(&mut self, entry: Entry, assignment: Id, ours: bool) {
+        self.save(
+            &entry,
+            OutboxState::Settled { receipt: Bytes::copy_from_slice(assignment.as_ref()) },
+            0,
+            0,
+        )
+        .await;
+        let (source, target) = (entry.source, entry.target);
+        tracing::debug!(%source, %target, %assignment, ours, "a push is settled");
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let Some(process) = self.carries(&entry.source) else { return };
+        let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
+        let pushes = Arc::clone(&self.pushes);
+        self.work.spawn(async move {
+            let _permit = pushes.acquire_owned().await;
+            let outcome = push_once(shared, submitter, process, entry).await;
+            Some(Input::Pushed { push_id: entry.push_id, outcome })
+        });
+    }
+
+    fn ask_attestations(&mut self, source: Id, position: Position) {
+        let Some(process) = self.carries(&source) else { return };
+        let shared = SharedRef::clone(&self.shared);
+        self.work.spawn(async move {
+            collect_attestations(&shared, &process, position).await;
+            None
+        });
+    }
+}
+
+async fn push_once(
+    shared: SharedRef,
+    submitter: Submitter,
+    process: Arc<Process>,
+    entry: Entry,
+) -> PushOutcome {
+    let build = {
+        let shared = SharedRef::clone(&shared);
+        move || dispatch::push(&shared, &process, &entry)
+    };
+    let push = match tokio::task::spawn_blocking(build).await {
+        Ok(Ok(push)) => push,
+        Ok(Err(error @ (DispatchError::Kind(_) | DispatchError::Damaged(_)))) => {
+            return PushOutcome::Refused(error.to_string());
+        }
+        Ok(Err(error)) => return PushOutcome::Unreachable(error.to_string()),
+        Err(error) => return PushOutcome::Unreachable(error.to_string()),
+    };
+    let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
+    match submitter.submit(item.clone(), proof).await {
+        Ok(slot) => {
+            announce_receipt(&shared, &entry, &slot, item);
+            PushOutcome::Assigned { assignment: slot.assignment }
+        }
+        Err(SubmitError::Busy(retry_ms)) => PushOutcome::Busy { retry_ms },
+        Err(SubmitError::Invalid(why)) => PushOutcome::Refused(why),
+        Err(error) => PushOutcome::Unreachable(error.to_string()),
+    }
+}
+
+/// Tells the other messengers of the source that this push is done. The slot is durable at the
+/// target's scheduler, which signed it.
+fn announce_receipt(shared: &SharedRef, entry: &Entry, slot: &Slot, item: Bytes) {
+    if item.len() > RECEIPT_ITEM_BYTES_MAX {
+        return;
+    }
+    let receipt = wire::Receipt {
+        position: Some(entry.position.into()),
+        index: entry.index,
+        assignment: slot.signed.clone(),
+        item,
+    };
+    shared.publisher.publish(entry.source, Body::Receipt(receipt));
+}
+
+/// What a receipt settles, if it is one: the target's own scheduler signed the slot of an item
+/// that is a push of this very entry. A scheduler assigns a push only with a valid proof.
+async fn check_receipt(shared: &SharedRef, source: Id, receipt: &wire::Receipt) -> Option<Input> {
+    let position = wire::position(receipt.position.as_ref()).ok()?;
+    let (item, signed) = (receipt.item.clone(), receipt.assignment.clone());
+    let verify = move || Some((DataItem::verify_bytes(item).ok()?, DataItem::verify_bytes(signed).ok()?));
+    let (item, signed) = tokio::task::spawn_blocking(verify).await.ok().flatten()?;
+    let assignment = Assignment::from_item(&signed).ok()?;
+    let target = hosting::find_process(shared, assignment.process).await.ok()?;
+    let place = Source { process: source, position, index: receipt.index };
+    let proof: Id = item.tag(ORIGIN_PROOF)?.parse().ok()?;
+    let names = |name: &str, value: String| item.tag(name) == Some(value.as_str());
+    let is_push = assignment.message == Some(item.id())
+        && item.target() == Some(assignment.process)
+        && signed.owner() == target.scheduler()
+        && item.tags().ends_with(&place_tags(&place, proof))
+        && names("From-Process", source.to_string());
+    is_push.then(|| Input::Receipt { push_id: place.push_id(shared.network), assignment: assignment.id })
+}
+
+/// The tags that every push of an entry ends with.
+fn place_tags(place: &Source, proof: Id) -> Vec<Tag> {
+    let tags = place.tags("Message", "", None, proof);
+    tags.into_iter().skip_while(|tag| tag.name != "From-Epoch").collect()
+}
+
+/// Asks the attestors of a process for what they signed of a position, and keeps what verifies.
+async fn collect_attestations(shared: &SharedRef, process: &Process, position: Position) {
+    for member in process.attestors().members {
+        if member == shared.address {
+            continue;
+        }
+        let Ok(peer) = remote::with_address(shared, member).await else { continue };
+        let Ok(found) = remote::attestations(shared, peer, process.id(), position).await else { continue };
+        for message in found {
+            let attestation = Attestation::from_wire(&message, shared.network).ok();
+            if let Some(attestation) = attestation.and_then(|attestation| attestation.verify().ok()) {
+                keep_attestation(shared, process, &attestation).await;
+            }
+        }
+    }
+}

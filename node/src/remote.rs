@@ -1,0 +1,223 @@
+//! Asking peers: who has what, and for it. Everything that comes back is unverified.
+
+use std::collections::BTreeSet;
+
+use bytes::{Bytes, BytesMut};
+use weft_net::{Key, Peer, RequestError};
+use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
+use weft_protocol::wire::request::Body as Ask;
+use weft_protocol::wire::response::Body as Answer;
+use weft_protocol::{Address, DataItem, Id, Position, Verified, wire};
+
+use weft_storage::Write;
+
+use crate::shared::Shared;
+
+/// Bytes of slots asked for at once.
+const RANGE_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of an item asked for at once.
+const PIECE_BYTES: u64 = 4 * 1024 * 1024;
+/// Peers that are asked in turn for one thing.
+const ASKED_MAX: usize = 8;
+
+/// Why a peer gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// It could not be asked.
+    #[error("{peer}: {error}")]
+    Request {
+        /// Who.
+        peer: Peer,
+        /// Why not.
+        error: RequestError,
+    },
+    /// It said no.
+    #[error("{peer} refused: {}", .refusal.text)]
+    Refused {
+        /// Who.
+        peer: Peer,
+        /// What it said.
+        refusal: wire::Refusal,
+    },
+    /// It answered something else than was asked.
+    #[error("{peer} gave an answer to another question")]
+    Mismatch {
+        /// Who.
+        peer: Peer,
+    },
+    /// What came could not be kept.
+    #[error("the disk does not take it: {0}")]
+    Disk(String),
+    /// Nobody who could be asked is known.
+    #[error("no reachable peer serves {what}")]
+    Nobody {
+        /// What was looked for.
+        what: String,
+    },
+}
+
+async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer, RemoteError> {
+    let request = wire::Request { body: Some(body) };
+    let response = shared.net.request(peer, request).await;
+    let response = response.map_err(|error| RemoteError::Request { peer, error })?;
+    match response.body {
+        Some(Answer::Refusal(refusal)) => Err(RemoteError::Refused { peer, refusal }),
+        Some(answer) => Ok(answer),
+        None => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// Slots `from..=to` of a log, as many as fit in one answer.
+pub async fn range(
+    shared: &Shared,
+    peer: Peer,
+    process: Id,
+    from: u64,
+    to: u64,
+) -> Result<Vec<wire::SlotRecord>, RemoteError> {
+    let process = Bytes::copy_from_slice(process.as_ref());
+    let body = Ask::Range(wire::RangeRequest { process, from, to, max_bytes: RANGE_BYTES });
+    match ask(shared, peer, body).await? {
+        Answer::Range(range) => Ok(range.slots),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// The newest slot of a log.
+pub async fn head(shared: &Shared, peer: Peer, process: Id) -> Result<Option<wire::Head>, RemoteError> {
+    let processes = vec![Bytes::copy_from_slice(process.as_ref())];
+    match ask(shared, peer, Ask::Head(wire::HeadRequest { processes })).await? {
+        Answer::Head(answer) => Ok(answer.heads.into_iter().next()),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// The attestations of a position.
+pub async fn attestations(
+    shared: &Shared,
+    peer: Peer,
+    process: Id,
+    position: Position,
+) -> Result<Vec<wire::Attestation>, RemoteError> {
+    let Position { epoch, slot, tick } = position;
+    let body = wire::AttestationsRequest {
+        process: Bytes::copy_from_slice(process.as_ref()),
+        position: Some(wire::Position { epoch, slot, tick }),
+    };
+    match ask(shared, peer, Ask::Attestations(body)).await? {
+        Answer::Attestations(answer) => Ok(answer.attestations),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// The outcome of an item, as a computer has it.
+pub async fn outcome(
+    shared: &Shared,
+    peer: Peer,
+    process: Id,
+    item: Id,
+) -> Result<wire::OutcomeResponse, RemoteError> {
+    let body = wire::OutcomeRequest {
+        process: Bytes::copy_from_slice(process.as_ref()),
+        item: Bytes::copy_from_slice(item.as_ref()),
+    };
+    match ask(shared, peer, Ask::Outcome(body)).await? {
+        Answer::Outcome(answer) => Ok(answer),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// Hands an item to a scheduler.
+pub async fn submit(
+    shared: &Shared,
+    peer: Peer,
+    item: Bytes,
+    proof: Bytes,
+) -> Result<wire::SubmitResponse, RemoteError> {
+    match ask(shared, peer, Ask::Submit(wire::SubmitRequest { item, proof })).await? {
+        Answer::Submit(answer) => Ok(answer),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// A whole item by id, verified: modules come this way. Peers are asked in turn.
+pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<DataItem>, RemoteError> {
+    let mut last = RemoteError::Nobody { what: format!("item {id}") };
+    for peer in peers.into_iter().take(ASKED_MAX) {
+        match item_from(shared, peer, id).await {
+            Ok(item) => return Ok(item),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataItem>, RemoteError> {
+    let mismatch = || RemoteError::Mismatch { peer };
+    let mut bytes = BytesMut::new();
+    loop {
+        let offset = bytes.len() as u64;
+        let id = Bytes::copy_from_slice(id.as_ref());
+        let body = Ask::Blob(wire::BlobRequest { id, offset, max_bytes: PIECE_BYTES });
+        let Answer::Blob(blob) = ask(shared, peer, body).await? else { return Err(mismatch()) };
+        let total = usize::try_from(blob.total).ok().filter(|&total| total <= MODULE_ITEM_BYTES_MAX);
+        let total = total.ok_or_else(mismatch)?;
+        if blob.piece.is_empty() || bytes.len() + blob.piece.len() > total {
+            return Err(mismatch());
+        }
+        bytes.extend_from_slice(&blob.piece);
+        if bytes.len() == total {
+            break;
+        }
+    }
+    let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(bytes.freeze())).await;
+    verified.ok().and_then(Result::ok).filter(|item| item.id() == id).ok_or_else(mismatch)
+}
+
+/// Peers that may serve a process: those on its topic, then its providers, then its scheduler.
+pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
+    let own = shared.net.peer();
+    let mut found: Vec<Peer> = shared.net.subscribers(process).await.unwrap_or_default();
+    if let Some(scheduler) = scheduler
+        && let Ok(peer) = with_address(shared, scheduler).await
+    {
+        found.push(peer);
+    }
+    if found.is_empty() {
+        found.extend(shared.net.providers(Key::Process(process)).await.unwrap_or_default());
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|peer| *peer != own && seen.insert(*peer));
+    found
+}
+
+/// Every connected peer: small networks find things by asking around.
+pub async fn everyone(shared: &Shared) -> Vec<Peer> {
+    let peers = shared.net.peers().await.unwrap_or_default();
+    peers.into_iter().map(|info| info.peer).collect()
+}
+
+/// The peer whose key has this address. The key is in the peer's name, so a liar is no answer.
+pub async fn with_address(shared: &Shared, address: Address) -> Result<Peer, RemoteError> {
+    let connected = everyone(shared).await.into_iter().find(|peer| peer.address() == Some(address));
+    if let Some(peer) = connected {
+        return Ok(peer);
+    }
+    let providers = shared.net.providers(Key::Address(address)).await.unwrap_or_default();
+    let what = format!("the scheduler {address}");
+    providers.into_iter().next().ok_or(RemoteError::Nobody { what })
+}
+
+/// Finds a module among the peers of its process, or anyone connected, and keeps it.
+///
+/// # Errors
+/// When nobody has it or the disk does not take it.
+pub async fn fetch_module(shared: &Shared, process: Id, module: Id) -> Result<(), RemoteError> {
+    let mut peers = sources(shared, process, None).await;
+    peers.extend(shared.net.providers(Key::Process(module)).await.unwrap_or_default());
+    peers.extend(everyone(shared).await);
+    let item = item(shared, peers, module).await?;
+    let write = Write::Item { id: item.id(), raw: item.raw().clone() };
+    shared.store.write(vec![write]).await.map_err(|error| RemoteError::Disk(error.to_string()))
+}

@@ -1,0 +1,344 @@
+//! The scheduler's rules: one message per slot, no gap, nothing said before it is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use weft_protocol::assignment::AssignmentDraft;
+use weft_protocol::crypto::Signer;
+use weft_protocol::seen::{SeenKeys, SeenList};
+use weft_protocol::time::{TimePoint, Weave};
+use weft_protocol::{DataItem, Effects, Hash, Id, Machine, Network, Now, Verified, hash_chain, mark, time};
+
+/// Slots of one process that may wait for the disk; a submit beyond them is told to come back.
+pub const UNSAVED_SLOTS_MAX: usize = 1024;
+/// How long a busy scheduler asks a submitter to wait, in milliseconds.
+pub const BUSY_RETRY_MS: u64 = 50;
+
+/// Names one submit until its reply.
+pub type Ticket = u64;
+
+/// What the scheduler hears.
+#[derive(Debug)]
+pub enum Input {
+    /// A process that this node schedules, as the store has it after a restart.
+    Recover(Recovered),
+    /// An item, verified and allowed by policy, that wants a slot.
+    Submit {
+        /// Names the reply.
+        ticket: Ticket,
+        /// The item and what was found out about it.
+        submission: Submission,
+    },
+    /// A reader or a subscription needs time to pass in this log: rules.md 6.6.
+    Mark {
+        /// In which log.
+        process: Id,
+    },
+    /// Every slot up to and including this one is on disk.
+    Persisted {
+        /// Of which process.
+        process: Id,
+        /// The newest one.
+        slot: u64,
+    },
+    /// The disk refused. What it holds now is known only after reading it again.
+    PersistFailed {
+        /// Of which process.
+        process: Id,
+        /// What the disk said.
+        why: String,
+    },
+}
+
+/// A log as it stands on disk.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Which process.
+    pub process: Id,
+    /// Its newest slot; none when the write of slot 0 failed.
+    pub head: Option<Head>,
+    /// Its seen list.
+    pub seen: SeenList,
+    /// The assignment of each slot, to answer duplicates with.
+    pub assignments: Vec<Id>,
+}
+
+/// The end of a log, enough to build the next slot on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The scheduler's term.
+    pub epoch: u64,
+    /// The newest slot.
+    pub slot: u64,
+    /// The id of its assignment.
+    pub assignment: Id,
+    /// Its hash chain.
+    pub chain: Hash,
+    /// Its timestamp and height.
+    pub time: TimePoint,
+}
+
+/// An item that wants a slot.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The log it is for: the item's own id for a Process item, else its target.
+    pub process: Id,
+    /// The item.
+    pub item: Verified<DataItem>,
+    /// Its origin proof, if it names one and that one is valid.
+    pub proof: Option<Verified<DataItem>>,
+    /// The keys under which it counts: rules.md 6.3.
+    pub keys: SeenKeys,
+}
+
+/// A slot, signed, on its way to disk.
+#[derive(Debug, Clone)]
+pub struct NewSlot {
+    /// In which log.
+    pub process: Id,
+    /// The end of the log with this slot in it.
+    pub head: Head,
+    /// The signed assignment.
+    pub assignment: Verified<DataItem>,
+    /// The item it names.
+    pub item: Verified<DataItem>,
+    /// The item's origin proof.
+    pub proof: Option<Verified<DataItem>>,
+    /// The seen keys that this slot adds, in order.
+    pub keys: Vec<Hash>,
+}
+
+/// What the scheduler asks for.
+#[derive(Debug)]
+pub enum Effect {
+    /// Commit this slot; answer with `Persisted` or `PersistFailed`. In order, per process.
+    Persist(Box<NewSlot>),
+    /// Answer a submit.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// With what.
+        answer: Answer,
+    },
+    /// Announce a durable slot on the process topic.
+    Publish(Box<NewSlot>),
+    /// Read this log from disk again and answer with `Recover`.
+    Reload {
+        /// Which.
+        process: Id,
+    },
+}
+
+/// The answer to a submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The item has this slot, durably.
+    Assigned {
+        /// The slot.
+        slot: u64,
+        /// Its assignment.
+        assignment: Id,
+        /// The item or push stood in the log before.
+        duplicate: bool,
+    },
+    /// Too many slots wait for the disk.
+    Busy {
+        /// Come back after so many milliseconds.
+        retry_ms: u64,
+    },
+    /// No slot was ever assigned in this log, and the item is not its Process item.
+    UnknownProcess,
+    /// The disk refused; the item has no slot.
+    Fault(String),
+}
+
+/// The scheduler of any number of processes, with one key.
+#[derive(Debug)]
+pub struct Scheduler {
+    signer: Signer,
+    network: Network,
+    logs: BTreeMap<Id, Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// The newest slot on disk.
+    durable: Option<Head>,
+    /// Slots after it, oldest first.
+    unsaved: VecDeque<Unsaved>,
+    seen: SeenList,
+    /// The assignment of every slot on disk, by slot.
+    assignments: Vec<Id>,
+    /// A write failed and the log was not read again yet: nothing may be signed.
+    reloading: bool,
+}
+
+#[derive(Debug)]
+struct Unsaved {
+    slot: NewSlot,
+    /// Who waits for it: the submitter first, then those whose item was a duplicate of it.
+    waiting: Vec<(Ticket, bool)>,
+}
+
+impl Log {
+    fn head(&self) -> Option<Head> {
+        self.unsaved.back().map(|unsaved| unsaved.slot.head).or(self.durable)
+    }
+}
+
+impl Scheduler {
+    /// A scheduler of no process yet.
+    pub const fn new(signer: Signer, network: Network) -> Self {
+        Self { signer, network, logs: BTreeMap::new() }
+    }
+
+    /// The newest durable slot of a log.
+    pub fn durable_head(&self, process: &Id) -> Option<Head> {
+        self.logs.get(process)?.durable
+    }
+
+    fn submit(&mut self, ticket: Ticket, submission: Submission, now: Now, effects: &mut Effects<Effect>) {
+        let is_spawn = submission.item.id() == submission.process;
+        let head = self.logs.get(&submission.process).and_then(Log::head);
+        if !is_spawn && head.is_none() {
+            effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
+            return;
+        }
+        let log = self.logs.entry(submission.process).or_default();
+        if log.reloading || log.unsaved.len() >= UNSAVED_SLOTS_MAX {
+            effects.push(Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } });
+            return;
+        }
+        if let Some(first) = log.seen.find(&submission.keys) {
+            answer_duplicate(log, ticket, first, effects);
+            return;
+        }
+        let Submission { process, item, proof, keys } = submission;
+        self.assign(process, item, proof, &keys, Some(ticket), now, effects);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn assign(
+        &mut self,
+        process: Id,
+        item: Verified<DataItem>,
+        proof: Option<Verified<DataItem>>,
+        keys: &SeenKeys,
+        ticket: Option<Ticket>,
+        now: Now,
+        effects: &mut Effects<Effect>,
+    ) {
+        let log = self.logs.entry(process).or_default();
+        let previous = log.head();
+        // Named weaves are refused at slot 0 by policy, so no view is needed yet.
+        let time = time::next(&Weave::Clock, now, None, previous.map(|head| head.time));
+        let (slot, chain) = match previous {
+            None => (0, hash_chain::first(process)),
+            Some(head) => (head.slot + 1, hash_chain::next(head.assignment, head.chain)),
+        };
+        let epoch = previous.map_or(0, |head| head.epoch);
+        let unsigned = AssignmentDraft {
+            network: self.network,
+            process,
+            epoch,
+            slot,
+            hash_chain: chain,
+            time,
+            message: (slot > 0).then_some(item.id()),
+            excludes: Vec::new(),
+        };
+        let assignment = match unsigned.draft().sign(&self.signer) {
+            Ok(assignment) => assignment,
+            Err(error) => {
+                if let Some(ticket) = ticket {
+                    let answer = Answer::Fault(format!("signing slot {slot} of {process}: {error}"));
+                    effects.push(Effect::Reply { ticket, answer });
+                }
+                return;
+            }
+        };
+        let before = log.seen.len();
+        log.seen.admit(slot, keys);
+        let keys = log.seen.iter().skip(before).map(|(key, _)| key).collect();
+        let head = Head { epoch, slot, assignment: assignment.id(), chain, time };
+        let slot = NewSlot { process, head, assignment, item, proof, keys };
+        effects.push(Effect::Persist(Box::new(slot.clone())));
+        let waiting = ticket.map(|ticket| (ticket, false)).into_iter().collect();
+        log.unsaved.push_back(Unsaved { slot, waiting });
+    }
+
+    fn mark(&mut self, process: Id, now: Now, effects: &mut Effects<Effect>) {
+        let Some(head) = self.logs.get(&process).and_then(Log::head) else { return };
+        // At most one a second: a mark within the same second could fire no cron.
+        if now.0 / 1000 <= head.time.timestamp / 1000 {
+            return;
+        }
+        let draft = mark::draft(self.network, process, head.epoch, head.slot + 1);
+        if let Ok(item) = draft.sign(&self.signer) {
+            let keys = SeenKeys::of_item(item.id());
+            self.assign(process, item, None, &keys, None, now, effects);
+        }
+    }
+
+    fn persisted(&mut self, process: Id, slot: u64, effects: &mut Effects<Effect>) {
+        let Some(log) = self.logs.get_mut(&process) else { return };
+        while log.unsaved.front().is_some_and(|unsaved| unsaved.slot.head.slot <= slot) {
+            let Some(Unsaved { slot, waiting }) = log.unsaved.pop_front() else { return };
+            log.durable = Some(slot.head);
+            log.assignments.push(slot.head.assignment);
+            for (ticket, duplicate) in waiting {
+                let Head { slot, assignment, .. } = slot.head;
+                effects
+                    .push(Effect::Reply { ticket, answer: Answer::Assigned { slot, assignment, duplicate } });
+            }
+            effects.push(Effect::Publish(Box::new(slot)));
+        }
+    }
+
+    fn persist_failed(&mut self, process: Id, why: &str, effects: &mut Effects<Effect>) {
+        let Some(log) = self.logs.get_mut(&process) else { return };
+        for (ticket, _) in log.unsaved.drain(..).flat_map(|unsaved| unsaved.waiting) {
+            effects.push(Effect::Reply { ticket, answer: Answer::Fault(why.to_owned()) });
+        }
+        // A failed commit may still have reached the disk: signing the slot again without looking
+        // could give it two signatures.
+        log.reloading = true;
+        effects.push(Effect::Reload { process });
+    }
+}
+
+/// The first assignment answers a duplicate, and only once that one is durable.
+fn answer_duplicate(log: &mut Log, ticket: Ticket, first: u64, effects: &mut Effects<Effect>) {
+    if let Some(unsaved) = log.unsaved.iter_mut().find(|unsaved| unsaved.slot.head.slot == first) {
+        unsaved.waiting.push((ticket, true));
+    } else if let Some(assignment) = usize::try_from(first).ok().and_then(|at| log.assignments.get(at)) {
+        let answer = Answer::Assigned { slot: first, assignment: *assignment, duplicate: true };
+        effects.push(Effect::Reply { ticket, answer });
+    } else {
+        let answer = Answer::Fault(format!("slot {first} stands in the seen list but not in the log"));
+        effects.push(Effect::Reply { ticket, answer });
+    }
+}
+
+impl Machine for Scheduler {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
+        match input {
+            Input::Recover(recovered) => {
+                let log = Log {
+                    durable: recovered.head,
+                    unsaved: VecDeque::new(),
+                    seen: recovered.seen,
+                    assignments: recovered.assignments,
+                    reloading: false,
+                };
+                self.logs.insert(recovered.process, log);
+            }
+            Input::Submit { ticket, submission } => self.submit(ticket, submission, now, effects),
+            Input::Mark { process } => self.mark(process, now, effects),
+            Input::Persisted { process, slot } => self.persisted(process, slot, effects),
+            Input::PersistFailed { process, why } => self.persist_failed(process, &why, effects),
+        }
+    }
+}

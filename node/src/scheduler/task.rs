@@ -1,0 +1,215 @@
+//! The scheduler's loop: one write at a time, so that a slot is never on disk before the slot
+//! before it; what arrives during a write makes the next group.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use weft_protocol::{Effects, Id, Machine, Position, wire};
+use weft_storage::{ProcessRow, Roles, SlotRow, Write};
+
+use super::machine::{Answer, Effect, Head, Input, NewSlot, Recovered, Scheduler, Submission, Ticket};
+use crate::clock::now;
+use crate::error::NodeError;
+use crate::log;
+use crate::news::News;
+use crate::shared::SharedRef;
+
+/// Submits that may wait for the scheduler.
+const INBOX_MAX: usize = 1_024;
+/// Inputs handled before a commit.
+const GROUP_MAX: usize = 1_024;
+
+/// What others ask of the scheduler.
+#[derive(Debug)]
+enum Ask {
+    Submit(Box<Submission>, Option<Roles>, oneshot::Sender<Answer>),
+}
+
+/// How others hold the scheduler.
+#[derive(Debug, Clone)]
+pub struct SchedulerHandle(mpsc::Sender<Ask>);
+
+impl SchedulerHandle {
+    /// Asks for a slot and waits until it is durable. `roles` says what this node does for a new
+    /// process. Dropping the future does not take the submit back.
+    pub async fn submit(&self, submission: Submission, roles: Option<Roles>) -> Answer {
+        let stopped = || Answer::Fault("the node is stopping".to_owned());
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Ask::Submit(Box::new(submission), roles, reply)).await.is_err() {
+            return stopped();
+        }
+        answer.await.unwrap_or_else(|_| stopped())
+    }
+}
+
+/// The scheduler's loop.
+pub struct SchedulerTask {
+    shared: SharedRef,
+    machine: Scheduler,
+    inbox: mpsc::Receiver<Ask>,
+    effects: Effects<Effect>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    new_roles: BTreeMap<Id, Roles>,
+    unsaved: Vec<NewSlot>,
+    tickets: Ticket,
+}
+
+impl SchedulerTask {
+    /// Reads the logs that this node schedules and makes the loop.
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn new(shared: SharedRef) -> Result<(Self, SchedulerHandle), NodeError> {
+        let machine = Scheduler::new(shared.signer.clone(), shared.network);
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let mut task = Self {
+            shared,
+            machine,
+            inbox,
+            effects: Effects::new(),
+            waiting: BTreeMap::new(),
+            new_roles: BTreeMap::new(),
+            unsaved: Vec::new(),
+            tickets: 0,
+        };
+        for known in task.shared.directory.all() {
+            if known.roles.schedules {
+                task.recover(known.process.id())?;
+            }
+        }
+        Ok((task, SchedulerHandle(sender)))
+    }
+
+    /// Runs until the node stops; what was accepted is committed and answered first.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let first = tokio::select! {
+                ask = self.inbox.recv() => ask,
+                () = stop.cancelled() => None,
+            };
+            let Some(first) = first else { return };
+            self.ask(first);
+            for _ in 1..GROUP_MAX {
+                match self.inbox.try_recv() {
+                    Ok(ask) => self.ask(ask),
+                    Err(_) => break,
+                }
+            }
+            while self.perform() {
+                self.commit().await;
+            }
+        }
+    }
+
+    fn ask(&mut self, Ask::Submit(submission, roles, reply): Ask) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.waiting.insert(ticket, reply);
+        if let Some(roles) = roles {
+            self.new_roles.insert(submission.process, roles);
+        }
+        self.handle(Input::Submit { ticket, submission: *submission });
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, now(), &mut self.effects);
+    }
+
+    /// Performs the effects that need no waiting; says whether a commit is due.
+    fn perform(&mut self) -> bool {
+        while !self.effects.is_empty() {
+            let effects: Vec<Effect> = self.effects.drain().collect();
+            for effect in effects {
+                match effect {
+                    Effect::Persist(slot) => self.unsaved.push(*slot),
+                    Effect::Reply { ticket, answer } => {
+                        // A submitter that hung up needs no answer.
+                        let _ = self.waiting.remove(&ticket).map(|reply| reply.send(answer));
+                    }
+                    Effect::Publish(slot) => self.publish(*slot),
+                    Effect::Reload { process } => {
+                        if let Err(error) = self.recover(process) {
+                            // The log stays closed: submits get Busy until the disk is well.
+                            tracing::error!(%process, %error, "cannot read the log after a failed write");
+                        }
+                    }
+                }
+            }
+        }
+        !self.unsaved.is_empty()
+    }
+
+    async fn commit(&mut self) {
+        let slots = std::mem::take(&mut self.unsaved);
+        let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
+        let mut writes = Vec::new();
+        for slot in &slots {
+            heads.insert(slot.process, slot.head.slot);
+            writes.extend(self.writes(slot));
+        }
+        let result = self.shared.store.write(writes).await;
+        for (process, slot) in heads {
+            match &result {
+                Ok(()) => self.handle(Input::Persisted { process, slot }),
+                Err(error) => {
+                    let why = format!("the slot could not be stored: {error}");
+                    self.handle(Input::PersistFailed { process, why });
+                }
+            }
+        }
+    }
+
+    fn writes(&mut self, slot: &NewSlot) -> Vec<Write> {
+        let NewSlot { process, head, assignment, item, proof, keys } = slot;
+        let row = SlotRow {
+            epoch: head.epoch,
+            assignment_id: head.assignment,
+            assignment: assignment.raw().clone(),
+            item: item.id(),
+            proof: proof.as_ref().map(|proof| proof.id()),
+            chain: head.chain,
+            timestamp: head.time.timestamp,
+            block_height: head.time.height,
+        };
+        let mut items = vec![item];
+        items.extend(proof.as_ref());
+        let mut writes = log::slot_writes(*process, head.slot, row, &items);
+        let position = Position { epoch: head.epoch, slot: head.slot, tick: 0 };
+        writes.extend(log::seen_writes(*process, position, keys));
+        if head.slot == 0 {
+            let module = item.tag("Module").and_then(|id| id.parse().ok()).unwrap_or(*process);
+            let roles = self.new_roles.remove(process).unwrap_or_default();
+            writes.push(Write::Process { process: *process, row: ProcessRow { module, roles } });
+        }
+        writes
+    }
+
+    /// Tells this node and the topic of a durable slot.
+    fn publish(&mut self, slot: NewSlot) {
+        let process = slot.process;
+        self.shared.news.tell(News::Grew { process, head: slot.head.slot });
+        let record = wire::SlotRecord {
+            assignment: slot.assignment.raw().clone(),
+            item: slot.item.raw().clone(),
+            proof: slot.proof.map(|proof| proof.raw().clone()).unwrap_or_default(),
+        };
+        self.shared.publisher.publish(process, wire::announcement::Body::Slot(record));
+    }
+
+    fn recover(&mut self, process: Id) -> Result<(), NodeError> {
+        let reader = self.shared.store.read()?;
+        let head = reader.head(&process)?.map(|(slot, row)| Head {
+            epoch: row.epoch,
+            slot,
+            assignment: row.assignment_id,
+            chain: row.chain,
+            time: weft_protocol::time::TimePoint { timestamp: row.timestamp, height: row.block_height },
+        });
+        let seen = log::read_seen(&reader, process, u64::MAX)?;
+        let rows = reader.slots(&process, 0, u64::MAX, usize::MAX)?;
+        let assignments = rows.into_iter().map(|(_, row)| row.assignment_id).collect();
+        self.handle(Input::Recover(Recovered { process, head, seen, assignments }));
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Answering peers: heads, ranges, items, attestations, outcomes, and submits to this node's
+//! scheduler. Everything given is on disk; everything asked is bounded.
+
+use bytes::Bytes;
+use weft_net::{Peer, Reply};
+use weft_protocol::wire::refusal::Code;
+use weft_protocol::wire::request::Body as Ask;
+use weft_protocol::wire::response::Body as Answer;
+use weft_protocol::wire::{HEADS_MAX, RANGE_SLOTS_MAX};
+use weft_protocol::{Id, wire};
+use weft_storage::StoreError;
+
+use crate::attestations;
+use crate::log;
+use crate::shared::SharedRef;
+use crate::submit::Submitter;
+
+/// Bytes of slots or of an item in one answer.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a busy node asks a peer to wait, in milliseconds.
+const BUSY_RETRY_MS: u64 = 500;
+
+/// Answers peers' requests.
+#[derive(Debug, Clone)]
+pub struct Server {
+    shared: SharedRef,
+    submitter: Submitter,
+}
+
+/// Why a request is not served.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unknown(String),
+    #[error("this node's disk failed")]
+    Store(#[from] StoreError),
+}
+
+impl Server {
+    /// A server of what this node has on disk.
+    pub const fn new(shared: SharedRef, submitter: Submitter) -> Self {
+        Self { shared, submitter }
+    }
+
+    /// Answers that this node has too much to do.
+    pub fn busy(reply: Reply) {
+        let text = "this node serves as many requests as it may".to_owned();
+        send(reply, refusal(Code::Busy, text, BUSY_RETRY_MS));
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, peer: Peer, request: wire::Request, reply: Reply) {
+        let answer = match request.body {
+            Some(Ask::Submit(submit)) => self.submit(submit).await,
+            Some(body) => {
+                let shared = SharedRef::clone(&self.shared);
+                let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;
+                match read {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(error)) => {
+                        if let ServeError::Store(fault) = &error {
+                            tracing::error!(%peer, %fault, "a request met a damaged disk");
+                        }
+                        refuse(&error)
+                    }
+                    Err(error) => refusal(Code::Fault, error.to_string(), 0),
+                }
+            }
+            None => refusal(Code::Invalid, "the request is empty or unknown here".to_owned(), 0),
+        };
+        send(reply, answer);
+    }
+
+    async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
+        match self.submitter.submit_local(item, proof).await {
+            Ok(slot) => Answer::Submit(wire::SubmitResponse {
+                slot: slot.slot,
+                assignment: slot.signed,
+                duplicate: slot.duplicate,
+            }),
+            Err(error) => Answer::Refusal(error.to_refusal()),
+        }
+    }
+}
+
+fn send(reply: Reply, body: Answer) {
+    if let Err(error) = reply.send(wire::Response { body: Some(body) }) {
+        tracing::debug!(%error, "an answer was not sent");
+    }
+}
+
+fn refusal(code: Code, text: String, retry_ms: u64) -> Answer {
+    Answer::Refusal(wire::Refusal { code: code.into(), text, retry_ms })
+}
+
+fn refuse(error: &ServeError) -> Answer {
+    let code = match error {
+        ServeError::Invalid(_) => Code::Invalid,
+        ServeError::Unknown(_) => Code::Unknown,
+        ServeError::Store(_) => Code::Fault,
+    };
+    refusal(code, error.to_string(), 0)
+}
+
+fn id(name: &'static str, bytes: &Bytes) -> Result<Id, ServeError> {
+    wire::id(name, bytes).map_err(|error| ServeError::Invalid(error.to_string()))
+}
+
+fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
+    match body {
+        Ask::Head(ask) => heads(shared, &ask).map(Answer::Head),
+        Ask::Range(ask) => range(shared, &ask).map(Answer::Range),
+        Ask::Blob(ask) => blob(shared, &ask).map(Answer::Blob),
+        Ask::Attestations(ask) => {
+            let process = id("process", &ask.process)?;
+            let position = wire::position(ask.position.as_ref());
+            let position = position.map_err(|error| ServeError::Invalid(error.to_string()))?;
+            let attestations = attestations::read_wire(&shared.store.read()?, &process, position)?;
+            Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
+        }
+        Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
+        Ask::Submit(_) => Err(ServeError::Invalid("submits are not read".to_owned())),
+    }
+}
+
+fn heads(shared: &SharedRef, ask: &wire::HeadRequest) -> Result<wire::HeadResponse, ServeError> {
+    if ask.processes.len() > HEADS_MAX {
+        return Err(ServeError::Invalid(format!("more than {HEADS_MAX} heads are asked for")));
+    }
+    let reader = shared.store.read()?;
+    let mut heads = Vec::new();
+    for bytes in &ask.processes {
+        let process = id("process", bytes)?;
+        if let Some((slot, row)) = reader.head(&process)? {
+            let (epoch, assignment) = (row.epoch, row.assignment);
+            heads.push(wire::Head { process: bytes.clone(), epoch, slot, assignment });
+        }
+    }
+    Ok(wire::HeadResponse { heads })
+}
+
+fn range(shared: &SharedRef, ask: &wire::RangeRequest) -> Result<wire::RangeResponse, ServeError> {
+    let process = id("process", &ask.process)?;
+    if ask.from > ask.to {
+        return Err(ServeError::Invalid(format!("slots {}..={} are no range", ask.from, ask.to)));
+    }
+    let max_bytes = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+    let last = ask.from.saturating_add(RANGE_SLOTS_MAX as u64 - 1);
+    let reader = shared.store.read()?;
+    let stored = reader.slot_records(&process, ask.from, ask.to.min(last), max_bytes)?;
+    if stored.slots.is_empty() && reader.head(&process)?.is_none() {
+        return Err(ServeError::Unknown(format!("process {process} is not here")));
+    }
+    let more = stored.more || ask.to > last;
+    Ok(wire::RangeResponse { slots: stored.slots.into_iter().map(log::wire_slot).collect(), more })
+}
+
+fn blob(shared: &SharedRef, ask: &wire::BlobRequest) -> Result<wire::BlobResponse, ServeError> {
+    let id = id("id", &ask.id)?;
+    let raw = shared.store.read()?.item(&id)?;
+    let raw = raw.ok_or_else(|| ServeError::Unknown(format!("item {id} is not here")))?;
+    let from = usize::try_from(ask.offset).ok().filter(|&from| from <= raw.len());
+    let from = from.ok_or_else(|| ServeError::Invalid(format!("item {id} ends before {}", ask.offset)))?;
+    let most = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+    let to = raw.len().min(from.saturating_add(most));
+    Ok(wire::BlobResponse { total: raw.len() as u64, piece: raw.slice(from..to) })
+}
+
+fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::OutcomeResponse, ServeError> {
+    let process = id("process", &ask.process)?;
+    let item = id("item", &ask.item)?;
+    let found = shared.store.read()?.outcome_of_item(&process, &item)?;
+    let found = found.ok_or_else(|| ServeError::Unknown(format!("item {item} has no outcome here yet")))?;
+    let (position, row) = found;
+    Ok(wire::OutcomeResponse {
+        position: Some(position.into()),
+        code: row.code.into(),
+        running: wire::bytes(row.running),
+        result: row.result,
+    })
+}

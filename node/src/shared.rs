@@ -1,0 +1,51 @@
+//! What every role holds: the node's key, store, network, engine and weave.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use weft_net::Net;
+use weft_protocol::crypto::Signer;
+use weft_protocol::process::Terms;
+use weft_protocol::{Address, Network};
+use weft_storage::Store;
+use weft_storage::anchor::LocalWeave;
+use weft_vm::Engine;
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::gossip::Publisher;
+use crate::news::Newsroom;
+
+/// What every role holds. Nothing in it decides anything.
+#[derive(Debug)]
+pub struct Shared {
+    /// What the node was told.
+    pub config: Config,
+    /// The node's key.
+    pub signer: Signer,
+    /// Its address.
+    pub address: Address,
+    /// The network that is in every hash.
+    pub network: Network,
+    /// What the network says about every process.
+    pub terms: Terms,
+    /// The disk.
+    pub store: Store,
+    /// The peers.
+    pub net: Net,
+    /// The module compiler.
+    pub engine: Engine,
+    /// The embedded weave.
+    pub weave: LocalWeave,
+    /// What goes out on process topics.
+    pub publisher: Publisher,
+    /// Pokes between the roles.
+    pub news: Newsroom,
+    /// The known processes.
+    pub directory: Directory,
+    /// When this node started.
+    pub started: Instant,
+}
+
+/// How roles hold it.
+pub type SharedRef = Arc<Shared>;

@@ -1,0 +1,328 @@
+//! Getting a signed item to the scheduler of its process, wherever that is, and deciding here
+//! what this node's own scheduler takes: rules.md 6.10.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::module::Module;
+use weft_protocol::process::Process;
+use weft_protocol::record::Submission as Verification;
+use weft_protocol::seen::SeenKeys;
+use weft_protocol::time::Weave;
+use weft_protocol::wire::refusal::Code;
+use weft_protocol::{Address, DataItem, Id, tag, wire};
+use weft_storage::Roles;
+use weft_vm::Format;
+
+use crate::config::{Role, ScheduleFor};
+use crate::hosting;
+use crate::remote::{self, RemoteError};
+use crate::scheduler::SchedulerHandle;
+use crate::scheduler::machine::{Answer, Submission};
+use crate::shared::SharedRef;
+
+/// Why an item got no slot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The item can never get one: nobody's scheduler would take it.
+    #[error("{0}")]
+    Invalid(String),
+    /// This scheduler does not take it; another might.
+    #[error("{0}")]
+    Refused(String),
+    /// Its process is not known or its scheduler not reachable.
+    #[error("{0}")]
+    Unknown(String),
+    /// Come back after so many milliseconds.
+    #[error("the scheduler is busy; try again in {0} ms")]
+    Busy(u64),
+    /// This node failed.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl SubmitError {
+    /// What a peer is told.
+    pub fn to_refusal(&self) -> wire::Refusal {
+        let (code, retry_ms) = match self {
+            Self::Invalid(_) => (Code::Invalid, 0),
+            Self::Refused(_) => (Code::NotMine, 0),
+            Self::Unknown(_) => (Code::Unknown, 0),
+            Self::Busy(ms) => (Code::Busy, *ms),
+            Self::Fault(_) => (Code::Fault, 0),
+        };
+        wire::Refusal { code: code.into(), text: self.to_string(), retry_ms }
+    }
+
+    fn of_refusal(refusal: &wire::Refusal) -> Self {
+        let text = refusal.text.clone();
+        match refusal.code() {
+            Code::Invalid => Self::Invalid(text),
+            Code::NotMine => Self::Refused(text),
+            Code::Busy => Self::Busy(refusal.retry_ms),
+            Code::Unspecified | Code::Unknown => Self::Unknown(text),
+            Code::Fault => Self::Fault(text),
+        }
+    }
+}
+
+/// A slot that an item has, durably.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Of which process.
+    pub process: Id,
+    /// The slot.
+    pub slot: u64,
+    /// Its assignment.
+    pub assignment: Id,
+    /// The raw assignment, signed by the scheduler.
+    pub signed: Bytes,
+    /// Whether it had it before.
+    pub duplicate: bool,
+}
+
+/// Takes items to schedulers.
+#[derive(Debug, Clone)]
+pub struct Submitter {
+    shared: SharedRef,
+    scheduler: Option<SchedulerHandle>,
+}
+
+impl Submitter {
+    /// `scheduler` is this node's own, if it has that role.
+    pub const fn new(shared: SharedRef, scheduler: Option<SchedulerHandle>) -> Self {
+        Self { shared, scheduler }
+    }
+
+    /// Takes an item to the scheduler of its process.
+    ///
+    /// # Errors
+    /// Why it got no slot.
+    pub async fn submit(&self, item: Bytes, proof: Bytes) -> Result<Slot, SubmitError> {
+        let verified = self.verify(item, proof.clone()).await?;
+        let scheduler = match kind_of(&verified.item)? {
+            Kind::Process => {
+                let scheduler = verified.item.tag("Scheduler").and_then(|text| text.parse().ok());
+                scheduler.ok_or_else(|| {
+                    SubmitError::Invalid("the Process item has no valid `Scheduler` tag".to_owned())
+                })?
+            }
+            Kind::Message(process) => hosting::find_process(&self.shared, process)
+                .await
+                .map_err(|error| SubmitError::Unknown(format!("process {process}: {error}")))?
+                .scheduler(),
+        };
+        if scheduler == self.shared.address {
+            self.submit_here(verified).await
+        } else {
+            self.submit_there(&verified, scheduler, proof).await
+        }
+    }
+
+    /// Takes an item that came from a peer: only for processes that this node schedules.
+    ///
+    /// # Errors
+    /// Why it got no slot.
+    pub async fn submit_local(&self, item: Bytes, proof: Bytes) -> Result<Slot, SubmitError> {
+        let verified = self.verify(item, proof).await?;
+        self.submit_here(verified).await
+    }
+
+    async fn verify(&self, item: Bytes, proof: Bytes) -> Result<Verification, SubmitError> {
+        let network = self.shared.network;
+        let verify = move || Verification::verify(&item, &proof, network);
+        let verified = tokio::task::spawn_blocking(verify).await;
+        let verified = verified.map_err(|error| SubmitError::Fault(error.to_string()))?;
+        verified.map_err(|error| SubmitError::Invalid(error.to_string()))
+    }
+
+    async fn submit_there(
+        &self,
+        verified: &Verification,
+        scheduler: Address,
+        proof: Bytes,
+    ) -> Result<Slot, SubmitError> {
+        let peer = remote::with_address(&self.shared, scheduler).await;
+        let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
+        let answer = remote::submit(&self.shared, peer, verified.item.raw().clone(), proof).await;
+        let answer = answer.map_err(|error| match &error {
+            RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
+            _ => SubmitError::Unknown(error.to_string()),
+        })?;
+        let process = process_of(&verified.item)?;
+        let checked = check_answer(process, scheduler, &answer);
+        let assignment = checked.map_err(|why| {
+            SubmitError::Unknown(format!("the answer of scheduler {scheduler} is false: {why}"))
+        })?;
+        let wire::SubmitResponse { slot, assignment: signed, duplicate } = answer;
+        Ok(Slot { process, slot, assignment, signed, duplicate })
+    }
+
+    async fn submit_here(&self, verified: Verification) -> Result<Slot, SubmitError> {
+        let Some(scheduler) = &self.scheduler else {
+            return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
+        };
+        let process = process_of(&verified.item)?;
+        let (submission, new) = match kind_of(&verified.item)? {
+            Kind::Process => self.admit_process(verified).await?,
+            Kind::Message(process) => (self.admit_message(process, verified)?, None),
+        };
+        let roles = new.as_ref().map(|(_, roles)| *roles);
+        match scheduler.submit(submission, roles).await {
+            Answer::Assigned { slot, assignment, duplicate } => {
+                if let Some((accepted, roles)) = new.filter(|_| !duplicate) {
+                    hosting::take_up(&self.shared, accepted, roles).await;
+                }
+                let stored = self.shared.store.read().and_then(|reader| reader.slot(&process, slot));
+                let stored = stored.map_err(|error| SubmitError::Fault(error.to_string()))?;
+                let signed = stored.map(|row| row.assignment).unwrap_or_default();
+                Ok(Slot { process, slot, assignment, signed, duplicate })
+            }
+            Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
+            Answer::UnknownProcess => {
+                Err(SubmitError::Unknown(format!("process {process} is not scheduled by this node")))
+            }
+            Answer::Fault(why) => Err(SubmitError::Fault(why)),
+        }
+    }
+
+    async fn admit_process(
+        &self,
+        verified: Verification,
+    ) -> Result<(Submission, Option<(Arc<Process>, Roles)>), SubmitError> {
+        let shared = &self.shared;
+        let parent = verified.parent();
+        let Verification { item, proof } = verified;
+        let process = Process::accept(item.clone(), parent, &shared.terms)
+            .map_err(|refusal| SubmitError::Invalid(format!("the process is refused: {refusal}")))?;
+        let address = shared.address;
+        if process.scheduler() != address {
+            let named = process.scheduler();
+            return Err(SubmitError::Refused(format!(
+                "the process names the scheduler {named}, this is {address}"
+            )));
+        }
+        if *process.weave() != Weave::Clock {
+            let weave = process.weave();
+            return Err(SubmitError::Refused(format!("this scheduler has no view of the weave `{weave}`")));
+        }
+        self.check_policy(&item)?;
+        let attests = process.attestors().members.contains(&address);
+        let is = |role| shared.config.roles.contains(&role);
+        if attests && !is(Role::Compute) {
+            return Err(SubmitError::Refused(
+                "its scheduler would attest it, and this node does not compute".to_owned(),
+            ));
+        }
+        let computes = is(Role::Compute);
+        if computes {
+            self.check_module(&process).await?;
+        }
+        let messenges = computes && is(Role::Messenger);
+        let roles = Roles { schedules: true, computes, messenges, watches: false };
+        let keys = SeenKeys::of_item(item.id());
+        let submission = Submission { process: item.id(), item, proof: proof.map(|(proof, _)| proof), keys };
+        Ok((submission, Some((Arc::new(process), roles))))
+    }
+
+    fn check_policy(&self, item: &DataItem) -> Result<(), SubmitError> {
+        let owner = item.owner();
+        let own = owner == self.shared.address;
+        let allowed = match &self.shared.config.schedule_for {
+            ScheduleFor::Own => own,
+            ScheduleFor::Listed(listed) => own || listed.contains(&owner),
+            ScheduleFor::Anyone => true,
+        };
+        if !allowed {
+            return Err(SubmitError::Refused(format!(
+                "this scheduler does not take processes of {owner}; ask its operator to set \
+                 `schedule_for`, or name another scheduler"
+            )));
+        }
+        let budget = self.shared.config.spawn_budget as usize;
+        let others = self.shared.directory.all();
+        let others = others
+            .iter()
+            .filter(|known| known.roles.schedules && known.process.item().owner() != self.shared.address);
+        if !own && others.count() >= budget {
+            return Err(SubmitError::Refused(format!(
+                "this scheduler's budget of {budget} processes is used"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Fetches the module if need be and refuses what this build cannot compute, by name.
+    async fn check_module(&self, process: &Process) -> Result<(), SubmitError> {
+        let shared = &self.shared;
+        let id = process.module();
+        let read = || shared.store.read().and_then(|reader| reader.item(&id));
+        let fault = |error: weft_storage::StoreError| SubmitError::Fault(error.to_string());
+        if read().map_err(fault)?.is_none() {
+            let fetched = remote::fetch_module(shared, process.id(), id).await;
+            fetched.map_err(|error| SubmitError::Unknown(format!("module {id}: {error}")))?;
+        }
+        let raw = read().map_err(fault)?;
+        let raw = raw.ok_or_else(|| SubmitError::Unknown(format!("module {id} is not here")))?;
+        let refused = |why: String| SubmitError::Invalid(format!("module {id} is refused: {why}"));
+        let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
+        let module = Module::accept(item).map_err(|refusal| refused(refusal.to_string()))?;
+        Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
+        Ok(())
+    }
+
+    fn admit_message(&self, process: Id, verified: Verification) -> Result<Submission, SubmitError> {
+        let known = self.shared.directory.get(&process);
+        let known = known.filter(|known| known.roles.schedules).ok_or_else(|| {
+            SubmitError::Unknown(format!("process {process} is not scheduled by this node"))
+        })?;
+        let origin = verified.origin(&known.process);
+        let keys = SeenKeys::of(&verified.item, &origin);
+        let Verification { item, proof } = verified;
+        Ok(Submission { process, item, proof: proof.map(|(proof, _)| proof), keys })
+    }
+}
+
+/// The slot that a remote scheduler answers with must be signed by it and be of the process.
+fn check_answer(process: Id, scheduler: Address, answer: &wire::SubmitResponse) -> Result<Id, String> {
+    let item = DataItem::verify_bytes(answer.assignment.clone()).map_err(|error| error.to_string())?;
+    if item.owner() != scheduler {
+        return Err("the assignment is signed by another key".to_owned());
+    }
+    let assignment = Assignment::from_item(&item).map_err(|error| error.to_string())?;
+    if assignment.process != process || assignment.slot != answer.slot {
+        return Err("the assignment is of another slot".to_owned());
+    }
+    Ok(assignment.id)
+}
+
+enum Kind {
+    Process,
+    Message(Id),
+}
+
+/// What the reference's scheduler asks of an item before anything else.
+fn kind_of(item: &DataItem) -> Result<Kind, SubmitError> {
+    let invalid = |why: &str| SubmitError::Invalid(why.to_owned());
+    item.tag("Data-Protocol").ok_or_else(|| invalid("Data-Protocol tag not present"))?;
+    if item.tags().iter().any(|tag| tag.name.ends_with("+link") || tag.value.ends_with("+link")) {
+        return Err(invalid("tags whose name or value ends in +link are refused"));
+    }
+    match tag::first(item.tags(), "Type").or_else(|| tag::first(item.tags(), "type")) {
+        Some("Process") => Ok(Kind::Process),
+        Some("Message") => {
+            item.target().map(Kind::Message).ok_or_else(|| invalid("the message has no target"))
+        }
+        Some(_) => Err(invalid("Unsupported Type tag value")),
+        None => Err(invalid("Type tag not present")),
+    }
+}
+
+fn process_of(item: &DataItem) -> Result<Id, SubmitError> {
+    Ok(match kind_of(item)? {
+        Kind::Process => item.id(),
+        Kind::Message(process) => process,
+    })
+}
