@@ -20,17 +20,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The heading of the flags of every command.
+const GLOBAL: &str = "Global options";
+
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The node's folder: key, store, socket [env: WEFT_DATA_DIR] [default: ~/.local/share/weft]
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = GLOBAL)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print JSON: one document, or a line each where things come one by one
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print no progress and no remarks, only answers and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
 }
 
