@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
+use super::eval::Eval;
 use super::tx::TxCommand;
 
 /// A peer-to-peer node for the ao computer.
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     /// Check an Arweave transaction, without a node
     #[command(subcommand)]
     Tx(TxCommand),
+    /// Run a module alone, without a node
+    Eval(Eval),
 }
 
 /// Flags that override the configuration of one run. They are read by the same code as the file,

@@ -53,6 +53,11 @@ impl Screen {
         }
     }
 
+    /// Whether answers are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: as one line of JSON, or as `human` puts it.
     pub(crate) fn answer<T: Serialize>(
         &self,
