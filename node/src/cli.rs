@@ -9,6 +9,7 @@ mod args;
 mod bundle;
 mod compose;
 mod configure;
+mod eval;
 mod exit;
 mod files;
 mod inspect;
@@ -116,6 +117,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
             item::sign(item::Signing { key, target, anchor, output, data, tags }, context)
         }
         Command::Bundle(command) => bundle::run(command, screen),
+        Command::Eval(of) => eval::run(of, screen),
         Command::Tx(command) => tx::run(command, screen),
         Command::Module(ModuleCommand::Add { file, format, memory_limit, compute_limit, tags }) => {
             let new = module::New { file, format, memory_limit, compute_limit, tags: tags.tags };

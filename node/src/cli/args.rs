@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
+use super::eval::Eval;
 use super::tx::TxCommand;
 use super::up::Up;
 
@@ -21,17 +22,20 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The heading of the flags of every command.
+const GLOBAL: &str = "Global options";
+
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The node's folder: key, store, socket [env: WEFT_DATA_DIR] [default: ~/.local/share/weft]
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = GLOBAL)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Print JSON: one document, or a line each where things come one by one
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print no progress and no remarks, only answers and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
 }
 
@@ -88,6 +92,8 @@ pub(crate) enum Command {
     /// Check an Arweave transaction, without a node
     #[command(subcommand)]
     Tx(TxCommand),
+    /// Run a module alone, without a node
+    Eval(Eval),
 }
 
 /// Flags that override the configuration of one run. They are read by the same code as the file,

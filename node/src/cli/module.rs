@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use weft_protocol::Tag;
 use weft_protocol::module::{parse_compute_limit, parse_memory_limit};
+use weft_vm::Format;
 
 use super::exit::{CliError, Exit};
 use super::screen::table;
@@ -30,6 +31,7 @@ pub(super) async fn add(new: New, context: &Context) -> Result<Exit, CliError> {
     let refused = |error: weft_protocol::process::Refusal| CliError::input(error.to_string());
     parse_memory_limit(&new.memory_limit).map_err(refused)?;
     parse_compute_limit(&new.compute_limit).map_err(refused)?;
+    Format::parse(&new.format).map_err(|error| CliError::input(format!("--format: {error}")))?;
     let wasm = wasm(&new.file)?;
     let signer = context.signer()?;
     let draft = compose::module(wasm.into(), &new.format, &new.memory_limit, &new.compute_limit, new.tags)?;

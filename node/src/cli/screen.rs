@@ -53,6 +53,11 @@ impl Screen {
         }
     }
 
+    /// Whether answers are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: as one line of JSON, or as `human` puts it.
     pub(crate) fn answer<T: Serialize>(
         &self,
@@ -212,7 +217,8 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head);
     table.add_rows(rows);
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> =
+        table.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or_default().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -274,7 +280,7 @@ mod tests {
     #[test]
     fn tables_and_pairs_line_up() {
         let text = table(["a", "long"], [["1".into(), "2".into()], ["333".into(), String::new()]]);
-        assert_eq!(text.lines().map(str::trim_start).collect::<Vec<_>>(), ["a    long", "1    2", "333"]);
+        assert_eq!(text, "a    long\n1    2\n333");
         assert_eq!(pairs(&[("id", "x".into()), ("owner", "y\nz".into())]), "id     x\nowner  y\n       z");
     }
 }
