@@ -39,7 +39,7 @@ use crate::submit::Submitter;
 const PROCESSES_PAGE: usize = 10_000;
 
 /// What a started node says of itself.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Ready {
     /// Its address.
     pub address: weft_protocol::Address,
@@ -110,7 +110,7 @@ pub async fn run(
     });
     let known = read_directory(&shared)?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(gossip::run(shared.net.clone(), announcements));
+    tasks.spawn(gossip::run(shared.net.clone(), announcements, stop.clone()));
     start_roles(&shared, events, socket, &stop, &mut tasks)?;
     for (process, roles) in known {
         hosting::take_up(&shared, process, roles).await;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use weft_net::{Net, PublishError};
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Id, wire};
@@ -31,10 +32,15 @@ impl Publisher {
     }
 }
 
-/// Publishes until every publisher is gone. Nobody listening is no failure: who comes later asks
-/// for the head.
-pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>) {
-    while let Some((process, data)) = queue.recv().await {
+/// Publishes until the node stops. Nobody listening is no failure: who comes later asks for the
+/// head.
+pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>, stop: CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            () = stop.cancelled() => return,
+            next = queue.recv() => next,
+        };
+        let Some((process, data)) = next else { return };
         match net.publish(process, data).await {
             Ok(_) | Err(PublishError::NoSubscribers) => {}
             Err(PublishError::Stopped(_)) => return,

@@ -30,3 +30,4 @@ mod submit;
 
 pub use assemble::{Ready, run};
 pub use error::NodeError;
+pub use weft_vm::guests;

@@ -1,1 +1,46 @@
-//! placeholder
+//! Real Weft nodes as child processes on this machine, and a tour of what they do.
+//!
+//! One executable is launcher and node: started with the hidden first argument [`NODE_ARG`] it is
+//! the `weft` program and nothing else, so a clone needs no other build. The launcher talks to its
+//! nodes as any client does, over their control sockets, with items it signs itself; it holds no
+//! key of a node and reads no node's disk but its log.
+//!
+//! Invariant: no node outlives its launcher. Each holds the read end of a pipe whose write end is
+//! the launcher's alone; when that closes, also because the launcher was killed, the node ends.
+
+mod args;
+mod check;
+mod error;
+mod fleet;
+mod node;
+mod plan;
+mod report;
+mod run;
+mod screen;
+mod tour;
+mod user;
+mod wait;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use check::{Check, Step};
+pub use error::{AskError, TestnetError};
+pub use fleet::{Fleet, Launch};
+pub use node::Node;
+pub use plan::{PEERS_MAX, PEERS_MIN, Plan};
+pub use report::{ActorReport, ComputedReport, ModuleReport, PeerReport, Report};
+pub use wait::{Look, WaitError, until};
+
+/// The hidden first argument that makes this executable the `weft` program.
+pub const NODE_ARG: &str = "__weft";
+
+/// Runs one command line, `args` with the program's name first, and says how the process ends.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|arg| arg == NODE_ARG) {
+        args.remove(1);
+        return weft_node::cli::run(args);
+    }
+    run::command(&args)
+}

@@ -1,0 +1,109 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit codes as `--help` shows them.
+const EXITS: &str = "Exit codes:
+    0  the testnet came up, and everything on the tour was as expected
+    1  something on the tour was not as expected
+    2  bad arguments, a taken port, or a folder or module file that cannot be used
+    3  a node did not come up, or died
+  130  stopped by a signal before the tour was over";
+
+/// Starts real Weft nodes on this machine and shows what they do.
+///
+/// Without a command: `up`.
+#[derive(Debug, Parser)]
+#[command(name = "weft-testnet", bin_name = "weft-testnet", version, after_help = EXITS)]
+#[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    up: Up,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start nodes, wait until they are connected, run the tour, and stay until ctrl-c
+    Up(Up),
+}
+
+/// Flags of `up`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Up {
+    /// How many nodes, 2 to 64
+    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    pub(crate) peers: usize,
+    /// End after the tour
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The port of the first node, the others follow; the system picks free ones if absent
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) base_port: Option<u16>,
+    /// Print one JSON report instead of the tour
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the folder with the nodes' logs and data also when everything went well
+    #[arg(long)]
+    pub(crate) keep_logs: bool,
+    /// An aos module to tour too; that of tests/interop if absent and installed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) aos: Option<PathBuf>,
+    /// Only start the nodes
+    #[arg(long, conflicts_with = "aos")]
+    pub(crate) no_tour: bool,
+}
+
+impl Cli {
+    /// The flags, wherever they stood.
+    pub(crate) fn up(self) -> Up {
+        match self.command {
+            Some(Command::Up(up)) => up,
+            None => self.up,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Up, String> {
+        let words = line.split_whitespace();
+        Cli::try_parse_from(words).map(Cli::up).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_may_be_left_out() {
+        let plain = parse("weft-testnet").unwrap();
+        assert!(plain.peers == 4 && !plain.once && !plain.json && plain.base_port.is_none());
+        assert_eq!(parse("weft-testnet up").unwrap(), plain);
+        let flags = "--once --peers 9 --json --base-port 4000 --keep-logs --dir /tmp/x";
+        let up = parse(&format!("weft-testnet {flags}")).unwrap();
+        assert_eq!(parse(&format!("weft-testnet up {flags}")).unwrap(), up);
+        assert_eq!((up.peers, up.base_port), (9, Some(4000)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (line, named) in [
+            ("weft-testnet --peers four", "--peers"),
+            ("weft-testnet --base-port 0", "--base-port"),
+            ("weft-testnet --base-port 70000", "--base-port"),
+            ("weft-testnet down", "down"),
+            ("weft-testnet --once up", "up"),
+            ("weft-testnet --no-tour --aos x", "--aos"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(named), "{line}: {error}");
+        }
+    }
+}

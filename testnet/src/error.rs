@@ -1,0 +1,103 @@
+//! What keeps a testnet from coming up, and what a node did not answer.
+
+use std::path::PathBuf;
+
+use weft_node::control::client::ClientError;
+use weft_node::keyring::KeyError;
+
+use crate::plan::PlanError;
+
+/// A node gave no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("node {node}: {what}: {source}")]
+pub struct AskError {
+    /// Which.
+    pub node: usize,
+    /// What it was asked for.
+    pub what: &'static str,
+    /// Why there is none.
+    pub source: ClientError,
+}
+
+/// Why there is no testnet.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TestnetError {
+    /// What was asked for cannot be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A port that another program uses.
+    #[error(
+        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; give another --base-port, or none"
+    )]
+    Port {
+        /// Which.
+        port: u16,
+        /// For whom.
+        node: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A folder that cannot be made or written.
+    #[error("cannot write to the folder {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A module file that was named and cannot be read.
+    #[error("cannot read the module file {}: {source}", path.display())]
+    Module {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The key of the tour's user.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// This program cannot be started again as a node.
+    #[error("cannot start {} as a node: {source}", program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A node did not come up, or died.
+    #[error("node {node} {what}; the end of its log {}:\n{tail}", log.display())]
+    Node {
+        /// Which.
+        node: usize,
+        /// What happened.
+        what: String,
+        /// Its log.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+    },
+    /// The nodes run but do not find each other.
+    #[error("{what}; the logs are in {}", dir.display())]
+    Unhealthy {
+        /// What was waited for and what was seen.
+        what: String,
+        /// The folder of the nodes.
+        dir: PathBuf,
+    },
+    /// The runtime.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+impl TestnetError {
+    /// Whether the user can mend it by asking for something else.
+    pub const fn is_input(&self) -> bool {
+        match self {
+            Self::Plan(_) | Self::Port { .. } | Self::Folder { .. } | Self::Module { .. } | Self::Key(_) => {
+                true
+            }
+            Self::Program { .. } | Self::Node { .. } | Self::Unhealthy { .. } | Self::Runtime(_) => false,
+        }
+    }
+}

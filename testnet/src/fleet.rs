@@ -1,0 +1,240 @@
+//! All nodes of a testnet.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use futures::future::{join_all, select_all, try_join_all};
+use weft_node::control::api::{PeerInfo, Request};
+
+use crate::error::{AskError, TestnetError};
+use crate::node::{Node, Start};
+use crate::plan::Plan;
+use crate::wait::{Look, WaitError, until};
+
+/// Nodes that start at once.
+const STARTS_MAX: usize = 4;
+/// How long the mesh may take to be whole: a node that was missed is dialled again after seconds.
+const HEALTHY_WAIT: Duration = Duration::from_secs(90);
+
+/// Settings of every node, beside its roles and addresses. Batches and blocks come sooner than a
+/// node of its own makes them, because somebody is watching.
+const SETTINGS: [(&str, &str); 6] = [
+    ("--network", "weft-testnet"),
+    ("--schedule-for", "anyone"),
+    ("--weave-block-ms", "500"),
+    ("--anchor-batch-age-ms", "1000"),
+    ("--compute-threads", "1"),
+    ("--log", "info"),
+];
+
+/// How nodes are started: a program that is `weft`, and what stands before its arguments.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// Its first arguments.
+    pub args: Vec<OsString>,
+}
+
+impl Launch {
+    /// This executable, which is a node when it is asked to be one.
+    ///
+    /// # Errors
+    /// When the system does not say where it is.
+    pub fn this_executable() -> Result<Self, TestnetError> {
+        let program = std::env::current_exe()
+            .map_err(|source| TestnetError::Program { program: "this program".into(), source })?;
+        Ok(Self { program, args: vec![crate::NODE_ARG.into()] })
+    }
+}
+
+/// The nodes of a testnet, by number.
+#[derive(Debug)]
+pub struct Fleet {
+    plan: Plan,
+    nodes: Vec<Node>,
+}
+
+impl Fleet {
+    /// A testnet of which no node runs yet.
+    pub const fn new(plan: Plan) -> Self {
+        Self { plan, nodes: Vec::new() }
+    }
+
+    /// Starts every node of the plan. `tell` hears how many are up.
+    ///
+    /// # Errors
+    /// The first node that did not come up. Those that did run until [`stop`](Self::stop).
+    ///
+    /// Safe to cancel: nodes that are not up yet are killed.
+    pub async fn start(&mut self, launch: &Launch, tell: impl Fn(usize)) -> Result<(), TestnetError> {
+        check_ports(&self.plan)?;
+        for group in self.plan.groups(STARTS_MAX) {
+            let starts: Result<Vec<Start>, TestnetError> =
+                group.map(|node| start_of(&self.plan, launch, node, &self.nodes)).collect();
+            self.nodes.extend(try_join_all(starts?.into_iter().map(Node::start)).await?);
+            tell(self.nodes.len());
+        }
+        Ok(())
+    }
+
+    /// The plan it follows.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// One node. Numbers come from the plan, which has as many.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+
+    /// Waits until every node is connected to the others: to all of them in a small testnet, to as
+    /// many as the plan says in a large one. `tell` hears how many are. Answers the least number of
+    /// connections that a node has.
+    ///
+    /// # Errors
+    /// What is missing when the time is over, or a node that died.
+    pub async fn healthy(&self, tell: impl Fn(usize)) -> Result<usize, TestnetError> {
+        let all: BTreeSet<&str> = self.nodes.iter().map(|node| node.ready().peer_id.as_str()).collect();
+        let wanted = self.plan.links();
+        let look = async || {
+            let asked = join_all(
+                self.nodes.iter().map(|node| node.ask::<Vec<PeerInfo>>("its peers", &Request::Peers)),
+            );
+            let mut lonely = Vec::new();
+            let mut least = usize::MAX;
+            for (node, peers) in asked.await.into_iter().enumerate() {
+                let peers = peers?;
+                let connected = peers.iter().filter(|peer| all.contains(peer.peer_id.as_str())).count();
+                least = least.min(connected);
+                if connected < wanted {
+                    lonely.push(format!("node {node} has {connected}"));
+                }
+            }
+            tell(self.nodes.len() - lonely.len());
+            Ok::<_, AskError>(if lonely.is_empty() {
+                Look::There(least)
+            } else {
+                Look::NotYet(lonely.join(", "))
+            })
+        };
+        let what = format!("every node to be connected to {wanted} others");
+        until(what, HEALTHY_WAIT, look).await.map_err(|error| {
+            self.obituary(&error).unwrap_or_else(|| TestnetError::Unhealthy {
+                what: error.to_string(),
+                dir: self.plan.dir().into(),
+            })
+        })
+    }
+
+    /// The node with this address.
+    pub fn of_address(&self, address: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.ready().address.to_string() == address)
+    }
+
+    /// The first node that has ended by itself.
+    pub fn dead(&self) -> Option<TestnetError> {
+        self.nodes.iter().find_map(Node::obituary)
+    }
+
+    /// Waits until a node ends by itself, and says how.
+    pub async fn first_death(&self) -> TestnetError {
+        let gone = self.nodes.iter().map(|node| Box::pin(node.gone()));
+        let (_, index, _) = select_all(gone).await;
+        self.nodes[index].obituary().unwrap_or_else(|| TestnetError::Unhealthy {
+            what: format!("node {index} is gone"),
+            dir: self.plan.dir().into(),
+        })
+    }
+
+    /// What is behind an unanswered question, if that is a dead node.
+    fn obituary(&self, error: &WaitError<AskError>) -> Option<TestnetError> {
+        match error {
+            WaitError::Failed(error) => self.nodes[error.node].obituary(),
+            WaitError::TimedOut { .. } => self.dead(),
+        }
+    }
+
+    /// Ends every node and answers how each ended, by number.
+    pub async fn stop(self) -> Vec<Option<ExitStatus>> {
+        join_all(self.nodes.into_iter().map(Node::stop)).await
+    }
+}
+
+/// Fails when a port that a node must have is taken: said before anything is started.
+fn check_ports(plan: &Plan) -> Result<(), TestnetError> {
+    for node in 0..plan.peers() {
+        if let Some(port) = plan.port(node) {
+            TcpListener::bind(("127.0.0.1", port)).map_err(|source| TestnetError::Port {
+                port,
+                node,
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<Start, TestnetError> {
+    let data_dir = plan.data_dir(node);
+    make_folder(&data_dir)?;
+    let mut args = launch.args.clone();
+    args.extend(["up", "--json", "--exit-with-stdin", "--data-dir"].map(OsString::from));
+    args.push(data_dir.clone().into());
+    args.extend(["--roles", plan.roles(node)].map(OsString::from));
+    args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", plan.port(node).unwrap_or(0)).into()]);
+    for other in plan.bootstrap(node) {
+        for address in &up[other].ready().listen {
+            args.extend(["--bootstrap".into(), OsString::from(address)]);
+        }
+    }
+    args.extend(SETTINGS.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
+    let log = data_dir.join("node.log");
+    Ok(Start { node, program: launch.program.clone(), args, data_dir, log })
+}
+
+/// Makes a folder that only its user can open.
+pub(crate) fn make_folder(path: &Path) -> Result<(), TestnetError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| TestnetError::Folder { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_before_anything_starts() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let base = port.saturating_sub(1);
+        let plan = Plan::new(2, Some(base), Path::new("/tmp/t")).unwrap();
+        let error = check_ports(&plan).unwrap_err();
+        let text = error.to_string();
+        assert!(error.is_input());
+        // The port before it may be taken too.
+        assert!(text.starts_with("port ") && text.contains("give another --base-port"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = make_folder(&file.join("node-0")).unwrap_err();
+        assert!(error.to_string().contains("file/node-0: "), "{error}");
+        assert!(error.is_input());
+    }
+}

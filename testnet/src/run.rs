@@ -1,0 +1,322 @@
+//! One run: nodes up, tour, stay, nodes down.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::{Cli, Up};
+use crate::check::{Open, millis};
+use crate::error::TestnetError;
+use crate::fleet::{Fleet, Launch, make_folder};
+use crate::plan::Plan;
+use crate::report::{self, Report};
+use crate::screen::Screen;
+use crate::tour::{self, Aos, Found};
+use crate::user::User;
+
+/// How a run ends. The numbers are a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Green,
+    Red,
+    Input,
+    NotUp,
+    Interrupted,
+}
+
+impl Exit {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Green => 0,
+            Self::Red => 1,
+            Self::Input => 2,
+            Self::NotUp => 3,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.number().into()
+    }
+}
+
+/// Runs one command line.
+pub(crate) fn command(args: &[OsString]) -> ExitCode {
+    let up = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.up(),
+        Err(error) => return misread(&error, args).into(),
+    };
+    let screen = Screen::new(up.json);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(&up, screen)),
+        Err(error) => Err(TestnetError::Runtime(error)),
+    };
+    let exit = ended.unwrap_or_else(|error| {
+        screen.failure(&error);
+        if error.is_input() { Exit::Input } else { Exit::NotUp }
+    });
+    exit.into()
+}
+
+/// Help and version are answers; anything else that clap says is an error in the arguments.
+fn misread(error: &clap::Error, args: &[OsString]) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nobody can be told that standard output is closed.
+            let _ = error.print();
+            Exit::Green
+        }
+        _ => {
+            if args.iter().any(|arg| arg == "--json") {
+                let text = error.to_string();
+                Screen::new(true).error("input", text.trim().trim_start_matches("error: "));
+            } else {
+                let _ = error.print();
+            }
+            Exit::Input
+        }
+    }
+}
+
+async fn run(up: &Up, screen: Screen) -> Result<Exit, TestnetError> {
+    let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
+    // Whatever can be wrong with the arguments is said before anything is started.
+    let aos = if up.no_tour { None } else { Some(Aos::find(up.aos.as_deref())?) };
+    let mut folder = Folder::make(up)?;
+    let plan = Plan::new(up.peers, up.base_port, folder.path())?;
+    let user = User::open(&plan.user_dir())?;
+    let since = Instant::now();
+    let mut fleet = Fleet::new(plan);
+    let ended = tokio::select! {
+        ended = nodes_and_tour(&mut fleet, aos.as_ref(), &user, screen) => ended.map(Some),
+        () = signals.caught() => Ok(None),
+    };
+    let mut found = match ended {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            screen.error("interrupted", "stopped by a signal before the tour was over");
+            fleet.stop().await;
+            return Ok(Exit::Interrupted);
+        }
+        Err(error) => {
+            folder.keep = true;
+            fleet.stop().await;
+            return Err(error);
+        }
+    };
+    let peers = report::peers(&fleet);
+    let mut exit = Exit::Green;
+    let judge = |found: &Found, exit: &mut Exit, folder: &mut Folder| {
+        if !found.steps.iter().all(|step| step.ok) {
+            *exit = Exit::Red;
+            folder.keep = true;
+        }
+    };
+    judge(&found, &mut exit, &mut folder);
+    if up.once {
+        found.steps.push(stop(fleet, screen).await);
+        judge(&found, &mut exit, &mut folder);
+        screen.report(&finish(found, peers, &folder, since));
+        conclude(exit, &folder, since, screen);
+        return Ok(exit);
+    }
+    screen.report(&finish(found, peers, &folder, since));
+    conclude(exit, &folder, since, screen);
+    let stayed = stay(fleet, &mut signals, screen).await;
+    if stayed != Exit::Green {
+        folder.keep = true;
+    }
+    Ok(if exit == Exit::Green { stayed } else { exit })
+}
+
+async fn nodes_and_tour(
+    fleet: &mut Fleet,
+    aos: Option<&Aos>,
+    user: &User,
+    screen: Screen,
+) -> Result<Found, TestnetError> {
+    let (peers, links) = (fleet.plan().peers(), fleet.plan().links());
+    screen.line(&format!("{peers} nodes on 127.0.0.1, in {}", fleet.plan().dir().display()));
+    let mut open = Open::new("peers");
+    let bar = screen.bar("starting nodes", peers);
+    fleet.start(&Launch::this_executable()?, |up| bar.set(up)).await?;
+    drop(bar);
+    let bar = screen.bar("connecting nodes", peers);
+    let least = fleet.healthy(|healthy| bar.set(healthy)).await?;
+    drop(bar);
+    open.that("connections of each node", format!("at least {links}"), least, least >= links);
+    let step = open.close(format!("{peers} nodes are up, each connected to {least} others or more"));
+    screen.step(&step);
+    let mut found = match aos {
+        Some(aos) => tour::run(fleet, user, aos, screen).await,
+        None => Found::default(),
+    };
+    found.steps.insert(0, step);
+    Ok(found)
+}
+
+fn finish(found: Found, peers: Vec<report::PeerReport>, folder: &Folder, since: Instant) -> Report {
+    Report {
+        ok: found.steps.iter().all(|step| step.ok),
+        dir: folder.path().display().to_string(),
+        kept: folder.keep,
+        peers,
+        modules: found.modules,
+        aos_skipped: found.aos_skipped,
+        steps: found.steps,
+        processes: found.processes,
+        batches: found.batches,
+        elapsed_ms: millis(since.elapsed()),
+    }
+}
+
+/// Ends every node; each should end by itself, without an error.
+async fn stop(fleet: Fleet, screen: Screen) -> crate::check::Step {
+    let mut open = Open::new("stop");
+    let busy = screen.spinner("stopping the nodes");
+    let ended = fleet.stop().await;
+    drop(busy);
+    for (node, status) in ended.iter().enumerate() {
+        let seen = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        open.equal(format!("how node {node} ended"), "exit status: 0", seen.as_str());
+    }
+    let step = open.close(format!("{} nodes ended by themselves", ended.len()));
+    screen.step(&step);
+    step
+}
+
+fn conclude(exit: Exit, folder: &Folder, since: Instant, screen: Screen) {
+    let seconds = since.elapsed().as_secs_f64();
+    let dir = folder.path().display();
+    if exit == Exit::Green {
+        screen.line(&format!("everything is as expected ({seconds:.1} s)"));
+        if folder.keep {
+            screen.line(&format!("logs and data are in {dir}"));
+        }
+    } else {
+        screen.line(&format!("NOT everything is as expected ({seconds:.1} s)"));
+        screen.error("red", &format!("the tour failed; the nodes' logs are {dir}/node-*/node.log"));
+    }
+}
+
+/// Stays until a signal. Nodes that die meanwhile are told and turn the end red.
+async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
+    screen.line("");
+    let row = |node: &crate::node::Node| {
+        let ready = node.ready();
+        let listen = ready.listen.first().cloned().unwrap_or_default();
+        [node.index().to_string(), ready.address.to_string(), node.data_dir().display().to_string(), listen]
+    };
+    screen.table(["NODE", "ADDRESS", "DATA FOLDER", "LISTENS ON"], fleet.nodes().iter().map(row));
+    let first = fleet.node(0).data_dir().display();
+    screen.line(&format!("talk to a node with `weft --data-dir {first} processes`; ctrl-c ends all"));
+    let exit = tokio::select! {
+        () = signals.caught() => Exit::Green,
+        death = fleet.first_death() => {
+            screen.failure(&death);
+            screen.error("died", "the other nodes go on; ctrl-c ends them");
+            signals.caught().await;
+            Exit::NotUp
+        }
+    };
+    let busy = screen.spinner("stopping the nodes");
+    fleet.stop().await;
+    drop(busy);
+    exit
+}
+
+/// The signals that end a run in order. A launcher that is killed takes its nodes along too: their
+/// lifelines close.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let [a, b, c] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        Ok(Self([signal(a)?, signal(b)?, signal(c)?]))
+    }
+
+    async fn caught(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// The folder of the nodes: the user's, or a fresh one that goes away unless it is to be kept.
+struct Folder {
+    path: PathBuf,
+    fresh: Option<TempDir>,
+    keep: bool,
+}
+
+impl Folder {
+    fn make(up: &Up) -> Result<Self, TestnetError> {
+        if let Some(dir) = &up.dir {
+            let path = std::path::absolute(dir)
+                .map_err(|source| TestnetError::Folder { path: dir.clone(), source })?;
+            make_folder(&path)?;
+            return Ok(Self { path, fresh: None, keep: true });
+        }
+        let fresh = tempfile::Builder::new().prefix("weft-testnet-").tempdir();
+        let fresh = fresh.map_err(|source| TestnetError::Folder { path: std::env::temp_dir(), source })?;
+        Ok(Self { path: fresh.path().into(), fresh: Some(fresh), keep: up.keep_logs })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Some(mut fresh) = self.fresh.take() {
+            fresh.disable_cleanup(self.keep);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn up(line: &str) -> Up {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().up()
+    }
+
+    #[test]
+    fn a_fresh_folder_goes_away_unless_it_is_kept() {
+        let folder = Folder::make(&up("t")).unwrap();
+        let path = folder.path().to_owned();
+        assert!(path.exists());
+        drop(folder);
+        assert!(!path.exists());
+        let folder = Folder::make(&up("t --keep-logs")).unwrap();
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(path.exists());
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_the_user_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("net");
+        let up = Up { dir: Some(path.clone()), ..up("t") };
+        drop(Folder::make(&up).unwrap());
+        assert!(path.exists());
+    }
+}

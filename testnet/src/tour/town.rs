@@ -1,0 +1,284 @@
+//! What the tour asks of the nodes.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use weft_node::control::api::{
+    FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request, ResultInfo, ResultOf, SlotInfo,
+    Submitted,
+};
+use weft_node::control::client::{ANSWER_WAIT, ClientError};
+use weft_protocol::data_item::ItemError;
+use weft_protocol::{Address, DataItem, Id, Tag, Verified};
+
+use crate::check::{Open, millis};
+use crate::error::AskError;
+use crate::fleet::Fleet;
+use crate::node::Node;
+use crate::user::{NewProcess, User, encoded};
+use crate::wait::{Look, WaitError, until};
+
+/// How long the nodes may take for anything that goes through several of them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a result may take: the first one of a module waits for its compilation on each node.
+const RESULT_WAIT: Duration = Duration::from_secs(240);
+/// Slots looked at.
+const SLOTS_MAX: u32 = 1_000;
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// A node gave no answer, or not the right one.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Something did not come.
+    #[error(transparent)]
+    Wait(#[from] WaitError<AskError>),
+    /// An item could not be signed.
+    #[error("an item: {0}")]
+    Item(#[from] ItemError),
+}
+
+/// A process of the tour.
+#[derive(Debug, Clone)]
+pub(super) struct Actor {
+    pub(super) name: &'static str,
+    pub(super) id: Id,
+    /// The node that gives its slots.
+    pub(super) scheduler: usize,
+    /// The nodes that compute it, the scheduler first.
+    pub(super) computing: Vec<usize>,
+    /// Whose word on it counts.
+    pub(super) attestors: Vec<Address>,
+    /// How many of them must agree.
+    pub(super) quorum: usize,
+}
+
+impl Actor {
+    /// Its nodes for a person.
+    pub(super) fn node_list(&self) -> String {
+        self.computing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A node that computes it and does not schedule it.
+    pub(super) fn witness(&self) -> usize {
+        self.computing.last().copied().unwrap_or(self.scheduler)
+    }
+}
+
+/// The nodes and the user.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Town<'a> {
+    pub(super) fleet: &'a Fleet,
+    pub(super) user: &'a User,
+}
+
+impl Town<'_> {
+    /// Trouble for a person: if a node is dead, that is what it is about.
+    pub(super) fn explain(&self, trouble: Trouble) -> String {
+        self.fleet.dead().map_or_else(|| trouble.to_string(), |dead| format!("{trouble}; {dead}"))
+    }
+
+    fn node(&self, index: usize) -> &Node {
+        self.fleet.node(index)
+    }
+
+    /// Asks until it works out: a scheduler that is busy says when to come back, and what was just
+    /// announced on the mesh takes a moment to be found.
+    async fn insist<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        what: &'static str,
+        request: &Request,
+    ) -> Result<T, Trouble> {
+        let look = async || match self.node(node).ask(what, request).await {
+            Ok(answer) => Ok(Look::There(answer)),
+            Err(error) => match &error.source {
+                ClientError::Failed(failure)
+                    if matches!(failure.code, FailureCode::Busy | FailureCode::Unknown) =>
+                {
+                    Ok(Look::NotYet(failure.text.clone()))
+                }
+                _ => Err(error),
+            },
+        };
+        Ok(until(format!("{what} of node {node}"), PATIENCE, look).await?)
+    }
+
+    /// Publishes a module on the first node, in the first of the formats that it is of.
+    pub(super) async fn publish(&self, wasm: &[u8], formats: &[&str]) -> Result<ModuleInfo, Trouble> {
+        let mut last = None;
+        for format in formats {
+            let item = self.user.module(wasm.to_vec(), format)?;
+            let request = Request::PutModule { item: encoded(&item) };
+            match self.node(0).ask_within("to take a module", &request, PATIENCE * 2).await {
+                Ok(module) => return Ok(module),
+                Err(error) => {
+                    let refused = matches!(&error.source, ClientError::Failed(failure) if failure.code == FailureCode::Invalid);
+                    if !refused {
+                        return Err(error.into());
+                    }
+                    // The refusal of the format that is meant says most.
+                    last.get_or_insert(error);
+                }
+            }
+        }
+        let none = || AskError { node: 0, what: "to take a module", source: ClientError::AnswerTooLarge };
+        Err(last.unwrap_or_else(none).into())
+    }
+
+    /// Spawns a process on a scheduler, from a node that is another where there are three.
+    pub(super) async fn spawn(
+        &self,
+        name: &'static str,
+        module: Id,
+        scheduler: usize,
+        (attestors, quorum): (&[usize], usize),
+        tags: &[Tag],
+        open: &mut Open,
+    ) -> Result<Actor, Trouble> {
+        let address = |node: usize| self.node(node).ready().address;
+        let attestors: Vec<Address> = attestors.iter().map(|node| address(*node)).collect();
+        let item = self.user.process(NewProcess {
+            name,
+            module,
+            scheduler: address(scheduler),
+            attestors: (attestors.clone(), quorum),
+            tags: tags.to_vec(),
+        })?;
+        let submitted = self.submit(&item).await?;
+        open.equal(format!("the slot of process {name}"), &0, &submitted.slot);
+        open.equal(format!("the id of process {name}"), &item.id(), &submitted.process);
+        let mut computing = vec![scheduler];
+        computing.extend(self.fleet.plan().hosts(scheduler));
+        let attestors = if attestors.is_empty() { vec![address(scheduler)] } else { attestors };
+        Ok(Actor { name, id: item.id(), scheduler, computing, attestors, quorum })
+    }
+
+    /// Has the other nodes compute a process and, those that do so, carry what it sends.
+    pub(super) async fn host(&self, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
+        for node in actor.computing.iter().copied().filter(|node| *node != actor.scheduler) {
+            let messenger = self.fleet.plan().carries(node);
+            let request = Request::Host { process: actor.id, compute: true, messenger };
+            let info: ProcessInfo = self.insist(node, "to host a process", &request).await?;
+            let computes = info.duties.iter().any(|duty| duty == "compute");
+            open.that(
+                format!("duties of node {node} for {}", actor.name),
+                "compute",
+                info.duties.join(" "),
+                computes,
+            );
+        }
+        let info = self.detail(actor, actor.scheduler, false).await?;
+        open.equal(format!("the quorum of {}", actor.name), &actor.quorum, &info.quorum);
+        open.same(
+            format!("the attestors of {}", actor.name),
+            &sorted(&actor.attestors),
+            &sorted(&info.attestors),
+        );
+        Ok(())
+    }
+
+    /// Hands an item to the sending node, which takes it to its scheduler.
+    pub(super) async fn submit(&self, item: &Verified<DataItem>) -> Result<Submitted, Trouble> {
+        let request = Request::Submit { item: encoded(item) };
+        self.insist(self.fleet.plan().sender(), "to take an item to its scheduler", &request).await
+    }
+
+    /// Sends a message.
+    pub(super) async fn send(
+        &self,
+        actor: &Actor,
+        action: &str,
+        tags: Vec<Tag>,
+        data: &str,
+    ) -> Result<Submitted, Trouble> {
+        self.submit(&self.user.message(actor.id, action, tags, data)?).await
+    }
+
+    /// The result of a slot on a node that computes the process, when it is there.
+    pub(super) async fn result(&self, actor: &Actor, node: usize, slot: u64) -> Result<ResultInfo, Trouble> {
+        let of = ResultOf::Slot(slot);
+        let request = Request::Result { process: actor.id, of, wait_ms: millis(RESULT_WAIT) };
+        Ok(self.node(node).ask_within("a result", &request, RESULT_WAIT + ANSWER_WAIT).await?)
+    }
+
+    /// A process as a node has it.
+    pub(super) async fn detail(
+        &self,
+        actor: &Actor,
+        node: usize,
+        state_root: bool,
+    ) -> Result<ProcessDetail, AskError> {
+        self.node(node).ask("a process", &Request::Process { process: actor.id, state_root }).await
+    }
+
+    /// The slots of a process as a node has them.
+    pub(super) async fn slots(
+        &self,
+        actor: &Actor,
+        node: usize,
+        from: u64,
+    ) -> Result<Vec<SlotInfo>, AskError> {
+        let request = Request::Slots { process: actor.id, from, limit: SLOTS_MAX };
+        self.node(node).ask("slots", &request).await
+    }
+
+    /// An item as a node has it.
+    pub(super) async fn item(&self, node: usize, id: Id) -> Result<ItemInfo, AskError> {
+        self.node(node).ask("an item", &Request::Item { id }).await
+    }
+
+    /// Anything else of a node.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        node: usize,
+        what: &'static str,
+        request: &Request,
+        wait: Duration,
+    ) -> Result<T, AskError> {
+        self.node(node).ask_within(what, request, wait).await
+    }
+
+    /// Waits until a process of `to` has a slot of a message that `from` sent with this action, at
+    /// `first` or later, and checks who brought it. Answers the slot and the node that did.
+    pub(super) async fn pushed(
+        &self,
+        from: &Actor,
+        to: &Actor,
+        action: &str,
+        first: u64,
+        open: &mut Open,
+    ) -> Result<(SlotInfo, Option<usize>), Trouble> {
+        let source = from.id.to_string();
+        let what = format!("a slot of {} with {action} from {}", to.name, from.name);
+        let look = async || {
+            let slots = self.slots(to, to.scheduler, first).await?;
+            let seen = format!("{} other slots from {first} on", slots.len());
+            let is_push = |slot: &SlotInfo| {
+                slot.from.as_deref() == Some(&source) && slot.action.as_deref() == Some(action)
+            };
+            Ok(slots.into_iter().find(is_push).map_or(Look::NotYet(seen), Look::There))
+        };
+        let slot = until(what, PATIENCE, look).await?;
+        open.that(
+            "the pushed message",
+            "carries an origin proof",
+            if slot.pushed { "carries one" } else { "has none" },
+            slot.pushed,
+        );
+        let item = self.item(to.scheduler, slot.item).await?;
+        let carrier = self.fleet.of_address(&item.owner);
+        let carries = carrier.is_some_and(|node| self.fleet.plan().carries(node));
+        let seen = carrier.map_or_else(|| item.owner.clone(), |node| format!("node {node}"));
+        open.that("who carried it", "a node with the messenger role", seen, carries);
+        Ok((slot, carrier))
+    }
+}
+
+/// A set of addresses, in an order of its own.
+fn sorted(addresses: &[Address]) -> Vec<Address> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    sorted
+}

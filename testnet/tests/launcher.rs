@@ -1,0 +1,177 @@
+//! The launcher as its users run it: real nodes, the real tour.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long nodes may take to be gone after their launcher.
+const GONE_WAIT: Duration = Duration::from_secs(30);
+/// How often a process that is not ours is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+fn launcher(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    launcher(args).output().unwrap()
+}
+
+/// The one line of JSON that a run ends with.
+fn report(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text
+        .lines()
+        .last()
+        .unwrap_or_else(|| panic!("no report; the errors are: {}", String::from_utf8_lossy(&output.stderr)));
+    serde_json::from_str(last).unwrap()
+}
+
+/// A testnet without a tour that stays up, and its report.
+fn staying(args: &[&str]) -> (Child, Value) {
+    let mut command = launcher(&["--no-tour", "--json", "--peers", "2"]);
+    let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, serde_json::from_str(&line).unwrap())
+}
+
+fn pids(report: &Value) -> Vec<u64> {
+    report["peers"].as_array().unwrap().iter().map(|peer| peer["pid"].as_u64().unwrap()).collect()
+}
+
+/// Connections with every node of a report. Each breaks when its node does.
+fn connected(report: &Value) -> Vec<UnixStream> {
+    let socket = |peer: &Value| PathBuf::from(peer["data_dir"].as_str().unwrap()).join("weft.sock");
+    let peers = report["peers"].as_array().unwrap();
+    peers.iter().map(|peer| UnixStream::connect(socket(peer)).unwrap()).collect()
+}
+
+/// Whether a process runs. One that has ended and is not yet reaped does not.
+fn runs(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+fn expect_gone(pids: &[u64]) {
+    let deadline = Instant::now() + GONE_WAIT;
+    while pids.iter().any(|pid| runs(*pid)) {
+        assert!(Instant::now() < deadline, "some of {pids:?} still run");
+        // tidy-allow(sleep): polls processes that are not our children, with a deadline
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn error_of(args: &[&str]) -> (Option<i32>, String) {
+    let output = run(args);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn four_peers_end_the_tour_green_and_are_gone() {
+    let output = run(&["--once", "--peers", "4", "--json"]);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["peers"].as_array().unwrap().len(), 4);
+    let steps = report["steps"].as_array().unwrap();
+    let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+    for name in
+        ["peers", "module", "spawn", "host", "send", "fail", "push", "compare", "anchor", "verify", "stop"]
+    {
+        assert!(names.contains(&name), "no step {name} in {names:?}");
+    }
+    assert!(
+        steps.iter().all(|step| !step["checks"].as_array().unwrap().is_empty()),
+        "a step expects nothing"
+    );
+    let processes = report["processes"].as_array().unwrap();
+    assert!(processes.len() >= 2 && processes.iter().all(|process| process["equal"] == true));
+    assert!(processes[0]["computed"].as_array().unwrap().len() >= 3);
+    assert_eq!(processes[0]["quorum"], 2);
+    let pushed = |process: &Value| {
+        process["slots"].as_array().unwrap().iter().filter(|slot| slot["pushed"] == true).count()
+    };
+    assert_eq!(pushed(&processes[1]), 1, "one push is one slot");
+    assert!(!report["batches"].as_array().unwrap().is_empty());
+    // Where the interop suite is installed, aos is toured too.
+    assert_eq!(report["aos_skipped"].is_null(), processes.len() == 4);
+    expect_gone(&pids(&report));
+    assert!(!Path::new(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
+}
+
+#[test]
+fn two_peers_are_enough() {
+    let output = run(&["up", "--once", "--peers", "2", "--json"]);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+}
+
+#[test]
+fn nodes_end_with_a_launcher_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut launcher, report) = staying(&["--dir", dir.path().to_str().unwrap()]);
+    let mut connections = connected(&report);
+    let pids = pids(&report);
+    assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)));
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    for connection in &mut connections {
+        connection.set_read_timeout(Some(GONE_WAIT)).unwrap();
+        assert_eq!(connection.read(&mut [0; 1]).unwrap(), 0, "the node still serves");
+    }
+    expect_gone(&pids);
+}
+
+#[test]
+fn a_signal_ends_everything_in_order() {
+    let (mut launcher, report) = staying(&[]);
+    let dir = PathBuf::from(report["dir"].as_str().unwrap());
+    assert!(dir.exists());
+    let pid = launcher.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+    expect_gone(&pids(&report));
+    assert!(!dir.exists(), "the folder is still there");
+}
+
+#[test]
+fn a_folder_in_use_is_no_place_for_a_second_testnet() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_str().unwrap();
+    let (mut launcher, report) = staying(&["--dir", dir]);
+    let (code, error) = error_of(&["--once", "--no-tour", "--peers", "2", "--dir", dir]);
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    assert_eq!(code, Some(3), "{error}");
+    assert!(error.contains("node 0 did not come up") && error.contains("node-0/node.log"), "{error}");
+    expect_gone(&pids(&report));
+}
+
+#[test]
+fn bad_input_is_one_clear_line_and_starts_nothing() {
+    for (args, named) in [
+        (&["--peers", "1"][..], "--peers 1: expected 2 to 64"),
+        (&["--peers", "65", "--json"], "--peers 65: expected 2 to 64"),
+        (&["--peers", "many"], "invalid value 'many'"),
+        (&["--base-port", "65534"], "the last one is 65535"),
+        (&["--dir", "/dev/null/x"], "cannot write to the folder /dev/null/x"),
+        (&["--aos", "/no/such.wasm"], "cannot read the module file /no/such.wasm"),
+    ] {
+        let (code, error) = error_of(args);
+        assert_eq!(code, Some(2), "{args:?}: {error}");
+        assert!(error.contains(named), "{args:?}: {error}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().min(65_532).to_string();
+    let (code, error) = error_of(&["--once", "--base-port", &port]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains(&format!("port {port} of 127.0.0.1 cannot be used")), "{error}");
+}
