@@ -224,6 +224,22 @@ fn lua_limits_come_before_ours() {
     });
 }
 
+/// Their allocator reads past the last block of the memory when it moves one, so a copy must be
+/// cut short there as in the reference. That happens just before the memory grows for the first
+/// time.
+#[test]
+fn they_outgrow_their_first_memory() {
+    for_each(Guard::On, |name, module| {
+        let mut instance = booted(module);
+        let first = instance.memory_image().unwrap().byte_len();
+        for number in 1..1500 {
+            text(&evaluate(&mut instance, &message(number, "Other", "")));
+            instance.keep().unwrap();
+        }
+        assert!(instance.memory_image().unwrap().byte_len() > first, "{name} did not grow");
+    });
+}
+
 /// Half of the depth limit is enough for everything that aos does (rules 6.8).
 #[test]
 fn aos_stays_under_half_of_the_depth() {
