@@ -22,7 +22,7 @@ const messagesFile = file('messages.jsonl')
 test('the recorded files are what the cases make', () => {
   const recorded = readFileSync(messagesFile, 'utf8')
   assert.ok(recorded === cases.map(({ json }) => json + '\n').join(''), 'run `npm run record` and commit')
-  assert.equal(readFileSync(envFile, 'utf8'), JSON.stringify(env) + '\n')
+  assert.equal(readFileSync(envFile, 'utf8'), JSON.stringify(env))
 })
 
 test('the sequence is long, its names are unique, and the lists name cases', () => {
@@ -86,7 +86,8 @@ for (const module of modules) {
       await t.test(name, () => {
         const [reference, weft] = [theirs.value.get(name), weftAt(name)]
         const difference = differences.get(name)
-        if (difference) return difference.check(reference, weft, { weftAt })
+        const differs = difference && (difference.formats ?? [module.format]).includes(module.format)
+        if (differs) return difference.check(reference, weft, { weftAt })
         assert.ok(reference === weft, reference === weft ? '' : parting(reference, weft))
       })
     }

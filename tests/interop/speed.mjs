@@ -56,48 +56,36 @@ async function timeReference(module, messages) {
   return { first: times[0], rate: 1000 / median(times.slice(head.length + warmUp)) }
 }
 
-/**
- * The same of `weft eval`, from outside: two runs of different lengths, so that loading and
- * compiling the module, which both share, cancels out.
- */
-async function timeWeft(module, kind) {
-  const run = async (messages) => {
-    const args = ['eval', '--module', module.file, '--format', module.format, '--env', envFile, '--stats', messages]
-    const began = process.hrtime.bigint()
-    const { code, stderr } = await weft(args)
-    const spent = Number(process.hrtime.bigint() - began) / 1e9
-    if (code !== 0) throw new Error(stderr.toString())
-    return { spent, stats: stderr.toString() }
-  }
-  const short = await run(record(kind, warmUp))
-  const long = await run(record(kind, warmUp + weftMessages))
-  return { rate: weftMessages / (long.spent - short.spent), stats: long.stats }
+/** The same of `weft eval`, which prints the time of each message. */
+async function timeWeft(module, messages) {
+  const args = ['eval', '--module', module.file, '--format', module.format, '--env', envFile]
+  const { code, stderr } = await weft([...args, '--stats', '--json', messages])
+  if (code !== 0) throw new Error(stderr.toString())
+  const stats = stderr.toString().trim().split('\n').map((line) => JSON.parse(line))
+  const times = stats.filter(({ line }) => line !== undefined).map(({ us }) => us / 1e3)
+  return { first: times[0], rate: 1000 / median(times.slice(head.length + warmUp)) }
 }
 
-// Enough for the difference of two runs to be far above the noise of starting a program.
+// A native message takes a hundredth of the time: more of them for as steady a figure.
 const weftMessages = 20 * count
 
 console.log(`${cpus()[0].model}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}`)
 console.log(`Node ${process.version}; weft: ${weftBinary}; ${count} messages (weft: ${weftMessages}), ${runs} runs: median (lowest - highest)\n`)
 console.log('| module | sequence | reference, messages/s | weft eval, messages/s | ratio |\n|---|---|---|---|---|')
 const shown = (list, digits) => `${median(list).toFixed(digits)} (${Math.min(...list).toFixed(digits)} - ${Math.max(...list).toFixed(digits)})`
-const details = []
+const firsts = []
 for (const module of modules) {
   for (const kind of Object.keys(bodies)) {
-    const rates = { reference: [], weft: [] }
-    const firsts = []
-    let stats
+    const times = { reference: [], weft: [] }
     for (let at = 0; at < runs; at += 1) {
-      const theirs = await timeReference(module, record(kind, warmUp + count))
-      const ours = await timeWeft(module, kind)
-      rates.reference.push(theirs.rate)
-      rates.weft.push(ours.rate)
-      firsts.push(theirs.first)
-      stats = ours.stats
+      times.reference.push(await timeReference(module, record(kind, warmUp + count)))
+      times.weft.push(await timeWeft(module, record(kind, warmUp + weftMessages)))
     }
-    const ratio = median(rates.weft) / median(rates.reference)
-    console.log(`| ${module.name} | ${kind} | ${shown(rates.reference, 1)} | ${shown(rates.weft, 0)} | ${ratio.toFixed(0)}x |`)
-    details.push(`${module.name} ${kind}: first message of the reference ${shown(firsts, 0)} ms; weft says of its last run:\n${stats.trim()}`)
+    const rates = (who) => times[who].map(({ rate }) => rate)
+    const first = (who) => shown(times[who].map(({ first }) => first), 0)
+    const ratio = median(rates('weft')) / median(rates('reference'))
+    console.log(`| ${module.name} | ${kind} | ${shown(rates('reference'), 1)} | ${shown(rates('weft'), 0)} | ${ratio.toFixed(0)}x |`)
+    firsts.push(`${module.name} ${kind}: first message, reference ${first('reference')} ms, weft ${first('weft')} ms`)
   }
 }
-console.log(`\n${details.join('\n\n')}`)
+console.log(`\n${firsts.join('\n')}`)

@@ -156,6 +156,13 @@ impl Instance {
         Ok(self.snapshot.clone())
     }
 
+    /// Evaluates from now on as if so much depth were in use already: how the suite finds the
+    /// deepest use of a module. Forgotten by a roll-back.
+    #[doc(hidden)]
+    pub fn reserve_depth(&mut self, bytes: u64, frames: u64) {
+        self.live.reserve_depth(bytes, frames);
+    }
+
     /// The snapshot with the kept messages evaluated again.
     fn rebuilt(&self) -> Result<Live, HostFault> {
         let mut live = self.module.live(&self.snapshot, self.limits)?;

@@ -7,7 +7,7 @@ use crate::format::{Format, emscripten, plain};
 use crate::host::{Cells, GuestHandles, HostState, Stop};
 use crate::image::MemoryImage;
 use crate::limits::INITIALISE_GAS;
-use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT};
+use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, depth_of};
 use crate::module::{Initial, Template};
 use crate::outcome::{Evaluation, Outcome, Trap};
 
@@ -21,6 +21,8 @@ pub(crate) struct Live {
     depth: Option<Global>,
     /// Every mutable global of the guest, with its value before each message.
     globals: Vec<(Global, Val)>,
+    /// The depth counter before each message.
+    depth_start: i64,
 }
 
 #[derive(Debug)]
@@ -173,7 +175,7 @@ impl Live {
             .filter_map(wasmtime::Export::into_global)
             .collect();
         let globals = names.into_iter().map(|global| (global, global.get(&mut store))).collect();
-        Ok((Self { store, entry, memory, gas, depth, globals }, instance))
+        Ok((Self { store, entry, memory, gas, depth, globals, depth_start: DEPTH_START }, instance))
     }
 
     fn handles(
@@ -238,7 +240,7 @@ impl Live {
 
     fn refill(&mut self, gas: u64) -> Result<(), HostFault> {
         let gas = i64::try_from(gas).unwrap_or(i64::MAX);
-        for (counter, value) in [(self.gas, gas), (self.depth, DEPTH_START)] {
+        for (counter, value) in [(self.gas, gas), (self.depth, self.depth_start)] {
             if let Some(counter) = counter {
                 counter
                     .set(&mut self.store, Val::I64(value))
@@ -275,6 +277,11 @@ impl Live {
         } else {
             trap
         })
+    }
+
+    /// Begins each message as if so much depth were in use already.
+    pub(crate) fn reserve_depth(&mut self, bytes: u64, frames: u64) {
+        self.depth_start = DEPTH_START + depth_of(bytes, frames);
     }
 
     /// The memory as it is.

@@ -223,3 +223,49 @@ fn lua_limits_come_before_ours() {
         assert!(answer.contains("42"), "{name}: {answer}");
     });
 }
+
+/// Their allocator reads past the last block of the memory when it moves one, so a copy must be
+/// cut short there as in the reference. That happens just before the memory grows for the first
+/// time.
+#[test]
+fn they_outgrow_their_first_memory() {
+    for_each(Guard::On, |name, module| {
+        let mut instance = booted(module);
+        let first = instance.memory_image().unwrap().byte_len();
+        for number in 1..1500 {
+            text(&evaluate(&mut instance, &message(number, "Other", "")));
+            instance.keep().unwrap();
+        }
+        assert!(instance.memory_image().unwrap().byte_len() > first, "{name} did not grow");
+    });
+}
+
+/// Half of the depth limit is enough for everything that aos does (rules 6.8).
+#[test]
+fn aos_stays_under_half_of_the_depth() {
+    use weft_vm::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX};
+    for_each(Guard::On, |name, module| {
+        let recurses = "local function f(n) if n == 0 then return 0 end return select(2, pcall(f, n - 1)) end return f(180)";
+        let messages = [boot(), message(1, "Eval", recurses), message(2, "Inc", "")];
+        let deep_enough = |bytes: u64, frames: u64| {
+            let mut instance = module.instantiate(LIMITS).unwrap();
+            instance.reserve_depth(DEPTH_BYTES_MAX - bytes, DEPTH_FRAMES_MAX - frames);
+            messages.iter().all(|message| {
+                let outcome = evaluate(&mut instance, message);
+                outcome != Outcome::Trapped(Trap::Depth) && instance.keep().is_ok()
+            })
+        };
+        let least = |max: u64, enough: &dyn Fn(u64) -> bool| {
+            let (mut short, mut long) = (0, max);
+            while long - short > max / 256 {
+                let middle = short.midpoint(long);
+                if enough(middle) { long = middle } else { short = middle }
+            }
+            long
+        };
+        let bytes = least(DEPTH_BYTES_MAX, &|bytes| deep_enough(bytes / 8 * 8, DEPTH_FRAMES_MAX));
+        let frames = least(DEPTH_FRAMES_MAX, &|frames| deep_enough(DEPTH_BYTES_MAX, frames));
+        eprintln!("{name}: deepest use {bytes} bytes, {frames} frames");
+        assert!(bytes < DEPTH_BYTES_MAX / 2 && frames < DEPTH_FRAMES_MAX / 2, "{name}: {bytes}, {frames}");
+    });
+}

@@ -140,6 +140,29 @@ fn hashes_and_signatures_are_those_of_the_protocol() {
 }
 
 #[test]
+fn signatures_are_checked_by_the_host() {
+    use weft_protocol::crypto::Signer;
+    let imports = "(import \"weft\" \"ed25519_verify\" (func $check (param i32 i32 i32 i32) (result i32)))";
+    // The environment is key, signature and data, one after the other.
+    let handle = "(call $answer (call $check (i32.const 1024) (i32.const 1056) (i32.const 1120) \
+                   (i32.sub (local.get 3) (i32.const 96))))";
+    let text = wat(handle).replace("(memory (export", &format!("{imports} (memory (export"));
+    let module = compile(&text).unwrap();
+    let signer = Signer::from_seed(&[7; 32]);
+    let mut good = signer.owner_key();
+    good.extend(signer.sign(b"a message").unwrap());
+    good.extend(b"a message");
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    for (environment, expected) in [(good, b"1"), (bad, b"0")] {
+        let mut instance = module.instantiate(LIMITS).unwrap();
+        let evaluation = instance.evaluate(b"", &environment).unwrap();
+        assert_eq!(evaluation.outcome, Outcome::Returned(expected.to_vec()));
+        assert!(evaluation.gas > 5_000_000, "a signature check is not free");
+    }
+}
+
+#[test]
 fn a_host_call_outside_of_memory_is_the_guests_fault() {
     let imports = "(import \"weft\" \"sha256\" (func $sha256 (param i32 i32 i32)))";
     for call in [

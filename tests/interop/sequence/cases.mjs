@@ -1,7 +1,7 @@
 // The recorded sequence, in order: what is sent to one process, each case with a name of its own.
 
 import * as actors from './actors.mjs'
-import { basics, extremes, failures, numbers, structures, system, texts } from './language.mjs'
+import { basics, departures, extremes, failures, numbers, structures, system, texts } from './language.mjs'
 
 const { alice, authority, bob, friend, owner, id } = actors
 
@@ -147,6 +147,7 @@ const all = [
   ...runs(system),
   ...large,
   ...endings,
+  ...runs(departures),
   ...runs(extremes),
 ]
 

@@ -1,5 +1,6 @@
 // Every place where Weft deliberately answers otherwise than the reference loader, with the
-// reason and what must hold there instead. A case that is not here must be equal to the byte.
+// reason and what must hold there instead; `formats` where only some differ. A case that is not
+// here must be equal to the byte.
 
 import assert from 'node:assert/strict'
 
@@ -28,9 +29,24 @@ export const differences = new Map([
       why: `The loader's clock counts calls since its instance was made, so what a guest reads depends
         on when a node last made one. Weft's clock starts anew for every message.`,
       check(reference, weft, { weftAt }) {
-        assert.equal(data(weft), data(weftAt('eval: clock')), 'every message starts with the same clock')
-        assert.notEqual(data(reference), data(weft), 'the loader no longer carries its clock on: drop this')
+        // C counts from its first look at the clock, which it keeps in memory: 10000 then too.
+        assert.equal(data(weftAt('eval: clock')), '0.001')
+        assert.equal(data(weft), '0.0')
+        assert.notEqual(data(reference), data(weft), 'the loader starts its clock anew: drop this')
         assert.equal(reference.replaceAll(data(reference), data(weft)), weft)
+      },
+    },
+  ],
+  [
+    'eval: a shell',
+    {
+      why: `In its 32-bit formats the loader gives guests a shell on its host. Weft has none to give: it
+        answers as the 64-bit format does in both hosts.`,
+      formats: ['wasm32-unknown-emscripten4'],
+      check(reference, weft) {
+        assert.equal(data(weft), 'false | nil | Function not implemented | 52')
+        // The loader ran the command; Lua was not built to take its status apart: 3 is 3 * 256.
+        assert.equal(data(reference), 'true | nil | exit | 768', 'the loader has changed: look again')
       },
     },
   ],

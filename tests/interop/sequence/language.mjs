@@ -132,9 +132,8 @@ export const system = shown([
   ['date without a time', 'return os.date()'],
   ['bad date', 'return pcall(os.date, "%Ez", 0), pcall(os.date, "%Q", 0)'],
   ['clock', 'return os.clock()'],
-  ['clock again', 'return os.clock()'],
   ['difference of times', 'return os.difftime(10, 4), os.setlocale(), os.setlocale("C"), os.setlocale("xx")'],
-  ['environment', 'return os.getenv("HOME"), os.getenv("PATH"), os.execute(), os.execute("ls")'],
+  ['environment', 'return os.getenv("HOME"), os.getenv("PATH"), os.getenv("")'],
   ['files that are missing', 'return io.open("/nope"), io.open("/nope/x", "w"), os.remove("/nope"), os.rename("/a", "/b")'],
   ['loaded modules', 'local l = {} for k in pairs(package.loaded) do l[#l + 1] = k end table.sort(l) return table.concat(l, " "), package.path, package.cpath'],
   ['globals', 'local l = {} for k in pairs(_G) do l[#l + 1] = k end table.sort(l) return table.concat(l, " ")'],
@@ -145,6 +144,13 @@ export const system = shown([
   ['hash of a long text', 'return require(".crypto").digest.sha2_512(string.rep("x", 5000)).asHex()'],
   ['hmac', 'local c = require(".crypto") return c.mac.createHmac(c.utils.stream.fromString("data"), "key", "sha256").asHex()'],
   ['utilities', 'local u = require(".utils") return u.reduce(function(a, b) return a + b end, 0, { 1, 2, 3 }), u.concat({ 1 })({ 2 })[2], u.includes(2, { 1, 2 }), u.propEq("a", "1", { a = "1" }), #u.keys({ a = 1, b = 2 })'],
+])
+
+// Answers that differ between the hosts have other lengths and so move what is allocated after
+// them: these come when no address is printed any more.
+export const departures = shown([
+  ['clock again', 'return os.clock()'],
+  ['a shell', 'return os.execute(), os.execute("exit 3")'],
 ])
 
 export const extremes = shown([

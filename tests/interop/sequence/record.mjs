@@ -8,5 +8,5 @@ import { sequence } from './cases.mjs'
 const here = new URL('.', import.meta.url)
 const cases = sequence()
 writeFileSync(new URL('messages.jsonl', here), cases.map(({ json }) => json + '\n').join(''))
-writeFileSync(new URL('env.json', here), JSON.stringify(env) + '\n')
+writeFileSync(new URL('env.json', here), JSON.stringify(env))
 console.log(`${cases.length} messages`)

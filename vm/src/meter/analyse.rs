@@ -34,7 +34,7 @@ pub(super) enum EditKind {
     /// Charge by the byte before an instruction whose top operand is a length.
     Bytes(Width),
     /// Put `memory.copy` in the place of a call of the import that does the same.
-    Copy,
+    Copy(Width),
     /// A `return`, which has to pass the epilogue.
     Return,
 }
@@ -295,8 +295,7 @@ impl Analyser {
             }
             Operator::MemoryInit { .. } => self.edit(at, 0, EditKind::Bytes(Width::I32)),
             Operator::Call { function_index } if Some(*function_index) == self.facts.copy_import => {
-                self.edit(at, 0, EditKind::Bytes(width));
-                self.edit(at, after - at, EditKind::Copy);
+                self.edit(at, after - at, EditKind::Copy(width));
             }
             Operator::Call { .. } | Operator::CallIndirect { .. } => self.calls = true,
             _ => {}

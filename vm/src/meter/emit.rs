@@ -62,7 +62,7 @@ pub(super) fn function(
             EditKind::Charge { gas, check } => out.charge(gas, check.then_some(over)),
             EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.index(width), over),
             EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.index(width), over),
-            EditKind::Copy => out.put(Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 }),
+            EditKind::Copy(width) => out.copy(width, scratch.index(Width::I64), over),
             EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
         }
     }
@@ -88,41 +88,49 @@ pub(super) struct Locals<'a> {
 
 impl Locals<'_> {
     fn write(&self, scratch: &Scratch, out: &mut Vec<u8>) {
-        let more: Vec<ValType> = [(scratch.i32, ValType::I32), (scratch.i64, ValType::I64)]
-            .into_iter()
-            .filter_map(|(needed, ty)| needed.then_some(ty))
-            .collect();
-        (self.groups + more.len() as u32).encode(out);
+        let more = [(u32::from(scratch.i32), ValType::I32), (scratch.i64s, ValType::I64)];
+        let groups = more.iter().filter(|(count, _)| *count > 0).count() as u32;
+        (self.groups + groups).encode(out);
         out.extend_from_slice(self.declarations);
-        for ty in more {
-            1u32.encode(out);
+        for (count, ty) in more.iter().filter(|(count, _)| *count > 0) {
+            count.encode(out);
             ty.encode(out);
         }
     }
 }
 
-/// Locals of the pass itself, behind the function's own: at most one of each width.
+/// Locals of the pass itself, behind the function's own.
 #[derive(Debug)]
 struct Scratch {
     first: u32,
     i32: bool,
-    i64: bool,
+    i64s: u32,
 }
 
 impl Scratch {
+    /// What [`Writer::copy`] needs.
+    const COPY: u32 = 4;
+
     fn of(plan: &Plan) -> Self {
-        let needs = |wanted| {
-            plan.edits.iter().any(|edit| {
-                matches!(edit.kind, EditKind::Pages(width) | EditKind::Bytes(width) if width == wanted)
-            })
-        };
-        Self { first: plan.locals, i32: needs(Width::I32), i64: needs(Width::I64) }
+        let mut scratch = Self { first: plan.locals, i32: false, i64s: 0 };
+        for edit in &plan.edits {
+            match edit.kind {
+                EditKind::Pages(Width::I32) | EditKind::Bytes(Width::I32) => scratch.i32 = true,
+                EditKind::Pages(Width::I64) | EditKind::Bytes(Width::I64) => {
+                    scratch.i64s = scratch.i64s.max(1);
+                }
+                EditKind::Copy(_) => scratch.i64s = Self::COPY,
+                EditKind::Charge { .. } | EditKind::Return => {}
+            }
+        }
+        scratch
     }
 
+    /// The first local of this width.
     fn index(&self, width: Width) -> u32 {
         match width {
-            Width::I64 if self.i32 => self.first + 1,
-            _ => self.first,
+            Width::I32 => self.first,
+            Width::I64 => self.first + u32::from(self.i32),
         }
     }
 }
@@ -177,6 +185,69 @@ impl Writer {
         self.put(Instruction::I64Sub);
         self.put(Instruction::GlobalSet(self.counters.gas));
         self.check_gas(over);
+    }
+
+    /// `memory.copy` of what is on the stack (to, from, count), cut short at the end of memory.
+    ///
+    /// The import is JavaScript's `copyWithin`, which never fails, and aos relies on it: its
+    /// allocator copies the new size of a block out of the smaller old one, which may be the
+    /// last of the memory.
+    fn copy(&mut self, width: Width, first: u32, over: u32) {
+        let [count, from, to, room] = [0, 1, 2, 3].map(|offset| first + offset);
+        for local in [count, from, to] {
+            if width == Width::I32 {
+                self.put(Instruction::I64ExtendI32U);
+            }
+            self.put(Instruction::LocalSet(local));
+        }
+        for address in [from, to] {
+            self.shorten(width, count, address, room);
+        }
+        self.put(Instruction::GlobalGet(self.counters.gas));
+        self.put(Instruction::LocalGet(count));
+        self.put(Instruction::I64Const(BYTE_GAS as i64));
+        self.put(Instruction::I64Mul);
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::GlobalSet(self.counters.gas));
+        self.check_gas(over);
+        self.put(Instruction::LocalGet(count));
+        self.put(Instruction::I64Const(0));
+        self.put(Instruction::I64Ne);
+        self.put(Instruction::If(BlockType::Empty));
+        for local in [to, from, count] {
+            self.put(Instruction::LocalGet(local));
+            if width == Width::I32 {
+                self.put(Instruction::I32WrapI64);
+            }
+        }
+        self.put(Instruction::MemoryCopy { src_mem: 0, dst_mem: 0 });
+        self.put(Instruction::End);
+    }
+
+    /// `room = memory after address; count = min(count, room)`, all i64.
+    fn shorten(&mut self, width: Width, count: u32, address: u32, room: u32) {
+        self.put(Instruction::MemorySize(0));
+        if width == Width::I32 {
+            self.put(Instruction::I64ExtendI32U);
+        }
+        self.put(Instruction::I64Const(16));
+        self.put(Instruction::I64Shl);
+        self.put(Instruction::LocalTee(room));
+        self.put(Instruction::LocalGet(address));
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::I64Const(0));
+        self.put(Instruction::LocalGet(address));
+        self.put(Instruction::LocalGet(room));
+        self.put(Instruction::I64LtU);
+        self.put(Instruction::Select);
+        self.put(Instruction::LocalSet(room));
+        self.put(Instruction::LocalGet(count));
+        self.put(Instruction::LocalGet(room));
+        self.put(Instruction::LocalGet(count));
+        self.put(Instruction::LocalGet(room));
+        self.put(Instruction::I64LtU);
+        self.put(Instruction::Select);
+        self.put(Instruction::LocalSet(count));
     }
 
     fn enter(&mut self, frame_bytes: u64, calls: bool) {

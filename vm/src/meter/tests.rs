@@ -349,24 +349,64 @@ fn mutable_globals_are_exported_and_others_are_not() {
     assert_eq!(names, ["f", "weft.gas", "weft.depth", "weft.global.1", "weft.global.2"]);
 }
 
+/// JavaScript's `copyWithin`, which is what the import is in the reference.
+fn copy_within(memory: &mut [u8], to: u64, from: u64, count: u64) {
+    let length = memory.len() as u64;
+    let (to, from) = (to.min(length), from.min(length));
+    let count = count.min(length - from).min(length - to);
+    memory.copy_within(from as usize..(from + count) as usize, to as usize);
+}
+
 #[test]
-fn a_call_of_the_copy_import_becomes_an_instruction() {
-    let wat = "(module (import \"env\" \"_emscripten_memcpy_js\" (func $copy (param i32 i32 i32)))
-        (memory 1) (data (i32.const 8) \"abcd\")
-        (func (export \"f\") (param i32) (result i32)
-          (call $copy (i32.const 64) (i32.const 8) (local.get 0)) (i32.load (i32.const 64))))";
-    let policy = Policy { copy_import: Some(("env", "_emscripten_memcpy_js")), ..POLICY };
-    let text = wasmparser::Parser::new(0)
-        .parse_all(&guarded(wat, &policy))
-        .filter_map(|payload| match payload {
-            Ok(wasmparser::Payload::CodeSectionEntry(body)) => Some(format!(
-                "{:?}",
-                body.get_operators_reader().unwrap().into_iter().collect::<Result<Vec<_>, _>>().unwrap()
-            )),
-            _ => None,
-        })
-        .collect::<String>();
-    assert!(text.contains("MemoryCopy") && !text.contains("Call {"), "{text}");
+fn a_call_of_the_copy_import_is_cut_short_at_the_end_of_memory() {
+    for (memory64, ty) in [(false, "i32"), (true, "i64")] {
+        let wat = format!(
+            "(module (import \"env\" \"_emscripten_memcpy_js\" (func $copy (param {ty} {ty} {ty})))
+              (memory (export \"memory\") {} 1)
+              (func (export \"g\") (param {ty} {ty} {ty})
+                (call $copy (local.get 0) (local.get 1) (local.get 2))))",
+            if memory64 { "i64" } else { "" }
+        );
+        let policy = Policy { memory64, copy_import: Some(("env", "_emscripten_memcpy_js")), ..POLICY };
+        let engine = Engine::default();
+        let module = wasmtime::Module::new(&engine, guarded(&wat, &policy)).unwrap();
+        let mut store = Store::new(&engine, ());
+        let import = wasmtime::Func::new(
+            &mut store,
+            module.imports().next().unwrap().ty().unwrap_func().clone(),
+            |_, _, _| panic!("the import is not called"),
+        );
+        let instance = Instance::new(&mut store, &module, &[import.into()]).unwrap();
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        let gas = instance.get_global(&mut store, GAS_EXPORT).unwrap();
+        let g = instance.get_func(&mut store, "g").unwrap();
+        let bytes: Vec<u8> = (0..65_536u32).map(|index| (index * 7 % 251) as u8).collect();
+        let mut huge = vec![65_536, 65_537, 1 << 31, u64::from(u32::MAX)];
+        if memory64 {
+            huge.extend([1 << 32, 1 << 63, u64::MAX]);
+        }
+        let mut cases = vec![
+            (0, 100, 50),
+            (100, 120, 50),
+            (120, 100, 50),
+            (9, 65_000, 1472),
+            (65_000, 9, 1472),
+            (8, 8, 0),
+        ];
+        for at in huge {
+            cases.extend([(at, 9, 100), (9, at, 100), (9, 40, at), (at, at, at)]);
+        }
+        for (to, from, count) in cases {
+            memory.data_mut(&mut store).copy_from_slice(&bytes);
+            gas.set(&mut store, Val::I64(PLENTY)).unwrap();
+            let value =
+                |number: u64| if memory64 { Val::I64(number as i64) } else { Val::I32(number as i32) };
+            g.call(&mut store, &[value(to), value(from), value(count)], &mut []).unwrap();
+            let mut expected = bytes.clone();
+            copy_within(&mut expected, to, from, count);
+            assert!(memory.data(&store) == expected, "{ty}: {to} {from} {count}");
+        }
+    }
 }
 
 #[test]
