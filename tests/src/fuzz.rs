@@ -33,7 +33,10 @@ pub fn item(bytes: &[u8]) {
     let fields = header + optionals + claims.raw_tags().len() + claims.data().len();
     assert_eq!(fields, bytes.len(), "every byte belongs to one field");
     assert_eq!(claims.raw(), bytes);
-    assert_eq!((claims.signature().len(), claims.owner_key().len()), (kind.signature_bytes(), kind.owner_bytes()));
+    assert_eq!(
+        (claims.signature().len(), claims.owner_key().len()),
+        (kind.signature_bytes(), kind.owner_bytes())
+    );
     // Our encoding is the shortest, so tags that were read can always be written.
     let encoded = tag::encode(claims.tags()).expect("tags that were read can be written");
     let decoded = tag::decode(&encoded, claims.tags().len() as u64);

@@ -30,7 +30,12 @@ fn drafts() -> impl Strategy<Value = Draft> {
     let target = proptest::option::of(any::<[u8; 32]>().prop_map(Id));
     let anchor = proptest::option::of(any::<[u8; 32]>());
     let data = vec(any::<u8>(), 0..2000).prop_map(Bytes::from);
-    (target, anchor, tags(), data).prop_map(|(target, anchor, tags, data)| Draft { target, anchor, tags, data })
+    (target, anchor, tags(), data).prop_map(|(target, anchor, tags, data)| Draft {
+        target,
+        anchor,
+        tags,
+        data,
+    })
 }
 
 fn signers() -> impl Strategy<Value = Signer> {

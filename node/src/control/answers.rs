@@ -1,6 +1,7 @@
 //! What the node answers to each request of the control socket.
 
-use std::time::Duration;
+mod live;
+mod result;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,28 +9,23 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::module::Module;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Id, Position};
 use weft_storage::anchor::Anchor as _;
-use weft_storage::{OutboxState, OutcomeRow, Reader, Roles, StoreError, Write};
+use weft_storage::{OutboxState, Reader, Roles, StoreError, Write};
 use weft_vm::Format;
 
 use super::api::{
-    Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Progress, Request,
-    ResultInfo, ResultOf, SlotInfo, Status, Submitted, WatchEvent,
+    Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Request, SlotInfo,
+    Status, Submitted,
 };
-use super::server::{HungUp, Out, hung_up};
+use super::server::{HungUp, Out};
 use crate::anchor;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::hosting;
-use crate::news::News;
-use crate::replay;
 use crate::shared::SharedRef;
 use crate::submit::{SubmitError, Submitter};
 
@@ -37,10 +33,6 @@ use crate::submit::{SubmitError, Submitter};
 const SLOTS_MAX: u32 = 1_000;
 /// Bytes of an item's data shown as text.
 const DATA_SHOWN_MAX: usize = 64 * 1024;
-/// The longest that a request waits for a result, in milliseconds.
-const WAIT_MS_MAX: u64 = 600_000;
-/// How often a waiting request looks again, beside every time it hears news.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Answers the requests of clients.
 #[derive(Debug, Clone)]
@@ -323,190 +315,6 @@ impl Answers {
             }
         }
     }
-
-    async fn result(&self, process: Id, of: ResultOf, wait_ms: u64) -> Result<ResultInfo, Failure> {
-        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-        let mut news = self.shared.news.listen();
-        loop {
-            if let Some(found) = self.find_result(process, of)? {
-                return Ok(found);
-            }
-            if let ResultOf::Item(item) = of
-                && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
-                && let Some(found) = self.ask_result(process, item).await
-            {
-                return Ok(found);
-            }
-            if Instant::now() >= deadline {
-                let text = format!("no result of that in process {process} yet");
-                let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
-                return Err(fail(code, text));
-            }
-            let next = (Instant::now() + LOOK_AGAIN).min(deadline);
-            // Any news is a reason to look again; missed news too.
-            let _ = tokio::time::timeout_at(next, news.recv()).await;
-        }
-    }
-
-    fn find_result(&self, process: Id, of: ResultOf) -> Result<Option<ResultInfo>, Failure> {
-        let reader = self.read()?;
-        let found = match of {
-            ResultOf::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
-            ResultOf::Slot(slot) => {
-                let row = reader.slot(&process, slot).map_err(disk)?;
-                let position = row.map(|row| Position { epoch: row.epoch, slot, tick: 0 });
-                match position {
-                    Some(position) => {
-                        let outcome = reader.outcome(&process, position).map_err(disk)?;
-                        outcome.map(|row| (position, row))
-                    }
-                    None => None,
-                }
-            }
-        };
-        let Some((position, row)) = found else { return Ok(None) };
-        let attested = reader.attestations(&process, position).map_err(disk)?;
-        Ok(Some(ResultInfo {
-            process,
-            position,
-            code: row.code,
-            result: result_value(&row),
-            running: row.running,
-            gas: row.gas,
-            computed_here: true,
-            attested_by: attested.into_iter().map(|(attestor, _)| attestor).collect(),
-        }))
-    }
-
-    /// The word of a peer that computes the process.
-    async fn ask_result(&self, process: Id, item: Id) -> Option<ResultInfo> {
-        let scheduler = hosting::find_process(&self.shared, process).await.ok()?.scheduler();
-        for peer in crate::remote::sources(&self.shared, process, Some(scheduler)).await {
-            let Ok(answer) = crate::remote::outcome(&self.shared, peer, process, item).await else {
-                continue;
-            };
-            let position = weft_protocol::wire::position(answer.position.as_ref()).ok()?;
-            return Some(ResultInfo {
-                process,
-                position,
-                code: u8::try_from(answer.code).ok()?,
-                result: serde_json::from_slice(&answer.result).ok()?,
-                running: weft_protocol::wire::hash("running", &answer.running).ok()?,
-                gas: 0,
-                computed_here: false,
-                attested_by: Vec::new(),
-            });
-        }
-        None
-    }
-
-    async fn watch(
-        &self,
-        process: Id,
-        from: Option<u64>,
-        out: &mut Out,
-        lines: &mut BufReader<OwnedReadHalf>,
-    ) -> Result<(), HungUp> {
-        if self.shared.directory.get(&process).is_none() {
-            let wanted = Roles { watches: true, ..Roles::default() };
-            if let Err(error) = hosting::host(&self.shared, process, wanted).await {
-                return out.end(Err::<(), _>(fail(FailureCode::Unknown, error.to_string()))).await;
-            }
-        }
-        let mut news = self.shared.news.listen();
-        let head = |reader: &Reader| reader.head(&process).map_err(disk);
-        let next = match (from, self.read().and_then(|reader| head(&reader))) {
-            (Some(from), _) => from,
-            (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
-            (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
-        };
-        let mut next = next;
-        loop {
-            match self.new_slots(process, &mut next) {
-                Ok(slots) => {
-                    for slot in slots {
-                        out.event(WatchEvent::Slot(slot)).await?;
-                    }
-                }
-                Err(failure) => return out.end(Err::<(), _>(failure)).await,
-            }
-            let heard = tokio::select! {
-                () = hung_up(lines) => return Err(HungUp),
-                () = self.stop.cancelled() => return out.end(Ok(Value::Null)).await,
-                heard = news.recv() => heard,
-            };
-            match heard {
-                Ok(news) => {
-                    if let Some(event) = self.watch_event(process, &news) {
-                        out.event(event).await?;
-                    }
-                }
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
-            }
-        }
-    }
-
-    /// Slots from `next` on that are on disk by now.
-    fn new_slots(&self, process: Id, next: &mut u64) -> Result<Vec<SlotInfo>, Failure> {
-        let reader = self.read()?;
-        let rows = reader.slots(&process, *next, u64::MAX, SLOTS_MAX as usize).map_err(disk)?;
-        *next += rows.len() as u64;
-        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
-    }
-
-    fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {
-        match news {
-            News::Computed { process: of, position, .. } if *of == process => {
-                let row = self.shared.store.read().ok()?.outcome(&process, *position).ok()??;
-                let output = result_value(&row).get("Output").cloned().unwrap_or(Value::Null);
-                let (position, code, running) = (*position, row.code, row.running);
-                Some(WatchEvent::Outcome { position, code, output, running })
-            }
-            News::Attested { process: of, position, attestor } if *of == process => {
-                let reader = self.shared.store.read().ok()?;
-                let row = reader.attestation(&process, *position, attestor).ok()??;
-                let message: weft_protocol::wire::Attestation = prost::Message::decode(row.bytes).ok()?;
-                let running = weft_protocol::wire::hash("running", &message.running).ok()?;
-                Some(WatchEvent::Attestation { position: *position, attestor: *attestor, running })
-            }
-            News::Alarm { process: of, text } if *of == process => {
-                Some(WatchEvent::Alarm { text: text.clone() })
-            }
-            _ => None,
-        }
-    }
-
-    async fn verify(&self, process: Id, out: &mut Out) -> Result<(), HungUp> {
-        let known = match self.known(&process) {
-            Ok(known) => known,
-            Err(failure) => return out.end(Err::<(), _>(failure)).await,
-        };
-        let (tell, mut told) = mpsc::channel(16);
-        let shared = SharedRef::clone(&self.shared);
-        let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
-            replay::verify(&shared, &known.process, &mut |progress: Progress| {
-                // Progress that nobody reads in time is not worth waiting for.
-                let _ = tell.try_send(progress);
-            })
-        });
-        let replay = match replay {
-            Ok(replay) => replay,
-            Err(error) => {
-                let failure = fail(FailureCode::Fault, format!("no thread for the replay: {error}"));
-                return out.end(Err::<(), _>(failure)).await;
-            }
-        };
-        while let Some(progress) = told.recv().await {
-            out.event(progress).await?;
-        }
-        let joined = tokio::task::spawn_blocking(move || replay.join()).await;
-        let report = match joined {
-            Ok(Ok(report)) => report.map_err(|error| fail(FailureCode::Fault, error.to_string())),
-            _ => Err(fail(FailureCode::Fault, "the replay failed")),
-        };
-        out.end(report).await
-    }
 }
 
 /// What names the modules that were added by hand.
@@ -539,11 +347,6 @@ fn decode(item: &str) -> Result<Bytes, Failure> {
     let raw = STANDARD.decode(item);
     raw.map(Bytes::from)
         .map_err(|error| fail(FailureCode::Invalid, format!("the item is not base64: {error}")))
-}
-
-fn result_value(row: &OutcomeRow) -> Value {
-    serde_json::from_slice(&row.result)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&row.result).into_owned()))
 }
 
 fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreError> {

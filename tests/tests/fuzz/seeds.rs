@@ -46,7 +46,9 @@ fn transactions() -> Vec<Vec<u8>> {
         seeds.push(line["tx"].to_string().into_bytes());
         for chunk in line["chunks"].as_array().into_iter().flatten() {
             let place = [&line["data_size"], &chunk["min"]].map(|n| n.as_u64().unwrap().to_le_bytes());
-            seeds.push([base64url(&line["data_root"]), place.concat(), base64url(&chunk["data_path"])].concat());
+            seeds.push(
+                [base64url(&line["data_root"]), place.concat(), base64url(&chunk["data_path"])].concat(),
+            );
         }
     }
     seeds
@@ -102,8 +104,7 @@ fn messages() -> Vec<Vec<u8>> {
     let position = Some(Position::slot(7).into());
     let record =
         wire::SlotRecord { assignment: raw("Assignment"), item: raw("Message"), proof: raw("Origin-Proof") };
-    let head =
-        wire::Head { process: process.clone(), epoch: 0, slot: 7, assignment: raw("Assignment") };
+    let head = wire::Head { process: process.clone(), epoch: 0, slot: 7, assignment: raw("Assignment") };
     let attestations = [1, 2].map(|running| statement(running).sign(&signer).unwrap());
     let attestation = attestations[0].to_wire();
     let offers = [1, 2].map(|price| offer(price).sign(&signer).unwrap());
@@ -113,7 +114,12 @@ fn messages() -> Vec<Vec<u8>> {
     seeds.push(Evidence::of_offers(&offers[0], &offers[1]).unwrap().encode());
 
     use wire::announcement::Body as A;
-    let bodies = [A::Slot(record.clone()), A::Attestation(attestation.clone()), A::Head(head.clone()), A::Pending(pending)];
+    let bodies = [
+        A::Slot(record.clone()),
+        A::Attestation(attestation.clone()),
+        A::Head(head.clone()),
+        A::Pending(pending),
+    ];
     for body in bodies {
         seeds.push(encode(&wire::Announcement { process: process.clone(), body: Some(body) }));
     }

@@ -1,0 +1,127 @@
+//! What goes on for a while: watching a process, and replaying it.
+
+use serde_json::Value;
+use tokio::io::BufReader;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+use weft_protocol::Id;
+use weft_storage::{Reader, Roles};
+
+use super::super::api::{Failure, FailureCode, Progress, SlotInfo, WatchEvent};
+use super::super::server::{HungUp, Out, hung_up};
+use super::result::result_value;
+use super::{Answers, SLOTS_MAX, disk, fail, slot_info};
+use crate::news::News;
+use crate::shared::SharedRef;
+use crate::{hosting, replay};
+
+impl Answers {
+    pub(super) async fn watch(
+        &self,
+        process: Id,
+        from: Option<u64>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        if self.shared.directory.get(&process).is_none() {
+            let wanted = Roles { watches: true, ..Roles::default() };
+            if let Err(error) = hosting::host(&self.shared, process, wanted).await {
+                return out.end(Err::<(), _>(fail(FailureCode::Unknown, error.to_string()))).await;
+            }
+        }
+        let mut news = self.shared.news.listen();
+        let head = |reader: &Reader| reader.head(&process).map_err(disk);
+        let next = match (from, self.read().and_then(|reader| head(&reader))) {
+            (Some(from), _) => from,
+            (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
+            (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let mut next = next;
+        loop {
+            match self.new_slots(process, &mut next) {
+                Ok(slots) => {
+                    for slot in slots {
+                        out.event(WatchEvent::Slot(slot)).await?;
+                    }
+                }
+                Err(failure) => return out.end(Err::<(), _>(failure)).await,
+            }
+            let heard = tokio::select! {
+                () = hung_up(lines) => return Err(HungUp),
+                () = self.stop.cancelled() => return out.end(Ok(Value::Null)).await,
+                heard = news.recv() => heard,
+            };
+            match heard {
+                Ok(news) => {
+                    if let Some(event) = self.watch_event(process, &news) {
+                        out.event(event).await?;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
+            }
+        }
+    }
+
+    /// Slots from `next` on that are on disk by now.
+    fn new_slots(&self, process: Id, next: &mut u64) -> Result<Vec<SlotInfo>, Failure> {
+        let reader = self.read()?;
+        let rows = reader.slots(&process, *next, u64::MAX, SLOTS_MAX as usize).map_err(disk)?;
+        *next += rows.len() as u64;
+        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
+    }
+
+    fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {
+        match news {
+            News::Computed { process: of, position, .. } if *of == process => {
+                let row = self.shared.store.read().ok()?.outcome(&process, *position).ok()??;
+                let output = result_value(&row).get("Output").cloned().unwrap_or(Value::Null);
+                let (position, code, running) = (*position, row.code, row.running);
+                Some(WatchEvent::Outcome { position, code, output, running })
+            }
+            News::Attested { process: of, position, attestor } if *of == process => {
+                let reader = self.shared.store.read().ok()?;
+                let row = reader.attestation(&process, *position, attestor).ok()??;
+                let message: weft_protocol::wire::Attestation = prost::Message::decode(row.bytes).ok()?;
+                let running = weft_protocol::wire::hash("running", &message.running).ok()?;
+                Some(WatchEvent::Attestation { position: *position, attestor: *attestor, running })
+            }
+            News::Alarm { process: of, text } if *of == process => {
+                Some(WatchEvent::Alarm { text: text.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) async fn verify(&self, process: Id, out: &mut Out) -> Result<(), HungUp> {
+        let known = match self.known(&process) {
+            Ok(known) => known,
+            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let (tell, mut told) = mpsc::channel(16);
+        let shared = SharedRef::clone(&self.shared);
+        let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
+            replay::verify(&shared, &known.process, &mut |progress: Progress| {
+                // Progress that nobody reads in time is not worth waiting for.
+                let _ = tell.try_send(progress);
+            })
+        });
+        let replay = match replay {
+            Ok(replay) => replay,
+            Err(error) => {
+                let failure = fail(FailureCode::Fault, format!("no thread for the replay: {error}"));
+                return out.end(Err::<(), _>(failure)).await;
+            }
+        };
+        while let Some(progress) = told.recv().await {
+            out.event(progress).await?;
+        }
+        let joined = tokio::task::spawn_blocking(move || replay.join()).await;
+        let report = match joined {
+            Ok(Ok(report)) => report.map_err(|error| fail(FailureCode::Fault, error.to_string())),
+            _ => Err(fail(FailureCode::Fault, "the replay failed")),
+        };
+        out.end(report).await
+    }
+}
