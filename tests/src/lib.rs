@@ -1,1 +1,3 @@
-//! placeholder
+//! What the tests of the whole of Weft share. The tests themselves are in `tests/tests`.
+
+pub mod fuzz;

@@ -1,0 +1,8 @@
+//! Data items: the body is shared with the stable smoke test.
+
+#![no_main]
+
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::item(bytes));

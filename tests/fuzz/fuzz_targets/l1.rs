@@ -1,0 +1,8 @@
+//! L1 transactions and chunk proofs: the body is shared with the stable smoke test.
+
+#![no_main]
+
+#[path = "../../src/fuzz.rs"]
+mod fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::l1(bytes));

@@ -1,0 +1,114 @@
+//! What the fuzz targets do with their bytes.
+//!
+//! `tests/fuzz` runs these under cargo-fuzz; `tests/tests/fuzz.rs` runs the same functions over
+//! seeds and mutations on the stable toolchain, so that every change exercises them. A target
+//! panics when code breaks a promise about any bytes at all.
+
+#![allow(clippy::expect_used)]
+
+use bytes::Bytes;
+use weft_protocol::bundle::{Bundle, is_bundle};
+use weft_protocol::evidence::Evidence;
+use weft_protocol::l1::L1Tx;
+use weft_protocol::l1::chunk::verify_chunk;
+use weft_protocol::origin::OriginProof;
+use weft_protocol::record::SlotRecord;
+use weft_protocol::wire::{self, WireMessage, decode_canonical};
+use weft_protocol::{DataItem, Hash, Network, Verified, tag};
+
+/// A named target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [("item", item), ("bundle", bundle), ("l1", l1), ("wire", wire)];
+
+/// Parses an item and verifies it.
+pub fn item(bytes: &[u8]) {
+    let Ok(item) = DataItem::parse(Bytes::copy_from_slice(bytes)) else { return };
+    let claims = item.claims();
+    let kind = claims.signature_type();
+    let optional = |is_present: bool| if is_present { 33 } else { 1 };
+    let header = 2 + kind.signature_bytes() + kind.owner_bytes() + 16;
+    let optionals = optional(claims.target().is_some()) + optional(claims.anchor().is_some());
+    let fields = header + optionals + claims.raw_tags().len() + claims.data().len();
+    assert_eq!(fields, bytes.len(), "every byte belongs to one field");
+    assert_eq!(claims.raw(), bytes);
+    assert_eq!(
+        (claims.signature().len(), claims.owner_key().len()),
+        (kind.signature_bytes(), kind.owner_bytes())
+    );
+    // Our encoding is the shortest, so tags that were read can always be written.
+    let encoded = tag::encode(claims.tags()).expect("tags that were read can be written");
+    let decoded = tag::decode(&encoded, claims.tags().len() as u64);
+    assert_eq!(decoded.as_deref(), Ok(claims.tags()));
+    assert!(!claims.owner_text().is_empty());
+    if let Ok(verified) = item.clone().verify() {
+        let again = DataItem::verify_bytes(verified.raw().clone()).expect("a verdict does not change");
+        assert_eq!(again, verified);
+    }
+}
+
+/// Parses a bundle, its items, and the bundles in them.
+pub fn bundle(bytes: &[u8]) {
+    // Each level takes a header of its own, so this ends.
+    let Ok(bundle) = Bundle::parse(Bytes::copy_from_slice(bytes)) else { return };
+    assert!(bundle.len() <= bytes.len() / 64);
+    assert_eq!(bundle.items().len(), bundle.len());
+    let items: Vec<_> = bundle.items().collect();
+    for item in items.iter().flatten().filter(|item| is_bundle(item.claims().tags())) {
+        self::bundle(&item.claims().data());
+    }
+    let strict = bundle.verify();
+    let good: Vec<Verified<DataItem>> =
+        items.into_iter().flatten().filter_map(|item| item.verify().ok()).collect();
+    assert_eq!(strict.is_ok(), good.len() == bundle.len());
+    if strict.as_ref() == Ok(&good) {
+        assert_eq!(Bundle::build(&good).raw(), bytes, "a bundle has one form");
+    }
+}
+
+/// Parses an L1 transaction from JSON; then reads the same bytes as a chunk's proof.
+pub fn l1(bytes: &[u8]) {
+    if let Ok(tx) = L1Tx::parse_json(bytes) {
+        let again = L1Tx::parse_json(tx.claims().to_json().as_bytes()).expect("what is printed can be read");
+        assert_eq!(again.claims(), tx.claims());
+        let _ = tx.verify();
+    }
+    let Some((root, path)) = bytes.split_first_chunk() else { return };
+    let Some((place, path)) = path.split_first_chunk::<16>() else { return };
+    let size = u64::from_le_bytes(place[..8].try_into().expect("eight bytes"));
+    let offset = u64::from_le_bytes(place[8..].try_into().expect("eight bytes"));
+    for chunk in [path, &[]] {
+        if let Ok(range) = verify_chunk(&Hash(*root), size, offset, path, chunk) {
+            assert!(range.contains(&offset) && range.end <= size);
+            assert_eq!(range.end - range.start, chunk.len() as u64);
+        }
+    }
+}
+
+/// Decodes every wire message, and what is built on them.
+pub fn wire(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    canonical::<wire::Request>(&bytes, wire::REQUEST_BYTES_MAX);
+    canonical::<wire::Response>(&bytes, wire::RESPONSE_BYTES_MAX);
+    canonical::<wire::Announcement>(&bytes, wire::ANNOUNCEMENT_BYTES_MAX);
+    canonical::<wire::Attestation>(&bytes, wire::ANNOUNCEMENT_BYTES_MAX);
+    canonical::<wire::Offer>(&bytes, wire::OFFER_BYTES_MAX);
+    canonical::<wire::EpochCertificate>(&bytes, wire::CERTIFICATE_BYTES_MAX);
+    canonical::<wire::ReplayEvidence>(&bytes, wire::REPLAY_BYTES_MAX);
+    let _ = SlotRecord::decode(&bytes);
+    if let Ok(proof) = OriginProof::decode(&bytes) {
+        assert_eq!(proof.encode(), bytes, "a proof has one form");
+    }
+    if let Ok(evidence) = Evidence::decode(&bytes, Network(1)) {
+        assert_eq!(evidence.claims().encode(), bytes, "evidence has one form");
+        let _ = evidence.verify();
+    }
+}
+
+fn canonical<T: WireMessage + PartialEq + std::fmt::Debug>(bytes: &Bytes, max: usize) {
+    if let Ok(message) = decode_canonical::<T>(bytes, max) {
+        let again = decode_canonical::<T>(&message.encode_to_vec().into(), max);
+        assert_eq!(again.as_ref(), Ok(&message), "a message has one form");
+    }
+}
