@@ -48,7 +48,7 @@ pub(crate) fn swarm(
         limits: connection_limits::Behaviour::new(connection_limits(settings)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
         identify: identify(settings),
-        ping: ping::Behaviour::default(),
+        ping: ping(settings),
         kademlia: kademlia(settings, peer, counters)?,
         gossip: gossip(settings, counters, registry)?,
         requests: requests(settings)?,
@@ -99,6 +99,11 @@ fn identify(settings: &Settings) -> identify::Behaviour {
     identify::Behaviour::new(config)
 }
 
+fn ping(settings: &Settings) -> ping::Behaviour {
+    let interval = settings.limits.ping_interval;
+    ping::Behaviour::new(ping::Config::new().with_interval(interval).with_timeout(interval))
+}
+
 fn kademlia(
     settings: &Settings,
     peer: PeerId,
@@ -111,7 +116,7 @@ fn kademlia(
         // Only peers that identify as ours enter the table, by addresses they listen on.
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_periodic_bootstrap_interval(Some(BOOTSTRAP_INTERVAL))
-        // We write our records ourselves: see discovery/provide.rs.
+        // We write our records ourselves: see discovery/machine/provide.rs.
         .set_provider_publication_interval(None)
         .set_provider_record_ttl(Some(PROVIDER_TTL))
         .set_replication_interval(None)

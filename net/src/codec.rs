@@ -1,7 +1,7 @@
 //! Requests and responses on a stream: a varint length, then one canonical protobuf message.
 //!
 //! Runs in the tasks of connections, never in the network task. Reading allocates no more than
-//! was sent, large bodies share a budget, and the number of elements in a body is limited.
+//! was sent, and large bodies share a budget.
 
 use std::io;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::StreamProtocol;
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint, encode_varint};
+use prost::encoding::encode_varint;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use weft_protocol::wire;
-
-use crate::limits::{
-    BODY_BUDGET_KIB, BODY_FIELDS_MAX, BODY_SMALL_BYTES, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+use weft_protocol::wire::{
+    self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, WireError, WireMessage, decode_canonical,
 };
+
+use crate::limits::{BODY_BUDGET_KIB, BODY_SMALL_BYTES};
 
 /// A message as it came from a stream or as it goes out.
 #[derive(Debug)]
 pub(crate) struct Body<M> {
     /// The message, or why its bytes are refused.
-    pub(crate) message: Result<M, Malformed>,
+    pub(crate) message: Result<M, WireError>,
     /// The share of the memory for large bodies.
     pub(crate) budget: Option<OwnedSemaphorePermit>,
 }
@@ -31,19 +31,6 @@ impl<M> From<M> for Body<M> {
     fn from(message: M) -> Self {
         Self { message: Ok(message), budget: None }
     }
-}
-
-/// Why the bytes of a message are refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
-    #[error("it has more than {BODY_FIELDS_MAX} fields")]
-    Fields,
-    #[error("it is not a message of this protocol: {0}")]
-    Decode(String),
-    #[error("its encoding is not canonical or has unknown fields")]
-    NotCanonical,
-    #[error("it is empty")]
-    Empty,
 }
 
 #[derive(Debug, Clone)]
@@ -68,14 +55,15 @@ impl libp2p::request_response::Codec for Codec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, REQUEST_BYTES_MAX, &self.requests).await
+        read(io, REQUEST_BYTES_MAX, &self.requests, |request: &wire::Request| request.body.is_some()).await
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Self::Response>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, RESPONSE_BYTES_MAX, &self.responses).await
+        read(io, RESPONSE_BYTES_MAX, &self.responses, |response: &wire::Response| response.body.is_some())
+            .await
     }
 
     async fn write_request<T>(
@@ -115,10 +103,15 @@ async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<
     io.flush().await
 }
 
-async fn read<T, M>(io: &mut T, bytes_max: usize, budget: &Arc<Semaphore>) -> io::Result<Body<M>>
+async fn read<T, M>(
+    io: &mut T,
+    bytes_max: usize,
+    budget: &Arc<Semaphore>,
+    has_body: fn(&M) -> bool,
+) -> io::Result<Body<M>>
 where
     T: AsyncRead + Unpin + Send,
-    M: Message + Default,
+    M: WireMessage,
 {
     let length = read_length(io).await?;
     if length > bytes_max as u64 {
@@ -137,7 +130,11 @@ where
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Body { message: decode(bytes.into()), budget })
+    let message = decode_canonical(&Bytes::from(bytes), bytes_max).and_then(|message| {
+        // No bytes at all are canonical, and ask or answer nothing.
+        if has_body(&message) { Ok(message) } else { Err(WireError::Field("body")) }
+    });
+    Ok(Body { message, budget })
 }
 
 async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64> {
@@ -152,64 +149,6 @@ async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64>
         }
     }
     Err(invalid("a length of more than 5 bytes"))
-}
-
-/// Decodes one message whose only field is its body.
-fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Malformed> {
-    if bytes.is_empty() {
-        return Err(Malformed::Empty);
-    }
-    count_fields(&bytes)?;
-    let message = M::decode(bytes.clone()).map_err(|e| Malformed::Decode(e.to_string()))?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
-        return Err(Malformed::NotCanonical);
-    }
-    Ok(message)
-}
-
-/// Walks the fields of the body before anything is allocated for them.
-fn count_fields(bytes: &[u8]) -> Result<(), Malformed> {
-    let mut outer = bytes;
-    let mut inner = body(&mut outer)?;
-    if !outer.is_empty() {
-        return Err(Malformed::NotCanonical);
-    }
-    for _ in 0..BODY_FIELDS_MAX {
-        if inner.is_empty() {
-            return Ok(());
-        }
-        skip_field(&mut inner)?;
-    }
-    if inner.is_empty() { Ok(()) } else { Err(Malformed::Fields) }
-}
-
-fn body<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
-    match decode_key(bytes).map_err(not_a_message)? {
-        (_, WireType::LengthDelimited) => delimited(bytes),
-        _ => Err(Malformed::NotCanonical),
-    }
-}
-
-fn skip_field(bytes: &mut &[u8]) -> Result<(), Malformed> {
-    match decode_key(bytes).map_err(not_a_message)?.1 {
-        WireType::Varint => decode_varint(bytes).map(|_| ()).map_err(not_a_message),
-        WireType::LengthDelimited => delimited(bytes).map(|_| ()),
-        // Our schema has no other kinds.
-        _ => Err(Malformed::NotCanonical),
-    }
-}
-
-fn delimited<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
-    let length = decode_varint(bytes).map_err(not_a_message)?;
-    let cut = usize::try_from(length).ok().and_then(|length| bytes.split_at_checked(length));
-    let (field, rest) = cut.ok_or_else(|| Malformed::Decode("a field is longer than the message".into()))?;
-    *bytes = rest;
-    Ok(field)
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn not_a_message(error: prost::DecodeError) -> Malformed {
-    Malformed::Decode(error.to_string())
 }
 
 fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -233,7 +172,9 @@ mod tests {
 
     fn read_request(bytes: &[u8], max: usize) -> io::Result<Body<wire::Request>> {
         let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
-        block_on(read(&mut Cursor::new(bytes), max, &budget))
+        block_on(read(&mut Cursor::new(bytes), max, &budget, |request: &wire::Request| {
+            request.body.is_some()
+        }))
     }
 
     fn framed(body: &[u8]) -> Vec<u8> {
@@ -261,7 +202,7 @@ mod tests {
         let bytes = framed(&request.encode_to_vec());
         let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
         let body: Body<wire::Request> =
-            block_on(read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX, &budget)).unwrap();
+            block_on(read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX, &budget, |_| true)).unwrap();
         assert_eq!(budget.available_permits(), BODY_BUDGET_KIB - 101);
         drop(body);
         assert_eq!(budget.available_permits(), BODY_BUDGET_KIB);
@@ -281,26 +222,18 @@ mod tests {
     #[test]
     fn malformed_bodies_are_named() {
         let refused = |body: &[u8]| read_request(&framed(body), 1 << 20).unwrap().message.unwrap_err();
-        assert_eq!(refused(b""), Malformed::Empty);
-        assert!(matches!(refused(b"\xff\xff\xff\xff\xff\xff"), Malformed::Decode(_)));
+        assert_eq!(refused(b"\xff\xff\xff\xff\xff\xff"), WireError::Malformed);
+        assert_eq!(refused(b""), WireError::Field("body"));
         // A request kind that we do not know.
-        assert_eq!(refused(&[0x7a, 0]), Malformed::NotCanonical);
-        // A known one with a field that we do not know.
-        assert_eq!(refused(&[0x12, 2, 0x78, 1]), Malformed::NotCanonical);
-        // A length written in two bytes where one does.
-        assert_eq!(refused(&[0x12, 0x80, 0]), Malformed::NotCanonical);
+        assert_eq!(refused(&[0x7a, 0]), WireError::NotCanonical);
         // Many small elements.
-        let many = vec![Bytes::new(); BODY_FIELDS_MAX + 1];
-        let head = wire::HeadRequest { processes: many };
-        let request = wire::Request { body: Some(wire::request::Body::Head(head)) };
-        assert_eq!(refused(&request.encode_to_vec()), Malformed::Fields);
+        let many = head_request(wire::HEADS_MAX + 1).encode_to_vec();
+        assert!(matches!(refused(&many), WireError::TooMany(_)));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode::<wire::Request>(bytes.clone().into());
-            let _ = decode::<wire::Response>(bytes.clone().into());
             let _ = read_request(&bytes, 100);
         }
     }

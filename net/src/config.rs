@@ -7,6 +7,7 @@ use std::time::Duration;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+use weft_protocol::id::Network;
 
 use crate::limits::TOPICS_JOINED_MAX;
 use crate::network::NetworkNames;
@@ -16,7 +17,8 @@ use crate::network::NetworkNames;
 pub struct NetConfig {
     /// The ed25519 secret key: this node's name in the network, and its ao address.
     pub secret_key: [u8; 32],
-    /// The network's id. It stands in every topic and protocol name, so networks never mix.
+    /// The number of the network ([`Network`]). It stands in every topic and protocol name, so
+    /// networks never mix.
     pub network: u32,
     /// Where to listen: multiaddrs such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free one.
     pub listen: Vec<String>,
@@ -71,6 +73,9 @@ pub struct NetLimits {
     pub connections_kept: u32,
     /// How long a connection beyond those may be idle.
     pub idle_timeout: Duration,
+    /// How often a peer is pinged, and how long a ping may take. Two that fail in a row end the
+    /// connections with the peer.
+    pub ping_interval: Duration,
     /// How long a request may take, from the first byte to the whole answer.
     pub request_timeout: Duration,
     /// Events that may wait for the node. Beyond them, gossip is ignored and requests are
@@ -89,6 +94,7 @@ impl Default for NetLimits {
             connections_pending: 16,
             connections_kept: 50,
             idle_timeout: Duration::from_secs(120),
+            ping_interval: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             events: 1024,
             topics: TOPICS_JOINED_MAX,
@@ -128,11 +134,9 @@ pub enum ConfigError {
         /// What may be given.
         expected: String,
     },
-    /// A name derived from the network's id.
-    #[error("network {network}: {reason}")]
-    Network {
-        /// The id.
-        network: u32,
+    /// The secret key.
+    #[error("the secret key is not an ed25519 seed: {reason}")]
+    SecretKey {
         /// What is wrong with it.
         reason: String,
     },
@@ -154,14 +158,18 @@ impl Settings {
         let mut secret_key = config.secret_key;
         // Any 32 bytes are an ed25519 seed; this cannot fail for an array of 32.
         let keypair = Keypair::ed25519_from_bytes(&mut secret_key)
-            .map_err(|e| ConfigError::Network { network: config.network, reason: e.to_string() })?;
-        let names = NetworkNames::new(config.network);
-        let listen = config.listen.iter().map(|text| listen_address(text)).collect::<Result<_, _>>()?;
+            .map_err(|e| ConfigError::SecretKey { reason: e.to_string() })?;
+        let names = NetworkNames::new(Network(config.network));
+        let listen = config.listen.iter().map(|text| {
+            let error = |e: AddressError| ConfigError::Listen { value: text.clone(), reason: e.to_string() };
+            listen_address(text).map_err(error)
+        });
+        let listen = listen.collect::<Result<_, _>>()?;
         let own = keypair.public().to_peer_id();
         let mut bootstrap: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
         for text in &config.bootstrap {
             let (peer, address) = peer_address(text)
-                .map_err(|reason| ConfigError::Bootstrap { value: text.clone(), reason })?;
+                .map_err(|e| ConfigError::Bootstrap { value: text.clone(), reason: e.to_string() })?;
             // One list serves all nodes, also those that stand in it.
             if peer != own {
                 bootstrap.entry(peer).or_default().push(address);
@@ -179,6 +187,7 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections_pending", u64::from(limits.connections_pending)),
         ("events", limits.events as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
+        ("ping_interval (ms)", limits.ping_interval.as_millis() as u64),
         ("idle_timeout (ms)", limits.idle_timeout.as_millis() as u64),
     ];
     for (name, value) in at_least_one {
@@ -196,39 +205,51 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn listen_address(text: &str) -> Result<Multiaddr, ConfigError> {
-    let error = |reason: String| ConfigError::Listen { value: text.into(), reason };
-    let address: Multiaddr = text.parse().map_err(|e: libp2p::multiaddr::Error| error(e.to_string()))?;
+/// Why a text is not an address that we can use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AddressError {
+    #[error(transparent)]
+    Syntax(#[from] libp2p::multiaddr::Error),
+    #[error("only an IP address with a TCP port can be listened on")]
+    Listen,
+    #[error("only an IP address or DNS name with a TCP port can be dialled")]
+    Dial,
+    #[error("it does not say which peer is there")]
+    Peer,
+}
+
+fn listen_address(text: &str) -> Result<Multiaddr, AddressError> {
+    let address: Multiaddr = text.parse()?;
     let parts: Vec<_> = address.iter().collect();
     match parts[..] {
         [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] | [Protocol::Memory(_)] => Ok(address),
-        _ => Err(error("only an IP address with a TCP port can be listened on".into())),
+        _ => Err(AddressError::Listen),
     }
 }
 
 /// Splits an address that names its peer.
-pub(crate) fn peer_address(text: &str) -> Result<(PeerId, Multiaddr), String> {
+fn peer_address(text: &str) -> Result<(PeerId, Multiaddr), AddressError> {
     let mut address = dial_address(text)?;
     match address.pop() {
         Some(Protocol::P2p(peer)) => Ok((peer, address)),
-        _ => Err("it does not say which peer is there".into()),
+        _ => Err(AddressError::Peer),
     }
 }
 
 /// An address that can be dialled: TCP over an IP address or a DNS name, perhaps with its peer.
-pub(crate) fn dial_address(text: &str) -> Result<Multiaddr, String> {
-    let address: Multiaddr = text.parse().map_err(|e: libp2p::multiaddr::Error| e.to_string())?;
+pub(crate) fn dial_address(text: &str) -> Result<Multiaddr, AddressError> {
+    let address: Multiaddr = text.parse()?;
     let mut parts = address.iter();
-    let place = match parts.next() {
+    let is_reachable = match parts.next() {
         Some(Protocol::Memory(_)) => true,
         Some(
             Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_),
         ) => matches!(parts.next(), Some(Protocol::Tcp(_))),
         _ => false,
     };
-    match (place, parts.next(), parts.next()) {
+    match (is_reachable, parts.next(), parts.next()) {
         (true, None | Some(Protocol::P2p(_)), None) => Ok(address),
-        _ => Err("only an IP address or DNS name with a TCP port can be dialled".into()),
+        _ => Err(AddressError::Dial),
     }
 }
 

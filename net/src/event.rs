@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use weft_protocol::{Id, wire};
+use weft_protocol::Id;
+use weft_protocol::wire::{self, RESPONSE_BYTES_MAX};
 
-use crate::limits::RESPONSE_BYTES_MAX;
 use crate::peer::Peer;
 
 /// What the network layer tells the node. Nothing in it is verified.

@@ -7,13 +7,14 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use weft_protocol::{Id, wire};
+use weft_protocol::Id;
+use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::config::{ConfigError, NetConfig, Settings, dial_address};
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::Verdict;
 use crate::key::Key;
-use crate::limits::{COMMANDS_MAX, GOSSIP_BYTES_MAX, REQUEST_BYTES_MAX, TICKETS_MAX};
+use crate::limits::{COMMANDS_MAX, TICKETS_MAX};
 use crate::metrics::{Counters, NetMetrics};
 use crate::peer::Peer;
 use crate::service::Service;
@@ -305,8 +306,8 @@ impl Net {
     /// # Errors
     /// When nobody is subscribed (then nothing was sent), or it is too large.
     pub async fn publish(&self, process: Id, data: Bytes) -> Result<Published, PublishError> {
-        if data.len() > GOSSIP_BYTES_MAX {
-            return Err(PublishError::TooLarge { bytes: data.len(), limit: GOSSIP_BYTES_MAX });
+        if data.len() > ANNOUNCEMENT_BYTES_MAX {
+            return Err(PublishError::TooLarge { bytes: data.len(), limit: ANNOUNCEMENT_BYTES_MAX });
         }
         self.ask(|done| Command::Publish { process, data, done }).await?
     }
@@ -383,8 +384,10 @@ impl Net {
     /// # Errors
     /// When the address is bad or nobody (or another peer) is there.
     pub async fn dial(&self, address: &str) -> Result<Peer, DialError> {
-        let address = dial_address(address)
-            .map_err(|reason| DialError::Address { value: address.chars().take(256).collect(), reason })?;
+        let address = dial_address(address).map_err(|error| DialError::Address {
+            value: address.chars().take(256).collect(),
+            reason: error.to_string(),
+        })?;
         self.ask(|done| Command::Dial { address, done }).await?
     }
 

@@ -1,7 +1,8 @@
 //! Limits of the network layer, each with its reason.
 //!
 //! Those marked *protocol* must be equal on every node of a network: a peer with smaller ones
-//! silently drops what a peer with larger ones sends.
+//! silently drops what a peer with larger ones sends. The sizes of messages are in
+//! `weft_protocol::wire`.
 
 use std::time::Duration;
 
@@ -16,10 +17,8 @@ pub(crate) const TOPIC_BYTES_MAX: usize = 64;
 /// Protocol: bytes of subscriptions and control messages in one frame. All topics travel in the
 /// first frame of a connection, at about 40 bytes each.
 pub(crate) const CONTROL_BYTES_MAX: usize = 512 * 1024;
-/// Protocol: bytes of one gossip frame.
+/// Protocol: bytes of one gossip frame: an announcement, or all subscriptions and control messages.
 pub(crate) const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// Protocol: bytes of one announcement; the rest of the frame is for the topic and the framing.
-pub const GOSSIP_BYTES_MAX: usize = FRAME_BYTES_MAX - 4 * 1024;
 /// Announcements larger than this are worth telling other peers not to send again.
 pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
 
@@ -47,13 +46,6 @@ pub(crate) const COMMANDS_MAX: usize = 256;
 /// Notices (peers, subscriptions) that may wait for room in the event queue.
 pub(crate) const NOTICES_MAX: usize = 16 * 1024;
 
-/// Protocol: bytes of one request: a submit carries an item of 10 MiB and its origin proof.
-pub const REQUEST_BYTES_MAX: usize = 11 * 1024 * 1024;
-/// Protocol: bytes of one response.
-pub const RESPONSE_BYTES_MAX: usize = 12 * 1024 * 1024;
-/// Fields in the body of one request or response. A few bytes on the wire can become a hundred in
-/// memory, so the number of elements is limited, not their bytes alone.
-pub(crate) const BODY_FIELDS_MAX: usize = 16 * 1024;
 /// Bodies up to this size need no share of the body budget.
 pub(crate) const BODY_SMALL_BYTES: usize = 64 * 1024;
 /// KiB of larger bodies that are read at a time, of requests and of responses each.

@@ -37,6 +37,8 @@ counters! {
     gossip_full,
     /// Announcements ignored because no verdict came in time.
     gossip_expired,
+    /// Announcements rejected because they are larger than any may be.
+    gossip_oversized,
     /// Verdicts that came too late.
     verdicts_late,
     /// Announcements published to at least one peer.
@@ -61,8 +63,9 @@ counters! {
     provider_records_refused,
     /// Notices of peers and subscriptions lost because the node did not read its events.
     notices_lost,
-    /// Connections dropped because a twin of theirs broke (see the service).
-    twins_dropped,
+    /// Peers disconnected because one of several connections broke, or pings failed, to connect
+    /// afresh.
+    fresh_starts,
 }
 
 impl Counters {

@@ -4,7 +4,7 @@
 //! for the node. It never verifies, never touches a disk and never waits for anything but its own
 //! inputs: what the node does not take at once is ignored (gossip), answered with Busy (requests)
 //! or kept in a bounded backlog (notices). What it may decide is decided by the pure machines in
-//! `gossip/machine.rs`, `discovery/bootstrap.rs` and `discovery/provide.rs`.
+//! `gossip/machine.rs` and `discovery/machine/`.
 //!
 //! Invariant: every announcement that gossipsub hands up gets exactly one report.
 
@@ -38,8 +38,8 @@ use self::lookups::Lookups;
 use self::requests::{AnswerFuture, Waiting};
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
 use crate::config::Settings;
-use crate::discovery::bootstrap::{self, Bootstrap};
-use crate::discovery::provide::{self, Provided};
+use crate::discovery::machine::bootstrap::{self, Bootstrap};
+use crate::discovery::machine::provide::{self, Provided};
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::{Tickets, Verdict};
 use crate::handle::{DialError, NetError};

@@ -130,6 +130,8 @@ mod tests {
     use super::*;
     use crate::limits::{HEARTBEAT, HISTORY_HEARTBEATS};
 
+    const NOTHING: [Effect<u32>; 0] = [];
+
     fn run(tickets: &mut Tickets<u32>, input: Input<u32>, now: u64) -> Vec<Effect<u32>> {
         let mut effects = Effects::new();
         tickets.handle(input, Now(now), &mut effects);
@@ -145,7 +147,7 @@ mod tests {
             [Effect::Report(7, Verdict::Reject, Cause::Decided)]
         );
         assert_eq!(run(&mut tickets, Input::Decided(0, Verdict::Accept), 2), [Effect::Late]);
-        assert_eq!(run(&mut tickets, Input::Tick, TICKET_MS_MAX * 2), []);
+        assert_eq!(run(&mut tickets, Input::Tick, TICKET_MS_MAX * 2), NOTHING);
     }
 
     #[test]
@@ -155,7 +157,7 @@ mod tests {
         assert!(TICKET_MS_MAX + 500 < forgotten_ms);
         let mut tickets = Tickets::new();
         run(&mut tickets, Input::Received(7), 0);
-        assert_eq!(run(&mut tickets, Input::Tick, TICKET_MS_MAX - 1), []);
+        assert_eq!(run(&mut tickets, Input::Tick, TICKET_MS_MAX - 1), NOTHING);
         assert_eq!(
             run(&mut tickets, Input::Tick, TICKET_MS_MAX),
             [Effect::Report(7, Verdict::Ignore, Cause::Expired)]
@@ -184,7 +186,7 @@ mod tests {
             run(&mut tickets, Input::Undelivered(0), 0),
             [Effect::Report(7, Verdict::Ignore, Cause::Full)]
         );
-        assert_eq!(run(&mut tickets, Input::Undelivered(0), 0), []);
+        assert_eq!(run(&mut tickets, Input::Undelivered(0), 0), NOTHING);
     }
 
     proptest! {

@@ -1,17 +1,18 @@
 //! Connections, who is at their other end, and where this node listens.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionError, SwarmEvent};
+use libp2p::swarm::{ConnectionError, ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, ping};
 use tokio::sync::oneshot;
 
 use super::{Dial, Service};
 use crate::behaviour::BehaviourEvent;
-use crate::discovery::bootstrap;
+use crate::discovery::machine::bootstrap;
 use crate::event::NetEvent;
 use crate::handle::{DialError, PeerInfo};
 use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, DIALS_MAX};
@@ -21,6 +22,9 @@ use crate::peer::Peer;
 /// Characters of a peer's agent text that are kept.
 const AGENT_CHARS_MAX: usize = 64;
 
+/// Pings that may fail in a row before the peer counts as gone.
+const PINGS_FAILED_MAX: u32 = 2;
+
 /// What we know of a connected peer.
 pub(super) struct PeerState {
     dialled: bool,
@@ -29,6 +33,8 @@ pub(super) struct PeerState {
     addresses: Vec<Multiaddr>,
     agent: String,
     round_trip_ms: Option<u64>,
+    /// Pings that failed in a row, by connection.
+    pings_failed: BTreeMap<ConnectionId, u32>,
 }
 
 impl Service {
@@ -41,8 +47,16 @@ impl Service {
                 self.on_connected(peer_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_gone(peer_id),
-            SwarmEvent::ConnectionClosed { peer_id, cause: Some(ConnectionError::IO(error)), .. } => {
-                self.on_broken_twin(peer_id, &error);
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                if let Some(state) = self.peers.get_mut(&peer_id) {
+                    state.pings_failed.remove(&connection_id);
+                }
+                // One of several broke. Gossipsub says what we are subscribed to on the first
+                // connection alone: a peer that restarted and came back before its old connection
+                // broke never hears it.
+                if let Some(ConnectionError::IO(error)) = cause {
+                    self.start_afresh(peer_id, &error);
+                }
             }
             SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
                 if let Some(dial) = self.dials.remove(&connection_id) {
@@ -86,6 +100,7 @@ impl Service {
             addresses: Vec::new(),
             agent: String::new(),
             round_trip_ms: None,
+            pings_failed: BTreeMap::new(),
         };
         self.peers.insert(peer, state);
         self.redial.remove(&peer);
@@ -105,12 +120,10 @@ impl Service {
         }
     }
 
-    /// One of several connections with a peer broke. Gossipsub says what we are subscribed to on
-    /// the first connection alone: a peer that restarted and came back before its old connection
-    /// broke would never hear it. So we start afresh.
-    fn on_broken_twin(&mut self, peer: PeerId, error: &std::io::Error) {
-        tracing::debug!(%peer, %error, "a connection broke beside another; connecting afresh");
-        Counters::add(&self.counters.twins_dropped);
+    /// Ends all connections with a peer, and dials it when they are gone.
+    fn start_afresh(&mut self, peer: PeerId, reason: &dyn std::fmt::Display) {
+        tracing::debug!(%peer, %reason, "connecting afresh");
+        Counters::add(&self.counters.fresh_starts);
         self.redial.insert(peer);
         if self.swarm.disconnect_peer_id(peer).is_err() {
             self.redial.remove(&peer);
@@ -145,8 +158,21 @@ impl Service {
     }
 
     pub(super) fn on_ping(&mut self, event: &ping::Event) {
-        if let (Some(state), Ok(round_trip)) = (self.peers.get_mut(&event.peer), &event.result) {
-            state.round_trip_ms = Some(round_trip.as_millis() as u64);
+        let Some(state) = self.peers.get_mut(&event.peer) else { return };
+        match &event.result {
+            Ok(round_trip) => {
+                state.round_trip_ms = Some(round_trip.as_millis() as u64);
+                state.pings_failed.remove(&event.connection);
+            }
+            Err(ping::Failure::Unsupported) => {}
+            Err(failure @ (ping::Failure::Timeout | ping::Failure::Other { .. })) => {
+                let failed = state.pings_failed.entry(event.connection).or_default();
+                *failed += 1;
+                // A peer whose machine is gone closes nothing; TCP alone would wait for minutes.
+                if *failed >= PINGS_FAILED_MAX {
+                    self.start_afresh(event.peer, failure);
+                }
+            }
         }
     }
 
@@ -171,9 +197,13 @@ impl Service {
         let addresses = self.settings.bootstrap.get(&peer).cloned().unwrap_or_default();
         let options =
             DialOpts::peer_id(peer).addresses(addresses).extend_addresses_through_behaviour().build();
-        // When a dial is under way already, its outcome counts.
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%peer, %error, "cannot dial a bootstrap peer");
+        match self.swarm.dial(options) {
+            // When a dial is under way already, its outcome counts.
+            Ok(()) | Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)) => {}
+            Err(error) => {
+                tracing::debug!(%peer, %error, "cannot dial a bootstrap peer");
+                self.run_bootstrap(bootstrap::Input::DialFailed(peer));
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use prometheus_client::encoding::text;
 
 use super::Service;
 use super::command::Command;
-use crate::discovery::provide;
+use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
 use crate::limits::PROVIDED_MAX;

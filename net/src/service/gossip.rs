@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
+use weft_protocol::wire::ANNOUNCEMENT_BYTES_MAX;
 use weft_protocol::{Effects, Id, Machine as _};
 
 use super::Service;
@@ -46,6 +47,12 @@ impl Service {
             self.report(&message_ref, Verdict::Ignore);
             return;
         };
+        if message.data.len() > ANNOUNCEMENT_BYTES_MAX {
+            // No correct peer forwards this, and the event queue would hold a gigabyte of it.
+            Counters::add(&self.counters.gossip_oversized);
+            self.report(&message_ref, Verdict::Reject);
+            return;
+        }
         let from = Peer(message_ref.source);
         let mut data = Some(Bytes::from(message.data));
         let mut effects = Effects::new();

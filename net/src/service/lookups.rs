@@ -9,7 +9,7 @@ use libp2p::swarm::dial_opts::DialOpts;
 use tokio::sync::oneshot;
 
 use super::Service;
-use crate::discovery::provide;
+use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
 use crate::limits::{LOOKUPS_MAX, PROVIDERS_WANTED};

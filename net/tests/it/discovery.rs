@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use weft_net::{DialError, Key, Net, NetConfig, NetError, NetEvent, ProvideError};
 
+use weft_protocol::Network;
+
 use crate::support::{Node, config, process, until, within};
 
 #[tokio::test]
@@ -117,7 +119,7 @@ async fn a_lost_bootstrap_peer_is_dialled_until_it_is_back() {
 #[tokio::test]
 async fn networks_do_not_mix() {
     let ours = Node::plain(1).await;
-    let mut foreign = NetConfig::new([2; 32], 8);
+    let mut foreign = NetConfig::new([2; 32], Network::of_name("other").0);
     foreign.bootstrap = vec![ours.address()];
     let foreign = Node::start(foreign).await;
     until("a parting", || async {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use weft_net::{JoinError, NetEvent, PublishError, Published, Verdict, limits};
+use weft_net::{JoinError, NetEvent, PublishError, Published, Verdict};
+use weft_protocol::wire::ANNOUNCEMENT_BYTES_MAX;
 
 use crate::support::{Node, config, process, until};
 
@@ -72,14 +73,14 @@ async fn publishing_to_nobody_says_so() {
     let node = Node::joining(2, &hub).await;
     assert_eq!(node.net.publish(process(1), "x".into()).await, Err(PublishError::NoSubscribers));
     assert_eq!(node.net.metrics().published_to_nobody, 1);
-    let large = Bytes::from(vec![0; limits::GOSSIP_BYTES_MAX + 1]);
+    let large = Bytes::from(vec![0; ANNOUNCEMENT_BYTES_MAX + 1]);
     assert!(matches!(node.net.publish(process(1), large).await, Err(PublishError::TooLarge { .. })));
     // The same bytes go out once somebody is there; joining is not needed to publish.
     hub.net.join(process(1)).await.unwrap();
     node.sees_subscribed(process(1), &hub).await;
     assert_eq!(node.net.publish(process(1), "x".into()).await, Ok(Published::Sent));
     assert_eq!(hub.judge(Verdict::Accept).await, "x");
-    let largest = Bytes::from(vec![7; limits::GOSSIP_BYTES_MAX]);
+    let largest = Bytes::from(vec![7; ANNOUNCEMENT_BYTES_MAX]);
     assert_eq!(node.net.publish(process(1), largest.clone()).await, Ok(Published::Sent));
     assert_eq!(hub.judge(Verdict::Accept).await, largest);
 }

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
+mod broken;
 mod discovery;
 mod gossip;
+mod hostile;
 mod requests;
 mod support;
 mod topics;

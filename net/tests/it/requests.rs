@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use weft_net::{NetConfig, NetEvent, Reply, ReplyError, RequestError, limits};
-use weft_protocol::wire::{self, refusal::Code, request, response};
+use weft_net::{NetConfig, NetEvent, Reply, ReplyError, RequestError};
+use weft_protocol::wire::{self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, refusal::Code, request, response};
 
 use crate::support::{Node, config, until, within};
 
@@ -42,20 +42,20 @@ async fn pair(server: NetConfig) -> (Node, Node) {
 #[tokio::test]
 async fn the_largest_request_and_response_pass_and_larger_ones_are_named() {
     let (mut server, client) = pair(config(1)).await;
-    let large = submit(limits::REQUEST_BYTES_MAX - 20);
+    let large = submit(REQUEST_BYTES_MAX - 20);
     let (answer, ()) = tokio::join!(client.net.request(server.peer(), large.clone()), async {
         let (request, reply) = next_request(&mut server).await;
         assert!(request == large);
-        reply.send(piece(limits::RESPONSE_BYTES_MAX - 20)).unwrap();
+        reply.send(piece(RESPONSE_BYTES_MAX - 20)).unwrap();
     });
-    assert!(answer.unwrap() == piece(limits::RESPONSE_BYTES_MAX - 20));
+    assert!(answer.unwrap() == piece(RESPONSE_BYTES_MAX - 20));
 
-    let larger = client.net.request(server.peer(), submit(limits::REQUEST_BYTES_MAX)).await;
-    assert!(matches!(larger, Err(RequestError::TooLarge { limit: limits::REQUEST_BYTES_MAX, .. })));
+    let larger = client.net.request(server.peer(), submit(REQUEST_BYTES_MAX)).await;
+    assert!(matches!(larger, Err(RequestError::TooLarge { limit: REQUEST_BYTES_MAX, .. })));
 
     let (answer, ()) = tokio::join!(client.net.request(server.peer(), submit(1)), async {
         let (_, reply) = next_request(&mut server).await;
-        let error = reply.send(piece(limits::RESPONSE_BYTES_MAX)).unwrap_err();
+        let error = reply.send(piece(RESPONSE_BYTES_MAX)).unwrap_err();
         assert!(matches!(error, ReplyError::TooLarge { .. }));
     });
     assert_eq!(refusal(answer.unwrap()).code(), Code::Fault);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use weft_net::{Net, NetConfig, NetEvent, Peer, PeerInfo, Ticket, Verdict};
-use weft_protocol::Id;
+use weft_protocol::{Id, Network};
 
 /// Generous: the machine may be busy with other builds. Reached only by what never happens.
 pub const LONG: Duration = Duration::from_secs(60);
@@ -16,8 +16,12 @@ pub struct Node {
     pub events: mpsc::Receiver<NetEvent>,
 }
 
+pub fn network() -> Network {
+    Network::of_name("test")
+}
+
 pub fn config(seed: u8) -> NetConfig {
-    NetConfig::new([seed; 32], 7)
+    NetConfig::new([seed; 32], network().0)
 }
 
 pub fn process(n: u32) -> Id {

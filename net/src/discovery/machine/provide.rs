@@ -81,6 +81,8 @@ impl<K: Ord + Copy> Machine for Provided<K> {
 mod tests {
     use super::*;
 
+    const NOTHING: [usize; 0] = [];
+
     fn run(machine: &mut Provided<usize>, input: Input<usize>, now: u64) -> Vec<usize> {
         let mut effects = Effects::new();
         machine.handle(input, Now(now), &mut effects);
@@ -92,16 +94,16 @@ mod tests {
         let mut machine = Provided::new();
         run(&mut machine, Input::Provide(1), 0);
         assert_eq!(run(&mut machine, Input::Tick, 0), [1]);
-        assert_eq!(run(&mut machine, Input::Tick, 1), []);
+        assert_eq!(run(&mut machine, Input::Tick, 1), NOTHING);
         // Peers that come in a burst cost one more write.
         run(&mut machine, Input::NewPeer, 100);
         run(&mut machine, Input::NewPeer, 200);
-        assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS - 1), []);
+        assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS - 1), NOTHING);
         assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS), [1]);
-        assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS + PROVIDE_REFRESH_MS - 1), []);
+        assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS + PROVIDE_REFRESH_MS - 1), NOTHING);
         assert_eq!(run(&mut machine, Input::Tick, PROVIDE_GAP_MS + PROVIDE_REFRESH_MS), [1]);
         run(&mut machine, Input::Stop(1), 0);
-        assert_eq!(run(&mut machine, Input::Tick, u64::MAX), []);
+        assert_eq!(run(&mut machine, Input::Tick, u64::MAX), NOTHING);
     }
 
     #[test]

@@ -95,6 +95,8 @@ impl<P: Ord + Copy> Machine for Bootstrap<P> {
 mod tests {
     use super::*;
 
+    const NOTHING: [u8; 0] = [];
+
     fn run(machine: &mut Bootstrap<u8>, input: Input<u8>, now: u64) -> Vec<u8> {
         let mut effects = Effects::new();
         machine.handle(input, Now(now), &mut effects);
@@ -105,12 +107,12 @@ mod tests {
     fn all_are_dialled_at_once_and_again_after_growing_pauses() {
         let mut machine = Bootstrap::new([1, 2]);
         assert_eq!(run(&mut machine, Input::Tick, 0), [1, 2]);
-        assert_eq!(run(&mut machine, Input::Tick, 1), []);
+        assert_eq!(run(&mut machine, Input::Tick, 1), NOTHING);
         run(&mut machine, Input::Up(2), 5);
         let mut now = 10;
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
             run(&mut machine, Input::DialFailed(1), now);
-            assert_eq!(run(&mut machine, Input::Tick, now + pause * 1000 - 1), []);
+            assert_eq!(run(&mut machine, Input::Tick, now + pause * 1000 - 1), NOTHING);
             now += pause * 1000;
             assert_eq!(run(&mut machine, Input::Tick, now), [1]);
         }
@@ -124,7 +126,7 @@ mod tests {
         for (up, next) in [(0, 1_000), (1_000, 3_000), (3_000, 7_000)] {
             run(&mut machine, Input::Up(1), up);
             run(&mut machine, Input::Down(1), up);
-            assert_eq!(run(&mut machine, Input::Tick, next - 1), []);
+            assert_eq!(run(&mut machine, Input::Tick, next - 1), NOTHING);
             assert_eq!(run(&mut machine, Input::Tick, next), [1]);
         }
         run(&mut machine, Input::Up(1), 7_000);
@@ -136,7 +138,7 @@ mod tests {
     fn a_dial_without_an_outcome_counts_as_failed_and_strangers_change_nothing() {
         let mut machine = Bootstrap::new([1]);
         run(&mut machine, Input::Tick, 0);
-        assert_eq!(run(&mut machine, Input::Tick, DIAL_MS_MAX), []);
+        assert_eq!(run(&mut machine, Input::Tick, DIAL_MS_MAX), NOTHING);
         assert_eq!(run(&mut machine, Input::Tick, DIAL_MS_MAX + REDIAL_MS_MIN), [1]);
         run(&mut machine, Input::Up(9), 0);
         run(&mut machine, Input::Down(9), 0);

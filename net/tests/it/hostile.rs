@@ -1,0 +1,199 @@
+//! A peer that does not keep to the limits: libp2p without our crate.
+
+use std::io;
+use std::time::Duration;
+
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _};
+use libp2p::gossipsub::{self, ConfigBuilder, IdentTopic, MessageAuthenticity, ValidationMode};
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use prost::Message as _;
+use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, refusal::Code, response};
+
+use crate::support::{Node, network, process, within};
+
+/// Sends and takes any bytes.
+#[derive(Clone, Default)]
+struct Raw;
+
+impl request_response::Codec for Raw {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        _: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    async fn read_response<T: AsyncRead + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+    ) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        io.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    async fn write_request<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        io: &mut T,
+        bytes: Vec<u8>,
+    ) -> io::Result<()> {
+        io.write_all(&bytes).await
+    }
+
+    async fn write_response<T: AsyncWrite + Unpin + Send>(
+        &mut self,
+        _: &StreamProtocol,
+        _: &mut T,
+        _: Vec<u8>,
+    ) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Hostile {
+    gossip: gossipsub::Behaviour,
+    requests: request_response::Behaviour<Raw>,
+}
+
+/// Speaks the protocols of our network and is connected to the node.
+async fn hostile(node: &Node) -> Swarm<Hostile> {
+    let mut swarm = SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_behaviour(|_| {
+            let config = ConfigBuilder::default()
+                .validation_mode(ValidationMode::Anonymous)
+                .max_transmit_size(1024 * 1024)
+                .message_id_fn(|message| message.data[..1].to_vec().into())
+                .build()
+                .unwrap();
+            let protocol = format!("/ao/{}/request/1", network().short());
+            Hostile {
+                gossip: gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config).unwrap(),
+                requests: request_response::Behaviour::new(
+                    [(StreamProtocol::try_from_owned(protocol).unwrap(), ProtocolSupport::Full)],
+                    request_response::Config::default(),
+                ),
+            }
+        })
+        .unwrap()
+        .build();
+    swarm.dial(node.address().parse::<libp2p::Multiaddr>().unwrap()).unwrap();
+    within("a connection", async {
+        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
+    })
+    .await;
+    swarm
+}
+
+/// Lets the swarm run until the check holds.
+async fn run_until(what: &str, swarm: &mut Swarm<Hostile>, mut check: impl AsyncFnMut() -> bool) {
+    within(what, async {
+        let mut pause = tokio::time::interval(Duration::from_millis(20));
+        while !check().await {
+            tokio::select! {
+                _ = swarm.select_next_some() => {}
+                _ = pause.tick() => {}
+            }
+        }
+    })
+    .await;
+}
+
+async fn ask(swarm: &mut Swarm<Hostile>, node: &Node, bytes: &[u8]) -> Result<wire::Response, String> {
+    let peer = node.peer().to_string().parse().unwrap();
+    swarm.behaviour_mut().requests.send_request(&peer, bytes.to_vec());
+    let answer = within("an answer", async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::Behaviour(HostileEvent::Requests(request_response::Event::Message {
+                    message: request_response::Message::Response { response, .. },
+                    ..
+                })) => break Ok(response),
+                SwarmEvent::Behaviour(HostileEvent::Requests(request_response::Event::OutboundFailure {
+                    error,
+                    ..
+                })) => break Err(error.to_string()),
+                _ => {}
+            }
+        }
+    })
+    .await?;
+    wire::Response::decode_length_delimited(&answer[..]).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_and_never_reach_the_node() {
+    let mut node = Node::plain(1).await;
+    let mut swarm = hostile(&node).await;
+    for bytes in [&b"\x00"[..], b"\x05hello", b"\x02\x7a\x00", b"\x03\x12\x80\x00"] {
+        let refused = ask(&mut swarm, &node, bytes).await;
+        match refused.map(|response| response.body) {
+            Ok(Some(response::Body::Refusal(refusal))) => assert_eq!(refusal.code(), Code::Invalid),
+            other => panic!("{bytes:?} was answered with {other:?}"),
+        }
+    }
+    // A length beyond the limit, and a body that is cut short.
+    for bytes in [&b"\xff\xff\xff\xff\x7f"[..], b"\x7f\x12"] {
+        assert!(ask(&mut swarm, &node, bytes).await.is_err_and(|e| !e.is_empty()));
+    }
+    let metrics = node.net.metrics();
+    assert_eq!((metrics.requests_malformed, metrics.requests_received), (4, 0));
+    while let Ok(event) = node.events.try_recv() {
+        assert!(!matches!(event, weft_net::NetEvent::Request { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn announcements_beyond_the_limit_are_rejected_unheard() {
+    let node = Node::plain(1).await;
+    node.net.join(process(1)).await.unwrap();
+    let mut swarm = hostile(&node).await;
+    let topic = within("the node's topic", async {
+        loop {
+            if let SwarmEvent::Behaviour(HostileEvent::Gossip(gossipsub::Event::Subscribed {
+                topic, ..
+            })) = swarm.select_next_some().await
+            {
+                break topic;
+            }
+        }
+    })
+    .await;
+    for n in 0..3 {
+        let large = vec![n; ANNOUNCEMENT_BYTES_MAX + 1];
+        swarm.behaviour_mut().gossip.publish(topic.clone(), large).unwrap();
+    }
+    run_until("three rejects", &mut swarm, async || node.net.metrics().gossip_oversized == 3).await;
+    let peer = swarm.local_peer_id().to_string();
+    let peers = node.net.peers().await.unwrap();
+    let score = peers.iter().find(|info| info.peer.to_string() == peer).unwrap().score;
+    assert!(score < -800.0, "{score}");
+}
+
+#[tokio::test]
+async fn topics_of_other_networks_are_not_remembered() {
+    let node = Node::plain(1).await;
+    let mut swarm = hostile(&node).await;
+    let ours = format!("ao1/{}/own", network().short());
+    for topic in ["ao1/other/x", "x", &format!("{ours}{}", "n".repeat(64)), &ours] {
+        swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic)).unwrap();
+    }
+    run_until("the subscriptions", &mut swarm, async || {
+        let peers = node.net.peers().await.unwrap();
+        peers.first().is_some_and(|info| info.topics == 1) && node.net.metrics().subscriptions_refused >= 3
+    })
+    .await;
+    assert_eq!(node.net.peers().await.unwrap()[0].topics, 1);
+}
