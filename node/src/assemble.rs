@@ -86,7 +86,7 @@ pub async fn run(
         cache_dir: Some(config.data_dir.join("compiled")),
         ..EngineConfig::default()
     })?;
-    let mut net_config = NetConfig::new(peer_secret, network);
+    let mut net_config = NetConfig::new(peer_secret, network.0);
     net_config.listen.clone_from(&config.listen);
     net_config.bootstrap.clone_from(&config.bootstrap);
     net_config.reachable = true;

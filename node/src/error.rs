@@ -1,6 +1,6 @@
 //! What can stop the node or one of its roles: always the host's fault, never an outcome.
 
-use weft_protocol::Id;
+use weft_protocol::{Hash, Id, Position};
 use weft_storage::StoreError;
 
 /// A failure of this node.
@@ -30,17 +30,8 @@ pub enum NodeError {
         why: String,
     },
     /// A replay came to another outcome than the one on disk.
-    #[error("process {process} at {position}: a replay gives {replayed}, the disk has {stored}")]
-    Diverged {
-        /// Which process.
-        process: Id,
-        /// Where.
-        position: weft_protocol::Position,
-        /// The running hash of the replay.
-        replayed: weft_protocol::Hash,
-        /// The running hash on disk.
-        stored: weft_protocol::Hash,
-    },
+    #[error("{0}")]
+    Diverged(Box<Divergence>),
     /// The system gave no threads.
     #[error("cannot start the compute threads: {why}")]
     Threads {
@@ -66,4 +57,18 @@ pub enum NodeError {
         /// What the system says.
         why: String,
     },
+}
+
+/// Where a replay and the disk differ.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("process {process} at {position}: a replay gives {replayed}, the disk has {stored}")]
+pub struct Divergence {
+    /// Which process.
+    pub process: Id,
+    /// Where.
+    pub position: Position,
+    /// The running hash of the replay.
+    pub replayed: Hash,
+    /// The running hash on disk.
+    pub stored: Hash,
 }

@@ -29,5 +29,5 @@ mod shared;
 mod submit;
 
 pub use assemble::{Ready, run};
-pub use error::NodeError;
+pub use error::{Divergence, NodeError};
 pub use weft_vm::guests;

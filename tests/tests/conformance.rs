@@ -84,12 +84,12 @@ struct ItemVector {
     owner_address: String,
     target: String,
     anchor: String,
-    /// Null where the generator could not read them.
+    /// None where arbundles itself could not read them.
     tags: Option<Vec<Tag>>,
     raw_tags_b64: String,
     data_sha256: String,
     data_len: usize,
-    /// A float: an invalid item claims an offset past 2^64.
+    /// What arbundles read, beyond 2^53 where the header was garbage.
     data_offset: f64,
     deep_hash: String,
     eth_address: Option<String>,
@@ -248,7 +248,7 @@ struct BundleVector {
     strict_valid: bool,
     count: Option<usize>,
     ids: Option<Vec<String>>,
-    /// Sizes that arbundles read, beyond 2^53 where the header was garbage.
+    /// What arbundles read, beyond 2^53 where the header was garbage.
     sizes: Option<Vec<f64>>,
     arbundles_verify: bool,
     #[serde(rename = "arbundles_throws")]

@@ -22,7 +22,7 @@ use weft_vm::{
     Trap, VmError,
 };
 
-use crate::error::NodeError;
+use crate::error::{Divergence, NodeError};
 use crate::log;
 
 /// Why a process cannot run here now.
@@ -57,7 +57,7 @@ impl HostError {
     pub const fn may_pass(&self) -> bool {
         match self {
             Self::NoModule(_) | Self::Engine(_) => true,
-            Self::Node(error) => !matches!(error, NodeError::DamagedLog { .. } | NodeError::Diverged { .. }),
+            Self::Node(error) => !matches!(error, NodeError::DamagedLog { .. } | NodeError::Diverged(_)),
             Self::Module(..) | Self::Fold(_) => false,
         }
     }
@@ -160,7 +160,7 @@ impl Hosted {
         match reader.outcome(&process, position)? {
             Some(row) if row.running != evaluated.closed.running.0 => {
                 let (replayed, stored) = (evaluated.closed.running.0, row.running);
-                Err(NodeError::Diverged { process, position, replayed, stored }.into())
+                Err(NodeError::Diverged(Box::new(Divergence { process, position, replayed, stored })).into())
             }
             _ => Ok(()),
         }

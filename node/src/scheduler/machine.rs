@@ -26,7 +26,7 @@ pub enum Input {
         /// Names the reply.
         ticket: Ticket,
         /// The item and what was found out about it.
-        submission: Submission,
+        submission: Box<Submission>,
     },
     /// A reader or a subscription needs time to pass in this log: rules.md 6.6.
     Mark {
@@ -335,7 +335,7 @@ impl Machine for Scheduler {
                 };
                 self.logs.insert(recovered.process, log);
             }
-            Input::Submit { ticket, submission } => self.submit(ticket, submission, now, effects),
+            Input::Submit { ticket, submission } => self.submit(ticket, *submission, now, effects),
             Input::Mark { process } => self.mark(process, now, effects),
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
             Input::PersistFailed { process, why } => self.persist_failed(process, &why, effects),

@@ -109,7 +109,7 @@ impl SchedulerTask {
         if let Some(roles) = roles {
             self.new_roles.insert(submission.process, roles);
         }
-        self.handle(Input::Submit { ticket, submission: *submission });
+        self.handle(Input::Submit { ticket, submission });
     }
 
     fn handle(&mut self, input: Input) {

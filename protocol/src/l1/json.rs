@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{AMOUNT_DIGITS_MAX, L1_JSON_BYTES_MAX, L1Error, L1Tag, L1Tx};
+use super::{AMOUNT_DIGITS_MAX, L1_JSON_BYTES_MAX, L1_TAGS_MAX, L1Error, L1Tag, L1Tx};
 use crate::crypto::SignatureType;
 
 /// Fields that we do not know are skipped: nodes add some that nothing signs.
@@ -64,6 +64,9 @@ pub(super) fn parse(text: &[u8]) -> Result<L1Tx, L1Error> {
     let signature = bytes("signature", &json.signature)?;
     if signature.len() != SignatureType::Rsa.signature_bytes() {
         return Err(L1Error::Field("signature"));
+    }
+    if json.tags.len() > L1_TAGS_MAX {
+        return Err(L1Error::Field("tags"));
     }
     let tags = json.tags.iter();
     let tags = tags.map(|tag| Ok(L1Tag::new(bytes("tags", &tag.name)?, bytes("tags", &tag.value)?)));

@@ -1,10 +1,11 @@
 //! The fuzz targets over seeds, regressions and mutations, on the stable toolchain, with their
 //! memory counted: no bytes may cost more than a small multiple of themselves.
 //!
-//! `WEFT_FULL=1` runs many more mutations. `WEFT_FUZZ_CORPUS=FOLDER` writes the seeds for cargo-fuzz. A failure prints
-//! the input; it becomes a file in `tests/fuzz/regressions/TARGET`.
+//! `WEFT_FULL=1` runs many more mutations. `WEFT_FUZZ_CORPUS=FOLDER` writes the seeds for
+//! cargo-fuzz. A failure prints the input, which becomes a file in
+//! `tests/fuzz/regressions/TARGET`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -26,7 +27,7 @@ const MUTATIONS_FULL: usize = 400_000;
 /// Live bytes that an input may cost for each of its own.
 const BYTES_PER_BYTE: usize = 8;
 /// Live bytes that any input may cost: an RSA check, error texts.
-const BYTES_FIXED: usize = 64 * 1024;
+const BYTES_FIXED: usize = 32 * 1024;
 
 // ------------------------------------------------------------------------------------- memory
 
@@ -151,6 +152,26 @@ fn write(folder: &Path, corpus: &[Vec<u8>]) {
     std::fs::create_dir_all(folder).unwrap();
     for (at, seed) in corpus.iter().enumerate() {
         std::fs::write(folder.join(format!("seed-{at}")), seed).unwrap();
+    }
+}
+
+/// The inputs that ask for the most structure with the fewest bytes.
+#[test]
+fn dense_inputs_cost_no_more_than_others() {
+    let count = 50_000_usize;
+    let mut entries = vec![0; 32 + 64 * count];
+    entries[..8].copy_from_slice(&(count as u64).to_le_bytes());
+    let tx = seeds::seeds("l1").into_iter().find(|seed| seed.starts_with(b"{")).unwrap();
+    let mut tx: serde_json::Value = serde_json::from_slice(&tx).unwrap();
+    tx["tags"] = vec![serde_json::json!({ "name": "", "value": "" }); count].into();
+    let many_tags = tx.to_string().into_bytes();
+    // Empty elements of repeated fields: of a head response and of a range response.
+    let heads = [0x12, 0xa0, 0x8d, 0x06].into_iter().chain([0x0a, 0x00].repeat(count)).collect();
+    let slots = [0x1a, 0xa0, 0x8d, 0x06].into_iter().chain([0x0a, 0x00].repeat(count)).collect();
+    for (name, bytes) in [("bundle", entries), ("l1", many_tags), ("wire", heads), ("wire", slots)] {
+        let (_, target) = TARGETS.into_iter().find(|(target, _)| *target == name).unwrap();
+        let peak = run(name, target, &bytes);
+        println!("{name}: {} dense bytes, {peak} held", bytes.len());
     }
 }
 
