@@ -62,7 +62,7 @@ pub(super) async fn compare(
 /// What is not done yet, if anything: the scheduler's head is what all must reach.
 fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail]) -> Option<String> {
     let head = details.first().and_then(|detail| detail.info.head);
-    let behind = actor.computing.iter().zip(details).find_map(|(node, detail)| {
+    actor.computing.iter().zip(details).find_map(|(node, detail)| {
         let info = &detail.info;
         if let Some(fault) = &info.fault {
             return Some(format!("node {node} has stopped: {fault}"));
@@ -77,8 +77,7 @@ fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail]) -> Option<
         let carries = town.fleet.plan().carries(*node);
         let pending = detail.outbox_pending;
         (carries && pending > 0).then(|| format!("node {node} still has {pending} messages to carry"))
-    });
-    behind
+    })
 }
 
 /// Items that stand in more than one slot.
