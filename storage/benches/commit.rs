@@ -3,7 +3,7 @@
 //! An assignment is what a scheduler writes for one message: the slot, its item and two seen
 //! keys, 2.3 KiB in all. Every figure is of a file on the disk of `TMPDIR`, replies awaited.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
