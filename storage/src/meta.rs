@@ -7,6 +7,7 @@ use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _};
 use weft_protocol::{Address, Network};
 
+use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
 use crate::record;
 use crate::rows::MetaRow;
@@ -25,12 +26,7 @@ pub(crate) struct Owner {
 }
 
 /// Checks that the file is the owner's; a new one becomes it, with these tables.
-pub(crate) fn claim(
-    database: &Database,
-    path: &Path,
-    owner: Owner,
-    tables: &[&'static str],
-) -> Result<(), StoreError> {
+fn claim(database: &Database, path: &Path, owner: Owner, tables: &[&'static str]) -> Result<(), StoreError> {
     let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
     let reading = database.begin_read().map_err(|error| disk(error.into()))?;
     let present: Vec<String> = reading
@@ -89,16 +85,63 @@ const fn definition(table: &'static str) -> Definition {
     TableDefinition::new(table)
 }
 
-/// Makes the entry of a new file durable: syncing the file alone does not.
-pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+/// Opens the owner's file, or makes it. A new file gets its name only when it is complete, so
+/// that no crash leaves half a file in its place.
+pub(crate) fn open_file(
+    path: &Path,
+    cache_bytes: usize,
+    owner: Owner,
+    tables: &[&'static str],
+) -> Result<Database, StoreError> {
+    let open = |path: &Path| {
+        let opened = redb::Builder::new().set_cache_size(cache_bytes).create(path);
+        opened.map_err(|error| open_error(path, error))
+    };
+    let disk = |error| StoreError::disk("creating its file", error);
+    if path.try_exists().map_err(disk)? {
+        let database = open(path)?;
+        claim(&database, path, owner, tables)?;
+        return Ok(database);
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = Path::new(&unfinished);
+    let database = match open(unfinished) {
+        // What a crash left of an earlier attempt; nobody was told that it is a store.
+        Err(StoreError::NotAStore { .. } | StoreError::Unreadable { .. }) => {
+            std::fs::remove_file(unfinished).map_err(disk)?;
+            open(unfinished)?
+        }
+        opened => opened?,
+    };
+    claim(&database, unfinished, owner, tables)?;
+    std::fs::rename(unfinished, path).map_err(disk)?;
+    // Syncing a file does not make its name durable.
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-        .map_err(|error| StoreError::disk("syncing its folder", error))
+        .map_err(disk)?;
+    Ok(database)
+}
+
+/// Opens the owner's file on a disk of the caller's, or makes it there.
+pub(crate) fn open_disk(
+    disk: impl Disk,
+    cache_bytes: usize,
+    owner: Owner,
+    tables: &[&'static str],
+) -> Result<Database, StoreError> {
+    let path = Path::new("(backend)");
+    let database = redb::Builder::new()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(Backend(Box::new(disk)))
+        .map_err(|error| open_error(path, error))?;
+    claim(&database, path, owner, tables)?;
+    Ok(database)
 }
 
 /// Says what to do about a file that does not open.
-pub(crate) fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     let path = path.to_owned();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },

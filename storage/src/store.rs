@@ -12,10 +12,10 @@ use redb::{Database, ReadableDatabase as _};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use weft_protocol::{Address, Network};
 
-use crate::disk::{Backend, Disk};
+use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
-use crate::meta;
+use crate::meta::{self, Owner};
 use crate::reader::Reader;
 use crate::tables::Table;
 use crate::write::{Write, admit};
@@ -36,6 +36,10 @@ impl StoreConfig {
     /// A store of this node on this network, with the default cache.
     pub const fn new(network: Network, node: Address) -> Self {
         Self { network, node, cache_bytes: CACHE_BYTES_DEFAULT }
+    }
+
+    const fn owner(&self) -> Owner {
+        Owner { kind: "store", network: self.network, node: self.node }
     }
 }
 
@@ -105,13 +109,8 @@ impl Store {
     /// [`StoreError::InUse`], [`StoreError::OtherNetwork`], [`StoreError::OtherNode`],
     /// [`StoreError::NewerSchema`], [`StoreError::NotAStore`] or what the disk says.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        let database = redb::Builder::new()
-            .set_cache_size(config.cache_bytes)
-            .create(path)
-            .map_err(|error| meta::open_error(path, error))?;
-        let store = Self::start(database, path, config)?;
-        meta::sync_folder(path)?;
-        Ok(store)
+        let database = meta::open_file(path, config.cache_bytes, config.owner(), &table_names())?;
+        Self::start(database)
     }
 
     /// Opens the store on a disk of the caller's: in memory, or one that injects faults.
@@ -119,22 +118,11 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with_backend(disk: impl Disk, config: &StoreConfig) -> Result<Self, StoreError> {
-        let path = Path::new("(backend)");
-        let database = redb::Builder::new()
-            .set_cache_size(config.cache_bytes)
-            .create_with_backend(Backend(Box::new(disk)))
-            .map_err(|error| meta::open_error(path, error))?;
-        Self::start(database, path, config)
+        let database = meta::open_disk(disk, config.cache_bytes, config.owner(), &table_names())?;
+        Self::start(database)
     }
 
-    fn start(database: Database, path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        let tables: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-        meta::claim(
-            &database,
-            path,
-            meta::Owner { kind: "store", network: config.network, node: config.node },
-            &tables,
-        )?;
+    fn start(database: Database) -> Result<Self, StoreError> {
         let database = Arc::new(database);
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
@@ -215,6 +203,10 @@ impl Store {
             queued: queued as u64,
         }
     }
+}
+
+fn table_names() -> Vec<&'static str> {
+    Table::ALL.iter().map(|table| table.name()).collect()
 }
 
 /// Runs a future on this thread. The store's futures need no runtime: a channel wakes them.

@@ -18,10 +18,10 @@ use redb::{Database, ReadableDatabase as _};
 use weft_protocol::{Address, Hash, Id, Network};
 
 use super::{Anchor, AnchorError, AnchorFuture, AnchorStatus, Batch, Cursor, Page, TagQuery};
-use crate::disk::{Backend, Disk};
+use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
-use crate::meta;
+use crate::meta::{self, Owner};
 use crate::rows::Raw;
 use access::{Access as _, Reading, Writing};
 use rows::{BundleRow, Place, Table};
@@ -37,6 +37,16 @@ pub struct LocalWeaveConfig {
     pub node: Address,
     /// The time now, in milliseconds since the Unix epoch: the genesis block of a new weave.
     pub now_ms: u64,
+}
+
+impl LocalWeaveConfig {
+    const fn owner(&self) -> Owner {
+        Owner { kind: "weave", network: self.network, node: self.node }
+    }
+}
+
+fn table_names() -> Vec<&'static str> {
+    Table::ALL.iter().map(|table| table.name()).collect()
 }
 
 /// The embedded weave. Clones share it; all methods but those of [`Anchor`] block on the disk.
@@ -58,13 +68,8 @@ impl LocalWeave {
     /// # Errors
     /// [`AnchorError::Store`] as [`Store::open`](crate::Store::open), or [`AnchorError::Chain`].
     pub fn open(path: &Path, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
-        let database = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES_DEFAULT)
-            .create(path)
-            .map_err(|error| meta::open_error(path, error))?;
-        let weave = Self::start(database, path, config)?;
-        meta::sync_folder(path)?;
-        Ok(weave)
+        let database = meta::open_file(path, CACHE_BYTES_DEFAULT, config.owner(), &table_names())?;
+        Self::start(database, config)
     }
 
     /// Opens the weave on a disk of the caller's.
@@ -72,18 +77,11 @@ impl LocalWeave {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with_backend(disk: impl Disk, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
-        let path = Path::new("(backend)");
-        let database = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES_DEFAULT)
-            .create_with_backend(Backend(Box::new(disk)))
-            .map_err(|error| meta::open_error(path, error))?;
-        Self::start(database, path, config)
+        let database = meta::open_disk(disk, CACHE_BYTES_DEFAULT, config.owner(), &table_names())?;
+        Self::start(database, config)
     }
 
-    fn start(database: Database, path: &Path, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
-        let owner = meta::Owner { kind: "weave", network: config.network, node: config.node };
-        let tables: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-        meta::claim(&database, path, owner, &tables)?;
+    fn start(database: Database, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
         let mut weave = Self { database: Arc::new(database), name: Arc::from("") };
         if weave.read()?.block(0)?.is_none() {
             let writing = weave.write()?;

@@ -177,6 +177,20 @@ fn an_open_file_is_not_opened_twice_and_a_foreign_one_not_at_all() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_first_start_is_no_obstacle() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let unfinished = folder.path().join("store.redb.new");
+    std::fs::write(&unfinished, vec![0; 10_000]).unwrap();
+    drop(Store::open(&path, &config()).unwrap());
+    assert!(!unfinished.exists());
+    // Complete, but not yet under its name.
+    std::fs::rename(&path, &unfinished).unwrap();
+    drop(Store::open(&path, &config()).unwrap());
+    assert!(path.exists() && !unfinished.exists());
+}
+
+#[test]
 fn after_shutdown_writes_are_refused_and_reads_go_on() {
     let store = open();
     let setting = || Write::Setting { name: "a".into(), value: "b".into() };

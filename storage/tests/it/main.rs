@@ -11,6 +11,7 @@
 
 mod conflicts;
 mod durable;
+mod faults;
 mod format;
 mod model;
 mod rows;
