@@ -140,6 +140,56 @@ fn nested_blocks_and_tables_agree_with_single_segments() {
     }
 }
 
+/// Code as asyncify writes it, with the global that it asks set every way.
+#[test]
+fn guesses_that_go_wrong_cost_the_same() {
+    let wat = "(module (memory 1) (global $state (mut i32) (i32.const 0)) (global $n (mut i32) (i32.const 0))
+      (func $step (param i32) (result i32)
+        (global.set $n (i32.add (global.get $n) (i32.const 1)))
+        ;; The state changes in the middle of things.
+        (if (i32.eq (global.get $n) (local.get 0)) (then (global.set $state (i32.const 1))))
+        (global.get $n))
+      (func $f (param i32) (result i32) (local i32 i32)
+        (block $unwind (result i32)
+          (if (i32.eqz (global.get $state)) (then (local.set 1 (i32.clz (i32.const 3)))))
+          (block $inner
+            (if (i32.or (i32.eqz (global.get $state)) (i32.eqz (local.get 2)))
+              (then
+                (local.set 1 (call $step (local.get 0)))
+                (drop (br_if $unwind (i32.const 77) (i32.eq (global.get $state) (i32.const 1))))
+                (br_if $inner (i32.gt_s (local.get 1) (i32.const 6))))
+              (else (local.set 2 (i32.const 5)) (local.set 2 (i32.const 6))))
+            (loop $again
+              (local.set 1 (call $step (local.get 0)))
+              (br_if $again (i32.eq (global.get $state) (i32.const 2)))
+              (if (i32.or (i32.eqz (global.get $state)) (i32.eq (local.get 2) (i32.const 1)))
+                (then
+                  (block $done
+                    (br_if $done (i32.eq (global.get $state) (i32.const 1)))
+                    (local.set 2 (i32.add (local.get 2) (i32.const 3)))
+                    (br_if $again (i32.lt_s (local.get 1) (i32.const 5))))
+                  (local.set 2 (i32.sub (local.get 2) (i32.const 1)))
+                  (block (drop (i32.const 1)))))
+              (drop (br_if $unwind (i32.const 78) (i32.eq (global.get $state) (i32.const 1))))
+              (local.set 2 (i32.add (local.get 2) (i32.const 1))))
+            (drop (i32.popcnt (local.get 2))))
+          (drop (br_if $unwind (i32.const 79) (i32.eq (global.get $state) (i32.const 3))))
+          (i32.add (local.get 1) (local.get 2))))
+      (func (export \"f\") (param i32) (result i32)
+        (global.set $state (i32.shr_u (local.get 0) (i32.const 8)))
+        (global.set $n (i32.const 0))
+        (if (result i32) (i32.eqz (global.get $state))
+          (then (call $f (i32.and (local.get 0) (i32.const 255))))
+          (else (i32.add (i32.const 1000) (call $f (i32.and (local.get 0) (i32.const 255))))))))";
+    let mut seen = std::collections::BTreeSet::new();
+    for state in [0, 1, 3, 4] {
+        for when in 0..12 {
+            seen.insert(used(wat, state << 8 | when).0);
+        }
+    }
+    assert!(seen.len() > 6, "the paths differ: {seen:?}");
+}
+
 #[test]
 fn dead_code_is_left_alone() {
     let wat = "(module (memory 1) (func (export \"f\") (param i32) (result i32)
