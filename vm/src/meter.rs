@@ -26,6 +26,7 @@ mod analyse;
 pub(crate) mod cost;
 mod emit;
 mod likely;
+mod operands;
 mod sections;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use wasmparser::{
 
 use super::cost::{self, SEGMENT_GAS};
 use super::likely::Recent;
+use super::operands::{Operands, slots_of};
 use crate::error::ModuleError;
 use crate::limits::{FRAME_BYTES, SLOT_BYTES};
 
@@ -193,34 +194,6 @@ fn label_value<R: WasmModuleResources>(validator: &FuncValidator<R>, depth: u32)
 
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
     ModuleError::Invalid(error.to_string())
-}
-
-/// Slots of a local or operand: a v128 counts twice.
-fn slots_of(ty: ValType) -> u64 {
-    if ty == ValType::V128 { 2 } else { 1 }
-}
-
-/// Highest operand stack, in slots.
-#[derive(Debug, Default)]
-struct Operands {
-    /// Slots up to and with each operand.
-    sums: Vec<u64>,
-    max: u64,
-}
-
-impl Operands {
-    /// Follows one instruction that left `pushed` new operands on top.
-    fn update<R: WasmModuleResources>(&mut self, validator: &FuncValidator<R>, pushed: u32) {
-        let height = validator.operand_stack_height() as usize;
-        let kept = height.saturating_sub(pushed as usize).min(self.sums.len());
-        self.sums.truncate(kept);
-        for index in kept..height {
-            let ty = validator.get_operand_type(height - 1 - index).flatten();
-            let below = self.sums.last().copied().unwrap_or(0);
-            self.sums.push(below + ty.map_or(1, slots_of));
-        }
-        self.max = self.max.max(self.sums.last().copied().unwrap_or(0));
-    }
 }
 
 impl Analyser {
