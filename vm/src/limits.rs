@@ -13,7 +13,7 @@ pub const ARGUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Bytes of linear memory that any process may have (rules 6.8).
 pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
-/// Gas for a module's own initialisation, which no process pays for. aos needs about 20,000.
+/// Gas for a module's own initialisation, which no process pays for. No known module needs a millionth.
 pub const INITIALISE_GAS: u64 = 1_000_000_000_000;
 
 /// Depth of one frame before its slots, in bytes (rules 6.8).
@@ -36,10 +36,10 @@ pub const WASM_STACK_BYTES: usize = 56 * 1024 * 1024;
 pub const KEPT_MESSAGES_MAX: usize = 256;
 /// Bytes of the messages kept since the last snapshot.
 pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Gas of the messages kept since the last snapshot: about a tenth of a second of replay.
-pub const KEPT_GAS_MAX: u64 = 10_000_000_000;
-/// Gas that may be replayed between two snapshots before a new one is cheaper.
-pub const REPLAYED_GAS_MAX: u64 = 500_000_000;
+/// Gas of the messages kept since the last snapshot: about a fifth of a second of replay.
+pub const KEPT_GAS_MAX: u64 = 200_000_000_000;
+/// Gas that may be replayed between two snapshots before a new one is cheaper: about 2 ms.
+pub const REPLAYED_GAS_MAX: u64 = 2_000_000_000;
 
 /// Bytes of the compile cache; the oldest entries go first.
 pub const CACHE_BYTES_MAX: u64 = 2 << 30;

@@ -39,13 +39,13 @@ use crate::live::{Export, Exports};
 
 const MODULE: &str = "weft";
 /// Gas of one signature check, beside that of the bytes: about its time.
-const ED25519_GAS: u64 = 5_000_000;
+const ED25519_GAS: u64 = 50_000_000;
 /// See [`ED25519_GAS`].
-const RSA_GAS: u64 = 20_000_000;
+const RSA_GAS: u64 = 200_000_000;
 /// See [`ED25519_GAS`].
-const SECP256K1_GAS: u64 = 20_000_000;
+const SECP256K1_GAS: u64 = 200_000_000;
 /// A hash costs about this much more per byte than copying.
-const HASH_FACTOR: u64 = 16;
+const HASH_FACTOR: u64 = 50;
 
 type HostFunction = fn(&mut Guest<'_>, Args<'_>) -> Result<i64, Stop>;
 

@@ -1,8 +1,13 @@
 //! Reads one function and decides what to charge where.
 
-use wasmparser::{FuncValidator, FunctionBody, Operator, OperatorsReader, ValType, WasmModuleResources};
+use wasmparser::{
+    BlockType, FrameKind, FuncValidator, FunctionBody, Operator, OperatorsReader, ValType,
+    WasmModuleResources,
+};
 
 use super::cost::{self, SEGMENT_GAS};
+use super::likely::Recent;
+use super::operands::{Operands, slots_of};
 use crate::error::ModuleError;
 use crate::limits::{FRAME_BYTES, SLOT_BYTES};
 
@@ -27,8 +32,12 @@ pub(super) struct Edit {
 
 #[derive(Debug)]
 pub(super) enum EditKind {
-    /// Take `gas`; at a loop head also stop if that was too much.
-    Charge { gas: u64, check: bool },
+    /// Take `gas`, or give it back if it is negative; at a loop head also stop if too much is gone.
+    Charge { gas: i64, check: bool },
+    /// A `br_if` that gives back `refund` when it is taken; `value` goes with it.
+    Leave { depth: u32, refund: i64, value: Option<ValType> },
+    /// Before the `end` of an `if` without `else`: give back `refund` when it was not taken.
+    Skipped { refund: i64 },
     /// Charge by the page before `memory.grow`.
     Pages(Width),
     /// Charge by the byte before an instruction whose top operand is a length.
@@ -82,6 +91,25 @@ struct Frame {
     branched: bool,
     /// Whether the `then` arm reached its end.
     then_live: bool,
+    /// For an `if` that is charged with what came before it: the charge when it was entered.
+    likely: Option<Reading>,
+    /// Branches to the end (or head) of this construct whose refund is known at its end.
+    leaving: Vec<Leaving>,
+}
+
+/// What a charge had come to at some place.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    edit: usize,
+    gas: i64,
+}
+
+/// A branch that is charged as if it were never taken.
+#[derive(Debug)]
+struct Leaving {
+    edit: usize,
+    /// The charges that pay for code which the branch skips.
+    paid: Vec<Reading>,
 }
 
 struct Analyser {
@@ -93,6 +121,7 @@ struct Analyser {
     segment: u64,
     facts: Facts,
     calls: bool,
+    recent: Recent,
 }
 
 /// Validates one function and plans its edits.
@@ -116,7 +145,8 @@ pub(super) fn function<R: WasmModuleResources>(
         validator.op(at, &op).map_err(invalid)?;
         operands.update(validator, pushed);
         if guard {
-            analyser.read(&op, at, operators.original_position());
+            let label = |depth: u32| label_value(validator, depth);
+            analyser.read(&op, at, operators.original_position(), label);
         }
     }
     operators.finish().map_err(invalid)?;
@@ -151,49 +181,33 @@ fn refuse(op: &Operator<'_>) -> Result<(), ModuleError> {
     Err(ModuleError::Unsupported(what.to_owned()))
 }
 
+/// The value that a branch to a label takes along. `None` if that is more than one, or not a
+/// number: such branches are not guessed.
+fn label_value<R: WasmModuleResources>(validator: &FuncValidator<R>, depth: u32) -> Option<Option<ValType>> {
+    let frame = validator.get_control_frame(depth as usize)?;
+    match (frame.block_type, frame.kind) {
+        (BlockType::Empty, _) | (BlockType::Type(_), FrameKind::Loop) => Some(None),
+        (BlockType::Type(ty), _) if !matches!(ty, ValType::Ref(_)) => Some(Some(ty)),
+        _ => None,
+    }
+}
+
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
     ModuleError::Invalid(error.to_string())
 }
 
-/// Slots of a local or operand: a v128 counts twice.
-fn slots_of(ty: ValType) -> u64 {
-    if ty == ValType::V128 { 2 } else { 1 }
-}
-
-/// Highest operand stack, in slots.
-#[derive(Debug, Default)]
-struct Operands {
-    /// Slots up to and with each operand.
-    sums: Vec<u64>,
-    max: u64,
-}
-
-impl Operands {
-    /// Follows one instruction that left `pushed` new operands on top.
-    fn update<R: WasmModuleResources>(&mut self, validator: &FuncValidator<R>, pushed: u32) {
-        let height = validator.operand_stack_height() as usize;
-        let kept = height.saturating_sub(pushed as usize).min(self.sums.len());
-        self.sums.truncate(kept);
-        for index in kept..height {
-            let ty = validator.get_operand_type(height - 1 - index).flatten();
-            let below = self.sums.last().copied().unwrap_or(0);
-            self.sums.push(below + ty.map_or(1, slots_of));
-        }
-        self.max = self.max.max(self.sums.last().copied().unwrap_or(0));
-    }
-}
-
 impl Analyser {
     fn new(code_start: usize, facts: Facts) -> Self {
-        let mut analyser =
-            Self { edits: Vec::new(), frames: Vec::new(), open: None, segment: 0, facts, calls: false };
-        analyser.frames.push(Frame {
-            kind: Kind::Block,
+        let mut analyser = Self {
+            edits: Vec::new(),
+            frames: Vec::new(),
             open: None,
-            reaches: usize::MAX,
-            branched: false,
-            then_live: false,
-        });
+            segment: 0,
+            facts,
+            calls: false,
+            recent: Recent::default(),
+        };
+        analyser.push(Kind::Block);
         analyser.open_charge(code_start, false);
         analyser
     }
@@ -204,7 +218,10 @@ impl Analyser {
             // A function without calls cannot recurse: its loops check, and its caller did.
             *check = self.calls;
         }
-        self.edits.retain(|edit| !matches!(edit.kind, EditKind::Charge { gas: 0, check: false }));
+        let idle = |kind: &EditKind| {
+            matches!(kind, EditKind::Charge { gas: 0, check: false } | EditKind::Skipped { refund: 0 })
+        };
+        self.edits.retain(|edit| !idle(&edit.kind));
         (self.edits, self.calls)
     }
 
@@ -221,8 +238,21 @@ impl Analyser {
     fn charge(&mut self, amount: u64) {
         let Some(open) = self.open else { return };
         if let Some(Edit { kind: EditKind::Charge { gas, .. }, .. }) = self.edits.get_mut(open) {
-            *gas += amount;
+            *gas += amount as i64;
         }
+    }
+
+    /// What a charge has come to.
+    fn reading(&self, edit: usize) -> Reading {
+        match self.edits.get(edit) {
+            Some(Edit { kind: EditKind::Charge { gas, .. }, .. }) => Reading { edit, gas: *gas },
+            _ => Reading { edit, gas: 0 },
+        }
+    }
+
+    /// What was added to a charge since then.
+    fn since(&self, reading: Reading) -> i64 {
+        self.reading(reading.edit).gas - reading.gas
     }
 
     /// Ends the reference's segment, which may lie inside one of ours.
@@ -235,7 +265,15 @@ impl Analyser {
 
     fn push(&mut self, kind: Kind) {
         let open = self.open;
-        self.frames.push(Frame { kind, open, reaches: usize::MAX, branched: false, then_live: false });
+        self.frames.push(Frame {
+            kind,
+            open,
+            reaches: usize::MAX,
+            branched: false,
+            then_live: false,
+            likely: None,
+            leaving: Vec::new(),
+        });
     }
 
     /// Notes a live branch to the label that is `depth` labels out.
@@ -251,7 +289,13 @@ impl Analyser {
         }
     }
 
-    fn read(&mut self, op: &Operator<'_>, at: usize, after: usize) {
+    fn read(
+        &mut self,
+        op: &Operator<'_>,
+        at: usize,
+        after: usize,
+        label: impl Fn(u32) -> Option<Option<ValType>>,
+    ) {
         if self.open.is_some() {
             let cost = cost::of(op);
             self.segment += cost;
@@ -270,13 +314,54 @@ impl Analyser {
             Operator::If { .. } => {
                 self.end_segment();
                 self.push(Kind::If);
-                if self.open.is_some() {
-                    self.open_charge(after, false);
-                }
+                self.read_if(after);
             }
             Operator::Else => self.read_else(after),
-            Operator::End => self.read_end(after),
+            Operator::End => self.read_end(at, after),
+            Operator::BrIf { relative_depth } if self.open.is_some() => {
+                self.end_segment();
+                match label(*relative_depth) {
+                    Some(value) if self.facts.merge && self.recent.is_constant_global() => {
+                        self.leave(*relative_depth, at, after, value);
+                    }
+                    _ => {
+                        self.branch(*relative_depth);
+                        self.open_charge(after, false);
+                    }
+                }
+            }
             _ => self.jump(op, at, after),
+        }
+        self.recent.push(op);
+    }
+
+    fn read_if(&mut self, after: usize) {
+        let Some(open) = self.open else { return };
+        if self.facts.merge && self.recent.is_zero_global() {
+            let reading = self.reading(open);
+            if let Some(frame) = self.frames.last_mut() {
+                frame.likely = Some(reading);
+            }
+        } else {
+            self.open_charge(after, false);
+        }
+    }
+
+    /// A branch that goes on being charged as if it were never taken. What it skips until the
+    /// end of its label is given back when it is: by the open charge, and by those that are
+    /// taken up again at the ends in between.
+    fn leave(&mut self, depth: u32, at: usize, after: usize, value: Option<ValType>) {
+        let target = self.frames.len().saturating_sub(1 + depth as usize);
+        let mut charges: Vec<usize> =
+            self.frames.iter().skip(target + 1).filter_map(|frame| frame.open).chain(self.open).collect();
+        charges.sort_unstable();
+        charges.dedup();
+        let paid = charges.into_iter().map(|edit| self.reading(edit)).collect();
+        let edit = self.edits.len();
+        self.edit(at, after - at, EditKind::Leave { depth, refund: 0, value });
+        if let Some(frame) = self.frames.get_mut(target) {
+            frame.branched |= frame.kind != Kind::Loop;
+            frame.leaving.push(Leaving { edit, paid });
         }
     }
 
@@ -309,12 +394,6 @@ impl Analyser {
         }
         match op {
             Operator::Br { relative_depth } => self.branch(*relative_depth),
-            Operator::BrIf { relative_depth } => {
-                self.branch(*relative_depth);
-                self.end_segment();
-                self.open_charge(after, false);
-                return;
-            }
             Operator::BrTable { targets } => {
                 self.branch(targets.default());
                 for target in targets.targets().flatten() {
@@ -338,15 +417,41 @@ impl Analyser {
         let Some(frame) = self.frames.last_mut() else { return };
         frame.kind = Kind::Else;
         frame.then_live = live;
+        let likely = frame.likely.take();
         if frame.open.is_some() {
             self.open_charge(after, false);
+            self.give_back(likely.map_or(0, |likely| self.since(likely)));
         }
     }
 
-    fn read_end(&mut self, after: usize) {
+    /// Lowers the open charge.
+    fn give_back(&mut self, amount: i64) {
+        let Some(open) = self.open else { return };
+        if let Some(Edit { kind: EditKind::Charge { gas, .. }, .. }) = self.edits.get_mut(open) {
+            *gas -= amount;
+        }
+    }
+
+    /// Now that the charges inside a construct are final, settles the guesses made there.
+    fn settle(&mut self, frame: &Frame, at: usize) {
+        for leaving in &frame.leaving {
+            let back: i64 = leaving.paid.iter().map(|reading| self.since(*reading)).sum();
+            if let Some(Edit { kind: EditKind::Leave { refund, .. }, .. }) = self.edits.get_mut(leaving.edit)
+            {
+                *refund = back;
+            }
+        }
+        if let Some(likely) = frame.likely {
+            let refund = self.since(likely);
+            self.edit(at, 0, EditKind::Skipped { refund });
+        }
+    }
+
+    fn read_end(&mut self, at: usize, after: usize) {
         self.end_segment();
         let falls_through = self.open.is_some();
         let Some(frame) = self.frames.pop() else { return };
+        self.settle(&frame, at);
         let depth = self.frames.len();
         if let Some(outer) = self.frames.last_mut() {
             outer.reaches = outer.reaches.min(frame.reaches);

@@ -10,12 +10,14 @@ use wasmparser::Operator;
 
 /// Added to each segment with a cost: what the reference's own counting call costs (1 + 90).
 pub(crate) const SEGMENT_GAS: u64 = 91;
-/// Each byte that `memory.copy`, `memory.fill` or `memory.init` touches, or a host call.
-pub(crate) const BYTE_GAS: u64 = 4;
-/// Each 64 KiB page that `memory.grow` asks for: what it takes to touch it once.
-pub(crate) const PAGE_GAS: u64 = 65_536;
-/// Each call of a host function, beside what the call instruction costs.
-pub(crate) const HOST_CALL_GAS: u64 = 2_000;
+/// Each byte that `memory.copy`, `memory.fill` or `memory.init` touches, or a host call: an eighth
+/// of a load and a store.
+pub(crate) const BYTE_GAS: u64 = 30;
+/// Each 64 KiB page that `memory.grow` asks for: the time it takes to touch it, at the 10^12 gas
+/// that aos uses in a second.
+pub(crate) const PAGE_GAS: u64 = 4_000_000;
+/// Each call of a host function, beside what the call instruction costs: about its time.
+pub(crate) const HOST_CALL_GAS: u64 = 50_000;
 
 const ACCESS: u64 = 120;
 const CONST: u64 = 1;

@@ -39,6 +39,7 @@ pub(super) fn function(
     results: BlockType,
     counters: Counters,
     locals: &Locals<'_>,
+    types: &mut NewTypes,
 ) -> Vec<u8> {
     let mut out = Writer { bytes: Vec::with_capacity(end - plan.code_start + 256), counters };
     let scratch = Scratch::of(plan);
@@ -60,6 +61,12 @@ pub(super) fn function(
         let over = edit.labels;
         match edit.kind {
             EditKind::Charge { gas, check } => out.charge(gas, check.then_some(over)),
+            EditKind::Leave { depth, refund: 0, .. } => out.put(Instruction::BrIf(depth)),
+            EditKind::Leave { depth, refund, value } => out.leave_early(depth, refund, types.passing(value)),
+            EditKind::Skipped { refund } => {
+                out.put(Instruction::Else);
+                out.charge(-refund, None);
+            }
             EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.index(width), over),
             EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.index(width), over),
             EditKind::Copy(width) => out.copy(width, scratch.index(Width::I64), over),
@@ -77,6 +84,46 @@ pub(super) fn function(
     out.put(Instruction::Unreachable);
     out.put(Instruction::End);
     out.bytes
+}
+
+/// Function types that the pass adds behind those of the module.
+#[derive(Debug, Default)]
+pub(super) struct NewTypes {
+    /// How many types the module has.
+    pub(super) first: u32,
+    entries: Vec<Vec<u8>>,
+}
+
+impl NewTypes {
+    /// The type of a block that takes and gives these.
+    pub(super) fn block(&mut self, takes: &[ValType], gives: &[ValType]) -> BlockType {
+        match (takes, gives) {
+            ([], []) => return BlockType::Empty,
+            ([], [one]) => return BlockType::Result(*one),
+            _ => {}
+        }
+        let mut entry = vec![0x60];
+        for side in [takes, gives] {
+            side.encode(&mut entry);
+        }
+        let known = self.entries.iter().position(|known| *known == entry);
+        let index = known.unwrap_or(self.entries.len());
+        if known.is_none() {
+            self.entries.push(entry);
+        }
+        BlockType::FunctionType(self.first + index as u32)
+    }
+
+    /// The type of a block that leaves one value as it is.
+    fn passing(&mut self, value: Option<wasmparser::ValType>) -> BlockType {
+        let value: Vec<ValType> = value.and_then(super::sections::value_type).into_iter().collect();
+        self.block(&value, &value)
+    }
+
+    /// How many there are, and their bytes.
+    pub(super) fn encoded(&self) -> (u32, Vec<u8>) {
+        (self.entries.len() as u32, self.entries.concat())
+    }
 }
 
 /// The local declarations of a function as they were, and how many groups they are.
@@ -120,7 +167,8 @@ impl Scratch {
                     scratch.i64s = scratch.i64s.max(1);
                 }
                 EditKind::Copy(_) => scratch.i64s = Self::COPY,
-                EditKind::Charge { .. } | EditKind::Return => {}
+                EditKind::Charge { .. } | EditKind::Leave { .. } | EditKind::Skipped { .. } => {}
+                EditKind::Return => {}
             }
         }
         scratch
@@ -145,11 +193,19 @@ impl Writer {
         instruction.encode(&mut self.bytes);
     }
 
+    /// A `br_if` that gives gas back on its way.
+    fn leave_early(&mut self, depth: u32, refund: i64, block: BlockType) {
+        self.put(Instruction::If(block));
+        self.charge(-refund, None);
+        self.put(Instruction::Br(depth + 1));
+        self.put(Instruction::End);
+    }
+
     /// Takes `gas`; when `over` is given, leaves for that label if none is left.
-    fn charge(&mut self, gas: u64, over: Option<u32>) {
-        if gas > 0 {
+    fn charge(&mut self, gas: i64, over: Option<u32>) {
+        if gas != 0 {
             self.put(Instruction::GlobalGet(self.counters.gas));
-            self.put(Instruction::I64Const(gas as i64));
+            self.put(Instruction::I64Const(gas));
             self.put(Instruction::I64Sub);
             self.put(Instruction::GlobalSet(self.counters.gas));
         }

@@ -10,7 +10,7 @@ use wasmparser::{
 };
 
 use super::analyse::{self, Facts, Width};
-use super::emit::{self, Counters, Locals};
+use super::emit::{self, Counters, Locals, NewTypes};
 use super::{DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX};
 use crate::error::ModuleError;
 use crate::limits::{MUTABLE_GLOBALS_MAX, TABLE_ELEMENTS_MAX};
@@ -76,8 +76,7 @@ const fn width(memory64: bool) -> Width {
 struct Reading {
     facts: Facts,
     sections: Vec<(u8, Range<usize>)>,
-    types: u32,
-    new_types: Vec<Vec<u8>>,
+    types: NewTypes,
     imported_functions: u32,
     globals: u32,
     mutable_globals: Vec<u32>,
@@ -91,8 +90,7 @@ impl Reading {
         Self {
             facts: Facts { memory_width: width(policy.memory64), copy_import: None, merge: policy.merge },
             sections: Vec::new(),
-            types: 0,
-            new_types: Vec::new(),
+            types: NewTypes::default(),
             imported_functions: 0,
             globals: 0,
             mutable_globals: Vec::new(),
@@ -109,7 +107,7 @@ impl Reading {
             self.sections.push((id, range));
         }
         match payload {
-            Payload::TypeSection(section) => self.types = section.count(),
+            Payload::TypeSection(section) => self.types.first = section.count(),
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
                     self.import(&import.map_err(invalid)?, policy)?;
@@ -245,7 +243,8 @@ impl Reading {
                 let results = self.results(validator.resources(), ty)?;
                 let locals = locals(wasm, &body, plan.code_start)?;
                 let range = body.range();
-                let bytes = emit::function(wasm, range.end, &plan, results, counters, &locals);
+                let bytes =
+                    emit::function(wasm, range.end, &plan, results, counters, &locals, &mut self.types);
                 bytes.encode(&mut self.code);
             } else {
                 body.as_bytes().encode(&mut self.code);
@@ -261,25 +260,11 @@ impl Reading {
         let Some(CompositeInnerType::Func(ty)) = ty else {
             return Err(ModuleError::Invalid("a function without a function type".to_owned()));
         };
-        let results = ty.results();
-        Ok(match results {
-            [] => BlockType::Empty,
-            [one] => BlockType::Result(value_type(*one)?),
-            _ => {
-                let mut entry = vec![0x60];
-                0u32.encode(&mut entry);
-                (results.len() as u32).encode(&mut entry);
-                for result in results {
-                    value_type(*result)?.encode(&mut entry);
-                }
-                let found = self.new_types.iter().position(|known| *known == entry);
-                let index = found.unwrap_or(self.new_types.len());
-                if found.is_none() {
-                    self.new_types.push(entry);
-                }
-                BlockType::FunctionType(self.types + index as u32)
-            }
-        })
+        let results: Option<Vec<ValType>> = ty.results().iter().map(|ty| value_type(*ty)).collect();
+        match results {
+            Some(results) => Ok(self.types.block(&[], &results)),
+            None => unsupported("a function result of an unknown reference type"),
+        }
     }
 
     fn write(&self, wasm: &[u8], policy: &Policy) -> Vec<u8> {
@@ -288,7 +273,7 @@ impl Reading {
             let range = self.sections.iter().find(|(known, _)| *known == id).map(|(_, range)| range.clone());
             let content = range.and_then(|range| wasm.get(range));
             let extra = match id {
-                TYPES => (self.new_types.len() as u32, self.new_types.concat()),
+                TYPES => self.types.encoded(),
                 GLOBALS if policy.guard => counters(),
                 EXPORTS if policy.guard => self.new_exports(),
                 CODE if content.is_some() => {
@@ -356,9 +341,10 @@ fn locals<'a>(wasm: &'a [u8], body: &FunctionBody<'_>, code_start: usize) -> Res
     Ok(Locals { groups: reader.get_count(), declarations: wasm.get(start..code_start).unwrap_or_default() })
 }
 
-fn value_type(ty: wasmparser::ValType) -> Result<ValType, ModuleError> {
+/// The same type in the words of the encoder; `None` for references of later proposals.
+pub(super) fn value_type(ty: wasmparser::ValType) -> Option<ValType> {
     use wasmparser::ValType as V;
-    Ok(match ty {
+    Some(match ty {
         V::I32 => ValType::I32,
         V::I64 => ValType::I64,
         V::F32 => ValType::F32,
@@ -366,7 +352,7 @@ fn value_type(ty: wasmparser::ValType) -> Result<ValType, ModuleError> {
         V::V128 => ValType::V128,
         V::Ref(reference) if reference.is_func_ref() => ValType::FUNCREF,
         V::Ref(reference) if reference.is_extern_ref() => ValType::EXTERNREF,
-        V::Ref(_) => return unsupported("a function result of an unknown reference type"),
+        V::Ref(_) => return None,
     })
 }
 
