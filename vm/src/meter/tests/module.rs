@@ -116,7 +116,7 @@ fn what_cannot_be_restored_is_refused_by_name() {
 
 #[test]
 fn cut_and_changed_modules_never_panic() {
-    let whole = wat::parse_str(include_str!("../../guests/counter.wat")).unwrap();
+    let whole = wat::parse_str(include_str!("../../../guests/counter.wat")).unwrap();
     for length in 0..whole.len() {
         let _ = instrument(&whole[..length], &POLICY);
     }
