@@ -130,6 +130,11 @@ proptest! {
         raw[at] ^= mask;
         prop_assert!(Bundle::parse(raw).and_then(|bundle| bundle.verify()).is_err());
     }
+}
+
+proptest! {
+    // RSA signatures and megabytes of chunks take milliseconds each.
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn a_chunk_proof_holds_for_its_own_chunk_alone(
@@ -152,11 +157,6 @@ proptest! {
         chunk[bent] ^= mask;
         prop_assert!(verify_chunk(&root, size, offset, &proof.data_path, &chunk).is_err());
     }
-}
-
-proptest! {
-    // RSA signatures take milliseconds each.
-    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn a_transaction_reads_back(

@@ -2,6 +2,8 @@
 
 #![no_main]
 
+// Each target runs one of the bodies.
+#[allow(dead_code)]
 #[path = "../../src/fuzz.rs"]
 mod fuzz;
 
