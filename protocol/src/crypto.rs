@@ -3,7 +3,7 @@
 //! Outsiders must not be able to make a second valid signature from a first, because ids are
 //! hashes of signatures (rules.md 6.12). Each scheme therefore takes one encoding of a signature
 //! and refuses the others that mathematics would allow. Batches are verified one by one: a batch
-//! equation accepts sums of bad signatures that [`ed25519`]'s strict check refuses.
+//! equation accepts sums of bad signatures that the strict check of [`verify_ed25519`] refuses.
 //!
 //! Everything here is a pure function of its bytes. The one source of randomness is the blinding
 //! of RSA private-key operations, which does not show in the signature.

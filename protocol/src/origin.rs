@@ -106,7 +106,7 @@ pub struct Child {
     pub assignment: Bytes,
 }
 
-/// The content of a proof item, well-formed; [`verify`] says whether it proves anything.
+/// The content of a proof item, well-formed; [`verify()`] says whether it proves anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginProof {
     header: Bytes,
