@@ -178,7 +178,13 @@ impl Node {
                 };
                 self.anchor_ended(ctx, input);
             }
-            Done::Confirmed(_) => self.roles.anchor.waits = false,
+            Done::Confirmed(process, to) => {
+                let input = match result {
+                    Ok(()) => Anchored::Confirmed { process, to },
+                    Err(_) => Anchored::Failed { process },
+                };
+                self.anchor_ended(ctx, input);
+            }
         }
     }
 

@@ -80,7 +80,7 @@ pub enum Done {
     /// A batch that the weave has heard of.
     Handed(Id, Hash),
     /// A batch that stays on the weave.
-    Confirmed(Id),
+    Confirmed(Id, u64),
 }
 
 /// A run whose outcomes are on their way to disk.

@@ -42,7 +42,7 @@ impl Node {
                     writes.push(Write::Batch(data_root, BatchRow { confirmed: true, ..*row }));
                 }
                 self.roles.anchor.waits = true;
-                self.write(ctx, writes, Done::Confirmed(process));
+                self.write(ctx, writes, Done::Confirmed(process, to));
             }
         }
         true

@@ -72,7 +72,8 @@ impl Node {
         self.roles.tickets += 1;
         let ticket = self.roles.tickets;
         self.roles.submits.insert(ticket, Submitted { waits, process, item: item.id() });
-        let submission = Submission { process, item, proof: proof.map(|(proof, _)| proof), keys };
+        let proof = proof.map(|(proof, _)| proof);
+        let submission = Box::new(Submission { process, item, proof, keys });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
     }
 
