@@ -1,3 +1,4 @@
 //! What the tests of the whole of Weft share. The tests themselves are in `tests/tests`.
 
 pub mod fuzz;
+pub mod sim;

@@ -48,7 +48,14 @@ pub enum Input {
         /// The root of the bundle's bytes.
         data_root: Hash,
     },
-    /// The batch could not be built or handed over.
+    /// The confirmed batch is on disk as such.
+    Confirmed {
+        /// Of which log.
+        process: Id,
+        /// The last slot in it.
+        to: u64,
+    },
+    /// The batch could not be built or handed over, or its confirmation not be stored.
     Failed {
         /// Of which log.
         process: Id,
@@ -85,7 +92,7 @@ pub enum Effect {
         /// Which batch.
         data_root: Hash,
     },
-    /// Store that the batch is anchored.
+    /// Store that the batch is anchored; answer with `Confirmed` or `Failed`.
     Confirm {
         /// Of which log.
         process: Id,
@@ -129,6 +136,9 @@ enum State {
     Resting(Now),
     /// Handed over; last asked for at this time.
     Submitted(Hash, Now),
+    /// In a final block. No next batch is made before the disk says so too: with two open batches
+    /// on disk, a restart could take up the older and make a batch that overlaps the newer.
+    Confirming(Hash),
 }
 
 impl Log {
@@ -165,7 +175,7 @@ impl Anchor {
                         let (from, to) = (batch.from, batch.to);
                         effects.push(Effect::Submit { process: *process, from, to });
                     }
-                    State::Submitting | State::Resting(_) | State::Submitted(..) => {}
+                    State::Submitting | State::Resting(_) | State::Submitted(..) | State::Confirming(_) => {}
                 }
                 continue;
             }
@@ -195,9 +205,7 @@ impl Anchor {
         let Some(log) = self.logs.get_mut(&process) else { return };
         let Some(Batch { from, to, state: State::Submitted(data_root, _) }) = log.batch else { return };
         if let Some(block) = block {
-            log.batch = None;
-            log.anchored = Some(to);
-            log.waiting_since = None;
+            log.batch = Some(Batch { from, to, state: State::Confirming(data_root) });
             effects.push(Effect::Confirm { process, to, data_root, block });
         } else if !known {
             // Dropped: the same bytes have the same root, so submitting again is free of harm.
@@ -234,7 +242,17 @@ impl Machine for Anchor {
             }
             Input::Failed { process } => {
                 if let Some(batch) = self.logs.get_mut(&process).and_then(|log| log.batch.as_mut()) {
-                    batch.state = State::Resting(now.plus_ms(RESUBMIT_MS));
+                    batch.state = match batch.state {
+                        State::Confirming(data_root) => State::Submitted(data_root, now),
+                        _ => State::Resting(now.plus_ms(RESUBMIT_MS)),
+                    };
+                }
+            }
+            Input::Confirmed { process, to } => {
+                if let Some(log) = self.logs.get_mut(&process) {
+                    log.batch = None;
+                    log.anchored = Some(to);
+                    log.waiting_since = None;
                 }
             }
             Input::Status { process, block, known } => self.status(process, block, known, effects),

@@ -138,8 +138,7 @@ impl AnchorTask {
                     Effect::Submit { process, from, to } => Some(self.submit(process, from, to).await),
                     Effect::Query { process, data_root } => self.query(process, data_root).await,
                     Effect::Confirm { process, to, data_root, block } => {
-                        self.confirm(process, to, data_root, block).await;
-                        None
+                        Some(self.confirm(process, to, data_root, block).await)
                     }
                 };
                 if let Some(input) = input {
@@ -186,7 +185,7 @@ impl AnchorTask {
         }
     }
 
-    async fn confirm(&self, process: Id, to: u64, data_root: Hash, (height, block): (u64, Hash)) {
+    async fn confirm(&self, process: Id, to: u64, data_root: Hash, (height, block): (u64, Hash)) -> Input {
         let row = self.shared.store.read().and_then(|reader| reader.batch(&data_root));
         let mut writes = vec![Write::Anchored {
             process,
@@ -200,9 +199,10 @@ impl AnchorTask {
             writes.push(Write::Batch { data_root, row: BatchRow { state, ..row } });
         }
         if let Err(error) = self.shared.store.write(writes).await {
-            // It is confirmed again after a restart: the open batch is still on disk.
-            tracing::error!(%process, %error, "a confirmed batch was not recorded");
+            tracing::error!(%process, %error, "a confirmed batch was not recorded; it is tried again");
+            return Input::Failed { process };
         }
+        Input::Confirmed { process, to }
     }
 }
 

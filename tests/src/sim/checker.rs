@@ -1,0 +1,223 @@
+//! Who watches the nodes from outside, and says what must never be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::push::Source;
+use weft_protocol::{DataItem, Hash, Id};
+
+use super::disk::{OutboxState, Rows};
+use super::network::{Answer, Message};
+use super::node::Node;
+use super::town::{NETWORK, Town};
+use super::workload::Errand;
+use super::world::Weave;
+
+/// Violations that are kept; one is enough, a few tell more.
+const VIOLATIONS_MAX: usize = 8;
+
+/// An answer that a node gave: the item has this slot.
+#[derive(Debug)]
+struct Answered {
+    process: Id,
+    slot: u64,
+    assignment: Id,
+    item: Id,
+}
+
+/// What was seen, and what was wrong with it.
+#[derive(Debug, Default)]
+pub struct Checker {
+    /// What was wrong.
+    pub violations: Vec<String>,
+    signed: BTreeMap<(Id, u64, u64), Id>,
+    answered: Vec<Answered>,
+    /// No write fails, so no row stays behind what happened.
+    disks_are_sound: bool,
+}
+
+impl Checker {
+    /// A checker of a run in which writes may fail or may not. When the row of a carried push
+    /// cannot be written it stays pending until the node starts again, which is no harm.
+    pub fn new(disks_are_sound: bool) -> Self {
+        Self { disks_are_sound, ..Self::default() }
+    }
+
+    /// Notes something that must not be.
+    pub fn violation(&mut self, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(what);
+        }
+    }
+
+    /// Looks at a message that leaves a node: one message per slot, for ever.
+    pub fn leaves(&mut self, message: &Message) {
+        match message {
+            Message::Slot(record) => self.says(&record.assignment),
+            Message::Receipt(_, receipt) => self.says(&receipt.assignment),
+            Message::Answer(_, Answer::Head(Some(head))) => self.says(&head.assignment),
+            Message::Answer(_, Answer::Range(slots)) => {
+                slots.iter().for_each(|record| self.says(&record.assignment));
+            }
+            Message::Answer(_, Answer::Submit(Ok(assigned))) => self.says(&assigned.signed),
+            Message::Attestation(_) | Message::Offer(_) | Message::Ask(..) | Message::Answer(..) => {}
+        }
+    }
+
+    fn says(&mut self, signed: &Bytes) {
+        if signed.is_empty() {
+            // Only a harness that breaks the rules answers without the slot.
+            return;
+        }
+        let item = DataItem::parse(signed.clone()).ok();
+        let assignment = item.and_then(|item| Assignment::from_item(item.claims()).ok());
+        let Some(Assignment { id, process, epoch, slot, .. }) = assignment else {
+            return self.violation("an assignment that is none leaves a node".to_owned());
+        };
+        let first = *self.signed.entry((process, epoch, slot)).or_insert(id);
+        if first != id {
+            self.violation(format!("slot {slot} of {process} left as {first} and as {id}"));
+        }
+    }
+
+    /// Notes that a node answered a submit.
+    pub fn answered(&mut self, process: Id, slot: u64, assignment: Id, item: Id) {
+        self.answered.push(Answered { process, slot, assignment, item });
+    }
+
+    /// Looks at everything when the faults are over and the nodes had time.
+    pub fn end(&mut self, town: &Town<'_>, nodes: &[Node], errands: &[Errand], weave: &Weave) {
+        for errand in errands.iter().filter(|errand| !errand.answered) {
+            self.violation(format!("item {} was never answered", errand.item.id()));
+        }
+        for (&process, (_, scheduler)) in &town.processes {
+            let rows = &nodes[*scheduler].disk.rows;
+            self.check_log(process, rows);
+            self.check_answers(process, rows);
+            for node in nodes {
+                self.check_copy(process, rows, &node.disk.rows, node.at);
+            }
+            let head = rows.head(&process).map(|record| record.assignment().slot);
+            self.check_batches(process, head, weave);
+        }
+        for node in nodes {
+            for (key, state) in &node.disk.rows.outbox {
+                self.check_push(town, nodes, &node.disk.rows, *key, *state);
+            }
+        }
+    }
+
+    /// No gap, and each item and push once.
+    fn check_log(&mut self, process: Id, rows: &Rows) {
+        let (mut items, mut pushes) = (BTreeSet::new(), BTreeSet::new());
+        let mut before = None;
+        for (expected, (&slot, record)) in (0u64..).zip(rows.slots.get(&process).into_iter().flatten()) {
+            if slot != expected {
+                return self.violation(format!("slot {expected} of {process} is missing"));
+            }
+            let link = record.link();
+            if before.is_some_and(|before| before != link.hash_chain) {
+                self.violation(format!("the chain of {process} breaks at slot {slot}"));
+            }
+            before = Some(link.next());
+            if !items.insert(record.item().id()) {
+                self.violation(format!("an item stands twice in {process}, again at slot {slot}"));
+            }
+            if let Some(proven) = record.proven()
+                && !pushes.insert(proven.sender.push)
+            {
+                self.violation(format!("a push stands twice in {process}, again at slot {slot}"));
+            }
+        }
+    }
+
+    /// A reply implies durable.
+    fn check_answers(&mut self, process: Id, rows: &Rows) {
+        let push_of = |assigned: &Answered| {
+            let record = rows.slot(&assigned.process, assigned.slot)?;
+            Some((record.assignment().id, record.item().id(), record.proven().is_some()))
+        };
+        let broken: Vec<String> = self
+            .answered
+            .iter()
+            .filter(|answered| answered.process == process)
+            .filter(|answered| match push_of(answered) {
+                // Of a push the first messenger's item stands in the log.
+                Some((assignment, item, is_push)) => {
+                    assignment != answered.assignment || (item != answered.item && !is_push)
+                }
+                None => true,
+            })
+            .map(|answered| format!("the answer for slot {} of {process} was not kept", answered.slot))
+            .collect();
+        broken.into_iter().for_each(|what| self.violation(what));
+    }
+
+    /// Equal logs, and equal logs give equal outcomes.
+    fn check_copy(&mut self, process: Id, rows: &Rows, copy: &Rows, node: usize) {
+        let ids = |rows: &Rows| -> Vec<Id> {
+            let slots = rows.slots.get(&process).into_iter().flatten();
+            slots.map(|(_, record)| record.assignment().id).collect()
+        };
+        if ids(rows) != ids(copy) {
+            let (all, here) = (ids(rows).len(), ids(copy).len());
+            self.violation(format!("node {node} has {here} of {all} slots of {process}, or others"));
+        }
+        let running = |rows: &Rows| -> Vec<Hash> {
+            let outcomes = rows.outcomes.get(&process).into_iter().flatten();
+            outcomes.map(|(_, closed)| closed.running.0).collect()
+        };
+        if running(rows) != running(copy) {
+            self.violation(format!("node {node} computed {process} differently, or not to its end"));
+        }
+        if running(copy).len() != ids(rows).len() {
+            self.violation(format!("node {node} did not compute {process} to its end"));
+        }
+    }
+
+    /// Each outbox entry once in its target's log, and settled.
+    fn check_push(
+        &mut self,
+        town: &Town<'_>,
+        nodes: &[Node],
+        rows: &Rows,
+        (process, position, index): (Id, weft_protocol::Position, u32),
+        state: OutboxState,
+    ) {
+        let push = Source { process, position, index }.push_id(NETWORK);
+        let closed = rows.outcome(&process, position);
+        let entry = closed.and_then(|closed| closed.outcome.outbox.entries().get(index as usize));
+        let Some(target) = entry.and_then(|entry| entry.target) else { return };
+        let Some(scheduler) = town.scheduler(&target) else { return };
+        let log = nodes[scheduler].disk.rows.slots.get(&target).into_iter().flatten();
+        let count =
+            log.filter(|(_, record)| record.proven().is_some_and(|it| it.sender.push == push)).count();
+        if count != 1 {
+            self.violation(format!(
+                "entry {index} of {position} of {process} is {count} times in its target"
+            ));
+        }
+        let is_settled = state == OutboxState::Settled;
+        if state == OutboxState::GivenUp || (self.disks_are_sound && !is_settled) {
+            self.violation(format!("entry {index} of {position} of {process} is {state:?}"));
+        }
+    }
+
+    /// Batches follow each other without overlap or gap, up to the head.
+    fn check_batches(&mut self, process: Id, head: Option<u64>, weave: &Weave) {
+        let mut spans: Vec<(u64, u64)> =
+            weave.mined().filter(|row| row.process == process).map(|row| (row.from, row.to)).collect();
+        spans.sort_unstable();
+        let mut next = 0;
+        for (from, to) in spans {
+            if from != next {
+                return self.violation(format!("a batch of {process} starts at {from}, not at {next}"));
+            }
+            next = to + 1;
+        }
+        if head.is_some_and(|head| head + 1 != next) {
+            self.violation(format!("{process} is anchored to {next} of {head:?}"));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The counter guest and the processes that live on it.
+
+use std::sync::Arc;
+
+use weft_protocol::fold::{Closed, Did, Fold, Work};
+use weft_protocol::message::env_json;
+use weft_protocol::outcome::Code;
+use weft_protocol::process::Process;
+use weft_protocol::record::VerifiedRecord;
+use weft_protocol::{Id, Position};
+use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Module, Outcome, Trap};
+
+use super::disk::Rows;
+use super::town::Town;
+
+/// Gas and memory of one message.
+const LIMITS: Limits = Limits { gas: 5_000_000_000, memory_bytes: 1 << 24 };
+
+/// The compiled counter; made once and shared by all runs.
+pub struct Guest(Module);
+
+impl Guest {
+    /// Compiles the counter.
+    pub fn new() -> Self {
+        let engine = Engine::new(EngineConfig::default()).expect("an engine");
+        Self(engine.compile(weft_vm::guests::COUNTER, Format::Plain).expect("the counter compiles"))
+    }
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Why a process cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A slot that has an outcome is not there.
+    #[error("slot {1} of {0} has gone")]
+    Gone(Id, u64),
+    /// A replayed step came to another outcome.
+    #[error("a replay of {0} differs at {1}")]
+    Differs(Id, Position),
+}
+
+/// A live process: its fold and its memory.
+pub struct Live {
+    process: Arc<Process>,
+    env: String,
+    fold: Fold,
+    instance: Instance,
+}
+
+impl Live {
+    /// The process replayed from slot 0 to the newest outcome on disk.
+    ///
+    /// # Errors
+    /// Where the disk and the replay differ.
+    pub fn load(process: Arc<Process>, town: &Town, rows: &Rows) -> Result<Self, ReplayError> {
+        let instance = town.guest.0.instantiate(LIMITS).expect("an instance");
+        let env = env_json(&process, &town.module);
+        let (id, fold) = (process.id(), Fold::new(&process));
+        let mut live = Self { process, env, fold, instance };
+        let Some(last) = rows.last_outcome(&id).map(|closed| closed.outcome.position) else {
+            return Ok(live);
+        };
+        while live.fold.next_slot() <= last.slot {
+            let slot = live.fold.next_slot();
+            let record = rows.slot(&id, slot).ok_or(ReplayError::Gone(id, slot))?;
+            for closed in live.run_slot(record) {
+                let position = closed.outcome.position;
+                let stored = rows.outcome(&id, position);
+                if stored.is_some_and(|stored| stored.running != closed.running) {
+                    return Err(ReplayError::Differs(id, position));
+                }
+            }
+        }
+        Ok(live)
+    }
+
+    /// The slot to run next.
+    pub fn next_slot(&self) -> u64 {
+        self.fold.next_slot()
+    }
+
+    /// Evaluates one slot.
+    pub fn run_slot(&mut self, record: &VerifiedRecord) -> Vec<Closed> {
+        let proven = record.proven().map(|proven| proven.sender);
+        self.fold.plan(&self.process, record.assignment(), record.item(), proven).expect("the next slot");
+        let mut done = Vec::new();
+        while let Some(work) = self.fold.step().map(|step| step.work.clone()) {
+            let Work::Call(message) = work else {
+                done.push(self.fold.close(Did::Returned(&[])).expect("an open step"));
+                continue;
+            };
+            let evaluation = self.instance.evaluate(message.as_bytes(), self.env.as_bytes());
+            let outcome = evaluation.expect("a host that works").outcome;
+            let did = match &outcome {
+                Outcome::Returned(bytes) => Did::Returned(bytes),
+                Outcome::Trapped(trap) => Did::Failed(code_of(*trap)),
+            };
+            let closed = self.fold.close(did).expect("an open step");
+            let settled = match closed.outcome.code.keeps_memory() {
+                true => self.instance.keep(),
+                false => self.instance.roll_back(),
+            };
+            settled.expect("an evaluation to settle");
+            done.push(closed);
+        }
+        done
+    }
+}
+
+const fn code_of(trap: Trap) -> Code {
+    match trap {
+        Trap::Trap => Code::Trap,
+        Trap::OutOfGas => Code::OutOfGas,
+        Trap::OutOfMemory => Code::OutOfMemory,
+        Trap::Depth => Code::Depth,
+        Trap::MalformedResult => Code::Malformed,
+    }
+}

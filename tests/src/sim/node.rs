@@ -1,0 +1,296 @@
+//! One node: its roles, its disk, and how it hears of the world.
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use weft_node::anchor::machine::Input as Anchored;
+use weft_node::compute::machine::Input as Computed;
+use weft_node::follower::machine::Input as Followed;
+use weft_node::messenger::machine::{Input as Carried, PushOutcome};
+use weft_node::scheduler::machine::Ticket;
+use weft_protocol::crypto::Signer;
+use weft_protocol::{Address, DataItem, Id, Now, wire};
+
+use super::checker::Checker;
+use super::disk::{Disk, Fate, Write};
+use super::network::{Answer, Ask, Faults, Message};
+use super::roles::{Done, Roles, Rpc, Waits};
+use super::town::Town;
+use super::world::{Mutation, Weave};
+
+/// Milliseconds since the Unix epoch when a run starts.
+const START_MS: u64 = 1_800_000_000_000;
+/// How far one node's clock is ahead of the next one's, in milliseconds.
+const SKEW_MS: u64 = 37;
+/// The slowest commit, in milliseconds.
+const COMMIT_MS_MAX: u64 = 15;
+/// How long a request may take, in milliseconds.
+const REQUEST_MS_MAX: u64 = 2_000;
+
+/// What a node asks of the world.
+pub enum Out {
+    /// Send this.
+    Send(usize, Message),
+    /// A commit ends then.
+    Commit(u64),
+    /// This request is given up then, unless it was answered.
+    Timeout(u64, u64),
+}
+
+/// The world as one node sees it for a moment.
+pub struct Ctx<'a, 't> {
+    /// Milliseconds since the start.
+    pub time: u64,
+    /// All chance comes from here.
+    pub rng: &'a mut StdRng,
+    /// What everybody knows.
+    pub town: &'a Town<'t>,
+    /// The weave.
+    pub weave: &'a mut Weave,
+    /// Who watches.
+    pub checker: &'a mut Checker,
+    /// What can go wrong now.
+    pub faults: Faults,
+    /// How the harness breaks a rule, to see that it is noticed.
+    pub mutation: Mutation,
+    /// What the node asks of the world.
+    pub out: Vec<Out>,
+}
+
+impl Ctx<'_, '_> {
+    /// The time on a node's clock.
+    pub const fn now(&self, node: usize) -> Now {
+        Now(START_MS + self.time + node as u64 * SKEW_MS)
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, to: usize, message: Message) {
+        self.checker.leaves(&message);
+        self.out.push(Out::Send(to, message));
+    }
+}
+
+/// A node.
+pub struct Node {
+    /// Its number.
+    pub at: usize,
+    /// Its key.
+    pub key: Signer,
+    /// Its address.
+    pub address: Address,
+    /// How often it stopped.
+    pub life: u64,
+    /// Whether it runs.
+    pub is_up: bool,
+    /// Its disk.
+    pub disk: Disk,
+    pub(super) roles: Roles,
+    requests: Ticket,
+}
+
+impl Node {
+    /// A node that was never started.
+    pub fn new(at: usize, key: Signer) -> Self {
+        let (address, roles) = (key.address(), Roles::new(&key));
+        Self { at, key, address, life: 0, is_up: false, disk: Disk::default(), roles, requests: 0 }
+    }
+
+    /// Starts with what is on disk, as the tasks do.
+    pub fn start(&mut self, ctx: &mut Ctx<'_, '_>) {
+        self.roles = Roles::new(&self.key);
+        self.is_up = true;
+        for (&process, (known, node)) in &ctx.town.processes {
+            let head = self.disk.rows.head(&process).map(|record| record.assignment().slot);
+            if *node == self.at {
+                // A log without slots is no log yet: its Process item makes it one.
+                if head.is_some() {
+                    self.recover_log(ctx, process);
+                }
+                self.anchor_log(ctx, process);
+            } else {
+                self.follow_log(ctx, known.id());
+            }
+            let last = self.disk.rows.last_outcome(&process);
+            let next = last.map_or(0, |closed| closed.outcome.position.slot + 1);
+            self.roles.compute.handle(Computed::Host { process, next, head }, ctx.now(self.at));
+        }
+        self.take_up(ctx, None);
+    }
+
+    /// Stops at once; `landed` says that the oldest commit made it to disk.
+    pub fn crash(&mut self, landed: bool) {
+        self.is_up = false;
+        self.life += 1;
+        self.roles = Roles::new(&self.key);
+        self.disk.crash(landed);
+    }
+
+    /// Does one thing: performs one effect or starts one commit. False when nothing is left.
+    pub fn turn(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
+        self.is_up
+            && (self.schedule(ctx)
+                || self.follow(ctx)
+                || self.compute(ctx)
+                || self.carry(ctx)
+                || self.anchoring(ctx))
+    }
+
+    /// Time passed.
+    pub fn tick(&mut self, ctx: &mut Ctx<'_, '_>) {
+        self.repeat_offer(ctx);
+        self.roles.follower.hear(Followed::Tick);
+        self.roles.messenger.hear(Carried::Tick);
+        self.roles.compute.hear(Computed::Tick);
+        self.roles.anchor.hear(Anchored::Tick);
+    }
+
+    /// Another node stopped.
+    pub fn lost(&mut self, peer: usize) {
+        self.roles.follower.hear(Followed::SourceLost { peer });
+    }
+
+    /// Hands a commit to the disk.
+    pub(super) fn write(&mut self, ctx: &mut Ctx<'_, '_>, writes: Vec<Write>, done: Done) {
+        let cost = ctx.rng.random_range(1..=COMMIT_MS_MAX);
+        ctx.out.push(Out::Commit(self.disk.write(writes, done, ctx.time, cost)));
+    }
+
+    /// The oldest commit ends.
+    pub fn committed(&mut self, ctx: &mut Ctx<'_, '_>, fate: Fate) {
+        let Some((done, result)) = self.disk.end(fate) else { return };
+        match done {
+            Done::Nothing => {}
+            Done::Scheduled(heads) => self.scheduled(ctx, heads, result),
+            Done::Followed(heads) => self.followed(ctx, heads, result),
+            Done::Saved => self.roles.messenger.waits = false,
+            Done::Ran(ran) => self.ran(ctx, *ran, result),
+            Done::Attested(said) => {
+                self.roles.compute.waits = false;
+                if result.is_ok() {
+                    self.say_attested(ctx, &said);
+                }
+            }
+            Done::Kept(process, position) => self.kept(ctx, (process, position), result),
+            Done::Built(process, root) => self.built(ctx, (process, root), result),
+            Done::Handed(process, data_root) => {
+                let input = match result {
+                    Ok(()) => Anchored::Submitted { process, data_root },
+                    Err(_) => Anchored::Failed { process },
+                };
+                self.anchor_ended(ctx, input);
+            }
+            Done::Confirmed(process, to) => {
+                let input = match result {
+                    Ok(()) => Anchored::Confirmed { process, to },
+                    Err(_) => Anchored::Failed { process },
+                };
+                self.anchor_ended(ctx, input);
+            }
+        }
+    }
+
+    /// Tells the other roles that a log grew.
+    pub(super) fn grew(&mut self, ctx: &Ctx<'_, '_>, process: Id, head: u64) {
+        self.roles.compute.hear(Computed::Grew { process, head });
+        if ctx.town.scheduler(&process) == Some(self.at) {
+            self.roles.anchor.hear(Anchored::Grew { process, head });
+        }
+    }
+
+    /// Sends a message to every other node.
+    pub(super) fn gossip(&self, ctx: &mut Ctx<'_, '_>, message: &Message) {
+        for to in (0..ctx.town.keys.len()).filter(|to| *to != self.at) {
+            ctx.send(to, message.clone());
+        }
+    }
+
+    /// Sends a request.
+    pub(super) fn ask(&mut self, ctx: &mut Ctx<'_, '_>, to: usize, ask: Ask, rpc: Rpc) {
+        self.requests += 1;
+        self.roles.rpcs.insert(self.requests, rpc);
+        ctx.out.push(Out::Timeout(ctx.time + REQUEST_MS_MAX, self.requests));
+        ctx.send(to, Message::Ask(self.requests, ask));
+    }
+
+    /// A request got no answer.
+    pub fn timeout(&mut self, request: u64) {
+        match self.roles.rpcs.remove(&request) {
+            Some(Rpc::Range(process, peer, ..)) => {
+                self.roles.follower.hear(Followed::RangeEnded { process, peer, useful: false });
+            }
+            Some(Rpc::Push(entry, _)) => {
+                let outcome = PushOutcome::Unreachable("no answer".to_owned());
+                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+            }
+            Some(Rpc::Head(..) | Rpc::Attestations) | None => {}
+        }
+    }
+
+    /// Takes a message from the network.
+    pub fn hear(&mut self, ctx: &mut Ctx<'_, '_>, from: usize, message: Message) {
+        match message {
+            Message::Slot(record) => self.hear_slot(ctx, &record),
+            Message::Attestation(said) => self.hear_attestation(ctx, &said),
+            Message::Offer(offer) => self.hear_offer(ctx, &offer),
+            Message::Receipt(source, receipt) => self.hear_receipt(ctx, source, &receipt),
+            Message::Ask(number, Ask::Submit(item, proof)) => {
+                self.submit(ctx, Waits::Peer(from, number), &item, &proof);
+            }
+            Message::Ask(number, ask) => {
+                if let Some(answer) = self.answer(&ask) {
+                    ctx.send(from, Message::Answer(number, answer));
+                }
+            }
+            Message::Answer(number, answer) => self.answered(ctx, number, answer),
+        }
+    }
+
+    fn answer(&self, ask: &Ask) -> Option<Answer> {
+        let rows = &self.disk.rows;
+        Some(match ask {
+            Ask::Head(process) => Answer::Head(rows.head(process).map(|record| wire::Head {
+                process: wire::bytes(*process),
+                epoch: record.assignment().epoch,
+                slot: record.assignment().slot,
+                assignment: record.assignment_item().raw().clone(),
+            })),
+            Ask::Range(process, from, to) => {
+                let slots = rows.slots.get(process).into_iter().flat_map(|slots| slots.range(from..=to));
+                Answer::Range(slots.map(|(_, record)| record.to_wire()).collect())
+            }
+            Ask::Attestations(process, position) => {
+                let said = rows.attestations.get(&(*process, *position)).into_iter().flatten();
+                Answer::Attestations(said.map(|(_, said)| said.to_wire()).collect())
+            }
+            Ask::Submit(..) => return None,
+        })
+    }
+
+    fn answered(&mut self, ctx: &mut Ctx<'_, '_>, number: u64, answer: Answer) {
+        // The request may be of a life before, or answered already.
+        let Some(rpc) = self.roles.rpcs.remove(&number) else { return };
+        match (rpc, answer) {
+            (Rpc::Head(process, peer), Answer::Head(Some(head))) => self.hear_head(ctx, process, peer, &head),
+            (Rpc::Range(process, peer, from, to), Answer::Range(slots)) => {
+                self.hear_range(ctx, (process, peer, from, to), &slots);
+            }
+            (Rpc::Attestations, Answer::Attestations(said)) => {
+                said.iter().for_each(|said| self.hear_attestation(ctx, said));
+            }
+            (Rpc::Push(entry, item), Answer::Submit(Ok(assigned))) => {
+                let scheduler = ctx.town.process(&entry.target).map(|process| process.scheduler());
+                let signed = DataItem::verify_bytes(assigned.signed.clone()).ok();
+                if signed.is_some_and(|signed| Some(signed.owner()) == scheduler) {
+                    self.pushed(ctx, &entry, assigned.assignment, assigned.signed, item);
+                } else {
+                    self.roles.rpcs.insert(number, Rpc::Push(entry, item));
+                    self.timeout(number);
+                }
+            }
+            (Rpc::Push(entry, _), Answer::Submit(Err(why))) => {
+                let outcome = super::roles::outcome_of(why);
+                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The roles of one node between two starts: the machines, and what their tasks keep beside them.
+
+mod anchoring;
+mod carry;
+mod evaluate;
+mod follow;
+mod schedule;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use weft_node::anchor::machine::{Anchor, Policy};
+use weft_node::compute::machine::Compute;
+use weft_node::follower::machine::Follower;
+use weft_node::messenger::machine::{Entry, Messenger};
+use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
+use weft_protocol::attestation::Attestation;
+use weft_protocol::crypto::Signer;
+use weft_protocol::record::VerifiedRecord;
+use weft_protocol::{Hash, Id, Now, Position, Verified};
+
+pub(super) use schedule::outcome_of;
+
+use super::guest::Live;
+use super::lane::Lane;
+use super::town::NETWORK;
+
+/// What the follower carries for the disk.
+pub type Body = Box<VerifiedRecord>;
+/// One rank's turn, in milliseconds.
+const WINDOW_MS: u64 = 1_000;
+/// When batches are made.
+const POLICY: Policy = Policy { slots: 4, age_ms: 3_000 };
+
+/// Who waits for a submit.
+pub enum Waits {
+    /// Another node or a client, with its request.
+    Peer(usize, u64),
+    /// This node's own messenger.
+    Push(Entry),
+}
+
+/// A submit until its reply.
+pub struct Submitted {
+    waits: Waits,
+    process: Id,
+    item: Id,
+}
+
+/// A request of this node's until its answer.
+pub enum Rpc {
+    /// For the newest slot.
+    Head(Id, usize),
+    /// For slots.
+    Range(Id, usize, u64, u64),
+    /// For attestations.
+    Attestations,
+    /// For a slot for this push, which is this item.
+    Push(Entry, Bytes),
+}
+
+/// What follows the end of a commit.
+pub enum Done {
+    /// Nothing.
+    Nothing,
+    /// Slots of the scheduler: the newest of each log.
+    Scheduled(BTreeMap<Id, u64>),
+    /// Slots of the follower.
+    Followed(BTreeMap<Id, u64>),
+    /// The messenger's row.
+    Saved,
+    /// A run of the computer.
+    Ran(Box<Ran>),
+    /// The attestation of the newest position.
+    Attested(Box<Verified<Attestation>>),
+    /// Somebody else's attestation.
+    Kept(Id, Position),
+    /// A batch, before the weave hears of it.
+    Built(Id, Hash),
+    /// A batch that the weave has heard of.
+    Handed(Id, Hash),
+    /// A batch that stays on the weave.
+    Confirmed(Id, u64),
+}
+
+/// A run whose outcomes are on their way to disk.
+pub struct Ran {
+    process: Id,
+    live: Live,
+    sends: Vec<(Position, bool)>,
+    said: Vec<Verified<Attestation>>,
+}
+
+/// The roles of one node.
+pub struct Roles {
+    pub(super) scheduler: Lane<Scheduler>,
+    pub(super) follower: Lane<Follower<usize, Body>>,
+    pub(super) messenger: Lane<Messenger>,
+    pub(super) anchor: Lane<Anchor>,
+    pub(super) compute: Lane<Compute>,
+    tickets: Ticket,
+    submits: BTreeMap<Ticket, Submitted>,
+    unsaved: Vec<NewSlot>,
+    unfollowed: Vec<Body>,
+    live: BTreeMap<Id, Live>,
+    offered: Option<Now>,
+    pub(super) rpcs: BTreeMap<u64, Rpc>,
+}
+
+impl Roles {
+    /// Roles that know nothing yet.
+    pub fn new(key: &Signer) -> Self {
+        Self {
+            scheduler: Lane::new(Scheduler::new(key.clone(), NETWORK)),
+            follower: Lane::new(Follower::default()),
+            messenger: Lane::new(Messenger::new(key.address(), WINDOW_MS)),
+            anchor: Lane::new(Anchor::new(POLICY)),
+            compute: Lane::new(Compute::new(1)),
+            tickets: 0,
+            submits: BTreeMap::new(),
+            unsaved: Vec::new(),
+            unfollowed: Vec::new(),
+            live: BTreeMap::new(),
+            offered: None,
+            rpcs: BTreeMap::new(),
+        }
+    }
+}

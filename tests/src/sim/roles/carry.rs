@@ -1,0 +1,252 @@
+//! The messenger's task: outbox rows in, proven pushes out, receipts to disk and to the others.
+
+use bytes::Bytes;
+use weft_node::messenger::machine::{Effect, Entry, Input, PushOutcome};
+use weft_protocol::assignment::Assignment;
+use weft_protocol::attestation::Attestation;
+use weft_protocol::header::Header;
+use weft_protocol::offer::{Offer, OfferTerms};
+use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
+use weft_protocol::outcome::Running;
+use weft_protocol::push::Source;
+use weft_protocol::{DataItem, Hash, Id, Now, Position, Verified, wire};
+
+use super::{Done, Rpc, Waits};
+use crate::sim::disk::{OutboxKey, OutboxState, Write, WriteError};
+use crate::sim::network::{Ask, Message};
+use crate::sim::node::{Ctx, Node};
+use crate::sim::town::NETWORK;
+
+/// How long an offer stands, in milliseconds.
+const OFFER_MS: u64 = 120_000;
+/// How often an offer is made again, in milliseconds.
+const REPEAT_MS: u64 = 40_000;
+
+impl Node {
+    /// Takes up what is pending on disk: of one position, or of all.
+    pub(in crate::sim) fn take_up(&mut self, ctx: &Ctx<'_, '_>, of: Option<(Id, Position)>) {
+        let rows = self.disk.rows.outbox.iter();
+        let pending: Vec<(OutboxKey, u32)> = rows
+            .filter(|((process, position, _), _)| of.is_none_or(|place| place == (*process, *position)))
+            .filter_map(|(key, state)| match state {
+                OutboxState::Pending(tries) => Some((*key, *tries)),
+                OutboxState::Settled | OutboxState::GivenUp => None,
+            })
+            .collect();
+        for ((source, position, index), tries) in pending {
+            let closed = self.disk.rows.outcome(&source, position);
+            let entry = closed.and_then(|closed| closed.outcome.outbox.entries().get(index as usize));
+            let Some(target) = entry.and_then(|entry| entry.target) else { continue };
+            let push_id = Source { process: source, position, index }.push_id(NETWORK);
+            let entry = Entry { push_id, source, position, index, target };
+            self.roles.messenger.hear(Input::Pending { entry, tries });
+            self.check_attested(ctx, source, position);
+        }
+    }
+
+    /// Tells the messenger when a quorum has signed a position as it is here.
+    pub(in crate::sim) fn check_attested(&mut self, ctx: &Ctx<'_, '_>, source: Id, position: Position) {
+        let (Some(process), Some(closed)) =
+            (ctx.town.process(&source), self.disk.rows.outcome(&source, position))
+        else {
+            return;
+        };
+        let said = self.disk.rows.attestations.get(&(source, position)).into_iter().flatten();
+        let agreeing = said.filter(|(_, said)| said.statement().running == closed.running.0).count();
+        if agreeing >= process.attestors().quorum {
+            self.roles.messenger.hear(Input::Attested { source, position });
+        }
+    }
+
+    /// Performs one effect of the messenger; false when there is nothing to do.
+    pub(in crate::sim) fn carry(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
+        let Some(effect) = self.roles.messenger.next(ctx.now(self.at)) else { return false };
+        match effect {
+            Effect::Push(entry) => self.push(ctx, entry),
+            Effect::AskAttestations { source, position } => {
+                let members = ctx.town.process(&source).map(|process| process.attestors().members);
+                for member in members.unwrap_or_default() {
+                    if let Some(peer) = ctx.town.node(&member).filter(|peer| *peer != self.at) {
+                        self.ask(ctx, peer, Ask::Attestations(source, position), Rpc::Attestations);
+                    }
+                }
+            }
+            Effect::Settle { entry, .. } => self.save(ctx, &entry, OutboxState::Settled),
+            Effect::Retry { entry, tries, .. } => self.save(ctx, &entry, OutboxState::Pending(tries)),
+            Effect::GiveUp { entry, why } => {
+                ctx.checker.violation(format!("a push of {} was given up: {why}", entry.source));
+                self.save(ctx, &entry, OutboxState::GivenUp);
+            }
+        }
+        true
+    }
+
+    fn save(&mut self, ctx: &mut Ctx<'_, '_>, entry: &Entry, state: OutboxState) {
+        self.roles.messenger.waits = true;
+        let key = (entry.source, entry.position, entry.index);
+        self.write(ctx, vec![Write::Outbox(key, state)], Done::Saved);
+    }
+
+    fn push(&mut self, ctx: &mut Ctx<'_, '_>, entry: Entry) {
+        let (item, proof) = match self.build(ctx, &entry) {
+            Ok(built) => built,
+            Err(error) => {
+                let outcome = PushOutcome::Unreachable(error.to_string());
+                return self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+            }
+        };
+        let (item, proof) = (item.raw().clone(), proof.raw().clone());
+        match ctx.town.scheduler(&entry.target) {
+            Some(node) if node == self.at => self.submit(ctx, Waits::Push(entry), &item, &proof),
+            Some(node) => {
+                let rpc = Rpc::Push(entry, item.clone());
+                self.ask(ctx, node, Ask::Submit(item, proof), rpc);
+            }
+            None => {
+                let outcome = PushOutcome::Unreachable("nobody schedules it".to_owned());
+                self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+            }
+        }
+    }
+
+    /// The pushed item and its origin proof, from what the disk holds.
+    fn build(
+        &self,
+        ctx: &Ctx<'_, '_>,
+        entry: &Entry,
+    ) -> Result<(Verified<DataItem>, Verified<DataItem>), ProofError> {
+        let (rows, position) = (&self.disk.rows, entry.position);
+        let missing = ProofError::Outcome;
+        let source = ctx.town.process(&entry.source).ok_or(missing.clone())?;
+        let closed = rows.outcome(&entry.source, position).ok_or(missing.clone())?;
+        let slot = rows.slot(&entry.source, position.slot).ok_or(missing.clone())?;
+        let outbox = &closed.outcome.outbox;
+        let before = rows.outcomes.get(&entry.source).and_then(|all| all.range(..position).next_back());
+        let before = before.map_or_else(|| Running::before(entry.source), |(_, closed)| closed.running);
+        let said = rows.attestations.get(&(entry.source, position));
+        let attestations: Vec<_> = said.into_iter().flatten().map(|(_, said)| said.clone()).collect();
+        let header = Verified::<Header>::of(source.item());
+        let (proof, dispatch) = OriginProof::build(&ProofParts {
+            network: NETWORK,
+            header: &header,
+            certificates: &[],
+            entry: outbox.entries().get(entry.index as usize).ok_or(missing.clone())?,
+            path: outbox.path(entry.index).ok_or(ProofError::Path)?,
+            outcome: closed.outcome.core(),
+            before,
+            assignment: slot.assignment().id,
+            state_root: Hash::ZERO,
+            attestations: &attestations,
+        })?;
+        let proof = proof.sign(&self.key)?;
+        let draft = dispatch.message(proof.id()).ok_or(missing)?;
+        Ok((draft.sign(&self.key)?, proof))
+    }
+
+    /// A push of this node's has a slot: tells its messenger, and the others with a receipt.
+    pub(in crate::sim) fn pushed(
+        &mut self,
+        ctx: &mut Ctx<'_, '_>,
+        entry: &Entry,
+        assignment: Id,
+        signed: Bytes,
+        item: Bytes,
+    ) {
+        let outcome = PushOutcome::Assigned { assignment };
+        self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+        let position = Some(entry.position.into());
+        let receipt = wire::Receipt { position, index: entry.index, assignment: signed, item };
+        self.gossip(ctx, &Message::Receipt(entry.source, receipt));
+    }
+
+    /// Takes a receipt that proves that a push stands in its target's log.
+    pub(in crate::sim) fn hear_receipt(&mut self, ctx: &Ctx<'_, '_>, source: Id, receipt: &wire::Receipt) {
+        let check = || {
+            let position = wire::position(receipt.position.as_ref()).ok()?;
+            let item = DataItem::verify_bytes(receipt.item.clone()).ok()?;
+            let signed = DataItem::verify_bytes(receipt.assignment.clone()).ok()?;
+            let assignment = Assignment::from_item(&signed).ok()?;
+            let target = ctx.town.process(&assignment.process)?;
+            let place = Source { process: source, position, index: receipt.index };
+            let proof: Id = item.tag("Origin-Proof")?.parse().ok()?;
+            let tags = place.tags("Message", "", None, proof);
+            let tail = tags.into_iter().skip_while(|tag| tag.name != "From-Epoch").collect::<Vec<_>>();
+            let fits = assignment.message == Some(item.id())
+                && item.target() == Some(assignment.process)
+                && signed.owner() == target.scheduler()
+                && item.tags().ends_with(&tail)
+                && item.tag("From-Process") == Some(source.to_string().as_str());
+            fits.then(|| Input::Receipt { push_id: place.push_id(NETWORK), assignment: assignment.id })
+        };
+        if let Some(input) = check() {
+            self.roles.messenger.hear(input);
+        }
+    }
+
+    /// Takes an offer to carry.
+    pub(in crate::sim) fn hear_offer(&mut self, ctx: &Ctx<'_, '_>, message: &wire::Offer) {
+        let verified = Offer::from_wire(message, NETWORK).ok().and_then(|offer| offer.verify().ok());
+        let Some(offer) = verified.filter(|offer| offer.is_live(ctx.now(self.at))) else { return };
+        let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
+        for &source in ctx.town.processes.keys() {
+            self.roles.messenger.hear(Input::Offered { source, messenger, until });
+        }
+    }
+
+    /// Offers to carry, before the last offer lapses.
+    pub(in crate::sim) fn repeat_offer(&mut self, ctx: &mut Ctx<'_, '_>) {
+        let now = ctx.now(self.at);
+        if self.roles.offered.is_some_and(|then| then.plus_ms(REPEAT_MS) > now) {
+            return;
+        }
+        self.roles.offered = Some(now);
+        if let Ok(offer) = terms(now).sign(&self.key) {
+            self.gossip(ctx, &Message::Offer(offer.to_wire()));
+        }
+    }
+
+    /// Keeps an attestation from the network.
+    pub(in crate::sim) fn hear_attestation(&mut self, ctx: &mut Ctx<'_, '_>, message: &wire::Attestation) {
+        let read = Attestation::from_wire(message, NETWORK).ok();
+        let Some(said) = read.and_then(|said| said.verify().ok()) else { return };
+        let (process, position) = (said.statement().process, said.statement().position);
+        let Some(known) = ctx.town.process(&process) else { return };
+        if known.attestors().members.contains(&said.attestor()) {
+            let write = Write::Attestation(Box::new(said));
+            self.write(ctx, vec![write], Done::Kept(process, position));
+        }
+    }
+
+    /// Hears that an attestation is durable, or is not.
+    pub(in crate::sim) fn kept(
+        &mut self,
+        ctx: &mut Ctx<'_, '_>,
+        (process, position): (Id, Position),
+        result: Result<(), WriteError>,
+    ) {
+        match result {
+            Ok(()) => self.check_attested(ctx, process, position),
+            Err(WriteError::Conflict) => {
+                ctx.checker.violation(format!("an attestor contradicts itself at {position} of {process}"));
+            }
+            Err(WriteError::Disk) => {}
+        }
+    }
+}
+
+fn terms(now: Now) -> OfferTerms {
+    OfferTerms {
+        network: NETWORK,
+        sequence: now.0,
+        shards: Vec::new(),
+        classes: 0,
+        price_per_push: 0,
+        price_per_kib: 0,
+        max_kib: 1_024,
+        capacity_per_s: 100,
+        latency_p50_ms: 0,
+        stake: Hash::ZERO,
+        valid_from: now.0,
+        valid_to: now.plus_ms(OFFER_MS).0,
+    }
+}

@@ -1,0 +1,131 @@
+//! The computer's task: runs of slots in, outcomes and attestations to disk, then said.
+
+use std::sync::Arc;
+
+use weft_node::compute::machine::{Effect, Input};
+use weft_protocol::attestation::{Attestation, Statement};
+use weft_protocol::outcome::Running;
+use weft_protocol::{Hash, Id, Position, Verified};
+
+use super::{Done, Ran};
+use crate::sim::disk::{Write, WriteError};
+use crate::sim::guest::Live;
+use crate::sim::network::Message;
+use crate::sim::node::{Ctx, Node};
+use crate::sim::town::NETWORK;
+use crate::sim::world::Mutation;
+
+impl Node {
+    /// Performs one effect of the computer; false when there is nothing to do.
+    pub(in crate::sim) fn compute(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
+        let Some(effect) = self.roles.compute.next(ctx.now(self.at)) else { return false };
+        match effect {
+            Effect::Run { process, to, .. } => self.run(ctx, process, to),
+            Effect::AttestNewest { process } => self.attest_newest(ctx, process),
+            Effect::Stopped { process, why } => {
+                ctx.checker.violation(format!("{process} was stopped: {why}"));
+            }
+        }
+        true
+    }
+
+    fn run(&mut self, ctx: &mut Ctx<'_, '_>, process: Id, to: u64) {
+        let Some(known) = ctx.town.process(&process) else { return };
+        let live = match self.roles.live.remove(&process) {
+            Some(live) => Ok(live),
+            None => Live::load(Arc::clone(known), ctx.town, &self.disk.rows),
+        };
+        let mut live = match live {
+            Ok(live) => live,
+            Err(error) => return ctx.checker.violation(error.to_string()),
+        };
+        let (mut writes, mut sends, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        while live.next_slot() <= to {
+            let slot = live.next_slot();
+            let Some(record) = self.disk.rows.slot(&process, slot) else {
+                if ctx.mutation == Mutation::None {
+                    ctx.checker.violation(format!("slot {slot} of {process} is not on disk"));
+                }
+                break;
+            };
+            for closed in live.run_slot(record) {
+                let position = closed.outcome.position;
+                let is_sending = !closed.outcome.outbox.is_empty();
+                if is_sending && let Some(attestation) = self.sign(ctx, process, position, closed.running) {
+                    writes.push(Write::Attestation(Box::new(attestation.clone())));
+                    said.push(attestation);
+                }
+                sends.push((position, is_sending));
+                writes.push(Write::Outcome(process, Box::new(closed)));
+            }
+        }
+        self.roles.compute.waits = true;
+        self.write(ctx, writes, Done::Ran(Box::new(Ran { process, live, sends, said })));
+    }
+
+    /// Signs a position, if this node is one of the attestors.
+    fn sign(
+        &self,
+        ctx: &Ctx<'_, '_>,
+        process: Id,
+        position: Position,
+        running: Running,
+    ) -> Option<Verified<Attestation>> {
+        let known = ctx.town.process(&process)?;
+        known.attestors().members.contains(&self.address).then_some(())?;
+        let statement = Statement {
+            network: NETWORK,
+            process,
+            position,
+            assignment: self.disk.rows.slot(&process, position.slot)?.assignment().id,
+            running: running.0,
+            state_root: Hash::ZERO,
+            rules: known.rules(),
+        };
+        statement.sign(&self.key).ok()
+    }
+
+    fn attest_newest(&mut self, ctx: &mut Ctx<'_, '_>, process: Id) {
+        let Some(closed) = self.disk.rows.last_outcome(&process) else { return };
+        let (position, running) = (closed.outcome.position, closed.running);
+        let said = self.disk.rows.attestations.get(&(process, position));
+        if said.is_some_and(|said| said.contains_key(&self.address)) {
+            return;
+        }
+        if let Some(attestation) = self.sign(ctx, process, position, running) {
+            self.roles.compute.waits = true;
+            let write = Write::Attestation(Box::new(attestation.clone()));
+            self.write(ctx, vec![write], Done::Attested(Box::new(attestation)));
+        }
+    }
+
+    /// Hears that a run is durable, or is not.
+    pub(in crate::sim) fn ran(&mut self, ctx: &mut Ctx<'_, '_>, ran: Ran, result: Result<(), WriteError>) {
+        self.roles.compute.waits = false;
+        let Ran { process, live, sends, said } = ran;
+        if let Err(error) = result {
+            if error == WriteError::Conflict {
+                ctx.checker.violation(format!("this node contradicts what it attested of {process}"));
+            }
+            let input = Input::Failed { process, why: "the disk".to_owned(), retry: true };
+            return self.roles.compute.handle(input, ctx.now(self.at));
+        }
+        let next = live.next_slot();
+        self.roles.live.insert(process, live);
+        for (position, is_sending) in sends {
+            if is_sending {
+                self.take_up(ctx, Some((process, position)));
+            }
+        }
+        for attestation in said {
+            self.say_attested(ctx, &attestation);
+        }
+        self.roles.compute.handle(Input::Ran { process, next }, ctx.now(self.at));
+    }
+
+    /// Tells the messengers, here and elsewhere, what this node signed.
+    pub(in crate::sim) fn say_attested(&mut self, ctx: &mut Ctx<'_, '_>, said: &Attestation) {
+        self.check_attested(ctx, said.statement().process, said.statement().position);
+        self.gossip(ctx, &Message::Attestation(said.to_wire()));
+    }
+}

@@ -1,0 +1,193 @@
+//! The scheduler's task: verified submits in, one group of slots at a time to disk.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use weft_node::messenger::machine::{Input as Carried, PushOutcome};
+use weft_node::scheduler::machine::{
+    Answer as Reply, Effect, Head, Input, NewSlot, Recovered, Submission, Ticket,
+};
+use weft_protocol::record::Submission as Verification;
+use weft_protocol::seen::{SeenKeys, SeenList};
+use weft_protocol::{Id, wire};
+
+use super::{Done, Submitted, Waits};
+use crate::sim::disk::{Write, WriteError};
+use crate::sim::network::{Answer, Assigned, Message, Refused};
+use crate::sim::node::{Ctx, Node};
+use crate::sim::town::NETWORK;
+use crate::sim::world::Mutation;
+
+impl Node {
+    /// Reads a log from disk for the scheduler.
+    pub(in crate::sim) fn recover_log(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
+        let rows = &self.disk.rows;
+        let head = rows.head(&process).map(|record| {
+            let assignment = record.assignment();
+            Head {
+                epoch: assignment.epoch,
+                slot: assignment.slot,
+                assignment: assignment.id,
+                chain: assignment.hash_chain,
+                time: assignment.time,
+            }
+        });
+        let mut seen = SeenList::default();
+        if ctx.mutation != Mutation::ForgetSeen {
+            for (&slot, keys) in rows.seen.get(&process).into_iter().flatten() {
+                keys.iter().for_each(|key| seen.push(*key, slot));
+            }
+        }
+        let slots = rows.slots.get(&process).into_iter().flatten();
+        let assignments = slots.map(|(_, record)| record.assignment().id).collect();
+        let recovered = Recovered { process, head, seen, assignments };
+        self.roles.scheduler.handle(Input::Recover(recovered), ctx.now(self.at));
+    }
+
+    /// Takes a submit, from anyone.
+    pub(in crate::sim) fn submit(
+        &mut self,
+        ctx: &mut Ctx<'_, '_>,
+        waits: Waits,
+        item: &Bytes,
+        proof: &Bytes,
+    ) {
+        let verified = match Verification::verify(item, proof, NETWORK) {
+            Ok(verified) => verified,
+            Err(error) => return self.refuse(ctx, waits, Refused::Invalid(error.to_string())),
+        };
+        let is_process = verified.item.tag("Type") == Some("Process");
+        let target = if is_process { Some(verified.item.id()) } else { verified.item.target() };
+        let known =
+            target.and_then(|id| ctx.town.process(&id)).filter(|known| known.scheduler() == self.address);
+        let Some(known) = known else {
+            return self.refuse(ctx, waits, Refused::Unknown("not scheduled here".to_owned()));
+        };
+        let keys = match is_process {
+            true => SeenKeys::of_item(verified.item.id()),
+            false => SeenKeys::of(&verified.item, &verified.origin(known)),
+        };
+        let process = known.id();
+        let Verification { item, proof } = verified;
+        self.roles.tickets += 1;
+        let ticket = self.roles.tickets;
+        self.roles.submits.insert(ticket, Submitted { waits, process, item: item.id() });
+        let proof = proof.map(|(proof, _)| proof);
+        let submission = Box::new(Submission { process, item, proof, keys });
+        self.roles.scheduler.hear(Input::Submit { ticket, submission });
+    }
+
+    fn refuse(&mut self, ctx: &mut Ctx<'_, '_>, waits: Waits, why: Refused) {
+        match waits {
+            Waits::Peer(to, rpc) => ctx.send(to, Message::Answer(rpc, Answer::Submit(Err(why)))),
+            Waits::Push(entry) => {
+                let outcome = outcome_of(why);
+                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+            }
+        }
+    }
+
+    /// Performs one effect of the scheduler, or commits; false when there is nothing to do.
+    pub(in crate::sim) fn schedule(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
+        let now = ctx.now(self.at);
+        match self.roles.scheduler.next(now) {
+            Some(Effect::Persist(slot)) => self.roles.unsaved.push(*slot),
+            Some(Effect::Reply { ticket, answer }) => self.reply(ctx, ticket, answer),
+            Some(Effect::Publish(slot)) => {
+                self.grew(ctx, slot.process, slot.head.slot);
+                self.gossip(ctx, &Message::Slot(record_of(&slot)));
+            }
+            Some(Effect::Reload { process }) => {
+                self.recover_log(ctx, process);
+            }
+            None if self.roles.unsaved.is_empty() || self.roles.scheduler.waits => return false,
+            None => self.commit_slots(ctx),
+        }
+        true
+    }
+
+    fn commit_slots(&mut self, ctx: &mut Ctx<'_, '_>) {
+        let mut heads = BTreeMap::new();
+        let mut writes = Vec::new();
+        for slot in std::mem::take(&mut self.roles.unsaved) {
+            heads.insert(slot.process, slot.head.slot);
+            match ctx.town.verify(&record_of(&slot)) {
+                Ok(record) => writes.push(Write::Slot(Box::new(record), slot.keys)),
+                Err(error) => ctx.checker.violation(format!("a scheduler made a bad slot: {error}")),
+            }
+        }
+        if ctx.mutation == Mutation::AnswerEarly {
+            self.write(ctx, writes, Done::Nothing);
+            for (process, slot) in heads {
+                self.roles.scheduler.handle(Input::Persisted { process, slot }, ctx.now(self.at));
+            }
+            return;
+        }
+        self.roles.scheduler.waits = true;
+        self.write(ctx, writes, Done::Scheduled(heads));
+    }
+
+    /// Hears that a group of slots is durable, or is not.
+    pub(in crate::sim) fn scheduled(
+        &mut self,
+        ctx: &mut Ctx<'_, '_>,
+        heads: BTreeMap<Id, u64>,
+        result: Result<(), WriteError>,
+    ) {
+        self.roles.scheduler.waits = false;
+        for (process, slot) in heads {
+            let input = match result {
+                Ok(()) => Input::Persisted { process, slot },
+                Err(WriteError::Disk) => Input::PersistFailed { process, why: "the disk".to_owned() },
+                Err(WriteError::Conflict) => {
+                    ctx.checker.violation(format!("slot {slot} of {process} was assigned twice"));
+                    Input::PersistFailed { process, why: "a conflict".to_owned() }
+                }
+            };
+            self.roles.scheduler.handle(input, ctx.now(self.at));
+        }
+    }
+
+    fn reply(&mut self, ctx: &mut Ctx<'_, '_>, ticket: Ticket, answer: Reply) {
+        let Some(Submitted { waits, process, item }) = self.roles.submits.remove(&ticket) else {
+            return ctx.checker.violation(format!("ticket {ticket} was answered twice"));
+        };
+        let (slot, assignment) = match answer {
+            Reply::Assigned { slot, assignment, .. } => (slot, assignment),
+            Reply::Busy { retry_ms } => return self.refuse(ctx, waits, Refused::Busy(retry_ms)),
+            Reply::UnknownProcess => {
+                return self.refuse(ctx, waits, Refused::Unknown("no slot 0".to_owned()));
+            }
+            Reply::Fault(why) => return self.refuse(ctx, waits, Refused::Unknown(why)),
+        };
+        ctx.checker.answered(process, slot, assignment, item);
+        let stored = self.disk.rows.slot(&process, slot);
+        if stored.is_none() && ctx.mutation == Mutation::None {
+            ctx.checker.violation(format!("slot {slot} of {process} is answered before it is durable"));
+        }
+        let signed = stored.map(|record| record.assignment_item().raw().clone()).unwrap_or_default();
+        match waits {
+            Waits::Peer(to, rpc) => {
+                let assigned = Assigned { slot, assignment, signed };
+                ctx.send(to, Message::Answer(rpc, Answer::Submit(Ok(assigned))));
+            }
+            Waits::Push(entry) => {
+                let item = stored.map(|record| record.item().raw().clone()).unwrap_or_default();
+                self.pushed(ctx, &entry, assignment, signed, item);
+            }
+        }
+    }
+}
+
+/// What a refusal means to a messenger.
+pub(in crate::sim) fn outcome_of(why: Refused) -> PushOutcome {
+    match why {
+        Refused::Busy(retry_ms) => PushOutcome::Busy { retry_ms },
+        Refused::Invalid(why) => PushOutcome::Refused(why),
+        Refused::Unknown(why) => PushOutcome::Unreachable(why),
+    }
+}
+
+fn record_of(slot: &NewSlot) -> wire::SlotRecord {
+    weft_protocol::record::to_wire(&slot.assignment, &slot.item, slot.proof.as_deref())
+}

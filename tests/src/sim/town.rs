@@ -1,0 +1,112 @@
+//! What everybody knows before the first message: keys, the module, the processes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weft_protocol::crypto::Signer;
+use weft_protocol::epoch::EpochTerms;
+use weft_protocol::module::Module;
+use weft_protocol::process::{Process, Terms};
+use weft_protocol::record::{RecordError, SlotRecord, VerifiedRecord};
+use weft_protocol::time::Weave;
+use weft_protocol::{Address, DataItem, Draft, Id, Network, Tag, Verified, wire};
+
+use super::guest::Guest;
+
+/// The network of all simulations.
+pub const NETWORK: Network = Network(7);
+/// Attestors of each process, and how many of them must agree.
+pub const ATTESTORS: usize = 3;
+/// The quorum.
+pub const QUORUM: usize = 2;
+
+/// What does not change during a run.
+pub struct Town<'a> {
+    /// The compiled guest.
+    pub guest: &'a Guest,
+    /// The module item.
+    pub module: Module,
+    /// The keys of the nodes.
+    pub keys: Vec<Signer>,
+    /// The processes, with the node that schedules each.
+    pub processes: BTreeMap<Id, (Arc<Process>, usize)>,
+    /// The key that owns everything and signs what clients send.
+    pub user: Signer,
+}
+
+/// An item of the user's.
+pub fn item(user: &Signer, target: Option<Id>, anchor: u64, tags: &[(&str, &str)]) -> Verified<DataItem> {
+    let mut bytes = [b'0'; 32];
+    bytes[..20].copy_from_slice(format!("{anchor:020}").as_bytes());
+    let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
+    let draft = Draft { target, anchor: Some(bytes), tags, data: Bytes::from_static(b"sim") };
+    draft.sign(user).expect("an item")
+}
+
+fn process(user: &Signer, module: Id, keys: &[Signer], number: usize) -> Arc<Process> {
+    let attestors: Vec<String> =
+        (0..ATTESTORS).map(|at| keys[(number + at) % keys.len()].address().to_string()).collect();
+    let item = item(
+        user,
+        None,
+        number as u64,
+        &[
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Module", &module.to_string()),
+            ("Scheduler", &keys[number % keys.len()].address().to_string()),
+            ("Compute", &attestors.join(",")),
+            ("Compute-Quorum", &QUORUM.to_string()),
+        ],
+    );
+    let terms = Terms { network: NETWORK, weave: Weave::Clock };
+    Arc::new(Process::accept(item, None, &terms).expect("a process"))
+}
+
+impl<'a> Town<'a> {
+    /// A town of so many nodes, each with one process to schedule.
+    pub fn new(guest: &'a Guest, nodes: usize) -> Self {
+        let user = Signer::from_seed(&[200; 32]);
+        let keys: Vec<Signer> = (0..nodes).map(|at| Signer::from_seed(&[at as u8 + 1; 32])).collect();
+        let module = item(
+            &user,
+            None,
+            999,
+            &[
+                ("Data-Protocol", "ao"),
+                ("Type", "Module"),
+                ("Module-Format", "wasm32-weft-plain"),
+                ("Input-Encoding", "JSON-1"),
+                ("Output-Encoding", "JSON-1"),
+            ],
+        );
+        let module = Module::accept(module).expect("a module");
+        let made = (0..nodes).map(|number| (process(&user, module.id(), &keys, number), number));
+        let processes = made.map(|(process, node)| (process.id(), (process, node))).collect();
+        Self { guest, module, keys, processes, user }
+    }
+
+    /// A process by its id.
+    pub fn process(&self, id: &Id) -> Option<&Arc<Process>> {
+        self.processes.get(id).map(|(process, _)| process)
+    }
+
+    /// The node that schedules a process.
+    pub fn scheduler(&self, id: &Id) -> Option<usize> {
+        self.processes.get(id).map(|(_, node)| *node)
+    }
+
+    /// The node with this address.
+    pub fn node(&self, address: &Address) -> Option<usize> {
+        self.keys.iter().position(|key| key.address() == *address)
+    }
+
+    /// Verifies a slot that came over the network, but for its link.
+    pub fn verify(&self, message: &wire::SlotRecord) -> Result<VerifiedRecord, RecordError> {
+        let record = SlotRecord::from_wire(message)?;
+        let named = record.claims().assignment().process;
+        let process = self.process(&named).ok_or(RecordError::OtherProcess(named))?;
+        record.verify(process, &EpochTerms::of_process(process)?, None)
+    }
+}

@@ -1,0 +1,360 @@
+//! The event loop of a run: everything that happens, in the order of virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use weft_protocol::Hash;
+
+use super::checker::Checker;
+use super::disk::{BatchRow, Fate};
+use super::guest::Guest;
+use super::network::{Ask, Faults, Message, Network};
+use super::node::{Ctx, Node, Out};
+use super::town::Town;
+use super::workload::{self, Errand, PATIENCE_MS};
+
+/// How often time passes for the roles, in milliseconds.
+const TICK_MS: u64 = 100;
+/// How often the weave makes a block and the network may split, in milliseconds.
+const BLOCK_MS: u64 = 1_000;
+/// How long a node stays down, at most, in milliseconds.
+const DOWN_MS_MAX: u64 = 3_000;
+/// How long clients send and faults happen, in milliseconds.
+const FAULTS_MS: u64 = 15_000;
+/// How long after the faults all must be well, in milliseconds.
+const HEAL_MS: u64 = 240_000;
+/// Effects at one point in time; more means that a machine spins.
+const TURNS_MAX: usize = 100_000;
+
+/// How the harness breaks a rule, to see that the checker notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mutation {
+    /// It breaks none.
+    #[default]
+    None,
+    /// The scheduler is told that slots are durable before they are.
+    AnswerEarly,
+    /// The scheduler forgets the seen list when it reads a log.
+    ForgetSeen,
+}
+
+/// What a run is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// From which everything is drawn.
+    pub seed: u64,
+    /// What the harness breaks.
+    pub mutation: Mutation,
+}
+
+/// What a run came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// What the checker found.
+    pub violations: Vec<String>,
+    /// Slots in all logs.
+    pub slots: usize,
+    /// Outbox entries that were carried.
+    pub pushes: usize,
+    /// Stops of nodes.
+    pub crashes: u64,
+    /// When all was well, in virtual milliseconds.
+    pub ended_ms: u64,
+}
+
+/// The weave: bundles wait for a block, and may be dropped before.
+#[derive(Debug, Default)]
+pub struct Weave {
+    waiting: BTreeMap<Hash, BatchRow>,
+    mined: BTreeMap<Hash, (BatchRow, u64)>,
+    height: u64,
+}
+
+impl Weave {
+    /// Takes a bundle.
+    pub fn submit(&mut self, root: Hash, row: BatchRow) {
+        if !self.mined.contains_key(&root) {
+            self.waiting.insert(root, row);
+        }
+    }
+
+    /// Whether a bundle is known, and the height of its block.
+    pub fn status(&self, root: &Hash) -> (bool, Option<u64>) {
+        let height = self.mined.get(root).map(|(_, height)| *height);
+        (height.is_some() || self.waiting.contains_key(root), height)
+    }
+
+    /// Every batch in a block.
+    pub fn mined(&self) -> impl Iterator<Item = &BatchRow> {
+        self.mined.values().map(|(row, _)| row)
+    }
+
+    fn block(&mut self, faults: &Faults, rng: &mut StdRng) {
+        self.height += 1;
+        for (root, row) in std::mem::take(&mut self.waiting) {
+            if !rng.random_bool(faults.weave) {
+                self.mined.insert(root, (row, self.height));
+            }
+        }
+    }
+}
+
+enum Event {
+    Arrive { from: usize, to: usize, message: Box<Message> },
+    Commit { node: usize, life: u64 },
+    Timeout { node: usize, life: u64, request: u64 },
+    Tick { node: usize, life: u64 },
+    Start { node: usize },
+    Errand { number: usize },
+    Block,
+    Heal,
+}
+
+struct World<'t> {
+    time: u64,
+    sequence: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    rng: StdRng,
+    town: &'t Town<'t>,
+    nodes: Vec<Node>,
+    network: Network,
+    weave: Weave,
+    checker: Checker,
+    is_sound: bool,
+    faults: Faults,
+    mutation: Mutation,
+    errands: Vec<Errand>,
+    /// Nodes whose disk broke: somebody starts them again.
+    broken: BTreeSet<usize>,
+}
+
+/// Plays one seed.
+pub fn run(guest: &Guest, settings: Settings) -> Report {
+    let mut rng = StdRng::seed_from_u64(settings.seed);
+    let town = Town::new(guest, 3 + usize::from(rng.random_bool(0.3)));
+    let faults = Faults::draw(&mut rng);
+    let messages = rng.random_range(6..24);
+    let errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
+    let keys = town.keys.iter().enumerate();
+    let mut world = World {
+        time: 0,
+        sequence: 0,
+        queue: BTreeMap::new(),
+        rng,
+        nodes: keys.map(|(at, key)| Node::new(at, key.clone())).collect(),
+        town: &town,
+        network: Network::default(),
+        weave: Weave::default(),
+        checker: Checker::new(faults.disk == 0.0),
+        is_sound: faults.disk == 0.0,
+        faults,
+        mutation: settings.mutation,
+        errands,
+        broken: BTreeSet::new(),
+    };
+    world.play();
+    world.report()
+}
+
+impl World<'_> {
+    fn at(&mut self, time: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((time, self.sequence), event);
+    }
+
+    fn play(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.at(0, Event::Start { node });
+        }
+        for number in 0..self.errands.len() {
+            self.at(self.errands[number].at, Event::Errand { number });
+        }
+        self.at(BLOCK_MS, Event::Block);
+        self.at(FAULTS_MS, Event::Heal);
+        while let Some(((time, _), event)) = self.queue.pop_first() {
+            self.time = time;
+            let is_block = matches!(event, Event::Block);
+            self.happen(event);
+            if !self.checker.violations.is_empty() {
+                return;
+            }
+            let is_over = time > FAULTS_MS + HEAL_MS;
+            if is_over || (is_block && time > FAULTS_MS && self.is_well()) {
+                self.checker.end(self.town, &self.nodes, &self.errands, &self.weave);
+                return;
+            }
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        let mut trial = Checker::new(self.is_sound);
+        trial.end(self.town, &self.nodes, &self.errands, &self.weave);
+        trial.violations.is_empty()
+    }
+
+    /// Lets one node do something, then everything that follows at once.
+    fn with(&mut self, at: usize, first: impl FnOnce(&mut Node, &mut Ctx<'_, '_>)) {
+        let mut ctx = Ctx {
+            time: self.time,
+            rng: &mut self.rng,
+            town: self.town,
+            weave: &mut self.weave,
+            checker: &mut self.checker,
+            faults: self.faults,
+            mutation: self.mutation,
+            out: Vec::new(),
+        };
+        let node = &mut self.nodes[at];
+        first(node, &mut ctx);
+        let mut is_dead = false;
+        for turn in 0.. {
+            if ctx.rng.random_bool(ctx.faults.crash) {
+                is_dead = node.is_up;
+                break;
+            }
+            if !node.turn(&mut ctx) {
+                break;
+            }
+            if turn > TURNS_MAX {
+                ctx.checker.violation(format!("node {at} never comes to rest"));
+                break;
+            }
+        }
+        let (out, life) = (ctx.out, node.life);
+        for out in out {
+            match out {
+                Out::Send(to, message) => self.send(at, to, message),
+                Out::Commit(time) => self.at(time, Event::Commit { node: at, life }),
+                Out::Timeout(time, request) => self.at(time, Event::Timeout { node: at, life, request }),
+            }
+        }
+        if is_dead {
+            self.crash(at);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: Message) {
+        for after in self.network.arrivals(from, to, &self.faults, &mut self.rng) {
+            let message = Box::new(message.clone());
+            self.at(self.time + after, Event::Arrive { from, to, message });
+        }
+    }
+
+    fn crash(&mut self, at: usize) {
+        let landed = self.rng.random_bool(0.5);
+        self.nodes[at].crash(landed);
+        self.broken.remove(&at);
+        let down = self.rng.random_range(1..DOWN_MS_MAX);
+        self.at(self.time + down, Event::Start { node: at });
+        if self.rng.random_bool(0.5) {
+            for peer in (0..self.nodes.len()).filter(|peer| *peer != at) {
+                self.nodes[peer].lost(at);
+            }
+        }
+    }
+
+    fn is_alive(&self, node: usize, life: u64) -> bool {
+        self.nodes[node].is_up && self.nodes[node].life == life
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Start { node } => {
+                self.with(node, Node::start);
+                let life = self.nodes[node].life;
+                self.at(self.time + TICK_MS, Event::Tick { node, life });
+            }
+            Event::Tick { node, life } if self.is_alive(node, life) => {
+                self.at(self.time + TICK_MS, Event::Tick { node, life });
+                self.with(node, Node::tick);
+            }
+            Event::Commit { node, life } if self.is_alive(node, life) => self.commit(node),
+            Event::Timeout { node, life, request } if self.is_alive(node, life) => {
+                self.with(node, |node, _| node.timeout(request));
+            }
+            Event::Arrive { from, to, message } => match self.nodes.get(to) {
+                Some(node) if node.is_up => self.with(to, |node, ctx| node.hear(ctx, from, *message)),
+                Some(_) => {}
+                None => self.hear(&message),
+            },
+            Event::Errand { number } => self.errand(number),
+            Event::Block => {
+                self.weave.block(&self.faults, &mut self.rng);
+                if self.rng.random_bool(self.faults.split) {
+                    self.network.split(self.nodes.len(), &mut self.rng);
+                } else if self.rng.random_bool(0.3) {
+                    self.network.heal();
+                }
+                self.at(self.time + BLOCK_MS, Event::Block);
+            }
+            Event::Heal => self.heal(),
+            Event::Tick { .. } | Event::Commit { .. } | Event::Timeout { .. } => {}
+        }
+    }
+
+    fn commit(&mut self, node: usize) {
+        let fate = match self.rng.random_bool(self.faults.disk) {
+            false => Fate::Durable,
+            true if self.rng.random_bool(0.7) => Fate::Failed,
+            true => Fate::Broken,
+        };
+        if fate == Fate::Broken {
+            self.broken.insert(node);
+        }
+        self.with(node, |node, ctx| node.committed(ctx, fate));
+        // A store that takes no more writes is started again before long.
+        if self.broken.contains(&node) && self.rng.random_bool(0.2) {
+            self.crash(node);
+        }
+    }
+
+    fn heal(&mut self) {
+        self.faults = Faults::NONE;
+        self.network.heal();
+        for node in std::mem::take(&mut self.broken) {
+            if self.nodes[node].is_up {
+                self.crash(node);
+            }
+        }
+    }
+
+    /// A client sends its item, again and again.
+    fn errand(&mut self, number: usize) {
+        let errand = &self.errands[number];
+        if errand.answered {
+            return;
+        }
+        let ask = Ask::Submit(errand.item.raw().clone(), bytes::Bytes::new());
+        let (from, to) = (self.nodes.len() + number, errand.node);
+        self.send(from, to, Message::Ask(number as u64, ask));
+        let patience = PATIENCE_MS + self.rng.random_range(0..PATIENCE_MS);
+        self.at(self.time + patience, Event::Errand { number });
+    }
+
+    /// A client hears an answer.
+    fn hear(&mut self, message: &Message) {
+        let Message::Answer(number, answer) = message else { return };
+        if workload::is_wrong(answer) {
+            self.checker.violation(format!("a good item was called invalid: {answer:?}"));
+        }
+        if workload::ends(answer)
+            && let Some(errand) = self.errands.get_mut(*number as usize)
+        {
+            errand.answered = true;
+        }
+    }
+
+    fn report(self) -> Report {
+        let rows = |node: &Node, process| node.disk.rows.slots.get(process).map_or(0, |slots| slots.len());
+        let slots = self.town.processes.iter().map(|(id, (_, at))| rows(&self.nodes[*at], id)).sum();
+        let pushes = self.nodes.iter().map(|node| node.disk.rows.outbox.len()).max().unwrap_or_default();
+        Report {
+            violations: self.checker.violations,
+            slots,
+            pushes,
+            crashes: self.nodes.iter().map(|node| node.life).sum(),
+            ended_ms: self.time,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Seeds through the simulator. A failure prints the one line that repeats it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use weft_tests::sim::{Guest, Mutation, Report, Settings, run};
+
+/// Seeds in the ordinary run.
+const SEEDS: u64 = 40;
+/// Seeds when `WEFT_FULL=1`.
+const SEEDS_FULL: u64 = 1_000;
+/// Seeds in which a broken harness must be found out.
+const SEEDS_MUTANT: u64 = 40;
+
+fn play(guest: &Guest, seed: u64) -> Report {
+    run(guest, Settings { seed, mutation: Mutation::None })
+}
+
+fn complain(seed: u64, report: &Report) -> String {
+    let what = report.violations.join("\n  ");
+    format!("WEFT_SEED={seed} cargo test -p weft-tests --test sim one_seed\n  {what}")
+}
+
+#[test]
+fn every_seed_keeps_the_promises() {
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let guest = Guest::new();
+    let (mut failed, mut slots, mut pushes, mut crashes) = (Vec::new(), 0, 0, 0);
+    for seed in 0..if full { SEEDS_FULL } else { SEEDS } {
+        let report = play(&guest, seed);
+        slots += report.slots;
+        pushes += report.pushes;
+        crashes += report.crashes;
+        if !report.violations.is_empty() {
+            failed.push(complain(seed, &report));
+        }
+    }
+    assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
+    // A simulator in which nothing happens proves nothing.
+    assert!(slots > 500 && pushes > 100 && crashes > 50, "{slots} slots, {pushes} pushes, {crashes} crashes");
+}
+
+#[test]
+fn one_seed() {
+    let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let report = play(&Guest::new(), seed);
+    assert!(report.violations.is_empty(), "{}\n{report:?}", complain(seed, &report));
+}
+
+/// Seeds that once found a mistake in a machine.
+#[test]
+fn old_mistakes_stay_mended() {
+    let guest = Guest::new();
+    // A confirmed batch was not recorded, and after a restart a batch overlapped the next one.
+    for seed in [66, 210, 622, 800, 910, 977] {
+        let report = play(&guest, seed);
+        assert!(report.violations.is_empty(), "{}", complain(seed, &report));
+    }
+}
+
+#[test]
+fn a_seed_always_gives_the_same_run() {
+    let guest = Guest::new();
+    for seed in [3, 11] {
+        assert_eq!(play(&guest, seed), play(&guest, seed));
+    }
+}
+
+/// The checker must be able to fail: breaks a rule in the harness and looks for what is noticed.
+fn is_found_out(mutation: Mutation, signs: &[&str]) {
+    let guest = Guest::new();
+    let found = (0..SEEDS_MUTANT).any(|seed| {
+        let report = run(&guest, Settings { seed, mutation });
+        report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
+    });
+    assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");
+}
+
+#[test]
+fn answering_before_the_disk_is_found_out() {
+    is_found_out(Mutation::AnswerEarly, &["left as", "was not kept"]);
+}
+
+#[test]
+fn forgetting_what_was_seen_is_found_out() {
+    is_found_out(Mutation::ForgetSeen, &["stands twice"]);
+}
