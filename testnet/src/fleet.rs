@@ -192,7 +192,7 @@ fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<St
     args.push(data_dir.clone().into());
     args.extend(["--roles", plan.roles(node)].map(OsString::from));
     args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", plan.port(node).unwrap_or(0)).into()]);
-    for other in plan.bootstrap(node) {
+    for other in Plan::bootstrap(node, up.len()) {
         for address in &up[other].ready().listen {
             args.extend(["--bootstrap".into(), OsString::from(address)]);
         }

@@ -111,12 +111,13 @@ impl Plan {
         if self.carries(node) { "scheduler,compute,messenger,anchor" } else { "scheduler,compute,anchor" }
     }
 
-    /// The nodes that a node dials when it starts: all before it, or some of them, evenly spread.
-    pub fn bootstrap(&self, node: usize) -> Vec<usize> {
-        if node <= LINKS {
-            return (0..node).collect();
+    /// The nodes that a node dials when it starts and the first `up` of them are up: all, or some,
+    /// evenly spread and others for each node.
+    pub fn bootstrap(node: usize, up: usize) -> Vec<usize> {
+        if up <= LINKS {
+            return (0..up).collect();
         }
-        (0..LINKS).map(|link| link * node / LINKS).collect()
+        (0..LINKS).map(|link| (link * up / LINKS + node) % up).collect()
     }
 
     /// The nodes that may start at once, in order: each knows only those of earlier groups. The
@@ -195,8 +196,10 @@ mod tests {
             let mut links = vec![std::collections::BTreeSet::new(); peers];
             for group in plan.groups(4) {
                 for node in group.clone() {
-                    for other in plan.bootstrap(node) {
-                        assert!(other < group.start, "node {node} dials {other} of its own group");
+                    let dialled = Plan::bootstrap(node, group.start);
+                    assert_eq!(dialled.len(), group.start.min(LINKS), "{dialled:?}");
+                    for other in dialled {
+                        assert!(other < group.start, "node {node} dials {other}, which is not up");
                         links[node].insert(other);
                         links[other].insert(node);
                     }

@@ -154,7 +154,7 @@ async fn nodes_and_tour(
     let least = fleet.healthy(|healthy| bar.set(healthy)).await?;
     drop(bar);
     open.that("connections of each node", format!("at least {links}"), least, least >= links);
-    let step = open.close(format!("{peers} nodes are up, each connected to {least} others or more"));
+    let step = open.close(format!("{peers} nodes are up, each connected to {least} or more"));
     screen.step(&step);
     let mut found = match aos {
         Some(aos) => tour::run(fleet, user, aos, screen).await,

@@ -8,7 +8,7 @@ mod counter;
 mod town;
 
 use weft_node::control::api::BatchInfo;
-use weft_protocol::Tag;
+use weft_protocol::{Id, Tag};
 
 use crate::check::{Open, Step};
 use crate::fleet::Fleet;
@@ -98,9 +98,9 @@ impl<'a> Tour<'a> {
     }
 
     /// Publishes a module on the first node.
-    async fn module(&mut self, name: &str, wasm: &[u8], formats: &[&str]) -> Option<weft_protocol::Id> {
+    async fn module(&mut self, name: &str, wasm: &[u8], format: &str, others: &[&str]) -> Option<Id> {
         let work = async |town: &Town<'a>, open: &mut Open| {
-            let module = town.publish(wasm, formats).await?;
+            let module = town.publish(wasm, format, others).await?;
             open.equal("the module's size", &wasm.len(), &module.bytes);
             let said = format!("{name}: {} KB, {}, on node 0", wasm.len() / 1024, module.format);
             Ok((module, said))
@@ -114,18 +114,13 @@ impl<'a> Tour<'a> {
     /// Spawns two processes of a module, scheduled by the first two nodes, and has others compute
     /// them and carry their messages. The first names its attestors, the second trusts its
     /// scheduler, as plain ao does.
-    async fn actors(
-        &mut self,
-        module: weft_protocol::Id,
-        names: [&'static str; 2],
-        tags: &[Tag],
-    ) -> Option<[Actor; 2]> {
+    async fn actors(&mut self, module: Id, names: [&'static str; 2], tags: &[Tag]) -> Option<[Actor; 2]> {
         let spawn = async |town: &Town<'a>, open: &mut Open| {
             let (attestors, quorum) = town.fleet.plan().attestors();
             let first = town.spawn(names[0], module, 0, (&attestors, quorum), tags, open).await?;
             let second = town.spawn(names[1], module, 1, (&[], 1), tags, open).await?;
             let said = format!(
-                "{} on node 0 ({quorum} of {} must attest), {} on node 1",
+                "{} on node 0 ({quorum} of {} must attest), {} on node 1 (its scheduler attests)",
                 names[0],
                 attestors.len(),
                 names[1]
@@ -143,5 +138,26 @@ impl<'a> Tour<'a> {
         };
         self.step("host", "asking other nodes to compute and carry", host).await?;
         Some(actors)
+    }
+}
+
+/// So many things, in words.
+fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    // Whatever does not fit is many.
+    match count.try_into() {
+        Ok(1) => format!("1 {one}"),
+        Ok(count) => format!("{count} {many}"),
+        Err(_) => many.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(counted(1_u32, "batch", "batches"), "1 batch");
+        assert_eq!(counted(0_usize, "batch", "batches"), "0 batches");
     }
 }

@@ -69,34 +69,37 @@ mod tests {
 
     type Never = std::convert::Infallible;
 
-    #[tokio::test(start_paused = true)]
+    /// Enough for three looks, and soon over.
+    const LIMIT: Duration = Duration::from_millis(400);
+
+    #[tokio::test]
     async fn it_looks_until_the_condition_holds() {
         let mut looks = 0;
-        let found = until("three looks", Duration::from_secs(1), async || {
+        let found = until("three looks", Duration::from_secs(60), async || {
             looks += 1;
             Ok::<_, Never>(if looks == 3 { Look::There(looks) } else { Look::NotYet(looks.to_string()) })
         });
         assert_eq!(found.await.unwrap(), 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn it_ends_at_the_deadline_with_what_was_seen_last() {
         let never = async || Ok::<Look<()>, Never>(Look::NotYet("2 of 3".into()));
-        let error = until("three peers", Duration::from_secs(2), never).await.unwrap_err();
-        assert_eq!(error.to_string(), "waited 2.0 s for three peers; last seen: 2 of 3");
+        let error = until("three peers", LIMIT, never).await.unwrap_err();
+        assert_eq!(error.to_string(), "waited 0.4 s for three peers; last seen: 2 of 3");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_look_that_hangs_is_dropped_at_the_deadline() {
         let hangs = async || std::future::pending::<Result<Look<()>, Never>>().await;
-        let error = until("an answer", Duration::from_secs(2), hangs).await.unwrap_err();
+        let error = until("an answer", LIMIT, hangs).await.unwrap_err();
         assert!(error.to_string().contains("no look was finished"), "{error}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_look_that_fails_ends_it() {
         let fails = async || Err::<Look<()>, _>("the node is gone");
-        let error = until("an answer", Duration::from_secs(2), fails).await.unwrap_err();
+        let error = until("an answer", LIMIT, fails).await.unwrap_err();
         assert_eq!(error.to_string(), "the node is gone");
     }
 }

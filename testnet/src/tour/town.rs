@@ -22,6 +22,8 @@ use crate::wait::{Look, WaitError, until};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a result may take: the first one of a module waits for its compilation on each node.
 const RESULT_WAIT: Duration = Duration::from_secs(240);
+/// How long a node may take to compile a module.
+const COMPILE_WAIT: Duration = Duration::from_secs(120);
 /// Slots looked at.
 const SLOTS_MAX: u32 = 1_000;
 
@@ -37,6 +39,18 @@ pub(super) enum Trouble {
     /// An item could not be signed.
     #[error("an item: {0}")]
     Item(#[from] ItemError),
+}
+
+impl Trouble {
+    /// Whether a node says that what it was given is not right.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Ask(AskError { source: ClientError::Failed(failure), .. }) => {
+                failure.code == FailureCode::Invalid
+            }
+            Self::Ask(_) | Self::Wait(_) | Self::Item(_) => false,
+        }
+    }
 }
 
 /// A process of the tour.
@@ -105,26 +119,31 @@ impl Town<'_> {
         Ok(until(format!("{what} of node {node}"), PATIENCE, look).await?)
     }
 
-    /// Publishes a module on the first node, in the first of the formats that it is of.
-    pub(super) async fn publish(&self, wasm: &[u8], formats: &[&str]) -> Result<ModuleInfo, Trouble> {
-        let mut last = None;
-        for format in formats {
-            let item = self.user.module(wasm.to_vec(), format)?;
-            let request = Request::PutModule { item: encoded(&item) };
-            match self.node(0).ask_within("to take a module", &request, PATIENCE * 2).await {
-                Ok(module) => return Ok(module),
-                Err(error) => {
-                    let refused = matches!(&error.source, ClientError::Failed(failure) if failure.code == FailureCode::Invalid);
-                    if !refused {
-                        return Err(error.into());
-                    }
-                    // The refusal of the format that is meant says most.
-                    last.get_or_insert(error);
-                }
+    /// Publishes a module on the first node, in the first of the formats that it is of. If it is
+    /// of none, the refusal of the first says why.
+    pub(super) async fn publish(
+        &self,
+        wasm: &[u8],
+        format: &str,
+        others: &[&str],
+    ) -> Result<ModuleInfo, Trouble> {
+        let refusal = match self.publish_as(wasm, format).await {
+            Err(trouble) if trouble.is_refusal() => trouble,
+            other => return other,
+        };
+        for format in others {
+            match self.publish_as(wasm, format).await {
+                Err(trouble) if trouble.is_refusal() => {}
+                other => return other,
             }
         }
-        let none = || AskError { node: 0, what: "to take a module", source: ClientError::AnswerTooLarge };
-        Err(last.unwrap_or_else(none).into())
+        Err(refusal)
+    }
+
+    async fn publish_as(&self, wasm: &[u8], format: &str) -> Result<ModuleInfo, Trouble> {
+        let item = self.user.module(wasm.to_vec(), format)?;
+        let request = Request::PutModule { item: encoded(&item) };
+        Ok(self.node(0).ask_within("to take a module", &request, COMPILE_WAIT).await?)
     }
 
     /// Spawns a process on a scheduler, from a node that is another where there are three.
