@@ -3,7 +3,8 @@
 //! Three engines evaluate the same messages: `bare` runs the module as it is and remembers
 //! nothing, `guarded` counts gas and depth, `full` also remembers what a roll-back needs. They
 //! take turns of 10 messages, so that a busy machine slows all of them alike; printed are the
-//! first quartiles of the turns, which a busy machine moves least. The criterion groups after that give the usual statistics.
+//! first quartiles of the turns, which a busy machine moves least. The criterion groups after that
+//! give the usual statistics.
 //!
 //! The aos modules come with the interop suite's npm packages; without them only the built-in
 //! counter is measured.
@@ -49,6 +50,11 @@ fn message(number: usize, kind: &str, action: &str, data: &str) -> String {
     )
 }
 
+/// The message that is the process itself: it makes its sender the owner.
+fn boot() -> String {
+    message(0, "Process", "Boot", "").replace(&format!("MESSAGE{:036}", 0), "PROCESS")
+}
+
 fn evaluate(instance: &mut Instance, message: &str) {
     let evaluation = instance.evaluate(message.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
     assert!(matches!(evaluation.outcome, Outcome::Returned(_)), "{:?}", evaluation.outcome);
@@ -57,9 +63,16 @@ fn evaluate(instance: &mut Instance, message: &str) {
 
 fn booted(module: &Module) -> Instance {
     let mut instance = module.instantiate(LIMITS).unwrap();
-    evaluate(&mut instance, &message(0, "Process", "Boot", ""));
+    evaluate(&mut instance, &boot());
     let handler = "Count = 0 Handlers.add('inc', 'Inc', function(m) Count = Count + 1 m.reply({Data = tostring(Count)}) end)";
     evaluate(&mut instance, &message(1, "Message", "Eval", handler));
+    if module.format() != Format::Plain {
+        let count = message(2, "Message", "Eval", "return 'count ' .. Count");
+        let evaluation = instance.evaluate(count.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
+        let Outcome::Returned(text) = evaluation.outcome else { panic!("{:?}", evaluation.outcome) };
+        assert!(String::from_utf8_lossy(&text).contains("count 0"), "the owner's code is not run");
+        instance.keep().unwrap();
+    }
     instance
 }
 
@@ -122,7 +135,7 @@ fn first_message(guest: &Guest) {
             .map(|_| {
                 let start = Instant::now();
                 let mut instance = module.instantiate(LIMITS).unwrap();
-                evaluate(&mut instance, &message(0, "Process", "Boot", ""));
+                evaluate(&mut instance, &boot());
                 start.elapsed()
             })
             .collect();

@@ -71,6 +71,36 @@ fn each_failure_has_its_own_outcome() {
     assert_eq!(evaluation, Evaluation { outcome: Outcome::Trapped(Trap::OutOfGas), gas: 30_000 });
 }
 
+/// Frames of every shape: the depth limit comes before the end of the native stack.
+#[test]
+fn the_depth_runs_out_before_the_native_stack() {
+    let call = "(call $deep (local.get 0))";
+    let operands = format!("{} {}", call.repeat(200), "(i32.add)".repeat(199));
+    let pairs = format!("(i32.add {call} {call})").repeat(150) + &"(i32.add)".repeat(149);
+    let floats = format!(
+        "{} {} (i32.trunc_sat_f64_s)",
+        format!("(f64.sqrt (f64.convert_i32_s {call}))").repeat(100),
+        "(f64.add)".repeat(99)
+    );
+    let vectors = format!(
+        "{} {} (i32x4.extract_lane 0)",
+        format!("(i32x4.splat {call})").repeat(100),
+        "(i32x4.add)".repeat(99)
+    );
+    let nested = format!("{}{call}{}", "(i32.add (i32.const 1) ".repeat(100), ")".repeat(100));
+    let branches = format!("(if (result i32) (local.get 0) (then {call}) (else (i32.mul {call} {call})))")
+        .repeat(60)
+        + &"(i32.xor)".repeat(59);
+    for body in [call.to_owned(), operands, pairs, floats, vectors, nested, branches] {
+        let deep = format!("(func $deep (param i32) (result i32) {body})");
+        let text = wat("(i64.extend_i32_u (call $deep (i32.const 1)))")
+            .replace("(func $recurse", &format!("{deep} (func $recurse"));
+        let mut instance = compile(&text).unwrap().instantiate(LIMITS).unwrap();
+        let outcome = instance.evaluate(b"", b"").unwrap().outcome;
+        assert_eq!(outcome, Outcome::Trapped(Trap::Depth), "{}", body.get(..60).unwrap_or(&body));
+    }
+}
+
 #[test]
 fn a_guest_that_counts_in_a_global_answers_one_each_time() {
     let handle =
