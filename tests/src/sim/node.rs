@@ -27,6 +27,7 @@ const COMMIT_MS_MAX: u64 = 15;
 const REQUEST_MS_MAX: u64 = 2_000;
 
 /// What a node asks of the world.
+#[allow(clippy::large_enum_variant)]
 pub enum Out {
     /// Send this.
     Send(usize, Message),
