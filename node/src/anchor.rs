@@ -1,6 +1,6 @@
 //! The anchor role: writes the logs that this node schedules to its weave, in batches.
 //!
-//! [`machine`] decides when a batch is due and when it is there to stay; [`task`] bundles, submits,
+//! [`machine`] decides when a batch is due and when it is there to stay; `task` bundles, submits,
 //! asks and records.
 
 pub mod machine;

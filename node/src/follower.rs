@@ -1,6 +1,6 @@
 //! The follower role: keeps the logs of processes that other keys schedule.
 //!
-//! [`machine`] holds the rules (order, links, holes, whom to ask), [`task`] the loop that asks
+//! [`machine`] holds the rules (order, links, holes, whom to ask), `task` the loop that asks
 //! peers, verifies what they give and commits it.
 
 pub mod machine;
