@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use weft_net::{DialError, Key, Net, NetConfig, NetError, NetEvent, ProvideError};
 
 use weft_protocol::Network;
+use weft_protocol::wire::{self, request, response};
 
 use crate::support::{Node, config, process, until, within};
 
@@ -28,7 +29,7 @@ async fn nodes_that_know_one_find_all() {
 #[tokio::test]
 async fn providers_are_found_by_process_and_by_address_and_can_be_asked() {
     let hub = Node::plain(1).await;
-    let provider = Node::joining(2, &hub).await;
+    let mut provider = Node::joining(2, &hub).await;
     let seeker = Node::joining(3, &hub).await;
     let address = Key::Address(provider.peer().address().unwrap());
     for key in [Key::Process(process(1)), address] {
@@ -39,7 +40,18 @@ async fn providers_are_found_by_process_and_by_address_and_can_be_asked() {
         .await;
     }
     assert_eq!(seeker.net.providers(Key::Process(process(2))).await.unwrap(), []);
-    seeker.sees("a connection with the provider", &provider, |_| true).await;
+    let head = request::Body::Head(wire::HeadRequest { processes: Vec::new() });
+    let asked = seeker.net.request(provider.peer(), wire::Request { body: Some(head) });
+    let answer = response::Body::Head(wire::HeadResponse { heads: Vec::new() });
+    let answer = wire::Response { body: Some(answer) };
+    let (given, ()) = tokio::join!(asked, async {
+        let reply = provider.next("a request", |event| match event {
+            NetEvent::Request { peer, reply, .. } => (peer == seeker.peer()).then_some(reply),
+            _ => None,
+        });
+        reply.await.send(answer.clone()).unwrap();
+    });
+    assert_eq!(given, Ok(answer));
     // An address that is not one's own cannot be provided.
     assert_eq!(seeker.net.provide(address).await, Err(ProvideError::NotMine));
 }
@@ -155,6 +167,21 @@ async fn bad_values_and_taken_ports_are_named() {
     let wrong = format!("{taken}/p2p/{}", Node::plain(4).await.peer());
     assert!(matches!(other.net.dial(&wrong).await, Err(DialError::Failed { .. })));
     assert_eq!(other.net.dial(&node.address()).await, Ok(node.peer()));
+}
+
+#[tokio::test]
+async fn nodes_of_one_program_connect_without_sockets() {
+    let in_memory = |seed| {
+        let mut config = config(seed);
+        config.listen = vec!["/memory/0".into()];
+        config
+    };
+    let first = Node::start(in_memory(1)).await;
+    let mut second = in_memory(2);
+    second.bootstrap = vec![first.address()];
+    let second = Node::start(second).await;
+    within("a peer", first.net.wait_ready(1)).await.unwrap();
+    assert!(second.sees("the first", &first, |_| true).await.dialled);
 }
 
 #[tokio::test]

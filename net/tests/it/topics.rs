@@ -51,7 +51,7 @@ async fn topics_joined_after_connecting_are_learned_again_after_a_reconnect() {
     peer.sees("all topics again", &many, |info| info.topics == 300).await;
 }
 
-/// Without a tick gossipsub runs twice in 20 s on an idle pair instead of once a second.
+/// Without a tick gossipsub runs two to four times in 8 s on an idle pair instead of once a second.
 #[tokio::test]
 async fn the_heartbeat_keeps_running_on_an_idle_pair() {
     let first = Node::plain(1).await;
@@ -66,7 +66,7 @@ async fn the_heartbeat_keeps_running_on_an_idle_pair() {
         tokio::time::sleep(Duration::from_secs(8)).await;
         let beats = node.gossip_metric(name).await - before;
         let seconds = started.elapsed().as_secs();
-        assert!(beats >= seconds / 2, "{beats} heartbeats in {seconds} s");
+        assert!(beats * 4 >= seconds * 3, "{beats} heartbeats in {seconds} s");
     };
     tokio::join!(beats(first), beats(second));
 }
