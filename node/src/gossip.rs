@@ -5,8 +5,10 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Net, PublishError};
+use weft_protocol::assignment::Assignment;
+use weft_protocol::wire::ANNOUNCEMENT_BYTES_MAX;
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Id, wire};
+use weft_protocol::{DataItem, Id, wire};
 
 /// Announcements that may wait for the network. One more is dropped: whoever missed it asks.
 const WAITING_MAX: usize = 1_024;
@@ -22,10 +24,18 @@ impl Publisher {
         (Self(sender), queue)
     }
 
-    /// Announces on a process topic. Never waits.
+    /// Announces on a process topic. Never waits. A slot too large for gossip is announced as a
+    /// head: who wants it asks.
     pub fn publish(&self, process: Id, body: Body) {
-        let process_bytes = Bytes::copy_from_slice(process.as_ref());
-        let announcement = wire::Announcement { process: process_bytes, body: Some(body) };
+        let name = Bytes::copy_from_slice(process.as_ref());
+        let mut announcement = wire::Announcement { process: name.clone(), body: Some(body) };
+        if announcement.encoded_len() > ANNOUNCEMENT_BYTES_MAX
+            && let Some(Body::Slot(record)) = &announcement.body
+            && let Some((epoch, slot)) = place(&record.assignment)
+        {
+            let head = wire::Head { process: name, epoch, slot, assignment: record.assignment.clone() };
+            announcement.body = Some(Body::Head(head));
+        }
         if self.0.try_send((process, announcement.encode_to_vec().into())).is_err() {
             tracing::debug!(%process, "an announcement was dropped: the network is behind");
         }
@@ -47,4 +57,11 @@ pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>, stop: Cancell
             Err(error) => tracing::debug!(%process, %error, "an announcement was not gossiped"),
         }
     }
+}
+
+/// Epoch and slot of a raw assignment of ours.
+fn place(assignment: &Bytes) -> Option<(u64, u64)> {
+    let item = DataItem::parse(assignment.clone()).ok()?;
+    let assignment = Assignment::from_item(item.claims()).ok()?;
+    Some((assignment.epoch, assignment.slot))
 }
