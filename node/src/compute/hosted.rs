@@ -284,8 +284,14 @@ impl Hosted {
 
 /// The root of a memory's tree.
 fn memory_root(image: &MemoryImage) -> Hash {
-    let mut leaves = Vec::new();
-    image.for_each_leaf(|_, leaf| leaves.push(state::leaf_hash(leaf)));
+    let count = usize::try_from(image.leaf_count()).unwrap_or(usize::MAX);
+    let mut leaves = vec![state::zero_leaf(); count];
+    // Leaves of zeros are not visited.
+    image.for_each_leaf(|number, leaf| {
+        if let Some(place) = usize::try_from(number).ok().and_then(|number| leaves.get_mut(number)) {
+            *place = state::leaf_hash(leaf);
+        }
+    });
     state::tree_root(leaves)
 }
 
