@@ -25,6 +25,7 @@ mod up;
 mod watch;
 
 use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,7 +50,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return misread(&error, &args).into(),
     };
     let screen = Screen::new(&cli.global);
-    match dispatch(cli.command, Context { global: cli.global, screen }) {
+    let context = Context { global: cli.global, screen };
+    // The panic itself was reported by the hook; what is left is to end with the right code.
+    let run = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(cli.command, context)));
+    match run.unwrap_or_else(|_| Err(CliError::fault(""))) {
         Ok(exit) => exit.into(),
         Err(error) => {
             if !error.text.is_empty() {
@@ -117,7 +121,10 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
             item::sign(item::Signing { key, target, anchor, output, data, tags }, context)
         }
         Command::Bundle(command) => bundle::run(command, screen),
-        Command::Eval(of) => eval::run(of, screen),
+        Command::Eval(of) => {
+            up::forget_backtraces();
+            eval::run(of, screen)
+        }
         Command::Tx(command) => tx::run(command, screen),
         Command::Module(ModuleCommand::Add { file, format, memory_limit, compute_limit, tags }) => {
             let new = module::New { file, format, memory_limit, compute_limit, tags: tags.tags };

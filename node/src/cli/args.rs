@@ -1,4 +1,4 @@
-//! What can be typed.
+//! What can be typed. One id in 64 begins with `-`: wherever an id may stand, that is no flag.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +70,7 @@ pub(crate) enum Command {
     /// Replay a process from slot 0 and compare every outcome that is stored or attested
     Verify {
         /// The process
+        #[arg(allow_hyphen_values = true)]
         process: Id,
     },
     /// Look into a process, or any item the node holds
@@ -222,7 +223,7 @@ pub(crate) enum ModuleCommand {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Tags {
     /// A tag; may repeat, and the order is kept
-    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag)]
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse_tag, allow_hyphen_values = true)]
     pub(crate) tags: Vec<Tag>,
 }
 
@@ -237,19 +238,19 @@ pub(crate) struct Data {
 #[derive(Debug, Args)]
 pub(crate) struct Spawn {
     /// The module to run
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub(crate) module: Id,
     /// Who gives the slots; this node if absent
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) scheduler: Option<Address>,
     /// A node whose word on the results counts; may repeat
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) compute: Vec<Address>,
     /// How many of them must agree; more than half if absent
     #[arg(long, value_name = "NUMBER", requires = "compute")]
     pub(crate) quorum: Option<usize>,
     /// The process's name
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) data: Data,
@@ -260,13 +261,14 @@ pub(crate) struct Spawn {
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// The process
+    #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
     /// What the process is asked to do
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub(crate) action: Option<String>,
     /// 32 characters that make the item unique; the same item sent twice is one message. Random
     /// if absent
-    #[arg(long, value_name = "TEXT", value_parser = parse_anchor)]
+    #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
     pub(crate) anchor: Option<[u8; 32]>,
     #[command(flatten)]
     pub(crate) data: Data,
@@ -291,9 +293,10 @@ pub(crate) struct Wait {
 #[derive(Debug, Args)]
 pub(crate) struct ResultOf {
     /// The process
+    #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
     /// The message
-    #[arg(conflicts_with = "slot")]
+    #[arg(conflicts_with = "slot", allow_hyphen_values = true)]
     pub(crate) item: Option<Id>,
     /// Its slot instead
     #[arg(long, value_name = "NUMBER")]
@@ -305,6 +308,7 @@ pub(crate) struct ResultOf {
 #[derive(Debug, Args)]
 pub(crate) struct Host {
     /// The process
+    #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
     /// Evaluate it
     #[arg(long)]
@@ -317,6 +321,7 @@ pub(crate) struct Host {
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// The process
+    #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
     /// Start with this slot; only new ones are shown if absent
     #[arg(long, value_name = "SLOT")]
@@ -326,6 +331,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// A process or an item
+    #[arg(allow_hyphen_values = true)]
     pub(crate) id: Id,
     /// Also list these slots, such as 0..20 (the end is left out), 5.. or 7
     #[arg(long, value_name = "A..B", value_parser = parse_slots)]
@@ -356,10 +362,10 @@ pub(crate) enum ItemCommand {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// Whom it is for
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         target: Option<Id>,
         /// 32 characters
-        #[arg(long, value_name = "TEXT", value_parser = parse_anchor)]
+        #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
         anchor: Option<[u8; 32]>,
         /// Where to write it; standard output if absent
         #[arg(long, short, value_name = "FILE")]

@@ -1,15 +1,18 @@
 //! `weft up`: runs a node in the foreground until it is told to stop.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use weft_storage::StoreError;
 
-use super::Context;
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
+use super::screen::{Screen, pairs};
+use super::{Context, configure};
 use crate::config::{Config, LogFormat, Resolved};
 use crate::{NodeError, Ready, keyring};
 
@@ -23,64 +26,59 @@ pub(crate) struct Up {
     exit_with_stdin: bool,
 }
 
+/// Variables with which the standard library captures a native backtrace for every error value.
+const BACKTRACE_VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+
 /// Runs the node.
 pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
-    let had_backtrace = forget_backtrace();
-    let mut inputs = context.inputs();
-    inputs.flags = up.config.by_key();
-    let Resolved { config, warnings, .. } = Resolved::load(&inputs)?;
+    let forgotten = forget_backtraces();
+    let Resolved { config, warnings, .. } = configure::resolve(&up.config, context)?;
     keyring::make_data_dir(&config.data_dir)?;
     let key = keyring::load_or_create(&config.data_dir)?;
     start_log(&config)?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if had_backtrace {
-        tracing::info!(
-            "RUST_BACKTRACE is not used: with it every error inside a guest costs ten times as much"
-        );
+    for name in forgotten {
+        tracing::info!("{name} is not used: with it every error inside a guest costs ten times as much");
     }
     let fault = |error: std::io::Error| CliError::fault(format!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fault)?;
-    let json = context.global.json;
+    let screen = context.screen;
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
-        let watch = stop_on_signals(&stop, up.exit_with_stdin)?;
-        let result = crate::run(config, key, stop.clone(), |ready| say_ready(ready, json)).await;
+        let watch = tokio::spawn(Signals::listen()?.stop_on_first(stop.clone(), up.exit_with_stdin));
+        let result = crate::run(config, key, stop.clone(), |ready| say_ready(ready, screen)).await;
+        // A node that could not start has told nobody.
         stop.cancel();
         watch.abort();
         Ok::<_, std::io::Error>(result)
     });
     // A blocking read of standard input may still be under way; it holds nothing.
     runtime.shutdown_background();
-    match result.map_err(fault)? {
-        Ok(()) => Ok(Exit::Ok),
-        Err(error) => Err(start_error(&error)),
-    }
+    result.map_err(fault)?.map(|()| Exit::Ok).map_err(|error| start_error(&error))
 }
 
 fn start_error(error: &NodeError) -> CliError {
-    match error {
-        NodeError::Store(_) | NodeError::Weave(_) | NodeError::Engine(_) | NodeError::DamagedLog { .. } => {
-            CliError::fault(error.to_string())
-        }
-        _ => CliError::input(error.to_string()),
-    }
+    let exit = match error {
+        NodeError::Store(StoreError::InUse { .. }) => Exit::No,
+        NodeError::Key(_) => Exit::Input,
+        _ => Exit::Fault,
+    };
+    CliError::new(exit, error.to_string())
 }
 
-/// Takes RUST_BACKTRACE out of the environment: wasmtime captures a native backtrace for every
-/// error, and guests throw one to three a message.
-fn forget_backtrace() -> bool {
-    let names = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
-    let had = names.iter().any(|name| std::env::var_os(name).is_some());
-    // SAFETY: this runs first in the command, before any thread is started that could read the
-    // environment at the same time.
-    #[allow(unsafe_code)]
-    unsafe {
-        std::env::remove_var("RUST_BACKTRACE");
-        std::env::set_var("RUST_LIB_BACKTRACE", "0");
+/// Takes the backtrace variables out of the environment and says which were there: wasmtime
+/// captures a backtrace for every error, and guests throw one to three a message.
+pub(super) fn forget_backtraces() -> Vec<&'static str> {
+    let set: Vec<_> =
+        BACKTRACE_VARIABLES.into_iter().filter(|name| std::env::var_os(name).is_some()).collect();
+    for name in &set {
+        // SAFETY: this runs first in the command, before any thread is started that could read
+        // the environment at the same time.
+        unsafe { std::env::remove_var(name) };
     }
-    had
+    set
 }
 
 fn start_log(config: &Config) -> Result<(), CliError> {
@@ -96,49 +94,108 @@ fn start_log(config: &Config) -> Result<(), CliError> {
     started.map_err(|error| CliError::fault(format!("the log cannot be started: {error}")))
 }
 
-/// Stops the node at the first SIGINT or SIGTERM, and when standard input ends if that is asked.
-fn stop_on_signals(
-    stop: &CancellationToken,
-    with_stdin: bool,
-) -> std::io::Result<tokio::task::JoinHandle<()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = stop.clone();
-    Ok(tokio::spawn(async move {
-        let stdin = async {
-            if with_stdin {
-                // Whatever comes is thrown away; an error ends it as its end does.
-                let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            _ = interrupt.recv() => tracing::info!("interrupted; stopping"),
-            _ = terminate.recv() => tracing::info!("told to stop"),
-            () = stdin => tracing::info!("standard input ended; stopping"),
-        }
-        stop.cancel();
-    }))
+/// The signals that ask a process to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
 }
 
-/// One line when the node listens: JSON for a launcher, text for a person.
-fn say_ready(ready: &Ready, json: bool) {
-    let mut out = std::io::stdout().lock();
-    let line = if json {
-        serde_json::to_string(ready).unwrap_or_default()
-    } else {
-        format!(
-            "node {} is up\n  peer      {}\n  listening {}\n  network   {} (rules 0: networks and stores are throw-away)\n  \
-             roles     {}\n  weave     {}: batches are stored here and leave this machine in nobody's hands",
-            ready.address,
-            ready.peer_id,
-            ready.listen.join("\n            "),
-            ready.network,
-            ready.roles.join(", "),
-            ready.weave,
-        )
-    };
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Stops the node at the first signal, and when standard input ends if that is asked. The next
+    /// signal ends the process where it stands: no promise is lost by that.
+    async fn stop_on_first(mut self, stop: CancellationToken, with_stdin: bool) {
+        tokio::select! {
+            name = self.next() => tracing::info!("{name}: stopping; another signal ends the node at once"),
+            () = stdin_ended(), if with_stdin => tracing::info!("standard input ended; stopping"),
+        }
+        stop.cancel();
+        let name = self.next().await;
+        tracing::warn!("{name}: ending at once");
+        std::process::exit(Exit::Fault.number().into());
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hang_up.recv() => "SIGHUP",
+        }
+    }
+}
+
+async fn stdin_ended() {
+    // Whatever comes is thrown away; an error ends it as its end does.
+    let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+}
+
+/// One line when the node listens: JSON for a launcher, text for a person; and what leaves this
+/// machine (rules.md 6.14).
+fn say_ready(ready: &Ready, screen: Screen) {
+    let leaves = leaving(&ready.weave);
+    let mut answer = json!(ready);
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("leaves".into(), leaves.into());
+    }
     // A launcher that closed its end does not want to know.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = screen.answer(&answer, || human(ready, leaves));
+}
+
+fn human(ready: &Ready, leaves: &str) -> String {
+    let own = format!("/p2p/{}", ready.peer_id);
+    let dial = |address: &String| {
+        if address.ends_with(&own) { address.clone() } else { format!("{address}{own}") }
+    };
+    let listen: Vec<String> = ready.listen.iter().map(dial).collect();
+    let text = pairs(&[
+        ("  address", ready.address.to_string()),
+        ("  network", format!("{} (rules 0: networks and stores are throw-away)", ready.network)),
+        ("  listens", if listen.is_empty() { "nowhere, it only dials".into() } else { listen.join("\n") }),
+        ("  roles", ready.roles.join(", ")),
+        ("  weave", ready.weave.clone()),
+        ("  leaves", leaves.into()),
+    ]);
+    format!("weft {} is up\n{text}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What leaves this machine, by the weave that batches go to.
+fn leaving(weave: &str) -> &'static str {
+    if weave.starts_with("local:") {
+        "messages, slots and attestations go to peers; batches are stored here and nowhere else, nothing is \
+         written to Arweave"
+    } else {
+        "messages, slots and attestations go to peers; batches are written to the weave named above"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_text_can_be_dialled_and_says_what_leaves() {
+        let ready = Ready {
+            address: weft_protocol::Address([1; 32]),
+            peer_id: "12D3KooWx".into(),
+            listen: vec!["/ip4/127.0.0.1/tcp/1".into(), "/ip4/127.0.0.1/tcp/2/p2p/12D3KooWx".into()],
+            network: "weft-dev".into(),
+            roles: vec!["anchor".into()],
+            weave: "local:abc".into(),
+            socket: "s".into(),
+            pid: 1,
+        };
+        let text = human(&ready, leaving(&ready.weave));
+        assert!(text.contains("/tcp/1/p2p/12D3KooWx\n"), "{text}");
+        assert!(text.contains("/tcp/2/p2p/12D3KooWx\n"), "{text}");
+        assert!(text.contains("nothing is written to Arweave"), "{text}");
+        assert!(!leaving("arweave:https://arweave.net").contains("nowhere else"));
+    }
 }

@@ -4,6 +4,7 @@
 
 mod eval;
 mod item;
+mod node;
 mod offline;
 mod vectors;
 

@@ -82,3 +82,25 @@ fn slots_are_ranges() {
     assert!(parse_slots("5..3").is_err());
     assert!(parse_slots("0..18446744073709551615").is_err());
 }
+
+#[test]
+fn an_id_that_looks_like_a_flag_is_an_id() {
+    for start in ["-K", "-q", "-h", "-V", "--", "-5", "--json"] {
+        let id = format!("{start}{}", &ID[start.len()..]);
+        let parse = |line: String| parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let Command::Send(send) = parse(format!("send {id} --wait --action -x")) else { panic!() };
+        assert_eq!((send.process.to_string(), send.wait.wait), (id.clone(), true));
+        let Command::Send(send) = parse(format!("send --wait --quiet {id}")) else { panic!() };
+        assert_eq!(send.process.to_string(), id);
+        let Command::Result(of) = parse(format!("result {id} {id} --wait")) else { panic!() };
+        assert_eq!(of.item.unwrap().to_string(), id);
+        let line = format!("spawn --module {id} --scheduler {id} --compute {id} --quorum 1 --name -n");
+        let Command::Spawn(spawn) = parse(line) else { panic!() };
+        assert_eq!((spawn.module.to_string(), spawn.compute.len()), (id.clone(), 1));
+        for command in ["verify", "watch", "inspect", "host"] {
+            parse(format!("{command} {id}"));
+            parse(format!("{command} --json {id}"));
+        }
+        parse(format!("item sign --target {id} --tag -a=b"));
+    }
+}
