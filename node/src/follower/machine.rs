@@ -24,6 +24,8 @@ pub const SOURCES_MAX: usize = 32;
 const RECENT_SLOTS: usize = 256;
 /// The longest wait before a failed source is asked again, in milliseconds.
 const SOURCE_REST_MS_MAX: u64 = 30_000;
+/// Failures that are counted; more make a source no worse, or it would never be asked again.
+const SOURCE_FAILURES_MAX: u32 = 7;
 
 /// A verified slot on its way into the log; `B` is what the disk needs of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,9 +175,22 @@ struct Log<P, B> {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Source {
+    /// The newest slot that it showed.
+    head: Option<u64>,
     failures: u32,
     rest_until: u64,
     asked: u64,
+}
+
+impl Source {
+    fn ended(&mut self, useful: bool, now: Now) {
+        if useful {
+            (self.failures, self.rest_until) = (0, 0);
+            return;
+        }
+        self.failures = (self.failures + 1).min(SOURCE_FAILURES_MAX);
+        self.rest_until = now.0 + (250_u64 << self.failures).min(SOURCE_REST_MS_MAX);
+    }
 }
 
 impl<P: Ord + Clone, B> Default for Follower<P, B> {
@@ -271,7 +286,8 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     if audit_due {
         log.audited = Some(now);
         effects.push(Effect::FindSources { process });
-        if let Some(peer) = pick(log, now) {
+        // In turns: who is behind like us would answer with nothing new for ever.
+        if let Some(peer) = pick(log, now, |source| source.asked) {
             effects.push(Effect::AskHead { process, peer });
         }
     }
@@ -285,18 +301,19 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     if log.asking.is_some() || !(far || first || since.plus_ms(HOLE_PATIENCE_MS) <= now) {
         return;
     }
-    let Some(peer) = pick(log, now) else { return };
     let from = log.next();
+    let order = |source: &Source| (source.head < Some(from), source.failures, source.asked);
+    let Some(peer) = pick(log, now, order) else { return };
     let before_held = log.held.keys().next().map(|slot| slot - 1);
     let to = before_held.or(log.known).unwrap_or(from).min(from + RANGE_SLOTS_MAX - 1);
     log.asking = Some(peer.clone());
     effects.push(Effect::AskRange { process, peer, from, to });
 }
 
-/// The rested source with the fewest failures, then the one asked longest ago.
-fn pick<P: Ord + Clone, B>(log: &mut Log<P, B>, now: Now) -> Option<P> {
+/// The rested source that comes first in this order.
+fn pick<P: Ord + Clone, B, K: Ord>(log: &mut Log<P, B>, now: Now, order: impl Fn(&Source) -> K) -> Option<P> {
     let rested = log.sources.iter_mut().filter(|(_, source)| source.rest_until <= now.0);
-    let (peer, source) = rested.min_by_key(|(_, source)| (source.failures, source.asked))?;
+    let (peer, source) = rested.min_by_key(|(_, source)| order(source))?;
     source.asked = now.0;
     Some(peer.clone())
 }
@@ -333,7 +350,10 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
             Input::Head { process, slot, peer } => {
                 let Some(log) = self.logs.get_mut(&process) else { return };
                 if log.sources.len() < SOURCES_MAX {
-                    log.sources.entry(peer).or_default();
+                    log.sources.entry(peer.clone()).or_default();
+                }
+                if let Some(source) = log.sources.get_mut(&peer) {
+                    source.head = source.head.max(Some(slot));
                 }
                 log.learn(slot);
                 step(process, log, now, effects);
@@ -345,9 +365,7 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                     log.asking = None;
                 }
                 if let Some(source) = log.sources.get_mut(&peer) {
-                    source.failures = if useful { 0 } else { source.failures.saturating_add(1) };
-                    let rest = (250_u64 << source.failures.min(7)).min(SOURCE_REST_MS_MAX);
-                    source.rest_until = if useful { 0 } else { now.0 + rest };
+                    source.ended(useful, now);
                 }
                 step(process, log, now, effects);
             }
