@@ -11,7 +11,7 @@ pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const GROUP_REQUESTS_MAX: usize = 1024;
 /// Bytes in one commit: about what a disk takes in the time of one sync.
 pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Time a group stays open while more requests keep coming. An idle queue commits at once.
+/// Time a group stays open to newcomers while they keep coming. An idle queue commits at once.
 pub const GROUP_TIME_MAX: Duration = Duration::from_millis(5);
 /// Writes in one request. More are refused: they belong in several.
 pub const REQUEST_WRITES_MAX: usize = 65_536;

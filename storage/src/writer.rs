@@ -110,6 +110,9 @@ impl Group<'_> {
     fn fill(&mut self, transaction: &WriteTransaction, first: Request) -> Result<bool, StoreError> {
         let mut tables = OpenTables { transaction, open: BTreeMap::new() };
         let opened = Instant::now();
+        // Who waits already goes with this commit, however long planning takes: leaving them for
+        // the next one would make them wait for both. Only for newcomers is there a closing time.
+        let waiting = self.queue.len() + 1;
         let (mut changed, mut bytes) = (false, 0);
         let mut next = Some(first);
         while let Some(request) = next.take() {
@@ -129,7 +132,7 @@ impl Group<'_> {
             }
             let full = self.answers.len() >= GROUP_REQUESTS_MAX
                 || bytes >= GROUP_BYTES_MAX
-                || opened.elapsed() >= GROUP_TIME_MAX;
+                || (self.answers.len() >= waiting && opened.elapsed() >= GROUP_TIME_MAX);
             if !full {
                 next = self.take_queued();
             }
