@@ -17,9 +17,8 @@ use crate::network::NetworkNames;
 pub struct NetConfig {
     /// The ed25519 secret key: this node's name in the network, and its ao address.
     pub secret_key: [u8; 32],
-    /// The number of the network ([`Network`]). It stands in every topic and protocol name, so
-    /// networks never mix.
-    pub network: u32,
+    /// The network. It stands in every topic and protocol name, so networks never mix.
+    pub network: Network,
     /// Where to listen: multiaddrs such as `/ip4/127.0.0.1/tcp/4001`; port 0 takes a free one.
     pub listen: Vec<String>,
     /// Peers to find the network by: multiaddrs that end in `/p2p/` and the peer's id.
@@ -33,7 +32,7 @@ pub struct NetConfig {
 
 impl NetConfig {
     /// A node on a free port of the loopback interface, knowing no peer.
-    pub fn new(secret_key: [u8; 32], network: u32) -> Self {
+    pub fn new(secret_key: [u8; 32], network: Network) -> Self {
         Self {
             secret_key,
             network,
@@ -159,7 +158,7 @@ impl Settings {
         // Any 32 bytes are an ed25519 seed; this cannot fail for an array of 32.
         let keypair = Keypair::ed25519_from_bytes(&mut secret_key)
             .map_err(|e| ConfigError::SecretKey { reason: e.to_string() })?;
-        let names = NetworkNames::new(Network(config.network));
+        let names = NetworkNames::new(config.network);
         let listen = config.listen.iter().map(|text| {
             let error = |e: AddressError| ConfigError::Listen { value: text.clone(), reason: e.to_string() };
             listen_address(text).map_err(error)
@@ -262,14 +261,14 @@ mod tests {
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
     fn error(change: impl FnOnce(&mut NetConfig)) -> String {
-        let mut config = NetConfig::new([1; 32], 0);
+        let mut config = NetConfig::new([1; 32], Network(0));
         change(&mut config);
         Settings::check(config).err().unwrap().to_string()
     }
 
     #[test]
     fn the_default_is_valid() {
-        let settings = Settings::check(NetConfig::new([1; 32], 0)).unwrap();
+        let settings = Settings::check(NetConfig::new([1; 32], Network(0))).unwrap();
         assert_eq!(settings.listen.len(), 1);
     }
 
@@ -292,7 +291,7 @@ mod tests {
 
     #[test]
     fn bootstrap_peers_are_grouped_and_the_own_one_is_skipped() {
-        let mut config = NetConfig::new([1; 32], 0);
+        let mut config = NetConfig::new([1; 32], Network(0));
         let own = Settings::check(config.clone()).unwrap().keypair.public().to_peer_id();
         config.bootstrap = vec![
             format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}"),
@@ -307,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_secret_key_is_not_printed() {
-        let mut config = NetConfig::new([77; 32], 0);
+        let mut config = NetConfig::new([77; 32], Network(0));
         config.listen.clear();
         assert!(!format!("{config:?}").contains("77"));
     }

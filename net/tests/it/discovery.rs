@@ -131,7 +131,7 @@ async fn a_lost_bootstrap_peer_is_dialled_until_it_is_back() {
 #[tokio::test]
 async fn networks_do_not_mix() {
     let ours = Node::plain(1).await;
-    let mut foreign = NetConfig::new([2; 32], Network::of_name("other").0);
+    let mut foreign = NetConfig::new([2; 32], Network::of_name("other"));
     foreign.bootstrap = vec![ours.address()];
     let foreign = Node::start(foreign).await;
     until("a parting", || async {

@@ -21,7 +21,7 @@ pub fn network() -> Network {
 }
 
 pub fn config(seed: u8) -> NetConfig {
-    NetConfig::new([seed; 32], network().0)
+    NetConfig::new([seed; 32], network())
 }
 
 pub fn process(n: u32) -> Id {
