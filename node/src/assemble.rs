@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Net, NetConfig};
 use weft_protocol::process::Terms;
@@ -34,6 +33,7 @@ use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
+use crate::supervisor::Tasks;
 
 /// Processes read from disk at once at start.
 const PROCESSES_PAGE: usize = 10_000;
@@ -63,7 +63,7 @@ pub struct Ready {
 /// it listens and serves its control socket.
 ///
 /// # Errors
-/// What kept it from starting.
+/// What kept it from starting, or ended it: a disk that failed, a task that did.
 pub async fn run(
     config: Config,
     key: NodeKey,
@@ -86,7 +86,7 @@ pub async fn run(
         cache_dir: Some(config.data_dir.join("compiled")),
         ..EngineConfig::default()
     })?;
-    let mut net_config = NetConfig::new(peer_secret, network.0);
+    let mut net_config = NetConfig::new(peer_secret, network);
     net_config.listen.clone_from(&config.listen);
     net_config.bootstrap.clone_from(&config.bootstrap);
     net_config.reachable = true;
@@ -109,8 +109,8 @@ pub async fn run(
         started: Instant::now(),
     });
     let known = read_directory(&shared)?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(gossip::run(shared.net.clone(), announcements, stop.clone()));
+    let mut tasks = Tasks::default();
+    tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     start_roles(&shared, events, socket, &stop, &mut tasks)?;
     for (process, roles) in known {
         hosting::take_up(&shared, process, roles).await;
@@ -122,9 +122,16 @@ pub async fn run(
     }
     announce(&shared).await;
     ready(&describe(&shared));
-    stop.cancelled().await;
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = shared.store.failure() => Err(error.into()),
+        fault = tasks.first_end() => Err(fault),
+    };
+    // Tasks end when they are told to, so the one that ended first may have been.
+    let ended = if stop.is_cancelled() { Ok(()) } else { ended };
+    stop.cancel();
     close(shared, tasks).await;
-    Ok(())
+    ended
 }
 
 type KnownProcess = (Arc<weft_protocol::process::Process>, Roles);
@@ -152,39 +159,40 @@ fn start_roles(
     events: tokio::sync::mpsc::Receiver<weft_net::NetEvent>,
     socket: ControlSocket,
     stop: &CancellationToken,
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
 ) -> Result<(), NodeError> {
     let is = |role| shared.config.roles.contains(&role);
     let mut scheduler = None;
     if is(Role::Scheduler) {
         let (task, handle) = SchedulerTask::new(Arc::clone(shared))?;
-        tasks.spawn(task.run(stop.clone()));
+        tasks.start("scheduler", task.run(stop.clone()));
         scheduler = Some(handle);
     }
     let submitter = Submitter::new(Arc::clone(shared), scheduler);
     let (follower_task, follower) = FollowerTask::new(Arc::clone(shared))?;
-    tasks.spawn(follower_task.run(stop.clone()));
+    tasks.start("follower", follower_task.run(stop.clone()));
     let mut compute = None;
     if is(Role::Compute) {
         let (task, handle) = ComputeTask::new(Arc::clone(shared))?;
-        tasks.spawn(task.run(stop.clone()));
+        tasks.start("compute role", task.run(stop.clone()));
         compute = Some(handle);
     }
     let mut messenger = None;
     if is(Role::Messenger) {
         let (task, handle) = MessengerTask::new(Arc::clone(shared), submitter.clone())?;
-        tasks.spawn(task.run(stop.clone()));
+        tasks.start("messenger", task.run(stop.clone()));
         messenger = Some(handle);
     }
     if is(Role::Anchor) {
-        tasks.spawn(AnchorTask::new(Arc::clone(shared))?.run(stop.clone()));
+        tasks.start("anchor", AnchorTask::new(Arc::clone(shared))?.run(stop.clone()));
     }
     let server = Server::new(Arc::clone(shared), submitter.clone());
     let sinks = Sinks { follower, messenger };
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
-    tasks.spawn(inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone()));
+    let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
+    tasks.start("inbound desk", inbound);
     let answers = Answers::new(Arc::clone(shared), submitter, compute, stop.clone());
-    tasks.spawn(socket.run(answers, stop.clone()));
+    tasks.start("control socket", socket.run(answers, stop.clone()));
     Ok(())
 }
 
@@ -211,15 +219,9 @@ fn describe(shared: &Shared) -> Ready {
 }
 
 /// Ends every task, then the network, then the disk, so that what was accepted is committed.
-async fn close(shared: SharedRef, mut tasks: JoinSet<()>) {
+async fn close(shared: SharedRef, mut tasks: Tasks) {
     shared.net.shutdown().await;
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            tracing::error!(%error, "a task failed");
-        }
-    }
+    tasks.join().await;
     let closing = tokio::task::spawn_blocking(move || shared.store.shutdown());
     if let Err(error) = closing.await {
         tracing::error!(%error, "the store was not closed cleanly");

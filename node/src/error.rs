@@ -46,6 +46,14 @@ pub enum NodeError {
         /// What the system says.
         why: String,
     },
+    /// A task that runs as long as the node ended before it.
+    #[error("the {task} ended {how}; the log says why. What was promised is on disk: start the node again")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// "by itself" or "in a panic".
+        how: &'static str,
+    },
     /// A key that cannot be a node's.
     #[error("{0}")]
     Key(String),

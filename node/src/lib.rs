@@ -27,6 +27,7 @@ pub mod scheduler;
 mod serve;
 mod shared;
 mod submit;
+mod supervisor;
 
 pub use assemble::{Ready, run};
 pub use error::{Divergence, NodeError};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use redb::{Database, ReadableDatabase as _};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use weft_protocol::{Address, Network};
 
 use crate::disk::Disk;
@@ -71,6 +71,7 @@ struct Shared {
     queue: Option<mpsc::Sender<Command>>,
     bytes: Arc<Semaphore>,
     counters: Arc<Counters>,
+    failure: watch::Receiver<Option<StoreError>>,
     writer: Writer,
 }
 
@@ -126,9 +127,11 @@ impl Store {
         let database = Arc::new(database);
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
-        let writer = Writer::start(database.clone(), requests, counters.clone())?;
+        let (failing, failure) = watch::channel(None);
+        let writer = Writer::start(database.clone(), requests, counters.clone(), failing)?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        Ok(Self { shared: Arc::new(Shared { database, queue: Some(queue), bytes, counters, writer }) })
+        let shared = Shared { database, queue: Some(queue), bytes, counters, failure, writer };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Writes all of it or nothing, and answers when it is durable.
@@ -166,6 +169,21 @@ impl Store {
     /// As [`write`](Self::write).
     pub fn write_blocking(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         block_on(self.write(writes))
+    }
+
+    /// Waits until a commit fails, and says why; for ever while the disk is well. After it the
+    /// store refuses every write, so its owner should close it and open it again.
+    pub async fn failure(&self) -> StoreError {
+        let mut failure = self.shared.failure.clone();
+        loop {
+            if let Some(error) = failure.borrow_and_update().clone() {
+                return error;
+            }
+            if failure.changed().await.is_err() {
+                // The writer ended because it was told to.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// A snapshot of what is durable now. Reading blocks on the disk where the cache misses.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use redb::{Database, ReadableTable as _, WriteTransaction};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
@@ -46,10 +46,14 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
 }
 
-/// Runs until stopped or every sender is gone.
-pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, counters: &Counters) {
-    // After a failed commit nobody knows what is on disk: from then on every request is refused.
-    let mut failed: Option<StoreError> = None;
+/// Runs until stopped or every sender is gone. After a failed commit nobody knows what is on disk:
+/// `failure` says so, and from then on every request is refused.
+pub(crate) fn run(
+    database: &Database,
+    mut queue: mpsc::Receiver<Command>,
+    counters: &Counters,
+    failure: &watch::Sender<Option<StoreError>>,
+) {
     while let Some(command) = queue.blocking_recv() {
         let first = match command {
             Command::Write(request) => request,
@@ -58,18 +62,20 @@ pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, count
                 continue;
             }
         };
-        if let Some(error) = &failed {
-            answer(first.reply, Err(error.clone()));
+        let failed = failure.borrow().clone();
+        if let Some(error) = failed {
+            answer(first.reply, Err(error));
             continue;
         }
         let mut group = Group { queue: &mut queue, counters, answers: Vec::new() };
         let result = group.commit(database, first);
-        for (reply, planned) in std::mem::take(&mut group.answers) {
-            answer(reply, planned.and(result.clone()));
-        }
-        if let Err(error) = result {
+        let answers = std::mem::take(&mut group.answers);
+        if let Err(error) = &result {
             tracing::error!(%error, "the store takes no more writes");
-            failed = Some(error);
+            failure.send_replace(Some(error.clone()));
+        }
+        for (reply, planned) in answers {
+            answer(reply, planned.and(result.clone()));
         }
     }
 }
@@ -208,10 +214,11 @@ impl Writer {
         database: Arc<Database>,
         queue: mpsc::Receiver<Command>,
         counters: Arc<Counters>,
+        failure: watch::Sender<Option<StoreError>>,
     ) -> Result<Self, StoreError> {
         let thread = std::thread::Builder::new()
             .name("weft-store".into())
-            .spawn(move || run(&database, queue, &counters))
+            .spawn(move || run(&database, queue, &counters, &failure))
             .map_err(|error| StoreError::disk("starting its writer", error))?;
         Ok(Self { thread: std::sync::Mutex::new(Some(thread)) })
     }

@@ -95,3 +95,16 @@ fn any_call_may_fail_and_nothing_acknowledged_is_lost() {
     }
     assert!(failed > SLOTS, "the disk failed in the middle of only {failed} lives");
 }
+
+#[tokio::test]
+async fn a_failed_commit_is_told_to_whoever_watches() {
+    let left = Arc::new(AtomicI64::new(i64::MAX));
+    let disk = FailingDisk { disk: MemoryDisk::new(), left: left.clone() };
+    let store = Store::open_with_backend(disk, &config()).unwrap();
+    let write = |slot| vec![Write::Slot { process: id(1), slot, row: slot_row(slot as u8) }];
+    store.write(write(0)).await.unwrap();
+    left.store(0, Ordering::SeqCst);
+    let refused = store.write(write(1)).await.unwrap_err();
+    assert_eq!(store.failure().await.to_string(), refused.to_string());
+    assert!(refused.to_string().starts_with("the disk failed while the store was"), "{refused}");
+}
