@@ -8,4 +8,5 @@ pub mod machine;
 mod pool;
 mod task;
 
+pub(crate) use hosted::{code_of, memory_root};
 pub use task::{ComputeHandle, ComputeTask};

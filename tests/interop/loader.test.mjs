@@ -1,8 +1,9 @@
 // Real aos modules answer a recorded sequence under Weft as they do under the reference loader,
-// byte for byte, but for the listed differences.
+// byte for byte, but for the listed differences. The memory they end with is committed: a change of
+// a dependency that changes a result is a change of the rules, and `WEFT_BLESS=1 npm test` records it.
 
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -57,10 +58,24 @@ async function runReference(module, folder) {
 }
 
 async function runWeft(module) {
-  const args = ['eval', '--module', module.file, '--format', module.format, '--env', envFile, messagesFile]
-  const { code, stdout, stderr } = await weft(args)
+  const args = ['eval', '--module', module.file, '--format', module.format, '--env', envFile]
+  const { code, stdout, stderr } = await weft([...args, '--stats', '--json', messagesFile])
   assert.equal(code, 0, stderr.toString())
-  return answers(stdout.toString(), 'weft')
+  const stats = stderr.toString().trim().split('\n').map((line) => JSON.parse(line))
+  const gas = stats.reduce((sum, { gas }) => sum + (gas ?? 0), 0)
+  return { answers: answers(stdout.toString(), 'weft'), end: { ...stats.at(-1), gas } }
+}
+
+const goldenFile = file('golden.json')
+const golden = JSON.parse(readFileSync(goldenFile, 'utf8'))
+
+/** Compares with the committed end of a run, or commits a new one. */
+function checkEnd(name, end) {
+  if (process.env.WEFT_BLESS === '1') {
+    golden[name] = end
+    return writeFileSync(goldenFile, JSON.stringify(golden, null, 2) + '\n')
+  }
+  assert.deepEqual(end, golden[name], 'the memory differs from the committed one')
 }
 
 /** Where two long lines part, with what stands around it. */
@@ -81,7 +96,8 @@ for (const module of modules) {
       assert.ok(answer.includes(landmark), `the reference at "${name}": ${answer.slice(0, 500)}`)
     }
     if (ours.status === 'rejected') throw ours.reason
-    const weftAt = (name) => ours.value.get(name)
+    const weftAt = (name) => ours.value.answers.get(name)
+    await t.test('the memory at the end', () => checkEnd(module.name, ours.value.end))
     for (const { name } of cases) {
       await t.test(name, () => {
         const [reference, weft] = [theirs.value.get(name), weftAt(name)]

@@ -13,12 +13,13 @@ use serde_json::json;
 use weft_protocol::Position;
 use weft_protocol::module::{parse_compute_limit, parse_memory_limit};
 use weft_protocol::outcome::{Code, Outcome};
-use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, Trap, VmError};
+use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, VmError};
 
 use super::exit::{CliError, Exit};
 use super::files;
 use super::module::wasm;
 use super::screen::Screen;
+use crate::compute::{code_of, memory_root};
 
 /// Bytes of a message or environment: no item can make a longer one.
 const ARGUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -42,7 +43,8 @@ pub(crate) struct Eval {
     /// Memory of the module, such as 500-mb
     #[arg(long, default_value = "1-gb", value_name = "SIZE")]
     memory_limit: String,
-    /// Print time and gas of every message on standard error
+    /// Print time and gas of every message on standard error, and at the end the size of the
+    /// memory and the root of its tree
     #[arg(long)]
     stats: bool,
 }
@@ -133,6 +135,9 @@ fn evaluate_all(
             tell(screen, number, &done);
         }
     }
+    if eval.stats {
+        tell_memory(screen, &mut instance)?;
+    }
     Ok(Exit::Ok)
 }
 
@@ -157,16 +162,6 @@ fn evaluate(instance: &mut Instance, message: &[u8], env: &[u8], number: u64) ->
     Ok(Done { line, code, gas: evaluation.gas, took: started.elapsed() })
 }
 
-fn code_of(trap: Trap) -> Code {
-    match trap {
-        Trap::Trap => Code::Trap,
-        Trap::OutOfGas => Code::OutOfGas,
-        Trap::OutOfMemory => Code::OutOfMemory,
-        Trap::Depth => Code::Depth,
-        Trap::MalformedResult => Code::Malformed,
-    }
-}
-
 /// What a module returned, as one line: in JSON a line break can only stand where a space can.
 fn one_line(mut bytes: Vec<u8>) -> Vec<u8> {
     for byte in &mut bytes {
@@ -183,6 +178,16 @@ fn tell(screen: Screen, number: u64, done: &Done) {
     say(screen, &stats, || {
         format!("line {number}: {:.3} ms, gas {gas}, code {}", millis(*took), code.number())
     });
+}
+
+/// What a state root commits to of a memory (rules.md 6.7).
+fn tell_memory(screen: Screen, instance: &mut Instance) -> Result<(), CliError> {
+    let image = instance.memory_image().map_err(|error| CliError::fault(error.to_string()))?;
+    let (bytes, root) = (image.byte_len(), memory_root(&image).to_string());
+    say(screen, &json!({ "memory_bytes": bytes, "memory_root": root }), || {
+        format!("{bytes} bytes of memory, root {root}")
+    });
+    Ok(())
 }
 
 /// Statistics go to standard error, as a line of JSON or of text.

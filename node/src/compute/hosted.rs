@@ -283,7 +283,7 @@ impl Hosted {
 }
 
 /// The root of a memory's tree.
-fn memory_root(image: &MemoryImage) -> Hash {
+pub(crate) fn memory_root(image: &MemoryImage) -> Hash {
     let count = usize::try_from(image.leaf_count()).unwrap_or(usize::MAX);
     let mut leaves = vec![state::zero_leaf(); count];
     // Leaves of zeros are not visited.
@@ -295,7 +295,8 @@ fn memory_root(image: &MemoryImage) -> Hash {
     state::tree_root(leaves)
 }
 
-const fn code_of(trap: Trap) -> Code {
+/// The code of an outcome that a guest did not return from.
+pub(crate) const fn code_of(trap: Trap) -> Code {
     match trap {
         Trap::Trap => Code::Trap,
         Trap::OutOfGas => Code::OutOfGas,
