@@ -6,11 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 /// Exit codes as `--help` shows them.
 const EXITS: &str = "Exit codes:
-    0  the testnet came up, and everything on the tour was as expected
-    1  something on the tour was not as expected
+    0  the testnet came up, and everything was as expected
+    1  something was not as expected
     2  bad arguments, a taken port, or a folder or module file that cannot be used
     3  a node did not come up, or died
-  130  stopped by a signal before the tour was over";
+  130  stopped by a signal before the end";
 
 /// Starts real Weft nodes on this machine and shows what they do.
 ///
@@ -26,9 +26,42 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Start nodes, wait until they are connected, run the tour, and stay until ctrl-c
     Up(Up),
+    /// Kill nodes at random under load, and check that no promise is broken by it
+    Crash(Crash),
+}
+
+/// Flags of `crash`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Crash {
+    /// How many kills, 1 to 1000
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = kills)]
+    pub(crate) kills: usize,
+    /// What the kills are drawn from; another one each time if absent
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The port of the first node, the others follow; free ones are looked for if absent
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) base_port: Option<u16>,
+    /// Print one JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the folder with the nodes' logs and data also when everything went well
+    #[arg(long)]
+    pub(crate) keep_logs: bool,
+}
+
+/// The most kills of one run: its logs are looked at whole.
+const KILLS_MAX: usize = 1_000;
+
+fn kills(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=KILLS_MAX).contains(number));
+    number.ok_or_else(|| format!("expected 1 to {KILLS_MAX}"))
 }
 
 /// Flags of `up`.
@@ -61,24 +94,40 @@ pub(crate) struct Up {
 }
 
 impl Cli {
-    /// The flags, wherever they stood.
-    pub(crate) fn up(self) -> Up {
-        match self.command {
-            Some(Command::Up(up)) => up,
-            None => self.up,
-        }
+    /// What is to be done, with its flags wherever they stood.
+    pub(crate) fn command(self) -> Command {
+        self.command.unwrap_or(Command::Up(self.up))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 
-    fn parse(line: &str) -> Result<Up, String> {
+    fn command(line: &str) -> Result<Command, String> {
         let words = line.split_whitespace();
-        Cli::try_parse_from(words).map(Cli::up).map_err(|error| error.to_string())
+        Cli::try_parse_from(words).map(Cli::command).map_err(|error| error.to_string())
+    }
+
+    fn parse(line: &str) -> Result<Up, String> {
+        match command(line)? {
+            Command::Up(up) => Ok(up),
+            Command::Crash(crash) => panic!("{crash:?}"),
+        }
+    }
+
+    #[test]
+    fn a_crash_run_has_fifty_kills_unless_told() {
+        let crash = |line: &str| match command(line).unwrap() {
+            Command::Crash(crash) => crash,
+            Command::Up(up) => panic!("{up:?}"),
+        };
+        let plain = crash("weft-testnet crash");
+        assert!(plain.kills == 50 && plain.seed.is_none() && !plain.json);
+        let told = crash("weft-testnet crash --kills 8 --seed 3 --json");
+        assert!(told.kills == 8 && told.seed == Some(3) && told.json);
     }
 
     #[test]
@@ -101,8 +150,12 @@ mod tests {
             ("weft-testnet down", "down"),
             ("weft-testnet --once up", "up"),
             ("weft-testnet --no-tour --aos x", "--aos"),
+            ("weft-testnet crash --kills 0", "expected 1 to 1000"),
+            ("weft-testnet crash --kills 1001", "expected 1 to 1000"),
+            ("weft-testnet crash --seed x", "--seed"),
+            ("weft-testnet crash --peers 3", "--peers"),
         ] {
-            let error = parse(line).unwrap_err();
+            let error = command(line).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");
         }
     }

@@ -38,6 +38,12 @@ pub enum TestnetError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No ports are free.
+    #[error("no {peers} ports that follow each other are free on 127.0.0.1; give a --base-port")]
+    NoPorts {
+        /// So many were looked for.
+        peers: usize,
+    },
     /// A folder that cannot be made or written.
     #[error("cannot write to the folder {}: {source}", path.display())]
     Folder {
@@ -94,9 +100,12 @@ impl TestnetError {
     /// Whether the user can mend it by asking for something else.
     pub const fn is_input(&self) -> bool {
         match self {
-            Self::Plan(_) | Self::Port { .. } | Self::Folder { .. } | Self::Module { .. } | Self::Key(_) => {
-                true
-            }
+            Self::Plan(_)
+            | Self::Port { .. }
+            | Self::NoPorts { .. }
+            | Self::Folder { .. }
+            | Self::Module { .. }
+            | Self::Key(_) => true,
             Self::Program { .. } | Self::Node { .. } | Self::Unhealthy { .. } | Self::Runtime(_) => false,
         }
     }

@@ -11,7 +11,7 @@ use futures::future::{join_all, select_all, try_join_all};
 use weft_node::control::api::{PeerInfo, Request};
 
 use crate::error::{AskError, TestnetError};
-use crate::node::{Node, Start};
+use crate::node::{Door, Node, Start};
 use crate::plan::Plan;
 use crate::wait::{Look, WaitError, until};
 
@@ -19,6 +19,10 @@ use crate::wait::{Look, WaitError, until};
 const STARTS_MAX: usize = 4;
 /// How long the mesh may take to be whole: a node that was missed is dialled again after seconds.
 const HEALTHY_WAIT: Duration = Duration::from_secs(90);
+
+/// Where ports are looked for that a node can leave and come back to: below the first one that Linux
+/// gives away by itself.
+const FREE_PORTS: (u16, u16) = (20_000, 32_767);
 
 /// Settings of every node, beside its roles and addresses. Batches and blocks come sooner than a
 /// node of its own makes them, because somebody is watching.
@@ -164,10 +168,57 @@ impl Fleet {
         }
     }
 
+    /// Where the nodes are asked, by number, also while some of them are down.
+    pub fn doors(&self) -> Vec<Door> {
+        self.nodes.iter().map(Node::door).collect()
+    }
+
+    /// Kills a node as `kill -9` does, also one that is just starting. Answers how it ended: by
+    /// that signal, unless it had ended by itself before.
+    pub async fn kill(&mut self, node: usize) -> Option<ExitStatus> {
+        self.nodes[node].kill().await
+    }
+
+    /// Starts a killed node again with the same key, store and arguments, without waiting for it.
+    /// It has the same port only if the plan names the ports.
+    ///
+    /// # Errors
+    /// That the program cannot be started.
+    pub fn start_again(&mut self, node: usize) -> Result<(), TestnetError> {
+        self.nodes[node].start_again()
+    }
+
+    /// Waits until every node that was started again says that it is up.
+    ///
+    /// # Errors
+    /// The first one that ended instead.
+    pub async fn all_up(&mut self) -> Result<(), TestnetError> {
+        try_join_all(self.nodes.iter_mut().map(Node::up)).await?;
+        Ok(())
+    }
+
     /// Ends every node and answers how each ended, by number.
     pub async fn stop(self) -> Vec<Option<ExitStatus>> {
         join_all(self.nodes.into_iter().map(Node::stop)).await
     }
+}
+
+/// The first of so many ports that follow each other and are free: for nodes that come back on the
+/// port they had. They lie below those that systems give to whoever asks for any port, so nobody
+/// gets one of them by chance while its node is down.
+///
+/// # Errors
+/// When there are none, which nobody has seen.
+pub fn free_ports(peers: usize) -> Result<u16, TestnetError> {
+    let (first, last) = FREE_PORTS;
+    let span = usize::from(last - first) + 1 - peers;
+    // Launchers that run side by side begin at places of their own.
+    let begin = std::process::id() as usize * peers % span;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let bases = (begin..span).chain(0..begin).step_by(peers.max(1));
+    let mut bases = bases.filter_map(|at| Some(first + u16::try_from(at).ok()?));
+    let found = bases.find(|base| (*base..).take(peers).all(is_free));
+    found.ok_or(TestnetError::NoPorts { peers })
 }
 
 /// Fails when a port that a node must have is taken: said before anything is started.
@@ -226,6 +277,16 @@ mod tests {
         assert!(error.is_input());
         // The port before it may be taken too.
         assert!(text.starts_with("port ") && text.contains("give another --base-port"), "{text}");
+    }
+
+    #[test]
+    fn ports_that_are_free_follow_each_other() {
+        let base = free_ports(5).unwrap();
+        let all: Vec<TcpListener> =
+            (base..base + 5).map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap()).collect();
+        let other = free_ports(5).unwrap();
+        assert!(other >= base + 5 || other + 5 <= base, "{other} is among those from {base}");
+        drop(all);
     }
 
     #[test]

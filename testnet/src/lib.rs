@@ -10,6 +10,7 @@
 
 mod args;
 mod check;
+mod crash;
 mod error;
 mod fleet;
 mod node;
@@ -26,8 +27,8 @@ use std::process::ExitCode;
 
 pub use check::{Check, Step};
 pub use error::{AskError, TestnetError};
-pub use fleet::{Fleet, Launch};
-pub use node::Node;
+pub use fleet::{Fleet, Launch, free_ports};
+pub use node::{Door, Node};
 pub use plan::{PEERS_MAX, PEERS_MIN, Plan};
 pub use report::{ActorReport, ComputedReport, ModuleReport, PeerReport, Report};
 pub use wait::{Look, WaitError, until};

@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use weft_node::Ready;
 use weft_node::control::api::Request;
-use weft_node::control::client::{ANSWER_WAIT, Client};
+use weft_node::control::client::{ANSWER_WAIT, Client, ClientError};
 
 use crate::error::{AskError, TestnetError};
 
@@ -45,20 +45,58 @@ pub(crate) struct Start {
     pub(crate) log: PathBuf,
 }
 
+impl Start {
+    /// What happened to the node, with the end of its log.
+    fn failed(&self, what: String) -> TestnetError {
+        TestnetError::Node { node: self.node, what, log: self.log.clone(), tail: tail(&self.log) }
+    }
+}
+
+/// Where a node is asked, whether it runs or not: the control socket in its data folder.
+#[derive(Debug, Clone)]
+pub struct Door {
+    node: usize,
+    data_dir: PathBuf,
+}
+
+impl Door {
+    /// The number of its node.
+    pub const fn node(&self) -> usize {
+        self.node
+    }
+
+    /// A connection of its own, for requests that stream or that are many.
+    ///
+    /// # Errors
+    /// That nobody is there.
+    pub async fn open(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.data_dir).await
+    }
+
+    /// Asks over a fresh connection and waits at most `wait`; `what` says for what, in errors.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        request: &Request,
+        wait: Duration,
+    ) -> Result<T, AskError> {
+        let answer = async { self.open().await?.call(request, wait).await };
+        answer.await.map_err(|source| AskError { node: self.node, what, source })
+    }
+}
+
 /// A node that came up.
 ///
 /// Dropping it closes its lifeline, upon which it stops by itself; [`stop`](Self::stop) waits for
 /// that.
 #[derive(Debug)]
 pub struct Node {
-    index: usize,
-    data_dir: PathBuf,
-    log: PathBuf,
+    start: Start,
     ready: Ready,
-    lifeline: ChildStdin,
-    kill: oneshot::Sender<()>,
-    ended: watch::Receiver<Option<ExitStatus>>,
-    keeper: JoinHandle<()>,
+    running: Running,
 }
 
 impl Node {
@@ -69,53 +107,36 @@ impl Node {
     ///
     /// Safe to cancel: the child is killed.
     pub(crate) async fn start(start: Start) -> Result<Self, TestnetError> {
-        let mut child = spawn(&start)?;
-        let failed = |what: String| TestnetError::Node {
-            node: start.node,
-            what,
-            log: start.log.clone(),
-            tail: tail(&start.log),
-        };
-        let (Some(lifeline), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(failed("has no pipes".to_owned()));
-        };
-        let mut output = BufReader::new(output);
-        let line = match timeout(READY_WAIT, ready_line(&mut output)).await {
-            Ok(Ok(line)) if !line.is_empty() => line,
-            Ok(_) => {
-                let how = timeout(STOP_WAIT, child.wait()).await;
-                let how = how.map_or_else(|_| "closed its output".to_owned(), ended_text);
-                return Err(failed(format!("did not come up: it {how}")));
-            }
-            Err(_) => return Err(failed(format!("was not up after {} s", READY_WAIT.as_secs()))),
-        };
-        let ready: Ready = serde_json::from_str(&line)
-            .map_err(|error| failed(format!("came up with a line that makes no sense ({error}): {line}")))?;
-        let (kill, killed) = oneshot::channel();
-        let (tell, ended) = watch::channel(None);
-        let keeper = tokio::spawn(keep(child, output, killed, tell));
-        let Start { node: index, data_dir, log, .. } = start;
-        Ok(Self { index, data_dir, log, ready, lifeline, kill, ended, keeper })
+        let mut running = Running::spawn(&start)?;
+        let mut guard = KillOnDrop(Some(running.keeper.abort_handle()));
+        let ready = running.ready(&start).await?;
+        guard.0 = None;
+        Ok(Self { start, ready, running })
     }
 
     /// Its number, from 0.
     pub const fn index(&self) -> usize {
-        self.index
+        self.start.node
     }
 
-    /// What it said of itself when it came up.
+    /// What it said of itself when it came up, the last time that [`up`](Self::up) was asked.
     pub const fn ready(&self) -> &Ready {
         &self.ready
     }
 
     /// Its data folder, with the control socket.
     pub fn data_dir(&self) -> &Path {
-        &self.data_dir
+        &self.start.data_dir
     }
 
     /// Its log.
     pub fn log(&self) -> &Path {
-        &self.log
+        &self.start.log
+    }
+
+    /// Where it is asked, also after it was killed and started again.
+    pub fn door(&self) -> Door {
+        Door { node: self.start.node, data_dir: self.start.data_dir.clone() }
     }
 
     /// Asks it over its control socket; `what` says for what, in errors.
@@ -140,40 +161,123 @@ impl Node {
         request: &Request,
         wait: Duration,
     ) -> Result<T, AskError> {
-        let answer = async { Client::connect(&self.data_dir).await?.call(request, wait).await };
-        answer.await.map_err(|source| AskError { node: self.index, what, source })
+        self.door().ask(what, request, wait).await
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it did so by itself.
     pub fn obituary(&self) -> Option<TestnetError> {
-        let status = (*self.ended.borrow())?;
-        Some(TestnetError::Node {
-            node: self.index,
-            what: ended_text(Ok(status)),
-            log: self.log.clone(),
-            tail: tail(&self.log),
-        })
+        let status = (*self.running.ended.borrow())?;
+        let by_itself = self.running.kill.is_some();
+        by_itself.then(|| self.start.failed(ended_text(status)))
     }
 
     /// Waits until its process is gone.
     pub async fn gone(&self) {
         // The keeper tells before it ends, so a closed channel says the same.
-        let _ = self.ended.clone().wait_for(Option::is_some).await;
+        let _ = self.running.ended.clone().wait_for(Option::is_some).await;
+    }
+
+    /// Kills it as `kill -9` does, wherever it stands, and waits until its process is gone. Answers
+    /// how it ended: by that signal, unless it had ended before.
+    pub(crate) async fn kill(&mut self) -> Option<ExitStatus> {
+        if let Some(kill) = self.running.kill.take() {
+            // It may end by itself at this very moment.
+            let _ = kill.send(());
+        }
+        self.gone().await;
+        *self.running.ended.borrow()
+    }
+
+    /// Starts it again with the same arguments on the same data folder, without waiting for it: see
+    /// [`up`](Self::up).
+    ///
+    /// # Errors
+    /// That the program cannot be started.
+    pub(crate) fn start_again(&mut self) -> Result<(), TestnetError> {
+        self.running = Running::spawn(&self.start)?;
+        Ok(())
+    }
+
+    /// Whether it has said that it is up since it was last started.
+    pub(crate) fn is_up(&self) -> bool {
+        self.running.said.borrow().is_some() && self.running.ended.borrow().is_none()
+    }
+
+    /// Waits until a node that was started again says that it is up.
+    ///
+    /// # Errors
+    /// How it ended instead, with the end of its log.
+    pub(crate) async fn up(&mut self) -> Result<(), TestnetError> {
+        self.ready = self.running.ready(&self.start).await?;
+        Ok(())
     }
 
     /// Ends it: asks by closing its lifeline, and kills it when it takes too long. Answers how it
     /// ended; a node that stops by itself exits with 0.
     pub async fn stop(self) -> Option<ExitStatus> {
-        let Self { lifeline, kill, mut ended, keeper, .. } = self;
+        let Running { lifeline, kill, mut ended, keeper, .. } = self.running;
         drop(lifeline);
         let stopped = timeout(STOP_WAIT, ended.wait_for(Option::is_some)).await.is_ok();
-        if !stopped {
+        if let Some(kill) = kill.filter(|_| !stopped) {
             // It may end at this very moment.
             let _ = kill.send(());
         }
         // The keeper never panics, and it is not cancelled.
         let _ = keeper.await;
         *ended.borrow()
+    }
+}
+
+/// The process of a node, up or not.
+#[derive(Debug)]
+struct Running {
+    lifeline: ChildStdin,
+    /// Taken when it is used.
+    kill: Option<oneshot::Sender<()>>,
+    /// The line that says it is up, once that was said.
+    said: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<ExitStatus>>,
+    keeper: JoinHandle<()>,
+}
+
+impl Running {
+    fn spawn(start: &Start) -> Result<Self, TestnetError> {
+        let mut child = spawn(start)?;
+        let (Some(lifeline), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(start.failed("has no pipes".to_owned()));
+        };
+        let (kill, killed) = oneshot::channel();
+        let (say, said) = watch::channel(None);
+        let (tell, ended) = watch::channel(None);
+        let keeper = tokio::spawn(keep(child, BufReader::new(output), killed, say, tell));
+        Ok(Self { lifeline, kill: Some(kill), said, ended, keeper })
+    }
+
+    async fn ready(&mut self, start: &Start) -> Result<Ready, TestnetError> {
+        let line = match timeout(READY_WAIT, self.said.wait_for(Option::is_some)).await {
+            Ok(Ok(line)) => line.clone().unwrap_or_default(),
+            Ok(Err(_)) => {
+                let how = timeout(STOP_WAIT, self.ended.wait_for(Option::is_some)).await;
+                let status = how.ok().and_then(|ended| ended.ok().and_then(|status| *status));
+                let how = status.map_or_else(|| "closed its output".to_owned(), ended_text);
+                return Err(start.failed(format!("did not come up: it {how}")));
+            }
+            Err(_) => return Err(start.failed(format!("was not up after {} s", READY_WAIT.as_secs()))),
+        };
+        serde_json::from_str(&line).map_err(|error| {
+            start.failed(format!("came up with a line that makes no sense ({error}): {line}"))
+        })
+    }
+}
+
+/// Kills a process that nobody waits for any more: the child goes with its keeper.
+struct KillOnDrop(Option<AbortHandle>);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.0 {
+            keeper.abort();
+        }
     }
 }
 
@@ -207,6 +311,7 @@ async fn keep(
     mut child: Child,
     mut output: BufReader<ChildStdout>,
     killed: oneshot::Receiver<()>,
+    say: watch::Sender<Option<String>>,
     tell: watch::Sender<Option<ExitStatus>>,
 ) {
     let waiting = async {
@@ -219,6 +324,13 @@ async fn keep(
         }
     };
     let reading = async {
+        if let Ok(line) = ready_line(&mut output).await
+            && !line.is_empty()
+        {
+            say.send_replace(Some(line));
+        }
+        // Whoever waits for a line that cannot come any more is told so.
+        drop(say);
         // An error means the same as the end: there is nothing more to read.
         let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
         std::future::pending::<()>().await;
@@ -231,8 +343,8 @@ async fn keep(
     }
 }
 
-fn ended_text(ended: std::io::Result<ExitStatus>) -> String {
-    ended.map_or_else(|error| format!("cannot be watched ({error})"), |status| format!("ended ({status})"))
+fn ended_text(status: ExitStatus) -> String {
+    format!("ended ({status})")
 }
 
 /// The last lines of a log.
@@ -264,6 +376,8 @@ fn last_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::process::ExitStatusExt as _;
 
     use super::*;
 
@@ -315,5 +429,30 @@ mod tests {
         assert!(node.obituary().is_none());
         assert_eq!(node.ready().peer_id, "p");
         assert!(node.stop().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_killed_child_starts_again_and_that_is_no_death_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = serde_json::json!({
+            "address": weft_protocol::Address([1; 32]), "peer_id": "p", "listen": [], "network": "n",
+            "roles": [], "weave": "w", "socket": "s", "pid": 1,
+        });
+        let script = format!("echo '{ready}'; if test -e end; then exit 5; fi; cat");
+        let script = format!("cd '{}' && {script}", dir.path().display());
+        let mut node = Node::start(start(dir.path(), &script)).await.unwrap();
+        for _ in 0..2 {
+            assert!(node.is_up());
+            assert_eq!(node.kill().await.unwrap().signal(), Some(9));
+            assert!(node.obituary().is_none() && !node.is_up());
+            node.start_again().unwrap();
+            node.up().await.unwrap();
+        }
+        node.kill().await;
+        std::fs::write(dir.path().join("end"), "").unwrap();
+        node.start_again().unwrap();
+        node.gone().await;
+        assert!(node.obituary().unwrap().to_string().contains("ended (exit status: 5)"));
+        assert_eq!(node.kill().await.unwrap().code(), Some(5));
     }
 }

@@ -10,8 +10,9 @@ use clap::error::ErrorKind;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::{Cli, Up};
+use crate::args::{Cli, Command, Up};
 use crate::check::{Open, millis};
+use crate::crash;
 use crate::error::TestnetError;
 use crate::fleet::{Fleet, Launch, make_folder};
 use crate::plan::Plan;
@@ -22,7 +23,7 @@ use crate::user::User;
 
 /// How a run ends. The numbers are a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
+pub(crate) enum Exit {
     Green,
     Red,
     Input,
@@ -50,15 +51,19 @@ impl From<Exit> for ExitCode {
 
 /// Runs one command line.
 pub(crate) fn command(args: &[OsString]) -> ExitCode {
-    let up = match Cli::try_parse_from(args) {
-        Ok(cli) => cli.up(),
+    let command = match Cli::try_parse_from(args) {
+        Ok(cli) => cli.command(),
         Err(error) => return misread(&error, args).into(),
     };
-    let screen = Screen::new(up.json);
+    let screen = Screen::new(match &command {
+        Command::Up(up) => up.json,
+        Command::Crash(crash) => crash.json,
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(&up, screen)),
-        Err(error) => Err(TestnetError::Runtime(error)),
+    let ended = match (runtime, &command) {
+        (Ok(runtime), Command::Up(up)) => runtime.block_on(run(up, screen)),
+        (Ok(runtime), Command::Crash(crash)) => runtime.block_on(crash::run(crash, screen)),
+        (Err(error), _) => Err(TestnetError::Runtime(error)),
     };
     let exit = ended.unwrap_or_else(|error| {
         screen.failure(&error);
@@ -91,7 +96,7 @@ async fn run(up: &Up, screen: Screen) -> Result<Exit, TestnetError> {
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     // Whatever can be wrong with the arguments is said before anything is started.
     let aos = if up.no_tour { None } else { Some(Aos::find(up.aos.as_deref())?) };
-    let mut folder = Folder::make(up)?;
+    let mut folder = Folder::make(up.dir.as_deref(), up.keep_logs)?;
     let plan = Plan::new(up.peers, up.base_port, folder.path())?;
     let user = User::open(&plan.user_dir())?;
     let since = Instant::now();
@@ -180,7 +185,7 @@ fn finish(found: Found, peers: Vec<report::PeerReport>, folder: &Folder, since: 
 }
 
 /// Ends every node; each should end by itself, without an error.
-async fn stop(fleet: Fleet, screen: Screen) -> crate::check::Step {
+pub(crate) async fn stop(fleet: Fleet, screen: Screen) -> crate::check::Step {
     let mut open = Open::new("stop");
     let busy = screen.spinner("stopping the nodes");
     let ended = fleet.stop().await;
@@ -236,15 +241,15 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
 
 /// The signals that end a run in order. A launcher that is killed takes its nodes along too: their
 /// lifelines close.
-struct Signals([Signal; 3]);
+pub(crate) struct Signals([Signal; 3]);
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen() -> std::io::Result<Self> {
         let [a, b, c] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         Ok(Self([signal(a)?, signal(b)?, signal(c)?]))
     }
 
-    async fn caught(&mut self) {
+    pub(crate) async fn caught(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -255,26 +260,26 @@ impl Signals {
 }
 
 /// The folder of the nodes: the user's, or a fresh one that goes away unless it is to be kept.
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     fresh: Option<TempDir>,
-    keep: bool,
+    pub(crate) keep: bool,
 }
 
 impl Folder {
-    fn make(up: &Up) -> Result<Self, TestnetError> {
-        if let Some(dir) = &up.dir {
+    pub(crate) fn make(dir: Option<&Path>, keep: bool) -> Result<Self, TestnetError> {
+        if let Some(dir) = dir {
             let path = std::path::absolute(dir)
-                .map_err(|source| TestnetError::Folder { path: dir.clone(), source })?;
+                .map_err(|source| TestnetError::Folder { path: dir.into(), source })?;
             make_folder(&path)?;
             return Ok(Self { path, fresh: None, keep: true });
         }
         let fresh = tempfile::Builder::new().prefix("weft-testnet-").tempdir();
         let fresh = fresh.map_err(|source| TestnetError::Folder { path: std::env::temp_dir(), source })?;
-        Ok(Self { path: fresh.path().into(), fresh: Some(fresh), keep: up.keep_logs })
+        Ok(Self { path: fresh.path().into(), fresh: Some(fresh), keep })
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -293,18 +298,14 @@ mod tests {
 
     use super::*;
 
-    fn up(line: &str) -> Up {
-        Cli::try_parse_from(line.split_whitespace()).unwrap().up()
-    }
-
     #[test]
     fn a_fresh_folder_goes_away_unless_it_is_kept() {
-        let folder = Folder::make(&up("t")).unwrap();
+        let folder = Folder::make(None, false).unwrap();
         let path = folder.path().to_owned();
         assert!(path.exists());
         drop(folder);
         assert!(!path.exists());
-        let folder = Folder::make(&up("t --keep-logs")).unwrap();
+        let folder = Folder::make(None, true).unwrap();
         let path = folder.path().to_owned();
         drop(folder);
         assert!(path.exists());
@@ -315,8 +316,7 @@ mod tests {
     fn a_folder_of_the_user_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("net");
-        let up = Up { dir: Some(path.clone()), ..up("t") };
-        drop(Folder::make(&up).unwrap());
+        drop(Folder::make(Some(&path), false).unwrap());
         assert!(path.exists());
     }
 }

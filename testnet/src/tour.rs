@@ -1,11 +1,11 @@
 //! The tour: what a newcomer is shown, and what CI checks. Every step is real work of the nodes,
 //! asked for over their control sockets and judged by what they answer.
 
-mod anchor;
+pub(crate) mod anchor;
 mod aos;
-mod compare;
+pub(crate) mod compare;
 mod counter;
-mod town;
+pub(crate) mod town;
 
 use weft_node::control::api::BatchInfo;
 use weft_protocol::{Id, Tag};

@@ -10,7 +10,7 @@ use crate::error::AskError;
 use crate::wait::{Look, until};
 
 /// Waits until the whole log of a process is in confirmed batches.
-pub(super) async fn anchored(
+pub(crate) async fn anchored(
     town: &Town<'_>,
     actor: &Actor,
     open: &mut Open,

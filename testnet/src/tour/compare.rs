@@ -61,7 +61,7 @@ pub(super) async fn compare(
 }
 
 /// What is not done yet, if anything: the scheduler's head is what all must reach.
-fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail]) -> Option<String> {
+pub(crate) fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail]) -> Option<String> {
     let head = details.first().and_then(|detail| detail.info.head);
     actor.computing.iter().zip(details).find_map(|(node, detail)| {
         let info = &detail.info;
@@ -90,7 +90,11 @@ fn doubled(slots: &[SlotInfo]) -> Vec<Id> {
     twice
 }
 
-async fn computed(town: &Town<'_>, actor: &Actor, node: usize) -> Result<ComputedReport, AskError> {
+pub(crate) async fn computed(
+    town: &Town<'_>,
+    actor: &Actor,
+    node: usize,
+) -> Result<ComputedReport, AskError> {
     let detail = town.detail(actor, node, true).await?;
     let last = town.slots(actor, node, detail.info.head.unwrap_or_default()).await?;
     Ok(ComputedReport {
@@ -106,7 +110,7 @@ async fn computed(town: &Town<'_>, actor: &Actor, node: usize) -> Result<Compute
 }
 
 /// Replays a process on a node that does not schedule it and compares with what the others have.
-pub(super) async fn verify(
+pub(crate) async fn verify(
     town: &Town<'_>,
     actor: &Actor,
     known: &ActorReport,

@@ -19,7 +19,7 @@ use crate::user::{NewProcess, User, encoded};
 use crate::wait::{Look, WaitError, until};
 
 /// How long the nodes may take for anything that goes through several of them.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a result may take: the first one of a module waits for its compilation on each node.
 const RESULT_WAIT: Duration = Duration::from_secs(240);
 /// How long a node may take to compile a module.
@@ -29,7 +29,7 @@ const SLOTS_MAX: u32 = 1_000;
 
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// A node gave no answer, or not the right one.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -55,17 +55,17 @@ impl Trouble {
 
 /// A process of the tour.
 #[derive(Debug, Clone)]
-pub(super) struct Actor {
-    pub(super) name: &'static str,
-    pub(super) id: Id,
+pub(crate) struct Actor {
+    pub(crate) name: &'static str,
+    pub(crate) id: Id,
     /// The node that gives its slots.
-    pub(super) scheduler: usize,
+    pub(crate) scheduler: usize,
     /// The nodes that compute it, the scheduler first.
-    pub(super) computing: Vec<usize>,
+    pub(crate) computing: Vec<usize>,
     /// Whose word on it counts.
-    pub(super) attestors: Vec<Address>,
+    pub(crate) attestors: Vec<Address>,
     /// How many of them must agree.
-    pub(super) quorum: usize,
+    pub(crate) quorum: usize,
 }
 
 impl Actor {
@@ -82,14 +82,14 @@ impl Actor {
 
 /// The nodes and the user.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Town<'a> {
-    pub(super) fleet: &'a Fleet,
-    pub(super) user: &'a User,
+pub(crate) struct Town<'a> {
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) user: &'a User,
 }
 
 impl Town<'_> {
     /// Trouble for a person: if a node is dead, that is what it is about.
-    pub(super) fn explain(&self, trouble: Trouble) -> String {
+    pub(crate) fn explain(&self, trouble: Trouble) -> String {
         self.fleet.dead().map_or_else(|| trouble.to_string(), |dead| format!("{trouble}; {dead}"))
     }
 
@@ -99,7 +99,7 @@ impl Town<'_> {
 
     /// Asks until it works out: a scheduler that is busy says when to come back, and what was just
     /// announced on the mesh takes a moment to be found.
-    async fn insist<T: DeserializeOwned>(
+    pub(crate) async fn insist<T: DeserializeOwned>(
         &self,
         node: usize,
         what: &'static str,
@@ -121,7 +121,7 @@ impl Town<'_> {
 
     /// Publishes a module on the first node, in the first of the formats that it is of. If it is
     /// of none, the refusal of the first says why.
-    pub(super) async fn publish(
+    pub(crate) async fn publish(
         &self,
         wasm: &[u8],
         format: &str,
@@ -147,7 +147,7 @@ impl Town<'_> {
     }
 
     /// Spawns a process on a scheduler, from a node that is another where there are three.
-    pub(super) async fn spawn(
+    pub(crate) async fn spawn(
         &self,
         name: &'static str,
         module: Id,
@@ -175,7 +175,7 @@ impl Town<'_> {
     }
 
     /// Has the other nodes compute a process and, those that do so, carry what it sends.
-    pub(super) async fn host(&self, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
+    pub(crate) async fn host(&self, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
         for node in actor.computing.iter().copied().filter(|node| *node != actor.scheduler) {
             let messenger = self.fleet.plan().carries(node);
             let request = Request::Host { process: actor.id, compute: true, messenger };

@@ -1,0 +1,159 @@
+//! The clients: they sign items and hand them to whichever node is there, again and again until
+//! one gives a reply.
+//!
+//! An item is signed once, so handing it in again is harmless: a reply was given for it or it was
+//! not, and the second time it is answered with the first slot.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::{Instant, sleep};
+use weft_node::control::api::{FailureCode, Request, Submitted};
+use weft_node::control::client::ClientError;
+use weft_protocol::data_item::ItemError;
+use weft_protocol::{Id, Tag};
+
+use super::evidence::Given;
+use crate::node::Door;
+use crate::user::{User, encoded};
+
+/// How long one node may take for a reply before another one is asked.
+const TRY_WAIT: Duration = Duration::from_secs(5);
+/// How long until the next try: long enough for a node to come back within some.
+const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=80;
+/// How long an item may go without a reply: nodes are down for a second or two.
+const REPLY_WAIT: Duration = Duration::from_secs(90);
+/// How long a client rests between two items, so that the nodes and not the clients are busy.
+const REST_MS: std::ops::RangeInclusive<u64> = 0..=20;
+/// How often an item that has a reply is handed in once more.
+const ONCE_MORE: f64 = 0.125;
+/// Items of one client: the logs stay short enough to be looked at whole.
+const ITEMS_MAX: usize = 5_000;
+
+/// What a client found.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    /// Items it signed.
+    pub(super) items: usize,
+    /// The times it asked a node.
+    pub(super) tries: usize,
+    /// Why there was no reply, and how often.
+    pub(super) failed: BTreeMap<String, usize>,
+    /// The replies it got.
+    pub(super) given: Vec<Given>,
+    /// What must not be: items without a reply, and refused ones.
+    pub(super) wrong: Vec<String>,
+}
+
+impl Load {
+    /// What all clients found together.
+    pub(super) fn sum(loads: Vec<Self>) -> Self {
+        let mut sum = Self::default();
+        for load in loads {
+            sum.items += load.items;
+            sum.tries += load.tries;
+            sum.given.extend(load.given);
+            for (why, times) in load.failed {
+                *sum.failed.entry(why).or_default() += times;
+            }
+            sum.wrong.extend(load.wrong);
+        }
+        sum
+    }
+}
+
+/// Where the clients work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field<'a> {
+    pub(super) user: &'a User,
+    pub(super) processes: &'a [Id],
+    pub(super) doors: &'a [Door],
+    /// Set when no more items are wanted.
+    pub(super) over: &'a Cell<bool>,
+}
+
+/// Runs one client until no more items are wanted and each of its items has its reply.
+///
+/// # Errors
+/// That items cannot be signed.
+pub(super) async fn client(field: Field<'_>, seed: u64) -> Result<Load, ItemError> {
+    let mut client = Client { field, rng: StdRng::seed_from_u64(seed), load: Load::default() };
+    while !field.over.get() && client.load.items < ITEMS_MAX {
+        let (process, item) = client.draw()?;
+        client.load.items += 1;
+        let request = Request::Submit { item };
+        client.insist(process, &request).await;
+        if client.rng.random_bool(ONCE_MORE) {
+            client.insist(process, &request).await;
+        }
+        sleep(Duration::from_millis(client.rng.random_range(REST_MS))).await;
+    }
+    Ok(client.load)
+}
+
+struct Client<'a> {
+    field: Field<'a>,
+    rng: StdRng,
+    load: Load,
+}
+
+impl Client<'_> {
+    /// An item for some process: it counts, has another one count, or fails.
+    fn draw(&mut self) -> Result<(Id, String), ItemError> {
+        let processes = self.field.processes;
+        let at = self.rng.random_range(0..processes.len());
+        let (action, tags) = match self.rng.random_range(0..10) {
+            0..4 => ("Increment", Vec::new()),
+            4..9 => {
+                let other = (at + self.rng.random_range(1..processes.len())) % processes.len();
+                ("Relay", vec![Tag::new("To", processes[other].to_string())])
+            }
+            _ => ("Fail", Vec::new()),
+        };
+        let item = self.field.user.message(processes[at], action, tags, "")?;
+        Ok((processes[at], encoded(&item)))
+    }
+
+    /// Asks one node after the other until one gives a reply.
+    async fn insist(&mut self, process: Id, request: &Request) {
+        let deadline = Instant::now() + REPLY_WAIT;
+        loop {
+            let node = self.rng.random_range(0..self.field.doors.len());
+            self.load.tries += 1;
+            let answer = self.field.doors[node].ask::<Submitted>("a slot", request, TRY_WAIT).await;
+            let error = match answer {
+                Ok(Submitted { id: item, process, slot, assignment, duplicate }) => {
+                    self.load.given.push(Given { node, process, item, slot, assignment, duplicate });
+                    return;
+                }
+                Err(error) => error,
+            };
+            *self.load.failed.entry(kind(&error.source)).or_default() += 1;
+            let is_final = matches!(
+                &error.source,
+                ClientError::Failed(failure)
+                    if matches!(failure.code, FailureCode::Invalid | FailureCode::Refused)
+            );
+            if is_final || Instant::now() >= deadline {
+                let why = if is_final { "was refused" } else { "has no reply" };
+                self.load.wrong.push(format!("an item for {process} {why}: {error}"));
+                return;
+            }
+            sleep(Duration::from_millis(self.rng.random_range(TRY_AGAIN_MS))).await;
+        }
+    }
+}
+
+/// The kind of a failure, in a word or two.
+fn kind(error: &ClientError) -> String {
+    match error {
+        ClientError::NotRunning { .. } | ClientError::Stale { .. } => "down".to_owned(),
+        ClientError::Lost => "killed while it was asked".to_owned(),
+        ClientError::TimedOut { .. } => "no answer in time".to_owned(),
+        ClientError::Failed(failure) => format!("answered {:?}", failure.code),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,153 @@
+//! The calm after the storm: waiting until all nodes have everything, and asking for all of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use weft_node::control::api::{ProcessDetail, Request};
+use weft_node::control::client::ANSWER_WAIT;
+
+use super::evidence::{Final, collect};
+use super::judge;
+use super::nothing;
+use crate::check::{Open, Step};
+use crate::error::AskError;
+use crate::node::Door;
+use crate::report::ActorReport;
+use crate::screen::Screen;
+use crate::tour::town::{Actor, Town, Trouble};
+use crate::tour::{anchor, compare};
+use crate::wait::{Look, until};
+
+/// How long the nodes may take to have everything: a push that failed many times is tried again
+/// after up to a minute.
+const SETTLE_WAIT: Duration = Duration::from_secs(180);
+
+/// Waits until every node has every slot, has computed what it computes and has carried what it
+/// carries; then asks for all of it.
+pub(super) async fn settle(town: &Town<'_>, doors: &[Door], actors: &[Actor]) -> Result<Vec<Final>, Trouble> {
+    // What is pushed into a log that was looked at before is seen at the second look.
+    let mut before = None;
+    let look = async || {
+        let mut heads = Vec::new();
+        for actor in actors {
+            match whole(doors, actor, town).await? {
+                Ok(head) => heads.push(head),
+                Err(missing) => {
+                    before = None;
+                    return Ok(Look::NotYet(format!("{}: {missing}", actor.name)));
+                }
+            }
+        }
+        let is_same = before.as_ref() == Some(&heads);
+        let seen = format!("heads {heads:?} for the first time");
+        before = Some(heads);
+        Ok::<_, AskError>(if is_same { Look::There(()) } else { Look::NotYet(seen) })
+    };
+    until("all nodes to have everything", SETTLE_WAIT, look).await?;
+    let mut finals = Vec::new();
+    for actor in actors {
+        let computed = actor.computing.iter().map(|node| compare::computed(town, actor, *node));
+        finals.push(collect(doors, actor, try_join_all(computed).await?).await?);
+    }
+    Ok(finals)
+}
+
+/// The head of a process when all nodes have it whole, else what is missing.
+async fn whole(
+    doors: &[Door],
+    actor: &Actor,
+    town: &Town<'_>,
+) -> Result<Result<Option<u64>, String>, AskError> {
+    let request = Request::Process { process: actor.id, state_root: false };
+    let details = doors.iter().map(|door| door.ask::<ProcessDetail>("a process", &request, ANSWER_WAIT));
+    let details: Vec<ProcessDetail> = join_all(details).await.into_iter().collect::<Result<_, _>>()?;
+    let head = details.get(actor.scheduler).and_then(|detail| detail.info.head);
+    let behind = details.iter().position(|detail| detail.info.head != head);
+    if let Some(node) = behind {
+        return Ok(Err(format!("node {node} has {:?}, the head is {head:?}", details[node].info.head)));
+    }
+    let computing: Vec<ProcessDetail> =
+        actor.computing.iter().filter_map(|node| details.get(*node).cloned()).collect();
+    Ok(compare::laggard(town, actor, &computing).map_or(Ok(head), Err))
+}
+
+/// Replays a process on a node that does not schedule it, and looks for its log on the weave of
+/// the one that does.
+pub(super) async fn verify(
+    town: &Town<'_>,
+    actor: &Actor,
+    known: &Final,
+    open: &mut Open,
+) -> Result<String, Trouble> {
+    let report = ActorReport {
+        name: known.name.to_owned(),
+        process: known.process,
+        scheduler: known.scheduler,
+        attestors: actor.attestors.clone(),
+        quorum: actor.quorum,
+        slots: known.log().to_vec(),
+        computed: known.computed.clone(),
+        equal: true,
+    };
+    let ((), said) = compare::verify(town, actor, &report, open).await?;
+    let (batches, _) = anchor::anchored(town, actor, open).await?;
+    let misplaced = judge::misplaced_batches(known.name, &batches, known.log().len());
+    nothing(open, "slots in no batch or in two", &misplaced);
+    Ok(format!("{said}; anchored in {} batches", batches.len()))
+}
+
+/// Looks for panics and errors in what the nodes logged from their first start on.
+pub(super) fn read_logs(logs: &[PathBuf], screen: Screen) -> Step {
+    let mut open = Open::new("logs");
+    let mut lines = 0;
+    for (node, path) in logs.iter().enumerate() {
+        let what = format!("errors in the log of node {node}");
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes);
+                lines += text.lines().count();
+                let bad: Vec<String> = text.lines().filter(|line| is_bad(line)).map(harmless).collect();
+                nothing(&mut open, &what, &bad);
+            }
+            Err(error) => open.broke(format!("{}: {error}", path.display())),
+        }
+    }
+    let step = open.close(format!("{lines} lines, none of a panic or an error"));
+    screen.step(&step);
+    step
+}
+
+/// Whether a line tells of a panic or of an error.
+fn is_bad(line: &str) -> bool {
+    line.contains("panicked at") || line.contains(" ERROR ")
+}
+
+fn harmless(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn panics_and_errors_in_logs_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let good = log("good", "2026-01-01T00:00:00Z  INFO weft: up\nan error that no longer matters\n");
+        let panic = log("panic", "thread 'main' panicked at node/src/lib.rs:1:1:\nwell\n");
+        let error = log("error", "2026-01-01T00:00:00Z ERROR weft: cannot\n");
+        let ok = |paths: &[PathBuf]| read_logs(paths, Screen::new(true)).ok;
+        assert!(ok(std::slice::from_ref(&good)));
+        assert!(!ok(&[good.clone(), panic]));
+        assert!(!ok(&[good.clone(), error]));
+        assert!(!ok(&[good, dir.path().join("none")]));
+    }
+}

@@ -1,0 +1,55 @@
+//! Nodes that are killed at random under load, with real processes and real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Kills in the ordinary run.
+const KILLS: u64 = 8;
+/// Kills when `WEFT_FULL=1`.
+const KILLS_FULL: u64 = 50;
+/// The seed; `WEFT_SEED` is another.
+const SEED: u64 = 1;
+
+/// Every expectation that does not hold, and where to look.
+fn complaint(report: &Value) -> String {
+    let mut lines = vec![report["repeat"].to_string(), format!("logs and data: {}", report["dir"])];
+    for step in report["steps"].as_array().unwrap() {
+        let broken = step["checks"].as_array().unwrap().iter().filter(|check| check["holds"] == false);
+        lines.extend(broken.map(|check| format!("{}: {check}", step["name"])));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn no_promise_is_broken_by_kills_under_load() {
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let kills = if full { KILLS_FULL } else { KILLS };
+    let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    let args = ["crash", "--json", "--kills", &kills.to_string(), "--seed", &seed.to_string()];
+    let output = command.args(args).stdin(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let report = String::from_utf8_lossy(&output.stdout);
+    let report = report.lines().last().unwrap_or_else(|| panic!("seed {seed}: no report: {errors}"));
+    let report: Value = serde_json::from_str(report).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}\n{errors}", complaint(&report));
+    assert_eq!(report["ok"], true, "{}", complaint(&report));
+    assert_eq!(report["seed"], seed);
+    assert_eq!(report["kills"]["total"], kills);
+    let steps = report["steps"].as_array().unwrap();
+    for name in ["storm", "settle", "replies", "slots", "pushes", "compare", "verify", "stop", "logs"] {
+        let step = steps.iter().find(|step| step["name"] == name);
+        let step = step.unwrap_or_else(|| panic!("no step {name}: {report}"));
+        assert!(!step["checks"].as_array().unwrap().is_empty(), "step {name} expects nothing");
+    }
+    // Clients were told things, processes talked, and every log was held by several nodes.
+    let processes = report["processes"].as_array().unwrap();
+    assert!(report["replies"].as_u64().unwrap() > kills, "{report}");
+    assert!(report["duplicates"].as_u64().unwrap() > 0, "{report}");
+    assert!(processes.len() == 3 && processes.iter().all(|process| process["came"].as_u64().unwrap() > 0));
+    assert!(processes.iter().all(|process| process["computed_by"].as_array().unwrap().len() == 3));
+    assert!(!Path::new(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
+}
