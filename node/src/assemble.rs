@@ -34,6 +34,7 @@ use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
 use crate::supervisor::Tasks;
+use crate::witness::{self, WitnessTask};
 
 /// Processes read from disk at once at start.
 const PROCESSES_PAGE: usize = 10_000;
@@ -92,6 +93,7 @@ pub async fn run(
     net_config.reachable = true;
     let (net, events) = Net::start(net_config)?;
     let (publisher, announcements) = Publisher::new();
+    let (witness, evidence) = witness::queue();
     let terms = Terms { network, weave: Weave::Clock };
     let shared = Arc::new(Shared {
         config,
@@ -104,12 +106,14 @@ pub async fn run(
         engine,
         weave,
         publisher,
+        witness,
         news: Newsroom::new(),
         directory: Directory::default(),
         started: Instant::now(),
     });
     let known = read_directory(&shared)?;
     let mut tasks = Tasks::default();
+    tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     start_roles(&shared, events, socket, &stop, &mut tasks)?;
     for (process, roles) in known {

@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use weft_protocol::attestation::Attestation;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::process::Process;
 use weft_protocol::{Verified, wire};
 use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
@@ -43,9 +44,9 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
             Kept::Yes
         }
         Err(StoreError::Conflict(conflict)) if matches!(*conflict, Conflict::Attestation { .. }) => {
-            let text = format!("attestor {attestor} signed two different statements about {position}");
-            tracing::error!(process = %id, text);
-            shared.news.tell(News::Alarm { process: id, text });
+            if let Some(evidence) = contradiction(shared, found) {
+                shared.witness.found(id, evidence);
+            }
             Kept::Contradiction
         }
         Err(error) => {
@@ -53,6 +54,16 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
             Kept::No
         }
     }
+}
+
+/// What a found attestation and the one on disk convict their key of, if they do.
+fn contradiction(shared: &Shared, found: &Verified<Attestation>) -> Option<Verified<Evidence>> {
+    let statement = found.statement();
+    let rows = shared.store.read().ok()?.attestations(&statement.process, statement.position).ok()?;
+    let (_, row) = rows.into_iter().find(|(attestor, _)| *attestor == found.attestor())?;
+    let held = wire::Attestation::decode(row.bytes).ok()?;
+    let held = Attestation::from_wire(&held, shared.network).ok()?.verify().ok()?;
+    Evidence::of_attestations(&held, found)
 }
 
 /// The attestations of a position on disk, as they travel.

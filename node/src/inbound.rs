@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use weft_net::{NetEvent, Peer, Ticket, Verdict};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::offer::Offer;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
@@ -132,6 +133,7 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
             }
             Verdict::Accept
         }
+        Some(Body::Evidence(message)) => evidence(shared, &known.process, message).await,
         // Messages that wait for a slot come with the censorship fallback; until then they are
         // not carried further.
         Some(Body::Pending(_)) => Verdict::Ignore,
@@ -174,6 +176,24 @@ async fn attestation(shared: &SharedRef, process: &Arc<Process>, message: &wire:
         Ok(Ok(verified)) => match keep_attestation(shared, process, &verified).await {
             Kept::Yes | Kept::Contradiction => Verdict::Accept,
             Kept::No => Verdict::Ignore,
+        },
+        Ok(Err(_)) => Verdict::Reject,
+        Err(_) => Verdict::Ignore,
+    }
+}
+
+/// Evidence convicts whoever reads it. Of a key that has no office in the process it is worth
+/// nothing, which an older sender may not have known.
+async fn evidence(shared: &SharedRef, process: &Arc<Process>, message: wire::Evidence) -> Verdict {
+    let Ok(unverified) = Evidence::from_wire(message, shared.network) else { return Verdict::Reject };
+    let Ok(terms) = EpochTerms::of_process(process) else { return Verdict::Ignore };
+    if !unverified.claims().concerns(&terms) {
+        return Verdict::Ignore;
+    }
+    match tokio::task::spawn_blocking(move || unverified.verify()).await {
+        Ok(Ok(verified)) => match shared.witness.brought(process.id(), verified).await {
+            true => Verdict::Accept,
+            false => Verdict::Ignore,
         },
         Ok(Err(_)) => Verdict::Reject,
         Err(_) => Verdict::Ignore,

@@ -28,6 +28,7 @@ mod serve;
 mod shared;
 mod submit;
 mod supervisor;
+pub mod witness;
 
 pub use assemble::{Ready, run};
 pub use error::{Divergence, NodeError};

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::gossip::Publisher;
 use crate::news::Newsroom;
+use crate::witness::WitnessHandle;
 
 /// What every role holds. Nothing in it decides anything.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Shared {
     pub weave: LocalWeave,
     /// What goes out on process topics.
     pub publisher: Publisher,
+    /// Who keeps what convicts a key.
+    pub witness: WitnessHandle,
     /// Pokes between the roles.
     pub news: Newsroom,
     /// The known processes.

@@ -9,6 +9,8 @@ mod replay;
 
 pub use replay::{ReplayCase, ReplayError, ReplayEvidence};
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -16,7 +18,7 @@ use crate::assignment::{Assignment, AssignmentError};
 use crate::attestation::Attestation;
 use crate::crypto::SignatureError;
 use crate::data_item::{DataItem, ItemError};
-use crate::epoch::{SignedVote, Vote};
+use crate::epoch::{EpochTerms, SignedVote, Vote};
 use crate::hashing;
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
@@ -152,12 +154,45 @@ impl Evidence {
         hashing::blake3("weft/evidence/1", &[&self.encode()])
     }
 
+    /// Whether the culprit had, by these terms, the office that it abused: the scheduler for slots
+    /// and votes, an attestor for attestations. Offers are no matter of a process.
+    pub fn concerns(&self, terms: &EpochTerms) -> bool {
+        let culprit = self.culprit();
+        let held_office = match self {
+            Self::DoubleAssignment { .. } => terms.scheduler() == culprit,
+            Self::DoubleVote { .. } => terms.schedulers().members().contains(&culprit),
+            Self::Attestations { .. } => terms.attestors().members.contains(&culprit),
+            Self::Offers { .. } => false,
+        };
+        held_office && self.process() == Some(terms.process()) && self.epoch() == Some(terms.epoch())
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::DoubleAssignment { first, .. } => Assignment::from_item(first).ok().map(|of| of.epoch),
+            Self::DoubleVote { first, .. } => Some(first.vote.epoch),
+            Self::Attestations { first, .. } => Some(first.statement().position.epoch),
+            Self::Offers { .. } => None,
+        }
+    }
+
     /// Reads the canonical bytes; the network is that of the topic they came on.
     ///
     /// # Errors
     /// More than 4 KiB, bytes that are not canonical, parts that are malformed.
     pub fn decode(bytes: &Bytes, network: Network) -> Result<Unverified<Self>, EvidenceError> {
-        let message: wire::Evidence = decode_canonical(bytes, EVIDENCE_BYTES_MAX)?;
+        Self::from_wire(decode_canonical(bytes, EVIDENCE_BYTES_MAX)?, network)
+    }
+
+    /// Reads the message; the network is that of the topic it came on.
+    ///
+    /// # Errors
+    /// More than 4 KiB, parts that are malformed.
+    pub fn from_wire(message: wire::Evidence, network: Network) -> Result<Unverified<Self>, EvidenceError> {
+        let length = message.encoded_len();
+        if length > EVIDENCE_BYTES_MAX {
+            return Err(WireError::TooLong { length, max: EVIDENCE_BYTES_MAX }.into());
+        }
         let evidence = match message.body.ok_or(WireError::Field("body"))? {
             wire::evidence::Body::DoubleAssignment(pair) => Self::DoubleAssignment {
                 network,
@@ -198,6 +233,11 @@ impl Evidence {
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// The message.
+    pub fn to_wire(&self) -> wire::Evidence {
         let body = match self {
             Self::DoubleAssignment { first, second, .. } => {
                 wire::evidence::Body::DoubleAssignment(wire::DoubleAssignment {
@@ -225,7 +265,7 @@ impl Evidence {
                 second: Some(second.to_wire()),
             }),
         };
-        wire::Evidence { body: Some(body) }.encode_to_vec()
+        wire::Evidence { body: Some(body) }
     }
 
     /// Everything but the signatures.
@@ -278,6 +318,30 @@ impl Unverified<Evidence> {
             }
         }
         Ok(Verified(self.0))
+    }
+}
+
+/// What happened, for a person.
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let culprit = self.culprit();
+        match self {
+            Self::DoubleAssignment { first, second, .. } => {
+                let slot = Assignment::from_item(first).map(|of| of.slot).unwrap_or_default();
+                let (first, second) = (first.id(), second.id());
+                write!(f, "scheduler {culprit} signed slot {slot} as {first} and as {second}")
+            }
+            Self::DoubleVote { first, .. } => {
+                let Vote { epoch, ballot, .. } = first.vote;
+                write!(f, "scheduler {culprit} voted twice in ballot {ballot} of epoch {epoch}")
+            }
+            Self::Attestations { first, second } => {
+                let position = first.statement().position;
+                let (first, second) = (first.statement().running, second.statement().running);
+                write!(f, "attestor {culprit} signed two outcomes at {position}: {first} and {second}")
+            }
+            Self::Offers { .. } => write!(f, "messenger {culprit} made two offers with one number"),
+        }
     }
 }
 

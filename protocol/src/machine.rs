@@ -30,6 +30,11 @@ impl<T> Effects<T> {
         self.0.push(effect);
     }
 
+    /// Asks for these effects, after those already asked for.
+    pub fn extend(&mut self, effects: impl IntoIterator<Item = T>) {
+        self.0.extend(effects);
+    }
+
     /// Takes the effects out, leaving none.
     pub fn drain(&mut self) -> std::vec::Drain<'_, T> {
         self.0.drain(..)

@@ -33,8 +33,8 @@ pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{Reader, StoredSlot, StoredSlots};
 pub use rows::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, OutboxKey, OutboxRow, OutboxState,
-    OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
+    OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
 pub use write::{Write, blob_name};

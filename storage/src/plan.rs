@@ -62,6 +62,9 @@ impl Plan<'_> {
                     Some(_) => Err(Conflict::Attestation { process, position, attestor }.into()),
                 }
             }
+            Write::Evidence { process, name, row } => {
+                self.put_content(Table::Evidence, &key::pair(&process, &name.0), &row)
+            }
             Write::Checkpoint { process, position, row } => {
                 self.put(Table::Checkpoints, key::position(&process, position), &row)
             }

@@ -11,6 +11,6 @@ mod plain;
 pub use anchoring::{AnchoredRow, BatchRow, BatchState};
 pub use checkpoint::{CheckpointRow, PackedPage, PageRef};
 pub use log::{ProcessRow, Roles, SeenKey, SlotRow};
-pub use outcome::{AttestationRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
+pub use outcome::{AttestationRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
 pub use peer::PeerRow;
 pub(crate) use plain::{MetaRow, Nothing, Raw, SeenMark};

@@ -67,6 +67,8 @@ tables! {
     OutboxDue = "outbox-due/1",
     /// process, position, attestor -> AttestationRow.
     Attestations = "attestations/1",
+    /// process, name -> EvidenceRow.
+    Evidence = "evidence/1",
     /// process, position -> CheckpointRow.
     Checkpoints = "checkpoints/1",
     /// BLAKE3 of the page -> zstd of the page.

@@ -6,8 +6,8 @@ use weft_protocol::{Address, Hash, Id, Position};
 use crate::error::StoreError;
 use crate::limits::{NAME_BYTES_MAX, PEER_ADDRESSES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, CheckpointRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
-    PackedPage, PeerRow, ProcessRow, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState,
+    OutcomeRow, PackedPage, PeerRow, ProcessRow, SlotRow,
 };
 
 /// One change. Writing what is already there is no change; so every write may be repeated, after
@@ -86,6 +86,15 @@ pub enum Write {
         attestor: Address,
         /// The row.
         row: AttestationRow,
+    },
+    /// Evidence under its name. Other bytes under the same name conflict.
+    Evidence {
+        /// The process that it is about.
+        process: Id,
+        /// Its name.
+        name: Hash,
+        /// The row.
+        row: EvidenceRow,
     },
     /// A checkpoint; replaces the row. Its pages are written by [`Write::Page`], before or with it.
     Checkpoint {
@@ -171,6 +180,7 @@ impl Write {
                 Self::Outbox { row, .. } => row.entry.len(),
                 Self::OutboxState { state: OutboxState::Settled { receipt }, .. } => receipt.len(),
                 Self::Attestation { row, .. } => row.bytes.len(),
+                Self::Evidence { row, .. } => row.bytes.len(),
                 Self::Checkpoint { row, .. } => row.state.len() + 36 * row.pages.len(),
                 Self::Page(page) => page.packed.len(),
                 Self::Blob(bytes) => bytes.len(),

@@ -114,6 +114,9 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
     if let Some(root) = &detail.state_root {
         rows.push(("state root", root.to_string()));
     }
+    for evidence in &detail.evidence {
+        rows.push(("evidence", screen.paint(Colour::Red, &evidence.text)));
+    }
     if let Some(fault) = &info.fault {
         rows.push(("fault", screen.paint(Colour::Red, &screen.foreign(fault))));
     }

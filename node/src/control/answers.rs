@@ -10,16 +10,17 @@ use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::module::Module;
 use weft_protocol::owner::owner_text;
-use weft_protocol::{DataItem, Id, Position};
+use weft_protocol::{DataItem, Hash, Id, Position};
 use weft_storage::anchor::Anchor as _;
-use weft_storage::{OutboxState, Reader, Roles, StoreError, Write};
+use weft_storage::{EvidenceRow, OutboxState, Reader, Roles, StoreError, Write};
 use weft_vm::Format;
 
 use super::api::{
-    Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Request, SlotInfo,
-    Status, Submitted,
+    EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Request,
+    SlotInfo, Status, Submitted,
 };
 use super::server::{HungUp, Out};
 use crate::anchor;
@@ -31,6 +32,8 @@ use crate::submit::{SubmitError, Submitter};
 
 /// Slots in one answer.
 const SLOTS_MAX: u32 = 1_000;
+/// Pieces of evidence in one answer.
+const EVIDENCE_SHOWN_MAX: usize = 64;
 /// Bytes of an item's data shown as text.
 const DATA_SHOWN_MAX: usize = 64 * 1024;
 
@@ -201,7 +204,18 @@ impl Answers {
             memory_bytes: summary.map(|summary| summary.memory_bytes),
             outbox_pending: pending,
             outbox_settled: settled,
+            evidence: self.evidence(&reader, &process)?,
         })
+    }
+
+    fn evidence(&self, reader: &Reader, process: &Id) -> Result<Vec<EvidenceInfo>, Failure> {
+        let rows = reader.evidence(process, EVIDENCE_SHOWN_MAX).map_err(disk)?;
+        let info = |(name, row): (Hash, EvidenceRow)| {
+            let read = Evidence::decode(&row.bytes, self.shared.network);
+            let text = read.map_or_else(|error| error.to_string(), |read| read.claims().to_string());
+            EvidenceInfo { name, culprit: row.culprit, text, bytes: STANDARD.encode(&row.bytes) }
+        };
+        Ok(rows.into_iter().map(info).collect())
     }
 
     fn slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {

@@ -214,6 +214,21 @@ pub struct ProcessDetail {
     pub memory_bytes: Option<u64>,
     pub outbox_pending: usize,
     pub outbox_settled: usize,
+    /// What convicts its scheduler or an attestor, each in a sentence.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceInfo>,
+}
+
+/// Two signatures of one key that no honest key gives.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct EvidenceInfo {
+    pub name: Hash,
+    pub culprit: Address,
+    /// What it did, for a person.
+    pub text: String,
+    /// The evidence itself, base64: anybody can check it.
+    pub bytes: String,
 }
 
 /// One slot.

@@ -10,10 +10,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_net::Peer;
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
-use weft_protocol::{Effects, Id, Machine, wire};
+use weft_protocol::{DataItem, Effects, Id, Machine, wire};
 
 use super::machine::{Effect, Follower, Input, Record};
 use crate::clock::now;
@@ -271,11 +272,13 @@ impl FollowerTask {
         let slot = record.assignment().slot;
         let stored = self.shared.store.read().and_then(|reader| reader.slot(&process, slot));
         let Ok(Some(stored)) = stored else { return };
-        if stored.assignment_id != record.assignment().id {
-            let (ours, theirs) = (stored.assignment_id, record.assignment().id);
-            let text = format!("double assignment: slot {slot} is signed as {ours} and as {theirs}");
-            tracing::error!(%process, text);
-            self.shared.news.tell(News::Alarm { process, text });
+        if stored.assignment_id == record.assignment().id {
+            return;
+        }
+        let Ok(ours) = DataItem::verify_bytes(stored.assignment) else { return };
+        let evidence = Evidence::of_assignments(&ours, record.assignment_item(), self.shared.network);
+        if let Some(evidence) = evidence {
+            self.shared.witness.found(process, evidence);
         }
     }
 }

@@ -9,7 +9,8 @@ use super::{Direction, Reader};
 use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
 use crate::rows::{
-    AttestationRow, CheckpointRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PackedPage,
+    AttestationRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
+    PackedPage,
 };
 use crate::tables::Table;
 
@@ -174,6 +175,19 @@ impl Reader {
         attestor: &Address,
     ) -> Result<Option<AttestationRow>, StoreError> {
         self.get(Table::Attestations, &key::attestation(process, position, &attestor.0))
+    }
+
+    /// Evidence about a process, by name, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn evidence(&self, process: &Id, limit: usize) -> Result<Vec<(Hash, EvidenceRow)>, StoreError> {
+        let (from, to) = (key::pair(process, &[0; 32]), key::pair(process, &[0xff; 32]));
+        self.rows(Table::Evidence, &from, &to, limit, |key| {
+            let mut parts = Parts(key);
+            parts.id()?;
+            parts.hash()
+        })
     }
 
     /// All attestations of a position, by attestor.

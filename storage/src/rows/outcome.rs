@@ -1,7 +1,7 @@
 //! Outcomes, what they send, and who attests them.
 
 use bytes::Bytes;
-use weft_protocol::{Hash, Id, Position};
+use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::record::{Decoder, Encoder, Record};
 
@@ -176,5 +176,25 @@ impl Record for AttestationRow {
 
     fn take(input: &mut Decoder) -> Option<Self> {
         Some(Self { statement: input.hash()?, bytes: input.bytes()? })
+    }
+}
+
+/// What convicts a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceRow {
+    /// The key.
+    pub culprit: Address,
+    /// The evidence as it is named.
+    pub bytes: Bytes,
+}
+
+impl Record for EvidenceRow {
+    fn put(&self, out: &mut Encoder) {
+        out.name(&self.culprit.0);
+        out.bytes(&self.bytes);
+    }
+
+    fn take(input: &mut Decoder) -> Option<Self> {
+        Some(Self { culprit: input.address()?, bytes: input.bytes()? })
     }
 }

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
 use weft_protocol::Position;
 use weft_storage::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, OutboxState, PackedPage, PageRef,
-    PeerRow, ProcessRow, Roles, Store, StoreError, Write,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxState, PackedPage,
+    PageRef, PeerRow, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -54,6 +54,10 @@ fn attestation_row() -> AttestationRow {
     AttestationRow { statement: hash(1), bytes: "signed".into() }
 }
 
+fn evidence_row() -> EvidenceRow {
+    EvidenceRow { culprit: address(6), bytes: "evidence".into() }
+}
+
 fn process_row() -> ProcessRow {
     ProcessRow {
         module: id(2),
@@ -80,6 +84,7 @@ fn everything() -> Vec<Write> {
         Write::Outbox { key: outbox_key(1, 5, 1), row: outbox_row(2) },
         Write::OutboxState { key: outbox_key(1, 5, 1), state: settled, attempts: 3, next_try_ms: 4 },
         Write::Attestation { process, position, attestor: address(6), row: attestation_row() },
+        Write::Evidence { process, name: hash(7), row: evidence_row() },
         Write::Checkpoint { process, position, row: checkpoint_row() },
         Write::Page(PackedPage::pack(&PAGE).unwrap()),
         Write::Blob("blob".into()),
@@ -135,6 +140,7 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.seen(&process, &hash(4))?, Some(position));
     assert_eq!(reader.seen_keys(&process, 0, 9)?.len(), 1);
     assert_eq!(reader.seen_count(&process)?, 1);
+    assert_eq!(reader.evidence(&process, 9)?, [(hash(7), evidence_row())]);
     assert_eq!(reader.outcome_of_item(&process, &id(12))?, Some((position, outcome_row(12))));
     assert_eq!(reader.outbox(&process, Position::slot(5))?.len(), 2);
     assert_eq!(reader.outbox_pending(&process, 9)?, [(outbox_key(1, 5, 0), 1)]);
