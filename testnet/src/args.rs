@@ -31,6 +31,33 @@ pub(crate) enum Command {
     Up(Up),
     /// Kill nodes at random under load, and check that no promise is broken by it
     Crash(Crash),
+    /// Measure how long a message takes through four nodes, and how many fit
+    Bench(Bench),
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Bench {
+    /// Messages of each kind, and of each client, 1 to 10000
+    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = count)]
+    pub(crate) messages: usize,
+    /// Clients at once when the rate is measured, 1 to 10000
+    #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = count)]
+    pub(crate) clients: usize,
+    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The most messages and clients of a bench: their items are signed before the clock runs.
+const COUNT_MAX: usize = 10_000;
+
+fn count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=COUNT_MAX).contains(number));
+    number.ok_or_else(|| format!("expected 1 to {COUNT_MAX}"))
 }
 
 /// Flags of `crash`.
@@ -114,7 +141,7 @@ mod tests {
     fn parse(line: &str) -> Result<Up, String> {
         match command(line)? {
             Command::Up(up) => Ok(up),
-            Command::Crash(crash) => panic!("{crash:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -122,7 +149,7 @@ mod tests {
     fn a_crash_run_has_fifty_kills_unless_told() {
         let crash = |line: &str| match command(line).unwrap() {
             Command::Crash(crash) => crash,
-            Command::Up(up) => panic!("{up:?}"),
+            other => panic!("{other:?}"),
         };
         let plain = crash("weft-testnet crash");
         assert!(plain.kills == 50 && plain.seed.is_none() && !plain.json);
@@ -154,6 +181,8 @@ mod tests {
             ("weft-testnet crash --kills 1001", "expected 1 to 1000"),
             ("weft-testnet crash --seed x", "--seed"),
             ("weft-testnet crash --peers 3", "--peers"),
+            ("weft-testnet bench --messages 0", "expected 1 to 10000"),
+            ("weft-testnet bench --clients many", "expected 1 to 10000"),
         ] {
             let error = command(line).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");

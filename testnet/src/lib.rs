@@ -9,6 +9,7 @@
 //! the launcher's alone; when that closes, also because the launcher was killed, the node ends.
 
 mod args;
+mod bench;
 mod check;
 mod crash;
 mod error;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::{Cli, Command, Up};
+use crate::bench;
 use crate::check::{Open, millis};
 use crate::crash;
 use crate::error::TestnetError;
@@ -58,11 +59,13 @@ pub(crate) fn command(args: &[OsString]) -> ExitCode {
     let screen = Screen::new(match &command {
         Command::Up(up) => up.json,
         Command::Crash(crash) => crash.json,
+        Command::Bench(bench) => bench.json,
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match (runtime, &command) {
         (Ok(runtime), Command::Up(up)) => runtime.block_on(run(up, screen)),
         (Ok(runtime), Command::Crash(crash)) => runtime.block_on(crash::run(crash, screen)),
+        (Ok(runtime), Command::Bench(bench)) => runtime.block_on(bench::run(bench, screen)),
         (Err(error), _) => Err(TestnetError::Runtime(error)),
     };
     let exit = ended.unwrap_or_else(|error| {

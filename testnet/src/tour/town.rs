@@ -75,7 +75,7 @@ impl Actor {
     }
 
     /// A node that computes it and does not schedule it.
-    pub(super) fn witness(&self) -> usize {
+    pub(crate) fn witness(&self) -> usize {
         self.computing.last().copied().unwrap_or(self.scheduler)
     }
 }
