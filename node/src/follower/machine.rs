@@ -2,6 +2,10 @@
 //!
 //! A record that comes in here is already verified by itself (signatures, ids, proof). What is
 //! left is its place: the hash chain must link it to the slot before, and there must be no gap.
+//!
+//! A slot that does not link means that its scheduler signed another log than the one here. Then
+//! nothing more is appended, and a peer that has the other log is asked for its version of the slot
+//! where the two part: both signatures together are evidence.
 
 use std::collections::BTreeMap;
 
@@ -169,8 +173,16 @@ struct Log<P, B> {
     recent: BTreeMap<u64, Id>,
     sources: BTreeMap<P, Source>,
     asking: Option<P>,
+    fork: Option<Fork>,
     hole_since: Option<Now>,
     audited: Option<Now>,
+}
+
+/// That the scheduler signed another log than the one here.
+#[derive(Debug, Clone, Copy)]
+struct Fork {
+    /// How many more sources are asked for their version of our newest slot.
+    asks_left: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -208,6 +220,7 @@ impl<P: Ord + Clone, B> Log<P, B> {
             recent: head.map(|head| (head.slot, head.assignment)).into_iter().collect(),
             sources: BTreeMap::new(),
             asking: None,
+            fork: None,
             hole_since: None,
             audited: None,
         }
@@ -244,8 +257,14 @@ impl<P: Ord + Clone, B> Follower<P, B> {
         log.learn(slot);
         if slot < next {
             if log.recent.get(&slot) != Some(&record.link.assignment) {
+                if let Some(fork) = &mut log.fork {
+                    fork.asks_left = 0;
+                }
                 effects.push(Effect::Compare { process, record });
             }
+            return;
+        }
+        if log.fork.is_some() {
             return;
         }
         let near = slot - next <= AHEAD_SLOTS_MAX;
@@ -267,6 +286,9 @@ fn advance<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, effects: &mut Ef
             link.time.timestamp < head.time.timestamp || link.time.height < head.time.height
         });
         if link.hash_chain != expected || goes_back {
+            log.fork = Some(Fork { asks_left: SOURCES_MAX });
+            log.audited = None;
+            log.held.clear();
             effects.push(Effect::Unlinked { process, slot: link.slot });
             return;
         }
@@ -291,6 +313,12 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
             effects.push(Effect::AskHead { process, peer });
         }
     }
+    if log.fork.is_some() {
+        if audit_due {
+            prove_fork(process, log, now, effects);
+        }
+        return;
+    }
     if !log.missing() {
         log.hole_since = None;
         return;
@@ -308,6 +336,24 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     let to = before_held.or(log.known).unwrap_or(from).min(from + RANGE_SLOTS_MAX - 1);
     log.asking = Some(peer.clone());
     effects.push(Effect::AskRange { process, peer, from, to });
+}
+
+/// Asks for the other version of the newest slot here, until somebody had one.
+fn prove_fork<P: Ord + Clone, B>(
+    process: Id,
+    log: &mut Log<P, B>,
+    now: Now,
+    effects: &mut Effects<Effect<P, B>>,
+) {
+    let asks_left = log.fork.map_or(0, |fork| fork.asks_left);
+    let Some(Link { slot, .. }) = log.head.filter(|_| asks_left > 0 && log.asking.is_none()) else { return };
+    // Who has more than we do has the other log.
+    let order = |source: &Source| (source.head <= Some(slot), source.failures, source.asked);
+    if let Some(peer) = pick(log, now, order) {
+        log.asking = Some(peer.clone());
+        log.fork = Some(Fork { asks_left: asks_left - 1 });
+        effects.push(Effect::AskRange { process, peer, from: slot, to: slot });
+    }
 }
 
 /// The rested source that comes first in this order.
@@ -383,3 +429,6 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
