@@ -19,6 +19,7 @@ use crate::anchor::AnchorTask;
 use crate::compute::ComputeTask;
 use crate::config::{Config, Role};
 use crate::control::{Answers, ControlSocket};
+use crate::cron::TimekeeperTask;
 use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::FollowerTask;
@@ -190,6 +191,8 @@ fn start_roles(
     if is(Role::Anchor) {
         tasks.start("anchor", AnchorTask::new(Arc::clone(shared))?.run(stop.clone()));
     }
+    let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
+    tasks.start("timekeeper", timekeeper.run(stop.clone()));
     let server = Server::new(Arc::clone(shared), submitter.clone());
     let sinks = Sinks { follower, messenger };
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);

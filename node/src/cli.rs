@@ -135,6 +135,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Send(send) => online(process::send(send, context)),
         Command::Result(of) => online(process::result(of, context)),
         Command::Host(host) => online(process::host(host, context)),
+        Command::Cron(cron) => online(process::cron(cron, context)),
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
         Command::Peers => online(status::peers(context)),

@@ -8,6 +8,7 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
 use weft_storage::{ProcessRow, Roles, StoreError, Write};
 
+use crate::directory::Known;
 use crate::log;
 use crate::news::News;
 use crate::remote::{self, RemoteError};
@@ -122,11 +123,27 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     Ok(roles)
 }
 
+/// Lets time pass in a known process, or leaves it alone.
+///
+/// # Errors
+/// The disk.
+pub async fn keep_time(shared: &Shared, known: Known, keeps_time: bool) -> Result<(), StoreError> {
+    let Known { process, roles, .. } = known;
+    let roles = Roles { keeps_time, ..roles };
+    let row = ProcessRow { module: process.module(), roles };
+    shared.store.write(vec![Write::Process { process: process.id(), row }]).await?;
+    let id = process.id();
+    shared.directory.put(process, roles);
+    shared.news.tell(News::Hosted { process: id });
+    Ok(())
+}
+
 const fn merge(has: Roles, wants: Roles) -> Roles {
     Roles {
         schedules: has.schedules || wants.schedules,
         computes: has.computes || wants.computes,
         messenges: has.messenges || wants.messenges,
         watches: has.watches || wants.watches,
+        keeps_time: has.keeps_time || wants.keeps_time,
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 pub mod compute;
 pub mod config;
 pub mod control;
+pub mod cron;
 mod directory;
 mod error;
 pub mod follower;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weft_protocol::assignment::Assignment;
+use weft_protocol::cron::Schedule;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
@@ -109,6 +110,15 @@ pub fn read_records(
 /// A damaged store.
 pub fn read_link(reader: &Reader, process: &Id) -> Result<Option<Link>, StoreError> {
     Ok(reader.head(process)?.map(|(slot, row)| link_of(slot, &row)))
+}
+
+/// What falls due in a log as time passes; none without crons or slots.
+///
+/// # Errors
+/// A damaged store.
+pub fn read_schedule(reader: &Reader, process: &Process) -> Result<Option<Schedule>, StoreError> {
+    let opening = reader.slot(&process.id(), 0)?;
+    Ok(opening.and_then(|row| Schedule::new(process.crons(), link_of(0, &row).time)))
 }
 
 /// A slot's place in its log.

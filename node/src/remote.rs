@@ -93,6 +93,15 @@ pub async fn head(shared: &Shared, peer: Peer, process: Id) -> Result<Option<wir
     }
 }
 
+/// The newest slot of a log as of now, from its scheduler.
+pub async fn now(shared: &Shared, peer: Peer, process: Id) -> Result<wire::Head, RemoteError> {
+    let process = Bytes::copy_from_slice(process.as_ref());
+    match ask(shared, peer, Ask::Now(wire::NowRequest { process })).await? {
+        Answer::Head(answer) => answer.heads.into_iter().next().ok_or(RemoteError::Mismatch { peer }),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
 /// The attestations of a position.
 pub async fn attestations(
     shared: &Shared,

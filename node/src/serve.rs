@@ -54,6 +54,7 @@ impl Server {
     pub async fn answer(&self, peer: Peer, request: wire::Request, reply: Reply) {
         let answer = match request.body {
             Some(Ask::Submit(submit)) => self.submit(submit).await,
+            Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(body) => {
                 let shared = SharedRef::clone(&self.shared);
                 let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;
@@ -82,6 +83,20 @@ impl Server {
             }),
             Err(error) => Answer::Refusal(error.to_refusal()),
         }
+    }
+
+    /// The head of a process that this node schedules, after time passed in it.
+    async fn now(&self, ask: &wire::NowRequest) -> Answer {
+        let process = match id("process", &ask.process) {
+            Ok(process) => process,
+            Err(error) => return refuse(&error),
+        };
+        if let Err(error) = self.submitter.now_local(process).await {
+            return Answer::Refusal(error.to_refusal());
+        }
+        let processes = vec![ask.process.clone()];
+        let read = heads(&self.shared, &wire::HeadRequest { processes });
+        read.map_or_else(|error| refuse(&error), Answer::Head)
     }
 }
 
@@ -121,7 +136,7 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
-        Ask::Submit(_) => Err(ServeError::Invalid("submits are not read".to_owned())),
+        Ask::Submit(_) | Ask::Now(_) => Err(ServeError::Invalid("this is not read from disk".to_owned())),
     }
 }
 

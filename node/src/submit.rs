@@ -130,6 +130,41 @@ impl Submitter {
         self.submit_here(verified).await
     }
 
+    /// The newest slot of a process as of now: its scheduler lets time pass first where a tick is
+    /// due (rules.md 6.6).
+    ///
+    /// # Errors
+    /// Why nobody says.
+    pub async fn now(&self, process: Id) -> Result<u64, SubmitError> {
+        let known = hosting::find_process(&self.shared, process).await;
+        let known = known.map_err(|error| SubmitError::Unknown(format!("process {process}: {error}")))?;
+        if known.scheduler() == self.shared.address {
+            return self.now_local(process).await;
+        }
+        let peer = remote::with_address(&self.shared, known.scheduler()).await;
+        let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
+        let head = remote::now(&self.shared, peer, process).await.map_err(|error| match &error {
+            RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
+            _ => SubmitError::Unknown(error.to_string()),
+        })?;
+        let slot = crate::follower::verified_head(&known, &head);
+        slot.ok_or_else(|| SubmitError::Unknown(format!("{peer} gave a false head of process {process}")))
+    }
+
+    /// The newest slot of a process that this node schedules, as of now.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn now_local(&self, process: Id) -> Result<u64, SubmitError> {
+        let unknown = || SubmitError::Unknown(format!("process {process} is not scheduled by this node"));
+        match self.scheduler.as_ref().ok_or_else(unknown)?.now(process).await {
+            Answer::Assigned { slot, .. } => Ok(slot),
+            Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
+            Answer::UnknownProcess => Err(unknown()),
+            Answer::Fault(why) => Err(SubmitError::Fault(why)),
+        }
+    }
+
     async fn verify(&self, item: Bytes, proof: Bytes) -> Result<Verification, SubmitError> {
         let network = self.shared.network;
         let verify = move || Verification::verify(&item, &proof, network);
@@ -221,7 +256,7 @@ impl Submitter {
             self.check_module(&process).await?;
         }
         let messenges = computes && is(Role::Messenger);
-        let roles = Roles { schedules: true, computes, messenges, watches: false };
+        let roles = Roles { schedules: true, computes, messenges, ..Roles::default() };
         let keys = SeenKeys::of_item(item.id());
         let submission = Submission { process: item.id(), item, proof: proof.map(|(proof, _)| proof), keys };
         Ok((submission, Some((Arc::new(process), roles))))

@@ -9,6 +9,7 @@ pub use ticks::{NextDue, Tick, Ticks, is_due, next_due, ticks};
 
 use crate::limits::CRON_INTERVALS_MAX;
 use crate::tag::Tag;
+use crate::time::TimePoint;
 
 const INTERVAL: &str = "Cron-Interval";
 const TAG_PREFIX: &str = "Cron-Tag-";
@@ -31,6 +32,22 @@ pub struct Cron {
     pub every: Every,
     /// The `Cron-Tag-*` tags after it, with the prefix removed.
     pub tags: Vec<Tag>,
+}
+
+/// The crons of a process at work: what falls due in its log as time passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// At least one.
+    pub crons: Vec<Cron>,
+    /// The time point of slot 0, from which they count.
+    pub origin: TimePoint,
+}
+
+impl Schedule {
+    /// The schedule of a process with these crons; none if it has none.
+    pub fn new(crons: &[Cron], origin: TimePoint) -> Option<Self> {
+        (!crons.is_empty()).then(|| Self { crons: crons.to_vec(), origin })
+    }
 }
 
 /// Why the cron tags of a process are refused.

@@ -3,10 +3,12 @@
 
 use bytes::Bytes;
 
+use crate::cron::{self, Schedule};
 use crate::data_item::{DataItem, Draft};
 use crate::hashing;
 use crate::id::{Address, Id, Network};
 use crate::tag::Tag;
+use crate::time::TimePoint;
 
 /// The mark for a slot. Its anchor names the slot, so every mark of a log has its own id and a
 /// scheduler that crashed builds the same one again.
@@ -27,4 +29,12 @@ pub fn draft(network: Network, process: Id, epoch: u64, slot: u64) -> Draft {
 /// anybody else that calls itself one is an ordinary message.
 pub fn is_mark(item: &DataItem, process: Id, scheduler: Address) -> bool {
     item.tag("Type") == Some("Mark") && item.target() == Some(process) && item.owner() == scheduler
+}
+
+/// Whether a scheduler that is asked for `now` assigns a mark at `next`, after a slot at `last`:
+/// when a tick is due between them. It takes a whole second that no other slot began, so there
+/// is at most one mark a second.
+pub fn is_due(schedule: &Schedule, last: TimePoint, next: TimePoint) -> bool {
+    let Schedule { crons, origin } = schedule;
+    next.timestamp / 1_000 > last.timestamp / 1_000 && cron::is_due(crons, *origin, last, next)
 }

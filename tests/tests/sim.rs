@@ -24,11 +24,14 @@ fn every_seed_keeps_the_promises() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let guest = Guest::new();
     let (mut failed, mut slots, mut pushes, mut crashes) = (Vec::new(), 0, 0, 0);
+    let (mut marks, mut ticks) = (0, 0);
     for seed in 0..if full { SEEDS_FULL } else { SEEDS } {
         let report = play(&guest, seed);
         slots += report.slots;
         pushes += report.pushes;
         crashes += report.crashes;
+        marks += report.marks;
+        ticks += report.ticks;
         if !report.violations.is_empty() {
             failed.push(complain(seed, &report));
         }
@@ -36,6 +39,7 @@ fn every_seed_keeps_the_promises() {
     assert!(failed.is_empty(), "{} seeds failed:\n{}", failed.len(), failed.join("\n"));
     // A simulator in which nothing happens proves nothing.
     assert!(slots > 500 && pushes > 100 && crashes > 50, "{slots} slots, {pushes} pushes, {crashes} crashes");
+    assert!(marks > 100 && ticks > 200, "{marks} marks, {ticks} ticks");
 }
 
 #[test]
@@ -86,4 +90,9 @@ fn answering_before_the_disk_is_found_out() {
 #[test]
 fn forgetting_what_was_seen_is_found_out() {
     is_found_out(Mutation::ForgetSeen, &["stands twice"]);
+}
+
+#[test]
+fn time_that_does_not_pass_is_found_out() {
+    is_found_out(Mutation::ForgetCrons, &["though ticks were due"]);
 }

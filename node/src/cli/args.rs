@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Peers,
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
+    /// Run the crons of a process while this node is up, though nobody sends it anything
+    Cron(Cron),
     /// Show slots and outcomes as they come, each verified
     Watch(Watch),
     /// Replay a process from slot 0 and compare every outcome that is stored or attested
@@ -301,6 +303,9 @@ pub(crate) struct ResultOf {
     /// Its slot instead
     #[arg(long, value_name = "NUMBER")]
     pub(crate) slot: Option<u64>,
+    /// What ran last as of now instead: crons that are due run first
+    #[arg(long, conflicts_with_all = ["item", "slot"])]
+    pub(crate) now: bool,
     #[command(flatten)]
     pub(crate) wait: Wait,
 }
@@ -316,6 +321,16 @@ pub(crate) struct Host {
     /// Carry what it sends
     #[arg(long)]
     pub(crate) messenger: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cron {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Leave it alone again
+    #[arg(long)]
+    pub(crate) off: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! `weft spawn`, `send`, `result` and `host`.
+//! `weft spawn`, `send`, `result`, `host` and `cron`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 
-use super::args::{Host, ResultOf as ResultArgs, Send, Spawn, Wait};
+use super::args::{Cron, Host, ResultOf as ResultArgs, Send, Spawn, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
@@ -90,12 +90,15 @@ pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError
 }
 
 pub(super) async fn result(of: ResultArgs, context: &Context) -> Result<Exit, CliError> {
-    let ResultArgs { process, item, slot, wait } = of;
-    let of = match (item, slot) {
-        (Some(item), None) => ResultOf::Item(item),
-        (None, Some(slot)) => ResultOf::Slot(slot),
-        _ => return Err(CliError::input("give either the id of a message or --slot NUMBER")),
+    let ResultArgs { process, item, slot, now, mut wait } = of;
+    let of = match (item, slot, now) {
+        (Some(item), None, false) => ResultOf::Item(item),
+        (None, Some(slot), false) => ResultOf::Slot(slot),
+        (None, None, true) => ResultOf::Now,
+        _ => return Err(CliError::input("give the id of a message, or --slot NUMBER, or --now")),
     };
+    // What is due now has not run yet.
+    wait.wait |= now;
     let wait_ms = if wait.wait { wait.timeout * 1000 } else { 0 };
     let result = await_result(&Request::Result { process, of, wait_ms }, &wait, context).await?;
     context.screen.answer(&result, || human_result(&result, context.screen))?;
@@ -106,7 +109,17 @@ pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError
     let Host { process, compute, messenger } = host;
     let request = Request::Host { process, compute, messenger };
     let info: ProcessInfo = ask(context, "finding the process and its log", &request).await?;
-    context.screen.answer(&info, || {
+    show_duties(&info, context)
+}
+
+pub(super) async fn cron(cron: Cron, context: &Context) -> Result<Exit, CliError> {
+    let Cron { process, off } = cron;
+    let info: ProcessInfo = ask(context, "writing it down", &Request::Cron { process, on: !off }).await?;
+    show_duties(&info, context)
+}
+
+fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit, CliError> {
+    context.screen.answer(info, || {
         let head = info.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
         pairs(&[("process", info.process.to_string()), ("duties", info.duties.join(", ")), ("head", head)])
     })?;

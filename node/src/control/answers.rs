@@ -87,6 +87,7 @@ impl Answers {
             Request::Host { process, compute, messenger } => {
                 out.end(self.host(process, compute, messenger).await).await
             }
+            Request::Cron { process, on } => out.end(self.cron(process, on).await).await,
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
@@ -259,9 +260,20 @@ impl Answers {
         if computes && self.compute.is_none() {
             return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
         }
-        let wanted = Roles { schedules: false, computes, messenges: messenger, watches: true };
+        let wanted =
+            Roles { schedules: false, computes, messenges: messenger, watches: true, keeps_time: false };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
+        self.info(&self.read()?, &self.known(&process)?)
+    }
+
+    async fn cron(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
+        let known = self.known(&process)?;
+        if on && known.process.crons().is_empty() {
+            let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
+            return Err(fail(FailureCode::Refused, text));
+        }
+        hosting::keep_time(&self.shared, known, on).await.map_err(disk)?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
@@ -317,18 +329,20 @@ impl Answers {
                 assignment: slot.assignment,
                 duplicate: slot.duplicate,
             }),
-            Err(error) => {
-                let code = match &error {
-                    SubmitError::Invalid(_) => FailureCode::Invalid,
-                    SubmitError::Refused(_) => FailureCode::Refused,
-                    SubmitError::Unknown(_) => FailureCode::Unknown,
-                    SubmitError::Busy(_) => FailureCode::Busy,
-                    SubmitError::Fault(_) => FailureCode::Fault,
-                };
-                Err(fail(code, error.to_string()))
-            }
+            Err(error) => Err(no_slot(&error)),
         }
     }
+}
+
+fn no_slot(error: &SubmitError) -> Failure {
+    let code = match error {
+        SubmitError::Invalid(_) => FailureCode::Invalid,
+        SubmitError::Refused(_) => FailureCode::Refused,
+        SubmitError::Unknown(_) => FailureCode::Unknown,
+        SubmitError::Busy(_) => FailureCode::Busy,
+        SubmitError::Fault(_) => FailureCode::Fault,
+    };
+    fail(code, error.to_string())
 }
 
 /// What names the modules that were added by hand.
@@ -353,6 +367,7 @@ fn duties(roles: Roles) -> Vec<String> {
         (roles.computes, "compute"),
         (roles.messenges, "messenger"),
         (roles.watches, "watch"),
+        (roles.keeps_time, "cron"),
     ];
     all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
 }
@@ -361,6 +376,11 @@ fn decode(item: &str) -> Result<Bytes, Failure> {
     let raw = STANDARD.decode(item);
     raw.map(Bytes::from)
         .map_err(|error| fail(FailureCode::Invalid, format!("the item is not base64: {error}")))
+}
+
+/// Marks have no action; what they are is said in its place.
+fn mark_of(item: &DataItem) -> Option<&str> {
+    item.tag("Type").filter(|kind| *kind == "Mark")
 }
 
 fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreError> {
@@ -389,7 +409,7 @@ fn slot_info(reader: &Reader, process: &Id, slot: u64) -> Result<SlotInfo, Failu
         timestamp: row.timestamp,
         hash_chain: row.chain,
         from,
-        action: claims.and_then(|item| item.tag("Action")).map(str::to_owned),
+        action: claims.and_then(|item| item.tag("Action").or_else(|| mark_of(item))).map(str::to_owned),
         pushed: row.proof.is_some(),
         code: outcome.as_ref().map(|row| row.code),
         running: outcome.map(|row| row.running),

@@ -55,6 +55,14 @@ pub enum Request {
         /// Carry what it sends.
         messenger: bool,
     },
+    /// Let time pass in a hosted process, so that its crons run though nothing else happens, or
+    /// leave it alone: [`ProcessInfo`].
+    Cron {
+        /// Which.
+        process: Id,
+        /// Whether time passes.
+        on: bool,
+    },
     /// Keep a signed Module item and serve it: [`ModuleInfo`].
     PutModule {
         /// The raw item, base64.
@@ -144,6 +152,8 @@ pub enum ResultOf {
     Item(Id),
     /// Of this slot.
     Slot(u64),
+    /// Of the newest position that is no mark, once all ticks due by now have run.
+    Now,
 }
 
 /// Who a node is and how it fares.
@@ -183,7 +193,7 @@ pub struct ProcessInfo {
     pub name: Option<String>,
     pub module: Id,
     pub scheduler: Address,
-    /// `schedule`, `compute`, `messenger`, `watch`.
+    /// `schedule`, `compute`, `messenger`, `watch`, `cron`.
     pub duties: Vec<String>,
     /// The newest slot in the log here.
     pub head: Option<u64>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weft_protocol::assignment::AssignmentDraft;
+use weft_protocol::cron::{self, Schedule};
 use weft_protocol::crypto::Signer;
 use weft_protocol::seen::{SeenKeys, SeenList};
 use weft_protocol::time::{TimePoint, Weave};
@@ -20,7 +21,7 @@ pub type Ticket = u64;
 #[derive(Debug)]
 pub enum Input {
     /// A process that this node schedules, as the store has it after a restart.
-    Recover(Recovered),
+    Recover(Box<Recovered>),
     /// An item, verified and allowed by policy, that wants a slot.
     Submit {
         /// Names the reply.
@@ -28,9 +29,11 @@ pub enum Input {
         /// The item and what was found out about it.
         submission: Box<Submission>,
     },
-    /// A reader or a subscription needs time to pass in this log: rules.md 6.6.
-    Mark {
-        /// In which log.
+    /// A reader wants this log as of now: where a tick is due, time passes first (rules.md 6.6).
+    Now {
+        /// Names the reply.
+        ticket: Ticket,
+        /// Which log.
         process: Id,
     },
     /// Every slot up to and including this one is on disk.
@@ -60,6 +63,8 @@ pub struct Recovered {
     pub seen: SeenList,
     /// The assignment of each slot, to answer duplicates with.
     pub assignments: Vec<Id>,
+    /// What falls due in it as time passes.
+    pub schedule: Option<Schedule>,
 }
 
 /// The end of a log, enough to build the next slot on.
@@ -131,13 +136,13 @@ pub enum Effect {
 /// The answer to a submit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The item has this slot, durably.
+    /// The item has this slot, durably; to `Now`, this is the newest slot.
     Assigned {
         /// The slot.
         slot: u64,
         /// Its assignment.
         assignment: Id,
-        /// The item or push stood in the log before.
+        /// The slot was there before.
         duplicate: bool,
     },
     /// Too many slots wait for the disk.
@@ -168,6 +173,7 @@ struct Log {
     seen: SeenList,
     /// The assignment of every slot on disk, by slot.
     assignments: Vec<Id>,
+    schedule: Option<Schedule>,
     /// A write failed and the log was not read again yet: nothing may be signed.
     reloading: bool,
 }
@@ -175,7 +181,7 @@ struct Log {
 #[derive(Debug)]
 struct Unsaved {
     slot: NewSlot,
-    /// Who waits for it: the submitter first, then those whose item was a duplicate of it.
+    /// Who waits for it: who asked for it first, then those for whom it was there before.
     waiting: Vec<(Ticket, bool)>,
 }
 
@@ -212,21 +218,11 @@ impl Scheduler {
             answer_duplicate(log, ticket, first, effects);
             return;
         }
-        let Submission { process, item, proof, keys } = submission;
-        self.assign(process, item, proof, &keys, Some(ticket), now, effects);
+        self.assign(submission, ticket, now, effects);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn assign(
-        &mut self,
-        process: Id,
-        item: Verified<DataItem>,
-        proof: Option<Verified<DataItem>>,
-        keys: &SeenKeys,
-        ticket: Option<Ticket>,
-        now: Now,
-        effects: &mut Effects<Effect>,
-    ) {
+    fn assign(&mut self, submission: Submission, ticket: Ticket, now: Now, effects: &mut Effects<Effect>) {
+        let Submission { process, item, proof, keys } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
         // Named weaves are refused at slot 0 by policy, so no view is needed yet.
@@ -249,33 +245,48 @@ impl Scheduler {
         let assignment = match unsigned.draft().sign(&self.signer) {
             Ok(assignment) => assignment,
             Err(error) => {
-                if let Some(ticket) = ticket {
-                    let answer = Answer::Fault(format!("signing slot {slot} of {process}: {error}"));
-                    effects.push(Effect::Reply { ticket, answer });
-                }
+                let answer = Answer::Fault(format!("signing slot {slot} of {process}: {error}"));
+                effects.push(Effect::Reply { ticket, answer });
                 return;
             }
         };
+        if slot == 0 {
+            // A Process item with crons that cannot be read was refused before.
+            log.schedule = Schedule::new(&cron::parse(item.tags()).unwrap_or_default(), time);
+        }
         let before = log.seen.len();
-        log.seen.admit(slot, keys);
+        log.seen.admit(slot, &keys);
         let keys = log.seen.iter().skip(before).map(|(key, _)| key).collect();
         let head = Head { epoch, slot, assignment: assignment.id(), chain, time };
         let slot = NewSlot { process, head, assignment, item, proof, keys };
         effects.push(Effect::Persist(Box::new(slot.clone())));
-        let waiting = ticket.map(|ticket| (ticket, false)).into_iter().collect();
-        log.unsaved.push_back(Unsaved { slot, waiting });
+        log.unsaved.push_back(Unsaved { slot, waiting: vec![(ticket, false)] });
     }
 
-    fn mark(&mut self, process: Id, now: Now, effects: &mut Effects<Effect>) {
-        let Some(head) = self.logs.get(&process).and_then(Log::head) else { return };
-        // At most one a second: a mark within the same second could fire no cron.
-        if now.0 / 1000 <= head.time.timestamp / 1000 {
+    /// Answers with the newest slot, and makes it a mark if a tick is due before now.
+    fn look(&mut self, ticket: Ticket, process: Id, now: Now, effects: &mut Effects<Effect>) {
+        let Some((head, log)) = self.logs.get_mut(&process).and_then(|log| Some((log.head()?, log))) else {
+            effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
+            return;
+        };
+        if log.reloading || log.unsaved.len() >= UNSAVED_SLOTS_MAX {
+            effects.push(Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } });
             return;
         }
-        let draft = mark::draft(self.network, process, head.epoch, head.slot + 1);
-        if let Ok(item) = draft.sign(&self.signer) {
-            let keys = SeenKeys::of_item(item.id());
-            self.assign(process, item, None, &keys, None, now, effects);
+        let time = time::next(&Weave::Clock, now, None, Some(head.time));
+        if log.schedule.as_ref().is_some_and(|schedule| mark::is_due(schedule, head.time, time)) {
+            match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
+                Ok(item) => {
+                    let keys = SeenKeys::of_item(item.id());
+                    self.assign(Submission { process, item, proof: None, keys }, ticket, now, effects);
+                }
+                Err(error) => {
+                    let answer = Answer::Fault(format!("signing a mark of {process}: {error}"));
+                    effects.push(Effect::Reply { ticket, answer });
+                }
+            }
+        } else {
+            answer_duplicate(log, ticket, head.slot, effects);
         }
     }
 
@@ -306,7 +317,7 @@ impl Scheduler {
     }
 }
 
-/// The first assignment answers a duplicate, and only once that one is durable.
+/// Answers with a slot that was there before, and only once that one is durable.
 fn answer_duplicate(log: &mut Log, ticket: Ticket, first: u64, effects: &mut Effects<Effect>) {
     if let Some(unsaved) = log.unsaved.iter_mut().find(|unsaved| unsaved.slot.head.slot == first) {
         unsaved.waiting.push((ticket, true));
@@ -331,14 +342,18 @@ impl Machine for Scheduler {
                     unsaved: VecDeque::new(),
                     seen: recovered.seen,
                     assignments: recovered.assignments,
+                    schedule: recovered.schedule,
                     reloading: false,
                 };
                 self.logs.insert(recovered.process, log);
             }
             Input::Submit { ticket, submission } => self.submit(ticket, *submission, now, effects),
-            Input::Mark { process } => self.mark(process, now, effects),
+            Input::Now { ticket, process } => self.look(ticket, process, now, effects),
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
             Input::PersistFailed { process, why } => self.persist_failed(process, &why, effects),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

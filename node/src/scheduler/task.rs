@@ -24,6 +24,7 @@ const GROUP_MAX: usize = 1_024;
 #[derive(Debug)]
 enum Ask {
     Submit(Box<Submission>, Option<Roles>, oneshot::Sender<Answer>),
+    Now(Id, oneshot::Sender<Answer>),
 }
 
 /// How others hold the scheduler.
@@ -34,9 +35,18 @@ impl SchedulerHandle {
     /// Asks for a slot and waits until it is durable. `roles` says what this node does for a new
     /// process. Dropping the future does not take the submit back.
     pub async fn submit(&self, submission: Submission, roles: Option<Roles>) -> Answer {
+        self.ask(|reply| Ask::Submit(Box::new(submission), roles, reply)).await
+    }
+
+    /// Asks for the newest slot of a log, durably, and for a mark first where a tick is due.
+    pub async fn now(&self, process: Id) -> Answer {
+        self.ask(|reply| Ask::Now(process, reply)).await
+    }
+
+    async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Answer>) -> Ask) -> Answer {
         let stopped = || Answer::Fault("the node is stopping".to_owned());
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Ask::Submit(Box::new(submission), roles, reply)).await.is_err() {
+        if self.0.send(ask(reply)).await.is_err() {
             return stopped();
         }
         answer.await.unwrap_or_else(|_| stopped())
@@ -102,14 +112,22 @@ impl SchedulerTask {
         }
     }
 
-    fn ask(&mut self, Ask::Submit(submission, roles, reply): Ask) {
+    fn ask(&mut self, ask: Ask) {
         self.tickets += 1;
         let ticket = self.tickets;
-        self.waiting.insert(ticket, reply);
-        if let Some(roles) = roles {
-            self.new_roles.insert(submission.process, roles);
+        match ask {
+            Ask::Submit(submission, roles, reply) => {
+                self.waiting.insert(ticket, reply);
+                if let Some(roles) = roles {
+                    self.new_roles.insert(submission.process, roles);
+                }
+                self.handle(Input::Submit { ticket, submission });
+            }
+            Ask::Now(process, reply) => {
+                self.waiting.insert(ticket, reply);
+                self.handle(Input::Now { ticket, process });
+            }
         }
-        self.handle(Input::Submit { ticket, submission });
     }
 
     fn handle(&mut self, input: Input) {
@@ -209,7 +227,9 @@ impl SchedulerTask {
         let seen = log::read_seen(&reader, process, u64::MAX)?;
         let rows = reader.slots(&process, 0, u64::MAX, usize::MAX)?;
         let assignments = rows.into_iter().map(|(_, row)| row.assignment_id).collect();
-        self.handle(Input::Recover(Recovered { process, head, seen, assignments }));
+        let known = self.shared.directory.get(&process);
+        let schedule = known.map(|known| log::read_schedule(&reader, &known.process)).transpose()?.flatten();
+        self.handle(Input::Recover(Box::new(Recovered { process, head, seen, assignments, schedule })));
         Ok(())
     }
 }

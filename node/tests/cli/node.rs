@@ -13,11 +13,11 @@ use super::{Ran, weft};
 const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// A running `weft up`, killed when the test ends before it was stopped.
-struct Node {
-    folder: tempfile::TempDir,
+pub(super) struct Node {
+    pub(super) folder: tempfile::TempDir,
     child: Child,
     out: Option<BufReader<ChildStdout>>,
-    ready: Value,
+    pub(super) ready: Value,
 }
 
 impl Drop for Node {
@@ -44,12 +44,21 @@ fn up(folder: &Path, extra: &[&str]) -> Command {
 }
 
 impl Node {
-    fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap())
+    pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A node in a new folder, with more flags.
+    pub(super) fn start_with(extra: &[&str]) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), extra)
     }
 
     fn start_in(folder: tempfile::TempDir) -> Self {
-        let mut child = up(folder.path(), &[]).spawn().unwrap();
+        Self::start_as(folder, &[])
+    }
+
+    fn start_as(folder: tempfile::TempDir, extra: &[&str]) -> Self {
+        let mut child = up(folder.path(), extra).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
@@ -62,11 +71,11 @@ impl Node {
         Self { folder, child, out: Some(out), ready }
     }
 
-    fn weft(&self, args: &[&str]) -> Ran {
+    pub(super) fn weft(&self, args: &[&str]) -> Ran {
         weft(self.folder.path(), args)
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(super) fn json(&self, args: &[&str]) -> Value {
         self.weft(&[args, &["--json"]].concat()).expect(0).json()
     }
 
@@ -88,14 +97,20 @@ impl Node {
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
-    fn counter(&self) -> String {
+    /// Adds the counter's module.
+    pub(super) fn add_counter(&self) -> String {
         let module = self.folder.path().join("counter.wasm");
         std::fs::write(&module, weft_vm::guests::COUNTER).unwrap();
         let added = self.json(&["module", "add", module.to_str().unwrap(), "--format", "wasm32-weft-plain"]);
         let module = added["module"].as_str().unwrap();
         let listed = self.json(&["module", "list"]);
         assert_eq!(listed[0]["module"], module);
-        let spawned = self.json(&["spawn", "--module", module, "--name", "counter"]);
+        module.to_owned()
+    }
+
+    pub(super) fn counter(&self) -> String {
+        let module = self.add_counter();
+        let spawned = self.json(&["spawn", "--module", &module, "--name", "counter"]);
         assert_eq!((&spawned["id"], &spawned["slot"]), (&spawned["process"], &json!(0)));
         spawned["id"].as_str().unwrap().to_owned()
     }

@@ -25,7 +25,7 @@ fn wrong_arguments_are_bad_input() {
     let (code, text) = weft(folder.path(), &["send", "abc", "--json"]).expect(2).error();
     assert_eq!(code, "input");
     let ran = weft(folder.path(), &["result", ID]).expect(2);
-    assert!(ran.err.contains("give either the id of a message or --slot NUMBER"), "{}", ran.err);
+    assert!(ran.err.contains("give the id of a message, or --slot NUMBER, or --now"), "{}", ran.err);
     assert!(text.contains("`abc` is not an id"), "{text}");
 }
 

@@ -16,6 +16,8 @@ pub struct Roles {
     pub messenges: bool,
     /// Follows and serves its log.
     pub watches: bool,
+    /// Asks for marks when its ticks are due.
+    pub keeps_time: bool,
 }
 
 impl Roles {
@@ -24,10 +26,11 @@ impl Roles {
             | (self.computes as u8) << 1
             | (self.messenges as u8) << 2
             | (self.watches as u8) << 3
+            | (self.keeps_time as u8) << 4
     }
 
     const fn from_bits(bits: u8) -> Option<Self> {
-        if bits > 0b1111 {
+        if bits > 0b1_1111 {
             return None;
         }
         Some(Self {
@@ -35,6 +38,7 @@ impl Roles {
             computes: bits & 2 != 0,
             messenges: bits & 4 != 0,
             watches: bits & 8 != 0,
+            keeps_time: bits & 16 != 0,
         })
     }
 }

@@ -61,7 +61,7 @@ fn evidence_row() -> EvidenceRow {
 fn process_row() -> ProcessRow {
     ProcessRow {
         module: id(2),
-        roles: Roles { schedules: true, computes: false, messenges: true, watches: false },
+        roles: Roles { schedules: true, computes: false, messenges: true, ..Roles::default() },
     }
 }
 

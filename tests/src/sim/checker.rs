@@ -1,15 +1,20 @@
 //! Who watches the nodes from outside, and says what must never be.
 
+mod ticks;
+
+pub use ticks::count_marks_and_ticks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::push::Source;
-use weft_protocol::{DataItem, Hash, Id};
+use weft_protocol::{DataItem, Hash, Id, Now, Position};
 
 use super::disk::{OutboxState, Rows};
 use super::network::{Answer, Message};
 use super::node::Node;
+use super::roles;
 use super::town::{NETWORK, Town};
 use super::workload::Errand;
 use super::world::Weave;
@@ -23,7 +28,8 @@ struct Answered {
     process: Id,
     slot: u64,
     assignment: Id,
-    item: Id,
+    /// None if it was asked for as the newest slot.
+    item: Option<Id>,
 }
 
 /// What was seen, and what was wrong with it.
@@ -33,6 +39,8 @@ pub struct Checker {
     pub violations: Vec<String>,
     signed: BTreeMap<(Id, u64, u64), Id>,
     answered: Vec<Answered>,
+    /// What readers were given as the newest slot, and when they asked.
+    read: Vec<(Id, u64, Now)>,
     /// No write fails, so no row stays behind what happened.
     disks_are_sound: bool,
 }
@@ -82,7 +90,7 @@ impl Checker {
     }
 
     /// Notes that a node answered a submit.
-    pub fn answered(&mut self, process: Id, slot: u64, assignment: Id, item: Id) {
+    pub fn answered(&mut self, process: Id, slot: u64, assignment: Id, item: Option<Id>) {
         self.answered.push(Answered { process, slot, assignment, item });
     }
 
@@ -91,12 +99,16 @@ impl Checker {
         for errand in errands.iter().filter(|errand| !errand.answered) {
             self.violation(format!("item {} was never answered", errand.item.id()));
         }
-        for (&process, (_, scheduler)) in &town.processes {
+        self.check_reads(town, nodes);
+        for (&process, (known, scheduler)) in &town.processes {
             let rows = &nodes[*scheduler].disk.rows;
             self.check_log(process, rows);
             self.check_answers(process, rows);
+            self.check_marks(known, roles::schedule(town, rows, &process).as_ref(), rows);
+            let positions = ticks::positions(known, rows);
             for node in nodes {
                 self.check_copy(process, rows, &node.disk.rows, node.at);
+                self.check_computed(process, rows, &node.disk.rows, &positions, node.at);
             }
             let head = rows.head(&process).map(|record| record.assignment().slot);
             self.check_batches(process, head, weave);
@@ -145,7 +157,8 @@ impl Checker {
             .filter(|answered| match push_of(answered) {
                 // Of a push the first messenger's item stands in the log.
                 Some((assignment, item, is_push)) => {
-                    assignment != answered.assignment || (item != answered.item && !is_push)
+                    let is_other = answered.item.is_some_and(|asked| asked != item);
+                    assignment != answered.assignment || (is_other && !is_push)
                 }
                 None => true,
             })
@@ -154,7 +167,7 @@ impl Checker {
         broken.into_iter().for_each(|what| self.violation(what));
     }
 
-    /// Equal logs, and equal logs give equal outcomes.
+    /// Equal logs.
     fn check_copy(&mut self, process: Id, rows: &Rows, copy: &Rows, node: usize) {
         let ids = |rows: &Rows| -> Vec<Id> {
             let slots = rows.slots.get(&process).into_iter().flatten();
@@ -164,6 +177,10 @@ impl Checker {
             let (all, here) = (ids(rows).len(), ids(copy).len());
             self.violation(format!("node {node} has {here} of {all} slots of {process}, or others"));
         }
+    }
+
+    /// Every slot and tick is computed, everywhere alike.
+    fn check_computed(&mut self, process: Id, rows: &Rows, copy: &Rows, positions: &[Position], node: usize) {
         let running = |rows: &Rows| -> Vec<Hash> {
             let outcomes = rows.outcomes.get(&process).into_iter().flatten();
             outcomes.map(|(_, closed)| closed.running.0).collect()
@@ -171,8 +188,9 @@ impl Checker {
         if running(rows) != running(copy) {
             self.violation(format!("node {node} computed {process} differently, or not to its end"));
         }
-        if running(copy).len() != ids(rows).len() {
-            self.violation(format!("node {node} did not compute {process} to its end"));
+        let computed = copy.outcomes.get(&process).into_iter().flat_map(|outcomes| outcomes.keys());
+        if !computed.eq(positions) {
+            self.violation(format!("node {node} did not compute every slot and tick of {process}"));
         }
     }
 
@@ -182,7 +200,7 @@ impl Checker {
         town: &Town<'_>,
         nodes: &[Node],
         rows: &Rows,
-        (process, position, index): (Id, weft_protocol::Position, u32),
+        (process, position, index): (Id, Position, u32),
         state: OutboxState,
     ) {
         let push = Source { process, position, index }.push_id(NETWORK);

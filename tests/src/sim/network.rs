@@ -33,6 +33,8 @@ pub enum Ask {
     Range(Id, u64, u64),
     /// What is signed of a position.
     Attestations(Id, Position),
+    /// The newest slot of a log, after time passed in it.
+    Now(Id),
     /// A slot for this item, which names this proof.
     Submit(Bytes, Bytes),
 }

@@ -4,21 +4,22 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use weft_node::anchor::machine::Input as Anchored;
 use weft_node::compute::machine::Input as Computed;
+use weft_node::cron::machine::Input as Kept;
 use weft_node::follower::machine::Input as Followed;
 use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::Ticket;
 use weft_protocol::crypto::Signer;
-use weft_protocol::{Address, DataItem, Id, Now, wire};
+use weft_protocol::{Address, DataItem, Id, Now};
 
 use super::checker::Checker;
 use super::disk::{Disk, Fate, Write};
 use super::network::{Answer, Ask, Faults, Message};
-use super::roles::{Done, Roles, Rpc, Waits};
+use super::roles::{Done, Roles, Rpc, Waits, head_of};
 use super::town::Town;
 use super::world::{Mutation, Weave};
 
-/// Milliseconds since the Unix epoch when a run starts.
-const START_MS: u64 = 1_800_000_000_000;
+/// Milliseconds since the Unix epoch when a run starts: a block of the clock weave ends soon.
+const START_MS: u64 = 1_800_000_000_000 - 7_000;
 /// How far one node's clock is ahead of the next one's, in milliseconds.
 const SKEW_MS: u64 = 37;
 /// The slowest commit, in milliseconds.
@@ -57,10 +58,15 @@ pub struct Ctx<'a, 't> {
     pub out: Vec<Out>,
 }
 
+/// A node's clock, so many milliseconds after the start.
+pub const fn clock(time: u64, node: usize) -> Now {
+    Now(START_MS + time + node as u64 * SKEW_MS)
+}
+
 impl Ctx<'_, '_> {
     /// The time on a node's clock.
     pub const fn now(&self, node: usize) -> Now {
-        Now(START_MS + self.time + node as u64 * SKEW_MS)
+        clock(self.time, node)
     }
 
     /// Sends a message.
@@ -113,6 +119,7 @@ impl Node {
             let last = self.disk.rows.last_outcome(&process);
             let next = last.map_or(0, |closed| closed.outcome.position.slot + 1);
             self.roles.compute.handle(Computed::Host { process, next, head }, ctx.now(self.at));
+            self.keep_time_of(ctx, process);
         }
         self.take_up(ctx, None);
     }
@@ -132,6 +139,7 @@ impl Node {
                 || self.follow(ctx)
                 || self.compute(ctx)
                 || self.carry(ctx)
+                || self.keep_time(ctx)
                 || self.anchoring(ctx))
     }
 
@@ -141,6 +149,7 @@ impl Node {
         self.roles.follower.hear(Followed::Tick);
         self.roles.messenger.hear(Carried::Tick);
         self.roles.compute.hear(Computed::Tick);
+        self.roles.timekeeper.hear(Kept::Tick);
         self.roles.anchor.hear(Anchored::Tick);
     }
 
@@ -192,6 +201,7 @@ impl Node {
     /// Tells the other roles that a log grew.
     pub(super) fn grew(&mut self, ctx: &Ctx<'_, '_>, process: Id, head: u64) {
         self.roles.compute.hear(Computed::Grew { process, head });
+        self.keep_time_of(ctx, process);
         if ctx.town.scheduler(&process) == Some(self.at) {
             self.roles.anchor.hear(Anchored::Grew { process, head });
         }
@@ -222,6 +232,7 @@ impl Node {
                 let outcome = PushOutcome::Unreachable("no answer".to_owned());
                 self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
             }
+            Some(Rpc::Now(process)) => self.kept_time(process, false),
             Some(Rpc::Head(..) | Rpc::Attestations) | None => {}
         }
     }
@@ -236,6 +247,9 @@ impl Node {
             Message::Ask(number, Ask::Submit(item, proof)) => {
                 self.submit(ctx, Waits::Peer(from, number), &item, &proof);
             }
+            Message::Ask(number, Ask::Now(process)) => {
+                self.look(ctx, Waits::Reader(from, number), process);
+            }
             Message::Ask(number, ask) => {
                 if let Some(answer) = self.answer(&ask) {
                     ctx.send(from, Message::Answer(number, answer));
@@ -248,12 +262,7 @@ impl Node {
     fn answer(&self, ask: &Ask) -> Option<Answer> {
         let rows = &self.disk.rows;
         Some(match ask {
-            Ask::Head(process) => Answer::Head(rows.head(process).map(|record| wire::Head {
-                process: wire::bytes(*process),
-                epoch: record.assignment().epoch,
-                slot: record.assignment().slot,
-                assignment: record.assignment_item().raw().clone(),
-            })),
+            Ask::Head(process) => Answer::Head(rows.head(process).map(head_of)),
             Ask::Range(process, from, to) => {
                 let slots = rows.slots.get(process).into_iter().flat_map(|slots| slots.range(from..=to));
                 Answer::Range(slots.map(|(_, record)| record.to_wire()).collect())
@@ -262,7 +271,7 @@ impl Node {
                 let said = rows.attestations.get(&(*process, *position)).into_iter().flatten();
                 Answer::Attestations(said.map(|(_, said)| said.to_wire()).collect())
             }
-            Ask::Submit(..) => return None,
+            Ask::Submit(..) | Ask::Now(..) => return None,
         })
     }
 
@@ -274,6 +283,7 @@ impl Node {
             (Rpc::Range(process, peer, from, to), Answer::Range(slots)) => {
                 self.hear_range(ctx, (process, peer, from, to), &slots);
             }
+            (Rpc::Now(process), Answer::Head(head)) => self.kept_time(process, head.is_some()),
             (Rpc::Attestations, Answer::Attestations(said)) => {
                 said.iter().for_each(|said| self.hear_attestation(ctx, said));
             }

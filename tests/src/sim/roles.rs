@@ -5,12 +5,14 @@ mod carry;
 mod evaluate;
 mod follow;
 mod schedule;
+mod timekeeping;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use weft_node::anchor::machine::{Anchor, Policy};
 use weft_node::compute::machine::Compute;
+use weft_node::cron::machine::Timekeeper;
 use weft_node::follower::machine::Follower;
 use weft_node::messenger::machine::{Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
@@ -19,7 +21,8 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Hash, Id, Now, Position, Verified};
 
-pub(super) use schedule::outcome_of;
+pub(super) use schedule::{head_of, outcome_of};
+pub(super) use timekeeping::schedule;
 
 use super::guest::Live;
 use super::lane::Lane;
@@ -36,15 +39,19 @@ const POLICY: Policy = Policy { slots: 4, age_ms: 3_000 };
 pub enum Waits {
     /// Another node or a client, with its request.
     Peer(usize, u64),
+    /// Another node or a client that reads, with its request.
+    Reader(usize, u64),
     /// This node's own messenger.
     Push(Entry),
+    /// This node's own timekeeper.
+    Timekeeper(Id),
 }
 
-/// A submit until its reply.
+/// A submit, or an ask for `now` without an item, until its reply.
 pub struct Submitted {
     waits: Waits,
     process: Id,
-    item: Id,
+    item: Option<Id>,
 }
 
 /// A request of this node's until its answer.
@@ -55,6 +62,8 @@ pub enum Rpc {
     Range(Id, usize, u64, u64),
     /// For attestations.
     Attestations,
+    /// For time to pass.
+    Now(Id),
     /// For a slot for this push, which is this item.
     Push(Entry, Bytes),
 }
@@ -98,6 +107,7 @@ pub struct Roles {
     pub(super) messenger: Lane<Messenger>,
     pub(super) anchor: Lane<Anchor>,
     pub(super) compute: Lane<Compute>,
+    pub(super) timekeeper: Lane<Timekeeper>,
     tickets: Ticket,
     submits: BTreeMap<Ticket, Submitted>,
     unsaved: Vec<NewSlot>,
@@ -116,6 +126,7 @@ impl Roles {
             messenger: Lane::new(Messenger::new(key.address(), WINDOW_MS)),
             anchor: Lane::new(Anchor::new(POLICY)),
             compute: Lane::new(Compute::new(1)),
+            timekeeper: Lane::new(Timekeeper::default()),
             tickets: 0,
             submits: BTreeMap::new(),
             unsaved: Vec::new(),

@@ -44,22 +44,40 @@ pub fn item(user: &Signer, target: Option<Id>, anchor: u64, tags: &[(&str, &str)
     draft.sign(user).expect("an item")
 }
 
-fn process(user: &Signer, module: Id, keys: &[Signer], number: usize) -> Arc<Process> {
+/// The crons of a process: none, of seconds, or of seconds and blocks with an outbox.
+fn crons(number: usize, first: Option<Id>) -> Vec<(&'static str, String)> {
+    let count = |interval: &str| {
+        vec![("Cron-Interval", interval.to_owned()), ("Cron-Tag-Action", "Increment".to_owned())]
+    };
+    match (number % 3, first) {
+        (0, _) | (_, None) => Vec::new(),
+        (1, _) => count("2-seconds"),
+        (_, Some(first)) => {
+            let mut tags = count("3-seconds");
+            tags.extend([
+                ("Cron-Interval", "1-block".to_owned()),
+                ("Cron-Tag-Action", "Relay".to_owned()),
+                ("Cron-Tag-To", first.to_string()),
+            ]);
+            tags
+        }
+    }
+}
+
+fn process(user: &Signer, module: Id, keys: &[Signer], number: usize, first: Option<Id>) -> Arc<Process> {
     let attestors: Vec<String> =
         (0..ATTESTORS).map(|at| keys[(number + at) % keys.len()].address().to_string()).collect();
-    let item = item(
-        user,
-        None,
-        number as u64,
-        &[
-            ("Data-Protocol", "ao"),
-            ("Type", "Process"),
-            ("Module", &module.to_string()),
-            ("Scheduler", &keys[number % keys.len()].address().to_string()),
-            ("Compute", &attestors.join(",")),
-            ("Compute-Quorum", &QUORUM.to_string()),
-        ],
-    );
+    let mut tags = vec![
+        ("Data-Protocol", "ao".to_owned()),
+        ("Type", "Process".to_owned()),
+        ("Module", module.to_string()),
+        ("Scheduler", keys[number % keys.len()].address().to_string()),
+        ("Compute", attestors.join(",")),
+        ("Compute-Quorum", QUORUM.to_string()),
+    ];
+    tags.extend(crons(number, first));
+    let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let item = item(user, None, number as u64, &tags);
     let terms = Terms { network: NETWORK, weave: Weave::Clock };
     Arc::new(Process::accept(item, None, &terms).expect("a process"))
 }
@@ -82,8 +100,12 @@ impl<'a> Town<'a> {
             ],
         );
         let module = Module::accept(module).expect("a module");
-        let made = (0..nodes).map(|number| (process(&user, module.id(), &keys, number), number));
-        let processes = made.map(|(process, node)| (process.id(), (process, node))).collect();
+        let first = process(&user, module.id(), &keys, 0, None);
+        let made = |number| match number {
+            0 => Arc::clone(&first),
+            _ => process(&user, module.id(), &keys, number, Some(first.id())),
+        };
+        let processes = (0..nodes).map(|number| (made(number).id(), (made(number), number))).collect();
         Self { guest, module, keys, processes, user }
     }
 
@@ -95,6 +117,12 @@ impl<'a> Town<'a> {
     /// The node that schedules a process.
     pub fn scheduler(&self, id: &Id) -> Option<usize> {
         self.processes.get(id).map(|(_, node)| *node)
+    }
+
+    /// The node that subscribes to a process.
+    pub fn keeper(&self, id: &Id) -> Option<usize> {
+        // The scheduler's own node as well as others: the third of three is the first's neighbour.
+        self.scheduler(id).map(|at| if at % 3 == 1 { at } else { (at + 1) % self.keys.len() })
     }
 
     /// The node with this address.

@@ -49,6 +49,27 @@ pub fn draw(town: &Town<'_>, messages: usize, span_ms: u64, rng: &mut StdRng) ->
     errands
 }
 
+/// A reader who wants a log as of now.
+#[derive(Debug)]
+pub struct Reading {
+    /// The log.
+    pub process: Id,
+    /// The node that schedules it.
+    pub node: usize,
+    /// When it is asked for, in milliseconds from the start.
+    pub at: u64,
+}
+
+/// Draws the readings of a run.
+pub fn draw_readings(town: &Town<'_>, count: usize, span_ms: u64, rng: &mut StdRng) -> Vec<Reading> {
+    let schedulers: Vec<(Id, usize)> = town.processes.iter().map(|(id, (_, node))| (*id, *node)).collect();
+    let mut draw = || {
+        let (process, node) = schedulers[rng.random_range(0..schedulers.len())];
+        Reading { process, node, at: rng.random_range(0..span_ms) }
+    };
+    (0..count).map(|_| draw()).collect()
+}
+
 /// Whether an answer ends an errand; refusals are met by sending again.
 pub const fn ends(answer: &Answer) -> bool {
     matches!(answer, Answer::Submit(Ok(_)))

@@ -9,10 +9,10 @@ use weft_protocol::Hash;
 use super::checker::Checker;
 use super::disk::{BatchRow, Fate};
 use super::guest::Guest;
-use super::network::{Ask, Faults, Message, Network};
-use super::node::{Ctx, Node, Out};
+use super::network::{Answer, Ask, Faults, Message, Network};
+use super::node::{Ctx, Node, Out, clock};
 use super::town::Town;
-use super::workload::{self, Errand, PATIENCE_MS};
+use super::workload::{self, Errand, PATIENCE_MS, Reading};
 
 /// How often time passes for the roles, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -21,7 +21,7 @@ const BLOCK_MS: u64 = 1_000;
 /// How long a node stays down, at most, in milliseconds.
 const DOWN_MS_MAX: u64 = 3_000;
 /// How long clients send and faults happen, in milliseconds.
-const FAULTS_MS: u64 = 15_000;
+pub const FAULTS_MS: u64 = 15_000;
 /// How long after the faults all must be well, in milliseconds.
 const HEAL_MS: u64 = 240_000;
 /// Effects at one point in time; more means that a machine spins.
@@ -37,6 +37,8 @@ pub enum Mutation {
     AnswerEarly,
     /// The scheduler forgets the seen list when it reads a log.
     ForgetSeen,
+    /// The scheduler forgets that a process has crons when it reads a log.
+    ForgetCrons,
 }
 
 /// What a run is like.
@@ -57,6 +59,10 @@ pub struct Report {
     pub slots: usize,
     /// Outbox entries that were carried.
     pub pushes: usize,
+    /// Slots that are marks.
+    pub marks: usize,
+    /// Cron ticks that ran.
+    pub ticks: usize,
     /// Stops of nodes.
     pub crashes: u64,
     /// When all was well, in virtual milliseconds.
@@ -107,6 +113,7 @@ enum Event {
     Tick { node: usize, life: u64 },
     Start { node: usize },
     Errand { number: usize },
+    Reading { number: usize },
     Block,
     Heal,
 }
@@ -125,6 +132,7 @@ struct World<'t> {
     faults: Faults,
     mutation: Mutation,
     errands: Vec<Errand>,
+    readings: Vec<Reading>,
     /// Nodes whose disk broke: somebody starts them again.
     broken: BTreeSet<usize>,
 }
@@ -136,6 +144,8 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
     let faults = Faults::draw(&mut rng);
     let messages = rng.random_range(6..24);
     let errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
+    let count = rng.random_range(0..12);
+    let readings = workload::draw_readings(&town, count, FAULTS_MS, &mut rng);
     let keys = town.keys.iter().enumerate();
     let mut world = World {
         time: 0,
@@ -151,6 +161,7 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
         faults,
         mutation: settings.mutation,
         errands,
+        readings,
         broken: BTreeSet::new(),
     };
     world.play();
@@ -169,6 +180,9 @@ impl World<'_> {
         }
         for number in 0..self.errands.len() {
             self.at(self.errands[number].at, Event::Errand { number });
+        }
+        for number in 0..self.readings.len() {
+            self.at(self.readings[number].at, Event::Reading { number });
         }
         self.at(BLOCK_MS, Event::Block);
         self.at(FAULTS_MS, Event::Heal);
@@ -279,6 +293,12 @@ impl World<'_> {
                 None => self.hear(&message),
             },
             Event::Errand { number } => self.errand(number),
+            Event::Reading { number } => {
+                let Reading { process, node, .. } = self.readings[number];
+                let number = self.errands.len() + number;
+                let ask = Message::Ask(number as u64, Ask::Now(process));
+                self.send(self.nodes.len() + number, node, ask);
+            }
             Event::Block => {
                 self.weave.block(&self.faults, &mut self.rng);
                 if self.rng.random_bool(self.faults.split) {
@@ -312,6 +332,9 @@ impl World<'_> {
     fn heal(&mut self) {
         self.faults = Faults::NONE;
         self.network.heal();
+        for node in &mut self.nodes {
+            node.unsubscribe(self.town);
+        }
         for node in std::mem::take(&mut self.broken) {
             if self.nodes[node].is_up {
                 self.crash(node);
@@ -338,6 +361,10 @@ impl World<'_> {
         if workload::is_wrong(answer) {
             self.checker.violation(format!("a good item was called invalid: {answer:?}"));
         }
+        let reading = (*number as usize).checked_sub(self.errands.len()).and_then(|at| self.readings.get(at));
+        if let (Some(reading), Answer::Head(Some(head))) = (reading, answer) {
+            self.checker.read(reading.process, head.slot, clock(reading.at, reading.node));
+        }
         if workload::ends(answer)
             && let Some(errand) = self.errands.get_mut(*number as usize)
         {
@@ -349,7 +376,10 @@ impl World<'_> {
         let rows = |node: &Node, process| node.disk.rows.slots.get(process).map_or(0, |slots| slots.len());
         let slots = self.town.processes.iter().map(|(id, (_, at))| rows(&self.nodes[*at], id)).sum();
         let pushes = self.nodes.iter().map(|node| node.disk.rows.outbox.len()).max().unwrap_or_default();
+        let (marks, ticks) = super::checker::count_marks_and_ticks(self.town, &self.nodes);
         Report {
+            marks,
+            ticks,
             violations: self.checker.violations,
             slots,
             pushes,

@@ -4,17 +4,29 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use weft_protocol::{Id, Position};
-use weft_storage::OutcomeRow;
+use weft_protocol::{DataItem, Id, Position, mark};
+use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
-use super::{Answers, disk, fail};
+use super::{Answers, disk, fail, no_slot};
 use crate::{hosting, remote};
 
 /// The longest that a request waits for a result, in milliseconds.
 const WAIT_MS_MAX: u64 = 600_000;
 /// How often a waiting request looks again, beside every time it hears news.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A position and what it came to.
+type Found = (Position, OutcomeRow);
+
+/// Which result is looked for.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    Item(Id),
+    Slot(u64),
+    /// The newest up to this slot that is no mark.
+    Newest(u64),
+}
 
 impl Answers {
     pub(super) async fn result(
@@ -25,11 +37,16 @@ impl Answers {
     ) -> Result<ResultInfo, Failure> {
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         let mut news = self.shared.news.listen();
+        let of = match of {
+            ResultOf::Now => Wanted::Newest(self.now(process).await?),
+            ResultOf::Item(item) => Wanted::Item(item),
+            ResultOf::Slot(slot) => Wanted::Slot(slot),
+        };
         loop {
             if let Some(found) = self.find_result(process, of)? {
                 return Ok(found);
             }
-            if let ResultOf::Item(item) = of
+            if let Wanted::Item(item) = of
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
                 && let Some(found) = self.ask_result(process, item).await
             {
@@ -46,21 +63,25 @@ impl Answers {
         }
     }
 
-    fn find_result(&self, process: Id, of: ResultOf) -> Result<Option<ResultInfo>, Failure> {
+    /// The newest slot as of now, of a process that is computed here: only then do the ticks
+    /// before it run here.
+    async fn now(&self, process: Id) -> Result<u64, Failure> {
+        if !self.known(&process)?.roles.computes {
+            let text = format!("process {process} is not computed here; `weft host {process} --compute`");
+            return Err(fail(FailureCode::Refused, text));
+        }
+        self.submitter.now(process).await.map_err(|error| no_slot(&error))
+    }
+
+    fn find_result(&self, process: Id, of: Wanted) -> Result<Option<ResultInfo>, Failure> {
         let reader = self.read()?;
         let found = match of {
-            ResultOf::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
-            ResultOf::Slot(slot) => {
-                let row = reader.slot(&process, slot).map_err(disk)?;
-                let position = row.map(|row| Position { epoch: row.epoch, slot, tick: 0 });
-                match position {
-                    Some(position) => {
-                        let outcome = reader.outcome(&process, position).map_err(disk)?;
-                        outcome.map(|row| (position, row))
-                    }
-                    None => None,
-                }
-            }
+            Wanted::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
+            Wanted::Slot(slot) => outcome_of_slot(&reader, &process, slot)?,
+            Wanted::Newest(slot) => match outcome_of_slot(&reader, &process, slot)? {
+                Some(found) => Some(self.before_marks(&reader, &process, found)?),
+                None => None,
+            },
         };
         let Some((position, row)) = found else { return Ok(None) };
         let attested = reader.attestations(&process, position).map_err(disk)?;
@@ -74,6 +95,23 @@ impl Answers {
             computed_here: true,
             attested_by: attested.into_iter().map(|(attestor, _)| attestor).collect(),
         }))
+    }
+
+    /// The newest position from `found` backwards that is no mark: what ran last.
+    fn before_marks(&self, reader: &Reader, process: &Id, mut found: Found) -> Result<Found, Failure> {
+        let known = self.known(process)?.process;
+        loop {
+            let item = match found.1.item {
+                Some(id) => reader.item(&id).map_err(disk)?.and_then(|raw| DataItem::parse(raw).ok()),
+                None => None,
+            };
+            let is_mark =
+                item.is_some_and(|item| mark::is_mark(item.claims(), known.id(), known.scheduler()));
+            match reader.outcome_before(process, found.0).map_err(disk)? {
+                Some(before) if is_mark => found = before,
+                Some(_) | None => return Ok(found),
+            }
+        }
     }
 
     /// The word of a peer that computes the process.
@@ -97,6 +135,12 @@ impl Answers {
         }
         None
     }
+}
+
+fn outcome_of_slot(reader: &Reader, process: &Id, slot: u64) -> Result<Option<Found>, Failure> {
+    let Some(row) = reader.slot(process, slot).map_err(disk)? else { return Ok(None) };
+    let position = Position { epoch: row.epoch, slot, tick: 0 };
+    Ok(reader.outcome(process, position).map_err(disk)?.map(|row| (position, row)))
 }
 
 /// The result of an outcome as JSON.

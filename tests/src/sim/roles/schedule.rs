@@ -7,11 +7,12 @@ use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::{
     Answer as Reply, Effect, Head, Input, NewSlot, Recovered, Submission, Ticket,
 };
-use weft_protocol::record::Submission as Verification;
+use weft_protocol::head::Head as SignedHead;
+use weft_protocol::record::{Submission as Verification, VerifiedRecord};
 use weft_protocol::seen::{SeenKeys, SeenList};
-use weft_protocol::{Id, wire};
+use weft_protocol::{Id, Verified, wire};
 
-use super::{Done, Submitted, Waits};
+use super::{Done, Submitted, Waits, schedule};
 use crate::sim::disk::{Write, WriteError};
 use crate::sim::network::{Answer, Assigned, Message, Refused};
 use crate::sim::node::{Ctx, Node};
@@ -40,8 +41,12 @@ impl Node {
         }
         let slots = rows.slots.get(&process).into_iter().flatten();
         let assignments = slots.map(|(_, record)| record.assignment().id).collect();
-        let recovered = Recovered { process, head, seen, assignments };
-        self.roles.scheduler.handle(Input::Recover(recovered), ctx.now(self.at));
+        let schedule = match ctx.mutation {
+            Mutation::ForgetCrons => None,
+            _ => schedule(ctx.town, rows, &process),
+        };
+        let recovered = Recovered { process, head, seen, assignments, schedule };
+        self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
     }
 
     /// Takes a submit, from anyone.
@@ -71,19 +76,21 @@ impl Node {
         let Verification { item, proof } = verified;
         self.roles.tickets += 1;
         let ticket = self.roles.tickets;
-        self.roles.submits.insert(ticket, Submitted { waits, process, item: item.id() });
+        self.roles.submits.insert(ticket, Submitted { waits, process, item: Some(item.id()) });
         let proof = proof.map(|(proof, _)| proof);
         let submission = Box::new(Submission { process, item, proof, keys });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
     }
 
-    fn refuse(&mut self, ctx: &mut Ctx<'_, '_>, waits: Waits, why: Refused) {
+    pub(in crate::sim) fn refuse(&mut self, ctx: &mut Ctx<'_, '_>, waits: Waits, why: Refused) {
         match waits {
             Waits::Peer(to, rpc) => ctx.send(to, Message::Answer(rpc, Answer::Submit(Err(why)))),
             Waits::Push(entry) => {
                 let outcome = outcome_of(why);
                 self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
             }
+            Waits::Reader(to, rpc) => ctx.send(to, Message::Answer(rpc, Answer::Head(None))),
+            Waits::Timekeeper(process) => self.kept_time(process, false),
         }
     }
 
@@ -171,6 +178,10 @@ impl Node {
                 let assigned = Assigned { slot, assignment, signed };
                 ctx.send(to, Message::Answer(rpc, Answer::Submit(Ok(assigned))));
             }
+            Waits::Reader(to, rpc) => {
+                ctx.send(to, Message::Answer(rpc, Answer::Head(stored.map(head_of))));
+            }
+            Waits::Timekeeper(process) => self.kept_time(process, true),
             Waits::Push(entry) => {
                 let item = stored.map(|record| record.item().raw().clone()).unwrap_or_default();
                 self.pushed(ctx, &entry, assignment, signed, item);
@@ -186,6 +197,11 @@ pub(in crate::sim) fn outcome_of(why: Refused) -> PushOutcome {
         Refused::Invalid(why) => PushOutcome::Refused(why),
         Refused::Unknown(why) => PushOutcome::Unreachable(why),
     }
+}
+
+/// A slot as the head of its log.
+pub(in crate::sim) fn head_of(record: &VerifiedRecord) -> wire::Head {
+    Verified::<SignedHead>::of(record).to_wire()
 }
 
 fn record_of(slot: &NewSlot) -> wire::SlotRecord {

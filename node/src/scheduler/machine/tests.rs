@@ -1,0 +1,154 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use bytes::Bytes;
+use weft_protocol::{Draft, Tag};
+
+use super::*;
+
+const NETWORK: Network = Network(7);
+/// Block boundaries lie at whole multiples of this.
+const START: u64 = 120_000_000;
+
+fn key(seed: u8) -> Signer {
+    Signer::from_seed(&[seed; 32])
+}
+
+fn item(target: Option<Id>, tags: &[(&str, &str)], data: &'static str) -> Verified<DataItem> {
+    let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
+    Draft { target, anchor: None, tags, data: Bytes::from_static(data.as_bytes()) }.sign(&key(1)).unwrap()
+}
+
+struct Run {
+    scheduler: Scheduler,
+    tickets: Ticket,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { scheduler: Scheduler::new(key(2), NETWORK), tickets: 0 }
+    }
+
+    fn handle(&mut self, input: Input, ms: u64) -> Vec<Effect> {
+        let mut effects = Effects::new();
+        self.scheduler.handle(input, Now(START + ms), &mut effects);
+        effects.drain().collect()
+    }
+
+    fn submit(&mut self, item: Verified<DataItem>, ms: u64) -> Vec<Effect> {
+        self.tickets += 1;
+        let process = item.target().unwrap_or(item.id());
+        let keys = SeenKeys::of_item(item.id());
+        let submission = Box::new(Submission { process, item, proof: None, keys });
+        self.handle(Input::Submit { ticket: self.tickets, submission }, ms)
+    }
+
+    fn now(&mut self, process: Id, ms: u64) -> Vec<Effect> {
+        self.tickets += 1;
+        self.handle(Input::Now { ticket: self.tickets, process }, ms)
+    }
+
+    /// A process with a tick every two seconds and its slot 0 on disk, at `START`.
+    fn ticking(&mut self) -> Id {
+        let item = item(None, &[("Cron-Interval", "2-seconds")], "process");
+        let process = item.id();
+        assert!(matches!(&self.submit(item, 0)[..], [Effect::Persist(_)]));
+        self.handle(Input::Persisted { process, slot: 0 }, 1);
+        process
+    }
+}
+
+/// The slot that is to be stored, and nothing else.
+fn stored(effects: &[Effect]) -> &NewSlot {
+    match effects {
+        [Effect::Persist(slot)] => slot,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answers(effects: &[Effect]) -> Vec<(Ticket, Answer)> {
+    let answer = |effect: &Effect| match effect {
+        Effect::Reply { ticket, answer } => Some((*ticket, answer.clone())),
+        _ => None,
+    };
+    effects.iter().filter_map(answer).collect()
+}
+
+/// The slots and whether they were there before, by ticket.
+fn slots(effects: &[Effect]) -> Vec<(Ticket, u64, bool)> {
+    let slot = |(ticket, answer)| match answer {
+        Answer::Assigned { slot, duplicate, .. } => (ticket, slot, duplicate),
+        other => panic!("{other:?}"),
+    };
+    answers(effects).into_iter().map(slot).collect()
+}
+
+#[test]
+fn a_reader_gets_a_mark_where_a_tick_is_due_and_once_it_is_durable() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    // Nothing is due: the newest slot, at once.
+    assert_eq!(slots(&run.now(process, 1_900)), [(2, 0, true)]);
+    let effects = run.now(process, 2_100);
+    let mark = stored(&effects);
+    assert!(mark::is_mark(&mark.item, process, key(2).address()));
+    assert_eq!((mark.head.slot, mark.head.time.timestamp), (1, START + 2_100));
+    // Who asks meanwhile waits for the same slot.
+    assert!(run.now(process, 2_200).is_empty());
+    let effects = run.handle(Input::Persisted { process, slot: 1 }, 2_300);
+    assert_eq!(slots(&effects), [(3, 1, false), (4, 1, true)]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Publish(_))));
+}
+
+#[test]
+fn there_is_at_most_one_mark_a_second() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let mut marks = Vec::new();
+    for ms in (0..20_000).step_by(70) {
+        for effect in run.now(process, ms) {
+            if let Effect::Persist(slot) = effect {
+                let NewSlot { head, .. } = *slot;
+                marks.push(head.time.timestamp);
+                run.handle(Input::Persisted { process, slot: head.slot }, ms);
+            }
+        }
+    }
+    assert_eq!(marks.len(), 9, "{marks:?}");
+    assert!(marks.windows(2).all(|two| two[0] / 1_000 < two[1] / 1_000), "{marks:?}");
+}
+
+#[test]
+fn no_mark_without_crons_or_a_log_or_a_disk() {
+    let mut run = Run::new();
+    assert_eq!(answers(&run.now(Id([9; 32]), 0)), [(1, Answer::UnknownProcess)]);
+    let plain = item(None, &[], "plain");
+    let process = plain.id();
+    run.submit(plain, 0);
+    run.handle(Input::Persisted { process, slot: 0 }, 1);
+    assert_eq!(slots(&run.now(process, 500_000)), [(3, 0, true)]);
+
+    let process = run.ticking();
+    run.submit(item(Some(process), &[], "lost"), 100);
+    run.handle(Input::PersistFailed { process, why: "full".to_owned() }, 101);
+    let (ticket, answer) = answers(&run.now(process, 9_000)).remove(0);
+    assert_eq!((ticket, answer), (6, Answer::Busy { retry_ms: BUSY_RETRY_MS }));
+}
+
+#[test]
+fn a_log_that_is_read_again_still_has_its_crons() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let head = run.scheduler.durable_head(&process);
+    let crons = cron::parse(&[Tag::new("Cron-Interval", "2-seconds")]).unwrap();
+    let origin = head.unwrap().time;
+    let recovered = Recovered {
+        process,
+        head,
+        seen: SeenList::default(),
+        assignments: vec![head.unwrap().assignment],
+        schedule: Schedule::new(&crons, origin),
+    };
+    let mut run = Run::new();
+    run.handle(Input::Recover(Box::new(recovered)), 10_000);
+    assert_eq!(stored(&run.now(process, 10_000)).head.slot, 1);
+}
