@@ -11,6 +11,7 @@ pub mod checker;
 pub mod disk;
 pub mod guest;
 pub mod lane;
+pub mod liar;
 pub mod network;
 pub mod node;
 pub mod roles;
@@ -19,4 +20,5 @@ pub mod workload;
 pub mod world;
 
 pub use guest::Guest;
+pub use liar::Lie;
 pub use world::{Mutation, Report, Settings, run};

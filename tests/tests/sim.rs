@@ -1,12 +1,14 @@
 //! Seeds through the simulator. A failure prints the one line that repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weft_tests::sim::{Guest, Mutation, Report, Settings, run};
+use weft_tests::sim::{Guest, Lie, Mutation, Report, Settings, run};
 
 /// Seeds in the ordinary run.
 const SEEDS: u64 = 40;
 /// Seeds when `WEFT_FULL=1`.
 const SEEDS_FULL: u64 = 1_000;
+/// Seeds among which liars are looked for.
+const SEEDS_LIARS: u64 = 64;
 /// Seeds in which a broken harness must be found out.
 const SEEDS_MUTANT: u64 = 40;
 
@@ -47,6 +49,19 @@ fn one_seed() {
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let report = play(&Guest::new(), seed);
     assert!(report.violations.is_empty(), "{}\n{report:?}", complain(seed, &report));
+}
+
+#[test]
+fn who_signs_twice_is_convicted_and_nobody_else() {
+    let guest = Guest::new();
+    let seeds = 0..SEEDS_LIARS;
+    for lie in [Lie::Outcomes, Lie::Slots] {
+        let reports: Vec<Report> =
+            seeds.clone().map(|seed| play(&guest, seed)).filter(|report| report.lie == Some(lie)).collect();
+        let proven = reports.iter().filter(|report| report.convicting > 1).count();
+        // Under loss and crashes not every lie comes out before all else is well.
+        assert!(proven * 3 > reports.len(), "{lie:?}: proven in {proven} of {} runs", reports.len());
+    }
 }
 
 /// Seeds that once found a mistake in a machine.

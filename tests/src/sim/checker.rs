@@ -41,6 +41,8 @@ pub struct Checker {
     answered: Vec<Answered>,
     /// What readers were given as the newest slot, and when they asked.
     read: Vec<(Id, u64, Now)>,
+    /// Nodes that held two contradicting signatures of one key.
+    hold_both: BTreeSet<usize>,
     /// No write fails, so no row stays behind what happened.
     disks_are_sound: bool,
 }
@@ -60,20 +62,24 @@ impl Checker {
     }
 
     /// Looks at a message that leaves a node: one message per slot, for ever.
-    pub fn leaves(&mut self, message: &Message) {
+    pub fn leaves(&mut self, town: &Town<'_>, message: &Message) {
         match message {
-            Message::Slot(record) => self.says(&record.assignment),
-            Message::Receipt(_, receipt) => self.says(&receipt.assignment),
-            Message::Answer(_, Answer::Head(Some(head))) => self.says(&head.assignment),
+            Message::Slot(record) => self.says(town, &record.assignment),
+            Message::Receipt(_, receipt) => self.says(town, &receipt.assignment),
+            Message::Answer(_, Answer::Head(Some(head))) => self.says(town, &head.assignment),
             Message::Answer(_, Answer::Range(slots)) => {
-                slots.iter().for_each(|record| self.says(&record.assignment));
+                slots.iter().for_each(|record| self.says(town, &record.assignment));
             }
-            Message::Answer(_, Answer::Submit(Ok(assigned))) => self.says(&assigned.signed),
-            Message::Attestation(_) | Message::Offer(_) | Message::Ask(..) | Message::Answer(..) => {}
+            Message::Answer(_, Answer::Submit(Ok(assigned))) => self.says(town, &assigned.signed),
+            Message::Attestation(_)
+            | Message::Evidence(..)
+            | Message::Offer(_)
+            | Message::Ask(..)
+            | Message::Answer(..) => {}
         }
     }
 
-    fn says(&mut self, signed: &Bytes) {
+    fn says(&mut self, town: &Town<'_>, signed: &Bytes) {
         if signed.is_empty() {
             // Only a harness that breaks the rules answers without the slot.
             return;
@@ -84,7 +90,7 @@ impl Checker {
             return self.violation("an assignment that is none leaves a node".to_owned());
         };
         let first = *self.signed.entry((process, epoch, slot)).or_insert(id);
-        if first != id {
+        if first != id && !town.is_forked(&process) {
             self.violation(format!("slot {slot} of {process} left as {first} and as {id}"));
         }
     }
@@ -106,7 +112,8 @@ impl Checker {
             self.check_answers(process, rows);
             self.check_marks(known, roles::schedule(town, rows, &process).as_ref(), rows);
             let positions = ticks::positions(known, rows);
-            for node in nodes {
+            // There is no one log of a scheduler that lies.
+            for node in nodes.iter().filter(|_| !town.is_forked(&process)) {
                 self.check_copy(process, rows, &node.disk.rows, node.at);
                 self.check_computed(process, rows, &node.disk.rows, &positions, node.at);
             }
@@ -117,6 +124,26 @@ impl Checker {
             for (key, state) in &node.disk.rows.outbox {
                 self.check_push(town, nodes, &node.disk.rows, *key, *state);
             }
+            self.check_evidence(town, node);
+        }
+    }
+
+    /// Notes that a node holds two signatures of one key that contradict each other.
+    pub fn holds_both(&mut self, node: usize) {
+        self.hold_both.insert(node);
+    }
+
+    /// Who lied is convicted by whoever can prove it, and nobody else ever.
+    fn check_evidence(&mut self, town: &Town<'_>, node: &Node) {
+        let liar = town.liar.map(|liar| town.keys[liar.node].address());
+        let mut culprits = node.disk.rows.evidence.values().map(|evidence| evidence.culprit());
+        if culprits.clone().any(|culprit| Some(culprit) != liar) {
+            self.violation(format!("node {} convicts an honest key", node.at));
+        }
+        // A node that stopped in between has forgotten one of the two.
+        let is_steady = node.life == 0 && self.disks_are_sound;
+        if is_steady && self.hold_both.contains(&node.at) && culprits.next().is_none() {
+            self.violation(format!("node {} does not convict who lied to it", node.at));
         }
     }
 
@@ -211,10 +238,15 @@ impl Checker {
         let log = nodes[scheduler].disk.rows.slots.get(&target).into_iter().flatten();
         let count =
             log.filter(|(_, record)| record.proven().is_some_and(|it| it.sender.push == push)).count();
-        if count != 1 {
+        // A log that its scheduler forked may say anything to anyone, but once.
+        let is_forked = town.is_forked_between(&process, &target);
+        if count > 1 || (count == 0 && !is_forked) {
             self.violation(format!(
                 "entry {index} of {position} of {process} is {count} times in its target"
             ));
+        }
+        if is_forked {
+            return;
         }
         let is_settled = state == OutboxState::Settled;
         if state == OutboxState::GivenUp || (self.disks_are_sound && !is_settled) {

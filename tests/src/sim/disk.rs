@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weft_protocol::attestation::Attestation;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::fold::Closed;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Address, Hash, Id, Position, Verified};
@@ -47,6 +48,8 @@ pub enum Write {
     Outbox(OutboxKey, OutboxState),
     /// What an attestor said.
     Attestation(Box<Verified<Attestation>>),
+    /// Evidence, by its name.
+    Evidence(Id, Hash, Box<Verified<Evidence>>),
     /// A batch, by its data root.
     Batch(Hash, BatchRow),
     /// The newest anchored slot.
@@ -66,6 +69,8 @@ pub struct Rows {
     pub outbox: BTreeMap<OutboxKey, OutboxState>,
     /// Attestations by process, position and attestor.
     pub attestations: BTreeMap<(Id, Position), BTreeMap<Address, Verified<Attestation>>>,
+    /// Evidence by process and name.
+    pub evidence: BTreeMap<(Id, Hash), Verified<Evidence>>,
     /// Batches by data root.
     pub batches: BTreeMap<Hash, BatchRow>,
     /// The newest anchored slots.
@@ -136,6 +141,9 @@ impl Rows {
             Write::Attestation(said) => {
                 let place = (said.statement().process, said.statement().position);
                 self.attestations.entry(place).or_default().insert(said.attestor(), *said);
+            }
+            Write::Evidence(process, name, evidence) => {
+                self.evidence.insert((process, name), *evidence);
             }
             Write::Batch(root, row) => {
                 self.batches.insert(root, row);

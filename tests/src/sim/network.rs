@@ -18,6 +18,8 @@ pub enum Message {
     Offer(wire::Offer),
     /// Gossip: a receipt for a push of this process.
     Receipt(Id, wire::Receipt),
+    /// Gossip: what convicts a key in this process.
+    Evidence(Id, wire::Evidence),
     /// A request with its number.
     Ask(u64, Ask),
     /// The answer to a request.

@@ -71,7 +71,7 @@ impl Ctx<'_, '_> {
 
     /// Sends a message.
     pub fn send(&mut self, to: usize, message: Message) {
-        self.checker.leaves(&message);
+        self.checker.leaves(self.town, &message);
         self.out.push(Out::Send(to, message));
     }
 }
@@ -122,6 +122,7 @@ impl Node {
             self.keep_time_of(ctx, process);
         }
         self.take_up(ctx, None);
+        self.remember_evidence(ctx);
     }
 
     /// Stops at once; `landed` says that the oldest commit made it to disk.
@@ -140,6 +141,7 @@ impl Node {
                 || self.compute(ctx)
                 || self.carry(ctx)
                 || self.keep_time(ctx)
+                || self.witness(ctx)
                 || self.anchoring(ctx))
     }
 
@@ -179,7 +181,8 @@ impl Node {
                     self.say_attested(ctx, &said);
                 }
             }
-            Done::Kept(process, position) => self.kept(ctx, (process, position), result),
+            Done::Kept(said) => self.kept(ctx, &said, result),
+            Done::Witnessed(name) => self.witnessed(ctx, name, result),
             Done::Built(process, root) => self.built(ctx, (process, root), result),
             Done::Handed(process, data_root) => {
                 let input = match result {
@@ -210,7 +213,9 @@ impl Node {
     /// Sends a message to every other node.
     pub(super) fn gossip(&self, ctx: &mut Ctx<'_, '_>, message: &Message) {
         for to in (0..ctx.town.keys.len()).filter(|to| *to != self.at) {
-            ctx.send(to, message.clone());
+            let liar = ctx.town.liar.filter(|liar| liar.node == self.at);
+            let lie = liar.and_then(|liar| liar.twist(to, &self.key, message));
+            ctx.send(to, lie.unwrap_or_else(|| message.clone()));
         }
     }
 
@@ -244,6 +249,7 @@ impl Node {
             Message::Attestation(said) => self.hear_attestation(ctx, &said),
             Message::Offer(offer) => self.hear_offer(ctx, &offer),
             Message::Receipt(source, receipt) => self.hear_receipt(ctx, source, &receipt),
+            Message::Evidence(process, evidence) => self.hear_evidence(ctx, process, evidence),
             Message::Ask(number, Ask::Submit(item, proof)) => {
                 self.submit(ctx, Waits::Peer(from, number), &item, &proof);
             }

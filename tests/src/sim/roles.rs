@@ -6,6 +6,7 @@ mod evaluate;
 mod follow;
 mod schedule;
 mod timekeeping;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,11 @@ use weft_node::cron::machine::Timekeeper;
 use weft_node::follower::machine::Follower;
 use weft_node::messenger::machine::{Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
+use weft_node::witness::machine::Witness;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::crypto::Signer;
 use weft_protocol::record::VerifiedRecord;
-use weft_protocol::{Hash, Id, Now, Position, Verified};
+use weft_protocol::{Hash, Id, Now, Position, Verified, wire};
 
 pub(super) use schedule::{head_of, outcome_of};
 pub(super) use timekeeping::schedule;
@@ -83,7 +85,9 @@ pub enum Done {
     /// The attestation of the newest position.
     Attested(Box<Verified<Attestation>>),
     /// Somebody else's attestation.
-    Kept(Id, Position),
+    Kept(Box<Verified<Attestation>>),
+    /// Evidence.
+    Witnessed(Hash),
     /// A batch, before the weave hears of it.
     Built(Id, Hash),
     /// A batch that the weave has heard of.
@@ -108,6 +112,9 @@ pub struct Roles {
     pub(super) anchor: Lane<Anchor>,
     pub(super) compute: Lane<Compute>,
     pub(super) timekeeper: Lane<Timekeeper>,
+    pub(super) witness: Lane<Witness>,
+    /// Evidence that peers brought, until its verdict.
+    brought: BTreeMap<Ticket, (Id, wire::Evidence)>,
     tickets: Ticket,
     submits: BTreeMap<Ticket, Submitted>,
     unsaved: Vec<NewSlot>,
@@ -127,6 +134,8 @@ impl Roles {
             anchor: Lane::new(Anchor::new(POLICY)),
             compute: Lane::new(Compute::new(1)),
             timekeeper: Lane::new(Timekeeper::default()),
+            witness: Lane::new(Witness::default()),
+            brought: BTreeMap::new(),
             tickets: 0,
             submits: BTreeMap::new(),
             unsaved: Vec::new(),

@@ -13,6 +13,7 @@ use weft_protocol::time::Weave;
 use weft_protocol::{Address, DataItem, Draft, Id, Network, Tag, Verified, wire};
 
 use super::guest::Guest;
+use super::liar::{Liar, Lie};
 
 /// The network of all simulations.
 pub const NETWORK: Network = Network(7);
@@ -33,6 +34,8 @@ pub struct Town<'a> {
     pub processes: BTreeMap<Id, (Arc<Process>, usize)>,
     /// The key that owns everything and signs what clients send.
     pub user: Signer,
+    /// The node that lies, if there is one.
+    pub liar: Option<Liar>,
 }
 
 /// An item of the user's.
@@ -84,7 +87,7 @@ fn process(user: &Signer, module: Id, keys: &[Signer], number: usize, first: Opt
 
 impl<'a> Town<'a> {
     /// A town of so many nodes, each with one process to schedule.
-    pub fn new(guest: &'a Guest, nodes: usize) -> Self {
+    pub fn new(guest: &'a Guest, nodes: usize, liar: Option<Liar>) -> Self {
         let user = Signer::from_seed(&[200; 32]);
         let keys: Vec<Signer> = (0..nodes).map(|at| Signer::from_seed(&[at as u8 + 1; 32])).collect();
         let module = item(
@@ -106,7 +109,18 @@ impl<'a> Town<'a> {
             _ => process(&user, module.id(), &keys, number, Some(first.id())),
         };
         let processes = (0..nodes).map(|number| (made(number).id(), (made(number), number))).collect();
-        Self { guest, module, keys, processes, user }
+        Self { guest, module, keys, processes, user, liar }
+    }
+
+    /// Whether a process has a scheduler that signs different slots for different peers.
+    pub fn is_forked(&self, process: &Id) -> bool {
+        let liar = self.liar.filter(|liar| liar.lie == Lie::Slots);
+        liar.is_some_and(|liar| self.scheduler(process) == Some(liar.node))
+    }
+
+    /// Whether that is so of the source or the target of a push.
+    pub fn is_forked_between(&self, source: &Id, target: &Id) -> bool {
+        self.is_forked(source) || self.is_forked(target)
     }
 
     /// A process by its id.

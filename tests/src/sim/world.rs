@@ -9,6 +9,7 @@ use weft_protocol::Hash;
 use super::checker::Checker;
 use super::disk::{BatchRow, Fate};
 use super::guest::Guest;
+use super::liar::{Liar, Lie};
 use super::network::{Answer, Ask, Faults, Message, Network};
 use super::node::{Ctx, Node, Out, clock};
 use super::town::Town;
@@ -63,6 +64,10 @@ pub struct Report {
     pub marks: usize,
     /// Cron ticks that ran.
     pub ticks: usize,
+    /// About what one node lied, if one did.
+    pub lie: Option<Lie>,
+    /// Nodes that convict it.
+    pub convicting: usize,
     /// Stops of nodes.
     pub crashes: u64,
     /// When all was well, in virtual milliseconds.
@@ -140,7 +145,8 @@ struct World<'t> {
 /// Plays one seed.
 pub fn run(guest: &Guest, settings: Settings) -> Report {
     let mut rng = StdRng::seed_from_u64(settings.seed);
-    let town = Town::new(guest, 3 + usize::from(rng.random_bool(0.3)));
+    let nodes = 3 + usize::from(rng.random_bool(0.3));
+    let town = Town::new(guest, nodes, Liar::of(settings.seed, nodes));
     let faults = Faults::draw(&mut rng);
     let messages = rng.random_range(6..24);
     let errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
@@ -383,6 +389,8 @@ impl World<'_> {
             violations: self.checker.violations,
             slots,
             pushes,
+            lie: self.town.liar.map(|liar| liar.lie),
+            convicting: self.nodes.iter().filter(|node| !node.disk.rows.evidence.is_empty()).count(),
             crashes: self.nodes.iter().map(|node| node.life).sum(),
             ended_ms: self.time,
         }

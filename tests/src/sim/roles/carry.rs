@@ -4,6 +4,7 @@ use bytes::Bytes;
 use weft_node::messenger::machine::{Effect, Entry, Input, PushOutcome};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::header::Header;
 use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
@@ -73,6 +74,9 @@ impl Node {
             }
             Effect::Settle { entry, .. } => self.save(ctx, &entry, OutboxState::Settled),
             Effect::Retry { entry, tries, .. } => self.save(ctx, &entry, OutboxState::Pending(tries)),
+            Effect::GiveUp { entry, .. } if ctx.town.is_forked_between(&entry.source, &entry.target) => {
+                self.save(ctx, &entry, OutboxState::GivenUp);
+            }
             Effect::GiveUp { entry, why } => {
                 ctx.checker.violation(format!("a push of {} was given up: {why}", entry.source));
                 self.save(ctx, &entry, OutboxState::GivenUp);
@@ -209,11 +213,11 @@ impl Node {
     pub(in crate::sim) fn hear_attestation(&mut self, ctx: &mut Ctx<'_, '_>, message: &wire::Attestation) {
         let read = Attestation::from_wire(message, NETWORK).ok();
         let Some(said) = read.and_then(|said| said.verify().ok()) else { return };
-        let (process, position) = (said.statement().process, said.statement().position);
+        let process = said.statement().process;
         let Some(known) = ctx.town.process(&process) else { return };
         if known.attestors().members.contains(&said.attestor()) {
-            let write = Write::Attestation(Box::new(said));
-            self.write(ctx, vec![write], Done::Kept(process, position));
+            let write = Write::Attestation(Box::new(said.clone()));
+            self.write(ctx, vec![write], Done::Kept(Box::new(said)));
         }
     }
 
@@ -221,13 +225,19 @@ impl Node {
     pub(in crate::sim) fn kept(
         &mut self,
         ctx: &mut Ctx<'_, '_>,
-        (process, position): (Id, Position),
+        said: &Verified<Attestation>,
         result: Result<(), WriteError>,
     ) {
+        let (process, position) = (said.statement().process, said.statement().position);
         match result {
             Ok(()) => self.check_attested(ctx, process, position),
             Err(WriteError::Conflict) => {
-                ctx.checker.violation(format!("an attestor contradicts itself at {position} of {process}"));
+                let held = self.disk.rows.attestations.get(&(process, position));
+                let held = held.and_then(|by| by.get(&said.attestor()));
+                match held.and_then(|held| Evidence::of_attestations(held, said)) {
+                    Some(evidence) => self.convict(ctx, process, evidence),
+                    None => ctx.checker.violation(format!("{position} of {process} is attested oddly")),
+                }
             }
             Err(WriteError::Disk) => {}
         }

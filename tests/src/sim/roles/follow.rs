@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_node::follower::machine::{Effect, Input, Record};
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::time::Ahead;
@@ -13,6 +14,7 @@ use super::{Body, Done, Rpc};
 use crate::sim::disk::{Write, WriteError};
 use crate::sim::network::Ask;
 use crate::sim::node::{Ctx, Node};
+use crate::sim::town::NETWORK;
 
 impl Node {
     /// Follows a log from where the disk has it.
@@ -57,11 +59,15 @@ impl Node {
             }
             Effect::Compare { process, record } => {
                 let (slot, theirs) = (record.link.slot, record.link.assignment);
-                let ours = self.disk.rows.slot(&process, slot).map(|stored| stored.assignment().id);
-                if ours.is_some_and(|ours| ours != theirs) {
-                    ctx.checker.violation(format!("slot {slot} of {process} is signed twice"));
+                let ours = self.disk.rows.slot(&process, slot);
+                let Some(ours) = ours.filter(|ours| ours.assignment().id != theirs) else { return };
+                let (ours, theirs) = (ours.assignment_item(), record.body.assignment_item());
+                match Evidence::of_assignments(ours, theirs, NETWORK) {
+                    Some(evidence) => self.convict(ctx, process, evidence),
+                    None => ctx.checker.violation(format!("slot {slot} of {process} is signed oddly")),
                 }
             }
+            Effect::Unlinked { process, .. } if ctx.town.is_forked(&process) => {}
             Effect::Unlinked { process, slot } => {
                 ctx.checker.violation(format!("slot {slot} of {process} does not follow the log"));
             }
