@@ -224,6 +224,10 @@ impl Run<'_> {
             Ok(finals) => finals,
             Err(trouble) => {
                 self.broke(open, &town, trouble);
+                // Why they do not agree may have been seen on the way.
+                let mut open = Open::new("slots");
+                sighted(&mut open, &seen.borrow());
+                self.close(open, "what the nodes showed before".to_owned());
                 return Ok(());
             }
         };
@@ -296,9 +300,8 @@ impl Run<'_> {
         self.close(open, format!("{} replies stand in the logs of all {NODES} nodes", load.given.len()));
 
         let mut open = Open::new("slots");
-        nothing(&mut open, "what was shown in two ways", &seen.contradictions);
+        sighted(&mut open, seen);
         nothing(&mut open, "what was shown and is gone", &judge::lost_slots(seen, finals));
-        nothing(&mut open, "alarms", &seen.alarms);
         nothing(&mut open, "holes and doubles in logs", &judge::unsound_logs(finals));
         let slots: usize = finals.iter().map(|known| known.log().len()).sum();
         open.that("slots", "more than kills", slots, slots > kills.total);
@@ -331,6 +334,12 @@ impl Run<'_> {
         open.broke(town.explain(trouble));
         self.close(open, "could not be done".to_owned());
     }
+}
+
+/// What the nodes showed must not contradict itself, and none may have raised an alarm.
+fn sighted(open: &mut Open, seen: &Sightings) {
+    nothing(open, "what was shown in two ways", &seen.contradictions);
+    nothing(open, "alarms", &seen.alarms);
 }
 
 /// Expects that nothing was found; shows the first of what was.

@@ -151,7 +151,7 @@ impl Client<'_> {
 fn kind(error: &ClientError) -> String {
     match error {
         ClientError::NotRunning { .. } | ClientError::Stale { .. } => "down".to_owned(),
-        ClientError::Lost => "killed while it was asked".to_owned(),
+        ClientError::Lost | ClientError::Io { .. } => "killed while it was asked".to_owned(),
         ClientError::TimedOut { .. } => "no answer in time".to_owned(),
         ClientError::Failed(failure) => format!("answered {:?}", failure.code),
         other => other.to_string(),
