@@ -48,8 +48,8 @@ pub enum ProofError {
     /// The header of the source or the child.
     #[error("header: {0}")]
     Header(#[from] HeaderError),
-    /// A signature that does not verify.
-    #[error("signature: {0}")]
+    /// A signature of an attestor that does not verify.
+    #[error("the signature of an attestor: {0}")]
     Signature(#[from] SignatureError),
     /// The source's Process item names no scheduler or attestors.
     #[error("source: {0}")]

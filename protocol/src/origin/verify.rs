@@ -5,10 +5,11 @@ use bytes::Bytes;
 
 use super::{OriginProof, PROOF_TYPE, ProofError};
 use crate::attestation::Statement;
+use crate::crypto::SignatureError;
 use crate::data_digest::DataDigest;
 use crate::data_item::{DataItem, Draft};
 use crate::epoch::{Certificate, EpochTerms};
-use crate::header::Header;
+use crate::header::{Header, HeaderError};
 use crate::id::{Id, Network};
 use crate::outcome::{Code, EntryKind, OutboxEntry};
 use crate::position::Position;
@@ -65,7 +66,7 @@ pub fn verify(
         return Err(ProofError::NotNamed);
     }
     let proof = OriginProof::decode(&proof.data())?;
-    let header = Header::parse(&proof.header)?.verify()?;
+    let header = Header::parse(&proof.header)?.verify().map_err(unsigned)?;
     let position = proof.outcome.position;
     let (terms, module) = terms_at(&header, &proof.certificates, position, network)?;
     let entry = OutboxEntry::from_head_bytes(&proof.entry)?;
@@ -79,6 +80,11 @@ pub fn verify(
     let push = if matches!(kind, ProvenKind::Spawned { .. }) { spawned_push_id(&push) } else { push };
     let sender = ProvenSource { process: header.id(), push, root: dispatch.entry.root };
     Ok(ProvenOrigin { sender, source, kind })
+}
+
+/// A header that its owner has not signed: another header of the same process is valid.
+fn unsigned(error: SignatureError) -> HeaderError {
+    HeaderError::Item(error.into())
 }
 
 /// The source's terms at a position, and its module.
@@ -124,7 +130,7 @@ impl OriginProof {
             if item.data() != expected.data {
                 return Err(ProofError::Differs("data"));
             }
-            let header = header.verify()?;
+            let header = header.verify().map_err(unsigned)?;
             check_child(&header, dispatch)?;
             check_first_assignment(&header, &child.assignment)?;
             return Ok((ProvenKind::Spawned { child: header.id() }, *header.data()));

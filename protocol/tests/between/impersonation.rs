@@ -90,7 +90,7 @@ fn a_header_with_another_compute_set_is_another_process() {
     let start = 2 + 64 + 32;
     bytes.splice(start.., tail[start..].iter().copied());
     let forged = edited(&proof, |message| message.header = bytes.into());
-    assert!(matches!(push.with_proof_data(forged, STRANGER).verify(), Err(ProofError::Signature(_))));
+    assert!(matches!(push.with_proof_data(forged, STRANGER).verify(), Err(ProofError::Header(_))));
 }
 
 #[test]
