@@ -131,7 +131,8 @@ pub const fn link_of(slot: u64, row: &SlotRow) -> Link {
     }
 }
 
-/// The accepted Process item of a process on disk.
+/// The accepted Process item of a process on disk: with the proof beside it, which says whose child
+/// it is.
 ///
 /// # Errors
 /// A damaged store.
@@ -140,9 +141,10 @@ pub fn read_process(
     process: &Id,
     terms: &weft_protocol::process::Terms,
 ) -> Result<Option<Arc<Process>>, NodeError> {
-    let Some(raw) = reader.item(process)? else { return Ok(None) };
+    let stored = reader.slot_records(process, 0, 0, READ_BYTES_MAX)?;
+    let Some(first) = stored.slots.into_iter().next() else { return Ok(None) };
+    let opened = SlotRecord::from_wire(&wire_slot(first)).and_then(|record| record.open(terms));
     let damaged = |why: String| NodeError::DamagedLog { process: *process, slot: 0, why };
-    let item = DataItem::verify_bytes(raw).map_err(|error| damaged(error.to_string()))?;
-    let accepted = Process::accept(item, None, terms).map_err(|error| damaged(error.to_string()))?;
+    let (accepted, _) = opened.map_err(|error| damaged(error.to_string()))?;
     Ok(Some(Arc::new(accepted)))
 }
