@@ -194,11 +194,11 @@ fn start_roles(
     let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
     tasks.start("timekeeper", timekeeper.run(stop.clone()));
     let server = Server::new(Arc::clone(shared), submitter.clone());
-    let sinks = Sinks { follower, messenger };
+    let sinks = Sinks { follower, messenger: messenger.clone() };
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
     tasks.start("inbound desk", inbound);
-    let answers = Answers::new(Arc::clone(shared), submitter, compute, stop.clone());
+    let answers = Answers::new(Arc::clone(shared), submitter, compute, messenger, stop.clone());
     tasks.start("control socket", socket.run(answers, stop.clone()));
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::Context;
 use super::args::Inspect;
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs, table};
-use crate::control::api::{FailureCode, ItemInfo, ProcessDetail, Request, SlotInfo};
+use crate::control::api::{FailureCode, ItemInfo, ProcessDetail, Request, SlotInfo, Trust};
 use crate::control::client::{ANSWER_WAIT, Client, ClientError};
 
 pub(super) async fn inspect(of: Inspect, context: &Context) -> Result<Exit, CliError> {
@@ -111,6 +111,10 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
         ("memory", or_none(detail.memory_bytes.map(|bytes| format!("{bytes} bytes")))),
         ("outbox", format!("{} pending, {} settled", detail.outbox_pending, detail.outbox_settled)),
     ];
+    if !detail.messengers.is_empty() {
+        let messengers: Vec<String> = detail.messengers.iter().map(Address::to_string).collect();
+        rows.push(("messengers", messengers.join("\n")));
+    }
     if let Some(root) = &detail.state_root {
         rows.push(("state root", root.to_string()));
     }
@@ -132,9 +136,20 @@ fn human_slots(slots: &[SlotInfo], screen: Screen) -> String {
             screen.foreign(slot.from.as_deref().unwrap_or("-")),
             screen.foreign(slot.action.as_deref().unwrap_or("-")),
             or_none(slot.code.map(|code| code.to_string())),
+            or_none(slot.trust.map(|trust| believed(trust).to_owned())),
+            or_none(slot.carrier.clone()),
         ]
     });
-    table(["SLOT", "ITEM", "TIMESTAMP", "FROM", "ACTION", "CODE"], rows)
+    table(["SLOT", "ITEM", "TIMESTAMP", "FROM", "ACTION", "CODE", "TRUSTED BY", "CARRIED BY"], rows)
+}
+
+/// Why the sender of an item is believed, in a word.
+pub(super) const fn believed(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Proof => "proof",
+        Trust::Authority => "authority",
+        Trust::Signature => "signature",
+    }
 }
 
 fn human_tags(tags: &[Tag], screen: Screen) -> String {

@@ -8,6 +8,7 @@ use weft_protocol::Id;
 use super::Context;
 use super::args::Watch;
 use super::exit::{CliError, Exit};
+use super::inspect::believed;
 use super::screen::{Colour, Screen, pairs};
 use super::status::short;
 use crate::control::api::{Progress, Reply, Request, SlotInfo, VerifyReport, WatchEvent};
@@ -57,10 +58,13 @@ fn human_slot(slot: &SlotInfo, screen: Screen) -> String {
     let from = screen.foreign(slot.from.as_deref().unwrap_or("-"));
     let action = screen.foreign(slot.action.as_deref().unwrap_or("-"));
     let head = screen.paint(Colour::Cyan, &format!("slot {}:", slot.slot));
-    let pushed = if slot.pushed { " (pushed)" } else { "" };
+    let carried = match (slot.trust, &slot.carrier) {
+        (Some(trust), Some(carrier)) => format!(" (trusted by {}, carried by {carrier})", believed(trust)),
+        _ => String::new(),
+    };
     let chain: String = slot.hash_chain.to_string().chars().take(8).collect();
     format!(
-        "{head} {} from {from} action {action}{pushed} chain {chain} at {}",
+        "{head} {} from {from} action {action}{carried} chain {chain} at {}",
         short(&slot.item),
         slot.timestamp
     )

@@ -2,6 +2,7 @@
 
 mod live;
 mod result;
+mod slots;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,20 +14,21 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::module::Module;
 use weft_protocol::owner::owner_text;
-use weft_protocol::{DataItem, Hash, Id, Position};
+use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::Anchor as _;
 use weft_storage::{EvidenceRow, OutboxState, Reader, Roles, StoreError, Write};
 use weft_vm::Format;
 
 use super::api::{
     EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Request,
-    SlotInfo, Status, Submitted,
+    Status, Submitted,
 };
 use super::server::{HungUp, Out};
 use crate::anchor;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::hosting;
+use crate::messenger::MessengerHandle;
 use crate::shared::SharedRef;
 use crate::submit::{SubmitError, Submitter};
 
@@ -43,6 +45,7 @@ pub struct Answers {
     shared: SharedRef,
     submitter: Submitter,
     compute: Option<ComputeHandle>,
+    messenger: Option<MessengerHandle>,
     stop: CancellationToken,
 }
 
@@ -60,9 +63,10 @@ impl Answers {
         shared: SharedRef,
         submitter: Submitter,
         compute: Option<ComputeHandle>,
+        messenger: Option<MessengerHandle>,
         stop: CancellationToken,
     ) -> Self {
-        Self { shared, submitter, compute, stop }
+        Self { shared, submitter, compute, messenger, stop }
     }
 
     /// Answers one request.
@@ -185,6 +189,10 @@ impl Answers {
             Some(compute) if state_root => compute.summary(process).await,
             _ => None,
         };
+        let messengers = match &self.messenger {
+            Some(messenger) => messenger.carriers(process).await,
+            None => Vec::new(),
+        };
         let reader = self.read()?;
         let mut info = self.info(&reader, &known)?;
         if let Some(summary) = &summary {
@@ -205,6 +213,7 @@ impl Answers {
             memory_bytes: summary.map(|summary| summary.memory_bytes),
             outbox_pending: pending,
             outbox_settled: settled,
+            messengers,
             evidence: self.evidence(&reader, &process)?,
         })
     }
@@ -217,15 +226,6 @@ impl Answers {
             EvidenceInfo { name, culprit: row.culprit, text, bytes: STANDARD.encode(&row.bytes) }
         };
         Ok(rows.into_iter().map(info).collect())
-    }
-
-    fn slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {
-        self.known(&process)?;
-        let reader = self.read()?;
-        let limit = limit.clamp(1, SLOTS_MAX);
-        let to = from.saturating_add(u64::from(limit) - 1);
-        let rows = reader.slots(&process, from, to, limit as usize).map_err(disk)?;
-        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
     }
 
     fn item(&self, id: Id) -> Result<ItemInfo, Failure> {
@@ -378,40 +378,8 @@ fn decode(item: &str) -> Result<Bytes, Failure> {
         .map_err(|error| fail(FailureCode::Invalid, format!("the item is not base64: {error}")))
 }
 
-/// Marks have no action; what they are is said in its place.
-fn mark_of(item: &DataItem) -> Option<&str> {
-    item.tag("Type").filter(|kind| *kind == "Mark")
-}
-
 fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreError> {
     let pending = reader.outbox_pending(process, usize::MAX)?.len();
     let settled = reader.outbox_count(process, |state| matches!(state, OutboxState::Settled { .. }))?;
     Ok((pending, settled))
-}
-
-fn slot_info(reader: &Reader, process: &Id, slot: u64) -> Result<SlotInfo, Failure> {
-    let gone = || fail(FailureCode::Unknown, format!("slot {slot} of {process} is not here"));
-    let row = reader.slot(process, slot).map_err(disk)?.ok_or_else(gone)?;
-    let item = reader.item(&row.item).map_err(disk)?;
-    let item = item.and_then(|raw| DataItem::parse(raw).ok());
-    let position = Position { epoch: row.epoch, slot, tick: 0 };
-    let outcome = reader.outcome(process, position).map_err(disk)?;
-    let claims = item.as_ref().map(weft_protocol::Unverified::claims);
-    let from = claims.map(|item| match (&row.proof, item.tag("From-Process")) {
-        (Some(_), Some(from)) => from.to_owned(),
-        _ => owner_text(item),
-    });
-    Ok(SlotInfo {
-        slot,
-        epoch: row.epoch,
-        assignment: row.assignment_id,
-        item: row.item,
-        timestamp: row.timestamp,
-        hash_chain: row.chain,
-        from,
-        action: claims.and_then(|item| item.tag("Action").or_else(|| mark_of(item))).map(str::to_owned),
-        pushed: row.proof.is_some(),
-        code: outcome.as_ref().map(|row| row.code),
-        running: outcome.map(|row| row.running),
-    })
 }

@@ -224,6 +224,8 @@ pub struct ProcessDetail {
     pub memory_bytes: Option<u64>,
     pub outbox_pending: usize,
     pub outbox_settled: usize,
+    /// Who offers to carry what it sends, this node included; known only where it is carried for.
+    pub messengers: Vec<Address>,
     /// What convicts its scheduler or an attestor, each in a sentence.
     #[serde(default)]
     pub evidence: Vec<EvidenceInfo>,
@@ -241,6 +243,18 @@ pub struct EvidenceInfo {
     pub bytes: String,
 }
 
+/// Why an item counts as coming from where it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// It carries a valid origin proof: a quorum of the source's attestors signed that it was sent.
+    Proof,
+    /// Its signer is an authority that the process itself names, and was taken at its word.
+    Authority,
+    /// Its signer speaks for nobody but itself.
+    Signature,
+}
+
 /// One slot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -251,9 +265,15 @@ pub struct SlotInfo {
     pub item: Id,
     pub timestamp: u64,
     pub hash_chain: Hash,
+    /// Who it is from, as the module sees it.
     pub from: Option<String>,
     pub action: Option<String>,
+    /// Whether it was sent by another process and proves that.
     pub pushed: bool,
+    /// Why `from` is believed.
+    pub trust: Option<Trust>,
+    /// Who signed and brought it, if that is not `from`.
+    pub carrier: Option<String>,
     pub code: Option<u8>,
     pub running: Option<Hash>,
 }

@@ -190,10 +190,16 @@ impl Messenger {
     /// This messenger's rank for a push among the live offers; 0 pushes at once.
     pub fn rank(&self, source: &Id, push_id: &PushId, now: Now) -> u64 {
         let own = rank_score(push_id, &self.own);
+        let ahead = |messenger: &Address| rank_score(push_id, messenger) > own;
+        self.others(source, now).iter().filter(|messenger| ahead(messenger)).count() as u64
+    }
+
+    /// Everyone known to carry for a source process now, this messenger left out.
+    pub fn others(&self, source: &Id, now: Now) -> Vec<Address> {
         let live = self.offers.get(source).into_iter().flatten();
         live.filter(|(messenger, until)| **messenger != self.own && **until > now.0)
-            .filter(|(messenger, _)| rank_score(push_id, messenger) > own)
-            .count() as u64
+            .map(|(messenger, _)| *messenger)
+            .collect()
     }
 
     fn pending_entry(&mut self, entry: Entry, tries: u32, now: Now) {

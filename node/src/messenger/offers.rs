@@ -10,6 +10,10 @@ pub const OFFER_MS: u64 = 120_000;
 /// How often an offer is made again, in milliseconds.
 pub const REPEAT_MS: u64 = 40_000;
 
+/// How soon after its last offer a messenger offers again for one that is new on a topic and cannot
+/// have heard it, in milliseconds.
+pub const NEWCOMER_MS: u64 = 1_000;
+
 /// An offer to carry for nothing: prices come with the market.
 ///
 /// # Errors

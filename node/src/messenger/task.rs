@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::assignment::Assignment;
@@ -15,7 +15,7 @@ use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::{ORIGIN_PROOF, Source};
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{DataItem, Effects, Id, Machine, Now, Position, Tag, Verified, wire};
+use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, Position, Tag, Verified, wire};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, Write};
 
 use super::dispatch::{self, DispatchError};
@@ -47,6 +47,7 @@ const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
 enum Told {
     Offer(Id, Box<Verified<Offer>>),
     Receipt(Id, Box<wire::Receipt>),
+    Carriers(Id, oneshot::Sender<Vec<Address>>),
 }
 
 /// How others hold the messenger.
@@ -65,6 +66,14 @@ impl MessengerHandle {
     pub fn receipt(&self, source: Id, receipt: wire::Receipt) {
         let _ = self.0.try_send(Told::Receipt(source, Box::new(receipt)));
     }
+
+    /// Who offers to carry for a process now, this node included; nobody if it does not itself.
+    pub async fn carriers(&self, source: Id) -> Vec<Address> {
+        let (reply, answer) = oneshot::channel();
+        // Only a stopping node has no messenger.
+        let _ = self.0.send(Told::Carriers(source, reply)).await;
+        answer.await.unwrap_or_default()
+    }
 }
 
 /// The messenger's loop.
@@ -77,6 +86,8 @@ pub struct MessengerTask {
     work: JoinSet<Option<Input>>,
     pushes: Arc<Semaphore>,
     offered: Option<Now>,
+    /// Somebody new offers on a topic, and cannot have heard our last offer.
+    newcomer: bool,
 }
 
 impl MessengerTask {
@@ -96,6 +107,7 @@ impl MessengerTask {
             work: JoinSet::new(),
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             offered: None,
+            newcomer: false,
         };
         task.take_up_all()?;
         Ok((task, MessengerHandle(sender)))
@@ -215,6 +227,7 @@ impl MessengerTask {
             Told::Offer(source, offer) => {
                 if self.carries(&source).is_some() && offer.is_live(now()) {
                     let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
+                    self.newcomer |= !self.machine.others(&source, now()).contains(&messenger);
                     self.handle(Input::Offered { source, messenger, until });
                 }
             }
@@ -224,6 +237,16 @@ impl MessengerTask {
                     self.work.spawn(async move { check_receipt(&shared, source, &receipt).await });
                 }
             }
+            Told::Carriers(source, reply) => {
+                let mut carriers = Vec::new();
+                if self.carries(&source).is_some() {
+                    carriers = self.machine.others(&source, now());
+                    carriers.push(self.shared.address);
+                    carriers.sort_unstable();
+                }
+                // Whoever asked may have hung up.
+                let _ = reply.send(carriers);
+            }
         }
         Ok(())
     }
@@ -231,11 +254,13 @@ impl MessengerTask {
     /// Offers to carry for every process this messenger carries for, before the last lapses.
     fn repeat_offers(&mut self) {
         let time = now();
-        let due = self.offered.is_none_or(|then| then.plus_ms(offers::REPEAT_MS) <= time);
+        let wait = if self.newcomer { offers::NEWCOMER_MS } else { offers::REPEAT_MS };
+        let due = self.offered.is_none_or(|then| then.plus_ms(wait) <= time);
         if !due || !self.shared.config.roles.contains(&Role::Messenger) {
             return;
         }
         self.offered = Some(time);
+        self.newcomer = false;
         let offer = match offers::make(&self.shared.signer, self.shared.network, time) {
             Ok(offer) => offer,
             Err(error) => {

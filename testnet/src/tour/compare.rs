@@ -7,11 +7,11 @@ use weft_node::control::api::{ProcessDetail, Request, SlotInfo, VerifyReport};
 use weft_protocol::{Id, Position};
 
 use super::counted;
-use super::town::{Actor, PATIENCE, Town, Trouble};
 use crate::check::Open;
 use crate::error::AskError;
 use crate::report::{ActorReport, ComputedReport};
 use crate::screen::Screen;
+use crate::town::{Actor, PATIENCE, Town, Trouble};
 use crate::wait::{Look, until};
 
 /// How long a replay may take.
@@ -217,6 +217,8 @@ mod tests {
             from: None,
             action: None,
             pushed: false,
+            trust: None,
+            carrier: None,
             code: Some(0),
             running: None,
         };

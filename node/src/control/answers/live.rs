@@ -11,7 +11,7 @@ use weft_storage::{Reader, Roles};
 use super::super::api::{Failure, FailureCode, Progress, SlotInfo, WatchEvent};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
-use super::{Answers, SLOTS_MAX, disk, fail, slot_info};
+use super::{Answers, SLOTS_MAX, disk, fail};
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::{hosting, replay};
@@ -66,10 +66,9 @@ impl Answers {
 
     /// Slots from `next` on that are on disk by now.
     fn new_slots(&self, process: Id, next: &mut u64) -> Result<Vec<SlotInfo>, Failure> {
-        let reader = self.read()?;
-        let rows = reader.slots(&process, *next, u64::MAX, SLOTS_MAX as usize).map_err(disk)?;
-        *next += rows.len() as u64;
-        rows.into_iter().map(|(slot, _)| slot_info(&reader, &process, slot)).collect()
+        let slots = self.slots_between(process, *next, u64::MAX, SLOTS_MAX)?;
+        *next += slots.len() as u64;
+        Ok(slots)
     }
 
     fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {
