@@ -19,7 +19,7 @@ use crate::fleet::{Fleet, Launch};
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals};
 use crate::screen::Screen;
-use crate::tour::town::{Actor, Town, Trouble};
+use crate::town::{Actor, Town, Trouble};
 use crate::user::{User, encoded};
 
 /// Nodes of a bench: two schedule, two carry, all compute.
@@ -103,7 +103,7 @@ async fn measure(
     fleet.start(&Launch::this_executable()?, |_| {}).await?;
     fleet.healthy(|_| {}).await?;
     drop(busy);
-    let town = Town { fleet, user };
+    let town = Town { fleet, user, sender: fleet.plan().sender() };
     let failed = |trouble: Trouble| TestnetError::Unhealthy {
         what: town.explain(trouble),
         dir: fleet.plan().dir().into(),
@@ -160,9 +160,7 @@ impl<'a> Stand<'a> {
         let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
         // The tour judges these; here they only have to work.
         let mut open = Open::new("spawn");
-        let (attestors, quorum) = town.fleet.plan().attestors();
-        let a = town.spawn("a", module, 0, (&attestors, quorum), &[], &mut open).await?;
-        let b = town.spawn("b", module, 1, (&[], 1), &[], &mut open).await?;
+        let [a, b] = town.spawn_two(["a", "b"], module, &[], &mut open).await?;
         town.host(&a, &mut open).await?;
         town.host(&b, &mut open).await?;
         let mut clients = Vec::new();

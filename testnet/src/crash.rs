@@ -30,7 +30,7 @@ use crate::fleet::{Fleet, Launch, free_ports};
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals, stop};
 use crate::screen::Screen;
-use crate::tour::town::{Actor, Town, Trouble};
+use crate::town::{Actor, Town, Trouble};
 use crate::user::User;
 
 use evidence::{Final, Sightings};
@@ -185,7 +185,7 @@ impl Run<'_> {
     }
 
     async fn settle_in(&mut self, fleet: &Fleet) -> Option<Vec<Actor>> {
-        let town = Town { fleet, user: self.user };
+        let town = Town { fleet, user: self.user, sender: fleet.plan().sender() };
         let mut open = Open::new("spawn");
         let busy = self.screen.spinner("spawning processes");
         let actors = town::found(&town, &mut open).await;
@@ -215,7 +215,7 @@ impl Run<'_> {
         fleet.all_up().await?;
         fleet.healthy(|_| {}).await?;
         let doors = fleet.doors();
-        let town = Town { fleet, user: self.user };
+        let town = Town { fleet, user: self.user, sender: fleet.plan().sender() };
         let mut open = Open::new("settle");
         let busy = self.screen.spinner("waiting until all nodes have everything");
         let finals = settle::settle(&town, &doors, actors).await;

@@ -249,6 +249,7 @@ fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<St
         }
     }
     args.extend(SETTINGS.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
+    args.extend(plan.settings().iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
     let log = data_dir.join("node.log");
     Ok(Start { node, program: launch.program.clone(), args, data_dir, log })
 }

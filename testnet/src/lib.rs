@@ -8,6 +8,7 @@
 //! Invariant: no node outlives its launcher. Each holds the read end of a pipe whose write end is
 //! the launcher's alone; when that closes, also because the launcher was killed, the node ends.
 
+pub mod aos;
 mod args;
 mod bench;
 mod check;
@@ -20,18 +21,21 @@ mod report;
 mod run;
 mod screen;
 mod tour;
+mod town;
 mod user;
 mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use check::{Check, Step};
+pub use check::{Check, Open, Step};
 pub use error::{AskError, TestnetError};
 pub use fleet::{Fleet, Launch, free_ports};
 pub use node::{Door, Node};
 pub use plan::{PEERS_MAX, PEERS_MIN, Plan};
 pub use report::{ActorReport, ComputedReport, ModuleReport, PeerReport, Report};
+pub use town::{Actor, Cast, PATIENCE, Town, Trouble};
+pub use user::{NewProcess, User, encoded};
 pub use wait::{Look, WaitError, until};
 
 /// The hidden first argument that makes this executable the `weft` program.

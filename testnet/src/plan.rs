@@ -13,6 +13,16 @@ const HOSTS_MAX: usize = 4;
 /// Bytes of a socket's path that every system allows, with the closing zero (macOS allows least).
 const SOCKET_PATH_BYTES_MAX: usize = 104;
 
+/// Every role.
+const ALL_ROLES: &str = "scheduler,compute,messenger,anchor";
+
+/// The roles of a node on the tour. Those that schedule its processes carry nothing, so that a push
+/// is always seen to go through somebody else.
+const fn tour_roles(peers: usize, node: usize) -> &'static str {
+    let carries = if peers == PEERS_MIN { node == 1 } else { node >= 2 };
+    if carries { ALL_ROLES } else { "scheduler,compute,anchor" }
+}
+
 /// Why no plan can be made.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,6 +59,10 @@ pub struct Plan {
     peers: usize,
     base_port: Option<u16>,
     dir: PathBuf,
+    /// The roles of each node.
+    roles: Vec<&'static str>,
+    /// Flags of every node beside those that all testnets have, each with its value.
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Plan {
@@ -66,7 +80,8 @@ impl Plan {
                 return Err(PlanError::Ports { base, peers, last });
             }
         }
-        let plan = Self { peers, base_port, dir: dir.into() };
+        let roles = (0..peers).map(|node| tour_roles(peers, node)).collect();
+        let plan = Self { peers, base_port, dir: dir.into(), roles, settings: Vec::new() };
         let path = plan.data_dir(peers - 1).join(weft_node::control::api::SOCKET_NAME);
         let bytes = path.as_os_str().len();
         if bytes >= SOCKET_PATH_BYTES_MAX {
@@ -100,15 +115,33 @@ impl Plan {
         self.base_port?.checked_add(u16::try_from(node).ok()?)
     }
 
-    /// Whether a node carries messages between processes. Those that schedule the tour's processes
-    /// do not, so that a push is always seen to go through somebody else.
-    pub const fn carries(&self, node: usize) -> bool {
-        if self.peers == PEERS_MIN { node == 1 } else { node >= 2 }
+    /// The same plan with other roles than the tour's, by node.
+    #[must_use]
+    pub fn with_roles(mut self, roles: &[&'static str]) -> Self {
+        self.roles = roles.to_vec();
+        self
     }
 
-    /// The roles of a node as its configuration writes them.
-    pub const fn roles(&self, node: usize) -> &'static str {
-        if self.carries(node) { "scheduler,compute,messenger,anchor" } else { "scheduler,compute,anchor" }
+    /// The same plan with one more flag for every node, and its value.
+    #[must_use]
+    pub fn with_setting(mut self, flag: &'static str, value: impl ToString) -> Self {
+        self.settings.push((flag, value.to_string()));
+        self
+    }
+
+    /// The flags of every node beside those that all testnets have, each with its value.
+    pub fn settings(&self) -> &[(&'static str, String)] {
+        &self.settings
+    }
+
+    /// Whether a node carries messages between processes.
+    pub fn carries(&self, node: usize) -> bool {
+        self.roles(node).split(',').any(|role| role == "messenger")
+    }
+
+    /// The roles of a node as its configuration writes them; a node that none are given has all.
+    pub fn roles(&self, node: usize) -> &'static str {
+        self.roles.get(node).copied().unwrap_or(ALL_ROLES)
     }
 
     /// The nodes that a node dials when it starts and the first `up` of them are up: all, or some,

@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::aos::Aos;
 use crate::args::{Cli, Command, Up};
 use crate::bench;
 use crate::check::{Open, millis};
@@ -19,7 +20,7 @@ use crate::fleet::{Fleet, Launch, make_folder};
 use crate::plan::Plan;
 use crate::report::{self, Report};
 use crate::screen::Screen;
-use crate::tour::{self, Aos, Found};
+use crate::tour::{self, Found};
 use crate::user::User;
 
 /// How a run ends. The numbers are a promise.

@@ -5,19 +5,17 @@ pub(crate) mod anchor;
 mod aos;
 pub(crate) mod compare;
 mod counter;
-pub(crate) mod town;
 
 use weft_node::control::api::BatchInfo;
 use weft_protocol::{Id, Tag};
 
+use crate::aos::Aos;
 use crate::check::{Open, Step};
 use crate::fleet::Fleet;
 use crate::report::{ActorReport, ModuleReport};
 use crate::screen::Screen;
+use crate::town::{Actor, Town, Trouble};
 use crate::user::User;
-
-pub(crate) use aos::Aos;
-use town::{Actor, Town, Trouble};
 
 /// What the tour found.
 #[derive(Debug, Default)]
@@ -31,7 +29,8 @@ pub(crate) struct Found {
 
 /// Runs the tour. It ends early when a step cannot be done.
 pub(crate) async fn run(fleet: &Fleet, user: &User, aos: &Aos, screen: Screen) -> Found {
-    let mut tour = Tour { town: Town { fleet, user }, screen, found: Found::default() };
+    let town = Town { fleet, user, sender: fleet.plan().sender() };
+    let mut tour = Tour { town, screen, found: Found::default() };
     if counter::tour(&mut tour).await.is_some() {
         match aos {
             Aos::There { name, wasm } => {
@@ -116,9 +115,8 @@ impl<'a> Tour<'a> {
     /// scheduler, as plain ao does.
     async fn actors(&mut self, module: Id, names: [&'static str; 2], tags: &[Tag]) -> Option<[Actor; 2]> {
         let spawn = async |town: &Town<'a>, open: &mut Open| {
+            let [first, second] = town.spawn_two(names, module, tags, open).await?;
             let (attestors, quorum) = town.fleet.plan().attestors();
-            let first = town.spawn(names[0], module, 0, (&attestors, quorum), tags, open).await?;
-            let second = town.spawn(names[1], module, 1, (&[], 1), tags, open).await?;
             let said = format!(
                 "{} on node 0 ({quorum} of {} must attest), {} on node 1 (its scheduler attests)",
                 names[0],

@@ -1,4 +1,4 @@
-//! The tour's user: a key of its own, which owns the processes and signs what is sent to them.
+//! A user of the nodes: a key of its own, which owns the processes and signs what is sent to them.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ const COMPUTE_LIMIT: &str = "9000000000000";
 
 /// Somebody who spawns processes and sends messages.
 #[derive(Debug)]
-pub(crate) struct User {
+pub struct User {
     signer: Signer,
     began_ms: u64,
     items: AtomicU64,
@@ -28,30 +28,40 @@ pub(crate) struct User {
 
 /// What a new process is to be.
 #[derive(Debug)]
-pub(crate) struct NewProcess<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) module: Id,
-    pub(crate) scheduler: Address,
+pub struct NewProcess<'a> {
+    /// Its name for people.
+    pub name: &'a str,
+    /// Its module.
+    pub module: Id,
+    /// Who gives its slots.
+    pub scheduler: Address,
     /// Whose word on it counts, and how many of them must agree; the scheduler's alone if empty.
-    pub(crate) attestors: (Vec<Address>, usize),
-    pub(crate) tags: Vec<Tag>,
+    pub attestors: (Vec<Address>, usize),
+    /// Tags beside those that every process has.
+    pub tags: Vec<Tag>,
 }
 
 impl User {
     /// The user of this folder, made if there is none.
-    pub(crate) fn open(dir: &Path) -> Result<Self, KeyError> {
+    ///
+    /// # Errors
+    /// A folder that cannot be used.
+    pub fn open(dir: &Path) -> Result<Self, KeyError> {
         let signer = keyring::load_or_create(dir)?.signer;
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self { signer, began_ms: crate::check::millis(began), items: AtomicU64::new(0) })
     }
 
     /// The user's address.
-    pub(crate) fn address(&self) -> Address {
+    pub fn address(&self) -> Address {
         self.signer.address()
     }
 
     /// A module of these bytes. It has no anchor, so the same bytes are the same module.
-    pub(crate) fn module(&self, wasm: Vec<u8>, format: &str) -> Result<Verified<DataItem>, ItemError> {
+    ///
+    /// # Errors
+    /// Tags or data over a limit.
+    pub fn module(&self, wasm: Vec<u8>, format: &str) -> Result<Verified<DataItem>, ItemError> {
         let tags = [
             ("Data-Protocol", "ao"),
             ("Variant", VARIANT),
@@ -68,7 +78,10 @@ impl User {
     }
 
     /// A new process.
-    pub(crate) fn process(&self, new: NewProcess<'_>) -> Result<Verified<DataItem>, ItemError> {
+    ///
+    /// # Errors
+    /// Tags or data over a limit.
+    pub fn process(&self, new: NewProcess<'_>) -> Result<Verified<DataItem>, ItemError> {
         let mut tags = vec![Tag::new("Data-Protocol", "ao"), Tag::new("Name", new.name)];
         tags.extend(new.tags);
         tags.extend([
@@ -86,7 +99,10 @@ impl User {
     }
 
     /// A message to a process.
-    pub(crate) fn message(
+    ///
+    /// # Errors
+    /// Tags or data over a limit.
+    pub fn message(
         &self,
         process: Id,
         action: &str,
@@ -123,7 +139,7 @@ impl User {
 }
 
 /// An item as the control socket takes it.
-pub(crate) fn encoded(item: &DataItem) -> String {
+pub fn encoded(item: &DataItem) -> String {
     STANDARD.encode(item.raw())
 }
 

@@ -12,7 +12,7 @@ use weft_protocol::{Hash, Id, Position};
 use crate::error::AskError;
 use crate::node::Door;
 use crate::report::ComputedReport;
-use crate::tour::town::Actor;
+use crate::town::Actor;
 
 /// Slots asked for at once: as many as a node answers with.
 const PAGE: u32 = 1_000;

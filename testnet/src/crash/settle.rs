@@ -15,8 +15,8 @@ use crate::error::AskError;
 use crate::node::Door;
 use crate::report::ActorReport;
 use crate::screen::Screen;
-use crate::tour::town::{Actor, Town, Trouble};
 use crate::tour::{anchor, compare};
+use crate::town::{Actor, Town, Trouble};
 use crate::wait::{Look, until};
 
 /// How long the nodes may take to have everything: a push that failed many times is tried again

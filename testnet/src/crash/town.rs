@@ -4,7 +4,7 @@ use weft_node::control::api::{ProcessInfo, Request};
 use weft_protocol::Id;
 
 use crate::check::Open;
-use crate::tour::town::{Actor, Town, Trouble};
+use crate::town::{Actor, Cast, Town, Trouble};
 
 /// The built-in guest, which counts and relays.
 const FORMAT: &str = "wasm32-weft-plain";
@@ -20,9 +20,10 @@ pub(super) async fn found(town: &Town<'_>, open: &mut Open) -> Result<Vec<Actor>
     let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?;
     let mut actors = Vec::new();
     for (name, scheduler, computing) in PLACES {
-        let attestors = (&computing[..], QUORUM);
-        let spawned = town.spawn(name, module.module, scheduler, attestors, &[], open).await?;
-        let actor = Actor { computing: computing.to_vec(), ..spawned };
+        let (attestors, module) = (&computing, module.module);
+        let cast =
+            Cast { name, module, scheduler, attestors, quorum: QUORUM, computing: &computing, tags: &[] };
+        let actor = town.spawn(cast, open).await?;
         town.host(&actor, open).await?;
         for node in (0..town.fleet.nodes().len()).filter(|node| !computing.contains(node)) {
             follow(town, node, actor.id).await?;

@@ -4,9 +4,9 @@ use weft_node::control::api::{BatchInfo, Request, WeaveInfo};
 use weft_node::control::client::ANSWER_WAIT;
 
 use super::counted;
-use super::town::{Actor, PATIENCE, Town, Trouble};
 use crate::check::Open;
 use crate::error::AskError;
+use crate::town::{Actor, PATIENCE, Town, Trouble};
 use crate::wait::{Look, until};
 
 /// Waits until the whole log of a process is in confirmed batches.

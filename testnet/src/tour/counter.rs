@@ -4,9 +4,9 @@ use serde_json::Value;
 use weft_node::control::api::ResultInfo;
 use weft_protocol::Tag;
 
-use super::town::{Actor, Town, Trouble};
 use super::{Tour, anchor, counted};
 use crate::check::Open;
+use crate::town::{Actor, Town, Trouble};
 
 /// Where the module comes from, for a person.
 const NAME: &str = "counter (built in)";

@@ -22,6 +22,8 @@ fn slot(slot: u8, item: u8, pushed: bool) -> SlotInfo {
         from: None,
         action: None,
         pushed,
+        trust: None,
+        carrier: None,
         code: Some(0),
         running: None,
     }

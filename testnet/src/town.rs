@@ -1,4 +1,4 @@
-//! What the tour asks of the nodes.
+//! What the tour and the tests of the mesh ask of the nodes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::user::{NewProcess, User, encoded};
 use crate::wait::{Look, WaitError, until};
 
 /// How long the nodes may take for anything that goes through several of them.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a result may take: the first one of a module waits for its compilation on each node.
 const RESULT_WAIT: Duration = Duration::from_secs(240);
 /// How long a node may take to compile a module.
@@ -29,7 +29,8 @@ const SLOTS_MAX: u32 = 1_000;
 
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
+#[non_exhaustive]
+pub enum Trouble {
     /// A node gave no answer, or not the right one.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -53,43 +54,70 @@ impl Trouble {
     }
 }
 
+/// A process to be spawned, and who does what for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Cast<'a> {
+    /// Its name for people.
+    pub name: &'static str,
+    /// Its module.
+    pub module: Id,
+    /// The node that gives its slots.
+    pub scheduler: usize,
+    /// The nodes whose word on it counts; the scheduler's alone if empty.
+    pub attestors: &'a [usize],
+    /// How many of them must agree.
+    pub quorum: usize,
+    /// The nodes that compute it, the scheduler first if it does.
+    pub computing: &'a [usize],
+    /// Tags beside those that every process has.
+    pub tags: &'a [Tag],
+}
+
 /// A process of the tour.
 #[derive(Debug, Clone)]
-pub(crate) struct Actor {
-    pub(crate) name: &'static str,
-    pub(crate) id: Id,
+pub struct Actor {
+    /// Its name for people.
+    pub name: &'static str,
+    /// Its id.
+    pub id: Id,
+    /// Its Process item.
+    pub item: Verified<DataItem>,
     /// The node that gives its slots.
-    pub(crate) scheduler: usize,
-    /// The nodes that compute it, the scheduler first.
-    pub(crate) computing: Vec<usize>,
+    pub scheduler: usize,
+    /// The nodes that compute it, the scheduler first if it does.
+    pub computing: Vec<usize>,
     /// Whose word on it counts.
-    pub(crate) attestors: Vec<Address>,
+    pub attestors: Vec<Address>,
     /// How many of them must agree.
-    pub(crate) quorum: usize,
+    pub quorum: usize,
 }
 
 impl Actor {
     /// Its nodes for a person.
-    pub(super) fn node_list(&self) -> String {
+    pub fn node_list(&self) -> String {
         self.computing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 
     /// A node that computes it and does not schedule it.
-    pub(crate) fn witness(&self) -> usize {
+    pub fn witness(&self) -> usize {
         self.computing.last().copied().unwrap_or(self.scheduler)
     }
 }
 
 /// The nodes and the user.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Town<'a> {
-    pub(crate) fleet: &'a Fleet,
-    pub(crate) user: &'a User,
+pub struct Town<'a> {
+    /// The nodes.
+    pub fleet: &'a Fleet,
+    /// Who owns the processes.
+    pub user: &'a User,
+    /// The node that the user hands items to.
+    pub sender: usize,
 }
 
 impl Town<'_> {
     /// Trouble for a person: if a node is dead, that is what it is about.
-    pub(crate) fn explain(&self, trouble: Trouble) -> String {
+    pub fn explain(&self, trouble: Trouble) -> String {
         self.fleet.dead().map_or_else(|| trouble.to_string(), |dead| format!("{trouble}; {dead}"))
     }
 
@@ -99,7 +127,10 @@ impl Town<'_> {
 
     /// Asks until it works out: a scheduler that is busy says when to come back, and what was just
     /// announced on the mesh takes a moment to be found.
-    pub(crate) async fn insist<T: DeserializeOwned>(
+    ///
+    /// # Errors
+    /// Any other failure, and that it never worked out.
+    pub async fn insist<T: DeserializeOwned>(
         &self,
         node: usize,
         what: &'static str,
@@ -121,12 +152,10 @@ impl Town<'_> {
 
     /// Publishes a module on the first node, in the first of the formats that it is of. If it is
     /// of none, the refusal of the first says why.
-    pub(crate) async fn publish(
-        &self,
-        wasm: &[u8],
-        format: &str,
-        others: &[&str],
-    ) -> Result<ModuleInfo, Trouble> {
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn publish(&self, wasm: &[u8], format: &str, others: &[&str]) -> Result<ModuleInfo, Trouble> {
         let refusal = match self.publish_as(wasm, format).await {
             Err(trouble) if trouble.is_refusal() => trouble,
             other => return other,
@@ -146,47 +175,59 @@ impl Town<'_> {
         Ok(self.node(0).ask_within("to take a module", &request, COMPILE_WAIT).await?)
     }
 
-    /// Spawns a process on a scheduler, from a node that is another where there are three.
-    pub(crate) async fn spawn(
-        &self,
-        name: &'static str,
-        module: Id,
-        scheduler: usize,
-        (attestors, quorum): (&[usize], usize),
-        tags: &[Tag],
-        open: &mut Open,
-    ) -> Result<Actor, Trouble> {
+    /// Spawns a process on its scheduler, from the sending node.
+    ///
+    /// # Errors
+    /// Why there is no process.
+    pub async fn spawn(&self, cast: Cast<'_>, open: &mut Open) -> Result<Actor, Trouble> {
+        let Cast { name, module, scheduler, quorum, .. } = cast;
         let address = |node: usize| self.node(node).ready().address;
-        let attestors: Vec<Address> = attestors.iter().map(|node| address(*node)).collect();
+        let attestors: Vec<Address> = cast.attestors.iter().map(|node| address(*node)).collect();
         let item = self.user.process(NewProcess {
             name,
             module,
             scheduler: address(scheduler),
             attestors: (attestors.clone(), quorum),
-            tags: tags.to_vec(),
+            tags: cast.tags.to_vec(),
         })?;
         let submitted = self.submit(&item).await?;
         open.equal(format!("the slot of process {name}"), &0, &submitted.slot);
         open.equal(format!("the id of process {name}"), &item.id(), &submitted.process);
-        let mut computing = vec![scheduler];
-        computing.extend(self.fleet.plan().hosts(scheduler));
         let attestors = if attestors.is_empty() { vec![address(scheduler)] } else { attestors };
-        Ok(Actor { name, id: item.id(), scheduler, computing, attestors, quorum })
+        let computing = cast.computing.to_vec();
+        Ok(Actor { name, id: item.id(), item, scheduler, computing, attestors, quorum })
+    }
+
+    /// Spawns two processes of a module as the tour has them: the first two nodes schedule them; the
+    /// first names its attestors, the second trusts its scheduler, as plain ao does.
+    ///
+    /// # Errors
+    /// Why there is one less.
+    pub async fn spawn_two(
+        &self,
+        names: [&'static str; 2],
+        module: Id,
+        tags: &[Tag],
+        open: &mut Open,
+    ) -> Result<[Actor; 2], Trouble> {
+        let plan = self.fleet.plan();
+        let (attestors, quorum) = plan.attestors();
+        let [first, second] =
+            [0, 1].map(|node| std::iter::once(node).chain(plan.hosts(node)).collect::<Vec<usize>>());
+        let [one, two] = names;
+        let attestors = &attestors;
+        let one = Cast { name: one, module, scheduler: 0, attestors, quorum, computing: &first, tags };
+        let two = Cast { name: two, scheduler: 1, attestors: &[], quorum: 1, computing: &second, ..one };
+        Ok([self.spawn(one, open).await?, self.spawn(two, open).await?])
     }
 
     /// Has the other nodes compute a process and, those that do so, carry what it sends.
-    pub(crate) async fn host(&self, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
+    ///
+    /// # Errors
+    /// The first node that does not.
+    pub async fn host(&self, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
         for node in actor.computing.iter().copied().filter(|node| *node != actor.scheduler) {
-            let messenger = self.fleet.plan().carries(node);
-            let request = Request::Host { process: actor.id, compute: true, messenger };
-            let info: ProcessInfo = self.insist(node, "to host a process", &request).await?;
-            let computes = info.duties.iter().any(|duty| duty == "compute");
-            open.that(
-                format!("duties of node {node} for {}", actor.name),
-                "compute",
-                info.duties.join(" "),
-                computes,
-            );
+            self.host_on(actor, node, self.fleet.plan().carries(node), open).await?;
         }
         let info = self.detail(actor, actor.scheduler, false).await?;
         open.equal(format!("the quorum of {}", actor.name), &actor.quorum, &info.quorum);
@@ -198,14 +239,41 @@ impl Town<'_> {
         Ok(())
     }
 
+    /// Has one node compute a process, and carry what it sends.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn host_on(
+        &self,
+        actor: &Actor,
+        node: usize,
+        messenger: bool,
+        open: &mut Open,
+    ) -> Result<(), Trouble> {
+        let request = Request::Host { process: actor.id, compute: true, messenger };
+        let info: ProcessInfo = self.insist(node, "to host a process", &request).await?;
+        let seen = info.duties.join(" ");
+        let does = |wanted| info.duties.iter().any(|duty| duty == wanted);
+        let holds = does("compute") && (!messenger || does("messenger"));
+        let expected = if messenger { "compute messenger" } else { "compute" };
+        open.that(format!("duties of node {node} for {}", actor.name), expected, seen, holds);
+        Ok(())
+    }
+
     /// Hands an item to the sending node, which takes it to its scheduler.
-    pub(super) async fn submit(&self, item: &Verified<DataItem>) -> Result<Submitted, Trouble> {
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn submit(&self, item: &Verified<DataItem>) -> Result<Submitted, Trouble> {
         let request = Request::Submit { item: encoded(item) };
-        self.insist(self.fleet.plan().sender(), "to take an item to its scheduler", &request).await
+        self.insist(self.sender, "to take an item to its scheduler", &request).await
     }
 
     /// Sends a message.
-    pub(super) async fn send(
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(
         &self,
         actor: &Actor,
         action: &str,
@@ -216,14 +284,20 @@ impl Town<'_> {
     }
 
     /// The result of a slot on a node that computes the process, when it is there.
-    pub(super) async fn result(&self, actor: &Actor, node: usize, slot: u64) -> Result<ResultInfo, Trouble> {
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn result(&self, actor: &Actor, node: usize, slot: u64) -> Result<ResultInfo, Trouble> {
         let of = ResultOf::Slot(slot);
         let request = Request::Result { process: actor.id, of, wait_ms: millis(RESULT_WAIT) };
         Ok(self.node(node).ask_within("a result", &request, RESULT_WAIT + ANSWER_WAIT).await?)
     }
 
     /// A process as a node has it.
-    pub(super) async fn detail(
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn detail(
         &self,
         actor: &Actor,
         node: usize,
@@ -233,23 +307,27 @@ impl Town<'_> {
     }
 
     /// The slots of a process as a node has them.
-    pub(super) async fn slots(
-        &self,
-        actor: &Actor,
-        node: usize,
-        from: u64,
-    ) -> Result<Vec<SlotInfo>, AskError> {
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn slots(&self, actor: &Actor, node: usize, from: u64) -> Result<Vec<SlotInfo>, AskError> {
         let request = Request::Slots { process: actor.id, from, limit: SLOTS_MAX };
         self.node(node).ask("slots", &request).await
     }
 
     /// An item as a node has it.
-    pub(super) async fn item(&self, node: usize, id: Id) -> Result<ItemInfo, AskError> {
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn item(&self, node: usize, id: Id) -> Result<ItemInfo, AskError> {
         self.node(node).ask("an item", &Request::Item { id }).await
     }
 
     /// Anything else of a node.
-    pub(super) async fn ask<T: DeserializeOwned>(
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask<T: DeserializeOwned>(
         &self,
         node: usize,
         what: &'static str,
@@ -261,7 +339,10 @@ impl Town<'_> {
 
     /// Waits until a process of `to` has a slot of a message that `from` sent with this action, at
     /// `first` or later, and checks who brought it. Answers the slot and the node that did.
-    pub(super) async fn pushed(
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn pushed(
         &self,
         from: &Actor,
         to: &Actor,
