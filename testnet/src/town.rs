@@ -287,10 +287,10 @@ impl Town<'_> {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn result(&self, actor: &Actor, node: usize, slot: u64) -> Result<ResultInfo, Trouble> {
+    pub async fn result(&self, actor: &Actor, node: usize, slot: u64) -> Result<ResultInfo, AskError> {
         let of = ResultOf::Slot(slot);
         let request = Request::Result { process: actor.id, of, wait_ms: millis(RESULT_WAIT) };
-        Ok(self.node(node).ask_within("a result", &request, RESULT_WAIT + ANSWER_WAIT).await?)
+        self.node(node).ask_within("a result", &request, RESULT_WAIT + ANSWER_WAIT).await
     }
 
     /// A process as a node has it.

@@ -117,6 +117,15 @@ pub(crate) async fn verify(
     open: &mut Open,
 ) -> Result<((), String), Trouble> {
     let node = actor.witness();
+    // The newest position is attested when the log has been quiet for a while.
+    let head = known.slots.last().map_or(0, |slot| slot.slot);
+    let look = async || {
+        let by = town.result(actor, node, head).await?.attested_by;
+        let seen = format!("{} attestations, none of an attestor", by.len());
+        let attested = by.iter().any(|address| actor.attestors.contains(address));
+        Ok::<_, AskError>(if attested { Look::There(()) } else { Look::NotYet(seen) })
+    };
+    until(format!("node {node} to hold an attestation of slot {head}"), PATIENCE, look).await?;
     let request = Request::Verify { process: actor.id };
     let report: VerifyReport = town.ask(node, "to verify a process", &request, REPLAY_WAIT).await?;
     let none = "no difference".to_owned();

@@ -138,7 +138,7 @@ async fn stays(rig: &Rig, a: &Actor, b: &Actor) -> Result<u64, Trouble> {
 }
 
 async fn one_attestation(town: &Town<'_>, a: &Actor, slot: u64) -> Result<Look<()>, AskError> {
-    let result = town.result(a, CARRIER, slot).await.unwrap();
+    let result = town.result(a, CARRIER, slot).await?;
     let by = result.attested_by.iter().filter(|address| a.attestors.contains(address)).count();
     Ok(if by == 1 { Look::There(()) } else { Look::NotYet(format!("{by} attestations")) })
 }
