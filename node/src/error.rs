@@ -29,6 +29,14 @@ pub enum NodeError {
         /// How.
         why: String,
     },
+    /// A slot that the log was said to have is not on disk.
+    #[error("slot {slot} of process {process} is not on disk")]
+    MissingSlot {
+        /// Of which process.
+        process: Id,
+        /// Which slot.
+        slot: u64,
+    },
     /// A replay came to another outcome than the one on disk.
     #[error("{0}")]
     Diverged(Box<Divergence>),

@@ -78,10 +78,12 @@ pub fn wire_slot(stored: StoredSlot) -> wire::SlotRecord {
     }
 }
 
-/// Reads slots `from..=to` back as verified records, as many as fit in [`READ_BYTES_MAX`].
+/// Reads slots `from..=to` back as verified records, as many as fit in [`READ_BYTES_MAX`] and at
+/// least one, so that whoever reads on always gets on.
 ///
 /// # Errors
-/// A damaged store, or a slot that does not verify any more, which is damage too.
+/// A damaged store, a slot that does not verify any more, which is damage too, or that the first
+/// slot is not there.
 pub fn read_records(
     reader: &Reader,
     process: &Process,
@@ -92,6 +94,9 @@ pub fn read_records(
     let damaged = |slot: u64, why: String| NodeError::DamagedLog { process: id, slot, why };
     let terms = EpochTerms::of_process(process).map_err(|error| damaged(0, error.to_string()))?;
     let stored = reader.slot_records(&id, from, to, READ_BYTES_MAX)?;
+    if stored.slots.first().is_none_or(|first| first.slot != from) {
+        return Err(NodeError::MissingSlot { process: id, slot: from });
+    }
     stored
         .slots
         .into_iter()
@@ -147,4 +152,38 @@ pub fn read_process(
     let damaged = |why: String| NodeError::DamagedLog { process: *process, slot: 0, why };
     let (accepted, _) = opened.map_err(|error| damaged(error.to_string()))?;
     Ok(Some(Arc::new(accepted)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::process::Terms;
+    use weft_protocol::time::Weave;
+    use weft_protocol::{Draft, Network, Tag};
+    use weft_storage::{Store, StoreConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_slot_that_is_not_there_ends_the_reading() {
+        let signer = Signer::from_seed(&[1; 32]);
+        let scheduler = signer.address().to_string();
+        let tags = [
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Scheduler", &*scheduler),
+            ("Module", &*scheduler),
+        ];
+        let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
+        let item = Draft { target: None, anchor: None, tags, data: "".into() }.sign(&signer).unwrap();
+        let network = Network(7);
+        let process = Process::accept(item, None, &Terms { network, weave: Weave::Clock }).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::new(network, signer.address());
+        let store = Store::open(&folder.path().join("store.redb"), &config).unwrap();
+        let error = read_records(&store.read().unwrap(), &process, 3, 5).unwrap_err();
+        assert!(matches!(error, NodeError::MissingSlot { slot: 3, .. }), "{error}");
+    }
 }
