@@ -132,6 +132,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The system does not let us open the file.
+    #[error("cannot open {}: {source}; it must be a file that this user may read and write", path.display())]
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: Arc<std::io::Error>,
+    },
     /// The file is not a store of ours.
     #[error("{} is not a Weft store: {reason}; move it away or choose another data folder", path.display())]
     NotAStore {

@@ -1,7 +1,9 @@
 //! Whose file it is: a store or a weave belongs to one node on one network, for ever.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _};
@@ -98,10 +100,27 @@ pub(crate) fn open_file(
         opened.map_err(|error| open_error(path, error))
     };
     let disk = |error| StoreError::disk("creating its file", error);
+    let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.into() };
+    let contradicts = || StoreError::Unreadable {
+        path: path.to_owned(),
+        reason: "its pages contradict each other".to_owned(),
+    };
     if path.try_exists().map_err(disk)? {
-        let database = open(path)?;
-        claim(&database, path, owner, tables)?;
-        return Ok(database);
+        let metadata = path.metadata().map_err(disk)?;
+        if metadata.is_dir() {
+            return Err(not_a_store("it is a folder"));
+        }
+        // We never leave one: whatever emptied it must not pass for a first start.
+        if metadata.len() == 0 {
+            return Err(not_a_store("it is empty"));
+        }
+        // Of a damaged file redb finds some contradictions by an assertion of its own.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = open(path)?;
+            claim(&database, path, owner, tables)?;
+            Ok(database)
+        }));
+        return opened.unwrap_or_else(|_| Err(contradicts()));
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
@@ -153,6 +172,9 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
             if error.kind() == std::io::ErrorKind::InvalidData =>
         {
             StoreError::NotAStore { path, reason: error.to_string() }
+        }
+        DatabaseError::Storage(StorageError::Io(source)) => {
+            StoreError::CannotOpen { path, source: Arc::new(source) }
         }
         error => StoreError::disk("opening", error),
     }

@@ -10,6 +10,7 @@
 )]
 
 mod conflicts;
+mod doors;
 mod durable;
 mod faults;
 mod format;
