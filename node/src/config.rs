@@ -6,7 +6,10 @@ mod multiaddr;
 mod setting;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,6 +24,9 @@ pub const FILE_NAME: &str = "weft.toml";
 
 /// Bytes of the file: a thousand times what a full one takes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Characters of a key or of a parser's words that an error repeats.
+const REPEATED_CHARS_MAX: usize = 400;
 
 /// What starts the name of every environment variable that is read.
 const ENV_PREFIX: &str = "WEFT_";
@@ -263,8 +269,8 @@ pub enum ConfigError {
 pub struct Inputs {
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
-    /// The environment, names and values that are UTF-8.
-    pub env: BTreeMap<String, String>,
+    /// The environment; names that are not UTF-8 are nobody's.
+    pub env: BTreeMap<String, OsString>,
     /// The flags that set a key, by key.
     pub flags: BTreeMap<&'static str, String>,
 }
@@ -272,8 +278,7 @@ pub struct Inputs {
 impl Inputs {
     /// Takes the process's environment.
     pub fn from_process(data_dir: Option<PathBuf>) -> Self {
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         Self { data_dir, env: env.collect(), flags: BTreeMap::new() }
     }
 
@@ -362,17 +367,21 @@ impl Resolved {
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
         let bytes = match std::fs::metadata(path) {
-            Ok(metadata) => metadata.len(),
+            Ok(metadata) if metadata.is_file() => metadata.len(),
+            // A pipe would keep us waiting, a device might never end.
+            Ok(_) => return Err(unreadable(std::io::Error::other("it is not a file"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(unreadable(error)),
         };
         if bytes > FILE_BYTES_MAX {
             return Err(ConfigError::TooLarge { path: path.into(), bytes });
         }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
             path: path.into(),
-            reason: error.to_string().trim_end().to_owned(),
+            reason: cut(error.to_string().trim_end()),
         })?;
         for (key, value) in &table {
             self.set(key, &Given::Toml(value), Source::File(path.into()))?;
@@ -380,11 +389,16 @@ impl Resolved {
         Ok(())
     }
 
-    fn read_env(&mut self, env: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    fn read_env(&mut self, env: &BTreeMap<String, OsString>) -> Result<(), ConfigError> {
         let ours = env.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(ENV_PREFIX)?, value)));
         for (name, key, value) in ours.filter(|(name, ..)| *name != DATA_DIR_ENV) {
-            let from = Source::Env(name.clone());
-            match self.set(&key.to_ascii_lowercase(), &Given::Text(value), from) {
+            let (key, from) = (key.to_ascii_lowercase(), Source::Env(name.clone()));
+            let known = SETTINGS.iter().find(|setting| setting.key == key);
+            if let (Some(setting), None) = (known, value.to_str()) {
+                let (key, value) = (setting.key, cut(&format!("{value:?}")));
+                return Err(ConfigError::BadValue { from, key, value, expected: "text in UTF-8".into() });
+            }
+            match self.set(&key, &Given::Text(&value.to_string_lossy()), from) {
                 // Other programs may use the prefix, so this one is told and not refused.
                 Err(ConfigError::UnknownKey { nearest, .. }) => {
                     let hint =
@@ -402,7 +416,7 @@ impl Resolved {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
             return Err(match from {
                 Source::File(_) if key == "data_dir" => ConfigError::DataDirInFile { from },
-                from => ConfigError::UnknownKey { from, key: key.into(), nearest: nearest(key) },
+                from => ConfigError::UnknownKey { from, key: cut(key), nearest: nearest(key) },
             });
         };
         (setting.set)(&mut self.config, given).map_err(|Expected(expected)| ConfigError::BadValue {
@@ -414,6 +428,11 @@ impl Resolved {
         self.sources.insert(setting.key, from);
         Ok(())
     }
+}
+
+/// The beginning of a text that may be very long.
+fn cut(text: &str) -> String {
+    text.chars().take(REPEATED_CHARS_MAX).collect()
 }
 
 /// The known key that is most like this one, if any is near.

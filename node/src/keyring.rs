@@ -177,7 +177,10 @@ pub fn parse_seed(input: &[u8]) -> Result<[u8; 32], KeyError> {
     let text =
         std::str::from_utf8(input).map_err(|_| KeyError::Seed(format!("{} bytes", input.len())))?.trim();
     let bytes = match text.len() {
-        64 => (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect(),
+        // A sign before a digit is a number too, but no hex.
+        64 if text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+        }
         43 => URL_SAFE_NO_PAD.decode(text).ok(),
         _ => None,
     };
@@ -243,17 +246,19 @@ fn read_private(path: &Path) -> Result<String, KeyError> {
     };
     // Asked of the open file, so that nobody can swap it in between.
     let metadata = file.metadata().map_err(io("cannot look at"))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::Open { path: path.into(), mode });
-    }
+    // Before its mode: whoever names a folder or a device must not be told to change that.
     if !metadata.is_file() || metadata.size() > KEY_BYTES_MAX {
         let reason = format!("expected a file of at most {KEY_BYTES_MAX} bytes");
         return Err(KeyError::Malformed { path: path.into(), reason });
     }
-    let mut text = String::new();
-    file.take(KEY_BYTES_MAX).read_to_string(&mut text).map_err(io("cannot read"))?;
-    Ok(text)
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(KeyError::Open { path: path.into(), mode });
+    }
+    let mut bytes = Vec::new();
+    file.take(KEY_BYTES_MAX).read_to_end(&mut bytes).map_err(io("cannot read"))?;
+    String::from_utf8(bytes)
+        .map_err(|_| KeyError::Malformed { path: path.into(), reason: "it is not text".into() })
 }
 
 /// Writes the key whole under another name and links it into place: a crash leaves no half key,

@@ -125,3 +125,44 @@ fn the_data_folder_is_found_in_order() {
     assert_eq!(of(env(&all[2..])).unwrap(), Path::new("/home/me/.local/share/weft"));
     assert!(matches!(of(BTreeMap::new()), Err(ConfigError::NoDataDir)));
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_and_a_folder_need_not_be_text() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let odd = OsString::from_vec(b"/data/\xff".to_vec());
+    let mut inputs = Inputs { env: [(DATA_DIR_ENV.into(), odd.clone())].into(), ..Inputs::default() };
+    assert_eq!(inputs.data_dir().unwrap().0, Path::new(&odd));
+    inputs.env.insert("WEFT_LOG".into(), odd.clone());
+    let error = Resolved::load(&inputs).unwrap_err().to_string();
+    let expected = r#"environment variable WEFT_LOG: `log` is "/data/\xFF"; expected text in UTF-8"#;
+    assert_eq!(error, expected);
+    // One that nobody reads is none of our business.
+    let inputs = Inputs { env: [("WEFT_X".into(), odd)].into(), data_dir: Some("/nowhere".into()), ..inputs };
+    assert_eq!(Resolved::load(&inputs).unwrap().warnings.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_none_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE_NAME);
+    std::fs::create_dir(&path).unwrap();
+    let error = Resolved::load(&inputs(folder.path())).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot read {}: it is not a file", path.display()));
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    let error = Resolved::load(&inputs(folder.path())).unwrap_err().to_string();
+    assert_eq!(error, format!("cannot read {}: it is not a file", path.display()));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"log = \"\xff\"").unwrap();
+    let error = Resolved::load(&inputs(folder.path())).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot read {}: ", path.display())), "{error}");
+}
+
+#[test]
+fn an_error_repeats_only_the_beginning_of_what_is_long() {
+    let long = "k".repeat(10_000);
+    for text in [format!("{long} = 1"), format!("network = \"{long}\""), format!("{long} {long}")] {
+        let error = error_of(&text);
+        assert!(error.contains("weft.toml") && error.len() < 1_000, "{} characters: {error}", error.len());
+    }
+}

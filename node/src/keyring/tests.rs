@@ -87,3 +87,21 @@ fn seeds_are_read_in_three_forms() {
     // Multi-byte text of the right length must not be cut inside a character.
     assert!(parse_seed("\u{e9}".repeat(32).as_bytes()).is_err());
 }
+
+#[test]
+fn what_is_no_file_is_named_and_its_mode_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path(), Path::new("/dev/zero")] {
+        let error = load_file(path).unwrap_err().to_string();
+        let expected =
+            format!("{} is not a usable key: expected a file of at most 65536 bytes", path.display());
+        assert_eq!(error, expected);
+    }
+    let path = folder.path().join("binary");
+    std::fs::write(&path, [0xff; 100]).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let error = load_file(&path).unwrap_err().to_string();
+    assert_eq!(error, format!("{} is not a usable key: it is not text", path.display()));
+    // A sign is no hex digit, though a number may have one.
+    assert!(parse_seed("+f".repeat(32).as_bytes()).is_err());
+}
