@@ -72,6 +72,7 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), NodeError> {
+    ControlSocket::check_path(&config.data_dir)?;
     let NodeKey { signer, peer_secret } = key;
     std::fs::create_dir_all(&config.data_dir).map_err(|error| NodeError::Folder {
         path: config.data_dir.display().to_string(),

@@ -1,7 +1,11 @@
 //! What can stop the node or one of its roles: always the host's fault, never an outcome.
 
+use std::path::PathBuf;
+
 use weft_protocol::{Hash, Id, Position};
 use weft_storage::StoreError;
+
+use crate::control::client::SOCKET_PATH_BYTES_MAX;
 
 /// A failure of this node.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,15 @@ pub enum NodeError {
         task: &'static str,
         /// "by itself" or "in a panic".
         how: &'static str,
+    },
+    /// The data folder's name leaves no room for that of the control socket.
+    #[error(
+        "the socket path {} has {} bytes, the system allows {}: use a shorter --data-dir",
+        path.display(), path.as_os_str().len(), SOCKET_PATH_BYTES_MAX - 1
+    )]
+    SocketPathTooLong {
+        /// The socket.
+        path: PathBuf,
     },
     /// A key that cannot be a node's.
     #[error("{0}")]

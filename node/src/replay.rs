@@ -2,6 +2,7 @@
 //! fresh fold of the log from slot 0.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,16 +16,17 @@ use crate::control::api::{Progress, VerifyReport};
 use crate::log;
 use crate::shared::Shared;
 
-/// Replays a process up to its newest slot and compares. `tell` is called as it goes. The first
-/// difference ends it; none means that everything is equal.
+/// Replays a process up to its newest slot and compares. `tell` is called as it goes, and says
+/// whether to go on: there is no report if not. The first difference ends it; none means that
+/// everything is equal.
 ///
 /// # Errors
 /// A host failure, which says nothing about the process.
 pub fn verify(
     shared: &Shared,
     process: &Arc<Process>,
-    tell: &mut dyn FnMut(Progress),
-) -> Result<VerifyReport, HostError> {
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<VerifyReport>, HostError> {
     let started = Instant::now();
     let reader = shared.store.read()?;
     let id = process.id();
@@ -47,11 +49,13 @@ pub fn verify(
             if difference.is_some() {
                 break;
             }
-            tell(Progress { done: hosted.next_slot(), total });
+            if tell(Progress { done: hosted.next_slot(), total }).is_break() {
+                return Ok(None);
+            }
         }
     }
     let state_root = hosted.summary()?.map_or(Hash::ZERO, |summary| summary.root());
-    Ok(VerifyReport {
+    Ok(Some(VerifyReport {
         process: id,
         slots: hosted.next_slot(),
         positions,
@@ -61,7 +65,7 @@ pub fn verify(
         state_root,
         difference,
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    })
+    }))
 }
 
 struct Check<'a> {

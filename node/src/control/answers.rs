@@ -99,7 +99,7 @@ impl Answers {
                 out.end(self.result(process, of, wait_ms).await).await
             }
             Request::Watch { process, from } => self.watch(process, from, out, lines).await,
-            Request::Verify { process } => self.verify(process, out).await,
+            Request::Verify { process } => self.verify(process, out, lines).await,
             Request::Weave => {
                 let weave =
                     anchor::info(&self.shared).map_err(|error| fail(FailureCode::Fault, error.to_string()));

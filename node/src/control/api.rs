@@ -2,7 +2,8 @@
 //!
 //! One JSON object per line, at most [`LINE_BYTES_MAX`] bytes. The client writes one
 //! [`Request`]; the node answers with any number of `{"event": ...}` lines and ends with one
-//! `{"done": ...}` or `{"error": ...}` line. A connection may then carry the next request.
+//! `{"done": ...}` or `{"error": ...}` line. A connection may then carry the next request; one that
+//! carries none for a minute is closed.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -19,7 +19,7 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(60);
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes that the system allows in a socket's path, with the closing zero.
-const SOCKET_PATH_BYTES_MAX: usize = 108;
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 108;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -150,10 +150,11 @@ impl Client {
         answered.map_err(|_| ClientError::TimedOut { after: wait })?
     }
 
-    /// Sends a request; read its answer with [`reply`](Self::reply).
+    /// Sends a request; read its answer with [`reply`](Self::reply). A node that hangs up says why
+    /// before it does, so that is an answer to read and no error here.
     ///
     /// # Errors
-    /// When the request is too large or the node is gone.
+    /// When the request is too large or the connection fails.
     pub async fn send(&mut self, request: &Request) -> Result<(), ClientError> {
         let mut line = serde_json::to_vec(request)
             .map_err(|error| ClientError::Malformed { reason: error.to_string() })?;
@@ -161,7 +162,10 @@ impl Client {
             return Err(ClientError::RequestTooLarge { bytes: line.len() });
         }
         line.push(b'\n');
-        self.writer.write_all(&line).await.map_err(|error| self.broken(error))
+        match self.writer.write_all(&line).await.map_err(|error| self.broken(error)) {
+            Ok(()) | Err(ClientError::Lost) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the next line of the answer, however long that takes.

@@ -1,23 +1,41 @@
 //! The node's end of the control socket.
+//!
+//! What a client may cost is limited: its number, the time that a request and the taking of an
+//! answer may need, and the memory of large requests. One that keeps to none of it is told why and
+//! hung up on; the others do not notice.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::answers::Answers;
 use super::api::{Failure, FailureCode, LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
+use super::client::SOCKET_PATH_BYTES_MAX;
 use crate::error::NodeError;
 
-/// Clients served at once; one more waits.
+/// Clients served at once; one more is told to come back.
 const CLIENTS_MAX: usize = 64;
+/// How long a client may take from connecting, or from its last answer, to the end of a request:
+/// the largest one takes a second.
+const REQUEST_WAIT: Duration = Duration::from_secs(60);
+/// How long a line of an answer may wait to be taken: a person may page through it.
+const TAKE_WAIT: Duration = Duration::from_secs(600);
+/// Requests up to this size are read beside each other; only modules and large items are larger.
+const REQUEST_SMALL_BYTES: usize = 1024 * 1024;
+/// Larger requests that are read or answered at once; one more waits. Each takes up to
+/// [`LINE_BYTES_MAX`], and as much again while it is taken apart.
+const REQUESTS_LARGE_MAX: usize = 4;
+/// The pause after the system gave no connection: it is out of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The socket of a node, removed when it is dropped.
 #[derive(Debug)]
@@ -27,6 +45,18 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
+    /// Checks that the system can name a socket in this folder, before anything is made there.
+    ///
+    /// # Errors
+    /// [`NodeError::SocketPathTooLong`].
+    pub fn check_path(data_dir: &Path) -> Result<(), NodeError> {
+        let path = data_dir.join(SOCKET_NAME);
+        if path.as_os_str().len() < SOCKET_PATH_BYTES_MAX {
+            return Ok(());
+        }
+        Err(NodeError::SocketPathTooLong { path })
+    }
+
     /// Listens in the data folder. The caller holds the folder's store, so a socket that is
     /// already there was left by a node that died.
     ///
@@ -50,22 +80,44 @@ impl ControlSocket {
     /// Serves clients until the node stops.
     pub async fn run(self, answers: Answers, stop: CancellationToken) {
         let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let large = Arc::new(Semaphore::new(REQUESTS_LARGE_MAX));
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
-            let Ok(permit) = Arc::clone(&clients).acquire_owned().await else { break };
-            let answers = answers.clone();
+            while tasks.try_join_next().is_some() {}
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a client of the control socket was not let in");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&clients).try_acquire_owned() else {
+                turn_away(&stream);
+                continue;
+            };
+            let (answers, large) = (answers.clone(), Arc::clone(&large));
             tasks.spawn(async move {
-                serve(stream, &answers).await;
+                serve(stream, &answers, &large).await;
                 drop(permit);
             });
-            while tasks.try_join_next().is_some() {}
         }
         tasks.shutdown().await;
+    }
+}
+
+/// Tells one client too many to come back. A fresh socket takes a line without waiting.
+fn turn_away(stream: &UnixStream) {
+    let text =
+        format!("the node serves {CLIENTS_MAX} clients, the limit; end one (a `weft watch`?) or try again");
+    if let Ok(mut line) = serde_json::to_vec(&Reply::Error(Failure { code: FailureCode::Busy, text })) {
+        line.push(b'\n');
+        // It may have hung up.
+        let _ = stream.try_write(&line);
     }
 }
 
@@ -76,44 +128,79 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn serve(stream: UnixStream, answers: &Answers) {
+async fn serve(stream: UnixStream, answers: &Answers, large: &Arc<Semaphore>) {
     let (read, write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut out = Out(write);
     loop {
-        let request = match read_line(&mut lines).await {
-            Ok(Some(line)) => serde_json::from_slice::<Request>(&line),
-            Ok(None) => return,
-            Err(failure) => {
-                // The client cannot be followed any further, but it learns why.
-                let _ = out.end(Err::<(), _>(failure)).await;
-                return;
+        let line = match tokio::time::timeout(REQUEST_WAIT, read_line(&mut lines, large)).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return,
+            Ok(Err(failure)) => return dismiss(&mut out, failure).await,
+            Err(_) => {
+                let text = format!("no whole request came within {} s", REQUEST_WAIT.as_secs());
+                return dismiss(&mut out, Failure { code: FailureCode::TimedOut, text }).await;
             }
         };
+        let Line { bytes, share } = line;
+        let request = serde_json::from_slice::<Request>(&bytes);
+        drop(bytes);
         let sent = match request {
             Ok(request) => answers.answer(request, &mut out, &mut lines).await,
             Err(error) => {
-                let text = format!("the request is not understood: {error}");
+                let text = format!(
+                    "the request is not understood: {error}; expected one JSON object a line, such as \
+                     {{\"do\":\"status\"}}"
+                );
                 out.end(Err::<(), _>(Failure { code: FailureCode::Invalid, text })).await
             }
         };
+        drop(share);
         if sent.is_err() {
             return;
         }
     }
 }
 
-/// One line without its end, none when the client hung up.
-async fn read_line(lines: &mut BufReader<OwnedReadHalf>) -> Result<Option<Vec<u8>>, Failure> {
-    let mut line = Vec::new();
-    let mut limited = lines.take(LINE_BYTES_MAX as u64 + 1);
-    match limited.read_until(b'\n', &mut line).await {
-        Ok(0) | Err(_) => Ok(None),
-        Ok(_) if line.len() > LINE_BYTES_MAX => Err(Failure {
-            code: FailureCode::Invalid,
-            text: format!("a request of more than {LINE_BYTES_MAX} bytes"),
-        }),
-        Ok(_) => Ok(Some(line)),
+/// Hangs up on a client that cannot be followed any further, but tells it why.
+async fn dismiss(out: &mut Out, failure: Failure) {
+    let _ = out.end(Err::<(), _>(failure)).await;
+}
+
+/// A request's line without its end.
+struct Line {
+    bytes: Vec<u8>,
+    /// The share of the memory for large requests.
+    share: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads one line, none when the client hung up. Grows as bytes come.
+async fn read_line(
+    lines: &mut (impl AsyncBufRead + Unpin),
+    large: &Arc<Semaphore>,
+) -> Result<Option<Line>, Failure> {
+    let mut line = Line { bytes: Vec::new(), share: None };
+    loop {
+        let Ok(chunk) = lines.fill_buf().await else { return Ok(None) };
+        if chunk.is_empty() {
+            return Ok((!line.bytes.is_empty()).then_some(line));
+        }
+        let end = chunk.iter().position(|&byte| byte == b'\n');
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        let length = line.bytes.len() + part.len();
+        if length > LINE_BYTES_MAX {
+            let text = format!("the request has more than {LINE_BYTES_MAX} bytes, the limit");
+            return Err(Failure { code: FailureCode::Invalid, text });
+        }
+        line.bytes.extend_from_slice(part);
+        let used = part.len() + usize::from(end.is_some());
+        lines.consume(used);
+        if length > REQUEST_SMALL_BYTES && line.share.is_none() {
+            line.share = Arc::clone(large).acquire_owned().await.ok();
+        }
+        if end.is_some() {
+            return Ok(Some(line));
+        }
     }
 }
 
@@ -121,7 +208,7 @@ async fn read_line(lines: &mut BufReader<OwnedReadHalf>) -> Result<Option<Vec<u8
 #[derive(Debug)]
 pub struct Out(OwnedWriteHalf);
 
-/// The client hung up.
+/// The client hung up, or takes its answers too slowly.
 #[derive(Debug, Clone, Copy)]
 pub struct HungUp;
 
@@ -153,7 +240,8 @@ impl Out {
     async fn line(&mut self, reply: &Reply) -> Result<(), HungUp> {
         let mut line = serde_json::to_vec(reply).map_err(|_| HungUp)?;
         line.push(b'\n');
-        self.0.write_all(&line).await.map_err(|_| HungUp)
+        let taken = tokio::time::timeout(TAKE_WAIT, self.0.write_all(&line)).await;
+        taken.map_err(|_| HungUp)?.map_err(|_| HungUp)
     }
 }
 
@@ -161,4 +249,42 @@ impl Out {
 pub async fn hung_up(lines: &mut (impl AsyncBufRead + Unpin)) {
     let mut rest = [0; 1];
     while !matches!(lines.read(&mut rest).await, Ok(0) | Err(_)) {}
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    async fn line_of(bytes: &[u8], large: &Arc<Semaphore>) -> Result<Option<Line>, Failure> {
+        read_line(&mut BufReader::new(bytes), large).await
+    }
+
+    #[tokio::test]
+    async fn lines_are_read_one_by_one_and_the_last_needs_no_end() {
+        let large = Arc::new(Semaphore::new(1));
+        let mut lines = BufReader::new(&b"one\n\ntwo"[..]);
+        for expected in ["one", "", "two"] {
+            assert_eq!(read_line(&mut lines, &large).await.unwrap().unwrap().bytes, expected.as_bytes());
+        }
+        assert!(read_line(&mut lines, &large).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_large_request_takes_its_share_until_it_is_answered() {
+        let large = Arc::new(Semaphore::new(2));
+        let small = line_of(&vec![b'x'; REQUEST_SMALL_BYTES], &large).await.unwrap().unwrap();
+        assert!(small.share.is_none());
+        let line = line_of(&vec![b'x'; REQUEST_SMALL_BYTES + 1], &large).await.unwrap().unwrap();
+        assert_eq!(large.available_permits(), 1);
+        drop(line);
+        assert_eq!(large.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_line_beyond_the_limit_is_named() {
+        let failure = line_of(&vec![b'x'; LINE_BYTES_MAX + 1], &Arc::new(Semaphore::new(1))).await;
+        assert!(failure.is_err_and(|failure| failure.text.contains("more than 100663296 bytes")));
+    }
 }

@@ -1,10 +1,13 @@
 //! What goes on for a while: watching a process, and replaying it.
 
+use std::ops::ControlFlow;
+
 use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use weft_protocol::Id;
 use weft_storage::{Reader, Roles};
 
@@ -15,6 +18,9 @@ use super::{Answers, SLOTS_MAX, disk, fail};
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::{hosting, replay};
+
+/// Signs of a replay's progress that may wait for the client.
+const PROGRESS_MAX: usize = 16;
 
 impl Answers {
     pub(super) async fn watch(
@@ -93,17 +99,23 @@ impl Answers {
         }
     }
 
-    pub(super) async fn verify(&self, process: Id, out: &mut Out) -> Result<(), HungUp> {
+    pub(super) async fn verify(
+        &self,
+        process: Id,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
         let known = match self.known(&process) {
             Ok(known) => known,
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
-        let (tell, mut told) = mpsc::channel(16);
+        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
         let shared = SharedRef::clone(&self.shared);
         let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
-            replay::verify(&shared, &known.process, &mut |progress: Progress| {
+            replay::verify(&shared, &known.process, &mut |progress: Progress| match tell.try_send(progress) {
+                Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
                 // Progress that nobody reads in time is not worth waiting for.
-                let _ = tell.try_send(progress);
+                Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
             })
         });
         let replay = match replay {
@@ -113,12 +125,19 @@ impl Answers {
                 return out.end(Err::<(), _>(failure)).await;
             }
         };
-        while let Some(progress) = told.recv().await {
+        loop {
+            // A client that hangs up ends the replay with it: both drop the channel's end.
+            let progress = tokio::select! {
+                () = hung_up(lines) => return Err(HungUp),
+                progress = told.recv() => progress,
+            };
+            let Some(progress) = progress else { break };
             out.event(progress).await?;
         }
         let joined = tokio::task::spawn_blocking(move || replay.join()).await;
         let report = match joined {
-            Ok(Ok(report)) => report.map_err(|error| fail(FailureCode::Fault, error.to_string())),
+            Ok(Ok(Ok(Some(report)))) => Ok(report),
+            Ok(Ok(Err(error))) => Err(fail(FailureCode::Fault, error.to_string())),
             _ => Err(fail(FailureCode::Fault, "the replay failed")),
         };
         out.end(report).await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use weft_protocol::{DataItem, Id, Position, mark};
+use weft_protocol::{DataItem, Id, Position, mark, wire};
 use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
@@ -121,17 +121,11 @@ impl Answers {
             let Ok(answer) = remote::outcome(&self.shared, peer, process, item).await else {
                 continue;
             };
-            let position = weft_protocol::wire::position(answer.position.as_ref()).ok()?;
-            return Some(ResultInfo {
-                process,
-                position,
-                code: u8::try_from(answer.code).ok()?,
-                result: serde_json::from_slice(&answer.result).ok()?,
-                running: weft_protocol::wire::hash("running", &answer.running).ok()?,
-                gas: 0,
-                computed_here: false,
-                attested_by: Vec::new(),
-            });
+            // One that makes no sense says nothing about the next.
+            let found = read_answer(process, &answer);
+            if found.is_some() {
+                return found;
+            }
         }
         None
     }
@@ -141,6 +135,19 @@ fn outcome_of_slot(reader: &Reader, process: &Id, slot: u64) -> Result<Option<Fo
     let Some(row) = reader.slot(process, slot).map_err(disk)? else { return Ok(None) };
     let position = Position { epoch: row.epoch, slot, tick: 0 };
     Ok(reader.outcome(process, position).map_err(disk)?.map(|row| (position, row)))
+}
+
+fn read_answer(process: Id, answer: &wire::OutcomeResponse) -> Option<ResultInfo> {
+    Some(ResultInfo {
+        process,
+        position: wire::position(answer.position.as_ref()).ok()?,
+        code: u8::try_from(answer.code).ok()?,
+        result: serde_json::from_slice(&answer.result).ok()?,
+        running: wire::hash("running", &answer.running).ok()?,
+        gas: 0,
+        computed_here: false,
+        attested_by: Vec::new(),
+    })
 }
 
 /// The result of an outcome as JSON.
