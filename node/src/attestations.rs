@@ -3,6 +3,7 @@
 use prost::Message as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
+use weft_protocol::limits::{CRON_INTERVALS_MAX, TICKS_MAX};
 use weft_protocol::process::Process;
 use weft_protocol::{Verified, wire};
 use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
@@ -12,6 +13,9 @@ use crate::shared::Shared;
 
 /// How far ahead of the log an attestation may be and still be kept, in slots.
 const AHEAD_SLOTS_MAX: u64 = 4_096;
+
+/// The highest tick that any slot has: every cron interval at its limit.
+const TICKS_OF_SLOT_MAX: u64 = TICKS_MAX * CRON_INTERVALS_MAX as u64;
 
 /// What became of an attestation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +35,13 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
     if statement.process != id || !process.attestors().members.contains(&attestor) {
         return Kept::No;
     }
+    // No log that this build follows has such a place, and a disk has no room for all of them.
+    if position.epoch != 0 || u64::from(position.tick) > TICKS_OF_SLOT_MAX {
+        return Kept::No;
+    }
     let head = |reader: Reader| reader.head(&id).map(|head| head.map_or(0, |(slot, _)| slot));
     match shared.store.read().and_then(head) {
-        Ok(head) if position.slot <= head + AHEAD_SLOTS_MAX => {}
+        Ok(head) if position.slot <= head.saturating_add(AHEAD_SLOTS_MAX) => {}
         _ => return Kept::No,
     }
     let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };

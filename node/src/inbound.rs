@@ -22,7 +22,7 @@ use weft_protocol::{Id, wire};
 use crate::attestations::{Kept, keep_attestation};
 use crate::clock::now;
 use crate::follower::FollowerHandle;
-use crate::messenger::MessengerHandle;
+use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
 use crate::serve::Server;
 use crate::shared::SharedRef;
 
@@ -126,13 +126,7 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
             None => Verdict::Reject,
         },
         Some(Body::Offer(message)) => offer(shared, sinks, process, &message),
-        Some(Body::Receipt(receipt)) => {
-            // Only who carries for the source can judge it; anyone else passes it on.
-            if let Some(messenger) = &sinks.messenger {
-                messenger.receipt(process, receipt);
-            }
-            Verdict::Accept
-        }
+        Some(Body::Receipt(message)) => receipt(shared, sinks, process, message).await,
         Some(Body::Evidence(message)) => evidence(shared, &known.process, message).await,
         // Messages that wait for a slot come with the censorship fallback; until then they are
         // not carried further.
@@ -200,9 +194,27 @@ async fn evidence(shared: &SharedRef, process: &Arc<Process>, message: wire::Evi
     }
 }
 
+async fn receipt(shared: &SharedRef, sinks: &Sinks, process: Id, message: wire::Receipt) -> Verdict {
+    let network = shared.network;
+    let read = tokio::task::spawn_blocking(move || Receipt::read(process, &message, network)).await;
+    match read {
+        Ok(Ok(receipt)) => {
+            // Only who carries for the source needs to know whether it settles anything.
+            if let Some(messenger) = &sinks.messenger {
+                messenger.receipt(process, receipt);
+            }
+            Verdict::Accept
+        }
+        Ok(Err(NoReceipt::Malformed)) => Verdict::Reject,
+        Ok(Err(NoReceipt::NoPush)) | Err(_) => Verdict::Ignore,
+    }
+}
+
 fn offer(shared: &SharedRef, sinks: &Sinks, process: Id, message: &wire::Offer) -> Verdict {
     let Ok(offer) = Offer::from_wire(message, shared.network) else { return Verdict::Reject };
     match offer.verify() {
+        // One that lapsed on its way is nobody's fault, but goes no further.
+        Ok(offer) if !is_current(&offer, now()) => Verdict::Ignore,
         Ok(offer) => {
             if let Some(messenger) = &sinks.messenger {
                 messenger.offer(process, offer);

@@ -7,7 +7,10 @@
 mod dispatch;
 pub mod machine;
 mod offers;
+mod receipts;
 mod task;
 
 pub use dispatch::first_state;
+pub use offers::is_current;
+pub use receipts::{NoReceipt, Receipt};
 pub use task::{MessengerHandle, MessengerTask};

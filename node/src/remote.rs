@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::{Bytes, BytesMut};
 use weft_net::{Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
+use weft_protocol::module::Module;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Address, DataItem, Id, Position, Verified, wire};
@@ -17,6 +18,9 @@ use crate::shared::Shared;
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of an item asked for at once.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that a piece has at least, unless it is the last: the largest item is whole after some
+/// hundred pieces, however little a peer would like to give at a time.
+const PIECE_BYTES_MIN: usize = 256 * 1024;
 /// Peers that are asked in turn for one thing.
 const ASKED_MAX: usize = 8;
 
@@ -49,6 +53,9 @@ pub enum RemoteError {
     /// What came could not be kept.
     #[error("the disk does not take it: {0}")]
     Disk(String),
+    /// The item of this id is something else than a module.
+    #[error("it is refused: {0}")]
+    NotAModule(String),
     /// Nobody who could be asked is known.
     #[error("no reachable peer serves {what}")]
     Nobody {
@@ -172,7 +179,8 @@ async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataI
         let Answer::Blob(blob) = ask(shared, peer, body).await? else { return Err(mismatch()) };
         let total = usize::try_from(blob.total).ok().filter(|&total| total <= MODULE_ITEM_BYTES_MAX);
         let total = total.ok_or_else(mismatch)?;
-        if blob.piece.is_empty() || bytes.len() + blob.piece.len() > total {
+        let left = total.checked_sub(bytes.len()).ok_or_else(mismatch)?;
+        if !(left.min(PIECE_BYTES_MIN)..=left).contains(&blob.piece.len()) || left == 0 {
             return Err(mismatch());
         }
         bytes.extend_from_slice(&blob.piece);
@@ -227,6 +235,8 @@ pub async fn fetch_module(shared: &Shared, process: Id, module: Id) -> Result<()
     peers.extend(shared.net.providers(Key::Process(module)).await.unwrap_or_default());
     peers.extend(everyone(shared).await);
     let item = item(shared, peers, module).await?;
+    // What is no module would take disk and serve nobody.
+    Module::accept(item.clone()).map_err(|refusal| RemoteError::NotAModule(refusal.to_string()))?;
     let write = Write::Item { id: item.id(), raw: item.raw().clone() };
     shared.store.write(vec![write]).await.map_err(|error| RemoteError::Disk(error.to_string()))
 }

@@ -1,7 +1,10 @@
 //! Answering peers: heads, ranges, items, attestations, outcomes, and submits to this node's
 //! scheduler. Everything given is on disk; everything asked is bounded.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use weft_net::{Peer, Reply};
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
@@ -17,6 +20,8 @@ use crate::submit::Submitter;
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Items of which a piece is read at once: each is read whole, for its checksum.
+const BLOBS_MAX: usize = 8;
 /// How long a busy node asks a peer to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 500;
 
@@ -25,6 +30,7 @@ const BUSY_RETRY_MS: u64 = 500;
 pub struct Server {
     shared: SharedRef,
     submitter: Submitter,
+    blobs: Arc<Semaphore>,
 }
 
 /// Why a request is not served.
@@ -40,8 +46,8 @@ enum ServeError {
 
 impl Server {
     /// A server of what this node has on disk.
-    pub const fn new(shared: SharedRef, submitter: Submitter) -> Self {
-        Self { shared, submitter }
+    pub fn new(shared: SharedRef, submitter: Submitter) -> Self {
+        Self { shared, submitter, blobs: Arc::new(Semaphore::new(BLOBS_MAX)) }
     }
 
     /// Answers that this node has too much to do.
@@ -57,7 +63,12 @@ impl Server {
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(body) => {
                 let shared = SharedRef::clone(&self.shared);
+                let share = match &body {
+                    Ask::Blob(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
+                    _ => None,
+                };
                 let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;
+                drop(share);
                 match read {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(error)) => {
@@ -180,7 +191,8 @@ fn blob(shared: &SharedRef, ask: &wire::BlobRequest) -> Result<wire::BlobRespons
     let from = from.ok_or_else(|| ServeError::Invalid(format!("item {id} ends before {}", ask.offset)))?;
     let most = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
     let to = raw.len().min(from.saturating_add(most));
-    Ok(wire::BlobResponse { total: raw.len() as u64, piece: raw.slice(from..to) })
+    // A copy: the peer may take its time, and must not hold the rest of the item meanwhile.
+    Ok(wire::BlobResponse { total: raw.len() as u64, piece: Bytes::copy_from_slice(&raw[from..to]) })
 }
 
 fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::OutcomeResponse, ServeError> {

@@ -22,6 +22,9 @@ use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
 use crate::shared::SharedRef;
 
+/// Characters of a tag's value that an error repeats.
+const SHOWN_CHARS_MAX: usize = 64;
+
 /// Why an item got no slot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -341,17 +344,20 @@ enum Kind {
 /// What the reference's scheduler asks of an item before anything else.
 fn kind_of(item: &DataItem) -> Result<Kind, SubmitError> {
     let invalid = |why: &str| SubmitError::Invalid(why.to_owned());
-    item.tag("Data-Protocol").ok_or_else(|| invalid("Data-Protocol tag not present"))?;
+    item.tag("Data-Protocol").ok_or_else(|| invalid("the `Data-Protocol` tag is missing; expected `ao`"))?;
     if item.tags().iter().any(|tag| tag.name.ends_with("+link") || tag.value.ends_with("+link")) {
         return Err(invalid("tags whose name or value ends in +link are refused"));
     }
     match tag::first(item.tags(), "Type").or_else(|| tag::first(item.tags(), "type")) {
         Some("Process") => Ok(Kind::Process),
-        Some("Message") => {
-            item.target().map(Kind::Message).ok_or_else(|| invalid("the message has no target"))
+        Some("Message") => item.target().map(Kind::Message).ok_or_else(|| {
+            invalid("the message has no target; expected the id of a process in the item's target field")
+        }),
+        Some(other) => {
+            let other: String = other.chars().take(SHOWN_CHARS_MAX).collect();
+            Err(invalid(&format!("the `Type` tag is `{other}`; expected `Process` or `Message`")))
         }
-        Some(_) => Err(invalid("Unsupported Type tag value")),
-        None => Err(invalid("Type tag not present")),
+        None => Err(invalid("the `Type` tag is missing; expected `Process` or `Message`")),
     }
 }
 

@@ -89,7 +89,7 @@ pub enum Input<P, B> {
         process: Id,
         /// Who was asked.
         peer: P,
-        /// Whether it answered with at least one valid slot.
+        /// Whether it answered with at least one valid slot, the first that was asked for.
         useful: bool,
     },
     /// A commit failed; the log must be read from disk again.
@@ -172,7 +172,8 @@ struct Log<P, B> {
     /// Ids of the newest appended slots.
     recent: BTreeMap<u64, Id>,
     sources: BTreeMap<P, Source>,
-    asking: Option<P>,
+    /// Who was asked for slots, and for which first.
+    asking: Option<(P, u64)>,
     fork: Option<Fork>,
     hole_since: Option<Now>,
     audited: Option<Now>,
@@ -334,7 +335,7 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     let Some(peer) = pick(log, now, order) else { return };
     let before_held = log.held.keys().next().map(|slot| slot - 1);
     let to = before_held.or(log.known).unwrap_or(from).min(from + RANGE_SLOTS_MAX - 1);
-    log.asking = Some(peer.clone());
+    log.asking = Some((peer.clone(), from));
     effects.push(Effect::AskRange { process, peer, from, to });
 }
 
@@ -350,7 +351,7 @@ fn prove_fork<P: Ord + Clone, B>(
     // Who has more than we do has the other log.
     let order = |source: &Source| (source.head <= Some(slot), source.failures, source.asked);
     if let Some(peer) = pick(log, now, order) {
-        log.asking = Some(peer.clone());
+        log.asking = Some((peer.clone(), slot));
         log.fork = Some(Fork { asks_left: asks_left - 1 });
         effects.push(Effect::AskRange { process, peer, from: slot, to: slot });
     }
@@ -407,11 +408,14 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
             Input::Record { process, record } => self.record(process, record, now, effects),
             Input::RangeEnded { process, peer, useful } => {
                 let Some(log) = self.logs.get_mut(&process) else { return };
-                if log.asking.as_ref() == Some(&peer) {
-                    log.asking = None;
-                }
+                // Valid slots that do not bring the log further are no use, however often they are
+                // asked for: the source rests like one that gave nothing. A fork has its own way.
+                let brought = match log.asking.take_if(|(asked, _)| *asked == peer) {
+                    Some((_, from)) => useful && (log.next() > from || log.fork.is_some()),
+                    None => useful,
+                };
                 if let Some(source) = log.sources.get_mut(&peer) {
-                    source.ended(useful, now);
+                    source.ended(brought, now);
                 }
                 step(process, log, now, effects);
             }

@@ -1,6 +1,7 @@
 //! The follower's loop: verified records in, asks out, appends to disk in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,7 +229,7 @@ impl FollowerTask {
         self.asks.spawn(async move {
             match remote::range(&shared, peer, process, from, to).await {
                 Ok(slots) => {
-                    let mut inputs = verify_range(process, known.process, slots, from, to).await;
+                    let mut inputs = verify_range(process, known.process, slots, from..=to).await;
                     let useful = !inputs.is_empty();
                     inputs.extend(ended(useful));
                     inputs
@@ -283,18 +284,19 @@ impl FollowerTask {
     }
 }
 
+/// The valid slots of an answer, as long as each is the one that is due: a peer cannot make us
+/// verify more than was asked for, nor the same slot again and again.
 async fn verify_range(
     process: Id,
     known: Arc<Process>,
     slots: Vec<wire::SlotRecord>,
-    from: u64,
-    to: u64,
+    asked: RangeInclusive<u64>,
 ) -> Vec<In> {
     let verify = move || {
         let Ok(terms) = EpochTerms::of_process(&known) else { return Vec::new() };
-        let verified = slots.iter().map_while(|record| {
+        let verified = asked.zip(&slots).map_while(|(due, record)| {
             let record = SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None));
-            record.ok().filter(|record| (from..=to).contains(&record.assignment().slot))
+            record.ok().filter(|record| record.assignment().slot == due)
         });
         verified
             .map(|record| Record { link: record.link(), body: Box::new(record) })

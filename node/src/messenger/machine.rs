@@ -187,6 +187,11 @@ impl Messenger {
         self.entries.len()
     }
 
+    /// The entry of a push without a receipt.
+    pub fn entry(&self, push_id: &PushId) -> Option<Entry> {
+        self.entries.get(push_id).map(|job| job.entry)
+    }
+
     /// This messenger's rank for a push among the live offers; 0 pushes at once.
     pub fn rank(&self, source: &Id, push_id: &PushId, now: Now) -> u64 {
         let own = rank_score(push_id, &self.own);

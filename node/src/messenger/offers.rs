@@ -1,5 +1,6 @@
 //! This messenger's own offers, and those of others on the topics of the processes it carries for.
 
+use weft_protocol::limits::TIMESTAMP_AHEAD_MS_MAX;
 use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::{Hash, Network, Now, Verified};
 
@@ -13,6 +14,12 @@ pub const REPEAT_MS: u64 = 40_000;
 /// How soon after its last offer a messenger offers again for one that is new on a topic and cannot
 /// have heard it, in milliseconds.
 pub const NEWCOMER_MS: u64 = 1_000;
+
+/// Whether an offer holds now, by clocks that differ no more than those of a scheduler may.
+pub fn is_current(offer: &Offer, now: Now) -> bool {
+    let terms = offer.terms();
+    terms.valid_from <= now.plus_ms(TIMESTAMP_AHEAD_MS_MAX).0 && now.0 < terms.valid_to
+}
 
 /// An offer to carry for nothing: prices come with the market.
 ///

@@ -8,24 +8,23 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::offer::Offer;
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
-use weft_protocol::push::{ORIGIN_PROOF, Source};
+use weft_protocol::push::Source;
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, Position, Tag, Verified, wire};
+use weft_protocol::{Address, Effects, Id, Machine, Now, Position, Verified, wire};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, Write};
 
 use super::dispatch::{self, DispatchError};
 use super::machine::{Effect, Entry, Input, Messenger, PushOutcome};
 use super::offers;
+use super::receipts::Receipt;
 use crate::attestations::keep_attestation;
 use crate::clock::now;
 use crate::config::Role;
 use crate::error::NodeError;
-use crate::hosting;
 use crate::news::News;
 use crate::remote;
 use crate::shared::SharedRef;
@@ -37,6 +36,9 @@ const TICK: Duration = Duration::from_millis(100);
 const INBOX_MAX: usize = 1_024;
 /// Pushes under way at once.
 const PUSHES_MAX: usize = 64;
+/// Receipts checked at once. One more is dropped: the push is then made again, and answered with
+/// the first assignment.
+const RECEIPTS_MAX: usize = 64;
 /// Pending entries of one process taken up at once; the others follow as these are settled.
 const PENDING_MAX: usize = 4_096;
 /// Bytes of a pushed item up to which a receipt carries it.
@@ -46,7 +48,7 @@ const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 enum Told {
     Offer(Id, Box<Verified<Offer>>),
-    Receipt(Id, Box<wire::Receipt>),
+    Receipt(Id, Box<Receipt>),
     Carriers(Id, oneshot::Sender<Vec<Address>>),
 }
 
@@ -63,7 +65,7 @@ impl MessengerHandle {
 
     /// A receipt, seen on the topic of a process. Dropped when the messenger is behind: a push
     /// that is made again is answered with the first assignment.
-    pub fn receipt(&self, source: Id, receipt: wire::Receipt) {
+    pub fn receipt(&self, source: Id, receipt: Receipt) {
         let _ = self.0.try_send(Told::Receipt(source, Box::new(receipt)));
     }
 
@@ -85,6 +87,7 @@ pub struct MessengerTask {
     inbox: mpsc::Receiver<Told>,
     work: JoinSet<Option<Input>>,
     pushes: Arc<Semaphore>,
+    receipts: Arc<Semaphore>,
     offered: Option<Now>,
     /// Somebody new offers on a topic, and cannot have heard our last offer.
     newcomer: bool,
@@ -106,6 +109,7 @@ impl MessengerTask {
             inbox,
             work: JoinSet::new(),
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
+            receipts: Arc::new(Semaphore::new(RECEIPTS_MAX)),
             offered: None,
             newcomer: false,
         };
@@ -225,16 +229,27 @@ impl MessengerTask {
     fn told(&mut self, told: Told) -> Result<(), NodeError> {
         match told {
             Told::Offer(source, offer) => {
-                if self.carries(&source).is_some() && offer.is_live(now()) {
+                if self.carries(&source).is_some() && offers::is_current(&offer, now()) {
                     let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
                     self.newcomer |= !self.machine.others(&source, now()).contains(&messenger);
                     self.handle(Input::Offered { source, messenger, until });
                 }
             }
             Told::Receipt(source, receipt) => {
-                if self.carries(&source).is_some() {
+                // Only of a push that waits, and to where that goes: strangers cannot make this
+                // node look for whatever they name.
+                let waits = self.machine.entry(&receipt.push_id());
+                let wanted = waits.is_some_and(|entry| entry.target == receipt.target());
+                if wanted
+                    && self.carries(&source).is_some()
+                    && let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned()
+                {
                     let shared = SharedRef::clone(&self.shared);
-                    self.work.spawn(async move { check_receipt(&shared, source, &receipt).await });
+                    self.work.spawn(async move {
+                        let settled = receipt.settles(&shared).await;
+                        drop(permit);
+                        settled
+                    });
                 }
             }
             Told::Carriers(source, reply) => {
@@ -383,32 +398,6 @@ fn announce_receipt(shared: &SharedRef, entry: &Entry, slot: &Slot, item: Bytes)
         item,
     };
     shared.publisher.publish(entry.source, Body::Receipt(receipt));
-}
-
-/// What a receipt settles, if it is one: the target's own scheduler signed the slot of an item
-/// that is a push of this very entry. A scheduler assigns a push only with a valid proof.
-async fn check_receipt(shared: &SharedRef, source: Id, receipt: &wire::Receipt) -> Option<Input> {
-    let position = wire::position(receipt.position.as_ref()).ok()?;
-    let (item, signed) = (receipt.item.clone(), receipt.assignment.clone());
-    let verify = move || Some((DataItem::verify_bytes(item).ok()?, DataItem::verify_bytes(signed).ok()?));
-    let (item, signed) = tokio::task::spawn_blocking(verify).await.ok().flatten()?;
-    let assignment = Assignment::from_item(&signed).ok()?;
-    let target = hosting::find_process(shared, assignment.process).await.ok()?;
-    let place = Source { process: source, position, index: receipt.index };
-    let proof: Id = item.tag(ORIGIN_PROOF)?.parse().ok()?;
-    let names = |name: &str, value: String| item.tag(name) == Some(value.as_str());
-    let is_push = assignment.message == Some(item.id())
-        && item.target() == Some(assignment.process)
-        && signed.owner() == target.scheduler()
-        && item.tags().ends_with(&place_tags(&place, proof))
-        && names("From-Process", source.to_string());
-    is_push.then(|| Input::Receipt { push_id: place.push_id(shared.network), assignment: assignment.id })
-}
-
-/// The tags that every push of an entry ends with.
-fn place_tags(place: &Source, proof: Id) -> Vec<Tag> {
-    let tags = place.tags("Message", "", None, proof);
-    tags.into_iter().skip_while(|tag| tag.name != "From-Epoch").collect()
 }
 
 /// Asks the attestors of a process for what they signed of a position, and keeps what verifies.

@@ -1,0 +1,77 @@
+//! Receipts: what a messenger shows the others of a source when a push of it has its slot.
+
+use weft_protocol::assignment::Assignment;
+use weft_protocol::push::{ORIGIN_PROOF, Source};
+use weft_protocol::{Address, DataItem, Id, Network, Tag, wire};
+
+use super::machine::{Input, PushId};
+use crate::hosting;
+use crate::shared::Shared;
+
+/// A receipt whose two items are what they say: a push of one outbox entry, and a slot of the
+/// target's log that holds it. Whether the target's own scheduler signed the slot is still open.
+#[derive(Debug)]
+pub struct Receipt {
+    push_id: PushId,
+    target: Id,
+    assignment: Id,
+    signer: Address,
+}
+
+/// Why a receipt is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoReceipt {
+    /// It is malformed or signed wrongly: no correct peer passes it on.
+    Malformed,
+    /// It is well-formed and shows something else than a push of this source.
+    NoPush,
+}
+
+impl Receipt {
+    /// Reads a receipt from the topic of `source` and checks its signatures; takes about as long
+    /// as a slot record.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub fn read(source: Id, receipt: &wire::Receipt, network: Network) -> Result<Self, NoReceipt> {
+        let malformed = |_| NoReceipt::Malformed;
+        let position = wire::position(receipt.position.as_ref()).map_err(|_| NoReceipt::Malformed)?;
+        let item = DataItem::verify_bytes(receipt.item.clone()).map_err(malformed)?;
+        let signed = DataItem::verify_bytes(receipt.assignment.clone()).map_err(malformed)?;
+        let assignment = Assignment::from_item(&signed).map_err(|_| NoReceipt::Malformed)?;
+        let place = Source { process: source, position, index: receipt.index };
+        let proof: Option<Id> = item.tag(ORIGIN_PROOF).and_then(|proof| proof.parse().ok());
+        let proof = proof.ok_or(NoReceipt::NoPush)?;
+        let is_push = assignment.message == Some(item.id())
+            && item.target() == Some(assignment.process)
+            && item.tags().ends_with(&place_tags(&place, proof))
+            && item.tag("From-Process") == Some(source.to_string().as_str());
+        let (target, signer) = (assignment.process, signed.owner());
+        let receipt = Self { push_id: place.push_id(network), target, assignment: assignment.id, signer };
+        is_push.then_some(receipt).ok_or(NoReceipt::NoPush)
+    }
+
+    /// Of which push.
+    pub const fn push_id(&self) -> PushId {
+        self.push_id
+    }
+
+    /// In whose log the push has its slot.
+    pub const fn target(&self) -> Id {
+        self.target
+    }
+
+    /// What it settles, if the target's own scheduler signed the slot: that assigns a push only
+    /// with a valid proof.
+    pub async fn settles(self, shared: &Shared) -> Option<Input> {
+        let target = hosting::find_process(shared, self.target).await.ok()?;
+        (target.scheduler() == self.signer)
+            .then_some(Input::Receipt { push_id: self.push_id, assignment: self.assignment })
+    }
+}
+
+/// The tags that every push of an entry ends with.
+fn place_tags(place: &Source, proof: Id) -> Vec<Tag> {
+    let tags = place.tags("Message", "", None, proof);
+    tags.into_iter().skip_while(|tag| tag.name != "From-Epoch").collect()
+}

@@ -1,0 +1,220 @@
+//! A log followed through a source that lies: nothing of it is believed, and the truth is taken
+//! from the same hands when it comes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use weft_net::{Net, NetEvent, Verdict};
+use weft_node::control::api::Request;
+use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::wire::request::Body as Ask;
+use weft_protocol::wire::response::Body as Answer;
+use weft_protocol::{DataItem, Hash, Id, wire};
+
+use crate::support::{Node, Stranger, network, now, until};
+
+/// A log and its module, as an honest node gives them.
+struct Truth {
+    process: Id,
+    slots: Vec<wire::SlotRecord>,
+    module: Bytes,
+    running: Option<Hash>,
+}
+
+async fn truth(seed: u8, slots: u8) -> Truth {
+    let node = Node::start(seed).await;
+    let process = node.counter().await;
+    for number in 1..slots {
+        node.increments(process, number).await;
+    }
+    let reader = Stranger::of(&node, seed + 1).await;
+    let detail = node.detail(process).await;
+    let id = Bytes::copy_from_slice(detail.info.module.as_ref());
+    let blob = Ask::Blob(wire::BlobRequest { id, offset: 0, max_bytes: u64::MAX });
+    let Answer::Blob(blob) = reader.ask(blob).await else { panic!("no module") };
+    let slots = reader.slots(process, 0, u64::from(slots)).await;
+    node.stop().await;
+    Truth { process, slots, module: blob.piece, running: detail.info.running }
+}
+
+/// What a source was asked and what it still answers before it tells the truth.
+#[derive(Default)]
+struct Script {
+    ranges: VecDeque<Vec<wire::SlotRecord>>,
+    blobs: VecDeque<wire::BlobResponse>,
+    asked: Vec<u64>,
+}
+
+/// Answers for a log as the script says, then as it is.
+fn serve(net: Net, mut source: Stranger, truth: Arc<Truth>, script: Arc<Mutex<Script>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Some(event) = source.events.recv().await {
+            match event {
+                NetEvent::Request { request, reply, .. } => {
+                    let body = answer(&truth, &mut script.lock().unwrap(), request.body.unwrap());
+                    let _ = reply.send(wire::Response { body: Some(body) });
+                }
+                NetEvent::Gossip { ticket, .. } => net.verdict(ticket, Verdict::Accept),
+                _ => {}
+            }
+        }
+    })
+}
+
+fn answer(truth: &Truth, script: &mut Script, ask: Ask) -> Answer {
+    let last = truth.slots.last().unwrap();
+    match ask {
+        Ask::Range(range) => {
+            script.asked.push(range.from);
+            let honest = || {
+                let from = usize::try_from(range.from).unwrap().min(truth.slots.len());
+                let to = usize::try_from(range.to).unwrap().min(truth.slots.len() - 1);
+                truth.slots.get(from..=to).unwrap_or_default().to_vec()
+            };
+            let slots = script.ranges.pop_front().unwrap_or_else(honest);
+            Answer::Range(wire::RangeResponse { slots, more: true })
+        }
+        Ask::Head(_) => {
+            let (process, slot) =
+                (Bytes::copy_from_slice(truth.process.as_ref()), truth.slots.len() as u64 - 1);
+            let head = wire::Head { process, epoch: 0, slot, assignment: last.assignment.clone() };
+            Answer::Head(wire::HeadResponse { heads: vec![head] })
+        }
+        Ask::Blob(blob) => Answer::Blob(script.blobs.pop_front().unwrap_or_else(|| wire::BlobResponse {
+            total: truth.module.len() as u64,
+            piece: truth.module.slice(usize::try_from(blob.offset).unwrap()..),
+        })),
+        _ => Answer::Refusal(wire::Refusal::default()),
+    }
+}
+
+/// A follower, and a source that it knows for the process.
+async fn pair(truth: &Arc<Truth>, seed: u8) -> (Node, Arc<Mutex<Script>>, JoinHandle<()>) {
+    let follower = Node::start(seed).await;
+    let source = Stranger::of(&follower, seed + 1).await;
+    source.net.join(truth.process).await.unwrap();
+    source.is_heard_by(&follower).await;
+    let script = Arc::new(Mutex::new(Script::default()));
+    let serving = serve(source.net.clone(), source, Arc::clone(truth), Arc::clone(&script));
+    (follower, script, serving)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_false_opening_is_refused_by_name() {
+    let truth = Arc::new(truth(40, 2).await);
+    let other = self::truth(42, 1).await;
+    let (follower, script, serving) = pair(&truth, 44).await;
+    let [first, second] = &truth.slots[..] else { panic!("{} slots", truth.slots.len()) };
+    let tampered = |part: &Bytes| {
+        let mut bytes = part.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        Bytes::from(bytes)
+    };
+    let lies = [
+        ("nothing", vec![]),
+        ("an empty record", vec![wire::SlotRecord::default()]),
+        ("bytes", vec![wire::SlotRecord { assignment: "x".into(), item: "y".into(), proof: "z".into() }]),
+        ("another slot", vec![second.clone()]),
+        ("another process", vec![other.slots[0].clone()]),
+        ("a tampered item", vec![wire::SlotRecord { item: tampered(&first.item), ..first.clone() }]),
+        (
+            "a tampered slot",
+            vec![wire::SlotRecord { assignment: tampered(&first.assignment), ..first.clone() }],
+        ),
+    ];
+    let host = || Request::Host { process: truth.process, compute: true, messenger: false };
+    for (name, lie) in lies {
+        script.lock().unwrap().ranges.push_back(lie);
+        let error = follower.ask::<Value>(host()).await.unwrap_err().to_string();
+        assert!(error.contains("gave a false slot 0"), "{name}: {error}");
+    }
+    follower.ask::<Value>(host()).await.unwrap();
+    follower.stop().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lies_about_a_log_and_its_module_are_outlived() {
+    let truth = Arc::new(truth(50, 6).await);
+    let other = self::truth(52, 2).await;
+    let (follower, script, serving) = pair(&truth, 54).await;
+    {
+        let slots = &truth.slots;
+        let whole = truth.module.len() as u64;
+        let mut script = script.lock().unwrap();
+        script.ranges = [
+            vec![slots[0].clone()],
+            vec![],
+            other.slots.clone(),
+            vec![slots[3].clone(), slots[1].clone()],
+            vec![slots[1].clone(); 1_000],
+            vec![wire::SlotRecord::default(); 1_000],
+            [&slots[2..], &slots[..]].concat(),
+        ]
+        .into();
+        script.blobs = [
+            wire::BlobResponse { total: u64::MAX, piece: truth.module.slice(..9) },
+            wire::BlobResponse { total: whole, piece: Bytes::new() },
+            wire::BlobResponse { total: whole, piece: truth.module.slice(..1) },
+            wire::BlobResponse { total: whole, piece: Bytes::from(vec![1; truth.module.len()]) },
+            wire::BlobResponse { total: 9, piece: truth.module.clone() },
+        ]
+        .into();
+    }
+    let process = truth.process;
+    follower.ask::<Value>(Request::Host { process, compute: true, messenger: false }).await.unwrap();
+    until("the whole log, computed", || async {
+        let info = follower.detail(process).await.info;
+        (info.head == Some(5) && info.running == truth.running).then_some(())
+    })
+    .await;
+    {
+        let script = script.lock().unwrap();
+        assert!(script.ranges.is_empty() && script.blobs.is_empty(), "some lies were never asked for");
+    }
+    follower.stop().await;
+    serving.abort();
+}
+
+/// Signs slot 1 of a log once more, with a chain that does not follow.
+fn forked(slots: &[wire::SlotRecord], seed: u8) -> wire::SlotRecord {
+    let signer = crate::support::key(seed);
+    let first = DataItem::verify_bytes(slots[0].assignment.clone()).unwrap();
+    let Assignment { process, mut time, .. } = Assignment::from_item(&first).unwrap();
+    time.timestamp = now();
+    let message = Node::message(process, 1, &signer);
+    let draft = AssignmentDraft {
+        network: network(),
+        process,
+        epoch: 0,
+        slot: 1,
+        hash_chain: Hash([9; 32]),
+        time,
+        message: Some(message.id()),
+        excludes: Vec::new(),
+    };
+    weft_protocol::record::to_wire(&draft.draft().sign(&signer).unwrap(), &message, None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forked_log_is_not_asked_for_again_and_again() {
+    let mut truth = truth(60, 1).await;
+    truth.slots.push(forked(&truth.slots, 60));
+    let truth = Arc::new(truth);
+    let (follower, script, serving) = pair(&truth, 62).await;
+    let process = truth.process;
+    follower.ask::<Value>(Request::Host { process, compute: false, messenger: false }).await.unwrap();
+    // Slot 0 to take it up, slot 1, and then only what may prove the fork.
+    let asked: Vec<u64> = until("the proof to be asked for", || async {
+        let script = script.lock().unwrap();
+        (script.asked.len() >= 3).then(|| script.asked.clone())
+    })
+    .await;
+    assert_eq!(asked.iter().filter(|from| **from == 1).count(), 1, "{asked:?}");
+    assert_eq!(follower.detail(process).await.info.head, Some(0));
+    follower.stop().await;
+    serving.abort();
+}
