@@ -51,6 +51,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let screen = Screen::new(&cli.global);
     let context = Context { global: cli.global, screen };
+    if screen.is_json() {
+        // The default hook writes lines that are no JSON.
+        std::panic::set_hook(Box::new(move |panic| {
+            screen.error(&CliError::fault(format!("a bug: {panic}")));
+        }));
+    }
     // The panic itself was reported by the hook; what is left is to end with the right code.
     let run = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(cli.command, context)));
     match run.unwrap_or_else(|_| Err(CliError::fault(""))) {

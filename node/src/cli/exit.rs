@@ -111,6 +111,11 @@ impl CliError {
     pub(crate) fn unread() -> Self {
         Self::new(Exit::Ok, "")
     }
+
+    /// Whether this is [`unread`](Self::unread).
+    pub(crate) fn is_unread(&self) -> bool {
+        self.exit == Exit::Ok
+    }
 }
 
 impl From<ConfigError> for CliError {

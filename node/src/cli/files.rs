@@ -20,15 +20,21 @@ const LENIENT: GeneralPurposeConfig =
 pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, CliError> {
     let name = shown(path);
     let fail = |error: std::io::Error| CliError::input(format!("cannot read {name}: {error}"));
+    let too_large = || CliError::input(format!("{name} is too large: at most {bytes_max} bytes are read"));
     let mut bytes = Vec::new();
     let one_more = bytes_max.saturating_add(1);
     if path == Path::new("-") {
         std::io::stdin().lock().take(one_more).read_to_end(&mut bytes).map_err(fail)?;
     } else {
-        File::open(path).map_err(fail)?.take(one_more).read_to_end(&mut bytes).map_err(fail)?;
+        let file = File::open(path).map_err(fail)?;
+        // Pipes and devices have no size; what they give is counted as it comes.
+        if file.metadata().map_err(fail)?.len() > bytes_max {
+            return Err(too_large());
+        }
+        file.take(one_more).read_to_end(&mut bytes).map_err(fail)?;
     }
     if bytes.len() as u64 > bytes_max {
-        return Err(CliError::input(format!("{name} is too large: at most {bytes_max} bytes are read")));
+        return Err(too_large());
     }
     Ok(bytes)
 }
@@ -53,6 +59,10 @@ pub(crate) fn shown(path: &Path) -> String {
 /// others are returned as they are. Nothing that Weft reads raw is such text: items and bundles
 /// hold zero bytes, transactions hold braces.
 pub(crate) fn raw_or_base64(bytes: Vec<u8>) -> Vec<u8> {
+    // Raw bytes are told apart by the first that is no text of this kind, without a copy of them.
+    if !bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_= \t\r\n\x0c".contains(byte)) {
+        return bytes;
+    }
     let url_safe = bytes.iter().any(|byte| b"-_".contains(byte));
     let alphabet = if url_safe { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
@@ -82,6 +92,9 @@ mod tests {
         std::fs::write(&path, [0; 11]).unwrap();
         assert_eq!(read(&path, 11).unwrap().len(), 11);
         assert!(read(&path, 10).unwrap_err().text.contains("big is too large"));
+        // Nothing of what has a size is read in vain.
+        std::fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
+        assert!(read(&path, FILE_BYTES_MAX).unwrap_err().text.contains("big is too large"));
         assert!(read(folder.path(), 10).is_err());
         assert!(data(Some("@/no/such"), 10).unwrap_err().text.contains("cannot read /no/such"));
         assert_eq!(data(Some("x"), 0).unwrap(), b"x");

@@ -58,8 +58,21 @@ impl Screen {
         self.json
     }
 
-    /// Prints an answer: as one line of JSON, or as `human` puts it.
+    /// Prints the answer: as one line of JSON, or as `human` puts it. Whether anybody reads it
+    /// changes nothing: the exit code is an answer too.
     pub(crate) fn answer<T: Serialize>(
+        &self,
+        value: &T,
+        human: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        match self.event(value, human) {
+            Err(error) if error.is_unread() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Prints one of many answers, as [`answer`](Self::answer) does; fails when nobody reads on.
+    pub(crate) fn event<T: Serialize>(
         &self,
         value: &T,
         human: impl FnOnce() -> String,

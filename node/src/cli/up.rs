@@ -62,7 +62,7 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
 fn start_error(error: &NodeError) -> CliError {
     let exit = match error {
         NodeError::Store(StoreError::InUse { .. }) => Exit::No,
-        NodeError::Key(_) => Exit::Input,
+        NodeError::Key(_) | NodeError::SocketPathTooLong { .. } => Exit::Input,
         _ => Exit::Fault,
     };
     CliError::new(exit, error.to_string())

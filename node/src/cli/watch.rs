@@ -26,7 +26,7 @@ pub(super) async fn watch(watch: Watch, context: &Context) -> Result<Exit, CliEr
         match client.reply().await? {
             Reply::Event(value) => {
                 let event: WatchEvent = typed(value)?;
-                screen.answer(&event, || human(&event, screen))?;
+                screen.event(&event, || human(&event, screen))?;
             }
             Reply::Done(_) => return Ok(Exit::Ok),
             Reply::Error(failure) => return Err(failure.into()),

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cron;
+mod doors;
 mod eval;
 mod item;
 mod node;
 mod offline;
+mod socket;
 mod vectors;
 
 use std::io::Write;

@@ -80,8 +80,21 @@ impl Node {
     }
 
     /// Stops it by command, and returns its folder once it has ended well.
-    fn stop(mut self) -> tempfile::TempDir {
+    pub(super) fn stop(mut self) -> tempfile::TempDir {
         assert_eq!(self.json(&["stop"]), json!({ "stopped": true }));
+        self.ends();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub(super) fn interrupt(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        self.ends();
+    }
+
+    /// Waits until it has ended well.
+    fn ends(&mut self) {
         // Its standard output ends when it does. One that does not end is killed with the test.
         let (ended, end) = std::sync::mpsc::sync_channel(1);
         let mut out = self.out.take().unwrap();
@@ -94,7 +107,6 @@ impl Node {
         assert_eq!(rest, "", "only the ready line goes to standard output");
         reading.join().unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
-        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 
     /// Adds the counter's module.
