@@ -7,6 +7,11 @@ pub const MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const MUTABLE_GLOBALS_MAX: usize = 256;
 /// Elements of all tables of a module: each instance holds them. Known modules have under 1,100.
 pub const TABLE_ELEMENTS_MAX: u64 = 1 << 20;
+/// Constructs open at one place of a function, the function itself not counted: the compiler's time
+/// grows with the square of it. A `switch` of C takes one a case.
+pub const NESTED_MAX: usize = 4_096;
+/// Loops among them, each of which costs the compiler some ten times as much.
+pub const NESTED_LOOPS_MAX: usize = 256;
 /// Bytes of a message's text or of an environment's: a 10 MiB item with every byte escaped.
 pub const ARGUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a result text; a longer one is a malformed result.

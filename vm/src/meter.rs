@@ -26,13 +26,14 @@ mod analyse;
 pub(crate) mod cost;
 mod emit;
 mod likely;
+mod nesting;
 mod operands;
 mod sections;
 #[cfg(test)]
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 4;
+pub(crate) const PASS_VERSION: u32 = 5;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";

@@ -7,6 +7,7 @@ use wasmparser::{
 
 use super::cost::{self, SEGMENT_GAS};
 use super::likely::Recent;
+use super::nesting::Nesting;
 use super::operands::{Operands, slots_of};
 use crate::error::ModuleError;
 use crate::limits::{FRAME_BYTES, SLOT_BYTES};
@@ -136,6 +137,7 @@ pub(super) fn function<R: WasmModuleResources>(
     let mut operators = OperatorsReader::new(reader);
     let code_start = operators.original_position();
     let mut operands = Operands::default();
+    let mut nesting = Nesting::default();
     let mut analyser = Analyser::new(code_start, facts);
     while !operators.eof() {
         let at = operators.original_position();
@@ -143,6 +145,7 @@ pub(super) fn function<R: WasmModuleResources>(
         refuse(&op)?;
         let pushed = op.operator_arity(validator).map_or(0, |(_, pushed)| pushed);
         validator.op(at, &op).map_err(invalid)?;
+        nesting.read(&op)?;
         operands.update(validator, pushed);
         if guard {
             let label = |depth: u32| label_value(validator, depth);
