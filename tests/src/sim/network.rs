@@ -19,7 +19,7 @@ pub enum Message {
     /// Gossip: a receipt for a push of this process.
     Receipt(Id, wire::Receipt),
     /// Gossip: what convicts a key in this process.
-    Evidence(Id, wire::Evidence),
+    Evidence(Id, Box<wire::Evidence>),
     /// A request with its number.
     Ask(u64, Ask),
     /// The answer to a request.

@@ -249,7 +249,7 @@ impl Node {
             Message::Attestation(said) => self.hear_attestation(ctx, &said),
             Message::Offer(offer) => self.hear_offer(ctx, &offer),
             Message::Receipt(source, receipt) => self.hear_receipt(ctx, source, &receipt),
-            Message::Evidence(process, evidence) => self.hear_evidence(ctx, process, evidence),
+            Message::Evidence(process, evidence) => self.hear_evidence(ctx, process, *evidence),
             Message::Ask(number, Ask::Submit(item, proof)) => {
                 self.submit(ctx, Waits::Peer(from, number), &item, &proof);
             }

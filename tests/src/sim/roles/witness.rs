@@ -30,13 +30,13 @@ impl Node {
             }
             Effect::Tell { .. } => {}
             Effect::Publish { process, evidence } => {
-                self.gossip(ctx, &Message::Evidence(process, evidence.to_wire()));
+                self.gossip(ctx, &Message::Evidence(process, Box::new(evidence.to_wire())));
             }
             Effect::Verdict { ticket, worth } => {
                 let brought = self.roles.brought.remove(&ticket);
                 // What is accepted is forwarded.
                 if let Some((process, evidence)) = brought.filter(|_| worth) {
-                    self.gossip(ctx, &Message::Evidence(process, evidence));
+                    self.gossip(ctx, &Message::Evidence(process, Box::new(evidence)));
                 }
             }
         }
