@@ -7,6 +7,7 @@ use weft_protocol::message::env_json;
 use weft_protocol::outcome::Code;
 use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
+use weft_protocol::state::{StateSummary, leaf_hash, tree_root, zero_leaf};
 use weft_protocol::{Id, Position};
 use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Module, Outcome, Trap};
 
@@ -82,6 +83,14 @@ impl Live {
     /// The slot to run next.
     pub fn next_slot(&self) -> u64 {
         self.fold.next_slot()
+    }
+
+    /// The state now, if anything was evaluated.
+    pub fn summary(&mut self) -> Option<StateSummary> {
+        let image = self.instance.memory_image().expect("a memory at rest");
+        let mut leaves = vec![zero_leaf(); image.leaf_count() as usize];
+        image.for_each_leaf(|number, leaf| leaves[number as usize] = leaf_hash(leaf));
+        self.fold.summary(image.byte_len(), tree_root(leaves))
     }
 
     /// Evaluates one slot.

@@ -1,0 +1,102 @@
+//! The state of a process after each slot of a fixed log, as committed bytes: a change of a rule, a
+//! guest or a dependency that changes a result changes these. `WEFT_BLESS=1 cargo test` writes the
+//! new values, and a reviewer sees them. (The aos modules have theirs in the interop suite.)
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use weft_protocol::assignment::AssignmentDraft;
+use weft_protocol::process::Process;
+use weft_protocol::record::{Link, VerifiedRecord, to_wire};
+use weft_protocol::time::TimePoint;
+use weft_protocol::{DataItem, Verified, hash_chain, mark};
+use weft_tests::sim::Guest;
+use weft_tests::sim::disk::Rows;
+use weft_tests::sim::guest::Live;
+use weft_tests::sim::town::{NETWORK, Town, item};
+
+const GOLDEN: &str = include_str!("golden/counter.txt");
+/// When slot 0 is given, in milliseconds since the Unix epoch.
+const START_MS: u64 = 1_800_000_000_000;
+/// The time from one slot to the next, in milliseconds.
+const STEP_MS: u64 = 1_700;
+
+/// The log of a process as its scheduler signs it.
+struct Log<'a> {
+    town: &'a Town<'a>,
+    process: Arc<Process>,
+    scheduler: usize,
+    end: Option<Link>,
+}
+
+impl Log<'_> {
+    fn assign(&mut self, item: &Verified<DataItem>) -> VerifiedRecord {
+        let (process, slot) = (self.process.id(), self.end.map_or(0, |end| end.slot + 1));
+        let timestamp = START_MS + slot * STEP_MS;
+        let draft = AssignmentDraft {
+            network: NETWORK,
+            process,
+            epoch: 0,
+            slot,
+            hash_chain: self.end.map_or_else(|| hash_chain::first(process), |end| end.next()),
+            time: TimePoint { timestamp, height: timestamp / 120_000 },
+            message: (item.id() != process).then(|| item.id()),
+            excludes: Vec::new(),
+        };
+        let assignment = draft.draft().sign(&self.town.keys[self.scheduler]).unwrap();
+        let record = self.town.verify(&to_wire(&assignment, item, None)).unwrap();
+        self.end = Some(record.link());
+        record
+    }
+}
+
+/// Counts, fails, relays, says the same twice, and lets time pass.
+fn items(town: &Town<'_>, process: &Process, scheduler: usize) -> Vec<Verified<DataItem>> {
+    let id = process.id();
+    let other = town.processes.keys().find(|other| **other != id).unwrap().to_string();
+    let message = |number, tags: &[(&str, &str)]| item(&town.user, Some(id), number, tags);
+    let count = message(1_000, &[("Action", "Increment")]);
+    let mark = mark::draft(NETWORK, id, 0, 5).sign(&town.keys[scheduler]).unwrap();
+    vec![
+        process.item().clone(),
+        count.clone(),
+        message(1_001, &[("Action", "Fail")]),
+        message(1_002, &[("Action", "Relay"), ("To", &other)]),
+        count,
+        mark,
+        message(1_003, &[("Action", "Increment"), ("From-Process", &other)]),
+        message(1_004, &[("Action", "Nothing")]),
+    ]
+}
+
+fn states() -> String {
+    let guest = Guest::new();
+    let town = Town::new(&guest, 3, None);
+    let mut text = String::new();
+    for (process, scheduler) in town.processes.values() {
+        writeln!(text, "process {} with {} crons", process.id(), process.crons().len()).unwrap();
+        let mut live = Live::load(Arc::clone(process), &town, &Rows::default()).unwrap();
+        let mut log = Log { town: &town, process: Arc::clone(process), scheduler: *scheduler, end: None };
+        for item in items(&town, process, *scheduler) {
+            let record = log.assign(&item);
+            for closed in live.run_slot(&record) {
+                let (position, code) = (closed.outcome.position, closed.outcome.code.number());
+                writeln!(text, "{position} code {code} running {}", closed.running.0).unwrap();
+            }
+            let summary = live.summary().unwrap();
+            writeln!(text, "{} state {}", summary.position, summary.root()).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_fixed_log_has_the_committed_states() {
+    let found = states();
+    if std::env::var_os("WEFT_BLESS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/counter.txt"), &found).unwrap();
+        return;
+    }
+    assert!(found == GOLDEN, "a result changed; this build gives\n{found}");
+}
