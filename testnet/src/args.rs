@@ -41,8 +41,8 @@ pub(crate) struct Bench {
     /// Messages of each kind, and of each client, 1 to 10000
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = count)]
     pub(crate) messages: usize,
-    /// Clients at once when the rate is measured, 1 to 10000
-    #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = count)]
+    /// Clients at once when the rate is measured, 1 to 56
+    #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = clients)]
     pub(crate) clients: usize,
     /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
     #[arg(long, value_name = "FOLDER")]
@@ -52,8 +52,16 @@ pub(crate) struct Bench {
     pub(crate) json: bool,
 }
 
-/// The most messages and clients of a bench: their items are signed before the clock runs.
+/// The most messages of a bench: their items are signed before the clock runs.
 const COUNT_MAX: usize = 10_000;
+
+/// The most clients of a bench: a node serves 64, and the bench looks on over some of them.
+const CLIENTS_MAX: usize = 56;
+
+fn clients(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=CLIENTS_MAX).contains(number));
+    number.ok_or_else(|| format!("expected 1 to {CLIENTS_MAX}"))
+}
 
 fn count(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=COUNT_MAX).contains(number));
@@ -182,7 +190,7 @@ mod tests {
             ("weft-testnet crash --seed x", "--seed"),
             ("weft-testnet crash --peers 3", "--peers"),
             ("weft-testnet bench --messages 0", "expected 1 to 10000"),
-            ("weft-testnet bench --clients many", "expected 1 to 10000"),
+            ("weft-testnet bench --clients many", "expected 1 to 56"),
         ] {
             let error = command(line).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");
