@@ -1,6 +1,7 @@
 //! Taking up processes: finding one on the mesh, and starting what this node does for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_net::{Key, Peer};
 use weft_protocol::Id;
@@ -8,11 +9,17 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
 use weft_storage::{ProcessRow, Roles, StoreError, Write};
 
+use crate::config::Role;
 use crate::directory::Known;
 use crate::log;
 use crate::news::News;
 use crate::remote::{self, RemoteError};
 use crate::shared::Shared;
+
+/// The first wait before a child that could not be taken up is tried again; doubled each time.
+const ADOPT_WAIT_MIN: Duration = Duration::from_millis(500);
+/// The longest.
+const ADOPT_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a process could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +142,32 @@ pub async fn keep_time(shared: &Shared, known: Known, keeps_time: bool) -> Resul
     let id = process.id();
     shared.directory.put(process, roles);
     shared.news.tell(News::Hosted { process: id });
+    Ok(())
+}
+
+/// Takes up a child of a process that this node carries for, if the child names this node among
+/// its attestors: whoever computes the parent answers for such children too. Tries until it is
+/// done; a child that names others is theirs.
+pub async fn adopt(shared: &Shared, child: Id) {
+    let mut wait = ADOPT_WAIT_MIN;
+    while let Err(error) = try_adopt(shared, child).await {
+        tracing::debug!(%child, %error, "a child was not taken up yet");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(ADOPT_WAIT_MAX);
+    }
+}
+
+async fn try_adopt(shared: &Shared, child: Id) -> Result<(), HostingError> {
+    if shared.directory.get(&child).is_some() || !shared.config.roles.contains(&Role::Compute) {
+        return Ok(());
+    }
+    let found = find_process(shared, child).await?;
+    if found.attestors().members.contains(&shared.address) {
+        let messenges = shared.config.roles.contains(&Role::Messenger);
+        let wanted = Roles { computes: true, messenges, watches: true, ..Roles::default() };
+        host(shared, child, wanted).await?;
+        tracing::info!(%child, "took up a child that names this node as an attestor");
+    }
     Ok(())
 }
 

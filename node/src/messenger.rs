@@ -10,7 +10,7 @@ mod offers;
 mod receipts;
 mod task;
 
-pub use dispatch::first_state;
+pub use dispatch::{destination, first_state};
 pub use offers::is_current;
 pub use receipts::{NoReceipt, Receipt};
 pub use task::{MessengerHandle, MessengerTask};

@@ -189,9 +189,13 @@ impl Submitter {
             RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
             _ => SubmitError::Unknown(error.to_string()),
         })?;
-        let process = process_of(&verified.item)?;
+        // The scheduler may know another child of the same spawn already.
+        let process = match verified.parent() {
+            Some(_) => None,
+            None => Some(process_of(&verified.item)?),
+        };
         let checked = check_answer(process, scheduler, &answer);
-        let assignment = checked.map_err(|why| {
+        let (process, assignment) = checked.map_err(|why| {
             SubmitError::Unknown(format!("the answer of scheduler {scheduler} is false: {why}"))
         })?;
         let wire::SubmitResponse { slot, assignment: signed, duplicate } = answer;
@@ -202,15 +206,18 @@ impl Submitter {
         let Some(scheduler) = &self.scheduler else {
             return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
-        let process = process_of(&verified.item)?;
         let (submission, new) = match kind_of(&verified.item)? {
             Kind::Process => self.admit_process(verified).await?,
             Kind::Message(process) => (self.admit_message(process, verified)?, None),
         };
         let roles = new.as_ref().map(|(_, roles)| *roles);
         match scheduler.submit(submission, roles).await {
-            Answer::Assigned { slot, assignment, duplicate } => {
-                if let Some((accepted, roles)) = new.filter(|_| !duplicate) {
+            Answer::Assigned { process, slot, assignment, duplicate } => {
+                // Also one whose first submitter hung up before he was answered.
+                let is_new = |accepted: &Process| {
+                    accepted.id() == process && self.shared.directory.get(&process).is_none()
+                };
+                if let Some((accepted, roles)) = new.filter(|(accepted, _)| is_new(accepted)) {
                     hosting::take_up(&self.shared, accepted, roles).await;
                 }
                 let stored = self.shared.store.read().and_then(|reader| reader.slot(&process, slot));
@@ -220,7 +227,7 @@ impl Submitter {
             }
             Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
             Answer::UnknownProcess => {
-                Err(SubmitError::Unknown(format!("process {process} is not scheduled by this node")))
+                Err(SubmitError::Unknown("its process is not scheduled by this node".to_owned()))
             }
             Answer::Fault(why) => Err(SubmitError::Fault(why)),
         }
@@ -231,7 +238,7 @@ impl Submitter {
         verified: Verification,
     ) -> Result<(Submission, Option<(Arc<Process>, Roles)>), SubmitError> {
         let shared = &self.shared;
-        let parent = verified.parent();
+        let (parent, spawn) = verified.spawn().unzip();
         let Verification { item, proof } = verified;
         let process = Process::accept(item.clone(), parent, &shared.terms)
             .map_err(|refusal| SubmitError::Invalid(format!("the process is refused: {refusal}")))?;
@@ -246,7 +253,7 @@ impl Submitter {
             let weave = process.weave();
             return Err(SubmitError::Refused(format!("this scheduler has no view of the weave `{weave}`")));
         }
-        self.check_policy(&item)?;
+        self.check_policy(&process)?;
         let attests = process.attestors().members.contains(&address);
         let is = |role| shared.config.roles.contains(&role);
         if attests && !is(Role::Compute) {
@@ -261,16 +268,26 @@ impl Submitter {
         let messenges = computes && is(Role::Messenger);
         let roles = Roles { schedules: true, computes, messenges, ..Roles::default() };
         let keys = SeenKeys::of_item(item.id());
-        let submission = Submission { process: item.id(), item, proof: proof.map(|(proof, _)| proof), keys };
+        let submission =
+            Submission { process: item.id(), item, proof: proof.map(|(proof, _)| proof), keys, spawn };
         Ok((submission, Some((Arc::new(process), roles))))
     }
 
-    fn check_policy(&self, item: &DataItem) -> Result<(), SubmitError> {
-        let owner = item.owner();
-        let own = owner == self.shared.address;
+    /// Whose processes this scheduler takes. A child is its parent's, whoever carried it: who may
+    /// have the parent here may have its children, within the budget.
+    fn check_policy(&self, process: &Process) -> Result<(), SubmitError> {
+        let signer = process.item().owner();
+        let own = process.parent().is_none() && signer == self.shared.address;
+        let (owner, is_known) = match process.parent() {
+            None => (signer, own),
+            Some(parent) => {
+                let known = self.shared.directory.get(&parent);
+                (Address(parent.0), known.is_some_and(|known| known.roles.schedules))
+            }
+        };
         let allowed = match &self.shared.config.schedule_for {
-            ScheduleFor::Own => own,
-            ScheduleFor::Listed(listed) => own || listed.contains(&owner),
+            ScheduleFor::Own => is_known,
+            ScheduleFor::Listed(listed) => is_known || listed.contains(&owner),
             ScheduleFor::Anyone => true,
         };
         if !allowed {
@@ -280,10 +297,10 @@ impl Submitter {
             )));
         }
         let budget = self.shared.config.spawn_budget as usize;
+        let is_own =
+            |known: &Process| known.parent().is_none() && known.item().owner() == self.shared.address;
         let others = self.shared.directory.all();
-        let others = others
-            .iter()
-            .filter(|known| known.roles.schedules && known.process.item().owner() != self.shared.address);
+        let others = others.iter().filter(|known| known.roles.schedules && !is_own(&known.process));
         if !own && others.count() >= budget {
             return Err(SubmitError::Refused(format!(
                 "this scheduler's budget of {budget} processes is used"
@@ -319,21 +336,27 @@ impl Submitter {
         let origin = verified.origin(&known.process);
         let keys = SeenKeys::of(&verified.item, &origin);
         let Verification { item, proof } = verified;
-        Ok(Submission { process, item, proof: proof.map(|(proof, _)| proof), keys })
+        Ok(Submission { process, item, proof: proof.map(|(proof, _)| proof), keys, spawn: None })
     }
 }
 
-/// The slot that a remote scheduler answers with must be signed by it and be of the process.
-fn check_answer(process: Id, scheduler: Address, answer: &wire::SubmitResponse) -> Result<Id, String> {
+/// The slot that a remote scheduler answers with must be signed by it and be of the process; of a
+/// spawn, slot 0 of whichever child it names. Gives the process and the assignment.
+fn check_answer(
+    process: Option<Id>,
+    scheduler: Address,
+    answer: &wire::SubmitResponse,
+) -> Result<(Id, Id), String> {
     let item = DataItem::verify_bytes(answer.assignment.clone()).map_err(|error| error.to_string())?;
     if item.owner() != scheduler {
         return Err("the assignment is signed by another key".to_owned());
     }
     let assignment = Assignment::from_item(&item).map_err(|error| error.to_string())?;
-    if assignment.process != process || assignment.slot != answer.slot {
+    let is_asked = process.map_or(assignment.slot == 0, |process| assignment.process == process);
+    if !is_asked || assignment.slot != answer.slot {
         return Err("the assignment is of another slot".to_owned());
     }
-    Ok(assignment.id)
+    Ok((assignment.process, assignment.id))
 }
 
 enum Kind {

@@ -18,7 +18,7 @@ use crate::machine::Now;
 use crate::origin::{self, ProofError, ProvenKind, ProvenOrigin};
 use crate::process::{Process, Refusal, Terms};
 use crate::push::ORIGIN_PROOF;
-use crate::sender::Origin;
+use crate::sender::{Origin, ProvenSource};
 use crate::time::{self, Ahead, TimeError, TimePoint, View};
 use crate::verify::{Unverified, Verified};
 use crate::wire::{
@@ -381,8 +381,15 @@ impl Submission {
 
     /// The process that asked for this Process item.
     pub fn parent(&self) -> Option<Id> {
+        self.spawn().map(|(parent, _)| parent)
+    }
+
+    /// The process that asked for this Process item, and the push id of its spawn: a scheduler
+    /// creates one child for it.
+    pub fn spawn(&self) -> Option<(Id, Hash)> {
         let (_, proven) = self.proof.as_ref()?;
-        (proven.kind == ProvenKind::Spawn).then_some(proven.sender.process)
+        let ProvenSource { process, push, .. } = proven.sender;
+        (proven.kind == ProvenKind::Spawn).then_some((process, push))
     }
 }
 

@@ -26,7 +26,7 @@ fn every_seed_keeps_the_promises() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let guest = Guest::new();
     let (mut failed, mut slots, mut pushes, mut crashes) = (Vec::new(), 0, 0, 0);
-    let (mut marks, mut ticks) = (0, 0);
+    let (mut marks, mut ticks, mut children) = (0, 0, 0);
     for seed in 0..if full { SEEDS_FULL } else { SEEDS } {
         let report = play(&guest, seed);
         slots += report.slots;
@@ -34,6 +34,7 @@ fn every_seed_keeps_the_promises() {
         crashes += report.crashes;
         marks += report.marks;
         ticks += report.ticks;
+        children += report.children;
         if !report.violations.is_empty() {
             failed.push(complain(seed, &report));
         }
@@ -42,6 +43,7 @@ fn every_seed_keeps_the_promises() {
     // A simulator in which nothing happens proves nothing.
     assert!(slots > 500 && pushes > 100 && crashes > 50, "{slots} slots, {pushes} pushes, {crashes} crashes");
     assert!(marks > 100 && ticks > 200, "{marks} marks, {ticks} ticks");
+    assert!(children > 50, "{children} children");
 }
 
 #[test]
@@ -110,4 +112,9 @@ fn forgetting_what_was_seen_is_found_out() {
 #[test]
 fn time_that_does_not_pass_is_found_out() {
     is_found_out(Mutation::ForgetCrons, &["though ticks were due"]);
+}
+
+#[test]
+fn two_children_of_one_spawn_are_found_out() {
+    is_found_out(Mutation::ForgetSpawns, &["has 2 children", "has 3 children"]);
 }

@@ -70,6 +70,37 @@ fn it_relays_to_the_process_it_is_told() {
 }
 
 #[test]
+fn it_spawns_what_it_is_told_and_greets_what_came_of_it() {
+    let mut instance = module().instantiate(LIMITS).unwrap();
+    let spawn = r#"{"Tags":[{"name":"Child-Action","value":"Spawn"},{"name":"Action","value":"Spawn"},
+        {"name":"Module","value":"M"},{"name":"Compute","value":"A,B"},{"name":"Compute-Quorum","value":"2"}]}"#;
+    let text = returned(&mut instance, spawn);
+    instance.keep().unwrap();
+    let tags = r#"[{"name":"Module","value":"M"},{"name":"Compute","value":"A,B"},{"name":"Compute-Quorum","value":"2"},{"name":"Action","value":"Spawn"},{"name":"App-Name","value":"counter"}]"#;
+    assert_eq!(
+        text,
+        format!(
+            r#"{{"ok":true,"response":{{"Output":"0","Messages":[],"Spawns":[{{"Data":"","Anchor":"{:032}","Tags":{tags}}}],"Assignments":[]}}}}"#,
+            1
+        )
+    );
+    let spawned = r#"{"Tags":[{"name":"Process","value":"child"},{"name":"Action","value":"Spawned"}]}"#;
+    let text = returned(&mut instance, spawned);
+    instance.keep().unwrap();
+    assert!(text.contains(r#""Messages":[{"Target":"child","Data":"","#), "{text}");
+
+    // A child begins with its parent, and may have children at once.
+    let parent = r#"{"name":"Type","value":"Process"},{"name":"From-Process","value":"parent"}"#;
+    for (action, spawns) in [("", false), (r#"{"name":"Action","value":"Spawn"},"#, true)] {
+        let text = returned(&mut instance, &format!(r#"{{"Tags":[{action}{parent}]}}"#));
+        instance.keep().unwrap();
+        assert!(text.contains(r#""Target":"parent""#), "{text}");
+        assert_eq!(text.contains(r#""Spawns":[{"#), spawns, "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn failing_leaves_no_trace() {
     let mut instance = module().instantiate(LIMITS).unwrap();
     output(&mut instance, "Increment");

@@ -5,10 +5,11 @@ use weft_protocol::header::Header;
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
 use weft_protocol::outcome::{EntryKind, Outbox, OutboxEntry, OutcomeCore, Running};
 use weft_protocol::process::Process;
-use weft_protocol::{DataItem, Hash, Id, Position, Verified, wire};
+use weft_protocol::push::Dispatch;
+use weft_protocol::{Address, DataItem, Hash, Id, Position, Verified, tag, wire};
 use weft_storage::{OutboxState, OutcomeRow, Reader, StoreError};
 
-use super::machine::Entry;
+use super::machine::{Born, Entry, To};
 use crate::shared::Shared;
 
 /// What is submitted to the target's scheduler.
@@ -47,16 +48,56 @@ pub fn first_state(entry: &OutboxEntry) -> OutboxState {
         EntryKind::Message if entry.target.is_some() => OutboxState::Pending,
         EntryKind::Message => dropped("it has no target"),
         EntryKind::Dropped => dropped("it is malformed or over a limit"),
-        EntryKind::Spawn => dropped("spawns are not carried by this build"),
+        EntryKind::Spawn if scheduler_of(entry).is_some_and(|named| named.is_none()) => {
+            dropped("its Scheduler is no address")
+        }
+        EntryKind::Spawn => OutboxState::Pending,
         EntryKind::Assignment => dropped("assignments of items are not carried by this build"),
     }
 }
 
-/// Builds and signs a push.
+/// The `Scheduler` that a spawn names, if it names one, and if that is an address.
+fn scheduler_of(entry: &OutboxEntry) -> Option<Option<Address>> {
+    tag::first(&entry.tags, "Scheduler").map(|text| text.parse().ok())
+}
+
+/// Where an entry of this process goes first; none if it goes nowhere.
+pub fn destination(source: &Process, entry: &OutboxEntry) -> Option<To> {
+    match entry.kind {
+        EntryKind::Message => entry.target.map(To::Process),
+        EntryKind::Spawn => scheduler_of(entry).unwrap_or(Some(source.scheduler())).map(To::Scheduler),
+        EntryKind::Assignment | EntryKind::Dropped => None,
+    }
+}
+
+/// Builds and signs a push, or the `Spawned` message of a spawn that became `born`.
 ///
 /// # Errors
 /// [`ProofError::Attestors`] until a quorum has attested the position; else what is missing.
-pub fn push(shared: &Shared, source: &Process, entry: &Entry) -> Result<Push, DispatchError> {
+pub fn push(
+    shared: &Shared,
+    source: &Process,
+    entry: &Entry,
+    born: Option<&Born>,
+) -> Result<Push, DispatchError> {
+    let (proof, dispatch) = prove(shared, source, entry)?;
+    let proof = match born {
+        None => proof,
+        Some(Born { header, assignment }) => proof.with_child(header, assignment),
+    };
+    let proof = proof.sign(&shared.signer)?;
+    let draft = match (born, entry.to) {
+        (Some(born), _) => dispatch.spawned(born.child(), proof.id()),
+        (None, To::Process(_)) => dispatch.message(proof.id()),
+        (None, To::Scheduler(_)) => dispatch.process(proof.id()),
+    };
+    let draft = draft.ok_or(DispatchError::Kind("such entries"))?;
+    let item = draft.sign(&shared.signer).map_err(ProofError::from)?;
+    Ok(Push { item, proof })
+}
+
+/// The proof of an entry from what the disk holds, and what to push with it.
+fn prove(shared: &Shared, source: &Process, entry: &Entry) -> Result<(OriginProof, Dispatch), DispatchError> {
     let reader = shared.store.read()?;
     let (process, position) = (entry.source, entry.position);
     let row = reader.outcome(&process, position)?.ok_or(DispatchError::Missing("the outcome"))?;
@@ -79,11 +120,7 @@ pub fn push(shared: &Shared, source: &Process, entry: &Entry) -> Result<Push, Di
         state_root: row.state_root.unwrap_or(Hash::ZERO),
         attestations: &attestations,
     };
-    let (proof, dispatch) = OriginProof::build(&parts)?;
-    let proof = proof.sign(&shared.signer)?;
-    let draft = dispatch.message(proof.id()).ok_or(DispatchError::Kind("such entries"))?;
-    let item = draft.sign(&shared.signer).map_err(ProofError::from)?;
-    Ok(Push { item, proof })
+    Ok(OriginProof::build(&parts)?)
 }
 
 /// Whether a quorum of the process's attestors has signed this position alike.

@@ -16,6 +16,8 @@ pub struct Receipt {
     target: Id,
     assignment: Id,
     signer: Address,
+    /// What a spawn became, if the push is the news of that.
+    child: Option<Id>,
 }
 
 /// Why a receipt is none.
@@ -47,7 +49,9 @@ impl Receipt {
             && item.tags().ends_with(&place_tags(&place, proof))
             && item.tag("From-Process") == Some(source.to_string().as_str());
         let (target, signer) = (assignment.process, signed.owner());
-        let receipt = Self { push_id: place.push_id(network), target, assignment: assignment.id, signer };
+        let child = item.tag("Process").and_then(|child| child.parse().ok());
+        let push_id = place.push_id(network);
+        let receipt = Self { push_id, target, assignment: assignment.id, signer, child };
         is_push.then_some(receipt).ok_or(NoReceipt::NoPush)
     }
 
@@ -65,8 +69,8 @@ impl Receipt {
     /// with a valid proof.
     pub async fn settles(self, shared: &Shared) -> Option<Input> {
         let target = hosting::find_process(shared, self.target).await.ok()?;
-        (target.scheduler() == self.signer)
-            .then_some(Input::Receipt { push_id: self.push_id, assignment: self.assignment })
+        let Self { push_id, assignment, child, .. } = self;
+        (target.scheduler() == self.signer).then_some(Input::Receipt { push_id, assignment, child })
     }
 }
 

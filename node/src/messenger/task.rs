@@ -9,22 +9,24 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::attestation::Attestation;
+use weft_protocol::header::Header;
 use weft_protocol::offer::Offer;
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Address, Effects, Id, Machine, Now, Position, Verified, wire};
-use weft_storage::{OutboxKey, OutboxRow, OutboxState, Write};
+use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, Position, Verified, wire};
+use weft_storage::{OutboxKey, OutboxRow, OutboxState, StoreError, Write};
 
 use super::dispatch::{self, DispatchError};
-use super::machine::{Effect, Entry, Input, Messenger, PushOutcome};
+use super::machine::{Born, Effect, Entry, Input, Messenger, PushOutcome, To};
 use super::offers;
 use super::receipts::Receipt;
 use crate::attestations::keep_attestation;
 use crate::clock::now;
 use crate::config::Role;
 use crate::error::NodeError;
+use crate::hosting;
 use crate::news::News;
 use crate::remote;
 use crate::shared::SharedRef;
@@ -204,15 +206,17 @@ impl MessengerTask {
     }
 
     fn pending(&mut self, key: &OutboxKey, row: &OutboxRow) -> Result<(), NodeError> {
-        let target = OutboxEntry::from_bytes(&row.entry).ok().and_then(|entry| entry.target);
-        let Some(target) = target else { return Ok(()) };
+        let Some(process) = self.carries(&key.process) else { return Ok(()) };
+        let entry = OutboxEntry::from_bytes(&row.entry).ok();
+        let to = entry.and_then(|entry| dispatch::destination(&process, &entry));
+        let Some(to) = to else { return Ok(()) };
         let source = Source { process: key.process, position: key.position, index: key.index };
         let entry = Entry {
             push_id: source.push_id(self.shared.network),
             source: key.process,
             position: key.position,
             index: key.index,
-            target,
+            to,
         };
         self.handle(Input::Pending { entry, tries: row.attempts });
         self.check_attested(key.process, key.position)
@@ -239,7 +243,7 @@ impl MessengerTask {
                 // Only of a push that waits, and to where that goes: strangers cannot make this
                 // node look for whatever they name.
                 let waits = self.machine.entry(&receipt.push_id());
-                let wanted = waits.is_some_and(|entry| entry.target == receipt.target());
+                let wanted = waits.is_some_and(|entry| entry.log() == receipt.target());
                 if wanted
                     && self.carries(&source).is_some()
                     && let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned()
@@ -294,53 +298,53 @@ impl MessengerTask {
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
-                match effect {
-                    Effect::Push(entry) => self.push(entry),
+                match effect.clone() {
+                    Effect::Push(entry) => self.push(entry, None),
+                    Effect::Tell { entry, born } => self.push(entry, Some(born)),
                     Effect::AskAttestations { source, position } => self.ask_attestations(source, position),
-                    Effect::Settle { entry, assignment, ours } => {
-                        self.settle(entry, assignment, ours).await;
+                    Effect::Settle { entry, assignment, ours, child } => {
+                        tracing::debug!(source = %entry.source, to = %entry.to, %assignment, ours, "a push is settled");
+                        self.settle(entry, assignment, child, effect).await;
                     }
                     Effect::Retry { entry, tries, at, why } => {
-                        tracing::debug!(source = %entry.source, target = %entry.target, why, "a push waits");
-                        self.save(&entry, OutboxState::Pending, tries, at.0).await;
+                        tracing::debug!(source = %entry.source, to = %entry.to, why, "a push waits");
+                        // Lost with the row is only how often it was tried.
+                        let _ = save(&self.shared, &entry, OutboxState::Pending, tries, at.0).await;
                     }
                     Effect::GiveUp { entry, why } => {
-                        tracing::warn!(source = %entry.source, target = %entry.target, why, "a push is given up");
-                        self.save(&entry, OutboxState::GivenUp, 0, 0).await;
+                        tracing::warn!(source = %entry.source, to = %entry.to, why, "a push is given up");
+                        if save(&self.shared, &entry, OutboxState::GivenUp, 0, 0).await.is_err() {
+                            self.handle(Input::NotSaved(effect));
+                        }
                     }
                 }
             }
         }
     }
 
-    async fn save(&self, entry: &Entry, state: OutboxState, attempts: u32, next_try_ms: u64) {
-        let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
-        let write = Write::OutboxState { key, state, attempts, next_try_ms };
-        if let Err(error) = self.shared.store.write(vec![write]).await {
-            // The row stays as it was, so at worst the push is made again after a restart.
-            tracing::error!(%error, "the outbox was not updated");
+    /// Writes a receipt down. That of a child comes after this node took the child up if it has to,
+    /// so that a restart between the two looks at the spawn again.
+    async fn settle(&mut self, entry: Entry, assignment: Id, child: Option<Id>, effect: Effect) {
+        let row = OutboxState::Settled { receipt: Bytes::copy_from_slice(assignment.as_ref()) };
+        let shared = SharedRef::clone(&self.shared);
+        if let Some(child) = child {
+            self.work.spawn(async move {
+                hosting::adopt(&shared, child).await;
+                let saved = save(&shared, &entry, row, 0, 0).await;
+                saved.is_err().then_some(Input::NotSaved(effect))
+            });
+        } else if save(&shared, &entry, row, 0, 0).await.is_err() {
+            self.handle(Input::NotSaved(effect));
         }
     }
 
-    async fn settle(&mut self, entry: Entry, assignment: Id, ours: bool) {
-        self.save(
-            &entry,
-            OutboxState::Settled { receipt: Bytes::copy_from_slice(assignment.as_ref()) },
-            0,
-            0,
-        )
-        .await;
-        let (source, target) = (entry.source, entry.target);
-        tracing::debug!(%source, %target, %assignment, ours, "a push is settled");
-    }
-
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry, born: Option<Box<Born>>) {
         let Some(process) = self.carries(&entry.source) else { return };
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
         let pushes = Arc::clone(&self.pushes);
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
-            let outcome = push_once(shared, submitter, process, entry).await;
+            let outcome = push_once(shared, submitter, process, entry, born).await;
             Some(Input::Pushed { push_id: entry.push_id, outcome })
         });
     }
@@ -360,10 +364,12 @@ async fn push_once(
     submitter: Submitter,
     process: Arc<Process>,
     entry: Entry,
+    born: Option<Box<Born>>,
 ) -> PushOutcome {
+    let is_last = born.is_some() || matches!(entry.to, To::Process(_));
     let build = {
         let shared = SharedRef::clone(&shared);
-        move || dispatch::push(&shared, &process, &entry)
+        move || dispatch::push(&shared, &process, &entry, born.as_deref())
     };
     let push = match tokio::task::spawn_blocking(build).await {
         Ok(Ok(push)) => push,
@@ -375,6 +381,7 @@ async fn push_once(
     };
     let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
     match submitter.submit(item.clone(), proof).await {
+        Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
         Ok(slot) => {
             announce_receipt(&shared, &entry, &slot, item);
             PushOutcome::Assigned { assignment: slot.assignment }
@@ -383,6 +390,37 @@ async fn push_once(
         Err(SubmitError::Invalid(why)) => PushOutcome::Refused(why),
         Err(error) => PushOutcome::Unreachable(error.to_string()),
     }
+}
+
+/// What a spawn became: the item that was submitted, or one that another messenger submitted
+/// before.
+async fn born_at(shared: &SharedRef, item: &Verified<DataItem>, slot: Slot) -> PushOutcome {
+    let header = match slot.process == item.id() {
+        true => Ok(Verified::<Header>::of(item)),
+        false => hosting::find_process(shared, slot.process)
+            .await
+            .map(|process| Verified::<Header>::of(process.item())),
+    };
+    match (header, DataItem::verify_bytes(slot.signed)) {
+        (Ok(header), Ok(assignment)) => PushOutcome::Born(Box::new(Born { header, assignment })),
+        (Err(error), _) => PushOutcome::Unreachable(error.to_string()),
+        (_, Err(error)) => PushOutcome::Unreachable(error.to_string()),
+    }
+}
+
+/// Writes down where an outbox entry stands. If the row stays as it was, at worst the push is made
+/// again after a restart.
+async fn save(
+    shared: &SharedRef,
+    entry: &Entry,
+    state: OutboxState,
+    attempts: u32,
+    next_try_ms: u64,
+) -> Result<(), StoreError> {
+    let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
+    let write = Write::OutboxState { key, state, attempts, next_try_ms };
+    let saved = shared.store.write(vec![write]).await;
+    saved.inspect_err(|error| tracing::error!(%error, "the outbox was not updated"))
 }
 
 /// Tells the other messengers of the source that this push is done. The slot is durable at the

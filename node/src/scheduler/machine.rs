@@ -65,6 +65,8 @@ pub struct Recovered {
     pub assignments: Vec<Id>,
     /// What falls due in it as time passes.
     pub schedule: Option<Schedule>,
+    /// The push id of the spawn that it came of.
+    pub spawn: Option<Hash>,
 }
 
 /// The end of a log, enough to build the next slot on.
@@ -93,6 +95,8 @@ pub struct Submission {
     pub proof: Option<Verified<DataItem>>,
     /// The keys under which it counts: rules.md 6.3.
     pub keys: SeenKeys,
+    /// Of a Process item that a process spawned, the push id of that spawn: rules.md 6.9.
+    pub spawn: Option<Hash>,
 }
 
 /// A slot, signed, on its way to disk.
@@ -138,6 +142,8 @@ pub enum Effect {
 pub enum Answer {
     /// The item has this slot, durably; to `Now`, this is the newest slot.
     Assigned {
+        /// The log: of a second item of one spawn, that of the first child.
+        process: Id,
         /// The slot.
         slot: u64,
         /// Its assignment.
@@ -162,6 +168,8 @@ pub struct Scheduler {
     signer: Signer,
     network: Network,
     logs: BTreeMap<Id, Log>,
+    /// The one child of each spawn push id.
+    children: BTreeMap<Hash, Id>,
 }
 
 #[derive(Debug, Default)]
@@ -174,6 +182,7 @@ struct Log {
     /// The assignment of every slot on disk, by slot.
     assignments: Vec<Id>,
     schedule: Option<Schedule>,
+    spawn: Option<Hash>,
     /// A write failed and the log was not read again yet: nothing may be signed.
     reloading: bool,
 }
@@ -194,7 +203,7 @@ impl Log {
 impl Scheduler {
     /// A scheduler of no process yet.
     pub const fn new(signer: Signer, network: Network) -> Self {
-        Self { signer, network, logs: BTreeMap::new() }
+        Self { signer, network, logs: BTreeMap::new(), children: BTreeMap::new() }
     }
 
     /// The newest durable slot of a log.
@@ -203,26 +212,33 @@ impl Scheduler {
     }
 
     fn submit(&mut self, ticket: Ticket, submission: Submission, now: Now, effects: &mut Effects<Effect>) {
-        let is_spawn = submission.item.id() == submission.process;
-        let head = self.logs.get(&submission.process).and_then(Log::head);
-        if !is_spawn && head.is_none() {
+        let opens = submission.item.id() == submission.process;
+        let process = self.first_child(&submission).unwrap_or(submission.process);
+        let head = self.logs.get(&process).and_then(Log::head);
+        if !opens && head.is_none() {
             effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
             return;
         }
-        let log = self.logs.entry(submission.process).or_default();
+        let log = self.logs.entry(process).or_default();
         if log.reloading || log.unsaved.len() >= UNSAVED_SLOTS_MAX {
             effects.push(Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } });
             return;
         }
-        if let Some(first) = log.seen.find(&submission.keys) {
-            answer_duplicate(log, ticket, first, effects);
+        let is_twin = process != submission.process;
+        if let Some(first) = log.seen.find(&submission.keys).or(is_twin.then_some(0)) {
+            answer_duplicate(process, log, ticket, first, effects);
             return;
         }
         self.assign(submission, ticket, now, effects);
     }
 
+    /// The child that a spawn has already, when this is another item for it.
+    fn first_child(&self, submission: &Submission) -> Option<Id> {
+        self.children.get(&submission.spawn?).copied()
+    }
+
     fn assign(&mut self, submission: Submission, ticket: Ticket, now: Now, effects: &mut Effects<Effect>) {
-        let Submission { process, item, proof, keys } = submission;
+        let Submission { process, item, proof, keys, spawn } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
         // Named weaves are refused at slot 0 by policy, so no view is needed yet.
@@ -253,6 +269,8 @@ impl Scheduler {
         if slot == 0 {
             // A Process item with crons that cannot be read was refused before.
             log.schedule = Schedule::new(&cron::parse(item.tags()).unwrap_or_default(), time);
+            log.spawn = spawn;
+            self.children.extend(spawn.map(|spawn| (spawn, process)));
         }
         let before = log.seen.len();
         log.seen.admit(slot, &keys);
@@ -278,7 +296,12 @@ impl Scheduler {
             match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
                 Ok(item) => {
                     let keys = SeenKeys::of_item(item.id());
-                    self.assign(Submission { process, item, proof: None, keys }, ticket, now, effects);
+                    self.assign(
+                        Submission { process, item, proof: None, keys, spawn: None },
+                        ticket,
+                        now,
+                        effects,
+                    );
                 }
                 Err(error) => {
                     let answer = Answer::Fault(format!("signing a mark of {process}: {error}"));
@@ -286,7 +309,7 @@ impl Scheduler {
                 }
             }
         } else {
-            answer_duplicate(log, ticket, head.slot, effects);
+            answer_duplicate(process, log, ticket, head.slot, effects);
         }
     }
 
@@ -298,11 +321,23 @@ impl Scheduler {
             log.assignments.push(slot.head.assignment);
             for (ticket, duplicate) in waiting {
                 let Head { slot, assignment, .. } = slot.head;
-                effects
-                    .push(Effect::Reply { ticket, answer: Answer::Assigned { slot, assignment, duplicate } });
+                let answer = Answer::Assigned { process, slot, assignment, duplicate };
+                effects.push(Effect::Reply { ticket, answer });
             }
             effects.push(Effect::Publish(Box::new(slot)));
         }
+    }
+
+    fn recover(&mut self, recovered: Recovered) {
+        let Recovered { process, head, seen, assignments, schedule, spawn } = recovered;
+        // A slot 0 that never reached the disk leaves its spawn free.
+        if let Some(lost) = self.logs.get(&process).and_then(|log| log.spawn) {
+            self.children.remove(&lost);
+        }
+        self.children.extend(spawn.map(|spawn| (spawn, process)));
+        let unsaved = VecDeque::new();
+        let log = Log { durable: head, unsaved, seen, assignments, schedule, spawn, reloading: false };
+        self.logs.insert(process, log);
     }
 
     fn persist_failed(&mut self, process: Id, why: &str, effects: &mut Effects<Effect>) {
@@ -318,11 +353,11 @@ impl Scheduler {
 }
 
 /// Answers with a slot that was there before, and only once that one is durable.
-fn answer_duplicate(log: &mut Log, ticket: Ticket, first: u64, effects: &mut Effects<Effect>) {
+fn answer_duplicate(process: Id, log: &mut Log, ticket: Ticket, first: u64, effects: &mut Effects<Effect>) {
     if let Some(unsaved) = log.unsaved.iter_mut().find(|unsaved| unsaved.slot.head.slot == first) {
         unsaved.waiting.push((ticket, true));
     } else if let Some(assignment) = usize::try_from(first).ok().and_then(|at| log.assignments.get(at)) {
-        let answer = Answer::Assigned { slot: first, assignment: *assignment, duplicate: true };
+        let answer = Answer::Assigned { process, slot: first, assignment: *assignment, duplicate: true };
         effects.push(Effect::Reply { ticket, answer });
     } else {
         let answer = Answer::Fault(format!("slot {first} stands in the seen list but not in the log"));
@@ -336,17 +371,7 @@ impl Machine for Scheduler {
 
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
-            Input::Recover(recovered) => {
-                let log = Log {
-                    durable: recovered.head,
-                    unsaved: VecDeque::new(),
-                    seen: recovered.seen,
-                    assignments: recovered.assignments,
-                    schedule: recovered.schedule,
-                    reloading: false,
-                };
-                self.logs.insert(recovered.process, log);
-            }
+            Input::Recover(recovered) => self.recover(*recovered),
             Input::Submit { ticket, submission } => self.submit(ticket, *submission, now, effects),
             Input::Now { ticket, process } => self.look(ticket, process, now, effects),
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),

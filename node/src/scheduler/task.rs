@@ -10,6 +10,7 @@ use weft_storage::{ProcessRow, Roles, SlotRow, Write};
 
 use super::machine::{Answer, Effect, Head, Input, NewSlot, Recovered, Scheduler, Submission, Ticket};
 use crate::clock::now;
+use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
@@ -228,8 +229,14 @@ impl SchedulerTask {
         let rows = reader.slots(&process, 0, u64::MAX, usize::MAX)?;
         let assignments = rows.into_iter().map(|(_, row)| row.assignment_id).collect();
         let known = self.shared.directory.get(&process);
-        let schedule = known.map(|known| log::read_schedule(&reader, &known.process)).transpose()?.flatten();
-        self.handle(Input::Recover(Box::new(Recovered { process, head, seen, assignments, schedule })));
+        let (mut schedule, mut spawn) = (None, None);
+        if let Some(Known { process, .. }) = known {
+            schedule = log::read_schedule(&reader, &process)?;
+            spawn = log::read_spawn(&reader, process.item(), self.shared.network)?;
+        }
+        let spawn = spawn.map(|proven| proven.sender.push);
+        let recovered = Recovered { process, head, seen, assignments, schedule, spawn };
+        self.handle(Input::Recover(Box::new(recovered)));
         Ok(())
     }
 }

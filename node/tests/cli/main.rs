@@ -9,6 +9,7 @@ mod item;
 mod node;
 mod offline;
 mod socket;
+mod spawn;
 mod vectors;
 
 use std::io::Write;

@@ -53,7 +53,7 @@ impl Node {
         Self::start_as(tempfile::tempdir().unwrap(), extra)
     }
 
-    fn start_in(folder: tempfile::TempDir) -> Self {
+    pub(super) fn start_in(folder: tempfile::TempDir) -> Self {
         Self::start_as(folder, &[])
     }
 

@@ -1,5 +1,6 @@
 //! Who watches the nodes from outside, and says what must never be.
 
+mod children;
 mod ticks;
 
 pub use ticks::count_marks_and_ticks;
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use weft_protocol::assignment::Assignment;
+use weft_protocol::outcome::EntryKind;
 use weft_protocol::push::Source;
 use weft_protocol::{DataItem, Hash, Id, Now, Position};
 
@@ -43,13 +45,12 @@ pub struct Checker {
     read: Vec<(Id, u64, Now)>,
     /// Nodes that held two contradicting signatures of one key.
     hold_both: BTreeSet<usize>,
-    /// No write fails, so no row stays behind what happened.
+    /// No write fails, so no evidence is lost.
     disks_are_sound: bool,
 }
 
 impl Checker {
-    /// A checker of a run in which writes may fail or may not. When the row of a carried push
-    /// cannot be written it stays pending until the node starts again, which is no harm.
+    /// A checker of a run in which writes may fail or may not.
     pub fn new(disks_are_sound: bool) -> Self {
         Self { disks_are_sound, ..Self::default() }
     }
@@ -106,14 +107,22 @@ impl Checker {
             self.violation(format!("item {} was never answered", errand.item.id()));
         }
         self.check_reads(town, nodes);
-        for (&process, (known, scheduler)) in &town.processes {
-            let rows = &nodes[*scheduler].disk.rows;
+        self.check_children(town, nodes);
+        for known in children::all(town, nodes) {
+            let process = known.id();
+            let Some(scheduler) = town.scheduler(&process) else { continue };
+            let rows = &nodes[scheduler].disk.rows;
             self.check_log(process, rows);
             self.check_answers(process, rows);
-            self.check_marks(known, roles::schedule(town, rows, &process).as_ref(), rows);
-            let positions = ticks::positions(known, rows);
+            self.check_marks(&known, roles::schedule(town, rows, &process).as_ref(), rows);
+            let positions = ticks::positions(&known, rows);
             // There is no one log of a scheduler that lies.
-            for node in nodes.iter().filter(|_| !town.is_forked(&process)) {
+            let is_unsure = town.is_unsure(&process);
+            let is_ours = |node: &&Node| {
+                !is_unsure
+                    && (town.processes.contains_key(&process) || roles::is_named(town, &known, node.at))
+            };
+            for node in nodes.iter().filter(is_ours) {
                 self.check_copy(process, rows, &node.disk.rows, node.at);
                 self.check_computed(process, rows, &node.disk.rows, &positions, node.at);
             }
@@ -233,24 +242,23 @@ impl Checker {
         let push = Source { process, position, index }.push_id(NETWORK);
         let closed = rows.outcome(&process, position);
         let entry = closed.and_then(|closed| closed.outcome.outbox.entries().get(index as usize));
-        let Some(target) = entry.and_then(|entry| entry.target) else { return };
+        let target = entry.map_or(process, |entry| entry.target.unwrap_or(process));
+        // A log that its scheduler forked may say anything to anyone, but once.
+        let is_unsure = town.is_unsure_between(&process, &target);
+        if state != OutboxState::Settled && !is_unsure {
+            self.violation(format!("entry {index} of {position} of {process} is {state:?}"));
+        }
+        if entry.is_none_or(|entry| entry.kind != EntryKind::Message) {
+            return;
+        }
         let Some(scheduler) = town.scheduler(&target) else { return };
         let log = nodes[scheduler].disk.rows.slots.get(&target).into_iter().flatten();
         let count =
             log.filter(|(_, record)| record.proven().is_some_and(|it| it.sender.push == push)).count();
-        // A log that its scheduler forked may say anything to anyone, but once.
-        let is_forked = town.is_forked_between(&process, &target);
-        if count > 1 || (count == 0 && !is_forked) {
+        if count > 1 || (count == 0 && !is_unsure) {
             self.violation(format!(
                 "entry {index} of {position} of {process} is {count} times in its target"
             ));
-        }
-        if is_forked {
-            return;
-        }
-        let is_settled = state == OutboxState::Settled;
-        if state == OutboxState::GivenUp || (self.disks_are_sound && !is_settled) {
-            self.violation(format!("entry {index} of {position} of {process} is {state:?}"));
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::fold::Closed;
+use weft_protocol::outcome::EntryKind;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Address, Hash, Id, Position, Verified};
 
@@ -128,7 +129,7 @@ impl Rows {
             Write::Outcome(process, closed) => {
                 let position = closed.outcome.position;
                 for (index, entry) in closed.outcome.outbox.live() {
-                    if entry.target.is_some() {
+                    if matches!(entry.kind, EntryKind::Message | EntryKind::Spawn) {
                         let key = (process, position, index);
                         self.outbox.entry(key).or_insert(OutboxState::Pending(0));
                     }

@@ -57,6 +57,8 @@ pub enum Answer {
 /// A slot that an item has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
+    /// In which log: of a spawn that has a child already, that child's.
+    pub process: Id,
     /// Which.
     pub slot: u64,
     /// Its assignment.

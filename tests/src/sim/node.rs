@@ -105,21 +105,13 @@ impl Node {
     pub fn start(&mut self, ctx: &mut Ctx<'_, '_>) {
         self.roles = Roles::new(&self.key);
         self.is_up = true;
-        for (&process, (known, node)) in &ctx.town.processes {
-            let head = self.disk.rows.head(&process).map(|record| record.assignment().slot);
-            if *node == self.at {
-                // A log without slots is no log yet: its Process item makes it one.
-                if head.is_some() {
-                    self.recover_log(ctx, process);
-                }
-                self.anchor_log(ctx, process);
-            } else {
-                self.follow_log(ctx, known.id());
+        for process in self.hosted(ctx.town) {
+            // A log without slots is no log yet: its Process item makes it one.
+            let is_own = ctx.town.scheduler(&process) == Some(self.at);
+            if is_own && self.disk.rows.head(&process).is_some() {
+                self.recover_log(ctx, process);
             }
-            let last = self.disk.rows.last_outcome(&process);
-            let next = last.map_or(0, |closed| closed.outcome.position.slot + 1);
-            self.roles.compute.handle(Computed::Host { process, next, head }, ctx.now(self.at));
-            self.keep_time_of(ctx, process);
+            self.take_up_process(ctx, process);
         }
         self.take_up(ctx, None);
         self.remember_evidence(ctx);
@@ -148,6 +140,7 @@ impl Node {
     /// Time passed.
     pub fn tick(&mut self, ctx: &mut Ctx<'_, '_>) {
         self.repeat_offer(ctx);
+        self.ask_for_children(ctx);
         self.roles.follower.hear(Followed::Tick);
         self.roles.messenger.hear(Carried::Tick);
         self.roles.compute.hear(Computed::Tick);
@@ -173,7 +166,8 @@ impl Node {
             Done::Nothing => {}
             Done::Scheduled(heads) => self.scheduled(ctx, heads, result),
             Done::Followed(heads) => self.followed(ctx, heads, result),
-            Done::Saved => self.roles.messenger.waits = false,
+            Done::Saved(effect) => self.saved(*effect, result),
+            Done::Adopted(child) => self.adopted(ctx, child, result),
             Done::Ran(ran) => self.ran(ctx, *ran, result),
             Done::Attested(said) => {
                 self.roles.compute.waits = false;
@@ -233,10 +227,11 @@ impl Node {
             Some(Rpc::Range(process, peer, ..)) => {
                 self.roles.follower.hear(Followed::RangeEnded { process, peer, useful: false });
             }
-            Some(Rpc::Push(entry, _)) => {
+            Some(Rpc::Push(pushing, _)) => {
                 let outcome = PushOutcome::Unreachable("no answer".to_owned());
-                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+                self.roles.messenger.hear(Carried::Pushed { push_id: pushing.entry.push_id, outcome });
             }
+            Some(Rpc::Adopt(child)) => self.adoption_failed(child),
             Some(Rpc::Now(process)) => self.kept_time(process, false),
             Some(Rpc::Head(..) | Rpc::Attestations) | None => {}
         }
@@ -293,19 +288,19 @@ impl Node {
             (Rpc::Attestations, Answer::Attestations(said)) => {
                 said.iter().for_each(|said| self.hear_attestation(ctx, said));
             }
-            (Rpc::Push(entry, item), Answer::Submit(Ok(assigned))) => {
-                let scheduler = ctx.town.process(&entry.target).map(|process| process.scheduler());
+            (Rpc::Adopt(child), Answer::Range(slots)) => self.hear_child(ctx, child, &slots),
+            (Rpc::Push(pushing, item), Answer::Submit(Ok(assigned))) => {
                 let signed = DataItem::verify_bytes(assigned.signed.clone()).ok();
-                if signed.is_some_and(|signed| Some(signed.owner()) == scheduler) {
-                    self.pushed(ctx, &entry, assigned.assignment, assigned.signed, item);
+                if signed.is_some_and(|signed| Some(signed.owner()) == pushing.scheduler(ctx.town)) {
+                    self.pushed(ctx, &pushing, &assigned, item);
                 } else {
-                    self.roles.rpcs.insert(number, Rpc::Push(entry, item));
+                    self.roles.rpcs.insert(number, Rpc::Push(pushing, item));
                     self.timeout(number);
                 }
             }
-            (Rpc::Push(entry, _), Answer::Submit(Err(why))) => {
+            (Rpc::Push(pushing, _), Answer::Submit(Err(why))) => {
                 let outcome = super::roles::outcome_of(why);
-                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+                self.roles.messenger.hear(Carried::Pushed { push_id: pushing.entry.push_id, outcome });
             }
             _ => {}
         }

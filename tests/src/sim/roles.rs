@@ -2,6 +2,7 @@
 
 mod anchoring;
 mod carry;
+mod children;
 mod evaluate;
 mod follow;
 mod schedule;
@@ -15,7 +16,7 @@ use weft_node::anchor::machine::{Anchor, Policy};
 use weft_node::compute::machine::Compute;
 use weft_node::cron::machine::Timekeeper;
 use weft_node::follower::machine::Follower;
-use weft_node::messenger::machine::{Entry, Messenger};
+use weft_node::messenger::machine::{Born, Effect as Carried, Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
 use weft_node::witness::machine::Witness;
 use weft_protocol::attestation::Attestation;
@@ -23,9 +24,11 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Hash, Id, Now, Position, Verified, wire};
 
+pub(super) use children::is_named;
 pub(super) use schedule::{head_of, outcome_of};
 pub(super) use timekeeping::schedule;
 
+use super::disk::OutboxKey;
 use super::guest::Live;
 use super::lane::Lane;
 use super::town::NETWORK;
@@ -44,15 +47,21 @@ pub enum Waits {
     /// Another node or a client that reads, with its request.
     Reader(usize, u64),
     /// This node's own messenger.
-    Push(Entry),
+    Push(Box<Pushing>),
     /// This node's own timekeeper.
     Timekeeper(Id),
+}
+
+/// A push under way: of an entry, or of the news of what a spawn became.
+#[derive(Debug, Clone)]
+pub struct Pushing {
+    pub(super) entry: Entry,
+    pub(super) born: Option<Box<Born>>,
 }
 
 /// A submit, or an ask for `now` without an item, until its reply.
 pub struct Submitted {
     waits: Waits,
-    process: Id,
     item: Option<Id>,
 }
 
@@ -67,7 +76,9 @@ pub enum Rpc {
     /// For time to pass.
     Now(Id),
     /// For a slot for this push, which is this item.
-    Push(Entry, Bytes),
+    Push(Box<Pushing>, Bytes),
+    /// For slot 0 of a child.
+    Adopt(Id),
 }
 
 /// What follows the end of a commit.
@@ -78,8 +89,10 @@ pub enum Done {
     Scheduled(BTreeMap<Id, u64>),
     /// Slots of the follower.
     Followed(BTreeMap<Id, u64>),
-    /// The messenger's row.
-    Saved,
+    /// The messenger's row, that this effect asked for.
+    Saved(Box<Carried>),
+    /// Slot 0 of a child, and the messenger's row of its spawn.
+    Adopted(Id),
     /// A run of the computer.
     Ran(Box<Ran>),
     /// The attestation of the newest position.
@@ -121,6 +134,8 @@ pub struct Roles {
     unfollowed: Vec<Body>,
     live: BTreeMap<Id, Live>,
     offered: Option<Now>,
+    /// Children to take up: the spawn's row that waits for it, and whether somebody is asked.
+    adoptions: BTreeMap<Id, (OutboxKey, bool)>,
     pub(super) rpcs: BTreeMap<u64, Rpc>,
 }
 
@@ -142,6 +157,7 @@ impl Roles {
             unfollowed: Vec::new(),
             live: BTreeMap::new(),
             offered: None,
+            adoptions: BTreeMap::new(),
             rpcs: BTreeMap::new(),
         }
     }

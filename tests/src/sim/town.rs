@@ -1,5 +1,6 @@
 //! What everybody knows before the first message: keys, the module, the processes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Town<'a> {
     pub keys: Vec<Signer>,
     /// The processes, with the node that schedules each.
     pub processes: BTreeMap<Id, (Arc<Process>, usize)>,
+    /// Processes that others spawned, as anybody finds them by their id.
+    children: RefCell<BTreeMap<Id, Arc<Process>>>,
     /// The key that owns everything and signs what clients send.
     pub user: Signer,
     /// The node that lies, if there is one.
@@ -45,6 +48,11 @@ pub fn item(user: &Signer, target: Option<Id>, anchor: u64, tags: &[(&str, &str)
     let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
     let draft = Draft { target, anchor: Some(bytes), tags, data: Bytes::from_static(b"sim") };
     draft.sign(user).expect("an item")
+}
+
+/// What holds for every process.
+pub const fn terms() -> Terms {
+    Terms { network: NETWORK, weave: Weave::Clock }
 }
 
 /// The crons of a process: none, of seconds, or of seconds and blocks with an outbox.
@@ -81,8 +89,7 @@ fn process(user: &Signer, module: Id, keys: &[Signer], number: usize, first: Opt
     tags.extend(crons(number, first));
     let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let item = item(user, None, number as u64, &tags);
-    let terms = Terms { network: NETWORK, weave: Weave::Clock };
-    Arc::new(Process::accept(item, None, &terms).expect("a process"))
+    Arc::new(Process::accept(item, None, &terms()).expect("a process"))
 }
 
 impl<'a> Town<'a> {
@@ -109,7 +116,7 @@ impl<'a> Town<'a> {
             _ => process(&user, module.id(), &keys, number, Some(first.id())),
         };
         let processes = (0..nodes).map(|number| (made(number).id(), (made(number), number))).collect();
-        Self { guest, module, keys, processes, user, liar }
+        Self { guest, module, keys, processes, children: RefCell::default(), user, liar }
     }
 
     /// Whether a process has a scheduler that signs different slots for different peers.
@@ -118,25 +125,38 @@ impl<'a> Town<'a> {
         liar.is_some_and(|liar| self.scheduler(process) == Some(liar.node))
     }
 
+    /// Whether there may be no one log of a process for all: its scheduler forked it, or the log of
+    /// an ancestor, so that not everyone heard of its birth.
+    pub fn is_unsure(&self, process: &Id) -> bool {
+        let parent = || self.process(process)?.parent();
+        self.is_forked(process) || parent().is_some_and(|parent| self.is_unsure(&parent))
+    }
+
     /// Whether that is so of the source or the target of a push.
-    pub fn is_forked_between(&self, source: &Id, target: &Id) -> bool {
-        self.is_forked(source) || self.is_forked(target)
+    pub fn is_unsure_between(&self, source: &Id, target: &Id) -> bool {
+        self.is_unsure(source) || self.is_unsure(target)
     }
 
     /// A process by its id.
-    pub fn process(&self, id: &Id) -> Option<&Arc<Process>> {
-        self.processes.get(id).map(|(process, _)| process)
+    pub fn process(&self, id: &Id) -> Option<Arc<Process>> {
+        let known = self.processes.get(id).map(|(process, _)| Arc::clone(process));
+        known.or_else(|| self.children.borrow().get(id).cloned())
+    }
+
+    /// Makes a spawned process known.
+    pub fn add_child(&self, process: Process) {
+        self.children.borrow_mut().insert(process.id(), Arc::new(process));
     }
 
     /// The node that schedules a process.
     pub fn scheduler(&self, id: &Id) -> Option<usize> {
-        self.processes.get(id).map(|(_, node)| *node)
+        self.node(&self.process(id)?.scheduler())
     }
 
     /// The node that subscribes to a process.
     pub fn keeper(&self, id: &Id) -> Option<usize> {
         // The scheduler's own node as well as others: the third of three is the first's neighbour.
-        self.scheduler(id).map(|at| if at % 3 == 1 { at } else { (at + 1) % self.keys.len() })
+        self.processes.get(id).map(|&(_, at)| if at % 3 == 1 { at } else { (at + 1) % self.keys.len() })
     }
 
     /// The node with this address.
@@ -149,6 +169,6 @@ impl<'a> Town<'a> {
         let record = SlotRecord::from_wire(message)?;
         let named = record.claims().assignment().process;
         let process = self.process(&named).ok_or(RecordError::OtherProcess(named))?;
-        record.verify(process, &EpochTerms::of_process(process)?, None)
+        record.verify(&process, &EpochTerms::of_process(&process)?, None)
     }
 }

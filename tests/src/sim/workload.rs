@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use weft_protocol::{DataItem, Id, Verified};
 
 use super::network::{Answer, Refused};
-use super::town::{Town, item};
+use super::town::{ATTESTORS, QUORUM, Town, item};
 
 /// How long a client waits for an answer, in milliseconds.
 pub const PATIENCE_MS: u64 = 700;
@@ -39,14 +39,38 @@ pub fn draw(town: &Town<'_>, messages: usize, span_ms: u64, rng: &mut StdRng) ->
     for number in 0..messages {
         let process = ids[rng.random_range(0..ids.len())];
         let to = ids[rng.random_range(0..ids.len())].to_string();
-        let action = ["Increment", "Relay", "Relay", "Fail"][rng.random_range(0..4)];
-        let tags = [("Data-Protocol", "ao"), ("Type", "Message"), ("Action", action), ("To", &to)];
+        let action = ["Increment", "Relay", "Relay", "Fail", "Spawn"][rng.random_range(0..5)];
+        let mut tags = vec![("Data-Protocol", "ao".to_owned()), ("Type", "Message".to_owned())];
+        tags.extend([("Action", action.to_owned()), ("To", to)]);
+        if action == "Spawn" {
+            tags.extend(wishes(town, rng));
+        }
+        let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let item = item(&town.user, Some(process), 10_000 + number as u64, &tags);
         let node = town.scheduler(&process).unwrap_or_default();
         let at = rng.random_range(0..span_ms);
         errands.push(Errand { process, node, item, at, answered: false });
     }
     errands
+}
+
+/// What a child is to be: who schedules and attests it, and whether it has a child at once.
+fn wishes(town: &Town<'_>, rng: &mut StdRng) -> Vec<(&'static str, String)> {
+    let nodes = town.keys.len();
+    let name = |at: usize| town.keys[at % nodes].address().to_string();
+    let mut tags = vec![("Module", town.module.id().to_string())];
+    let first = rng.random_range(0..nodes);
+    if rng.random_bool(0.7) {
+        tags.push(("Scheduler", name(rng.random_range(0..nodes))));
+    }
+    if rng.random_bool(0.7) {
+        let attestors: Vec<String> = (first..first + ATTESTORS).map(name).collect();
+        tags.extend([("Compute", attestors.join(",")), ("Compute-Quorum", QUORUM.to_string())]);
+    }
+    if rng.random_bool(0.3) {
+        tags.push(("Child-Action", "Spawn".to_owned()));
+    }
+    tags
 }
 
 /// A reader who wants a log as of now.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use weft_protocol::Hash;
+use weft_protocol::{Hash, Id};
 
 use super::checker::Checker;
 use super::disk::{BatchRow, Fate};
@@ -38,6 +38,8 @@ pub enum Mutation {
     AnswerEarly,
     /// The scheduler forgets the seen list when it reads a log.
     ForgetSeen,
+    /// The scheduler is not told which spawn a Process item is of.
+    ForgetSpawns,
     /// The scheduler forgets that a process has crons when it reads a log.
     ForgetCrons,
 }
@@ -60,6 +62,8 @@ pub struct Report {
     pub slots: usize,
     /// Outbox entries that were carried.
     pub pushes: usize,
+    /// Processes that others spawned.
+    pub children: usize,
     /// Slots that are marks.
     pub marks: usize,
     /// Cron ticks that ran.
@@ -383,7 +387,9 @@ impl World<'_> {
         let slots = self.town.processes.iter().map(|(id, (_, at))| rows(&self.nodes[*at], id)).sum();
         let pushes = self.nodes.iter().map(|node| node.disk.rows.outbox.len()).max().unwrap_or_default();
         let (marks, ticks) = super::checker::count_marks_and_ticks(self.town, &self.nodes);
+        let all: BTreeSet<Id> = self.nodes.iter().flat_map(|node| node.hosted(self.town)).collect();
         Report {
+            children: all.len() - self.town.processes.len(),
             marks,
             ticks,
             violations: self.checker.violations,

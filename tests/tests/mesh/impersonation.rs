@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use weft_node::control::api::{FailureCode, Request, Trust};
+use weft_node::control::api::{FailureCode, ItemInfo, Request, Trust};
 use weft_node::control::client::ClientError;
 use weft_protocol::crypto::Signer;
 use weft_protocol::origin::PROOF_TYPE;
@@ -152,8 +152,7 @@ async fn evals(
     Ok(())
 }
 
-/// A child that the victim spawns, which names its parent as its authority. Entries of this kind are
-/// not carried by nodes yet, so we do: anyone may.
+/// A child that the victim spawns, which names its parent as its authority.
 async fn child_of(rig: &Rig, victim: &Actor) -> Result<Actor, Trouble> {
     let (town, mut open) = (rig.town(), Open::new("spawn"));
     let scheduler = rig.fleet.node(1).ready().address;
@@ -162,20 +161,18 @@ async fn child_of(rig: &Rig, victim: &Actor) -> Result<Actor, Trouble> {
         rig.module
     );
     let spawned = town.send(victim, "Eval", Vec::new(), &code).await?;
-    town.result(victim, victim.witness(), spawned.slot).await?;
-    let courier = Courier::connect(92, &rig.fleet, &[0, 1, CARRIER]).await;
-    let push = courier.collect(victim, spawned.slot).await.process(&Signer::from_seed(&[92; 32]));
-    let answer = courier.carry(1, &push).await.unwrap_or_else(|refusal| panic!("{}", refusal.text));
-    open.equal("the child's slot", &0, &answer.slot);
-    let item = push.item;
+    let (told, _) = town.pushed(victim, victim, "Spawned", spawned.slot, &mut open).await?;
+    town.result(victim, victim.witness(), told.slot).await?;
+    let request = Request::Item { id: told.item };
+    let news: ItemInfo = rig.fleet.node(0).ask("for the news of the child", &request).await?;
+    let named = news.tags.iter().find(|tag| tag.name == "Process").unwrap();
     let child = Actor {
         name: "child",
-        id: item.id(),
-        item,
+        id: named.value.parse().unwrap(),
         scheduler: 1,
         computing: vec![1],
         attestors: vec![scheduler],
-        quorum: 1,
+        ..victim.clone()
     };
     town.result(&child, 1, 0).await?;
     let detail = town.detail(&child, 1, false).await?;

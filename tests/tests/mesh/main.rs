@@ -9,4 +9,5 @@ mod impersonation;
 mod quorum;
 mod race;
 mod rig;
+mod spawn;
 mod takeover;

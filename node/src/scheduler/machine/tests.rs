@@ -38,7 +38,7 @@ impl Run {
         self.tickets += 1;
         let process = item.target().unwrap_or(item.id());
         let keys = SeenKeys::of_item(item.id());
-        let submission = Box::new(Submission { process, item, proof: None, keys });
+        let submission = Box::new(Submission { process, item, proof: None, keys, spawn: None });
         self.handle(Input::Submit { ticket: self.tickets, submission }, ms)
     }
 
@@ -147,8 +147,63 @@ fn a_log_that_is_read_again_still_has_its_crons() {
         seen: SeenList::default(),
         assignments: vec![head.unwrap().assignment],
         schedule: Schedule::new(&crons, origin),
+        spawn: None,
     };
     let mut run = Run::new();
     run.handle(Input::Recover(Box::new(recovered)), 10_000);
     assert_eq!(stored(&run.now(process, 10_000)).head.slot, 1);
+}
+
+/// A Process item that this spawn asked for, signed by one carrier or another.
+fn child(run: &mut Run, spawn: Hash, data: &'static str, ms: u64) -> (Id, Vec<Effect>) {
+    run.tickets += 1;
+    let item = item(None, &[("Type", "Process")], data);
+    let (process, keys) = (item.id(), SeenKeys::of_item(item.id()));
+    let submission = Box::new(Submission { process, item, proof: None, keys, spawn: Some(spawn) });
+    (process, run.handle(Input::Submit { ticket: run.tickets, submission }, ms))
+}
+
+#[test]
+fn a_spawn_has_one_child_whoever_carries_it() {
+    let mut run = Run::new();
+    let spawn = Hash([7; 32]);
+    let (first, effects) = child(&mut run, spawn, "first", 0);
+    let assignment = stored(&effects).head.assignment;
+    // The second carrier waits for the first one's slot 0 and is answered with it.
+    let (second, effects) = child(&mut run, spawn, "second", 1);
+    assert!(second != first && effects.is_empty(), "{effects:?}");
+    let effects = run.handle(Input::Persisted { process: first, slot: 0 }, 2);
+    let answer = |duplicate| Answer::Assigned { process: first, slot: 0, assignment, duplicate };
+    assert_eq!(answers(&effects), [(1, answer(false)), (2, answer(true))]);
+    assert_eq!(answers(&child(&mut run, spawn, "third", 3).1), [(3, answer(true))]);
+    // Another spawn has another child, and the one that was refused has no log.
+    let (other, effects) = child(&mut run, Hash([8; 32]), "other", 4);
+    assert_eq!(stored(&effects).process, other);
+    assert_eq!(answers(&run.now(second, 5)), [(5, Answer::UnknownProcess)]);
+}
+
+#[test]
+fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
+    let mut run = Run::new();
+    let spawn = Hash([7; 32]);
+    let (first, _) = child(&mut run, spawn, "first", 0);
+    run.handle(Input::PersistFailed { process: first, why: "full".to_owned() }, 1);
+    // Until the disk was read again nobody knows whether it is there.
+    let effects = child(&mut run, spawn, "second", 2).1;
+    assert_eq!(answers(&effects), [(2, Answer::Busy { retry_ms: BUSY_RETRY_MS })]);
+    let recovered = |head, spawn| {
+        let (seen, assignments) = (SeenList::default(), Vec::new());
+        Input::Recover(Box::new(Recovered { process: first, head, seen, assignments, schedule: None, spawn }))
+    };
+    run.handle(recovered(None, None), 3);
+    let (second, effects) = child(&mut run, spawn, "second", 4);
+    assert_eq!(stored(&effects).process, second);
+
+    // One that is on disk after a restart keeps its place.
+    let mut run = Run::new();
+    let time = TimePoint { timestamp: START, height: 1_000 };
+    let head = Head { epoch: 0, slot: 0, assignment: Id([5; 32]), chain: Hash([6; 32]), time };
+    run.handle(recovered(Some(head), Some(spawn)), 0);
+    let effects = child(&mut run, spawn, "second", 1).1;
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Persist(_))), "{effects:?}");
 }

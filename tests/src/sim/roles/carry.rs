@@ -1,7 +1,8 @@
 //! The messenger's task: outbox rows in, proven pushes out, receipts to disk and to the others.
 
 use bytes::Bytes;
-use weft_node::messenger::machine::{Effect, Entry, Input, PushOutcome};
+use weft_node::messenger::destination;
+use weft_node::messenger::machine::{Born, Effect, Entry, Input, PushOutcome, To};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
@@ -10,13 +11,13 @@ use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
 use weft_protocol::outcome::Running;
 use weft_protocol::push::Source;
-use weft_protocol::{DataItem, Hash, Id, Now, Position, Verified, wire};
+use weft_protocol::{Address, DataItem, Hash, Id, Now, Position, Verified, wire};
 
-use super::{Done, Rpc, Waits};
+use super::{Done, Pushing, Rpc, Waits};
 use crate::sim::disk::{OutboxKey, OutboxState, Write, WriteError};
-use crate::sim::network::{Ask, Message};
+use crate::sim::network::{Ask, Assigned, Message};
 use crate::sim::node::{Ctx, Node};
-use crate::sim::town::NETWORK;
+use crate::sim::town::{NETWORK, Town};
 
 /// How long an offer stands, in milliseconds.
 const OFFER_MS: u64 = 120_000;
@@ -37,9 +38,10 @@ impl Node {
         for ((source, position, index), tries) in pending {
             let closed = self.disk.rows.outcome(&source, position);
             let entry = closed.and_then(|closed| closed.outcome.outbox.entries().get(index as usize));
-            let Some(target) = entry.and_then(|entry| entry.target) else { continue };
+            let Some(known) = ctx.town.process(&source) else { continue };
+            let Some(to) = entry.and_then(|entry| destination(&known, entry)) else { continue };
             let push_id = Source { process: source, position, index }.push_id(NETWORK);
-            let entry = Entry { push_id, source, position, index, target };
+            let entry = Entry { push_id, source, position, index, to };
             self.roles.messenger.hear(Input::Pending { entry, tries });
             self.check_attested(ctx, source, position);
         }
@@ -62,8 +64,9 @@ impl Node {
     /// Performs one effect of the messenger; false when there is nothing to do.
     pub(in crate::sim) fn carry(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
         let Some(effect) = self.roles.messenger.next(ctx.now(self.at)) else { return false };
-        match effect {
-            Effect::Push(entry) => self.push(ctx, entry),
+        match effect.clone() {
+            Effect::Push(entry) => self.push(ctx, Pushing { entry, born: None }),
+            Effect::Tell { entry, born } => self.push(ctx, Pushing { entry, born: Some(born) }),
             Effect::AskAttestations { source, position } => {
                 let members = ctx.town.process(&source).map(|process| process.attestors().members);
                 for member in members.unwrap_or_default() {
@@ -72,43 +75,55 @@ impl Node {
                     }
                 }
             }
-            Effect::Settle { entry, .. } => self.save(ctx, &entry, OutboxState::Settled),
-            Effect::Retry { entry, tries, .. } => self.save(ctx, &entry, OutboxState::Pending(tries)),
-            Effect::GiveUp { entry, .. } if ctx.town.is_forked_between(&entry.source, &entry.target) => {
-                self.save(ctx, &entry, OutboxState::GivenUp);
+            Effect::Settle { entry, child: Some(child), .. } if self.adopt(ctx, child, key_of(&entry)) => {}
+            Effect::Settle { entry, .. } => self.save(ctx, &entry, OutboxState::Settled, effect),
+            Effect::Retry { entry, tries, .. } => self.save(ctx, &entry, OutboxState::Pending(tries), effect),
+            Effect::GiveUp { entry, .. } if ctx.town.is_unsure_between(&entry.source, &entry.log()) => {
+                self.save(ctx, &entry, OutboxState::GivenUp, effect);
             }
             Effect::GiveUp { entry, why } => {
                 ctx.checker.violation(format!("a push of {} was given up: {why}", entry.source));
-                self.save(ctx, &entry, OutboxState::GivenUp);
+                self.save(ctx, &entry, OutboxState::GivenUp, effect);
             }
         }
         true
     }
 
-    fn save(&mut self, ctx: &mut Ctx<'_, '_>, entry: &Entry, state: OutboxState) {
+    fn save(&mut self, ctx: &mut Ctx<'_, '_>, entry: &Entry, state: OutboxState, effect: Effect) {
         self.roles.messenger.waits = true;
-        let key = (entry.source, entry.position, entry.index);
-        self.write(ctx, vec![Write::Outbox(key, state)], Done::Saved);
+        self.write(ctx, vec![Write::Outbox(key_of(entry), state)], Done::Saved(Box::new(effect)));
     }
 
-    fn push(&mut self, ctx: &mut Ctx<'_, '_>, entry: Entry) {
-        let (item, proof) = match self.build(ctx, &entry) {
+    /// Hears that a row of the messenger's is durable, or is not.
+    pub(in crate::sim) fn saved(&mut self, effect: Effect, result: Result<(), WriteError>) {
+        self.roles.messenger.waits = false;
+        // How often a push was tried may be lost.
+        if result.is_err() && !matches!(effect, Effect::Retry { .. }) {
+            self.roles.messenger.hear(Input::NotSaved(effect));
+        }
+    }
+
+    fn push(&mut self, ctx: &mut Ctx<'_, '_>, pushing: Pushing) {
+        let push_id = pushing.entry.push_id;
+        let (item, proof) = match self.build(ctx, &pushing) {
             Ok(built) => built,
             Err(error) => {
                 let outcome = PushOutcome::Unreachable(error.to_string());
-                return self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+                return self.roles.messenger.hear(Input::Pushed { push_id, outcome });
             }
         };
         let (item, proof) = (item.raw().clone(), proof.raw().clone());
-        match ctx.town.scheduler(&entry.target) {
-            Some(node) if node == self.at => self.submit(ctx, Waits::Push(entry), &item, &proof),
+        match pushing.scheduler(ctx.town).and_then(|address| ctx.town.node(&address)) {
+            Some(node) if node == self.at => {
+                self.submit(ctx, Waits::Push(Box::new(pushing)), &item, &proof);
+            }
             Some(node) => {
-                let rpc = Rpc::Push(entry, item.clone());
+                let rpc = Rpc::Push(Box::new(pushing), item.clone());
                 self.ask(ctx, node, Ask::Submit(item, proof), rpc);
             }
             None => {
                 let outcome = PushOutcome::Unreachable("nobody schedules it".to_owned());
-                self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+                self.roles.messenger.hear(Input::Pushed { push_id, outcome });
             }
         }
     }
@@ -117,7 +132,7 @@ impl Node {
     fn build(
         &self,
         ctx: &Ctx<'_, '_>,
-        entry: &Entry,
+        Pushing { entry, born }: &Pushing,
     ) -> Result<(Verified<DataItem>, Verified<DataItem>), ProofError> {
         let (rows, position) = (&self.disk.rows, entry.position);
         let missing = ProofError::Outcome;
@@ -142,22 +157,43 @@ impl Node {
             state_root: Hash::ZERO,
             attestations: &attestations,
         })?;
+        let proof = match born {
+            None => proof,
+            Some(born) => proof.with_child(&born.header, &born.assignment),
+        };
         let proof = proof.sign(&self.key)?;
-        let draft = dispatch.message(proof.id()).ok_or(missing)?;
-        Ok((draft.sign(&self.key)?, proof))
+        let draft = match (born, entry.to) {
+            (Some(born), _) => dispatch.spawned(born.child(), proof.id()),
+            (None, To::Process(_)) => dispatch.message(proof.id()),
+            (None, To::Scheduler(_)) => dispatch.process(proof.id()),
+        };
+        Ok((draft.ok_or(missing)?.sign(&self.key)?, proof))
     }
 
-    /// A push of this node's has a slot: tells its messenger, and the others with a receipt.
+    /// A push of this node's has a slot: tells its messenger, and at the end of it the others with
+    /// a receipt.
     pub(in crate::sim) fn pushed(
         &mut self,
         ctx: &mut Ctx<'_, '_>,
-        entry: &Entry,
-        assignment: Id,
-        signed: Bytes,
+        Pushing { entry, born }: &Pushing,
+        Assigned { process, assignment, signed, .. }: &Assigned,
         item: Bytes,
     ) {
-        let outcome = PushOutcome::Assigned { assignment };
-        self.roles.messenger.hear(Input::Pushed { push_id: entry.push_id, outcome });
+        let (push_id, signed) = (entry.push_id, signed.clone());
+        let is_last = born.is_some() || matches!(entry.to, To::Process(_));
+        if !is_last {
+            let child = ctx.town.process(process).zip(DataItem::verify_bytes(signed).ok());
+            let outcome = match child {
+                Some((child, assignment)) => {
+                    let header = Verified::<Header>::of(child.item());
+                    PushOutcome::Born(Box::new(Born { header, assignment }))
+                }
+                None => PushOutcome::Unreachable("no child".to_owned()),
+            };
+            return self.roles.messenger.hear(Input::Pushed { push_id, outcome });
+        }
+        let outcome = PushOutcome::Assigned { assignment: *assignment };
+        self.roles.messenger.hear(Input::Pushed { push_id, outcome });
         let position = Some(entry.position.into());
         let receipt = wire::Receipt { position, index: entry.index, assignment: signed, item };
         self.gossip(ctx, &Message::Receipt(entry.source, receipt));
@@ -180,7 +216,9 @@ impl Node {
                 && signed.owner() == target.scheduler()
                 && item.tags().ends_with(&tail)
                 && item.tag("From-Process") == Some(source.to_string().as_str());
-            fits.then(|| Input::Receipt { push_id: place.push_id(NETWORK), assignment: assignment.id })
+            let child = item.tag("Process").and_then(|child| child.parse().ok());
+            let (push_id, assignment) = (place.push_id(NETWORK), assignment.id);
+            fits.then_some(Input::Receipt { push_id, assignment, child })
         };
         if let Some(input) = check() {
             self.roles.messenger.hear(input);
@@ -192,7 +230,7 @@ impl Node {
         let verified = Offer::from_wire(message, NETWORK).ok().and_then(|offer| offer.verify().ok());
         let Some(offer) = verified.filter(|offer| offer.is_live(ctx.now(self.at))) else { return };
         let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
-        for &source in ctx.town.processes.keys() {
+        for source in self.hosted(ctx.town) {
             self.roles.messenger.hear(Input::Offered { source, messenger, until });
         }
     }
@@ -215,7 +253,7 @@ impl Node {
         let Some(said) = read.and_then(|said| said.verify().ok()) else { return };
         let process = said.statement().process;
         let Some(known) = ctx.town.process(&process) else { return };
-        if known.attestors().members.contains(&said.attestor()) {
+        if self.hosts(ctx.town, &process) && known.attestors().members.contains(&said.attestor()) {
             let write = Write::Attestation(Box::new(said.clone()));
             self.write(ctx, vec![write], Done::Kept(Box::new(said)));
         }
@@ -240,6 +278,22 @@ impl Node {
                 }
             }
             Err(WriteError::Disk) => {}
+        }
+    }
+}
+
+fn key_of(entry: &Entry) -> OutboxKey {
+    (entry.source, entry.position, entry.index)
+}
+
+impl Pushing {
+    /// Who gives it a slot.
+    pub(in crate::sim) fn scheduler(&self, town: &Town<'_>) -> Option<Address> {
+        let of = |process| town.process(process).map(|process| process.scheduler());
+        match (&self.born, &self.entry.to) {
+            (Some(_), _) => of(&self.entry.source),
+            (None, To::Process(target)) => of(target),
+            (None, To::Scheduler(address)) => Some(*address),
         }
     }
 }

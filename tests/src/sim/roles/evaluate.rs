@@ -1,7 +1,5 @@
 //! The computer's task: runs of slots in, outcomes and attestations to disk, then said.
 
-use std::sync::Arc;
-
 use weft_node::compute::machine::{Effect, Input};
 use weft_protocol::attestation::{Attestation, Statement};
 use weft_protocol::outcome::Running;
@@ -33,7 +31,7 @@ impl Node {
         let Some(known) = ctx.town.process(&process) else { return };
         let live = match self.roles.live.remove(&process) {
             Some(live) => Ok(live),
-            None => Live::load(Arc::clone(known), ctx.town, &self.disk.rows),
+            None => Live::load(known, ctx.town, &self.disk.rows),
         };
         let mut live = match live {
             Ok(live) => live,

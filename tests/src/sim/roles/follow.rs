@@ -105,7 +105,7 @@ impl Node {
         let process = record.assignment().process;
         let Some(known) = ctx.town.process(&process) else { return };
         let own = known.scheduler() == self.address;
-        if !own && record.ahead(known, ctx.now(self.at), None) == Ahead::No {
+        if !own && record.ahead(&known, ctx.now(self.at), None) == Ahead::No {
             let record = Record { link: record.link(), body: Box::new(record) };
             self.roles.follower.hear(Input::Record { process, record });
         }
@@ -141,7 +141,7 @@ impl Node {
     ) {
         let Some(known) = ctx.town.process(&process) else { return };
         let verify = || {
-            let terms = EpochTerms::of_process(known).ok()?;
+            let terms = EpochTerms::of_process(&known).ok()?;
             Head::from_wire(head).ok()?.verify(&terms).ok()
         };
         if let Some(slot) = verify().map(|head| head.assignment().slot) {

@@ -45,7 +45,9 @@ impl Node {
             Mutation::ForgetCrons => None,
             _ => schedule(ctx.town, rows, &process),
         };
-        let recovered = Recovered { process, head, seen, assignments, schedule };
+        let opening = rows.slot(&process, 0).and_then(VerifiedRecord::proven);
+        let spawn = opening.map(|proven| proven.sender.push);
+        let recovered = Recovered { process, head, seen, assignments, schedule, spawn };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
     }
 
@@ -62,32 +64,37 @@ impl Node {
             Err(error) => return self.refuse(ctx, waits, Refused::Invalid(error.to_string())),
         };
         let is_process = verified.item.tag("Type") == Some("Process");
-        let target = if is_process { Some(verified.item.id()) } else { verified.item.target() };
-        let known =
-            target.and_then(|id| ctx.town.process(&id)).filter(|known| known.scheduler() == self.address);
+        let spawn = verified.spawn().map(|(_, push)| push);
+        let known = match (is_process, spawn) {
+            (true, Some(_)) => self.child_of(ctx, &verified),
+            (true, None) => ctx.town.process(&verified.item.id()),
+            (false, _) => verified.item.target().and_then(|target| ctx.town.process(&target)),
+        };
+        let known = known.filter(|known| known.scheduler() == self.address);
         let Some(known) = known else {
             return self.refuse(ctx, waits, Refused::Unknown("not scheduled here".to_owned()));
         };
         let keys = match is_process {
             true => SeenKeys::of_item(verified.item.id()),
-            false => SeenKeys::of(&verified.item, &verified.origin(known)),
+            false => SeenKeys::of(&verified.item, &verified.origin(&known)),
         };
         let process = known.id();
         let Verification { item, proof } = verified;
         self.roles.tickets += 1;
         let ticket = self.roles.tickets;
-        self.roles.submits.insert(ticket, Submitted { waits, process, item: Some(item.id()) });
+        self.roles.submits.insert(ticket, Submitted { waits, item: Some(item.id()) });
         let proof = proof.map(|(proof, _)| proof);
-        let submission = Box::new(Submission { process, item, proof, keys });
+        let spawn = spawn.filter(|_| ctx.mutation != Mutation::ForgetSpawns);
+        let submission = Box::new(Submission { process, item, proof, keys, spawn });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
     }
 
     pub(in crate::sim) fn refuse(&mut self, ctx: &mut Ctx<'_, '_>, waits: Waits, why: Refused) {
         match waits {
             Waits::Peer(to, rpc) => ctx.send(to, Message::Answer(rpc, Answer::Submit(Err(why)))),
-            Waits::Push(entry) => {
+            Waits::Push(pushing) => {
                 let outcome = outcome_of(why);
-                self.roles.messenger.hear(Carried::Pushed { push_id: entry.push_id, outcome });
+                self.roles.messenger.hear(Carried::Pushed { push_id: pushing.entry.push_id, outcome });
             }
             Waits::Reader(to, rpc) => ctx.send(to, Message::Answer(rpc, Answer::Head(None))),
             Waits::Timekeeper(process) => self.kept_time(process, false),
@@ -156,11 +163,13 @@ impl Node {
     }
 
     fn reply(&mut self, ctx: &mut Ctx<'_, '_>, ticket: Ticket, answer: Reply) {
-        let Some(Submitted { waits, process, item }) = self.roles.submits.remove(&ticket) else {
+        let Some(Submitted { waits, item }) = self.roles.submits.remove(&ticket) else {
             return ctx.checker.violation(format!("ticket {ticket} was answered twice"));
         };
-        let (slot, assignment) = match answer {
-            Reply::Assigned { slot, assignment, .. } => (slot, assignment),
+        let (process, slot, assignment, is_new) = match answer {
+            Reply::Assigned { process, slot, assignment, duplicate } => {
+                (process, slot, assignment, !duplicate)
+            }
             Reply::Busy { retry_ms } => return self.refuse(ctx, waits, Refused::Busy(retry_ms)),
             Reply::UnknownProcess => {
                 return self.refuse(ctx, waits, Refused::Unknown("no slot 0".to_owned()));
@@ -172,19 +181,24 @@ impl Node {
         if stored.is_none() && ctx.mutation == Mutation::None {
             ctx.checker.violation(format!("slot {slot} of {process} is answered before it is durable"));
         }
+        if is_new && slot == 0 && !ctx.town.processes.contains_key(&process) {
+            self.take_up_process(ctx, process);
+        }
+        let stored = self.disk.rows.slot(&process, slot);
         let signed = stored.map(|record| record.assignment_item().raw().clone()).unwrap_or_default();
         match waits {
             Waits::Peer(to, rpc) => {
-                let assigned = Assigned { slot, assignment, signed };
+                let assigned = Assigned { process, slot, assignment, signed };
                 ctx.send(to, Message::Answer(rpc, Answer::Submit(Ok(assigned))));
             }
             Waits::Reader(to, rpc) => {
                 ctx.send(to, Message::Answer(rpc, Answer::Head(stored.map(head_of))));
             }
             Waits::Timekeeper(process) => self.kept_time(process, true),
-            Waits::Push(entry) => {
+            Waits::Push(pushing) => {
                 let item = stored.map(|record| record.item().raw().clone()).unwrap_or_default();
-                self.pushed(ctx, &entry, assignment, signed, item);
+                let assigned = Assigned { process, slot, assignment, signed };
+                self.pushed(ctx, &pushing, &assigned, item);
             }
         }
     }

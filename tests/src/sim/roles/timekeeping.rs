@@ -62,7 +62,7 @@ impl Node {
         }
         self.roles.tickets += 1;
         let ticket = self.roles.tickets;
-        self.roles.submits.insert(ticket, Submitted { waits, process, item: None });
+        self.roles.submits.insert(ticket, Submitted { waits, item: None });
         self.roles.scheduler.hear(Scheduled::Now { ticket, process });
     }
 }

@@ -80,7 +80,7 @@ impl Node {
         let Some(known) = ctx.town.process(&process) else { return };
         let verify = |message| {
             let read = Evidence::from_wire(message, NETWORK).ok()?;
-            let terms = EpochTerms::of_process(known).ok()?;
+            let terms = EpochTerms::of_process(&known).ok()?;
             read.claims().concerns(&terms).then_some(())?;
             read.verify().ok()
         };

@@ -1,0 +1,79 @@
+//! A process that the real aos starts with `Spawn`: on another node, told of with proof, owned by its
+//! parent, heard in return, and the only one whoever carries the spawn.
+
+use weft_protocol::assignment::Assignment;
+use weft_protocol::crypto::Signer;
+use weft_protocol::wire::SubmitResponse;
+use weft_protocol::{DataItem, Id};
+use weft_testnet::aos::eval;
+use weft_testnet::{Actor, Open, Trouble};
+
+use crate::courier::Courier;
+use crate::guest::Guest;
+use crate::rig::{Rig, assert_holds};
+
+/// The parent's scheduler, the child's, and who carries for the parent.
+const ROLES: [&str; 3] = ["scheduler,compute", "scheduler,compute,messenger", "compute,messenger"];
+/// The default of nodes.
+const WINDOW_MS: u64 = 2_000;
+/// What the child is told to run: it answers its owner.
+const ANSWER: &str = "Send({Target = Owner, Action = 'Hello', Data = 'from the child of ' .. Owner})";
+
+#[tokio::test]
+async fn aos_spawns_and_is_told_and_owns_what_it_spawned() -> Result<(), Trouble> {
+    let Some(guest) = Guest::aos("spawn::aos_spawns_and_is_told_and_owns_what_it_spawned") else {
+        return Ok(());
+    };
+    let mut rig = Rig::start(guest, &ROLES, WINDOW_MS).await;
+    let parent = rig.spawn("parent", 0, &[0, 2], &[]).await?;
+    let (town, mut open) = (rig.town(), Open::new("spawn"));
+    let scheduler = rig.fleet.node(1).ready().address;
+    // The call waits in the process until `Spawned` comes, and goes on with it.
+    let code = format!(
+        "local born = Spawn('{}', {{Scheduler = '{scheduler}', Name = 'child'}}).receive() \
+         Child = born.Process Told = born.From .. ' ' .. born.Owner",
+        rig.module
+    );
+    let spawned = town.send(&parent, "Eval", Vec::new(), &code).await?;
+    let (told, carrier) = town.pushed(&parent, &parent, "Spawned", 1, &mut open).await?;
+    open.same("who carried the news", &Some(2), &carrier);
+    town.result(&parent, 0, told.slot).await?;
+    let trusted = eval(&town, &parent, "return Told", &mut open).await?;
+    open.equal("what the parent was told", format!("{0} {0}", parent.id).as_str(), trusted.as_str());
+
+    let id: Id = eval(&town, &parent, "return Child", &mut open).await?.parse().unwrap();
+    let child = Actor { name: "child", id, scheduler: 1, computing: vec![1], ..parent.clone() };
+    let detail = town.detail(&child, 1, false).await?;
+    open.equal("the child's owner", parent.id.to_string().as_str(), detail.owner.as_str());
+
+    // aos runs what the owner sends, and the owner is the parent.
+    let code = format!("Send({{Target = Child, Action = 'Eval', Data = [[{ANSWER}]]}}) return 'sent'");
+    eval(&town, &parent, &code, &mut open).await?;
+    let (asked, _) = town.pushed(&parent, &child, "Eval", 1, &mut open).await?;
+    let ran = town.result(&child, 1, asked.slot).await?;
+    open.equal("the code of the child's Eval", &0, &ran.code);
+    let (hello, _) = town.pushed(&child, &parent, "Hello", told.slot, &mut open).await?;
+    town.result(&parent, 0, hello.slot).await?;
+    let heard = eval(&town, &parent, "return Inbox[#Inbox].Data", &mut open).await?;
+    open.equal("what the parent heard", format!("from the child of {}", parent.id).as_str(), heard.as_str());
+    assert_holds(open);
+
+    // Another carrier's Process item comes too late, also at a scheduler that was killed in between.
+    let courier = Courier::connect(96, &rig.fleet, &[0, 1, 2]).await;
+    let twin = courier.collect(&parent, spawned.slot).await.process(&Signer::from_seed(&[96; 32]));
+    let of = |answer: &SubmitResponse| {
+        let signed = DataItem::verify_bytes(answer.assignment.clone()).unwrap();
+        (Assignment::from_item(&signed).unwrap().process, answer.slot, answer.duplicate)
+    };
+    let answer = courier.carry(1, &twin).await.unwrap();
+    assert_eq!(of(&answer), (child.id, 0, true));
+    drop(courier);
+    rig.fleet.kill(1).await;
+    rig.fleet.start_again(1).unwrap();
+    rig.fleet.all_up().await.unwrap();
+    let courier = Courier::connect(97, &rig.fleet, &[1]).await;
+    let answer = courier.carry(1, &twin).await.unwrap();
+    assert_eq!(of(&answer), (child.id, 0, true));
+    rig.end(&[1]).await;
+    Ok(())
+}
