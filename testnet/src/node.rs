@@ -119,7 +119,7 @@ impl Node {
         self.start.node
     }
 
-    /// What it said of itself when it came up, the last time that [`up`](Self::up) was asked.
+    /// What it said of itself when it came up, the last time that `up` was asked.
     pub const fn ready(&self) -> &Ready {
         &self.ready
     }
