@@ -59,13 +59,11 @@ const COUNT_MAX: usize = 10_000;
 const CLIENTS_MAX: usize = 56;
 
 fn clients(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=CLIENTS_MAX).contains(number));
-    number.ok_or_else(|| format!("expected 1 to {CLIENTS_MAX}"))
+    up_to(CLIENTS_MAX, text)
 }
 
 fn count(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=COUNT_MAX).contains(number));
-    number.ok_or_else(|| format!("expected 1 to {COUNT_MAX}"))
+    up_to(COUNT_MAX, text)
 }
 
 /// Flags of `crash`.
@@ -95,8 +93,13 @@ pub(crate) struct Crash {
 const KILLS_MAX: usize = 1_000;
 
 fn kills(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=KILLS_MAX).contains(number));
-    number.ok_or_else(|| format!("expected 1 to {KILLS_MAX}"))
+    up_to(KILLS_MAX, text)
+}
+
+/// A number from 1 to `max`.
+fn up_to(max: usize, text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+    number.ok_or_else(|| format!("expected 1 to {max}"))
 }
 
 /// Flags of `up`.

@@ -283,7 +283,7 @@ impl Hosted {
 }
 
 /// The root of a memory's tree.
-pub(crate) fn memory_root(image: &MemoryImage) -> Hash {
+pub fn memory_root(image: &MemoryImage) -> Hash {
     let count = usize::try_from(image.leaf_count()).unwrap_or(usize::MAX);
     let mut leaves = vec![state::zero_leaf(); count];
     // Leaves of zeros are not visited.
@@ -296,7 +296,7 @@ pub(crate) fn memory_root(image: &MemoryImage) -> Hash {
 }
 
 /// The code of an outcome that a guest did not return from.
-pub(crate) const fn code_of(trap: Trap) -> Code {
+pub const fn code_of(trap: Trap) -> Code {
     match trap {
         Trap::Trap => Code::Trap,
         Trap::OutOfGas => Code::OutOfGas,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use weft_node::compute::hosted::{code_of, memory_root};
 use weft_protocol::fold::{Closed, Did, Fold, Work};
 use weft_protocol::message::env_json;
-use weft_protocol::outcome::Code;
 use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
-use weft_protocol::state::{StateSummary, leaf_hash, tree_root, zero_leaf};
+use weft_protocol::state::StateSummary;
 use weft_protocol::{Id, Position};
-use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Module, Outcome, Trap};
+use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Module, Outcome};
 
 use super::disk::Rows;
 use super::town::Town;
@@ -88,9 +88,7 @@ impl Live {
     /// The state now, if anything was evaluated.
     pub fn summary(&mut self) -> Option<StateSummary> {
         let image = self.instance.memory_image().expect("a memory at rest");
-        let mut leaves = vec![zero_leaf(); image.leaf_count() as usize];
-        image.for_each_leaf(|number, leaf| leaves[number as usize] = leaf_hash(leaf));
-        self.fold.summary(image.byte_len(), tree_root(leaves))
+        self.fold.summary(image.byte_len(), memory_root(&image))
     }
 
     /// Evaluates one slot.
@@ -118,15 +116,5 @@ impl Live {
             done.push(closed);
         }
         done
-    }
-}
-
-const fn code_of(trap: Trap) -> Code {
-    match trap {
-        Trap::Trap => Code::Trap,
-        Trap::OutOfGas => Code::OutOfGas,
-        Trap::OutOfMemory => Code::OutOfMemory,
-        Trap::Depth => Code::Depth,
-        Trap::MalformedResult => Code::Malformed,
     }
 }
