@@ -1,6 +1,7 @@
 //! What can go wrong, and who has to act.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -197,9 +198,51 @@ impl From<Conflict> for StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk has no room: the store goes on where it was when it is opened again and
+    /// there is room.
+    pub fn is_full(&self) -> bool {
+        let Self::Disk { source, .. } = self else { return false };
+        let mut cause: Option<&(dyn Error + 'static)> = Some(source.as_ref());
+        while let Some(error) = cause {
+            if let Some(io) = io_of(error) {
+                return matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// A failure of the layer below.
     pub(crate) fn disk(during: &'static str, source: impl Error + Send + Sync + 'static) -> Self {
         Self::Disk { during, source: Arc::new(source) }
+    }
+}
+
+/// The system's error inside one of redb, which names no sources of its errors.
+fn io_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a std::io::Error> {
+    fn inner(error: &redb::StorageError) -> Option<&std::io::Error> {
+        if let redb::StorageError::Io(error) = error { Some(error) } else { None }
+    }
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return Some(error);
+    }
+    if let Some(error) = error.downcast_ref::<redb::StorageError>() {
+        return inner(error);
+    }
+    match error.downcast_ref::<redb::Error>() {
+        Some(redb::Error::Io(error)) => return Some(error),
+        Some(_) => return None,
+        None => {}
+    }
+    if let Some(redb::CommitError::Storage(error)) = error.downcast_ref::<redb::CommitError>() {
+        return inner(error);
+    }
+    if let Some(redb::TransactionError::Storage(error)) = error.downcast_ref::<redb::TransactionError>() {
+        return inner(error);
+    }
+    match error.downcast_ref::<redb::TableError>() {
+        Some(redb::TableError::Storage(error)) => inner(error),
+        _ => None,
     }
 }
 

@@ -14,6 +14,7 @@
 //! decides anything, and its third-party types stay inside.
 
 pub mod anchor;
+mod check;
 mod disk;
 mod error;
 mod key;
@@ -29,6 +30,7 @@ mod write;
 mod writer;
 
 pub use anchor::{Anchor, AnchorError, AnchorStatus, Batch, LocalWeave, LocalWeaveConfig};
+pub use check::{Check, TableCheck};
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{Reader, StoredSlot, StoredSlots};

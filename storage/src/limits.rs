@@ -43,3 +43,5 @@ pub const FIND_LOOKS_MAX: usize = 10_000;
 pub const FIND_ITEMS_MAX: usize = 1000;
 /// Values, owners and tags that one query may name: each is a scan.
 pub const QUERY_TERMS_MAX: usize = 100;
+/// Problems that a check names one by one. The rest are counted: a damaged file has many of a kind.
+pub const PROBLEMS_SHOWN_MAX: usize = 100;

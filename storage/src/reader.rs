@@ -40,7 +40,11 @@ impl Reader {
         Self { transaction }
     }
 
-    fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
+    pub(crate) const fn transaction(&self) -> &ReadTransaction {
+        &self.transaction
+    }
+
+    pub(crate) fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
         let open = self.open(table)?;
         let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
         stored

@@ -12,8 +12,10 @@
 mod conflicts;
 mod doors;
 mod durable;
+mod fault_disk;
 mod faults;
 mod format;
+mod injected;
 mod model;
 mod rows;
 mod weave;
