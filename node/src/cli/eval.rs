@@ -13,12 +13,12 @@ use serde_json::json;
 use weft_protocol::Position;
 use weft_protocol::module::{parse_compute_limit, parse_memory_limit};
 use weft_protocol::outcome::{Code, Outcome};
-use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, VmError};
+use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, VmError, spawn_guest_thread};
 
 use super::exit::{CliError, Exit};
 use super::files;
 use super::module::wasm;
-use super::screen::Screen;
+use super::screen::{Screen, Sign};
 use crate::compute::{code_of, memory_root};
 
 /// Bytes of a message or environment: no item can make a longer one.
@@ -79,10 +79,15 @@ pub(super) fn run(eval: Eval, screen: Screen) -> Result<Exit, CliError> {
             format!("compiled and initialised in {:.1} ms", millis(started.elapsed()))
         });
     }
-    evaluate_all(instance, &env, messages, &eval, screen)
+    // All of it on one guest thread: borrowing one for each message costs a tenth of a message.
+    let evaluating = spawn_guest_thread("weft-eval", move || {
+        screen.busy_with_many(|sign| evaluate_all(instance, &env, messages, &eval, screen, sign))
+    });
+    let evaluating = evaluating.map_err(|error| CliError::fault(format!("no thread to run on: {error}")))?;
+    evaluating.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn open(path: &Path) -> Result<Box<dyn BufRead>, CliError> {
+fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, CliError> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
@@ -107,9 +112,10 @@ fn start(wasm: &[u8], format: Format, limits: Limits, path: &Path) -> Result<Ins
 fn evaluate_all(
     mut instance: Instance,
     env: &[u8],
-    mut messages: Box<dyn BufRead>,
+    mut messages: impl BufRead,
     eval: &Eval,
     screen: Screen,
+    sign: &Sign,
 ) -> Result<Exit, CliError> {
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -128,8 +134,8 @@ fn evaluate_all(
         if message.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let what = format!("evaluating line {number}");
-        let done = screen.busy(&what, || evaluate(&mut instance, message, env, number))?;
+        let what = || format!("evaluating line {number}");
+        let done = sign.during(what, || evaluate(&mut instance, message, env, number))?;
         screen.raw(&done.line)?;
         if eval.stats {
             tell(screen, number, &done);

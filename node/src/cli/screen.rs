@@ -4,7 +4,8 @@ use std::future::Future;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::pin::pin;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -147,27 +148,31 @@ impl Screen {
     /// Does `work` that blocks, with a sign of life on standard error once it takes longer than a
     /// second.
     pub(crate) fn busy<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
+        self.busy_with_many(|sign| sign.during(|| what.to_owned(), work))
+    }
+
+    /// Does `work` of many steps, each of which blocks: a step inside [`Sign::during`] that takes
+    /// longer than a second shows a sign of life. Costs a step no more than reading the time.
+    pub(crate) fn busy_with_many<T>(&self, work: impl FnOnce(&Sign) -> T) -> T {
+        let sign = Sign { step: Mutex::new(None) };
         std::thread::scope(|scope| {
             let (done, waiting) = std::sync::mpsc::sync_channel::<()>(0);
-            let sign = scope.spawn(move || {
-                // Nothing is ever sent: the channel breaks when the work is done.
-                if waiting.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                    let spinner = self.spinner(what);
-                    let _ = waiting.recv();
-                    spinner.finish_and_clear();
+            // Nothing is ever sent: the channel breaks when the work is done.
+            scope.spawn(|| {
+                let waiting = waiting;
+                while waiting.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    sign.show_if_slow(self);
                 }
             });
-            let result = work();
+            let result = work(&sign);
             drop(done);
-            // It only draws; what it drew is gone either way.
-            let _ = sign.join();
             result
         })
     }
 
     /// A bar for `total` steps, which appears once it takes longer than a second.
     pub(crate) fn bar(&self, what: &str, total: u64) -> Bar {
-        Bar { bar: None, target: *self, what: what.to_owned(), total, since: std::time::Instant::now() }
+        Bar { bar: None, target: *self, what: what.to_owned(), total, since: Instant::now() }
     }
 
     fn spinner(&self, what: &str) -> ProgressBar {
@@ -187,13 +192,50 @@ impl Screen {
     }
 }
 
+/// Says what step is being done, once it is a long one.
+pub(crate) struct Sign {
+    step: Mutex<Option<Step>>,
+}
+
+struct Step {
+    what: String,
+    since: Instant,
+    spinner: Option<ProgressBar>,
+}
+
+impl Sign {
+    /// Does one step.
+    pub(crate) fn during<T>(&self, what: impl FnOnce() -> String, work: impl FnOnce() -> T) -> T {
+        *self.step() = Some(Step { what: what(), since: Instant::now(), spinner: None });
+        let result = work();
+        // Gone before the caller prints what came of it.
+        if let Some(spinner) = self.step().take().and_then(|step| step.spinner) {
+            spinner.finish_and_clear();
+        }
+        result
+    }
+
+    fn show_if_slow(&self, screen: &Screen) {
+        if let Some(step) = &mut *self.step()
+            && step.spinner.is_none()
+            && step.since.elapsed() >= PATIENCE
+        {
+            step.spinner = Some(screen.spinner(&step.what));
+        }
+    }
+
+    fn step(&self) -> MutexGuard<'_, Option<Step>> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A progress bar that stays away from quick work.
 pub(crate) struct Bar {
     bar: Option<ProgressBar>,
     target: Screen,
     what: String,
     total: u64,
-    since: std::time::Instant,
+    since: Instant,
 }
 
 impl Bar {
