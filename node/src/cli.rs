@@ -9,6 +9,7 @@ mod args;
 mod bundle;
 mod compose;
 mod configure;
+mod dry_run;
 mod eval;
 mod exit;
 mod files;
@@ -17,6 +18,7 @@ mod item;
 mod key;
 mod module;
 mod process;
+mod results;
 mod screen;
 mod status;
 mod talk;
@@ -140,6 +142,8 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Spawn(spawn) => online(process::spawn(spawn, context)),
         Command::Send(send) => online(process::send(send, context)),
         Command::Result(of) => online(process::result(of, context)),
+        Command::Results(of) => online(results::run(*of, context)),
+        Command::DryRun(of) => online(dry_run::run(*of, context)),
         Command::Host(host) => online(process::host(host, context)),
         Command::Cron(cron) => online(process::cron(cron, context)),
         Command::Status => online(status::status(context)),

@@ -129,6 +129,12 @@ pub struct Config {
     pub compute_threads: usize,
     /// Guest memory kept in live instances.
     pub memory_budget_bytes: u64,
+    /// Dry runs evaluated at once.
+    pub dry_runs: usize,
+    /// Gas that one dry run may use.
+    pub dry_run_gas: u64,
+    /// How long one dry run may take, the wait for its turn included.
+    pub dry_run_ms: u64,
     /// Which log lines are written, as `tracing` directives.
     pub log: String,
     /// How they are written.
@@ -153,6 +159,10 @@ impl Config {
             messenger_window_ms: 2000,
             compute_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             memory_budget_bytes: 4 << 30,
+            dry_runs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            // About a second of a guest's time, and a hundred times what aos takes to boot.
+            dry_run_gas: 1_000_000_000_000,
+            dry_run_ms: 10_000,
             log: "info".into(),
             log_format: LogFormat::Text,
         }

@@ -87,6 +87,8 @@ pub fn tick_json(process: &Process, tick: &Tick) -> String {
 pub struct DryRun {
     /// `Id`, of the caller's choice.
     pub id: Option<String>,
+    /// `Signature`, of the caller's choice: nobody checks it.
+    pub signature: Option<String>,
     /// `Owner`: whoever the caller says.
     pub owner: String,
     /// `Target`; the process if none is given.
@@ -97,16 +99,23 @@ pub struct DryRun {
     pub anchor: Option<String>,
     /// `Tags`.
     pub tags: Vec<Tag>,
-    /// `Timestamp` and `Block-Height`; those of the evaluated state if none are given.
-    pub time: Option<TimePoint>,
+    /// `Timestamp`; that of the evaluated state if none is given.
+    pub timestamp: Option<u64>,
+    /// `Block-Height`; that of the evaluated state if none is given.
+    pub height: Option<u64>,
 }
 
 /// The JSON of a dry run on the state at `time`. It keeps the reference's rule: From is what the
 /// tags say.
 pub fn dry_run_json(process: &Process, run: &DryRun, time: TimePoint) -> String {
     let from_process = tag::first(&run.tags, "From-Process");
+    let time = TimePoint {
+        timestamp: run.timestamp.unwrap_or(time.timestamp),
+        height: run.height.unwrap_or(time.height),
+    };
     let fields = Fields {
         id: run.id.clone(),
+        signature: run.signature.clone(),
         data: run.data.as_deref().map(|data| Some(Cow::Borrowed(data))),
         owner: run.owner.clone(),
         target: run.target.clone().unwrap_or_else(|| process.id().to_string()),
@@ -115,7 +124,7 @@ pub fn dry_run_json(process: &Process, run: &DryRun, time: TimePoint) -> String 
         forwarded_by: from_process.map(|_| run.owner.clone()),
         tags: run.tags.iter().filter(|tag| !is_overwritten(&tag.name)).collect(),
         read_only: true,
-        ..Fields::at(run.time.unwrap_or(time))
+        ..Fields::at(time)
     };
     fields.to_json()
 }

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
+use super::dry_run::DryRun;
 use super::eval::Eval;
+use super::results::Results;
 use super::tx::TxCommand;
 use super::up::Up;
 
@@ -57,6 +59,10 @@ pub(crate) enum Command {
     Send(Send),
     /// Show what a message or slot came to
     Result(ResultOf),
+    /// Page through the results of messages and crons
+    Results(Box<Results>),
+    /// See what a message would come to, without sending it
+    DryRun(Box<DryRun>),
     /// Show how the node fares
     Status,
     /// List the processes the node works for
@@ -142,6 +148,15 @@ pub(crate) struct ConfigFlags {
     /// Guest memory kept in live instances, such as 4gb
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory_budget: Option<String>,
+    /// How many dry runs to evaluate at once
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) dry_runs: Option<String>,
+    /// Gas that one dry run may use
+    #[arg(long, value_name = "GAS")]
+    pub(crate) dry_run_gas: Option<String>,
+    /// The time that one dry run may take
+    #[arg(long, value_name = "MS")]
+    pub(crate) dry_run_ms: Option<String>,
     /// Which log lines to write, such as warn,weft_node=debug
     #[arg(long, value_name = "DIRECTIVES")]
     pub(crate) log: Option<String>,
@@ -168,6 +183,9 @@ impl ConfigFlags {
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("compute_threads", self.compute_threads.clone()),
             ("memory_budget", self.memory_budget.clone()),
+            ("dry_runs", self.dry_runs.clone()),
+            ("dry_run_gas", self.dry_run_gas.clone()),
+            ("dry_run_ms", self.dry_run_ms.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
         ]
@@ -359,9 +377,9 @@ pub(crate) struct Inspect {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Show every value and where it comes from
-    Show(ConfigFlags),
+    Show(Box<ConfigFlags>),
     /// Only say whether the configuration is right
-    Check(ConfigFlags),
+    Check(Box<ConfigFlags>),
 }
 
 #[derive(Debug, Subcommand)]

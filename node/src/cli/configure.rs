@@ -9,7 +9,7 @@ use super::screen::{Colour, table};
 use crate::config::{Inputs, Resolved, Source};
 
 pub(super) fn run(command: Option<ConfigCommand>, context: &Context) -> Result<Exit, CliError> {
-    match command.unwrap_or(ConfigCommand::Show(ConfigFlags::default())) {
+    match command.unwrap_or_else(|| ConfigCommand::Show(Box::default())) {
         ConfigCommand::Show(flags) => show(&resolve(&flags, context)?, context),
         ConfigCommand::Check(flags) => check(&resolve(&flags, context)?, context),
     }

@@ -18,7 +18,7 @@ use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted}
 use crate::control::client::ANSWER_WAIT;
 
 /// Bytes of data that leave room for the rest of the item.
-const DATA_BYTES_MAX: u64 = ITEM_BYTES_MAX as u64 - 64 * 1024;
+pub(super) const DATA_BYTES_MAX: u64 = ITEM_BYTES_MAX as u64 - 64 * 1024;
 
 /// A message and what it came to.
 #[derive(Serialize)]
@@ -158,29 +158,39 @@ fn human_submitted(submitted: &Submitted) -> String {
 
 /// The result as a person wants it: what the process printed, then what it sent.
 fn human_result(info: &ResultInfo, screen: Screen) -> String {
-    let count = |name: &str| info.result.get(name).and_then(Value::as_array).map_or(0, Vec::len);
-    let mut lines = Vec::new();
-    match info.result.get("Error") {
-        None | Some(Value::Null) => {}
-        Some(error) => lines.push(screen.paint(Colour::Red, &format!("error: {}", text_of(error, screen)))),
-    }
-    let output = info.result.get("Output").map(|output| text_of(printed(output), screen)).unwrap_or_default();
-    if !output.is_empty() {
-        lines.push(output);
-    }
     let by = if info.computed_here { "computed here".to_owned() } else { "a peer's word".to_owned() };
     let attested = match info.attested_by.len() {
         0 => String::new(),
         count => format!(", attested by {count}"),
     };
+    let head = format!("slot {}: code {}", info.position, info.code);
+    human_outcome(&info.result, &head, Some(info.gas), &format!("{by}{attested}"), screen)
+}
+
+/// What any evaluation came to, with a line about it.
+pub(super) fn human_outcome(
+    result: &Value,
+    head: &str,
+    gas: Option<u64>,
+    remark: &str,
+    screen: Screen,
+) -> String {
+    let count = |name: &str| result.get(name).and_then(Value::as_array).map_or(0, Vec::len);
+    let mut lines = Vec::new();
+    match result.get("Error") {
+        None | Some(Value::Null) => {}
+        Some(error) => lines.push(screen.paint(Colour::Red, &format!("error: {}", text_of(error, screen)))),
+    }
+    let output = result.get("Output").map(|output| text_of(printed(output), screen)).unwrap_or_default();
+    if !output.is_empty() {
+        lines.push(output);
+    }
+    let gas = gas.map(|gas| format!(", gas {gas}")).unwrap_or_default();
     let line = format!(
-        "slot {}: code {}, {} messages, {} spawns, {} assignments, gas {} ({by}{attested})",
-        info.position,
-        info.code,
+        "{head}, {} messages, {} spawns, {} assignments{gas} ({remark})",
         count("Messages"),
         count("Spawns"),
         count("Assignments"),
-        info.gas,
     );
     lines.push(screen.paint(Colour::Dim, &line));
     lines.join("\n")

@@ -22,6 +22,7 @@ use weft_vm::{
     Trap, VmError,
 };
 
+use super::frozen::Frozen;
 use crate::error::{Divergence, NodeError};
 use crate::log;
 
@@ -65,10 +66,10 @@ impl HostError {
 
 /// The module of a process, compiled, with the limits of the process.
 pub struct Loaded {
-    compiled: weft_vm::Module,
-    limits: Limits,
-    env: String,
-    reports_gas: bool,
+    pub(super) compiled: weft_vm::Module,
+    pub(super) limits: Limits,
+    pub(super) env: String,
+    pub(super) reports_gas: bool,
 }
 
 /// Reads, checks and compiles the module of a process. Refusals are alike on every node.
@@ -99,7 +100,7 @@ pub fn load_module(reader: &Reader, engine: &Engine, process: &Process) -> Resul
 /// A live process.
 pub struct Hosted {
     process: Arc<Process>,
-    loaded: Loaded,
+    loaded: Arc<Loaded>,
     fold: Fold,
     instance: Instance,
 }
@@ -128,7 +129,7 @@ impl Hosted {
         let instance = loaded.compiled.instantiate(loaded.limits);
         let instance = instance.map_err(|error| vm_error(process.module(), error))?;
         let fold = Fold::new(&process);
-        Ok(Self { process, loaded, fold, instance })
+        Ok(Self { process, loaded: Arc::new(loaded), fold, instance })
     }
 
     /// The process at its newest checkpoint, or before slot 0, and replayed from there to the
@@ -137,9 +138,27 @@ impl Hosted {
     /// # Errors
     /// As [`load_module`]; [`NodeError::Diverged`] when a replay differs.
     pub fn load(process: Arc<Process>, reader: &Reader, engine: &Engine) -> Result<Self, HostError> {
+        match reader.last_outcome(&process.id())? {
+            Some((last, _)) => Self::load_to(process, reader, engine, last),
+            None => {
+                let loaded = load_module(reader, engine, &process)?;
+                Self::fresh(process, loaded)
+            }
+        }
+    }
+
+    /// The process after a position's slot, replayed from the checkpoint before it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_to(
+        process: Arc<Process>,
+        reader: &Reader,
+        engine: &Engine,
+        last: Position,
+    ) -> Result<Self, HostError> {
         let id = process.id();
         let loaded = load_module(reader, engine, &process)?;
-        let Some((last, _)) = reader.last_outcome(&id)? else { return Self::fresh(process, loaded) };
         let mut hosted = match reader.checkpoint_before(&id, last)? {
             Some((position, row)) => Self::restore(process, loaded, reader, position, &row)?,
             None => Self::fresh(process, loaded)?,
@@ -193,7 +212,7 @@ impl Hosted {
         let seen = log::read_seen(reader, id, position.slot)?;
         let state = FoldState { position: Some(position), origin, time, running, seen };
         let fold = Fold::resume(&process, state);
-        Ok(Self { process, loaded, fold, instance })
+        Ok(Self { process, loaded: Arc::new(loaded), fold, instance })
     }
 
     /// The slot to run next.
@@ -253,6 +272,19 @@ impl Hosted {
         Ok(self.fold.summary(image.byte_len(), memory_root(&image)))
     }
 
+    /// The state after the last step, for others to go on from; none before slot 0.
+    ///
+    /// # Errors
+    /// A failure of this host.
+    pub fn freeze(&mut self) -> Result<Option<Frozen>, HostError> {
+        let state = self.fold.state();
+        let (position, time) = (state.position, state.time);
+        let Some(position) = position else { return Ok(None) };
+        let image = self.instance.memory_image()?;
+        let (process, loaded) = (Arc::clone(&self.process), Arc::clone(&self.loaded));
+        Ok(Some(Frozen { process, loaded, image, position, time }))
+    }
+
     /// The writes of a checkpoint here; empty before slot 0.
     ///
     /// # Errors
@@ -306,7 +338,7 @@ pub const fn code_of(trap: Trap) -> Code {
     }
 }
 
-fn vm_error(module: Id, error: VmError) -> HostError {
+pub(super) fn vm_error(module: Id, error: VmError) -> HostError {
     match error {
         VmError::Host(fault) => HostError::Engine(fault),
         other => HostError::Module(module, other.to_string()),

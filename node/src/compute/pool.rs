@@ -10,6 +10,7 @@ use weft_protocol::process::Process;
 use weft_protocol::state::StateSummary;
 use weft_storage::Write;
 
+use super::frozen::Frozen;
 use super::hosted::{Evaluated, HostError, Hosted};
 use crate::log;
 use crate::shared::SharedRef;
@@ -29,6 +30,8 @@ pub struct Job {
     pub since_checkpoint: u64,
     /// Whether the state is to be hashed at the end.
     pub summarise: bool,
+    /// Whether the state is to be frozen at the end.
+    pub freeze: bool,
 }
 
 /// What became of a job.
@@ -51,8 +54,17 @@ pub struct Run {
     pub checkpoint: Vec<Write>,
     /// Slots since the last checkpoint.
     pub since_checkpoint: u64,
-    /// The state, if it was asked for.
-    pub summary: Option<StateSummary>,
+    /// What was asked of the state.
+    pub looked: Looked,
+}
+
+/// What a job found for those who asked: the outer `None` was not asked for, the inner one is a
+/// process before slot 0.
+pub struct Looked {
+    /// The state's summary.
+    pub summary: Option<Option<StateSummary>>,
+    /// The state itself.
+    pub frozen: Option<Option<Frozen>>,
 }
 
 /// A fixed number of guest threads. They end when the pool is dropped.
@@ -134,6 +146,8 @@ fn run(shared: &SharedRef, job: Job) -> Result<Run, HostError> {
         checkpoint = hosted.checkpoint()?;
         since_checkpoint = 0;
     }
-    let summary = if job.summarise { hosted.summary()? } else { None };
-    Ok(Run { hosted, evaluated, checkpoint, since_checkpoint, summary })
+    let summary = job.summarise.then(|| hosted.summary()).transpose()?;
+    let frozen = job.freeze.then(|| hosted.freeze()).transpose()?;
+    let looked = Looked { summary, frozen };
+    Ok(Run { hosted, evaluated, checkpoint, since_checkpoint, looked })
 }

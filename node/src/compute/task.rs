@@ -14,9 +14,10 @@ use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Effects, Hash, Id, Machine, Position};
 use weft_storage::{AttestationRow, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
 
+use super::frozen::Frozen;
 use super::hosted::{Evaluated, HostError, Hosted};
 use super::machine::{Compute, Effect, Input};
-use super::pool::{Done, Job, Pool, Run};
+use super::pool::{Done, Job, Looked, Pool, Run};
 use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
@@ -32,7 +33,25 @@ const LIVE_MAX: usize = 256;
 const INBOX_MAX: usize = 64;
 
 /// A question about the state of a process now.
-type Ask = (Id, oneshot::Sender<Option<StateSummary>>);
+#[derive(Debug)]
+struct Ask {
+    process: Id,
+    reply: Reply,
+}
+
+/// What is asked, and where the answer goes.
+enum Reply {
+    /// Its hash.
+    Summary(oneshot::Sender<Option<StateSummary>>),
+    /// The state itself.
+    Frozen(oneshot::Sender<Option<Frozen>>),
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Summary(_)) { "Summary" } else { "Frozen" })
+    }
+}
 
 /// How others hold the compute role.
 #[derive(Debug, Clone)]
@@ -42,7 +61,14 @@ impl ComputeHandle {
     /// Hashes the state of a process now; none if it is not computed here or cannot be loaded.
     pub async fn summary(&self, process: Id) -> Option<StateSummary> {
         let (reply, answer) = oneshot::channel();
-        self.0.send((process, reply)).await.ok()?;
+        self.0.send(Ask { process, reply: Reply::Summary(reply) }).await.ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// The state of a process now; none if it is not computed here or cannot be loaded.
+    pub async fn freeze(&self, process: Id) -> Option<Frozen> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask { process, reply: Reply::Frozen(reply) }).await.ok()?;
         answer.await.ok().flatten()
     }
 }
@@ -58,7 +84,7 @@ pub struct ComputeTask {
     live: BTreeMap<Id, Live>,
     /// Runs that wait until a look at the state has ended.
     deferred: BTreeMap<Id, (u64, u64)>,
-    looks: BTreeMap<Id, Vec<oneshot::Sender<Option<StateSummary>>>>,
+    looks: BTreeMap<Id, Vec<Reply>>,
     fetches: JoinSet<Id>,
     fetching: VecDeque<Id>,
 }
@@ -70,6 +96,13 @@ struct Live {
     since_checkpoint: u64,
     last_used: u64,
     out: bool,
+}
+
+/// A run that is on disk.
+struct Stored {
+    hosted: Box<Hosted>,
+    since_checkpoint: u64,
+    looked: Looked,
 }
 
 impl ComputeTask {
@@ -115,7 +148,7 @@ impl ComputeTask {
                     Err(RecvError::Lagged(_)) => self.retake(),
                     Err(RecvError::Closed) => return,
                 },
-                Some((process, reply)) = self.asks.recv() => self.look(process, reply),
+                Some(ask) = self.asks.recv() => self.look(ask),
                 Some(_) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                     self.fetching.pop_front();
                 }
@@ -189,7 +222,7 @@ impl ComputeTask {
         }
     }
 
-    fn look(&mut self, process: Id, reply: oneshot::Sender<Option<StateSummary>>) {
+    fn look(&mut self, Ask { process, reply }: Ask) {
         let computes = self.shared.directory.get(&process).is_some_and(|known| known.roles.computes);
         if !computes {
             // Dropping the reply answers with none.
@@ -203,12 +236,14 @@ impl ComputeTask {
 
     fn send_job(&mut self, process: Id, slots: Option<(u64, u64)>) {
         let Some(known) = self.shared.directory.get(&process) else { return };
-        let summarise = self.looks.contains_key(&process);
+        let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
+        let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_)));
+        let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_)));
         let live = self.live.entry(process).or_default();
         live.out = true;
         let hosted = live.hosted.take();
         let since_checkpoint = live.since_checkpoint;
-        let job = Job { process: known.process, hosted, slots, since_checkpoint, summarise };
+        let job = Job { process: known.process, hosted, slots, since_checkpoint, summarise, freeze };
         if let Err(job) = self.pool.start_job(job) {
             let live = self.live.entry(process).or_default();
             live.out = false;
@@ -234,15 +269,11 @@ impl ComputeTask {
         live.out = false;
         live.last_used = now().0;
         match result {
-            Ok((hosted, since_checkpoint, summary)) => {
+            Ok(Stored { hosted, since_checkpoint, looked }) => {
                 let next = hosted.next_slot();
                 live.hosted = Some(hosted);
                 live.since_checkpoint = since_checkpoint;
-                if let Some(summary) = summary {
-                    for reply in self.looks.remove(&process).unwrap_or_default() {
-                        let _ = reply.send(Some(summary));
-                    }
-                }
+                self.answer_looks(process, looked);
                 if ran {
                     self.handle(Input::Ran { process, next });
                 }
@@ -260,6 +291,18 @@ impl ComputeTask {
             self.send_job(process, None);
         }
         self.evict();
+    }
+
+    /// Answers those who asked before the job began; the others wait for the next.
+    fn answer_looks(&mut self, process: Id, Looked { summary, frozen }: Looked) {
+        for reply in self.looks.remove(&process).unwrap_or_default() {
+            // Whoever asked may have hung up.
+            match (reply, &summary, &frozen) {
+                (Reply::Summary(reply), Some(summary), _) => drop(reply.send(*summary)),
+                (Reply::Frozen(reply), _, Some(frozen)) => drop(reply.send(frozen.clone())),
+                (reply, ..) => self.looks.entry(process).or_default().push(reply),
+            }
+        }
     }
 
     fn fail(&mut self, process: Id, error: &HostError) {
@@ -295,12 +338,8 @@ impl ComputeTask {
     }
 
     /// Commits a run, then says what is durable.
-    async fn store(
-        &mut self,
-        process: Id,
-        run: Run,
-    ) -> Result<(Box<Hosted>, u64, Option<StateSummary>), HostError> {
-        let Run { hosted, evaluated, checkpoint, since_checkpoint, summary } = run;
+    async fn store(&mut self, process: Id, run: Run) -> Result<Stored, HostError> {
+        let Run { hosted, evaluated, checkpoint, since_checkpoint, looked } = run;
         let reader = self.shared.store.read()?;
         let mut writes = Vec::new();
         let mut attested = Vec::new();
@@ -325,7 +364,7 @@ impl ComputeTask {
         for (_, position, body) in attested {
             self.say_attested(process, position, body);
         }
-        Ok((hosted, since_checkpoint, summary))
+        Ok(Stored { hosted, since_checkpoint, looked })
     }
 
     fn say_attested(&self, process: Id, position: Position, body: Body) {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use toml::Value;
 use weft_protocol::Address;
+use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::multiaddr::{DIAL_EXPECTED, LISTEN_EXPECTED, is_dial, is_listen};
 use super::{Config, LogFormat, RULES, Role, ScheduleFor};
@@ -190,6 +191,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| Value::String(show_bytes(config.memory_budget_bytes)),
     },
     Setting {
+        key: "dry_runs",
+        help: "dry runs evaluated at once; the default is one a core",
+        set: set_dry_runs,
+        show: |config| number(config.dry_runs as u64),
+    },
+    Setting {
+        key: "dry_run_gas",
+        help: "gas that one dry run may use; a process's own limit holds where it is lower",
+        set: |config, given| set_u64(&mut config.dry_run_gas, given, 1, COMPUTE_LIMIT_MAX),
+        show: |config| number(config.dry_run_gas),
+    },
+    Setting {
+        key: "dry_run_ms",
+        help: "milliseconds that one dry run may take, the wait for its turn included",
+        set: |config, given| {
+            set_u64(&mut config.dry_run_ms, given, 1, crate::dry_run::WAIT_MAX.as_millis() as u64)
+        },
+        show: |config| number(config.dry_run_ms),
+    },
+    Setting {
         key: "log",
         help: "which log lines are written, such as info or warn,weft_node=debug",
         set: set_log,
@@ -296,6 +317,17 @@ fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(),
 
 fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), Expected> {
     *field = given.number(min, WAIT_MS_MAX)?;
+    Ok(())
+}
+
+fn set_u64(field: &mut u64, given: &Given<'_>, min: u64, max: u64) -> Result<(), Expected> {
+    *field = given.number(min, max)?;
+    Ok(())
+}
+
+fn set_dry_runs(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let most = crate::dry_run::RUNS_MAX as u64;
+    config.dry_runs = usize::try_from(given.number(1, most)?).unwrap_or(1);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What the node answers to each request of the control socket.
 
+mod dry;
 mod live;
+mod pages;
 mod result;
 mod slots;
 
@@ -27,6 +29,7 @@ use super::server::{HungUp, Out};
 use crate::anchor;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
+use crate::dry_run::DryRuns;
 use crate::hosting;
 use crate::messenger::MessengerHandle;
 use crate::shared::SharedRef;
@@ -46,6 +49,7 @@ pub struct Answers {
     submitter: Submitter,
     compute: Option<ComputeHandle>,
     messenger: Option<MessengerHandle>,
+    dry_runs: Option<DryRuns>,
     stop: CancellationToken,
 }
 
@@ -59,14 +63,15 @@ fn disk(error: StoreError) -> Failure {
 
 impl Answers {
     /// Answers from these parts of the node; `stop` stops it.
-    pub const fn new(
+    pub fn new(
         shared: SharedRef,
         submitter: Submitter,
         compute: Option<ComputeHandle>,
         messenger: Option<MessengerHandle>,
         stop: CancellationToken,
     ) -> Self {
-        Self { shared, submitter, compute, messenger, stop }
+        let dry_runs = compute.clone().map(|compute| DryRuns::new(SharedRef::clone(&shared), compute));
+        Self { shared, submitter, compute, messenger, dry_runs, stop }
     }
 
     /// Answers one request.
@@ -97,6 +102,13 @@ impl Answers {
             Request::Submit { item } => out.end(self.submit(&item).await).await,
             Request::Result { process, of, wait_ms } => {
                 out.end(self.result(process, of, wait_ms).await).await
+            }
+            Request::Results { process, from, to, limit, sort, crons, now_ms } => {
+                let page = pages::Asked { from, to, limit, sort, crons, now_ms };
+                out.end(self.results(process, page).await).await
+            }
+            Request::DryRun { process, message, slot } => {
+                out.end(self.dry_run(process, message, slot).await).await
             }
             Request::Watch { process, from } => self.watch(process, from, out, lines).await,
             Request::Verify { process } => self.verify(process, out, lines).await,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_protocol::{Address, Hash, Id, Position, Tag};
 
+pub use crate::dry_run::DryRunBody;
+pub use crate::results::Sort;
+
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
 pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
 
@@ -84,6 +87,39 @@ pub enum Request {
         of: ResultOf,
         /// Wait for it at most so many milliseconds.
         wait_ms: u64,
+    },
+    /// A page of results: [`Page`](crate::results::Page).
+    Results {
+        /// Of which process.
+        process: Id,
+        /// Begin after this cursor or timestamp.
+        #[serde(default)]
+        from: Option<String>,
+        /// End with this one.
+        #[serde(default)]
+        to: Option<String>,
+        /// At most so many entries.
+        #[serde(default)]
+        limit: Option<usize>,
+        /// In which order; that of the cursor in `from` wins.
+        #[serde(default)]
+        sort: Sort,
+        /// Cron ticks alone.
+        #[serde(default)]
+        crons: bool,
+        /// Let time pass and evaluate the newest slot first, for at most so many milliseconds.
+        #[serde(default)]
+        now_ms: Option<u64>,
+    },
+    /// What a message would come to on the state as of now: [`DryRunInfo`]. Nothing is kept.
+    DryRun {
+        /// On which process.
+        process: Id,
+        /// The message, as the reference's compute unit takes it.
+        message: DryRunBody,
+        /// On the state after this slot instead.
+        #[serde(default)]
+        slot: Option<u64>,
     },
     /// Stream verified slots and outcomes as they come: events are [`WatchEvent`]; ends when the
     /// client hangs up.
@@ -333,6 +369,19 @@ pub struct ResultInfo {
     pub computed_here: bool,
     /// Addresses whose attestations of this position are held.
     pub attested_by: Vec<Address>,
+}
+
+/// What a dry run came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct DryRunInfo {
+    pub process: Id,
+    /// The position after which it was evaluated.
+    pub position: Position,
+    pub code: u8,
+    /// As in [`ResultInfo`].
+    pub result: Value,
+    pub gas: u64,
 }
 
 /// Something seen while watching.

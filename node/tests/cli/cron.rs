@@ -55,6 +55,36 @@ fn a_reader_of_now_makes_due_ticks_run() {
     assert_eq!(code, "refused", "{text}");
 }
 
+/// Check 58 and those around it: a page of crons runs what is due, and shows ticks alone.
+#[test]
+fn a_page_of_crons_evaluates_and_a_page_of_results_goes_on_from_its_cursor() {
+    let node = Node::start();
+    let process = clock(&node);
+    tick(&node, &process);
+    let crons = node.json(&["results", &process, "--crons", "--now"]);
+    let edges = crons["edges"].as_array().unwrap();
+    assert!(!edges.is_empty() && crons["pageInfo"]["hasNextPage"] == false, "{crons}");
+    let outputs = |edges: &[Value]| -> Vec<String> {
+        edges.iter().map(|edge| edge["node"]["Output"].as_str().unwrap().to_owned()).collect()
+    };
+    let counted: Vec<String> = (1..=edges.len()).map(|count| count.to_string()).collect();
+    assert_eq!(outputs(edges), counted);
+    let cursor = edges[0]["cursor"].as_str().unwrap();
+    let rest = node.json(&[
+        "results",
+        &process,
+        "--from",
+        cursor,
+        "--to",
+        edges.last().unwrap()["cursor"].as_str().unwrap(),
+    ]);
+    assert_eq!(outputs(rest["edges"].as_array().unwrap()), counted[1..]);
+    let newest = node.json(&["results", &process, "--sort", "DESC", "--limit", "1"]);
+    assert_eq!(newest["edges"].as_array().unwrap().len(), 1);
+    let (code, text) = node.weft(&["results", &process, "--from", "x", "--json"]).expect(2).error();
+    assert!(code == "invalid" && text.contains("`from`"), "{code} {text}");
+}
+
 /// Another node than the scheduler's subscribes, and asks it.
 #[test]
 fn a_subscription_lets_time_pass_from_afar() {

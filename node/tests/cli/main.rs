@@ -4,6 +4,7 @@
 
 mod cron;
 mod doors;
+mod dry_run;
 mod eval;
 mod item;
 mod node;

@@ -21,14 +21,14 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Clients that a node serves at once.
 const CLIENTS_MAX: usize = 64;
 
-fn connect(folder: &Path) -> UnixStream {
+pub(super) fn connect(folder: &Path) -> UnixStream {
     let stream = UnixStream::connect(folder.join("weft.sock")).unwrap();
     stream.set_read_timeout(Some(ANSWER_WAIT)).unwrap();
     stream.set_write_timeout(Some(ANSWER_WAIT)).unwrap();
     stream
 }
 
-fn reply(stream: &UnixStream) -> Value {
+pub(super) fn reply(stream: &UnixStream) -> Value {
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).unwrap();
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
@@ -42,7 +42,7 @@ fn ask_bytes(folder: &Path, bytes: &[u8]) -> Value {
     reply(&stream)
 }
 
-fn ask(folder: &Path, request: &Value) -> Value {
+pub(super) fn ask(folder: &Path, request: &Value) -> Value {
     ask_bytes(folder, request.to_string().as_bytes())
 }
 

@@ -8,6 +8,7 @@ use weft_protocol::{Address, Hash, Id, Position};
 use super::{Direction, Reader};
 use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
+use crate::limits::SCAN_ROWS_MAX;
 use crate::rows::{
     AttestationRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
     PackedPage,
@@ -71,6 +72,28 @@ impl Reader {
     ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
         let (from, to) = (key::position(process, from), key::position(process, to));
         self.rows(Table::Outcomes, &from, &to, limit, position)
+    }
+
+    /// The outcomes from `from` downwards, `from` included, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outcomes_down(
+        &self,
+        process: &Id,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
+        let (first, from) = (key::position(process, FIRST), key::position(process, from));
+        let limit = limit.min(SCAN_ROWS_MAX);
+        let mut rows = Vec::new();
+        self.scan(Table::Outcomes, Direction::Down, &first, &from, |key, row: OutcomeRow| {
+            if rows.len() < limit {
+                rows.push((position(key).ok_or_else(|| super::bad_key(Table::Outcomes, key))?, row));
+            }
+            Ok(if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(rows)
     }
 
     /// The first outcome of an item.

@@ -12,7 +12,7 @@ use super::{Answers, disk, fail, no_slot};
 use crate::{hosting, remote};
 
 /// The longest that a request waits for a result, in milliseconds.
-const WAIT_MS_MAX: u64 = 600_000;
+pub(super) const WAIT_MS_MAX: u64 = 600_000;
 /// How often a waiting request looks again, beside every time it hears news.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 

@@ -1,0 +1,86 @@
+//! `weft results`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use weft_protocol::Id;
+
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::process::human_outcome;
+use super::screen::{Colour, Screen};
+use super::talk::ask_within;
+use crate::control::api::{Request, Sort};
+use crate::control::client::ANSWER_WAIT;
+use crate::results::{Page, PageInfo};
+
+#[derive(Debug, Args)]
+pub(crate) struct Results {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    process: Id,
+    /// Begin after this cursor, or timestamp in milliseconds
+    #[arg(long, value_name = "CURSOR")]
+    from: Option<String>,
+    /// End with this cursor, or timestamp in milliseconds
+    #[arg(long, value_name = "CURSOR")]
+    to: Option<String>,
+    /// How many at most; 25, or 500 of crons, if absent
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: Option<u16>,
+    /// The oldest first, or the newest
+    #[arg(long, value_enum, default_value = "asc", ignore_case = true)]
+    sort: SortArg,
+    /// Only crons
+    #[arg(long)]
+    crons: bool,
+    /// Let what is due by now run first
+    #[arg(long)]
+    now: bool,
+    /// How long to wait for that, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=600))]
+    timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SortArg {
+    Asc,
+    Desc,
+}
+
+pub(super) async fn run(of: Results, context: &Context) -> Result<Exit, CliError> {
+    let Results { process, from, to, limit, sort, crons, now, timeout } = of;
+    let sort = match sort {
+        SortArg::Asc => Sort::Asc,
+        SortArg::Desc => Sort::Desc,
+    };
+    let limit = limit.map(usize::from);
+    let now_ms = now.then_some(timeout * 1000);
+    let request = Request::Results { process, from, to, limit, sort, crons, now_ms };
+    let wait = Duration::from_secs(if now { timeout } else { 0 }) + ANSWER_WAIT;
+    let page: Page = ask_within(context, "reading results", &request, wait).await?;
+    context.screen.answer(&page, || human(&page, context.screen))?;
+    if let Some(next) = next(&page) {
+        context.screen.remark(&format!("there is more: --from {next}"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Where to go on.
+fn next(page: &Page) -> Option<&str> {
+    let PageInfo { has_next_page, cursor } = &page.page_info;
+    let last = || page.edges.last().map(|edge| edge.cursor.as_str());
+    has_next_page.then(|| cursor.as_deref().or_else(last)).flatten()
+}
+
+fn human(page: &Page, screen: Screen) -> String {
+    let entry = |edge: &crate::results::Edge| {
+        let head = screen.paint(Colour::Cyan, &edge.cursor);
+        human_outcome(&edge.node, &head, None, "evaluated here", screen)
+    };
+    if page.edges.is_empty() {
+        return "no results".to_owned();
+    }
+    page.edges.iter().map(entry).collect::<Vec<_>>().join("\n")
+}

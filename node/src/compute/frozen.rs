@@ -1,0 +1,75 @@
+//! A state that stands still while its process goes on: what dry runs are evaluated on.
+
+use std::sync::Arc;
+
+use weft_protocol::message::{DryRun, dry_run_json};
+use weft_protocol::outcome::{Code, Outcome};
+use weft_protocol::process::Process;
+use weft_protocol::time::TimePoint;
+use weft_protocol::{Id, Position};
+use weft_vm::{Limits, MemoryImage, Outcome as Guest, Trap};
+
+use super::hosted::{HostError, Loaded, code_of, vm_error};
+
+/// The state of a process after a position. Cheap to clone; any number of threads may go on from
+/// it, each on a copy.
+#[derive(Clone)]
+pub struct Frozen {
+    pub(super) process: Arc<Process>,
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) image: MemoryImage,
+    pub(super) position: Position,
+    pub(super) time: TimePoint,
+}
+
+/// What a message came to that no log holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DryOutcome {
+    /// After which position it was evaluated.
+    pub position: Position,
+    /// How it ended.
+    pub code: Code,
+    /// The result as clients see it.
+    pub result: String,
+    /// Gas used.
+    pub gas: u64,
+    /// Whether it was ended by the operator's ceiling, which is below the process's own limit.
+    pub over_ceiling: bool,
+}
+
+impl Frozen {
+    /// Of which process.
+    pub fn process(&self) -> Id {
+        self.process.id()
+    }
+
+    /// After which position.
+    pub const fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Evaluates a message on a copy, with at most `gas_max` gas.
+    ///
+    /// # Errors
+    /// A failure of this host.
+    pub fn dry_run(&self, run: &DryRun, gas_max: u64) -> Result<DryOutcome, HostError> {
+        let own = self.loaded.limits;
+        let limits = Limits { gas: own.gas.min(gas_max), ..own };
+        let instance = self.loaded.compiled.restore(&self.image, limits);
+        let mut instance = instance.map_err(|error| vm_error(self.process.module(), error))?;
+        let message = dry_run_json(&self.process, run, self.time);
+        let evaluation = instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
+        let outcome = match &evaluation.outcome {
+            Guest::Returned(bytes) => Outcome::of_result(self.position, bytes, None),
+            Guest::Trapped(trap) => Outcome::failed(self.position, code_of(*trap)),
+        };
+        let gas = evaluation.gas;
+        Ok(DryOutcome {
+            position: self.position,
+            code: outcome.code,
+            result: outcome.result_json(self.loaded.reports_gas.then_some(gas)),
+            gas,
+            over_ceiling: evaluation.outcome == Guest::Trapped(Trap::OutOfGas) && limits.gas < own.gas,
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! Waiting until a slot is evaluated.
+
+use std::time::Duration;
+
+use weft_protocol::Id;
+use weft_storage::StoreError;
+
+use crate::shared::Shared;
+
+/// How often a waiter looks again, beside every time it hears news.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a slot will not be evaluated here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The process is not computed here any more.
+    #[error("process {0} is not computed here")]
+    NotComputed(Id),
+    /// Something stopped the process here.
+    #[error("process {process} is stopped here: {why}")]
+    Stopped {
+        /// Which.
+        process: Id,
+        /// What.
+        why: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Waits until the outcome of a slot is on disk. Safe to cancel; waits for ever for a slot that
+/// never comes, so the caller limits it.
+///
+/// # Errors
+/// When it will not be evaluated here.
+pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), WaitError> {
+    let mut news = shared.news.listen();
+    loop {
+        let known = shared.directory.get(&process).filter(|known| known.roles.computes);
+        let known = known.ok_or(WaitError::NotComputed(process))?;
+        let last = shared.store.read()?.last_outcome(&process)?;
+        if last.is_some_and(|(position, _)| position.slot >= slot) {
+            return Ok(());
+        }
+        if let Some(why) = known.fault {
+            return Err(WaitError::Stopped { process, why });
+        }
+        // Any news is a reason to look again; missed news too.
+        let _ = tokio::time::timeout(LOOK_AGAIN, news.recv()).await;
+    }
+}

@@ -1,0 +1,39 @@
+//! Dry runs.
+
+use weft_protocol::Id;
+
+use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
+use super::{Answers, fail};
+use crate::dry_run::DryRunError;
+
+impl Answers {
+    pub(super) async fn dry_run(
+        &self,
+        process: Id,
+        message: DryRunBody,
+        slot: Option<u64>,
+    ) -> Result<DryRunInfo, Failure> {
+        let known = self.known(&process)?;
+        let Some(dry_runs) = self.dry_runs.as_ref().filter(|_| known.roles.computes) else {
+            let text = format!("process {process} is not computed here; `weft host {process} --compute`");
+            return Err(fail(FailureCode::Refused, text));
+        };
+        let outcome = dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))?;
+        let result = serde_json::from_str(&outcome.result);
+        let result = result.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        let (position, code, gas) = (outcome.position, outcome.code.number(), outcome.gas);
+        Ok(DryRunInfo { process, position, code, result, gas })
+    }
+}
+
+fn why(error: &DryRunError) -> Failure {
+    let code = match error {
+        DryRunError::NoOwner => FailureCode::Invalid,
+        DryRunError::Busy => FailureCode::Busy,
+        DryRunError::TooLong { .. } => FailureCode::TimedOut,
+        DryRunError::TooMuchGas { .. } => FailureCode::Refused,
+        DryRunError::NoState(_) | DryRunError::NoSlot { .. } => FailureCode::Unknown,
+        DryRunError::Wait(_) | DryRunError::Host(_) => FailureCode::Fault,
+    };
+    fail(code, error.to_string())
+}

@@ -1,0 +1,61 @@
+//! Pages of results.
+
+use std::time::Duration;
+
+use weft_protocol::Id;
+
+use super::super::api::{Failure, FailureCode};
+use super::result::WAIT_MS_MAX;
+use super::{Answers, disk, fail, no_slot};
+use crate::compute;
+use crate::results::{self, Cursor, Page, PageQuery, Show, Sort};
+
+/// What a client asks for, as it wrote it.
+pub(super) struct Asked {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) limit: Option<usize>,
+    pub(super) sort: Sort,
+    pub(super) crons: bool,
+    pub(super) now_ms: Option<u64>,
+}
+
+impl Answers {
+    pub(super) async fn results(&self, process: Id, asked: Asked) -> Result<Page, Failure> {
+        let known = self.known(&process)?;
+        if !known.roles.computes {
+            let text = format!("process {process} is not computed here; `weft host {process} --compute`");
+            return Err(fail(FailureCode::Refused, text));
+        }
+        let Asked { from, to, limit, sort, crons, now_ms } = asked;
+        let (from, to) = (cursor("from", from)?, cursor("to", to)?);
+        if let Some(ms) = now_ms {
+            self.evaluate_now(process, ms).await?;
+        }
+        let show = if crons { Show::Crons } else { Show::All };
+        let query = PageQuery { from, to, limit, sort, show };
+        let reader = self.read()?;
+        let page = tokio::task::spawn_blocking(move || results::page(&reader, &known.process, &query)).await;
+        page.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(disk)
+    }
+
+    /// Lets time pass, and waits until what that made due has run.
+    async fn evaluate_now(&self, process: Id, ms: u64) -> Result<(), Failure> {
+        let newest = self.submitter.now(process).await.map_err(|error| no_slot(&error))?;
+        let wait = Duration::from_millis(ms.min(WAIT_MS_MAX));
+        let evaluated = compute::evaluated(&self.shared, process, newest);
+        match tokio::time::timeout(wait, evaluated).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(fail(FailureCode::Fault, error.to_string())),
+            Err(_) => {
+                let text = format!("slot {newest} of process {process} was not evaluated in {ms} ms");
+                Err(fail(FailureCode::TimedOut, text))
+            }
+        }
+    }
+}
+
+fn cursor(name: &str, text: Option<String>) -> Result<Option<Cursor>, Failure> {
+    let parsed = text.map(|text| Cursor::parse(&text)).transpose();
+    parsed.map_err(|error| fail(FailureCode::Invalid, format!("`{name}`: {error}")))
+}

@@ -1,0 +1,281 @@
+//! Dry runs: unsigned messages evaluated on copies of a state. Nothing of them is kept, and the
+//! process goes on meanwhile.
+//!
+//! A run waits for one of a few places, then for the state as of now, and has a ceiling of gas and
+//! of time that the operator sets. What is too much is told to come back.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use weft_protocol::message::DryRun;
+use weft_protocol::process::Process;
+use weft_protocol::{Id, Position, Tag};
+
+use crate::compute::hosted::{HostError, Hosted};
+use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
+use crate::shared::SharedRef;
+
+/// Runs that wait or are evaluated; one more is told to come back. Each holds a message of up to
+/// 10 MiB, and one of the control socket's connections.
+pub const RUNS_MAX: usize = 32;
+/// The longest that the configuration lets a run take.
+pub const WAIT_MAX: Duration = Duration::from_secs(600);
+/// How long one too many is asked to wait, in milliseconds: what a middling run takes.
+pub const BUSY_RETRY_MS: u64 = 100;
+/// Frozen states kept for the next run: each is a memory, mostly shared with its live process.
+const FROZEN_MAX: usize = 8;
+
+/// The body of a dry run, as the reference's compute unit takes it. What it does not name is
+/// ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)]
+pub struct DryRunBody {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    #[serde(default)]
+    pub owner: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<Number>,
+    #[serde(rename = "Block-Height", default, skip_serializing_if = "Option::is_none")]
+    pub block_height: Option<Number>,
+}
+
+/// A whole number, which clients also write as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText")]
+pub struct Number(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for Number {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(given: NumberOrText) -> Result<Self, Self::Error> {
+        match given {
+            NumberOrText::Number(number) => Ok(Self(number)),
+            NumberOrText::Text(text) => text.parse().map(Self),
+        }
+    }
+}
+
+impl DryRunBody {
+    /// The message that the module sees.
+    ///
+    /// # Errors
+    /// Without an `Owner`.
+    fn into_run(self) -> Result<DryRun, DryRunError> {
+        let Self { id, signature, owner, target, data, tags, anchor, timestamp, block_height } = self;
+        if owner.is_empty() {
+            return Err(DryRunError::NoOwner);
+        }
+        Ok(DryRun {
+            id,
+            signature,
+            owner,
+            target,
+            data,
+            anchor,
+            tags,
+            timestamp: timestamp.map(|number| number.0),
+            height: block_height.map(|number| number.0),
+        })
+    }
+}
+
+/// Why a dry run has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DryRunError {
+    /// The reference asks for it, and modules rely on it.
+    #[error("the message has no `Owner`; a dry run may name any, but must name one")]
+    NoOwner,
+    /// Too many at once.
+    #[error("{RUNS_MAX} dry runs wait here already; try again in {BUSY_RETRY_MS} ms")]
+    Busy,
+    /// The operator's ceiling of time.
+    #[error("the dry run was not done in {ms} ms, this node's ceiling (`dry_run_ms`)")]
+    TooLong {
+        /// The ceiling.
+        ms: u64,
+    },
+    /// The operator's ceiling of gas.
+    #[error("the dry run used {gas} gas, this node's ceiling (`dry_run_gas`)")]
+    TooMuchGas {
+        /// The ceiling.
+        gas: u64,
+    },
+    /// There is no state to run it on.
+    #[error("process {0} has no state here yet: nothing of it was evaluated, or it cannot be loaded")]
+    NoState(Id),
+    /// There is no such state.
+    #[error("slot {slot} of process {process} was not evaluated here")]
+    NoSlot {
+        /// Of which process.
+        process: Id,
+        /// Which slot.
+        slot: u64,
+    },
+    /// The newest slot is not evaluated here.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// This host failed.
+    #[error("{0}")]
+    Host(String),
+}
+
+impl From<HostError> for DryRunError {
+    fn from(error: HostError) -> Self {
+        Self::Host(error.to_string())
+    }
+}
+
+/// Evaluates dry runs.
+#[derive(Debug, Clone)]
+pub struct DryRuns(Arc<Desk>);
+
+struct Desk {
+    shared: SharedRef,
+    compute: ComputeHandle,
+    /// Places to wait in, those of runs under way included.
+    places: Arc<Semaphore>,
+    /// Runs under way.
+    running: Arc<Semaphore>,
+    frozen: Mutex<VecDeque<Frozen>>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("places", &self.places.available_permits()).finish_non_exhaustive()
+    }
+}
+
+impl DryRuns {
+    /// As many at once as the configuration says.
+    pub fn new(shared: SharedRef, compute: ComputeHandle) -> Self {
+        let running = Arc::new(Semaphore::new(shared.config.dry_runs));
+        let places = Arc::new(Semaphore::new(RUNS_MAX));
+        Self(Arc::new(Desk { shared, compute, places, running, frozen: Mutex::new(VecDeque::new()) }))
+    }
+
+    /// Evaluates a message on the state as of now, or on that after a slot.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn run(
+        &self,
+        process: Arc<Process>,
+        body: DryRunBody,
+        slot: Option<u64>,
+    ) -> Result<DryOutcome, DryRunError> {
+        let run = body.into_run()?;
+        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
+        let ms = self.0.shared.config.dry_run_ms;
+        let desk = Arc::clone(&self.0);
+        let work = async move {
+            let turn = Arc::clone(&desk.running).acquire_owned().await;
+            let turn = turn.map_err(|error| DryRunError::Host(error.to_string()))?;
+            let frozen = match slot {
+                None => Some(desk.newest(&process).await?),
+                Some(_) => None,
+            };
+            // A guest cannot be stopped but by its gas: the place and the turn are its own until
+            // it ends, whether somebody still waits for it or not.
+            let done = tokio::task::spawn_blocking(move || {
+                let _held = (place, turn);
+                let frozen = match (frozen, slot) {
+                    (Some(frozen), _) => frozen,
+                    (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX))?,
+                };
+                Ok::<_, DryRunError>(frozen.dry_run(&run, desk.shared.config.dry_run_gas)?)
+            });
+            done.await.map_err(|error| DryRunError::Host(error.to_string()))?
+        };
+        let done = tokio::time::timeout(Duration::from_millis(ms), work).await;
+        let outcome = done.map_err(|_| DryRunError::TooLong { ms })??;
+        if outcome.over_ceiling {
+            return Err(DryRunError::TooMuchGas { gas: self.0.shared.config.dry_run_gas });
+        }
+        Ok(outcome)
+    }
+}
+
+impl Desk {
+    /// The state after the newest slot, once that is evaluated: what a client expects that was
+    /// told of a slot.
+    async fn newest(&self, process: &Process) -> Result<Frozen, DryRunError> {
+        let id = process.id();
+        let host = |error: weft_storage::StoreError| DryRunError::Host(error.to_string());
+        let head = self.shared.store.read().and_then(|reader| reader.head(&id)).map_err(host)?;
+        let (head, _) = head.ok_or(DryRunError::NoState(id))?;
+        evaluated(&self.shared, id, head).await?;
+        let last = self.shared.store.read().and_then(|reader| reader.last_outcome(&id)).map_err(host)?;
+        let (last, _) = last.ok_or(DryRunError::NoState(id))?;
+        if let Some(frozen) = self.kept(id, last) {
+            return Ok(frozen);
+        }
+        let frozen = self.compute.freeze(id).await.ok_or(DryRunError::NoState(id))?;
+        let mut kept = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|old| old.process() != id);
+        kept.push_front(frozen.clone());
+        kept.truncate(FROZEN_MAX);
+        Ok(frozen)
+    }
+
+    fn kept(&self, process: Id, at: Position) -> Option<Frozen> {
+        let kept = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().find(|frozen| frozen.process() == process && frozen.position() >= at).cloned()
+    }
+
+    /// The state after a slot, replayed.
+    fn after(&self, process: Arc<Process>, slot: u64) -> Result<Frozen, DryRunError> {
+        let id = process.id();
+        let unknown = DryRunError::NoSlot { process: id, slot };
+        let host = |error: weft_storage::StoreError| DryRunError::Host(error.to_string());
+        let reader = self.shared.store.read().map_err(host)?;
+        let Some(row) = reader.slot(&id, slot).map_err(host)? else { return Err(unknown) };
+        let position = Position { epoch: row.epoch, slot, tick: 0 };
+        if reader.outcome(&id, position).map_err(host)?.is_none() {
+            return Err(unknown);
+        }
+        let mut hosted = Hosted::load_to(process, &reader, &self.shared.engine, position)?;
+        hosted.freeze()?.ok_or(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_as_clients_write_it() {
+        let text = r#"{"Owner":"me","Tags":[{"name":"Action","value":"Info"}],"Timestamp":"7",
+            "Block-Height":8,"Process":"ignored"}"#;
+        let run = serde_json::from_str::<DryRunBody>(text).unwrap().into_run().unwrap();
+        assert_eq!((run.owner.as_str(), run.timestamp, run.height), ("me", Some(7), Some(8)));
+        assert_eq!(run.tags, [Tag::new("Action", "Info")]);
+        assert!(serde_json::from_str::<DryRunBody>(r#"{"Owner":"me","Timestamp":"-1"}"#).is_err());
+        let nobody = serde_json::from_str::<DryRunBody>("{}").unwrap().into_run();
+        assert!(matches!(nobody, Err(DryRunError::NoOwner)));
+    }
+}
