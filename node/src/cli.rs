@@ -141,6 +141,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Module(ModuleCommand::List) => online(module::list(context)),
         Command::Spawn(spawn) => online(process::spawn(spawn, context)),
         Command::Send(send) => online(process::send(send, context)),
+        Command::Assign(assign) => online(process::assign(assign, context)),
         Command::Result(of) => online(process::result(of, context)),
         Command::Results(of) => online(results::run(*of, context)),
         Command::DryRun(of) => online(dry_run::run(*of, context)),

@@ -1,10 +1,10 @@
 //! The processes this node knows, read once: their Process items and what it does for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use weft_protocol::Id;
 use weft_protocol::process::Process;
+use weft_protocol::{Address, Id};
 use weft_storage::Roles;
 
 /// A process as this node knows it.
@@ -21,11 +21,15 @@ pub struct Known {
 /// Processes of others that are remembered so that a message to them need not look them up again.
 const REMEMBERED_MAX: usize = 4_096;
 
+/// Addresses that are remembered as wallets.
+const WALLETS_MAX: usize = 65_536;
+
 /// All known processes. Written when a process is hosted or stops, read by everyone.
 #[derive(Debug, Default)]
 pub struct Directory {
     known: RwLock<BTreeMap<Id, Known>>,
     remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
+    wallets: RwLock<BTreeSet<Address>>,
 }
 
 impl Directory {
@@ -69,6 +73,24 @@ impl Directory {
             remembered.clear();
         }
         remembered.insert(process.id(), process);
+    }
+
+    /// Notes that a key has this address, so that nobody looks for a process of that name. When
+    /// there are too many all are forgotten, and seen again.
+    pub fn saw_signer(&self, address: Address) {
+        if self.is_wallet(&Id(address.0)) {
+            return;
+        }
+        let mut wallets = self.wallets.write().unwrap_or_else(PoisonError::into_inner);
+        if wallets.len() >= WALLETS_MAX {
+            wallets.clear();
+        }
+        wallets.insert(address);
+    }
+
+    /// Whether this is the address of a key that was seen: it is no process then.
+    pub fn is_wallet(&self, target: &Id) -> bool {
+        self.wallets.read().unwrap_or_else(PoisonError::into_inner).contains(&Address(target.0))
     }
 
     /// Notes what stopped a process here.

@@ -91,6 +91,11 @@ pub async fn run(
                 Err(_) => Server::busy(reply),
             },
             NetEvent::Subscribed { process, peer } => sinks.follower.source(process, peer).await,
+            NetEvent::PeerUp { peer } => {
+                if let Some(messenger) = &sinks.messenger {
+                    messenger.up(peer);
+                }
+            }
             NetEvent::PeerDown { peer } => sinks.follower.lost(peer).await,
             _ => {}
         }

@@ -4,13 +4,14 @@
 //! of a push from what the disk holds. A messenger computes the processes it carries for, so it
 //! trusts nobody for what they sent; their attestors' signatures are for the receivers.
 
+mod carry;
 mod dispatch;
 pub mod machine;
 mod offers;
 mod receipts;
 mod task;
 
-pub use dispatch::{destination, first_state};
+pub use dispatch::{destination, first_state, note_wallets};
 pub use offers::is_current;
 pub use receipts::{NoReceipt, Receipt};
 pub use task::{MessengerHandle, MessengerTask};

@@ -157,6 +157,18 @@ pub async fn submit(
     }
 }
 
+/// Asks a scheduler to give an existing item a slot.
+pub async fn assign(
+    shared: &Shared,
+    peer: Peer,
+    assign: wire::AssignRequest,
+) -> Result<wire::SubmitResponse, RemoteError> {
+    match ask(shared, peer, Ask::Assign(assign)).await? {
+        Answer::Submit(answer) => Ok(answer),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
 /// A whole item by id, verified: modules come this way. Peers are asked in turn.
 pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<DataItem>, RemoteError> {
     let mut last = RemoteError::Nobody { what: format!("item {id}") };

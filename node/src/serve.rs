@@ -16,7 +16,7 @@ use weft_storage::StoreError;
 use crate::attestations;
 use crate::log;
 use crate::shared::SharedRef;
-use crate::submit::Submitter;
+use crate::submit::{Assign, Slot, SubmitError, Submitter};
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -60,6 +60,7 @@ impl Server {
     pub async fn answer(&self, peer: Peer, request: wire::Request, reply: Reply) {
         let answer = match request.body {
             Some(Ask::Submit(submit)) => self.submit(submit).await,
+            Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(body) => {
                 let shared = SharedRef::clone(&self.shared);
@@ -86,14 +87,15 @@ impl Server {
     }
 
     async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
-        match self.submitter.submit_local(item, proof).await {
-            Ok(slot) => Answer::Submit(wire::SubmitResponse {
-                slot: slot.slot,
-                assignment: slot.signed,
-                duplicate: slot.duplicate,
-            }),
-            Err(error) => Answer::Refusal(error.to_refusal()),
-        }
+        answer_submit(self.submitter.submit_local(item, proof).await)
+    }
+
+    async fn assign(&self, ask: wire::AssignRequest) -> Answer {
+        let assign = match Assign::from_wire(ask) {
+            Ok(assign) => assign,
+            Err(error) => return Answer::Refusal(error.to_refusal()),
+        };
+        answer_submit(self.submitter.assign_local(assign).await)
     }
 
     /// The head of a process that this node schedules, after time passed in it.
@@ -108,6 +110,17 @@ impl Server {
         let processes = vec![ask.process.clone()];
         let read = heads(&self.shared, &wire::HeadRequest { processes });
         read.map_or_else(|error| refuse(&error), Answer::Head)
+    }
+}
+
+fn answer_submit(answer: Result<Slot, SubmitError>) -> Answer {
+    match answer {
+        Ok(slot) => Answer::Submit(wire::SubmitResponse {
+            slot: slot.slot,
+            assignment: slot.signed,
+            duplicate: slot.duplicate,
+        }),
+        Err(error) => Answer::Refusal(error.to_refusal()),
     }
 }
 
@@ -147,7 +160,9 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
-        Ask::Submit(_) | Ask::Now(_) => Err(ServeError::Invalid("this is not read from disk".to_owned())),
+        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) => {
+            Err(ServeError::Invalid("this is not read from disk".to_owned()))
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Getting a signed item to the scheduler of its process, wherever that is, and deciding here
 //! what this node's own scheduler takes: rules.md 6.10.
 
+mod assign;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::module::Module;
 use weft_protocol::process::Process;
@@ -21,6 +24,8 @@ use crate::remote::{self, RemoteError};
 use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
 use crate::shared::SharedRef;
+
+pub use assign::{Assign, StoredItem, excludes};
 
 /// Characters of a tag's value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -91,12 +96,14 @@ pub struct Slot {
 pub struct Submitter {
     shared: SharedRef,
     scheduler: Option<SchedulerHandle>,
+    /// Turns to look for items among peers.
+    searches: Arc<Semaphore>,
 }
 
 impl Submitter {
     /// `scheduler` is this node's own, if it has that role.
-    pub const fn new(shared: SharedRef, scheduler: Option<SchedulerHandle>) -> Self {
-        Self { shared, scheduler }
+    pub fn new(shared: SharedRef, scheduler: Option<SchedulerHandle>) -> Self {
+        Self { shared, scheduler, searches: Arc::new(Semaphore::new(assign::SEARCHES_MAX)) }
     }
 
     /// Takes an item to the scheduler of its process.
@@ -146,10 +153,7 @@ impl Submitter {
         }
         let peer = remote::with_address(&self.shared, known.scheduler()).await;
         let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
-        let head = remote::now(&self.shared, peer, process).await.map_err(|error| match &error {
-            RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
-            _ => SubmitError::Unknown(error.to_string()),
-        })?;
+        let head = remote::now(&self.shared, peer, process).await.map_err(|error| refused(&error))?;
         let slot = crate::follower::verified_head(&known, &head);
         slot.ok_or_else(|| SubmitError::Unknown(format!("{peer} gave a false head of process {process}")))
     }
@@ -173,7 +177,9 @@ impl Submitter {
         let verify = move || Verification::verify(&item, &proof, network);
         let verified = tokio::task::spawn_blocking(verify).await;
         let verified = verified.map_err(|error| SubmitError::Fault(error.to_string()))?;
-        verified.map_err(|error| SubmitError::Invalid(error.to_string()))
+        let verified = verified.map_err(|error| SubmitError::Invalid(error.to_string()))?;
+        self.shared.directory.saw_signer(verified.item.owner());
+        Ok(verified)
     }
 
     async fn submit_there(
@@ -185,10 +191,7 @@ impl Submitter {
         let peer = remote::with_address(&self.shared, scheduler).await;
         let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
         let answer = remote::submit(&self.shared, peer, verified.item.raw().clone(), proof).await;
-        let answer = answer.map_err(|error| match &error {
-            RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
-            _ => SubmitError::Unknown(error.to_string()),
-        })?;
+        let answer = answer.map_err(|error| refused(&error))?;
         // The scheduler may know another child of the same spawn already.
         let process = match verified.parent() {
             Some(_) => None,
@@ -203,12 +206,21 @@ impl Submitter {
     }
 
     async fn submit_here(&self, verified: Verification) -> Result<Slot, SubmitError> {
-        let Some(scheduler) = &self.scheduler else {
-            return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
-        };
         let (submission, new) = match kind_of(&verified.item)? {
             Kind::Process => self.admit_process(verified).await?,
             Kind::Message(process) => (self.admit_message(process, verified)?, None),
+        };
+        self.schedule(submission, new).await
+    }
+
+    /// Hands a submission to this node's own scheduler.
+    async fn schedule(
+        &self,
+        submission: Submission,
+        new: Option<(Arc<Process>, Roles)>,
+    ) -> Result<Slot, SubmitError> {
+        let Some(scheduler) = &self.scheduler else {
+            return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
         let roles = new.as_ref().map(|(_, roles)| *roles);
         match scheduler.submit(submission, roles).await {
@@ -268,8 +280,8 @@ impl Submitter {
         let messenges = computes && is(Role::Messenger);
         let roles = Roles { schedules: true, computes, messenges, ..Roles::default() };
         let keys = SeenKeys::of_item(item.id());
-        let submission =
-            Submission { process: item.id(), item, proof: proof.map(|(proof, _)| proof), keys, spawn };
+        let (process_id, proof) = (item.id(), proof.map(|(proof, _)| proof));
+        let submission = Submission { process: process_id, item, proof, keys, spawn, assigned: None };
         Ok((submission, Some((Arc::new(process), roles))))
     }
 
@@ -336,7 +348,16 @@ impl Submitter {
         let origin = verified.origin(&known.process);
         let keys = SeenKeys::of(&verified.item, &origin);
         let Verification { item, proof } = verified;
-        Ok(Submission { process, item, proof: proof.map(|(proof, _)| proof), keys, spawn: None })
+        let proof = proof.map(|(proof, _)| proof);
+        Ok(Submission { process, item, proof, keys, spawn: None, assigned: None })
+    }
+}
+
+/// Why a scheduler gave no slot.
+fn refused(error: &RemoteError) -> SubmitError {
+    match error {
+        RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
+        _ => SubmitError::Unknown(error.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::id::{Hash, Id};
-use crate::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
+use crate::limits::{ATTESTORS_MAX, EXCLUDES_MAX, ITEM_BYTES_MAX};
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
@@ -35,8 +35,8 @@ pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 pub const LOBBY_BYTES_MAX: usize = 512;
 /// Bytes of an offer, which travels on a lobby shard.
 pub const OFFER_BYTES_MAX: usize = LOBBY_BYTES_MAX;
-/// Bytes of a request: the largest submits one item with its proof.
-pub const REQUEST_BYTES_MAX: usize = ITEM_BYTES_MAX + PROOF_BYTES_MAX + 64;
+/// Bytes of a request: the largest hands over one item with its proof and says where it goes.
+pub const REQUEST_BYTES_MAX: usize = ITEM_BYTES_MAX + PROOF_BYTES_MAX + 256;
 /// Bytes of a response: at least one slot record always fits.
 pub const RESPONSE_BYTES_MAX: usize = RECORD_BYTES_MAX + 64;
 /// Bytes of signature evidence (rules.md 6.18).
@@ -130,7 +130,8 @@ impl WireMessage for OriginProof {
     ];
 }
 impl WireMessage for Request {
-    const REPEATED: &'static [Repeated] = &[Repeated { path: &[2, 1], max: HEADS_MAX }];
+    const REPEATED: &'static [Repeated] =
+        &[Repeated { path: &[2, 1], max: HEADS_MAX }, Repeated { path: &[8, 5], max: EXCLUDES_MAX }];
 }
 impl WireMessage for Response {
     const REPEATED: &'static [Repeated] = &[

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use weft_protocol::assignment::Excluded;
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Spawn(Spawn),
     /// Send a message to a process
     Send(Send),
+    /// Give an existing item a slot in a process, whomever it was written to
+    Assign(Assign),
     /// Show what a message or slot came to
     Result(ResultOf),
     /// Page through the results of messages and crons
@@ -298,6 +301,21 @@ pub(crate) struct Send {
     pub(crate) wait: Wait,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Assign {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// The item; the scheduler asks around if this node does not hold it
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) item: Id,
+    /// What of it the process does not see: Data, Tags, Signature or Anchor; may repeat
+    #[arg(long, value_name = "FIELD", value_parser = parse_excluded)]
+    pub(crate) exclude: Vec<Excluded>,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
+}
+
 /// Whether to wait for a result.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Wait {
@@ -421,6 +439,10 @@ fn parse_tag(text: &str) -> Result<Tag, Wrong> {
         Some(_) => Err(Wrong("a tag needs a name and a value: NAME=VALUE".into())),
         None => Err(Wrong("expected NAME=VALUE".into())),
     }
+}
+
+fn parse_excluded(text: &str) -> Result<Excluded, Wrong> {
+    Excluded::parse(text).ok_or_else(|| Wrong("expected Data, Tags, Signature or Anchor".into()))
 }
 
 fn parse_anchor(text: &str) -> Result<[u8; 32], Wrong> {

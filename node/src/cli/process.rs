@@ -1,4 +1,4 @@
-//! `weft spawn`, `send`, `result`, `host` and `cron`.
+//! `weft spawn`, `send`, `assign`, `result`, `host` and `cron`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 
-use super::args::{Cron, Host, ResultOf as ResultArgs, Send, Spawn, Wait};
+use super::args::{Assign, Cron, Host, ResultOf as ResultArgs, Send, Spawn, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
@@ -68,6 +68,19 @@ pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError
     let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
     let draft = compose::message(process, action, tags.tags, anchor, data)?;
     let submitted = submit(&draft, context).await?;
+    show_sent(submitted, &wait, context).await
+}
+
+/// Asks for a slot of an item that exists.
+pub(super) async fn assign(assign: Assign, context: &Context) -> Result<Exit, CliError> {
+    let Assign { process, item, exclude, wait } = assign;
+    let exclude = exclude.iter().map(|field| field.name().to_owned()).collect();
+    let request = Request::Assign { process, item, exclude };
+    let submitted: Submitted = ask(context, "waiting for the scheduler", &request).await?;
+    show_sent(submitted, &wait, context).await
+}
+
+async fn show_sent(submitted: Submitted, wait: &Wait, context: &Context) -> Result<Exit, CliError> {
     if !wait.wait {
         let sent = Sent { submitted, result: None };
         context.screen.answer(&sent, || human_submitted(&sent.submitted))?;
@@ -80,7 +93,7 @@ pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError
         of: ResultOf::Item(submitted.id),
         wait_ms: wait.timeout * 1000,
     };
-    let result = await_result(&request, &wait, context).await?;
+    let result = await_result(&request, wait, context).await?;
     let exit = exit_of(&result);
     let sent = Sent { submitted, result: Some(result) };
     context.screen.answer(&sent, || {

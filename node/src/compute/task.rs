@@ -344,7 +344,13 @@ impl ComputeTask {
         let mut writes = Vec::new();
         let mut attested = Vec::new();
         for step in &evaluated {
-            writes.extend(outcome_writes(process, step));
+            if let Some(known) = self.shared.directory.get(&process)
+                && !step.closed.outcome.outbox.is_empty()
+            {
+                crate::messenger::note_wallets(&self.shared, &reader, &known.process, step.closed.item)?;
+            }
+            let is_wallet = |id: &Id| self.shared.directory.is_wallet(id);
+            writes.extend(outcome_writes(process, step, is_wallet));
             let position = step.closed.outcome.position;
             if !step.closed.outcome.outbox.is_empty() || step.state_root.is_some() {
                 attested.extend(self.attestation(&reader, process, position, step)?);
@@ -434,7 +440,7 @@ impl ComputeTask {
 }
 
 /// What one evaluated step puts on disk.
-fn outcome_writes(process: Id, step: &Evaluated) -> Vec<Write> {
+fn outcome_writes(process: Id, step: &Evaluated, is_wallet: impl Fn(&Id) -> bool) -> Vec<Write> {
     let closed = &step.closed;
     let outcome = &closed.outcome;
     let position = outcome.position;
@@ -457,7 +463,7 @@ fn outcome_writes(process: Id, step: &Evaluated) -> Vec<Write> {
     writes.push(Write::Outcome { process, position, row });
     for (index, entry) in (0u32..).zip(outcome.outbox.entries()) {
         let key = OutboxKey { process, position, index };
-        let state = crate::messenger::first_state(entry);
+        let state = crate::messenger::first_state(entry, &is_wallet);
         let row = OutboxRow {
             kind: entry.kind as u8,
             entry: entry.to_bytes().into(),

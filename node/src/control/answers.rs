@@ -33,7 +33,7 @@ use crate::dry_run::DryRuns;
 use crate::hosting;
 use crate::messenger::MessengerHandle;
 use crate::shared::SharedRef;
-use crate::submit::{SubmitError, Submitter};
+use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
 
 /// Slots in one answer.
 const SLOTS_MAX: u32 = 1_000;
@@ -100,6 +100,9 @@ impl Answers {
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
+            Request::Assign { process, item, exclude } => {
+                out.end(self.assign(process, item, &exclude).await).await
+            }
             Request::Result { process, of, wait_ms } => {
                 out.end(self.result(process, of, wait_ms).await).await
             }
@@ -333,17 +336,19 @@ impl Answers {
         let raw = decode(item)?;
         let id = DataItem::parse(raw.clone()).map(|item| item.claims().id());
         let id = id.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
-        match self.submitter.submit(raw, Bytes::new()).await {
-            Ok(slot) => Ok(Submitted {
-                id,
-                process: slot.process,
-                slot: slot.slot,
-                assignment: slot.assignment,
-                duplicate: slot.duplicate,
-            }),
-            Err(error) => Err(no_slot(&error)),
-        }
+        submitted(id, self.submitter.submit(raw, Bytes::new()).await)
     }
+
+    async fn assign(&self, process: Id, item: Id, exclude: &[String]) -> Result<Submitted, Failure> {
+        let excludes = excludes(exclude).map_err(|error| no_slot(&error))?;
+        let stored = StoredItem::read(&self.read()?, item).map_err(disk)?;
+        submitted(item, self.submitter.assign(Assign { process, item, excludes, stored }).await)
+    }
+}
+
+fn submitted(id: Id, slot: Result<Slot, SubmitError>) -> Result<Submitted, Failure> {
+    let Slot { process, slot, assignment, duplicate, .. } = slot.map_err(|error| no_slot(&error))?;
+    Ok(Submitted { id, process, slot, assignment, duplicate })
 }
 
 fn no_slot(error: &SubmitError) -> Failure {

@@ -79,6 +79,16 @@ pub enum Request {
         /// The raw item, base64.
         item: String,
     },
+    /// Give an existing item a slot in the log of a process, whomever it is for: [`Submitted`].
+    Assign {
+        /// Which process.
+        process: Id,
+        /// The item.
+        item: Id,
+        /// Fields that the process does not see: `Data`, `Tags`, `Signature`, `Anchor`.
+        #[serde(default)]
+        exclude: Vec<String>,
+    },
     /// The result of an item or slot: [`ResultInfo`].
     Result {
         /// Of which process.

@@ -1,5 +1,8 @@
 //! From an outbox row to a pushed item with its origin proof.
 
+use std::collections::BTreeSet;
+
+use weft_protocol::assignment::Excluded;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::header::Header;
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
@@ -7,10 +10,11 @@ use weft_protocol::outcome::{EntryKind, Outbox, OutboxEntry, OutcomeCore, Runnin
 use weft_protocol::process::Process;
 use weft_protocol::push::Dispatch;
 use weft_protocol::{Address, DataItem, Hash, Id, Position, Verified, tag, wire};
-use weft_storage::{OutboxState, OutcomeRow, Reader, StoreError};
+use weft_storage::{OutboxKey, OutboxState, OutcomeRow, Reader, StoreError};
 
-use super::machine::{Born, Entry, To};
+use super::machine::{Born, Entry, Place, To};
 use crate::shared::Shared;
+use crate::submit::{Assign, StoredItem};
 
 /// What is submitted to the target's scheduler.
 #[derive(Debug)]
@@ -41,10 +45,37 @@ pub enum DispatchError {
     Kind(&'static str),
 }
 
-/// How a new outbox entry starts.
-pub fn first_state(entry: &OutboxEntry) -> OutboxState {
+/// Why a message to the address of a key is not carried: no scheduler takes it. In the result
+/// everybody reads it.
+pub const WALLET: &str = "wallet";
+
+/// Notes whose address a process may answer to at a position: that of its owner, and of whoever
+/// signed the item that was evaluated there.
+///
+/// # Errors
+/// The disk.
+pub fn note_wallets(
+    shared: &Shared,
+    reader: &Reader,
+    process: &Process,
+    item: Option<Id>,
+) -> Result<(), StoreError> {
+    let directory = &shared.directory;
+    directory.saw_signer(process.item().owner());
+    if let Some(raw) = item.map(|id| reader.item(&id)).transpose()?.flatten()
+        && let Ok(item) = DataItem::parse(raw)
+    {
+        // It was verified before it came to disk.
+        directory.saw_signer(item.claims().owner());
+    }
+    Ok(())
+}
+
+/// How a new outbox entry starts. `is_wallet` says of an id that it is the address of a key.
+pub fn first_state(entry: &OutboxEntry, is_wallet: impl Fn(&Id) -> bool) -> OutboxState {
     let dropped = |why: &str| OutboxState::Dropped { why: why.to_owned() };
     match entry.kind {
+        EntryKind::Message if entry.target.as_ref().is_some_and(is_wallet) => dropped(WALLET),
         EntryKind::Message if entry.target.is_some() => OutboxState::Pending,
         EntryKind::Message => dropped("it has no target"),
         EntryKind::Dropped => dropped("it is malformed or over a limit"),
@@ -52,7 +83,10 @@ pub fn first_state(entry: &OutboxEntry) -> OutboxState {
             dropped("its Scheduler is no address")
         }
         EntryKind::Spawn => OutboxState::Pending,
-        EntryKind::Assignment => dropped("assignments of items are not carried by this build"),
+        EntryKind::Assignment if tag::first(&entry.tags, "Base-Layer").is_some() => {
+            dropped("items of the base layer are not read by this build")
+        }
+        EntryKind::Assignment => OutboxState::Pending,
     }
 }
 
@@ -61,25 +95,49 @@ fn scheduler_of(entry: &OutboxEntry) -> Option<Option<Address>> {
     tag::first(&entry.tags, "Scheduler").map(|text| text.parse().ok())
 }
 
-/// Where an entry of this process goes first; none if it goes nowhere.
-pub fn destination(source: &Process, entry: &OutboxEntry) -> Option<To> {
+/// Where an entry of this process, at this place, goes first; none if it goes nowhere.
+pub fn destination(source: &Process, entry: &OutboxEntry, place: Place) -> Option<To> {
     match entry.kind {
         EntryKind::Message => entry.target.map(To::Process),
         EntryKind::Spawn => scheduler_of(entry).unwrap_or(Some(source.scheduler())).map(To::Scheduler),
-        EntryKind::Assignment | EntryKind::Dropped => None,
+        EntryKind::Assignment => match assigned_to(entry)[..] {
+            [] => None,
+            [process] => Some(To::Process(process)),
+            _ => Some(To::Several(place)),
+        },
+        EntryKind::Dropped => None,
     }
 }
 
-/// Builds and signs a push, or the `Spawned` message of a spawn that became `born`.
+/// The processes that an assignment is for.
+fn assigned_to(entry: &OutboxEntry) -> Vec<Id> {
+    tag::all(&entry.tags, "Process").filter_map(|process| process.parse().ok()).collect()
+}
+
+/// What an entry comes to at other schedulers.
+#[derive(Debug)]
+pub enum Parcel {
+    /// An item that carries what the source sent.
+    Push(Box<Push>),
+    /// An existing item that gets a slot in these logs. It speaks for itself (rules.md 6.2): who
+    /// asked for the slot is nobody's concern, so what proves the asking stays here.
+    Assigns(Vec<Assign>),
+}
+
+/// Builds and signs a push, or the `Spawned` message of a spawn that became `born`; or collects
+/// what an assignment asks for.
 ///
 /// # Errors
 /// [`ProofError::Attestors`] until a quorum has attested the position; else what is missing.
-pub fn push(
+pub fn parcel(
     shared: &Shared,
     source: &Process,
     entry: &Entry,
     born: Option<&Born>,
-) -> Result<Push, DispatchError> {
+) -> Result<Parcel, DispatchError> {
+    if let Some(assigns) = assigns(shared, entry)? {
+        return Ok(Parcel::Assigns(assigns));
+    }
     let (proof, dispatch) = prove(shared, source, entry)?;
     let proof = match born {
         None => proof,
@@ -90,10 +148,32 @@ pub fn push(
         (Some(born), _) => dispatch.spawned(born.child(), proof.id()),
         (None, To::Process(_)) => dispatch.message(proof.id()),
         (None, To::Scheduler(_)) => dispatch.process(proof.id()),
+        (None, To::Several(_)) => None,
     };
     let draft = draft.ok_or(DispatchError::Kind("such entries"))?;
     let item = draft.sign(&shared.signer).map_err(ProofError::from)?;
-    Ok(Push { item, proof })
+    Ok(Parcel::Push(Box::new(Push { item, proof })))
+}
+
+/// What an assignment of an item asks of each process; none if the entry is something else.
+fn assigns(shared: &Shared, entry: &Entry) -> Result<Option<Vec<Assign>>, DispatchError> {
+    let reader = shared.store.read()?;
+    let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
+    let row = reader.outbox_entry(&key)?.ok_or(DispatchError::Missing("the entry"))?;
+    let sent = OutboxEntry::from_bytes(&row.entry);
+    let sent = sent.map_err(|_| DispatchError::Damaged("an outbox entry"))?;
+    if sent.kind != EntryKind::Assignment {
+        return Ok(None);
+    }
+    let item = tag::first(&sent.tags, "Message").and_then(|item| item.parse().ok());
+    let item = item.ok_or(DispatchError::Damaged("an outbox entry"))?;
+    // A name that is no field of an item hides nothing, here as in the reference.
+    let mut excludes: Vec<_> = tag::all(&sent.tags, "Exclude").filter_map(Excluded::parse).collect();
+    let mut seen = BTreeSet::new();
+    excludes.retain(|field| seen.insert(*field));
+    let stored = StoredItem::read(&reader, item)?;
+    let assign = |process| Assign { process, item, excludes: excludes.clone(), stored: stored.clone() };
+    Ok(Some(assigned_to(&sent).into_iter().map(assign).collect()))
 }
 
 /// The proof of an entry from what the disk holds, and what to push with it.

@@ -5,11 +5,17 @@
 //! Differing views only cost a duplicate submit, which the target's scheduler answers with the
 //! first assignment.
 
+mod exchange;
+mod lanes;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weft_protocol::header::Header;
 use weft_protocol::offer::rank_score;
-use weft_protocol::{Address, DataItem, Effects, Hash, Id, Machine, Now, Position, Verified};
+use weft_protocol::{Address, Effects, Id, Machine, Now, Position};
+
+pub use exchange::{Born, Effect, Entry, Input, Place, PushId, PushOutcome, To};
+use lanes::Lanes;
+pub use lanes::{LANE_MAX, SOURCE_MAX};
 
 /// Ranks that wait their turn; after them anyone may push.
 pub const RANKS_MAX: u64 = 4;
@@ -23,191 +29,11 @@ pub const RETRY_MS_MAX: u64 = 60_000;
 pub const SAVE_MS: u64 = 1_000;
 /// Rows that are written again; those beyond it are carried again after a restart.
 pub const UNSAVED_MAX: usize = 4_096;
-/// Tries after which an entry is given up, visibly: about a day at the longest wait.
+/// Tries after which an entry is given up, visibly: about a day at the longest wait. Those behind it
+/// that go to the same place then have one try each, until one of them is answered.
 pub const TRIES_MAX: u32 = 1_440;
-
-/// Names one outbox entry everywhere.
-pub type PushId = Hash;
-
-/// Where an outbox entry stands and where it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// Its push id.
-    pub push_id: PushId,
-    /// The process that sends it.
-    pub source: Id,
-    /// The evaluated position it comes from.
-    pub position: Position,
-    /// Its index in that position's outbox.
-    pub index: u32,
-    /// Where it goes first.
-    pub to: To,
-}
-
-impl Entry {
-    /// In whose log it is to end: the target's, or the source's own, which is told of its child.
-    pub const fn log(&self) -> Id {
-        match self.to {
-            To::Process(target) => target,
-            To::Scheduler(_) => self.source,
-        }
-    }
-}
-
-/// Where an outbox entry goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum To {
-    /// A message, to this process.
-    Process(Id),
-    /// A spawn, to the scheduler of what it becomes; then the news of it to the source itself.
-    Scheduler(Address),
-}
-
-impl std::fmt::Display for To {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Process(process) => write!(f, "process {process}"),
-            Self::Scheduler(scheduler) => write!(f, "scheduler {scheduler}"),
-        }
-    }
-}
-
-/// What a spawn became, in its scheduler's words: it goes into the proof of `Spawned`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Born {
-    /// The header of the child's Process item.
-    pub header: Verified<Header>,
-    /// The assignment of its slot 0.
-    pub assignment: Verified<DataItem>,
-}
-
-impl Born {
-    /// The child.
-    pub fn child(&self) -> Id {
-        self.header.id()
-    }
-}
-
-/// What the messenger hears.
-#[derive(Debug)]
-pub enum Input {
-    /// An outbox entry on disk that has no receipt yet.
-    Pending {
-        /// Which.
-        entry: Entry,
-        /// Failed tries so far.
-        tries: u32,
-    },
-    /// A live offer to carry for a source process, our own included.
-    Offered {
-        /// For which process.
-        source: Id,
-        /// Whose.
-        messenger: Address,
-        /// When it lapses, Unix milliseconds.
-        until: u64,
-    },
-    /// The position is signed by a quorum of its attestors.
-    Attested {
-        /// Of which process.
-        source: Id,
-        /// Which position.
-        position: Position,
-    },
-    /// A push of ours was answered.
-    Pushed {
-        /// Which.
-        push_id: PushId,
-        /// With what.
-        outcome: PushOutcome,
-    },
-    /// Another messenger's receipt was seen and verified.
-    Receipt {
-        /// Of which push.
-        push_id: PushId,
-        /// The assignment in the target's log; of a spawn, that of `Spawned` in the source's.
-        assignment: Id,
-        /// Of a spawn, what it became.
-        child: Option<Id>,
-    },
-    /// A row could not be written.
-    NotSaved(Effect),
-    /// Time passed.
-    Tick,
-}
-
-/// How a push ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushOutcome {
-    /// The target's scheduler assigned it, now or before.
-    Assigned {
-        /// The target's assignment: the receipt.
-        assignment: Id,
-    },
-    /// The scheduler gave the child slot 0, now or before; its parent is to be told.
-    Born(Box<Born>),
-    /// Come back later.
-    Busy {
-        /// After so many milliseconds.
-        retry_ms: u64,
-    },
-    /// The target is unknown or unreachable now.
-    Unreachable(String),
-    /// The target's scheduler will never take it.
-    Refused(String),
-}
-
-/// What the messenger asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Build the proven item and submit it to the scheduler that it is for; answer with `Pushed`.
-    Push(Entry),
-    /// Build the proven `Spawned` message and submit it to the source's own scheduler; answer with
-    /// `Pushed`.
-    Tell {
-        /// The spawn.
-        entry: Entry,
-        /// What it became.
-        born: Box<Born>,
-    },
-    /// Ask the source's attestors for what they signed of this position.
-    AskAttestations {
-        /// Of which process.
-        source: Id,
-        /// Which position.
-        position: Position,
-    },
-    /// Store the receipt; the row leaves the outbox with it. This and `GiveUp` are answered with
-    /// `NotSaved` if they could not be stored.
-    Settle {
-        /// Which entry.
-        entry: Entry,
-        /// The receipt.
-        assignment: Id,
-        /// Whether this messenger carried it.
-        ours: bool,
-        /// Of a spawn, what it became.
-        child: Option<Id>,
-    },
-    /// Store that a try failed.
-    Retry {
-        /// Which entry.
-        entry: Entry,
-        /// Failed tries so far.
-        tries: u32,
-        /// When to try again.
-        at: Now,
-        /// Why it failed.
-        why: String,
-    },
-    /// Store that no more tries are made.
-    GiveUp {
-        /// Which entry.
-        entry: Entry,
-        /// Why.
-        why: String,
-    },
-}
+/// Failed tries after which only the first entry for a place stays in memory.
+pub const SHORTEN_TRIES: u32 = 4;
 
 /// A messenger for any number of source processes.
 #[derive(Debug)]
@@ -216,10 +42,9 @@ pub struct Messenger {
     window_ms: u64,
     offers: BTreeMap<Id, BTreeMap<Address, u64>>,
     entries: BTreeMap<PushId, Job>,
-    /// Per source and where it goes, in position order: rules.md 6.16.
-    lanes: BTreeMap<(Id, To), VecDeque<PushId>>,
-    attested: BTreeSet<(Id, Position)>,
-    asked: BTreeMap<(Id, Position), Now>,
+    lanes: Lanes,
+    /// The positions of the entries.
+    sent: BTreeMap<(Id, Position), Sent>,
     /// Rows to write again, and when.
     unsaved: VecDeque<(Now, Effect)>,
 }
@@ -230,13 +55,28 @@ struct Job {
     /// Of a spawn whose parent is still to be told.
     born: Option<Box<Born>>,
     since: Now,
-    not_before: Now,
     tries: u32,
     pushing: bool,
 }
 
-/// How often missing attestations are asked for, in milliseconds.
+/// What is known of a position that sent something.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Its entries here; at none this is forgotten.
+    entries: usize,
+    is_attested: bool,
+    /// When its attestors were last asked, and how often.
+    asked: Option<Now>,
+    asks: u32,
+    /// Whose turn it is as soon as it is attested.
+    waiting: BTreeSet<To>,
+}
+
+/// How often missing attestations are asked for, in milliseconds; after [`ASKS_OFTEN`] times eight
+/// times as rarely.
 const ASK_MS: u64 = 1_000;
+/// How often an attestor is asked at that pace.
+const ASKS_OFTEN: u32 = 30;
 
 impl Messenger {
     /// The messenger with this address; `window_ms` is one rank's turn.
@@ -246,14 +86,13 @@ impl Messenger {
             window_ms,
             offers: BTreeMap::new(),
             entries: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            attested: BTreeSet::new(),
-            asked: BTreeMap::new(),
+            lanes: Lanes::new(),
+            sent: BTreeMap::new(),
             unsaved: VecDeque::new(),
         }
     }
 
-    /// Entries without a receipt.
+    /// Entries in memory without a receipt.
     pub fn pending(&self) -> usize {
         self.entries.len()
     }
@@ -278,16 +117,23 @@ impl Messenger {
             .collect()
     }
 
+    /// Where pushes have failed and are tried again later.
+    pub fn failing(&self) -> impl Iterator<Item = (Id, To)> {
+        self.lanes.failing()
+    }
+
+    /// Whether the last try for the place of this entry failed.
+    pub fn is_retry(&self, entry: &Entry) -> bool {
+        self.lanes.failures(&(entry.source, entry.to)) > 0
+    }
+
     fn pending_entry(&mut self, entry: Entry, tries: u32, now: Now) {
-        if self.entries.contains_key(&entry.push_id) {
+        if self.entries.contains_key(&entry.push_id) || !self.lanes.admit(&entry, tries, now) {
             return;
         }
-        let lane = self.lanes.entry((entry.source, entry.to)).or_default();
-        let order = |id: &PushId| self.entries.get(id).map(|job| (job.entry.position, job.entry.index));
-        let at = lane.partition_point(|id| order(id) < Some((entry.position, entry.index)));
-        lane.insert(at, entry.push_id);
-        let job = Job { entry, born: None, since: now, not_before: now, tries, pushing: false };
+        let job = Job { entry, born: None, since: now, tries, pushing: false };
         self.entries.insert(entry.push_id, job);
+        self.sent.entry((entry.source, entry.position)).or_default().entries += 1;
     }
 
     fn offered(&mut self, source: Id, messenger: Address, until: u64, now: Now) {
@@ -305,64 +151,107 @@ impl Messenger {
         assignment: Id,
         ours: bool,
         child: Option<Id>,
+        now: Now,
         effects: &mut Effects<Effect>,
     ) {
-        let Some(Job { entry, born, .. }) = self.remove(push_id) else { return };
+        let Some(Job { entry, born, .. }) = self.remove(push_id, now, effects) else { return };
         let child = born.map(|born| born.child()).or(child);
         let child = child.filter(|_| matches!(entry.to, To::Scheduler(_)));
         effects.push(Effect::Settle { entry, assignment, ours, child });
     }
 
-    fn remove(&mut self, push_id: &PushId) -> Option<Job> {
-        let job = self.entries.remove(push_id)?;
-        let key = (job.entry.source, job.entry.to);
-        if let Some(lane) = self.lanes.get_mut(&key) {
-            lane.retain(|id| id != push_id);
-            if lane.is_empty() {
-                self.lanes.remove(&key);
-            }
-        }
-        let place = (job.entry.source, job.entry.position);
-        if !self.entries.values().any(|job| (job.entry.source, job.entry.position) == place) {
-            self.attested.remove(&place);
-            self.asked.remove(&place);
+    fn remove(&mut self, push_id: &PushId, now: Now, effects: &mut Effects<Effect>) -> Option<Job> {
+        let job = self.forget(push_id)?;
+        if let Some(effect) = self.lanes.remove(&job.entry, now) {
+            effects.push(effect);
         }
         Some(job)
     }
 
-    fn give_up(&mut self, push_id: &PushId, why: String, effects: &mut Effects<Effect>) {
-        if let Some(Job { entry, .. }) = self.remove(push_id) {
-            effects.push(Effect::GiveUp { entry, why });
+    /// Everything of an entry but its place in its lane.
+    fn forget(&mut self, push_id: &PushId) -> Option<Job> {
+        let job = self.entries.remove(push_id)?;
+        let place = (job.entry.source, job.entry.position);
+        if let Some(sent) = self.sent.get_mut(&place) {
+            sent.entries -= 1;
+            if sent.entries == 0 {
+                self.sent.remove(&place);
+            }
+        }
+        Some(job)
+    }
+
+    fn give_up(
+        &mut self,
+        push_id: &PushId,
+        why: String,
+        refused: bool,
+        now: Now,
+        effects: &mut Effects<Effect>,
+    ) {
+        if let Some(Job { entry, .. }) = self.remove(push_id, now, effects) {
+            effects.push(Effect::GiveUp { entry, why, refused });
         }
     }
 
-    fn born(&mut self, push_id: &PushId, born: Box<Born>) {
+    fn born(&mut self, push_id: &PushId, born: Box<Born>, now: Now) {
         if let Some(job) = self.entries.get_mut(push_id) {
             job.pushing = false;
             job.born = Some(born);
+            self.lanes.answered(&(job.entry.source, job.entry.to), now);
         }
     }
 
     fn pushed(&mut self, push_id: PushId, outcome: PushOutcome, now: Now, effects: &mut Effects<Effect>) {
-        let (why, wait) = match outcome {
-            PushOutcome::Assigned { assignment } => {
-                return self.settle(&push_id, assignment, true, None, effects);
-            }
-            PushOutcome::Born(born) => return self.born(&push_id, born),
-            PushOutcome::Refused(why) => return self.give_up(&push_id, why, effects),
-            PushOutcome::Busy { retry_ms } => ("the target's scheduler is busy".to_owned(), Some(retry_ms)),
-            PushOutcome::Unreachable(why) => (why, None),
-        };
         let Some(job) = self.entries.get_mut(&push_id) else { return };
         job.pushing = false;
-        job.tries = job.tries.saturating_add(1);
-        if job.tries >= TRIES_MAX {
-            return self.give_up(&push_id, why, effects);
+        let (entry, key) = (job.entry, (job.entry.source, job.entry.to));
+        match outcome {
+            PushOutcome::Assigned { assignment } => {
+                self.lanes.answered(&key, now);
+                self.settle(&push_id, assignment, true, None, now, effects);
+            }
+            PushOutcome::Born(born) => self.born(&push_id, born, now),
+            PushOutcome::Refused(why) => {
+                self.lanes.answered(&key, now);
+                self.give_up(&push_id, why, true, now, effects);
+            }
+            PushOutcome::Busy { retry_ms } => {
+                // Whoever is busy is there: this is no failed try, however often it is said.
+                let at = self.lanes.busy(&key, retry_ms, now);
+                let why = "the target's scheduler is busy".to_owned();
+                effects.push(Effect::Retry { entry, tries: job.tries, at, why });
+            }
+            PushOutcome::Unreachable(why) => {
+                job.tries = job.tries.saturating_add(1);
+                let (failures, at) = self.lanes.failed(&key, job.tries, now);
+                let tries = job.tries;
+                if failures >= TRIES_MAX {
+                    return self.give_up(&push_id, why, false, now, effects);
+                }
+                if failures >= SHORTEN_TRIES {
+                    for behind in self.lanes.shorten(&key) {
+                        self.forget(&behind);
+                    }
+                }
+                effects.push(Effect::Retry { entry, tries, at, why });
+            }
         }
-        let doubled = RETRY_MS_MIN << (job.tries - 1).min(7);
-        job.not_before = now.plus_ms(wait.unwrap_or(doubled).min(RETRY_MS_MAX));
-        let (entry, tries, at) = (job.entry, job.tries, job.not_before);
-        effects.push(Effect::Retry { entry, tries, at, why });
+    }
+
+    fn taken_up(
+        &mut self,
+        source: Id,
+        to: Option<To>,
+        found: Vec<(Entry, u32)>,
+        next: Option<Place>,
+        now: Now,
+    ) {
+        self.lanes.taken_up(source, to, next);
+        for (entry, tries) in found {
+            self.pending_entry(entry, tries, now);
+        }
+        self.lanes.settle_down(source, to, now);
     }
 
     /// Asks once more for the rows that could not be written.
@@ -373,30 +262,55 @@ impl Messenger {
         }
     }
 
-    /// Starts every push whose turn it is: the oldest of each lane.
+    /// Looks at every lane whose time has come: starts the push of its oldest entry if it is this
+    /// messenger's turn.
     fn step(&mut self, now: Now, effects: &mut Effects<Effect>) {
-        let heads: Vec<PushId> = self.lanes.values().filter_map(|lane| lane.front().copied()).collect();
-        for push_id in heads {
-            let Some(job) = self.entries.get(&push_id) else { continue };
-            let entry = job.entry;
-            if job.pushing || job.not_before > now {
-                continue;
+        while let Some((source, to)) = self.lanes.next_due(now) {
+            match self.lanes.front(&(source, to)) {
+                Some(push_id) => self.look(push_id, now, effects),
+                None => effects.extend(self.lanes.take_up(&(source, to))),
             }
-            let rank = self.rank(&entry.source, &push_id, now).min(RANKS_MAX);
-            if job.since.plus_ms(rank.saturating_mul(self.window_ms)) > now {
-                continue;
+        }
+        effects.extend(self.lanes.take_up_sources());
+    }
+
+    fn look(&mut self, push_id: PushId, now: Now, effects: &mut Effects<Effect>) {
+        let Some(job) = self.entries.get(&push_id) else { return };
+        let (entry, key) = (job.entry, (job.entry.source, job.entry.to));
+        if job.pushing {
+            return;
+        }
+        let rank = self.rank(&entry.source, &push_id, now).min(RANKS_MAX);
+        let turn = job.since.plus_ms(rank.saturating_mul(self.window_ms));
+        let not_before = self.lanes.not_before(&key).max(turn);
+        if not_before > now {
+            return self.lanes.wake(&key, not_before);
+        }
+        let Some(sent) = self.sent.get_mut(&(entry.source, entry.position)) else { return };
+        if sent.is_attested {
+            let born = job.born.clone();
+            if let Some(job) = self.entries.get_mut(&push_id) {
+                job.pushing = true;
             }
-            let place = (entry.source, entry.position);
-            if self.attested.contains(&place) {
-                let born = job.born.clone();
-                if let Some(job) = self.entries.get_mut(&push_id) {
-                    job.pushing = true;
-                }
-                effects.push(born.map_or(Effect::Push(entry), |born| Effect::Tell { entry, born }));
-            } else if self.asked.get(&place).is_none_or(|then| then.plus_ms(ASK_MS) <= now) {
-                self.asked.insert(place, now);
-                effects.push(Effect::AskAttestations { source: entry.source, position: entry.position });
-            }
+            return effects.push(born.map_or(Effect::Push(entry), |born| Effect::Tell { entry, born }));
+        }
+        sent.waiting.insert(entry.to);
+        let wait = if sent.asks < ASKS_OFTEN { ASK_MS } else { 8 * ASK_MS };
+        let due = sent.asked.map_or(now, |then| then.plus_ms(wait));
+        if due > now {
+            return self.lanes.wake(&key, due);
+        }
+        sent.asked = Some(now);
+        sent.asks += 1;
+        effects.push(Effect::AskAttestations { source: entry.source, position: entry.position });
+        self.lanes.wake(&key, now.plus_ms(wait));
+    }
+
+    fn attested(&mut self, source: Id, position: Position, now: Now) {
+        let Some(sent) = self.sent.get_mut(&(source, position)) else { return };
+        sent.is_attested = true;
+        for to in std::mem::take(&mut sent.waiting) {
+            self.lanes.wake(&(source, to), now);
         }
     }
 }
@@ -409,16 +323,13 @@ impl Machine for Messenger {
         match input {
             Input::Pending { entry, tries } => self.pending_entry(entry, tries, now),
             Input::Offered { source, messenger, until } => self.offered(source, messenger, until, now),
-            Input::Attested { source, position } => {
-                let wanted = |job: &Job| job.entry.source == source && job.entry.position == position;
-                if self.entries.values().any(wanted) {
-                    self.attested.insert((source, position));
-                }
-            }
+            Input::Attested { source, position } => self.attested(source, position, now),
             Input::Pushed { push_id, outcome } => self.pushed(push_id, outcome, now, effects),
             Input::Receipt { push_id, assignment, child } => {
-                self.settle(&push_id, assignment, false, child, effects);
+                self.settle(&push_id, assignment, false, child, now, effects);
             }
+            Input::TakenUp { source, to, entries, next } => self.taken_up(source, to, entries, next, now),
+            Input::Reachable { source, to } => self.lanes.answered(&(source, to), now),
             Input::NotSaved(effect) => {
                 if self.unsaved.len() < UNSAVED_MAX {
                     self.unsaved.push_back((now.plus_ms(SAVE_MS), effect));

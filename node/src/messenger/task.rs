@@ -8,29 +8,27 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::attestation::Attestation;
-use weft_protocol::header::Header;
+use weft_net::Peer;
 use weft_protocol::offer::Offer;
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, Position, Verified, wire};
+use weft_protocol::{Address, Effects, Id, Machine, Now, Position, Verified};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, StoreError, Write};
 
-use super::dispatch::{self, DispatchError};
-use super::machine::{Born, Effect, Entry, Input, Messenger, PushOutcome, To};
+use super::carry::{collect_attestations, push_once};
+use super::dispatch;
+use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To};
 use super::offers;
 use super::receipts::Receipt;
-use crate::attestations::keep_attestation;
 use crate::clock::now;
 use crate::config::Role;
 use crate::error::NodeError;
 use crate::hosting;
 use crate::news::News;
-use crate::remote;
 use crate::shared::SharedRef;
-use crate::submit::{Slot, SubmitError, Submitter};
+use crate::submit::Submitter;
 
 /// How often time passes for the messenger.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,13 +36,19 @@ const TICK: Duration = Duration::from_millis(100);
 const INBOX_MAX: usize = 1_024;
 /// Pushes under way at once.
 const PUSHES_MAX: usize = 64;
+/// Of those to where the last one failed: looking for what is not there takes long, and must not
+/// hold up the others.
+const RETRIES_MAX: usize = 16;
 /// Receipts checked at once. One more is dropped: the push is then made again, and answered with
 /// the first assignment.
 const RECEIPTS_MAX: usize = 64;
-/// Pending entries of one process taken up at once; the others follow as these are settled.
-const PENDING_MAX: usize = 4_096;
-/// Bytes of a pushed item up to which a receipt carries it.
-const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
+/// Rows of the outbox read in one go.
+const ROWS_MAX: usize = 4_096;
+/// Targets that nobody knew, tried once more when any peer comes: it may be theirs.
+const UNKNOWN_WOKEN_MAX: usize = 64;
+
+/// Entries that were left on disk, each with its tries, and the first that was not looked at.
+type Left = (Vec<(Entry, u32)>, Option<Place>);
 
 /// What peers tell the messenger.
 #[derive(Debug)]
@@ -52,6 +56,7 @@ enum Told {
     Offer(Id, Box<Verified<Offer>>),
     Receipt(Id, Box<Receipt>),
     Carriers(Id, oneshot::Sender<Vec<Address>>),
+    Up(Peer),
 }
 
 /// How others hold the messenger.
@@ -69,6 +74,12 @@ impl MessengerHandle {
     /// that is made again is answered with the first assignment.
     pub fn receipt(&self, source: Id, receipt: Receipt) {
         let _ = self.0.try_send(Told::Receipt(source, Box::new(receipt)));
+    }
+
+    /// A peer is connected that was not. Dropped when the messenger is behind: what waits for that
+    /// peer is tried again anyway.
+    pub fn up(&self, peer: Peer) {
+        let _ = self.0.try_send(Told::Up(peer));
     }
 
     /// Who offers to carry for a process now, this node included; nobody if it does not itself.
@@ -89,6 +100,7 @@ pub struct MessengerTask {
     inbox: mpsc::Receiver<Told>,
     work: JoinSet<Option<Input>>,
     pushes: Arc<Semaphore>,
+    retries: Arc<Semaphore>,
     receipts: Arc<Semaphore>,
     offered: Option<Now>,
     /// Somebody new offers on a topic, and cannot have heard our last offer.
@@ -111,6 +123,7 @@ impl MessengerTask {
             inbox,
             work: JoinSet::new(),
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
+            retries: Arc::new(Semaphore::new(RETRIES_MAX)),
             receipts: Arc::new(Semaphore::new(RECEIPTS_MAX)),
             offered: None,
             newcomer: false,
@@ -184,12 +197,55 @@ impl MessengerTask {
             return Ok(());
         }
         let reader = self.shared.store.read()?;
-        for (key, _) in reader.outbox_pending(&process, PENDING_MAX)? {
-            if let Some(row) = reader.outbox_entry(&key)? {
-                self.pending(&key, &row)?;
+        let mut from = OutboxKey { process, position: Position { epoch: 0, slot: 0, tick: 0 }, index: 0 };
+        loop {
+            let page = reader.outbox_pending_from(&from, ROWS_MAX)?;
+            for key in &page {
+                if let Some(row) = reader.outbox_entry(key)? {
+                    self.pending(key, &row)?;
+                }
+            }
+            match page.last().filter(|_| page.len() == ROWS_MAX) {
+                Some(last) => from = after(last),
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    /// Reads what the machine left on disk, until there are as many as it takes.
+    fn read_left(&self, source: Id, to: Option<To>, (position, index): Place) -> Result<Left, NodeError> {
+        let mut found = Vec::new();
+        let Some(process) = self.carries(&source) else { return Ok((found, None)) };
+        let reader = self.shared.store.read()?;
+        let page = reader.outbox_pending_from(&OutboxKey { process: source, position, index }, ROWS_MAX)?;
+        for key in &page {
+            let Some(row) = reader.outbox_entry(key)? else { continue };
+            let Some(entry) = self.entry_of(&process, key, &row) else { continue };
+            if to.is_none_or(|to| entry.to == to) {
+                if found.len() == LANE_MAX {
+                    return Ok((found, Some(entry.place())));
+                }
+                found.push((entry, row.attempts));
+            }
+        }
+        let last = page.last().filter(|_| page.len() == ROWS_MAX);
+        Ok((found, last.map(after).map(|key| (key.position, key.index))))
+    }
+
+    fn take_up_left(&mut self, source: Id, to: Option<To>, from: Place) -> Result<(), NodeError> {
+        let read = self.read_left(source, to, from);
+        // Where the disk fails they stay left, and are asked for again.
+        let (entries, next, failed) = match read {
+            Ok((entries, next)) => (entries, next, Ok(())),
+            Err(error) => (Vec::new(), Some(from), Err(error)),
+        };
+        let mut positions: Vec<Position> = entries.iter().map(|(entry, _)| entry.position).collect();
+        positions.dedup();
+        self.handle(Input::TakenUp { source, to, entries, next });
+        for position in positions {
+            self.check_attested(source, position)?;
+        }
+        failed
     }
 
     fn take_up(&mut self, process: Id, position: Position) -> Result<(), NodeError> {
@@ -205,21 +261,50 @@ impl MessengerTask {
         Ok(())
     }
 
+    fn entry_of(&self, process: &Process, key: &OutboxKey, row: &OutboxRow) -> Option<Entry> {
+        let place = (key.position, key.index);
+        let to = dispatch::destination(process, &OutboxEntry::from_bytes(&row.entry).ok()?, place)?;
+        let source = Source { process: key.process, position: key.position, index: key.index };
+        let push_id = source.push_id(self.shared.network);
+        Some(Entry { push_id, source: key.process, position: key.position, index: key.index, to })
+    }
+
     fn pending(&mut self, key: &OutboxKey, row: &OutboxRow) -> Result<(), NodeError> {
         let Some(process) = self.carries(&key.process) else { return Ok(()) };
-        let entry = OutboxEntry::from_bytes(&row.entry).ok();
-        let to = entry.and_then(|entry| dispatch::destination(&process, &entry));
-        let Some(to) = to else { return Ok(()) };
-        let source = Source { process: key.process, position: key.position, index: key.index };
-        let entry = Entry {
-            push_id: source.push_id(self.shared.network),
-            source: key.process,
-            position: key.position,
-            index: key.index,
-            to,
-        };
+        let Some(entry) = self.entry_of(&process, key, row) else { return Ok(()) };
         self.handle(Input::Pending { entry, tries: row.attempts });
         self.check_attested(key.process, key.position)
+    }
+
+    /// Wakes what waits for a scheduler that is there again.
+    fn up(&mut self, peer: Peer) {
+        let mut unknown = 0;
+        let directory = &self.shared.directory;
+        let known =
+            |id: &Id| directory.get(id).map(|known| known.process).or_else(|| directory.remembered(id));
+        let scheduler = |id: &Id| known(id).map(|process| process.scheduler());
+        let mut woken = Vec::new();
+        for (source, to) in self.machine.failing() {
+            let is_there = match to {
+                To::Scheduler(address) => {
+                    peer.address() == Some(address) || peer.address() == scheduler(&source)
+                }
+                To::Several(_) => true,
+                To::Process(target) => match scheduler(&target) {
+                    Some(address) => peer.address() == Some(address),
+                    None => {
+                        unknown += 1;
+                        unknown <= UNKNOWN_WOKEN_MAX
+                    }
+                },
+            };
+            if is_there {
+                woken.push(Input::Reachable { source, to });
+            }
+        }
+        for input in woken {
+            self.handle(input);
+        }
     }
 
     fn check_attested(&mut self, source: Id, position: Position) -> Result<(), NodeError> {
@@ -256,6 +341,7 @@ impl MessengerTask {
                     });
                 }
             }
+            Told::Up(peer) => self.up(peer),
             Told::Carriers(source, reply) => {
                 let mut carriers = Vec::new();
                 if self.carries(&source).is_some() {
@@ -311,10 +397,16 @@ impl MessengerTask {
                         // Lost with the row is only how often it was tried.
                         let _ = save(&self.shared, &entry, OutboxState::Pending, tries, at.0).await;
                     }
-                    Effect::GiveUp { entry, why } => {
+                    Effect::GiveUp { entry, why, refused } => {
                         tracing::warn!(source = %entry.source, to = %entry.to, why, "a push is given up");
-                        if save(&self.shared, &entry, OutboxState::GivenUp, 0, 0).await.is_err() {
+                        let state = if refused { OutboxState::Dropped { why } } else { OutboxState::GivenUp };
+                        if save(&self.shared, &entry, state, 0, 0).await.is_err() {
                             self.handle(Input::NotSaved(effect));
+                        }
+                    }
+                    Effect::TakeUp { source, to, from } => {
+                        if let Err(error) = self.take_up_left(source, to, from) {
+                            tracing::error!(%error, "the messenger cannot read the outbox");
                         }
                     }
                 }
@@ -341,7 +433,8 @@ impl MessengerTask {
     fn push(&mut self, entry: Entry, born: Option<Box<Born>>) {
         let Some(process) = self.carries(&entry.source) else { return };
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
-        let pushes = Arc::clone(&self.pushes);
+        let is_retry = self.machine.is_retry(&entry);
+        let pushes = Arc::clone(if is_retry { &self.retries } else { &self.pushes });
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
             let outcome = push_once(shared, submitter, process, entry, born).await;
@@ -359,53 +452,10 @@ impl MessengerTask {
     }
 }
 
-async fn push_once(
-    shared: SharedRef,
-    submitter: Submitter,
-    process: Arc<Process>,
-    entry: Entry,
-    born: Option<Box<Born>>,
-) -> PushOutcome {
-    let is_last = born.is_some() || matches!(entry.to, To::Process(_));
-    let build = {
-        let shared = SharedRef::clone(&shared);
-        move || dispatch::push(&shared, &process, &entry, born.as_deref())
-    };
-    let push = match tokio::task::spawn_blocking(build).await {
-        Ok(Ok(push)) => push,
-        Ok(Err(error @ (DispatchError::Kind(_) | DispatchError::Damaged(_)))) => {
-            return PushOutcome::Refused(error.to_string());
-        }
-        Ok(Err(error)) => return PushOutcome::Unreachable(error.to_string()),
-        Err(error) => return PushOutcome::Unreachable(error.to_string()),
-    };
-    let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
-    match submitter.submit(item.clone(), proof).await {
-        Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
-        Ok(slot) => {
-            announce_receipt(&shared, &entry, &slot, item);
-            PushOutcome::Assigned { assignment: slot.assignment }
-        }
-        Err(SubmitError::Busy(retry_ms)) => PushOutcome::Busy { retry_ms },
-        Err(SubmitError::Invalid(why)) => PushOutcome::Refused(why),
-        Err(error) => PushOutcome::Unreachable(error.to_string()),
-    }
-}
-
-/// What a spawn became: the item that was submitted, or one that another messenger submitted
-/// before.
-async fn born_at(shared: &SharedRef, item: &Verified<DataItem>, slot: Slot) -> PushOutcome {
-    let header = match slot.process == item.id() {
-        true => Ok(Verified::<Header>::of(item)),
-        false => hosting::find_process(shared, slot.process)
-            .await
-            .map(|process| Verified::<Header>::of(process.item())),
-    };
-    match (header, DataItem::verify_bytes(slot.signed)) {
-        (Ok(header), Ok(assignment)) => PushOutcome::Born(Box::new(Born { header, assignment })),
-        (Err(error), _) => PushOutcome::Unreachable(error.to_string()),
-        (_, Err(error)) => PushOutcome::Unreachable(error.to_string()),
-    }
+/// The next key there can be.
+fn after(key: &OutboxKey) -> OutboxKey {
+    // An index is far below its limit: an outbox has a thousand entries.
+    OutboxKey { index: key.index + 1, ..*key }
 }
 
 /// Writes down where an outbox entry stands. If the row stays as it was, at worst the push is made
@@ -421,36 +471,4 @@ async fn save(
     let write = Write::OutboxState { key, state, attempts, next_try_ms };
     let saved = shared.store.write(vec![write]).await;
     saved.inspect_err(|error| tracing::error!(%error, "the outbox was not updated"))
-}
-
-/// Tells the other messengers of the source that this push is done. The slot is durable at the
-/// target's scheduler, which signed it.
-fn announce_receipt(shared: &SharedRef, entry: &Entry, slot: &Slot, item: Bytes) {
-    if item.len() > RECEIPT_ITEM_BYTES_MAX {
-        return;
-    }
-    let receipt = wire::Receipt {
-        position: Some(entry.position.into()),
-        index: entry.index,
-        assignment: slot.signed.clone(),
-        item,
-    };
-    shared.publisher.publish(entry.source, Body::Receipt(receipt));
-}
-
-/// Asks the attestors of a process for what they signed of a position, and keeps what verifies.
-async fn collect_attestations(shared: &SharedRef, process: &Process, position: Position) {
-    for member in process.attestors().members {
-        if member == shared.address {
-            continue;
-        }
-        let Ok(peer) = remote::with_address(shared, member).await else { continue };
-        let Ok(found) = remote::attestations(shared, peer, process.id(), position).await else { continue };
-        for message in found {
-            let attestation = Attestation::from_wire(&message, shared.network).ok();
-            if let Some(attestation) = attestation.and_then(|attestation| attestation.verify().ok()) {
-                keep_attestation(shared, process, &attestation).await;
-            }
-        }
-    }
 }

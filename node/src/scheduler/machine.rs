@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weft_protocol::assignment::AssignmentDraft;
+use weft_protocol::assignment::{AssignmentDraft, Excluded};
 use weft_protocol::cron::{self, Schedule};
 use weft_protocol::crypto::Signer;
 use weft_protocol::seen::{SeenKeys, SeenList};
@@ -97,6 +97,9 @@ pub struct Submission {
     pub keys: SeenKeys,
     /// Of a Process item that a process spawned, the push id of that spawn: rules.md 6.9.
     pub spawn: Option<Hash>,
+    /// Of an existing item that is assigned, what the module must not see; none for an item that is
+    /// for this log by itself.
+    pub assigned: Option<Vec<Excluded>>,
 }
 
 /// A slot, signed, on its way to disk.
@@ -212,7 +215,7 @@ impl Scheduler {
     }
 
     fn submit(&mut self, ticket: Ticket, submission: Submission, now: Now, effects: &mut Effects<Effect>) {
-        let opens = submission.item.id() == submission.process;
+        let opens = submission.item.id() == submission.process && submission.assigned.is_none();
         let process = self.first_child(&submission).unwrap_or(submission.process);
         let head = self.logs.get(&process).and_then(Log::head);
         if !opens && head.is_none() {
@@ -238,7 +241,7 @@ impl Scheduler {
     }
 
     fn assign(&mut self, submission: Submission, ticket: Ticket, now: Now, effects: &mut Effects<Effect>) {
-        let Submission { process, item, proof, keys, spawn } = submission;
+        let Submission { process, item, proof, keys, spawn, assigned } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
         // Named weaves are refused at slot 0 by policy, so no view is needed yet.
@@ -256,7 +259,7 @@ impl Scheduler {
             hash_chain: chain,
             time,
             message: (slot > 0).then_some(item.id()),
-            excludes: Vec::new(),
+            excludes: assigned.unwrap_or_default(),
         };
         let assignment = match unsigned.draft().sign(&self.signer) {
             Ok(assignment) => assignment,
@@ -296,12 +299,8 @@ impl Scheduler {
             match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
                 Ok(item) => {
                     let keys = SeenKeys::of_item(item.id());
-                    self.assign(
-                        Submission { process, item, proof: None, keys, spawn: None },
-                        ticket,
-                        now,
-                        effects,
-                    );
+                    let mark = Submission { process, item, proof: None, keys, spawn: None, assigned: None };
+                    self.assign(mark, ticket, now, effects);
                 }
                 Err(error) => {
                     let answer = Answer::Fault(format!("signing a mark of {process}: {error}"));

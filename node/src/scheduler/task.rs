@@ -21,6 +21,9 @@ const INBOX_MAX: usize = 1_024;
 /// Inputs handled before a commit.
 const GROUP_MAX: usize = 1_024;
 
+/// Slots of a log read at once when it is taken up.
+const SLOTS_PAGE: usize = 10_000;
+
 /// What others ask of the scheduler.
 #[derive(Debug)]
 enum Ask {
@@ -226,8 +229,15 @@ impl SchedulerTask {
             time: weft_protocol::time::TimePoint { timestamp: row.timestamp, height: row.block_height },
         });
         let seen = log::read_seen(&reader, process, u64::MAX)?;
-        let rows = reader.slots(&process, 0, u64::MAX, usize::MAX)?;
-        let assignments = rows.into_iter().map(|(_, row)| row.assignment_id).collect();
+        let mut assignments = Vec::new();
+        loop {
+            let page = reader.slots(&process, assignments.len() as u64, u64::MAX, SLOTS_PAGE)?;
+            let is_last = page.len() < SLOTS_PAGE;
+            assignments.extend(page.into_iter().map(|(_, row)| row.assignment_id));
+            if is_last {
+                break;
+            }
+        }
         let known = self.shared.directory.get(&process);
         let (mut schedule, mut spawn) = (None, None);
         if let Some(Known { process, .. }) = known {

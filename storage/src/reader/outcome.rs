@@ -145,6 +145,17 @@ impl Reader {
         self.rows(Table::OutboxPending, &from, &to, limit, outbox_key)
     }
 
+    /// The pending entries of a process from one on, in position order, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_pending_from(&self, from: &OutboxKey, limit: usize) -> Result<Vec<OutboxKey>, StoreError> {
+        let OutboxKey { process, position, index } = from;
+        let (from, to) = (key::outbox(process, *position, *index), key::outbox(process, LAST, u32::MAX));
+        let rows = self.rows::<u64, _>(Table::OutboxPending, &from, &to, limit, outbox_key)?;
+        Ok(rows.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// The pending entries of all processes that are due at `now_ms`, longest due first, at
     /// most `limit`.
     ///

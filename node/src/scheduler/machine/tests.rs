@@ -38,7 +38,8 @@ impl Run {
         self.tickets += 1;
         let process = item.target().unwrap_or(item.id());
         let keys = SeenKeys::of_item(item.id());
-        let submission = Box::new(Submission { process, item, proof: None, keys, spawn: None });
+        let submission =
+            Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None });
         self.handle(Input::Submit { ticket: self.tickets, submission }, ms)
     }
 
@@ -159,7 +160,8 @@ fn child(run: &mut Run, spawn: Hash, data: &'static str, ms: u64) -> (Id, Vec<Ef
     run.tickets += 1;
     let item = item(None, &[("Type", "Process")], data);
     let (process, keys) = (item.id(), SeenKeys::of_item(item.id()));
-    let submission = Box::new(Submission { process, item, proof: None, keys, spawn: Some(spawn) });
+    let submission =
+        Box::new(Submission { process, item, proof: None, keys, spawn: Some(spawn), assigned: None });
     (process, run.handle(Input::Submit { ticket: run.tickets, submission }, ms))
 }
 
@@ -206,4 +208,38 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
     run.handle(recovered(Some(head), Some(spawn)), 0);
     let effects = child(&mut run, spawn, "second", 1).1;
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Persist(_))), "{effects:?}");
+}
+
+/// An item that is assigned to a process whomever it is for.
+fn assigned(process: Id, item: &Verified<DataItem>, excludes: Vec<Excluded>) -> Input {
+    let keys = SeenKeys::of_item(item.id());
+    let (item, assigned) = (item.clone(), Some(excludes));
+    let submission = Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned });
+    Input::Submit { ticket: 90, submission }
+}
+
+#[test]
+fn an_existing_item_gets_one_slot_and_says_what_is_hidden() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let other = item(Some(Id([5; 32])), &[], "for somebody else");
+    let hidden = vec![Excluded::Data, Excluded::Tags];
+    let effects = run.handle(assigned(process, &other, hidden.clone()), 10);
+    let slot = stored(&effects);
+    let named = weft_protocol::assignment::Assignment::from_item(&slot.assignment).unwrap();
+    assert_eq!((named.process, named.message, named.excludes), (process, Some(other.id()), hidden));
+    assert!(run.handle(assigned(process, &other, Vec::new()), 11).is_empty());
+    let effects = run.handle(Input::Persisted { process, slot: 1 }, 12);
+    assert_eq!(slots(&effects), [(90, 1, false), (90, 1, true)]);
+}
+
+#[test]
+fn a_process_item_that_is_assigned_opens_no_log() {
+    let mut run = Run::new();
+    let own = item(None, &[], "process");
+    let effects = run.handle(assigned(own.id(), &own, Vec::new()), 0);
+    assert_eq!(answers(&effects), [(90, Answer::UnknownProcess)]);
+    let process = run.ticking();
+    let ticking = item(None, &[("Cron-Interval", "2-seconds")], "process");
+    assert_eq!(slots(&run.handle(assigned(process, &ticking, Vec::new()), 5)), [(90, 0, true)]);
 }

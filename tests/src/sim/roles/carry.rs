@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weft_node::messenger::destination;
-use weft_node::messenger::machine::{Born, Effect, Entry, Input, PushOutcome, To};
+use weft_node::messenger::machine::{Born, Effect, Entry, Input, Place, PushOutcome, To};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
@@ -27,24 +27,31 @@ const REPEAT_MS: u64 = 40_000;
 impl Node {
     /// Takes up what is pending on disk: of one position, or of all.
     pub(in crate::sim) fn take_up(&mut self, ctx: &Ctx<'_, '_>, of: Option<(Id, Position)>) {
-        let rows = self.disk.rows.outbox.iter();
-        let pending: Vec<(OutboxKey, u32)> = rows
-            .filter(|((process, position, _), _)| of.is_none_or(|place| place == (*process, *position)))
-            .filter_map(|(key, state)| match state {
-                OutboxState::Pending(tries) => Some((*key, *tries)),
-                OutboxState::Settled | OutboxState::GivenUp => None,
-            })
-            .collect();
-        for ((source, position, index), tries) in pending {
+        let wanted = |process, (position, _): Place| of.is_none_or(|place| place == (process, position));
+        for (entry, tries) in self.pending(ctx, wanted) {
+            self.roles.messenger.hear(Input::Pending { entry, tries });
+            self.check_attested(ctx, entry.source, entry.position);
+        }
+    }
+
+    /// The pending entries on disk that are wanted, in order, each with its tries.
+    fn pending(&self, ctx: &Ctx<'_, '_>, wanted: impl Fn(Id, Place) -> bool) -> Vec<(Entry, u32)> {
+        let mut found = Vec::new();
+        for (key, state) in &self.disk.rows.outbox {
+            let ((source, position, index), OutboxState::Pending(tries)) = (*key, state) else { continue };
+            if !wanted(source, (position, index)) {
+                continue;
+            }
             let closed = self.disk.rows.outcome(&source, position);
             let entry = closed.and_then(|closed| closed.outcome.outbox.entries().get(index as usize));
             let Some(known) = ctx.town.process(&source) else { continue };
-            let Some(to) = entry.and_then(|entry| destination(&known, entry)) else { continue };
+            let Some(to) = entry.and_then(|entry| destination(&known, entry, (position, index))) else {
+                continue;
+            };
             let push_id = Source { process: source, position, index }.push_id(NETWORK);
-            let entry = Entry { push_id, source, position, index, to };
-            self.roles.messenger.hear(Input::Pending { entry, tries });
-            self.check_attested(ctx, source, position);
+            found.push((Entry { push_id, source, position, index, to }, *tries));
         }
+        found
     }
 
     /// Tells the messenger when a quorum has signed a position as it is here.
@@ -81,9 +88,20 @@ impl Node {
             Effect::GiveUp { entry, .. } if ctx.town.is_unsure_between(&entry.source, &entry.log()) => {
                 self.save(ctx, &entry, OutboxState::GivenUp, effect);
             }
-            Effect::GiveUp { entry, why } => {
+            Effect::GiveUp { entry, why, .. } => {
                 ctx.checker.violation(format!("a push of {} was given up: {why}", entry.source));
                 self.save(ctx, &entry, OutboxState::GivenUp, effect);
+            }
+            // So few messages never fill a lane, but one that was shortened asks for the others.
+            Effect::TakeUp { source, to, from } => {
+                let entries = self.pending(ctx, |process, place| process == source && place >= from);
+                let entries: Vec<_> =
+                    entries.into_iter().filter(|(entry, _)| to.is_none_or(|to| entry.to == to)).collect();
+                let positions: Vec<_> = entries.iter().map(|(entry, _)| entry.position).collect();
+                self.roles.messenger.hear(Input::TakenUp { source, to, entries, next: None });
+                for position in positions {
+                    self.check_attested(ctx, source, position);
+                }
             }
         }
         true
@@ -166,6 +184,8 @@ impl Node {
             (Some(born), _) => dispatch.spawned(born.child(), proof.id()),
             (None, To::Process(_)) => dispatch.message(proof.id()),
             (None, To::Scheduler(_)) => dispatch.process(proof.id()),
+            // The simulator's guest assigns nothing.
+            (None, To::Several(_)) => None,
         };
         Ok((draft.ok_or(missing)?.sign(&self.key)?, proof))
     }
@@ -294,6 +314,7 @@ impl Pushing {
             (Some(_), _) => of(&self.entry.source),
             (None, To::Process(target)) => of(target),
             (None, To::Scheduler(address)) => Some(*address),
+            (None, To::Several(_)) => None,
         }
     }
 }

@@ -85,7 +85,7 @@ impl Node {
         self.roles.submits.insert(ticket, Submitted { waits, item: Some(item.id()) });
         let proof = proof.map(|(proof, _)| proof);
         let spawn = spawn.filter(|_| ctx.mutation != Mutation::ForgetSpawns);
-        let submission = Box::new(Submission { process, item, proof, keys, spawn });
+        let submission = Box::new(Submission { process, item, proof, keys, spawn, assigned: None });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
     }
 

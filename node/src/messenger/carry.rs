@@ -1,0 +1,139 @@
+//! One push, from the outbox to its slot and the news of it, and the asking for attestations.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weft_protocol::attestation::Attestation;
+use weft_protocol::header::Header;
+use weft_protocol::process::Process;
+use weft_protocol::wire::announcement::Body;
+use weft_protocol::{DataItem, Position, Verified, wire};
+
+use super::dispatch::{self, DispatchError, Parcel};
+use super::machine::{Born, Entry, PushOutcome, To};
+use crate::attestations::keep_attestation;
+use crate::hosting;
+use crate::remote;
+use crate::shared::SharedRef;
+use crate::submit::{Assign, Slot, SubmitError, Submitter};
+
+/// Bytes of a pushed item up to which a receipt carries it.
+const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
+
+/// Builds what an entry comes to and takes it to its scheduler.
+pub(super) async fn push_once(
+    shared: SharedRef,
+    submitter: Submitter,
+    process: Arc<Process>,
+    entry: Entry,
+    born: Option<Box<Born>>,
+) -> PushOutcome {
+    let is_last = born.is_some() || !matches!(entry.to, To::Scheduler(_));
+    let build = {
+        let shared = SharedRef::clone(&shared);
+        move || dispatch::parcel(&shared, &process, &entry, born.as_deref())
+    };
+    if let To::Process(target) = &entry.to
+        && shared.directory.is_wallet(target)
+    {
+        return PushOutcome::Refused(dispatch::WALLET.to_owned());
+    }
+    let parcel = match tokio::task::spawn_blocking(build).await {
+        Ok(Ok(parcel)) => parcel,
+        Ok(Err(error @ (DispatchError::Kind(_) | DispatchError::Damaged(_)))) => {
+            return PushOutcome::Refused(error.to_string());
+        }
+        Ok(Err(error)) => return PushOutcome::Unreachable(error.to_string()),
+        Err(error) => return PushOutcome::Unreachable(error.to_string()),
+    };
+    let push = match parcel {
+        Parcel::Push(push) => push,
+        Parcel::Assigns(assigns) => return assign_each(&submitter, assigns).await,
+    };
+    let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
+    match submitter.submit(item.clone(), proof).await {
+        Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
+        Ok(slot) => {
+            announce_receipt(&shared, &entry, &slot, item);
+            PushOutcome::Assigned { assignment: slot.assignment }
+        }
+        // Whom a scheduler takes is its policy; the process asked this one and no other.
+        Err(SubmitError::Refused(why)) if !is_last => PushOutcome::Refused(why),
+        Err(error) => outcome_of(error),
+    }
+}
+
+fn outcome_of(error: SubmitError) -> PushOutcome {
+    match error {
+        SubmitError::Busy(retry_ms) => PushOutcome::Busy { retry_ms },
+        SubmitError::Invalid(why) => PushOutcome::Refused(why),
+        error => PushOutcome::Unreachable(error.to_string()),
+    }
+}
+
+/// Asks for the slots of an item in one log after the other. Done when each has given one or never
+/// will; until then all are asked again, and answer with the first slot.
+async fn assign_each(submitter: &Submitter, assigns: Vec<Assign>) -> PushOutcome {
+    let (mut given, mut refused, mut later) = (None, None, None);
+    for assign in assigns {
+        match submitter.assign(assign).await {
+            Ok(slot) => given = Some(slot.assignment),
+            Err(SubmitError::Refused(why)) => refused = Some(PushOutcome::Refused(why)),
+            Err(error) => match outcome_of(error) {
+                outcome @ PushOutcome::Refused(_) => refused = Some(outcome),
+                outcome => later = Some(outcome),
+            },
+        }
+    }
+    let given = given.map(|assignment| PushOutcome::Assigned { assignment });
+    let none = || PushOutcome::Refused("it names no process".to_owned());
+    later.or(given).or(refused).unwrap_or_else(none)
+}
+
+/// What a spawn became: the item that was submitted, or one that another messenger submitted
+/// before.
+async fn born_at(shared: &SharedRef, item: &Verified<DataItem>, slot: Slot) -> PushOutcome {
+    let header = match slot.process == item.id() {
+        true => Ok(Verified::<Header>::of(item)),
+        false => hosting::find_process(shared, slot.process)
+            .await
+            .map(|process| Verified::<Header>::of(process.item())),
+    };
+    match (header, DataItem::verify_bytes(slot.signed)) {
+        (Ok(header), Ok(assignment)) => PushOutcome::Born(Box::new(Born { header, assignment })),
+        (Err(error), _) => PushOutcome::Unreachable(error.to_string()),
+        (_, Err(error)) => PushOutcome::Unreachable(error.to_string()),
+    }
+}
+
+/// Tells the other messengers of the source that this push is done. The slot is durable at the
+/// target's scheduler, which signed it.
+fn announce_receipt(shared: &SharedRef, entry: &Entry, slot: &Slot, item: Bytes) {
+    if item.len() > RECEIPT_ITEM_BYTES_MAX {
+        return;
+    }
+    let receipt = wire::Receipt {
+        position: Some(entry.position.into()),
+        index: entry.index,
+        assignment: slot.signed.clone(),
+        item,
+    };
+    shared.publisher.publish(entry.source, Body::Receipt(receipt));
+}
+
+/// Asks the attestors of a process for what they signed of a position, and keeps what verifies.
+pub(super) async fn collect_attestations(shared: &SharedRef, process: &Process, position: Position) {
+    for member in process.attestors().members {
+        if member == shared.address {
+            continue;
+        }
+        let Ok(peer) = remote::with_address(shared, member).await else { continue };
+        let Ok(found) = remote::attestations(shared, peer, process.id(), position).await else { continue };
+        for message in found {
+            let attestation = Attestation::from_wire(&message, shared.network).ok();
+            if let Some(attestation) = attestation.and_then(|attestation| attestation.verify().ok()) {
+                keep_attestation(shared, process, &attestation).await;
+            }
+        }
+    }
+}
