@@ -2,21 +2,25 @@
 // JSON exactly as the module returned it, or {"trap":"..."} when the module did not return.
 //
 //   node [--experimental-wasm-memory64] reference.mjs MODULE FORMAT ENV.json MESSAGES.jsonl OUT
-//        [--fresh] [--speed]
+//        [--fresh] [--speed] [--data ID=FILE]...
 //
 // OUT is a file because some formats of the loader let the guest print to standard output.
 // Memory is carried as a compute unit carries it: in and out of every message, the previous one
 // kept when the message failed, and the instance dropped after a failure. `--fresh` makes a new
 // instance for every message, so nothing outside memory is carried (the loader's clock is not
-// memory). `--speed` prints the time of each message in nanoseconds instead.
+// memory). `--speed` prints the time of each message in nanoseconds instead. `--data` lets the guest
+// open `/data/ID` through the drive of `wao`.
 
 import { openSync, readFileSync, writeSync } from 'node:fs'
 import AoLoader from '@permaweb/ao-loader'
 import { discards } from './lib/discards.mjs'
+import { drive } from './lib/drive.mjs'
 
 const [module, format, envFile, messagesFile, outFile, ...flags] = process.argv.slice(2)
 const fresh = flags.includes('--fresh')
 const speed = flags.includes('--speed')
+const items = flags.filter((_, at) => flags[at - 1] === '--data')
+const options = items.length > 0 ? { format, ...drive(items) } : { format }
 const wasm = readFileSync(module)
 const env = JSON.parse(readFileSync(envFile, 'utf8'))
 const lines = readFileSync(messagesFile, 'utf8').trimEnd().split('\n')
@@ -43,7 +47,7 @@ for (const line of lines) {
   const message = parse(line)
   if (JSON.stringify(message) !== line) throw new Error(`not as JSON.stringify writes it: ${line.slice(0, 200)}`)
   const began = process.hrtime.bigint()
-  if (handle === null || fresh) handle = await AoLoader(wasm, { format })
+  if (handle === null || fresh) handle = await AoLoader(wasm, { ...options })
   raw = undefined
   let failed = false
   let result

@@ -114,6 +114,14 @@ pub enum HostFault {
         /// The limit.
         max: usize,
     },
+    /// An item that the message may read is not on this machine; evaluate again when it is.
+    #[error("the item {id} is not here: {why}")]
+    ItemNotHere {
+        /// Its id, as the guest asked for it.
+        id: String,
+        /// Why not.
+        why: String,
+    },
     /// `evaluate` was called again before `keep` or `roll_back`, or they without `evaluate`.
     #[error("{0}")]
     Misuse(&'static str),

@@ -3,17 +3,21 @@
 //! Everything in [`HostState`] is fresh for each message, so that a message's result does not
 //! depend on which instance evaluated it.
 
+use std::sync::Arc;
+
 use wasmtime::{AsContextMut, Caller, Func, Global, Memory, Table, Val};
 
 use crate::limits::SLOT_BYTES;
 use crate::meter::cost::{BYTE_GAS, HOST_CALL_GAS};
 use crate::meter::{DEPTH_OVER, depth_of};
+use crate::weave::{NoWeave, Weave};
 
 pub(crate) mod args;
 pub(crate) mod calendar;
 pub(crate) mod files;
 pub(crate) mod invoke;
 pub(crate) mod strftime;
+pub(crate) mod weave;
 
 /// Where the counter that modules take for a clock starts, as in the reference's loader.
 const CLOCK_START: u64 = 10_000;
@@ -40,14 +44,25 @@ pub(crate) enum Stop {
     /// Memory could not be had though the rules allow it.
     #[error("the host has no memory: {0}")]
     HostMemory(String),
+    /// An item that the guest may read is not here.
+    #[error("the item {id} is not here: {why}")]
+    ItemNotHere { id: String, why: String },
 }
 
 /// One store's data.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HostState {
     pub(crate) guest: Option<GuestHandles>,
     pub(crate) limiter: Limiter,
     pub(crate) cells: Cells,
+    /// What the message at hand may read.
+    pub(crate) weave: Arc<dyn Weave>,
+}
+
+impl Default for HostState {
+    fn default() -> Self {
+        Self { guest: None, limiter: Limiter::default(), cells: Cells::default(), weave: Arc::new(NoWeave) }
+    }
 }
 
 /// What the host calls in the guest. Set once, right after instantiation.

@@ -18,6 +18,7 @@ use crate::live::Live;
 use crate::module::Module;
 use crate::outcome::{Evaluation, Limits, Outcome};
 use crate::thread::on_guest_thread;
+use crate::weave::{NoWeave, Weave};
 
 /// A process in memory. It may be sent from thread to thread between calls; each call runs on a
 /// guest thread (see [`crate::spawn_guest_thread`]).
@@ -33,6 +34,7 @@ pub struct Instance {
     /// Gas replayed since the snapshot was taken.
     replayed_gas: u64,
     pending: Option<Pending>,
+    weave: Arc<dyn Weave>,
 }
 
 /// A message that became part of the state.
@@ -41,6 +43,7 @@ struct Kept {
     message: Vec<u8>,
     environment: Arc<[u8]>,
     gas: u64,
+    weave: Arc<dyn Weave>,
 }
 
 /// A message that is neither kept nor rolled back.
@@ -62,7 +65,13 @@ impl Instance {
             kept_gas: 0,
             replayed_gas: 0,
             pending: None,
+            weave: Arc::new(NoWeave),
         }
+    }
+
+    /// What messages may read from now on. Nothing until this is called.
+    pub fn offer(&mut self, weave: Arc<dyn Weave>) {
+        self.weave = weave;
     }
 
     /// The module it is an instance of.
@@ -89,13 +98,14 @@ impl Instance {
             }
         }
         self.pending = Some(Pending::Failed);
-        let (live, gas) = (&mut self.live, self.limits.gas);
-        let evaluation = on_guest_thread(|| live.evaluate(message_json, env_json, gas))??;
+        let (live, gas, weave) = (&mut self.live, self.limits.gas, &self.weave);
+        let evaluation = on_guest_thread(|| live.evaluate(message_json, env_json, gas, weave))??;
         if matches!(evaluation.outcome, Outcome::Returned(_)) {
             self.pending = Some(Pending::Returned(Kept {
                 message: message_json.to_vec(),
                 environment: self.shared(env_json),
                 gas: evaluation.gas,
+                weave: Arc::clone(&self.weave),
             }));
         }
         Ok(evaluation)
@@ -167,7 +177,7 @@ impl Instance {
     fn rebuilt(&self) -> Result<Live, HostFault> {
         let mut live = self.module.live(&self.snapshot, self.limits)?;
         for (index, kept) in self.kept.iter().enumerate() {
-            let again = live.evaluate(&kept.message, &kept.environment, self.limits.gas)?;
+            let again = live.evaluate(&kept.message, &kept.environment, self.limits.gas, &kept.weave)?;
             let detail = match again.outcome {
                 Outcome::Trapped(trap) => trap.text().to_owned(),
                 Outcome::Returned(_) if again.gas != kept.gas => {

@@ -2,8 +2,8 @@
 //!
 //! Owns wasmtime. Bytes in, bytes out: no async, no network, no clock, no disk beyond its compile
 //! cache, and none of the protocol's rules (what an outcome is, what may be pushed, what a slot
-//! holds). What one message does depends on four things only: the module, the memory before it,
-//! the message text and the environment text. Everything else that a guest could see (globals,
+//! holds). What one message does depends on five things only: the module, the memory before it, the
+//! message text, the environment text, and the items it may read. Everything else that a guest could see (globals,
 //! clock, descriptors, tables) is reset before each message or refused when the module is
 //! compiled.
 //!
@@ -30,6 +30,7 @@ mod meter;
 mod module;
 mod outcome;
 mod thread;
+mod weave;
 
 pub use engine::{Engine, EngineConfig, Guard};
 pub use error::{HostFault, ModuleError, UnsupportedFormat, VmError};
@@ -39,3 +40,4 @@ pub use instance::Instance;
 pub use module::Module;
 pub use outcome::{Evaluation, Limits, Outcome, Trap};
 pub use thread::spawn_guest_thread;
+pub use weave::{NoWeave, Opened, Weave};

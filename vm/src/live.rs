@@ -1,5 +1,7 @@
 //! One wasmtime store with its instance: what is thrown away when a message fails.
 
+use std::sync::Arc;
+
 use wasmtime::{Func, Global, Instance, Memory, Store, Val};
 
 use crate::error::{HostFault, ModuleError};
@@ -10,6 +12,7 @@ use crate::limits::INITIALISE_GAS;
 use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, depth_of};
 use crate::module::{Initial, Template};
 use crate::outcome::{Evaluation, Outcome, Trap};
+use crate::weave::Weave;
 
 /// A store whose guest is initialised or restored.
 #[derive(Debug)]
@@ -210,7 +213,9 @@ impl Live {
         message: &[u8],
         environment: &[u8],
         gas: u64,
+        weave: &Arc<dyn Weave>,
     ) -> Result<Evaluation, HostFault> {
+        self.store.data_mut().weave = Arc::clone(weave);
         self.reset(gas)?;
         let ended = match &self.entry {
             Entry::Emscripten(entry) => entry.handle(&mut self.store, self.memory, message, environment),
@@ -260,6 +265,9 @@ impl Live {
         if let Some(stop) = error.downcast_ref::<Stop>() {
             match stop {
                 Stop::HostMemory(detail) => return Err(HostFault::Runtime(detail.clone())),
+                Stop::ItemNotHere { id, why } => {
+                    return Err(HostFault::ItemNotHere { id: id.clone(), why: why.clone() });
+                }
                 Stop::MalformedResult => trap = Trap::MalformedResult,
                 Stop::LongJump | Stop::Abort(_) | Stop::OutOfGas | Stop::Depth => {}
             }

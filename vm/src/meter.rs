@@ -33,7 +33,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 5;
+pub(crate) const PASS_VERSION: u32 = 6;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";

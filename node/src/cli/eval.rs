@@ -3,9 +3,11 @@
 //! Every line of the messages goes to the module as it stands, with the environment as it stands
 //! beside it; one line comes out for each. Memory is kept or rolled back as a node would.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -13,7 +15,9 @@ use serde_json::json;
 use weft_protocol::Position;
 use weft_protocol::module::{parse_compute_limit, parse_memory_limit};
 use weft_protocol::outcome::{Code, Outcome};
-use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, VmError, spawn_guest_thread};
+use weft_vm::{
+    Engine, EngineConfig, Format, Instance, Limits, ModuleError, Opened, VmError, Weave, spawn_guest_thread,
+};
 
 use super::exit::{CliError, Exit};
 use super::files;
@@ -23,6 +27,8 @@ use crate::compute::{code_of, memory_root};
 
 /// Bytes of a message or environment: no item can make a longer one.
 const ARGUMENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of an item that a module may read: a model of four thousand million parameters.
+const OFFER_BYTES_MAX: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
@@ -43,10 +49,39 @@ pub(crate) struct Eval {
     /// Memory of the module, such as 500-mb
     #[arg(long, default_value = "1-gb", value_name = "SIZE")]
     memory_limit: String,
+    /// An item that the module may read as /data/ID; may be given again
+    #[arg(long = "data", value_name = "ID=FILE", value_parser = offer)]
+    offers: Vec<Offer>,
     /// Print time and gas of every message on standard error, and at the end the size of the
     /// memory and the root of its tree
     #[arg(long)]
     stats: bool,
+}
+
+/// An item by its id, and the file with its data.
+#[derive(Debug, Clone)]
+struct Offer {
+    id: String,
+    file: PathBuf,
+}
+
+fn offer(text: &str) -> Result<Offer, String> {
+    match text.split_once('=') {
+        Some((id, file)) if !id.is_empty() && !file.is_empty() => {
+            Ok(Offer { id: id.to_owned(), file: file.into() })
+        }
+        _ => Err("not ID=FILE".to_owned()),
+    }
+}
+
+/// The data of items, by their ids.
+#[derive(Debug)]
+struct Offered(BTreeMap<String, Arc<[u8]>>);
+
+impl Weave for Offered {
+    fn open(&self, id: &str) -> Opened {
+        self.0.get(id).map_or(Opened::NotFound, |data| Opened::Item(Arc::clone(data)))
+    }
 }
 
 /// What one message came to.
@@ -71,14 +106,19 @@ pub(super) fn run(eval: Eval, screen: Screen) -> Result<Exit, CliError> {
         let name = files::shown(&eval.env);
         return Err(CliError::input(format!("--env: {name} is not JSON: {error}")));
     }
+    let mut offered = BTreeMap::new();
+    for Offer { id, file } in &eval.offers {
+        offered.insert(id.clone(), files::read(file, OFFER_BYTES_MAX)?.into());
+    }
     let messages = open(&eval.messages)?;
     let started = Instant::now();
-    let instance = screen.busy("compiling the module", || start(&wasm, format, limits, &eval.module))?;
+    let mut instance = screen.busy("compiling the module", || start(&wasm, format, limits, &eval.module))?;
     if eval.stats {
         say(screen, &json!({ "start_us": micros(started.elapsed()) }), || {
             format!("compiled and initialised in {:.1} ms", millis(started.elapsed()))
         });
     }
+    instance.offer(Arc::new(Offered(offered)));
     // All of it on one guest thread: borrowing one for each message costs a tenth of a message.
     let evaluating = spawn_guest_thread("weft-eval", move || {
         screen.busy_with_many(|sign| evaluate_all(instance, &env, messages, &eval, screen, sign))

@@ -3,8 +3,9 @@
 //!
 //! The host behaves as the reference's loader does, with these differences, each the same on every
 //! machine: the time zone is UTC; the clock counter starts anew with each message; the files are
-//! an empty tree; there is no WeaveDrive, and asking for it does not unwind the guest; no command is
-//! ever run; arguments that do not fit the guest's stack trap instead of overwriting its data.
+//! an empty tree; the drive knows `/data/<id>` alone, and asking it does not unwind the guest; no
+//! command is ever run; arguments that do not fit the guest's stack trap instead of overwriting its
+//! data.
 
 use wasmtime::{Caller, FuncType, Instance, Linker, Module, Store, Val};
 
@@ -13,7 +14,7 @@ use crate::error::ModuleError;
 use crate::host::args::{Args, give};
 use crate::host::calendar::{self, Broken};
 use crate::host::strftime::{self, Zone};
-use crate::host::{Guest, HostState, Stop, files, invoke};
+use crate::host::{Guest, HostState, Stop, files, invoke, weave};
 use crate::live::{Export, Exports};
 use crate::meter::cost::PAGE_GAS;
 
@@ -77,10 +78,9 @@ fn system(name: &str) -> Option<HostFunction> {
         | "__syscall_utimensat" => |_, _, _| Ok(-files::ENOENT),
         "_munmap_js" => |_, _, _| Ok(0),
         "_emscripten_system" => |_, args, _| Ok(if args.word(0)? == 0 { 0 } else { -files::ENOSYS }),
-        // There is no WeaveDrive: opening gives null, and nothing can be read.
-        "__asyncjs__weavedrive_open" | "__asyncjs__weavedrive_read" | "__asyncjs__weavedrive_close" => {
-            |_, _, _| Ok(0)
-        }
+        "__asyncjs__weavedrive_open" => |guest, args, _| Ok(weave::open(guest, args)?),
+        "__asyncjs__weavedrive_read" => |guest, args, _| Ok(weave::read(guest, args)?),
+        "__asyncjs__weavedrive_close" => |guest, args, _| Ok(weave::close(guest, args)?),
         "emscripten_err" => |_, _, _| Ok(0),
         _ => return None,
     })

@@ -1,6 +1,8 @@
-//! The files a guest sees: the three standard descriptors of a terminal that nobody reads, and an
-//! empty tree. Numbers are those of emscripten's MEMFS; `fd_*` answer positive, system calls
-//! negative.
+//! The files a guest sees: the three standard descriptors of a terminal that nobody reads, an empty
+//! tree, and the items that its drive opened. Numbers are those of emscripten's MEMFS; `fd_*`
+//! answer positive, system calls negative.
+
+use std::sync::Arc;
 
 use super::args::Args;
 use super::{Guest, Stop};
@@ -9,6 +11,7 @@ pub(crate) const EBADF: i64 = 8;
 const EINVAL: i64 = 28;
 const EMFILE: i64 = 33;
 pub(crate) const ENOENT: i64 = 44;
+const ENOTTY: i64 = 59;
 const ERANGE: i64 = 68;
 const ESPIPE: i64 = 70;
 /// `command` has no shell to run it.
@@ -21,37 +24,80 @@ const DESCRIPTORS_MAX: usize = 64;
 const BUFFERS_MAX: u64 = 1024;
 const CURRENT_FOLDER: &[u8] = b"/\0";
 
-/// Open descriptors: each is a terminal with its open flags.
+/// An open descriptor.
+#[derive(Debug, Clone)]
+struct Open {
+    /// What it was opened with, as `fcntl` tells and changes it.
+    flags: i32,
+    /// None for the terminal.
+    item: Option<Item>,
+}
+
+/// An item of the weave that is being read.
+#[derive(Debug, Clone)]
+struct Item {
+    data: Arc<[u8]>,
+    /// Where the next read begins; may lie behind the end.
+    position: u64,
+    /// Nothing was read yet.
+    fresh: bool,
+}
+
+/// Open descriptors.
 #[derive(Debug)]
-pub(crate) struct Descriptors(Vec<Option<i32>>);
+pub(crate) struct Descriptors(Vec<Option<Open>>);
 
 impl Default for Descriptors {
     fn default() -> Self {
         // stdin is read only (0), stdout and stderr are write only (1).
-        Self(vec![Some(0), Some(1), Some(1)])
+        Self([0, 1, 1].map(|flags| Some(Open { flags, item: None })).into())
     }
 }
 
 impl Descriptors {
-    fn flags(&self, fd: i32) -> Option<i32> {
-        self.0.get(usize::try_from(fd).ok()?).copied().flatten()
+    fn get(&mut self, fd: i32) -> Option<&mut Open> {
+        self.0.get_mut(usize::try_from(fd).ok()?)?.as_mut()
     }
 
-    fn close(&mut self, fd: i32) -> bool {
+    fn is_open(&mut self, fd: i32) -> bool {
+        self.get(fd).is_some()
+    }
+
+    pub(crate) fn close(&mut self, fd: i32) -> bool {
         let slot = usize::try_from(fd).ok().and_then(|fd| self.0.get_mut(fd));
         slot.is_some_and(|slot| slot.take().is_some())
     }
 
-    /// Opens a copy of `flags` at the first free number from `least` on.
-    fn open_from(&mut self, least: i32, flags: i32) -> i64 {
+    /// Opens an item for reading; negative when there is no room.
+    pub(crate) fn open_item(&mut self, data: Arc<[u8]>) -> i64 {
+        self.open_from(0, Open { flags: 0, item: Some(Item { data, position: 0, fresh: true }) })
+    }
+
+    /// The next bytes of an item, at most `count`; none if the descriptor is not one. `rewinds`
+    /// lets the first read begin at the start, wherever the position was moved.
+    pub(crate) fn read_item(&mut self, fd: i32, count: u64, rewinds: bool) -> Option<ItemPart> {
+        let item = self.get(fd)?.item.as_mut()?;
+        if std::mem::take(&mut item.fresh) && rewinds {
+            item.position = 0;
+        }
+        let all = item.data.len() as u64;
+        let start = item.position.min(all);
+        let length = count.min(all - start);
+        item.position = item.position.saturating_add(length);
+        // Both are at most the item's length.
+        Some(ItemPart { data: Arc::clone(&item.data), range: start as usize..(start + length) as usize })
+    }
+
+    /// Opens a copy at the first free number from `least` on.
+    fn open_from(&mut self, least: i32, open: Open) -> i64 {
         let Ok(mut fd) = usize::try_from(least) else { return -EINVAL };
         while self.0.get(fd).is_some_and(Option::is_some) {
             fd += 1;
         }
-        self.open_at(fd, flags)
+        self.open_at(fd, open)
     }
 
-    fn open_at(&mut self, fd: usize, flags: i32) -> i64 {
+    fn open_at(&mut self, fd: usize, open: Open) -> i64 {
         if fd >= DESCRIPTORS_MAX {
             return -EMFILE;
         }
@@ -59,9 +105,22 @@ impl Descriptors {
             self.0.resize(fd + 1, None);
         }
         if let Some(slot) = self.0.get_mut(fd) {
-            *slot = Some(flags);
+            *slot = Some(open);
         }
         fd as i64
+    }
+}
+
+/// Bytes of an item that a read gave.
+#[derive(Debug)]
+pub(crate) struct ItemPart {
+    data: Arc<[u8]>,
+    range: std::ops::Range<usize>,
+}
+
+impl ItemPart {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.data.get(self.range.clone()).unwrap_or_default()
     }
 }
 
@@ -71,45 +130,84 @@ pub(crate) fn fd_close(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Sto
 
 /// The terminal never has anything to read: end of file.
 pub(crate) fn fd_read(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
-    if guest.cells().files.flags(args.i32(0)?).is_none() {
+    let fd = args.i32(0)?;
+    if !guest.cells().files.is_open(fd) {
         return Ok(EBADF);
     }
-    guest.set_word(args.word(3)?, is_64, 0)?;
+    let Some(buffers) = buffers(guest, args, is_64)? else { return Ok(EINVAL) };
+    let mut read = 0u64;
+    for (address, length) in buffers {
+        let Some(part) = guest.cells().files.read_item(fd, length, false) else { break };
+        let bytes = part.bytes();
+        guest.charge(bytes.len() as u64)?;
+        guest.write(address, bytes)?;
+        read += bytes.len() as u64;
+        if (bytes.len() as u64) < length {
+            break;
+        }
+    }
+    guest.set_word(args.word(3)?, is_64, read)?;
     Ok(0)
+}
+
+/// The buffers of an `fd_read` or `fd_write`; none if they are too many. All lie in memory.
+fn buffers(guest: &Guest<'_>, args: Args<'_>, is_64: bool) -> Result<Option<Vec<(u64, u64)>>, Stop> {
+    let (buffers, count) = (args.word(1)?, args.word(2)?);
+    if count > BUFFERS_MAX {
+        return Ok(None);
+    }
+    let word = if is_64 { 8 } else { 4 };
+    let read = |index: u64| {
+        let at = buffers.saturating_add(index * 2 * word);
+        let (address, length) = (guest.word_at(at, is_64)?, guest.word_at(at.saturating_add(word), is_64)?);
+        guest.bytes(address, length)?;
+        Ok((address, length))
+    };
+    (0..count).map(read).collect::<Result<_, _>>().map(Some)
 }
 
 /// Takes everything and shows it to nobody.
 pub(crate) fn fd_write(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
-    if guest.cells().files.flags(args.i32(0)?).is_none() {
-        return Ok(EBADF);
+    match guest.cells().files.get(args.i32(0)?) {
+        Some(Open { item: None, .. }) => {}
+        _ => return Ok(EBADF),
     }
-    let (buffers, count) = (args.word(1)?, args.word(2)?);
-    if count > BUFFERS_MAX {
-        return Ok(EINVAL);
-    }
-    let word = if is_64 { 8 } else { 4 };
-    let mut written = 0u64;
-    for index in 0..count {
-        let at = buffers.saturating_add(index * 2 * word);
-        let (address, length) = (guest.word_at(at, is_64)?, guest.word_at(at.saturating_add(word), is_64)?);
-        guest.bytes(address, length)?;
-        written = written.saturating_add(length);
-    }
+    let Some(buffers) = buffers(guest, args, is_64)? else { return Ok(EINVAL) };
+    let written = buffers.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
     guest.charge(written)?;
     guest.set_word(args.word(3)?, is_64, written)?;
     Ok(0)
 }
 
+/// Only items have a position. A 32-bit guest gives the offset in two halves.
 pub(crate) fn fd_seek(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
-    Ok(if guest.cells().files.flags(args.i32(0)?).is_none() { EBADF } else { ESPIPE })
+    let fd = args.i32(0)?;
+    let halves = args.len() == 5;
+    let (offset, rest) = (args.i64(1, halves)?, if halves { 3 } else { 2 });
+    let whence = args.i32(rest)?;
+    let item = match guest.cells().files.get(fd) {
+        None => return Ok(EBADF),
+        Some(Open { item: None, .. }) => return Ok(ESPIPE),
+        Some(Open { item: Some(item), .. }) => item,
+    };
+    let base = match whence {
+        0 => 0,
+        1 => item.position,
+        2 => item.data.len() as u64,
+        _ => return Ok(EINVAL),
+    };
+    let Some(position) = base.checked_add_signed(offset) else { return Ok(EINVAL) };
+    item.position = position;
+    guest.write(args.word(rest + 1)?, &position.to_le_bytes())?;
+    Ok(0)
 }
 
 pub(crate) fn fd_sync(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
-    Ok(if guest.cells().files.flags(args.i32(0)?).is_none() { EBADF } else { 0 })
+    Ok(if !guest.cells().files.is_open(args.i32(0)?) { EBADF } else { 0 })
 }
 
 pub(crate) fn fd_fdstat_get(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
-    if guest.cells().files.flags(args.i32(0)?).is_none() {
+    if !guest.cells().files.is_open(args.i32(0)?) {
         return Ok(EBADF);
     }
     let at = args.word(1)?;
@@ -122,20 +220,18 @@ pub(crate) fn fd_fdstat_get(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64
 
 pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
     let (fd, command, rest) = (args.i32(0)?, args.i32(1)?, args.word(2)?);
-    let Some(flags) = guest.cells().files.flags(fd) else { return Ok(-EBADF) };
+    let Some(open) = guest.cells().files.get(fd).cloned() else { return Ok(-EBADF) };
     match command {
         0 => {
             let least = guest.i32_at(rest)?;
-            Ok(guest.cells().files.open_from(least, flags))
+            Ok(guest.cells().files.open_from(least, open))
         }
         1 | 2 | 6 | 7 => Ok(0),
-        3 => Ok(i64::from(flags)),
+        3 => Ok(i64::from(open.flags)),
         4 => {
             let more = guest.i32_at(rest)?;
-            if let Some(Some(flags)) =
-                usize::try_from(fd).ok().and_then(|fd| guest.cells().files.0.get_mut(fd))
-            {
-                *flags |= more;
+            if let Some(open) = guest.cells().files.get(fd) {
+                open.flags |= more;
             }
             Ok(0)
         }
@@ -151,9 +247,9 @@ pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Resul
 pub(crate) fn dup3(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
     let (old, new) = (args.i32(0)?, args.i32(1)?);
     let files = &mut guest.cells().files;
-    let Some(flags) = files.flags(old) else { return Ok(-EBADF) };
+    let Some(open) = files.get(old).cloned() else { return Ok(-EBADF) };
     match usize::try_from(new) {
-        Ok(fd) if new != old => Ok(files.open_at(fd, flags)),
+        Ok(fd) if new != old => Ok(files.open_at(fd, open)),
         _ => Ok(-EINVAL),
     }
 }
@@ -161,8 +257,10 @@ pub(crate) fn dup3(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
 /// A terminal of 24 lines and 80 columns with the reference's settings.
 pub(crate) fn ioctl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
     let (fd, request, rest) = (args.i32(0)?, args.i32(1)?, args.word(2)?);
-    if guest.cells().files.flags(fd).is_none() {
-        return Ok(-EBADF);
+    match guest.cells().files.get(fd) {
+        None => return Ok(-EBADF),
+        Some(Open { item: Some(_), .. }) => return Ok(-ENOTTY),
+        Some(Open { item: None, .. }) => {}
     }
     match request {
         TIOCGWINSZ => {
@@ -204,5 +302,5 @@ pub(crate) fn getcwd(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop>
 
 /// System calls on a descriptor that only files have.
 pub(crate) fn on_descriptor(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
-    Ok(if guest.cells().files.flags(args.i32(0)?).is_none() { -EBADF } else { -EINVAL })
+    Ok(if !guest.cells().files.is_open(args.i32(0)?) { -EBADF } else { -EINVAL })
 }

@@ -79,6 +79,29 @@ fn straight_code_costs_what_the_table_says() {
 }
 
 #[test]
+fn vectors_cost_what_their_table_says() {
+    let cost = |code: &str| {
+        let body = |code: &str| {
+            format!("(module (memory 1) (func (export \"f\") (param i32) (result i32) {code} (local.get 0)))")
+        };
+        used(&body(code), 1).1 - used(&body(""), 1).1
+    };
+    let (zeros, drop) = ("(v128.const i64x2 0 0)", 120);
+    assert_eq!(cost(&format!("(drop {zeros})")), 1 + drop);
+    assert_eq!(cost("(drop (v128.load (i32.const 0)))"), 1 + 120 + drop);
+    for (op, gas) in [
+        ("i32x4.add", 90),
+        ("f32x4.mul", 90),
+        ("i8x16.swizzle", 90),
+        ("i64x2.mul", 270),
+        ("f64x2.min", 270),
+        ("f32x4.div", 900),
+    ] {
+        assert_eq!(cost(&format!("(drop ({op} {zeros} {zeros}))")), 2 + gas + drop, "{op}");
+    }
+}
+
+#[test]
 fn a_branch_not_taken_is_not_paid() {
     let wat = "(module (memory 1) (func (export \"f\") (param i32) (result i32)
         (if (result i32) (local.get 0) (then (i32.const 1)) (else (i32.div_s (i32.const 9) (i32.const 3))))))";
