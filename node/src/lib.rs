@@ -20,6 +20,7 @@ mod gossip;
 mod hosting;
 mod inbound;
 pub mod keyring;
+pub mod legacy;
 mod log;
 pub mod messenger;
 mod news;

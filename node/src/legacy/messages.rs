@@ -1,0 +1,333 @@
+//! Logs as the reference's scheduler unit gives them: pages, single messages, the process.
+//!
+//! A page by time never ends inside a run of equal timestamps: its cursor is a timestamp, and the
+//! next page begins after it. Marks stand in pages as every other slot does.
+
+use std::cmp::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use weft_protocol::time::{self, Weave};
+use weft_protocol::{DataItem, Id, Now, Tag};
+use weft_storage::{Reader, SlotRow, StoreError, StoredSlot};
+
+/// Slots of a page for which no limit is given.
+pub const LIMIT: usize = 100;
+/// Slots of a page at most, but for the rest of a run of equal timestamps.
+pub const LIMIT_MAX: usize = 1_000;
+/// Bytes of the items of one page.
+pub const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of slots read at once.
+const READ_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why there is no answer; the texts are the reference's where it has one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LegacyError {
+    /// No such process is here.
+    #[error("Process not found")]
+    NoProcess,
+    /// No such message is in the log.
+    #[error("Message or Process not found")]
+    NoMessage,
+    /// The log has no message yet.
+    #[error("Latest message not available")]
+    NoLatest,
+    /// More slots of one millisecond than a page holds.
+    #[error("the page has more than {PAGE_BYTES_MAX} bytes at one timestamp; ask for nonces instead")]
+    TooLarge,
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An item on disk that cannot be read, or is not there.
+    #[error("slot {0} is damaged on disk")]
+    Damaged(u64),
+}
+
+/// Which slots are asked for: those after `from`, up to and including `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// Between timestamps, in milliseconds.
+    Times {
+        /// After this; from the process itself on if absent.
+        from: Option<u64>,
+        /// Up to this.
+        to: Option<u64>,
+    },
+    /// Between nonces.
+    Nonces {
+        /// After this; from the process itself on if absent or -1.
+        from: Option<u64>,
+        /// Up to this.
+        to: Option<u64>,
+    },
+}
+
+impl Span {
+    /// Whether the slot with this time is beyond the end.
+    fn is_over(&self, slot: u64, timestamp: u64) -> bool {
+        match *self {
+            Self::Times { to, .. } => to.is_some_and(|to| timestamp > to),
+            Self::Nonces { to, .. } => to.is_some_and(|to| slot > to),
+        }
+    }
+
+    /// The name of a slot's place, to ask for what follows.
+    fn cursor(&self, slot: u64, timestamp: u64) -> u64 {
+        match self {
+            Self::Times { .. } => timestamp,
+            Self::Nonces { .. } => slot,
+        }
+    }
+}
+
+/// A page of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// Whether more follow.
+    pub page_info: PageInfo,
+    /// The slots, in order.
+    pub edges: Vec<Edge>,
+}
+
+/// Whether a page is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageInfo {
+    /// Whether more follow.
+    pub has_next_page: bool,
+}
+
+/// A slot and its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// The slot.
+    pub node: Message,
+    /// Where the next page begins.
+    pub cursor: String,
+}
+
+/// A slot: the assignment, and the message unless it is an assignment of what was not written to
+/// this process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The item.
+    pub message: Option<Item>,
+    /// The assignment.
+    pub assignment: Item,
+}
+
+/// An item as the scheduler unit shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Item {
+    pub id: Id,
+    pub owner: Owner,
+    /// Absent in an assignment; null where a process's data is no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Option<String>>,
+    pub tags: Vec<Tag>,
+    pub signature: String,
+    /// Null where its bytes are no text.
+    pub anchor: Option<String>,
+    /// Empty for none.
+    pub target: String,
+}
+
+/// Who signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Owner {
+    pub address: String,
+    pub key: String,
+}
+
+/// A process as `/processes/{id}` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ProcessInfo {
+    pub process_id: Id,
+    pub block: String,
+    pub owner: Owner,
+    pub tags: Vec<Tag>,
+    pub timestamp: u64,
+    pub data: Option<String>,
+    pub anchor: Option<String>,
+    pub signature: String,
+    pub target: String,
+}
+
+/// The answer of `/timestamp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Timestamp {
+    pub timestamp: String,
+    pub block_height: String,
+}
+
+/// The time of a scheduler, and the height that the weave `clock` has then.
+pub fn timestamp(now: Now) -> Timestamp {
+    let height = time::next(&Weave::Clock, now, None, None).height;
+    Timestamp { timestamp: now.0.to_string(), block_height: format!("{height:012}") }
+}
+
+/// A page of a log.
+///
+/// # Errors
+/// [`LegacyError::NoProcess`], a run of equal timestamps that is too long, the disk.
+pub fn page(reader: &Reader, process: &Id, span: Span, limit: usize) -> Result<Page, LegacyError> {
+    let (head, _) = reader.head(process)?.ok_or(LegacyError::NoProcess)?;
+    let limit = limit.clamp(1, LIMIT_MAX);
+    let mut next = match span {
+        Span::Times { from: None, .. } | Span::Nonces { from: None, .. } => 0,
+        // As in the reference, the process itself is there only when no beginning is named.
+        Span::Times { from: Some(from), .. } => first_after(reader, process, head, from)?.max(1),
+        Span::Nonces { from: Some(from), .. } => from.saturating_add(1),
+    };
+    let mut page = Page { page_info: PageInfo { has_next_page: false }, edges: Vec::new() };
+    let (mut bytes, mut last) = (0, None);
+    while next <= head {
+        let read = reader.slot_records(process, next, head, READ_BYTES)?;
+        if read.slots.is_empty() {
+            break;
+        }
+        for stored in read.slots {
+            let (slot, timestamp) = (stored.slot, stored.row.timestamp);
+            if span.is_over(slot, timestamp) {
+                return Ok(page);
+            }
+            let cursor = span.cursor(slot, timestamp);
+            if page.edges.len() >= limit && last != Some(cursor) {
+                page.page_info.has_next_page = true;
+                return Ok(page);
+            }
+            bytes += stored.item.as_ref().map_or(0, bytes::Bytes::len);
+            if bytes > PAGE_BYTES_MAX && !page.edges.is_empty() {
+                cut(&mut page, span)?;
+                return Ok(page);
+            }
+            page.edges.push(Edge { node: node(process, &stored)?, cursor: cursor.to_string() });
+            last = Some(cursor);
+            next = slot + 1;
+        }
+    }
+    Ok(page)
+}
+
+/// Ends a page that has enough bytes before its last run of equal timestamps: the slot after it may
+/// belong to that.
+fn cut(page: &mut Page, span: Span) -> Result<(), LegacyError> {
+    page.page_info.has_next_page = true;
+    if matches!(span, Span::Times { .. })
+        && let Some(run) = page.edges.last().map(|edge| edge.cursor.clone())
+    {
+        page.edges.retain(|edge| edge.cursor != run);
+    }
+    if page.edges.is_empty() { Err(LegacyError::TooLarge) } else { Ok(()) }
+}
+
+/// The first slot later than a time, or the one after the head. Timestamps never decrease.
+fn first_after(reader: &Reader, process: &Id, head: u64, time: u64) -> Result<u64, StoreError> {
+    let (mut low, mut high) = (0, head + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let timestamp = reader.slot(process, middle)?.map_or(0, |row| row.timestamp);
+        match timestamp.cmp(&time) {
+            Ordering::Less | Ordering::Equal => low = middle + 1,
+            Ordering::Greater => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// One message by its id.
+///
+/// # Errors
+/// [`LegacyError::NoMessage`], the disk.
+pub fn message(reader: &Reader, process: &Id, id: &Id) -> Result<Message, LegacyError> {
+    let slot = reader.slot_of_item(process, id)?.ok_or(LegacyError::NoMessage)?;
+    let found = at(reader, process, slot)?;
+    // What was not written to this process has no body here, and is known by its assignment.
+    if found.message.is_some() { Ok(found) } else { Err(LegacyError::NoMessage) }
+}
+
+/// The newest message.
+///
+/// # Errors
+/// [`LegacyError::NoLatest`] where there is only the process, the disk.
+pub fn latest(reader: &Reader, process: &Id) -> Result<Message, LegacyError> {
+    match reader.head(process)? {
+        None => Err(LegacyError::NoProcess),
+        Some((0, _)) => Err(LegacyError::NoLatest),
+        Some((slot, _)) => at(reader, process, slot),
+    }
+}
+
+/// The process.
+///
+/// # Errors
+/// [`LegacyError::NoProcess`], the disk.
+pub fn process_info(reader: &Reader, process: &Id) -> Result<ProcessInfo, LegacyError> {
+    let row: SlotRow = reader.slot(process, 0)?.ok_or(LegacyError::NoProcess)?;
+    let item = parsed(0, reader.item(process)?)?;
+    let Item { id, owner, data, tags, signature, anchor, target } = Item::of(&item, Data::Process);
+    let block = format!("{:012}", row.block_height);
+    let (timestamp, data) = (row.timestamp, data.flatten());
+    Ok(ProcessInfo { process_id: id, block, owner, tags, timestamp, data, anchor, signature, target })
+}
+
+fn at(reader: &Reader, process: &Id, slot: u64) -> Result<Message, LegacyError> {
+    let read = reader.slot_records(process, slot, slot, READ_BYTES)?;
+    node(process, read.slots.first().ok_or(LegacyError::Damaged(slot))?)
+}
+
+fn node(process: &Id, stored: &StoredSlot) -> Result<Message, LegacyError> {
+    let slot = stored.slot;
+    let item = parsed(slot, stored.item.clone())?;
+    let assignment = parsed(slot, Some(stored.row.assignment.clone()))?;
+    let message = match slot {
+        0 => Some(Item::of(&item, Data::Process)),
+        _ => (item.target() == Some(*process)).then(|| Item::of(&item, Data::Message)),
+    };
+    Ok(Message { message, assignment: Item::of(&assignment, Data::None) })
+}
+
+/// An item of a slot on disk, which was verified before it came there.
+fn parsed(slot: u64, raw: Option<bytes::Bytes>) -> Result<DataItem, LegacyError> {
+    let item = raw.and_then(|raw| DataItem::parse(raw).ok()).map(|item| item.claims().clone());
+    item.ok_or(LegacyError::Damaged(slot))
+}
+
+/// How an item's data is shown.
+enum Data {
+    /// As text, whatever it is.
+    Message,
+    /// As text, or null.
+    Process,
+    /// Not at all.
+    None,
+}
+
+impl Item {
+    fn of(item: &DataItem, data: Data) -> Self {
+        let bytes = item.data();
+        let data = match data {
+            Data::Message => Some(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Data::Process => Some(std::str::from_utf8(&bytes).ok().map(str::to_owned)),
+            Data::None => None,
+        };
+        let anchor = item.anchor().and_then(|anchor| std::str::from_utf8(anchor).ok());
+        Self {
+            id: item.id(),
+            owner: Owner { address: item.owner().to_string(), key: URL_SAFE_NO_PAD.encode(item.owner_key()) },
+            data,
+            tags: item.tags().to_vec(),
+            signature: URL_SAFE_NO_PAD.encode(item.signature()),
+            anchor: anchor.map(str::to_owned),
+            target: item.target().map(|target| target.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
