@@ -3,14 +3,16 @@
 //! [`machine`] decides which process runs next; [`hosted`] is one live process on a compute
 //! thread; `task` is the loop between them and the disk.
 
+pub mod checkpoint;
 mod frozen;
 pub mod hosted;
 pub mod machine;
 mod pool;
+pub mod residency;
 mod task;
 mod wait;
 
 pub use frozen::{DryOutcome, Frozen};
-pub(crate) use hosted::{code_of, memory_root};
-pub use task::{ComputeHandle, ComputeTask};
+pub(crate) use hosted::code_of;
+pub use task::{ComputeHandle, ComputeTask, outcome_writes};
 pub use wait::{WaitError, evaluated};

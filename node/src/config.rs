@@ -2,6 +2,7 @@
 //! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
 //! an error names the source, the key, the value and what was expected.
 
+mod memory;
 mod multiaddr;
 mod setting;
 
@@ -135,6 +136,10 @@ pub struct Config {
     pub dry_run_gas: u64,
     /// How long one dry run may take, the wait for its turn included.
     pub dry_run_ms: u64,
+    /// A process is written down as a checkpoint after so many slots at the latest.
+    pub checkpoint_slots: u64,
+    /// Checkpoints kept of a process: the newest, and older ones ever further apart.
+    pub checkpoints_kept: usize,
     /// Which log lines are written, as `tracing` directives.
     pub log: String,
     /// How they are written.
@@ -158,11 +163,13 @@ impl Config {
             anchor_batch_age_ms: 10_000,
             messenger_window_ms: 2000,
             compute_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            memory_budget_bytes: 4 << 30,
             dry_runs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             // About a second of a guest's time, and a hundred times what aos takes to boot.
             dry_run_gas: 1_000_000_000_000,
             dry_run_ms: 10_000,
+            memory_budget_bytes: memory::budget(),
+            checkpoint_slots: 1024,
+            checkpoints_kept: 12,
             log: "info".into(),
             log_format: LogFormat::Text,
         }

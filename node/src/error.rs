@@ -33,6 +33,16 @@ pub enum NodeError {
         /// How.
         why: String,
     },
+    /// A checkpoint that is not what was written.
+    #[error("the checkpoint of process {process} at {position} is damaged: {why}")]
+    DamagedCheckpoint {
+        /// Of which process.
+        process: Id,
+        /// Where.
+        position: Position,
+        /// How.
+        why: String,
+    },
     /// A slot that the log was said to have is not on disk.
     #[error("slot {slot} of process {process} is not on disk")]
     MissingSlot {

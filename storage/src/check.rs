@@ -141,6 +141,7 @@ impl Reader {
             | Table::Evidence
             | Table::Checkpoints
             | Table::Pages
+            | Table::PageRefs
             | Table::Blobs
             | Table::Anchored
             | Table::Peers => Ok(None),
@@ -295,7 +296,9 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         }
         Table::Processes => record::decode::<ProcessRow>(name, key, value).map(drop),
         Table::Slots => record::decode::<SlotRow>(name, key, value).map(drop),
-        Table::ItemSlots | Table::OutboxPending => record::decode::<u64>(name, key, value).map(drop),
+        Table::ItemSlots | Table::OutboxPending | Table::PageRefs => {
+            record::decode::<u64>(name, key, value).map(drop)
+        }
         Table::Seen | Table::SeenCounts => record::decode::<SeenMark>(name, key, value).map(drop),
         Table::SeenList => record::decode::<SeenKey>(name, key, value).map(drop),
         Table::Outcomes => record::decode::<OutcomeRow>(name, key, value).map(drop),
@@ -330,6 +333,7 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::Items
         | Table::SeenCounts
         | Table::Pages
+        | Table::PageRefs
         | Table::Blobs
         | Table::Batches
         | Table::BatchesOpen => 32,

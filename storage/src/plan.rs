@@ -4,6 +4,8 @@
 //! request is first planned against the transaction and its own earlier writes; only a complete
 //! plan is applied, and applying can fail for no other reason than the disk.
 
+mod checkpoint;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -66,10 +68,10 @@ impl Plan<'_> {
                 self.put_content(Table::Evidence, &key::pair(&process, &name.0), &row)
             }
             Write::Checkpoint { process, position, row } => {
-                self.put(Table::Checkpoints, key::position(&process, position), &row)
+                self.checkpoint(key::position(&process, position), &row)
             }
             Write::DropCheckpoint { process, position } => {
-                self.remove(Table::Checkpoints, key::position(&process, position))
+                self.drop_checkpoint(key::position(&process, position))
             }
             Write::Page(page) => self.put_content(Table::Pages, &page.hash.0, &page),
             Write::Blob(bytes) => {

@@ -114,6 +114,23 @@ impl Reader {
         Ok(rows)
     }
 
+    /// The keys from `to` down to `from`, both included, at most `limit`, without their rows.
+    fn keys_down(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let disk = |error| StoreError::disk("scanning", error);
+        let range = self.open(table)?.range(from..=to).map_err(disk)?;
+        let keys = range.rev().take(limit.min(SCAN_ROWS_MAX));
+        keys.map(|entry| entry.map(|(key, _)| key.value().to_vec()).map_err(disk)).collect()
+    }
+
     /// The last row from `from` to `to`, both included.
     fn last<R: Record, K>(
         &self,

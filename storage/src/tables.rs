@@ -70,9 +70,11 @@ tables! {
     /// process, name -> EvidenceRow.
     Evidence = "evidence/1",
     /// process, position -> CheckpointRow.
-    Checkpoints = "checkpoints/1",
-    /// BLAKE3 of the page -> zstd of the page.
-    Pages = "pages/1",
+    Checkpoints = "checkpoints/2",
+    /// Hash of the page in the state tree -> zstd of the page.
+    Pages = "pages/2",
+    /// Hash of the page in the state tree -> how many checkpoints name it.
+    PageRefs = "page-refs/1",
     /// BLAKE3 of the bytes -> bytes.
     Blobs = "blobs/1",
     /// data root -> BatchRow.

@@ -96,7 +96,8 @@ pub enum Write {
         /// The row.
         row: EvidenceRow,
     },
-    /// A checkpoint; replaces the row. Its pages are written by [`Write::Page`], before or with it.
+    /// A checkpoint; replaces the row. Each of its pages must be part of another checkpoint, or of
+    /// this request before it.
     Checkpoint {
         /// The process.
         process: Id,
@@ -105,14 +106,14 @@ pub enum Write {
         /// The row.
         row: CheckpointRow,
     },
-    /// Forgets a checkpoint. Its pages stay: others may share them.
+    /// Forgets a checkpoint, and the pages that no other one names.
     DropCheckpoint {
         /// The process.
         process: Id,
         /// The position.
         position: Position,
     },
-    /// A page of memory under its hash.
+    /// A page of memory under its hash. It stays as long as a checkpoint names it.
     Page(PackedPage),
     /// Bytes under their BLAKE3 hash.
     Blob(Bytes),

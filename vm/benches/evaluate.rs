@@ -157,7 +157,12 @@ fn once(guest: &Guest) {
     let mut instance = booted(&module);
     let start = Instant::now();
     let image = instance.memory_image().unwrap();
-    println!("{:12} memory image of {} pages: {:.2?}", guest.name, image.pages().len(), start.elapsed());
+    println!(
+        "{:12} memory image of {} leaves: {:.2?}",
+        guest.name,
+        image.leaf_hashes().len(),
+        start.elapsed()
+    );
     for kept in [0, 1, 20, 200] {
         instance.memory_image().unwrap();
         for number in 0..kept {

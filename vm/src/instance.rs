@@ -154,7 +154,7 @@ impl Instance {
         Ok(())
     }
 
-    /// The memory now: its size and the pages that are not zero. Costs about as much as ten
+    /// The memory now: its size and the leaves that are not zero. Costs about as much as ten
     /// messages, so it is asked for at boundaries and checkpoints only.
     pub fn memory_image(&mut self) -> Result<MemoryImage, HostFault> {
         if self.pending.is_some() {
@@ -164,6 +164,12 @@ impl Instance {
             self.take_snapshot();
         }
         Ok(self.snapshot.clone())
+    }
+
+    /// Bytes of the machine's memory that this instance takes up: what the guest has touched, the
+    /// snapshot and the kept messages. What it shares with others counts in full.
+    pub fn resident_bytes(&self) -> u64 {
+        self.live.resident_bytes() + (self.snapshot.stored_bytes() + self.kept_bytes) as u64
     }
 
     /// Evaluates from now on as if so much depth were in use already: how the suite finds the
@@ -195,7 +201,7 @@ impl Instance {
     }
 
     fn take_snapshot(&mut self) {
-        self.snapshot = self.live.image(self.module.template());
+        self.snapshot = self.live.image(self.module.template(), Some(&self.snapshot));
         self.kept.clear();
         self.kept_bytes = 0;
         self.kept_gas = 0;

@@ -17,6 +17,7 @@
 //! the time or a random number.
 
 mod cache;
+mod capacity;
 mod engine;
 mod error;
 mod format;
@@ -32,6 +33,7 @@ mod outcome;
 mod thread;
 mod weave;
 
+pub use capacity::instances_max;
 pub use engine::{Engine, EngineConfig, Guard};
 pub use error::{HostFault, ModuleError, UnsupportedFormat, VmError};
 pub use format::Format;

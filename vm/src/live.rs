@@ -7,7 +7,7 @@ use wasmtime::{Func, Global, Instance, Memory, Store, Val};
 use crate::error::{HostFault, ModuleError};
 use crate::format::{Format, emscripten, plain};
 use crate::host::{Cells, GuestHandles, HostState, Stop};
-use crate::image::MemoryImage;
+use crate::image::{MemoryImage, resident_bytes};
 use crate::limits::INITIALISE_GAS;
 use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, depth_of};
 use crate::module::{Initial, Template};
@@ -292,9 +292,14 @@ impl Live {
         self.depth_start = DEPTH_START + depth_of(bytes, frames);
     }
 
-    /// The memory as it is.
-    pub(crate) fn image(&self, template: &Template) -> MemoryImage {
-        MemoryImage::capture(self.memory.data(&self.store), template.data())
+    /// The memory as it is, sharing what did not change since `before`.
+    pub(crate) fn image(&self, template: &Template, before: Option<&MemoryImage>) -> MemoryImage {
+        MemoryImage::capture(self.memory.data(&self.store), template.data(), before)
+    }
+
+    /// Bytes of the machine's memory that the guest's takes up.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.memory.data(&self.store))
     }
 
     /// The values of the globals before each message.

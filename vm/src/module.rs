@@ -97,7 +97,10 @@ impl Module {
         let template = Template { engine, format, pre, data, dyn_calls };
         let initial = on_guest_thread(|| {
             let live = Live::fresh(&template, MEMORY_BYTES_MAX)?;
-            Ok::<_, ModuleError>(Initial { image: live.image(&template), globals: live.initial_globals() })
+            Ok::<_, ModuleError>(Initial {
+                image: live.image(&template, None),
+                globals: live.initial_globals(),
+            })
         })??;
         Ok(Self(Arc::new(Prepared { template, initial })))
     }

@@ -178,7 +178,7 @@ fn memory_limits_are_refusals() {
     ));
     let image = module.instantiate(LIMITS).unwrap().memory_image().unwrap();
     assert!(matches!(module.restore(&image, limits), Err(VmError::MemoryLimit { .. })));
-    let small = weft_vm::MemoryImage::from_pages(0, []).unwrap();
+    let small = weft_vm::MemoryImage::from_leaves::<&[u8]>(0, []).unwrap();
     assert!(matches!(module.restore(&small, LIMITS), Err(VmError::ImageMismatch { .. })));
 
     // A message that does not fit: the guest gives up.

@@ -160,6 +160,12 @@ pub(crate) struct ConfigFlags {
     /// The time that one dry run may take
     #[arg(long, value_name = "MS")]
     pub(crate) dry_run_ms: Option<String>,
+    /// Write a process down as a checkpoint after so many slots at the latest
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) checkpoint_slots: Option<String>,
+    /// Checkpoints to keep of a process
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) checkpoints_kept: Option<String>,
     /// Which log lines to write, such as warn,weft_node=debug
     #[arg(long, value_name = "DIRECTIVES")]
     pub(crate) log: Option<String>,
@@ -189,6 +195,8 @@ impl ConfigFlags {
             ("dry_runs", self.dry_runs.clone()),
             ("dry_run_gas", self.dry_run_gas.clone()),
             ("dry_run_ms", self.dry_run_ms.clone()),
+            ("checkpoint_slots", self.checkpoint_slots.clone()),
+            ("checkpoints_kept", self.checkpoints_kept.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
         ]

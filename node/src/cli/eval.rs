@@ -23,7 +23,7 @@ use super::exit::{CliError, Exit};
 use super::files;
 use super::module::wasm;
 use super::screen::{Screen, Sign};
-use crate::compute::{code_of, memory_root};
+use crate::compute::code_of;
 
 /// Bytes of a message or environment: no item can make a longer one.
 const ARGUMENT_BYTES_MAX: u64 = 64 << 20;
@@ -229,7 +229,7 @@ fn tell(screen: Screen, number: u64, done: &Done) {
 /// What a state root commits to of a memory (rules.md 6.7).
 fn tell_memory(screen: Screen, instance: &mut Instance) -> Result<(), CliError> {
     let image = instance.memory_image().map_err(|error| CliError::fault(error.to_string()))?;
-    let (bytes, root) = (image.byte_len(), memory_root(&image).to_string());
+    let (bytes, root) = (image.byte_len(), image.root().to_string());
     say(screen, &json!({ "memory_bytes": bytes, "memory_root": root }), || {
         format!("{bytes} bytes of memory, root {root}")
     });

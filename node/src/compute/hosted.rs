@@ -3,28 +3,37 @@
 //! Runs on a guest thread. A host failure loses the instance and nothing else: the next run loads
 //! it again from the newest checkpoint and the log.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use weft_protocol::fold::{Closed, Did, Fold, FoldError, FoldState, Work};
 use weft_protocol::message::env_json;
 use weft_protocol::module::Module;
-use weft_protocol::outcome::{Code, Running};
+use weft_protocol::outcome::Code;
 use weft_protocol::process::{Process, Refusal};
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{self, StateSummary};
-use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Hash, Id, Position};
 use weft_storage::{CheckpointRow, PackedPage, PageRef, Reader, StoreError, Write};
 use weft_vm::{
-    Engine, Format, HostFault, Instance, LEAF_BYTES, Limits, MemoryImage, ModuleError, Outcome, PAGE_BYTES,
-    Trap, VmError,
+    Engine, Format, HostFault, Instance, Limits, MemoryImage, ModuleError, Outcome, Trap, VmError,
 };
 
+use super::checkpoint::{self, Checkpoint, Since};
 use super::frozen::Frozen;
+use crate::control::api::Progress;
 use crate::error::{Divergence, NodeError};
 use crate::log;
+
+/// Pages that one checkpoint may add: 1 GiB of memory, which takes seconds to pack. A process that
+/// changes more is not written down and replays from its last checkpoint.
+const NEW_PAGES_MAX: usize = 16_384;
+/// Bytes of memory that one key of the seen list takes: twice the key, its slots, and their tree.
+const SEEN_KEY_BYTES: u64 = 160;
+/// Damaged checkpoints that are passed over on the way to slot 0.
+const CHECKPOINT_TRIES: usize = 1_024;
 
 /// Why a process cannot run here now.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +70,19 @@ impl HostError {
             Self::Node(error) => !matches!(error, NodeError::DamagedLog { .. } | NodeError::Diverged(_)),
             Self::Module(..) | Self::Fold(_) => false,
         }
+    }
+
+    /// Whether something on disk is not what was written there.
+    const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Node(
+                NodeError::DamagedLog { .. }
+                    | NodeError::DamagedCheckpoint { .. }
+                    | NodeError::Diverged(_)
+                    | NodeError::Store(StoreError::Damaged { .. })
+            )
+        )
     }
 }
 
@@ -103,6 +125,10 @@ pub struct Hosted {
     loaded: Arc<Loaded>,
     fold: Fold,
     instance: Instance,
+    since: Since,
+    /// The pages of the newest checkpoint on disk that was read or written here.
+    stored: BTreeSet<Hash>,
+    damaged: Vec<Position>,
 }
 
 /// One evaluated step, with what it cost here.
@@ -126,28 +152,37 @@ impl Hosted {
     /// # Errors
     /// As [`load_module`].
     pub fn fresh(process: Arc<Process>, loaded: Loaded) -> Result<Self, HostError> {
+        Self::begin(process, Arc::new(loaded))
+    }
+
+    fn begin(process: Arc<Process>, loaded: Arc<Loaded>) -> Result<Self, HostError> {
         let instance = loaded.compiled.instantiate(loaded.limits);
         let instance = instance.map_err(|error| vm_error(process.module(), error))?;
         let fold = Fold::new(&process);
-        Ok(Self { process, loaded: Arc::new(loaded), fold, instance })
+        Ok(Self::new(process, loaded, fold, instance))
     }
 
-    /// The process at its newest checkpoint, or before slot 0, and replayed from there to the
-    /// newest outcome on disk. Every replayed step must come to the outcome that is on disk.
+    const fn new(process: Arc<Process>, loaded: Arc<Loaded>, fold: Fold, instance: Instance) -> Self {
+        let since = Since { slots: 0, gas: 0 };
+        Self { process, loaded, fold, instance, since, stored: BTreeSet::new(), damaged: Vec::new() }
+    }
+
+    /// The process at the newest outcome on disk. Every replayed step must come to the outcome
+    /// that is on disk.
     ///
     /// # Errors
-    /// As [`load_module`]; [`NodeError::Diverged`] when a replay differs.
+    /// As [`load_module`]; [`NodeError::Diverged`] when a replay from slot 0 differs.
     pub fn load(process: Arc<Process>, reader: &Reader, engine: &Engine) -> Result<Self, HostError> {
-        match reader.last_outcome(&process.id())? {
-            Some((last, _)) => Self::load_to(process, reader, engine, last),
-            None => {
-                let loaded = load_module(reader, engine, &process)?;
-                Self::fresh(process, loaded)
-            }
-        }
+        let id = process.id();
+        let Some((last, _)) = reader.last_outcome(&id)? else {
+            let loaded = load_module(reader, engine, &process)?;
+            return Self::fresh(process, loaded);
+        };
+        Self::load_to(process, reader, engine, last)
     }
 
-    /// The process after a position's slot, replayed from the checkpoint before it.
+    /// The process after a position's slot: from the nearest checkpoint that is sound, or from
+    /// slot 0, and replayed from there.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -155,23 +190,69 @@ impl Hosted {
         process: Arc<Process>,
         reader: &Reader,
         engine: &Engine,
-        last: Position,
+        to: Position,
     ) -> Result<Self, HostError> {
-        let id = process.id();
-        let loaded = load_module(reader, engine, &process)?;
-        let mut hosted = match reader.checkpoint_before(&id, last)? {
-            Some((position, row)) => Self::restore(process, loaded, reader, position, &row)?,
-            None => Self::fresh(process, loaded)?,
-        };
-        while hosted.fold.next_slot() <= last.slot {
-            let from = hosted.fold.next_slot();
-            for record in log::read_records(reader, &hosted.process, from, last.slot)? {
-                for evaluated in hosted.run_slot(&record)? {
-                    hosted.compare(reader, &evaluated)?;
+        let loaded = Self::at(process, reader, engine, to, &mut |_| ControlFlow::Continue(()))?;
+        // It is only not there if it was told to stop.
+        loaded.ok_or(HostError::Fold(FoldError::NothingOpen))
+    }
+
+    /// [`load_to`](Self::load_to), telling how far it is; `tell` says whether to go on, and there
+    /// is none if not.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn at(
+        process: Arc<Process>,
+        reader: &Reader,
+        engine: &Engine,
+        at: Position,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<Option<Self>, HostError> {
+        let loaded = Arc::new(load_module(reader, engine, &process)?);
+        let mut damaged = Vec::new();
+        let at = Position { tick: 0, ..at };
+        for position in reader.checkpoints_before(&process.id(), at, CHECKPOINT_TRIES)? {
+            let restored = Self::restore(Arc::clone(&process), Arc::clone(&loaded), reader, position);
+            let replayed = restored.and_then(|mut hosted| {
+                Ok(hosted.replay(reader, at.slot, tell)?.is_continue().then_some(hosted))
+            });
+            match replayed {
+                Ok(None) => return Ok(None),
+                Ok(Some(hosted)) => return Ok(Some(Self { damaged, ..hosted })),
+                Err(error) if error.is_damage() => {
+                    let id = process.id();
+                    tracing::error!(process = %id, %position, %error, "a checkpoint is of no use");
+                    damaged.push(position);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut hosted = Self { damaged, ..Self::begin(process, loaded)? };
+        Ok(hosted.replay(reader, at.slot, tell)?.is_continue().then_some(hosted))
+    }
+
+    /// Evaluates again up to a slot. Every step must come to the outcome on disk.
+    fn replay(
+        &mut self,
+        reader: &Reader,
+        to: u64,
+        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, HostError> {
+        let first = self.next_slot();
+        while self.next_slot() <= to {
+            let records = log::read_records(reader, &self.process, self.next_slot(), to)?;
+            for record in records {
+                for evaluated in self.run_slot(&record)? {
+                    self.compare(reader, &evaluated)?;
+                }
+                let (done, total) = (self.next_slot() - first, to + 1 - first);
+                if tell(Progress { done, total }).is_break() {
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }
-        Ok(hosted)
+        Ok(ControlFlow::Continue(()))
     }
 
     fn compare(&self, reader: &Reader, evaluated: &Evaluated) -> Result<(), HostError> {
@@ -185,34 +266,45 @@ impl Hosted {
         }
     }
 
+    /// The process as a checkpoint has it; damage is found by its hashes.
     fn restore(
         process: Arc<Process>,
-        loaded: Loaded,
+        loaded: Arc<Loaded>,
         reader: &Reader,
         position: Position,
-        row: &CheckpointRow,
     ) -> Result<Self, HostError> {
         let id = process.id();
-        let damaged = |why: &str| NodeError::DamagedLog { process: id, slot: position.slot, why: why.into() };
+        let damaged = |why: &str| NodeError::DamagedCheckpoint { process: id, position, why: why.into() };
+        let row = reader.checkpoint(&id, position)?.ok_or_else(|| damaged("it is gone"))?;
+        let summary = checkpoint::decode(&row.state, id, position, row.memory_bytes);
+        let summary = summary.ok_or_else(|| damaged("its state root is another"))?;
+        if (summary.rules, summary.module) != (process.rules(), process.module()) {
+            return Err(damaged("it is of another module").into());
+        }
+        if reader.outcome(&id, position)?.is_some_and(|outcome| outcome.running != summary.running.0) {
+            return Err(damaged("the outcome on disk is another").into());
+        }
         let mut leaves = Vec::with_capacity(row.pages.len());
         for page in &row.pages {
-            let leaf = reader.page(&page.hash)?;
-            leaves.push((page.number, leaf.ok_or_else(|| damaged("a page of its checkpoint is missing"))?));
+            // Reading a page checks it against its name.
+            let leaf = reader.page(&page.hash)?.ok_or_else(|| damaged("a page is missing"))?;
+            leaves.push((page.number, page.hash, leaf));
         }
-        let pages = leaves.iter().flat_map(|(number, leaf)| {
-            let first = number * (LEAF_BYTES / PAGE_BYTES) as u32;
-            leaf.chunks(PAGE_BYTES).zip(first..).map(|(page, number)| (number, page))
-        });
-        let image = MemoryImage::from_pages(row.memory_bytes, pages);
-        let image = image.ok_or_else(|| damaged("the pages of its checkpoint are no memory"))?;
+        let image = MemoryImage::from_leaves(row.memory_bytes, leaves);
+        let image = image.filter(|image| image.root() == summary.memory_root);
+        let image = image.ok_or_else(|| damaged("its pages are another memory"))?;
+        let seen = log::read_seen(reader, id, position.slot)?;
+        if (seen.len() as u64, seen.root()) != (summary.seen_count, summary.seen_root) {
+            return Err(damaged("the seen list on disk is another").into());
+        }
+        let opening = reader.slot(&id, 0)?.ok_or(NodeError::MissingSlot { process: id, slot: 0 })?;
+        let (origin, time, running) = (log::link_of(0, &opening).time, summary.time, summary.running);
+        let state = FoldState { position: Some(position), origin, time, running, seen };
         let instance = loaded.compiled.restore(&image, loaded.limits);
         let instance = instance.map_err(|error| vm_error(process.module(), error))?;
-        let (origin, time, running) =
-            decode_state(&row.state).ok_or_else(|| damaged("its checkpoint cannot be read"))?;
-        let seen = log::read_seen(reader, id, position.slot)?;
-        let state = FoldState { position: Some(position), origin, time, running, seen };
         let fold = Fold::resume(&process, state);
-        Ok(Self { process, loaded: Arc::new(loaded), fold, instance })
+        let stored = row.pages.iter().map(|page| page.hash).collect();
+        Ok(Self { stored, ..Self::new(process, loaded, fold, instance) })
     }
 
     /// The slot to run next.
@@ -223,6 +315,21 @@ impl Hosted {
     /// The process.
     pub fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// What it went through since its newest checkpoint.
+    pub const fn since(&self) -> Since {
+        self.since
+    }
+
+    /// Checkpoints that could not be restored when it was loaded; asked for once.
+    pub fn take_damaged(&mut self) -> Vec<Position> {
+        std::mem::take(&mut self.damaged)
+    }
+
+    /// Bytes of the machine's memory that it takes up.
+    pub fn resident_bytes(&self) -> u64 {
+        self.instance.resident_bytes() + self.fold.state().seen.len() as u64 * SEEN_KEY_BYTES
     }
 
     /// Runs the ticks before a slot and its item.
@@ -254,22 +361,33 @@ impl Hosted {
                 Work::Duplicate(_) | Work::Mark => (self.fold.close(Did::Returned(&[]))?, 0),
             };
             let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.since.gas = self.since.gas.saturating_add(gas);
             let is_boundary = state::is_boundary(closed.outcome.position);
             let summary = if is_boundary { self.summary()? } else { None };
             let state_root = summary.map(|summary| summary.root());
             let result = closed.outcome.result_json(self.loaded.reports_gas.then_some(gas));
             done.push(Evaluated { closed, result, gas, elapsed_us, state_root });
         }
+        self.since.slots += 1;
         Ok(done)
     }
 
-    /// The state after the last step; none before slot 0. Hashes the whole memory.
+    /// The state after the last step; none before slot 0. Hashes what of the memory changed since
+    /// it was last asked for.
     ///
     /// # Errors
     /// A failure of this host.
     pub fn summary(&mut self) -> Result<Option<StateSummary>, HostError> {
         let image = self.instance.memory_image()?;
-        Ok(self.fold.summary(image.byte_len(), memory_root(&image)))
+        Ok(self.fold.summary(image.byte_len(), image.root()))
+    }
+
+    /// The memory after the last step.
+    ///
+    /// # Errors
+    /// A failure of this host.
+    pub fn memory(&mut self) -> Result<MemoryImage, HostError> {
+        Ok(self.instance.memory_image()?)
     }
 
     /// The state after the last step, for others to go on from; none before slot 0.
@@ -285,46 +403,41 @@ impl Hosted {
         Ok(Some(Frozen { process, loaded, image, position, time }))
     }
 
-    /// The writes of a checkpoint here; empty before slot 0.
+    /// The writes of a checkpoint here; none before slot 0, or where the memory changed by more
+    /// than a checkpoint takes. Pages of the checkpoint before are not written again, so it must
+    /// be on disk when this one is written.
     ///
     /// # Errors
     /// A page that storage cannot take.
-    pub fn checkpoint(&mut self) -> Result<Vec<Write>, HostError> {
-        let state = self.fold.state();
-        let Some(position) = state.position.filter(|_| self.fold.step().is_none()) else {
-            return Ok(Vec::new());
-        };
+    pub fn checkpoint(&mut self) -> Result<Option<Checkpoint>, HostError> {
         let image = self.instance.memory_image()?;
-        let mut leaves = Vec::new();
-        image.for_each_leaf(|number, leaf| {
-            if leaf.iter().any(|byte| *byte != 0) {
-                leaves.push(PackedPage::pack(leaf).map(|packed| (number, packed)));
-            }
-        });
-        let (mut writes, mut pages) = (Vec::new(), Vec::new());
-        for leaf in leaves {
-            let (number, packed) = leaf?;
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            pages.push(PageRef { number, hash: packed.hash() });
-            writes.push(Write::Page(packed));
+        let summary = self.fold.summary(image.byte_len(), image.root());
+        let Some(summary) = summary.filter(|_| self.fold.step().is_none()) else { return Ok(None) };
+        let (process, position) = (self.process.id(), summary.position);
+        let new = image.leaf_hashes().filter(|(_, hash)| !self.stored.contains(hash)).count();
+        // Either way it is not tried again before as much has happened once more.
+        self.since = Since::default();
+        if new > NEW_PAGES_MAX {
+            tracing::warn!(%process, %position, pages = new, "too much changed for a checkpoint");
+            return Ok(None);
         }
-        let row = CheckpointRow { memory_bytes: image.byte_len(), pages, state: encode_state(state) };
-        writes.push(Write::Checkpoint { process: self.process.id(), position, row });
-        Ok(writes)
+        let mut writes = Vec::with_capacity(new + 1);
+        for (_, hash, leaf) in image.leaves(|hash| !self.stored.contains(hash)) {
+            writes.push(Write::Page(PackedPage::pack_named(&leaf, hash)?));
+        }
+        let pages: Vec<PageRef> =
+            image.leaf_hashes().map(|(number, hash)| PageRef { number, hash }).collect();
+        self.stored = pages.iter().map(|page| page.hash).collect();
+        let state = checkpoint::encode(&summary);
+        let row = CheckpointRow { memory_bytes: image.byte_len(), pages, state };
+        writes.push(Write::Checkpoint { process, position, row });
+        Ok(Some(Checkpoint { position, writes }))
     }
-}
 
-/// The root of a memory's tree.
-pub fn memory_root(image: &MemoryImage) -> Hash {
-    let count = usize::try_from(image.leaf_count()).unwrap_or(usize::MAX);
-    let mut leaves = vec![state::zero_leaf(); count];
-    // Leaves of zeros are not visited.
-    image.for_each_leaf(|number, leaf| {
-        if let Some(place) = usize::try_from(number).ok().and_then(|number| leaves.get_mut(number)) {
-            *place = state::leaf_hash(leaf);
-        }
-    });
-    state::tree_root(leaves)
+    /// Writes every page again with the next checkpoint: the last one is not on disk.
+    pub fn forget_stored(&mut self) {
+        self.stored.clear();
+    }
 }
 
 /// The code of an outcome that a guest did not return from.
@@ -343,22 +456,4 @@ pub(super) fn vm_error(module: Id, error: VmError) -> HostError {
         VmError::Host(fault) => HostError::Engine(fault),
         other => HostError::Module(module, other.to_string()),
     }
-}
-
-/// Origin, time point and running hash: 64 bytes, big-endian. The seen list has its own table.
-fn encode_state(state: &FoldState) -> Bytes {
-    let mut out = Vec::with_capacity(64);
-    for point in [state.origin, state.time] {
-        out.extend_from_slice(&point.timestamp.to_be_bytes());
-        out.extend_from_slice(&point.height.to_be_bytes());
-    }
-    out.extend_from_slice(&state.running.0.0);
-    out.into()
-}
-
-fn decode_state(bytes: &[u8]) -> Option<(TimePoint, TimePoint, Running)> {
-    let (points, running) = bytes.split_at_checked(32)?;
-    let word = |at: usize| Some(u64::from_be_bytes(points.get(at..at + 8)?.try_into().ok()?));
-    let point = |at: usize| Some(TimePoint { timestamp: word(at)?, height: word(at + 8)? });
-    Some((point(0)?, point(16)?, Running(Hash(running.try_into().ok()?))))
 }

@@ -1,16 +1,38 @@
 //! The compute driver's rules: which process runs next, how far, and what happens on failure.
 //!
-//! One process runs on one thread at a time; processes take turns in the order in which they got
-//! work, each for a bounded run of slots. A host failure is retried and never becomes an outcome.
+//! One process runs on one thread at a time. Processes take turns in the order in which they got
+//! work, each for a bounded number of slots and a slice of time, so that an endless backlog costs
+//! the others no more than a slice. A message cannot be interrupted, so a run may outlast its
+//! slice: those processes are slow, and
+//!
+//! - one slow process always has a place, and further ones only where no other waits;
+//! - a run that is over its time gives its place to a process that is not known to be slow, and the
+//!   system's scheduler shares the cores among both. At most as many places are given so as there
+//!   are threads;
+//! - one more is left to processes that have shown to be quick, so that a crowd of new and slow ones
+//!   never holds up those.
+//!
+//! A thread is free again as soon as the guest is done: the next process runs while the outcomes
+//! of this one go to disk. A host failure is retried and never becomes an outcome.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use weft_protocol::{Effects, Id, Machine, Now};
 
-/// Slots in one run: long enough to share a commit, short enough to let others have a turn.
-pub const RUN_SLOTS_MAX: u64 = 64;
+/// Slots in one run: long enough to share a commit, short enough to fit in one.
+pub const RUN_SLOTS_MAX: u64 = 256;
+/// Time after which a run takes no further slot, in milliseconds: what a process with an endless
+/// backlog costs the next one.
+pub const SLICE_MS: u64 = 50;
+/// Time in milliseconds after which a run is over its time, or a slot makes its process slow.
+pub const SLOW_MS: u64 = 250;
+/// Processes whose outcomes are on their way to disk at once: bounds the memory of their results.
+pub const COMMITTING_MAX: usize = 64;
 /// A process with no new slot for so long, in milliseconds, attests its newest position.
 pub const QUIET_MS: u64 = 1_000;
+/// Quiet processes attested in one tick, so that a start with thousands of them does not hold up
+/// the rest.
+const QUIET_PER_TICK: usize = 64;
 /// The first wait after a host failure, in milliseconds; doubled each time.
 pub const RETRY_MS_MIN: u64 = 250;
 /// The longest wait between two tries, in milliseconds.
@@ -35,7 +57,14 @@ pub enum Input {
         /// The newest slot on disk.
         head: u64,
     },
-    /// A run ended and its outcomes are on disk.
+    /// The guest is done with a run; its outcomes are not yet on disk.
+    Evaluated {
+        /// Of which process.
+        process: Id,
+        /// How long its slowest slot took, in milliseconds.
+        slowest_ms: u64,
+    },
+    /// The outcomes of a run are on disk.
     Ran {
         /// Of which process.
         process: Id,
@@ -58,8 +87,9 @@ pub enum Input {
 /// What the driver asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Evaluate slots `from..=to` (loading the process first if needed), commit, then answer with
-    /// `Ran` or `Failed`.
+    /// Evaluate slots `from..=to` (loading the process first if needed), as many as fit in
+    /// [`SLICE_MS`] and at least one; answer with `Evaluated`, commit, then answer with `Ran`. Or
+    /// answer with `Failed`, at either point.
     Run {
         /// Of which process.
         process: Id,
@@ -86,9 +116,13 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Compute {
     threads: usize,
-    running: usize,
+    /// The processes whose guests run, with when each began.
+    running: BTreeMap<Id, Now>,
+    committing: usize,
     processes: BTreeMap<Id, Hosted>,
-    turns: VecDeque<Id>,
+    /// Who waits for a turn: the slow processes, and all others.
+    slow: VecDeque<Id>,
+    others: VecDeque<Id>,
 }
 
 #[derive(Debug)]
@@ -98,6 +132,15 @@ struct Hosted {
     state: State,
     failures: u32,
     quiet_since: Option<Now>,
+    pace: Pace,
+}
+
+/// What is known of the time that a process's messages take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Unknown,
+    Quick,
+    Slow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +148,28 @@ enum State {
     Idle,
     Queued,
     Running,
+    Committing,
     Resting(Now),
     Stopped,
 }
 
 impl Compute {
-    /// A driver for so many threads.
+    /// A driver for so many threads; up to [`places`](Self::places) runs may be under way while
+    /// some are over their time.
     pub const fn new(threads: usize) -> Self {
-        Self { threads, running: 0, processes: BTreeMap::new(), turns: VecDeque::new() }
+        Self {
+            threads,
+            running: BTreeMap::new(),
+            committing: 0,
+            processes: BTreeMap::new(),
+            slow: VecDeque::new(),
+            others: VecDeque::new(),
+        }
+    }
+
+    /// How many runs may be under way on so many threads.
+    pub const fn places(threads: usize) -> usize {
+        2 * threads + 1
     }
 
     /// Whether every slot on disk has its outcome on disk.
@@ -125,24 +182,67 @@ impl Compute {
         if hosted.state == State::Idle && hosted.head.is_some_and(|head| head >= hosted.next) {
             hosted.state = State::Queued;
             hosted.quiet_since = None;
-            self.turns.push_back(process);
+            match hosted.pace {
+                Pace::Slow => self.slow.push_back(process),
+                Pace::Unknown | Pace::Quick => self.others.push_back(process),
+            }
         }
     }
 
-    fn start(&mut self, effects: &mut Effects<Effect>) {
-        while self.running < self.threads {
-            let Some(process) = self.turns.pop_front() else { return };
+    fn start(&mut self, now: Now, effects: &mut Effects<Effect>) {
+        while self.committing < COMMITTING_MAX {
+            let Some(process) = self.next_turn(now) else { return };
             let Some(hosted) = self.processes.get_mut(&process) else { continue };
             let (State::Queued, Some(head)) = (hosted.state, hosted.head) else { continue };
             hosted.state = State::Running;
-            self.running += 1;
-            let to = head.min(hosted.next + RUN_SLOTS_MAX - 1);
+            self.running.insert(process, now);
+            let to = head.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
             effects.push(Effect::Run { process, from: hosted.next, to });
         }
     }
 
+    /// Who runs next, if anybody may.
+    fn next_turn(&mut self, now: Now) -> Option<Id> {
+        let pace = |process: &Id| self.processes.get(process).map(|hosted| hosted.pace);
+        let is_late = |since: &Now| since.plus_ms(SLOW_MS) <= now;
+        let late = self.running.iter();
+        let late = late.filter(|(id, since)| pace(id) == Some(Pace::Slow) || is_late(since)).count();
+        let running = self.running.len();
+        let slow_first = late == 0 && !self.slow.is_empty();
+        if running < self.threads && (slow_first || self.others.is_empty()) {
+            return self.slow.pop_front();
+        }
+        if running < self.threads + late.min(self.threads) {
+            return self.others.pop_front();
+        }
+        if late >= self.threads && running < Self::places(self.threads) {
+            let quick = self.others.iter().position(|id| pace(id) == Some(Pace::Quick));
+            return quick.and_then(|index| self.others.remove(index));
+        }
+        None
+    }
+
+    fn evaluated(&mut self, process: Id, slowest_ms: u64) {
+        self.running.remove(&process);
+        if let Some(hosted) = self.processes.get_mut(&process)
+            && hosted.state == State::Running
+        {
+            hosted.state = State::Committing;
+            hosted.pace = if slowest_ms >= SLOW_MS { Pace::Slow } else { Pace::Quick };
+            self.committing += 1;
+        }
+    }
+
+    /// A run has ended, on disk or not.
+    fn end(&mut self, process: Id) {
+        self.running.remove(&process);
+        if self.processes.get(&process).is_some_and(|hosted| hosted.state == State::Committing) {
+            self.committing = self.committing.saturating_sub(1);
+        }
+    }
+
     fn ran(&mut self, process: Id, next: u64, now: Now) {
-        self.running = self.running.saturating_sub(1);
+        self.end(process);
         if let Some(hosted) = self.processes.get_mut(&process) {
             hosted.next = next;
             hosted.failures = 0;
@@ -153,7 +253,7 @@ impl Compute {
     }
 
     fn failed(&mut self, process: Id, why: String, retry: bool, now: Now, effects: &mut Effects<Effect>) {
-        self.running = self.running.saturating_sub(1);
+        self.end(process);
         let Some(hosted) = self.processes.get_mut(&process) else { return };
         if retry {
             let wait = (RETRY_MS_MIN << hosted.failures.min(7)).min(RETRY_MS_MAX);
@@ -167,17 +267,27 @@ impl Compute {
 
     fn tick(&mut self, now: Now, effects: &mut Effects<Effect>) {
         let mut rested = Vec::new();
+        let mut attested = 0;
         for (process, hosted) in &mut self.processes {
             match hosted.state {
                 State::Resting(until) if until <= now => {
                     hosted.state = State::Idle;
                     rested.push(*process);
                 }
-                State::Idle if hosted.quiet_since.is_some_and(|since| since.plus_ms(QUIET_MS) <= now) => {
+                State::Idle
+                    if attested < QUIET_PER_TICK
+                        && hosted.quiet_since.is_some_and(|since| since.plus_ms(QUIET_MS) <= now) =>
+                {
+                    attested += 1;
                     hosted.quiet_since = None;
                     effects.push(Effect::AttestNewest { process: *process });
                 }
-                State::Idle | State::Queued | State::Running | State::Resting(_) | State::Stopped => {}
+                State::Idle
+                | State::Queued
+                | State::Running
+                | State::Committing
+                | State::Resting(_)
+                | State::Stopped => {}
             }
         }
         for process in rested {
@@ -194,7 +304,8 @@ impl Machine for Compute {
         match input {
             Input::Host { process, next, head } => {
                 let quiet_since = (next > 0).then_some(now);
-                let hosted = Hosted { next, head, state: State::Idle, failures: 0, quiet_since };
+                let (state, pace) = (State::Idle, Pace::Unknown);
+                let hosted = Hosted { next, head, state, failures: 0, quiet_since, pace };
                 self.processes.entry(process).or_insert(hosted);
                 self.queue(process);
             }
@@ -204,10 +315,14 @@ impl Machine for Compute {
                 }
                 self.queue(process);
             }
+            Input::Evaluated { process, slowest_ms } => self.evaluated(process, slowest_ms),
             Input::Ran { process, next } => self.ran(process, next, now),
             Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
             Input::Tick => self.tick(now, effects),
         }
-        self.start(effects);
+        self.start(now, effects);
     }
 }
+
+#[cfg(test)]
+mod tests;

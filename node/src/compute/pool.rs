@@ -3,20 +3,36 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use weft_protocol::Id;
 use weft_protocol::process::Process;
-use weft_protocol::state::StateSummary;
-use weft_storage::Write;
+use weft_protocol::state::{StateSummary, is_boundary};
+use weft_protocol::{Id, Position};
 
+use super::checkpoint::Checkpoint;
 use super::frozen::Frozen;
 use super::hosted::{Evaluated, HostError, Hosted};
+use super::machine::SLICE_MS;
 use crate::log;
 use crate::shared::SharedRef;
 
-/// Slots after which a run also writes a checkpoint, so that a restart replays at most so many.
-pub const CHECKPOINT_SLOTS: u64 = 256;
+/// Bytes of results after which a run takes no further slot: they wait in memory for the commit.
+const RUN_RESULT_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is to be done with a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand {
+    /// Evaluate slots up to this one, as many as fit in a slice and at least one.
+    Run {
+        /// The last slot.
+        to: u64,
+    },
+    /// Only look at its state.
+    Look,
+    /// Take it out of memory, with a checkpoint where that saves time.
+    Leave,
+}
 
 /// Work for one process; the live process travels with it.
 pub struct Job {
@@ -24,10 +40,8 @@ pub struct Job {
     pub process: Arc<Process>,
     /// It, if it is live; otherwise it is loaded first.
     pub hosted: Option<Box<Hosted>>,
-    /// The slots to run, first and last; none to only look at the state.
-    pub slots: Option<(u64, u64)>,
-    /// Slots since the last checkpoint.
-    pub since_checkpoint: u64,
+    /// What is to be done.
+    pub errand: Errand,
     /// Whether the state is to be hashed at the end.
     pub summarise: bool,
     /// Whether the state is to be frozen at the end.
@@ -38,24 +52,28 @@ pub struct Job {
 pub struct Done {
     /// Of which process.
     pub process: Id,
-    /// Whether it was a run, and not only a look at the state.
-    pub ran: bool,
-    /// The run, or why there is none; then the live process is lost.
-    pub result: Result<Run, HostError>,
+    /// What was to be done.
+    pub errand: Errand,
+    /// What was done, or why nothing was; then the live process is lost.
+    pub result: Result<Work, HostError>,
 }
 
-/// A finished run, not yet on disk.
-pub struct Run {
-    /// The live process.
-    pub hosted: Box<Hosted>,
+/// What was done, not yet on disk.
+pub struct Work {
+    /// The live process, unless it left memory.
+    pub hosted: Option<Box<Hosted>>,
     /// The evaluated steps, in order.
     pub evaluated: Vec<Evaluated>,
-    /// The writes of a checkpoint, if one is due.
-    pub checkpoint: Vec<Write>,
-    /// Slots since the last checkpoint.
-    pub since_checkpoint: u64,
+    /// How long the slowest slot took, in milliseconds.
+    pub slowest_ms: u64,
+    /// A checkpoint, if one was due.
+    pub checkpoint: Option<Checkpoint>,
+    /// Checkpoints that turned out to be of no use.
+    pub damaged: Vec<Position>,
     /// What was asked of the state.
     pub looked: Looked,
+    /// Bytes of memory that the process takes up.
+    pub resident_bytes: u64,
 }
 
 /// What a job found for those who asked: the outer `None` was not asked for, the inner one is a
@@ -92,8 +110,8 @@ impl Pool {
         Ok(Self { jobs: Some(jobs), threads })
     }
 
-    /// Hands a job over. The driver starts no more runs than there are threads, so there is
-    /// always room; the job comes back if there is none.
+    /// Hands a job over. The driver starts no more runs than there are threads, so for them
+    /// there is always room; the job comes back if there is none.
     pub fn start_job(&self, job: Job) -> Result<(), Box<Job>> {
         let Some(jobs) = &self.jobs else { return Err(Box::new(job)) };
         jobs.try_send(job).map_err(|error| match error {
@@ -116,38 +134,82 @@ fn work(shared: &SharedRef, queue: &Mutex<Receiver<Job>>, done: &mpsc::Sender<Do
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let (process, ran) = (job.process.id(), job.slots.is_some());
-        let result = run(shared, job);
-        if done.blocking_send(Done { process, ran, result }).is_err() {
+        let (process, errand) = (job.process.id(), job.errand);
+        let result = perform(shared, job);
+        if done.blocking_send(Done { process, errand, result }).is_err() {
             return;
         }
     }
 }
 
-fn run(shared: &SharedRef, job: Job) -> Result<Run, HostError> {
+fn perform(shared: &SharedRef, job: Job) -> Result<Work, HostError> {
+    let Job { process, hosted, errand, summarise, freeze } = job;
     let reader = shared.store.read()?;
-    let mut hosted = match job.hosted {
+    let mut hosted = match hosted {
         Some(hosted) => hosted,
-        None => Box::new(Hosted::load(Arc::clone(&job.process), &reader, &shared.engine)?),
+        None => Box::new(Hosted::load(Arc::clone(&process), &reader, &shared.engine)?),
     };
-    let mut evaluated = Vec::new();
-    let mut since_checkpoint = job.since_checkpoint;
-    if let Some((_, to)) = job.slots {
-        while hosted.next_slot() <= to {
-            let from = hosted.next_slot();
-            for record in log::read_records(&reader, &job.process, from, to)? {
-                evaluated.extend(hosted.run_slot(&record)?);
-                since_checkpoint += 1;
+    let mut run =
+        Run { shared, hosted: &mut hosted, evaluated: Vec::new(), slowest: Duration::ZERO, checkpoint: None };
+    match errand {
+        Errand::Run { to } => run.slots(&process, &reader, to)?,
+        Errand::Leave if run.hosted.since().is_worth_writing() => run.checkpoint = run.hosted.checkpoint()?,
+        Errand::Leave | Errand::Look => {}
+    }
+    let Run { evaluated, slowest, checkpoint, .. } = run;
+    let summary = summarise.then(|| hosted.summary()).transpose()?;
+    let frozen = freeze.then(|| hosted.freeze()).transpose()?;
+    Ok(Work {
+        evaluated,
+        slowest_ms: u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX),
+        checkpoint,
+        damaged: hosted.take_damaged(),
+        looked: Looked { summary, frozen },
+        resident_bytes: hosted.resident_bytes(),
+        hosted: (errand != Errand::Leave).then_some(hosted),
+    })
+}
+
+/// A run under way.
+struct Run<'a> {
+    shared: &'a SharedRef,
+    hosted: &'a mut Hosted,
+    evaluated: Vec<Evaluated>,
+    slowest: Duration,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Run<'_> {
+    /// Evaluates slots until the slice is over, at least one.
+    fn slots(&mut self, process: &Process, reader: &weft_storage::Reader, to: u64) -> Result<(), HostError> {
+        let started = Instant::now();
+        let mut bytes = 0;
+        while self.hosted.next_slot() <= to {
+            for record in log::read_records(reader, process, self.hosted.next_slot(), to)? {
+                let began = Instant::now();
+                let steps = self.hosted.run_slot(&record)?;
+                self.slowest = self.slowest.max(began.elapsed());
+                bytes += steps.iter().map(|step| step.result.len()).sum::<usize>();
+                self.evaluated.extend(steps);
+                if self.take_checkpoint(record.assignment().slot)?
+                    || bytes >= RUN_RESULT_BYTES
+                    || started.elapsed() >= Duration::from_millis(SLICE_MS)
+                {
+                    return Ok(());
+                }
             }
         }
+        Ok(())
     }
-    let mut checkpoint = Vec::new();
-    if since_checkpoint >= CHECKPOINT_SLOTS {
-        checkpoint = hosted.checkpoint()?;
-        since_checkpoint = 0;
+
+    /// Takes a checkpoint after a slot if one is due, which ends the run: it may hold one.
+    fn take_checkpoint(&mut self, slot: u64) -> Result<bool, HostError> {
+        // At a boundary the state is hashed anyway. That of slot 0 is as quickly made again.
+        let is_due = self.hosted.since().is_due(self.shared.config.checkpoint_slots)
+            || (slot > 0 && is_boundary(Position::slot(slot)));
+        if is_due {
+            self.checkpoint = self.hosted.checkpoint()?;
+        }
+        Ok(is_due)
     }
-    let summary = job.summarise.then(|| hosted.summary()).transpose()?;
-    let frozen = job.freeze.then(|| hosted.freeze()).transpose()?;
-    let looked = Looked { summary, frozen };
-    Ok(Run { hosted, evaluated, checkpoint, since_checkpoint, looked })
 }

@@ -1,23 +1,23 @@
 //! The compute loop: pokes in, runs out to the pool, outcomes to disk, attestations to the topic.
+//!
+//! Commits run beside each other, so that those of many processes share a group; a process runs
+//! again when its own commit is done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prost::Message as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::attestation::Statement;
 use weft_protocol::state::StateSummary;
-use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Effects, Hash, Id, Machine, Position};
-use weft_storage::{AttestationRow, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
+use weft_protocol::{Effects, Id, Machine};
 
 use super::frozen::Frozen;
-use super::hosted::{Evaluated, HostError, Hosted};
+use super::hosted::{HostError, Hosted};
 use super::machine::{Compute, Effect, Input};
-use super::pool::{Done, Job, Looked, Pool, Run};
+use super::pool::{Done, Errand, Job, Looked, Pool, Work};
+use super::residency::Residency;
 use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
@@ -25,10 +25,14 @@ use crate::news::News;
 use crate::remote;
 use crate::shared::SharedRef;
 
+mod commit;
+
+pub use commit::outcome_writes;
+
 /// How often time passes for the driver.
 const TICK: Duration = Duration::from_millis(250);
-/// Live processes kept when idle; the one idle for longest is dropped first.
-const LIVE_MAX: usize = 256;
+/// Time that writing down processes may take when the node stops, so that it stops within a second.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 /// Questions that may wait.
 const INBOX_MAX: usize = 64;
 
@@ -80,29 +84,23 @@ pub struct ComputeTask {
     effects: Effects<Effect>,
     pool: Pool,
     done: mpsc::Receiver<Done>,
+    commits: JoinSet<Done>,
     asks: mpsc::Receiver<Ask>,
     live: BTreeMap<Id, Live>,
-    /// Runs that wait until a look at the state has ended.
-    deferred: BTreeMap<Id, (u64, u64)>,
+    residency: Residency,
+    /// Runs that wait until a look at the state, or leaving memory, has ended.
+    deferred: BTreeMap<Id, u64>,
     looks: BTreeMap<Id, Vec<Reply>>,
     fetches: JoinSet<Id>,
-    fetching: VecDeque<Id>,
+    fetching: Vec<Id>,
 }
 
-/// What is kept of a process between runs.
+/// A process in memory, or at work.
 #[derive(Default)]
 struct Live {
     hosted: Option<Box<Hosted>>,
-    since_checkpoint: u64,
-    last_used: u64,
+    /// It is with the pool, or its outcomes are on their way to disk.
     out: bool,
-}
-
-/// A run that is on disk.
-struct Stored {
-    hosted: Box<Hosted>,
-    since_checkpoint: u64,
-    looked: Looked,
 }
 
 impl ComputeTask {
@@ -112,22 +110,27 @@ impl ComputeTask {
     /// A damaged store, or no threads.
     pub fn new(shared: SharedRef) -> Result<(Self, ComputeHandle), NodeError> {
         let threads = shared.config.compute_threads;
-        let (finished, done) = mpsc::channel(2 * threads + 1);
-        let pool = Pool::start(&shared, threads, &finished)
+        // More than the cores, for quick processes beside runs that are over their time.
+        let pool_threads = Compute::places(threads);
+        let (finished, done) = mpsc::channel(2 * pool_threads + 1);
+        let pool = Pool::start(&shared, pool_threads, &finished)
             .map_err(|error| NodeError::Threads { why: error.to_string() })?;
         let (sender, asks) = mpsc::channel(INBOX_MAX);
+        let residency = Residency::new(shared.config.memory_budget_bytes, weft_vm::instances_max());
         let mut task = Self {
             shared,
             machine: Compute::new(threads),
             effects: Effects::new(),
             pool,
             done,
+            commits: JoinSet::new(),
             asks,
             live: BTreeMap::new(),
+            residency,
             deferred: BTreeMap::new(),
             looks: BTreeMap::new(),
             fetches: JoinSet::new(),
-            fetching: VecDeque::new(),
+            fetching: Vec::new(),
         };
         task.take_up_all()?;
         Ok((task, ComputeHandle(sender)))
@@ -141,19 +144,23 @@ impl ComputeTask {
         loop {
             self.perform().await;
             tokio::select! {
-                () = stop.cancelled() => return,
-                Some(done) = self.done.recv() => self.finish(done).await,
+                () = stop.cancelled() => break,
+                Some(done) = self.done.recv() => self.evaluated(done),
+                Some(done) = self.commits.join_next(), if !self.commits.is_empty() => self.committed(done),
                 heard = news.recv() => match heard {
                     Ok(news) => self.hear(&news),
                     Err(RecvError::Lagged(_)) => self.retake(),
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Closed) => break,
                 },
                 Some(ask) = self.asks.recv() => self.look(ask),
-                Some(_) = self.fetches.join_next(), if !self.fetches.is_empty() => {
-                    self.fetching.pop_front();
+                Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
+                    self.fetching.retain(|module| fetched.as_ref().is_ok_and(|fetched| fetched != module));
                 }
                 _ = tick.tick() => self.handle(Input::Tick),
             }
+        }
+        if tokio::time::timeout(STOP_WAIT, self.write_down()).await.is_err() {
+            tracing::info!("some processes stop without a checkpoint and replay when they run again");
         }
     }
 
@@ -164,7 +171,13 @@ impl ComputeTask {
     fn hear(&mut self, news: &News) {
         match news {
             News::Grew { process, head } => self.handle(Input::Grew { process: *process, head: *head }),
-            News::Hosted { .. } => self.retake(),
+            News::Hosted { process } => {
+                if let Some(known) = self.shared.directory.get(process)
+                    && let Err(error) = self.take_up(&known)
+                {
+                    tracing::error!(%process, %error, "cannot read where to compute from");
+                }
+            }
             News::Computed { .. } | News::Attested { .. } | News::Alarm { .. } => {}
         }
     }
@@ -175,20 +188,23 @@ impl ComputeTask {
         }
     }
 
-    /// Tells the driver of every process to compute, with where its disk stands.
+    /// Tells the driver of every process to compute.
     fn take_up_all(&mut self) -> Result<(), NodeError> {
+        self.shared.directory.all().iter().try_for_each(|known| self.take_up(known))
+    }
+
+    /// Tells the driver of a process, if it is to be computed, with where its disk stands.
+    fn take_up(&mut self, known: &Known) -> Result<(), NodeError> {
+        if !known.roles.computes {
+            return Ok(());
+        }
+        let process = known.process.id();
         let reader = self.shared.store.read()?;
-        for Known { process, roles, .. } in self.shared.directory.all() {
-            let id = process.id();
-            let head = reader.head(&id)?.map(|(slot, _)| slot);
-            if !roles.computes {
-                continue;
-            }
-            let next = reader.last_outcome(&id)?.map_or(0, |(position, _)| position.slot + 1);
-            self.handle(Input::Host { process: id, next, head });
-            if let Some(head) = head {
-                self.handle(Input::Grew { process: id, head });
-            }
+        let head = reader.head(&process)?.map(|(slot, _)| slot);
+        let next = reader.last_outcome(&process)?.map_or(0, |(position, _)| position.slot + 1);
+        self.handle(Input::Host { process, next, head });
+        if let Some(head) = head {
+            self.handle(Input::Grew { process, head });
         }
         Ok(())
     }
@@ -198,9 +214,9 @@ impl ComputeTask {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
                 match effect {
-                    Effect::Run { process, from, to } => self.start(process, from, to),
+                    Effect::Run { process, to, .. } => self.start(process, to),
                     Effect::AttestNewest { process } => {
-                        if let Err(error) = self.attest_newest(process).await {
+                        if let Err(error) = commit::attest_newest(&self.shared, process).await {
                             tracing::warn!(%process, %error, "the newest position was not attested");
                         }
                     }
@@ -214,11 +230,11 @@ impl ComputeTask {
         }
     }
 
-    fn start(&mut self, process: Id, from: u64, to: u64) {
-        if self.live.entry(process).or_default().out {
-            self.deferred.insert(process, (from, to));
+    fn start(&mut self, process: Id, to: u64) {
+        if self.is_out(&process) {
+            self.deferred.insert(process, to);
         } else {
-            self.send_job(process, Some((from, to)));
+            self.send_job(process, Errand::Run { to });
         }
     }
 
@@ -229,68 +245,98 @@ impl ComputeTask {
             return;
         }
         self.looks.entry(process).or_default().push(reply);
-        if !self.live.entry(process).or_default().out {
-            self.send_job(process, None);
+        if !self.is_out(&process) {
+            self.send_job(process, Errand::Look);
         }
     }
 
-    fn send_job(&mut self, process: Id, slots: Option<(u64, u64)>) {
-        let Some(known) = self.shared.directory.get(&process) else { return };
+    fn is_out(&self, process: &Id) -> bool {
+        self.live.get(process).is_some_and(|live| live.out)
+    }
+
+    /// Hands a process to the pool; false if there is no room.
+    fn send_job(&mut self, process: Id, errand: Errand) -> bool {
+        let Some(known) = self.shared.directory.get(&process) else { return false };
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_)));
         let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_)));
         let live = self.live.entry(process).or_default();
         live.out = true;
-        let hosted = live.hosted.take();
-        let since_checkpoint = live.since_checkpoint;
-        let job = Job { process: known.process, hosted, slots, since_checkpoint, summarise, freeze };
-        if let Err(job) = self.pool.start_job(job) {
-            let live = self.live.entry(process).or_default();
-            live.out = false;
-            live.hosted = job.hosted;
-            match slots {
-                Some(_) => {
-                    let why = "all compute threads are taken".to_owned();
-                    self.handle(Input::Failed { process, why, retry: true });
-                }
-                None => {
-                    self.looks.remove(&process);
-                }
+        let job = Job { process: known.process, hosted: live.hosted.take(), errand, summarise, freeze };
+        self.residency.works(process);
+        let Err(job) = self.pool.start_job(job) else { return true };
+        self.rest(process, job.hosted, None);
+        match errand {
+            Errand::Run { .. } => {
+                let why = "all compute threads are taken".to_owned();
+                self.handle(Input::Failed { process, why, retry: true });
             }
+            Errand::Look => {
+                self.looks.remove(&process);
+            }
+            Errand::Leave => {}
         }
+        false
     }
 
-    async fn finish(&mut self, Done { process, ran, result }: Done) {
-        let result = match result {
-            Ok(run) => self.store(process, run).await,
-            Err(error) => Err(error),
+    /// The guest is done: its thread is free, and what it gave goes to disk.
+    fn evaluated(&mut self, done: Done) {
+        if let (Errand::Run { .. }, Ok(work)) = (done.errand, &done.result) {
+            self.handle(Input::Evaluated { process: done.process, slowest_ms: work.slowest_ms });
+        }
+        self.commits.spawn(commit::commit(SharedRef::clone(&self.shared), done));
+    }
+
+    fn committed(&mut self, joined: Result<Done, tokio::task::JoinError>) {
+        let Done { process, errand, result } = match joined {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
         };
-        let live = self.live.entry(process).or_default();
-        live.out = false;
-        live.last_used = now().0;
+        let is_run = matches!(errand, Errand::Run { .. });
         match result {
-            Ok(Stored { hosted, since_checkpoint, looked }) => {
-                let next = hosted.next_slot();
-                live.hosted = Some(hosted);
-                live.since_checkpoint = since_checkpoint;
+            Ok(Work { hosted, looked, resident_bytes, .. }) => {
+                let next = hosted.as_ref().map(|hosted| hosted.next_slot());
+                self.rest(process, hosted, Some(resident_bytes));
                 self.answer_looks(process, looked);
-                if ran {
+                if let (true, Some(next)) = (is_run, next) {
                     self.handle(Input::Ran { process, next });
                 }
             }
             Err(error) => {
+                self.rest(process, None, None);
                 self.looks.remove(&process);
-                if ran {
+                if is_run {
                     self.fail(process, &error);
+                } else {
+                    tracing::warn!(%process, %error, "the state could not be looked at");
                 }
             }
         }
-        if let Some((from, to)) = self.deferred.remove(&process) {
-            self.start(process, from, to);
+        if let Some(to) = self.deferred.remove(&process) {
+            self.start(process, to);
         } else if self.looks.contains_key(&process) {
-            self.send_job(process, None);
+            self.send_job(process, Errand::Look);
         }
         self.evict();
+    }
+
+    /// Takes a process back from work, or its loss.
+    fn rest(&mut self, process: Id, hosted: Option<Box<Hosted>>, resident_bytes: Option<u64>) {
+        match (hosted, resident_bytes) {
+            (Some(hosted), Some(bytes)) => {
+                self.residency.rests(process, bytes);
+                self.live.insert(process, Live { hosted: Some(hosted), out: false });
+            }
+            (Some(hosted), None) => {
+                self.residency.rests(process, hosted.resident_bytes());
+                self.live.insert(process, Live { hosted: Some(hosted), out: false });
+            }
+            (None, _) => {
+                self.residency.leaves(process);
+                self.live.remove(&process);
+            }
+        }
     }
 
     /// Answers those who asked before the job began; the others wait for the next.
@@ -319,7 +365,7 @@ impl ComputeTask {
         if self.fetching.contains(&module) || self.fetching.len() >= INBOX_MAX {
             return;
         }
-        self.fetching.push_back(module);
+        self.fetching.push(module);
         let shared = SharedRef::clone(&self.shared);
         self.fetches.spawn(async move {
             if let Err(error) = remote::fetch_module(&shared, process, module).await {
@@ -329,150 +375,46 @@ impl ComputeTask {
         });
     }
 
+    /// Sends the coldest processes out of memory until the budget holds.
     fn evict(&mut self) {
-        while self.live.values().filter(|live| live.hosted.is_some()).count() > LIVE_MAX {
-            let oldest = self.live.iter_mut().filter(|(_, live)| live.hosted.is_some());
-            let Some((_, live)) = oldest.min_by_key(|(_, live)| live.last_used) else { return };
-            live.hosted = None;
-        }
-    }
-
-    /// Commits a run, then says what is durable.
-    async fn store(&mut self, process: Id, run: Run) -> Result<Stored, HostError> {
-        let Run { hosted, evaluated, checkpoint, since_checkpoint, looked } = run;
-        let reader = self.shared.store.read()?;
-        let mut writes = Vec::new();
-        let mut attested = Vec::new();
-        for step in &evaluated {
-            if let Some(known) = self.shared.directory.get(&process)
-                && !step.closed.outcome.outbox.is_empty()
-            {
-                crate::messenger::note_wallets(&self.shared, &reader, &known.process, step.closed.item)?;
+        while let Some(process) = self.residency.coldest() {
+            if !self.send_job(process, Errand::Leave) {
+                // The pool is full; the next process that comes back asks again.
+                return;
             }
-            let is_wallet = |id: &Id| self.shared.directory.is_wallet(id);
-            writes.extend(outcome_writes(process, step, is_wallet));
-            let position = step.closed.outcome.position;
-            if !step.closed.outcome.outbox.is_empty() || step.state_root.is_some() {
-                attested.extend(self.attestation(&reader, process, position, step)?);
+            self.residency.leaves(process);
+        }
+    }
+
+    /// Writes down the processes in memory whose replay would take longest, until all are.
+    async fn write_down(&mut self) {
+        let is_worth =
+            |live: &&Live| live.hosted.as_ref().is_some_and(|hosted| hosted.since().is_worth_writing());
+        let worth = self.live.iter().filter(|(_, live)| is_worth(live));
+        let mut left: Vec<(u64, Id)> =
+            worth.filter_map(|(id, live)| Some((live.hosted.as_ref()?.since().gas, *id))).collect();
+        left.sort_unstable();
+        let mut out = 0;
+        loop {
+            while let Some((_, process)) = left.pop() {
+                if !self.send_job(process, Errand::Leave) {
+                    left.push((0, process));
+                    break;
+                }
+                out += 1;
+            }
+            if out == 0 && left.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some(done) = self.done.recv() => {
+                    self.commits.spawn(commit::commit(SharedRef::clone(&self.shared), done));
+                }
+                Some(done) = self.commits.join_next(), if !self.commits.is_empty() => {
+                    let left = done.is_ok_and(|done| done.errand == Errand::Leave);
+                    out -= usize::from(left && out > 0);
+                }
             }
         }
-        writes.extend(attested.iter().map(|(write, _, _)| write.clone()));
-        writes.extend(checkpoint);
-        drop(reader);
-        if !writes.is_empty() {
-            self.shared.store.write(writes).await?;
-        }
-        for step in &evaluated {
-            let position = step.closed.outcome.position;
-            let sends = !step.closed.outcome.outbox.is_empty();
-            self.shared.news.tell(News::Computed { process, position, sends });
-        }
-        for (_, position, body) in attested {
-            self.say_attested(process, position, body);
-        }
-        Ok(Stored { hosted, since_checkpoint, looked })
     }
-
-    fn say_attested(&self, process: Id, position: Position, body: Body) {
-        let attestor = self.shared.address;
-        self.shared.news.tell(News::Attested { process, position, attestor });
-        self.shared.publisher.publish(process, body);
-    }
-
-    async fn attest_newest(&mut self, process: Id) -> Result<(), HostError> {
-        let reader = self.shared.store.read()?;
-        let Some((position, row)) = reader.last_outcome(&process)? else { return Ok(()) };
-        if reader.attestation(&process, position, &self.shared.address)?.is_some() {
-            return Ok(());
-        }
-        let made = self.sign(&reader, process, position, row.running, row.state_root)?;
-        drop(reader);
-        if let Some((write, position, body)) = made {
-            self.shared.store.write(vec![write]).await?;
-            self.say_attested(process, position, body);
-        }
-        Ok(())
-    }
-
-    fn attestation(
-        &self,
-        reader: &Reader,
-        process: Id,
-        position: Position,
-        step: &Evaluated,
-    ) -> Result<Option<(Write, Position, Body)>, HostError> {
-        self.sign(reader, process, position, step.closed.running.0, step.state_root)
-    }
-
-    /// Signs a position if this node is one of the process's attestors. The slot's assignment
-    /// must be on disk, which it is for every position that was evaluated.
-    fn sign(
-        &self,
-        reader: &Reader,
-        process: Id,
-        position: Position,
-        running: Hash,
-        state_root: Option<Hash>,
-    ) -> Result<Option<(Write, Position, Body)>, HostError> {
-        let Some(known) = self.shared.directory.get(&process) else { return Ok(None) };
-        if !known.process.attestors().members.contains(&self.shared.address) {
-            return Ok(None);
-        }
-        let Some(slot) = reader.slot(&process, position.slot)? else { return Ok(None) };
-        let statement = Statement {
-            network: self.shared.network,
-            process,
-            position,
-            assignment: slot.assignment_id,
-            running,
-            state_root: state_root.unwrap_or(Hash::ZERO),
-            rules: known.process.rules(),
-        };
-        let attestation = statement
-            .sign(&self.shared.signer)
-            .map_err(|error| NodeError::Key(format!("the node's key cannot attest: {error}")))?;
-        let wire = attestation.to_wire();
-        let bytes = wire.encode_to_vec().into();
-        let row = AttestationRow { statement: attestation.statement().hash(), bytes };
-        let write = Write::Attestation { process, position, attestor: self.shared.address, row };
-        Ok(Some((write, position, Body::Attestation(wire))))
-    }
-}
-
-/// What one evaluated step puts on disk.
-fn outcome_writes(process: Id, step: &Evaluated, is_wallet: impl Fn(&Id) -> bool) -> Vec<Write> {
-    let closed = &step.closed;
-    let outcome = &closed.outcome;
-    let position = outcome.position;
-    let row = OutcomeRow {
-        item: closed.item,
-        core: outcome.core().to_bytes().to_vec().into(),
-        code: outcome.code.number(),
-        outcome: closed.hash,
-        running: closed.running.0,
-        outbox_root: outcome.outbox.root(),
-        outbox_count: outcome.outbox.count(),
-        duplicate_of: outcome.duplicate_of.map(|slot| Position { slot, tick: 0, ..position }),
-        skipped: outcome.skipped,
-        gas: step.gas,
-        result: step.result.clone().into(),
-        state_root: step.state_root,
-        elapsed_us: step.elapsed_us,
-    };
-    let mut writes: Vec<Write> = crate::log::seen_writes(process, position, &closed.keys).collect();
-    writes.push(Write::Outcome { process, position, row });
-    for (index, entry) in (0u32..).zip(outcome.outbox.entries()) {
-        let key = OutboxKey { process, position, index };
-        let state = crate::messenger::first_state(entry, &is_wallet);
-        let row = OutboxRow {
-            kind: entry.kind as u8,
-            entry: entry.to_bytes().into(),
-            root: entry.root,
-            state,
-            attempts: 0,
-            next_try_ms: 0,
-        };
-        writes.push(Write::Outbox { key, row });
-    }
-    writes
 }

@@ -186,7 +186,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "memory_budget",
-        help: "guest memory kept in live instances, such as 4gb or 512mb",
+        help: "guest memory kept in live instances, such as 4gb or 512mb; the default is half of the machine's",
         set: set_memory_budget,
         show: |config| Value::String(show_bytes(config.memory_budget_bytes)),
     },
@@ -209,6 +209,18 @@ pub(super) const SETTINGS: &[Setting] = &[
             set_u64(&mut config.dry_run_ms, given, 1, crate::dry_run::WAIT_MAX.as_millis() as u64)
         },
         show: |config| number(config.dry_run_ms),
+    },
+    Setting {
+        key: "checkpoint_slots",
+        help: "a process is written down as a checkpoint after so many slots at the latest",
+        set: set_checkpoint_slots,
+        show: |config| number(config.checkpoint_slots),
+    },
+    Setting {
+        key: "checkpoints_kept",
+        help: "checkpoints kept of a process: the newest, and older ones ever further apart",
+        set: set_checkpoints_kept,
+        show: |config| number(config.checkpoints_kept as u64),
     },
     Setting {
         key: "log",
@@ -334,6 +346,20 @@ fn set_dry_runs(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> 
 fn set_compute_threads(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     const THREADS_MAX: u64 = 256;
     config.compute_threads = usize::try_from(given.number(1, THREADS_MAX)?).unwrap_or(1);
+    Ok(())
+}
+
+fn set_checkpoint_slots(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    // More makes a restart replay for minutes.
+    const SLOTS_MAX: u64 = 1_000_000;
+    config.checkpoint_slots = given.number(1, SLOTS_MAX)?;
+    Ok(())
+}
+
+fn set_checkpoints_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    // The spread doubles distances: further ones would be of no use.
+    const KEPT_MAX: u64 = 1_000;
+    config.checkpoints_kept = usize::try_from(given.number(2, KEPT_MAX)?).unwrap_or(2);
     Ok(())
 }
 

@@ -251,17 +251,20 @@ impl Reader {
         self.get(Table::Checkpoints, &key::position(process, position))
     }
 
-    /// The newest checkpoint at or before a position.
+    /// Where the checkpoints of a process are, at most `limit` from the newest at or before a
+    /// position on down. The rows are not read: a damaged one is in the list.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn checkpoint_before(
+    pub fn checkpoints_before(
         &self,
         process: &Id,
         at: Position,
-    ) -> Result<Option<(Position, CheckpointRow)>, StoreError> {
+        limit: usize,
+    ) -> Result<Vec<Position>, StoreError> {
         let (from, to) = (key::position(process, FIRST), key::position(process, at));
-        self.last(Table::Checkpoints, &from, &to, position)
+        let keys = self.keys_down(Table::Checkpoints, &from, &to, limit)?;
+        keys.iter().map(|key| position(key).ok_or_else(|| super::bad_key(Table::Checkpoints, key))).collect()
     }
 
     /// A page of memory, checked against its name.
@@ -278,6 +281,14 @@ impl Reader {
             reason: "the page does not unpack to what its name says",
         })?;
         Ok(Some(page))
+    }
+
+    /// How many checkpoints name a page.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn page_refs(&self, name: &Hash) -> Result<u64, StoreError> {
+        Ok(self.get(Table::PageRefs, &name.0)?.unwrap_or(0))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::record::{Decoder, Encoder, Record};
 pub struct PageRef {
     /// The page's number: its offset divided by the page size.
     pub number: u32,
-    /// BLAKE3 of the page's bytes.
+    /// Its hash as a leaf of the state tree.
     pub hash: Hash,
 }
 
@@ -65,6 +65,14 @@ impl PackedPage {
     /// # Errors
     /// [`StoreError::TooLarge`] for more than a page.
     pub fn pack(page: &[u8]) -> Result<Self, StoreError> {
+        Self::pack_named(page, Self::hash_of(page))
+    }
+
+    /// Packs one page whose [name](Self::hash_of) is known. Under another one it cannot be read.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack).
+    pub fn pack_named(page: &[u8], hash: Hash) -> Result<Self, StoreError> {
         if page.len() > PAGE_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 what: "bytes of a page",
@@ -75,12 +83,13 @@ impl PackedPage {
         let packed = zstd::bulk::compress(page, ZSTD_LEVEL)
             .map_err(|error| StoreError::disk("compressing a page", error))?;
         // Checked above to be at most 64 KiB.
-        Ok(Self { hash: Self::hash_of(page), length: page.len() as u32, packed: packed.into() })
+        Ok(Self { hash, length: page.len() as u32, packed: packed.into() })
     }
 
-    /// The name of a page: BLAKE3 of its bytes.
+    /// The name of a page: its hash as a leaf of the state tree, so that a list of pages gives the
+    /// root of the memory.
     pub fn hash_of(page: &[u8]) -> Hash {
-        Hash(blake3::hash(page).into())
+        weft_protocol::state::leaf_hash(page)
     }
 
     /// The name of this page.

@@ -85,8 +85,8 @@ fn everything() -> Vec<Write> {
         Write::OutboxState { key: outbox_key(1, 5, 1), state: settled, attempts: 3, next_try_ms: 4 },
         Write::Attestation { process, position, attestor: address(6), row: attestation_row() },
         Write::Evidence { process, name: hash(7), row: evidence_row() },
-        Write::Checkpoint { process, position, row: checkpoint_row() },
         Write::Page(PackedPage::pack(&PAGE).unwrap()),
+        Write::Checkpoint { process, position, row: checkpoint_row() },
         Write::Blob("blob".into()),
         Write::Batch { data_root: hash(3), row: batch_row() },
         Write::Anchored { process, weave: "local:x".into(), row: anchored_row() },
@@ -148,6 +148,7 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.attestations(&process, position)?, [(address(6), attestation_row())]);
     assert_eq!(reader.checkpoint(&process, position)?, Some(checkpoint_row()));
     assert_eq!(reader.page(&PackedPage::hash_of(&PAGE))?.as_deref(), Some(PAGE.as_slice()));
+    assert_eq!(reader.page_refs(&PackedPage::hash_of(&PAGE))?, 1);
     assert_eq!(reader.blob(&weft_protocol::Hash(blake3::hash(b"blob").into()))?, Some("blob".into()));
     assert_eq!(reader.batches_open(9)?, [(hash(3), batch_row())]);
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));

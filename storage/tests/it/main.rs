@@ -9,6 +9,7 @@
     missing_docs
 )]
 
+mod checkpoints;
 mod conflicts;
 mod doors;
 mod durable;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_node::compute::hosted::{code_of, memory_root};
+use weft_node::compute::hosted::code_of;
 use weft_protocol::fold::{Closed, Did, Fold, Work};
 use weft_protocol::message::env_json;
 use weft_protocol::process::Process;
@@ -88,7 +88,7 @@ impl Live {
     /// The state now, if anything was evaluated.
     pub fn summary(&mut self) -> Option<StateSummary> {
         let image = self.instance.memory_image().expect("a memory at rest");
-        self.fold.summary(image.byte_len(), memory_root(&image))
+        self.fold.summary(image.byte_len(), image.root())
     }
 
     /// Evaluates one slot.

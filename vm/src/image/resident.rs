@@ -27,6 +27,12 @@ pub(super) fn candidates(memory: &[u8], data: &[Range<u64>]) -> Vec<Range<u32>> 
     joined
 }
 
+/// Bytes of a memory that take up memory of the machine; all of them where the kernel does not say.
+pub(crate) fn resident_bytes(memory: &[u8]) -> u64 {
+    let Some(ranges) = existing(memory) else { return memory.len() as u64 };
+    ranges.iter().map(|range| u64::from(range.end - range.start) * PAGE_BYTES as u64).sum()
+}
+
 /// Pages that are in memory or swapped out, as the kernel tells.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn existing(memory: &[u8]) -> Option<Vec<Range<u32>>> {

@@ -118,6 +118,7 @@ impl Node {
         for attestation in said {
             self.say_attested(ctx, &attestation);
         }
+        self.roles.compute.handle(Input::Evaluated { process, slowest_ms: 0 }, ctx.now(self.at));
         self.roles.compute.handle(Input::Ran { process, next }, ctx.now(self.at));
     }
 

@@ -1,0 +1,240 @@
+//! Turns are fair whatever the processes do, and no process runs twice at a time.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn id(number: u8) -> Id {
+    Id([number; 32])
+}
+
+/// A driver with a clock, whose runs take as long as each process's messages do.
+struct Rig {
+    machine: Compute,
+    effects: Effects<Effect>,
+    now: u64,
+    threads: usize,
+    /// Milliseconds of one slot, by process.
+    cost: BTreeMap<Id, u64>,
+    /// Runs on threads: when each ends, what it evaluates and its slowest slot.
+    threads_in_use: BTreeMap<Id, (u64, u64)>,
+    /// Runs whose commits end then.
+    committing: BTreeMap<Id, (u64, u64)>,
+    next: BTreeMap<Id, u64>,
+    /// When each slot of a process was evaluated.
+    evaluated: BTreeMap<Id, Vec<u64>>,
+}
+
+const COMMIT_MS: u64 = 4;
+const TICK_MS: u64 = 50;
+
+impl Rig {
+    fn new(threads: usize) -> Self {
+        Self {
+            machine: Compute::new(threads),
+            effects: Effects::new(),
+            now: 0,
+            threads,
+            cost: BTreeMap::new(),
+            threads_in_use: BTreeMap::new(),
+            committing: BTreeMap::new(),
+            next: BTreeMap::new(),
+            evaluated: BTreeMap::new(),
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, Now(self.now), &mut self.effects);
+        for effect in self.effects.drain().collect::<Vec<_>>() {
+            if let Effect::Run { process, from, to } = effect {
+                assert!(!self.threads_in_use.contains_key(&process), "a process runs twice at a time");
+                assert!(!self.committing.contains_key(&process), "a process runs before its commit");
+                assert_eq!(from, self.next.get(&process).copied().unwrap_or(0), "a slot is passed over");
+                let cost = self.cost[&process];
+                let slots = (SLICE_MS / cost.max(1)).max(1).min(to + 1 - from);
+                self.threads_in_use.insert(process, (self.now + slots * cost, from + slots));
+            }
+        }
+        let over = self.threads_in_use.len();
+        assert!(over <= Compute::places(self.threads), "{over} runs on {} threads", self.threads);
+        let slow = self.threads_in_use.keys().filter(|process| self.is_known_slow(process)).count();
+        assert!(slow <= self.threads, "slow processes have {slow} of {} places", self.threads);
+        assert!(self.committing.len() <= COMMITTING_MAX + Compute::places(self.threads));
+    }
+
+    fn is_known_slow(&self, process: &Id) -> bool {
+        self.cost[process] >= SLOW_MS && self.next.get(process).is_some_and(|next| *next > 0)
+    }
+
+    fn add(&mut self, process: Id, cost_ms: u64, slots: u64) {
+        self.cost.insert(process, cost_ms);
+        self.handle(Input::Host { process, next: 0, head: slots.checked_sub(1) });
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, until: u64) {
+        while self.now < until {
+            self.now += 1;
+            let ended = |runs: &BTreeMap<Id, (u64, u64)>, now| {
+                runs.iter().find(|(_, (end, _))| *end <= now).map(|(process, (_, next))| (*process, *next))
+            };
+            while let Some((process, next)) = ended(&self.threads_in_use, self.now) {
+                self.threads_in_use.remove(&process);
+                let first = self.next.get(&process).copied().unwrap_or(0);
+                let times = self.evaluated.entry(process).or_default();
+                times.extend((first..next).map(|_| self.now));
+                self.committing.insert(process, (self.now + COMMIT_MS, next));
+                self.handle(Input::Evaluated { process, slowest_ms: self.cost[&process] });
+            }
+            while let Some((process, next)) = ended(&self.committing, self.now) {
+                self.committing.remove(&process);
+                self.next.insert(process, next);
+                self.handle(Input::Ran { process, next });
+            }
+            if self.now.is_multiple_of(TICK_MS) {
+                self.handle(Input::Tick);
+            }
+        }
+    }
+
+    fn count(&self, process: Id) -> usize {
+        self.evaluated.get(&process).map_or(0, Vec::len)
+    }
+}
+
+#[test]
+fn an_endless_backlog_costs_the_next_process_one_slice() {
+    let mut rig = Rig::new(1);
+    rig.add(id(1), 1, 1_000_000);
+    rig.pass(500);
+    rig.add(id(2), 1, 1);
+    rig.pass(500 + SLICE_MS + COMMIT_MS + 2);
+    assert_eq!(rig.count(id(2)), 1);
+    assert!(rig.count(id(1)) > 400);
+}
+
+#[test]
+fn processes_with_endless_backlogs_share_the_time_alike() {
+    let mut rig = Rig::new(2);
+    for (number, cost) in [(1, 1), (2, 2), (3, 10), (4, 50)] {
+        rig.add(id(number), cost, 1_000_000);
+    }
+    rig.pass(20_000);
+    for (number, cost) in [(1, 1), (2, 2), (3, 10), (4, 50)] {
+        let time = rig.count(id(number)) as u64 * cost;
+        assert!((8_000..=12_000).contains(&time), "process {number} had {time} of 40000 ms");
+    }
+}
+
+#[test]
+fn new_and_slow_processes_on_every_thread_hold_up_no_quick_one() {
+    for threads in [1, 2, 4] {
+        let mut rig = Rig::new(threads);
+        let quick: Vec<Id> = (1..=20).map(id).collect();
+        for process in &quick {
+            rig.add(*process, 1, 1);
+        }
+        rig.pass(1_000);
+        for number in 0..30 {
+            rig.add(id(100 + number), 9_000, 1_000);
+        }
+        for (round, process) in quick.iter().enumerate() {
+            rig.handle(Input::Grew { process: *process, head: 1 });
+            let before = rig.now;
+            rig.pass(before + SLOW_MS + 2 * TICK_MS);
+            assert_eq!(rig.count(*process), 2, "{threads} threads, quick process {round} waits");
+        }
+        rig.pass(61_000);
+        let slow: usize = (0..30).map(|number| rig.count(id(100 + number))).sum();
+        assert!(slow >= threads * 6, "{threads} threads: {slow} slow messages in a minute");
+    }
+}
+
+#[test]
+fn a_new_process_has_its_turn_among_slow_ones() {
+    for threads in [1, 2] {
+        let mut rig = Rig::new(threads);
+        for number in 0..8 {
+            rig.add(id(100 + number), 2_000, 1_000);
+        }
+        // All are known to be slow after their first messages.
+        rig.pass(20_000);
+        rig.add(id(1), 1, 1);
+        let before = rig.now;
+        rig.pass(before + SLOW_MS + 2 * TICK_MS);
+        assert_eq!(rig.count(id(1)), 1, "{threads} threads");
+    }
+}
+
+#[test]
+fn endless_quick_backlogs_leave_a_place_to_slow_processes() {
+    let mut rig = Rig::new(2);
+    for number in 1..=6 {
+        rig.add(id(number), 1, 1_000_000);
+    }
+    rig.add(id(50), 1_000, 1_000);
+    rig.pass(30_000);
+    assert!(rig.count(id(50)) >= 25, "{} slow messages in 30 s", rig.count(id(50)));
+}
+
+#[test]
+fn a_process_that_was_slow_once_is_quick_again() {
+    let mut rig = Rig::new(1);
+    rig.add(id(1), 2_000, 1_000_000);
+    rig.pass(2_100);
+    rig.cost.insert(id(1), 1);
+    rig.pass(5_000);
+    assert_eq!(rig.machine.processes[&id(1)].pace, Pace::Quick);
+    assert!(rig.count(id(1)) > 500);
+}
+
+#[test]
+fn a_failure_frees_its_thread_and_is_tried_again_later() {
+    let mut rig = Rig::new(1);
+    rig.add(id(1), 1, 5);
+    rig.threads_in_use.clear();
+    rig.handle(Input::Failed { process: id(1), why: "no disk".into(), retry: true });
+    rig.add(id(2), 1, 1);
+    rig.pass(20);
+    assert_eq!((rig.count(id(1)), rig.count(id(2))), (0, 1));
+    rig.pass(RETRY_MS_MIN + 200);
+    assert_eq!(rig.count(id(1)), 5);
+    assert!(rig.machine.is_idle(&id(1)) && rig.machine.is_idle(&id(2)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Whatever arrives when: every slot is evaluated once, in order, and the rig's laws hold.
+    #[test]
+    fn all_work_is_done(
+        threads in 1usize..4,
+        work in proptest::collection::vec((0u8..12, 0u64..400, 1u64..40, 0u64..200), 1..30),
+    ) {
+        let mut rig = Rig::new(threads);
+        let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
+        for (number, cost, slots, wait) in work {
+            let process = id(number);
+            let head = heads.get(&process).map_or(slots - 1, |head| head + slots);
+            if heads.insert(process, head).is_none() {
+                rig.add(process, cost, slots);
+            } else {
+                rig.handle(Input::Grew { process, head });
+            }
+            let until = rig.now + wait;
+            rig.pass(until);
+        }
+        let total: u64 = heads.iter().map(|(process, head)| (head + 1) * rig.cost[process].max(1)).sum();
+        let until = rig.now + total + 10_000;
+        rig.pass(until);
+        for (process, head) in heads {
+            prop_assert_eq!(rig.count(process) as u64, head + 1);
+            prop_assert!(rig.machine.is_idle(&process));
+        }
+        prop_assert!(rig.machine.running.is_empty());
+        prop_assert_eq!(rig.machine.committing, 0);
+    }
+}

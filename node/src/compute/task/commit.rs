@@ -1,0 +1,197 @@
+//! What is done with a run once the guest is through: one commit, then it is said.
+
+use prost::Message as _;
+use weft_protocol::attestation::Statement;
+use weft_protocol::wire::announcement::Body;
+use weft_protocol::{Hash, Id, Position};
+use weft_storage::{AttestationRow, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
+
+use crate::compute::checkpoint::surplus;
+use crate::compute::hosted::{Evaluated, HostError};
+use crate::compute::pool::{Done, Work};
+use crate::error::NodeError;
+use crate::news::News;
+use crate::shared::{Shared, SharedRef};
+
+/// Checkpoints of one process that one look at the disk may bring up.
+const CHECKPOINTS_SEEN_MAX: usize = 10_000;
+
+/// Commits what a job gave, and says what is durable.
+pub(super) async fn commit(shared: SharedRef, done: Done) -> Done {
+    let Done { process, errand, result } = done;
+    let result = match result {
+        Ok(work) => store(&shared, process, work).await,
+        Err(error) => Err(error),
+    };
+    Done { process, errand, result }
+}
+
+async fn store(shared: &Shared, process: Id, mut work: Work) -> Result<Work, HostError> {
+    let (writes, attested) = outcomes(shared, process, &work.evaluated)?;
+    if !writes.is_empty() {
+        shared.store.write(writes).await?;
+    }
+    for step in &work.evaluated {
+        let position = step.closed.outcome.position;
+        let sends = !step.closed.outcome.outbox.is_empty();
+        shared.news.tell(News::Computed { process, position, sends });
+    }
+    for (position, body) in attested {
+        say_attested(shared, process, position, body);
+    }
+    if let Err(error) = store_checkpoints(shared, process, &mut work).await {
+        // Nothing but time depends on it: the next one brings all its pages along.
+        tracing::warn!(%process, %error, "a checkpoint was not written");
+        if let Some(hosted) = &mut work.hosted {
+            hosted.forget_stored();
+        }
+    }
+    Ok(work)
+}
+
+/// What was attested: where, and what the topic is told of it.
+type Attested = Vec<(Position, Body)>;
+
+/// The writes of a run's outcomes and attestations.
+fn outcomes(
+    shared: &Shared,
+    process: Id,
+    evaluated: &[Evaluated],
+) -> Result<(Vec<Write>, Attested), HostError> {
+    let (mut writes, mut attested) = (Vec::new(), Vec::new());
+    if evaluated.is_empty() {
+        return Ok((writes, attested));
+    }
+    let reader = shared.store.read()?;
+    for step in evaluated {
+        if let Some(known) = shared.directory.get(&process)
+            && !step.closed.outcome.outbox.is_empty()
+        {
+            crate::messenger::note_wallets(shared, &reader, &known.process, step.closed.item)?;
+        }
+        writes.extend(outcome_writes(process, step, |id| shared.directory.is_wallet(id)));
+        let position = step.closed.outcome.position;
+        if !step.closed.outcome.outbox.is_empty() || step.state_root.is_some() {
+            let signed = sign(shared, &reader, process, position, step.closed.running.0, step.state_root)?;
+            if let Some((write, body)) = signed {
+                writes.push(write);
+                attested.push((position, body));
+            }
+        }
+    }
+    Ok((writes, attested))
+}
+
+/// Writes the checkpoint of a run and forgets those that are too many or of no use.
+async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Result<(), HostError> {
+    let mut gone = std::mem::take(&mut work.damaged);
+    let mut writes = Vec::new();
+    if let Some(checkpoint) = work.checkpoint.take() {
+        let position = checkpoint.position;
+        writes.extend(checkpoint.writes);
+        let mut kept = vec![position];
+        let on_disk = shared.store.read()?.checkpoints_before(&process, position, CHECKPOINTS_SEEN_MAX)?;
+        kept.extend(on_disk.into_iter().filter(|held| *held != position && !gone.contains(held)));
+        gone.extend(surplus(&kept, shared.config.checkpoints_kept));
+    }
+    // After the new one, so that pages which both name stay.
+    writes.extend(gone.into_iter().map(|position| Write::DropCheckpoint { process, position }));
+    if !writes.is_empty() {
+        shared.store.write(writes).await?;
+    }
+    Ok(())
+}
+
+fn say_attested(shared: &Shared, process: Id, position: Position, body: Body) {
+    let attestor = shared.address;
+    shared.news.tell(News::Attested { process, position, attestor });
+    shared.publisher.publish(process, body);
+}
+
+/// Attests the newest position, if it is not attested yet.
+pub(super) async fn attest_newest(shared: &Shared, process: Id) -> Result<(), HostError> {
+    let reader = shared.store.read()?;
+    let Some((position, row)) = reader.last_outcome(&process)? else { return Ok(()) };
+    if reader.attestation(&process, position, &shared.address)?.is_some() {
+        return Ok(());
+    }
+    let made = sign(shared, &reader, process, position, row.running, row.state_root)?;
+    drop(reader);
+    if let Some((write, body)) = made {
+        shared.store.write(vec![write]).await?;
+        say_attested(shared, process, position, body);
+    }
+    Ok(())
+}
+
+/// Signs a position if this node is one of the process's attestors. The slot's assignment
+/// must be on disk, which it is for every position that was evaluated.
+fn sign(
+    shared: &Shared,
+    reader: &Reader,
+    process: Id,
+    position: Position,
+    running: Hash,
+    state_root: Option<Hash>,
+) -> Result<Option<(Write, Body)>, HostError> {
+    let Some(known) = shared.directory.get(&process) else { return Ok(None) };
+    if !known.process.attestors().members.contains(&shared.address) {
+        return Ok(None);
+    }
+    let Some(slot) = reader.slot(&process, position.slot)? else { return Ok(None) };
+    let statement = Statement {
+        network: shared.network,
+        process,
+        position,
+        assignment: slot.assignment_id,
+        running,
+        state_root: state_root.unwrap_or(Hash::ZERO),
+        rules: known.process.rules(),
+    };
+    let attestation = statement
+        .sign(&shared.signer)
+        .map_err(|error| NodeError::Key(format!("the node's key cannot attest: {error}")))?;
+    let wire = attestation.to_wire();
+    let bytes = wire.encode_to_vec().into();
+    let row = AttestationRow { statement: attestation.statement().hash(), bytes };
+    let write = Write::Attestation { process, position, attestor: shared.address, row };
+    Ok(Some((write, Body::Attestation(wire))))
+}
+
+/// What one evaluated step puts on disk.
+pub fn outcome_writes(process: Id, step: &Evaluated, is_wallet: impl Fn(&Id) -> bool) -> Vec<Write> {
+    let closed = &step.closed;
+    let outcome = &closed.outcome;
+    let position = outcome.position;
+    let row = OutcomeRow {
+        item: closed.item,
+        core: outcome.core().to_bytes().to_vec().into(),
+        code: outcome.code.number(),
+        outcome: closed.hash,
+        running: closed.running.0,
+        outbox_root: outcome.outbox.root(),
+        outbox_count: outcome.outbox.count(),
+        duplicate_of: outcome.duplicate_of.map(|slot| Position { slot, tick: 0, ..position }),
+        skipped: outcome.skipped,
+        gas: step.gas,
+        result: step.result.clone().into(),
+        state_root: step.state_root,
+        elapsed_us: step.elapsed_us,
+    };
+    let mut writes: Vec<Write> = crate::log::seen_writes(process, position, &closed.keys).collect();
+    writes.push(Write::Outcome { process, position, row });
+    for (index, entry) in (0u32..).zip(outcome.outbox.entries()) {
+        let key = OutboxKey { process, position, index };
+        let state = crate::messenger::first_state(entry, &is_wallet);
+        let row = OutboxRow {
+            kind: entry.kind as u8,
+            entry: entry.to_bytes().into(),
+            root: entry.root,
+            state,
+            attempts: 0,
+            next_try_ms: 0,
+        };
+        writes.push(Write::Outbox { key, row });
+    }
+    writes
+}
