@@ -7,6 +7,7 @@
 
 mod args;
 mod bundle;
+mod completions;
 mod compose;
 mod configure;
 mod dry_run;
@@ -124,6 +125,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Up(up) => up::run(&up, context),
         Command::Key { command } => key::run(command, context),
         Command::Config { command } => configure::run(command, context),
+        Command::Completions { shell } => completions::run(shell),
         Command::Item(ItemCommand::Verify { file }) => item::verify(&file, screen),
         Command::Item(ItemCommand::Sign { key, target, anchor, output, data, tags }) => {
             item::sign(item::Signing { key, target, anchor, output, data, tags }, context)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use weft_protocol::assignment::Excluded;
 use weft_protocol::{Address, Id, Tag};
 
@@ -94,6 +95,11 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         command: Option<ConfigCommand>,
+    },
+    /// Print what completes commands in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
     },
     /// Check or make a data item, without a node
     #[command(subcommand)]

@@ -168,3 +168,15 @@ fn a_wrong_compute_set_is_refused_before_anything_is_signed() {
     let ran = spawn(&["--compute", ID, "--quorum", "2"]).expect(2);
     assert!(ran.err.contains("more than half of the 1 --compute addresses"), "{}", ran.err);
 }
+
+#[test]
+fn completions_name_every_command_and_wait_for_a_known_shell() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = weft(folder.path(), &["completions", shell]).expect(0);
+        for command in ["dry-run", "results", "spawn", "config", "--data-dir"] {
+            assert!(ran.text().contains(command.trim_start_matches('-')), "{shell} lacks {command}");
+        }
+    }
+    weft(folder.path(), &["completions", "basic"]).expect(2);
+}
