@@ -132,7 +132,8 @@ impl ComputeTask {
             fetches: JoinSet::new(),
             fetching: Vec::new(),
         };
-        task.take_up_all()?;
+        let known = task.shared.directory.all();
+        task.take_up(known)?;
         Ok((task, ComputeHandle(sender)))
     }
 
@@ -149,7 +150,7 @@ impl ComputeTask {
                 Some(done) = self.commits.join_next(), if !self.commits.is_empty() => self.committed(done),
                 heard = news.recv() => match heard {
                     Ok(news) => self.hear(&news),
-                    Err(RecvError::Lagged(_)) => self.retake(),
+                    Err(RecvError::Lagged(_)) => self.retake(self.shared.directory.all()),
                     Err(RecvError::Closed) => break,
                 },
                 Some(ask) = self.asks.recv() => self.look(ask),
@@ -171,40 +172,31 @@ impl ComputeTask {
     fn hear(&mut self, news: &News) {
         match news {
             News::Grew { process, head } => self.handle(Input::Grew { process: *process, head: *head }),
-            News::Hosted { process } => {
-                if let Some(known) = self.shared.directory.get(process)
-                    && let Err(error) = self.take_up(&known)
-                {
-                    tracing::error!(%process, %error, "cannot read where to compute from");
-                }
-            }
+            News::Hosted { process } => self.retake(self.shared.directory.get(process)),
             News::Computed { .. } | News::Attested { .. } | News::Alarm { .. } => {}
         }
     }
 
-    fn retake(&mut self) {
-        if let Err(error) = self.take_up_all() {
+    fn retake(&mut self, known: impl IntoIterator<Item = Known>) {
+        if let Err(error) = self.take_up(known) {
             tracing::error!(%error, "cannot read what to compute");
         }
     }
 
-    /// Tells the driver of every process to compute.
-    fn take_up_all(&mut self) -> Result<(), NodeError> {
-        self.shared.directory.all().iter().try_for_each(|known| self.take_up(known))
-    }
-
-    /// Tells the driver of a process, if it is to be computed, with where its disk stands.
-    fn take_up(&mut self, known: &Known) -> Result<(), NodeError> {
-        if !known.roles.computes {
-            return Ok(());
-        }
-        let process = known.process.id();
+    /// Tells the driver of those of these processes that are computed, with where their disk stands.
+    fn take_up(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
-        let head = reader.head(&process)?.map(|(slot, _)| slot);
-        let next = reader.last_outcome(&process)?.map_or(0, |(position, _)| position.slot + 1);
-        self.handle(Input::Host { process, next, head });
-        if let Some(head) = head {
-            self.handle(Input::Grew { process, head });
+        for Known { process, roles, .. } in known {
+            if !roles.computes {
+                continue;
+            }
+            let id = process.id();
+            let head = reader.head(&id)?.map(|(slot, _)| slot);
+            let next = reader.last_outcome(&id)?.map_or(0, |(position, _)| position.slot + 1);
+            self.handle(Input::Host { process: id, next, head });
+            if let Some(head) = head {
+                self.handle(Input::Grew { process: id, head });
+            }
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use weft_protocol::{Effects, Id, Machine};
 
 use super::machine::{Effect, Input, Timekeeper};
 use crate::clock::now;
+use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
@@ -38,7 +39,8 @@ impl TimekeeperTask {
     pub fn new(shared: SharedRef, submitter: Submitter) -> Result<Self, NodeError> {
         let (machine, effects, asks) = (Timekeeper::default(), Effects::new(), JoinSet::new());
         let mut task = Self { shared, submitter, machine, effects, asks };
-        task.take_up_all()?;
+        let known = task.shared.directory.all();
+        task.take_up(known)?;
         Ok(task)
     }
 
@@ -58,7 +60,8 @@ impl TimekeeperTask {
                     Ok(())
                 }
                 heard = news.recv() => match heard {
-                    Ok(News::Hosted { .. }) | Err(RecvError::Lagged(_)) => self.take_up_all(),
+                    Ok(News::Hosted { process }) => self.take_up(self.shared.directory.get(&process)),
+                    Err(RecvError::Lagged(_)) => self.take_up(self.shared.directory.all()),
                     Ok(News::Grew { process, .. }) if self.machine.keeps(&process) => self.grew(process),
                     Ok(_) => Ok(()),
                     Err(RecvError::Closed) => return,
@@ -79,9 +82,9 @@ impl TimekeeperTask {
     }
 
     /// Subscribes where the directory says so and nowhere else.
-    fn take_up_all(&mut self) -> Result<(), NodeError> {
+    fn take_up(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
-        for known in self.shared.directory.all() {
+        for known in known {
             let process = known.process.id();
             if !known.roles.keeps_time {
                 self.handle(Input::Unsubscribe { process });

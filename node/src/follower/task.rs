@@ -19,6 +19,7 @@ use weft_protocol::{DataItem, Effects, Id, Machine, wire};
 
 use super::machine::{Effect, Follower, Input, Record};
 use crate::clock::now;
+use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
@@ -96,7 +97,8 @@ impl FollowerTask {
             unsaved: Vec::new(),
             asks: JoinSet::new(),
         };
-        task.follow_all()?;
+        let known = task.shared.directory.all();
+        task.follow_new(known)?;
         Ok((task, FollowerHandle(sender)))
     }
 
@@ -118,11 +120,8 @@ impl FollowerTask {
                     }
                 }
                 heard = news.recv() => match heard {
-                    Ok(News::Hosted { .. }) | Err(RecvError::Lagged(_)) => {
-                        if let Err(error) = self.follow_all() {
-                            tracing::error!(%error, "cannot read what to follow");
-                        }
-                    }
+                    Ok(News::Hosted { process }) => self.follow_heard(self.shared.directory.get(&process)),
+                    Err(RecvError::Lagged(_)) => self.follow_heard(self.shared.directory.all()),
                     Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 },
@@ -145,8 +144,14 @@ impl FollowerTask {
         }
     }
 
-    fn follow_all(&mut self) -> Result<(), NodeError> {
-        for known in self.shared.directory.all() {
+    fn follow_heard(&mut self, known: impl IntoIterator<Item = Known>) {
+        if let Err(error) = self.follow_new(known) {
+            tracing::error!(%error, "cannot read what to follow");
+        }
+    }
+
+    fn follow_new(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
+        for known in known {
             let process = known.process.id();
             let own = known.process.scheduler() == self.shared.address;
             if !own && self.followed.insert(process) {
