@@ -149,6 +149,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::DryRun(of) => online(dry_run::run(*of, context)),
         Command::Host(host) => online(process::host(host, context)),
         Command::Cron(cron) => online(process::cron(cron, context)),
+        Command::Pin(pin) => online(process::pin(pin, context)),
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
         Command::Peers => online(status::peers(context)),

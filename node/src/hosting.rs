@@ -130,13 +130,12 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     Ok(roles)
 }
 
-/// Lets time pass in a known process, or leaves it alone.
+/// Does this and nothing else for a known process from now on.
 ///
 /// # Errors
 /// The disk.
-pub async fn keep_time(shared: &Shared, known: Known, keeps_time: bool) -> Result<(), StoreError> {
-    let Known { process, roles, .. } = known;
-    let roles = Roles { keeps_time, ..roles };
+pub async fn change(shared: &Shared, known: Known, roles: Roles) -> Result<(), StoreError> {
+    let process = known.process;
     let row = ProcessRow { module: process.module(), roles };
     shared.store.write(vec![Write::Process { process: process.id(), row }]).await?;
     let id = process.id();
@@ -178,5 +177,6 @@ const fn merge(has: Roles, wants: Roles) -> Roles {
         messenges: has.messenges || wants.messenges,
         watches: has.watches || wants.watches,
         keeps_time: has.keeps_time || wants.keeps_time,
+        pinned: has.pinned || wants.pinned,
     }
 }

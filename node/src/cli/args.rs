@@ -1,6 +1,7 @@
 //! What can be typed. One id in 64 begins with `-`: wherever an id may stand, that is no flag.
 
-use std::collections::BTreeMap;
+mod settings;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +15,7 @@ use super::eval::Eval;
 use super::results::Results;
 use super::tx::TxCommand;
 use super::up::Up;
+pub(crate) use settings::ConfigFlags;
 
 /// A peer-to-peer node for the ao computer.
 #[derive(Debug, Parser)]
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Host(Host),
     /// Run the crons of a process while this node is up, though nobody sends it anything
     Cron(Cron),
+    /// Keep a process in memory and on disk when others have to go
+    Pin(Pin),
     /// Show slots and outcomes as they come, each verified
     Watch(Watch),
     /// Replay a process from slot 0 and compare every outcome that is stored or attested
@@ -112,104 +116,6 @@ pub(crate) enum Command {
     Tx(TxCommand),
     /// Run a module alone, without a node
     Eval(Eval),
-}
-
-/// Flags that override the configuration of one run. They are read by the same code as the file,
-/// so that both know the same values and say the same of a wrong one.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct ConfigFlags {
-    /// The network's name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) network: Option<String>,
-    /// The version of the rules
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) rules: Option<String>,
-    /// An address to listen on, such as /ip4/0.0.0.0/tcp/4904; may repeat
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(crate) listen: Vec<String>,
-    /// A peer to find the network by, ending in /p2p/PEER-ID; may repeat
-    #[arg(long, value_name = "MULTIADDR")]
-    pub(crate) bootstrap: Vec<String>,
-    /// What to do, of scheduler,compute,messenger,anchor
-    #[arg(long, value_name = "LIST")]
-    pub(crate) roles: Option<String>,
-    /// Whose new processes to take: own, anyone, or addresses
-    #[arg(long, value_name = "WHOSE")]
-    pub(crate) schedule_for: Option<String>,
-    /// How many processes of others to schedule at most
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) spawn_budget: Option<String>,
-    /// The time between two blocks of the embedded weave
-    #[arg(long, value_name = "MS")]
-    pub(crate) weave_block_ms: Option<String>,
-    /// Write a batch when so many slots wait
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) anchor_batch_slots: Option<String>,
-    /// Write a batch when its oldest slot has waited so long
-    #[arg(long, value_name = "MS")]
-    pub(crate) anchor_batch_age_ms: Option<String>,
-    /// The time given to the messenger ranked before this one
-    #[arg(long, value_name = "MS")]
-    pub(crate) messenger_window_ms: Option<String>,
-    /// Threads that evaluate messages
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) compute_threads: Option<String>,
-    /// Guest memory kept in live instances, such as 4gb
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) memory_budget: Option<String>,
-    /// How many dry runs to evaluate at once
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) dry_runs: Option<String>,
-    /// Gas that one dry run may use
-    #[arg(long, value_name = "GAS")]
-    pub(crate) dry_run_gas: Option<String>,
-    /// The time that one dry run may take
-    #[arg(long, value_name = "MS")]
-    pub(crate) dry_run_ms: Option<String>,
-    /// Write a process down as a checkpoint after so many slots at the latest
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) checkpoint_slots: Option<String>,
-    /// Checkpoints to keep of a process
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) checkpoints_kept: Option<String>,
-    /// Which log lines to write, such as warn,weft_node=debug
-    #[arg(long, value_name = "DIRECTIVES")]
-    pub(crate) log: Option<String>,
-    /// How to write them: text or json
-    #[arg(long, value_name = "FORMAT")]
-    pub(crate) log_format: Option<String>,
-}
-
-impl ConfigFlags {
-    /// The given flags by configuration key.
-    pub(crate) fn by_key(&self) -> BTreeMap<&'static str, String> {
-        let list = |given: &[String]| (!given.is_empty()).then(|| given.join(","));
-        [
-            ("network", self.network.clone()),
-            ("rules", self.rules.clone()),
-            ("listen", list(&self.listen)),
-            ("bootstrap", list(&self.bootstrap)),
-            ("roles", self.roles.clone()),
-            ("schedule_for", self.schedule_for.clone()),
-            ("spawn_budget", self.spawn_budget.clone()),
-            ("weave_block_ms", self.weave_block_ms.clone()),
-            ("anchor_batch_slots", self.anchor_batch_slots.clone()),
-            ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
-            ("messenger_window_ms", self.messenger_window_ms.clone()),
-            ("compute_threads", self.compute_threads.clone()),
-            ("memory_budget", self.memory_budget.clone()),
-            ("dry_runs", self.dry_runs.clone()),
-            ("dry_run_gas", self.dry_run_gas.clone()),
-            ("dry_run_ms", self.dry_run_ms.clone()),
-            ("checkpoint_slots", self.checkpoint_slots.clone()),
-            ("checkpoints_kept", self.checkpoints_kept.clone()),
-            ("log", self.log.clone()),
-            ("log_format", self.log_format.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(key, given)| Some((key, given?)))
-        .collect()
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -379,6 +285,16 @@ pub(crate) struct Cron {
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
     /// Leave it alone again
+    #[arg(long)]
+    pub(crate) off: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Treat it as any other again
     #[arg(long)]
     pub(crate) off: bool,
 }

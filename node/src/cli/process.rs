@@ -1,4 +1,4 @@
-//! `weft spawn`, `send`, `assign`, `result`, `host` and `cron`.
+//! `weft spawn`, `send`, `assign`, `result`, `host`, `cron` and `pin`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 
-use super::args::{Assign, Cron, Host, ResultOf as ResultArgs, Send, Spawn, Wait};
+use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
@@ -128,6 +128,12 @@ pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError
 pub(super) async fn cron(cron: Cron, context: &Context) -> Result<Exit, CliError> {
     let Cron { process, off } = cron;
     let info: ProcessInfo = ask(context, "writing it down", &Request::Cron { process, on: !off }).await?;
+    show_duties(&info, context)
+}
+
+pub(super) async fn pin(pin: Pin, context: &Context) -> Result<Exit, CliError> {
+    let Pin { process, off } = pin;
+    let info: ProcessInfo = ask(context, "writing it down", &Request::Pin { process, on: !off }).await?;
     show_duties(&info, context)
 }
 

@@ -97,6 +97,7 @@ impl Answers {
                 out.end(self.host(process, compute, messenger).await).await
             }
             Request::Cron { process, on } => out.end(self.cron(process, on).await).await,
+            Request::Pin { process, on } => out.end(self.pin(process, on).await).await,
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
@@ -275,8 +276,7 @@ impl Answers {
         if computes && self.compute.is_none() {
             return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
         }
-        let wanted =
-            Roles { schedules: false, computes, messenges: messenger, watches: true, keeps_time: false };
+        let wanted = Roles { computes, messenges: messenger, watches: true, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
         self.info(&self.read()?, &self.known(&process)?)
@@ -288,7 +288,15 @@ impl Answers {
             let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
             return Err(fail(FailureCode::Refused, text));
         }
-        hosting::keep_time(&self.shared, known, on).await.map_err(disk)?;
+        let roles = Roles { keeps_time: on, ..known.roles };
+        hosting::change(&self.shared, known, roles).await.map_err(disk)?;
+        self.info(&self.read()?, &self.known(&process)?)
+    }
+
+    async fn pin(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
+        let known = self.known(&process)?;
+        let roles = Roles { pinned: on, ..known.roles };
+        hosting::change(&self.shared, known, roles).await.map_err(disk)?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
@@ -385,6 +393,7 @@ fn duties(roles: Roles) -> Vec<String> {
         (roles.messenges, "messenger"),
         (roles.watches, "watch"),
         (roles.keeps_time, "cron"),
+        (roles.pinned, "pinned"),
     ];
     all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
 }

@@ -67,6 +67,14 @@ pub enum Request {
         /// Whether time passes.
         on: bool,
     },
+    /// Keep a hosted process whole, in memory and on disk, when others have to go, or treat it as
+    /// any other: [`ProcessInfo`].
+    Pin {
+        /// Which.
+        process: Id,
+        /// Whether it is kept.
+        on: bool,
+    },
     /// Keep a signed Module item and serve it: [`ModuleInfo`].
     PutModule {
         /// The raw item, base64.
@@ -240,7 +248,7 @@ pub struct ProcessInfo {
     pub name: Option<String>,
     pub module: Id,
     pub scheduler: Address,
-    /// `schedule`, `compute`, `messenger`, `watch`, `cron`.
+    /// `schedule`, `compute`, `messenger`, `watch`, `cron`, `pinned`.
     pub duties: Vec<String>,
     /// The newest slot in the log here.
     pub head: Option<u64>,

@@ -6,6 +6,7 @@ mod cron;
 mod doors;
 mod dry_run;
 mod eval;
+mod hosting;
 mod item;
 mod node;
 mod offline;

@@ -18,6 +18,8 @@ pub struct Roles {
     pub watches: bool,
     /// Asks for marks when its ticks are due.
     pub keeps_time: bool,
+    /// Keeps it whole: in memory when others have to leave, on disk when others are pruned.
+    pub pinned: bool,
 }
 
 impl Roles {
@@ -27,10 +29,11 @@ impl Roles {
             | (self.messenges as u8) << 2
             | (self.watches as u8) << 3
             | (self.keeps_time as u8) << 4
+            | (self.pinned as u8) << 5
     }
 
     const fn from_bits(bits: u8) -> Option<Self> {
-        if bits > 0b1_1111 {
+        if bits > 0b11_1111 {
             return None;
         }
         Some(Self {
@@ -39,6 +42,7 @@ impl Roles {
             messenges: bits & 4 != 0,
             watches: bits & 8 != 0,
             keeps_time: bits & 16 != 0,
+            pinned: bits & 32 != 0,
         })
     }
 }
