@@ -7,6 +7,8 @@ mod assignment;
 mod cron;
 #[path = "log/fixture.rs"]
 mod fixture;
+#[path = "log/fold.rs"]
+mod fold;
 #[path = "log/golden.rs"]
 mod golden;
 #[path = "log/js.rs"]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weft_protocol::bundle::Bundle;
-use weft_protocol::crypto::Signer;
+use weft_protocol::crypto::{Signer, guest};
 use weft_protocol::l1::chunk::{data_root, prove_chunks, verify_chunk};
 use weft_protocol::l1::{L1Draft, L1Tag, L1Tx};
 use weft_protocol::limits::TAG_BYTES_MAX;
@@ -196,4 +196,22 @@ fn put_long(out: &mut Vec<u8>, value: i64) {
         rest >>= 7;
     }
     out.push(rest as u8);
+}
+
+#[test]
+fn check_001_an_id_is_the_hash_of_the_signature() {
+    // Type 1, a signature and an owner of zeros, no target, no anchor, no tags.
+    let raw = [&1u16.to_le_bytes()[..], &[0; 512], &[0; 512], &[0, 0], &[0; 16]].concat();
+    let item = DataItem::parse(raw.clone()).unwrap();
+    assert_eq!(item.claims().id(), Id(guest::sha256(&[0; 512])));
+    assert!(DataItem::verify_bytes(raw).is_err());
+}
+
+#[test]
+fn check_006_no_tags_are_no_bytes() {
+    assert_eq!(tag::encode(&[]).unwrap(), b"");
+    let draft = Draft { data: Bytes::from_static(b"x"), ..Draft::default() };
+    let item = draft.sign(&Signer::from_seed(&[1; 32])).unwrap();
+    // Two absent fields, no tags, no bytes of tags, then the data.
+    assert!(item.raw().ends_with(&[&[0; 18][..], b"x"].concat()));
 }

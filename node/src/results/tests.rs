@@ -226,3 +226,23 @@ fn a_long_stretch_of_failures_ends_the_page_with_a_cursor() {
     }
     assert_eq!((walked, pages), (vec![Value::from("1")], 4));
 }
+
+#[test]
+fn check_069_no_page_is_longer_than_its_limit() {
+    let log = Log::new();
+    let process = log.process.item().clone();
+    log.slot(0, 500, &process);
+    log.outcome(Position::slot(0), Some(process.id()), 10, |_| {});
+    for tick in 1..=PAGE_MAX as u32 + 2 {
+        log.outcome(Position { tick, ..Position::slot(0) }, None, 10, |_| {});
+    }
+    // The slot that the ticks lie before.
+    log.message(1, 2_000_000, |_| {});
+    for (show, default) in [(Show::Crons, CRONS_DEFAULT), (Show::All, RESULTS_DEFAULT)] {
+        let page = |limit| log.page(&PageQuery { limit, show, ..PageQuery::default() });
+        for (limit, expected) in [(Some(5_000), PAGE_MAX), (Some(PAGE_MAX), PAGE_MAX), (None, default)] {
+            let (shown, page) = page(limit);
+            assert_eq!((shown.len(), page.page_info.has_next_page), (expected, true), "{limit:?}");
+        }
+    }
+}

@@ -5,6 +5,8 @@ use weft_protocol::{Draft, Tag};
 
 use super::*;
 
+mod checks;
+
 const NETWORK: Network = Network(7);
 /// Block boundaries lie at whole multiples of this.
 const START: u64 = 120_000_000;
