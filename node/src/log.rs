@@ -5,12 +5,11 @@ use std::sync::Arc;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::cron::Schedule;
 use weft_protocol::epoch::EpochTerms;
-use weft_protocol::origin::{self, ProvenKind, ProvenOrigin};
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::seen::SeenList;
 use weft_protocol::time::TimePoint;
-use weft_protocol::{DataItem, Hash, Id, Network, Position, Verified, wire};
+use weft_protocol::{DataItem, Hash, Id, Position, Verified, wire};
 use weft_storage::{Reader, SeenKey, SlotRow, StoreError, StoredSlot, Write};
 
 use crate::error::NodeError;
@@ -153,26 +152,6 @@ pub fn read_process(
     let damaged = |why: String| NodeError::DamagedLog { process: *process, slot: 0, why };
     let (accepted, _) = opened.map_err(|error| damaged(error.to_string()))?;
     Ok(Some(Arc::new(accepted)))
-}
-
-/// What the origin proof of a Process item on disk shows: which spawn it came of. None for one that
-/// a key signed for itself.
-///
-/// # Errors
-/// A damaged store.
-pub fn read_spawn(
-    reader: &Reader,
-    item: &Verified<DataItem>,
-    network: Network,
-) -> Result<Option<ProvenOrigin>, NodeError> {
-    let Some(opening) = reader.slot(&item.id(), 0)? else { return Ok(None) };
-    let Some(proof) = opening.proof else { return Ok(None) };
-    let damaged = |why: String| NodeError::DamagedLog { process: item.id(), slot: 0, why };
-    let raw = reader.item(&proof)?.ok_or_else(|| damaged(format!("its proof {proof} is not on disk")))?;
-    let proof = DataItem::verify_bytes(raw).map_err(|error| damaged(error.to_string()))?;
-    // A proof that shows nothing makes nobody a parent, here as when the slot came.
-    let shown = origin::verify(item, &proof, network).ok();
-    Ok(shown.filter(|proven| proven.kind == ProvenKind::Spawn))
 }
 
 #[cfg(test)]

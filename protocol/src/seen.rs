@@ -82,6 +82,11 @@ impl SeenKeys {
         Self { item: item_key(item), push: None, digest: None }
     }
 
+    /// The first slot that held the item or push, where `slot_of` says which slot added a key.
+    pub fn find(&self, slot_of: impl FnMut(Hash) -> Option<u64>) -> Option<u64> {
+        self.blocking().find_map(slot_of)
+    }
+
     /// The keys that make a later position a duplicate. A legacy push never blocks a proven one,
     /// so of a proven push the digest does not count.
     fn blocking(&self) -> impl Iterator<Item = Hash> {
@@ -89,7 +94,8 @@ impl SeenKeys {
         [Some(self.item), self.push, digest].into_iter().flatten()
     }
 
-    fn all(&self) -> impl Iterator<Item = Hash> {
+    /// The keys that the item adds, as far as they are not there already.
+    pub fn all(&self) -> impl Iterator<Item = Hash> {
         [Some(self.item), self.push, self.digest].into_iter().flatten()
     }
 }
@@ -107,7 +113,7 @@ pub struct SeenList {
 impl SeenList {
     /// The first slot that held the item or push, if any.
     pub fn find(&self, keys: &SeenKeys) -> Option<u64> {
-        keys.blocking().find_map(|key| self.slots.get(&key).copied())
+        keys.find(|key| self.slots.get(&key).copied())
     }
 
     /// Takes the keys of the item at `slot`, before it is evaluated; those already there stay

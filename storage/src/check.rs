@@ -133,6 +133,11 @@ impl Reader {
             Table::BatchesOpen => {
                 says(self.sound::<BatchRow>(Table::Batches, key)?.is_none(), "its batch is missing")
             }
+            Table::Children => {
+                let child: Id = record::decode(table.name(), key, value)?;
+                let opening: Option<SlotRow> = self.sound(Table::Slots, &key::counted(&child, 0))?;
+                says(opening.is_none(), "the child has no slot 0")
+            }
             Table::Settings
             | Table::Processes
             | Table::Items
@@ -295,6 +300,7 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
             content(name, key, Hash(blake3::hash(&bytes).into()).0 == key)
         }
         Table::Processes => record::decode::<ProcessRow>(name, key, value).map(drop),
+        Table::Children => record::decode::<Id>(name, key, value).map(drop),
         Table::Slots => record::decode::<SlotRow>(name, key, value).map(drop),
         Table::ItemSlots | Table::OutboxPending | Table::PageRefs => {
             record::decode::<u64>(name, key, value).map(drop)
@@ -331,6 +337,7 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         Table::Settings | Table::Anchored | Table::Peers => return None,
         Table::Processes
         | Table::Items
+        | Table::Children
         | Table::SeenCounts
         | Table::Pages
         | Table::PageRefs

@@ -45,6 +45,16 @@ pub enum Conflict {
         /// The key that signed both.
         attestor: Address,
     },
+    /// The spawn has another child.
+    #[error("spawn {spawn} has the child {held}, not {offered}")]
+    Child {
+        /// Its push id.
+        spawn: Hash,
+        /// The child on disk.
+        held: Id,
+        /// The child in the request.
+        offered: Id,
+    },
     /// The seen key stands at another position.
     #[error("seen key {key} of process {process} stands at {held}, not {offered}")]
     Seen {

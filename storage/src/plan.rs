@@ -50,6 +50,11 @@ impl Plan<'_> {
             Write::Item { id, raw } => self.put_content(Table::Items, &id.0, &Raw(raw)),
             Write::Process { process, row } => self.put(Table::Processes, process.0.to_vec(), &row),
             Write::Slot { process, slot, row } => self.slot(process, slot, &row),
+            Write::Child { spawn, process } => match self.get::<Id>(Table::Children, &spawn.0)? {
+                None => self.put(Table::Children, spawn.0.to_vec(), &process),
+                Some(held) if held == process => Ok(()),
+                Some(held) => Err(Conflict::Child { spawn, held, offered: process }.into()),
+            },
             Write::Seen { process, key, position } => self.seen(process, key, position),
             Write::Outcome { process, position, row } => self.outcome(process, position, &row),
             Write::Outbox { key, row } => self.outbox(key, &row),

@@ -45,6 +45,8 @@ tables! {
     Processes = "processes/1",
     /// item id -> raw item.
     Items = "items/1",
+    /// spawn push id -> the child that this node gave slot 0.
+    Children = "children/1",
     /// process, slot -> SlotRow.
     Slots = "slots/1",
     /// process, item id -> first slot.

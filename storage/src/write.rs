@@ -37,6 +37,13 @@ pub enum Write {
         /// The row.
         row: SlotRow,
     },
+    /// The one child of a spawn. Another child of the same spawn conflicts.
+    Child {
+        /// The push id of the spawn.
+        spawn: Hash,
+        /// The child.
+        process: Id,
+    },
     /// Appends a key to the seen list. A key that stands at another position conflicts, and so
     /// does a position before the last in the list.
     Seen {
@@ -188,6 +195,7 @@ impl Write {
                 Self::Peer { row, .. } => row.addresses.iter().map(String::len).sum(),
                 Self::Setting { value, .. } => value.len(),
                 Self::Process { .. }
+                | Self::Child { .. }
                 | Self::Seen { .. }
                 | Self::OutboxState { .. }
                 | Self::DropCheckpoint { .. }

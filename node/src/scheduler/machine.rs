@@ -1,178 +1,41 @@
 //! The scheduler's rules: one message per slot, no gap, nothing said before it is durable.
+//!
+//! The disk holds the logs and what they have seen; memory holds the end of each log in use and
+//! what is on its way to disk. So a submit is looked up on disk first, and what was found counts
+//! only if nothing moved from memory to disk meanwhile.
+
+mod exchange;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weft_protocol::assignment::{AssignmentDraft, Excluded};
+use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::cron::{self, Schedule};
 use weft_protocol::crypto::Signer;
-use weft_protocol::seen::{SeenKeys, SeenList};
-use weft_protocol::time::{TimePoint, Weave};
-use weft_protocol::{DataItem, Effects, Hash, Id, Machine, Network, Now, Verified, hash_chain, mark, time};
+use weft_protocol::seen::SeenKeys;
+use weft_protocol::time::{self, Weave};
+use weft_protocol::{Effects, Hash, Id, Machine, Network, Now, hash_chain, mark};
 
-/// Slots of one process that may wait for the disk; a submit beyond them is told to come back.
+pub use exchange::{
+    Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Stored, Submission, Ticket,
+};
+
+/// Slots of one process that may wait for the disk, and asks that may wait for its log to be read;
+/// one beyond them is told to come back.
 pub const UNSAVED_SLOTS_MAX: usize = 1024;
 /// How long a busy scheduler asks a submitter to wait, in milliseconds.
 pub const BUSY_RETRY_MS: u64 = 50;
-
-/// Names one submit until its reply.
-pub type Ticket = u64;
-
-/// What the scheduler hears.
-#[derive(Debug)]
-pub enum Input {
-    /// A process that this node schedules, as the store has it after a restart.
-    Recover(Box<Recovered>),
-    /// An item, verified and allowed by policy, that wants a slot.
-    Submit {
-        /// Names the reply.
-        ticket: Ticket,
-        /// The item and what was found out about it.
-        submission: Box<Submission>,
-    },
-    /// A reader wants this log as of now: where a tick is due, time passes first (rules.md 6.6).
-    Now {
-        /// Names the reply.
-        ticket: Ticket,
-        /// Which log.
-        process: Id,
-    },
-    /// Every slot up to and including this one is on disk.
-    Persisted {
-        /// Of which process.
-        process: Id,
-        /// The newest one.
-        slot: u64,
-    },
-    /// The disk refused. What it holds now is known only after reading it again.
-    PersistFailed {
-        /// Of which process.
-        process: Id,
-        /// What the disk said.
-        why: String,
-    },
-}
-
-/// A log as it stands on disk.
-#[derive(Debug)]
-pub struct Recovered {
-    /// Which process.
-    pub process: Id,
-    /// Its newest slot; none when the write of slot 0 failed.
-    pub head: Option<Head>,
-    /// Its seen list.
-    pub seen: SeenList,
-    /// The assignment of each slot, to answer duplicates with.
-    pub assignments: Vec<Id>,
-    /// What falls due in it as time passes.
-    pub schedule: Option<Schedule>,
-    /// The push id of the spawn that it came of.
-    pub spawn: Option<Hash>,
-}
-
-/// The end of a log, enough to build the next slot on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// The scheduler's term.
-    pub epoch: u64,
-    /// The newest slot.
-    pub slot: u64,
-    /// The id of its assignment.
-    pub assignment: Id,
-    /// Its hash chain.
-    pub chain: Hash,
-    /// Its timestamp and height.
-    pub time: TimePoint,
-}
-
-/// An item that wants a slot.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// The log it is for: the item's own id for a Process item, else its target.
-    pub process: Id,
-    /// The item.
-    pub item: Verified<DataItem>,
-    /// Its origin proof, if it names one and that one is valid.
-    pub proof: Option<Verified<DataItem>>,
-    /// The keys under which it counts: rules.md 6.3.
-    pub keys: SeenKeys,
-    /// Of a Process item that a process spawned, the push id of that spawn: rules.md 6.9.
-    pub spawn: Option<Hash>,
-    /// Of an existing item that is assigned, what the module must not see; none for an item that is
-    /// for this log by itself.
-    pub assigned: Option<Vec<Excluded>>,
-}
-
-/// A slot, signed, on its way to disk.
-#[derive(Debug, Clone)]
-pub struct NewSlot {
-    /// In which log.
-    pub process: Id,
-    /// The end of the log with this slot in it.
-    pub head: Head,
-    /// The signed assignment.
-    pub assignment: Verified<DataItem>,
-    /// The item it names.
-    pub item: Verified<DataItem>,
-    /// The item's origin proof.
-    pub proof: Option<Verified<DataItem>>,
-    /// The seen keys that this slot adds, in order.
-    pub keys: Vec<Hash>,
-}
-
-/// What the scheduler asks for.
-#[derive(Debug)]
-pub enum Effect {
-    /// Commit this slot; answer with `Persisted` or `PersistFailed`. In order, per process.
-    Persist(Box<NewSlot>),
-    /// Answer a submit.
-    Reply {
-        /// Which.
-        ticket: Ticket,
-        /// With what.
-        answer: Answer,
-    },
-    /// Announce a durable slot on the process topic.
-    Publish(Box<NewSlot>),
-    /// Read this log from disk again and answer with `Recover`.
-    Reload {
-        /// Which.
-        process: Id,
-    },
-}
-
-/// The answer to a submit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The item has this slot, durably; to `Now`, this is the newest slot.
-    Assigned {
-        /// The log: of a second item of one spawn, that of the first child.
-        process: Id,
-        /// The slot.
-        slot: u64,
-        /// Its assignment.
-        assignment: Id,
-        /// The slot was there before.
-        duplicate: bool,
-    },
-    /// Too many slots wait for the disk.
-    Busy {
-        /// Come back after so many milliseconds.
-        retry_ms: u64,
-    },
-    /// No slot was ever assigned in this log, and the item is not its Process item.
-    UnknownProcess,
-    /// The disk refused; the item has no slot.
-    Fault(String),
-}
 
 /// The scheduler of any number of processes, with one key.
 #[derive(Debug)]
 pub struct Scheduler {
     signer: Signer,
     network: Network,
+    /// The logs that were asked for, about 500 bytes each.
     logs: BTreeMap<Id, Log>,
-    /// The one child of each spawn push id.
+    /// The one child of each spawn push id whose slot 0 is not known to be on disk.
     children: BTreeMap<Hash, Id>,
+    /// How many commits ended.
+    commits: u64,
 }
 
 #[derive(Debug, Default)]
@@ -181,13 +44,38 @@ struct Log {
     durable: Option<Head>,
     /// Slots after it, oldest first.
     unsaved: VecDeque<Unsaved>,
-    seen: SeenList,
-    /// The assignment of every slot on disk, by slot.
-    assignments: Vec<Id>,
+    /// The keys that those add, each with its slot.
+    keys: BTreeMap<Hash, u64>,
     schedule: Option<Schedule>,
     spawn: Option<Hash>,
-    /// A write failed and the log was not read again yet: nothing may be signed.
-    reloading: bool,
+    reading: Reading,
+}
+
+/// Whether the end of a log is known. Until it is, nothing may be signed.
+#[derive(Debug, Default)]
+enum Reading {
+    /// It is.
+    #[default]
+    Done,
+    /// It is read for the first time; these wait for it.
+    First(Vec<Waiter>),
+    /// A write failed, and the log was not read again yet.
+    Again,
+}
+
+/// Who waits for a log.
+#[derive(Debug)]
+enum Waiter {
+    Submit(Ticket, Box<Submission>),
+    Now(Ticket),
+}
+
+impl Waiter {
+    const fn ticket(&self) -> Ticket {
+        match self {
+            Self::Submit(ticket, _) | Self::Now(ticket) => *ticket,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -201,47 +89,129 @@ impl Log {
     fn head(&self) -> Option<Head> {
         self.unsaved.back().map(|unsaved| unsaved.slot.head).or(self.durable)
     }
+
+    /// Whether no more may be asked of it now.
+    fn is_busy(&self) -> bool {
+        matches!(self.reading, Reading::Again) || self.unsaved.len() >= UNSAVED_SLOTS_MAX
+    }
+
+    /// Answers with a slot that is on its way to disk, once it is there.
+    fn wait_for(&mut self, slot: u64, ticket: Ticket) -> bool {
+        let unsaved = self.unsaved.iter_mut().find(|unsaved| unsaved.slot.head.slot == slot);
+        unsaved.map(|unsaved| unsaved.waiting.push((ticket, true))).is_some()
+    }
+}
+
+fn busy(ticket: Ticket) -> Effect {
+    Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } }
+}
+
+/// The answer to a submit of what has a slot on disk.
+fn duplicate(ticket: Ticket, process: Id, Stored { slot, assignment }: Stored) -> Effect {
+    Effect::Reply { ticket, answer: Answer::Assigned { process, slot, assignment, duplicate: true } }
 }
 
 impl Scheduler {
     /// A scheduler of no process yet.
     pub const fn new(signer: Signer, network: Network) -> Self {
-        Self { signer, network, logs: BTreeMap::new(), children: BTreeMap::new() }
+        Self { signer, network, logs: BTreeMap::new(), children: BTreeMap::new(), commits: 0 }
     }
 
-    /// The newest durable slot of a log.
+    /// The newest durable slot of a log that is in use.
     pub fn durable_head(&self, process: &Id) -> Option<Head> {
         self.logs.get(process)?.durable
     }
 
-    fn submit(&mut self, ticket: Ticket, submission: Submission, now: Now, effects: &mut Effects<Effect>) {
+    /// A log whose end is known; if it is not, who asks waits for it, or is answered.
+    fn open(&mut self, process: Id, waiter: Waiter, effects: &mut Effects<Effect>) -> Option<Waiter> {
+        let log = self.logs.entry(process).or_insert_with(|| {
+            effects.push(Effect::Reload { process });
+            Log { reading: Reading::First(Vec::new()), ..Log::default() }
+        });
+        if log.is_busy() {
+            effects.push(busy(waiter.ticket()));
+            return None;
+        }
+        match &mut log.reading {
+            Reading::First(waiting) if waiting.len() >= UNSAVED_SLOTS_MAX => {
+                effects.push(busy(waiter.ticket()));
+                None
+            }
+            Reading::First(waiting) => {
+                waiting.push(waiter);
+                None
+            }
+            Reading::Done | Reading::Again => Some(waiter),
+        }
+    }
+
+    /// The log that a submission is for: of a second item of one spawn, the first child's.
+    fn log_of(&self, submission: &Submission) -> Id {
+        let child = submission.spawn.and_then(|spawn| self.children.get(&spawn));
+        child.copied().unwrap_or(submission.process)
+    }
+
+    fn ask(&mut self, waiter: Waiter, process: Id, now: Now, effects: &mut Effects<Effect>) {
+        match self.open(process, waiter, effects) {
+            Some(Waiter::Submit(ticket, submission)) => {
+                effects.push(Effect::Look(Look { ticket, submission, commits: self.commits }));
+            }
+            Some(Waiter::Now(ticket)) => self.look(ticket, process, now, effects),
+            None => {}
+        }
+    }
+
+    /// What was read counts if no commit ended since: then what is not on disk is in memory.
+    fn looked(&mut self, look: Look, found: &Found, now: Now, effects: &mut Effects<Effect>) {
+        let Look { ticket, submission, commits } = look;
+        let process = self.log_of(&submission);
+        if commits != self.commits {
+            return self.ask(Waiter::Submit(ticket, submission), process, now, effects);
+        }
+        if let Some((child, opening)) = found.child {
+            return effects.push(duplicate(ticket, child, opening));
+        }
+        let Some(log) = self.logs.get_mut(&process) else {
+            return self.ask(Waiter::Submit(ticket, submission), process, now, effects);
+        };
+        if log.is_busy() {
+            return effects.push(busy(ticket));
+        }
         let opens = submission.item.id() == submission.process && submission.assigned.is_none();
-        let process = self.first_child(&submission).unwrap_or(submission.process);
-        let head = self.logs.get(&process).and_then(Log::head);
-        if !opens && head.is_none() {
-            effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
-            return;
+        if !opens && log.head().is_none() {
+            self.logs.remove(&process);
+            return effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
         }
-        let log = self.logs.entry(process).or_default();
-        if log.reloading || log.unsaved.len() >= UNSAVED_SLOTS_MAX {
-            effects.push(Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } });
-            return;
-        }
+        let stored = |key| found.keys.iter().find(|(stored, _)| *stored == key).map(|(_, stored)| *stored);
         let is_twin = process != submission.process;
-        if let Some(first) = log.seen.find(&submission.keys).or(is_twin.then_some(0)) {
-            answer_duplicate(process, log, ticket, first, effects);
+        let slot_of = |key| log.keys.get(&key).copied().or_else(|| stored(key).map(|stored| stored.slot));
+        let first = submission.keys.find(slot_of).or(is_twin.then_some(0));
+        let Some(first) = first else {
+            let keys = submission.keys.all();
+            let new = keys.filter(|key| !log.keys.contains_key(key) && stored(*key).is_none()).collect();
+            return self.assign(*submission, new, ticket, now, effects);
+        };
+        if log.wait_for(first, ticket) {
             return;
         }
-        self.assign(submission, ticket, now, effects);
+        let on_disk = found.keys.iter().map(|(_, stored)| *stored).find(|stored| stored.slot == first);
+        effects.push(match on_disk {
+            Some(stored) => duplicate(ticket, process, stored),
+            // A twin whose first child reached the disk after the twin was looked up: never, as
+            // that is looked up again.
+            None => busy(ticket),
+        });
     }
 
-    /// The child that a spawn has already, when this is another item for it.
-    fn first_child(&self, submission: &Submission) -> Option<Id> {
-        self.children.get(&submission.spawn?).copied()
-    }
-
-    fn assign(&mut self, submission: Submission, ticket: Ticket, now: Now, effects: &mut Effects<Effect>) {
-        let Submission { process, item, proof, keys, spawn, assigned } = submission;
+    fn assign(
+        &mut self,
+        submission: Submission,
+        keys: Vec<Hash>,
+        ticket: Ticket,
+        now: Now,
+        effects: &mut Effects<Effect>,
+    ) {
+        let Submission { process, item, proof, spawn, assigned, .. } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
         // Named weaves are refused at slot 0 by policy, so no view is needed yet.
@@ -275,11 +245,10 @@ impl Scheduler {
             log.spawn = spawn;
             self.children.extend(spawn.map(|spawn| (spawn, process)));
         }
-        let before = log.seen.len();
-        log.seen.admit(slot, &keys);
-        let keys = log.seen.iter().skip(before).map(|(key, _)| key).collect();
+        log.keys.extend(keys.iter().map(|key| (*key, slot)));
         let head = Head { epoch, slot, assignment: assignment.id(), chain, time };
-        let slot = NewSlot { process, head, assignment, item, proof, keys };
+        let spawn = spawn.filter(|_| slot == 0);
+        let slot = NewSlot { process, head, assignment, item, proof, keys, spawn };
         effects.push(Effect::Persist(Box::new(slot.clone())));
         log.unsaved.push_back(Unsaved { slot, waiting: vec![(ticket, false)] });
     }
@@ -287,37 +256,45 @@ impl Scheduler {
     /// Answers with the newest slot, and makes it a mark if a tick is due before now.
     fn look(&mut self, ticket: Ticket, process: Id, now: Now, effects: &mut Effects<Effect>) {
         let Some((head, log)) = self.logs.get_mut(&process).and_then(|log| Some((log.head()?, log))) else {
+            self.logs.remove(&process);
             effects.push(Effect::Reply { ticket, answer: Answer::UnknownProcess });
             return;
         };
-        if log.reloading || log.unsaved.len() >= UNSAVED_SLOTS_MAX {
-            effects.push(Effect::Reply { ticket, answer: Answer::Busy { retry_ms: BUSY_RETRY_MS } });
+        let time = time::next(&Weave::Clock, now, None, Some(head.time));
+        if !log.schedule.as_ref().is_some_and(|schedule| mark::is_due(schedule, head.time, time)) {
+            if !log.wait_for(head.slot, ticket) {
+                let Head { slot, assignment, .. } = head;
+                effects.push(duplicate(ticket, process, Stored { slot, assignment }));
+            }
             return;
         }
-        let time = time::next(&Weave::Clock, now, None, Some(head.time));
-        if log.schedule.as_ref().is_some_and(|schedule| mark::is_due(schedule, head.time, time)) {
-            match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
-                Ok(item) => {
-                    let keys = SeenKeys::of_item(item.id());
-                    let mark = Submission { process, item, proof: None, keys, spawn: None, assigned: None };
-                    self.assign(mark, ticket, now, effects);
-                }
-                Err(error) => {
-                    let answer = Answer::Fault(format!("signing a mark of {process}: {error}"));
-                    effects.push(Effect::Reply { ticket, answer });
-                }
+        match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
+            Ok(item) => {
+                // It names its slot, so nobody had it before.
+                let keys = SeenKeys::of_item(item.id());
+                let new = keys.all().collect();
+                let mark = Submission { process, item, proof: None, keys, spawn: None, assigned: None };
+                self.assign(mark, new, ticket, now, effects);
             }
-        } else {
-            answer_duplicate(process, log, ticket, head.slot, effects);
+            Err(error) => {
+                let answer = Answer::Fault(format!("signing a mark of {process}: {error}"));
+                effects.push(Effect::Reply { ticket, answer });
+            }
         }
     }
 
     fn persisted(&mut self, process: Id, slot: u64, effects: &mut Effects<Effect>) {
+        self.commits += 1;
         let Some(log) = self.logs.get_mut(&process) else { return };
         while log.unsaved.front().is_some_and(|unsaved| unsaved.slot.head.slot <= slot) {
             let Some(Unsaved { slot, waiting }) = log.unsaved.pop_front() else { return };
             log.durable = Some(slot.head);
-            log.assignments.push(slot.head.assignment);
+            for key in &slot.keys {
+                log.keys.remove(key);
+            }
+            if let Some(spawn) = slot.spawn {
+                self.children.remove(&spawn);
+            }
             for (ticket, duplicate) in waiting {
                 let Head { slot, assignment, .. } = slot.head;
                 let answer = Answer::Assigned { process, slot, assignment, duplicate };
@@ -327,16 +304,34 @@ impl Scheduler {
         }
     }
 
-    fn recover(&mut self, recovered: Recovered) {
-        let Recovered { process, head, seen, assignments, schedule, spawn } = recovered;
-        // A slot 0 that never reached the disk leaves its spawn free.
-        if let Some(lost) = self.logs.get(&process).and_then(|log| log.spawn) {
-            self.children.remove(&lost);
+    fn recover(&mut self, recovered: Recovered, now: Now, effects: &mut Effects<Effect>) {
+        let Recovered { process, head, schedule } = recovered;
+        let log = Log { durable: head, schedule, ..Log::default() };
+        let Some(before) = self.logs.insert(process, log) else { return };
+        // On disk or lost: either way the disk says so from now on.
+        self.commits += 1;
+        if let Some(spawn) = before.spawn {
+            self.children.remove(&spawn);
         }
-        self.children.extend(spawn.map(|spawn| (spawn, process)));
-        let unsaved = VecDeque::new();
-        let log = Log { durable: head, unsaved, seen, assignments, schedule, spawn, reloading: false };
-        self.logs.insert(process, log);
+        if let Reading::First(waiting) = before.reading {
+            for waiter in waiting {
+                self.ask(waiter, process, now, effects);
+            }
+        }
+    }
+
+    /// A log that was never read is forgotten, and read when it is asked for again. One whose write
+    /// failed stays closed until the node starts anew: the disk may hold a slot that is not known here.
+    fn unreadable(&mut self, process: Id, why: &str, effects: &mut Effects<Effect>) {
+        let is_first = |log: &&mut Log| matches!(log.reading, Reading::First(_));
+        let Some(log) = self.logs.get_mut(&process).filter(is_first) else { return };
+        if let Reading::First(waiting) = std::mem::take(&mut log.reading) {
+            for waiter in waiting {
+                let answer = Answer::Fault(why.to_owned());
+                effects.push(Effect::Reply { ticket: waiter.ticket(), answer });
+            }
+        }
+        self.logs.remove(&process);
     }
 
     fn persist_failed(&mut self, process: Id, why: &str, effects: &mut Effects<Effect>) {
@@ -346,21 +341,9 @@ impl Scheduler {
         }
         // A failed commit may still have reached the disk: signing the slot again without looking
         // could give it two signatures.
-        log.reloading = true;
+        log.keys.clear();
+        log.reading = Reading::Again;
         effects.push(Effect::Reload { process });
-    }
-}
-
-/// Answers with a slot that was there before, and only once that one is durable.
-fn answer_duplicate(process: Id, log: &mut Log, ticket: Ticket, first: u64, effects: &mut Effects<Effect>) {
-    if let Some(unsaved) = log.unsaved.iter_mut().find(|unsaved| unsaved.slot.head.slot == first) {
-        unsaved.waiting.push((ticket, true));
-    } else if let Some(assignment) = usize::try_from(first).ok().and_then(|at| log.assignments.get(at)) {
-        let answer = Answer::Assigned { process, slot: first, assignment: *assignment, duplicate: true };
-        effects.push(Effect::Reply { ticket, answer });
-    } else {
-        let answer = Answer::Fault(format!("slot {first} stands in the seen list but not in the log"));
-        effects.push(Effect::Reply { ticket, answer });
     }
 }
 
@@ -370,9 +353,14 @@ impl Machine for Scheduler {
 
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
-            Input::Recover(recovered) => self.recover(*recovered),
-            Input::Submit { ticket, submission } => self.submit(ticket, *submission, now, effects),
-            Input::Now { ticket, process } => self.look(ticket, process, now, effects),
+            Input::Recover(recovered) => self.recover(*recovered, now, effects),
+            Input::Unreadable { process, why } => self.unreadable(process, &why, effects),
+            Input::Submit { ticket, submission } => {
+                let process = self.log_of(&submission);
+                self.ask(Waiter::Submit(ticket, submission), process, now, effects);
+            }
+            Input::Looked { look, found } => self.looked(look, &found, now, effects),
+            Input::Now { ticket, process } => self.ask(Waiter::Now(ticket), process, now, effects),
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
             Input::PersistFailed { process, why } => self.persist_failed(process, &why, effects),
         }

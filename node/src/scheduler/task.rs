@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
-use weft_storage::{ProcessRow, Roles, SlotRow, Write};
+use weft_storage::{ProcessRow, Roles, SlotRow, StoreError, Write};
 
-use super::machine::{Answer, Effect, Head, Input, NewSlot, Recovered, Scheduler, Submission, Ticket};
+use super::machine::{
+    Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Scheduler, Stored, Submission, Ticket,
+};
 use crate::clock::now;
-use crate::directory::Known;
-use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
 use crate::shared::SharedRef;
@@ -20,9 +21,6 @@ use crate::shared::SharedRef;
 const INBOX_MAX: usize = 1_024;
 /// Inputs handled before a commit.
 const GROUP_MAX: usize = 1_024;
-
-/// Slots of a log read at once when it is taken up.
-const SLOTS_PAGE: usize = 10_000;
 
 /// What others ask of the scheduler.
 #[derive(Debug)]
@@ -70,14 +68,11 @@ pub struct SchedulerTask {
 }
 
 impl SchedulerTask {
-    /// Reads the logs that this node schedules and makes the loop.
-    ///
-    /// # Errors
-    /// A damaged store.
-    pub fn new(shared: SharedRef) -> Result<(Self, SchedulerHandle), NodeError> {
+    /// The loop and its handle. A log is read when it is first asked for.
+    pub fn new(shared: SharedRef) -> (Self, SchedulerHandle) {
         let machine = Scheduler::new(shared.signer.clone(), shared.network);
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
-        let mut task = Self {
+        let task = Self {
             shared,
             machine,
             inbox,
@@ -87,12 +82,7 @@ impl SchedulerTask {
             unsaved: Vec::new(),
             tickets: 0,
         };
-        for known in task.shared.directory.all() {
-            if known.roles.schedules {
-                task.recover(known.process.id())?;
-            }
-        }
-        Ok((task, SchedulerHandle(sender)))
+        (task, SchedulerHandle(sender))
     }
 
     /// Runs until the node stops; what was accepted is committed and answered first.
@@ -150,12 +140,8 @@ impl SchedulerTask {
                         let _ = self.waiting.remove(&ticket).map(|reply| reply.send(answer));
                     }
                     Effect::Publish(slot) => self.publish(*slot),
-                    Effect::Reload { process } => {
-                        if let Err(error) = self.recover(process) {
-                            // The log stays closed: submits get Busy until the disk is well.
-                            tracing::error!(%process, %error, "cannot read the log after a failed write");
-                        }
-                    }
+                    Effect::Reload { process } => self.reload(process),
+                    Effect::Look(look) => self.look(look),
                 }
             }
         }
@@ -183,7 +169,7 @@ impl SchedulerTask {
     }
 
     fn writes(&mut self, slot: &NewSlot) -> Vec<Write> {
-        let NewSlot { process, head, assignment, item, proof, keys } = slot;
+        let NewSlot { process, head, assignment, item, proof, keys, spawn } = slot;
         let row = SlotRow {
             epoch: head.epoch,
             assignment_id: head.assignment,
@@ -199,6 +185,7 @@ impl SchedulerTask {
         let mut writes = log::slot_writes(*process, head.slot, row, &items);
         let position = Position { epoch: head.epoch, slot: head.slot, tick: 0 };
         writes.extend(log::seen_writes(*process, position, keys));
+        writes.extend(spawn.map(|spawn| Write::Child { spawn, process: *process }));
         if head.slot == 0 {
             let module = item.tag("Module").and_then(|id| id.parse().ok()).unwrap_or(*process);
             let roles = self.new_roles.remove(process).unwrap_or_default();
@@ -219,34 +206,63 @@ impl SchedulerTask {
         self.shared.publisher.publish(process, wire::announcement::Body::Slot(record));
     }
 
-    fn recover(&mut self, process: Id) -> Result<(), NodeError> {
+    fn reload(&mut self, process: Id) {
+        self.handle(match self.read_end(process) {
+            Ok(recovered) => Input::Recover(Box::new(recovered)),
+            Err(error) => {
+                tracing::error!(%process, %error, "the scheduler cannot read a log");
+                Input::Unreadable { process, why: format!("the log could not be read: {error}") }
+            }
+        });
+    }
+
+    fn read_end(&self, process: Id) -> Result<Recovered, StoreError> {
         let reader = self.shared.store.read()?;
         let head = reader.head(&process)?.map(|(slot, row)| Head {
             epoch: row.epoch,
             slot,
             assignment: row.assignment_id,
             chain: row.chain,
-            time: weft_protocol::time::TimePoint { timestamp: row.timestamp, height: row.block_height },
+            time: TimePoint { timestamp: row.timestamp, height: row.block_height },
         });
-        let seen = log::read_seen(&reader, process, u64::MAX)?;
-        let mut assignments = Vec::new();
-        loop {
-            let page = reader.slots(&process, assignments.len() as u64, u64::MAX, SLOTS_PAGE)?;
-            let is_last = page.len() < SLOTS_PAGE;
-            assignments.extend(page.into_iter().map(|(_, row)| row.assignment_id));
-            if is_last {
-                break;
+        let schedule = match self.shared.directory.get(&process) {
+            Some(known) => log::read_schedule(&reader, &known.process)?,
+            None => None,
+        };
+        Ok(Recovered { process, head, schedule })
+    }
+
+    fn look(&mut self, look: Look) {
+        match self.find(&look.submission) {
+            Ok(found) => self.handle(Input::Looked { look, found }),
+            Err(error) => {
+                let why = format!("the log could not be read: {error}");
+                let reply = self.waiting.remove(&look.ticket);
+                let _ = reply.map(|reply| reply.send(Answer::Fault(why)));
             }
         }
-        let known = self.shared.directory.get(&process);
-        let (mut schedule, mut spawn) = (None, None);
-        if let Some(Known { process, .. }) = known {
-            schedule = log::read_schedule(&reader, &process)?;
-            spawn = log::read_spawn(&reader, process.item(), self.shared.network)?;
+    }
+
+    /// What the disk says of a submission.
+    fn find(&self, submission: &Submission) -> Result<Found, StoreError> {
+        let reader = self.shared.store.read()?;
+        let stored = |process: &Id, slot| -> Result<Option<Stored>, StoreError> {
+            let row = reader.slot(process, slot)?;
+            Ok(row.map(|row| Stored { slot, assignment: row.assignment_id }))
+        };
+        let mut found = Found::default();
+        for key in submission.keys.all() {
+            if let Some(position) = reader.seen(&submission.process, &key)?
+                && let Some(stored) = stored(&submission.process, position.slot)?
+            {
+                found.keys.push((key, stored));
+            }
         }
-        let spawn = spawn.map(|proven| proven.sender.push);
-        let recovered = Recovered { process, head, seen, assignments, schedule, spawn };
-        self.handle(Input::Recover(Box::new(recovered)));
-        Ok(())
+        if let Some(spawn) = &submission.spawn
+            && let Some(child) = reader.child(spawn)?
+        {
+            found.child = stored(&child, 0)?.map(|opening| (child, opening));
+        }
+        Ok(found)
     }
 }

@@ -139,6 +139,14 @@ impl Reader {
         self.get(Table::ItemSlots, &key::pair(process, &item.0))
     }
 
+    /// The child that a spawn has in a log of this node's scheduler.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn child(&self, spawn: &Hash) -> Result<Option<Id>, StoreError> {
+        self.get(Table::Children, &spawn.0)
+    }
+
     /// The position that holds a seen key.
     ///
     /// # Errors

@@ -63,6 +63,18 @@ fn a_position_refuses_another_running_hash() {
 }
 
 #[test]
+fn a_spawn_has_one_child() {
+    let store = open();
+    let child = |process| Write::Child { spawn: hash(1), process: id(process) };
+    store.write_blocking(vec![child(2)]).unwrap();
+    store.write_blocking(vec![child(2)]).unwrap();
+    assert!(matches!(conflict(store.write_blocking(vec![child(3)])), Conflict::Child { .. }));
+    let reader = store.read().unwrap();
+    assert_eq!(reader.child(&hash(1)).unwrap(), Some(id(2)));
+    assert_eq!(reader.child(&hash(2)).unwrap(), None);
+}
+
+#[test]
 fn the_seen_list_keeps_its_order_and_its_first_positions() {
     let store = open();
     let seen = |key, slot| Write::Seen { process: id(1), key: hash(key), position: Position::slot(slot) };

@@ -78,6 +78,7 @@ fn everything() -> Vec<Write> {
         Write::Item { id: id(9), raw: "raw item".into() },
         Write::Process { process, row: process_row() },
         Write::Slot { process, slot: 5, row: slot_row(2) },
+        Write::Child { spawn: hash(8), process },
         Write::Seen { process, key: hash(4), position },
         Write::Outcome { process, position, row: outcome_row(12) },
         Write::Outbox { key: outbox_key(1, 5, 0), row: outbox_row(1) },
@@ -137,6 +138,7 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.process(&process)?, Some(process_row()));
     assert_eq!(reader.slot(&process, 5)?, Some(slot_row(2)));
     assert_eq!(reader.slot_of_item(&process, &slot_row(2).item)?, Some(5));
+    assert_eq!(reader.child(&hash(8))?, Some(process));
     assert_eq!(reader.seen(&process, &hash(4))?, Some(position));
     assert_eq!(reader.seen_keys(&process, 0, 9)?.len(), 1);
     assert_eq!(reader.seen_count(&process)?, 1);

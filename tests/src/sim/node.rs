@@ -106,11 +106,6 @@ impl Node {
         self.roles = Roles::new(&self.key);
         self.is_up = true;
         for process in self.hosted(ctx.town) {
-            // A log without slots is no log yet: its Process item makes it one.
-            let is_own = ctx.town.scheduler(&process) == Some(self.at);
-            if is_own && self.disk.rows.head(&process).is_some() {
-                self.recover_log(ctx, process);
-            }
             self.take_up_process(ctx, process);
         }
         self.take_up(ctx, None);

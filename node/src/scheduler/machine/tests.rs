@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
-use weft_protocol::{Draft, Tag};
+use weft_protocol::assignment::Excluded;
+use weft_protocol::{DataItem, Draft, Tag, Verified};
 
 use super::*;
 
@@ -20,20 +21,87 @@ fn item(target: Option<Id>, tags: &[(&str, &str)], data: &'static str) -> Verifi
     Draft { target, anchor: None, tags, data: Bytes::from_static(data.as_bytes()) }.sign(&key(1)).unwrap()
 }
 
+/// A scheduler and what its disk says of the logs.
 struct Run {
     scheduler: Scheduler,
     tickets: Ticket,
+    /// The end of the logs that are on disk before the scheduler hears of them.
+    ends: BTreeMap<Id, (Head, Option<Schedule>)>,
+    /// Slots on their way to disk.
+    unsaved: Vec<NewSlot>,
+    seen: BTreeMap<(Id, Hash), Stored>,
+    children: BTreeMap<Hash, (Id, Stored)>,
 }
 
 impl Run {
     fn new() -> Self {
-        Self { scheduler: Scheduler::new(key(2), NETWORK), tickets: 0 }
+        let scheduler = Scheduler::new(key(2), NETWORK);
+        let (ends, unsaved) = (BTreeMap::new(), Vec::new());
+        Self { scheduler, tickets: 0, ends, unsaved, seen: BTreeMap::new(), children: BTreeMap::new() }
     }
 
+    /// Everything that is asked of the disk is answered at once, as the task does; the rest is
+    /// returned.
     fn handle(&mut self, input: Input, ms: u64) -> Vec<Effect> {
+        let mut is_failure = false;
+        match &input {
+            Input::Persisted { process, slot } => self.land(*process, *slot),
+            Input::PersistFailed { process, .. } => {
+                is_failure = true;
+                self.unsaved.retain(|slot| slot.process != *process);
+            }
+            _ => {}
+        }
+        let mut left = Vec::new();
+        let mut asked = std::collections::VecDeque::from(self.hear(input, ms));
+        while let Some(effect) = asked.pop_front() {
+            match effect {
+                Effect::Look(look) => {
+                    let found = self.find(&look.submission);
+                    asked.extend(self.hear(Input::Looked { look, found }, ms));
+                }
+                // After a failed write the disk is silent until a test speaks for it.
+                Effect::Reload { process } if !is_failure => {
+                    let (head, schedule) = self.ends.get(&process).cloned().unzip();
+                    let recovered = Recovered { process, head, schedule: schedule.flatten() };
+                    asked.extend(self.hear(Input::Recover(Box::new(recovered)), ms));
+                }
+                effect => left.push(effect),
+            }
+        }
+        left
+    }
+
+    /// Hands over one input and nothing else.
+    fn hear(&mut self, input: Input, ms: u64) -> Vec<Effect> {
         let mut effects = Effects::new();
         self.scheduler.handle(input, Now(START + ms), &mut effects);
-        effects.drain().collect()
+        let effects: Vec<Effect> = effects.drain().collect();
+        for effect in &effects {
+            if let Effect::Persist(slot) = effect {
+                self.unsaved.push((**slot).clone());
+            }
+        }
+        effects
+    }
+
+    /// Puts the slots of a log up to this one on disk.
+    fn land(&mut self, process: Id, slot: u64) {
+        let landed: Vec<NewSlot> =
+            self.unsaved.extract_if(.., |new| new.process == process && new.head.slot <= slot).collect();
+        for new in landed {
+            let stored = Stored { slot: new.head.slot, assignment: new.head.assignment };
+            self.seen.extend(new.keys.iter().map(|key| ((process, *key), stored)));
+            self.children.extend(new.spawn.map(|spawn| (spawn, (process, stored))));
+        }
+    }
+
+    fn find(&self, submission: &Submission) -> Found {
+        let stored = |key| self.seen.get(&(submission.process, key)).map(|stored| (key, *stored));
+        Found {
+            keys: submission.keys.all().filter_map(stored).collect(),
+            child: submission.spawn.and_then(|spawn| self.children.get(&spawn).copied()),
+        }
     }
 
     fn submit(&mut self, item: Verified<DataItem>, ms: u64) -> Vec<Effect> {
@@ -144,16 +212,8 @@ fn a_log_that_is_read_again_still_has_its_crons() {
     let head = run.scheduler.durable_head(&process);
     let crons = cron::parse(&[Tag::new("Cron-Interval", "2-seconds")]).unwrap();
     let origin = head.unwrap().time;
-    let recovered = Recovered {
-        process,
-        head,
-        seen: SeenList::default(),
-        assignments: vec![head.unwrap().assignment],
-        schedule: Schedule::new(&crons, origin),
-        spawn: None,
-    };
     let mut run = Run::new();
-    run.handle(Input::Recover(Box::new(recovered)), 10_000);
+    run.ends.insert(process, (head.unwrap(), Schedule::new(&crons, origin)));
     assert_eq!(stored(&run.now(process, 10_000)).head.slot, 1);
 }
 
@@ -195,21 +255,90 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
     // Until the disk was read again nobody knows whether it is there.
     let effects = child(&mut run, spawn, "second", 2).1;
     assert_eq!(answers(&effects), [(2, Answer::Busy { retry_ms: BUSY_RETRY_MS })]);
-    let recovered = |head, spawn| {
-        let (seen, assignments) = (SeenList::default(), Vec::new());
-        Input::Recover(Box::new(Recovered { process: first, head, seen, assignments, schedule: None, spawn }))
-    };
-    run.handle(recovered(None, None), 3);
+    run.handle(recovered(first, None), 3);
     let (second, effects) = child(&mut run, spawn, "second", 4);
     assert_eq!(stored(&effects).process, second);
 
-    // One that is on disk after a restart keeps its place.
+    // One whose write failed and that is on disk after all keeps its place, after a restart too.
     let mut run = Run::new();
-    let time = TimePoint { timestamp: START, height: 1_000 };
-    let head = Head { epoch: 0, slot: 0, assignment: Id([5; 32]), chain: Hash([6; 32]), time };
-    run.handle(recovered(Some(head), Some(spawn)), 0);
-    let effects = child(&mut run, spawn, "second", 1).1;
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Persist(_))), "{effects:?}");
+    let (first, effects) = child(&mut run, spawn, "first", 0);
+    let head = stored(&effects).head;
+    run.land(first, 0);
+    run.handle(Input::PersistFailed { process: first, why: "full".to_owned() }, 1);
+    run.handle(recovered(first, Some(head)), 2);
+    let is_first = |effects: &[Effect]| {
+        let answers = answers(effects);
+        matches!(answers[..], [(_, Answer::Assigned { process, slot: 0, duplicate: true, .. })] if process == first)
+    };
+    assert!(is_first(&child(&mut run, spawn, "second", 3).1));
+    run.scheduler = Scheduler::new(key(2), NETWORK);
+    assert!(is_first(&child(&mut run, spawn, "second", 4).1));
+}
+
+fn recovered(process: Id, head: Option<Head>) -> Input {
+    Input::Recover(Box::new(Recovered { process, head, schedule: None }))
+}
+
+#[test]
+fn what_was_read_before_a_commit_is_read_again_after_it() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let message = item(Some(process), &[], "once");
+    let look = |effects: Vec<Effect>| match &effects[..] {
+        [Effect::Look(look)] => look.clone(),
+        other => panic!("{other:?}"),
+    };
+    let submit = |ticket| {
+        let keys = SeenKeys::of_item(message.id());
+        let item = message.clone();
+        let submission =
+            Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None });
+        Input::Submit { ticket, submission }
+    };
+    let first = look(run.hear(submit(50), 10));
+    let second = look(run.hear(submit(51), 11));
+    // The disk is read for both; then the first gets its slot, and that is committed.
+    let (nothing, stale) = (run.find(&first.submission), run.find(&second.submission));
+    assert_eq!(stored(&run.handle(Input::Looked { look: first, found: nothing }, 12)).head.slot, 1);
+    run.handle(Input::Persisted { process, slot: 1 }, 13);
+    let effects = run.handle(Input::Looked { look: second, found: stale }, 14);
+    assert_eq!(slots(&effects), [(51, 1, true)]);
+}
+
+#[test]
+fn asks_wait_until_their_log_is_read_and_are_told_if_it_cannot_be() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let head = run.scheduler.durable_head(&process);
+    run.scheduler = Scheduler::new(key(2), NETWORK);
+    let asks = |run: &mut Run| {
+        let message = item(Some(process), &[], "a message");
+        let keys = SeenKeys::of_item(message.id());
+        let submission =
+            Box::new(Submission { process, item: message, proof: None, keys, spawn: None, assigned: None });
+        let asked = run.hear(Input::Now { ticket: 20, process }, 5);
+        assert!(matches!(asked[..], [Effect::Reload { process: asked }] if asked == process));
+        assert!(run.hear(Input::Submit { ticket: 21, submission }, 6).is_empty());
+    };
+    asks(&mut run);
+    let effects = run.handle(Input::Unreadable { process, why: "worn out".to_owned() }, 7);
+    let fault = |ticket| (ticket, Answer::Fault("worn out".to_owned()));
+    assert_eq!(answers(&effects), [fault(20), fault(21)]);
+    // It is read again when it is asked for again.
+    asks(&mut run);
+    let effects = run.handle(recovered(process, head), 8);
+    assert_eq!(slots(&effects[..1]), [(20, 0, true)]);
+    assert_eq!(stored(&effects[1..]).head.slot, 1);
+}
+
+#[test]
+fn a_log_that_is_no_log_takes_no_memory() {
+    let mut run = Run::new();
+    for seed in 0..100 {
+        assert_eq!(answers(&run.now(Id([seed; 32]), 0)).len(), 1);
+        run.submit(item(Some(Id([seed; 32])), &[], "to nobody"), 0);
+    }
+    assert!(run.scheduler.logs.is_empty());
 }
 
 /// An item that is assigned to a process whomever it is for.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::{
-    Answer as Reply, Effect, Head, Input, NewSlot, Recovered, Submission, Ticket,
+    Answer as Reply, Effect, Found, Head, Input, NewSlot, Recovered, Stored, Submission, Ticket,
 };
 use weft_protocol::head::Head as SignedHead;
 use weft_protocol::record::{Submission as Verification, VerifiedRecord};
-use weft_protocol::seen::{SeenKeys, SeenList};
+use weft_protocol::seen::SeenKeys;
 use weft_protocol::{Id, Verified, wire};
 
 use super::{Done, Submitted, Waits, schedule};
@@ -20,8 +20,8 @@ use crate::sim::town::NETWORK;
 use crate::sim::world::Mutation;
 
 impl Node {
-    /// Reads a log from disk for the scheduler.
-    pub(in crate::sim) fn recover_log(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
+    /// Reads the end of a log from disk for the scheduler.
+    fn recover_log(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
         let rows = &self.disk.rows;
         let head = rows.head(&process).map(|record| {
             let assignment = record.assignment();
@@ -33,22 +33,37 @@ impl Node {
                 time: assignment.time,
             }
         });
-        let mut seen = SeenList::default();
-        if ctx.mutation != Mutation::ForgetSeen {
-            for (&slot, keys) in rows.seen.get(&process).into_iter().flatten() {
-                keys.iter().for_each(|key| seen.push(*key, slot));
-            }
-        }
-        let slots = rows.slots.get(&process).into_iter().flatten();
-        let assignments = slots.map(|(_, record)| record.assignment().id).collect();
         let schedule = match ctx.mutation {
             Mutation::ForgetCrons => None,
             _ => schedule(ctx.town, rows, &process),
         };
-        let opening = rows.slot(&process, 0).and_then(VerifiedRecord::proven);
-        let spawn = opening.map(|proven| proven.sender.push);
-        let recovered = Recovered { process, head, seen, assignments, schedule, spawn };
+        let recovered = Recovered { process, head, schedule };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
+    }
+
+    /// What the disk says of a submit.
+    fn find(&self, ctx: &Ctx<'_, '_>, submission: &Submission) -> Found {
+        let rows = &self.disk.rows;
+        let mut found = Found::default();
+        let stored = |record: &VerifiedRecord| {
+            let assignment = record.assignment();
+            Stored { slot: assignment.slot, assignment: assignment.id }
+        };
+        for (&slot, keys) in rows.seen.get(&submission.process).into_iter().flatten() {
+            let wanted = keys.iter().filter(|key| submission.keys.all().any(|wanted| wanted == **key));
+            let record = rows.slot(&submission.process, slot);
+            found.keys.extend(wanted.filter_map(|key| Some((*key, stored(record?)))));
+        }
+        if ctx.mutation == Mutation::ForgetSeen {
+            found.keys.clear();
+        }
+        let of_spawn = |record: &&VerifiedRecord| {
+            submission.spawn.is_some() && record.proven().map(|proven| proven.sender.push) == submission.spawn
+        };
+        let own = rows.slots.keys().filter(|process| ctx.town.scheduler(process) == Some(self.at));
+        let child = own.filter_map(|process| rows.slot(process, 0)).find(of_spawn);
+        found.child = child.map(|record| (record.assignment().process, stored(record)));
+        found
     }
 
     /// Takes a submit, from anyone.
@@ -111,8 +126,10 @@ impl Node {
                 self.grew(ctx, slot.process, slot.head.slot);
                 self.gossip(ctx, &Message::Slot(record_of(&slot)));
             }
-            Some(Effect::Reload { process }) => {
-                self.recover_log(ctx, process);
+            Some(Effect::Reload { process }) => self.recover_log(ctx, process),
+            Some(Effect::Look(look)) => {
+                let found = self.find(ctx, &look.submission);
+                self.roles.scheduler.handle(Input::Looked { look, found }, now);
             }
             None if self.roles.unsaved.is_empty() || self.roles.scheduler.waits => return false,
             None => self.commit_slots(ctx),
