@@ -21,6 +21,7 @@ mod module;
 mod process;
 mod results;
 mod screen;
+mod state;
 mod status;
 mod talk;
 mod tx;
@@ -146,6 +147,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Assign(assign) => online(process::assign(assign, context)),
         Command::Result(of) => online(process::result(of, context)),
         Command::Results(of) => online(results::run(*of, context)),
+        Command::State(of) => online(state::run(of, context)),
         Command::DryRun(of) => online(dry_run::run(*of, context)),
         Command::Host(host) => online(process::host(host, context)),
         Command::Cron(cron) => online(process::cron(cron, context)),

@@ -14,5 +14,5 @@ mod wait;
 
 pub use frozen::{DryOutcome, Frozen};
 pub(crate) use hosted::code_of;
-pub use task::{ComputeHandle, ComputeTask, outcome_writes};
+pub use task::{ComputeHandle, ComputeTask, State, outcome_writes};
 pub use wait::{WaitError, evaluated};

@@ -136,6 +136,12 @@ pub struct Config {
     pub dry_run_gas: u64,
     /// How long one dry run may take, the wait for its turn included.
     pub dry_run_ms: u64,
+    /// Replays at once: states of old, and checks of logs.
+    pub replays: usize,
+    /// Gas that going back to an old state may take.
+    pub replay_gas: u64,
+    /// How long that may take, the wait for its turn included.
+    pub replay_ms: u64,
     /// A process is written down as a checkpoint after so many slots at the latest.
     pub checkpoint_slots: u64,
     /// Checkpoints kept of a process: the newest, and older ones ever further apart.
@@ -167,6 +173,12 @@ impl Config {
             // About a second of a guest's time, and a hundred times what aos takes to boot.
             dry_run_gas: 1_000_000_000_000,
             dry_run_ms: 10_000,
+            // Beside guests that somebody waits for: half of the cores.
+            replays: std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)),
+            // Ten minutes of a guest's time, and the time for them: a log of a million messages is
+            // gone back in by a half at most.
+            replay_gas: 600_000_000_000_000,
+            replay_ms: 900_000,
             memory_budget_bytes: memory::budget(),
             checkpoint_slots: 1024,
             checkpoints_kept: 12,

@@ -5,17 +5,21 @@
 //! of time that the operator sets. What is too much is told to come back.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
 use weft_protocol::{Id, Position, Tag};
 
-use crate::compute::hosted::{HostError, Hosted};
+use crate::compute::hosted::HostError;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
+use crate::config::Config;
+use crate::replays::{Ceiling, ReplayError, go_back};
 use crate::shared::SharedRef;
 
 /// Runs that wait or are evaluated; one more is told to come back. Each holds a message of up to
@@ -134,12 +138,25 @@ pub enum DryRunError {
         /// Which slot.
         slot: u64,
     },
+    /// The process cannot be brought back to that state.
+    #[error(transparent)]
+    Back(ReplayError),
     /// The newest slot is not evaluated here.
     #[error(transparent)]
     Wait(#[from] WaitError),
     /// This host failed.
     #[error("{0}")]
     Host(String),
+}
+
+impl From<ReplayError> for DryRunError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::TooLong { ms, .. } => Self::TooLong { ms },
+            ReplayError::NoSlot { process, slot } => Self::NoSlot { process, slot },
+            other => Self::Back(other),
+        }
+    }
 }
 
 impl From<HostError> for DryRunError {
@@ -190,6 +207,7 @@ impl DryRuns {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);
+        let until = Instant::now() + Duration::from_millis(ms);
         let work = async move {
             let turn = Arc::clone(&desk.running).acquire_owned().await;
             let turn = turn.map_err(|error| DryRunError::Host(error.to_string()))?;
@@ -203,13 +221,13 @@ impl DryRuns {
                 let _held = (place, turn);
                 let frozen = match (frozen, slot) {
                     (Some(frozen), _) => frozen,
-                    (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX))?,
+                    (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until)?,
                 };
                 Ok::<_, DryRunError>(frozen.dry_run(&run, desk.shared.config.dry_run_gas)?)
             });
             done.await.map_err(|error| DryRunError::Host(error.to_string()))?
         };
-        let done = tokio::time::timeout(Duration::from_millis(ms), work).await;
+        let done = tokio::time::timeout_at(until, work).await;
         let outcome = done.map_err(|_| DryRunError::TooLong { ms })??;
         if outcome.over_ceiling {
             return Err(DryRunError::TooMuchGas { gas: self.0.shared.config.dry_run_gas });
@@ -245,18 +263,20 @@ impl Desk {
         kept.iter().find(|frozen| frozen.process() == process && frozen.position() >= at).cloned()
     }
 
-    /// The state after a slot, replayed.
-    fn after(&self, process: Arc<Process>, slot: u64) -> Result<Frozen, DryRunError> {
+    /// The state after a slot, replayed until then at the latest.
+    fn after(&self, process: Arc<Process>, slot: u64, until: Instant) -> Result<Frozen, DryRunError> {
         let id = process.id();
         let unknown = DryRunError::NoSlot { process: id, slot };
         let host = |error: weft_storage::StoreError| DryRunError::Host(error.to_string());
         let reader = self.shared.store.read().map_err(host)?;
-        let Some(row) = reader.slot(&id, slot).map_err(host)? else { return Err(unknown) };
-        let position = Position { epoch: row.epoch, slot, tick: 0 };
-        if reader.outcome(&id, position).map_err(host)?.is_none() {
+        if reader.last_outcome(&id).map_err(host)?.is_none_or(|(last, _)| last.slot < slot) {
             return Err(unknown);
         }
-        let mut hosted = Hosted::load_to(process, &reader, &self.shared.engine, position)?;
+        drop(reader);
+        let Config { replay_gas, dry_run_ms, .. } = self.shared.config;
+        let ceiling = Ceiling { gas: replay_gas, until, ms: dry_run_ms };
+        let mut go_on = |_| ControlFlow::Continue(());
+        let mut hosted = go_back(&self.shared, process, slot, ceiling, &mut go_on)?;
         hosted.freeze()?.ok_or(unknown)
     }
 }

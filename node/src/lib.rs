@@ -26,6 +26,7 @@ pub mod messenger;
 mod news;
 mod remote;
 mod replay;
+pub mod replays;
 pub mod results;
 pub mod scheduler;
 mod serve;

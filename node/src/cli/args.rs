@@ -13,6 +13,7 @@ use super::bundle::BundleCommand;
 use super::dry_run::DryRun;
 use super::eval::Eval;
 use super::results::Results;
+use super::state::State;
 use super::tx::TxCommand;
 use super::up::Up;
 pub(crate) use settings::ConfigFlags;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Results(Box<Results>),
     /// See what a message would come to, without sending it
     DryRun(Box<DryRun>),
+    /// Go back to the state after any slot: its root, and the memory itself
+    State(State),
     /// Show how the node fares
     Status,
     /// List the processes the node works for

@@ -48,6 +48,11 @@ impl Frozen {
         self.position
     }
 
+    /// The memory.
+    pub const fn memory(&self) -> &MemoryImage {
+        &self.image
+    }
+
     /// Evaluates a message on a copy, with at most `gas_max` gas.
     ///
     /// # Errors

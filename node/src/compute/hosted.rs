@@ -119,6 +119,9 @@ pub fn load_module(reader: &Reader, engine: &Engine, process: &Process) -> Resul
     })
 }
 
+/// Hears how far a replay is and what it went through, and says whether to go on.
+pub type Tell<'a> = dyn FnMut(Progress, Since) -> ControlFlow<()> + 'a;
+
 /// A live process.
 pub struct Hosted {
     process: Arc<Process>,
@@ -192,13 +195,13 @@ impl Hosted {
         engine: &Engine,
         to: Position,
     ) -> Result<Self, HostError> {
-        let loaded = Self::at(process, reader, engine, to, &mut |_| ControlFlow::Continue(()))?;
+        let loaded = Self::at(process, reader, engine, to, &mut |_, _| ControlFlow::Continue(()))?;
         // It is only not there if it was told to stop.
         loaded.ok_or(HostError::Fold(FoldError::NothingOpen))
     }
 
-    /// [`load_to`](Self::load_to), telling how far it is; `tell` says whether to go on, and there
-    /// is none if not.
+    /// [`load_to`](Self::load_to), telling how far it is and what it has replayed; `tell` says
+    /// whether to go on, and there is none if not.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -207,7 +210,7 @@ impl Hosted {
         reader: &Reader,
         engine: &Engine,
         at: Position,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        tell: &mut Tell<'_>,
     ) -> Result<Option<Self>, HostError> {
         let loaded = Arc::new(load_module(reader, engine, &process)?);
         let mut damaged = Vec::new();
@@ -237,7 +240,7 @@ impl Hosted {
         &mut self,
         reader: &Reader,
         to: u64,
-        tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        tell: &mut Tell<'_>,
     ) -> Result<ControlFlow<()>, HostError> {
         let first = self.next_slot();
         while self.next_slot() <= to {
@@ -247,7 +250,7 @@ impl Hosted {
                     self.compare(reader, &evaluated)?;
                 }
                 let (done, total) = (self.next_slot() - first, to + 1 - first);
-                if tell(Progress { done, total }).is_break() {
+                if tell(Progress { done, total }, self.since).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }

@@ -49,11 +49,20 @@ enum Reply {
     Summary(oneshot::Sender<Option<StateSummary>>),
     /// The state itself.
     Frozen(oneshot::Sender<Option<Frozen>>),
+    /// Both, of one position.
+    State(oneshot::Sender<Option<State>>),
 }
+
+/// The state of a process, and its hash.
+pub type State = (StateSummary, Frozen);
 
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Self::Summary(_)) { "Summary" } else { "Frozen" })
+        f.write_str(match self {
+            Self::Summary(_) => "Summary",
+            Self::Frozen(_) => "Frozen",
+            Self::State(_) => "State",
+        })
     }
 }
 
@@ -66,6 +75,14 @@ impl ComputeHandle {
     pub async fn summary(&self, process: Id) -> Option<StateSummary> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Ask { process, reply: Reply::Summary(reply) }).await.ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// The state of a process now, with its hash; none if it is not computed here or cannot be
+    /// loaded.
+    pub async fn state(&self, process: Id) -> Option<State> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask { process, reply: Reply::State(reply) }).await.ok()?;
         answer.await.ok().flatten()
     }
 
@@ -250,8 +267,8 @@ impl ComputeTask {
     fn send_job(&mut self, process: Id, errand: Errand) -> bool {
         let Some(known) = self.shared.directory.get(&process) else { return false };
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
-        let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_)));
-        let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_)));
+        let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
+        let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));
         let live = self.live.entry(process).or_default();
         live.out = true;
         let job = Job { process: known.process, hosted: live.hosted.take(), errand, summarise, freeze };
@@ -338,6 +355,9 @@ impl ComputeTask {
             match (reply, &summary, &frozen) {
                 (Reply::Summary(reply), Some(summary), _) => drop(reply.send(*summary)),
                 (Reply::Frozen(reply), _, Some(frozen)) => drop(reply.send(frozen.clone())),
+                (Reply::State(reply), Some(summary), Some(frozen)) => {
+                    drop(reply.send(summary.zip(frozen.clone())));
+                }
                 (reply, ..) => self.looks.entry(process).or_default().push(reply),
             }
         }

@@ -19,6 +19,8 @@ const BOOTSTRAP_MAX: usize = 64;
 const SCHEDULE_FOR_MAX: usize = 1024;
 /// Characters of a value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 100;
+/// Gas of one replay: 300 hours of a guest's time. More is a typing error.
+const REPLAY_GAS_MAX: u64 = 1_000_000_000_000_000_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
@@ -211,6 +213,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| number(config.dry_run_ms),
     },
     Setting {
+        key: "replays",
+        help: "replays at once, of `weft state` and `weft verify`; the default is half of the cores",
+        set: set_replays,
+        show: |config| number(config.replays as u64),
+    },
+    Setting {
+        key: "replay_gas",
+        help: "gas that going back to an old state may take",
+        set: |config, given| set_u64(&mut config.replay_gas, given, 1, REPLAY_GAS_MAX),
+        show: |config| number(config.replay_gas),
+    },
+    Setting {
+        key: "replay_ms",
+        help: "milliseconds that going back to an old state may take, the wait for its turn included",
+        set: |config, given| {
+            set_u64(&mut config.replay_ms, given, 1, crate::replays::WAIT_MAX.as_millis() as u64)
+        },
+        show: |config| number(config.replay_ms),
+    },
+    Setting {
         key: "checkpoint_slots",
         help: "a process is written down as a checkpoint after so many slots at the latest",
         set: set_checkpoint_slots,
@@ -340,6 +362,12 @@ fn set_u64(field: &mut u64, given: &Given<'_>, min: u64, max: u64) -> Result<(),
 fn set_dry_runs(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let most = crate::dry_run::RUNS_MAX as u64;
     config.dry_runs = usize::try_from(given.number(1, most)?).unwrap_or(1);
+    Ok(())
+}
+
+fn set_replays(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let most = crate::replays::REPLAYS_MAX as u64;
+    config.replays = usize::try_from(given.number(1, most)?).unwrap_or(1);
     Ok(())
 }
 

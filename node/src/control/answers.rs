@@ -5,6 +5,7 @@ mod live;
 mod pages;
 mod result;
 mod slots;
+mod state;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -32,6 +33,7 @@ use crate::directory::Known;
 use crate::dry_run::DryRuns;
 use crate::hosting;
 use crate::messenger::MessengerHandle;
+use crate::replays::Replays;
 use crate::shared::SharedRef;
 use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
 
@@ -50,6 +52,7 @@ pub struct Answers {
     compute: Option<ComputeHandle>,
     messenger: Option<MessengerHandle>,
     dry_runs: Option<DryRuns>,
+    replays: Replays,
     stop: CancellationToken,
 }
 
@@ -71,7 +74,8 @@ impl Answers {
         stop: CancellationToken,
     ) -> Self {
         let dry_runs = compute.clone().map(|compute| DryRuns::new(SharedRef::clone(&shared), compute));
-        Self { shared, submitter, compute, messenger, dry_runs, stop }
+        let replays = Replays::new(SharedRef::clone(&shared), compute.clone());
+        Self { shared, submitter, compute, messenger, dry_runs, replays, stop }
     }
 
     /// Answers one request.
@@ -114,6 +118,7 @@ impl Answers {
             Request::DryRun { process, message, slot } => {
                 out.end(self.dry_run(process, message, slot).await).await
             }
+            Request::State { process, slot, memory } => self.state(process, slot, memory, out, lines).await,
             Request::Watch { process, from } => self.watch(process, from, out, lines).await,
             Request::Verify { process } => self.verify(process, out, lines).await,
             Request::Weave => {

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_protocol::{Address, Hash, Id, Position, Tag};
 
+mod state;
+
 pub use crate::dry_run::DryRunBody;
 pub use crate::results::Sort;
+pub use state::{StateEvent, StateInfo};
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
 pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -138,6 +141,17 @@ pub enum Request {
         /// On the state after this slot instead.
         #[serde(default)]
         slot: Option<u64>,
+    },
+    /// The state after a slot: events are [`StateEvent`], the end is a [`StateInfo`].
+    State {
+        /// Of which process.
+        process: Id,
+        /// After which slot; after the newest one if absent.
+        #[serde(default)]
+        slot: Option<u64>,
+        /// Whether the memory itself is given.
+        #[serde(default)]
+        memory: bool,
     },
     /// Stream verified slots and outcomes as they come: events are [`WatchEvent`]; ends when the
     /// client hangs up.

@@ -13,6 +13,7 @@ mod node;
 mod offline;
 mod socket;
 mod spawn;
+mod state;
 mod vectors;
 
 use std::io::Write;

@@ -56,6 +56,15 @@ pub(crate) struct ConfigFlags {
     /// The time that one dry run may take
     #[arg(long, value_name = "MS")]
     pub(crate) dry_run_ms: Option<String>,
+    /// How many replays (`weft state`, `weft verify`) to run at once
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) replays: Option<String>,
+    /// Gas that going back to an old state may take
+    #[arg(long, value_name = "GAS")]
+    pub(crate) replay_gas: Option<String>,
+    /// The time that going back to an old state may take
+    #[arg(long, value_name = "MS")]
+    pub(crate) replay_ms: Option<String>,
     /// Write a process down as a checkpoint after so many slots at the latest
     #[arg(long, value_name = "NUMBER")]
     pub(crate) checkpoint_slots: Option<String>,
@@ -91,6 +100,9 @@ impl ConfigFlags {
             ("dry_runs", self.dry_runs.clone()),
             ("dry_run_gas", self.dry_run_gas.clone()),
             ("dry_run_ms", self.dry_run_ms.clone()),
+            ("replays", self.replays.clone()),
+            ("replay_gas", self.replay_gas.clone()),
+            ("replay_ms", self.replay_ms.clone()),
             ("checkpoint_slots", self.checkpoint_slots.clone()),
             ("checkpoints_kept", self.checkpoints_kept.clone()),
             ("log", self.log.clone()),

@@ -3,7 +3,7 @@
 use weft_protocol::Id;
 
 use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
-use super::{Answers, fail};
+use super::{Answers, fail, state};
 use crate::dry_run::DryRunError;
 
 impl Answers {
@@ -28,6 +28,7 @@ impl Answers {
 
 fn why(error: &DryRunError) -> Failure {
     let code = match error {
+        DryRunError::Back(error) => return state::why(error),
         DryRunError::NoOwner => FailureCode::Invalid,
         DryRunError::Busy => FailureCode::Busy,
         DryRunError::TooLong { .. } => FailureCode::TimedOut,

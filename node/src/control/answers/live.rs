@@ -1,26 +1,22 @@
 //! What goes on for a while: watching a process, and replaying it.
 
-use std::ops::ControlFlow;
-
 use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use weft_protocol::Id;
 use weft_storage::{Reader, Roles};
 
-use super::super::api::{Failure, FailureCode, Progress, SlotInfo, WatchEvent};
+use super::super::api::{Failure, FailureCode, SlotInfo, WatchEvent};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
+use super::state::why;
 use super::{Answers, SLOTS_MAX, disk, fail};
 use crate::news::News;
+use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
 use crate::{hosting, replay};
-
-/// Signs of a replay's progress that may wait for the client.
-const PROGRESS_MAX: usize = 16;
 
 impl Answers {
     pub(super) async fn watch(
@@ -109,14 +105,19 @@ impl Answers {
             Ok(known) => known,
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
+        let turn = tokio::select! {
+            turn = self.replays.turn() => turn,
+            () = hung_up(lines) => return Err(HungUp),
+        };
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(error) => return out.end(Err::<(), _>(why(&error))).await,
+        };
         let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
         let shared = SharedRef::clone(&self.shared);
         let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
-            replay::verify(&shared, &known.process, &mut |progress: Progress| match tell.try_send(progress) {
-                Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
-                // Progress that nobody reads in time is not worth waiting for.
-                Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
-            })
+            let _held = turn;
+            replay::verify(&shared, &known.process, &mut |progress| hears(&tell, progress))
         });
         let replay = match replay {
             Ok(replay) => replay,

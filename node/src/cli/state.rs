@@ -1,0 +1,215 @@
+//! `weft state`: the state of a process at any slot, and its memory.
+
+use std::fs::File;
+use std::io::{ErrorKind, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Serialize;
+use weft_protocol::state::{LEAF_BYTES, leaf_hash, tree_root, zero_leaf};
+use weft_protocol::{Hash, Id};
+use weft_vm::limits::MEMORY_BYTES_MAX;
+
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::files;
+use super::screen::{Screen, pairs};
+use crate::control::api::{Reply, Request, StateEvent, StateInfo};
+use crate::control::client::{ANSWER_WAIT, ClientError, typed};
+use crate::replays::WAIT_MAX;
+
+#[derive(Debug, Args)]
+pub(crate) struct State {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    process: Id,
+    /// After this slot; after the newest one if absent
+    #[arg(long, value_name = "NUMBER")]
+    slot: Option<u64>,
+    /// Write the memory there, byte for byte; `-` writes it to standard output and nothing else
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What is shown of a state.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    info: StateInfo,
+    /// Where the memory was written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<String>,
+}
+
+pub(super) async fn run(of: State, context: &Context) -> Result<Exit, CliError> {
+    let State { process, slot, out } = of;
+    let to_stdout = out.as_deref() == Some(Path::new("-"));
+    if to_stdout && context.screen.is_json() {
+        return Err(CliError::input(
+            "--out - writes the memory to standard output; --json cannot go with it",
+        ));
+    }
+    let mut client = context.client().await?;
+    client.send(&Request::State { process, slot, memory: out.is_some() }).await?;
+    let mut memory = out.as_deref().map(Memory::create).transpose()?;
+    let mut bar = context.screen.bar("replaying", 0);
+    // The node keeps the time; ours only guards against one that is stuck.
+    let silence = WAIT_MAX + ANSWER_WAIT;
+    let info: StateInfo = loop {
+        let reply = tokio::time::timeout(silence, client.reply()).await;
+        match reply.map_err(|_| ClientError::TimedOut { after: silence })?? {
+            Reply::Event(value) => match (typed(value)?, &mut memory) {
+                (StateEvent::Replayed(progress), _) => bar.set(progress.done, progress.total),
+                (StateEvent::Leaf { number, bytes }, Some(memory)) => memory.take(number, &bytes)?,
+                (StateEvent::Leaf { .. }, None) => {}
+            },
+            Reply::Done(value) => break typed(value)?,
+            Reply::Error(failure) => return Err(failure.into()),
+        }
+    };
+    drop(bar);
+    if let Some(memory) = memory {
+        memory.finish(&info)?;
+    }
+    if to_stdout {
+        return Ok(Exit::Ok);
+    }
+    let shown = Shown { info, out: out.as_deref().map(files::shown) };
+    context.screen.answer(&shown, || human(&shown, context.screen))?;
+    Ok(Exit::Ok)
+}
+
+fn human(shown: &Shown, screen: Screen) -> String {
+    let info = &shown.info;
+    let mut rows = vec![
+        ("process", info.process.to_string()),
+        ("after slot", info.position.to_string()),
+        ("state root", info.state_root.to_string()),
+        ("memory", format!("{} bytes, {} of them in use", info.memory_bytes, info.memory_used)),
+        ("memory root", info.memory_root.to_string()),
+        ("running", info.running.to_string()),
+        ("replayed", format!("{} slots in {} ms", info.replayed, info.elapsed_ms)),
+    ];
+    if let Some(out) = &shown.out {
+        rows.push(("written to", screen.foreign(out)));
+    }
+    pairs(&rows)
+}
+
+/// A memory on its way into a file, hashed as it comes.
+struct Memory {
+    to: Target,
+    name: String,
+    /// The hashes of the leaves so far, zero ones included.
+    leaves: Vec<Hash>,
+}
+
+enum Target {
+    /// A file beside the one that is wanted, which takes its place when all is there.
+    File { file: File, unfinished: PathBuf, wanted: PathBuf },
+    /// Standard output, a pipe or a device: what cannot be skipped is written.
+    Stream(Box<dyn Write>),
+    /// It is where it belongs.
+    Done,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Target::File { unfinished, .. } = &self.to {
+            // Nothing else can be done about what cannot be removed.
+            let _ = std::fs::remove_file(unfinished);
+        }
+    }
+}
+
+impl Memory {
+    fn create(path: &Path) -> Result<Self, CliError> {
+        let name = files::shown(path);
+        let fail = |error: std::io::Error| CliError::input(format!("cannot write {name}: {error}"));
+        let is_stream = match std::fs::metadata(path) {
+            Ok(of) => !of.is_file(),
+            Err(_) => false,
+        };
+        let to = if path == Path::new("-") {
+            Target::Stream(Box::new(std::io::stdout()))
+        } else if is_stream {
+            Target::Stream(Box::new(File::options().write(true).open(path).map_err(fail)?))
+        } else {
+            let mut unfinished = path.as_os_str().to_owned();
+            unfinished.push(format!(".{}.tmp", std::process::id()));
+            let unfinished = PathBuf::from(unfinished);
+            let file = File::create_new(&unfinished).map_err(fail)?;
+            Target::File { file, unfinished, wanted: path.to_owned() }
+        };
+        Ok(Self { to, name, leaves: Vec::new() })
+    }
+
+    fn fail(&self, error: &std::io::Error) -> CliError {
+        match error.kind() {
+            ErrorKind::BrokenPipe => CliError::unread(),
+            _ => CliError::fault(format!("cannot write {}: {error}", self.name)),
+        }
+    }
+
+    /// Writes the next leaf that is not zero.
+    fn take(&mut self, number: u32, base64: &str) -> Result<(), CliError> {
+        let nonsense = |what: &str| ClientError::Malformed { reason: format!("leaf {number} {what}") };
+        let bytes = STANDARD.decode(base64).map_err(|_| nonsense("is not base64"))?;
+        if bytes.len() != LEAF_BYTES {
+            return Err(nonsense("has another length").into());
+        }
+        if u64::from(number) >= MEMORY_BYTES_MAX / LEAF_BYTES as u64 || (number as usize) < self.leaves.len()
+        {
+            return Err(nonsense("is out of place").into());
+        }
+        self.zeros_until(number as usize)?;
+        self.leaves.push(leaf_hash(&bytes));
+        let written = match &mut self.to {
+            Target::File { file, .. } => file.write_all(&bytes),
+            Target::Stream(stream) => stream.write_all(&bytes),
+            Target::Done => Ok(()),
+        };
+        written.map_err(|error| self.fail(&error))
+    }
+
+    /// Zeros up to a leaf: skipped in a file, which is sparse then.
+    fn zeros_until(&mut self, count: usize) -> Result<(), CliError> {
+        let missing = count.saturating_sub(self.leaves.len());
+        let written = match &mut self.to {
+            Target::File { file, .. } => {
+                file.seek(SeekFrom::Start(count as u64 * LEAF_BYTES as u64)).map(drop)
+            }
+            Target::Stream(stream) => (0..missing).try_for_each(|_| stream.write_all(&[0; LEAF_BYTES])),
+            Target::Done => Ok(()),
+        };
+        written.map_err(|error| self.fail(&error))?;
+        self.leaves.resize(self.leaves.len() + missing, zero_leaf());
+        Ok(())
+    }
+
+    /// Checks that this is the memory of that state, and puts the file in its place.
+    fn finish(mut self, info: &StateInfo) -> Result<(), CliError> {
+        let leaves = usize::try_from(info.memory_bytes / LEAF_BYTES as u64).unwrap_or(usize::MAX);
+        if info.memory_bytes > MEMORY_BYTES_MAX || self.leaves.len() > leaves {
+            return Err(ClientError::Malformed { reason: "the memory has another length".into() }.into());
+        }
+        self.zeros_until(leaves)?;
+        if tree_root(std::mem::take(&mut self.leaves)) != info.memory_root || info.root() != info.state_root {
+            let reason = "the memory is not the one that the state root stands for".into();
+            return Err(ClientError::Malformed { reason }.into());
+        }
+        let placed = match &mut self.to {
+            Target::File { file, unfinished, wanted } => file
+                .set_len(info.memory_bytes)
+                .and_then(|()| file.sync_all())
+                .and_then(|()| std::fs::rename(unfinished, wanted)),
+            Target::Stream(stream) => stream.flush(),
+            Target::Done => Ok(()),
+        };
+        placed.map_err(|error| self.fail(&error))?;
+        self.to = Target::Done;
+        Ok(())
+    }
+}
