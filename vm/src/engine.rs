@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::Cache;
-use crate::error::{ModuleError, VmError};
+use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::Format;
 use crate::limits::{MODULE_BYTES_MAX, WASM_STACK_BYTES};
 use crate::meter::{self, Metered, Policy};
@@ -74,19 +74,33 @@ impl Engine {
         {
             return Module::new(self.clone(), format, code, data);
         }
-        let policy = Policy {
-            memory64: format.is_64(),
-            copy_import: format.copy_import(),
-            guard: self.0.guard == Guard::On,
-            merge: true,
-        };
-        let Metered { wasm: guarded, data } = meter::instrument(wasm, &policy)?;
+        let Metered { wasm: guarded, data } = self.instrument(wasm, format)?;
         let code = wasmtime::Module::new(&self.0.wasmtime, &guarded)
             .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
         if let (Some(cache), Some(key)) = (&self.0.cache, &key) {
             cache.store(key, &code, &data);
         }
         Module::new(self.clone(), format, code, data)
+    }
+
+    /// Validates and guards a module without compiling it: what the compiler would be given.
+    #[doc(hidden)]
+    pub fn guarded(&self, wasm: &[u8], format: Format) -> Result<Vec<u8>, ModuleError> {
+        let guarded = self.instrument(wasm, format)?.wasm;
+        // The pass validated what it was given; what it made must be valid too.
+        wasmtime::Module::validate(&self.0.wasmtime, &guarded)
+            .map_err(|error| HostFault::Runtime(format!("the guarded module: {error:#}")))?;
+        Ok(guarded)
+    }
+
+    fn instrument(&self, wasm: &[u8], format: Format) -> Result<Metered, ModuleError> {
+        let policy = Policy {
+            memory64: format.is_64(),
+            copy_import: format.copy_import(),
+            guard: self.0.guard == Guard::On,
+            merge: true,
+        };
+        meter::instrument(wasm, &policy)
     }
 
     pub(crate) fn rolls_back(&self) -> bool {

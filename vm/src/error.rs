@@ -57,6 +57,15 @@ pub enum ModuleError {
     Host(#[from] HostFault),
 }
 
+impl From<ModuleError> for VmError {
+    fn from(error: ModuleError) -> Self {
+        match error {
+            ModuleError::Host(fault) => Self::Host(fault),
+            refusal => Self::Module(refusal),
+        }
+    }
+}
+
 /// Why an engine or an instance could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +78,9 @@ pub enum VmError {
         /// The limit given.
         limit: u64,
     },
+    /// The module is refused.
+    #[error(transparent)]
+    Module(ModuleError),
     /// A memory image that cannot belong to this module.
     #[error("the image of {image} bytes does not fit the module, whose memory has at least {initial} bytes")]
     ImageMismatch {

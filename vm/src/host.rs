@@ -108,6 +108,8 @@ pub(crate) struct Limiter {
     pub(crate) memory_bytes: u64,
     /// A growth was refused during this message.
     pub(crate) refused: bool,
+    /// The first size that the limit alone refused.
+    pub(crate) over_limit: Option<u64>,
 }
 
 impl wasmtime::ResourceLimiter for Limiter {
@@ -117,8 +119,12 @@ impl wasmtime::ResourceLimiter for Limiter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let granted = desired as u64 <= self.memory_bytes && maximum.is_none_or(|maximum| desired <= maximum);
+        let allowed = maximum.is_none_or(|maximum| desired <= maximum);
+        let granted = allowed && desired as u64 <= self.memory_bytes;
         self.refused |= !granted;
+        if allowed && !granted {
+            self.over_limit.get_or_insert(desired as u64);
+        }
         Ok(granted)
     }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Func, Global, Instance, Memory, Store, Val};
+use wasmtime::{Func, FuncType, Global, Instance, Memory, Store, Val};
 
-use crate::error::{HostFault, ModuleError};
+use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::{Format, emscripten, plain};
 use crate::host::{Cells, GuestHandles, HostState, Stop};
 use crate::image::{MemoryImage, resident_bytes};
@@ -98,25 +98,45 @@ impl Exports<'_> {
         fits.then_some(Export { function, is_64, results })
     }
 
+    /// A function without parameters and results that initialises the module, if there is one.
+    pub(crate) fn initialiser(&mut self, name: &'static str) -> Result<Option<Func>, ModuleError> {
+        let Some(function) = self.instance.get_func(&mut *self.store, name) else { return Ok(None) };
+        if !has_type(&function.ty(&*self.store), 0, 0) {
+            return Err(self.missing(name, "a function without parameters and results"));
+        }
+        Ok(Some(function))
+    }
+
     fn missing(&self, name: &'static str, expected: &'static str) -> ModuleError {
         ModuleError::MissingExport { name, expected, format: self.format.name() }
     }
 }
 
+/// Whether a function takes so many whole numbers and gives so many.
+fn has_type(ty: &FuncType, parameters: usize, results: usize) -> bool {
+    ty.params().len() == parameters
+        && ty.results().len() == results
+        && ty.params().chain(ty.results()).all(|ty| ty.is_i64() || ty.is_i32())
+}
+
 impl Live {
     /// Instantiates a module and runs its own initialisation.
-    pub(crate) fn fresh(template: &Template, memory_bytes: u64) -> Result<Self, ModuleError> {
+    pub(crate) fn fresh(template: &Template, memory_bytes: u64) -> Result<Self, VmError> {
         let (mut live, instance) = Self::instantiate(template, memory_bytes)?;
         live.refill(INITIALISE_GAS)?;
         let started = match &live.entry {
             Entry::Emscripten(entry) => entry.start(&mut live.store, &instance),
             Entry::Plain(_) => Ok(()),
         };
+        // What it did without the memory it wanted says nothing about it.
+        if let Some(initial) = live.store.data().limiter.over_limit {
+            return Err(VmError::MemoryLimit { initial, limit: memory_bytes });
+        }
         if let Err(error) = started {
-            return Err(ModuleError::Initialise(live.kind_of(&error)?));
+            return Err(ModuleError::Initialise(live.kind_of(&error)?).into());
         }
         if live.gas_left() < 0 {
-            return Err(ModuleError::Initialise(Trap::OutOfGas));
+            return Err(ModuleError::Initialise(Trap::OutOfGas).into());
         }
         for (global, value) in &mut live.globals {
             *value = global.get(&mut live.store);
@@ -131,7 +151,7 @@ impl Live {
         initial: &Initial,
         image: &MemoryImage,
         memory_bytes: u64,
-    ) -> Result<Self, ModuleError> {
+    ) -> Result<Self, VmError> {
         let (mut live, _) = Self::instantiate(template, memory_bytes)?;
         let more = image.byte_len().saturating_sub(live.memory.data_size(&live.store) as u64);
         live.memory
@@ -144,7 +164,10 @@ impl Live {
         Ok(live)
     }
 
-    fn instantiate(template: &Template, memory_bytes: u64) -> Result<(Self, Instance), ModuleError> {
+    fn instantiate(template: &Template, memory_bytes: u64) -> Result<(Self, Instance), VmError> {
+        if template.least_bytes() > memory_bytes {
+            return Err(VmError::MemoryLimit { initial: template.least_bytes(), limit: memory_bytes });
+        }
         let mut store = Store::new(template.engine().wasmtime(), HostState::default());
         store.data_mut().limiter.memory_bytes = memory_bytes;
         store.limiter(|state| &mut state.limiter);
@@ -187,13 +210,21 @@ impl Live {
         instance: Instance,
         memory: Memory,
     ) -> GuestHandles {
-        let mut function =
-            |names: &[&str]| names.iter().find_map(|name| instance.get_func(&mut *store, name));
-        let stack_save = function(&["emscripten_stack_get_current", "stackSave"]);
-        let stack_restore = function(&["_emscripten_stack_restore", "stackRestore"]);
-        let set_threw = function(&["setThrew"]);
-        let set_temp_ret = function(&["_emscripten_tempret_set"]);
-        let dyn_calls = template.dyn_calls().iter().map(|name| function(&[name])).collect();
+        // An export of another type is none: what calls it then fails by name.
+        let mut function = |names: &[&str], parameters: usize, results: usize| {
+            names.iter().find_map(|name| {
+                let function = instance.get_func(&mut *store, name)?;
+                has_type(&function.ty(&mut *store), parameters, results).then_some(function)
+            })
+        };
+        let stack_save = function(&["emscripten_stack_get_current", "stackSave"], 0, 1);
+        let stack_restore = function(&["_emscripten_stack_restore", "stackRestore"], 1, 0);
+        let set_threw = function(&["setThrew"], 2, 0);
+        let set_temp_ret = function(&["_emscripten_tempret_set"], 1, 0);
+        let set_temp_ret = set_temp_ret.filter(|set| set.ty(&*store).params().all(|ty| ty.is_i32()));
+        // Their types are looked at in each call, which gives them arguments of its own.
+        let mut function = |name: &String| instance.get_func(&mut *store, name);
+        let dyn_calls = template.dyn_calls().iter().map(&mut function).collect();
         GuestHandles {
             memory,
             gas: instance.get_global(&mut *store, GAS_EXPORT),

@@ -1,7 +1,7 @@
 //! A compiled module, ready to be instantiated or restored any number of times.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::{InstancePre, Linker, Val};
 
@@ -11,7 +11,7 @@ use crate::format::{Format, emscripten, plain};
 use crate::host::HostState;
 use crate::image::MemoryImage;
 use crate::instance::Instance;
-use crate::limits::MEMORY_BYTES_MAX;
+use crate::limits::{INITIALISE_MEMORY_BYTES, MEMORY_BYTES_MAX};
 use crate::live::Live;
 use crate::outcome::Limits;
 use crate::thread::on_guest_thread;
@@ -23,7 +23,8 @@ pub struct Module(Arc<Prepared>);
 #[derive(Debug)]
 struct Prepared {
     template: Template,
-    initial: Initial,
+    /// Set by the first initialisation that had memory enough.
+    initial: OnceLock<Initial>,
 }
 
 /// What every instance of a module is made from.
@@ -33,6 +34,8 @@ pub(crate) struct Template {
     pre: InstancePre<HostState>,
     data: Vec<Range<u64>>,
     dyn_calls: Vec<String>,
+    /// Bytes of memory before anything runs.
+    least_bytes: u64,
 }
 
 /// A module's state after its own initialisation, the same for every instance.
@@ -61,6 +64,11 @@ impl Template {
         &self.pre
     }
 
+    /// Bytes of memory that it begins with, before its own initialisation.
+    pub(crate) fn least_bytes(&self) -> u64 {
+        self.least_bytes
+    }
+
     /// Where the data segments lie in memory.
     pub(crate) fn data(&self) -> &[Range<u64>] {
         &self.data
@@ -80,6 +88,9 @@ impl std::fmt::Debug for Template {
 
 impl Module {
     /// Links the imports and runs the initialisation once, to know what every instance begins with.
+    ///
+    /// A module that needs more memory for it than most processes have is initialised when there
+    /// is an instance to pay for it: whoever hands in a module alone must not fill this machine.
     pub(crate) fn new(
         engine: Engine,
         format: Format,
@@ -94,33 +105,51 @@ impl Module {
         // Every import is known by name; what is left to go wrong is its type.
         let pre =
             linker.instantiate_pre(&code).map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
-        let template = Template { engine, format, pre, data, dyn_calls };
+        let least_bytes = least_bytes(&code);
+        if least_bytes > MEMORY_BYTES_MAX {
+            return Err(ModuleError::Unsupported(format!(
+                "{least_bytes} bytes of initial memory (at most {MEMORY_BYTES_MAX})"
+            )));
+        }
+        let template = Template { engine, format, pre, data, dyn_calls, least_bytes };
+        let module = Self(Arc::new(Prepared { template, initial: OnceLock::new() }));
+        match module.initial(INITIALISE_MEMORY_BYTES) {
+            Ok(_) | Err(VmError::MemoryLimit { .. }) => Ok(module),
+            Err(VmError::Module(refusal)) => Err(refusal),
+            Err(VmError::Host(fault)) => Err(fault.into()),
+            Err(other) => Err(HostFault::Runtime(other.to_string()).into()),
+        }
+    }
+
+    /// What every instance begins with. It is the same whatever the limit: an initialisation that
+    /// was refused memory by its limit does not count.
+    fn initial(&self, memory_bytes: u64) -> Result<&Initial, VmError> {
+        if let Some(initial) = self.0.initial.get() {
+            return Ok(initial);
+        }
+        let template = self.template();
         let initial = on_guest_thread(|| {
-            let live = Live::fresh(&template, MEMORY_BYTES_MAX)?;
-            Ok::<_, ModuleError>(Initial {
-                image: live.image(&template, None),
-                globals: live.initial_globals(),
-            })
+            let live = Live::fresh(template, memory_bytes)?;
+            Ok::<_, VmError>(Initial { image: live.image(template, None), globals: live.initial_globals() })
         })??;
-        Ok(Self(Arc::new(Prepared { template, initial })))
+        Ok(self.0.initial.get_or_init(|| initial))
     }
 
     /// A new instance, initialised, with nothing evaluated yet.
     pub fn instantiate(&self, limits: Limits) -> Result<Instance, VmError> {
-        self.fits(limits, self.initial_image())?;
-        let live = on_guest_thread(|| Live::fresh(self.template(), limits.memory_bytes))?.map_err(host)?;
-        Ok(Instance::new(self.clone(), limits, live, self.initial_image().clone()))
+        let image = self.initial(limits.memory_bytes)?.image.clone();
+        fits(limits, &image)?;
+        let live = on_guest_thread(|| Live::fresh(self.template(), limits.memory_bytes))?;
+        Ok(Instance::new(self.clone(), limits, live.map_err(host)?, image))
     }
 
     /// An instance with the memory of another one of the same module.
     pub fn restore(&self, image: &MemoryImage, limits: Limits) -> Result<Instance, VmError> {
-        if image.byte_len() < self.initial_image().byte_len() {
-            return Err(VmError::ImageMismatch {
-                image: image.byte_len(),
-                initial: self.initial_image().byte_len(),
-            });
+        let initial = self.initial(limits.memory_bytes)?.image.byte_len();
+        if image.byte_len() < initial {
+            return Err(VmError::ImageMismatch { image: image.byte_len(), initial });
         }
-        self.fits(limits, image)?;
+        fits(limits, image)?;
         let live = self.live(image, limits)?;
         Ok(Instance::new(self.clone(), limits, live, image.clone()))
     }
@@ -130,31 +159,34 @@ impl Module {
         self.0.template.format
     }
 
-    /// The memory of an instance that has evaluated nothing.
-    pub fn initial_image(&self) -> &MemoryImage {
-        &self.0.initial.image
-    }
-
     pub(crate) fn live(&self, image: &MemoryImage, limits: Limits) -> Result<Live, HostFault> {
-        Live::restored(&self.0.template, &self.0.initial, image, limits.memory_bytes).map_err(host)
+        let initial = self.initial(limits.memory_bytes).map_err(host)?;
+        Live::restored(&self.0.template, initial, image, limits.memory_bytes).map_err(host)
     }
 
     pub(crate) fn template(&self) -> &Template {
         &self.0.template
     }
+}
 
-    fn fits(&self, limits: Limits, image: &MemoryImage) -> Result<(), VmError> {
-        if limits.memory_bytes < image.byte_len() {
-            return Err(VmError::MemoryLimit { initial: image.byte_len(), limit: limits.memory_bytes });
-        }
-        Ok(())
+fn fits(limits: Limits, image: &MemoryImage) -> Result<(), VmError> {
+    if limits.memory_bytes < image.byte_len() {
+        return Err(VmError::MemoryLimit { initial: image.byte_len(), limit: limits.memory_bytes });
     }
+    Ok(())
+}
+
+/// Bytes of the memory that a module exports, before anything runs.
+fn least_bytes(code: &wasmtime::Module) -> u64 {
+    let memories = code.exports().filter_map(|export| export.ty().memory().cloned());
+    let bytes = memories.map(|memory| memory.minimum().saturating_mul(memory.page_size()));
+    bytes.max().unwrap_or(0)
 }
 
 /// A module was initialised before, so failing now is this machine's doing.
-fn host(error: ModuleError) -> HostFault {
+fn host(error: VmError) -> HostFault {
     match error {
-        ModuleError::Host(fault) => fault,
+        VmError::Host(fault) => fault,
         other => HostFault::Runtime(format!("a module that was initialised before: {other}")),
     }
 }

@@ -7,11 +7,11 @@
 //! command is ever run; arguments that do not fit the guest's stack trap instead of overwriting its
 //! data.
 
-use wasmtime::{Caller, FuncType, Instance, Linker, Module, Store, Val};
+use wasmtime::{Caller, Func, FuncType, Instance, Linker, Module, Store, Val};
 
 use super::Format;
 use crate::error::ModuleError;
-use crate::host::args::{Args, give};
+use crate::host::args::{Args, give, takes_numbers};
 use crate::host::calendar::{self, Broken};
 use crate::host::strftime::{self, Zone};
 use crate::host::{Guest, HostState, Stop, files, invoke, weave};
@@ -131,13 +131,14 @@ pub(crate) fn link(
             name: import.name().to_owned(),
             format: format.name(),
         };
-        let ty = import.ty().func().cloned().ok_or_else(unknown)?;
+        let ty = import.ty().func().filter(|ty| takes_numbers(ty)).cloned().ok_or_else(unknown)?;
         let defined = match import.name().strip_prefix(INVOKE_PREFIX) {
             Some(signature) if import.module() == "env" => {
                 let slot = dyn_calls.len();
                 dyn_calls.push(format!("dynCall_{signature}"));
+                let given: Vec<_> = ty.results().collect();
                 linker.func_new(import.module(), import.name(), ty, move |caller, arguments, results| {
-                    invoke::call(&mut Guest(caller), slot, Args(arguments), results)
+                    invoke::call(&mut Guest(caller), slot, Args(arguments), results, &given)
                 })
             }
             _ => {
@@ -304,6 +305,8 @@ pub(crate) struct Entry {
     stack_alloc: Export,
     stack_restore: Export,
     stack_end: Option<Export>,
+    stack_init: Option<Func>,
+    constructors: Option<Func>,
 }
 
 impl Entry {
@@ -329,6 +332,8 @@ impl Entry {
                 0,
             )?,
             stack_end: exports.optional("emscripten_stack_get_end", 0, 1),
+            stack_init: exports.initialiser("emscripten_stack_init")?,
+            constructors: exports.initialiser("__wasm_call_ctors")?,
         })
     }
 
@@ -339,7 +344,7 @@ impl Entry {
         store: &mut Store<HostState>,
         instance: &Instance,
     ) -> Result<(), wasmtime::Error> {
-        if let Some(init) = instance.get_func(&mut *store, "emscripten_stack_init") {
+        if let Some(init) = self.stack_init {
             init.call(&mut *store, &[], &mut [])?;
         }
         if let Some(end) = &self.stack_end {
@@ -356,7 +361,7 @@ impl Entry {
                     .map_err(|_| Stop::Abort("a stack outside of memory"))?;
             }
         }
-        if let Some(constructors) = instance.get_func(&mut *store, "__wasm_call_ctors") {
+        if let Some(constructors) = self.constructors {
             constructors.call(&mut *store, &[], &mut [])?;
         }
         Ok(())

@@ -32,7 +32,7 @@ use weft_protocol::crypto::guest as offered;
 
 use super::Format;
 use crate::error::ModuleError;
-use crate::host::args::{Args, give};
+use crate::host::args::{Args, give, takes_numbers};
 use crate::host::{Guest, HostState, Stop, part};
 use crate::limits::RESULT_BYTES_MAX;
 use crate::live::{Export, Exports};
@@ -74,7 +74,7 @@ pub(crate) fn link(linker: &mut Linker<HostState>, module: &Module) -> Result<Ve
         if import.module() != MODULE {
             return Err(unknown());
         }
-        let ty = import.ty().func().cloned().ok_or_else(unknown)?;
+        let ty = import.ty().func().filter(|ty| takes_numbers(ty)).cloned().ok_or_else(unknown)?;
         let host = function(import.name()).ok_or_else(unknown)?;
         let given: Vec<_> = ty.results().collect();
         linker

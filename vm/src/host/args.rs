@@ -1,6 +1,6 @@
 //! Arguments and results of host functions, whose widths the import itself declares.
 
-use wasmtime::{Val, ValType};
+use wasmtime::{FuncType, Val, ValType};
 
 use super::Stop;
 
@@ -36,6 +36,12 @@ impl Args<'_> {
         let high = self.word(index + 1)?;
         Ok(((high << 32) | (low & 0xffff_ffff)) as i64)
     }
+}
+
+/// Whether a function passes nothing but numbers, and gives at most one: all that host functions do.
+pub(crate) fn takes_numbers(ty: &FuncType) -> bool {
+    let is_number = |ty: ValType| matches!(ty, ValType::I32 | ValType::I64 | ValType::F32 | ValType::F64);
+    ty.results().len() <= 1 && ty.params().chain(ty.results()).all(is_number)
 }
 
 /// Writes the one result of a call, if it has one, in the type that the import declares.

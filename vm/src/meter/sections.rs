@@ -59,6 +59,16 @@ pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleErr
     Ok(Metered { wasm: module.write(wasm, policy), data: merge(module.data) })
 }
 
+/// Whether a function takes what `memory.copy` takes. Any other import of its name stays a call.
+fn copies(resources: &ValidatorResources, function: u32, memory64: bool) -> bool {
+    let word = if memory64 { wasmparser::ValType::I64 } else { wasmparser::ValType::I32 };
+    let ty = resources.type_index_of_function(function).and_then(|ty| resources.sub_type_at(ty));
+    matches!(
+        ty.map(|ty| &ty.composite_type.inner),
+        Some(CompositeInnerType::Func(ty)) if ty.params() == [word; 3] && ty.results().is_empty()
+    )
+}
+
 fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
     ModuleError::Invalid(error.to_string())
 }
@@ -238,6 +248,9 @@ impl Reading {
         for (function, body) in functions {
             let ty = function.ty;
             let mut validator = function.into_validator(allocations);
+            let resources = validator.resources();
+            self.facts.copy_import =
+                self.facts.copy_import.filter(|import| copies(resources, *import, policy.memory64));
             let plan = analyse::function(&body, &mut validator, self.facts, policy.guard)?;
             if policy.guard {
                 let results = self.results(validator.resources(), ty)?;

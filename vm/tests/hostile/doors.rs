@@ -1,6 +1,5 @@
 //! What is no module, or not one that is evaluated: each is refused by name, alike everywhere,
 //! and nothing of it can hurt the host.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use weft_vm::guests::COUNTER;
 use weft_vm::{Engine, EngineConfig, Format, Limits, Module, ModuleError, Outcome, Trap};
@@ -212,7 +211,6 @@ fn memory_that_is_asked_for_and_not_used_costs_nothing() {
         refused,
         "the memory limit of 16777216 bytes does not cover the module's initial 4294967296 bytes"
     );
-    assert_eq!(module.initial_image().byte_len(), 1 << 32);
 }
 
 #[test]
