@@ -5,6 +5,7 @@
 //! slot, tick), as numbers. Nothing here evaluates anything.
 
 mod cursor;
+mod readable;
 mod scan;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use weft_protocol::{DataItem, Position, mark};
 use weft_storage::{OutcomeRow, Reader, StoreError};
 
 pub use cursor::{Cursor, CursorError};
+pub(crate) use readable::readable;
 use scan::Scan;
 
 /// Entries on a page of results unless a client says otherwise.
@@ -149,7 +151,7 @@ fn shown(
         return Ok(None);
     }
     // What is on disk was written by this node as JSON.
-    let Ok(Value::Object(mut result)) = serde_json::from_slice(&row.result) else { return Ok(None) };
+    let Ok(Value::Object(mut result)) = readable(&row.result) else { return Ok(None) };
     if result.contains_key("Error") {
         return Ok(None);
     }

@@ -5,6 +5,7 @@ use weft_protocol::Id;
 use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
 use super::{Answers, fail, state};
 use crate::dry_run::DryRunError;
+use crate::results::readable;
 
 impl Answers {
     pub(super) async fn dry_run(
@@ -19,7 +20,7 @@ impl Answers {
             return Err(fail(FailureCode::Refused, text));
         };
         let outcome = dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))?;
-        let result = serde_json::from_str(&outcome.result);
+        let result = readable(outcome.result.as_bytes());
         let result = result.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
         let (position, code, gas) = (outcome.position, outcome.code.number(), outcome.gas);
         Ok(DryRunInfo { process, position, code, result, gas })

@@ -9,6 +9,7 @@ use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
 use super::{Answers, disk, fail, no_slot};
+use crate::results::readable;
 use crate::{hosting, remote};
 
 /// The longest that a request waits for a result, in milliseconds.
@@ -142,7 +143,7 @@ fn read_answer(process: Id, answer: &wire::OutcomeResponse) -> Option<ResultInfo
         process,
         position: wire::position(answer.position.as_ref()).ok()?,
         code: u8::try_from(answer.code).ok()?,
-        result: serde_json::from_slice(&answer.result).ok()?,
+        result: readable(&answer.result).ok()?,
         running: wire::hash("running", &answer.running).ok()?,
         gas: 0,
         computed_here: false,
@@ -152,6 +153,5 @@ fn read_answer(process: Id, answer: &wire::OutcomeResponse) -> Option<ResultInfo
 
 /// The result of an outcome as JSON.
 pub(super) fn result_value(row: &OutcomeRow) -> Value {
-    serde_json::from_slice(&row.result)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&row.result).into_owned()))
+    readable(&row.result).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&row.result).into_owned()))
 }
