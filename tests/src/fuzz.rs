@@ -1,10 +1,13 @@
 //! What the fuzz targets do with their bytes.
 //!
-//! `tests/fuzz` runs these under cargo-fuzz; `tests/tests/fuzz.rs` runs the same functions over
-//! seeds and mutations on the stable toolchain, so that every change exercises them. A target
-//! panics when code breaks a promise about any bytes at all.
+//! `tests/fuzz/run.sh` runs these under libFuzzer; `tests/tests/fuzz` runs the same functions over
+//! seeds, the committed corpus and mutations, so that every change exercises them. A target panics
+//! when code breaks a promise about any bytes at all.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod guest;
+mod settings;
 
 use bytes::Bytes;
 use weft_protocol::bundle::{Bundle, is_bundle};
@@ -16,11 +19,39 @@ use weft_protocol::record::SlotRecord;
 use weft_protocol::wire::{self, WireMessage, decode_canonical};
 use weft_protocol::{DataItem, Hash, Network, Verified, tag};
 
-/// A named target.
-pub type Target = (&'static str, fn(&[u8]));
+/// Something that takes bytes from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name: of its corpus, its regressions and its line in `tests/fuzz/minutes.txt`.
+    pub name: &'static str,
+    /// Does everything that may be done with such bytes.
+    pub run: fn(&[u8]),
+    /// Live bytes that an input may cost for each of its own.
+    pub held_per_byte: usize,
+    /// Live bytes that any input may cost.
+    pub held_fixed: usize,
+}
+
+/// An RSA check, error texts.
+const HELD_FIXED: usize = 32 * 1024;
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run, held_per_byte: 8, held_fixed: HELD_FIXED }
+}
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [("item", item), ("bundle", bundle), ("l1", l1), ("wire", wire)];
+pub const TARGETS: [Target; 8] = [
+    target("item", item),
+    target("bundle", bundle),
+    target("l1", l1),
+    target("wire", wire),
+    // A JSON value of two characters takes 32 bytes, and what is made of it is held beside it.
+    Target { held_per_byte: 64, ..target("result", guest::result) },
+    // The compiler's and the instance's own.
+    Target { held_per_byte: 256, held_fixed: 4 << 20, ..target("module", guest::module) },
+    Target { held_per_byte: 64, held_fixed: 256 << 10, ..target("config", settings::config) },
+    Target { held_per_byte: 64, ..target("control", settings::control) },
+];
 
 /// Parses an item and verifies it.
 pub fn item(bytes: &[u8]) {

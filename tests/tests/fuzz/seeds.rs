@@ -1,4 +1,5 @@
-//! Inputs to start from: the conformance vectors, and one wire message of every kind.
+//! Inputs to start from: the conformance vectors, one wire message of every kind, and texts and
+//! modules of each shape that a node takes.
 
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use weft_protocol::offer::OfferTerms;
 use weft_protocol::wire::{self, WireMessage};
 use weft_protocol::{DataItem, Draft, Hash, Id, Network, Position, Tag, Verified};
 
+mod local;
+
 /// Larger vectors would only slow the mutations down.
 const SEED_BYTES_MAX: usize = 8 * 1024;
 
@@ -23,6 +26,10 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         "bundle" => raw("bundles.jsonl"),
         "l1" => transactions(),
         "wire" => messages(),
+        "result" => local::results(),
+        "module" => local::modules(),
+        "config" => local::configurations(),
+        "control" => local::requests(),
         _ => panic!("no seeds for {target}"),
     };
     seeds.retain(|seed| seed.len() <= SEED_BYTES_MAX);
