@@ -83,15 +83,7 @@ fn check_014_a_slot_whose_write_failed_is_given_again() {
     let lost = stored(&run.submit(message(process, "lost"), 10)).clone();
     let effects = run.handle(Input::PersistFailed { process, why: "full".to_owned() }, 11);
     assert!(matches!(&answers(&effects)[..], [(2, Answer::Fault(why))] if why == "full"));
-    let recovered = Recovered {
-        process,
-        head,
-        seen: SeenList::default(),
-        assignments: vec![head.unwrap().assignment],
-        schedule: None,
-        spawn: None,
-    };
-    run.handle(Input::Recover(Box::new(recovered)), 12);
+    run.handle(recovered(process, head), 12);
     let next = stored(&run.submit(message(process, "kept"), 13)).clone();
     assert_eq!((next.head.slot, next.head.chain), (lost.head.slot, lost.head.chain));
 }
