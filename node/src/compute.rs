@@ -4,6 +4,7 @@
 //! thread; `task` is the loop between them and the disk.
 
 pub mod checkpoint;
+mod demand;
 mod frozen;
 pub mod hosted;
 pub mod machine;
@@ -12,6 +13,7 @@ pub mod residency;
 mod task;
 mod wait;
 
+pub(crate) use demand::want;
 pub use frozen::{DryOutcome, Frozen};
 pub(crate) use hosted::code_of;
 pub use task::{ComputeHandle, ComputeTask, State, outcome_writes};

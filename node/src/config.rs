@@ -90,6 +90,16 @@ pub enum ScheduleFor {
     Anyone,
 }
 
+/// When the slots of a process that is hosted to compute are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evaluate {
+    /// As they come.
+    Eager,
+    /// When somebody asks for an outcome, or a duty of this node does.
+    Lazy,
+}
+
 /// How the log is written to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -128,6 +138,8 @@ pub struct Config {
     pub messenger_window_ms: u64,
     /// Threads that evaluate messages.
     pub compute_threads: usize,
+    /// When the slots of a newly hosted process are evaluated.
+    pub evaluate: Evaluate,
     /// Guest memory kept in live instances.
     pub memory_budget_bytes: u64,
     /// Dry runs evaluated at once.
@@ -179,6 +191,7 @@ impl Config {
             // gone back in by a half at most.
             replay_gas: 600_000_000_000_000,
             replay_ms: 900_000,
+            evaluate: Evaluate::Eager,
             memory_budget_bytes: memory::budget(),
             checkpoint_slots: 1024,
             checkpoints_kept: 12,

@@ -178,5 +178,7 @@ const fn merge(has: Roles, wants: Roles) -> Roles {
         watches: has.watches || wants.watches,
         keeps_time: has.keeps_time || wants.keeps_time,
         pinned: has.pinned || wants.pinned,
+        // Whoever wants it computed says how.
+        on_demand: if wants.computes { wants.on_demand } else { has.on_demand },
     }
 }

@@ -24,6 +24,13 @@ pub enum News {
         /// Its newest slot.
         head: u64,
     },
+    /// Somebody waits for the outcome of a slot of a process that is evaluated on demand.
+    Wanted {
+        /// Of which process.
+        process: Id,
+        /// Which slot.
+        slot: u64,
+    },
     /// A position was evaluated.
     Computed {
         /// Of which process.

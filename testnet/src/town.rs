@@ -250,7 +250,7 @@ impl Town<'_> {
         messenger: bool,
         open: &mut Open,
     ) -> Result<(), Trouble> {
-        let request = Request::Host { process: actor.id, compute: true, messenger };
+        let request = Request::Host { process: actor.id, compute: true, messenger, evaluate: None };
         let info: ProcessInfo = self.insist(node, "to host a process", &request).await?;
         let seen = info.duties.join(" ");
         let does = |wanted| info.duties.iter().any(|duty| duty == wanted);

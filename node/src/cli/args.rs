@@ -16,6 +16,7 @@ use super::results::Results;
 use super::state::State;
 use super::tx::TxCommand;
 use super::up::Up;
+use crate::config::Evaluate;
 pub(crate) use settings::ConfigFlags;
 
 /// A peer-to-peer node for the ao computer.
@@ -277,6 +278,9 @@ pub(crate) struct Host {
     /// Evaluate it
     #[arg(long)]
     pub(crate) compute: bool,
+    /// When to evaluate it: as slots come, or when somebody asks; as configured if absent
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) evaluate: Option<Evaluate>,
     /// Carry what it sends
     #[arg(long)]
     pub(crate) messenger: bool,

@@ -119,8 +119,9 @@ pub(super) async fn result(of: ResultArgs, context: &Context) -> Result<Exit, Cl
 }
 
 pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError> {
-    let Host { process, compute, messenger } = host;
-    let request = Request::Host { process, compute, messenger };
+    let Host { process, compute, messenger, evaluate } = host;
+    let compute = compute || evaluate.is_some();
+    let request = Request::Host { process, compute, messenger, evaluate };
     let info: ProcessInfo = ask(context, "finding the process and its log", &request).await?;
     show_duties(&info, context)
 }

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use weft_protocol::{Effects, Id, Machine, Now};
 
+use crate::config::Evaluate;
+
 /// Slots in one run: long enough to share a commit, short enough to fit in one.
 pub const RUN_SLOTS_MAX: u64 = 256;
 /// Time after which a run takes no further slot, in milliseconds: what a process with an endless
@@ -41,10 +43,12 @@ pub const RETRY_MS_MAX: u64 = 30_000;
 /// What the driver hears.
 #[derive(Debug)]
 pub enum Input {
-    /// Compute this process.
+    /// Compute this process, or compute it at other times than before.
     Host {
         /// Which.
         process: Id,
+        /// When its slots are evaluated.
+        evaluate: Evaluate,
         /// The first slot without an outcome on disk.
         next: u64,
         /// The newest slot on disk.
@@ -56,6 +60,13 @@ pub enum Input {
         process: Id,
         /// The newest slot on disk.
         head: u64,
+    },
+    /// Somebody waits for the outcome of a slot.
+    Wanted {
+        /// Of which process.
+        process: Id,
+        /// Which slot.
+        slot: u64,
     },
     /// The guest is done with a run; its outcomes are not yet on disk.
     Evaluated {
@@ -129,6 +140,9 @@ pub struct Compute {
 struct Hosted {
     next: u64,
     head: Option<u64>,
+    evaluate: Evaluate,
+    /// The newest slot that anybody waited for.
+    wanted: Option<u64>,
     state: State,
     failures: u32,
     quiet_since: Option<Now>,
@@ -153,6 +167,18 @@ enum State {
     Stopped,
 }
 
+impl Hosted {
+    /// The last slot to evaluate now, if there is one.
+    fn due(&self) -> Option<u64> {
+        let head = self.head?;
+        let to = match self.evaluate {
+            Evaluate::Eager => head,
+            Evaluate::Lazy => head.min(self.wanted?),
+        };
+        (to >= self.next).then_some(to)
+    }
+}
+
 impl Compute {
     /// A driver for so many threads; up to [`places`](Self::places) runs may be under way while
     /// some are over their time.
@@ -172,14 +198,14 @@ impl Compute {
         2 * threads + 1
     }
 
-    /// Whether every slot on disk has its outcome on disk.
+    /// Whether every slot that is due has its outcome on disk.
     pub fn is_idle(&self, process: &Id) -> bool {
         self.processes.get(process).is_some_and(|hosted| hosted.state == State::Idle)
     }
 
     fn queue(&mut self, process: Id) {
         let Some(hosted) = self.processes.get_mut(&process) else { return };
-        if hosted.state == State::Idle && hosted.head.is_some_and(|head| head >= hosted.next) {
+        if hosted.state == State::Idle && hosted.due().is_some() {
             hosted.state = State::Queued;
             hosted.quiet_since = None;
             match hosted.pace {
@@ -193,10 +219,17 @@ impl Compute {
         while self.committing < COMMITTING_MAX {
             let Some(process) = self.next_turn(now) else { return };
             let Some(hosted) = self.processes.get_mut(&process) else { continue };
-            let (State::Queued, Some(head)) = (hosted.state, hosted.head) else { continue };
+            if hosted.state != State::Queued {
+                continue;
+            }
+            let Some(last) = hosted.due() else {
+                // It was to be evaluated as slots come when it got in line.
+                hosted.state = State::Idle;
+                continue;
+            };
             hosted.state = State::Running;
             self.running.insert(process, now);
-            let to = head.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
+            let to = last.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
             effects.push(Effect::Run { process, from: hosted.next, to });
         }
     }
@@ -302,11 +335,18 @@ impl Machine for Compute {
 
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
-            Input::Host { process, next, head } => {
+            Input::Host { process, evaluate, next, head } => {
                 let quiet_since = (next > 0).then_some(now);
                 let (state, pace) = (State::Idle, Pace::Unknown);
-                let hosted = Hosted { next, head, state, failures: 0, quiet_since, pace };
-                self.processes.entry(process).or_insert(hosted);
+                let (wanted, failures) = (None, 0);
+                let hosted = Hosted { next, head, evaluate, wanted, state, failures, quiet_since, pace };
+                self.processes.entry(process).or_insert(hosted).evaluate = evaluate;
+                self.queue(process);
+            }
+            Input::Wanted { process, slot } => {
+                if let Some(hosted) = self.processes.get_mut(&process) {
+                    hosted.wanted = hosted.wanted.max(Some(slot));
+                }
                 self.queue(process);
             }
             Input::Grew { process, head } => {

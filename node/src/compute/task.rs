@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::state::StateSummary;
 use weft_protocol::{Effects, Id, Machine};
 
+use super::demand;
 use super::frozen::Frozen;
 use super::hosted::{HostError, Hosted};
 use super::machine::{Compute, Effect, Input};
@@ -190,6 +191,7 @@ impl ComputeTask {
         match news {
             News::Grew { process, head } => self.handle(Input::Grew { process: *process, head: *head }),
             News::Hosted { process } => self.retake(self.shared.directory.get(process)),
+            News::Wanted { process, slot } => self.handle(Input::Wanted { process: *process, slot: *slot }),
             News::Computed { .. } | News::Attested { .. } | News::Alarm { .. } => {}
         }
     }
@@ -210,7 +212,8 @@ impl ComputeTask {
             let id = process.id();
             let head = reader.head(&id)?.map(|(slot, _)| slot);
             let next = reader.last_outcome(&id)?.map_or(0, |(position, _)| position.slot + 1);
-            self.handle(Input::Host { process: id, next, head });
+            let evaluate = demand::policy(&process, roles, self.shared.address);
+            self.handle(Input::Host { process: id, evaluate, next, head });
             if let Some(head) = head {
                 self.handle(Input::Grew { process: id, head });
             }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use weft_protocol::Id;
 use weft_storage::StoreError;
 
+use super::demand::want;
 use crate::shared::Shared;
 
 /// How often a waiter looks again, beside every time it hears news.
@@ -37,6 +39,8 @@ pub enum WaitError {
 /// When it will not be evaluated here.
 pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), WaitError> {
     let mut news = shared.news.listen();
+    // News may be lost, so it is told again.
+    let mut ask_at = Instant::now();
     loop {
         let known = shared.directory.get(&process).filter(|known| known.roles.computes);
         let known = known.ok_or(WaitError::NotComputed(process))?;
@@ -46,6 +50,10 @@ pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), Wa
         }
         if let Some(why) = known.fault {
             return Err(WaitError::Stopped { process, why });
+        }
+        if Instant::now() >= ask_at {
+            want(shared, process, slot);
+            ask_at = Instant::now() + LOOK_AGAIN;
         }
         // Any news is a reason to look again; missed news too.
         let _ = tokio::time::timeout(LOOK_AGAIN, news.recv()).await;

@@ -9,7 +9,7 @@ use weft_protocol::Address;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::multiaddr::{DIAL_EXPECTED, LISTEN_EXPECTED, is_dial, is_listen};
-use super::{Config, LogFormat, RULES, Role, ScheduleFor};
+use super::{Config, Evaluate, LogFormat, RULES, Role, ScheduleFor};
 
 /// Addresses to listen on: more are a typing error.
 const LISTEN_MAX: usize = 16;
@@ -185,6 +185,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "threads that evaluate messages; the default is one a core",
         set: set_compute_threads,
         show: |config| number(config.compute_threads as u64),
+    },
+    Setting {
+        key: "evaluate",
+        help: "when a newly hosted process is evaluated: eager (as its slots come) or lazy (when somebody asks \
+               for an outcome; what this node attests, carries for or keeps time for is evaluated as it comes)",
+        set: set_evaluate,
+        show: |config| Value::String(if config.evaluate == Evaluate::Lazy { "lazy" } else { "eager" }.into()),
     },
     Setting {
         key: "memory_budget",
@@ -417,6 +424,15 @@ fn parse_bytes(text: &str) -> Option<u64> {
 fn show_bytes(bytes: u64) -> String {
     let exact = UNITS.iter().find(|(_, shift)| bytes.is_multiple_of(1 << shift));
     exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
+}
+
+fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.evaluate = match given.text() {
+        Some("eager") => Evaluate::Eager,
+        Some("lazy") => Evaluate::Lazy,
+        _ => return Err("`eager` or `lazy`".into()),
+    };
+    Ok(())
 }
 
 fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {

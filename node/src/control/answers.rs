@@ -23,8 +23,8 @@ use weft_storage::{EvidenceRow, OutboxState, Reader, Roles, StoreError, Write};
 use weft_vm::Format;
 
 use super::api::{
-    EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo, Request,
-    Status, Submitted,
+    Evaluate, EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo,
+    Request, Status, Submitted,
 };
 use super::server::{HungUp, Out};
 use crate::anchor;
@@ -97,8 +97,8 @@ impl Answers {
             }
             Request::Slots { process, from, limit } => out.end(self.slots(process, from, limit)).await,
             Request::Item { id } => out.end(self.item(id)).await,
-            Request::Host { process, compute, messenger } => {
-                out.end(self.host(process, compute, messenger).await).await
+            Request::Host { process, compute, messenger, evaluate } => {
+                out.end(self.host(process, compute, messenger, evaluate).await).await
             }
             Request::Cron { process, on } => out.end(self.cron(process, on).await).await,
             Request::Pin { process, on } => out.end(self.pin(process, on).await).await,
@@ -276,12 +276,24 @@ impl Answers {
         })
     }
 
-    async fn host(&self, process: Id, compute: bool, messenger: bool) -> Result<ProcessInfo, Failure> {
+    async fn host(
+        &self,
+        process: Id,
+        compute: bool,
+        messenger: bool,
+        evaluate: Option<Evaluate>,
+    ) -> Result<ProcessInfo, Failure> {
         let computes = compute || messenger;
         if computes && self.compute.is_none() {
             return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
         }
-        let wanted = Roles { computes, messenges: messenger, watches: true, ..Roles::default() };
+        let known = self.shared.directory.get(&process).filter(|known| known.roles.computes);
+        let on_demand = match (evaluate, known) {
+            (Some(evaluate), _) => evaluate == Evaluate::Lazy,
+            (None, Some(known)) => known.roles.on_demand,
+            (None, None) => self.shared.config.evaluate == Evaluate::Lazy,
+        };
+        let wanted = Roles { computes, messenges: messenger, watches: true, on_demand, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
         self.info(&self.read()?, &self.known(&process)?)
@@ -394,7 +406,8 @@ fn module_info(module: &Module) -> ModuleInfo {
 fn duties(roles: Roles) -> Vec<String> {
     let all = [
         (roles.schedules, "schedule"),
-        (roles.computes, "compute"),
+        (roles.computes && !roles.on_demand, "compute"),
+        (roles.computes && roles.on_demand, "compute on demand"),
         (roles.messenges, "messenger"),
         (roles.watches, "watch"),
         (roles.keeps_time, "cron"),

@@ -11,6 +11,7 @@ use weft_protocol::{Address, Hash, Id, Position, Tag};
 
 mod state;
 
+pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
 pub use crate::results::Sort;
 pub use state::{StateEvent, StateInfo};
@@ -61,6 +62,9 @@ pub enum Request {
         compute: bool,
         /// Carry what it sends.
         messenger: bool,
+        /// When to evaluate it; as before, or as the configuration says, if absent.
+        #[serde(default)]
+        evaluate: Option<Evaluate>,
     },
     /// Let time pass in a hosted process, so that its crons run though nothing else happens, or
     /// leave it alone: [`ProcessInfo`].

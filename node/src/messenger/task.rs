@@ -181,7 +181,7 @@ impl MessengerTask {
                 self.offered = None;
                 self.take_up_pending(*process)
             }
-            News::Computed { .. } | News::Grew { .. } | News::Alarm { .. } => Ok(()),
+            News::Computed { .. } | News::Grew { .. } | News::Wanted { .. } | News::Alarm { .. } => Ok(()),
         }
     }
 

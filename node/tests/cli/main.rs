@@ -9,6 +9,7 @@ mod dry_run;
 mod eval;
 mod hosting;
 mod item;
+mod lazy;
 mod node;
 mod offline;
 mod socket;

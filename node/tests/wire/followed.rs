@@ -125,7 +125,7 @@ async fn a_false_opening_is_refused_by_name() {
             vec![wire::SlotRecord { assignment: tampered(&first.assignment), ..first.clone() }],
         ),
     ];
-    let host = || Request::Host { process: truth.process, compute: true, messenger: false };
+    let host = || Request::Host { process: truth.process, compute: true, messenger: false, evaluate: None };
     for (name, lie) in lies {
         script.lock().unwrap().ranges.push_back(lie);
         let error = follower.ask::<Value>(host()).await.unwrap_err().to_string();
@@ -165,7 +165,10 @@ async fn lies_about_a_log_and_its_module_are_outlived() {
         .into();
     }
     let process = truth.process;
-    follower.ask::<Value>(Request::Host { process, compute: true, messenger: false }).await.unwrap();
+    follower
+        .ask::<Value>(Request::Host { process, compute: true, messenger: false, evaluate: None })
+        .await
+        .unwrap();
     until("the whole log, computed", || async {
         let info = follower.detail(process).await.info;
         (info.head == Some(5) && info.running == truth.running).then_some(())
@@ -206,7 +209,10 @@ async fn a_forked_log_is_not_asked_for_again_and_again() {
     let truth = Arc::new(truth);
     let (follower, script, serving) = pair(&truth, 62).await;
     let process = truth.process;
-    follower.ask::<Value>(Request::Host { process, compute: false, messenger: false }).await.unwrap();
+    follower
+        .ask::<Value>(Request::Host { process, compute: false, messenger: false, evaluate: None })
+        .await
+        .unwrap();
     // Slot 0 to take it up, slot 1, and then only what may prove the fork.
     let asked: Vec<u64> = until("the proof to be asked for", || async {
         let script = script.lock().unwrap();

@@ -20,6 +20,8 @@ pub struct Roles {
     pub keeps_time: bool,
     /// Keeps it whole: in memory when others have to leave, on disk when others are pruned.
     pub pinned: bool,
+    /// Evaluates only what somebody asks for.
+    pub on_demand: bool,
 }
 
 impl Roles {
@@ -30,10 +32,11 @@ impl Roles {
             | (self.watches as u8) << 3
             | (self.keeps_time as u8) << 4
             | (self.pinned as u8) << 5
+            | (self.on_demand as u8) << 6
     }
 
     const fn from_bits(bits: u8) -> Option<Self> {
-        if bits > 0b11_1111 {
+        if bits > 0b111_1111 {
             return None;
         }
         Some(Self {
@@ -43,6 +46,7 @@ impl Roles {
             watches: bits & 8 != 0,
             keeps_time: bits & 16 != 0,
             pinned: bits & 32 != 0,
+            on_demand: bits & 64 != 0,
         })
     }
 }

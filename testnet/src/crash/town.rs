@@ -35,7 +35,7 @@ pub(super) async fn found(town: &Town<'_>, open: &mut Open) -> Result<Vec<Actor>
 
 /// Has a node hold the log of a process that it does not compute.
 async fn follow(town: &Town<'_>, node: usize, process: Id) -> Result<(), Trouble> {
-    let request = Request::Host { process, compute: false, messenger: false };
+    let request = Request::Host { process, compute: false, messenger: false, evaluate: None };
     let _: ProcessInfo = town.insist(node, "to follow a process", &request).await?;
     Ok(())
 }

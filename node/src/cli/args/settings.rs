@@ -44,6 +44,9 @@ pub(crate) struct ConfigFlags {
     /// Threads that evaluate messages
     #[arg(long, value_name = "NUMBER")]
     pub(crate) compute_threads: Option<String>,
+    /// When to evaluate a newly hosted process: eager or lazy
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) evaluate: Option<String>,
     /// Guest memory kept in live instances, such as 4gb
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory_budget: Option<String>,
@@ -96,6 +99,7 @@ impl ConfigFlags {
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("compute_threads", self.compute_threads.clone()),
+            ("evaluate", self.evaluate.clone()),
             ("memory_budget", self.memory_budget.clone()),
             ("dry_runs", self.dry_runs.clone()),
             ("dry_run_gas", self.dry_run_gas.clone()),

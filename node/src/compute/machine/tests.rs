@@ -71,7 +71,11 @@ impl Rig {
 
     fn add(&mut self, process: Id, cost_ms: u64, slots: u64) {
         self.cost.insert(process, cost_ms);
-        self.handle(Input::Host { process, next: 0, head: slots.checked_sub(1) });
+        self.host(process, Evaluate::Eager, slots);
+    }
+
+    fn host(&mut self, process: Id, evaluate: Evaluate, slots: u64) {
+        self.handle(Input::Host { process, evaluate, next: 0, head: slots.checked_sub(1) });
     }
 
     /// Lets time pass.
@@ -203,6 +207,49 @@ fn a_failure_frees_its_thread_and_is_tried_again_later() {
     rig.pass(RETRY_MS_MIN + 200);
     assert_eq!(rig.count(id(1)), 5);
     assert!(rig.machine.is_idle(&id(1)) && rig.machine.is_idle(&id(2)));
+}
+
+#[test]
+fn a_lazy_process_is_evaluated_as_far_as_somebody_waits_for_it() {
+    let mut rig = Rig::new(1);
+    let process = id(1);
+    rig.cost.insert(process, 1);
+    rig.host(process, Evaluate::Lazy, 10);
+    rig.pass(1_000);
+    assert_eq!(rig.count(process), 0);
+    rig.handle(Input::Wanted { process, slot: 3 });
+    rig.handle(Input::Wanted { process, slot: 2 });
+    rig.pass(2_000);
+    assert_eq!(rig.count(process), 4);
+    // What is wanted before it is there is evaluated when it comes, and nothing after it.
+    rig.handle(Input::Wanted { process, slot: 11 });
+    rig.pass(3_000);
+    assert_eq!(rig.count(process), 10);
+    rig.handle(Input::Grew { process, head: 20 });
+    rig.pass(4_000);
+    assert_eq!(rig.count(process), 12);
+    // From now on as slots come, and back.
+    rig.host(process, Evaluate::Eager, 21);
+    rig.pass(5_000);
+    assert_eq!(rig.count(process), 21);
+    rig.host(process, Evaluate::Lazy, 21);
+    rig.handle(Input::Grew { process, head: 30 });
+    rig.pass(6_000);
+    assert_eq!(rig.count(process), 21);
+    assert!(rig.machine.is_idle(&process));
+}
+
+#[test]
+fn a_process_that_turns_lazy_while_it_waits_for_its_turn_is_left_alone() {
+    let mut rig = Rig::new(1);
+    rig.add(id(1), 200, 1);
+    rig.add(id(2), 1, 5);
+    rig.host(id(2), Evaluate::Lazy, 5);
+    rig.pass(1_000);
+    assert_eq!((rig.count(id(1)), rig.count(id(2))), (1, 0));
+    rig.handle(Input::Wanted { process: id(2), slot: 4 });
+    rig.pass(2_000);
+    assert_eq!(rig.count(id(2)), 5);
 }
 
 proptest! {

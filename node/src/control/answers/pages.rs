@@ -32,6 +32,10 @@ impl Answers {
         if let Some(ms) = now_ms {
             self.evaluate_now(process, ms).await?;
         }
+        // What nobody asked for yet is in a later page.
+        if let Some((head, _)) = self.read()?.head(&process).map_err(disk)? {
+            compute::want(&self.shared, process, head);
+        }
         let show = if crons { Show::Crons } else { Show::All };
         let query = PageQuery { from, to, limit, sort, show };
         let reader = self.read()?;

@@ -10,7 +10,7 @@ use weft_storage::{OutcomeRow, Reader};
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
 use super::{Answers, disk, fail, no_slot};
 use crate::results::readable;
-use crate::{hosting, remote};
+use crate::{compute, hosting, remote};
 
 /// The longest that a request waits for a result, in milliseconds.
 pub(super) const WAIT_MS_MAX: u64 = 600_000;
@@ -38,6 +38,7 @@ impl Answers {
     ) -> Result<ResultInfo, Failure> {
         let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         let mut news = self.shared.news.listen();
+        let mut ask_at = Instant::now();
         let of = match of {
             ResultOf::Now => Wanted::Newest(self.now(process).await?),
             ResultOf::Item(item) => Wanted::Item(item),
@@ -46,6 +47,11 @@ impl Answers {
         loop {
             if let Some(found) = self.find_result(process, of)? {
                 return Ok(found);
+            }
+            if Instant::now() >= ask_at {
+                self.want(process, of)?;
+                // News may be lost, so it is told again.
+                ask_at = Instant::now() + LOOK_AGAIN;
             }
             if let Wanted::Item(item) = of
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
@@ -72,6 +78,18 @@ impl Answers {
             return Err(fail(FailureCode::Refused, text));
         }
         self.submitter.now(process).await.map_err(|error| no_slot(&error))
+    }
+
+    /// Asks for what is looked for, where the process is evaluated on demand.
+    fn want(&self, process: Id, of: Wanted) -> Result<(), Failure> {
+        let slot = match of {
+            Wanted::Slot(slot) | Wanted::Newest(slot) => Some(slot),
+            Wanted::Item(item) => self.read()?.slot_of_item(&process, &item).map_err(disk)?,
+        };
+        if let Some(slot) = slot {
+            compute::want(&self.shared, process, slot);
+        }
+        Ok(())
     }
 
     fn find_result(&self, process: Id, of: Wanted) -> Result<Option<ResultInfo>, Failure> {

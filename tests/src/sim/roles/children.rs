@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weft_node::anchor::machine::Input as Anchored;
 use weft_node::compute::machine::Input as Computed;
+use weft_node::config::Evaluate;
 use weft_protocol::process::Process;
 use weft_protocol::record::Submission;
 use weft_protocol::{Id, wire};
@@ -45,7 +46,8 @@ impl Node {
         }
         let last = self.disk.rows.last_outcome(&process);
         let next = last.map_or(0, |closed| closed.outcome.position.slot + 1);
-        self.roles.compute.hear(Computed::Host { process, next, head });
+        let evaluate = Evaluate::Eager;
+        self.roles.compute.hear(Computed::Host { process, evaluate, next, head });
         self.keep_time_of(ctx, process);
     }
 
