@@ -208,8 +208,7 @@ impl Fold {
         let is_process = item.id() == process.id();
         let is_mark = mark::is_mark(item, process.id(), process.scheduler());
         let origin = if is_process { Origin::Direct } else { Origin::of(process, item, proven) };
-        let keys =
-            if is_process || is_mark { SeenKeys::of_item(item.id()) } else { SeenKeys::of(item, &origin) };
+        let keys = SeenKeys::in_log(process, item, &origin);
         let before = self.state.seen.len();
         // Keys are added before evaluation and stay when it fails: rules.md 6.3.
         let work = match self.state.seen.admit(assignment.slot, &keys) {

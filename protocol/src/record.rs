@@ -18,6 +18,7 @@ use crate::machine::Now;
 use crate::origin::{self, ProofError, ProvenKind, ProvenOrigin};
 use crate::process::{Process, Refusal, Terms};
 use crate::push::ORIGIN_PROOF;
+use crate::seen::SeenKeys;
 use crate::sender::{Origin, ProvenSource};
 use crate::time::{self, Ahead, TimeError, TimePoint, View};
 use crate::verify::{Unverified, Verified};
@@ -303,6 +304,11 @@ impl VerifiedRecord {
     /// Whether the link to the slot before was checked.
     pub const fn is_linked(&self) -> bool {
         self.linked
+    }
+
+    /// The keys under which the item counts in the log of `process`.
+    pub fn seen_keys(&self, process: &Process) -> SeenKeys {
+        SeenKeys::in_log(process, &self.item, &self.origin)
     }
 
     /// What the next slot must continue.

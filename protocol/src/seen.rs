@@ -9,6 +9,8 @@ use crate::data_item::DataItem;
 use crate::deep_hash::{Chunk, DeepHash, deep_hash};
 use crate::hashing;
 use crate::id::{Hash, Id};
+use crate::mark;
+use crate::process::Process;
 use crate::push::is_own_tag;
 use crate::sender::Origin;
 use crate::state::{LEAF_BYTES, leaf_hash, tree_root};
@@ -75,6 +77,12 @@ impl SeenKeys {
             Origin::Direct => (None, None),
         };
         Self { item: item_key(item.id()), push, digest }
+    }
+
+    /// The keys of an item at a slot of `process`, which takes it as `origin` says.
+    pub fn in_log(process: &Process, item: &DataItem, origin: &Origin) -> Self {
+        let is_mark = mark::is_mark(item, process.id(), process.scheduler());
+        if is_mark || item.id() == process.id() { Self::of_item(item.id()) } else { Self::of(item, origin) }
     }
 
     /// The keys of an item that is no push: the Process item at slot 0, and marks.

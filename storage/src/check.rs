@@ -7,6 +7,8 @@ use bytes::Bytes;
 use redb::ReadTransaction;
 use weft_protocol::{Hash, Id, Position};
 
+use crate::caution::CautionRow;
+use crate::contained::contain;
 use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
 use crate::limits::PROBLEMS_SHOWN_MAX;
@@ -66,7 +68,7 @@ impl Reader {
     pub fn check(&self, progress: &mut dyn FnMut(&'static str, u64)) -> Result<Check, StoreError> {
         let mut check = Check::default();
         for table in Table::ALL {
-            self.check_table(*table, &mut check, progress)?;
+            contain("checking", || self.check_table(*table, &mut check, progress))?;
         }
         Ok(check)
     }
@@ -130,6 +132,16 @@ impl Reader {
                 let confirmed = matches!(row.state, BatchState::Confirmed { .. });
                 says(open == confirmed, "the index of open batches says otherwise")
             }
+            Table::Checkpoints => {
+                let row: CheckpointRow = record::decode(table.name(), key, value)?;
+                for page in &row.pages {
+                    if self.sound::<u64>(Table::PageRefs, &page.hash.0)?.is_none() {
+                        return Ok(Some("a page of it is not counted"));
+                    }
+                }
+                Ok(None)
+            }
+            Table::PageRefs => says(!self.has(Table::Pages, key)?, "its page is missing"),
             Table::BatchesOpen => {
                 says(self.sound::<BatchRow>(Table::Batches, key)?.is_none(), "its batch is missing")
             }
@@ -144,10 +156,9 @@ impl Reader {
             | Table::Outcomes
             | Table::Attestations
             | Table::Evidence
-            | Table::Checkpoints
             | Table::Pages
-            | Table::PageRefs
             | Table::Blobs
+            | Table::Cautions
             | Table::Anchored
             | Table::Peers => Ok(None),
         }
@@ -319,6 +330,7 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
             content(name, key, page.hash().0 == key && page.unpack(&page.hash()).is_some())
         }
         Table::Batches => record::decode::<BatchRow>(name, key, value).map(drop),
+        Table::Cautions => record::decode::<CautionRow>(name, key, value).map(drop),
         Table::Anchored => record::decode::<AnchoredRow>(name, key, value).map(drop),
         Table::Peers => record::decode::<PeerRow>(name, key, value).map(drop),
     }
@@ -343,7 +355,8 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::PageRefs
         | Table::Blobs
         | Table::Batches
-        | Table::BatchesOpen => 32,
+        | Table::BatchesOpen
+        | Table::Cautions => 32,
         Table::Slots | Table::SeenList => 32 + 8,
         Table::ItemSlots | Table::Seen | Table::ItemOutcomes | Table::Evidence => 32 + 32,
         Table::Outcomes | Table::Checkpoints => 32 + POSITION,

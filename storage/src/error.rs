@@ -95,7 +95,7 @@ pub enum StoreError {
     #[error("{0}")]
     Conflict(Box<Conflict>),
     /// A record on disk is not what was written. The disk's fault; the row is lost, the store lives.
-    #[error("the store is damaged: table {table}, key {key}: {reason}")]
+    #[error("the store is damaged: table {table}, key {key}: {reason}; stop the node and run `weft repair`")]
     Damaged {
         /// The table.
         table: &'static str,
@@ -161,8 +161,8 @@ pub enum StoreError {
     },
     /// The file was a store and is damaged beyond reading.
     #[error(
-        "{} cannot be read: {reason}; restore a backup, or start with an empty data folder and let \
-         peers and the weave fill it",
+        "{} is damaged: {reason}; run `weft repair`, which keeps what verifies and this file, or restore a \
+         backup with `weft restore`",
         path.display()
     )]
     Unreadable {
@@ -192,8 +192,12 @@ pub enum StoreError {
         expected: Address,
     },
     /// The store was written by a newer version.
-    #[error("the store has schema {found}, this version knows up to {known}; use a newer weft")]
+    #[error(
+        "{} has schema {found}, this version knows up to {known}; use a newer weft", path.display()
+    )]
     NewerSchema {
+        /// The file.
+        path: PathBuf,
         /// The schema of the store.
         found: u32,
         /// The newest that this build reads.

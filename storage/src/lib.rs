@@ -14,7 +14,9 @@
 //! decides anything, and its third-party types stay inside.
 
 pub mod anchor;
+mod caution;
 mod check;
+mod contained;
 mod disk;
 mod error;
 mod key;
@@ -23,6 +25,7 @@ mod meta;
 mod plan;
 mod reader;
 mod record;
+mod repair;
 pub mod rows;
 mod store;
 mod tables;
@@ -30,10 +33,12 @@ mod write;
 mod writer;
 
 pub use anchor::{Anchor, AnchorError, AnchorStatus, Batch, LocalWeave, LocalWeaveConfig};
+pub use caution::{Caution, CautionRow};
 pub use check::{Check, TableCheck};
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{Reader, StoredSlot, StoredSlots};
+pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair};
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
     OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,

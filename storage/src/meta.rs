@@ -1,7 +1,6 @@
 //! Whose file it is: a store or a weave belongs to one node on one network, for ever.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _};
 use weft_protocol::{Address, Network};
 
+use crate::contained::{Contained, contain};
 use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
 use crate::record;
@@ -28,7 +28,25 @@ pub(crate) struct Owner {
 }
 
 /// Checks that the file is the owner's; a new one becomes it, with these tables.
-fn claim(database: &Database, path: &Path, owner: Owner, tables: &[&'static str]) -> Result<(), StoreError> {
+pub(crate) fn claim(
+    database: &Database,
+    path: &Path,
+    owner: Owner,
+    tables: &[&'static str],
+) -> Result<(), StoreError> {
+    let present = check_owner(database, path, owner)?;
+    if present.is_empty() {
+        return create_tables(database, tables, Some(owner));
+    }
+    // Tables that a later build of the same schema added.
+    if tables.iter().all(|table| present.iter().any(|name| name == table)) {
+        return Ok(());
+    }
+    create_tables(database, tables, None)
+}
+
+/// Checks that the file is the owner's, or new. Answers the tables that it has.
+pub(crate) fn check_owner(database: &Database, path: &Path, owner: Owner) -> Result<Vec<String>, StoreError> {
     let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
     let reading = database.begin_read().map_err(|error| disk(error.into()))?;
     let present: Vec<String> = reading
@@ -37,7 +55,7 @@ fn claim(database: &Database, path: &Path, owner: Owner, tables: &[&'static str]
         .map(|table| table.name().to_owned())
         .collect();
     if present.is_empty() {
-        return create_tables(database, tables, Some(owner));
+        return Ok(present);
     }
     if !present.iter().any(|name| name == META) {
         let reason = "it has tables of another program".to_owned();
@@ -52,7 +70,7 @@ fn claim(database: &Database, path: &Path, owner: Owner, tables: &[&'static str]
     };
     let found: MetaRow = record::decode(META, key, Bytes::copy_from_slice(stored.value()))?;
     if found.schema > SCHEMA {
-        return Err(StoreError::NewerSchema { found: found.schema, known: SCHEMA });
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found: found.schema, known: SCHEMA });
     }
     if found.network != owner.network {
         return Err(StoreError::OtherNetwork { found: found.network, expected: owner.network });
@@ -60,11 +78,7 @@ fn claim(database: &Database, path: &Path, owner: Owner, tables: &[&'static str]
     if found.node != owner.node {
         return Err(StoreError::OtherNode { found: found.node, expected: owner.node });
     }
-    // Tables that a later build of the same schema added.
-    if tables.iter().all(|table| present.iter().any(|name| name == table)) {
-        return Ok(());
-    }
-    create_tables(database, tables, None)
+    Ok(present)
 }
 
 /// Creates the tables that are missing, and the meta row of a new file.
@@ -94,17 +108,13 @@ pub(crate) fn open_file(
     cache_bytes: usize,
     owner: Owner,
     tables: &[&'static str],
-) -> Result<Database, StoreError> {
+) -> Result<Contained, StoreError> {
     let open = |path: &Path| {
         let opened = redb::Builder::new().set_cache_size(cache_bytes).create(path);
-        opened.map_err(|error| open_error(path, error))
+        opened.map(Contained::new).map_err(|error| open_error(path, error))
     };
     let disk = |error| StoreError::disk("creating its file", error);
     let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.into() };
-    let contradicts = || StoreError::Unreadable {
-        path: path.to_owned(),
-        reason: "its pages contradict each other".to_owned(),
-    };
     if path.try_exists().map_err(disk)? {
         let metadata = path.metadata().map_err(disk)?;
         if metadata.is_dir() {
@@ -115,12 +125,15 @@ pub(crate) fn open_file(
             return Err(not_a_store("it is empty"));
         }
         // Of a damaged file redb finds some contradictions by an assertion of its own.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
+        return contain(OPENING, || {
             let database = open(path)?;
             claim(&database, path, owner, tables)?;
             Ok(database)
-        }));
-        return opened.unwrap_or_else(|_| Err(contradicts()));
+        })
+        .map_err(|error| match error {
+            StoreError::Disk { during: OPENING, source } => unreadable(path, &source),
+            error => error,
+        });
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
@@ -135,12 +148,16 @@ pub(crate) fn open_file(
     };
     claim(&database, unfinished, owner, tables)?;
     std::fs::rename(unfinished, path).map_err(disk)?;
-    // Syncing a file does not make its name durable.
+    sync_folder(path)?;
+    Ok(database)
+}
+
+/// Makes the name of a file durable, which syncing the file does not.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-        .map_err(disk)?;
-    Ok(database)
+        .map_err(|error| StoreError::disk("making the name of a file durable", error))
 }
 
 /// Opens the owner's file on a disk of the caller's, or makes it there.
@@ -149,18 +166,26 @@ pub(crate) fn open_disk(
     cache_bytes: usize,
     owner: Owner,
     tables: &[&'static str],
-) -> Result<Database, StoreError> {
+) -> Result<Contained, StoreError> {
     let path = Path::new("(backend)");
     let database = redb::Builder::new()
         .set_cache_size(cache_bytes)
         .create_with_backend(Backend(Box::new(disk)))
+        .map(Contained::new)
         .map_err(|error| open_error(path, error))?;
     claim(&database, path, owner, tables)?;
     Ok(database)
 }
 
+/// What the store does while it opens a file that is there.
+const OPENING: &str = "opening its file";
+
+fn unreadable(path: &Path, reason: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unreadable { path: path.to_owned(), reason: reason.to_string() }
+}
+
 /// Says what to do about a file that does not open.
-fn open_error(path: &Path, error: DatabaseError) -> StoreError {
+pub(crate) fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     let path = path.to_owned();
     match error {
         DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { path },

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use redb::ReadTransaction;
 
+use crate::contained::contain;
 use crate::error::{StoreError, hex};
 use crate::limits::SCAN_ROWS_MAX;
 use crate::record::{self, Record};
@@ -45,17 +46,21 @@ impl Reader {
     }
 
     pub(crate) fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
-        let open = self.open(table)?;
-        let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
-        stored
-            .map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value())))
-            .transpose()
+        contain("reading", || {
+            let open = self.open(table)?;
+            let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
+            stored
+                .map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value())))
+                .transpose()
+        })
     }
 
-    fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        let open = self.open(table)?;
-        let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
-        Ok(stored.is_some())
+    pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        contain("reading", || {
+            let open = self.open(table)?;
+            let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
+            Ok(stored.is_some())
+        })
     }
 
     fn open(&self, table: Table) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, StoreError> {
@@ -77,19 +82,21 @@ impl Reader {
             return Ok(());
         }
         let disk = |error| StoreError::disk("scanning", error);
-        let mut range = self.open(table)?.range(from..=to).map_err(disk)?;
-        loop {
-            let entry = match direction {
-                Direction::Up => range.next(),
-                Direction::Down => range.next_back(),
-            };
-            let Some(entry) = entry else { return Ok(()) };
-            let (key, value) = entry.map_err(disk)?;
-            let row = record::decode(table.name(), key.value(), Bytes::copy_from_slice(value.value()))?;
-            if each(key.value(), row)?.is_break() {
-                return Ok(());
+        contain("scanning", || {
+            let mut range = self.open(table)?.range(from..=to).map_err(disk)?;
+            loop {
+                let entry = match direction {
+                    Direction::Up => range.next(),
+                    Direction::Down => range.next_back(),
+                };
+                let Some(entry) = entry else { return Ok(()) };
+                let (key, value) = entry.map_err(disk)?;
+                let row = record::decode(table.name(), key.value(), Bytes::copy_from_slice(value.value()))?;
+                if each(key.value(), row)?.is_break() {
+                    return Ok(());
+                }
             }
-        }
+        })
     }
 
     /// The rows from `from` to `to`, both included, at most `limit`, each with what `part` reads

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use redb::{Database, ReadableDatabase as _};
+use redb::ReadableDatabase as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use weft_protocol::{Address, Network};
 
+use crate::contained::Contained;
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
@@ -38,7 +39,7 @@ impl StoreConfig {
         Self { network, node, cache_bytes: CACHE_BYTES_DEFAULT }
     }
 
-    const fn owner(&self) -> Owner {
+    pub(crate) const fn owner(&self) -> Owner {
         Owner { kind: "store", network: self.network, node: self.node }
     }
 }
@@ -66,7 +67,7 @@ pub struct Store {
 }
 
 struct Shared {
-    database: Arc<Database>,
+    database: Arc<Contained>,
     /// Gone once the store is being dropped.
     queue: Option<mpsc::Sender<Command>>,
     bytes: Arc<Semaphore>,
@@ -123,7 +124,7 @@ impl Store {
         Self::start(database)
     }
 
-    fn start(database: Database) -> Result<Self, StoreError> {
+    fn start(database: Contained) -> Result<Self, StoreError> {
         let database = Arc::new(database);
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
@@ -223,7 +224,7 @@ impl Store {
     }
 }
 
-fn table_names() -> Vec<&'static str> {
+pub(crate) fn table_names() -> Vec<&'static str> {
     Table::ALL.iter().map(|table| table.name()).collect()
 }
 

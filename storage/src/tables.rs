@@ -85,6 +85,8 @@ tables! {
     BatchesOpen = "batches-open/1",
     /// process, weave name -> AnchoredRow.
     Anchored = "anchored/1",
+    /// process -> CautionRow.
+    Cautions = "cautions/1",
     /// peer name -> PeerRow.
     Peers = "peers/1",
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use weft_protocol::{Address, Hash, Id, Position};
 
+use crate::caution::{CautionRow, OPENINGS};
 use crate::error::StoreError;
 use crate::limits::{NAME_BYTES_MAX, PEER_ADDRESSES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
 use crate::rows::{
@@ -143,6 +144,18 @@ pub enum Write {
         /// The row.
         row: AnchoredRow,
     },
+    /// Puts a log under caution; replaces the row.
+    Caution {
+        /// The process.
+        process: Id,
+        /// The row.
+        row: CautionRow,
+    },
+    /// Ends the caution of a log.
+    LiftCaution {
+        /// The process.
+        process: Id,
+    },
     /// A peer; replaces the row.
     Peer {
         /// Its name on the network.
@@ -178,6 +191,11 @@ pub fn blob_name(bytes: &[u8]) -> Hash {
 const ROW_BYTES: usize = 256;
 
 impl Write {
+    /// Lets new processes be opened again: see [`Reader::caution`](crate::Reader::caution).
+    pub fn lift_openings() -> Self {
+        Self::DropSetting { name: OPENINGS.to_owned() }
+    }
+
     /// About how many bytes it brings to the disk.
     pub(crate) fn weight(&self) -> usize {
         ROW_BYTES
@@ -202,6 +220,8 @@ impl Write {
                 | Self::DropBlob(_)
                 | Self::Batch { .. }
                 | Self::Anchored { .. }
+                | Self::Caution { .. }
+                | Self::LiftCaution { .. }
                 | Self::DropPeer { .. }
                 | Self::DropSetting { .. } => 0,
             }

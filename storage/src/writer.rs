@@ -14,6 +14,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableTable as _, WriteTransaction};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use crate::contained::{Contained, contain};
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::plan::{Base, Changes, plan};
@@ -68,7 +69,7 @@ pub(crate) fn run(
             continue;
         }
         let mut group = Group { queue: &mut queue, counters, answers: Vec::new() };
-        let result = group.commit(database, first);
+        let result = contain("committing", || group.commit(database, first));
         let answers = std::mem::take(&mut group.answers);
         if let Err(error) = &result {
             tracing::error!(%error, "the store takes no more writes");
@@ -211,7 +212,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(
-        database: Arc<Database>,
+        database: Arc<Contained>,
         queue: mpsc::Receiver<Command>,
         counters: Arc<Counters>,
         failure: watch::Sender<Option<StoreError>>,

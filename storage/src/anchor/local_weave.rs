@@ -14,10 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase as _};
+use redb::ReadableDatabase as _;
 use weft_protocol::{Address, Hash, Id, Network};
 
 use super::{Anchor, AnchorError, AnchorFuture, AnchorStatus, Batch, Cursor, Page, TagQuery};
+use crate::contained::Contained;
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
@@ -52,7 +53,7 @@ fn table_names() -> Vec<&'static str> {
 /// The embedded weave. Clones share it; all methods but those of [`Anchor`] block on the disk.
 #[derive(Clone)]
 pub struct LocalWeave {
-    database: Arc<Database>,
+    database: Arc<Contained>,
     name: Arc<str>,
 }
 
@@ -81,7 +82,7 @@ impl LocalWeave {
         Self::start(database, config)
     }
 
-    fn start(database: Database, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
+    fn start(database: Contained, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
         let mut weave = Self { database: Arc::new(database), name: Arc::from("") };
         if weave.read()?.block(0)?.is_none() {
             let writing = weave.write()?;

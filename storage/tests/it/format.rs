@@ -12,8 +12,8 @@ use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
 use weft_protocol::Position;
 use weft_storage::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxState, PackedPage,
-    PageRef, PeerRow, ProcessRow, Roles, Store, StoreError, Write,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, CheckpointRow, EvidenceRow,
+    OutboxState, PackedPage, PageRef, PeerRow, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -91,6 +91,7 @@ fn everything() -> Vec<Write> {
         Write::Blob("blob".into()),
         Write::Batch { data_root: hash(3), row: batch_row() },
         Write::Anchored { process, weave: "local:x".into(), row: anchored_row() },
+        Write::Caution { process, row: CautionRow { why: Caution::Repaired, slots: Some(9) } },
         Write::Peer { name: "peer".into(), row: peer_row() },
         Write::Setting { name: "name".into(), value: "value".into() },
     ]
@@ -154,6 +155,8 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.blob(&weft_protocol::Hash(blake3::hash(b"blob").into()))?, Some("blob".into()));
     assert_eq!(reader.batches_open(9)?, [(hash(3), batch_row())]);
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));
+    let caution = CautionRow { why: Caution::Repaired, slots: Some(9) };
+    assert_eq!(reader.cautions()?, [(process, caution)].into());
     assert_eq!(reader.peers(9)?, [(Bytes::from("peer"), peer_row())]);
     assert_eq!(reader.setting("name")?, Some("value".into()));
     Ok(())
@@ -248,5 +251,6 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     let checksum: [u8; 32] = hasher.finalize().into();
     put(&path, "meta/1", b"store", &[&[1], &checksum[..8], payload.as_slice()].concat());
     let error = Store::open(&path, &config()).unwrap_err();
-    assert_eq!(error.to_string(), "the store has schema 2, this version knows up to 1; use a newer weft");
+    let expected = format!("{} has schema 2, this version knows up to 1; use a newer weft", path.display());
+    assert_eq!(error.to_string(), expected);
 }

@@ -28,9 +28,9 @@ const SAMPLES: u64 = 40;
 const SLOTS: u64 = 4;
 
 /// Every row of every table: what a file says, whatever its pages look like.
-type Image = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+pub type Image = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
-fn image(bytes: Vec<u8>) -> Image {
+pub fn image(bytes: Vec<u8>) -> Image {
     let mut image = Image::new();
     let database = redb::Builder::new().create_with_backend(Bare(FaultDisk::of(bytes))).unwrap();
     let reading = database.begin_read().unwrap();

@@ -18,5 +18,7 @@ mod faults;
 mod format;
 mod injected;
 mod model;
+mod real;
+mod repair;
 mod rows;
 mod weave;

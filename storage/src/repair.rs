@@ -1,0 +1,250 @@
+//! Repair: a new file of every row of a damaged one that verifies.
+//!
+//! The damaged file is only read. Its trees are walked from both ends as far as they go; where one
+//! breaks off, every page of the file is searched for rows, for each carries a checksum over its
+//! table and key. Then indexes are made anew, and every log is cut where it no longer verifies:
+//! what follows comes back from peers as any slot does. The new file takes the old one's name in
+//! one step, and the old one stays beside it.
+//!
+//! A log that this node schedules may have lost its end, or the end that a page still shows was
+//! never committed. Signing there again could give a slot two signatures, so a repaired store may
+//! be under [caution](crate::caution).
+
+mod overlay;
+mod rebuild;
+mod salvage;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Builder, ReadableDatabase as _};
+use weft_protocol::Id;
+use weft_protocol::process::Terms;
+
+use crate::caution::{self, Caution};
+use crate::contained::{Contained, contain};
+use crate::error::StoreError;
+use crate::limits::PROBLEMS_SHOWN_MAX;
+use crate::meta;
+use crate::reader::Reader;
+use crate::store::StoreConfig;
+use crate::tables::Table;
+
+/// What a repair did, or would do.
+#[derive(Debug, Clone, Default)]
+pub struct RepairReport {
+    /// Every table of the file.
+    pub tables: Vec<RepairedTable>,
+    /// Logs that end earlier than before.
+    pub cuts: Vec<CutLog>,
+    /// Processes whose slot 0 is gone: `weft host` takes them up again.
+    pub lost_openings: Vec<Id>,
+    /// What went wrong, the first of it.
+    pub problems: Vec<String>,
+    /// Logs of this node's own in which it signs nothing until they are whole again, each with how
+    /// many slots that takes, if it is known.
+    pub cautions: BTreeMap<Id, Option<u64>>,
+    /// Whether it opens no new process, because one of which nothing is left might be opened again.
+    pub caution_openings: bool,
+    /// Where the damaged file is now; none after a dry run, or when nothing was wrong.
+    pub kept_as: Option<PathBuf>,
+}
+
+/// What became of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairedTable {
+    /// Its name.
+    pub table: &'static str,
+    /// Rows read in order.
+    pub kept: u64,
+    /// Rows found only by searching the pages.
+    pub found: u64,
+    /// Rows that were read and do not verify.
+    pub lost: u64,
+    /// Rows that verify and were left out, because what they belong to is gone.
+    pub dropped: u64,
+    /// Whether its tree could not be walked to the end, so that rows may be missing unseen.
+    pub broken: bool,
+}
+
+/// A log that was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutLog {
+    /// The process.
+    pub process: Id,
+    /// Whether this node schedules it.
+    pub own: bool,
+    /// Slots that are left.
+    pub slots: u64,
+    /// Slots after them that were dropped.
+    pub slots_dropped: u64,
+    /// Outcomes that were dropped; they are computed again.
+    pub outcomes_dropped: u64,
+    /// Why it ends there.
+    pub why: String,
+}
+
+impl RepairReport {
+    /// Whether the file had nothing wrong with it.
+    pub fn is_intact(&self) -> bool {
+        self.problems.is_empty()
+            && self.cuts.is_empty()
+            && self.tables.iter().all(|table| table.lost == 0 && table.found == 0 && !table.broken)
+    }
+
+    pub(crate) fn problem(&mut self, text: String) {
+        if self.problems.len() < PROBLEMS_SHOWN_MAX {
+            self.problems.push(text);
+        }
+    }
+
+    /// Whether rows of a table may be missing.
+    fn missed(&self, table: Table) -> bool {
+        let of = |found: &&RepairedTable| found.table == table.name();
+        self.tables.iter().find(of).is_none_or(|table| table.lost > 0 || table.broken || table.found > 0)
+    }
+}
+
+/// Whether a repair changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairMode {
+    /// Only look.
+    DryRun,
+    /// Put the repaired file in place of the damaged one.
+    Replace,
+}
+
+/// Repairs the store in a file that no node has open. `terms` are those of every process;
+/// `progress` hears what is being done and how much of it.
+///
+/// An intact file is left as it is.
+///
+/// # Errors
+/// [`StoreError::InUse`], another owner's file, or what the disk says; the file is then as before.
+pub fn repair(
+    path: &Path,
+    config: &StoreConfig,
+    terms: &Terms,
+    mode: RepairMode,
+    progress: &mut dyn FnMut(&'static str, u64),
+) -> Result<RepairReport, StoreError> {
+    let cannot = |source| StoreError::CannotOpen { path: path.to_owned(), source: Arc::new(source) };
+    let file = File::open(path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(cannot(error)),
+    }
+    let unfinished = beside(path, ".repair");
+    // What an earlier attempt left: nobody uses it.
+    remove_if_there(&unfinished)?;
+    let made = make(path, &file, &unfinished, config, terms, progress);
+    let mut report = match made {
+        Ok(report) => report,
+        Err(error) => {
+            remove_if_there(&unfinished)?;
+            return Err(error);
+        }
+    };
+    if mode == RepairMode::DryRun || report.is_intact() {
+        remove_if_there(&unfinished)?;
+        return Ok(report);
+    }
+    report.kept_as = Some(replace(path, &unfinished)?);
+    Ok(report)
+}
+
+/// Makes the repaired file under another name.
+fn make(
+    path: &Path,
+    file: &File,
+    unfinished: &Path,
+    config: &StoreConfig,
+    terms: &Terms,
+    progress: &mut dyn FnMut(&'static str, u64),
+) -> Result<RepairReport, StoreError> {
+    let mut report = RepairReport::default();
+    let opened = Builder::new().set_cache_size(config.cache_bytes).create(unfinished);
+    let database = Contained::new(opened.map_err(|error| meta::open_error(unfinished, error))?);
+    meta::claim(&database, unfinished, config.owner(), &crate::store::table_names())?;
+    salvage::all(path, file, config, &database, &mut report, progress)?;
+    let own = rebuild::indexes(&database, config, terms, &mut report, progress)?;
+    // Where the slots were all read, what was signed is known for certain though not all of it is
+    // here. Where not, what is gone does not show whose it was: every log may have lost its end.
+    report.caution_openings = report.missed(Table::Slots);
+    let cautious = own.into_iter().filter(|(_, log)| report.caution_openings || !log.is_whole);
+    report.cautions =
+        cautious.map(|(id, log)| (id, (!report.caution_openings).then_some(log.said))).collect();
+    caution::raise(&database, Caution::Repaired, &report.cautions, report.caution_openings)?;
+    verify(&database, &mut report, progress)?;
+    Ok(report)
+}
+
+/// The result has to pass the check that any store passes.
+fn verify(
+    database: &Contained,
+    report: &mut RepairReport,
+    progress: &mut dyn FnMut(&'static str, u64),
+) -> Result<(), StoreError> {
+    let check = read(database)?.check(&mut |_, rows| progress("checking the result", rows))?;
+    if check.is_sound() {
+        return Ok(());
+    }
+    for problem in check.problems {
+        report.problem(format!("after the repair: {problem}"));
+    }
+    Ok(())
+}
+
+fn read(database: &Contained) -> Result<Reader, StoreError> {
+    let transaction = database.begin_read().map_err(|error| StoreError::disk("beginning to read", error))?;
+    Ok(Reader::new(transaction))
+}
+
+/// Gives the repaired file the name of the damaged one, which stays under another. There is a
+/// file under the name at every instant: a node that found none would begin a new store.
+fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
+    let disk = |error| StoreError::disk("putting the repaired file in place", error);
+    let kept = (1_u32..)
+        .map(|number| beside(path, &format!(".damaged-{number}")))
+        .find(|kept| !kept.exists())
+        .unwrap_or_else(|| beside(path, ".damaged"));
+    if std::fs::hard_link(path, &kept).is_err() {
+        // Some file systems have no second names.
+        std::fs::copy(path, &kept).map_err(disk)?;
+        File::open(&kept).and_then(|copy| copy.sync_all()).map_err(disk)?;
+    }
+    meta::sync_folder(path)?;
+    std::fs::rename(repaired, path).map_err(disk)?;
+    meta::sync_folder(path)?;
+    Ok(kept)
+}
+
+/// The path with something after its name.
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::disk("removing an unfinished file", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs a step that reads the damaged file; its panic or error is a problem and not the end.
+fn attempt(report: &mut RepairReport, what: &str, step: impl FnOnce() -> Result<(), StoreError>) -> bool {
+    match contain("reading the damaged file", step) {
+        Ok(()) => true,
+        Err(error) => {
+            report.problem(format!("{what}: {error}"));
+            false
+        }
+    }
+}
