@@ -170,7 +170,7 @@ fn start_roles(
     let is = |role| shared.config.roles.contains(&role);
     let mut scheduler = None;
     if is(Role::Scheduler) {
-        let (task, handle) = SchedulerTask::new(Arc::clone(shared));
+        let (task, handle) = SchedulerTask::new(Arc::clone(shared))?;
         tasks.start("scheduler", task.run(stop.clone()));
         scheduler = Some(handle);
     }

@@ -19,6 +19,7 @@ mod item;
 mod key;
 mod module;
 mod process;
+mod repair;
 mod results;
 mod screen;
 mod state;
@@ -127,6 +128,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Key { command } => key::run(command, context),
         Command::Config { command } => configure::run(command, context),
         Command::Completions { shell } => completions::run(shell),
+        Command::Repair(of) => repair::run(&of, context),
         Command::Item(ItemCommand::Verify { file }) => item::verify(&file, screen),
         Command::Item(ItemCommand::Sign { key, target, anchor, output, data, tags }) => {
             item::sign(item::Signing { key, target, anchor, output, data, tags }, context)

@@ -7,7 +7,7 @@ use weft_net::{Key, Peer};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
-use weft_storage::{ProcessRow, Roles, StoreError, Write};
+use weft_storage::{Caution, CautionRow, ProcessRow, Roles, StoreError, Write};
 
 use crate::config::Role;
 use crate::directory::Known;
@@ -119,8 +119,17 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
             let (found, record) = fetch_opening(shared, process).await?;
             let items = [Some(record.item()), record.proof()];
             let items: Vec<_> = items.into_iter().flatten().collect();
-            let writes = log::slot_writes(process, 0, log::row_of(&record), &items);
-            (found, wanted, writes)
+            let mut writes = log::slot_writes(process, 0, log::row_of(&record), &items);
+            let mut roles = wanted;
+            if found.scheduler() == shared.address {
+                // A log of our own that the store lost.
+                roles.schedules = true;
+                if shared.store.read()?.caution_of(&process)?.is_none() {
+                    let row = CautionRow { why: Caution::Repaired, slots: None };
+                    writes.push(Write::Caution { process, row });
+                }
+            }
+            (found, roles, writes)
         }
     };
     let row = ProcessRow { module: found.module(), roles };

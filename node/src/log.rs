@@ -33,6 +33,19 @@ pub fn seen_writes(process: Id, position: Position, keys: &[Hash]) -> impl Itera
     keys.iter().map(move |key| Write::Seen { process, key: *key, position })
 }
 
+/// The writes of the seen keys that verified slots add to a list, which takes them as well.
+pub fn seen_of(process: &Process, seen: &mut SeenList, records: &[VerifiedRecord]) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for record in records {
+        let Assignment { epoch, slot, .. } = record.assignment();
+        let before = seen.len();
+        seen.admit(*slot, &record.seen_keys(process));
+        let keys: Vec<Hash> = seen.iter().skip(before).map(|(key, _)| key).collect();
+        writes.extend(seen_writes(process.id(), Position { epoch: *epoch, slot: *slot, tick: 0 }, &keys));
+    }
+    writes
+}
+
 /// The seen list of a log, up to and including a slot.
 ///
 /// # Errors

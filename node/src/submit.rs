@@ -15,7 +15,7 @@ use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::Weave;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::{Address, DataItem, Id, tag, wire};
-use weft_storage::Roles;
+use weft_storage::{CautionRow, Roles};
 use weft_vm::Format;
 
 use crate::config::{Role, ScheduleFor};
@@ -168,6 +168,7 @@ impl Submitter {
             Answer::Assigned { slot, .. } => Ok(slot),
             Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
             Answer::UnknownProcess => Err(unknown()),
+            Answer::Cautious => Err(self.cautious(process)),
             Answer::Fault(why) => Err(SubmitError::Fault(why)),
         }
     }
@@ -223,6 +224,7 @@ impl Submitter {
             return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
         let roles = new.as_ref().map(|(_, roles)| *roles);
+        let asked = submission.process;
         match scheduler.submit(submission, roles).await {
             Answer::Assigned { process, slot, assignment, duplicate } => {
                 // Also one whose first submitter hung up before he was answered.
@@ -241,8 +243,39 @@ impl Submitter {
             Answer::UnknownProcess => {
                 Err(SubmitError::Unknown("its process is not scheduled by this node".to_owned()))
             }
+            Answer::Cautious => Err(self.cautious(asked)),
             Answer::Fault(why) => Err(SubmitError::Fault(why)),
         }
+    }
+
+    /// Why this node signs nothing in a log for now, and what can be done about it.
+    fn cautious(&self, process: Id) -> SubmitError {
+        let read = || {
+            let reader = self.shared.store.read()?;
+            let head = reader.head(&process)?.map_or(0, |(slot, _)| slot + 1);
+            Ok::<_, weft_storage::StoreError>((head, reader.caution_of(&process)?))
+        };
+        let (slots, row) = match read() {
+            Ok(read) => read,
+            Err(error) => return SubmitError::Fault(error.to_string()),
+        };
+        let accept = "stop the node and run `weft repair --accept-loss";
+        SubmitError::Fault(match row {
+            None => format!(
+                "this node's store lost processes, and {process} may be one of them: opening it again could \
+                 give its slot 0 two signatures; if it is new, {accept} new`"
+            ),
+            Some(CautionRow { slots: Some(signed), .. }) => format!(
+                "this node signed {signed} slots of process {process} and its store has {slots}; it asks peers \
+                 for the others and signs nothing until it has them; if nobody has them, {accept} {process}`"
+            ),
+            Some(CautionRow { why, slots: None }) => format!(
+                "this node's store was {}, has {slots} slots of process {process} and may lack some that were \
+                 signed; it asks peers and signs nothing until every node that the process names to compute it \
+                 has answered; if no slot is missing, {accept} {process}`",
+                why.name()
+            ),
+        })
     }
 
     async fn admit_process(

@@ -94,6 +94,14 @@ impl Reader {
         Ok(word.map(|word| Caution::parse(&word).unwrap_or(Caution::Restored)))
     }
 
+    /// The caution of a log.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn caution_of(&self, process: &Id) -> Result<Option<CautionRow>, StoreError> {
+        self.get(Table::Cautions, &process.0)
+    }
+
     /// The logs under caution.
     ///
     /// # Errors

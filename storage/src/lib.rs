@@ -38,7 +38,7 @@ pub use check::{Check, TableCheck};
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{Reader, StoredSlot, StoredSlots};
-pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair};
+pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
     OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,

@@ -13,6 +13,7 @@
 mod overlay;
 mod rebuild;
 mod salvage;
+mod weave;
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -23,6 +24,7 @@ use redb::{Builder, ReadableDatabase as _};
 use weft_protocol::Id;
 use weft_protocol::process::Terms;
 
+use crate::anchor::LocalWeave;
 use crate::caution::{self, Caution};
 use crate::contained::{Contained, contain};
 use crate::error::StoreError;
@@ -41,6 +43,8 @@ pub struct RepairReport {
     pub cuts: Vec<CutLog>,
     /// Processes whose slot 0 is gone: `weft host` takes them up again.
     pub lost_openings: Vec<Id>,
+    /// Rows that came back from the embedded weave.
+    pub from_weave: u64,
     /// What went wrong, the first of it.
     pub problems: Vec<String>,
     /// Logs of this node's own in which it signs nothing until they are whole again, each with how
@@ -116,7 +120,8 @@ pub enum RepairMode {
     Replace,
 }
 
-/// Repairs the store in a file that no node has open. `terms` are those of every process;
+/// Repairs the store in a file that no node has open. `terms` are those of every process; what the
+/// `weave` of the same node still has of its logs comes back from there;
 /// `progress` hears what is being done and how much of it.
 ///
 /// An intact file is left as it is.
@@ -127,6 +132,7 @@ pub fn repair(
     path: &Path,
     config: &StoreConfig,
     terms: &Terms,
+    weave: Option<&LocalWeave>,
     mode: RepairMode,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<RepairReport, StoreError> {
@@ -140,7 +146,7 @@ pub fn repair(
     let unfinished = beside(path, ".repair");
     // What an earlier attempt left: nobody uses it.
     remove_if_there(&unfinished)?;
-    let made = make(path, &file, &unfinished, config, terms, progress);
+    let made = make(path, &file, &unfinished, config, terms, weave, progress);
     let mut report = match made {
         Ok(report) => report,
         Err(error) => {
@@ -163,6 +169,7 @@ fn make(
     unfinished: &Path,
     config: &StoreConfig,
     terms: &Terms,
+    weave: Option<&LocalWeave>,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<RepairReport, StoreError> {
     let mut report = RepairReport::default();
@@ -170,13 +177,17 @@ fn make(
     let database = Contained::new(opened.map_err(|error| meta::open_error(unfinished, error))?);
     meta::claim(&database, unfinished, config.owner(), &crate::store::table_names())?;
     salvage::all(path, file, config, &database, &mut report, progress)?;
+    if let Some(weave) = weave.filter(|_| report.missed(Table::Slots) || report.missed(Table::Items)) {
+        weave::fill(weave, config.node, &database, &mut report, progress)?;
+    }
     let own = rebuild::indexes(&database, config, terms, &mut report, progress)?;
     // Where the slots were all read, what was signed is known for certain though not all of it is
     // here. Where not, what is gone does not show whose it was: every log may have lost its end.
-    report.caution_openings = report.missed(Table::Slots);
-    let cautious = own.into_iter().filter(|(_, log)| report.caution_openings || !log.is_whole);
-    report.cautions =
-        cautious.map(|(id, log)| (id, (!report.caution_openings).then_some(log.said))).collect();
+    let is_known = !report.missed(Table::Slots);
+    let cautious = own.iter().filter(|(_, log)| !is_known || log.slots < log.said);
+    report.cautions = cautious.map(|(id, log)| (*id, is_known.then_some(log.said))).collect();
+    // Of a log without its beginning nobody knows which spawn it came of.
+    report.caution_openings = !is_known || own.values().any(|log| log.slots == 0);
     caution::raise(&database, Caution::Repaired, &report.cautions, report.caution_openings)?;
     verify(&database, &mut report, progress)?;
     Ok(report)
@@ -207,10 +218,7 @@ fn read(database: &Contained) -> Result<Reader, StoreError> {
 /// file under the name at every instant: a node that found none would begin a new store.
 fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
     let disk = |error| StoreError::disk("putting the repaired file in place", error);
-    let kept = (1_u32..)
-        .map(|number| beside(path, &format!(".damaged-{number}")))
-        .find(|kept| !kept.exists())
-        .unwrap_or_else(|| beside(path, ".damaged"));
+    let kept = free_name(path);
     if std::fs::hard_link(path, &kept).is_err() {
         // Some file systems have no second names.
         std::fs::copy(path, &kept).map_err(disk)?;
@@ -220,6 +228,25 @@ fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
     std::fs::rename(repaired, path).map_err(disk)?;
     meta::sync_folder(path)?;
     Ok(kept)
+}
+
+/// Gives a damaged file another name beside its own, under which nothing is left.
+///
+/// # Errors
+/// What the disk says.
+pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let kept = free_name(path);
+    std::fs::rename(path, &kept).map_err(|error| StoreError::disk("setting a damaged file aside", error))?;
+    meta::sync_folder(path)?;
+    Ok(kept)
+}
+
+/// A name for a damaged file that no other has.
+fn free_name(path: &Path) -> PathBuf {
+    (1_u32..)
+        .map(|number| beside(path, &format!(".damaged-{number}")))
+        .find(|kept| !kept.exists())
+        .unwrap_or_else(|| beside(path, ".damaged"))
 }
 
 /// The path with something after its name.

@@ -12,6 +12,7 @@ use weft_protocol::{Address, Id, Tag};
 use super::bundle::BundleCommand;
 use super::dry_run::DryRun;
 use super::eval::Eval;
+use super::repair::Repair;
 use super::results::Results;
 use super::state::State;
 use super::tx::TxCommand;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Weave,
     /// Stop the node
     Stop,
+    /// Repair a damaged store, while the node is stopped; peers give back what is lost
+    Repair(Repair),
     /// Show or check the configuration
     Config {
         #[command(subcommand)]
@@ -369,6 +372,12 @@ pub(crate) enum ItemCommand {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Wrong(String);
+
+impl Wrong {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
 
 fn parse_tag(text: &str) -> Result<Tag, Wrong> {
     match text.split_once('=') {

@@ -175,6 +175,11 @@ impl Screen {
         Bar { bar: None, target: *self, what: what.to_owned(), total, since: Instant::now() }
     }
 
+    /// A count of what is done, step after step, which appears once it takes longer than a second.
+    pub(crate) fn tally(&self) -> Tally {
+        Tally { spinner: None, target: *self, shown: Instant::now() }
+    }
+
     fn spinner(&self, what: &str) -> ProgressBar {
         let spinner = ProgressBar::with_draw_target(None, self.target());
         spinner.set_message(what.to_owned());
@@ -262,6 +267,34 @@ impl Drop for Bar {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// A count that stays away from quick work.
+pub(crate) struct Tally {
+    spinner: Option<ProgressBar>,
+    target: Screen,
+    shown: Instant,
+}
+
+impl Tally {
+    /// Shows what is being done and how much of it is done.
+    pub(crate) fn set(&mut self, what: &str, done: u64) {
+        let wait = if self.spinner.is_some() { TICK } else { PATIENCE };
+        if self.shown.elapsed() < wait {
+            return;
+        }
+        self.shown = Instant::now();
+        let spinner = self.spinner.get_or_insert_with(|| self.target.spinner(what));
+        spinner.set_message(format!("{what}: {done}"));
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
         }
     }
 }

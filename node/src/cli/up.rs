@@ -1,6 +1,7 @@
 //! `weft up`: runs a node in the foreground until it is told to stop.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
@@ -26,6 +27,9 @@ pub(crate) struct Up {
     exit_with_stdin: bool,
 }
 
+/// What to do about a damaged store.
+const REPAIR: &str = "`weft repair`";
+
 /// Variables with which the standard library captures a native backtrace for every error value.
 const BACKTRACE_VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
 
@@ -35,6 +39,7 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     let Resolved { config, warnings, .. } = configure::resolve(&up.config, context)?;
     keyring::make_data_dir(&config.data_dir)?;
     let key = keyring::load_or_create(&config.data_dir)?;
+    let store = config.data_dir.join("store.redb");
     start_log(&config)?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -56,10 +61,20 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     });
     // A blocking read of standard input may still be under way; it holds nothing.
     runtime.shutdown_background();
-    result.map_err(fault)?.map(|()| Exit::Ok).map_err(|error| start_error(&error))
+    result.map_err(fault)?.map(|()| Exit::Ok).map_err(|error| start_error(&error, &store))
 }
 
-fn start_error(error: &NodeError) -> CliError {
+fn start_error(error: &NodeError, store: &Path) -> CliError {
+    let is_damaged = matches!(
+        error,
+        NodeError::Store(StoreError::Damaged { .. })
+            | NodeError::DamagedLog { .. }
+            | NodeError::MissingSlot { .. }
+    );
+    if is_damaged {
+        let text = format!("{} is damaged: {error}", store.display());
+        return CliError::fault(if text.contains(REPAIR) { text } else { format!("{text}; run {REPAIR}") });
+    }
     let exit = match error {
         NodeError::Store(StoreError::InUse { .. }) => Exit::No,
         NodeError::Key(_) | NodeError::SocketPathTooLong { .. } => Exit::Input,

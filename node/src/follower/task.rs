@@ -15,7 +15,9 @@ use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
-use weft_protocol::{DataItem, Effects, Id, Machine, wire};
+use weft_protocol::{Address, DataItem, Effects, Id, Machine, wire};
+
+use weft_storage::{CautionRow, Write};
 
 use super::machine::{Effect, Follower, Input, Record};
 use crate::clock::now;
@@ -79,6 +81,8 @@ pub struct FollowerTask {
     followed: BTreeSet<Id>,
     unsaved: Vec<(Id, Body)>,
     asks: JoinSet<Vec<In>>,
+    /// Logs of this node's own under caution, with who of their attestors has no more than it.
+    cautious: BTreeMap<Id, BTreeSet<Address>>,
 }
 
 impl FollowerTask {
@@ -96,6 +100,7 @@ impl FollowerTask {
             followed: BTreeSet::new(),
             unsaved: Vec::new(),
             asks: JoinSet::new(),
+            cautious: BTreeMap::new(),
         };
         let known = task.shared.directory.all();
         task.follow_new(known)?;
@@ -116,7 +121,14 @@ impl FollowerTask {
                 Some(input) = self.inbox.recv() => self.handle_group(input),
                 Some(ended) = self.asks.join_next() => {
                     for input in ended.unwrap_or_default() {
+                        let answered = match &input {
+                            Input::Head { process, slot, peer } => Some((*process, *slot, *peer)),
+                            _ => None,
+                        };
                         self.handle(input);
+                        if let Some((process, slot, peer)) = answered {
+                            self.confirm(process, slot, peer).await;
+                        }
                     }
                 }
                 heard = news.recv() => match heard {
@@ -153,8 +165,19 @@ impl FollowerTask {
     fn follow_new(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
         for known in known {
             let process = known.process.id();
+            // Of its own logs a node follows those alone of which others may know more.
             let own = known.process.scheduler() == self.shared.address;
-            if !own && self.followed.insert(process) {
+            if own && self.shared.store.read()?.caution_of(&process)?.is_none() {
+                self.cautious.remove(&process);
+                if self.followed.remove(&process) {
+                    self.handle(Input::Unfollow { process });
+                }
+                continue;
+            }
+            if own {
+                self.cautious.entry(process).or_default();
+            }
+            if self.followed.insert(process) {
                 self.follow(process)?;
             }
         }
@@ -266,11 +289,34 @@ impl FollowerTask {
             return;
         }
         let shared = SharedRef::clone(&self.shared);
-        let scheduler = known.process.scheduler();
+        let scheduler = Some(known.process.scheduler()).filter(|address| *address != shared.address);
         self.asks.spawn(async move {
-            let peers = remote::sources(&shared, process, Some(scheduler)).await;
+            let peers = remote::sources(&shared, process, scheduler).await;
             peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
         });
+    }
+
+    /// Notes that a peer was asked and has no more of a log of this node's own. When all whom the
+    /// process names to compute it beside this node said so, the log is taken to be whole: whoever
+    /// else may have seen a later slot, nobody could act on it.
+    async fn confirm(&mut self, process: Id, slot: u64, peer: Peer) {
+        let Some(confirmed) = self.cautious.get_mut(&process) else { return };
+        let Some(known) = self.shared.directory.get(&process) else { return };
+        let mut others = known.process.attestors().members;
+        others.retain(|member| *member != self.shared.address);
+        let slots = self.machine.next_slot(&process).unwrap_or(0);
+        let named = peer.address().filter(|address| slot < slots && others.contains(address));
+        confirmed.extend(named);
+        let all = !others.is_empty() && others.iter().all(|other| confirmed.contains(other));
+        if !all || !self.machine.is_caught_up(&process) {
+            return;
+        }
+        let read = self.shared.store.read().and_then(|reader| reader.caution_of(&process));
+        let Ok(Some(row @ CautionRow { slots: None, .. })) = read else { return };
+        let row = CautionRow { slots: Some(slots), ..row };
+        if let Err(error) = self.shared.store.write(vec![Write::Caution { process, row }]).await {
+            tracing::error!(%process, %error, "that peers have no more was not written down");
+        }
     }
 
     /// Another assignment at a slot on disk, signed by the same scheduler, is double assignment.

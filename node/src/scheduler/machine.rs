@@ -49,6 +49,8 @@ struct Log {
     schedule: Option<Schedule>,
     spawn: Option<Hash>,
     reading: Reading,
+    /// More may have been signed than is on disk: nothing may be signed.
+    cautious: bool,
 }
 
 /// Whether the end of a log is known. Until it is, nothing may be signed.
@@ -187,6 +189,9 @@ impl Scheduler {
         let slot_of = |key| log.keys.get(&key).copied().or_else(|| stored(key).map(|stored| stored.slot));
         let first = submission.keys.find(slot_of).or(is_twin.then_some(0));
         let Some(first) = first else {
+            if log.cautious {
+                return self.hold_back(process, ticket, effects);
+            }
             let keys = submission.keys.all();
             let new = keys.filter(|key| !log.keys.contains_key(key) && stored(*key).is_none()).collect();
             return self.assign(*submission, new, ticket, now, effects);
@@ -268,6 +273,9 @@ impl Scheduler {
             }
             return;
         }
+        if log.cautious {
+            return self.hold_back(process, ticket, effects);
+        }
         match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
             Ok(item) => {
                 // It names its slot, so nobody had it before.
@@ -281,6 +289,13 @@ impl Scheduler {
                 effects.push(Effect::Reply { ticket, answer });
             }
         }
+    }
+
+    /// Signs nothing in a log that may have lost its end, and forgets it, so that whoever asks next
+    /// has it read again.
+    fn hold_back(&mut self, process: Id, ticket: Ticket, effects: &mut Effects<Effect>) {
+        self.logs.remove(&process);
+        effects.push(Effect::Reply { ticket, answer: Answer::Cautious });
     }
 
     fn persisted(&mut self, process: Id, slot: u64, effects: &mut Effects<Effect>) {
@@ -305,8 +320,8 @@ impl Scheduler {
     }
 
     fn recover(&mut self, recovered: Recovered, now: Now, effects: &mut Effects<Effect>) {
-        let Recovered { process, head, schedule } = recovered;
-        let log = Log { durable: head, schedule, ..Log::default() };
+        let Recovered { process, head, schedule, cautious } = recovered;
+        let log = Log { durable: head, schedule, cautious, ..Log::default() };
         let Some(before) = self.logs.insert(process, log) else { return };
         // On disk or lost: either way the disk says so from now on.
         self.commits += 1;

@@ -13,6 +13,8 @@ use super::machine::{
     Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Scheduler, Stored, Submission, Ticket,
 };
 use crate::clock::now;
+use crate::directory::Known;
+use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
 use crate::shared::SharedRef;
@@ -64,12 +66,28 @@ pub struct SchedulerTask {
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
     new_roles: BTreeMap<Id, Roles>,
     unsaved: Vec<NewSlot>,
+    /// Logs under caution that are whole again, before they are read.
+    whole: Vec<Id>,
     tickets: Ticket,
 }
 
 impl SchedulerTask {
     /// The loop and its handle. A log is read when it is first asked for.
-    pub fn new(shared: SharedRef) -> (Self, SchedulerHandle) {
+    ///
+    /// # Errors
+    /// A damaged store.
+    pub fn new(shared: SharedRef) -> Result<(Self, SchedulerHandle), NodeError> {
+        let reader = shared.store.read()?;
+        let (logs, begins_none) = (reader.cautions()?.len(), reader.caution()?.is_some());
+        drop(reader);
+        if logs > 0 || begins_none {
+            tracing::warn!(
+                logs,
+                begins_none,
+                "this node may have signed more than its store still has: it signs nothing in these logs until \
+                 peers gave back what is missing, or `weft repair --accept-loss` accepts the loss"
+            );
+        }
         let machine = Scheduler::new(shared.signer.clone(), shared.network);
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let task = Self {
@@ -80,9 +98,10 @@ impl SchedulerTask {
             waiting: BTreeMap::new(),
             new_roles: BTreeMap::new(),
             unsaved: Vec::new(),
+            whole: Vec::new(),
             tickets: 0,
         };
-        (task, SchedulerHandle(sender))
+        Ok((task, SchedulerHandle(sender)))
     }
 
     /// Runs until the node stops; what was accepted is committed and answered first.
@@ -145,11 +164,20 @@ impl SchedulerTask {
                 }
             }
         }
-        !self.unsaved.is_empty()
+        !self.unsaved.is_empty() || !self.whole.is_empty()
     }
 
     async fn commit(&mut self) {
+        for process in std::mem::take(&mut self.whole) {
+            match self.lift(process).await {
+                Ok(()) => self.reload(process),
+                Err(error) => self.unreadable(process, &error),
+            }
+        }
         let slots = std::mem::take(&mut self.unsaved);
+        if slots.is_empty() {
+            return;
+        }
         let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
         let mut writes = Vec::new();
         for slot in &slots {
@@ -207,17 +235,42 @@ impl SchedulerTask {
     }
 
     fn reload(&mut self, process: Id) {
-        self.handle(match self.read_end(process) {
-            Ok(recovered) => Input::Recover(Box::new(recovered)),
-            Err(error) => {
-                tracing::error!(%process, %error, "the scheduler cannot read a log");
-                Input::Unreadable { process, why: format!("the log could not be read: {error}") }
-            }
-        });
+        match self.read_end(process) {
+            Ok(Some(recovered)) => self.handle(Input::Recover(Box::new(recovered))),
+            Ok(None) => self.whole.push(process),
+            Err(error) => self.unreadable(process, &error.into()),
+        }
     }
 
-    fn read_end(&self, process: Id) -> Result<Recovered, StoreError> {
+    fn unreadable(&mut self, process: Id, error: &NodeError) {
+        tracing::error!(%process, %error, "the scheduler cannot read a log");
+        self.handle(Input::Unreadable { process, why: format!("the log could not be read: {error}") });
+    }
+
+    /// Ends the caution of a log that has all again that was signed in it.
+    async fn lift(&self, process: Id) -> Result<(), NodeError> {
+        let store = &self.shared.store;
+        let slots = store.read()?.head(&process)?.map_or(0, |(slot, _)| slot + 1);
+        if let Some(Known { process: known, .. }) = self.shared.directory.get(&process) {
+            // Slots that peers gave back came without seen keys.
+            let mut seen = log::read_seen(&store.read()?, process, u64::MAX)?;
+            let mut next = seen.iter().last().map_or(0, |(_, slot)| slot + 1);
+            while next < slots {
+                let records = log::read_records(&store.read()?, &known, next, slots - 1)?;
+                next += records.len() as u64;
+                store.write(log::seen_of(&known, &mut seen, &records)).await?;
+            }
+        }
+        store.write(vec![Write::LiftCaution { process }]).await?;
+        tracing::info!(%process, slots, "the log is whole again; this node schedules it as before");
+        self.shared.news.tell(News::Hosted { process });
+        Ok(())
+    }
+
+    /// The end of a log; none where it is under caution no longer, which is to be written down first.
+    fn read_end(&self, process: Id) -> Result<Option<Recovered>, StoreError> {
         let reader = self.shared.store.read()?;
+        let caution = reader.caution_of(&process)?;
         let head = reader.head(&process)?.map(|(slot, row)| Head {
             epoch: row.epoch,
             slot,
@@ -229,7 +282,14 @@ impl SchedulerTask {
             Some(known) => log::read_schedule(&reader, &known.process)?,
             None => None,
         };
-        Ok(Recovered { process, head, schedule })
+        let slots = head.map_or(0, |head| head.slot + 1);
+        if caution.is_some_and(|row| row.is_met(slots)) {
+            return Ok(None);
+        }
+        // Where logs may be lost without a trace, this may be one of them.
+        let may_be_lost = head.is_none() && reader.caution()?.is_some();
+        let cautious = caution.is_some() || may_be_lost;
+        Ok(Some(Recovered { process, head, schedule, cautious }))
     }
 
     fn look(&mut self, look: Look) {

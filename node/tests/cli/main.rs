@@ -12,6 +12,7 @@ mod item;
 mod lazy;
 mod node;
 mod offline;
+mod repair;
 mod socket;
 mod spawn;
 mod state;

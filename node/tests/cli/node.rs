@@ -28,7 +28,7 @@ impl Drop for Node {
     }
 }
 
-fn up(folder: &Path, extra: &[&str]) -> Command {
+pub(super) fn up(folder: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command
         .args(["up", "--json", "--listen", "/ip4/127.0.0.1/tcp/0", "--log", "warn"])
@@ -57,7 +57,7 @@ impl Node {
         Self::start_as(folder, &[])
     }
 
-    fn start_as(folder: tempfile::TempDir, extra: &[&str]) -> Self {
+    pub(super) fn start_as(folder: tempfile::TempDir, extra: &[&str]) -> Self {
         let mut child = up(folder.path(), extra).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

@@ -18,7 +18,7 @@ use redb::ReadableDatabase as _;
 use weft_protocol::{Address, Hash, Id, Network};
 
 use super::{Anchor, AnchorError, AnchorFuture, AnchorStatus, Batch, Cursor, Page, TagQuery};
-use crate::contained::Contained;
+use crate::contained::{Contained, contain};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
@@ -247,6 +247,19 @@ impl LocalWeave {
             bytes.extend_from_slice(&reading.item(&id)?);
         }
         Ok(Some(bytes.into()))
+    }
+
+    /// Hands over every raw item that any batch brought.
+    pub(crate) fn each_item(
+        &self,
+        each: &mut dyn FnMut(Bytes) -> Result<(), AnchorError>,
+    ) -> Result<(), AnchorError> {
+        contain("reading the weave", || Ok(self.read()?.each_item(each)))?
+    }
+
+    /// A raw item that any batch brought.
+    pub(crate) fn raw_item(&self, id: &Id) -> Result<Option<Bytes>, AnchorError> {
+        Ok(self.read()?.get::<Raw>(Table::Items, &id.0)?.map(|raw| raw.0))
     }
 
     fn item_now(&self, id: &Id) -> Result<Option<Bytes>, AnchorError> {

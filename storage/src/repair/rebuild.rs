@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::origin::ProvenKind;
 use weft_protocol::outcome::Running;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::record::{Link, RecordError, SlotRecord, VerifiedRecord};
@@ -63,8 +64,8 @@ pub(super) fn indexes(
 pub(super) struct OwnLog {
     /// Slots that it had, by the last of which a row was found.
     pub(super) said: u64,
-    /// Whether all of them are there.
-    pub(super) is_whole: bool,
+    /// Slots that are there.
+    pub(super) slots: u64,
 }
 
 /// One log on the way.
@@ -144,6 +145,10 @@ impl Rebuild<'_> {
             log.last = Some(link(slot, &row));
             if let (Some(record), Some((accepted, _))) = (verified, &log.process) {
                 out.list_seen(process, row.epoch, &mut seen.1, &record, accepted)?;
+                let spawn = record.proven().filter(|proven| proven.kind == ProvenKind::Spawn);
+                if let Some(proven) = spawn.filter(|_| slot == 0 && accepted.scheduler() == config.node) {
+                    out.put_first(Table::Children, proven.sender.push.0.to_vec(), &process)?;
+                }
             }
             let by_item = key::pair(&process, &row.item.0);
             out.put_first(Table::ItemSlots, by_item, &slot)
@@ -244,8 +249,13 @@ impl Rebuild<'_> {
             if self.reader.process(id)?.is_none() {
                 let own = process.scheduler() == config.node;
                 let computes = own || process.attestors().members.contains(&config.node);
-                let roles =
-                    Roles { schedules: own, computes, messenges: computes, watches: !own, keeps_time: false };
+                let roles = Roles {
+                    schedules: own,
+                    computes,
+                    messenges: computes,
+                    watches: !own,
+                    ..Roles::default()
+                };
                 let row = ProcessRow { module: process.module(), roles };
                 self.out.put(Table::Processes, id.0.to_vec(), &row)?;
                 report.problem(format!("process {id}: what this node does for it was lost and is made anew"));
@@ -263,12 +273,10 @@ impl Rebuild<'_> {
         })
     }
 
-    /// The logs of this node's own, each with how many slots it had as far as can be seen, and
-    /// whether all of them are there.
+    /// The logs of this node's own.
     fn own(&self) -> BTreeMap<Id, OwnLog> {
         let own = self.logs.iter().filter(|(_, log)| log.own);
-        own.map(|(process, log)| (*process, OwnLog { said: log.said, is_whole: log.slots == log.said }))
-            .collect()
+        own.map(|(process, log)| (*process, OwnLog { said: log.said, slots: log.slots })).collect()
     }
 
     fn cuts(&self) -> Vec<CutLog> {

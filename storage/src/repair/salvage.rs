@@ -397,8 +397,11 @@ fn newer(table: Table, key: &[u8], held: &Bytes, other: &Bytes) -> Option<bool> 
         Table::Processes => {
             // Roles are taken on far more often than laid down.
             let (held, other) = both::<ProcessRow>(table, key, held, other)?;
-            let duties = |Roles { schedules, computes, messenges, watches, keeps_time }: Roles| {
-                [schedules, computes, messenges, watches, keeps_time].into_iter().filter(|is| *is).count()
+            let duties = |Roles { schedules, computes, messenges, watches, keeps_time, pinned }: Roles| {
+                [schedules, computes, messenges, watches, keeps_time, pinned]
+                    .into_iter()
+                    .filter(|is| *is)
+                    .count()
             };
             Some(duties(other.roles) > duties(held.roles))
         }

@@ -24,7 +24,7 @@ fn rounds() -> u64 {
 }
 
 fn run(path: &Path, mode: RepairMode) -> Result<RepairReport, StoreError> {
-    repair(path, &config(), &terms(), mode, &mut |_, _| {})
+    repair(path, &config(), &terms(), None, mode, &mut |_, _| {})
 }
 
 /// What a file says of its own, without the indexes, which follow from it.
@@ -348,7 +348,7 @@ fn a_repair_refuses_what_is_not_its_own_and_what_is_in_use() {
     let path = folder.path().join("store.redb");
     real::fill(&path, &["one"], 2, 100);
     let other = weft_storage::StoreConfig::new(weft_protocol::Network(8), config().node);
-    let refused = repair(&path, &other, &terms(), RepairMode::Replace, &mut |_, _| {});
+    let refused = repair(&path, &other, &terms(), None, RepairMode::Replace, &mut |_, _| {});
     assert!(matches!(refused, Err(StoreError::OtherNetwork { .. })), "{refused:?}");
     let store = Store::open(&path, &config()).unwrap();
     assert!(matches!(run(&path, RepairMode::DryRun), Err(StoreError::InUse { .. })));

@@ -67,6 +67,8 @@ pub struct Recovered {
     pub head: Option<Head>,
     /// What falls due in it as time passes.
     pub schedule: Option<Schedule>,
+    /// More may have been signed than the disk has: nothing is signed before it is read again.
+    pub cautious: bool,
 }
 
 /// A submit that is looked up.
@@ -196,6 +198,8 @@ pub enum Answer {
     },
     /// No slot was ever assigned in this log, and the item is not its Process item.
     UnknownProcess,
+    /// This node may have signed more than its disk still has, and signs nothing until that is back.
+    Cautious,
     /// The disk refused; the item has no slot.
     Fault(String),
 }

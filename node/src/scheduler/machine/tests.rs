@@ -27,6 +27,8 @@ struct Run {
     tickets: Ticket,
     /// The end of the logs that are on disk before the scheduler hears of them.
     ends: BTreeMap<Id, (Head, Option<Schedule>)>,
+    /// Whether more may have been signed than is on disk.
+    cautious: bool,
     /// Slots on their way to disk.
     unsaved: Vec<NewSlot>,
     seen: BTreeMap<(Id, Hash), Stored>,
@@ -36,8 +38,16 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let scheduler = Scheduler::new(key(2), NETWORK);
-        let (ends, unsaved) = (BTreeMap::new(), Vec::new());
-        Self { scheduler, tickets: 0, ends, unsaved, seen: BTreeMap::new(), children: BTreeMap::new() }
+        let (ends, unsaved, cautious) = (BTreeMap::new(), Vec::new(), false);
+        Self {
+            scheduler,
+            tickets: 0,
+            ends,
+            cautious,
+            unsaved,
+            seen: BTreeMap::new(),
+            children: BTreeMap::new(),
+        }
     }
 
     /// Everything that is asked of the disk is answered at once, as the task does; the rest is
@@ -63,7 +73,8 @@ impl Run {
                 // After a failed write the disk is silent until a test speaks for it.
                 Effect::Reload { process } if !is_failure => {
                     let (head, schedule) = self.ends.get(&process).cloned().unzip();
-                    let recovered = Recovered { process, head, schedule: schedule.flatten() };
+                    let (schedule, cautious) = (schedule.flatten(), self.cautious);
+                    let recovered = Recovered { process, head, schedule, cautious };
                     asked.extend(self.hear(Input::Recover(Box::new(recovered)), ms));
                 }
                 effect => left.push(effect),
@@ -217,6 +228,33 @@ fn a_log_that_is_read_again_still_has_its_crons() {
     assert_eq!(stored(&run.now(process, 10_000)).head.slot, 1);
 }
 
+#[test]
+fn nothing_is_signed_in_a_log_that_may_have_lost_its_end() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let head = run.scheduler.durable_head(&process).unwrap();
+    let crons = cron::parse(&[Tag::new("Cron-Interval", "2-seconds")]).unwrap();
+    let known = item(Some(process), &[], "known");
+    let mut run = Run::new();
+    run.cautious = true;
+    run.ends.insert(process, (head, Schedule::new(&crons, head.time)));
+    for key in SeenKeys::of_item(known.id()).all() {
+        run.seen.insert((process, key), Stored { slot: 0, assignment: head.assignment });
+    }
+    let new = item(Some(process), &[], "new");
+    assert_eq!(answers(&run.submit(new.clone(), 10_001)), [(1, Answer::Cautious)]);
+    assert_eq!(answers(&run.now(process, 20_000)), [(2, Answer::Cautious)]);
+    // What has a slot keeps it.
+    assert_eq!(slots(&run.submit(known, 20_001)), [(3, 0, true)]);
+    // No log is begun either: it might have been, before.
+    assert_eq!(answers(&run.submit(item(None, &[], "process"), 20_002)), [(4, Answer::Cautious)]);
+    assert_eq!(answers(&child(&mut run, Hash([7; 32]), "child", 20_003).1), [(5, Answer::Cautious)]);
+    // It is read again for whoever asks next.
+    run.cautious = false;
+    assert_eq!(answers(&run.now(process, 20_004)), [(6, Answer::Cautious)]);
+    assert_eq!(stored(&run.submit(new, 20_005)).head.slot, 1);
+}
+
 /// A Process item that this spawn asked for, signed by one carrier or another.
 fn child(run: &mut Run, spawn: Hash, data: &'static str, ms: u64) -> (Id, Vec<Effect>) {
     run.tickets += 1;
@@ -276,7 +314,7 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
 }
 
 fn recovered(process: Id, head: Option<Head>) -> Input {
-    Input::Recover(Box::new(Recovered { process, head, schedule: None }))
+    Input::Recover(Box::new(Recovered { process, head, schedule: None, cautious: false }))
 }
 
 #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
 use weft_protocol::{DataItem, Hash, Id};
 
+use super::super::AnchorError;
 use super::block::Block;
 use super::find::terms;
 use super::rows::{BundleRow, Place, Table};
@@ -55,6 +56,23 @@ impl Reading {
         table: Table,
     ) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, StoreError> {
         self.0.open_table(table.definition()).map_err(|error| StoreError::disk("opening a table", error))
+    }
+}
+
+impl Reading {
+    /// Hands over every raw item.
+    pub(super) fn each_item(
+        &self,
+        each: &mut dyn FnMut(Bytes) -> Result<(), AnchorError>,
+    ) -> Result<(), AnchorError> {
+        let disk = |error| StoreError::disk("scanning", error);
+        let table = self.table(Table::Items)?;
+        for entry in table.iter().map_err(disk)? {
+            let (key, value) = entry.map_err(disk)?;
+            let value = Bytes::copy_from_slice(value.value());
+            each(record::decode::<Raw>(Table::Items.name(), key.value(), value)?.0)?;
+        }
+        Ok(())
     }
 }
 

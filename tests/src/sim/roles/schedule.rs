@@ -37,7 +37,7 @@ impl Node {
             Mutation::ForgetCrons => None,
             _ => schedule(ctx.town, rows, &process),
         };
-        let recovered = Recovered { process, head, schedule };
+        let recovered = Recovered { process, head, schedule, cautious: false };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
     }
 
@@ -190,6 +190,9 @@ impl Node {
             Reply::Busy { retry_ms } => return self.refuse(ctx, waits, Refused::Busy(retry_ms)),
             Reply::UnknownProcess => {
                 return self.refuse(ctx, waits, Refused::Unknown("no slot 0".to_owned()));
+            }
+            Reply::Cautious => {
+                return self.refuse(ctx, waits, Refused::Unknown("the log lost its end".to_owned()));
             }
             Reply::Fault(why) => return self.refuse(ctx, waits, Refused::Unknown(why)),
         };
