@@ -17,6 +17,7 @@ mod files;
 mod inspect;
 mod item;
 mod key;
+mod messages;
 mod module;
 mod process;
 mod repair;
@@ -148,6 +149,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Send(send) => online(process::send(send, context)),
         Command::Assign(assign) => online(process::assign(assign, context)),
         Command::Result(of) => online(process::result(of, context)),
+        Command::Messages(of) => online(messages::run(of, context)),
         Command::Results(of) => online(results::run(*of, context)),
         Command::State(of) => online(state::run(of, context)),
         Command::DryRun(of) => online(dry_run::run(*of, context)),

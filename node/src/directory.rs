@@ -76,7 +76,8 @@ impl Directory {
     }
 
     /// Notes that a key has this address, so that nobody looks for a process of that name. When
-    /// there are too many all are forgotten, and seen again.
+    /// there are too many all are forgotten, and seen again. It is in memory alone: what a message
+    /// says of its signer stands in the log, and is noted anew when its outbox is taken up.
     pub fn saw_signer(&self, address: Address) {
         if self.is_wallet(&Id(address.0)) {
             return;

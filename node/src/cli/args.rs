@@ -12,6 +12,7 @@ use weft_protocol::{Address, Id, Tag};
 use super::bundle::BundleCommand;
 use super::dry_run::DryRun;
 use super::eval::Eval;
+use super::messages::Messages;
 use super::repair::Repair;
 use super::results::Results;
 use super::state::State;
@@ -68,6 +69,8 @@ pub(crate) enum Command {
     Assign(Assign),
     /// Show what a message or slot came to
     Result(ResultOf),
+    /// Page through a log as clients of the reference's scheduler unit see it
+    Messages(Messages),
     /// Page through the results of messages and crons
     Results(Box<Results>),
     /// See what a message would come to, without sending it

@@ -108,6 +108,10 @@ impl Answers {
             Request::Assign { process, item, exclude } => {
                 out.end(self.assign(process, item, &exclude).await).await
             }
+            Request::Messages { process, span, limit } => {
+                out.end(self.messages(process, span, limit).await).await
+            }
+            Request::Message { process, id } => out.end(self.message(process, id).await).await,
             Request::Result { process, of, wait_ms } => {
                 out.end(self.result(process, of, wait_ms).await).await
             }

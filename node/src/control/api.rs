@@ -13,6 +13,7 @@ mod state;
 
 pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
+pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use state::{StateEvent, StateInfo};
 
@@ -103,6 +104,25 @@ pub enum Request {
         /// Fields that the process does not see: `Data`, `Tags`, `Signature`, `Anchor`.
         #[serde(default)]
         exclude: Vec<String>,
+    },
+    /// A page of a log as the reference's scheduler unit gives it:
+    /// [`Page`](crate::legacy::messages::Page).
+    Messages {
+        /// Of which process.
+        process: Id,
+        /// Between which times or nonces.
+        span: Span,
+        /// At most so many slots.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// One slot in the same form: [`Message`](crate::legacy::messages::Message).
+    Message {
+        /// Of which process.
+        process: Id,
+        /// By the id of its message or of its assignment; the newest if absent.
+        #[serde(default)]
+        id: Option<Id>,
     },
     /// The result of an item or slot: [`ResultInfo`].
     Result {

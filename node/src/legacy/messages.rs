@@ -20,6 +20,11 @@ pub const LIMIT_MAX: usize = 1_000;
 pub const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of slots read at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
+/// Slots that are looked through for an assignment's id, from the newest on: whoever was answered
+/// with one asks for it soon, and a read stays under a second.
+const ASSIGNMENTS_LOOKED_AT_MAX: u64 = 20_000;
+/// Slots of them read at once.
+const ASSIGNMENTS_PAGE: u64 = 1_000;
 
 /// Why there is no answer; the texts are the reference's where it has one.
 #[derive(Debug, thiserror::Error)]
@@ -46,20 +51,25 @@ pub enum LegacyError {
 }
 
 /// Which slots are asked for: those after `from`, up to and including `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Span {
     /// Between timestamps, in milliseconds.
     Times {
         /// After this; from the process itself on if absent.
+        #[serde(default)]
         from: Option<u64>,
         /// Up to this.
+        #[serde(default)]
         to: Option<u64>,
     },
     /// Between nonces.
     Nonces {
         /// After this; from the process itself on if absent or -1.
+        #[serde(default)]
         from: Option<u64>,
         /// Up to this.
+        #[serde(default)]
         to: Option<u64>,
     },
 }
@@ -240,15 +250,39 @@ fn first_after(reader: &Reader, process: &Id, head: u64, time: u64) -> Result<u6
     Ok(low)
 }
 
-/// One message by its id.
+/// One message by its id, or by that of its assignment. What was not written to this process is
+/// known by its assignment alone, which is looked for among the newest
+/// [`ASSIGNMENTS_LOOKED_AT_MAX`] slots.
 ///
 /// # Errors
 /// [`LegacyError::NoMessage`], the disk.
 pub fn message(reader: &Reader, process: &Id, id: &Id) -> Result<Message, LegacyError> {
-    let slot = reader.slot_of_item(process, id)?.ok_or(LegacyError::NoMessage)?;
-    let found = at(reader, process, slot)?;
-    // What was not written to this process has no body here, and is known by its assignment.
-    if found.message.is_some() { Ok(found) } else { Err(LegacyError::NoMessage) }
+    if let Some(slot) = reader.slot_of_item(process, id)? {
+        let found = at(reader, process, slot)?;
+        if found.message.is_some() {
+            return Ok(found);
+        }
+    }
+    let slot = slot_of_assignment(reader, process, id)?.ok_or(LegacyError::NoMessage)?;
+    at(reader, process, slot)
+}
+
+/// The slot of an assignment, if it is one of the newest.
+fn slot_of_assignment(reader: &Reader, process: &Id, id: &Id) -> Result<Option<u64>, StoreError> {
+    let Some((head, _)) = reader.head(process)? else { return Ok(None) };
+    let first = (head + 1).saturating_sub(ASSIGNMENTS_LOOKED_AT_MAX);
+    let mut to = head;
+    loop {
+        let from = (to + 1).saturating_sub(ASSIGNMENTS_PAGE).max(first);
+        let page = reader.slots(process, from, to, ASSIGNMENTS_PAGE as usize)?;
+        if let Some((slot, _)) = page.iter().find(|(_, row)| row.assignment_id == *id) {
+            return Ok(Some(*slot));
+        }
+        if from <= first {
+            return Ok(None);
+        }
+        to = from - 1;
+    }
 }
 
 /// The newest message.

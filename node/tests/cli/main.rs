@@ -10,6 +10,7 @@ mod eval;
 mod hosting;
 mod item;
 mod lazy;
+mod messages;
 mod node;
 mod offline;
 mod repair;

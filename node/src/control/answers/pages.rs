@@ -1,4 +1,4 @@
-//! Pages of results.
+//! Pages of results, and of logs.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::super::api::{Failure, FailureCode};
 use super::result::WAIT_MS_MAX;
 use super::{Answers, disk, fail, no_slot};
 use crate::compute;
+use crate::legacy::messages::{self, LegacyError, Message, Span};
 use crate::results::{self, Cursor, Page, PageQuery, Show, Sort};
 
 /// What a client asks for, as it wrote it.
@@ -43,6 +44,29 @@ impl Answers {
         page.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(disk)
     }
 
+    pub(super) async fn messages(
+        &self,
+        process: Id,
+        span: Span,
+        limit: Option<usize>,
+    ) -> Result<messages::Page, Failure> {
+        self.known(&process)?;
+        let (reader, limit) = (self.read()?, limit.unwrap_or(messages::LIMIT));
+        let page = tokio::task::spawn_blocking(move || messages::page(&reader, &process, span, limit)).await;
+        page.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(|error| no_page(&error))
+    }
+
+    pub(super) async fn message(&self, process: Id, id: Option<Id>) -> Result<Message, Failure> {
+        self.known(&process)?;
+        let reader = self.read()?;
+        let found = tokio::task::spawn_blocking(move || match id {
+            Some(id) => messages::message(&reader, &process, &id),
+            None => messages::latest(&reader, &process),
+        });
+        let found = found.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        found.map_err(|error| no_page(&error))
+    }
+
     /// Lets time pass, and waits until what that made due has run.
     async fn evaluate_now(&self, process: Id, ms: u64) -> Result<(), Failure> {
         let newest = self.submitter.now(process).await.map_err(|error| no_slot(&error))?;
@@ -57,6 +81,15 @@ impl Answers {
             }
         }
     }
+}
+
+fn no_page(error: &LegacyError) -> Failure {
+    let code = match error {
+        LegacyError::NoProcess | LegacyError::NoMessage | LegacyError::NoLatest => FailureCode::Unknown,
+        LegacyError::TooLarge => FailureCode::Invalid,
+        LegacyError::Store(_) | LegacyError::Damaged(_) => FailureCode::Fault,
+    };
+    fail(code, error.to_string())
 }
 
 fn cursor(name: &str, text: Option<String>) -> Result<Option<Cursor>, Failure> {

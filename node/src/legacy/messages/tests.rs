@@ -170,6 +170,24 @@ fn check_034_one_message_is_found_by_its_id() {
     let row = reader.slot(&disk.process, 1).unwrap().unwrap();
     let found = message(&reader, &disk.process, &row.item).unwrap();
     assert_eq!((found.message.unwrap().id, found.assignment.id), (row.item, row.assignment_id));
+    // By the assignment both are found, and the process too.
+    for slot in 0..=2 {
+        let row = reader.slot(&disk.process, slot).unwrap().unwrap();
+        let found = message(&reader, &disk.process, &row.assignment_id).unwrap();
+        assert_eq!(found.assignment.id, row.assignment_id);
+    }
+}
+
+#[test]
+fn an_assignment_is_looked_for_over_pages_of_slots() {
+    let disk = Disk::with(&(0..2 * ASSIGNMENTS_PAGE + 5).map(|n| 1_001 + n).collect::<Vec<_>>());
+    let reader = disk.store.read().unwrap();
+    let head = reader.head(&disk.process).unwrap().unwrap().0;
+    for slot in [0, 4, ASSIGNMENTS_PAGE, head - ASSIGNMENTS_PAGE, head] {
+        let row = reader.slot(&disk.process, slot).unwrap().unwrap();
+        assert_eq!(slot_of_assignment(&reader, &disk.process, &row.assignment_id).unwrap(), Some(slot));
+    }
+    assert_eq!(slot_of_assignment(&reader, &disk.process, &Id([8; 32])).unwrap(), None);
 }
 
 #[test]
