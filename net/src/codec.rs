@@ -1,7 +1,7 @@
 //! Requests and responses on a stream: a varint length, then one canonical protobuf message.
 //!
 //! Runs in the tasks of connections, never in the network task. Reading allocates no more than
-//! was sent, and large bodies share a budget.
+//! was sent, and large bodies share a budget, of which each connection has a share.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use weft_protocol::wire::{
     self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, WireError, WireMessage, decode_canonical,
 };
 
-use crate::limits::{BODY_BUDGET_KIB, BODY_SMALL_BYTES};
+use crate::limits::{BODY_BUDGET_KIB, BODY_SMALL_BYTES, REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB};
 
 /// A message as it came from a stream or as it goes out.
 #[derive(Debug)]
@@ -24,7 +24,36 @@ pub(crate) struct Body<M> {
     /// The message, or why its bytes are refused.
     pub(crate) message: Result<M, WireError>,
     /// The share of the memory for large bodies.
-    pub(crate) budget: Option<OwnedSemaphorePermit>,
+    pub(crate) budget: Option<Taken>,
+}
+
+/// Memory taken for a large body, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    _of_connection: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// What large bodies of one direction may take: of one connection, and of all.
+#[derive(Debug, Clone)]
+struct Budget {
+    connection: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Budget {
+    /// The share of a new connection, of so many KiB.
+    fn share(all: &Arc<Semaphore>, kib: usize) -> Self {
+        Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(all) }
+    }
+
+    /// Waits for memory: first for that of the connection, so that what waits there holds up
+    /// nobody else.
+    async fn take(&self, kib: u32) -> io::Result<Taken> {
+        let connection = Arc::clone(&self.connection).acquire_many_owned(kib).await.map_err(invalid)?;
+        let all = Arc::clone(&self.all).acquire_many_owned(kib).await.map_err(invalid)?;
+        Ok(Taken { _of_connection: connection, _of_all: all })
+    }
 }
 
 impl<M> From<M> for Body<M> {
@@ -33,16 +62,35 @@ impl<M> From<M> for Body<M> {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Codec {
-    requests: Arc<Semaphore>,
-    responses: Arc<Semaphore>,
+    requests: Budget,
+    responses: Budget,
+    /// The behaviour's own, which reads nothing: its clones are those of connections.
+    is_root: bool,
 }
 
 impl Codec {
     pub(crate) fn new() -> Self {
-        let budget = || Arc::new(Semaphore::new(BODY_BUDGET_KIB));
-        Self { requests: budget(), responses: budget() }
+        let all = || Arc::new(Semaphore::new(BODY_BUDGET_KIB));
+        let (requests, responses) = (Budget::share(&all(), 0), Budget::share(&all(), 0));
+        Self { requests, responses, is_root: true }
+    }
+}
+
+/// The library clones the behaviour's codec once for each connection, and that one for each stream
+/// of it. So a clone of the root has shares of its own, and its clones have the same.
+impl Clone for Codec {
+    fn clone(&self) -> Self {
+        let Self { requests, responses, is_root } = self;
+        if !is_root {
+            return Self { requests: requests.clone(), responses: responses.clone(), is_root: false };
+        }
+        Self {
+            requests: Budget::share(&requests.all, REQUEST_SHARE_KIB),
+            responses: Budget::share(&responses.all, RESPONSE_SHARE_KIB),
+            is_root: false,
+        }
     }
 }
 
@@ -106,7 +154,7 @@ async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<
 async fn read<T, M>(
     io: &mut T,
     bytes_max: usize,
-    budget: &Arc<Semaphore>,
+    budget: &Budget,
     has_body: fn(&M) -> bool,
 ) -> io::Result<Body<M>>
 where
@@ -120,7 +168,7 @@ where
     let length = length as usize;
     let budget = if length > BODY_SMALL_BYTES {
         let kib = length.div_ceil(1024) as u32;
-        Some(Arc::clone(budget).acquire_many_owned(kib).await.map_err(invalid)?)
+        Some(budget.take(kib).await?)
     } else {
         None
     };
@@ -159,6 +207,7 @@ fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::E
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use futures::FutureExt as _;
     use futures::executor::block_on;
     use futures::io::Cursor;
     use proptest::prelude::*;
@@ -171,7 +220,7 @@ mod tests {
     }
 
     fn read_request(bytes: &[u8], max: usize) -> io::Result<Body<wire::Request>> {
-        let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
+        let budget = Codec::new().clone().requests;
         block_on(read(&mut Cursor::new(bytes), max, &budget, |request: &wire::Request| {
             request.body.is_some()
         }))
@@ -194,18 +243,41 @@ mod tests {
         assert!(read.budget.is_none());
     }
 
+    /// The bytes of a submit of so many KiB.
+    fn submit(kib: usize) -> Vec<u8> {
+        let item = Bytes::from(vec![1; kib * 1024]);
+        let submit = wire::SubmitRequest { item, proof: Bytes::new() };
+        framed(&wire::Request { body: Some(wire::request::Body::Submit(submit)) }.encode_to_vec())
+    }
+
+    async fn read_on(connection: &Codec, bytes: Vec<u8>) -> Body<wire::Request> {
+        read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX, &connection.requests, |_| true).await.unwrap()
+    }
+
     #[test]
     fn a_large_body_takes_its_share_of_the_budget_until_it_is_dropped() {
-        let item = Bytes::from(vec![1; 100 * 1024]);
-        let submit = wire::SubmitRequest { item, proof: Bytes::new() };
-        let request = wire::Request { body: Some(wire::request::Body::Submit(submit)) };
-        let bytes = framed(&request.encode_to_vec());
-        let budget = Arc::new(Semaphore::new(BODY_BUDGET_KIB));
-        let body: Body<wire::Request> =
-            block_on(read(&mut Cursor::new(bytes), REQUEST_BYTES_MAX, &budget, |_| true)).unwrap();
-        assert_eq!(budget.available_permits(), BODY_BUDGET_KIB - 101);
+        let connection = Codec::new().clone();
+        let Budget { connection: own, all } = connection.requests.clone();
+        let body = block_on(read_on(&connection, submit(100)));
+        let left = || (own.available_permits(), all.available_permits());
+        assert_eq!(left(), (REQUEST_SHARE_KIB - 101, BODY_BUDGET_KIB - 101));
         drop(body);
-        assert_eq!(budget.available_permits(), BODY_BUDGET_KIB);
+        assert_eq!(left(), (REQUEST_SHARE_KIB, BODY_BUDGET_KIB));
+    }
+
+    #[test]
+    fn a_connection_that_used_its_share_waits_and_the_others_do_not() {
+        let root = Codec::new();
+        let (greedy, other) = (root.clone(), root.clone());
+        let first = block_on(read_on(&greedy, submit(10 * 1024)));
+        // Streams of one connection have one share.
+        let stream = greedy.clone();
+        let mut second = Box::pin(read_on(&stream, submit(10 * 1024)));
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(other.requests.all.available_permits(), BODY_BUDGET_KIB - 10 * 1024 - 1);
+        assert!(block_on(read_on(&other, submit(10 * 1024))).budget.is_some());
+        drop(first);
+        assert!(block_on(second).budget.is_some());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use weft_protocol::Id;
 use weft_protocol::wire::{self, RESPONSE_BYTES_MAX};
 
+use crate::codec::Taken;
 use crate::peer::Peer;
 
 /// What the network layer tells the node. Nothing in it is verified.
@@ -63,7 +64,7 @@ pub struct Ticket(pub(crate) u64);
 pub struct Reply {
     pub(crate) answer: oneshot::Sender<wire::Response>,
     /// The request's share of the memory for large requests, held until it is answered.
-    pub(crate) _budget: Option<OwnedSemaphorePermit>,
+    pub(crate) _budget: Option<Taken>,
 }
 
 /// An answer that was not sent.

@@ -50,6 +50,11 @@ pub(crate) const NOTICES_MAX: usize = 16 * 1024;
 pub(crate) const BODY_SMALL_BYTES: usize = 64 * 1024;
 /// KiB of larger bodies that are read at a time, of requests and of responses each.
 pub(crate) const BODY_BUDGET_KIB: usize = 256 * 1024;
+/// Of those, of requests that come on one connection: the largest request and a half, so that a
+/// peer that announces much and sends nothing holds up itself alone.
+pub(crate) const REQUEST_SHARE_KIB: usize = 16 * 1024;
+/// Of those, of responses that come on one connection: four stretches of a log at a time.
+pub(crate) const RESPONSE_SHARE_KIB: usize = 32 * 1024;
 /// Requests and responses in flight on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: usize = 32;
 /// Requests from peers that may wait for the node's answer.

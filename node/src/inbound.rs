@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_net::{NetEvent, Peer, Ticket, Verdict};
@@ -25,11 +25,18 @@ use crate::follower::FollowerHandle;
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
 use crate::serve::Server;
 use crate::shared::SharedRef;
+use crate::shares::{Share, Shares};
 
 /// Announcements that may wait for one verifier.
 const VERIFIER_QUEUE_MAX: usize = 512;
-/// Requests answered at once.
-const REQUESTS_MAX: usize = 64;
+/// Announcements that one peer handed on and that wait or are verified, over all verifiers: half a
+/// queue, so that a flood from one peer leaves room for what the others hand on.
+const ANNOUNCEMENTS_PER_PEER_MAX: usize = VERIFIER_QUEUE_MAX / 2;
+/// Requests answered at once. Large ones share a budget of memory besides.
+pub const REQUESTS_MAX: usize = 256;
+/// Those of one peer: a quarter, so that no three peers keep out a fourth. It is also what two
+/// connections carry at once.
+const REQUESTS_PER_PEER_MAX: usize = REQUESTS_MAX / 4;
 
 /// Where verified things go.
 #[derive(Debug, Clone)]
@@ -45,6 +52,7 @@ struct Gossip {
     data: Bytes,
     from: Peer,
     ticket: Ticket,
+    _share: Share<Peer>,
 }
 
 /// Reads network events until the node stops.
@@ -64,7 +72,8 @@ pub async fn run(
             sender
         })
         .collect();
-    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let announcements = Shares::new(queues.len() * VERIFIER_QUEUE_MAX, ANNOUNCEMENTS_PER_PEER_MAX);
+    let requests = Shares::new(REQUESTS_MAX, REQUESTS_PER_PEER_MAX);
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => break,
@@ -75,17 +84,21 @@ pub async fn run(
             NetEvent::Gossip { process, data, from, ticket } => {
                 // One process always has the same verifier, so its slots stay in order.
                 let queue = &queues[usize::from(process.0[0]) % queues.len()];
-                let gossip = Gossip { process, data, from, ticket };
+                let Ok(share) = announcements.take(from) else {
+                    shared.net.verdict(ticket, Verdict::Ignore);
+                    continue;
+                };
+                let gossip = Gossip { process, data, from, ticket, _share: share };
                 if let Err(error) = queue.try_send(gossip) {
                     shared.net.verdict(error.into_inner().ticket, Verdict::Ignore);
                 }
             }
-            NetEvent::Request { peer, request, reply } => match Arc::clone(&requests).try_acquire_owned() {
-                Ok(permit) => {
+            NetEvent::Request { peer, request, reply } => match requests.take(peer) {
+                Ok(share) => {
                     let server = server.clone();
                     tasks.spawn(async move {
                         server.answer(peer, request, reply).await;
-                        drop(permit);
+                        drop(share);
                     });
                 }
                 Err(_) => Server::busy(reply),
@@ -106,7 +119,7 @@ pub async fn run(
 
 async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<Gossip>) {
     while let Some(gossip) = queue.recv().await {
-        let Gossip { process, data, from, ticket } = gossip;
+        let Gossip { process, data, from, ticket, _share } = gossip;
         let verdict = judge(&shared, &sinks, process, data, from).await;
         shared.net.verdict(ticket, verdict);
     }

@@ -31,6 +31,7 @@ pub mod results;
 pub mod scheduler;
 mod serve;
 mod shared;
+mod shares;
 mod submit;
 mod supervisor;
 pub mod witness;

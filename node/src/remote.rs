@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use weft_net::{Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::module::Module;
+use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Address, DataItem, Id, Position, Verified, wire};
@@ -21,8 +22,10 @@ const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes that a piece has at least, unless it is the last: the largest item is whole after some
 /// hundred pieces, however little a peer would like to give at a time.
 const PIECE_BYTES_MIN: usize = 256 * 1024;
-/// Peers that are asked in turn for one thing.
-const ASKED_MAX: usize = 8;
+/// Peers that are asked in turn for one thing: one that does not have it says so at once.
+const ASKED_MAX: usize = 64;
+/// Peers that fail in another way before the search ends: each may take as long as a request may.
+const FAILED_MAX: usize = 8;
 
 /// Why a peer gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,13 @@ pub enum RemoteError {
         /// What was looked for.
         what: String,
     },
+}
+
+impl RemoteError {
+    /// Whether the peer only does not have what it was asked for.
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.code() == Code::Unknown)
+    }
 }
 
 async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer, RemoteError> {
@@ -169,13 +179,20 @@ pub async fn assign(
     }
 }
 
-/// A whole item by id, verified: modules come this way. Peers are asked in turn.
+/// A whole item by id, verified: modules come this way. Peers are asked in turn, each once.
 pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<DataItem>, RemoteError> {
     let mut last = RemoteError::Nobody { what: format!("item {id}") };
-    for peer in peers.into_iter().take(ASKED_MAX) {
+    let (mut asked, mut failed) = (BTreeSet::new(), 0);
+    for peer in peers {
+        if asked.len() >= ASKED_MAX || failed >= FAILED_MAX || !asked.insert(peer) {
+            continue;
+        }
         match item_from(shared, peer, id).await {
             Ok(item) => return Ok(item),
-            Err(error) => last = error,
+            Err(error) => {
+                failed += usize::from(!error.is_absence());
+                last = error;
+            }
         }
     }
     Err(last)

@@ -10,18 +10,23 @@ use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::wire::{HEADS_MAX, RANGE_SLOTS_MAX};
-use weft_protocol::{Id, wire};
+use weft_protocol::{DataItem, Id, wire};
 use weft_storage::StoreError;
 
 use crate::attestations;
+use crate::inbound::REQUESTS_MAX;
 use crate::log;
 use crate::shared::SharedRef;
+use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Items of which a piece is read at once: each is read whole, for its checksum.
 const BLOBS_MAX: usize = 8;
+/// Submits and assigns to one process that are under way at once: half of all requests, so that
+/// everybody who writes to one process leaves room for those who write to another.
+const SUBMITS_PER_PROCESS_MAX: usize = REQUESTS_MAX / 2;
 /// How long a busy node asks a peer to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 500;
 
@@ -31,6 +36,8 @@ pub struct Server {
     shared: SharedRef,
     submitter: Submitter,
     blobs: Arc<Semaphore>,
+    /// Submits and assigns under way, by process.
+    submits: Shares<Id>,
 }
 
 /// Why a request is not served.
@@ -47,7 +54,8 @@ enum ServeError {
 impl Server {
     /// A server of what this node has on disk.
     pub fn new(shared: SharedRef, submitter: Submitter) -> Self {
-        Self { shared, submitter, blobs: Arc::new(Semaphore::new(BLOBS_MAX)) }
+        let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
+        Self { shared, submitter, blobs, submits: Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX) }
     }
 
     /// Answers that this node has too much to do.
@@ -87,6 +95,12 @@ impl Server {
     }
 
     async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
+        // What is no item is refused by name further on, and takes nobody's place.
+        let target = DataItem::parse(item.clone()).ok().map(|item| item.claims().target());
+        let _share = match target.flatten().map(|process| self.submits.take(process)) {
+            Some(Err(_)) => return busy_process(),
+            share => share,
+        };
         answer_submit(self.submitter.submit_local(item, proof).await)
     }
 
@@ -95,6 +109,7 @@ impl Server {
             Ok(assign) => assign,
             Err(error) => return Answer::Refusal(error.to_refusal()),
         };
+        let Ok(_share) = self.submits.take(assign.process) else { return busy_process() };
         answer_submit(self.submitter.assign_local(assign).await)
     }
 
@@ -111,6 +126,11 @@ impl Server {
         let read = heads(&self.shared, &wire::HeadRequest { processes });
         read.map_or_else(|error| refuse(&error), Answer::Head)
     }
+}
+
+fn busy_process() -> Answer {
+    let text = "as many items for this process are under way as may be".to_owned();
+    refusal(Code::Busy, text, BUSY_RETRY_MS)
 }
 
 fn answer_submit(answer: Result<Slot, SubmitError>) -> Answer {
