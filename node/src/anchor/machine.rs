@@ -261,3 +261,6 @@ impl Machine for Anchor {
         self.step(now, effects);
     }
 }
+
+#[cfg(test)]
+mod tests;

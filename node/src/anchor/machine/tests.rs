@@ -1,0 +1,117 @@
+use super::*;
+
+const PROCESS: Id = Id([1; 32]);
+const ROOT: Hash = Hash([2; 32]);
+const BLOCK: (u64, Hash) = (7, Hash([3; 32]));
+const POLICY: Policy = Policy { slots: 4, age_ms: 1_000 };
+
+struct Run(Anchor);
+
+impl Run {
+    /// A driver that was told of a log.
+    fn with(head: Option<u64>, anchored: Option<u64>, open: Option<(u64, u64, Hash)>) -> Self {
+        let mut run = Self(Anchor::new(POLICY));
+        assert_eq!(
+            run.handle(Input::Log { process: PROCESS, head, anchored, open }, 0).len(),
+            usize::from(open.is_some())
+        );
+        run
+    }
+
+    fn handle(&mut self, input: Input, ms: u64) -> Vec<Effect> {
+        let mut effects = Effects::new();
+        self.0.handle(input, Now(1_000_000 + ms), &mut effects);
+        effects.drain().collect()
+    }
+
+    fn status(&mut self, block: Option<(u64, Hash)>, known: bool, ms: u64) -> Vec<Effect> {
+        self.handle(Input::Status { process: PROCESS, block, known }, ms)
+    }
+
+    /// Handed over at `ms`: slots 0 to 3.
+    fn submitted(ms: u64) -> Self {
+        let mut run = Self::with(Some(0), None, None);
+        assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 3 }, ms), [submit(0, 3)]);
+        assert_eq!(run.handle(Input::Submitted { process: PROCESS, data_root: ROOT }, ms), []);
+        run
+    }
+}
+
+const fn submit(from: u64, to: u64) -> Effect {
+    Effect::Submit { process: PROCESS, from, to }
+}
+
+const fn confirm(to: u64) -> Effect {
+    Effect::Confirm { process: PROCESS, to, data_root: ROOT, block: BLOCK }
+}
+
+const QUERY: Effect = Effect::Query { process: PROCESS, data_root: ROOT };
+
+#[test]
+fn a_batch_is_made_when_many_slots_wait_or_one_waits_long() {
+    let mut run = Run::with(Some(0), None, None);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 2 }, 0), []);
+    assert_eq!(run.handle(Input::Tick, 999), []);
+    assert_eq!(run.handle(Input::Tick, 1_000), [submit(0, 2)]);
+    let mut run = Run::with(Some(2), None, None);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 3 }, 1), [submit(0, 3)]);
+    // A long backlog goes in batches, one after another.
+    let head = 3 * BATCH_SLOTS_MAX;
+    let mut run = Run::with(None, Some(9), None);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head }, 0), [submit(10, 9 + BATCH_SLOTS_MAX)]);
+    assert_eq!(run.handle(Input::Tick, 5_000), []);
+}
+
+/// Two batches of a log are never open at once, on disk either: a restart could take up the older
+/// and make one that overlaps the newer.
+#[test]
+fn no_batch_is_made_while_a_confirmation_is_on_its_way_to_disk() {
+    let mut run = Run::submitted(0);
+    run.handle(Input::Grew { process: PROCESS, head: 50 }, 1);
+    assert_eq!(run.status(Some(BLOCK), true, 2), [confirm(3)]);
+    // Neither time, nor more slots, nor more news of the block make another, or ask again.
+    assert_eq!(run.handle(Input::Tick, 60_000), []);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 60 }, 60_001), []);
+    assert_eq!(run.status(Some(BLOCK), true, 60_002), []);
+    assert_eq!(run.status(None, false, 60_003), []);
+    assert_eq!(run.0.anchored(&PROCESS), None, "it is anchored when the disk says so");
+    let effects = run.handle(Input::Confirmed { process: PROCESS, to: 3 }, 60_004);
+    assert_eq!((run.0.anchored(&PROCESS), effects), (Some(3), vec![submit(4, 60)]));
+}
+
+#[test]
+fn a_confirmation_that_the_disk_refused_is_asked_for_again() {
+    let mut run = Run::submitted(0);
+    assert_eq!(run.status(Some(BLOCK), true, 10), [confirm(3)]);
+    assert_eq!(run.handle(Input::Failed { process: PROCESS }, 20), []);
+    // It is in a block all the same: nothing is handed over again.
+    assert_eq!(run.handle(Input::Tick, 20 + QUERY_MS - 1), []);
+    assert_eq!(run.handle(Input::Tick, 20 + QUERY_MS), [QUERY]);
+    assert_eq!(run.status(Some(BLOCK), true, 2_000), [confirm(3)]);
+    run.handle(Input::Confirmed { process: PROCESS, to: 3 }, 2_001);
+    assert_eq!(run.0.anchored(&PROCESS), Some(3));
+}
+
+#[test]
+fn what_the_weave_dropped_or_did_not_take_is_handed_over_again_with_the_same_slots() {
+    let mut run = Run::submitted(0);
+    run.handle(Input::Grew { process: PROCESS, head: 9 }, 1);
+    assert_eq!(run.status(None, true, 2), [], "it waits for a block");
+    assert_eq!(run.status(None, false, 3), [submit(0, 3)]);
+    assert_eq!(run.handle(Input::Failed { process: PROCESS }, 4), []);
+    assert_eq!(run.handle(Input::Tick, 3 + RESUBMIT_MS), []);
+    assert_eq!(run.handle(Input::Tick, 4 + RESUBMIT_MS), [submit(0, 3)]);
+    // News of a batch that is being handed over says nothing of this one.
+    assert_eq!(run.status(Some(BLOCK), true, 5 + RESUBMIT_MS), []);
+}
+
+#[test]
+fn an_open_batch_of_an_earlier_life_is_asked_for_first() {
+    let mut run = Run(Anchor::new(POLICY));
+    let log = Input::Log { process: PROCESS, head: Some(20), anchored: Some(1), open: Some((2, 9, ROOT)) };
+    assert_eq!(run.handle(log, 0), [QUERY]);
+    assert_eq!(run.status(Some(BLOCK), true, 1), [confirm(9)]);
+    assert_eq!(run.handle(Input::Confirmed { process: PROCESS, to: 9 }, 2), [submit(10, 20)]);
+    // Of a log that nobody told of nothing is known.
+    assert_eq!(run.handle(Input::Confirmed { process: Id([9; 32]), to: 1 }, 3), []);
+}
