@@ -21,4 +21,4 @@ pub mod world;
 
 pub use guest::Guest;
 pub use liar::Lie;
-pub use world::{Mutation, Report, Settings, run};
+pub use world::{Mutation, Report, SKEW_MS, Settings, run};

@@ -1,7 +1,7 @@
 //! Seeds through the simulator. A failure prints the one line that repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use weft_tests::sim::{Guest, Lie, Mutation, Report, Settings, run};
+use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, run};
 
 /// Seeds in the ordinary run.
 const SEEDS: u64 = 40;
@@ -9,11 +9,13 @@ const SEEDS: u64 = 40;
 const SEEDS_FULL: u64 = 1_000;
 /// Seeds among which liars are looked for.
 const SEEDS_LIARS: u64 = 64;
+/// Seeds in which clocks are far apart.
+const SEEDS_CLOCKS: u64 = 8;
 /// Seeds in which a broken harness must be found out.
 const SEEDS_MUTANT: u64 = 40;
 
 fn play(guest: &Guest, seed: u64) -> Report {
-    run(guest, Settings { seed, mutation: Mutation::None })
+    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS })
 }
 
 fn complain(seed: u64, report: &Report) -> String {
@@ -66,6 +68,23 @@ fn who_signs_twice_is_convicted_and_nobody_else() {
     }
 }
 
+/// Ticks come from the log alone: nodes whose clocks are seconds apart run the same ones, in the
+/// same order, and wait for slots that are ahead of their own clock.
+#[test]
+fn clocks_that_are_seconds_apart_change_nothing() {
+    let guest = Guest::new();
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let mut ticks = 0;
+    for seed in 0..if full { 20 * SEEDS_CLOCKS } else { SEEDS_CLOCKS } {
+        // From a little to more than the ten seconds that a peer forwards ahead of its clock.
+        let skew_ms = 500 + 700 * (seed % 8);
+        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms });
+        assert!(report.violations.is_empty(), "skew {skew_ms}: {}", complain(seed, &report));
+        ticks += report.ticks;
+    }
+    assert!(ticks > 20, "{ticks} ticks");
+}
+
 /// Seeds that once found a mistake in a machine.
 #[test]
 fn old_mistakes_stay_mended() {
@@ -93,7 +112,7 @@ fn a_seed_always_gives_the_same_run() {
 fn is_found_out(mutation: Mutation, signs: &[&str]) {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
-        let report = run(&guest, Settings { seed, mutation });
+        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS });
         report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");

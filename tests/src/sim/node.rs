@@ -20,8 +20,6 @@ use super::world::{Mutation, Weave};
 
 /// Milliseconds since the Unix epoch when a run starts: a block of the clock weave ends soon.
 const START_MS: u64 = 1_800_000_000_000 - 7_000;
-/// How far one node's clock is ahead of the next one's, in milliseconds.
-const SKEW_MS: u64 = 37;
 /// The slowest commit, in milliseconds.
 const COMMIT_MS_MAX: u64 = 15;
 /// How long a request may take, in milliseconds.
@@ -52,21 +50,23 @@ pub struct Ctx<'a, 't> {
     pub checker: &'a mut Checker,
     /// What can go wrong now.
     pub faults: Faults,
+    /// How far one node's clock is ahead of that of the node before it, in milliseconds.
+    pub skew_ms: u64,
     /// How the harness breaks a rule, to see that it is noticed.
     pub mutation: Mutation,
     /// What the node asks of the world.
     pub out: Vec<Out>,
 }
 
-/// A node's clock, so many milliseconds after the start.
-pub const fn clock(time: u64, node: usize) -> Now {
-    Now(START_MS + time + node as u64 * SKEW_MS)
+/// A node's clock, so many milliseconds after the start, when each is so far ahead of the one before.
+pub const fn clock(time: u64, node: usize, skew_ms: u64) -> Now {
+    Now(START_MS + time + node as u64 * skew_ms)
 }
 
 impl Ctx<'_, '_> {
     /// The time on a node's clock.
     pub const fn now(&self, node: usize) -> Now {
-        clock(self.time, node)
+        clock(self.time, node, self.skew_ms)
     }
 
     /// Sends a message.

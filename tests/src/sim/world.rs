@@ -51,7 +51,12 @@ pub struct Settings {
     pub seed: u64,
     /// What the harness breaks.
     pub mutation: Mutation,
+    /// How far the clock of each node is ahead of that of the one before it, in milliseconds.
+    pub skew_ms: u64,
 }
+
+/// Clocks that are set as well as clocks are.
+pub const SKEW_MS: u64 = 37;
 
 /// What a run came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -140,6 +145,7 @@ struct World<'t> {
     is_sound: bool,
     faults: Faults,
     mutation: Mutation,
+    skew_ms: u64,
     errands: Vec<Errand>,
     readings: Vec<Reading>,
     /// Nodes whose disk broke: somebody starts them again.
@@ -170,6 +176,7 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
         is_sound: faults.disk == 0.0,
         faults,
         mutation: settings.mutation,
+        skew_ms: settings.skew_ms,
         errands,
         readings,
         broken: BTreeSet::new(),
@@ -227,6 +234,7 @@ impl World<'_> {
             checker: &mut self.checker,
             faults: self.faults,
             mutation: self.mutation,
+            skew_ms: self.skew_ms,
             out: Vec::new(),
         };
         let node = &mut self.nodes[at];
@@ -373,7 +381,7 @@ impl World<'_> {
         }
         let reading = (*number as usize).checked_sub(self.errands.len()).and_then(|at| self.readings.get(at));
         if let (Some(reading), Answer::Head(Some(head))) = (reading, answer) {
-            self.checker.read(reading.process, head.slot, clock(reading.at, reading.node));
+            self.checker.read(reading.process, head.slot, clock(reading.at, reading.node, self.skew_ms));
         }
         if workload::ends(answer)
             && let Some(errand) = self.errands.get_mut(*number as usize)

@@ -10,9 +10,6 @@ use weft_testnet::{Actor, AskError, Look, Open, PATIENCE, Town, Trouble, until};
 use crate::guest::Guest;
 use crate::rig::{Rig, assert_holds};
 
-const ROLES: [&str; 2] = ["scheduler,compute,messenger", "scheduler,compute,messenger"];
-/// The default of nodes.
-const WINDOW_MS: u64 = 2_000;
 /// What a process writes down of each Note, and that it takes what is not for it.
 const NOTES: &str = "Notes = {} ao.addAssignable('any', function() return true end) \
     Handlers.add('note', 'Note', function(m) \
@@ -48,7 +45,7 @@ async fn aos_assigns_messages_of_others_to_other_processes() -> Result<(), Troub
     let Some(guest) = Guest::aos("assign::aos_assigns_messages_of_others_to_other_processes") else {
         return Ok(());
     };
-    let rig = Rig::start(guest, &ROLES, WINDOW_MS).await;
+    let rig = Rig::pair(guest).await;
     let (town, mut open) = (rig.town(), Open::new("assign"));
     let a = rig.spawn("a", 0, &[0], &[]).await?;
     let b = rig.spawn("b", 1, &[1], &[]).await?;
@@ -97,7 +94,7 @@ async fn aos_assigns_messages_of_others_to_other_processes() -> Result<(), Troub
 
 #[tokio::test]
 async fn the_counter_counts_what_is_assigned_to_it_once() -> Result<(), Trouble> {
-    let rig = Rig::start(Guest::Counter, &ROLES, WINDOW_MS).await;
+    let rig = Rig::pair(Guest::Counter).await;
     let (town, mut open) = (rig.town(), Open::new("assign"));
     let a = rig.spawn("a", 0, &[0], &[]).await?;
     let b = rig.spawn("b", 1, &[1], &[]).await?;

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod assign;
+mod chains;
 mod courier;
 mod guest;
 mod impersonation;
 mod quorum;
 mod race;
 mod rig;
+mod scenario;
 mod spawn;
 mod takeover;
+mod token;

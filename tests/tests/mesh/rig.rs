@@ -27,7 +27,16 @@ pub struct Rig {
     dir: TempDir,
 }
 
+/// Two nodes that do everything, and a turn as nodes have it by default.
+const PAIR: [&str; 2] = ["scheduler,compute,messenger"; 2];
+const PAIR_WINDOW_MS: u64 = 2_000;
+
 impl Rig {
+    /// Starts two nodes that do everything.
+    pub async fn pair(guest: Guest) -> Self {
+        Self::start(guest, &PAIR, PAIR_WINDOW_MS).await
+    }
+
     /// Starts one node for each of `roles`; a messenger's turn takes `window_ms`.
     pub async fn start(guest: Guest, roles: &[&'static str], window_ms: u64) -> Self {
         let dir = tempfile::Builder::new().prefix("weft-mesh-").tempdir().unwrap();
