@@ -57,7 +57,7 @@ pub struct Answers {
 }
 
 fn fail(code: FailureCode, text: impl Into<String>) -> Failure {
-    Failure { code, text: text.into() }
+    Failure::new(code, text)
 }
 
 fn disk(error: StoreError) -> Failure {
@@ -388,7 +388,11 @@ fn no_slot(error: &SubmitError) -> Failure {
         SubmitError::Busy(_) => FailureCode::Busy,
         SubmitError::Fault(_) => FailureCode::Fault,
     };
-    fail(code, error.to_string())
+    let failure = fail(code, error.to_string());
+    match error {
+        SubmitError::Busy(ms) => failure.retry_in(*ms),
+        _ => failure,
+    }
 }
 
 /// What names the modules that were added by hand.

@@ -217,6 +217,22 @@ pub struct Failure {
     pub code: FailureCode,
     /// What happened, to what, and what to do next.
     pub text: String,
+    /// Of one that is busy: come back after so many milliseconds. Nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A failure that asking again does not mend.
+    pub fn new(code: FailureCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), retry_ms: None }
+    }
+
+    /// One that may be gone after so many milliseconds.
+    #[must_use]
+    pub fn retry_in(self, ms: u64) -> Self {
+        Self { retry_ms: Some(ms), ..self }
+    }
 }
 
 /// The kinds of failure, each with its exit code in the CLI.

@@ -24,6 +24,8 @@ use crate::error::NodeError;
 
 /// Clients served at once; one more is told to come back.
 const CLIENTS_MAX: usize = 64;
+/// When that one is told to, in milliseconds.
+const BUSY_RETRY_MS: u64 = 500;
 /// How long a client may take from connecting, or from its last answer, to the end of a request:
 /// the largest one takes a second.
 const REQUEST_WAIT: Duration = Duration::from_secs(60);
@@ -114,7 +116,8 @@ impl ControlSocket {
 fn turn_away(stream: &UnixStream) {
     let text =
         format!("the node serves {CLIENTS_MAX} clients, the limit; end one (a `weft watch`?) or try again");
-    if let Ok(mut line) = serde_json::to_vec(&Reply::Error(Failure { code: FailureCode::Busy, text })) {
+    let failure = Failure::new(FailureCode::Busy, text).retry_in(BUSY_RETRY_MS);
+    if let Ok(mut line) = serde_json::to_vec(&Reply::Error(failure)) {
         line.push(b'\n');
         // It may have hung up.
         let _ = stream.try_write(&line);
@@ -139,7 +142,7 @@ async fn serve(stream: UnixStream, answers: &Answers, large: &Arc<Semaphore>) {
             Ok(Err(failure)) => return dismiss(&mut out, failure).await,
             Err(_) => {
                 let text = format!("no whole request came within {} s", REQUEST_WAIT.as_secs());
-                return dismiss(&mut out, Failure { code: FailureCode::TimedOut, text }).await;
+                return dismiss(&mut out, Failure::new(FailureCode::TimedOut, text)).await;
             }
         };
         let Line { bytes, share } = line;
@@ -152,7 +155,7 @@ async fn serve(stream: UnixStream, answers: &Answers, large: &Arc<Semaphore>) {
                     "the request is not understood: {error}; expected one JSON object a line, such as \
                      {{\"do\":\"status\"}}"
                 );
-                out.end(Err::<(), _>(Failure { code: FailureCode::Invalid, text })).await
+                out.end(Err::<(), _>(Failure::new(FailureCode::Invalid, text))).await
             }
         };
         drop(share);
@@ -190,7 +193,7 @@ async fn read_line(
         let length = line.bytes.len() + part.len();
         if length > LINE_BYTES_MAX {
             let text = format!("the request has more than {LINE_BYTES_MAX} bytes, the limit");
-            return Err(Failure { code: FailureCode::Invalid, text });
+            return Err(Failure::new(FailureCode::Invalid, text));
         }
         line.bytes.extend_from_slice(part);
         let used = part.len() + usize::from(end.is_some());
@@ -231,7 +234,7 @@ impl Out {
     pub async fn end(&mut self, result: Result<impl Serialize + Send, Failure>) -> Result<(), HungUp> {
         let reply = match result.map(serde_json::to_value) {
             Ok(Ok(value)) => Reply::Done(value),
-            Ok(Err(error)) => Reply::Error(Failure { code: FailureCode::Fault, text: error.to_string() }),
+            Ok(Err(error)) => Reply::Error(Failure::new(FailureCode::Fault, error.to_string())),
             Err(failure) => Reply::Error(failure),
         };
         self.line(&reply).await

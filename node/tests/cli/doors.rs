@@ -354,6 +354,26 @@ const STRANGE_NODES: &[(&str, i32, &str)] = &[
 ];
 
 #[test]
+fn a_busy_node_is_asked_again() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("weft.sock")).unwrap();
+    let busy = "{\"error\":{\"code\":\"busy\",\"text\":\"full\",\"retry_ms\":7}}\n";
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for answer in [busy, busy, "{\"done\":[]}\n"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        weft(folder.path(), &["peers"])
+    });
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.err.matches("full; asking again in 0.").count(), 2, "{}", ran.err);
+}
+
+#[test]
 fn a_strange_node_is_named() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let folder = tempfile::tempdir().unwrap();

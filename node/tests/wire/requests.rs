@@ -98,6 +98,8 @@ async fn a_flood_of_requests_is_told_to_wait_and_the_owner_is_served() {
     let node = Node::start(32).await;
     let process = node.counter().await;
     let module = node.detail(process).await.info.module;
+    let other = node.counter_named("other").await;
+    let honest = Stranger::of(&node, 40).await;
     let strangers = join_all((33..37).map(|seed| Stranger::of(&node, seed))).await;
     let mut asks = Vec::new();
     for stranger in &strangers {
@@ -109,17 +111,31 @@ async fn a_flood_of_requests_is_told_to_wait_and_the_owner_is_served() {
             asks.push(stranger.net.request(node_peer(&node), wire::Request { body }));
         }
     }
-    let (answers, own) = within("the flood", async {
-        tokio::join!(join_all(asks), async {
+    let (answers, own, theirs) = within("the flood", async {
+        let own = async {
             let mut own = Vec::new();
             for number in 0..5 {
                 own.push(node.increments(process, number).await);
             }
             own
-        })
+        };
+        // Who writes to another process is never told to wait for the flood on this one.
+        let theirs = async {
+            let mut theirs = Vec::new();
+            for number in 0..20 {
+                let item = Node::message(other, number, &honest.signer).raw().clone();
+                match honest.ask(submit(item, "")).await {
+                    Answer::Submit(submitted) => theirs.push(submitted.slot),
+                    refused => panic!("{refused:?}"),
+                }
+            }
+            theirs
+        };
+        tokio::join!(join_all(asks), own, theirs)
     })
     .await;
     assert!(own.is_sorted_by(|a, b| a < b), "{own:?}");
+    assert!(theirs.into_iter().eq(1..=20));
     let mut slots = 0;
     for answer in answers {
         match answer.map(|response| response.body) {

@@ -106,6 +106,11 @@ impl Node {
 
     /// A process of the counter module.
     pub async fn counter(&self) -> Id {
+        self.counter_named("counter").await
+    }
+
+    /// One that is another process than those of other names.
+    pub async fn counter_named(&self, name: &str) -> Id {
         let module = tags(&[
             ("Data-Protocol", "ao"),
             ("Type", "Module"),
@@ -123,6 +128,7 @@ impl Node {
             ("Type", "Process"),
             ("Module", &module),
             ("Scheduler", &scheduler),
+            ("Name", name),
         ]);
         let process = Draft { tags: process, ..Draft::default() }.sign(&self.signer).unwrap();
         self.submit(&process).await.unwrap().process

@@ -4,7 +4,7 @@ use weft_protocol::Id;
 
 use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
 use super::{Answers, fail, state};
-use crate::dry_run::DryRunError;
+use crate::dry_run::{BUSY_RETRY_MS, DryRunError};
 use crate::results::readable;
 
 impl Answers {
@@ -28,10 +28,11 @@ impl Answers {
 }
 
 fn why(error: &DryRunError) -> Failure {
+    let busy = || fail(FailureCode::Busy, error.to_string()).retry_in(BUSY_RETRY_MS);
     let code = match error {
         DryRunError::Back(error) => return state::why(error),
         DryRunError::NoOwner => FailureCode::Invalid,
-        DryRunError::Busy => FailureCode::Busy,
+        DryRunError::Busy => return busy(),
         DryRunError::TooLong { .. } => FailureCode::TimedOut,
         DryRunError::TooMuchGas { .. } => FailureCode::Refused,
         DryRunError::NoState(_) | DryRunError::NoSlot { .. } => FailureCode::Unknown,
