@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_protocol::{Address, Hash, Id, Position, Tag};
 
+mod failure;
 mod state;
 
 pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
+pub use failure::{Failure, FailureCode};
 pub use state::{StateEvent, StateInfo};
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
@@ -207,50 +209,6 @@ pub enum Reply {
     Done(Value),
     /// Why there is no answer; the last line.
     Error(Failure),
-}
-
-/// Why a request failed, for a person and for a script.
-#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
-#[error("{text}")]
-pub struct Failure {
-    /// A stable word.
-    pub code: FailureCode,
-    /// What happened, to what, and what to do next.
-    pub text: String,
-    /// Of one that is busy: come back after so many milliseconds. Nothing was done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_ms: Option<u64>,
-}
-
-impl Failure {
-    /// A failure that asking again does not mend.
-    pub fn new(code: FailureCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), retry_ms: None }
-    }
-
-    /// One that may be gone after so many milliseconds.
-    #[must_use]
-    pub fn retry_in(self, ms: u64) -> Self {
-        Self { retry_ms: Some(ms), ..self }
-    }
-}
-
-/// The kinds of failure, each with its exit code in the CLI.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureCode {
-    /// The request itself is wrong.
-    Invalid,
-    /// No such process, item, slot or module is known here.
-    Unknown,
-    /// The scheduler or a policy said no.
-    Refused,
-    /// Try again later.
-    Busy,
-    /// Nothing came in the given time.
-    TimedOut,
-    /// The node itself failed: disk, network.
-    Fault,
 }
 
 /// Which result is asked for.
