@@ -397,7 +397,15 @@ fn newer(table: Table, key: &[u8], held: &Bytes, other: &Bytes) -> Option<bool> 
         Table::Processes => {
             // Roles are taken on far more often than laid down.
             let (held, other) = both::<ProcessRow>(table, key, held, other)?;
-            let duties = |Roles { schedules, computes, messenges, watches, keeps_time, pinned }: Roles| {
+            let duties = |Roles {
+                              schedules,
+                              computes,
+                              messenges,
+                              watches,
+                              keeps_time,
+                              pinned,
+                              on_demand: _,
+                          }: Roles| {
                 [schedules, computes, messenges, watches, keeps_time, pinned]
                     .into_iter()
                     .filter(|is| *is)
