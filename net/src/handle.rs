@@ -15,7 +15,7 @@ use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::Verdict;
 use crate::key::Key;
 use crate::limits::{COMMANDS_MAX, TICKETS_MAX};
-use crate::metrics::{Counters, NetMetrics};
+use crate::metrics::{Counters, NetLevel, NetMetrics};
 use crate::peer::Peer;
 use crate::service::Service;
 use crate::service::command::{Command, Status};
@@ -394,6 +394,20 @@ impl Net {
     /// What was counted since the start.
     pub fn metrics(&self) -> NetMetrics {
         self.inner.counters.snapshot()
+    }
+
+    /// How much of each limit is taken.
+    pub fn levels(&self) -> Vec<NetLevel> {
+        let mut levels = self.inner.counters.gauges.levels();
+        let commands = &self.inner.commands;
+        let used = (commands.max_capacity() - commands.capacity()) as u64;
+        levels.push(NetLevel { name: "commands", used, limit: commands.max_capacity() as u64 });
+        levels
+    }
+
+    /// How many peers are connected and of this network.
+    pub fn peers_count(&self) -> usize {
+        self.inner.status.borrow().peers
     }
 
     /// The counters of gossipsub, in OpenMetrics text.

@@ -35,5 +35,5 @@ pub use handle::{
     Stopped,
 };
 pub use key::Key;
-pub use metrics::NetMetrics;
+pub use metrics::{NetLevel, NetMetrics};
 pub use peer::{Peer, PeerError};

@@ -1,6 +1,11 @@
-//! Counters of the network layer.
+//! Counters and levels of the network layer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::limits::{
+    DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX,
+    TICKETS_MAX, TOPICS_JOINED_MAX,
+};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -8,6 +13,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: AtomicU64,)*
+            pub(crate) gauges: Gauges,
         }
 
         impl Counters {
@@ -20,6 +26,13 @@ macro_rules! counters {
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
         pub struct NetMetrics {
             $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl NetMetrics {
+            /// Each count with its name.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
         }
     };
 }
@@ -66,6 +79,63 @@ counters! {
     /// Peers disconnected because one of several connections broke, or pings failed, to connect
     /// afresh.
     fresh_starts,
+}
+
+macro_rules! levels {
+    ($($(#[$doc:meta])* $name:ident: $limit:expr,)*) => {
+        /// What is taken now of each limit, written by the network task.
+        #[derive(Debug, Default)]
+        pub(crate) struct Gauges {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        impl Gauges {
+            /// Each level: its name, what is taken, and the limit.
+            pub(crate) fn levels(&self) -> Vec<NetLevel> {
+                vec![$(NetLevel {
+                    name: stringify!($name),
+                    used: Counters::get(&self.$name),
+                    limit: $limit as u64,
+                },)*]
+            }
+        }
+    };
+}
+
+/// How much of one limit of the network layer is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct NetLevel {
+    /// What it limits.
+    pub name: &'static str,
+    /// What is taken, a quarter of a second ago or less.
+    pub used: u64,
+    /// The limit.
+    pub limit: u64,
+}
+
+levels! {
+    /// Process topics joined.
+    topics: TOPICS_JOINED_MAX,
+    /// Keys provided.
+    provided_keys: PROVIDED_MAX,
+    /// Announcements that wait for their verdict.
+    tickets: TICKETS_MAX,
+    /// Notices that wait for room in the event queue.
+    notices: NOTICES_MAX,
+    /// Requests of peers that wait for the node's answer.
+    requests_inbound: REQUESTS_INBOUND_MAX,
+    /// Requests of ours that wait for an answer.
+    requests_outbound: REQUESTS_OUTBOUND_MAX,
+    /// Lookups of providers under way.
+    lookups: LOOKUPS_MAX,
+    /// Dials by address under way.
+    dials: DIALS_MAX,
+}
+
+impl Gauges {
+    pub(crate) fn set(gauge: &AtomicU64, value: usize) {
+        gauge.store(value as u64, Ordering::Relaxed);
+    }
 }
 
 impl Counters {

@@ -45,7 +45,7 @@ use crate::gossip::machine::{Tickets, Verdict};
 use crate::handle::{DialError, NetError};
 use crate::key::Key;
 use crate::limits::{NOTICES_MAX, TICK};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Gauges};
 use crate::peer::Peer;
 
 /// A caller that waits for its dial, and the address as it was given.
@@ -162,6 +162,20 @@ impl Service {
         self.expire_tickets();
         self.run_bootstrap(bootstrap::Input::Tick);
         self.run_provided(provide::Input::Tick);
+        self.measure();
+    }
+
+    /// Notes how much of each limit is taken.
+    fn measure(&self) {
+        let gauges = &self.counters.gauges;
+        Gauges::set(&gauges.topics, self.joined.len());
+        Gauges::set(&gauges.provided_keys, self.provided.len());
+        Gauges::set(&gauges.tickets, self.tickets.open());
+        Gauges::set(&gauges.notices, self.notices.len());
+        Gauges::set(&gauges.requests_inbound, self.answers.len());
+        Gauges::set(&gauges.requests_outbound, self.waiting.len());
+        Gauges::set(&gauges.lookups, self.lookups.len());
+        Gauges::set(&gauges.dials, self.dials.len());
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {

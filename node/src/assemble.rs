@@ -4,6 +4,7 @@
 //! network service waits on nobody. Scheduler, compute and messenger do not hold each other: what
 //! passes between them lies in the store, and news only says where to look.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Net, NetConfig};
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
+use weft_protocol::{Address, Network};
 use weft_storage::anchor::{Anchor as _, LocalWeave, LocalWeaveConfig};
+use weft_storage::limits::{QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::{Engine, EngineConfig};
 
@@ -29,6 +32,7 @@ use crate::inbound::{self, Sinks};
 use crate::keyring::NodeKey;
 use crate::log;
 use crate::messenger::MessengerTask;
+use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
@@ -59,6 +63,9 @@ pub struct Ready {
     pub socket: String,
     /// Its process in the operating system.
     pub pid: u32,
+    /// Where its metrics are served, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
 }
 
 /// Runs a node until `stop` is cancelled, then closes everything in order. `ready` is called once
@@ -80,22 +87,15 @@ pub async fn run(
     })?;
     let network = config.network();
     let address = signer.address();
-    let store = Store::open(&config.data_dir.join("store.redb"), &StoreConfig::new(network, address))?;
-    // The store is locked now, so whatever else lies in the folder is ours.
-    let socket = ControlSocket::open(&config.data_dir)?;
-    let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
-    let weave = LocalWeave::open(&config.data_dir.join("weave.redb"), &weave)?;
-    let engine = Engine::new(EngineConfig {
-        cache_dir: Some(config.data_dir.join("compiled")),
-        ..EngineConfig::default()
-    })?;
+    let (store, socket, weave, engine) = open_folder(&config, network, address)?;
     let mut net_config = NetConfig::new(peer_secret, network);
     net_config.listen.clone_from(&config.listen);
     net_config.bootstrap.clone_from(&config.bootstrap);
     net_config.reachable = true;
     let (net, events) = Net::start(net_config)?;
-    let (publisher, announcements) = Publisher::new();
-    let (witness, evidence) = witness::queue();
+    let metrics = Metrics::new();
+    let (publisher, announcements) = Publisher::new(&metrics);
+    let (witness, evidence) = witness::queue(&metrics);
     let terms = Terms { network, weave: Weave::Clock };
     let shared = Arc::new(Shared {
         config,
@@ -109,15 +109,25 @@ pub async fn run(
         weave,
         publisher,
         witness,
+        metrics,
         news: Newsroom::new(),
         directory: Directory::default(),
         started: Instant::now(),
     });
+    watch_shared(&shared);
+    let metrics = match shared.config.metrics {
+        Some(address) => Some(MetricsServer::open(address).await?),
+        None => None,
+    };
+    let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
     let known = read_directory(&shared)?;
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     start_roles(&shared, events, socket, &stop, &mut tasks)?;
+    if let Some(metrics) = metrics {
+        tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
+    }
     for (process, roles) in known {
         hosting::take_up(&shared, process, roles).await;
     }
@@ -127,7 +137,7 @@ pub async fn run(
         () = stop.cancelled() => {}
     }
     announce(&shared).await;
-    ready(&describe(&shared));
+    ready(&describe(&shared, metrics_address));
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = shared.store.failure() => Err(error.into()),
@@ -138,6 +148,22 @@ pub async fn run(
     stop.cancel();
     close(shared, tasks).await;
     ended
+}
+
+/// Opens what lies in the data folder.
+fn open_folder(
+    config: &Config,
+    network: Network,
+    address: Address,
+) -> Result<(Store, ControlSocket, LocalWeave, Engine), NodeError> {
+    let store = Store::open(&config.data_dir.join("store.redb"), &StoreConfig::new(network, address))?;
+    // The store is locked now, so whatever else lies in the folder is ours.
+    let socket = ControlSocket::open(&config.data_dir)?;
+    let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
+    let weave = LocalWeave::open(&config.data_dir.join("weave.redb"), &weave)?;
+    let engine =
+        EngineConfig { cache_dir: Some(config.data_dir.join("compiled")), ..EngineConfig::default() };
+    Ok((store, socket, weave, Engine::new(engine)?))
 }
 
 type KnownProcess = (Arc<weft_protocol::process::Process>, Roles);
@@ -213,7 +239,7 @@ async fn announce(shared: &Shared) {
     }
 }
 
-fn describe(shared: &Shared) -> Ready {
+fn describe(shared: &Shared, metrics: Option<SocketAddr>) -> Ready {
     Ready {
         address: shared.address,
         peer_id: shared.net.peer().to_string(),
@@ -223,7 +249,20 @@ fn describe(shared: &Shared) -> Ready {
         weave: shared.weave.name().to_owned(),
         socket: shared.config.data_dir.join(crate::control::api::SOCKET_NAME).display().to_string(),
         pid: std::process::id(),
+        metrics: metrics.map(|address| format!("http://{address}/metrics")),
     }
+}
+
+/// Has the queues and budgets watched that belong to no role.
+fn watch_shared(shared: &Shared) {
+    let store = shared.store.clone();
+    shared.metrics.watch(Level::queue("store", "requests", move || {
+        Some((store.stats().queued, QUEUE_REQUESTS_MAX as u64))
+    }));
+    let store = shared.store.clone();
+    shared.metrics.watch(Level::queue("store", "bytes", move || {
+        Some((store.stats().queued_bytes, QUEUE_BYTES_MAX as u64))
+    }));
 }
 
 /// Ends every task, then the network, then the disk, so that what was accepted is committed.

@@ -159,6 +159,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
         Command::Peers => online(status::peers(context)),
+        Command::Metrics => online(status::metrics(context)),
         Command::Weave => online(status::weave(context)),
         Command::Inspect(of) => online(inspect::inspect(of, context)),
         Command::Stop => online(status::stop(context)),

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -158,6 +159,8 @@ pub struct Config {
     pub checkpoint_slots: u64,
     /// Checkpoints kept of a process: the newest, and older ones ever further apart.
     pub checkpoints_kept: usize,
+    /// Where metrics are served for Prometheus, if they are.
+    pub metrics: Option<SocketAddr>,
     /// Which log lines are written, as `tracing` directives.
     pub log: String,
     /// How they are written.
@@ -195,6 +198,7 @@ impl Config {
             memory_budget_bytes: memory::budget(),
             checkpoint_slots: 1024,
             checkpoints_kept: 12,
+            metrics: None,
             log: "info".into(),
             log_format: LogFormat::Text,
         }

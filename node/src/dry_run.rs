@@ -19,6 +19,7 @@ use weft_protocol::{Id, Position, Tag};
 use crate::compute::hosted::HostError;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
 use crate::config::Config;
+use crate::metrics::Level;
 use crate::replays::{Ceiling, ReplayError, go_back};
 use crate::shared::SharedRef;
 
@@ -159,6 +160,20 @@ impl From<ReplayError> for DryRunError {
     }
 }
 
+impl DryRunError {
+    /// One word for it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::NoOwner => "invalid",
+            Self::Busy => "busy",
+            Self::TooLong { .. } => "too-long",
+            Self::TooMuchGas { .. } => "too-much-gas",
+            Self::NoState(_) | Self::NoSlot { .. } | Self::Wait(_) | Self::Back(_) => "no-state",
+            Self::Host(_) => "fault",
+        }
+    }
+}
+
 impl From<HostError> for DryRunError {
     fn from(error: HostError) -> Self {
         Self::Host(error.to_string())
@@ -190,6 +205,8 @@ impl DryRuns {
     pub fn new(shared: SharedRef, compute: ComputeHandle) -> Self {
         let running = Arc::new(Semaphore::new(shared.config.dry_runs));
         let places = Arc::new(Semaphore::new(RUNS_MAX));
+        shared.metrics.watch(Level::permits("dry_run", "places", &places, RUNS_MAX));
+        shared.metrics.watch(Level::permits("dry_run", "runs", &running, shared.config.dry_runs));
         Self(Arc::new(Desk { shared, compute, places, running, frozen: Mutex::new(VecDeque::new()) }))
     }
 
@@ -204,6 +221,18 @@ impl DryRuns {
         slot: Option<u64>,
     ) -> Result<DryOutcome, DryRunError> {
         let run = body.into_run()?;
+        let metrics = SharedRef::clone(&self.0.shared);
+        let done = self.run_in_turn(process, run, slot).await;
+        metrics.metrics.dry_runs.add(done.as_ref().map_or_else(DryRunError::name, |_| "done"));
+        done
+    }
+
+    async fn run_in_turn(
+        &self,
+        process: Arc<Process>,
+        run: DryRun,
+        slot: Option<u64>,
+    ) -> Result<DryOutcome, DryRunError> {
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);

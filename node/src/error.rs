@@ -1,5 +1,6 @@
 //! What can stop the node or one of its roles: always the host's fault, never an outcome.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use weft_protocol::{Hash, Id, Position};
@@ -65,6 +66,14 @@ pub enum NodeError {
     Socket {
         /// Where.
         path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The page of metrics.
+    #[error("metrics at {address}: {why}; set `metrics` to a free address, or to `off`")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
         /// What the system says.
         why: String,
     },

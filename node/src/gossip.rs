@@ -10,18 +10,24 @@ use weft_protocol::wire::ANNOUNCEMENT_BYTES_MAX;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{DataItem, Id, wire};
 
+use crate::metrics::{Counter, Level, Metrics};
+
 /// Announcements that may wait for the network. One more is dropped: whoever missed it asks.
 const WAITING_MAX: usize = 1_024;
 
 /// Where roles leave what they announce. Only what is durable may be announced.
 #[derive(Debug, Clone)]
-pub struct Publisher(mpsc::Sender<(Id, Bytes)>);
+pub struct Publisher {
+    queue: mpsc::Sender<(Id, Bytes)>,
+    dropped: Counter,
+}
 
 impl Publisher {
     /// A publisher and the queue that [`run`] empties.
-    pub fn new() -> (Self, mpsc::Receiver<(Id, Bytes)>) {
+    pub fn new(metrics: &Metrics) -> (Self, mpsc::Receiver<(Id, Bytes)>) {
         let (sender, queue) = mpsc::channel(WAITING_MAX);
-        (Self(sender), queue)
+        metrics.watch(Level::channel("network", "announcements", &sender));
+        (Self { queue: sender, dropped: metrics.full("network", "announcements") }, queue)
     }
 
     /// Announces on a process topic. Never waits. A slot too large for gossip is announced as a
@@ -36,7 +42,8 @@ impl Publisher {
             let head = wire::Head { process: name, epoch, slot, assignment: record.assignment.clone() };
             announcement.body = Some(Body::Head(head));
         }
-        if self.0.try_send((process, announcement.encode_to_vec().into())).is_err() {
+        if self.queue.try_send((process, announcement.encode_to_vec().into())).is_err() {
+            self.dropped.inc();
             tracing::debug!(%process, "an announcement was dropped: the network is behind");
         }
     }

@@ -23,6 +23,7 @@ use crate::attestations::{Kept, keep_attestation};
 use crate::clock::now;
 use crate::follower::FollowerHandle;
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
+use crate::metrics::Level;
 use crate::serve::Server;
 use crate::shared::SharedRef;
 use crate::shares::{Share, Shares};
@@ -74,6 +75,8 @@ pub async fn run(
         .collect();
     let announcements = Shares::new(queues.len() * VERIFIER_QUEUE_MAX, ANNOUNCEMENTS_PER_PEER_MAX);
     let requests = Shares::new(REQUESTS_MAX, REQUESTS_PER_PEER_MAX);
+    shared.metrics.watch(requests.level("inbound", "requests"));
+    shared.metrics.watch(level_of(&queues));
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => break,
@@ -85,11 +88,13 @@ pub async fn run(
                 // One process always has the same verifier, so its slots stay in order.
                 let queue = &queues[usize::from(process.0[0]) % queues.len()];
                 let Ok(share) = announcements.take(from) else {
+                    shared.metrics.full("inbound", "announcements").inc();
                     shared.net.verdict(ticket, Verdict::Ignore);
                     continue;
                 };
                 let gossip = Gossip { process, data, from, ticket, _share: share };
                 if let Err(error) = queue.try_send(gossip) {
+                    shared.metrics.full("inbound", "announcements").inc();
                     shared.net.verdict(error.into_inner().ticket, Verdict::Ignore);
                 }
             }
@@ -101,7 +106,10 @@ pub async fn run(
                         drop(share);
                     });
                 }
-                Err(_) => Server::busy(reply),
+                Err(_) => {
+                    shared.metrics.full("inbound", "requests").inc();
+                    Server::busy(reply);
+                }
             },
             NetEvent::Subscribed { process, peer } => sinks.follower.source(process, peer).await,
             NetEvent::PeerUp { peer } => {
@@ -115,6 +123,17 @@ pub async fn run(
         while tasks.try_join_next().is_some() {}
     }
     tasks.shutdown().await;
+}
+
+/// How much waits for all verifiers together.
+fn level_of(queues: &[mpsc::Sender<Gossip>]) -> Level {
+    let queues: Vec<_> = queues.iter().map(mpsc::Sender::downgrade).collect();
+    Level::queue("inbound", "announcements", move || {
+        let queues: Vec<_> = queues.iter().filter_map(mpsc::WeakSender::upgrade).collect();
+        let limit: usize = queues.iter().map(mpsc::Sender::max_capacity).sum();
+        let free: usize = queues.iter().map(mpsc::Sender::capacity).sum();
+        (limit > 0).then_some(((limit - free) as u64, limit as u64))
+    })
 }
 
 async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<Gossip>) {

@@ -23,6 +23,7 @@ pub mod keyring;
 pub mod legacy;
 mod log;
 pub mod messenger;
+pub mod metrics;
 mod news;
 mod remote;
 mod replay;

@@ -19,6 +19,7 @@ use weft_vm::MemoryImage;
 use crate::compute::hosted::{HostError, Hosted};
 use crate::compute::{ComputeHandle, WaitError, evaluated};
 use crate::control::api::Progress;
+use crate::metrics::Level;
 use crate::shared::{Shared, SharedRef};
 
 /// Replays that wait or run; one more is told to come back. Each holds one of the control socket's
@@ -138,7 +139,10 @@ impl Replays {
     /// As many at once as the configuration says.
     pub fn new(shared: SharedRef, compute: Option<ComputeHandle>) -> Self {
         let running = Arc::new(Semaphore::new(shared.config.replays));
-        Self { shared, compute, places: Arc::new(Semaphore::new(REPLAYS_MAX)), running }
+        let places = Arc::new(Semaphore::new(REPLAYS_MAX));
+        shared.metrics.watch(Level::permits("replay", "places", &places, REPLAYS_MAX));
+        shared.metrics.watch(Level::permits("replay", "runs", &running, shared.config.replays));
+        Self { shared, compute, places, running }
     }
 
     /// Waits for a turn.

@@ -16,6 +16,7 @@ use weft_storage::StoreError;
 use crate::attestations;
 use crate::inbound::REQUESTS_MAX;
 use crate::log;
+use crate::metrics::Level;
 use crate::shared::SharedRef;
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
@@ -55,7 +56,10 @@ impl Server {
     /// A server of what this node has on disk.
     pub fn new(shared: SharedRef, submitter: Submitter) -> Self {
         let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
-        Self { shared, submitter, blobs, submits: Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX) }
+        let submits = Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX);
+        shared.metrics.watch(Level::permits("inbound", "items", &blobs, BLOBS_MAX));
+        shared.metrics.watch(submits.level("inbound", "submits"));
+        Self { shared, submitter, blobs, submits }
     }
 
     /// Answers that this node has too much to do.

@@ -14,6 +14,7 @@ use weft_vm::Engine;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::gossip::Publisher;
+use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::witness::WitnessHandle;
 
@@ -44,6 +45,8 @@ pub struct Shared {
     pub witness: WitnessHandle,
     /// Pokes between the roles.
     pub news: Newsroom,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The known processes.
     pub directory: Directory,
     /// When this node started.

@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::metrics::Level;
+
 /// So many places in all, and so many of them for each key at most.
 #[derive(Debug)]
 pub struct Shares<K: Ord> {
     places: Arc<Semaphore>,
+    limit: usize,
     each_max: usize,
     /// Places held by each key that holds any.
     held: Arc<Mutex<BTreeMap<K, usize>>>,
@@ -18,7 +21,7 @@ pub struct Shares<K: Ord> {
 impl<K: Ord> Clone for Shares<K> {
     fn clone(&self) -> Self {
         let (places, held) = (Arc::clone(&self.places), Arc::clone(&self.held));
-        Self { places, each_max: self.each_max, held }
+        Self { places, limit: self.limit, each_max: self.each_max, held }
     }
 }
 
@@ -44,7 +47,13 @@ pub enum NoShare {
 impl<K: Ord + Clone> Shares<K> {
     /// So many places; a key may hold `each_max` of them.
     pub fn new(places: usize, each_max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), each_max, held: Arc::default() }
+        let limit = places;
+        Self { places: Arc::new(Semaphore::new(limit)), limit, each_max, held: Arc::default() }
+    }
+
+    /// How many places are taken.
+    pub fn level(&self, role: &'static str, name: &'static str) -> Level {
+        Level::permits(role, name, &self.places, self.limit)
     }
 
     /// A place for this key. Never waits.

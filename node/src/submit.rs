@@ -4,6 +4,7 @@
 mod assign;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -20,6 +21,7 @@ use weft_vm::Format;
 
 use crate::config::{Role, ScheduleFor};
 use crate::hosting;
+use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
 use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
@@ -103,7 +105,9 @@ pub struct Submitter {
 impl Submitter {
     /// `scheduler` is this node's own, if it has that role.
     pub fn new(shared: SharedRef, scheduler: Option<SchedulerHandle>) -> Self {
-        Self { shared, scheduler, searches: Arc::new(Semaphore::new(assign::SEARCHES_MAX)) }
+        let searches = Arc::new(Semaphore::new(assign::SEARCHES_MAX));
+        shared.metrics.watch(Level::permits("submit", "searches", &searches, assign::SEARCHES_MAX));
+        Self { shared, scheduler, searches }
     }
 
     /// Takes an item to the scheduler of its process.
@@ -225,7 +229,11 @@ impl Submitter {
         };
         let roles = new.as_ref().map(|(_, roles)| *roles);
         let asked = submission.process;
-        match scheduler.submit(submission, roles).await {
+        let began = Instant::now();
+        let answer = scheduler.submit(submission, roles).await;
+        self.shared.metrics.assign_times.add(began.elapsed());
+        self.shared.metrics.submits.add(answer.name());
+        match answer {
             Answer::Assigned { process, slot, assignment, duplicate } => {
                 // Also one whose first submitter hung up before he was answered.
                 let is_new = |accepted: &Process| {

@@ -59,6 +59,21 @@ impl Code {
         self as u8
     }
 
+    /// One word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Trap => "trap",
+            Self::OutOfGas => "out-of-gas",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Depth => "depth",
+            Self::Malformed => "malformed",
+            Self::Duplicate => "duplicate",
+            Self::Refused => "refused",
+        }
+    }
+
     /// Whether memory keeps what the position wrote.
     pub const fn keeps_memory(self) -> bool {
         matches!(self, Self::Ok)

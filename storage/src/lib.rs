@@ -29,6 +29,7 @@ mod repair;
 pub mod rows;
 mod store;
 mod tables;
+mod times;
 mod write;
 mod writer;
 
@@ -44,4 +45,5 @@ pub use rows::{
     OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
+pub use times::{COMMIT_BOUNDS_US, CommitTimes};
 pub use write::{Write, blob_name};

@@ -19,6 +19,7 @@ use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use crate::meta::{self, Owner};
 use crate::reader::Reader;
 use crate::tables::Table;
+use crate::times::CommitTimes;
 use crate::write::{Write, admit};
 use crate::writer::{Command, Counters, Request, Writer};
 
@@ -57,6 +58,10 @@ pub struct Stats {
     pub bytes: u64,
     /// Requests waiting now.
     pub queued: u64,
+    /// Bytes waiting now.
+    pub queued_bytes: u64,
+    /// How long commits took.
+    pub commit_times: CommitTimes,
 }
 
 /// A durable store. Clones share it; dropping the last one commits what is queued and joins the
@@ -212,7 +217,7 @@ impl Store {
 
     /// What the store has done.
     pub fn stats(&self) -> Stats {
-        let Shared { counters, queue, .. } = &*self.shared;
+        let Shared { counters, queue, bytes, .. } = &*self.shared;
         let queued = queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity());
         Stats {
             requests: counters.requests.load(Ordering::Relaxed),
@@ -220,6 +225,8 @@ impl Store {
             commits: counters.commits.load(Ordering::Relaxed),
             bytes: counters.bytes.load(Ordering::Relaxed),
             queued: queued as u64,
+            queued_bytes: QUEUE_BYTES_MAX.saturating_sub(bytes.available_permits()) as u64,
+            commit_times: counters.commit_times.read(),
         }
     }
 }

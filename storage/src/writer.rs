@@ -19,6 +19,7 @@ use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::plan::{Base, Changes, plan};
 use crate::tables::Table;
+use crate::times::Times;
 use crate::write::Write;
 
 /// One caller's writes and where to answer.
@@ -45,6 +46,7 @@ pub(crate) struct Counters {
     pub(crate) refused: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) commit_times: Times,
 }
 
 /// Runs until stopped or every sender is gone. After a failed commit nobody knows what is on disk:
@@ -97,6 +99,7 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn commit(&mut self, database: &Database, first: Request) -> Result<(), StoreError> {
+        let began = Instant::now();
         let transaction = match database.begin_write() {
             Ok(transaction) => transaction,
             Err(error) => {
@@ -108,6 +111,7 @@ impl Group<'_> {
         if changed {
             transaction.commit().map_err(|error| StoreError::disk("committing", error))?;
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
+            self.counters.commit_times.add(began.elapsed());
         }
         Ok(())
     }

@@ -71,8 +71,7 @@ impl<M> Tickets<M> {
     }
 
     /// How many wait for a verdict.
-    #[cfg(test)]
-    fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.len()
     }
 

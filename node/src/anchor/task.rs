@@ -166,6 +166,7 @@ impl AnchorTask {
         // The bundle is on disk before the weave hears of it, so a crash repeats the same bytes.
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Building)).await?;
         self.shared.weave.submit(batch.clone()).await?;
+        self.shared.metrics.batches.inc();
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Submitted)).await?;
         Ok(data_root)
     }

@@ -99,6 +99,8 @@ pub(crate) enum Command {
     },
     /// Look into a process, or any item the node holds
     Inspect(Inspect),
+    /// Print everything the node counts and measures, as Prometheus reads it
+    Metrics,
     /// Show the embedded weave and the batches on it
     Weave,
     /// Stop the node

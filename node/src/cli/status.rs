@@ -1,4 +1,4 @@
-//! `weft status`, `processes`, `peers`, `weave` and `stop`.
+//! `weft status`, `processes`, `peers`, `metrics`, `weave` and `stop`.
 
 use serde_json::{Value, json};
 use weft_protocol::{Address, Id};
@@ -91,6 +91,19 @@ pub(super) async fn weave(context: &Context) -> Result<Exit, CliError> {
         format!("{head}\n{batches}")
     })?;
     Ok(Exit::Ok)
+}
+
+pub(super) async fn metrics(context: &Context) -> Result<Exit, CliError> {
+    let text: String = ask(context, ASKING, &Request::Metrics).await?;
+    let samples: serde_json::Map<String, Value> = text.lines().filter_map(sample).collect();
+    context.screen.answer(&samples, || text)?;
+    Ok(Exit::Ok)
+}
+
+/// A name with its labels, and its value; nothing of a line that describes others.
+fn sample(line: &str) -> Option<(String, Value)> {
+    let (name, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
+    Some((name.to_owned(), serde_json::from_str(value).ok()?))
 }
 
 /// Stops the node and waits until it has closed its store: then a new one can start.

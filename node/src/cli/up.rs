@@ -176,6 +176,10 @@ fn human(ready: &Ready, leaves: &str) -> String {
         ("  listens", if listen.is_empty() { "nowhere, it only dials".into() } else { listen.join("\n") }),
         ("  roles", ready.roles.join(", ")),
         ("  weave", ready.weave.clone()),
+        (
+            "  metrics",
+            ready.metrics.clone().unwrap_or_else(|| "not served; `weft metrics` prints them".into()),
+        ),
         ("  leaves", leaves.into()),
     ]);
     format!("weft {} is up\n{text}", env!("CARGO_PKG_VERSION"))
@@ -206,6 +210,7 @@ mod tests {
             weave: "local:abc".into(),
             socket: "s".into(),
             pid: 1,
+            metrics: None,
         };
         let text = human(&ready, leaving(&ready.weave));
         assert!(text.contains("/tcp/1/p2p/12D3KooWx\n"), "{text}");

@@ -4,6 +4,8 @@
 //! again when its own commit is done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -16,15 +18,16 @@ use weft_protocol::{Effects, Id, Machine};
 use super::demand;
 use super::frozen::Frozen;
 use super::hosted::{HostError, Hosted};
-use super::machine::{Compute, Effect, Input};
+use super::machine::{COMMITTING_MAX, Compute, Effect, Input};
 use super::pool::{Done, Errand, Job, Looked, Pool, Work};
 use super::residency::Residency;
 use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
+use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
 
 mod commit;
 
@@ -106,11 +109,40 @@ pub struct ComputeTask {
     asks: mpsc::Receiver<Ask>,
     live: BTreeMap<Id, Live>,
     residency: Residency,
+    cells: Cells,
     /// Runs that wait until a look at the state, or leaving memory, has ended.
     deferred: BTreeMap<Id, u64>,
     looks: BTreeMap<Id, Vec<Reply>>,
     fetches: JoinSet<Id>,
     fetching: Vec<Id>,
+}
+
+/// What is used of the budgets of this role.
+struct Cells {
+    memory: Arc<AtomicU64>,
+    instances: Arc<AtomicU64>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Cells {
+    fn watch(shared: &Shared, instances: usize) -> Self {
+        let cell = |name, limit| {
+            let (level, cell) = Level::cell("compute", name, limit);
+            shared.metrics.watch(level);
+            cell
+        };
+        Self {
+            memory: cell("memory_bytes", shared.config.memory_budget_bytes),
+            instances: cell("instances", instances as u64),
+            commits: cell("commits", COMMITTING_MAX as u64),
+        }
+    }
+
+    fn write(&self, residency: &Residency, commits: usize) {
+        self.memory.store(residency.total_bytes(), Ordering::Relaxed);
+        self.instances.store(residency.len() as u64, Ordering::Relaxed);
+        self.commits.store(commits as u64, Ordering::Relaxed);
+    }
 }
 
 /// A process in memory, or at work.
@@ -134,7 +166,10 @@ impl ComputeTask {
         let pool = Pool::start(&shared, pool_threads, &finished)
             .map_err(|error| NodeError::Threads { why: error.to_string() })?;
         let (sender, asks) = mpsc::channel(INBOX_MAX);
-        let residency = Residency::new(shared.config.memory_budget_bytes, weft_vm::instances_max());
+        shared.metrics.watch(Level::channel("compute", "questions", &sender));
+        let instances = weft_vm::instances_max();
+        let residency = Residency::new(shared.config.memory_budget_bytes, instances);
+        let cells = Cells::watch(&shared, instances);
         let mut task = Self {
             shared,
             machine: Compute::new(threads),
@@ -145,6 +180,7 @@ impl ComputeTask {
             asks,
             live: BTreeMap::new(),
             residency,
+            cells,
             deferred: BTreeMap::new(),
             looks: BTreeMap::new(),
             fetches: JoinSet::new(),
@@ -222,6 +258,7 @@ impl ComputeTask {
     }
 
     async fn perform(&mut self) {
+        self.cells.write(&self.residency, self.commits.len());
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
@@ -398,6 +435,7 @@ impl ComputeTask {
                 return;
             }
             self.residency.leaves(process);
+            self.shared.metrics.evictions.inc();
         }
     }
 

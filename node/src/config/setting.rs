@@ -252,6 +252,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| number(config.checkpoints_kept as u64),
     },
     Setting {
+        key: "metrics",
+        help: "where Prometheus finds this node's metrics, such as 127.0.0.1:9464, open to all who reach it; or off",
+        set: set_metrics,
+        show: |config| {
+            Value::String(config.metrics.map_or_else(|| "off".into(), |address| address.to_string()))
+        },
+    },
+    Setting {
         key: "log",
         help: "which log lines are written, such as info or warn,weft_node=debug",
         set: set_log,
@@ -434,6 +442,17 @@ fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> 
     };
     Ok(())
 }
+
+fn set_metrics(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.metrics = match given.text() {
+        Some("off") => None,
+        Some(text) => Some(text.trim().parse().map_err(|_| METRICS_EXPECTED)?),
+        None => return Err(METRICS_EXPECTED.into()),
+    };
+    Ok(())
+}
+
+const METRICS_EXPECTED: &str = "`off`, or an address and a port such as 127.0.0.1:9464";
 
 fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let expected = || "log directives such as `info` or `warn,weft_node=debug`".to_owned();

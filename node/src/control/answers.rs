@@ -33,6 +33,7 @@ use crate::directory::Known;
 use crate::dry_run::DryRuns;
 use crate::hosting;
 use crate::messenger::MessengerHandle;
+use crate::metrics::{self, Counter, Level};
 use crate::replays::Replays;
 use crate::shared::SharedRef;
 use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
@@ -76,6 +77,16 @@ impl Answers {
         let dry_runs = compute.clone().map(|compute| DryRuns::new(SharedRef::clone(&shared), compute));
         let replays = Replays::new(SharedRef::clone(&shared), compute.clone());
         Self { shared, submitter, compute, messenger, dry_runs, replays, stop }
+    }
+
+    /// Has a limit of the control socket watched.
+    pub(super) fn watch_level(&self, level: Level) {
+        self.shared.metrics.watch(level);
+    }
+
+    /// Counts who found no room in a limit of the control socket.
+    pub(super) fn full(&self, queue: &'static str) -> Counter {
+        self.shared.metrics.full("control", queue)
     }
 
     /// Answers one request.
@@ -129,6 +140,10 @@ impl Answers {
                 let weave =
                     anchor::info(&self.shared).map_err(|error| fail(FailureCode::Fault, error.to_string()));
                 out.end(weave).await
+            }
+            Request::Metrics => {
+                let text = metrics::text(&self.shared).await;
+                out.end(text.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
             Request::Stop => {
                 let sent = out.end(Ok(Value::Bool(true))).await;

@@ -195,6 +195,8 @@ pub enum Request {
     },
     /// The embedded weave and the batches on it: [`WeaveInfo`].
     Weave,
+    /// Everything that is counted and measured, as OpenMetrics text.
+    Metrics,
     /// Stop the node cleanly.
     Stop,
 }

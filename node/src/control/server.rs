@@ -21,6 +21,7 @@ use super::answers::Answers;
 use super::api::{Failure, FailureCode, LINE_BYTES_MAX, Reply, Request, SOCKET_NAME};
 use super::client::SOCKET_PATH_BYTES_MAX;
 use crate::error::NodeError;
+use crate::metrics::Level;
 
 /// Clients served at once; one more is told to come back.
 const CLIENTS_MAX: usize = 64;
@@ -83,6 +84,9 @@ impl ControlSocket {
     pub async fn run(self, answers: Answers, stop: CancellationToken) {
         let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
         let large = Arc::new(Semaphore::new(REQUESTS_LARGE_MAX));
+        answers.watch_level(Level::permits("control", "clients", &clients, CLIENTS_MAX));
+        answers.watch_level(Level::permits("control", "large_requests", &large, REQUESTS_LARGE_MAX));
+        let turned_away = answers.full("clients");
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -99,6 +103,7 @@ impl ControlSocket {
                 }
             };
             let Ok(permit) = Arc::clone(&clients).try_acquire_owned() else {
+                turned_away.inc();
                 turn_away(&stream);
                 continue;
             };

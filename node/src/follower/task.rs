@@ -24,6 +24,7 @@ use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
+use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
 use crate::shared::SharedRef;
@@ -92,6 +93,7 @@ impl FollowerTask {
     /// A damaged store.
     pub fn new(shared: SharedRef) -> Result<(Self, FollowerHandle), NodeError> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        shared.metrics.watch(Level::channel("follower", "inbox", &sender));
         let mut task = Self {
             shared,
             machine: Follower::default(),
@@ -233,6 +235,9 @@ impl FollowerTask {
             writes.extend(log::slot_writes(*process, slot, log::row_of(record), &items));
         }
         let result = self.shared.store.write(writes).await;
+        if result.is_ok() {
+            self.shared.metrics.followed.inc_by(records.len() as u64);
+        }
         for (process, head) in heads {
             match &result {
                 Ok(()) => self.shared.news.tell(News::Grew { process, head }),

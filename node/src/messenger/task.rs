@@ -1,7 +1,7 @@
 //! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,6 +26,7 @@ use crate::clock::now;
 use crate::config::Role;
 use crate::error::NodeError;
 use crate::hosting;
+use crate::metrics::{Counter, Level};
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
@@ -61,32 +62,41 @@ enum Told {
 
 /// How others hold the messenger.
 #[derive(Debug, Clone)]
-pub struct MessengerHandle(mpsc::Sender<Told>);
+pub struct MessengerHandle {
+    inbox: mpsc::Sender<Told>,
+    dropped: Counter,
+}
 
 impl MessengerHandle {
     /// An offer to carry for a process, seen on its topic. Dropped when the messenger is behind:
     /// offers are repeated.
     pub fn offer(&self, source: Id, offer: Verified<Offer>) {
-        let _ = self.0.try_send(Told::Offer(source, Box::new(offer)));
+        self.tell(Told::Offer(source, Box::new(offer)));
     }
 
     /// A receipt, seen on the topic of a process. Dropped when the messenger is behind: a push
     /// that is made again is answered with the first assignment.
     pub fn receipt(&self, source: Id, receipt: Receipt) {
-        let _ = self.0.try_send(Told::Receipt(source, Box::new(receipt)));
+        self.tell(Told::Receipt(source, Box::new(receipt)));
     }
 
     /// A peer is connected that was not. Dropped when the messenger is behind: what waits for that
     /// peer is tried again anyway.
     pub fn up(&self, peer: Peer) {
-        let _ = self.0.try_send(Told::Up(peer));
+        self.tell(Told::Up(peer));
+    }
+
+    fn tell(&self, told: Told) {
+        if self.inbox.try_send(told).is_err() {
+            self.dropped.inc();
+        }
     }
 
     /// Who offers to carry for a process now, this node included; nobody if it does not itself.
     pub async fn carriers(&self, source: Id) -> Vec<Address> {
         let (reply, answer) = oneshot::channel();
         // Only a stopping node has no messenger.
-        let _ = self.0.send(Told::Carriers(source, reply)).await;
+        let _ = self.inbox.send(Told::Carriers(source, reply)).await;
         answer.await.unwrap_or_default()
     }
 }
@@ -114,6 +124,8 @@ impl MessengerTask {
     /// A damaged store.
     pub fn new(shared: SharedRef, submitter: Submitter) -> Result<(Self, MessengerHandle), NodeError> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        shared.metrics.watch(Level::channel("messenger", "inbox", &sender));
+        let dropped = shared.metrics.full("messenger", "inbox");
         let machine = Messenger::new(shared.address, shared.config.messenger_window_ms);
         let mut task = Self {
             shared,
@@ -128,8 +140,16 @@ impl MessengerTask {
             offered: None,
             newcomer: false,
         };
+        task.watch_work();
         task.take_up_all()?;
-        Ok((task, MessengerHandle(sender)))
+        Ok((task, MessengerHandle { inbox: sender, dropped }))
+    }
+
+    fn watch_work(&self) {
+        let metrics = &self.shared.metrics;
+        metrics.watch(Level::permits("messenger", "pushes", &self.pushes, PUSHES_MAX));
+        metrics.watch(Level::permits("messenger", "retries", &self.retries, RETRIES_MAX));
+        metrics.watch(Level::permits("messenger", "receipts", &self.receipts, RECEIPTS_MAX));
     }
 
     /// Runs until the node stops. Pushes under way are dropped; their rows stay in the outbox.
@@ -437,7 +457,10 @@ impl MessengerTask {
         let pushes = Arc::clone(if is_retry { &self.retries } else { &self.pushes });
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
+            let (metrics, began) = (SharedRef::clone(&shared), Instant::now());
             let outcome = push_once(shared, submitter, process, entry, born).await;
+            metrics.metrics.push_times.add(began.elapsed());
+            metrics.metrics.pushes.add(outcome.name());
             Some(Input::Pushed { push_id: entry.push_id, outcome })
         });
     }

@@ -16,6 +16,7 @@ use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
+use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
 
@@ -90,6 +91,7 @@ impl SchedulerTask {
         }
         let machine = Scheduler::new(shared.signer.clone(), shared.network);
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        shared.metrics.watch(Level::channel("scheduler", "inbox", &sender));
         let task = Self {
             shared,
             machine,

@@ -12,6 +12,7 @@ use weft_storage::{EvidenceRow, Write};
 use super::machine::{Effect, Input, Ticket, Witness};
 use crate::clock::now;
 use crate::error::NodeError;
+use crate::metrics::{Counter, Level, Metrics};
 use crate::news::News;
 use crate::shared::SharedRef;
 
@@ -23,12 +24,16 @@ type Brought = (Id, Box<Verified<Evidence>>, Option<oneshot::Sender<bool>>);
 
 /// How others hold the witness.
 #[derive(Debug, Clone)]
-pub struct WitnessHandle(mpsc::Sender<Brought>);
+pub struct WitnessHandle {
+    inbox: mpsc::Sender<Brought>,
+    dropped: Counter,
+}
 
 impl WitnessHandle {
     /// Hands over evidence that this node made.
     pub fn found(&self, process: Id, evidence: Verified<Evidence>) {
-        if self.0.try_send((process, Box::new(evidence), None)).is_err() {
+        if self.inbox.try_send((process, Box::new(evidence), None)).is_err() {
+            self.dropped.inc();
             tracing::warn!(%process, "the witness is behind: evidence is dropped");
         }
     }
@@ -36,7 +41,8 @@ impl WitnessHandle {
     /// Hands over evidence that a peer brought; says whether it is worth passing on.
     pub async fn brought(&self, process: Id, evidence: Verified<Evidence>) -> bool {
         let (reply, verdict) = oneshot::channel();
-        if self.0.try_send((process, Box::new(evidence), Some(reply))).is_err() {
+        if self.inbox.try_send((process, Box::new(evidence), Some(reply))).is_err() {
+            self.dropped.inc();
             return false;
         }
         verdict.await.unwrap_or(false)
@@ -48,9 +54,11 @@ impl WitnessHandle {
 pub struct WitnessQueue(mpsc::Receiver<Brought>);
 
 /// The handle, which everybody holds, and the queue behind it.
-pub fn queue() -> (WitnessHandle, WitnessQueue) {
+pub fn queue(metrics: &Metrics) -> (WitnessHandle, WitnessQueue) {
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    (WitnessHandle(sender), WitnessQueue(inbox))
+    metrics.watch(Level::channel("witness", "inbox", &sender));
+    let dropped = metrics.full("witness", "inbox");
+    (WitnessHandle { inbox: sender, dropped }, WitnessQueue(inbox))
 }
 
 /// The witness's loop.

@@ -11,6 +11,7 @@ mod hosting;
 mod item;
 mod lazy;
 mod messages;
+mod metrics;
 mod node;
 mod offline;
 mod repair;

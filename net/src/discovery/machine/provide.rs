@@ -37,6 +37,11 @@ impl<K: Ord + Copy> Provided<K> {
         Self { records: BTreeMap::new() }
     }
 
+    /// How many keys are provided.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Whether one more key would be too many.
     pub(crate) fn is_full_for(&self, key: &K) -> bool {
         self.records.len() >= PROVIDED_MAX && !self.records.contains_key(key)

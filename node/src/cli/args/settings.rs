@@ -74,6 +74,9 @@ pub(crate) struct ConfigFlags {
     /// Checkpoints to keep of a process
     #[arg(long, value_name = "NUMBER")]
     pub(crate) checkpoints_kept: Option<String>,
+    /// Where Prometheus finds metrics, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<String>,
     /// Which log lines to write, such as warn,weft_node=debug
     #[arg(long, value_name = "DIRECTIVES")]
     pub(crate) log: Option<String>,
@@ -109,6 +112,7 @@ impl ConfigFlags {
             ("replay_ms", self.replay_ms.clone()),
             ("checkpoint_slots", self.checkpoint_slots.clone()),
             ("checkpoints_kept", self.checkpoints_kept.clone()),
+            ("metrics", self.metrics.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
         ]

@@ -1,5 +1,7 @@
 //! What is done with a run once the guest is through: one commit, then it is said.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use weft_protocol::attestation::Statement;
 use weft_protocol::wire::announcement::Body;
@@ -10,6 +12,7 @@ use crate::compute::checkpoint::surplus;
 use crate::compute::hosted::{Evaluated, HostError};
 use crate::compute::pool::{Done, Work};
 use crate::error::NodeError;
+use crate::metrics::Metrics;
 use crate::news::News;
 use crate::shared::{Shared, SharedRef};
 
@@ -32,6 +35,7 @@ async fn store(shared: &Shared, process: Id, mut work: Work) -> Result<Work, Hos
         shared.store.write(writes).await?;
     }
     for step in &work.evaluated {
+        count(&shared.metrics, step);
         let position = step.closed.outcome.position;
         let sends = !step.closed.outcome.outbox.is_empty();
         shared.news.tell(News::Computed { process, position, sends });
@@ -47,6 +51,12 @@ async fn store(shared: &Shared, process: Id, mut work: Work) -> Result<Work, Hos
         }
     }
     Ok(work)
+}
+
+fn count(metrics: &Metrics, step: &Evaluated) {
+    metrics.outcomes.add(step.closed.outcome.code.name());
+    metrics.gas.inc_by(step.gas);
+    metrics.compute_times.add(Duration::from_micros(step.elapsed_us));
 }
 
 /// What was attested: where, and what the topic is told of it.
@@ -88,6 +98,7 @@ async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Res
     let mut writes = Vec::new();
     if let Some(checkpoint) = work.checkpoint.take() {
         let position = checkpoint.position;
+        shared.metrics.checkpoints.inc();
         writes.extend(checkpoint.writes);
         let mut kept = vec![position];
         let on_disk = shared.store.read()?.checkpoints_before(&process, position, CHECKPOINTS_SEEN_MAX)?;

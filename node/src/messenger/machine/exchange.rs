@@ -164,6 +164,19 @@ pub enum PushOutcome {
     Refused(String),
 }
 
+impl PushOutcome {
+    /// One word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Assigned { .. } => "assigned",
+            Self::Born(_) => "born",
+            Self::Busy { .. } => "busy",
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
 /// What the messenger asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {

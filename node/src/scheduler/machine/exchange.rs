@@ -203,3 +203,17 @@ pub enum Answer {
     /// The disk refused; the item has no slot.
     Fault(String),
 }
+
+impl Answer {
+    /// One word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Assigned { duplicate: false, .. } => "assigned",
+            Self::Assigned { duplicate: true, .. } => "duplicate",
+            Self::Busy { .. } => "busy",
+            Self::UnknownProcess => "unknown",
+            Self::Cautious => "cautious",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
