@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod followed;
+mod items;
 mod requests;
 mod support;
 mod topic;
