@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 mod demand;
+mod drive;
 mod frozen;
 pub mod hosted;
 pub mod machine;

@@ -16,6 +16,8 @@ pub struct Known {
     pub roles: Roles,
     /// What stopped it here, if something did.
     pub fault: Option<String>,
+    /// What it waits for here: something failed or is missing, and is tried again.
+    pub waits: Option<String>,
 }
 
 /// Processes of others that are remembered so that a message to them need not look them up again.
@@ -55,7 +57,7 @@ impl Directory {
 
     /// Adds a process, or replaces what this node does for it.
     pub fn put(&self, process: Arc<Process>, roles: Roles) {
-        let known = Known { process, roles, fault: None };
+        let known = Known { process, roles, fault: None, waits: None };
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(known.process.id(), known);
     }
@@ -92,6 +94,13 @@ impl Directory {
     /// Whether this is the address of a key that was seen: it is no process then.
     pub fn is_wallet(&self, target: &Id) -> bool {
         self.wallets.read().unwrap_or_else(PoisonError::into_inner).contains(&Address(target.0))
+    }
+
+    /// Notes what a process waits for here, or that it waits no more.
+    pub fn set_waits(&self, process: &Id, waits: Option<String>) {
+        if let Some(known) = self.known.write().unwrap_or_else(PoisonError::into_inner).get_mut(process) {
+            known.waits = waits;
+        }
     }
 
     /// Notes what stopped a process here.

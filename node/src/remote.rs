@@ -260,12 +260,28 @@ pub async fn with_address(shared: &Shared, address: Address) -> Result<Peer, Rem
 /// # Errors
 /// When nobody has it or the disk does not take it.
 pub async fn fetch_module(shared: &Shared, process: Id, module: Id) -> Result<(), RemoteError> {
-    let mut peers = sources(shared, process, None).await;
-    peers.extend(shared.net.providers(Key::Process(module)).await.unwrap_or_default());
-    peers.extend(everyone(shared).await);
-    let item = item(shared, peers, module).await?;
+    let item = anywhere(shared, process, module).await?;
     // What is no module would take disk and serve nobody.
     Module::accept(item.clone()).map_err(|refusal| RemoteError::NotAModule(refusal.to_string()))?;
+    keep(shared, &item).await
+}
+
+/// Finds an item that a process reads, as [`fetch_module`] does.
+///
+/// # Errors
+/// When nobody has it or the disk does not take it.
+pub async fn fetch_item(shared: &Shared, process: Id, id: Id) -> Result<(), RemoteError> {
+    keep(shared, &anywhere(shared, process, id).await?).await
+}
+
+async fn anywhere(shared: &Shared, process: Id, id: Id) -> Result<Verified<DataItem>, RemoteError> {
+    let mut peers = sources(shared, process, None).await;
+    peers.extend(shared.net.providers(Key::Process(id)).await.unwrap_or_default());
+    peers.extend(everyone(shared).await);
+    item(shared, peers, id).await
+}
+
+async fn keep(shared: &Shared, item: &Verified<DataItem>) -> Result<(), RemoteError> {
     let write = Write::Item { id: item.id(), raw: item.raw().clone() };
     shared.store.write(vec![write]).await.map_err(|error| RemoteError::Disk(error.to_string()))
 }

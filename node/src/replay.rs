@@ -32,7 +32,7 @@ pub fn verify(
     let id = process.id();
     let last = reader.head(&id)?.map(|(slot, _)| slot);
     let total = last.map_or(0, |slot| slot + 1);
-    let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, &shared.engine, process)?)?;
+    let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, shared.host(), process)?)?;
     let mut check = Check { shared, reader: &reader, process, checked: 0, attestors: BTreeSet::new() };
     let (mut positions, mut running, mut difference) = (0, Hash::ZERO, None);
     while hosted.next_slot() < total && difference.is_none() {

@@ -248,7 +248,7 @@ pub fn go_back(
     let row = reader.slot(&id, to)?.ok_or(ReplayError::NoSlot { process: id, slot: to })?;
     let position = Position { epoch: row.epoch, slot: to, tick: 0 };
     let mut stopped = ReplayError::Abandoned;
-    let found = Hosted::at(process, &reader, &shared.engine, position, &mut |progress, since| {
+    let found = Hosted::at(process, &reader, shared.host(), position, &mut |progress, since| {
         let is_done = progress.done >= progress.total;
         if since.gas > ceiling.gas {
             stopped = ReplayError::TooMuchGas { slot: to, gas: ceiling.gas };

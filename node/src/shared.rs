@@ -11,6 +11,7 @@ use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
 use weft_vm::Engine;
 
+use crate::compute::hosted::Host;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::gossip::Publisher;
@@ -51,6 +52,13 @@ pub struct Shared {
     pub directory: Directory,
     /// When this node started.
     pub started: Instant,
+}
+
+impl Shared {
+    /// What processes run on.
+    pub const fn host(&self) -> Host<'_> {
+        Host { engine: &self.engine, store: &self.store }
+    }
 }
 
 /// How roles hold it.

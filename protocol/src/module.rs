@@ -7,7 +7,7 @@ use crate::data_item::DataItem;
 use crate::id::Id;
 use crate::limits::{COMPUTE_LIMIT_IGNORED_MIN, COMPUTE_LIMIT_MAX, MEMORY_LIMIT_DEFAULT, MEMORY_LIMIT_MAX};
 use crate::owner::owner_text;
-use crate::process::{Process, Refusal};
+use crate::process::{Process, Refusal, check_availability, refuse_extensions};
 use crate::tag::Tag;
 use crate::verify::Verified;
 
@@ -45,9 +45,7 @@ impl Module {
         for name in ["Input-Encoding", "Output-Encoding"] {
             item.tag(name).ok_or(Refusal::Missing(name))?;
         }
-        if let Some(extension) = item.tag("Extension") {
-            return Err(Refusal::Extension(extension.to_owned()));
-        }
+        refuse_extensions(item.tags())?;
         let owner = owner_text(&item);
         Ok(Self { item, owner, format })
     }
@@ -87,6 +85,12 @@ impl Module {
     /// # Errors
     /// A tag of the module that counts and cannot be obeyed.
     pub fn limits(&self, process: &Process) -> Result<Limits, Refusal> {
+        // A process's own tag was looked at when it was accepted, and wins.
+        if let (None, Some(mode)) =
+            (process.item().tag("Availability-Type"), self.item.tag("Availability-Type"))
+        {
+            check_availability(mode)?;
+        }
         let declared_gas = match (process.compute_limit(), self.item.tag("Compute-Limit")) {
             (Some(gas), _) => gas,
             (None, Some(text)) => parse_compute_limit(text)?,

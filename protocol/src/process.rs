@@ -51,9 +51,12 @@ pub enum Refusal {
     /// Extensions are not in this build.
     #[error("the extension `{0}` is not supported")]
     Extension(String),
-    /// Boot code from the weave is not in this build.
-    #[error("On-Boot `{0}` is not supported; only `Data` is")]
+    /// Boot code that is neither the item's own nor an item's.
+    #[error("On-Boot `{0}` is neither `Data` nor the id of an item")]
     OnBoot(String),
+    /// Only items in the process's own log may be read in this build.
+    #[error("the Availability-Type `{0}` is not supported; only `Assignments` is")]
+    Availability(String),
     /// Scheduler sets are not in this build.
     #[error("scheduler sets are not supported: `{0}`")]
     SchedulerSet(String),
@@ -92,7 +95,7 @@ pub struct Process {
     memory_limit: Option<u64>,
     crons: Vec<Cron>,
     weave: Weave,
-    boots_from_data: bool,
+    boots_from: Option<Id>,
 }
 
 impl Process {
@@ -126,7 +129,7 @@ impl Process {
             memory_limit: item.tag("Memory-Limit").map(parse_memory_limit).transpose()?,
             crons: cron::parse(tags)?,
             weave,
-            boots_from_data: item.tag("On-Boot").is_some(),
+            boots_from: item.tag("On-Boot").and_then(|boot| boot.parse().ok()),
             item,
         })
     }
@@ -207,9 +210,10 @@ impl Process {
         RULES
     }
 
-    /// Whether the module is asked to evaluate the item's own data at boot (`On-Boot: Data`).
-    pub const fn boots_from_data(&self) -> bool {
-        self.boots_from_data
+    /// The item that the module is asked to evaluate at boot, and may read at every position
+    /// (rules.md 6.13); none for `On-Boot: Data`, the Process item's own data.
+    pub const fn boots_from(&self) -> Option<Id> {
+        self.boots_from
     }
 }
 
@@ -219,11 +223,13 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
     {
         return Err(Refusal::Rules(cut(rules)));
     }
-    if let Some(extension) = tag::first(tags, "Extension") {
-        return Err(Refusal::Extension(cut(extension)));
+    refuse_extensions(tags)?;
+    if let Some(mode) = tag::first(tags, "Availability-Type") {
+        check_availability(mode)?;
     }
     if let Some(boot) = tag::first(tags, "On-Boot")
         && boot != "Data"
+        && boot.parse::<Id>().is_err()
     {
         return Err(Refusal::OnBoot(cut(boot)));
     }
@@ -233,6 +239,19 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Every process may read `/data/`, as if it named the extension for that; there is no other.
+pub(crate) fn refuse_extensions(tags: &[Tag]) -> Result<(), Refusal> {
+    match tag::all(tags, "Extension").find(|extension| *extension != "WeaveDrive") {
+        Some(extension) => Err(Refusal::Extension(cut(extension))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses every mode of availability but that of items in the log.
+pub(crate) fn check_availability(mode: &str) -> Result<(), Refusal> {
+    if mode == "Assignments" { Ok(()) } else { Err(Refusal::Availability(cut(mode))) }
 }
 
 /// The `Compute` tags and `Compute-Quorum`: q of n distinct keys, 2q > n, n <= 16.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use weft_node::compute::hosted::{Hosted, load_module};
+use weft_node::compute::hosted::{Host, Hosted, load_module};
 use weft_node::compute::outcome_writes;
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
@@ -104,13 +104,16 @@ impl World {
     }
 
     fn fresh(&self, engine: &Engine) -> Hosted {
-        let reader = self.store.read().unwrap();
-        Hosted::fresh(Arc::clone(&self.process), load_module(&reader, engine, &self.process).unwrap())
-            .unwrap()
+        let (reader, host) = (self.store.read().unwrap(), Host { engine, ..self.host() });
+        Hosted::fresh(Arc::clone(&self.process), load_module(&reader, host, &self.process).unwrap()).unwrap()
+    }
+
+    fn host(&self) -> Host<'_> {
+        Host { engine: &self.engine, store: &self.store }
     }
 
     fn load(&self) -> Hosted {
-        Hosted::load(Arc::clone(&self.process), &self.store.read().unwrap(), &self.engine).unwrap()
+        Hosted::load(Arc::clone(&self.process), &self.store.read().unwrap(), self.host()).unwrap()
     }
 
     /// Evaluates a slot and commits what it came to.

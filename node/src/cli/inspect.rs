@@ -121,6 +121,9 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
     for evidence in &detail.evidence {
         rows.push(("evidence", screen.paint(Colour::Red, &evidence.text)));
     }
+    if let Some(why) = &info.waits {
+        rows.push(("waits", screen.foreign(why)));
+    }
     if let Some(fault) = &info.fault {
         rows.push(("fault", screen.paint(Colour::Red, &screen.foreign(fault))));
     }

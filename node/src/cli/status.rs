@@ -40,6 +40,7 @@ pub(super) async fn processes(context: &Context) -> Result<Exit, CliError> {
         let rows = processes.iter().map(|process| {
             let fault =
                 process.fault.as_deref().map(|fault| screen.paint(Colour::Red, &screen.foreign(fault)));
+            let waits = process.waits.as_deref().map(|why| format!("waits: {}", screen.foreign(why)));
             [
                 process.process.to_string(),
                 screen.foreign(process.name.as_deref().unwrap_or("-")),
@@ -47,7 +48,7 @@ pub(super) async fn processes(context: &Context) -> Result<Exit, CliError> {
                 number(process.head),
                 process.computed.map_or_else(|| "-".to_owned(), |position| position.to_string()),
                 number(process.anchored),
-                fault.unwrap_or_default(),
+                fault.or(waits).unwrap_or_default(),
             ]
         });
         table(["PROCESS", "NAME", "DUTIES", "HEAD", "COMPUTED", "ANCHORED", "FAULT"], rows)

@@ -62,6 +62,7 @@ impl Frozen {
         let limits = Limits { gas: own.gas.min(gas_max), ..own };
         let instance = self.loaded.compiled.restore(&self.image, limits);
         let mut instance = instance.map_err(|error| vm_error(self.process.module(), error))?;
+        instance.offer(self.loaded.drive.at(self.position.slot));
         let message = dry_run_json(&self.process, run, self.time);
         let evaluation = instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
         let outcome = match &evaluation.outcome {

@@ -16,12 +16,13 @@ use weft_protocol::process::{Process, Refusal};
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{self, StateSummary};
 use weft_protocol::{DataItem, Hash, Id, Position};
-use weft_storage::{CheckpointRow, PackedPage, PageRef, Reader, StoreError, Write};
+use weft_storage::{CheckpointRow, PackedPage, PageRef, Reader, Store, StoreError, Write};
 use weft_vm::{
     Engine, Format, HostFault, Instance, Limits, MemoryImage, ModuleError, Outcome, Trap, VmError,
 };
 
 use super::checkpoint::{self, Checkpoint, Since};
+use super::drive::Drive;
 use super::frozen::Frozen;
 use crate::control::api::Progress;
 use crate::error::{Divergence, NodeError};
@@ -45,15 +46,35 @@ pub enum HostError {
     /// The module is not here yet.
     #[error("module {0} is not here")]
     NoModule(Id),
+    /// An item that a message reads is not here yet.
+    #[error("item {id}, which a message reads, is not here: {why}")]
+    NoItem {
+        /// Which.
+        id: Id,
+        /// Why not.
+        why: String,
+    },
     /// The module item breaks a rule: everybody refuses it.
     #[error("module {0} is refused: {1}")]
     Module(Id, String),
     /// The engine failed.
     #[error("the engine failed: {0}")]
-    Engine(#[from] HostFault),
+    Engine(HostFault),
     /// The fold was driven wrongly.
     #[error("the fold failed: {0}")]
     Fold(#[from] FoldError),
+}
+
+impl From<HostFault> for HostError {
+    fn from(fault: HostFault) -> Self {
+        match fault {
+            HostFault::ItemNotHere { id, why } => match id.parse() {
+                Ok(id) => Self::NoItem { id, why },
+                Err(_) => Self::Engine(HostFault::ItemNotHere { id, why }),
+            },
+            fault => Self::Engine(fault),
+        }
+    }
 }
 
 impl From<StoreError> for HostError {
@@ -66,7 +87,7 @@ impl HostError {
     /// Whether trying again later can help.
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::NoModule(_) | Self::Engine(_) => true,
+            Self::NoModule(_) | Self::NoItem { .. } | Self::Engine(_) => true,
             Self::Node(error) => !matches!(error, NodeError::DamagedLog { .. } | NodeError::Diverged(_)),
             Self::Module(..) | Self::Fold(_) => false,
         }
@@ -86,26 +107,36 @@ impl HostError {
     }
 }
 
+/// What a process needs of its host: the compiler, and the disk that its messages read items from.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// The compiler.
+    pub engine: &'a Engine,
+    /// The disk.
+    pub store: &'a Store,
+}
+
 /// The module of a process, compiled, with the limits of the process.
 pub struct Loaded {
     pub(super) compiled: weft_vm::Module,
     pub(super) limits: Limits,
     pub(super) env: String,
     pub(super) reports_gas: bool,
+    pub(super) drive: Drive,
 }
 
 /// Reads, checks and compiles the module of a process. Refusals are alike on every node.
 ///
 /// # Errors
 /// [`HostError::NoModule`] and [`HostError::Module`], or a failure of this host.
-pub fn load_module(reader: &Reader, engine: &Engine, process: &Process) -> Result<Loaded, HostError> {
+pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
     let id = process.module();
     let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
     let refused = |why: String| HostError::Module(id, why);
     let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
     let module = Module::accept(item).map_err(|refusal: Refusal| refused(refusal.to_string()))?;
     let format = Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
-    let compiled = match engine.compile(&module.wasm(), format) {
+    let compiled = match host.engine.compile(&module.wasm(), format) {
         Ok(compiled) => compiled,
         Err(ModuleError::Host(fault)) => return Err(fault.into()),
         Err(error) => return Err(refused(error.to_string())),
@@ -116,6 +147,7 @@ pub fn load_module(reader: &Reader, engine: &Engine, process: &Process) -> Resul
         limits: Limits { gas: limits.gas, memory_bytes: limits.memory_bytes },
         env: env_json(process, &module),
         reports_gas: module.format().ends_with("-metering"),
+        drive: Drive::new(host.store, process),
     })
 }
 
@@ -175,13 +207,13 @@ impl Hosted {
     ///
     /// # Errors
     /// As [`load_module`]; [`NodeError::Diverged`] when a replay from slot 0 differs.
-    pub fn load(process: Arc<Process>, reader: &Reader, engine: &Engine) -> Result<Self, HostError> {
+    pub fn load(process: Arc<Process>, reader: &Reader, host: Host<'_>) -> Result<Self, HostError> {
         let id = process.id();
         let Some((last, _)) = reader.last_outcome(&id)? else {
-            let loaded = load_module(reader, engine, &process)?;
+            let loaded = load_module(reader, host, &process)?;
             return Self::fresh(process, loaded);
         };
-        Self::load_to(process, reader, engine, last)
+        Self::load_to(process, reader, host, last)
     }
 
     /// The process after a position's slot: from the nearest checkpoint that is sound, or from
@@ -192,10 +224,10 @@ impl Hosted {
     pub fn load_to(
         process: Arc<Process>,
         reader: &Reader,
-        engine: &Engine,
+        host: Host<'_>,
         to: Position,
     ) -> Result<Self, HostError> {
-        let loaded = Self::at(process, reader, engine, to, &mut |_, _| ControlFlow::Continue(()))?;
+        let loaded = Self::at(process, reader, host, to, &mut |_, _| ControlFlow::Continue(()))?;
         // It is only not there if it was told to stop.
         loaded.ok_or(HostError::Fold(FoldError::NothingOpen))
     }
@@ -208,11 +240,11 @@ impl Hosted {
     pub fn at(
         process: Arc<Process>,
         reader: &Reader,
-        engine: &Engine,
+        host: Host<'_>,
         at: Position,
         tell: &mut Tell<'_>,
     ) -> Result<Option<Self>, HostError> {
-        let loaded = Arc::new(load_module(reader, engine, &process)?);
+        let loaded = Arc::new(load_module(reader, host, &process)?);
         let mut damaged = Vec::new();
         let at = Position { tick: 0, ..at };
         for position in reader.checkpoints_before(&process.id(), at, CHECKPOINT_TRIES)? {
@@ -347,6 +379,7 @@ impl Hosted {
             let started = Instant::now();
             let (closed, gas) = match &step.work {
                 Work::Call(message) => {
+                    self.instance.offer(self.loaded.drive.at(step.position.slot));
                     let evaluation =
                         self.instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
                     let did = match &evaluation.outcome {

@@ -147,7 +147,7 @@ fn perform(shared: &SharedRef, job: Job) -> Result<Work, HostError> {
     let reader = shared.store.read()?;
     let mut hosted = match hosted {
         Some(hosted) => hosted,
-        None => Box::new(Hosted::load(Arc::clone(&process), &reader, &shared.engine)?),
+        None => Box::new(Hosted::load(Arc::clone(&process), &reader, shared.host())?),
     };
     let mut run =
         Run { shared, hosted: &mut hosted, evaluated: Vec::new(), slowest: Duration::ZERO, checkpoint: None };

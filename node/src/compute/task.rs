@@ -3,7 +3,7 @@
 //! Commits run beside each other, so that those of many processes share a group; a process runs
 //! again when its own commit is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -115,6 +115,17 @@ pub struct ComputeTask {
     looks: BTreeMap<Id, Vec<Reply>>,
     fetches: JoinSet<Id>,
     fetching: Vec<Id>,
+    /// Processes whose last run failed on this host, which the directory tells of.
+    waiting: BTreeSet<Id>,
+}
+
+/// What a process cannot run without.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// Its module.
+    Module,
+    /// An item that it reads.
+    Item,
 }
 
 /// What is used of the budgets of this role.
@@ -185,6 +196,7 @@ impl ComputeTask {
             looks: BTreeMap::new(),
             fetches: JoinSet::new(),
             fetching: Vec::new(),
+            waiting: BTreeSet::new(),
         };
         let known = task.shared.directory.all();
         task.take_up(known)?;
@@ -348,6 +360,9 @@ impl ComputeTask {
                 let next = hosted.as_ref().map(|hosted| hosted.next_slot());
                 self.rest(process, hosted, Some(resident_bytes));
                 self.answer_looks(process, looked);
+                if is_run && self.waiting.remove(&process) {
+                    self.shared.directory.set_waits(&process, None);
+                }
                 if let (true, Some(next)) = (is_run, next) {
                     self.handle(Input::Ran { process, next });
                 }
@@ -405,25 +420,35 @@ impl ComputeTask {
 
     fn fail(&mut self, process: Id, error: &HostError) {
         tracing::warn!(%process, %error, "a run failed on this host");
-        if let HostError::NoModule(module) = error {
-            self.fetch(process, *module);
-        }
         let (why, retry) = (error.to_string(), error.may_pass());
+        match error {
+            HostError::NoModule(module) => self.fetch(process, *module, Wanted::Module),
+            HostError::NoItem { id, .. } => self.fetch(process, *id, Wanted::Item),
+            HostError::Node(_) | HostError::Module(..) | HostError::Engine(_) | HostError::Fold(_) => {}
+        }
+        if retry {
+            self.waiting.insert(process);
+            self.shared.directory.set_waits(&process, Some(why.clone()));
+        }
         self.handle(Input::Failed { process, why, retry });
     }
 
-    /// Looks for a module among the peers of its process.
-    fn fetch(&mut self, process: Id, module: Id) {
-        if self.fetching.contains(&module) || self.fetching.len() >= INBOX_MAX {
+    /// Looks for an item among the peers of its process.
+    fn fetch(&mut self, process: Id, id: Id, wanted: Wanted) {
+        if self.fetching.contains(&id) || self.fetching.len() >= INBOX_MAX {
             return;
         }
-        self.fetching.push(module);
+        self.fetching.push(id);
         let shared = SharedRef::clone(&self.shared);
         self.fetches.spawn(async move {
-            if let Err(error) = remote::fetch_module(&shared, process, module).await {
-                tracing::warn!(%process, %module, %error, "the module was not found");
+            let fetched = match wanted {
+                Wanted::Module => remote::fetch_module(&shared, process, id).await,
+                Wanted::Item => remote::fetch_item(&shared, process, id).await,
+            };
+            if let Err(error) = fetched {
+                tracing::warn!(%process, item = %id, ?wanted, %error, "what a process needs was not found");
             }
-            module
+            id
         });
     }
 

@@ -220,6 +220,7 @@ impl Answers {
             running: computed.map(|(_, row)| row.running),
             anchored,
             fault: known.fault.clone(),
+            waits: known.waits.clone(),
         })
     }
 

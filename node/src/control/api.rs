@@ -274,6 +274,9 @@ pub struct ProcessInfo {
     pub anchored: Option<u64>,
     /// What stopped this process here, if something did.
     pub fault: Option<String>,
+    /// What it waits for here: something failed or is missing, and is tried again.
+    #[serde(default)]
+    pub waits: Option<String>,
 }
 
 /// One process in depth.

@@ -200,7 +200,7 @@ fn a_slot_far_ahead_of_the_clock_is_valid_and_waits() {
 
 #[test]
 fn a_process_that_this_build_lacks_is_nobody_s_fault() {
-    let item = process_item(&[("Extension", "WeaveDrive")]);
+    let item = process_item(&[("Extension", "Other")]);
     let link = weft_protocol::hash_chain::first(item.id());
     let draft = AssignmentDraft { process: item.id(), hash_chain: link, ..Log::new(target()).draft(None) };
     let parts = (draft.draft().sign(&key(SCHEDULER)).unwrap(), item, None);

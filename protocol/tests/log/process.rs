@@ -7,14 +7,19 @@ use crate::fixture::*;
 
 #[test]
 fn a_plain_process_is_read() {
-    let process = process(&[("Authority", "a, b,"), ("Authority", "c"), ("On-Boot", "Data")]);
+    let process = process(&[
+        ("Authority", "a, b,"),
+        ("Authority", "c"),
+        ("On-Boot", "Data"),
+        ("Extension", "WeaveDrive"),
+    ]);
     assert_eq!(process.owner(), key(1).address().to_string());
     assert_eq!(process.scheduler(), key(2).address());
     assert_eq!(process.module(), module().id());
     assert_eq!(process.authorities(), ["a", "b", "c"]);
     assert_eq!(process.attestors(), Attestors { members: vec![key(2).address()], quorum: 1 });
     assert_eq!(process.rules(), 0);
-    assert!(process.boots_from_data());
+    assert_eq!(process.boots_from(), None);
     assert!(process.crons().is_empty());
 }
 
@@ -29,7 +34,10 @@ fn the_parent_of_a_proven_child_owns_it() {
 #[test]
 fn what_this_build_lacks_is_refused_by_name() {
     for (tag, refusal) in [
-        (("Extension", "WeaveDrive"), Refusal::Extension("WeaveDrive".into())),
+        (("Extension", "Other"), Refusal::Extension("Other".into())),
+        (("Availability-Type", "Individual"), Refusal::Availability("Individual".into())),
+        (("Availability-Type", "Library"), Refusal::Availability("Library".into())),
+        (("Availability-Type", "assignments"), Refusal::Availability("assignments".into())),
         (("On-Boot", "xyz"), Refusal::OnBoot("xyz".into())),
         (("Scheduler-Set", "A,B"), Refusal::SchedulerSet("Scheduler-Set: A,B".into())),
         (("Rules", "2"), Refusal::Rules("2".into())),
@@ -43,7 +51,12 @@ fn what_this_build_lacks_is_refused_by_name() {
     ] {
         assert_eq!(try_process(&[tag]).unwrap_err(), refusal);
     }
+    let two = [("Extension", "WeaveDrive"), ("Extension", "Other")];
+    assert_eq!(try_process(&two).unwrap_err(), Refusal::Extension("Other".into()));
     assert!(try_process(&[("Rules", "0")]).is_ok());
+    assert!(try_process(&[("Availability-Type", "Assignments")]).is_ok());
+    let boot = Id([7; 32]);
+    assert_eq!(try_process(&[("On-Boot", &boot.to_string())]).unwrap().boots_from(), Some(boot));
     let wrong = item(1, None, tags(&[("Data-Protocol", "ao"), ("Type", "Message")]), b"");
     assert_eq!(Process::accept(wrong, None, &terms()), Err(Refusal::NotAProcess));
     let bare = item(1, None, tags(&[("Data-Protocol", "ao"), ("Type", "Process")]), b"");
@@ -130,8 +143,15 @@ fn a_module_names_its_format_and_encodings() {
     assert_eq!(refused(&[]), Refusal::Missing("Module-Format"));
     assert_eq!(refused(&[("Module-Format", "x")]), Refusal::Missing("Input-Encoding"));
     let encodings = [("Module-Format", "x"), ("Input-Encoding", "a"), ("Output-Encoding", "b")];
-    let extended = [&encodings[..], &[("Extension", "WeaveDrive")]].concat();
-    assert_eq!(refused(&extended), Refusal::Extension("WeaveDrive".into()));
+    let with = |pair| [&encodings[..], &[pair]].concat();
+    assert_eq!(refused(&with(("Extension", "Other"))), Refusal::Extension("Other".into()));
+    let accepted = |pair| Module::accept(item(1, None, tags(&with(pair)), b"")).unwrap();
+    accepted(("Extension", "WeaveDrive"));
+    // The process's own mode comes before the module's.
+    let module = accepted(("Availability-Type", "Library"));
+    let own = [("Availability-Type", "Assignments")];
+    assert_eq!(module.limits(&process(&[])), Err(Refusal::Availability("Library".into())));
+    assert!(module.limits(&process(&own)).is_ok());
 }
 
 #[test]

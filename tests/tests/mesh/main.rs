@@ -6,7 +6,9 @@
 mod assign;
 mod chains;
 mod courier;
+mod drive;
 mod guest;
+mod hostile;
 mod impersonation;
 mod quorum;
 mod race;
