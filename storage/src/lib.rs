@@ -22,6 +22,7 @@ mod error;
 mod key;
 pub mod limits;
 mod meta;
+mod migrate;
 mod plan;
 mod reader;
 mod record;

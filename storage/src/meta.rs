@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use redb::{Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _,
+    WriteTransaction,
+};
 use weft_protocol::{Address, Network};
 
 use crate::contained::{Contained, contain};
@@ -15,9 +18,6 @@ use crate::record;
 use crate::rows::MetaRow;
 use crate::tables::{Definition, META};
 
-/// The schema this build writes.
-const SCHEMA: u32 = 1;
-
 /// What the file must be, and whose. The meta table has one row, under the kind; its layout
 /// never changes, so that every version can tell what it looks at.
 #[derive(Clone, Copy)]
@@ -25,6 +25,10 @@ pub(crate) struct Owner {
     pub(crate) kind: &'static str,
     pub(crate) network: Network,
     pub(crate) node: Address,
+    /// The schema this build writes.
+    pub(crate) schema: u32,
+    /// Brings a file of an earlier schema, given by its number, to this one.
+    pub(crate) migrate: fn(&Database, Self, u32) -> Result<(), StoreError>,
 }
 
 /// Checks that the file is the owner's; a new one becomes it, with these tables.
@@ -34,9 +38,11 @@ pub(crate) fn claim(
     owner: Owner,
     tables: &[&'static str],
 ) -> Result<(), StoreError> {
-    let present = check_owner(database, path, owner)?;
-    if present.is_empty() {
+    let Some((present, schema)) = check_owner(database, path, owner)? else {
         return create_tables(database, tables, Some(owner));
+    };
+    if schema < owner.schema {
+        (owner.migrate)(database, owner, schema)?;
     }
     // Tables that a later build of the same schema added.
     if tables.iter().all(|table| present.iter().any(|name| name == table)) {
@@ -45,8 +51,13 @@ pub(crate) fn claim(
     create_tables(database, tables, None)
 }
 
-/// Checks that the file is the owner's, or new. Answers the tables that it has.
-pub(crate) fn check_owner(database: &Database, path: &Path, owner: Owner) -> Result<Vec<String>, StoreError> {
+/// Checks that the file is the owner's. Answers the tables that it has and its schema; none when it
+/// is new.
+pub(crate) fn check_owner(
+    database: &Database,
+    path: &Path,
+    owner: Owner,
+) -> Result<Option<(Vec<String>, u32)>, StoreError> {
     let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
     let reading = database.begin_read().map_err(|error| disk(error.into()))?;
     let present: Vec<String> = reading
@@ -55,7 +66,7 @@ pub(crate) fn check_owner(database: &Database, path: &Path, owner: Owner) -> Res
         .map(|table| table.name().to_owned())
         .collect();
     if present.is_empty() {
-        return Ok(present);
+        return Ok(None);
     }
     if !present.iter().any(|name| name == META) {
         let reason = "it has tables of another program".to_owned();
@@ -69,8 +80,9 @@ pub(crate) fn check_owner(database: &Database, path: &Path, owner: Owner) -> Res
         return Err(StoreError::NotAStore { path: path.to_owned(), reason });
     };
     let found: MetaRow = record::decode(META, key, Bytes::copy_from_slice(stored.value()))?;
-    if found.schema > SCHEMA {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found: found.schema, known: SCHEMA });
+    if found.schema > owner.schema {
+        let (found, known) = (found.schema, owner.schema);
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
     }
     if found.network != owner.network {
         return Err(StoreError::OtherNetwork { found: found.network, expected: owner.network });
@@ -78,7 +90,7 @@ pub(crate) fn check_owner(database: &Database, path: &Path, owner: Owner) -> Res
     if found.node != owner.node {
         return Err(StoreError::OtherNode { found: found.node, expected: owner.node });
     }
-    Ok(present)
+    Ok(Some((present, found.schema)))
 }
 
 /// Creates the tables that are missing, and the meta row of a new file.
@@ -89,12 +101,18 @@ fn create_tables(database: &Database, tables: &[&'static str], new: Option<Owner
         transaction.open_table(definition(table)).map_err(|error| disk(error.into()))?;
     }
     if let Some(owner) = new {
-        let row = MetaRow { schema: SCHEMA, network: owner.network, node: owner.node };
-        let bytes = record::encode(META, owner.kind.as_bytes(), &row);
-        let mut meta = transaction.open_table(definition(META)).map_err(|error| disk(error.into()))?;
-        meta.insert(owner.kind.as_bytes(), bytes.as_slice()).map_err(|error| disk(error.into()))?;
+        put(&transaction, owner)?;
     }
     transaction.commit().map_err(|error| disk(error.into()))
+}
+
+/// Writes whose file it is, and of which schema.
+pub(crate) fn put(transaction: &WriteTransaction, owner: Owner) -> Result<(), StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("saying whose file it is", error);
+    let row = MetaRow { schema: owner.schema, network: owner.network, node: owner.node };
+    let bytes = record::encode(META, owner.kind.as_bytes(), &row);
+    let mut meta = transaction.open_table(definition(META)).map_err(|error| disk(error.into()))?;
+    meta.insert(owner.kind.as_bytes(), bytes.as_slice()).map(drop).map_err(|error| disk(error.into()))
 }
 
 const fn definition(table: &'static str) -> Definition {

@@ -183,11 +183,13 @@ fn make(
     let own = rebuild::indexes(&database, config, terms, &mut report, progress)?;
     // Where the slots were all read, what was signed is known for certain though not all of it is
     // here. Where not, what is gone does not show whose it was: every log may have lost its end.
-    let is_known = !report.missed(Table::Slots);
+    // An earlier caution may be among what is lost.
+    let is_known = !report.missed(Table::Slots) && !report.missed(Table::Cautions);
     let cautious = own.iter().filter(|(_, log)| !is_known || log.slots < log.said);
     report.cautions = cautious.map(|(id, log)| (*id, is_known.then_some(log.said))).collect();
     // Of a log without its beginning nobody knows which spawn it came of.
-    report.caution_openings = !is_known || own.values().any(|log| log.slots == 0);
+    report.caution_openings =
+        !is_known || report.missed(Table::Settings) || own.values().any(|log| log.slots == 0);
     caution::raise(&database, Caution::Repaired, &report.cautions, report.caution_openings)?;
     verify(&database, &mut report, progress)?;
     Ok(report)

@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use crate::meta::{self, Owner};
+use crate::migrate;
 use crate::reader::Reader;
 use crate::tables::Table;
 use crate::times::CommitTimes;
@@ -41,7 +42,8 @@ impl StoreConfig {
     }
 
     pub(crate) const fn owner(&self) -> Owner {
-        Owner { kind: "store", network: self.network, node: self.node }
+        let (network, node) = (self.network, self.node);
+        Owner { kind: "store", network, node, schema: migrate::STORE_SCHEMA, migrate: migrate::run }
     }
 }
 

@@ -29,6 +29,9 @@ use rows::{BundleRow, Place, Table};
 
 pub use block::{Block, BlockTransaction};
 
+/// The schema of weaves that this build writes.
+const WEAVE_SCHEMA: u32 = 1;
+
 /// Whose weave it is, and when it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalWeaveConfig {
@@ -42,7 +45,9 @@ pub struct LocalWeaveConfig {
 
 impl LocalWeaveConfig {
     const fn owner(&self) -> Owner {
-        Owner { kind: "weave", network: self.network, node: self.node }
+        // Its first schema is its only one: there is nothing to migrate.
+        let migrate = |_: &_, _, _| Ok(());
+        Owner { kind: "weave", network: self.network, node: self.node, schema: WEAVE_SCHEMA, migrate }
     }
 }
 

@@ -75,7 +75,9 @@ pub(super) fn all(
                 dropped: 0,
                 broken: old.is_none(),
             };
-            if let Some((_, reading)) = &old {
+            if let Some(Old { reading, schema, .. }) = &old
+                && !(*schema == Some(1) && is_later(*table, reading))
+            {
                 walk(reading, *table, &mut target, &mut found, report, progress)?;
             }
             report.tables.push(found);
@@ -88,13 +90,30 @@ pub(super) fn all(
     writing.commit().map_err(disk)
 }
 
+/// The damaged file, opened.
+struct Old {
+    reading: ReadTransaction,
+    /// Its schema, if that can be read.
+    schema: Option<u32>,
+    _database: Contained,
+}
+
+/// Whether a store of schema 1 never had this table.
+fn is_later(table: Table, reading: &ReadTransaction) -> bool {
+    let later = matches!(
+        table,
+        Table::Checkpoints | Table::Pages | Table::PageRefs | Table::Children | Table::Cautions
+    );
+    later && matches!(reading.open_table(table.definition()), Err(redb::TableError::TableDoesNotExist(_)))
+}
+
 /// Opens the damaged file, if redb can, without writing to it.
 fn open(
     path: &Path,
     file: &File,
     config: &StoreConfig,
     report: &mut RepairReport,
-) -> Result<Option<(Contained, ReadTransaction)>, StoreError> {
+) -> Result<Option<Old>, StoreError> {
     let disk = |error| StoreError::disk("reading the damaged file", error);
     let opened = contain("opening the damaged file", || {
         let overlay = Overlay::new(file.try_clone().map_err(disk)?).map_err(disk)?;
@@ -103,13 +122,14 @@ fn open(
             .create_with_backend(Backend(Box::new(overlay)))
             .map(Contained::new)
             .map_err(|error| meta::open_error(path, error))?;
-        match meta::check_owner(&database, path, config.owner()) {
+        let schema = match meta::check_owner(&database, path, config.owner()) {
+            Ok(owner) => owner.map(|(_, schema)| schema),
             // Whose it is cannot be read; the rows say it by what they verify as.
-            Ok(_) | Err(StoreError::Damaged { .. }) => {}
+            Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
-        }
+        };
         let reading = database.begin_read().map_err(|error| StoreError::disk("beginning to read", error))?;
-        Ok((database, reading))
+        Ok(Old { reading, schema, _database: database })
     });
     match opened {
         Ok(opened) => {

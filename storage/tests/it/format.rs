@@ -241,8 +241,8 @@ fn a_record_under_another_key_is_damage() {
 fn a_newer_schema_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    // The meta row of schema 2, as `record.rs` lays it out: the layout of this row never changes.
-    let payload = [2_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
+    // The meta row of schema 3, as `record.rs` lays it out: the layout of this row never changes.
+    let payload = [3_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
     let mut hasher = blake3::Hasher::new();
     for part in [b"meta/1".as_slice(), b"store"] {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
@@ -251,6 +251,6 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     let checksum: [u8; 32] = hasher.finalize().into();
     put(&path, "meta/1", b"store", &[&[1], &checksum[..8], payload.as_slice()].concat());
     let error = Store::open(&path, &config()).unwrap_err();
-    let expected = format!("{} has schema 2, this version knows up to 1; use a newer weft", path.display());
+    let expected = format!("{} has schema 3, this version knows up to 2; use a newer weft", path.display());
     assert_eq!(error.to_string(), expected);
 }

@@ -1,0 +1,109 @@
+//! Bringing the stores of earlier builds to the schema of this one.
+//!
+//! The row that says whose file it is also says its schema. Each step is one commit, which writes
+//! the next number along: a crash leaves the file before a step or after it, never between.
+//! A store that is newer than this build is refused before anything is written.
+
+use bytes::Bytes;
+use redb::{Database, ReadableTable as _, WriteTransaction};
+use weft_protocol::origin::{self, ProvenKind};
+use weft_protocol::{DataItem, Hash, Id};
+
+use crate::error::StoreError;
+use crate::key::{self, Parts};
+use crate::meta::{self, Owner};
+use crate::record::{self, Record};
+use crate::rows::{ProcessRow, Raw, SlotRow};
+use crate::tables::{Definition, Table};
+
+/// The schema of stores that this build writes.
+pub(crate) const STORE_SCHEMA: u32 = 2;
+
+/// One step from a schema to the next.
+struct Step {
+    /// The schema that it gives.
+    to: u32,
+    /// What it does, for the log.
+    what: &'static str,
+    run: fn(&WriteTransaction, Owner) -> Result<(), StoreError>,
+}
+
+/// Every step, in order.
+const STEPS: &[Step] = &[Step {
+    to: 2,
+    what: "forgetting checkpoints of the earlier layout, and listing the children of spawns",
+    run: to_2,
+}];
+
+/// Does every step that a store of schema `found` lacks.
+pub(crate) fn run(database: &Database, owner: Owner, found: u32) -> Result<(), StoreError> {
+    for step in STEPS.iter().filter(|step| step.to > found) {
+        tracing::info!(schema = step.to, "migrating the store: {}", step.what);
+        let writing = database.begin_write().map_err(|error| failed(error.into()))?;
+        (step.run)(&writing, owner)?;
+        meta::put(&writing, Owner { schema: step.to, ..owner })?;
+        writing.commit().map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
+}
+
+fn failed(error: redb::Error) -> StoreError {
+    StoreError::disk("migrating it", error)
+}
+
+/// Schema 1 had checkpoints by the plain hash of their pages, which nobody reads any more; and its
+/// scheduler found the children of spawns in its logs, where now a table names them.
+fn to_2(writing: &WriteTransaction, owner: Owner) -> Result<(), StoreError> {
+    for dead in ["checkpoints/1", "pages/1"] {
+        writing.delete_table(Definition::new(dead)).map_err(|error| failed(error.into()))?;
+    }
+    // A build between the two may have listed some.
+    let mut children = Vec::new();
+    let processes = open(writing, Table::Processes)?;
+    for entry in processes.iter().map_err(|error| failed(error.into()))? {
+        let (key, value) = entry.map_err(|error| failed(error.into()))?;
+        let value = Bytes::copy_from_slice(value.value());
+        let row: ProcessRow = record::decode(Table::Processes.name(), key.value(), value)?;
+        let process = Parts(key.value()).id();
+        if let Some(process) = process.filter(|_| row.roles.schedules)
+            && let Some(spawn) = spawn_of(writing, owner, &process)?
+        {
+            children.push((spawn, process));
+        }
+    }
+    let mut listed = open(writing, Table::Children)?;
+    for (spawn, process) in children {
+        let bytes = record::encode(Table::Children.name(), &spawn.0, &process);
+        listed.insert(spawn.0.as_slice(), bytes.as_slice()).map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
+}
+
+/// The push id of the spawn that a process came of, by the proof beside its item.
+fn spawn_of(writing: &WriteTransaction, owner: Owner, process: &Id) -> Result<Option<Hash>, StoreError> {
+    let slots = open(writing, Table::Slots)?;
+    let opening = key::counted(process, 0);
+    let row: Option<SlotRow> = get(&slots, Table::Slots, &opening)?;
+    let Some((item, proof)) = row.and_then(|row| Some((row.item, row.proof?))) else { return Ok(None) };
+    let items = open(writing, Table::Items)?;
+    let verified = |id: &Id| -> Result<_, StoreError> {
+        let raw: Option<Raw> = get(&items, Table::Items, &id.0)?;
+        Ok(raw.and_then(|Raw(raw)| DataItem::verify_bytes(raw).ok()))
+    };
+    let (Some(item), Some(proof)) = (verified(&item)?, verified(&proof)?) else { return Ok(None) };
+    // A proof that shows nothing makes nobody a parent.
+    let shown = origin::verify(&item, &proof, owner.network).ok();
+    Ok(shown.filter(|proven| proven.kind == ProvenKind::Spawn).map(|proven| proven.sender.push))
+}
+
+type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;
+
+fn open(writing: &WriteTransaction, table: Table) -> Result<Rows<'_>, StoreError> {
+    writing.open_table(table.definition()).map_err(|error| failed(error.into()))
+}
+
+fn get<R: Record>(rows: &Rows<'_>, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
+    let stored = rows.get(key).map_err(|error| failed(error.into()))?;
+    let stored = stored.map(|guard| Bytes::copy_from_slice(guard.value()));
+    stored.map(|bytes| record::decode(table.name(), key, bytes)).transpose()
+}
