@@ -5,6 +5,15 @@
 pub const MODULE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Mutable globals of a module: each is reset before every message. Known modules have 1 to 6.
 pub const MUTABLE_GLOBALS_MAX: usize = 256;
+/// Functions of a module: a million empty ones take the compiler minutes, and gigabytes. `sqlite` has
+/// some 3,000.
+pub const FUNCTIONS_MAX: u32 = 65_536;
+/// Bytes of one function, which is compiled as a whole in up to a hundred times its size. The largest
+/// known one, of `llama`, is a third of this.
+pub const FUNCTION_BYTES_MAX: usize = 1024 * 1024;
+/// Results of a function or block: a call of many takes the compiler a kilobyte for each. Compilers
+/// of C give at most one.
+pub const RESULTS_MAX: usize = 16;
 /// Elements of all tables of a module: each instance holds them. Known modules have under 1,100.
 pub const TABLE_ELEMENTS_MAX: u64 = 1 << 20;
 /// Constructs open at one place of a function, the function itself not counted: the compiler's time

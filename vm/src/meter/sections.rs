@@ -13,7 +13,9 @@ use super::analyse::{self, Facts, Width};
 use super::emit::{self, Counters, Locals, NewTypes};
 use super::{DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX};
 use crate::error::ModuleError;
-use crate::limits::{MUTABLE_GLOBALS_MAX, TABLE_ELEMENTS_MAX};
+use crate::limits::{
+    FUNCTION_BYTES_MAX, FUNCTIONS_MAX, MUTABLE_GLOBALS_MAX, RESULTS_MAX, TABLE_ELEMENTS_MAX,
+};
 
 /// Section ids in the order in which a module must have them.
 const ORDER: [u8; 13] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
@@ -57,6 +59,21 @@ pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleErr
     }
     module.code(wasm, functions, policy)?;
     Ok(Metered { wasm: module.write(wasm, policy), data: merge(module.data) })
+}
+
+/// Holds functions and blocks to what the compiler bears. What cannot be read is the validator's.
+fn types(section: &wasmparser::TypeSectionReader<'_>) -> Result<(), ModuleError> {
+    for group in section.clone().into_iter().map_while(Result::ok) {
+        for ty in group.types() {
+            if let CompositeInnerType::Func(ty) = &ty.composite_type.inner
+                && ty.results().len() > RESULTS_MAX
+            {
+                let results = ty.results().len();
+                return unsupported(format!("a function type of {results} results (at most {RESULTS_MAX})"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a function takes what `memory.copy` takes. Any other import of its name stays a call.
@@ -117,7 +134,17 @@ impl Reading {
             self.sections.push((id, range));
         }
         match payload {
-            Payload::TypeSection(section) => self.types.first = section.count(),
+            Payload::TypeSection(section) => {
+                self.types.first = section.count();
+                return types(section);
+            }
+            Payload::FunctionSection(section) if section.count() > FUNCTIONS_MAX => {
+                return unsupported(format!("{} functions (at most {FUNCTIONS_MAX})", section.count()));
+            }
+            Payload::CodeSectionEntry(body) if body.range().len() > FUNCTION_BYTES_MAX => {
+                let bytes = body.range().len();
+                return unsupported(format!("a function of {bytes} bytes (at most {FUNCTION_BYTES_MAX})"));
+            }
             Payload::ImportSection(section) => {
                 for import in section.clone().into_imports() {
                     self.import(&import.map_err(invalid)?, policy)?;

@@ -196,6 +196,15 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
         (with(&format!("(func (local {}))", "i64 ".repeat(50_001))), "too many locals"),
         (with(&format!("(func block i32.const 0 br_table {} end)", "0 ".repeat(100_000))), "br_table"),
     ];
+    // A million functions, or a thousand results in every call, take it minutes and gigabytes.
+    let refused = refused.into_iter().chain([
+        (with(&"(func)".repeat(65_535)), "65537 functions (at most 65536)"),
+        (with(&format!("(type (func (result {})))", "i64 ".repeat(17))), "17 results (at most 16)"),
+        (
+            with(&format!("(func {})", "nop ".repeat(1 << 20))),
+            "a function of 1048578 bytes (at most 1048576)",
+        ),
+    ]);
     for (text, part) in refused {
         let said = refusal(&text);
         assert!(said.starts_with("the module") && said.contains(part), "{said}");
