@@ -20,6 +20,8 @@ readonly rss_mb=2048
 readonly timeout_s=20
 # Bytes of an input that is kept in the corpus; larger ones teach little.
 readonly kept_bytes=4096
+# Bytes and inputs of a target that are kept in the corpus, the smallest first.
+readonly kept_bytes_all=102400 kept_inputs=200
 
 keep="" targets=()
 for word in "$@"; do
@@ -70,6 +72,15 @@ fuzz() {
 }
 export -f fuzz minutes_of
 export rss_mb timeout_s
+# Leaves the smallest files of a folder, within the limits of the corpus.
+thin() {
+    local total=0 count=0 size file
+    while read -r size file; do
+        total=$((total + size)) count=$((count + 1))
+        if ((total > kept_bytes_all || count > kept_inputs)); then rm "$file"; fi
+    done < <(find "$1" -type f -printf '%s %p\n' | sort -n)
+}
+
 code=0
 printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -c 'set -euo pipefail; fuzz {} "$1"' _ "$build/fuzz" || code=1
 
@@ -82,6 +93,7 @@ if [[ -n "$keep" && "$code" == 0 ]]; then
         WEFT_FUZZ_TARGET="$target" "$build/fuzz/weft-fuzz" -merge=1 -max_len="$kept_bytes" \
             "$build/fuzz/$target/merged" "tests/fuzz/corpus/$target" "$build/fuzz/$target/corpus" >/dev/null 2>&1
         rm "$build/fuzz/$target/merged"/seed-*
+        thin "$build/fuzz/$target/merged"
         rm -rf "tests/fuzz/corpus/$target"
         mv "$build/fuzz/$target/merged" "tests/fuzz/corpus/$target"
     done
