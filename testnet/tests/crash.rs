@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// Kills in the ordinary run.
-const KILLS: u64 = 8;
+const KILLS: u64 = 20;
 /// Kills when `WEFT_FULL=1`.
-const KILLS_FULL: u64 = 50;
+const KILLS_FULL: u64 = 200;
 /// The seed; `WEFT_SEED` is another.
 const SEED: u64 = 1;
 
