@@ -79,6 +79,20 @@ pub async fn run(
     stop: CancellationToken,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), NodeError> {
+    embed(config, key, stop, |node, _| ready(node)).await
+}
+
+/// [`run`] for a program that has the node inside itself: `ready` is also given the way to hand in
+/// items without the control socket.
+///
+/// # Errors
+/// As [`run`].
+pub async fn embed(
+    config: Config,
+    key: NodeKey,
+    stop: CancellationToken,
+    ready: impl FnOnce(&Ready, Submitter),
+) -> Result<(), NodeError> {
     ControlSocket::check_path(&config.data_dir)?;
     let NodeKey { signer, peer_secret } = key;
     std::fs::create_dir_all(&config.data_dir).map_err(|error| NodeError::Folder {
@@ -124,7 +138,7 @@ pub async fn run(
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
-    start_roles(&shared, events, socket, &stop, &mut tasks)?;
+    let submitter = start_roles(&shared, events, socket, &stop, &mut tasks)?;
     if let Some(metrics) = metrics {
         tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
     }
@@ -137,7 +151,7 @@ pub async fn run(
         () = stop.cancelled() => {}
     }
     announce(&shared).await;
-    ready(&describe(&shared, metrics_address));
+    ready(&describe(&shared, metrics_address), submitter);
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = shared.store.failure() => Err(error.into()),
@@ -192,7 +206,7 @@ fn start_roles(
     socket: ControlSocket,
     stop: &CancellationToken,
     tasks: &mut Tasks,
-) -> Result<(), NodeError> {
+) -> Result<Submitter, NodeError> {
     let is = |role| shared.config.roles.contains(&role);
     let mut scheduler = None;
     if is(Role::Scheduler) {
@@ -225,9 +239,9 @@ fn start_roles(
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
     tasks.start("inbound desk", inbound);
-    let answers = Answers::new(Arc::clone(shared), submitter, compute, messenger, stop.clone());
+    let answers = Answers::new(Arc::clone(shared), submitter.clone(), compute, messenger, stop.clone());
     tasks.start("control socket", socket.run(answers, stop.clone()));
-    Ok(())
+    Ok(submitter)
 }
 
 /// Says on the mesh that this key schedules, so that others find it by its address.

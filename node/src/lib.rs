@@ -33,10 +33,10 @@ pub mod scheduler;
 mod serve;
 mod shared;
 mod shares;
-mod submit;
+pub mod submit;
 mod supervisor;
 pub mod witness;
 
-pub use assemble::{Ready, run};
+pub use assemble::{Ready, embed, run};
 pub use error::{Divergence, NodeError};
 pub use weft_vm::guests;

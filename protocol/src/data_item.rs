@@ -3,12 +3,12 @@
 //! The raw bytes are kept and verified as they came: tags are never re-encoded before a check.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
 use crate::crypto::{SignatureError, SignatureType, Signer, verify_signature};
-use crate::deep_hash::{Chunk, DeepHash, deep_hash};
+use crate::deep_hash::{Chunk, DeepHash, Prefix};
 use crate::id::{Address, Id};
 use crate::tag::{self, Tag, TagError};
 use crate::verify::{Unverified, Verified};
@@ -234,6 +234,11 @@ impl Draft {
     }
 }
 
+/// What every item of a signature type hashes first, by the number of the type.
+static PREFIXES: LazyLock<[Prefix; SignatureType::ALL.len()]> = LazyLock::new(|| {
+    SignatureType::ALL.map(|kind| Prefix::new(8, &[b"dataitem", b"1", kind.number().to_string().as_bytes()]))
+});
+
 fn signing_hash(
     kind: SignatureType,
     owner: &[u8],
@@ -242,17 +247,8 @@ fn signing_hash(
     raw_tags: &[u8],
     data: Chunk<'_>,
 ) -> DeepHash {
-    let number = kind.number().to_string();
-    deep_hash(&Chunk::List(vec![
-        Chunk::Blob(b"dataitem"),
-        Chunk::Blob(b"1"),
-        Chunk::Blob(number.as_bytes()),
-        Chunk::Blob(owner),
-        Chunk::Blob(target),
-        Chunk::Blob(anchor),
-        Chunk::Blob(raw_tags),
-        data,
-    ]))
+    let rest = [Chunk::Blob(owner), Chunk::Blob(target), Chunk::Blob(anchor), Chunk::Blob(raw_tags), data];
+    PREFIXES[usize::from(kind.number()) - 1].end(&rest)
 }
 
 struct Cursor<'a> {

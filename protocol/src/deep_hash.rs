@@ -1,5 +1,7 @@
 //! The deep hash of ANS-104 and of L1 transactions: a SHA-384 tree over nested byte strings.
 
+use std::sync::LazyLock;
+
 use sha2::{Digest, Sha384};
 
 use crate::data_digest::DataDigest;
@@ -33,9 +35,39 @@ pub fn deep_hash(chunk: &Chunk<'_>) -> DeepHash {
     }
 }
 
+/// Byte strings shorter than this have the hash of their length ready: keys, ids, anchors and most
+/// signatures and tags, of which every item has several.
+const SHORT_BYTES: usize = 1024;
+
+/// The hashes of short lengths. They take as long as a signature, once.
+static SHORT_LENGTHS: LazyLock<Vec<DeepHash>> =
+    LazyLock::new(|| (0..SHORT_BYTES as u64).map(hash_of_length).collect());
+
+fn hash_of_length(length: u64) -> DeepHash {
+    Sha384::digest(format!("blob{length}")).into()
+}
+
 fn blob(digest: &DataDigest) -> DeepHash {
-    let length: DeepHash = Sha384::digest(format!("blob{}", digest.length)).into();
+    let ready = usize::try_from(digest.length).ok().and_then(|length| SHORT_LENGTHS.get(length));
+    let length = ready.copied().unwrap_or_else(|| hash_of_length(digest.length));
     pair(&length, &digest.sha384)
+}
+
+/// A list whose first byte strings are the same again and again: they are hashed once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prefix(DeepHash);
+
+impl Prefix {
+    /// The beginning of a list of `length` chunks.
+    pub(crate) fn new(length: usize, first: &[&[u8]]) -> Self {
+        let head: DeepHash = Sha384::digest(format!("list{length}")).into();
+        Self(first.iter().fold(head, |acc, bytes| pair(&acc, &deep_hash(&Chunk::Blob(bytes)))))
+    }
+
+    /// The deep hash of the list that ends with these.
+    pub(crate) fn end(self, rest: &[Chunk<'_>]) -> DeepHash {
+        rest.iter().fold(self.0, |acc, chunk| pair(&acc, &deep_hash(chunk)))
+    }
 }
 
 fn pair(left: &DeepHash, right: &DeepHash) -> DeepHash {
@@ -43,4 +75,26 @@ fn pair(left: &DeepHash, right: &DeepHash) -> DeepHash {
     hasher.update(left);
     hasher.update(right);
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ready_is_what_would_be_hashed() {
+        for length in [0, 1, SHORT_BYTES - 1, SHORT_BYTES, SHORT_BYTES + 1] {
+            let bytes = vec![7; length];
+            let tag: DeepHash = Sha384::digest(format!("blob{length}")).into();
+            let data: DeepHash = Sha384::digest(&bytes).into();
+            assert_eq!(deep_hash(&Chunk::Blob(&bytes)), pair(&tag, &data), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_list_in_two_parts_is_the_list() {
+        let whole = Chunk::List(vec![Chunk::Blob(b"one"), Chunk::Blob(b""), Chunk::Blob(b"three")]);
+        let prefix = Prefix::new(3, &[b"one", b""]);
+        assert_eq!(prefix.end(&[Chunk::Blob(b"three")]), deep_hash(&whole));
+    }
 }

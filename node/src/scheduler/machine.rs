@@ -110,7 +110,8 @@ fn busy(ticket: Ticket) -> Effect {
 
 /// The answer to a submit of what has a slot on disk.
 fn duplicate(ticket: Ticket, process: Id, Stored { slot, assignment }: Stored) -> Effect {
-    Effect::Reply { ticket, answer: Answer::Assigned { process, slot, assignment, duplicate: true } }
+    let answer = Answer::Assigned { process, slot, assignment, signed: None, duplicate: true };
+    Effect::Reply { ticket, answer }
 }
 
 impl Scheduler {
@@ -311,8 +312,9 @@ impl Scheduler {
                 self.children.remove(&spawn);
             }
             for (ticket, duplicate) in waiting {
+                let signed = Some(slot.assignment.raw().clone());
                 let Head { slot, assignment, .. } = slot.head;
-                let answer = Answer::Assigned { process, slot, assignment, duplicate };
+                let answer = Answer::Assigned { process, slot, assignment, signed, duplicate };
                 effects.push(Effect::Reply { ticket, answer });
             }
             effects.push(Effect::Publish(Box::new(slot)));

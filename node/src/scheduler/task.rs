@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
-use weft_storage::{ProcessRow, Roles, SlotRow, StoreError, Write};
+use weft_storage::{ProcessRow, Reader, Roles, SlotRow, StoreError, Write};
 
 use super::machine::{
     Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Scheduler, Stored, Submission, Ticket,
@@ -151,6 +151,8 @@ impl SchedulerTask {
 
     /// Performs the effects that need no waiting; says whether a commit is due.
     fn perform(&mut self) -> bool {
+        // One snapshot for all who look: none of them is older than the last commit.
+        let mut snapshot = None;
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
@@ -162,7 +164,7 @@ impl SchedulerTask {
                     }
                     Effect::Publish(slot) => self.publish(*slot),
                     Effect::Reload { process } => self.reload(process),
-                    Effect::Look(look) => self.look(look),
+                    Effect::Look(look) => self.look(look, &mut snapshot),
                 }
             }
         }
@@ -294,8 +296,8 @@ impl SchedulerTask {
         Ok(Some(Recovered { process, head, schedule, cautious }))
     }
 
-    fn look(&mut self, look: Look) {
-        match self.find(&look.submission) {
+    fn look(&mut self, look: Look, snapshot: &mut Option<Reader>) {
+        match self.find(&look.submission, snapshot) {
             Ok(found) => self.handle(Input::Looked { look, found }),
             Err(error) => {
                 let why = format!("the log could not be read: {error}");
@@ -306,8 +308,12 @@ impl SchedulerTask {
     }
 
     /// What the disk says of a submission.
-    fn find(&self, submission: &Submission) -> Result<Found, StoreError> {
-        let reader = self.shared.store.read()?;
+    fn find(&self, submission: &Submission, snapshot: &mut Option<Reader>) -> Result<Found, StoreError> {
+        let reader = match snapshot.take() {
+            Some(reader) => reader,
+            None => self.shared.store.read()?,
+        };
+        let reader = &*snapshot.insert(reader);
         let stored = |process: &Id, slot| -> Result<Option<Stored>, StoreError> {
             let row = reader.slot(process, slot)?;
             Ok(row.map(|row| Stored { slot, assignment: row.assignment_id }))

@@ -1,5 +1,6 @@
 //! What the scheduler hears and what it asks for.
 
+use bytes::Bytes;
 use weft_protocol::assignment::Excluded;
 use weft_protocol::cron::Schedule;
 use weft_protocol::seen::SeenKeys;
@@ -188,6 +189,8 @@ pub enum Answer {
         slot: u64,
         /// Its assignment.
         assignment: Id,
+        /// The raw assignment, unless it was on disk before this submit.
+        signed: Option<Bytes>,
         /// The slot was there before.
         duplicate: bool,
     },

@@ -271,13 +271,17 @@ fn a_spawn_has_one_child_whoever_carries_it() {
     let spawn = Hash([7; 32]);
     let (first, effects) = child(&mut run, spawn, "first", 0);
     let assignment = stored(&effects).head.assignment;
+    let signed = stored(&effects).assignment.raw().clone();
     // The second carrier waits for the first one's slot 0 and is answered with it.
     let (second, effects) = child(&mut run, spawn, "second", 1);
     assert!(second != first && effects.is_empty(), "{effects:?}");
     let effects = run.handle(Input::Persisted { process: first, slot: 0 }, 2);
-    let answer = |duplicate| Answer::Assigned { process: first, slot: 0, assignment, duplicate };
-    assert_eq!(answers(&effects), [(1, answer(false)), (2, answer(true))]);
-    assert_eq!(answers(&child(&mut run, spawn, "third", 3).1), [(3, answer(true))]);
+    let answer =
+        |duplicate, signed| Answer::Assigned { process: first, slot: 0, assignment, signed, duplicate };
+    let new = [(1, answer(false, Some(signed.clone()))), (2, answer(true, Some(signed)))];
+    assert_eq!(answers(&effects), new);
+    // What is on disk is read from there.
+    assert_eq!(answers(&child(&mut run, spawn, "third", 3).1), [(3, answer(true, None))]);
     // Another spawn has another child, and the one that was refused has no log.
     let (other, effects) = child(&mut run, Hash([8; 32]), "other", 4);
     assert_eq!(stored(&effects).process, other);

@@ -184,7 +184,7 @@ impl Node {
             return ctx.checker.violation(format!("ticket {ticket} was answered twice"));
         };
         let (process, slot, assignment, is_new) = match answer {
-            Reply::Assigned { process, slot, assignment, duplicate } => {
+            Reply::Assigned { process, slot, assignment, duplicate, .. } => {
                 (process, slot, assignment, !duplicate)
             }
             Reply::Busy { retry_ms } => return self.refuse(ctx, waits, Refused::Busy(retry_ms)),

@@ -98,7 +98,13 @@ fn check_017_an_item_has_one_slot() {
     assert!(run.submit(once.clone(), 11).is_empty());
     let effects = run.handle(Input::Persisted { process, slot: 1 }, 12);
     assert_eq!(slots(&effects), [(2, 1, false), (3, 1, true)]);
-    let answer = Answer::Assigned { process, slot: 1, assignment: slot.head.assignment, duplicate: true };
+    let answer = Answer::Assigned {
+        process,
+        slot: 1,
+        assignment: slot.head.assignment,
+        signed: None,
+        duplicate: true,
+    };
     assert_eq!(answers(&run.submit(once, 13)), [(4, answer)]);
 }
 
