@@ -19,6 +19,7 @@ use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::{Engine, EngineConfig};
 
 use crate::anchor::AnchorTask;
+use crate::backup;
 use crate::compute::ComputeTask;
 use crate::config::{Config, Role};
 use crate::control::{Answers, ControlSocket};
@@ -34,6 +35,7 @@ use crate::log;
 use crate::messenger::MessengerTask;
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
+use crate::prune::PruneTask;
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
@@ -170,11 +172,11 @@ fn open_folder(
     network: Network,
     address: Address,
 ) -> Result<(Store, ControlSocket, LocalWeave, Engine), NodeError> {
-    let store = Store::open(&config.data_dir.join("store.redb"), &StoreConfig::new(network, address))?;
+    let store = Store::open(&config.data_dir.join(backup::STORE_NAME), &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;
     let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
-    let weave = LocalWeave::open(&config.data_dir.join("weave.redb"), &weave)?;
+    let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;
     let engine =
         EngineConfig { cache_dir: Some(config.data_dir.join("compiled")), ..EngineConfig::default() };
     Ok((store, socket, weave, Engine::new(engine)?))
@@ -234,12 +236,14 @@ fn start_roles(
     }
     let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
     tasks.start("timekeeper", timekeeper.run(stop.clone()));
+    tasks.start("pruning", PruneTask::new(Arc::clone(shared)).run(stop.clone()));
     let server = Server::new(Arc::clone(shared), submitter.clone());
-    let sinks = Sinks { follower, messenger: messenger.clone() };
+    let sinks = Sinks { follower: follower.clone(), messenger: messenger.clone() };
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
     tasks.start("inbound desk", inbound);
-    let answers = Answers::new(Arc::clone(shared), submitter.clone(), compute, messenger, stop.clone());
+    let answers =
+        Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());
     tasks.start("control socket", socket.run(answers, stop.clone()));
     Ok(submitter)
 }

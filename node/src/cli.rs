@@ -6,10 +6,12 @@
 //! ending has its exit code.
 
 mod args;
+mod backup;
 mod bundle;
 mod completions;
 mod compose;
 mod configure;
+mod disk;
 mod dry_run;
 mod eval;
 mod exit;
@@ -162,6 +164,11 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Metrics => online(status::metrics(context)),
         Command::Weave => online(status::weave(context)),
         Command::Inspect(of) => online(inspect::inspect(of, context)),
+        Command::Backup { folder, with_key } => online(backup::backup(&folder, with_key, context)),
+        Command::Restore { folder } => backup::restore(&folder, context),
+        Command::Export(of) => online(disk::export(of, context)),
+        Command::Import { file } => online(disk::import(&file, context)),
+        Command::Prune(of) => online(disk::prune(of, context)),
         Command::Stop => online(status::stop(context)),
         Command::Watch(of) => online(watch::watch(of, context)),
         Command::Verify { process } => online(watch::verify(process, context)),

@@ -161,6 +161,8 @@ pub struct Config {
     pub checkpoints_kept: usize,
     /// Where metrics are served for Prometheus, if they are.
     pub metrics: Option<SocketAddr>,
+    /// Newest slots of a process that keep their results; none when all do.
+    pub results_kept: Option<u64>,
     /// Which log lines are written, as `tracing` directives.
     pub log: String,
     /// How they are written.
@@ -199,6 +201,7 @@ impl Config {
             checkpoint_slots: 1024,
             checkpoints_kept: 12,
             metrics: None,
+            results_kept: None,
             log: "info".into(),
             log_format: LogFormat::Text,
         }

@@ -6,6 +6,7 @@
 pub mod anchor;
 mod assemble;
 mod attestations;
+pub mod backup;
 pub mod cli;
 mod clock;
 pub mod compute;
@@ -25,6 +26,8 @@ mod log;
 pub mod messenger;
 pub mod metrics;
 mod news;
+pub mod portable;
+pub mod prune;
 mod remote;
 mod replay;
 pub mod replays;

@@ -84,6 +84,10 @@ pub struct PageInfo {
     /// ended at its limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Results up to and including this slot were passed over because they were pruned here: other
+    /// nodes that compute the process may have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned_to: Option<u64>,
 }
 
 /// One entry.
@@ -118,26 +122,29 @@ fn page_within(
         (Show::All, None) => query.sort,
     };
     let mut scan = Scan::new(reader, process, sort, query.from.as_ref(), query.to.as_ref())?;
-    let (mut edges, mut last) = (Vec::new(), None);
+    let (mut edges, mut last, mut pruned_to) = (Vec::new(), None, None);
     for _ in 0..looked_at_max {
-        let Some((place, row)) = scan.next()? else { return Ok(Page::end(edges)) };
+        let Some((place, row)) = scan.next()? else {
+            let page_info = PageInfo { has_next_page: false, cursor: None, pruned_to };
+            return Ok(Page { page_info, edges });
+        };
+        if row.is_pruned() {
+            pruned_to = pruned_to.max(Some(place.position.slot));
+        }
         let is_shown = query.show == Show::All || place.position.tick > 0;
         if is_shown && let Some(node) = shown(reader, process, place.position, &row)? {
             if edges.len() == limit {
-                return Ok(Page { page_info: PageInfo { has_next_page: true, cursor: None }, edges });
+                return Ok(Page {
+                    page_info: PageInfo { has_next_page: true, cursor: None, pruned_to },
+                    edges,
+                });
             }
             edges.push(Edge { node, cursor: Cursor::of(process, &place, sort).to_text() });
         }
         last = Some(place);
     }
     let cursor = last.map(|place| Cursor::of(process, &place, sort).to_text());
-    Ok(Page { page_info: PageInfo { has_next_page: true, cursor }, edges })
-}
-
-impl Page {
-    const fn end(edges: Vec<Edge>) -> Self {
-        Self { page_info: PageInfo { has_next_page: false, cursor: None }, edges }
-    }
+    Ok(Page { page_info: PageInfo { has_next_page: true, cursor, pruned_to }, edges })
 }
 
 /// The result of a position as a page shows it; none if it does not show it.

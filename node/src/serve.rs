@@ -240,6 +240,11 @@ fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::Outco
     let found = shared.store.read()?.outcome_of_item(&process, &item)?;
     let found = found.ok_or_else(|| ServeError::Unknown(format!("item {item} has no outcome here yet")))?;
     let (position, row) = found;
+    if row.is_pruned() {
+        return Err(ServeError::Unknown(format!(
+            "the result of item {item} was pruned here; ask another node"
+        )));
+    }
     Ok(wire::OutcomeResponse {
         position: Some(position.into()),
         code: row.code.into(),

@@ -71,65 +71,126 @@ pub enum EntryError {
     },
 }
 
+/// Where the items of a bundle are: what its header says, once that describes all of its bytes.
+/// Enough to read a bundle that does not fit into memory item by item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    id: Id,
+    range: Range<usize>,
+}
+
+impl Frame {
+    /// Bytes of the header for each item.
+    pub const ENTRY_BYTES: usize = ENTRY_BYTES;
+    /// Bytes at the start of a bundle that say how long its header is.
+    pub const COUNT_BYTES: usize = NUMBER_BYTES;
+
+    /// How long the header of a bundle is that starts like this and has `total` bytes.
+    ///
+    /// # Errors
+    /// [`BundleError::Count`] when it would not fit.
+    pub fn header_bytes(start: &[u8; NUMBER_BYTES], total: usize) -> Result<usize, BundleError> {
+        let room = total.saturating_sub(NUMBER_BYTES) / ENTRY_BYTES;
+        let count = number(start).filter(|&count| count <= room).ok_or(BundleError::Count)?;
+        Ok(NUMBER_BYTES + count * ENTRY_BYTES)
+    }
+
+    /// Reads the header at the start of `bytes`, of a bundle of `total` bytes.
+    ///
+    /// # Errors
+    /// Anything but a header whose sizes add up. Nothing is allocated before the count is known to
+    /// fit into the bytes.
+    pub fn parse(bytes: &[u8], total: usize) -> Result<Self, BundleError> {
+        let count = bytes.first_chunk().ok_or(BundleError::Truncated)?;
+        let header_bytes = Self::header_bytes(count, total)?;
+        let header = bytes.get(NUMBER_BYTES..header_bytes).ok_or(BundleError::Count)?;
+        let (header, _) = header.as_chunks::<ENTRY_BYTES>();
+        let mut entries = Vec::with_capacity(header.len());
+        let mut start = header_bytes;
+        for (index, entry) in header.iter().enumerate() {
+            let (size, id) = split_entry(entry);
+            let end = number(&size).and_then(|size| start.checked_add(size));
+            let end = end.filter(|&end| end <= total).ok_or(BundleError::Size(index))?;
+            entries.push(Entry { id, range: start..end });
+            start = end;
+        }
+        if start != total {
+            return Err(BundleError::Trailing(total - start));
+        }
+        Ok(Self { entries })
+    }
+
+    /// The frame around items of these ids and sizes, in their order.
+    pub fn of(items: &[(Id, usize)]) -> Self {
+        let mut start = NUMBER_BYTES + items.len() * ENTRY_BYTES;
+        let entry = |&(id, size): &(Id, usize)| {
+            let range = start..start.saturating_add(size);
+            start = range.end;
+            Entry { id, range }
+        };
+        Self { entries: items.iter().map(entry).collect() }
+    }
+
+    /// The bytes before the first item.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut raw = Vec::with_capacity(NUMBER_BYTES + self.entries.len() * ENTRY_BYTES);
+        put_number(&mut raw, self.entries.len());
+        for entry in &self.entries {
+            put_number(&mut raw, entry.range.len());
+            raw.extend_from_slice(entry.id.as_bytes());
+        }
+        raw
+    }
+
+    /// How many items there are, good or bad.
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The ids that the header names, and where in the bytes their items are.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (Id, Range<usize>)> {
+        self.entries.iter().map(|entry| (entry.id, entry.range.clone()))
+    }
+}
+
 /// A bundle whose frame is sound. Its items are as their bytes: nobody has checked them.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     raw: Bytes,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    id: Id,
-    range: Range<usize>,
+    frame: Frame,
 }
 
 impl Bundle {
     /// Reads the header and checks that it describes the bytes to their end.
     ///
     /// # Errors
-    /// Anything but a header whose sizes add up. Nothing is allocated before the count is known to
-    /// fit into the bytes.
+    /// As [`Frame::parse`].
     pub fn parse(raw: impl Into<Bytes>) -> Result<Self, BundleError> {
         let raw = raw.into();
-        let (count, rest) = raw.split_first_chunk().ok_or(BundleError::Truncated)?;
-        let count = number(count).filter(|&count| count <= rest.len() / ENTRY_BYTES);
-        let count = count.ok_or(BundleError::Count)?;
-        let mut entries = Vec::with_capacity(count);
-        let mut start = NUMBER_BYTES + count * ENTRY_BYTES;
-        let (header, _) = rest[..count * ENTRY_BYTES].as_chunks::<ENTRY_BYTES>();
-        for (index, entry) in header.iter().enumerate() {
-            let (size, id) = split_entry(entry);
-            let end = number(&size).and_then(|size| start.checked_add(size));
-            let end = end.filter(|&end| end <= raw.len()).ok_or(BundleError::Size(index))?;
-            entries.push(Entry { id, range: start..end });
-            start = end;
-        }
-        if start != raw.len() {
-            return Err(BundleError::Trailing(raw.len() - start));
-        }
-        Ok(Self { raw, entries })
+        let frame = Frame::parse(&raw, raw.len())?;
+        Ok(Self { raw, frame })
     }
 
     /// Puts items into a bundle, in their order. The same item may stand in it twice.
     pub fn build(items: &[Verified<DataItem>]) -> Self {
-        let header_bytes = NUMBER_BYTES + items.len() * ENTRY_BYTES;
-        let item_bytes: usize = items.iter().map(|item| item.raw().len()).sum();
-        let mut raw = Vec::with_capacity(header_bytes + item_bytes);
-        let mut entries = Vec::with_capacity(items.len());
-        let mut start = header_bytes;
-        put_number(&mut raw, items.len());
-        for item in items {
-            let end = start + item.raw().len();
-            put_number(&mut raw, item.raw().len());
-            raw.extend_from_slice(item.id().as_bytes());
-            entries.push(Entry { id: item.id(), range: start..end });
-            start = end;
-        }
+        let sizes: Vec<_> = items.iter().map(|item| (item.id(), item.raw().len())).collect();
+        let frame = Frame::of(&sizes);
+        let mut raw = frame.to_bytes();
+        raw.reserve_exact(sizes.iter().map(|(_, size)| size).sum());
         for item in items {
             raw.extend_from_slice(item.raw());
         }
-        Self { raw: raw.into(), entries }
+        Self { raw: raw.into(), frame }
     }
 
     /// The bytes.
@@ -139,22 +200,22 @@ impl Bundle {
 
     /// How many items the bundle has, good or bad.
     pub const fn len(&self) -> usize {
-        self.entries.len()
+        self.frame.len()
     }
 
     /// Whether the bundle has no items.
     pub const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.frame.is_empty()
     }
 
     /// The ids that the header names, and where in the bytes their items are.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (Id, Range<usize>)> {
-        self.entries.iter().map(|entry| (entry.id, entry.range.clone()))
+        self.frame.entries()
     }
 
     /// Parses the items one by one, each with its own verdict. They share the bundle's bytes.
     pub fn items(&self) -> impl ExactSizeIterator<Item = Result<Unverified<DataItem>, EntryError>> {
-        self.entries.iter().map(|entry| {
+        self.frame.entries.iter().map(|entry| {
             let item = DataItem::parse(self.raw.slice(entry.range.clone()))?;
             let actual = item.claims().id();
             if actual != entry.id {
@@ -241,6 +302,14 @@ mod tests {
         assert_eq!(parse(&|raw| raw[32 + 31] = 1), Err(BundleError::Size(0)));
         assert_eq!(parse(&|raw| raw[32..40].fill(0xff)), Err(BundleError::Size(0)));
         assert_eq!(parse(&|raw| raw.push(0)), Err(BundleError::Trailing(1)));
+        // Of a bundle that is read piece by piece, the header alone says the same.
+        let header = Frame::header_bytes(raw.first_chunk().unwrap(), raw.len()).unwrap();
+        assert_eq!(header, 32 + 2 * ENTRY_BYTES);
+        let frame = Frame::parse(&raw[..header], raw.len()).unwrap();
+        assert!(frame.entries().eq(Bundle::parse(raw.clone()).unwrap().entries()));
+        assert_eq!(frame.to_bytes(), raw[..header]);
+        assert_eq!(Frame::parse(&raw[..header - 1], raw.len()), Err(BundleError::Count));
+        assert_eq!(Frame::parse(&raw[..header], raw.len() + 1), Err(BundleError::Trailing(1)));
         assert_eq!(
             parse(&|raw| {
                 raw.pop();

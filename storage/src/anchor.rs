@@ -19,6 +19,7 @@ use crate::error::StoreError;
 
 pub use arweave::data_root;
 pub use batch::Batch;
+pub(crate) use local_weave::WEAVE_SCHEMA;
 pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig};
 
 /// Why an anchor did not do what it was asked.

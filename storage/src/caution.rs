@@ -157,7 +157,6 @@ pub(crate) fn raise(
 
 /// Puts everything that a closed store's node schedules under caution: nobody knows how much more
 /// it signed.
-#[allow(dead_code)] // For `weft restore`.
 pub(crate) fn raise_all(database: &Database, why: Caution) -> Result<(), StoreError> {
     let reading = database.begin_read().map_err(|error| StoreError::disk("beginning to read", error))?;
     let mut own = BTreeMap::new();

@@ -77,6 +77,24 @@ pub enum Conflict {
         /// The position in the request.
         offered: Position,
     },
+    /// What would be pruned is not on the weave yet.
+    #[error("position {position} of process {process} is not final and is never pruned")]
+    NotFinal {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+    },
+    /// What would be pruned is still to be sent.
+    #[error("outbox entry {index} at {position} of process {process} is not delivered and is never pruned")]
+    Unsent {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// Its place in the outbox.
+        index: u32,
+    },
     /// A row that never changes would change.
     #[error("table {table} holds other bytes under key {key}")]
     Content {
@@ -122,6 +140,9 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// Whoever asked for long work said to stop.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The store was shut down.
     #[error("the store is closed")]
     Closed,

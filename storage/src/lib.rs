@@ -14,6 +14,7 @@
 //! decides anything, and its third-party types stay inside.
 
 pub mod anchor;
+pub mod backup;
 mod caution;
 mod check;
 mod contained;
@@ -39,7 +40,7 @@ pub use caution::{Caution, CautionRow};
 pub use check::{Check, TableCheck};
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
-pub use reader::{Reader, StoredSlot, StoredSlots};
+pub use reader::{AttestationKey, Reader, StoredSlot, StoredSlots};
 pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,

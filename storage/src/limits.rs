@@ -29,6 +29,10 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const PEER_ADDRESSES_MAX: usize = 32;
 /// Memory that redb may use for cached pages unless the configuration says otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;
+/// Memory for cached pages of each file of a copy: it is read once, in order.
+pub const COPY_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of one commit of a copy: enough that syncing costs little beside them.
+pub const COPY_CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of one batch: what one upload carries and one reader holds in memory.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Items of one batch: bounds the header and the index rows that one block brings.

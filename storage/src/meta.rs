@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
-    Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableHandle as _,
-    WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError, TableDefinition,
+    TableHandle as _, WriteTransaction,
 };
 use weft_protocol::{Address, Network};
 
@@ -60,30 +60,11 @@ pub(crate) fn check_owner(
 ) -> Result<Option<(Vec<String>, u32)>, StoreError> {
     let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
     let reading = database.begin_read().map_err(|error| disk(error.into()))?;
-    let present: Vec<String> = reading
-        .list_tables()
-        .map_err(|error| disk(error.into()))?
-        .map(|table| table.name().to_owned())
-        .collect();
+    let present = table_names(&reading)?;
     if present.is_empty() {
         return Ok(None);
     }
-    if !present.iter().any(|name| name == META) {
-        let reason = "it has tables of another program".to_owned();
-        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
-    }
-    let key = owner.kind.as_bytes();
-    let meta = reading.open_table(definition(META)).map_err(|error| disk(error.into()))?;
-    let stored = meta.get(key).map_err(|error| disk(error.into()))?;
-    let Some(stored) = stored else {
-        let reason = format!("it is not a {}", owner.kind);
-        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
-    };
-    let found: MetaRow = record::decode(META, key, Bytes::copy_from_slice(stored.value()))?;
-    if found.schema > owner.schema {
-        let (found, known) = (found.schema, owner.schema);
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
-    }
+    let found = self::owner(&reading, path, owner.kind, owner.schema)?;
     if found.network != owner.network {
         return Err(StoreError::OtherNetwork { found: found.network, expected: owner.network });
     }
@@ -91,6 +72,37 @@ pub(crate) fn check_owner(
         return Err(StoreError::OtherNode { found: found.node, expected: owner.node });
     }
     Ok(Some((present, found.schema)))
+}
+
+fn table_names(reading: &ReadTransaction) -> Result<Vec<String>, StoreError> {
+    let tables = reading.list_tables().map_err(|error| StoreError::disk("reading its tables", error))?;
+    Ok(tables.map(|table| table.name().to_owned()).collect())
+}
+
+/// Whose file it is, if it is one of this kind and this version can read it.
+pub(crate) fn owner(
+    reading: &ReadTransaction,
+    path: &Path,
+    kind: &'static str,
+    known: u32,
+) -> Result<MetaRow, StoreError> {
+    let disk = |error: redb::Error| StoreError::disk("reading its tables", error);
+    if !table_names(reading)?.iter().any(|name| name == META) {
+        let reason = "it has tables of another program".to_owned();
+        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
+    }
+    let key = kind.as_bytes();
+    let meta = reading.open_table(definition(META)).map_err(|error| disk(error.into()))?;
+    let stored = meta.get(key).map_err(|error| disk(error.into()))?;
+    let Some(stored) = stored else {
+        let reason = format!("it is not a {kind}");
+        return Err(StoreError::NotAStore { path: path.to_owned(), reason });
+    };
+    let found: MetaRow = record::decode(META, key, Bytes::copy_from_slice(stored.value()))?;
+    if found.schema > known {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found: found.schema, known });
+    }
+    Ok(found)
 }
 
 /// Creates the tables that are missing, and the meta row of a new file.

@@ -5,6 +5,7 @@
 //! plan is applied, and applying can fail for no other reason than the disk.
 
 mod checkpoint;
+mod prune;
 
 use std::collections::BTreeMap;
 
@@ -77,6 +78,9 @@ impl Plan<'_> {
             }
             Write::DropCheckpoint { process, position } => {
                 self.drop_checkpoint(key::position(&process, position))
+            }
+            Write::Prune { process, position, weave, attestors } => {
+                self.prune(process, position, &weave, &attestors)
             }
             Write::Page(page) => self.put_content(Table::Pages, &page.hash.0, &page),
             Write::Blob(bytes) => {

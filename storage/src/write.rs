@@ -121,6 +121,18 @@ pub enum Write {
         /// The position.
         position: Position,
     },
+    /// Drops what a position only shows: its result, its outbox and these attestations. One that the
+    /// weave does not hold, or that has something left to send, conflicts.
+    Prune {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The name of the weave that holds its slot.
+        weave: String,
+        /// Whose attestations of it go.
+        attestors: Vec<Address>,
+    },
     /// A page of memory under its hash. It stays as long as a checkpoint names it.
     Page(PackedPage),
     /// Bytes under their BLAKE3 hash.
@@ -217,6 +229,7 @@ impl Write {
                 | Self::Seen { .. }
                 | Self::OutboxState { .. }
                 | Self::DropCheckpoint { .. }
+                | Self::Prune { .. }
                 | Self::DropBlob(_)
                 | Self::Batch { .. }
                 | Self::Anchored { .. }
@@ -240,7 +253,9 @@ impl Write {
                 at_most("addresses of a peer", row.addresses.len(), PEER_ADDRESSES_MAX)
             }
             Self::DropPeer { name } => at_most("bytes of a peer's name", name.len(), NAME_BYTES_MAX),
-            Self::Anchored { weave, .. } => at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX),
+            Self::Anchored { weave, .. } | Self::Prune { weave, .. } => {
+                at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX)
+            }
             Self::Checkpoint { row, .. } => {
                 at_most("pages of a checkpoint", row.pages.len(), crate::limits::CHECKPOINT_PAGES_MAX)
             }

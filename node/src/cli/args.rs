@@ -10,6 +10,7 @@ use weft_protocol::assignment::Excluded;
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
+use super::disk::{Export, Prune};
 use super::dry_run::DryRun;
 use super::eval::Eval;
 use super::messages::Messages;
@@ -103,6 +104,28 @@ pub(crate) enum Command {
     Metrics,
     /// Show the embedded weave and the batches on it
     Weave,
+    /// Copy everything the node holds into a new folder, while it runs
+    Backup {
+        /// The folder to make
+        folder: PathBuf,
+        /// Copy the node's key too: whoever has it is the node
+        #[arg(long)]
+        with_key: bool,
+    },
+    /// Put a backup into the data folder, which has no store yet
+    Restore {
+        /// The folder that `weft backup` made
+        folder: PathBuf,
+    },
+    /// Write a process to a file that proves itself
+    Export(Export),
+    /// Take in a process from such a file; every signature and link is checked
+    Import {
+        /// The file that `weft export` wrote
+        file: PathBuf,
+    },
+    /// Drop old results that are final and covered by a checkpoint
+    Prune(Prune),
     /// Stop the node
     Stop,
     /// Repair a damaged store, while the node is stopped; peers give back what is lost

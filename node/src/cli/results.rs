@@ -69,7 +69,7 @@ pub(super) async fn run(of: Results, context: &Context) -> Result<Exit, CliError
 
 /// Where to go on.
 fn next(page: &Page) -> Option<&str> {
-    let PageInfo { has_next_page, cursor } = &page.page_info;
+    let PageInfo { has_next_page, cursor, .. } = &page.page_info;
     let last = || page.edges.last().map(|edge| edge.cursor.as_str());
     has_next_page.then(|| cursor.as_deref().or_else(last)).flatten()
 }
@@ -79,8 +79,11 @@ fn human(page: &Page, screen: Screen) -> String {
         let head = screen.paint(Colour::Cyan, &edge.cursor);
         human_outcome(&edge.node, &head, None, "evaluated here", screen)
     };
-    if page.edges.is_empty() {
-        return "no results".to_owned();
-    }
-    page.edges.iter().map(entry).collect::<Vec<_>>().join("\n")
+    let pruned = page.page_info.pruned_to.map(|slot| {
+        let text =
+            format!("results up to slot {slot} were pruned here; other nodes that compute it may have them");
+        screen.paint(Colour::Yellow, &text)
+    });
+    let lines: Vec<String> = pruned.into_iter().chain(page.edges.iter().map(entry)).collect();
+    if lines.is_empty() { "no results".to_owned() } else { lines.join("\n") }
 }

@@ -260,6 +260,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        key: "results_kept",
+        help: "newest slots of a process that keep their results, outboxes and attestations; older ones go \
+               once they are anchored and a checkpoint covers them; `all` keeps everything",
+        set: set_results_kept,
+        show: |config| config.results_kept.map_or_else(|| Value::String("all".into()), number),
+    },
+    Setting {
         key: "log",
         help: "which log lines are written, such as info or warn,weft_node=debug",
         set: set_log,
@@ -403,6 +410,18 @@ fn set_checkpoints_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Ex
     // The spread doubles distances: further ones would be of no use.
     const KEPT_MAX: u64 = 1_000;
     config.checkpoints_kept = usize::try_from(given.number(2, KEPT_MAX)?).unwrap_or(2);
+    Ok(())
+}
+
+fn set_results_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    const SLOTS_MAX: u64 = 1_000_000_000_000;
+    config.results_kept = match given.text() {
+        Some("all") => None,
+        _ => {
+            let expected = |_| Expected::from("`all`, or a number of slots from 0 to 1000000000000");
+            Some(given.number(0, SLOTS_MAX).map_err(expected)?)
+        }
+    };
     Ok(())
 }
 

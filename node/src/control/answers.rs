@@ -1,5 +1,6 @@
 //! What the node answers to each request of the control socket.
 
+mod disk;
 mod dry;
 mod live;
 mod pages;
@@ -31,6 +32,7 @@ use crate::anchor;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::dry_run::DryRuns;
+use crate::follower::FollowerHandle;
 use crate::hosting;
 use crate::messenger::MessengerHandle;
 use crate::metrics::{self, Counter, Level};
@@ -50,6 +52,7 @@ const DATA_SHOWN_MAX: usize = 64 * 1024;
 pub struct Answers {
     shared: SharedRef,
     submitter: Submitter,
+    follower: FollowerHandle,
     compute: Option<ComputeHandle>,
     messenger: Option<MessengerHandle>,
     dry_runs: Option<DryRuns>,
@@ -69,14 +72,14 @@ impl Answers {
     /// Answers from these parts of the node; `stop` stops it.
     pub fn new(
         shared: SharedRef,
-        submitter: Submitter,
+        (submitter, follower): (Submitter, FollowerHandle),
         compute: Option<ComputeHandle>,
         messenger: Option<MessengerHandle>,
         stop: CancellationToken,
     ) -> Self {
         let dry_runs = compute.clone().map(|compute| DryRuns::new(SharedRef::clone(&shared), compute));
         let replays = Replays::new(SharedRef::clone(&shared), compute.clone());
-        Self { shared, submitter, compute, messenger, dry_runs, replays, stop }
+        Self { shared, submitter, follower, compute, messenger, dry_runs, replays, stop }
     }
 
     /// Has a limit of the control socket watched.
@@ -145,6 +148,7 @@ impl Answers {
                 let text = metrics::text(&self.shared).await;
                 out.end(text.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
+            Request::Disk(request) => self.through_disk(request, out, lines).await,
             Request::Stop => {
                 let sent = out.end(Ok(Value::Bool(true))).await;
                 self.stop.cancel();

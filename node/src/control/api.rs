@@ -5,6 +5,8 @@
 //! `{"done": ...}` or `{"error": ...}` line. A connection may then carry the next request; one that
 //! carries none for a minute is closed.
 
+mod disk;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_protocol::{Address, Hash, Id, Position, Tag};
@@ -16,6 +18,7 @@ pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
+pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use state::{StateEvent, StateInfo};
 
@@ -197,6 +200,8 @@ pub enum Request {
     Weave,
     /// Everything that is counted and measured, as OpenMetrics text.
     Metrics,
+    /// What goes through much of the disk.
+    Disk(DiskRequest),
     /// Stop the node cleanly.
     Stop,
 }

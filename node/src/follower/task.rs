@@ -14,7 +14,7 @@ use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
-use weft_protocol::record::{SlotRecord, VerifiedRecord};
+use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::{Address, DataItem, Effects, Id, Machine, wire};
 
 use weft_storage::{CautionRow, Write};
@@ -50,6 +50,11 @@ impl FollowerHandle {
     pub async fn record(&self, process: Id, record: VerifiedRecord) {
         let record = Record { link: record.link(), body: Box::new(record) };
         self.send(Input::Record { process, record }).await;
+    }
+
+    /// Follows a log that was just begun on disk, from its newest slot there.
+    pub async fn follow(&self, process: Id, head: Link) {
+        self.send(Input::Follow { process, head: Some(head) }).await;
     }
 
     /// Names a peer that may hold a log.

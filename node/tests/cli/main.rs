@@ -9,6 +9,7 @@ mod dry_run;
 mod eval;
 mod hosting;
 mod item;
+mod keep;
 mod lazy;
 mod messages;
 mod metrics;

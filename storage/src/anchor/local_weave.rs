@@ -18,6 +18,7 @@ use redb::ReadableDatabase as _;
 use weft_protocol::{Address, Hash, Id, Network};
 
 use super::{Anchor, AnchorError, AnchorFuture, AnchorStatus, Batch, Cursor, Page, TagQuery};
+use crate::backup::{self, Copied, Copy, Progress};
 use crate::contained::{Contained, contain};
 use crate::disk::Disk;
 use crate::error::StoreError;
@@ -30,7 +31,7 @@ use rows::{BundleRow, Place, Table};
 pub use block::{Block, BlockTransaction};
 
 /// The schema of weaves that this build writes.
-const WEAVE_SCHEMA: u32 = 1;
+pub(crate) const WEAVE_SCHEMA: u32 = 1;
 
 /// Whose weave it is, and when it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,15 @@ impl LocalWeave {
             previous = block;
         }
         Ok(name)
+    }
+
+    /// Copies the weave as it is now into a new file, while it is in use.
+    ///
+    /// # Errors
+    /// As [`Reader::back_up`](crate::Reader::back_up).
+    pub fn back_up(&self, to: &Path, progress: Progress<'_>) -> Result<Copied, StoreError> {
+        let reading = self.read().map_err(|error| StoreError::disk("beginning to read", error))?;
+        backup::copy(&reading.0, Copy::Weave, to, progress)
     }
 
     /// Makes a block of the batches that wait, in the order in which they came, and indexes

@@ -19,6 +19,9 @@ use crate::tables::Table;
 const FIRST: Position = Position { epoch: 0, slot: 0, tick: 0 };
 const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
 
+/// Names an attestation of one process: what it is of, and whose it is.
+pub type AttestationKey = (Position, Address);
+
 impl Reader {
     /// The outcome at a position.
     ///
@@ -240,6 +243,28 @@ impl Reader {
             parts.id()?;
             parts.position()?;
             parts.hash().map(|hash| Address(hash.0))
+        })
+    }
+
+    /// Attestations of a process in position order, those after one of them, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn attestations_after(
+        &self,
+        process: &Id,
+        after: Option<AttestationKey>,
+        limit: usize,
+    ) -> Result<Vec<(AttestationKey, AttestationRow)>, StoreError> {
+        let (position, attestor) = after.unwrap_or((FIRST, Address([0; 32])));
+        let mut from = key::attestation(process, position, &attestor.0);
+        // The key after `from` is `from` and a zero byte.
+        from.extend(after.map(|_| 0));
+        let to = key::attestation(process, LAST, &[0xff; 32]);
+        self.rows(Table::Attestations, &from, &to, limit, |key| {
+            let mut parts = Parts(key);
+            parts.id()?;
+            Some((parts.position()?, Address(parts.hash()?.0)))
         })
     }
 

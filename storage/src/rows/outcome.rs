@@ -36,6 +36,13 @@ pub struct OutcomeRow {
     pub elapsed_us: u64,
 }
 
+impl OutcomeRow {
+    /// Whether the result was pruned here. No evaluation has an empty one: it is a JSON object.
+    pub const fn is_pruned(&self) -> bool {
+        self.result.is_empty()
+    }
+}
+
 impl Record for OutcomeRow {
     fn put(&self, out: &mut Encoder) {
         out.option(self.item.as_ref(), |out, id| out.name(&id.0));

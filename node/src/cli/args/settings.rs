@@ -77,6 +77,9 @@ pub(crate) struct ConfigFlags {
     /// Where Prometheus finds metrics, such as 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
+    /// Newest slots that keep their results, or all
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) results_kept: Option<String>,
     /// Which log lines to write, such as warn,weft_node=debug
     #[arg(long, value_name = "DIRECTIVES")]
     pub(crate) log: Option<String>,
@@ -113,6 +116,7 @@ impl ConfigFlags {
             ("checkpoint_slots", self.checkpoint_slots.clone()),
             ("checkpoints_kept", self.checkpoints_kept.clone()),
             ("metrics", self.metrics.clone()),
+            ("results_kept", self.results_kept.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
         ]

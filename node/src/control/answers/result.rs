@@ -9,6 +9,7 @@ use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
 use super::{Answers, disk, fail, no_slot};
+use crate::prune::told;
 use crate::results::readable;
 use crate::{compute, hosting, remote};
 
@@ -29,6 +30,14 @@ enum Wanted {
     Newest(u64),
 }
 
+/// A result on disk.
+enum Stored {
+    /// All of it.
+    Whole(Box<ResultInfo>),
+    /// It was pruned; of which item, unless it was a tick.
+    Pruned(Position, Option<Id>),
+}
+
 impl Answers {
     pub(super) async fn result(
         &self,
@@ -45,8 +54,16 @@ impl Answers {
             ResultOf::Slot(slot) => Wanted::Slot(slot),
         };
         loop {
-            if let Some(found) = self.find_result(process, of)? {
-                return Ok(found);
+            match self.find_result(process, of)? {
+                Some(Stored::Whole(found)) => return Ok(*found),
+                Some(Stored::Pruned(position, item)) => {
+                    let elsewhere = match item {
+                        Some(item) => self.ask_result(process, item).await,
+                        None => None,
+                    };
+                    return elsewhere.ok_or_else(|| fail(FailureCode::Unknown, told(&process, position)));
+                }
+                None => {}
             }
             if Instant::now() >= ask_at {
                 self.want(process, of)?;
@@ -92,7 +109,7 @@ impl Answers {
         Ok(())
     }
 
-    fn find_result(&self, process: Id, of: Wanted) -> Result<Option<ResultInfo>, Failure> {
+    fn find_result(&self, process: Id, of: Wanted) -> Result<Option<Stored>, Failure> {
         let reader = self.read()?;
         let found = match of {
             Wanted::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
@@ -103,8 +120,11 @@ impl Answers {
             },
         };
         let Some((position, row)) = found else { return Ok(None) };
+        if row.is_pruned() {
+            return Ok(Some(Stored::Pruned(position, row.item)));
+        }
         let attested = reader.attestations(&process, position).map_err(disk)?;
-        Ok(Some(ResultInfo {
+        Ok(Some(Stored::Whole(Box::new(ResultInfo {
             process,
             position,
             code: row.code,
@@ -113,7 +133,7 @@ impl Answers {
             gas: row.gas,
             computed_here: true,
             attested_by: attested.into_iter().map(|(attestor, _)| attestor).collect(),
-        }))
+        }))))
     }
 
     /// The newest position from `found` backwards that is no mark: what ran last.

@@ -1,0 +1,198 @@
+//! What goes through much of the disk: backups, exports, imports, pruning.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tokio::io::BufReader;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use weft_protocol::Id;
+use weft_storage::anchor::Anchor as _;
+
+use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
+use super::super::server::{HungUp, Out, hung_up};
+use super::{Answers, disk, fail};
+use crate::backup::{self, BackupError, Source};
+use crate::hosting::HostingError;
+use crate::portable::{self, PortableError};
+use crate::prune::Pruning;
+use crate::shared::SharedRef;
+
+/// Signs of progress that may wait for the client.
+const PROGRESS_MAX: usize = 16;
+
+/// Hears how far work is; says whether to go on.
+type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
+
+impl Answers {
+    pub(super) async fn through_disk(
+        &self,
+        request: DiskRequest,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        match request {
+            DiskRequest::Backup { folder, with_key } => self.backup(folder, with_key, out, lines).await,
+            DiskRequest::Export { process, file, with_module } => {
+                self.export(process, file, with_module, out, lines).await
+            }
+            DiskRequest::Import { file } => self.import(file, out, lines).await,
+            DiskRequest::Prune { process, keep, dry_run } => {
+                self.prune(process, keep, dry_run, out, lines).await
+            }
+        }
+    }
+
+    async fn backup(
+        &self,
+        folder: PathBuf,
+        with_key: bool,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let shared = SharedRef::clone(&self.shared);
+        let work = move |tell: Tell<'_>| {
+            let source = Source::Open(&shared.store, &shared.weave);
+            let made = backup::back_up(&source, &shared.config.data_dir, &folder, with_key, tell);
+            made.map_err(|error| backup_failure(&error))
+        };
+        tell_while(work, out, lines).await
+    }
+
+    async fn export(
+        &self,
+        process: Id,
+        file: PathBuf,
+        with_module: bool,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let known = match self.known(&process) {
+            Ok(known) => known.process,
+            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let shared = SharedRef::clone(&self.shared);
+        let work = move |tell: Tell<'_>| {
+            let reader = shared.store.read().map_err(disk)?;
+            let of = (&*known, shared.network);
+            let made = portable::export(&reader, of, &shared.signer, with_module, &file, tell);
+            made.map_err(|error| portable_failure(&error))
+        };
+        tell_while(work, out, lines).await
+    }
+
+    async fn import(
+        &self,
+        file: PathBuf,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
+        let mut progress = teller(tell);
+        let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
+        // Dropping it, as for a client that hangs up, ends the import between two groups of slots.
+        let mut importing =
+            Box::pin(async move { portable::import(&shared, &follower, file, &mut progress).await });
+        let imported = loop {
+            tokio::select! {
+                () = hung_up(lines) => return Err(HungUp),
+                Some(progress) = told.recv() => out.event(progress).await?,
+                imported = &mut importing => break imported,
+            }
+        };
+        out.end(imported.map_err(|error| portable_failure(&error))).await
+    }
+
+    async fn prune(
+        &self,
+        process: Option<Id>,
+        keep: Option<u64>,
+        dry_run: bool,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let processes = match process.map(|process| self.known(&process)).transpose() {
+            Ok(Some(known)) => vec![known],
+            Ok(None) => self.shared.directory.all(),
+            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let Some(kept) = keep.or(self.shared.config.results_kept) else {
+            let text = "all results are kept here: set `results_kept`, or say with --keep how many slots keep theirs";
+            return out.end(Err::<(), _>(fail(FailureCode::Invalid, text))).await;
+        };
+        let shared = SharedRef::clone(&self.shared);
+        let work = move |tell: Tell<'_>| {
+            let pruning = Pruning { store: &shared.store, weave: shared.weave.name(), kept, dry_run };
+            let mut reports = Vec::new();
+            for known in processes {
+                let report = pruning.run(known.process.id(), tell).map_err(disk)?;
+                reports.extend((report.positions > 0 || process.is_some()).then_some(report));
+            }
+            Ok(reports)
+        };
+        tell_while(work, out, lines).await
+    }
+}
+
+fn teller(tell: mpsc::Sender<Progress>) -> impl FnMut(u64, u64) -> ControlFlow<()> + Send {
+    move |done, total| match tell.try_send(Progress { done, total }) {
+        Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
+        // Progress that nobody reads in time is not worth waiting for.
+        Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
+    }
+}
+
+/// Does work that blocks, and tells the client how far it is. A client that hangs up ends it.
+async fn tell_while<T: Serialize + Send + 'static>(
+    work: impl FnOnce(Tell<'_>) -> Result<T, Failure> + Send + 'static,
+    out: &mut Out,
+    lines: &mut BufReader<OwnedReadHalf>,
+) -> Result<(), HungUp> {
+    let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
+    let working = tokio::task::spawn_blocking(move || work(&mut teller(tell)));
+    loop {
+        let progress = tokio::select! {
+            () = hung_up(lines) => return Err(HungUp),
+            progress = told.recv() => progress,
+        };
+        let Some(progress) = progress else { break };
+        out.event(progress).await?;
+    }
+    let worked = working.await.unwrap_or_else(|error| Err(fail(FailureCode::Fault, error.to_string())));
+    out.end(worked).await
+}
+
+fn backup_failure(error: &BackupError) -> Failure {
+    let code = match error {
+        BackupError::Store(_) | BackupError::Io { .. } => FailureCode::Fault,
+        _ => FailureCode::Refused,
+    };
+    fail(code, error.to_string())
+}
+
+fn portable_failure(error: &PortableError) -> Failure {
+    let code = match error {
+        PortableError::Exists(_)
+        | PortableError::Own { .. }
+        | PortableError::OtherLog { .. }
+        | PortableError::Slot { .. }
+        | PortableError::TooMany => FailureCode::Refused,
+        PortableError::NoSlots(_) | PortableError::NotHere { .. } => FailureCode::Unknown,
+        PortableError::Frame(_) | PortableError::NotAnExport(_) | PortableError::OtherNetwork { .. } => {
+            FailureCode::Invalid
+        }
+        PortableError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            FailureCode::Invalid
+        }
+        PortableError::Hosting(HostingError::Store(_))
+        | PortableError::Hosting(_)
+        | PortableError::Stuck { .. }
+        | PortableError::Stopped
+        | PortableError::Store(_)
+        | PortableError::Sign(_)
+        | PortableError::Io { .. } => FailureCode::Fault,
+    };
+    fail(code, error.to_string())
+}

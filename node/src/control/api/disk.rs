@@ -1,0 +1,48 @@
+//! What goes through much of the disk, and tells how far it is.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use weft_protocol::Id;
+
+/// What a client asks; events are [`Progress`](super::Progress). Paths are absolute.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "disk", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DiskRequest {
+    /// Copy store and weave into a new folder: [`BackupReport`](crate::backup::BackupReport).
+    Backup {
+        /// The folder to make.
+        folder: PathBuf,
+        /// Also copy the node's key.
+        #[serde(default)]
+        with_key: bool,
+    },
+    /// Write what is here of a process to a new file:
+    /// [`PortableReport`](crate::portable::PortableReport).
+    Export {
+        /// Which process.
+        process: Id,
+        /// The file to make.
+        file: PathBuf,
+        /// Also write the module.
+        #[serde(default)]
+        with_module: bool,
+    },
+    /// Take in what such a file holds: [`PortableReport`](crate::portable::PortableReport).
+    Import {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Drop old results: `[PruneReport]`, see [`PruneReport`](crate::prune::PruneReport).
+    Prune {
+        /// Of which process; of all if absent.
+        #[serde(default)]
+        process: Option<Id>,
+        /// How many of the newest slots keep theirs; as configured if absent.
+        #[serde(default)]
+        keep: Option<u64>,
+        /// Only count.
+        #[serde(default)]
+        dry_run: bool,
+    },
+}

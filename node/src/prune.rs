@@ -1,0 +1,218 @@
+//! Pruning by policy: results that only show what happened go, the log and its hashes stay.
+//!
+//! A position may be pruned when its slot is in a confirmed batch, a checkpoint covers it, nothing
+//! up to it is left to send, and so many newer slots are kept whole as the policy says. Items and
+//! assignments are never pruned: other peers ask for them, and a batch on this machine's own weave
+//! makes nothing final for anybody else (rules.md 6.14).
+
+mod task;
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use weft_protocol::{Id, Position};
+use weft_storage::{Reader, Store, StoreError, Write};
+
+pub use task::PruneTask;
+
+/// Positions of one commit: their rows are read and written within milliseconds.
+const POSITIONS_MAX: usize = 256;
+/// What starts the name of the setting that says how far a process is pruned.
+const PRUNED_SETTING: &str = "pruned/";
+
+/// What pruning a process came to, or would come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PruneReport {
+    pub process: Id,
+    /// The first slot that was not pruned before.
+    pub from: u64,
+    /// The first slot that stays whole.
+    pub to: u64,
+    pub positions: u64,
+    /// Bytes of results, outbox entries and attestations.
+    pub bytes: u64,
+}
+
+/// What is known of a log that decides how much of it may go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// The newest slot.
+    pub head: Option<u64>,
+    /// The newest slot in a confirmed batch.
+    pub anchored: Option<u64>,
+    /// The slot of the newest checkpoint.
+    pub checkpoint: Option<u64>,
+    /// The slot of the oldest position with something left to send.
+    pub unsent: Option<u64>,
+}
+
+impl Limits {
+    /// What the disk says.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn read(reader: &Reader, process: &Id, weave: &str) -> Result<Self, StoreError> {
+        let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+        Ok(Self {
+            head: reader.head(process)?.map(|(slot, _)| slot),
+            anchored: reader.anchored(process, weave)?.map(|row| row.slot),
+            checkpoint: reader.checkpoints_before(process, last, 1)?.first().map(|position| position.slot),
+            unsent: reader.outbox_pending(process, 1)?.first().map(|(key, _)| key.position.slot),
+        })
+    }
+
+    /// The first slot that stays whole when the newest `kept` do.
+    pub fn boundary(&self, kept: u64) -> u64 {
+        let (Some(head), Some(anchored), Some(checkpoint)) = (self.head, self.anchored, self.checkpoint)
+        else {
+            return 0;
+        };
+        // The ticks after the checkpoint's own slot may not be in it.
+        let covered = checkpoint.min(anchored.saturating_add(1));
+        covered.min(self.unsent.unwrap_or(u64::MAX)).min((head + 1).saturating_sub(kept))
+    }
+}
+
+/// Results of slots before this are pruned here.
+///
+/// # Errors
+/// The disk.
+pub fn pruned_to(reader: &Reader, process: &Id) -> Result<u64, StoreError> {
+    let setting = reader.setting(&setting(process))?;
+    let number = setting.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+    Ok(number.unwrap_or(0))
+}
+
+fn setting(process: &Id) -> String {
+    format!("{PRUNED_SETTING}{process}")
+}
+
+/// Says what there is no result of, and where else to look.
+pub fn told(process: &Id, position: Position) -> String {
+    format!(
+        "the result at {position} of process {process} was pruned here (see `results_kept`); ask another node \
+         that computes it, or evaluate it again with `weft state` or `weft verify`"
+    )
+}
+
+/// How to prune one process.
+#[derive(Debug, Clone, Copy)]
+pub struct Pruning<'a> {
+    /// Where.
+    pub store: &'a Store,
+    /// The weave whose batches count.
+    pub weave: &'a str,
+    /// Newest slots that are kept whole.
+    pub kept: u64,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+impl Pruning<'_> {
+    /// Prunes a process. `tell` hears the slot that is reached and the last one, and says whether to
+    /// go on. Blocks on the disk; what was done before an error stays done.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn run(
+        &self,
+        process: Id,
+        tell: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+    ) -> Result<PruneReport, StoreError> {
+        let reader = self.store.read()?;
+        let from = pruned_to(&reader, &process)?;
+        let to = Limits::read(&reader, &process, self.weave)?.boundary(self.kept).max(from);
+        let mut report = PruneReport { process, from, to, positions: 0, bytes: 0 };
+        let mut next = Some(Position { epoch: 0, slot: from, tick: 0 });
+        while let Some(at) = next.filter(|_| from < to) {
+            let page = self.page(&reader, process, at, to)?;
+            report.positions += page.positions;
+            report.bytes += page.bytes;
+            next = page.next;
+            let reached = next.map_or(to, |next| next.slot.min(to));
+            if !self.dry_run {
+                let value = reached.to_be_bytes().to_vec().into();
+                let mark = Write::Setting { name: setting(&process), value };
+                self.store.write_blocking([page.writes, vec![mark]].concat())?;
+            }
+            if tell(reached - from, to - from).is_break() {
+                report.to = reached;
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    fn page(&self, reader: &Reader, process: Id, at: Position, to: u64) -> Result<Page, StoreError> {
+        let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+        let rows = reader.outcomes(&process, at, last, POSITIONS_MAX)?;
+        let more = rows.len() == POSITIONS_MAX;
+        let mut page = Page::default();
+        for (position, row) in rows {
+            if position.slot >= to {
+                return Ok(page);
+            }
+            page.next = more.then(|| after(position)).flatten();
+            let mut attestors = Vec::new();
+            // Where a state root is signed others may check a checkpoint against it.
+            if row.state_root.is_none() {
+                for (attestor, row) in reader.attestations(&process, position)? {
+                    page.bytes += row.bytes.len() as u64;
+                    attestors.push(attestor);
+                }
+            }
+            let outbox = reader.outbox(&process, position)?;
+            page.bytes += row.result.len() as u64;
+            page.bytes += outbox.iter().map(|(_, row)| row.entry.len() as u64).sum::<u64>();
+            if row.is_pruned() && outbox.is_empty() && attestors.is_empty() {
+                continue;
+            }
+            page.positions += 1;
+            page.writes.push(Write::Prune { process, position, weave: self.weave.to_owned(), attestors });
+        }
+        Ok(page)
+    }
+}
+
+/// Some positions that go.
+#[derive(Default)]
+struct Page {
+    writes: Vec<Write>,
+    positions: u64,
+    bytes: u64,
+    /// Where the next page begins; none at the end.
+    next: Option<Position>,
+}
+
+/// The position after this one in key order, as far as this build makes any.
+fn after(position: Position) -> Option<Position> {
+    match position.tick.checked_add(1) {
+        Some(tick) => Some(Position { tick, ..position }),
+        None => Some(Position { slot: position.slot.checked_add(1)?, tick: 0, ..position }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_final_covered_and_sent_stays() {
+        let all = Limits { head: Some(99), anchored: Some(79), checkpoint: Some(90), unsent: None };
+        assert_eq!(all.boundary(0), 80);
+        assert_eq!(all.boundary(50), 50);
+        assert_eq!(all.boundary(100), 0);
+        assert_eq!(all.boundary(1_000), 0);
+        assert_eq!(Limits { checkpoint: Some(64), ..all }.boundary(0), 64);
+        assert_eq!(Limits { unsent: Some(7), ..all }.boundary(0), 7);
+        assert_eq!(Limits { unsent: Some(0), ..all }.boundary(0), 0);
+        for missing in [
+            Limits { anchored: None, ..all },
+            Limits { checkpoint: None, ..all },
+            Limits { head: None, ..all },
+        ] {
+            assert_eq!(missing.boundary(0), 0);
+        }
+    }
+}

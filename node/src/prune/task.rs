@@ -1,0 +1,62 @@
+//! Pruning by itself, now and then.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{PruneReport, Pruning};
+use crate::shared::SharedRef;
+use weft_storage::anchor::Anchor as _;
+
+/// How often it is looked whether something may go: rows wait for nobody.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Prunes every process as the configuration says.
+pub struct PruneTask {
+    shared: SharedRef,
+}
+
+impl PruneTask {
+    /// The loop.
+    pub const fn new(shared: SharedRef) -> Self {
+        Self { shared }
+    }
+
+    /// Runs until the node stops. Ends at once where everything is kept.
+    pub async fn run(self, stop: CancellationToken) {
+        let Some(kept) = self.shared.config.results_kept else { return stop.cancelled().await };
+        let mut tick = tokio::time::interval(PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
+            // It ends within a commit of the stop, so shutting down does not wait for all of it.
+            let pruned = tokio::task::spawn_blocking(move || prune_all(&shared, kept, &stop)).await;
+            if let Err(error) = pruned {
+                tracing::error!(%error, "pruning ended early");
+            }
+        }
+    }
+}
+
+fn prune_all(shared: &SharedRef, kept: u64, stop: &CancellationToken) {
+    let pruning = Pruning { store: &shared.store, weave: shared.weave.name(), kept, dry_run: false };
+    for known in shared.directory.all() {
+        let process = known.process.id();
+        let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        match pruning.run(process, &mut |_, _| go_on()) {
+            Ok(PruneReport { positions: 0, .. }) => {}
+            Ok(PruneReport { to, positions, bytes, .. }) => {
+                tracing::info!(%process, to, positions, bytes, "results were pruned");
+            }
+            Err(error) => tracing::error!(%process, %error, "results were not pruned"),
+        }
+        if stop.is_cancelled() {
+            return;
+        }
+    }
+}

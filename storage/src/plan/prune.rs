@@ -1,0 +1,50 @@
+//! Pruning: what a final position only shows goes; what anything is checked against stays.
+//!
+//! An outcome keeps its row with every hash in it and loses its result. Its outbox entries go once
+//! all of them are settled, and attestations that are named. So no index changes, no later
+//! evaluation can contradict what is gone unseen, and a replay is still compared at every position.
+
+use bytes::Bytes;
+use weft_protocol::{Address, Id, Position};
+
+use super::Plan;
+use crate::error::{Conflict, StoreError};
+use crate::key;
+use crate::rows::{AnchoredRow, OutboxRow, OutboxState, OutcomeRow};
+use crate::tables::Table;
+
+impl Plan<'_> {
+    /// Refuses a position that the weave does not hold, or one that still has something to send.
+    pub(super) fn prune(
+        &mut self,
+        process: Id,
+        position: Position,
+        weave: &str,
+        attestors: &[Address],
+    ) -> Result<(), StoreError> {
+        let anchored = self.get::<AnchoredRow>(Table::Anchored, &key::weave(&process, weave))?;
+        if anchored.is_none_or(|row| row.slot < position.slot) {
+            return Err(Conflict::NotFinal { process, position }.into());
+        }
+        let outcome = key::position(&process, position);
+        let Some(row) = self.get::<OutcomeRow>(Table::Outcomes, &outcome)? else { return Ok(()) };
+        for index in 0..row.outbox_count {
+            let entry = key::outbox(&process, position, index);
+            match self.get::<OutboxRow>(Table::Outbox, &entry)? {
+                Some(row) if row.state == OutboxState::Pending => {
+                    return Err(Conflict::Unsent { process, position, index }.into());
+                }
+                Some(_) => self.remove(Table::Outbox, entry)?,
+                // Entries over the limit were never kept; others went with an earlier pruning.
+                None => break,
+            }
+        }
+        for attestor in attestors {
+            self.remove(Table::Attestations, key::attestation(&process, position, &attestor.0))?;
+        }
+        if row.is_pruned() {
+            return Ok(());
+        }
+        self.put(Table::Outcomes, outcome, &OutcomeRow { result: Bytes::new(), ..row })
+    }
+}

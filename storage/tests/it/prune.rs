@@ -1,0 +1,153 @@
+//! Pruning: whatever is dropped, in whatever order things happened, all checks hold and what anything
+//! depends on is as before.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use weft_protocol::{Address, Position};
+use weft_storage::{
+    AnchoredRow, AttestationRow, Conflict, MemoryDisk, OutboxState, OutcomeRow, Reader, Store, StoreError,
+    Write,
+};
+
+use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
+
+const WEAVE: &str = "local:x";
+
+/// One position of a made-up log.
+#[derive(Debug, Clone)]
+struct Made {
+    entries: u32,
+    settled: u32,
+    attestors: u8,
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    (0_u32..4, 0_u32..5, 0_u8..3).prop_map(|(entries, settled, attestors)| Made {
+        entries,
+        settled: settled.min(entries),
+        attestors,
+    })
+}
+
+fn outcome(slot: u64, made: &Made) -> OutcomeRow {
+    OutcomeRow { outbox_count: made.entries, ..outcome_row(1 + slot as u8) }
+}
+
+fn writes(slot: u64, made: &Made) -> Vec<Write> {
+    let (process, position, seed) = (id(1), Position::slot(slot), 1 + slot as u8);
+    let row = slot_row(seed);
+    let mut writes = vec![
+        Write::Item { id: row.item, raw: vec![seed; 100].into() },
+        Write::Slot { process, slot, row },
+        Write::Seen { process, key: hash(seed), position },
+        Write::Outcome { process, position, row: outcome(slot, made) },
+    ];
+    for index in 0..made.entries {
+        let key = outbox_key(1, slot, index);
+        writes.push(Write::Outbox { key, row: outbox_row(seed) });
+        if index < made.settled {
+            let state = OutboxState::Settled { receipt: "receipt".into() };
+            writes.push(Write::OutboxState { key, state, attempts: 1, next_try_ms: 0 });
+        }
+    }
+    for attestor in 0..made.attestors {
+        let row = AttestationRow { statement: hash(seed), bytes: vec![seed; 120].into() };
+        writes.push(Write::Attestation { process, position, attestor: address(attestor), row });
+    }
+    writes
+}
+
+/// What the head and everything that is not pruned depend on.
+fn kept(reader: &Reader, slots: u64) -> Vec<String> {
+    let process = id(1);
+    let mut seen = vec![
+        format!("{:?}", reader.head(&process).unwrap()),
+        format!("{:?}", reader.outbox_pending(&process, usize::MAX).unwrap()),
+        format!("{:?}", reader.seen_keys(&process, 0, usize::MAX).unwrap()),
+        format!("{:?}", reader.slots(&process, 0, u64::MAX, usize::MAX).unwrap()),
+    ];
+    for slot in 0..slots {
+        let row = reader.outcome(&process, Position::slot(slot)).unwrap().unwrap();
+        seen.push(format!("{:?}", OutcomeRow { result: "".into(), ..row }));
+        seen.push(format!("{:?}", reader.item(&slot_row(1 + slot as u8).item).unwrap()));
+    }
+    seen
+}
+
+fn attestors(reader: &Reader, slot: u64) -> Vec<Address> {
+    let found = reader.attestations(&id(1), Position::slot(slot)).unwrap();
+    found.into_iter().map(|(attestor, _)| attestor).collect()
+}
+
+fn prune(store: &Store, slot: u64) -> Result<(), StoreError> {
+    let attestors = attestors(&store.read().unwrap(), slot);
+    let (process, position) = (id(1), Position::slot(slot));
+    store.write_blocking(vec![Write::Prune { process, position, weave: WEAVE.into(), attestors }])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_matters_is_as_before(
+        log in prop::collection::vec(made(), 1..12),
+        final_slot in prop::option::of(0_u64..12),
+        order in prop::collection::vec(0_u64..12, 0..24),
+    ) {
+        let disk = MemoryDisk::new();
+        let store = Store::open_with_backend(disk.clone(), &config()).unwrap();
+        for (slot, made) in log.iter().enumerate() {
+            store.write_blocking(writes(slot as u64, made)).unwrap();
+        }
+        if let Some(slot) = final_slot {
+            let row = AnchoredRow { slot, batch: hash(9), height: 1 };
+            let write = Write::Anchored { process: id(1), weave: WEAVE.into(), row };
+            store.write_blocking(vec![write]).unwrap();
+        }
+        let slots = log.len() as u64;
+        let before = kept(&store.read().unwrap(), slots);
+        let mut gone = BTreeSet::new();
+        for slot in order {
+            let made = log.get(slot as usize);
+            let pruned = prune(&store, slot);
+            if final_slot.is_none_or(|last| last < slot) {
+                let error = pruned.unwrap_err();
+                let StoreError::Conflict(conflict) = &error else { panic!("{error:?}") };
+                let is_refusal = matches!(**conflict, Conflict::NotFinal { .. });
+                prop_assert!(is_refusal, "{:?}", error);
+            } else if made.is_some_and(|made| made.settled < made.entries) {
+                let error = pruned.unwrap_err();
+                let StoreError::Conflict(conflict) = &error else { panic!("{error:?}") };
+                let is_refusal = matches!(**conflict, Conflict::Unsent { .. });
+                prop_assert!(is_refusal, "{:?}", error);
+            } else {
+                // Again, or where there is nothing: no change.
+                pruned.unwrap();
+                gone.insert(slot);
+            }
+        }
+        drop(store);
+        let store = Store::open_with_backend(disk, &config()).unwrap();
+        let reader = store.read().unwrap();
+        let check = reader.check(&mut |_, _| {}).unwrap();
+        prop_assert!(check.is_sound(), "{:?}", check);
+        prop_assert_eq!(kept(&reader, slots), before);
+        for (slot, made) in log.iter().enumerate() {
+            let (slot, position) = (slot as u64, Position::slot(slot as u64));
+            let is_gone = gone.contains(&slot);
+            let row = reader.outcome(&id(1), position).unwrap().unwrap();
+            prop_assert_eq!(row.is_pruned(), is_gone);
+            let entries = reader.outbox(&id(1), position).unwrap().len();
+            prop_assert_eq!(entries, if is_gone { 0 } else { made.entries as usize });
+            prop_assert_eq!(attestors(&reader, slot).len(), if is_gone { 0 } else { made.attestors.into() });
+            drop(reader.outcome_of_item(&id(1), &id(1 + slot as u8)).unwrap().unwrap());
+        }
+        // Another evaluation still meets what was there.
+        let other = OutcomeRow { running: hash(0xee), ..outcome(0, &log[0]) };
+        let other = Write::Outcome { process: id(1), position: Position::slot(0), row: other };
+        prop_assert!(matches!(store.write_blocking(vec![other]), Err(StoreError::Conflict(_))));
+        let same = Write::Outcome { process: id(1), position: Position::slot(0), row: outcome(0, &log[0]) };
+        store.write_blocking(vec![same]).unwrap();
+    }
+}
