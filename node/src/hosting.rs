@@ -75,6 +75,7 @@ pub async fn find_process(shared: &Shared, process: Id) -> Result<Arc<Process>, 
 }
 
 async fn fetch_opening(shared: &Shared, process: Id) -> Result<(Arc<Process>, VerifiedRecord), HostingError> {
+    remote::first_peer(shared).await;
     let mut peers = remote::sources(shared, process, None).await;
     if peers.is_empty() {
         peers = remote::everyone(shared).await;

@@ -1,6 +1,7 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use weft_net::{Key, Peer, RequestError};
@@ -26,6 +27,9 @@ const PIECE_BYTES_MIN: usize = 256 * 1024;
 const ASKED_MAX: usize = 64;
 /// Peers that fail in another way before the search ends: each may take as long as a request may.
 const FAILED_MAX: usize = 8;
+
+/// How long after its start a node waits for a first peer.
+const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
 
 /// Why a peer gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +242,16 @@ pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -
     found
 }
 
+/// Waits for a first peer where the node was told of some: right after its start it may not be
+/// connected yet, and then nobody seems to have anything.
+pub async fn first_peer(shared: &Shared) {
+    let left = FIRST_PEER_WAIT.saturating_sub(shared.started.elapsed());
+    if shared.net.peers_count() == 0 && !shared.config.bootstrap.is_empty() {
+        // Without one the search fails by itself, and says for what.
+        let _ = tokio::time::timeout(left, shared.net.wait_ready(1)).await;
+    }
+}
+
 /// Every connected peer: small networks find things by asking around.
 pub async fn everyone(shared: &Shared) -> Vec<Peer> {
     let peers = shared.net.peers().await.unwrap_or_default();
@@ -246,6 +260,7 @@ pub async fn everyone(shared: &Shared) -> Vec<Peer> {
 
 /// The peer whose key has this address. The key is in the peer's name, so a liar is no answer.
 pub async fn with_address(shared: &Shared, address: Address) -> Result<Peer, RemoteError> {
+    first_peer(shared).await;
     let connected = everyone(shared).await.into_iter().find(|peer| peer.address() == Some(address));
     if let Some(peer) = connected {
         return Ok(peer);
