@@ -7,6 +7,7 @@ pub mod checkpoint;
 mod demand;
 mod drive;
 mod frozen;
+mod gas;
 pub mod hosted;
 pub mod machine;
 mod pool;

@@ -75,9 +75,10 @@ impl Module {
         self.item.data()
     }
 
-    /// Whether results show the gas used: the reference counts it on metered formats only.
+    /// Whether results show `GasUsed`: those of all formats of the reference do, and it is 0 where
+    /// nothing counts it.
     pub fn reports_gas(&self) -> bool {
-        self.format.ends_with(METERED_SUFFIX)
+        self.format.contains(REFERENCE_FORMAT)
     }
 
     /// The limits of a process of this module: its own tag, else the module's, else the default.

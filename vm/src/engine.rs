@@ -99,6 +99,8 @@ impl Engine {
             copy_import: format.copy_import(),
             guard: self.0.guard == Guard::On,
             merge: true,
+            count: format.is_metered(),
+            memory_export: format.memory_export(),
         };
         meter::instrument(wasm, &policy)
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::{AsContextMut, Caller, Func, Global, Memory, Table, Val};
+use wasmtime::{AsContextMut, Caller, Func, Global, Memory, Table, Val, ValType};
 
 use crate::limits::SLOT_BYTES;
 use crate::meter::cost::{BYTE_GAS, HOST_CALL_GAS};
@@ -13,6 +13,7 @@ use crate::meter::{DEPTH_OVER, depth_of};
 use crate::weave::{NoWeave, Weave};
 
 pub(crate) mod args;
+pub(crate) mod asyncify;
 pub(crate) mod calendar;
 pub(crate) mod files;
 pub(crate) mod invoke;
@@ -32,7 +33,10 @@ pub(crate) enum Stop {
     /// The guest gave up, or passed something to the host that makes no sense.
     #[error("{0}")]
     Abort(&'static str),
-    /// A host call used more gas than was left.
+    /// The guest left its program.
+    #[error("exit")]
+    Exit,
+    /// A host call used more gas than was left, or the guest itself counted more than its limit.
     #[error("out of gas in a host call")]
     OutOfGas,
     /// A host call went deeper than is allowed.
@@ -57,11 +61,19 @@ pub(crate) struct HostState {
     pub(crate) cells: Cells,
     /// What the message at hand may read.
     pub(crate) weave: Arc<dyn Weave>,
+    /// What a module that counts its own gas may count up to.
+    pub(crate) own_gas_limit: u64,
 }
 
 impl Default for HostState {
     fn default() -> Self {
-        Self { guest: None, limiter: Limiter::default(), cells: Cells::default(), weave: Arc::new(NoWeave) }
+        Self {
+            guest: None,
+            limiter: Limiter::default(),
+            cells: Cells::default(),
+            weave: Arc::new(NoWeave),
+            own_gas_limit: u64::MAX,
+        }
     }
 }
 
@@ -71,11 +83,17 @@ pub(crate) struct GuestHandles {
     pub(crate) memory: Memory,
     pub(crate) gas: Option<Global>,
     pub(crate) depth: Option<Global>,
+    /// The reference's count of gas, where it counts.
+    pub(crate) used: Option<Global>,
     pub(crate) table: Option<Table>,
     pub(crate) stack_save: Option<Func>,
     pub(crate) stack_restore: Option<Func>,
     pub(crate) set_threw: Option<Func>,
     pub(crate) set_temp_ret: Option<Func>,
+    pub(crate) malloc: Option<Func>,
+    pub(crate) errno_location: Option<Func>,
+    /// Where asking the drive unwinds the guest.
+    pub(crate) asyncify: Option<asyncify::Exports>,
     /// For each `invoke_*` import, in their order, the export that makes the same call.
     pub(crate) dyn_calls: Vec<Option<Func>>,
 }
@@ -85,11 +103,22 @@ pub(crate) struct GuestHandles {
 pub(crate) struct Cells {
     pub(crate) clock: u64,
     pub(crate) files: files::Descriptors,
+    /// The upper half of the last 64-bit result, in the first two formats.
+    pub(crate) temp_ret: i32,
+    /// What a module that counts its own gas has counted.
+    pub(crate) own_gas: i64,
+    pub(crate) asyncify: asyncify::State,
 }
 
 impl Default for Cells {
     fn default() -> Self {
-        Self { clock: CLOCK_START, files: files::Descriptors::default() }
+        Self {
+            clock: CLOCK_START,
+            files: files::Descriptors::default(),
+            temp_ret: 0,
+            own_gas: 0,
+            asyncify: asyncify::State::default(),
+        }
     }
 }
 
@@ -169,6 +198,11 @@ impl Guest<'_> {
         let left = left.saturating_sub_unsigned(gas);
         set_global(&mut self.0, counter, left)?;
         if left < 0 { Err(Stop::OutOfGas) } else { Ok(()) }
+    }
+
+    /// What the reference, or the module itself, has counted of this message.
+    pub(crate) fn gas_used(&mut self) -> i64 {
+        used(&mut self.0).unwrap_or(self.0.data().cells.own_gas)
     }
 
     /// The bytes of a range of memory.
@@ -259,6 +293,53 @@ pub(crate) fn c_text(memory: &[u8], address: u64, max: usize) -> Option<&[u8]> {
 /// Sets an i64 counter.
 pub(crate) fn set_global(store: impl AsContextMut, global: Global, value: i64) -> Result<(), Stop> {
     global.set(store, Val::I64(value)).map_err(|_| Stop::Abort("a counter of another type"))
+}
+
+/// The reference's count, where it counts.
+pub(crate) fn used(mut store: impl AsContextMut<Data = HostState>) -> Option<i64> {
+    let used = store.as_context().data().guest.as_ref()?.used?;
+    used.get(&mut store).i64()
+}
+
+/// Puts the count back to what it was; nothing where there is none.
+pub(crate) fn set_used(
+    mut store: impl AsContextMut<Data = HostState>,
+    count: Option<i64>,
+) -> Result<(), Stop> {
+    let used = store.as_context().data().guest.as_ref().and_then(|guest| guest.used);
+    match (used, count) {
+        (Some(used), Some(count)) => set_global(&mut store, used, count),
+        _ => Ok(()),
+    }
+}
+
+/// Calls a function of the guest with whole numbers in the widths that it declares, and gives its
+/// result, if it has one. One that takes or gives something else ends the guest.
+pub(crate) fn call_word(
+    mut store: impl AsContextMut,
+    function: Func,
+    arguments: &[u64],
+) -> Result<u64, wasmtime::Error> {
+    let ty = function.ty(&store);
+    let values: Option<Vec<Val>> = ty
+        .params()
+        .zip(arguments)
+        .map(|(ty, argument)| match ty {
+            ValType::I32 => Some(Val::I32(*argument as i32)),
+            ValType::I64 => Some(Val::I64(*argument as i64)),
+            _ => None,
+        })
+        .collect();
+    let values = values.filter(|_| ty.params().len() == arguments.len() && ty.results().len() <= 1);
+    let values = values.ok_or(Stop::Abort("an export of another type"))?;
+    let mut results = [Val::I32(0)];
+    let given = results.get_mut(..ty.results().len()).unwrap_or_default();
+    function.call(&mut store, &values, given)?;
+    Ok(match results {
+        [Val::I64(value)] => value as u64,
+        [Val::I32(value)] => u64::from(value as u32),
+        _ => 0,
+    })
 }
 
 /// Adds the depth of one call that re-enters the guest; gives the counter from before it.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::HostFault;
 use crate::image::MemoryImage;
 use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_GAS_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX};
-use crate::live::Live;
+use crate::live::{Allowance, Live};
 use crate::module::Module;
 use crate::outcome::{Evaluation, Limits, Outcome};
 use crate::thread::on_guest_thread;
@@ -35,6 +35,7 @@ pub struct Instance {
     replayed_gas: u64,
     pending: Option<Pending>,
     weave: Arc<dyn Weave>,
+    own_gas: u64,
 }
 
 /// A message that became part of the state.
@@ -66,12 +67,24 @@ impl Instance {
             replayed_gas: 0,
             pending: None,
             weave: Arc::new(NoWeave),
+            own_gas: limits.gas,
         }
     }
 
     /// What messages may read from now on. Nothing until this is called.
     pub fn offer(&mut self, weave: Arc<dyn Weave>) {
         self.weave = weave;
+    }
+
+    /// What a module may count up to that was metered when it was published and counts its own
+    /// gas: the `Compute-Limit` as it was declared. Until this is called, the limit of the guard.
+    /// Called before the first message or not at all: messages are replayed with it.
+    pub fn limit_own_gas(&mut self, gas: u64) {
+        self.own_gas = gas;
+    }
+
+    const fn allowance(&self) -> Allowance {
+        Allowance { gas: self.limits.gas, own_gas: self.own_gas }
     }
 
     /// The module it is an instance of.
@@ -98,8 +111,9 @@ impl Instance {
             }
         }
         self.pending = Some(Pending::Failed);
-        let (live, gas, weave) = (&mut self.live, self.limits.gas, &self.weave);
-        let evaluation = on_guest_thread(|| live.evaluate(message_json, env_json, gas, weave))??;
+        let allowance = self.allowance();
+        let (live, weave) = (&mut self.live, &self.weave);
+        let evaluation = on_guest_thread(|| live.evaluate(message_json, env_json, allowance, weave))??;
         if matches!(evaluation.outcome, Outcome::Returned(_)) {
             self.pending = Some(Pending::Returned(Kept {
                 message: message_json.to_vec(),
@@ -183,7 +197,7 @@ impl Instance {
     fn rebuilt(&self) -> Result<Live, HostFault> {
         let mut live = self.module.live(&self.snapshot, self.limits)?;
         for (index, kept) in self.kept.iter().enumerate() {
-            let again = live.evaluate(&kept.message, &kept.environment, self.limits.gas, &kept.weave)?;
+            let again = live.evaluate(&kept.message, &kept.environment, self.allowance(), &kept.weave)?;
             let detail = match again.outcome {
                 Outcome::Trapped(trap) => trap.text().to_owned(),
                 Outcome::Returned(_) if again.gas != kept.gas => {

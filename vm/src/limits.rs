@@ -27,9 +27,10 @@ pub const ARGUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Bytes of linear memory that any process may have (rules 6.8).
 pub const MEMORY_BYTES_MAX: u64 = 16 << 30;
-/// Gas for a module's own initialisation, which no process pays for: less than a second. No known
-/// module needs a thousandth.
-pub const INITIALISE_GAS: u64 = 10_000_000_000;
+/// Gas for a module's own initialisation, which no process pays for: that of a whole boot of aos
+/// (12,000 million), which the `main` of an old module may do, and half as much again. An endless loop
+/// uses it up in less than a second.
+pub const INITIALISE_GAS: u64 = 20_000_000_000;
 /// Bytes of memory that a module may have when it is initialised to look at it, before there is a
 /// process with a limit of its own: the default of processes.
 pub const INITIALISE_MEMORY_BYTES: u64 = 1 << 30;

@@ -6,13 +6,22 @@ use wasmtime::{Func, FuncType, Global, Instance, Memory, Store, Val};
 
 use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::{Format, emscripten, plain};
-use crate::host::{Cells, GuestHandles, HostState, Stop};
+use crate::host::{Cells, GuestHandles, HostState, Stop, asyncify, used};
 use crate::image::{MemoryImage, resident_bytes};
 use crate::limits::INITIALISE_GAS;
-use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, depth_of};
+use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, USED_EXPORT, depth_of};
 use crate::module::{Initial, Template};
 use crate::outcome::{Evaluation, Outcome, Trap};
 use crate::weave::Weave;
+
+/// What one message may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    /// Gas that the guard allows.
+    pub(crate) gas: u64,
+    /// What a module that counts its own gas may count up to.
+    pub(crate) own_gas: u64,
+}
 
 /// A store whose guest is initialised or restored.
 #[derive(Debug)]
@@ -107,6 +116,21 @@ impl Exports<'_> {
         Ok(Some(function))
     }
 
+    /// A function of whole numbers that may give one, if there is one of this name.
+    pub(crate) fn called(
+        &mut self,
+        name: &'static str,
+        expected: &'static str,
+        parameters: usize,
+    ) -> Result<Option<Func>, ModuleError> {
+        let Some(function) = self.instance.get_func(&mut *self.store, name) else { return Ok(None) };
+        let ty = function.ty(&*self.store);
+        if !has_type(&ty, parameters, 0) && !has_type(&ty, parameters, 1) {
+            return Err(self.missing(name, expected));
+        }
+        Ok(Some(function))
+    }
+
     fn missing(&self, name: &'static str, expected: &'static str) -> ModuleError {
         ModuleError::MissingExport { name, expected, format: self.format.name() }
     }
@@ -181,14 +205,13 @@ impl Live {
             })?;
         let mut exports = Exports { store: &mut store, instance, format: template.format() };
         let entry = match template.format() {
-            Format::Emscripten64 | Format::Emscripten32 => {
-                Entry::Emscripten(emscripten::Entry::find(&mut exports)?)
-            }
             Format::Plain => Entry::Plain(plain::Entry::find(&mut exports)?),
+            format => Entry::Emscripten(emscripten::Entry::find(&mut exports, format)?),
         };
-        let memory = instance.get_memory(&mut store, "memory");
+        let name = emscripten::names(template.format()).memory;
+        let memory = instance.get_memory(&mut store, name);
         let memory = memory.ok_or(ModuleError::MissingExport {
-            name: "memory",
+            name,
             expected: "the memory",
             format: template.format().name(),
         })?;
@@ -210,6 +233,8 @@ impl Live {
         instance: Instance,
         memory: Memory,
     ) -> GuestHandles {
+        let format = template.format();
+        let names = emscripten::names(format);
         // An export of another type is none: what calls it then fails by name.
         let mut function = |names: &[&str], parameters: usize, results: usize| {
             names.iter().find_map(|name| {
@@ -217,23 +242,31 @@ impl Live {
                 has_type(&function.ty(&mut *store), parameters, results).then_some(function)
             })
         };
-        let stack_save = function(&["emscripten_stack_get_current", "stackSave"], 0, 1);
-        let stack_restore = function(&["_emscripten_stack_restore", "stackRestore"], 1, 0);
-        let set_threw = function(&["setThrew"], 2, 0);
-        let set_temp_ret = function(&["_emscripten_tempret_set"], 1, 0);
-        let set_temp_ret = set_temp_ret.filter(|set| set.ty(&*store).params().all(|ty| ty.is_i32()));
-        // Their types are looked at in each call, which gives them arguments of its own.
-        let mut function = |name: &String| instance.get_func(&mut *store, name);
+        let stack_save = function(names.stack_save, 0, 1);
+        let stack_restore = function(names.stack_restore, 1, 0);
+        let set_threw = function(&[names.set_threw], 2, 0);
+        let set_temp_ret = function(names.set_temp_ret, 1, 0);
+        let malloc = function(&[names.malloc], 1, 1);
+        let errno_location = function(&[names.errno_location], 0, 1);
+        // The first three formats call through the table, whatever they export. Types are looked at
+        // in each call, which gives arguments of its own.
+        let through_exports =
+            !matches!(format, Format::Emscripten1 | Format::Emscripten2 | Format::Emscripten3);
+        let mut function = |name: &String| instance.get_func(&mut *store, name).filter(|_| through_exports);
         let dyn_calls = template.dyn_calls().iter().map(&mut function).collect();
         GuestHandles {
             memory,
             gas: instance.get_global(&mut *store, GAS_EXPORT),
             depth: instance.get_global(&mut *store, DEPTH_EXPORT),
-            table: instance.get_table(&mut *store, "__indirect_function_table"),
+            used: instance.get_global(&mut *store, USED_EXPORT),
+            table: instance.get_table(&mut *store, names.table),
             stack_save,
             stack_restore,
             set_threw,
             set_temp_ret,
+            malloc,
+            errno_location,
+            asyncify: format.is_metered().then(|| asyncify::Exports::find(&mut *store, &instance)).flatten(),
             dyn_calls,
         }
     }
@@ -243,10 +276,12 @@ impl Live {
         &mut self,
         message: &[u8],
         environment: &[u8],
-        gas: u64,
+        Allowance { gas, own_gas }: Allowance,
         weave: &Arc<dyn Weave>,
     ) -> Result<Evaluation, HostFault> {
-        self.store.data_mut().weave = Arc::clone(weave);
+        let state = self.store.data_mut();
+        state.weave = Arc::clone(weave);
+        state.own_gas_limit = own_gas;
         self.reset(gas)?;
         let ended = match &self.entry {
             Entry::Emscripten(entry) => entry.handle(&mut self.store, self.memory, message, environment),
@@ -258,7 +293,8 @@ impl Live {
             Err(error) => Outcome::Trapped(self.kind_of(&error)?),
         };
         let gas = if self.gas.is_some() { gas.saturating_sub(self.gas_left().max(0) as u64) } else { 0 };
-        Ok(Evaluation { outcome, gas })
+        let gas_used = used(&mut self.store).unwrap_or(self.store.data().cells.own_gas);
+        Ok(Evaluation { outcome, gas, gas_used: u64::try_from(gas_used).unwrap_or(0) })
     }
 
     /// Everything but the memory to what it is before each message.
@@ -276,7 +312,8 @@ impl Live {
 
     fn refill(&mut self, gas: u64) -> Result<(), HostFault> {
         let gas = i64::try_from(gas).unwrap_or(i64::MAX);
-        for (counter, value) in [(self.gas, gas), (self.depth, self.depth_start)] {
+        let used = self.store.data().guest.as_ref().and_then(|guest| guest.used);
+        for (counter, value) in [(self.gas, gas), (self.depth, self.depth_start), (used, 0)] {
             if let Some(counter) = counter {
                 counter
                     .set(&mut self.store, Val::I64(value))
@@ -300,7 +337,8 @@ impl Live {
                     return Err(HostFault::ItemNotHere { id: id.clone(), why: why.clone() });
                 }
                 Stop::MalformedResult => trap = Trap::MalformedResult,
-                Stop::LongJump | Stop::Abort(_) | Stop::OutOfGas | Stop::Depth => {}
+                Stop::OutOfGas => trap = Trap::OutOfGas,
+                Stop::LongJump | Stop::Abort(_) | Stop::Exit | Stop::Depth => {}
             }
         } else {
             of_the_guest(error)?;

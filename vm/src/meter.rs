@@ -1,6 +1,6 @@
 //! The pass that guards a module before it is compiled.
 //!
-//! It counts gas and call depth in two new globals and traps by itself, without a host call:
+//! It counts gas and call depth in new globals and traps by itself, without a host call:
 //!
 //! - **Gas** counts down from the limit. The code is split into segments exactly as the
 //!   reference's metering does (after `memory.grow`, `end`, `br`, `br_if`, `br_table`, `if`,
@@ -12,6 +12,7 @@
 //! - **Depth** packs two counters in one i64: live frames in bits 0 to 15, depth in units of
 //!   8 bytes above. Both start so that passing the limit sets one bit each ([`DEPTH_OVER`]).
 //! - Bulk memory and `memory.grow` are charged by byte and page before they run.
+//! - For the `-metering` formats a third global counts up what the reference would ([`count`]).
 //! - Every mutable global is exported, for the host to reset before each message.
 //!
 //! Nothing is renumbered: new globals, locals, types and exports come last, and code between two
@@ -24,6 +25,7 @@ use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, SLOT_BYTES};
 
 mod analyse;
 pub(crate) mod cost;
+mod count;
 mod emit;
 mod likely;
 mod nesting;
@@ -33,7 +35,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 6;
+pub(crate) const PASS_VERSION: u32 = 7;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";
@@ -41,6 +43,8 @@ pub(crate) const RESERVED_PREFIX: &str = "weft.";
 pub(crate) const GAS_EXPORT: &str = "weft.gas";
 /// Export of the depth counter.
 pub(crate) const DEPTH_EXPORT: &str = "weft.depth";
+/// Export of the count that the reference would come to; only where [`Policy::count`] is set.
+pub(crate) const USED_EXPORT: &str = "weft.used";
 /// Exports of the module's own mutable globals begin so; the global's index follows.
 pub(crate) const GLOBAL_EXPORT: &str = "weft.global.";
 
@@ -71,6 +75,10 @@ pub(crate) struct Policy {
     /// Charge segments together that always run together. Off, each is charged by itself, as the
     /// reference does; the sum is the same unless the guest jumps or traps in between.
     pub(crate) merge: bool,
+    /// Also count up as the reference's metering does, for `GasUsed`; see [`count`].
+    pub(crate) count: bool,
+    /// The only name under which the memory may be exported.
+    pub(crate) memory_export: &'static str,
 }
 
 /// A guarded module.

@@ -99,8 +99,8 @@ impl Module {
     ) -> Result<Self, ModuleError> {
         let mut linker = Linker::new(engine.wasmtime());
         let dyn_calls = match format {
-            Format::Emscripten64 | Format::Emscripten32 => emscripten::link(&mut linker, &code, format)?,
             Format::Plain => plain::link(&mut linker, &code)?,
+            format => emscripten::link(&mut linker, &code, format)?,
         };
         // Every import is known by name; what is left to go wrong is its type.
         let pre =

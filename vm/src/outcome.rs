@@ -16,6 +16,9 @@ pub struct Evaluation {
     pub outcome: Outcome,
     /// Gas used, never more than the limit.
     pub gas: u64,
+    /// `GasUsed` as the reference has it: what it counts in a `-metering` format, or what a module
+    /// that was metered when it was published counts itself; else 0.
+    pub gas_used: u64,
 }
 
 /// How a message ended.

@@ -68,7 +68,10 @@ fn each_failure_has_its_own_outcome() {
     // Out of gas is said even when something else came after.
     let limits = Limits { gas: 30_000, ..LIMITS };
     let evaluation = once("(drop (i64.div_u (i64.const 8) (i64.const 2))) (unreachable)", limits);
-    assert_eq!(evaluation, Evaluation { outcome: Outcome::Trapped(Trap::OutOfGas), gas: 30_000 });
+    assert_eq!(
+        evaluation,
+        Evaluation { outcome: Outcome::Trapped(Trap::OutOfGas), gas: 30_000, gas_used: 0 }
+    );
 }
 
 /// Frames of every shape: the depth limit comes before the end of the native stack.

@@ -52,8 +52,8 @@ pub(crate) struct Eval {
     /// An item that the module may read as /data/ID; may be given again
     #[arg(long = "data", value_name = "ID=FILE", value_parser = offer)]
     offers: Vec<Offer>,
-    /// Print time and gas of every message on standard error, and at the end the size of the
-    /// memory and the root of its tree
+    /// Print time, gas and the reference's GasUsed of every message on standard error, and at the
+    /// end the size of the memory and the root of its tree
     #[arg(long)]
     stats: bool,
 }
@@ -89,6 +89,7 @@ struct Done {
     line: Vec<u8>,
     code: Code,
     gas: u64,
+    gas_used: u64,
     took: Duration,
 }
 
@@ -205,7 +206,8 @@ fn evaluate(instance: &mut Instance, message: &[u8], env: &[u8], number: u64) ->
     };
     if code.keeps_memory() { instance.keep() } else { instance.roll_back() }.map_err(fault)?;
     line.push(b'\n');
-    Ok(Done { line, code, gas: evaluation.gas, took: started.elapsed() })
+    let (gas, gas_used) = (evaluation.gas, evaluation.gas_used);
+    Ok(Done { line, code, gas, gas_used, took: started.elapsed() })
 }
 
 /// What a module returned, as one line: in JSON a line break can only stand where a space can.
@@ -219,10 +221,17 @@ fn one_line(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn tell(screen: Screen, number: u64, done: &Done) {
-    let Done { code, gas, took, .. } = done;
-    let stats = json!({ "line": number, "us": micros(*took), "gas": gas, "code": code.number() });
+    let Done { code, gas, gas_used, took, .. } = done;
+    let stats = json!({
+        "line": number,
+        "us": micros(*took),
+        "gas": gas,
+        "gas_used": gas_used,
+        "code": code.number(),
+    });
     say(screen, &stats, || {
-        format!("line {number}: {:.3} ms, gas {gas}, code {}", millis(*took), code.number())
+        let took = millis(*took);
+        format!("line {number}: {took:.3} ms, gas {gas}, GasUsed {gas_used}, code {}", code.number())
     });
 }
 

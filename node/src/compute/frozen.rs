@@ -63,6 +63,7 @@ impl Frozen {
         let instance = self.loaded.compiled.restore(&self.image, limits);
         let mut instance = instance.map_err(|error| vm_error(self.process.module(), error))?;
         instance.offer(self.loaded.drive.at(self.position.slot));
+        self.loaded.prepare(&mut instance);
         let message = dry_run_json(&self.process, run, self.time);
         let evaluation = instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
         let outcome = match &evaluation.outcome {
@@ -73,7 +74,7 @@ impl Frozen {
         Ok(DryOutcome {
             position: self.position,
             code: outcome.code,
-            result: outcome.result_json(self.loaded.reports_gas.then_some(gas)),
+            result: outcome.result_json(self.loaded.gas_shown(&evaluation)),
             gas,
             over_ceiling: evaluation.outcome == Guest::Trapped(Trap::OutOfGas) && limits.gas < own.gas,
         })

@@ -120,6 +120,8 @@ pub struct Host<'a> {
 pub struct Loaded {
     pub(super) compiled: weft_vm::Module,
     pub(super) limits: Limits,
+    /// `Compute-Limit` as the tags have it, for a module that counts its own gas.
+    pub(super) declared_gas: u64,
     pub(super) env: String,
     pub(super) reports_gas: bool,
     pub(super) drive: Drive,
@@ -145,8 +147,9 @@ pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result
     Ok(Loaded {
         compiled,
         limits: Limits { gas: limits.gas, memory_bytes: limits.memory_bytes },
+        declared_gas: limits.declared_gas,
         env: env_json(process, &module),
-        reports_gas: module.format().ends_with("-metering"),
+        reports_gas: module.reports_gas(),
         drive: Drive::new(host.store, process),
     })
 }
@@ -197,7 +200,8 @@ impl Hosted {
         Ok(Self::new(process, loaded, fold, instance))
     }
 
-    const fn new(process: Arc<Process>, loaded: Arc<Loaded>, fold: Fold, instance: Instance) -> Self {
+    fn new(process: Arc<Process>, loaded: Arc<Loaded>, fold: Fold, mut instance: Instance) -> Self {
+        loaded.prepare(&mut instance);
         let since = Since { slots: 0, gas: 0 };
         Self { process, loaded, fold, instance, since, stored: BTreeSet::new(), damaged: Vec::new() }
     }
@@ -377,7 +381,7 @@ impl Hosted {
         let mut done = Vec::with_capacity(1);
         while let Some(step) = self.fold.step() {
             let started = Instant::now();
-            let (closed, gas) = match &step.work {
+            let (closed, gas, shown) = match &step.work {
                 Work::Call(message) => {
                     self.instance.offer(self.loaded.drive.at(step.position.slot));
                     let evaluation =
@@ -392,16 +396,16 @@ impl Hosted {
                     } else {
                         self.instance.roll_back()?;
                     }
-                    (closed, evaluation.gas)
+                    (closed, evaluation.gas, self.loaded.gas_shown(&evaluation))
                 }
-                Work::Duplicate(_) | Work::Mark => (self.fold.close(Did::Returned(&[]))?, 0),
+                Work::Duplicate(_) | Work::Mark => (self.fold.close(Did::Returned(&[]))?, 0, None),
             };
             let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.since.gas = self.since.gas.saturating_add(gas);
             let is_boundary = state::is_boundary(closed.outcome.position);
             let summary = if is_boundary { self.summary()? } else { None };
             let state_root = summary.map(|summary| summary.root());
-            let result = closed.outcome.result_json(self.loaded.reports_gas.then_some(gas));
+            let result = closed.outcome.result_json(shown);
             done.push(Evaluated { closed, result, gas, elapsed_us, state_root });
         }
         self.since.slots += 1;

@@ -163,7 +163,10 @@ fn a_module_s_bad_limit_counts_only_where_the_process_has_none() {
         ("Memory-Limit", "lots"),
     ]);
     let bad = Module::accept(item(1, None, bad, b"")).unwrap();
-    assert!(bad.reports_gas() && !module().reports_gas());
+    assert!(bad.reports_gas() && module().reports_gas());
+    let own =
+        tags(&[("Module-Format", "wasm32-weft-plain"), ("Input-Encoding", "a"), ("Output-Encoding", "b")]);
+    assert!(!Module::accept(item(1, None, own, b"")).unwrap().reports_gas());
     assert_eq!(bad.limits(&process(&[])), Err(Refusal::MemoryLimit("lots".into())));
     // A metered format obeys any limit.
     assert_eq!(

@@ -27,6 +27,14 @@ impl Args<'_> {
         Ok(self.word(index)? as i32)
     }
 
+    /// A number with its sign, of either width.
+    pub(crate) fn signed(&self, index: usize) -> Result<i64, Stop> {
+        match self.0.get(index) {
+            Some(Val::I32(value)) => Ok(i64::from(*value)),
+            _ => Ok(self.word(index)? as i64),
+        }
+    }
+
     /// A 64-bit number, given whole or as two halves; `halves` says which.
     pub(crate) fn i64(&self, index: usize, halves: bool) -> Result<i64, Stop> {
         let low = self.word(index)?;

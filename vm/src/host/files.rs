@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::args::Args;
 use super::{Guest, Stop};
+use crate::format::Format;
 
 pub(crate) const EBADF: i64 = 8;
 const EINVAL: i64 = 28;
 const EMFILE: i64 = 33;
+const ENODEV: i64 = 43;
 pub(crate) const ENOENT: i64 = 44;
 const ENOTTY: i64 = 59;
 const ERANGE: i64 = 68;
@@ -19,6 +21,16 @@ pub(crate) const ENOSYS: i64 = 52;
 /// What `isatty` asks.
 const TIOCGWINSZ: i32 = 21_523;
 const TCGETS: i32 = 21_505;
+const EACCES: i64 = 2;
+const EIO: i64 = 29;
+/// The type of a terminal.
+const CHARACTER_DEVICE: u8 = 2;
+/// The bits of a descriptor's flags that say how it was opened, and two of their values.
+const ACCESS_MODE: i32 = 0x0020_0003;
+const WRITE_ONLY: i32 = 1;
+const READ_WRITE: i32 = 2;
+/// A request that the terminal would have to answer itself, and does not.
+const NO_REQUEST: i32 = 21_531;
 const DESCRIPTORS_MAX: usize = 64;
 /// Buffers of one `fd_read` or `fd_write`, as POSIX bounds them.
 const BUFFERS_MAX: u64 = 1024;
@@ -128,11 +140,26 @@ pub(crate) fn fd_close(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Sto
     Ok(if guest.cells().files.close(args.i32(0)?) { 0 } else { EBADF })
 }
 
+/// Reading from the terminal of the second format fails.
+pub(crate) fn fd_read_early(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    match guest.cells().files.get(args.i32(0)?) {
+        Some(open) if open.flags & ACCESS_MODE != WRITE_ONLY => {}
+        _ => return Ok(EBADF),
+    }
+    let Some(buffers) = buffers(guest, args, false)? else { return Ok(EINVAL) };
+    if buffers.iter().any(|(_, length)| *length > 0) {
+        return Ok(EIO);
+    }
+    guest.set_word(args.word(3)?, false, 0)?;
+    Ok(0)
+}
+
 /// The terminal never has anything to read: end of file.
 pub(crate) fn fd_read(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
     let fd = args.i32(0)?;
-    if !guest.cells().files.is_open(fd) {
-        return Ok(EBADF);
+    match guest.cells().files.get(fd) {
+        Some(open) if open.flags & ACCESS_MODE != WRITE_ONLY => {}
+        _ => return Ok(EBADF),
     }
     let Some(buffers) = buffers(guest, args, is_64)? else { return Ok(EINVAL) };
     let mut read = 0u64;
@@ -169,10 +196,14 @@ fn buffers(guest: &Guest<'_>, args: Args<'_>, is_64: bool) -> Result<Option<Vec<
 /// Takes everything and shows it to nobody.
 pub(crate) fn fd_write(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
     match guest.cells().files.get(args.i32(0)?) {
-        Some(Open { item: None, .. }) => {}
+        Some(Open { item: None, flags }) if *flags & ACCESS_MODE != 0 => {}
         _ => return Ok(EBADF),
     }
     let Some(buffers) = buffers(guest, args, is_64)? else { return Ok(EINVAL) };
+    // The reference looks at its clock for each buffer that is not empty.
+    for _ in buffers.iter().filter(|(_, length)| *length > 0) {
+        guest.cells().tick();
+    }
     let written = buffers.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
     guest.charge(written)?;
     guest.set_word(args.word(3)?, is_64, written)?;
@@ -211,14 +242,19 @@ pub(crate) fn fd_fdstat_get(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64
         return Ok(EBADF);
     }
     let at = args.word(1)?;
-    let character_device = [2u8];
-    guest.write(at, &character_device)?;
+    guest.write(at, &[CHARACTER_DEVICE])?;
     guest.write(at.saturating_add(2), &[0; 2])?;
     guest.write(at.saturating_add(8), &[0; 16])?;
     Ok(0)
 }
 
-pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Result<i64, Stop> {
+pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, format: Format) -> Result<i64, Stop> {
+    let is_64 = format.is_64();
+    // Two generations number the locks otherwise.
+    let locks = match format {
+        Format::Emscripten3 | Format::Emscripten32 | Format::Metered32 => 12,
+        _ => 5,
+    };
     let (fd, command, rest) = (args.i32(0)?, args.i32(1)?, args.word(2)?);
     let Some(open) = guest.cells().files.get(fd).cloned() else { return Ok(-EBADF) };
     match command {
@@ -226,7 +262,7 @@ pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Resul
             let least = guest.i32_at(rest)?;
             Ok(guest.cells().files.open_from(least, open))
         }
-        1 | 2 | 6 | 7 => Ok(0),
+        1 | 2 => Ok(0),
         3 => Ok(i64::from(open.flags)),
         4 => {
             let more = guest.i32_at(rest)?;
@@ -235,11 +271,12 @@ pub(crate) fn fcntl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Resul
             }
             Ok(0)
         }
-        5 => {
+        lock if lock == locks => {
             let lock = guest.word_at(rest, is_64)?;
             guest.write(lock, &2i16.to_le_bytes())?;
             Ok(0)
         }
+        lock if lock == locks + 1 || lock == locks + 2 => Ok(0),
         _ => Ok(-EINVAL),
     }
 }
@@ -285,8 +322,60 @@ pub(crate) fn ioctl(guest: &mut Guest<'_>, args: Args<'_>, is_64: bool) -> Resul
             guest.write(at, &[0; 4])?;
             Ok(0)
         }
+        NO_REQUEST => Ok(-ENOTTY),
         _ => Ok(-EINVAL),
     }
+}
+
+/// The terminal of the second format, which keeps nothing and stops at what it does not know.
+pub(crate) fn ioctl_early(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    let (fd, request) = (args.i32(0)?, args.i32(1)?);
+    if !guest.cells().files.is_open(fd) {
+        return Ok(-EBADF);
+    }
+    match request {
+        TCGETS..=21_512 | TIOCGWINSZ | 21_524 => Ok(0),
+        21_519 => {
+            let at = guest.word_at(args.word(2)?, false)?;
+            guest.write(at, &[0; 4])?;
+            Ok(0)
+        }
+        21_520 => Ok(-EINVAL),
+        NO_REQUEST => Ok(-ENOTTY),
+        _ => Err(Stop::Abort("a terminal request that is not known")),
+    }
+}
+
+/// `fd_fdstat_get` of the second format writes the type alone.
+pub(crate) fn fd_fdstat_get_early(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    if !guest.cells().files.is_open(args.i32(0)?) {
+        return Ok(EBADF);
+    }
+    guest.write(args.word(1)?, &[CHARACTER_DEVICE])?;
+    Ok(0)
+}
+
+/// `fd_write` of the first format, whose standard output and error are always there.
+pub(crate) fn fd_write_unopened(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    let Some(buffers) = buffers(guest, args, false)? else {
+        return Err(Stop::Abort("more buffers than are written"));
+    };
+    let written = buffers.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
+    guest.charge(written)?;
+    if written > 0 && !matches!(args.i32(0)?, 1 | 2) {
+        return Err(Stop::Abort("written to what is not there"));
+    }
+    guest.set_word(args.word(3)?, false, written)?;
+    Ok(0)
+}
+
+/// No file can be mapped: `mmap` asks with the descriptor as its fourth argument in both old formats.
+pub(crate) fn mmap(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    let (writes, private, fd) = (args.i32(1)? & 2 != 0, args.i32(2)? & 2 != 0, args.i32(3)?);
+    let Some(open) = guest.cells().files.get(fd) else { return Ok(-EBADF) };
+    let access = open.flags & ACCESS_MODE;
+    let refused = (writes && !private && access != READ_WRITE) || access == WRITE_ONLY;
+    Ok(if refused { -EACCES } else { -ENODEV })
 }
 
 pub(crate) fn getcwd(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {

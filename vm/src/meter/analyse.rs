@@ -6,6 +6,7 @@ use wasmparser::{
 };
 
 use super::cost::{self, SEGMENT_GAS};
+use super::count::Segments;
 use super::likely::Recent;
 use super::nesting::Nesting;
 use super::operands::{Operands, slots_of};
@@ -47,6 +48,8 @@ pub(super) enum EditKind {
     Copy(Width),
     /// A `return`, which has to pass the epilogue.
     Return,
+    /// Count a segment of the reference.
+    Count { gas: u64 },
 }
 
 /// What the emitter has to know about one function.
@@ -71,6 +74,8 @@ pub(super) struct Facts {
     pub(super) copy_import: Option<u32>,
     /// Charge segments together that always run together.
     pub(super) merge: bool,
+    /// Count as the reference does, too.
+    pub(super) count: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +144,7 @@ pub(super) fn function<R: WasmModuleResources>(
     let mut operands = Operands::default();
     let mut nesting = Nesting::default();
     let mut analyser = Analyser::new(code_start, facts);
+    let mut segments = Segments::new(code_start);
     while !operators.eof() {
         let at = operators.original_position();
         let op = operators.read().map_err(invalid)?;
@@ -151,13 +157,16 @@ pub(super) fn function<R: WasmModuleResources>(
             let label = |depth: u32| label_value(validator, depth);
             analyser.read(&op, at, operators.original_position(), label);
         }
+        if facts.count {
+            segments.read(&op, operators.original_position());
+        }
     }
     operators.finish().map_err(invalid)?;
     let locals = validator.len_locals();
     let slots: u64 = (0..locals).map(|index| validator.get_local_type(index).map_or(1, slots_of)).sum();
     let (edits, calls) = analyser.finish();
     Ok(Plan {
-        edits,
+        edits: segments.merge(edits),
         code_start,
         frame_bytes: FRAME_BYTES + SLOT_BYTES * (slots + operands.max),
         calls,

@@ -24,11 +24,13 @@ use super::{DEPTH_OVER, depth_of};
 /// More bytes or pages than any memory has; keeps the product of a charge in range.
 const AMOUNT_MAX: i64 = 1 << 40;
 
-/// Indexes of the two counters.
+/// Indexes of the counters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counters {
     pub(super) gas: u32,
     pub(super) depth: u32,
+    /// The reference's count.
+    pub(super) used: u32,
 }
 
 /// Writes the body of one function, without its length.
@@ -46,10 +48,15 @@ pub(super) fn function(
     locals.write(&scratch, &mut out.bytes);
     out.put(Instruction::Block(BlockType::Empty));
     let mut edits = plan.edits.iter().peekable();
-    let entry =
-        edits.next_if(|edit| edit.at == plan.code_start && matches!(edit.kind, EditKind::Charge { .. }));
-    if let Some(Edit { kind: EditKind::Charge { gas, check }, .. }) = entry {
-        out.charge(*gas, check.then_some(0));
+    let at_entry = |edit: &&Edit| {
+        edit.at == plan.code_start && matches!(edit.kind, EditKind::Count { .. } | EditKind::Charge { .. })
+    };
+    while let Some(entry) = edits.next_if(at_entry) {
+        match entry.kind {
+            EditKind::Charge { gas, check } => out.charge(gas, check.then_some(0)),
+            EditKind::Count { gas } => out.count(gas),
+            _ => {}
+        }
     }
     out.enter(plan.frame_bytes, plan.calls);
     out.put(Instruction::Block(results));
@@ -71,6 +78,7 @@ pub(super) fn function(
             EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.index(width), over),
             EditKind::Copy(width) => out.copy(width, scratch.index(Width::I64), over),
             EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
+            EditKind::Count { gas } => out.count(gas),
         }
     }
     out.bytes.extend_from_slice(wasm.get(copied..end).unwrap_or_default());
@@ -168,7 +176,7 @@ impl Scratch {
                 }
                 EditKind::Copy(_) => scratch.i64s = Self::COPY,
                 EditKind::Charge { .. } | EditKind::Leave { .. } | EditKind::Skipped { .. } => {}
-                EditKind::Return => {}
+                EditKind::Return | EditKind::Count { .. } => {}
             }
         }
         scratch
@@ -212,6 +220,14 @@ impl Writer {
         if let Some(over) = over {
             self.check_gas(over);
         }
+    }
+
+    /// Counts a segment of the reference.
+    fn count(&mut self, gas: u64) {
+        self.put(Instruction::GlobalGet(self.counters.used));
+        self.put(Instruction::I64Const(gas as i64));
+        self.put(Instruction::I64Add);
+        self.put(Instruction::GlobalSet(self.counters.used));
     }
 
     fn check_gas(&mut self, over: u32) {

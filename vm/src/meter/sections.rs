@@ -11,7 +11,9 @@ use wasmparser::{
 
 use super::analyse::{self, Facts, Width};
 use super::emit::{self, Counters, Locals, NewTypes};
-use super::{DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX};
+use super::{
+    DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX, USED_EXPORT,
+};
 use crate::error::ModuleError;
 use crate::limits::{
     FUNCTION_BYTES_MAX, FUNCTIONS_MAX, MUTABLE_GLOBALS_MAX, RESULTS_MAX, TABLE_ELEMENTS_MAX,
@@ -115,7 +117,12 @@ struct Reading {
 impl Reading {
     fn new(policy: &Policy) -> Self {
         Self {
-            facts: Facts { memory_width: width(policy.memory64), copy_import: None, merge: policy.merge },
+            facts: Facts {
+                memory_width: width(policy.memory64),
+                copy_import: None,
+                merge: policy.merge,
+                count: policy.guard && policy.count,
+            },
             sections: Vec::new(),
             types: NewTypes::default(),
             imported_functions: 0,
@@ -160,9 +167,11 @@ impl Reading {
                 }
             }
             Payload::MemorySection(section) => self.memories(section, policy)?,
+            // The engine keeps exceptions on a collected heap beside the guest's memory. When it grows
+            // and what it may hold depends on what the instance did before, and on the collector.
             Payload::TagSection(_) => return unsupported("exception tags"),
             Payload::GlobalSection(section) => self.globals(section)?,
-            Payload::ExportSection(section) => self.exports(section)?,
+            Payload::ExportSection(section) => exports(section, policy.memory_export)?,
             Payload::StartSection { .. } => return unsupported("a start section"),
             Payload::DataSection(section) => {
                 for data in section.clone() {
@@ -236,19 +245,6 @@ impl Reading {
         Ok(())
     }
 
-    fn exports(&mut self, section: &wasmparser::ExportSectionReader<'_>) -> Result<(), ModuleError> {
-        for export in section.clone() {
-            let export = export.map_err(invalid)?;
-            if export.name.starts_with(RESERVED_PREFIX) {
-                return unsupported(format!("the export {:?}, a reserved name", export.name));
-            }
-            if export.kind == ExternalKind::Memory && export.name != "memory" {
-                return unsupported("a memory exported under another name than memory");
-            }
-        }
-        Ok(())
-    }
-
     fn data_segment(&mut self, data: &wasmparser::Data<'_>) -> Result<(), ModuleError> {
         let DataKind::Active { offset_expr, .. } = &data.kind else { return Ok(()) };
         let start = match offset_expr.get_operators_reader().read().map_err(invalid)? {
@@ -270,7 +266,7 @@ impl Reading {
         policy: &Policy,
     ) -> Result<(), ModuleError> {
         (functions.len() as u32).encode(&mut self.code);
-        let counters = Counters { gas: self.globals, depth: self.globals + 1 };
+        let counters = Counters { gas: self.globals, depth: self.globals + 1, used: self.globals + 2 };
         let mut allocations = FuncValidatorAllocations::default();
         for (function, body) in functions {
             let ty = function.ty;
@@ -314,7 +310,7 @@ impl Reading {
             let content = range.and_then(|range| wasm.get(range));
             let extra = match id {
                 TYPES => self.types.encoded(),
-                GLOBALS if policy.guard => counters(),
+                GLOBALS if policy.guard => counters(policy.count),
                 EXPORTS if policy.guard => self.new_exports(),
                 CODE if content.is_some() => {
                     out.push(CODE);
@@ -331,7 +327,7 @@ impl Reading {
         out
     }
 
-    /// The two counters and every mutable global.
+    /// The counters and every mutable global.
     fn new_exports(&self) -> (u32, Vec<u8>) {
         let mut bytes = Vec::new();
         let mut count = 0;
@@ -343,6 +339,9 @@ impl Reading {
         };
         export(GAS_EXPORT, self.globals);
         export(DEPTH_EXPORT, self.globals + 1);
+        if self.facts.count {
+            export(USED_EXPORT, self.globals + 2);
+        }
         for index in &self.mutable_globals {
             export(&format!("{GLOBAL_EXPORT}{index}"), *index);
         }
@@ -350,13 +349,28 @@ impl Reading {
     }
 }
 
-fn counters() -> (u32, Vec<u8>) {
+fn exports(section: &wasmparser::ExportSectionReader<'_>, memory: &str) -> Result<(), ModuleError> {
+    for export in section.clone() {
+        let export = export.map_err(invalid)?;
+        if export.name.starts_with(RESERVED_PREFIX) {
+            return unsupported(format!("the export {:?}, a reserved name", export.name));
+        }
+        if export.kind == ExternalKind::Memory && export.name != memory {
+            return unsupported(format!("a memory exported under another name than {memory}"));
+        }
+    }
+    Ok(())
+}
+
+fn counters(count: bool) -> (u32, Vec<u8>) {
     let mut bytes = Vec::new();
-    for start in [0, DEPTH_START] {
+    let starts = [0, DEPTH_START, 0];
+    let number = if count { 3 } else { 2 };
+    for start in starts.into_iter().take(number) {
         GlobalType { val_type: ValType::I64, mutable: true, shared: false }.encode(&mut bytes);
         ConstExpr::i64_const(start).encode(&mut bytes);
     }
-    (2, bytes)
+    (number as u32, bytes)
 }
 
 /// A section's content with more entries at its end.

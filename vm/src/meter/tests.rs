@@ -6,9 +6,17 @@ use wasmtime::{Engine, Global, Instance, Store, Val};
 use super::*;
 use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, FRAME_BYTES, SLOT_BYTES};
 
+mod count;
 mod module;
 
-const POLICY: Policy = Policy { memory64: false, copy_import: None, guard: true, merge: true };
+const POLICY: Policy = Policy {
+    memory64: false,
+    copy_import: None,
+    guard: true,
+    merge: true,
+    count: false,
+    memory_export: "memory",
+};
 const PLENTY: i64 = 1 << 40;
 
 fn guarded(wat: &str, policy: &Policy) -> Vec<u8> {

@@ -4,6 +4,8 @@
 use weft_vm::guests::COUNTER;
 use weft_vm::{Engine, EngineConfig, Format, Limits, Module, ModuleError, Outcome, Trap};
 
+use crate::suite::alone;
+
 const LIMITS: Limits = Limits { gas: 2_000_000_000, memory_bytes: 1 << 24 };
 
 fn engine() -> Engine {
@@ -126,6 +128,7 @@ fn contents() -> Vec<(String, &'static str)> {
 
 #[test]
 fn what_is_not_evaluated_is_refused_by_name() {
+    let _alone = alone();
     let mut wrong = Vec::new();
     for (text, part) in parts().iter().chain(&contents()) {
         let said = refusal(text);
@@ -138,6 +141,7 @@ fn what_is_not_evaluated_is_refused_by_name() {
 
 #[test]
 fn every_cut_and_every_changed_byte_is_borne() {
+    let _alone = alone();
     let engine = engine();
     let said = |wasm: &[u8]| match engine.compile(wasm, Format::Plain) {
         Ok(_) => None,
@@ -170,6 +174,7 @@ fn every_cut_and_every_changed_byte_is_borne() {
 
 #[test]
 fn large_and_deep_modules_are_compiled_or_refused_in_time() {
+    let _alone = alone();
     let nested = |open: &str, count: usize| {
         with(&format!("(func {}{})", format!("{open} ").repeat(count), "end ".repeat(count)))
     };
@@ -213,6 +218,7 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
 
 #[test]
 fn memory_that_is_asked_for_and_not_used_costs_nothing() {
+    let _alone = alone();
     let text = whole("(memory (export \"memory\") 65536)", "", "(i32.const 0)", "(i64.const 0)");
     let module = compile(&wat::parse_str(text).unwrap()).unwrap();
     let refused = module.instantiate(LIMITS).unwrap_err().to_string();
@@ -224,6 +230,7 @@ fn memory_that_is_asked_for_and_not_used_costs_nothing() {
 
 #[test]
 fn an_allocator_that_lies_ends_its_message_alone() {
+    let _alone = alone();
     let handle = "(i32.store8 (i32.const 0) (i32.const 55)) (i64.const 1)";
     let cases = [
         ("(i32.const -1)", Trap::Trap),
