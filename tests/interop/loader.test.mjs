@@ -43,5 +43,5 @@ test('the keys of every message stand in the order of the protocol', () => {
 
 for (const module of modules) {
   test(`${module.name} (${module.format})`, (t) =>
-    compare(t, { ...module, cases, envFile, messagesFile }, { differences, landmarks }))
+    compare(t, { ...module, cases, envFile, messagesFile }, { suite: 'loader', differences, landmarks }))
 }

@@ -2,13 +2,14 @@
 // JSON exactly as the module returned it, or {"trap":"..."} when the module did not return.
 //
 //   node [--experimental-wasm-memory64] reference.mjs MODULE FORMAT ENV.json MESSAGES.jsonl OUT
-//        [--fresh] [--speed] [--data ID=FILE]...
+//        [--fresh] [--speed] [--gas] [--data ID=FILE]...
 //
 // OUT is a file because some formats of the loader let the guest print to standard output.
 // Memory is carried as a compute unit carries it: in and out of every message, the previous one
 // kept when the message failed, and the instance dropped after a failure. `--fresh` makes a new
 // instance for every message, so nothing outside memory is carried (the loader's clock is not
-// memory). `--speed` prints the time of each message in nanoseconds instead. `--data` lets the guest
+// memory). `--speed` prints the time of each message in nanoseconds instead. `--gas` also writes
+// the GasUsed of each message to OUT.gas, or null where the message failed. `--data` lets the guest
 // open `/data/ID` through the drive of `wao`.
 
 import { openSync, readFileSync, writeSync } from 'node:fs'
@@ -25,7 +26,10 @@ const wasm = readFileSync(module)
 const env = JSON.parse(readFileSync(envFile, 'utf8'))
 const lines = readFileSync(messagesFile, 'utf8').trimEnd().split('\n')
 const out = openSync(outFile, 'w')
+const gasOut = flags.includes('--gas') ? openSync(`${outFile}.gas`, 'w') : null
 const consoleLog = console.log
+// The loaders of the first two formats replace the program's own clock.
+const nanoseconds = process.hrtime.bigint
 
 // The loader parses the module's text and throws it away; this keeps it.
 let raw
@@ -36,9 +40,9 @@ const keepRaw = (text, reviver) => {
 }
 
 /** Writes all of a text at once: a sequence that hangs shows where. */
-function writeAll(text) {
+function writeAll(text, file = out) {
   const bytes = Buffer.from(text)
-  for (let at = 0; at < bytes.length; ) at += writeSync(out, bytes, at)
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
 }
 
 let memory = null
@@ -46,7 +50,7 @@ let handle = null
 for (const line of lines) {
   const message = parse(line)
   if (JSON.stringify(message) !== line) throw new Error(`not as JSON.stringify writes it: ${line.slice(0, 200)}`)
-  const began = process.hrtime.bigint()
+  const began = nanoseconds()
   if (handle === null || fresh) handle = await AoLoader(wasm, { ...options })
   raw = undefined
   let failed = false
@@ -65,8 +69,9 @@ for (const line of lines) {
   } else {
     memory = result.Memory
   }
-  const written = speed ? String(process.hrtime.bigint() - began) : raw
+  const written = speed ? String(nanoseconds() - began) : raw
   writeAll(`${written}\n`)
+  if (gasOut !== null) writeAll(`${failed ? null : result.GasUsed}\n`, gasOut)
 }
 
 // A guest that left its program has set the exit code of this one.

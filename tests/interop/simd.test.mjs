@@ -10,6 +10,7 @@ import { env } from './sequence/actors.mjs'
 import { modelId, sql, text, textId, tokens } from './sequence/simd.mjs'
 
 const seed = 4904
+const suite = 'simd'
 const parsed = (line) => JSON.parse(line)
 
 const traps = {
@@ -55,7 +56,7 @@ const sqlLandmarks = new Map([
 ])
 
 test('sqlite answers SQL', (t) =>
-  compare(t, written({ ...sqlite, cases: sql }, env), { differences: sqlDifferences, landmarks: sqlLandmarks }))
+  compare(t, written({ ...sqlite, cases: sql }, env), { suite, differences: sqlDifferences, landmarks: sqlLandmarks }))
 
 test('the model is the same for the same seed', () => {
   assert.ok(model(seed).equals(model(seed)))
@@ -72,5 +73,5 @@ test('llama loads a model through the drive and says the same tokens', async (t)
     ['after the failure', '"data":"2"'],
   ])
   const differences = new Map([['a model that is not there', traps], ['a text item again', secondOpen]])
-  await compare(t, run, { differences, landmarks })
+  await compare(t, run, { suite, differences, landmarks })
 })

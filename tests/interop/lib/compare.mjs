@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { reference, temporaryFolder, weft } from './run.mjs'
 
 const folder = temporaryFolder()
-const goldenFile = fileURLToPath(new URL('../sequence/golden.json', import.meta.url))
+// One for each file of tests: they run beside each other, and each writes its own.
+const goldenFile = (suite) => fileURLToPath(new URL(`../sequence/golden/${suite}.json`, import.meta.url))
 
 /** The answers by name; as many lines as cases. */
 function answers(cases, text, who) {
@@ -19,13 +20,15 @@ function answers(cases, text, who) {
 
 const offers = (run) => (run.data ?? []).flatMap((item) => ['--data', item])
 
-/** The answers of the reference loader to a run. */
+/** The answers of the reference loader to a run, and the GasUsed of each message if it `counts`. */
 export async function runReference(run) {
   const out = join(folder, `${run.name}.reference`)
   const { file, format, envFile, messagesFile } = run
-  const { code, stderr } = await reference([file, format, envFile, messagesFile, out, ...offers(run)])
+  const flags = [...(run.counts ? ['--gas'] : []), ...(run.fresh ? ['--fresh'] : [])]
+  const { code, stderr } = await reference([file, format, envFile, messagesFile, out, ...flags, ...offers(run)])
   assert.equal(code, 0, stderr.toString())
-  return answers(run.cases, readFileSync(out, 'utf8'), 'the reference')
+  const gas = run.counts ? readFileSync(`${out}.gas`, 'utf8') : 'null\n'.repeat(run.cases.length)
+  return { answers: answers(run.cases, readFileSync(out, 'utf8'), 'the reference'), gas: answers(run.cases, gas, 'its gas') }
 }
 
 /** The answers of `weft eval` to a run, the statistics of each message, and what is left at the end. */
@@ -56,12 +59,11 @@ export function file(name, bytes) {
 }
 
 /** Compares with the committed end of a run, or commits a new one. */
-export function checkEnd(name, end) {
-  // Read anew: the files of the suite run beside each other.
-  const golden = JSON.parse(readFileSync(goldenFile, 'utf8'))
+function checkEnd(suite, name, end) {
+  const golden = JSON.parse(readFileSync(goldenFile(suite), 'utf8'))
   if (process.env.WEFT_BLESS === '1') {
     golden[name] = end
-    return writeFileSync(goldenFile, JSON.stringify(golden, null, 2) + '\n')
+    return writeFileSync(goldenFile(suite), JSON.stringify(golden, null, 2) + '\n')
   }
   assert.deepEqual(end, golden[name], 'the memory differs from the committed one')
 }
@@ -74,20 +76,26 @@ function parting(reference, weft) {
   return `they part at character ${at}:\nreference ...${around(reference)}\nweft      ...${around(weft)}`
 }
 
-/** Runs both hosts and makes a test of each case; `landmarks` say that the reference did the thing. */
-export async function compare(t, run, { differences, landmarks }) {
+/**
+ * Runs both hosts and makes a test of each case; `landmarks` say that the reference did the thing,
+ * and the golden file of `suite` how it ends.
+ */
+export async function compare(t, run, { suite, differences, landmarks }) {
   const [ours, theirs] = await Promise.allSettled([runWeft(run), runReference(run)])
   if (theirs.status === 'rejected') throw theirs.reason
   for (const [name, landmark] of landmarks) {
-    const answer = theirs.value.get(name)
+    const answer = theirs.value.answers.get(name)
     assert.ok(answer.includes(landmark), `the reference at "${name}": ${answer.slice(0, 500)}`)
   }
   if (ours.status === 'rejected') throw ours.reason
   const weftAt = (name) => ours.value.answers.get(name)
-  await t.test('the memory at the end', () => checkEnd(run.name, ours.value.end))
-  for (const { name } of run.cases) {
+  await t.test('the memory at the end', () => checkEnd(suite, run.name, ours.value.end))
+  for (const [at, { name }] of run.cases.entries()) {
     await t.test(name, () => {
-      const [reference, weft] = [theirs.value.get(name), weftAt(name)]
+      const [reference, weft] = [theirs.value.answers.get(name), weftAt(name)]
+      // A message that failed has none.
+      const gas = theirs.value.gas.get(name)
+      if (gas !== 'null') assert.equal(String(ours.value.messages[at].gas_used), gas, 'GasUsed')
       const difference = differences.get(name)
       const differs = difference && (difference.formats ?? [run.format]).includes(run.format)
       if (differs) return difference.check(reference, weft, { weftAt })
