@@ -252,7 +252,7 @@ fn first_after(reader: &Reader, process: &Id, head: u64, time: u64) -> Result<u6
 
 /// One message by its id, or by that of its assignment. What was not written to this process is
 /// known by its assignment alone, which is looked for among the newest
-/// [`ASSIGNMENTS_LOOKED_AT_MAX`] slots.
+/// `ASSIGNMENTS_LOOKED_AT_MAX` slots.
 ///
 /// # Errors
 /// [`LegacyError::NoMessage`], the disk.
