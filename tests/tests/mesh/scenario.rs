@@ -67,7 +67,7 @@ pub async fn grows_to(
 }
 
 /// Waits until a node has computed a log up to a slot, however long, as long as it gets on.
-async fn computes_to(town: &Town<'_>, actor: &Actor, node: usize, slot: u64) -> Result<(), Trouble> {
+pub async fn computes_to(town: &Town<'_>, actor: &Actor, node: usize, slot: u64) -> Result<(), Trouble> {
     let mut before = None;
     loop {
         let what = format!("node {node} to get on with {} towards slot {slot}", actor.name);

@@ -12,7 +12,7 @@ use weft_testnet::{Open, Trouble, aos};
 
 use crate::guest::Guest;
 use crate::rig::{Rig, assert_holds};
-use crate::scenario::{count, is_sound, log, submit_all};
+use crate::scenario::{computes_to, count, is_sound, log, submit_all};
 
 /// Coins of each key in the beginning.
 const COINS: u64 = 1_000;
@@ -79,7 +79,11 @@ async fn a_token_on_aos_loses_no_coin() -> Result<(), Trouble> {
     let by_item: BTreeMap<Id, &Transfer> =
         transfers.iter().map(|transfer| (transfer.item.id(), transfer)).collect();
     let (mut balances, mut refused, mut moved) = (vec![COINS; keys.len()], 0, 0);
-    for slot in log(&town, &token).await? {
+    let log = log(&town, &token).await?;
+    for node in [0, 1] {
+        computes_to(&town, &token, node, log.len() as u64 - 1).await?;
+    }
+    for slot in log {
         let Some(Transfer { from, to, quantity, .. }) = by_item.get(&slot.item) else { continue };
         if balances[*from] < *quantity {
             refused += 1;
