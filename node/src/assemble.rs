@@ -28,10 +28,9 @@ use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::FollowerTask;
 use crate::gossip::{self, Publisher};
-use crate::hosting;
+use crate::hosting::Arrival;
 use crate::inbound::{self, Sinks};
 use crate::keyring::NodeKey;
-use crate::log;
 use crate::messenger::MessengerTask;
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
@@ -113,6 +112,7 @@ pub async fn embed(
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
     let terms = Terms { network, weave: Weave::Clock };
+    let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
         config,
         signer,
@@ -127,7 +127,7 @@ pub async fn embed(
         witness,
         metrics,
         news: Newsroom::new(),
-        directory: Directory::default(),
+        directory,
         started: Instant::now(),
     });
     watch_shared(&shared);
@@ -136,7 +136,7 @@ pub async fn embed(
         None => None,
     };
     let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
-    let known = read_directory(&shared)?;
+    read_directory(&shared)?;
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
@@ -144,9 +144,9 @@ pub async fn embed(
     if let Some(metrics) = metrics {
         tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
     }
-    for (process, roles) in known {
-        hosting::take_up(&shared, process, roles).await;
-    }
+    let mut arrival = Arrival::new(&shared);
+    arrival.first(&shared).await;
+    tasks.start("arrival of processes", arrival.rest(Arc::clone(&shared), stop.clone()));
     // Until it listens there is nothing to announce; a node that stops first never does.
     tokio::select! {
         bound = shared.net.wait_ready(0) => bound.map_err(|error| NodeError::Key(error.to_string()))?,
@@ -182,22 +182,17 @@ fn open_folder(
     Ok((store, socket, weave, Engine::new(engine)?))
 }
 
-type KnownProcess = (Arc<weft_protocol::process::Process>, Roles);
-
 /// Puts every process on disk into the directory.
-fn read_directory(shared: &Shared) -> Result<Vec<KnownProcess>, NodeError> {
+fn read_directory(shared: &Shared) -> Result<(), NodeError> {
     let reader = shared.store.read()?;
-    let mut known = Vec::new();
     let mut after = None;
     loop {
         let page = reader.processes(after.as_ref(), PROCESSES_PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(known) };
+        let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(*last);
-        for (id, row) in page {
-            if let Some(process) = log::read_process(&reader, &id, &shared.terms)? {
-                shared.directory.put(Arc::clone(&process), row.roles);
-                known.push((process, row.roles));
-            }
+        // One that nothing is done for any more is on disk until it is pruned.
+        for (id, row) in page.into_iter().filter(|(_, row)| row.roles != Roles::default()) {
+            shared.directory.put_row(id, row);
         }
     }
 }

@@ -1,11 +1,16 @@
-//! The processes this node knows, read once: their Process items and what it does for them.
+//! The processes this node knows: what it does for each, and their Process items.
+//!
+//! What is done for them is in memory from the start. A Process item is read and verified when
+//! somebody first needs it, so that a node with many processes starts at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use weft_protocol::process::Process;
+use weft_protocol::process::{Process, Terms};
 use weft_protocol::{Address, Id};
-use weft_storage::Roles;
+use weft_storage::{ProcessRow, Roles, Store};
+
+use crate::log;
 
 /// A process as this node knows it.
 #[derive(Debug, Clone)]
@@ -20,6 +25,17 @@ pub struct Known {
     pub waits: Option<String>,
 }
 
+/// What is known of a process without its Process item.
+#[derive(Debug, Clone)]
+struct Entry {
+    module: Id,
+    roles: Roles,
+    fault: Option<String>,
+    waits: Option<String>,
+    /// The item, once it was needed.
+    process: Option<Arc<Process>>,
+}
+
 /// Processes of others that are remembered so that a message to them need not look them up again.
 const REMEMBERED_MAX: usize = 4_096;
 
@@ -27,39 +43,95 @@ const REMEMBERED_MAX: usize = 4_096;
 const WALLETS_MAX: usize = 65_536;
 
 /// All known processes. Written when a process is hosted or stops, read by everyone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Directory {
-    known: RwLock<BTreeMap<Id, Known>>,
+    store: Store,
+    terms: Terms,
+    entries: RwLock<BTreeMap<Id, Entry>>,
     remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
     wallets: RwLock<BTreeSet<Address>>,
 }
 
 impl Directory {
-    /// The process, if this node knows it.
-    pub fn get(&self, process: &Id) -> Option<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
+    /// A directory that knows nothing yet, and reads Process items from this store.
+    pub fn new(store: Store, terms: Terms) -> Self {
+        let (entries, remembered, wallets) = Default::default();
+        Self { store, terms, entries, remembered, wallets }
     }
 
-    /// Every known process.
+    /// The process, if this node knows it and can read it. Reads the disk the first time.
+    pub fn get(&self, process: &Id) -> Option<Known> {
+        let entry = self.entries().get(process).cloned()?;
+        let process = match &entry.process {
+            Some(process) => Arc::clone(process),
+            None => self.load(process)?,
+        };
+        let Entry { roles, fault, waits, .. } = entry;
+        Some(Known { process, roles, fault, waits })
+    }
+
+    /// Every known process that can be read. Reads the disk for those that nobody needed yet.
     pub fn all(&self) -> Vec<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.ids(|_| true).iter().filter_map(|process| self.get(process)).collect()
+    }
+
+    /// What this node does for a process, if it knows it.
+    pub fn roles(&self, process: &Id) -> Option<Roles> {
+        self.entries().get(process).map(|entry| entry.roles)
+    }
+
+    /// The module of a process, if this node knows it.
+    pub fn module(&self, process: &Id) -> Option<Id> {
+        self.entries().get(process).map(|entry| entry.module)
+    }
+
+    /// The processes for which this node does what `does` says, in order.
+    pub fn ids(&self, does: impl Fn(&Roles) -> bool) -> Vec<Id> {
+        let entries = self.entries();
+        entries.iter().filter(|(_, entry)| does(&entry.roles)).map(|(id, _)| *id).collect()
+    }
+
+    /// For how many processes this node does what `does` says.
+    pub fn count(&self, does: impl Fn(&Roles) -> bool) -> usize {
+        self.entries().values().filter(|entry| does(&entry.roles)).count()
+    }
+
+    /// How many processes something stopped here.
+    pub fn stopped(&self) -> usize {
+        self.entries().values().filter(|entry| entry.fault.is_some()).count()
+    }
+
+    /// The modules of all known processes, each once.
+    pub fn modules(&self) -> BTreeSet<Id> {
+        self.entries().values().map(|entry| entry.module).collect()
     }
 
     /// The number of known processes.
     pub fn len(&self) -> usize {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.entries().len()
     }
 
     /// Whether no process is known.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.entries().is_empty()
+    }
+
+    /// Adds a process that is on disk.
+    pub fn put_row(&self, process: Id, ProcessRow { module, roles }: ProcessRow) {
+        let entry = Entry { module, roles, fault: None, waits: None, process: None };
+        self.entries_mut().insert(process, entry);
     }
 
     /// Adds a process, or replaces what this node does for it.
     pub fn put(&self, process: Arc<Process>, roles: Roles) {
-        let known = Known { process, roles, fault: None, waits: None };
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(known.process.id(), known);
+        let (id, module) = (process.id(), process.module());
+        let entry = Entry { module, roles, fault: None, waits: None, process: Some(process) };
+        self.entries_mut().insert(id, entry);
+    }
+
+    /// Forgets a process that nothing is done for any more.
+    pub fn remove(&self, process: &Id) {
+        self.entries_mut().remove(process);
     }
 
     /// A process of others that was looked up before.
@@ -98,15 +170,41 @@ impl Directory {
 
     /// Notes what a process waits for here, or that it waits no more.
     pub fn set_waits(&self, process: &Id, waits: Option<String>) {
-        if let Some(known) = self.known.write().unwrap_or_else(PoisonError::into_inner).get_mut(process) {
-            known.waits = waits;
+        if let Some(entry) = self.entries_mut().get_mut(process) {
+            entry.waits = waits;
         }
     }
 
     /// Notes what stopped a process here.
     pub fn set_fault(&self, process: &Id, fault: String) {
-        if let Some(known) = self.known.write().unwrap_or_else(PoisonError::into_inner).get_mut(process) {
-            known.fault = Some(fault);
+        if let Some(entry) = self.entries_mut().get_mut(process) {
+            entry.fault = Some(fault);
         }
+    }
+
+    fn load(&self, process: &Id) -> Option<Arc<Process>> {
+        let read = self.store.read().map_err(crate::NodeError::from);
+        let read = read.and_then(|reader| log::read_process(&reader, process, &self.terms));
+        let found = match read {
+            Ok(Some(found)) => found,
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::error!(%process, %error, "a process on disk cannot be read");
+                self.set_fault(process, error.to_string());
+                return None;
+            }
+        };
+        if let Some(entry) = self.entries_mut().get_mut(process) {
+            entry.process = Some(Arc::clone(&found));
+        }
+        Some(found)
+    }
+
+    fn entries(&self) -> RwLockReadGuard<'_, BTreeMap<Id, Entry>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entries_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<Id, Entry>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_net::{Key, Peer};
+use tokio_util::sync::CancellationToken;
+use weft_net::{JoinError, Key, Peer};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
@@ -41,20 +42,80 @@ pub enum HostingError {
     Store(#[from] StoreError),
 }
 
+/// Processes whose topics are joined before a node says that it is ready; for the others its peers
+/// wait some moments longer.
+const JOINED_FIRST: usize = 256;
+
 /// Starts what this node does for a process that is on disk.
 pub async fn take_up(shared: &Shared, process: Arc<Process>, roles: Roles) {
-    let id = process.id();
-    let module = process.module();
+    let (id, module) = (process.id(), process.module());
     shared.directory.put(process, roles);
     if let Err(error) = shared.net.join(id).await {
         tracing::warn!(process = %id, %error, "the topic was not joined; slots come by asking only");
     }
-    for key in [Key::Process(id), Key::Process(module)] {
+    provide(shared, id, module).await;
+    shared.news.tell(News::Hosted { process: id });
+}
+
+/// Says on the mesh that this node serves a process and its module; whether there was room to.
+async fn provide(shared: &Shared, process: Id, module: Id) -> bool {
+    let mut all = true;
+    for key in [Key::Process(process), Key::Process(module)] {
         if let Err(error) = shared.net.provide(key).await {
-            tracing::debug!(process = %id, %error, "it is not announced that this node serves it");
+            tracing::debug!(%process, %error, "it is not announced that this node serves it");
+            all = false;
         }
     }
-    shared.news.tell(News::Hosted { process: id });
+    all
+}
+
+/// The processes on disk, on their way to the mesh after a start.
+#[derive(Debug)]
+pub struct Arrival {
+    left: std::vec::IntoIter<Id>,
+    may_join: bool,
+    may_provide: bool,
+}
+
+impl Arrival {
+    /// All known processes; first those whose slots come from others, for which a topic matters
+    /// most.
+    pub fn new(shared: &Shared) -> Self {
+        let mut all = shared.directory.ids(|roles| !roles.schedules);
+        all.extend(shared.directory.ids(|roles| roles.schedules));
+        Self { left: all.into_iter(), may_join: true, may_provide: true }
+    }
+
+    /// Brings in as many as a start waits for.
+    pub async fn first(&mut self, shared: &Shared) {
+        self.some(shared, JOINED_FIRST).await;
+    }
+
+    /// Brings in the others, and then waits until the node stops.
+    pub async fn rest(mut self, shared: Arc<Shared>, stop: CancellationToken) {
+        tokio::select! {
+            () = self.some(&shared, usize::MAX) => {}
+            () = stop.cancelled() => {}
+        }
+        stop.cancelled().await;
+    }
+
+    async fn some(&mut self, shared: &Shared, count: usize) {
+        for process in self.left.by_ref().take(count) {
+            if self.may_join
+                && let Err(error) = shared.net.join(process).await
+            {
+                tracing::warn!(%process, %error, "the topic was not joined; slots come by asking only");
+                // Once is enough for one that has more processes than there may be topics.
+                self.may_join = !matches!(error, JoinError::TooMany { .. });
+            }
+            if self.may_provide
+                && let Some(module) = shared.directory.module(&process)
+            {
+                self.may_provide = provide(shared, process, module).await;
+            }
+        }
+    }
 }
 
 /// The Process of an id: from the directory, else from peers that serve it. Kept in memory only
@@ -116,6 +177,7 @@ async fn fetch_opening_from(
 pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, HostingError> {
     let (found, roles, mut writes) = match shared.directory.get(&process) {
         Some(known) => (known.process, merge(known.roles, wanted), Vec::new()),
+        None if let Some(found) = left_here(shared, &process)? => (found, wanted, Vec::new()),
         None => {
             let (found, record) = fetch_opening(shared, process).await?;
             let items = [Some(record.item()), record.proof()];
@@ -140,16 +202,38 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     Ok(roles)
 }
 
-/// Does this and nothing else for a known process from now on.
+/// A process that was hosted before, if what lies on disk of it is whole.
+fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Process>>, StoreError> {
+    let reader = shared.store.read()?;
+    if reader.process(process)?.is_none() {
+        return Ok(None);
+    }
+    let found = log::read_process(&reader, process, &shared.terms).unwrap_or_else(|error| {
+        tracing::warn!(%process, %error, "what was left of a process is not used");
+        None
+    });
+    // How to go on with a log of our own that was lost is asked of others.
+    Ok(found.filter(|found| found.scheduler() != shared.address))
+}
+
+/// Does this and nothing else for a known process from now on. What is done for nothing any more is
+/// not known after a restart either; what lies on disk of it stays until it is pruned.
 ///
 /// # Errors
 /// The disk.
 pub async fn change(shared: &Shared, known: Known, roles: Roles) -> Result<(), StoreError> {
     let process = known.process;
-    let row = ProcessRow { module: process.module(), roles };
-    shared.store.write(vec![Write::Process { process: process.id(), row }]).await?;
-    let id = process.id();
-    shared.directory.put(process, roles);
+    let (id, module) = (process.id(), process.module());
+    let write = Write::Process { process: id, row: ProcessRow { module, roles } };
+    shared.store.write(vec![write]).await?;
+    if roles == Roles::default() {
+        shared.directory.remove(&id);
+        // Only a network that has stopped says no.
+        let _ = shared.net.leave(id).await;
+        let _ = shared.net.stop_providing(Key::Process(id)).await;
+    } else {
+        shared.directory.put(process, roles);
+    }
     shared.news.tell(News::Hosted { process: id });
     Ok(())
 }
@@ -167,7 +251,7 @@ pub async fn adopt(shared: &Shared, child: Id) {
 }
 
 async fn try_adopt(shared: &Shared, child: Id) -> Result<(), HostingError> {
-    if shared.directory.get(&child).is_some() || !shared.config.roles.contains(&Role::Compute) {
+    if shared.directory.roles(&child).is_some() || !shared.config.roles.contains(&Role::Compute) {
         return Ok(());
     }
     let found = find_process(shared, child).await?;
@@ -190,5 +274,7 @@ const fn merge(has: Roles, wants: Roles) -> Roles {
         pinned: has.pinned || wants.pinned,
         // Whoever wants it computed says how.
         on_demand: if wants.computes { wants.on_demand } else { has.on_demand },
+        // What the operator asked for is his own.
+        for_others: has.for_others && wants.for_others,
     }
 }

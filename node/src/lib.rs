@@ -6,6 +6,7 @@
 pub mod anchor;
 mod assemble;
 mod attestations;
+mod backlog;
 pub mod backup;
 pub mod cli;
 mod clock;

@@ -318,7 +318,7 @@ impl Submitter {
             let weave = process.weave();
             return Err(SubmitError::Refused(format!("this scheduler has no view of the weave `{weave}`")));
         }
-        self.check_policy(&process)?;
+        let own = self.check_policy(&process)?;
         let attests = process.attestors().members.contains(&address);
         let is = |role| shared.config.roles.contains(&role);
         if attests && !is(Role::Compute) {
@@ -331,16 +331,16 @@ impl Submitter {
             self.check_module(&process).await?;
         }
         let messenges = computes && is(Role::Messenger);
-        let roles = Roles { schedules: true, computes, messenges, ..Roles::default() };
+        let roles = Roles { schedules: true, computes, messenges, for_others: !own, ..Roles::default() };
         let keys = SeenKeys::of_item(item.id());
         let (process_id, proof) = (item.id(), proof.map(|(proof, _)| proof));
         let submission = Submission { process: process_id, item, proof, keys, spawn, assigned: None };
         Ok((submission, Some((Arc::new(process), roles))))
     }
 
-    /// Whose processes this scheduler takes. A child is its parent's, whoever carried it: who may
+    /// Whose processes this scheduler takes; says whether it is its own. A child is its parent's, whoever carried it: who may
     /// have the parent here may have its children, within the budget.
-    fn check_policy(&self, process: &Process) -> Result<(), SubmitError> {
+    fn check_policy(&self, process: &Process) -> Result<bool, SubmitError> {
         let signer = process.item().owner();
         let own = process.parent().is_none() && signer == self.shared.address;
         let (owner, is_known) = match process.parent() {
@@ -362,16 +362,13 @@ impl Submitter {
             )));
         }
         let budget = self.shared.config.spawn_budget as usize;
-        let is_own =
-            |known: &Process| known.parent().is_none() && known.item().owner() == self.shared.address;
-        let others = self.shared.directory.all();
-        let others = others.iter().filter(|known| known.roles.schedules && !is_own(&known.process));
-        if !own && others.count() >= budget {
+        let others = || self.shared.directory.count(|roles| roles.schedules && roles.for_others);
+        if !own && others() >= budget {
             return Err(SubmitError::Refused(format!(
                 "this scheduler's budget of {budget} processes is used"
             )));
         }
-        Ok(())
+        Ok(own)
     }
 
     /// Fetches the module if need be and refuses what this build cannot compute, by name.

@@ -1,6 +1,6 @@
 //! The anchor's loop: slots in, bundles to the weave, receipts to disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -10,6 +10,7 @@ use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
 use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
 use super::machine::{Anchor, Effect, Input, Policy};
+use crate::backlog::Backlog;
 use crate::clock::now;
 use crate::control::api::{BatchInfo, WeaveInfo};
 use crate::error::NodeError;
@@ -40,13 +41,16 @@ enum BatchError {
 /// The anchor's loop.
 pub struct AnchorTask {
     shared: SharedRef,
+    backlog: Backlog,
     machine: Anchor,
     effects: Effects<Effect>,
     anchored: BTreeSet<Id>,
+    /// Batches that were open at the start, of logs that were not taken up yet.
+    open: BTreeMap<Id, (u64, u64, Hash)>,
 }
 
 impl AnchorTask {
-    /// The loop, with what the disk says of every log.
+    /// The loop, with what the disk says of the first logs.
     ///
     /// # Errors
     /// A damaged store.
@@ -54,8 +58,14 @@ impl AnchorTask {
         let config = &shared.config;
         let policy = Policy { slots: config.anchor_batch_slots.into(), age_ms: config.anchor_batch_age_ms };
         let machine = Anchor::new(policy);
-        let mut task = Self { shared, machine, effects: Effects::new(), anchored: BTreeSet::new() };
-        task.take_up_all()?;
+        let backlog = Backlog::new(shared.directory.ids(|roles| roles.schedules));
+        let (effects, anchored) = (Effects::new(), BTreeSet::new());
+        let open = shared.store.read()?.batches_open(OPEN_MAX)?;
+        let place = |(root, row): (Hash, BatchRow)| (row.process, (row.from_slot, row.to_slot, root));
+        let open = open.into_iter().map(place).collect();
+        let mut task = Self { shared, backlog, machine, effects, anchored, open };
+        let first = task.backlog.page();
+        task.try_take_up(&first)?;
         Ok(task)
     }
 
@@ -76,14 +86,14 @@ impl AnchorTask {
                     Ok(News::Grew { process, head }) if self.anchored.contains(&process) => {
                         self.handle(Input::Grew { process, head });
                     }
-                    Ok(News::Hosted { .. }) | Err(RecvError::Lagged(_)) => {
-                        if let Err(error) = self.take_up_all() {
-                            tracing::error!(%error, "cannot read what to anchor");
-                        }
+                    Ok(News::Hosted { process }) => self.take_up(&[process]),
+                    Err(RecvError::Lagged(_)) => {
+                        self.backlog.refill(self.shared.directory.ids(|roles| roles.schedules));
                     }
                     Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 },
+                page = self.backlog.turn() => self.take_up(&page),
                 _ = tick.tick() => self.handle(Input::Tick),
                 _ = block.tick() => self.mine().await,
             }
@@ -94,20 +104,23 @@ impl AnchorTask {
         self.machine.handle(input, now(), &mut self.effects);
     }
 
-    /// Takes up every log that this node schedules and does not anchor yet.
-    fn take_up_all(&mut self) -> Result<(), NodeError> {
+    /// Takes up those of these logs that this node schedules and does not anchor yet.
+    fn take_up(&mut self, processes: &[Id]) {
+        if let Err(error) = self.try_take_up(processes) {
+            tracing::error!(%error, "cannot read what to anchor");
+        }
+    }
+
+    fn try_take_up(&mut self, processes: &[Id]) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
-        let open = reader.batches_open(OPEN_MAX)?;
-        for known in self.shared.directory.all() {
-            let process = known.process.id();
-            let head = reader.head(&process)?.map(|(slot, _)| slot);
-            if !known.roles.schedules {
+        for process in processes.iter().copied() {
+            if !self.shared.directory.roles(&process).is_some_and(|roles| roles.schedules) {
                 continue;
             }
+            let head = reader.head(&process)?.map(|(slot, _)| slot);
             if self.anchored.insert(process) {
                 let anchored = reader.anchored(&process, self.shared.weave.name())?.map(|row| row.slot);
-                let open = open.iter().find(|(_, row)| row.process == process);
-                let open = open.map(|(root, row)| (row.from_slot, row.to_slot, *root));
+                let open = self.open.remove(&process);
                 self.handle(Input::Log { process, head, anchored, open });
             } else if let Some(head) = head {
                 self.handle(Input::Grew { process, head });

@@ -86,6 +86,12 @@ pub(crate) enum Command {
     Peers,
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
+    /// Leave a process of another node alone: what lies on disk of it stays until it is pruned
+    Unhost {
+        /// The process
+        #[arg(allow_hyphen_values = true)]
+        process: Id,
+    },
     /// Run the crons of a process while this node is up, though nobody sends it anything
     Cron(Cron),
     /// Keep a process in memory and on disk when others have to go

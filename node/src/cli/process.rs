@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
+use weft_protocol::Id;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 
@@ -123,6 +124,11 @@ pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError
     let compute = compute || evaluate.is_some();
     let request = Request::Host { process, compute, messenger, evaluate };
     let info: ProcessInfo = ask(context, "finding the process and its log", &request).await?;
+    show_duties(&info, context)
+}
+
+pub(super) async fn unhost(process: Id, context: &Context) -> Result<Exit, CliError> {
+    let info: ProcessInfo = ask(context, "leaving it alone", &Request::Unhost { process }).await?;
     show_duties(&info, context)
 }
 

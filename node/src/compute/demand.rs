@@ -20,7 +20,7 @@ pub(super) fn policy(process: &Process, roles: Roles, node: Address) -> Evaluate
 /// Asks that a process which is evaluated on demand be evaluated up to a slot. The asking may be
 /// lost, as all news.
 pub fn want(shared: &Shared, process: Id, slot: u64) {
-    if shared.directory.get(&process).is_some_and(|known| known.roles.on_demand) {
+    if shared.directory.roles(&process).is_some_and(|roles| roles.on_demand) {
         shared.news.tell(News::Wanted { process, slot });
     }
 }

@@ -54,6 +54,11 @@ pub enum Input {
         /// The newest slot on disk.
         head: Option<u64>,
     },
+    /// Compute it no longer.
+    Drop {
+        /// Which.
+        process: Id,
+    },
     /// Its log grew.
     Grew {
         /// Which.
@@ -274,6 +279,16 @@ impl Compute {
         }
     }
 
+    /// A run of it may be under way; what comes of that changes nothing any more.
+    fn forget(&mut self, process: Id) {
+        let gone = self.processes.remove(&process);
+        if gone.is_some_and(|hosted| hosted.state == State::Committing) {
+            self.committing = self.committing.saturating_sub(1);
+        }
+        self.slow.retain(|queued| *queued != process);
+        self.others.retain(|queued| *queued != process);
+    }
+
     fn ran(&mut self, process: Id, next: u64, now: Now) {
         self.end(process);
         if let Some(hosted) = self.processes.get_mut(&process) {
@@ -349,6 +364,7 @@ impl Machine for Compute {
                 }
                 self.queue(process);
             }
+            Input::Drop { process } => self.forget(process),
             Input::Grew { process, head } => {
                 if let Some(hosted) = self.processes.get_mut(&process) {
                     hosted.head = hosted.head.max(Some(head));

@@ -21,8 +21,9 @@ use super::hosted::{HostError, Hosted};
 use super::machine::{COMMITTING_MAX, Compute, Effect, Input};
 use super::pool::{Done, Errand, Job, Looked, Pool, Work};
 use super::residency::Residency;
+use crate::backlog::Backlog;
 use crate::clock::now;
-use crate::directory::Known;
+use crate::config::Evaluate;
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::news::News;
@@ -101,6 +102,7 @@ impl ComputeHandle {
 /// The compute loop.
 pub struct ComputeTask {
     shared: SharedRef,
+    backlog: Backlog,
     machine: Compute,
     effects: Effects<Effect>,
     pool: Pool,
@@ -181,8 +183,10 @@ impl ComputeTask {
         let instances = weft_vm::instances_max();
         let residency = Residency::new(shared.config.memory_budget_bytes, instances);
         let cells = Cells::watch(&shared, instances);
+        let backlog = Backlog::new(shared.directory.ids(|roles| roles.computes));
         let mut task = Self {
             shared,
+            backlog,
             machine: Compute::new(threads),
             effects: Effects::new(),
             pool,
@@ -198,8 +202,10 @@ impl ComputeTask {
             fetching: Vec::new(),
             waiting: BTreeSet::new(),
         };
-        let known = task.shared.directory.all();
-        task.take_up(known)?;
+        // What is damaged here keeps the node from starting, as it does anywhere in its folder.
+        for process in task.backlog.page() {
+            task.try_take_up(process)?;
+        }
         Ok((task, ComputeHandle(sender)))
     }
 
@@ -216,9 +222,10 @@ impl ComputeTask {
                 Some(done) = self.commits.join_next(), if !self.commits.is_empty() => self.committed(done),
                 heard = news.recv() => match heard {
                     Ok(news) => self.hear(&news),
-                    Err(RecvError::Lagged(_)) => self.retake(self.shared.directory.all()),
+                    Err(RecvError::Lagged(_)) => self.backlog.refill(self.shared.directory.ids(|_| true)),
                     Err(RecvError::Closed) => break,
                 },
+                page = self.backlog.turn() => self.take_up(&page),
                 Some(ask) = self.asks.recv() => self.look(ask),
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                     self.fetching.retain(|module| fetched.as_ref().is_ok_and(|fetched| fetched != module));
@@ -238,35 +245,64 @@ impl ComputeTask {
     fn hear(&mut self, news: &News) {
         match news {
             News::Grew { process, head } => self.handle(Input::Grew { process: *process, head: *head }),
-            News::Hosted { process } => self.retake(self.shared.directory.get(process)),
+            News::Hosted { process } => self.take_up(&[*process]),
             News::Wanted { process, slot } => self.handle(Input::Wanted { process: *process, slot: *slot }),
             News::Computed { .. } | News::Attested { .. } | News::Alarm { .. } => {}
         }
     }
 
-    fn retake(&mut self, known: impl IntoIterator<Item = Known>) {
-        if let Err(error) = self.take_up(known) {
-            tracing::error!(%error, "cannot read what to compute");
+    /// Tells the driver of those of these processes that are computed, with where their disk stands,
+    /// and lets go of the others.
+    fn take_up(&mut self, processes: &[Id]) {
+        for process in processes {
+            if let Err(error) = self.try_take_up(*process) {
+                tracing::error!(%process, %error, "cannot read what to compute");
+                self.shared.directory.set_fault(process, error.to_string());
+            }
         }
     }
 
-    /// Tells the driver of those of these processes that are computed, with where their disk stands.
-    fn take_up(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
+    fn try_take_up(&mut self, process: Id) -> Result<(), NodeError> {
+        if self.computes(&process) {
+            return self.host(process);
+        }
+        self.let_go(process);
+        Ok(())
+    }
+
+    fn computes(&self, process: &Id) -> bool {
+        self.shared.directory.roles(process).is_some_and(|roles| roles.computes)
+    }
+
+    /// One that is not on demand is evaluated as it comes; its Process item need not be read for that.
+    fn policy(&self, process: &Id) -> Evaluate {
+        let on_demand = self.shared.directory.roles(process).is_some_and(|roles| roles.on_demand);
+        let known = if on_demand { self.shared.directory.get(process) } else { None };
+        known
+            .map_or(Evaluate::Eager, |known| demand::policy(&known.process, known.roles, self.shared.address))
+    }
+
+    fn host(&mut self, process: Id) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
-        for Known { process, roles, .. } in known {
-            if !roles.computes {
-                continue;
-            }
-            let id = process.id();
-            let head = reader.head(&id)?.map(|(slot, _)| slot);
-            let next = reader.last_outcome(&id)?.map_or(0, |(position, _)| position.slot + 1);
-            let evaluate = demand::policy(&process, roles, self.shared.address);
-            self.handle(Input::Host { process: id, evaluate, next, head });
-            if let Some(head) = head {
-                self.handle(Input::Grew { process: id, head });
-            }
+        let head = reader.head(&process)?.map(|(slot, _)| slot);
+        let next = reader.last_outcome(&process)?.map_or(0, |(position, _)| position.slot + 1);
+        let evaluate = self.policy(&process);
+        self.handle(Input::Host { process, evaluate, next, head });
+        if let Some(head) = head {
+            self.handle(Input::Grew { process, head });
         }
         Ok(())
+    }
+
+    /// Computes a process no longer. It leaves memory, when it comes back from work if it is out.
+    fn let_go(&mut self, process: Id) {
+        self.handle(Input::Drop { process });
+        self.deferred.remove(&process);
+        // Dropping the replies answers with none.
+        self.looks.remove(&process);
+        if !self.is_out(&process) {
+            self.rest(process, None, None);
+        }
     }
 
     async fn perform(&mut self) {
@@ -300,8 +336,7 @@ impl ComputeTask {
     }
 
     fn look(&mut self, Ask { process, reply }: Ask) {
-        let computes = self.shared.directory.get(&process).is_some_and(|known| known.roles.computes);
-        if !computes {
+        if !self.computes(&process) {
             // Dropping the reply answers with none.
             return;
         }
@@ -357,6 +392,7 @@ impl ComputeTask {
         let is_run = matches!(errand, Errand::Run { .. });
         match result {
             Ok(Work { hosted, looked, resident_bytes, .. }) => {
+                let hosted = hosted.filter(|_| self.computes(&process));
                 let next = hosted.as_ref().map(|hosted| hosted.next_slot());
                 self.rest(process, hosted, Some(resident_bytes));
                 self.answer_looks(process, looked);

@@ -105,7 +105,7 @@ impl Answers {
         match request {
             Request::Status => out.end(self.status().await).await,
             Request::Peers => out.end(self.peers().await).await,
-            Request::Processes => out.end(self.processes()).await,
+            Request::Processes => out.end(self.processes().await).await,
             Request::Process { process, state_root } => {
                 out.end(self.process(process, state_root).await).await
             }
@@ -114,6 +114,7 @@ impl Answers {
             Request::Host { process, compute, messenger, evaluate } => {
                 out.end(self.host(process, compute, messenger, evaluate).await).await
             }
+            Request::Unhost { process } => out.end(self.unhost(process).await).await,
             Request::Cron { process, on } => out.end(self.cron(process, on).await).await,
             Request::Pin { process, on } => out.end(self.pin(process, on).await).await,
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
@@ -202,9 +203,14 @@ impl Answers {
             .collect())
     }
 
-    fn processes(&self) -> Result<Vec<ProcessInfo>, Failure> {
-        let reader = self.read()?;
-        self.shared.directory.all().iter().map(|known| self.info(&reader, known)).collect()
+    async fn processes(&self) -> Result<Vec<ProcessInfo>, Failure> {
+        // The first time after a start this reads and verifies each of them.
+        let answers = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let reader = answers.read()?;
+            answers.shared.directory.all().iter().map(|known| answers.info(&reader, known)).collect()
+        });
+        read.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?
     }
 
     fn info(&self, reader: &Reader, known: &Known) -> Result<ProcessInfo, Failure> {
@@ -282,8 +288,7 @@ impl Answers {
         let data = item.data();
         let shown = data.len() <= DATA_SHOWN_MAX;
         let mut slots = Vec::new();
-        for known in self.shared.directory.all() {
-            let process = known.process.id();
+        for process in self.shared.directory.ids(|_| true) {
             let slot = reader.slot_of_item(&process, &id).map_err(disk)?;
             slots.extend(slot.map(|slot| (process, slot)));
         }
@@ -321,6 +326,20 @@ impl Answers {
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
         self.info(&self.read()?, &self.known(&process)?)
+    }
+
+    async fn unhost(&self, process: Id) -> Result<ProcessInfo, Failure> {
+        let known = self.known(&process)?;
+        let refused = |text: String| Err(fail(FailureCode::Refused, text));
+        if known.roles.schedules {
+            return refused(format!("this node schedules process {process}: without it the log would end"));
+        }
+        if known.roles.pinned {
+            return refused(format!("process {process} is pinned; `weft pin {process} --off` first"));
+        }
+        let left = Known { roles: Roles::default(), ..known.clone() };
+        hosting::change(&self.shared, known, left.roles).await.map_err(disk)?;
+        self.info(&self.read()?, &left)
     }
 
     async fn cron(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
@@ -365,13 +384,10 @@ impl Answers {
 
     fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
         let reader = self.read()?;
-        let mut ids: Vec<Id> =
-            self.shared.directory.all().iter().map(|known| known.process.module()).collect();
+        let mut ids = self.shared.directory.modules();
         for name in reader.setting_names(MODULE_SETTING).map_err(disk)? {
             ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
         }
-        ids.sort_unstable();
-        ids.dedup();
         let mut modules = Vec::new();
         for id in ids {
             let Some(raw) = reader.item(&id).map_err(disk)? else { continue };

@@ -72,6 +72,12 @@ pub enum Request {
         #[serde(default)]
         evaluate: Option<Evaluate>,
     },
+    /// Follow, compute and carry for a process of another node no longer: [`ProcessInfo`] of what
+    /// was. What lies on disk of it stays until it is pruned.
+    Unhost {
+        /// Which.
+        process: Id,
+    },
     /// Let time pass in a hosted process, so that its crons run though nothing else happens, or
     /// leave it alone: [`ProcessInfo`].
     Cron {

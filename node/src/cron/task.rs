@@ -9,7 +9,6 @@ use weft_protocol::{Effects, Id, Machine};
 
 use super::machine::{Effect, Input, Timekeeper};
 use crate::clock::now;
-use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
@@ -39,8 +38,8 @@ impl TimekeeperTask {
     pub fn new(shared: SharedRef, submitter: Submitter) -> Result<Self, NodeError> {
         let (machine, effects, asks) = (Timekeeper::default(), Effects::new(), JoinSet::new());
         let mut task = Self { shared, submitter, machine, effects, asks };
-        let known = task.shared.directory.all();
-        task.take_up(known)?;
+        let kept = task.shared.directory.ids(|roles| roles.keeps_time);
+        task.take_up(kept)?;
         Ok(task)
     }
 
@@ -60,8 +59,8 @@ impl TimekeeperTask {
                     Ok(())
                 }
                 heard = news.recv() => match heard {
-                    Ok(News::Hosted { process }) => self.take_up(self.shared.directory.get(&process)),
-                    Err(RecvError::Lagged(_)) => self.take_up(self.shared.directory.all()),
+                    Ok(News::Hosted { process }) => self.take_up([process]),
+                    Err(RecvError::Lagged(_)) => self.take_up(self.shared.directory.ids(|_| true)),
                     Ok(News::Grew { process, .. }) if self.machine.keeps(&process) => self.grew(process),
                     Ok(_) => Ok(()),
                     Err(RecvError::Closed) => return,
@@ -82,14 +81,15 @@ impl TimekeeperTask {
     }
 
     /// Subscribes where the directory says so and nowhere else.
-    fn take_up(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
+    fn take_up(&mut self, processes: impl IntoIterator<Item = Id>) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
-        for known in known {
-            let process = known.process.id();
-            if !known.roles.keeps_time {
+        for process in processes {
+            let keeps_time = self.shared.directory.roles(&process).is_some_and(|roles| roles.keeps_time);
+            let known = if keeps_time { self.shared.directory.get(&process) } else { None };
+            let Some(known) = known else {
                 self.handle(Input::Unsubscribe { process });
                 continue;
-            }
+            };
             let schedule = log::read_schedule(&reader, &known.process)?;
             let head = log::read_link(&reader, &process)?;
             if let (Some(schedule), Some(head)) = (schedule, head) {

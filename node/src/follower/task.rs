@@ -20,8 +20,8 @@ use weft_protocol::{Address, DataItem, Effects, Id, Machine, wire};
 use weft_storage::{CautionRow, Write};
 
 use super::machine::{Effect, Follower, Input, Record};
+use crate::backlog::Backlog;
 use crate::clock::now;
-use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
 use crate::metrics::Level;
@@ -81,6 +81,7 @@ impl FollowerHandle {
 /// The follower's loop.
 pub struct FollowerTask {
     shared: SharedRef,
+    backlog: Backlog,
     machine: Follower<Peer, Body>,
     effects: Effects<Effect<Peer, Body>>,
     inbox: mpsc::Receiver<In>,
@@ -99,8 +100,10 @@ impl FollowerTask {
     pub fn new(shared: SharedRef) -> Result<(Self, FollowerHandle), NodeError> {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         shared.metrics.watch(Level::channel("follower", "inbox", &sender));
+        let backlog = Backlog::new(shared.directory.ids(|_| true));
         let mut task = Self {
             shared,
+            backlog,
             machine: Follower::default(),
             effects: Effects::new(),
             inbox,
@@ -109,8 +112,9 @@ impl FollowerTask {
             asks: JoinSet::new(),
             cautious: BTreeMap::new(),
         };
-        let known = task.shared.directory.all();
-        task.follow_new(known)?;
+        for process in task.backlog.page() {
+            task.try_take_up(process)?;
+        }
         Ok((task, FollowerHandle(sender)))
     }
 
@@ -139,11 +143,12 @@ impl FollowerTask {
                     }
                 }
                 heard = news.recv() => match heard {
-                    Ok(News::Hosted { process }) => self.follow_heard(self.shared.directory.get(&process)),
-                    Err(RecvError::Lagged(_)) => self.follow_heard(self.shared.directory.all()),
+                    Ok(News::Hosted { process }) => self.take_up(&[process]),
+                    Err(RecvError::Lagged(_)) => self.backlog.refill(self.shared.directory.ids(|_| true)),
                     Ok(_) => {}
                     Err(RecvError::Closed) => return,
                 },
+                page = self.backlog.turn() => self.take_up(&page),
                 _ = tick.tick() => self.handle(Input::Tick),
             }
         }
@@ -163,30 +168,33 @@ impl FollowerTask {
         }
     }
 
-    fn follow_heard(&mut self, known: impl IntoIterator<Item = Known>) {
-        if let Err(error) = self.follow_new(known) {
-            tracing::error!(%error, "cannot read what to follow");
+    /// Follows those of these logs that others write, and of its own those alone of which others may
+    /// know more; leaves those that are hosted no more.
+    fn take_up(&mut self, processes: &[Id]) {
+        for process in processes {
+            if let Err(error) = self.try_take_up(*process) {
+                tracing::error!(%process, %error, "cannot read what to follow");
+                self.shared.directory.set_fault(process, error.to_string());
+            }
         }
     }
 
-    fn follow_new(&mut self, known: impl IntoIterator<Item = Known>) -> Result<(), NodeError> {
-        for known in known {
-            let process = known.process.id();
-            // Of its own logs a node follows those alone of which others may know more.
-            let own = known.process.scheduler() == self.shared.address;
-            if own && self.shared.store.read()?.caution_of(&process)?.is_none() {
-                self.cautious.remove(&process);
-                if self.followed.remove(&process) {
-                    self.handle(Input::Unfollow { process });
-                }
-                continue;
+    fn try_take_up(&mut self, process: Id) -> Result<(), NodeError> {
+        let roles = self.shared.directory.roles(&process);
+        let is_own = roles.is_some_and(|roles| roles.schedules);
+        let is_cautious = is_own && self.shared.store.read()?.caution_of(&process)?.is_some();
+        if roles.is_none() || (is_own && !is_cautious) {
+            self.cautious.remove(&process);
+            if self.followed.remove(&process) {
+                self.handle(Input::Unfollow { process });
             }
-            if own {
-                self.cautious.entry(process).or_default();
-            }
-            if self.followed.insert(process) {
-                self.follow(process)?;
-            }
+            return Ok(());
+        }
+        if is_own {
+            self.cautious.entry(process).or_default();
+        }
+        if self.followed.insert(process) {
+            self.follow(process)?;
         }
         Ok(())
     }

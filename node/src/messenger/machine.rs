@@ -254,6 +254,19 @@ impl Messenger {
         self.lanes.settle_down(source, to, now);
     }
 
+    /// Forgets what a source sends. Its rows stay on disk; what comes of pushes under way changes
+    /// nothing here any more.
+    fn drop_source(&mut self, source: Id) {
+        let of_source = |job: &&Job| job.entry.source == source;
+        let gone: Vec<PushId> =
+            self.entries.values().filter(of_source).map(|job| job.entry.push_id).collect();
+        for push_id in gone {
+            self.forget(&push_id);
+        }
+        self.lanes.drop_source(source);
+        self.offers.remove(&source);
+    }
+
     /// Asks once more for the rows that could not be written.
     fn save_again(&mut self, now: Now, effects: &mut Effects<Effect>) {
         while self.unsaved.front().is_some_and(|(at, _)| *at <= now) {
@@ -335,6 +348,7 @@ impl Machine for Messenger {
                     self.unsaved.push_back((now.plus_ms(SAVE_MS), effect));
                 }
             }
+            Input::Drop { source } => self.drop_source(source),
             Input::Tick => self.save_again(now, effects),
         }
         self.step(now, effects);

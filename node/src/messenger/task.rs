@@ -1,5 +1,6 @@
 //! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ use super::dispatch;
 use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To};
 use super::offers;
 use super::receipts::Receipt;
+use crate::backlog::Backlog;
 use crate::clock::now;
-use crate::config::Role;
 use crate::error::NodeError;
 use crate::hosting;
 use crate::metrics::{Counter, Level};
@@ -43,6 +44,8 @@ const RETRIES_MAX: usize = 16;
 /// Receipts checked at once. One more is dropped: the push is then made again, and answered with
 /// the first assignment.
 const RECEIPTS_MAX: usize = 64;
+/// Offers made in one tick: all together would fill the queue of announcements.
+const OFFERS_PER_TICK: usize = 128;
 /// Rows of the outbox read in one go.
 const ROWS_MAX: usize = 4_096;
 /// Targets that nobody knew, tried once more when any peer comes: it may be theirs.
@@ -104,6 +107,9 @@ impl MessengerHandle {
 /// The messenger's loop.
 pub struct MessengerTask {
     shared: SharedRef,
+    backlog: Backlog,
+    /// Processes whose topics are still to hear the newest offer.
+    offering: VecDeque<Id>,
     submitter: Submitter,
     machine: Messenger,
     effects: Effects<Effect>,
@@ -127,8 +133,11 @@ impl MessengerTask {
         shared.metrics.watch(Level::channel("messenger", "inbox", &sender));
         let dropped = shared.metrics.full("messenger", "inbox");
         let machine = Messenger::new(shared.address, shared.config.messenger_window_ms);
+        let backlog = Backlog::new(shared.directory.ids(|roles| roles.messenges));
         let mut task = Self {
             shared,
+            backlog,
+            offering: VecDeque::new(),
             submitter,
             machine,
             effects: Effects::new(),
@@ -141,7 +150,9 @@ impl MessengerTask {
             newcomer: false,
         };
         task.watch_work();
-        task.take_up_all()?;
+        for process in task.backlog.page() {
+            task.take_up_pending(process)?;
+        }
         Ok((task, MessengerHandle { inbox: sender, dropped }))
     }
 
@@ -170,9 +181,16 @@ impl MessengerTask {
                 }
                 heard = news.recv() => match heard {
                     Ok(news) => self.hear(&news),
-                    Err(RecvError::Lagged(_)) => self.take_up_all(),
+                    Err(RecvError::Lagged(_)) => {
+                        self.backlog.refill(self.shared.directory.ids(|roles| roles.messenges));
+                        Ok(())
+                    }
                     Err(RecvError::Closed) => return,
                 },
+                page = self.backlog.turn() => {
+                    self.take_up_page(&page);
+                    Ok(())
+                }
                 _ = tick.tick() => {
                     self.repeat_offers();
                     self.handle(Input::Tick);
@@ -198,18 +216,23 @@ impl MessengerTask {
             News::Computed { process, position, sends: true } => self.take_up(*process, *position),
             News::Attested { process, position, .. } => self.check_attested(*process, *position),
             News::Hosted { process } => {
-                self.offered = None;
+                if self.shared.directory.roles(process).is_some_and(|roles| roles.messenges) {
+                    self.offering.push_back(*process);
+                } else {
+                    self.handle(Input::Drop { source: *process });
+                }
                 self.take_up_pending(*process)
             }
             News::Computed { .. } | News::Grew { .. } | News::Wanted { .. } | News::Alarm { .. } => Ok(()),
         }
     }
 
-    fn take_up_all(&mut self) -> Result<(), NodeError> {
-        for known in self.shared.directory.all() {
-            self.take_up_pending(known.process.id())?;
+    fn take_up_page(&mut self, processes: &[Id]) {
+        for process in processes {
+            if let Err(error) = self.take_up_pending(*process) {
+                tracing::error!(%process, %error, "the messenger cannot read the outbox");
+            }
         }
-        Ok(())
     }
 
     fn take_up_pending(&mut self, process: Id) -> Result<(), NodeError> {
@@ -376,26 +399,29 @@ impl MessengerTask {
         Ok(())
     }
 
-    /// Offers to carry for every process this messenger carries for, before the last lapses.
+    /// Offers to carry for every process this messenger carries for, before the last lapses: on a
+    /// few topics at a time.
     fn repeat_offers(&mut self) {
         let time = now();
         let wait = if self.newcomer { offers::NEWCOMER_MS } else { offers::REPEAT_MS };
-        let due = self.offered.is_none_or(|then| then.plus_ms(wait) <= time);
-        if !due || !self.shared.config.roles.contains(&Role::Messenger) {
+        if self.offered.is_none_or(|then| then.plus_ms(wait) <= time) {
+            (self.offered, self.newcomer) = (Some(time), false);
+            self.offering = self.shared.directory.ids(|roles| roles.messenges).into();
+        }
+        if self.offering.is_empty() {
             return;
         }
-        self.offered = Some(time);
-        self.newcomer = false;
         let offer = match offers::make(&self.shared.signer, self.shared.network, time) {
             Ok(offer) => offer,
             Err(error) => {
                 tracing::warn!(%error, "this node's key cannot make offers; it pushes without");
+                self.offering.clear();
                 return;
             }
         };
-        for known in self.shared.directory.all() {
-            if known.roles.messenges {
-                self.shared.publisher.publish(known.process.id(), Body::Offer(offer.to_wire()));
+        for process in self.offering.drain(..OFFERS_PER_TICK.min(self.offering.len())) {
+            if self.shared.directory.roles(&process).is_some_and(|roles| roles.messenges) {
+                self.shared.publisher.publish(process, Body::Offer(offer.to_wire()));
             }
         }
     }

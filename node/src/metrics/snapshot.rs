@@ -156,13 +156,12 @@ fn of_levels(readings: &[Reading], shared: &Shared) -> Vec<Family> {
 }
 
 fn of_processes(shared: &Shared) -> [Family; 2] {
-    let known = shared.directory.all();
     let mut duties = Family::new("processes", MetricType::Gauge, "Processes, by what is done for them.");
     for (name, has) in DUTIES {
-        let count = known.iter().filter(|known| has(&known.roles)).count();
+        let count = shared.directory.count(has);
         duties.values.push((vec![("duty", name.to_owned())], count as f64));
     }
-    let stopped = known.iter().filter(|known| known.fault.is_some()).count();
+    let stopped = shared.directory.stopped();
     let help = "Processes that something stopped here.";
     [duties, Family::one("stopped_processes", MetricType::Gauge, help, stopped as f64)]
 }

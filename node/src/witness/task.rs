@@ -86,11 +86,8 @@ impl WitnessTask {
             tickets: 0,
         };
         let reader = task.shared.store.read()?;
-        for known in task.shared.directory.all() {
-            let process = known.process.id();
-            for (name, row) in reader.evidence(&process, usize::MAX)? {
-                task.handle(Input::Recover { process, culprit: row.culprit, name });
-            }
+        for ((process, name), row) in reader.evidence_of_all(usize::MAX)? {
+            task.handle(Input::Recover { process, culprit: row.culprit, name });
         }
         Ok(task)
     }

@@ -90,8 +90,7 @@ fn a_page_of_crons_evaluates_and_a_page_of_results_goes_on_from_its_cursor() {
 fn a_subscription_lets_time_pass_from_afar() {
     let scheduler = Node::start();
     let process = clock(&scheduler);
-    let address = scheduler.ready["listen"][0].as_str().unwrap();
-    let keeper = Node::start_with(&["--bootstrap", address]);
+    let keeper = scheduler.start_beside(&[]);
     keeper.json(&["host", &process, "--compute"]);
     let mut watch = Command::new(env!("CARGO_BIN_EXE_weft"))
         .args(["watch", &process, "--from", "0", "--json"])

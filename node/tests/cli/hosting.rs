@@ -1,8 +1,13 @@
 //! What a node does for which processes, and that it still does it after a restart.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::node::Node;
+
+/// How long a node may take to do what it was told.
+const WAIT: Duration = Duration::from_secs(60);
 
 fn duties(info: &Value) -> Vec<&str> {
     info["duties"].as_array().unwrap().iter().map(|duty| duty.as_str().unwrap()).collect()
@@ -24,4 +29,44 @@ fn a_pin_holds_until_it_is_taken_out() {
     assert!(code == "unknown" && text.contains("weft host"), "{code} {text}");
     assert_eq!(node.json(&["processes"]).as_array().map(Vec::len), Some(1));
     assert_eq!(node.json(&["status"])["processes"], json!(1));
+}
+
+#[test]
+fn a_process_that_is_let_go_is_gone_and_can_be_taken_up_again() {
+    let scheduler = Node::start();
+    let process = scheduler.counter();
+    let host = scheduler.start_beside(&[]);
+    assert_eq!(duties(&host.json(&["host", &process, "--compute"])), ["compute", "watch"]);
+    let sent = scheduler.json(&["send", &process, "--action", "Increment", "--wait"]);
+    let item = sent["id"].as_str().unwrap();
+    assert_eq!(host.json(&["result", &process, item, "--wait"])["computed_here"], true);
+    let in_memory = |node: &Node| {
+        node.json(&["metrics"])["weft_budget_used{role=\"compute\",budget=\"instances\"}"].as_f64()
+    };
+    assert_eq!(in_memory(&host), Some(1.0));
+    // What schedules must stay, what is pinned stays until that is taken back.
+    let (code, text) = scheduler.weft(&["unhost", &process, "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("schedules"), "{code} {text}");
+    host.json(&["pin", &process]);
+    let (code, text) = host.weft(&["unhost", &process, "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("--off"), "{code} {text}");
+    host.json(&["pin", &process, "--off"]);
+    assert_eq!(duties(&host.json(&["unhost", &process])), [""; 0]);
+    assert_eq!(host.json(&["processes"]), json!([]));
+    // The compute role hears of it a moment later.
+    let deadline = Instant::now() + WAIT;
+    while in_memory(&host) != Some(0.0) {
+        assert!(Instant::now() < deadline, "it stays in memory");
+    }
+    let (code, _) = host.weft(&["cron", &process, "--json"]).expect(1).error();
+    assert_eq!(code, "unknown");
+    // Nor is it there after a restart; its log is, so that nobody need be asked for its beginning.
+    let folder = host.stop();
+    let missed = scheduler.json(&["send", &process, "--action", "Increment", "--wait"]);
+    let host = scheduler.join_as(folder, &[]);
+    assert_eq!(host.json(&["processes"]), json!([]));
+    host.json(&["host", &process, "--compute"]);
+    let missed = host.json(&["result", &process, missed["id"].as_str().unwrap(), "--wait"]);
+    assert_eq!((&missed["computed_here"], &missed["result"]["Output"]), (&json!(true), &json!("2")));
+    assert_eq!(host.json(&["verify", &process])["difference"], Value::Null);
 }

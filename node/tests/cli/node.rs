@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -69,6 +69,22 @@ impl Node {
             panic!("not ready: {line} {error}");
         }
         Self { folder, child, out: Some(out), ready }
+    }
+
+    /// A node that has found this one.
+    pub(super) fn start_beside(&self, extra: &[&str]) -> Self {
+        self.join_as(tempfile::tempdir().unwrap(), extra)
+    }
+
+    /// As [`start_beside`](Self::start_beside), in a folder that there is.
+    pub(super) fn join_as(&self, folder: tempfile::TempDir, extra: &[&str]) -> Self {
+        let peer = self.ready["listen"][0].as_str().unwrap();
+        let node = Self::start_as(folder, &[&["--bootstrap", peer], extra].concat());
+        let deadline = Instant::now() + STOP_WAIT;
+        while node.json(&["status"])["peers"] == 0 {
+            assert!(Instant::now() < deadline, "the nodes do not find each other");
+        }
+        node
     }
 
     pub(super) fn weft(&self, args: &[&str]) -> Ran {

@@ -69,8 +69,7 @@ fn address(node: &Node) -> &str {
 
 /// A node that takes anyone's processes and knows this one.
 fn neighbour(of: &Node) -> Node {
-    let peer = of.ready["listen"][0].as_str().unwrap();
-    Node::start_with(&["--bootstrap", peer, "--schedule-for", "anyone"])
+    of.start_beside(&["--schedule-for", "anyone"])
 }
 
 /// Asks a counter to spawn one; gives the child that it was told of.

@@ -227,6 +227,17 @@ impl Reader {
         })
     }
 
+    /// The evidence of all processes, each with its process, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn evidence_of_all(&self, limit: usize) -> Result<Vec<((Id, Hash), EvidenceRow)>, StoreError> {
+        self.rows(Table::Evidence, &[], &[0xff; 64], limit, |key| {
+            let mut parts = Parts(key);
+            Some((parts.id()?, parts.hash()?))
+        })
+    }
+
     /// All attestations of a position, by attestor.
     ///
     /// # Errors

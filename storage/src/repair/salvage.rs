@@ -425,6 +425,7 @@ fn newer(table: Table, key: &[u8], held: &Bytes, other: &Bytes) -> Option<bool> 
                               keeps_time,
                               pinned,
                               on_demand: _,
+                              for_others: _,
                           }: Roles| {
                 [schedules, computes, messenges, watches, keeps_time, pinned]
                     .into_iter()

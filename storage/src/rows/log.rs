@@ -22,6 +22,8 @@ pub struct Roles {
     pub pinned: bool,
     /// Evaluates only what somebody asks for.
     pub on_demand: bool,
+    /// It is somebody else's and came here unasked: it counts in the budgets for others.
+    pub for_others: bool,
 }
 
 impl Roles {
@@ -33,13 +35,11 @@ impl Roles {
             | (self.keeps_time as u8) << 4
             | (self.pinned as u8) << 5
             | (self.on_demand as u8) << 6
+            | (self.for_others as u8) << 7
     }
 
-    const fn from_bits(bits: u8) -> Option<Self> {
-        if bits > 0b111_1111 {
-            return None;
-        }
-        Some(Self {
+    const fn from_bits(bits: u8) -> Self {
+        Self {
             schedules: bits & 1 != 0,
             computes: bits & 2 != 0,
             messenges: bits & 4 != 0,
@@ -47,7 +47,8 @@ impl Roles {
             keeps_time: bits & 16 != 0,
             pinned: bits & 32 != 0,
             on_demand: bits & 64 != 0,
-        })
+            for_others: bits & 128 != 0,
+        }
     }
 }
 
@@ -67,7 +68,7 @@ impl Record for ProcessRow {
     }
 
     fn take(input: &mut Decoder) -> Option<Self> {
-        Some(Self { module: input.id()?, roles: Roles::from_bits(input.u8()?)? })
+        Some(Self { module: input.id()?, roles: Roles::from_bits(input.u8()?) })
     }
 }
 

@@ -139,6 +139,11 @@ pub enum Input {
     },
     /// A row could not be written.
     NotSaved(Effect),
+    /// Carry for this process no longer.
+    Drop {
+        /// Which.
+        source: Id,
+    },
     /// Time passed.
     Tick,
 }

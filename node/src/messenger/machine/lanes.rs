@@ -138,6 +138,15 @@ impl Lanes {
         behind.into_iter().map(|(_, push_id)| push_id).collect()
     }
 
+    /// Forgets the lanes of a source.
+    pub(super) fn drop_source(&mut self, source: Id) {
+        self.lanes.retain(|(of, _), _| *of != source);
+        self.due.retain(|(_, (of, _))| *of != source);
+        self.failing.retain(|(of, _)| *of != source);
+        self.sources.remove(&source);
+        self.starved.remove(&source);
+    }
+
     fn released(&mut self, source: Id, entries: usize) {
         if let Some(held) = self.sources.get_mut(&source) {
             held.entries = held.entries.saturating_sub(entries);
