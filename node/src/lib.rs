@@ -39,6 +39,7 @@ mod shared;
 mod shares;
 pub mod submit;
 mod supervisor;
+mod trace;
 pub mod witness;
 
 pub use assemble::{Ready, embed, run};

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::module::Module;
 use weft_protocol::process::Process;
@@ -26,6 +27,7 @@ use crate::remote::{self, RemoteError};
 use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
 use crate::shared::SharedRef;
+use crate::trace;
 
 pub use assign::{Assign, StoredItem, excludes};
 
@@ -120,6 +122,11 @@ impl Submitter {
     /// Why it got no slot.
     pub async fn submit(&self, item: Bytes, proof: Bytes) -> Result<Slot, SubmitError> {
         let verified = self.verify(item, proof.clone()).await?;
+        let span = trace::message(&verified.item.id());
+        self.submit_verified(verified, proof).instrument(span).await
+    }
+
+    async fn submit_verified(&self, verified: Verification, proof: Bytes) -> Result<Slot, SubmitError> {
         let scheduler = match kind_of(&verified.item)? {
             Kind::Process => {
                 let scheduler = verified.item.tag("Scheduler").and_then(|text| text.parse().ok());
@@ -145,7 +152,8 @@ impl Submitter {
     /// Why it got no slot.
     pub async fn submit_local(&self, item: Bytes, proof: Bytes) -> Result<Slot, SubmitError> {
         let verified = self.verify(item, proof).await?;
-        self.submit_here(verified).await
+        let span = trace::message(&verified.item.id());
+        self.submit_here(verified).instrument(span).await
     }
 
     /// The newest slot of a process as of now: its scheduler lets time pass first where a tick is
@@ -244,6 +252,7 @@ impl Submitter {
         self.shared.metrics.submits.add(answer.name());
         match answer {
             Answer::Assigned { process, slot, assignment, signed, duplicate } => {
+                tracing::debug!(%process, slot, duplicate, "submitted");
                 // Also one whose first submitter hung up before he was answered.
                 let is_new = |accepted: &Process| {
                     accepted.id() == process && self.shared.directory.get(&process).is_none()

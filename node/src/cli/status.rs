@@ -1,7 +1,7 @@
 //! `weft status`, `processes`, `peers`, `metrics`, `weave` and `stop`.
 
 use serde_json::{Value, json};
-use weft_protocol::{Address, Id};
+use weft_protocol::Address;
 
 use super::Context;
 use super::exit::{CliError, Exit};
@@ -122,9 +122,4 @@ pub(super) async fn stop(context: &Context) -> Result<Exit, CliError> {
     context.screen.waiting("waiting for the node to stop", stopping).await?;
     context.screen.answer(&json!({ "stopped": true }), || "the node has stopped".into())?;
     Ok(Exit::Ok)
-}
-
-/// A short form of an id for lines that show many.
-pub(super) fn short(id: &Id) -> String {
-    id.to_string().chars().take(8).collect()
 }

@@ -10,9 +10,9 @@ use super::args::Watch;
 use super::exit::{CliError, Exit};
 use super::inspect::believed;
 use super::screen::{Colour, Screen, pairs};
-use super::status::short;
 use crate::control::api::{Progress, Reply, Request, SlotInfo, VerifyReport, WatchEvent};
 use crate::control::client::{ClientError, typed};
+use crate::trace::short;
 
 /// How long a replay may go without a sign: one message with the largest gas limit takes minutes.
 const REPLAY_SILENCE: Duration = Duration::from_secs(3600);

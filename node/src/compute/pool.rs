@@ -16,6 +16,7 @@ use super::hosted::{Evaluated, HostError, Hosted};
 use super::machine::SLICE_MS;
 use crate::log;
 use crate::shared::SharedRef;
+use crate::trace;
 
 /// Bytes of results after which a run takes no further slot: they wait in memory for the commit.
 const RUN_RESULT_BYTES: usize = 16 * 1024 * 1024;
@@ -186,9 +187,14 @@ impl Run<'_> {
         let mut bytes = 0;
         while self.hosted.next_slot() <= to {
             for record in log::read_records(reader, process, self.hosted.next_slot(), to)? {
+                let _message = trace::message(&record.assignment().item()).entered();
                 let began = Instant::now();
                 let steps = self.hosted.run_slot(&record)?;
                 self.slowest = self.slowest.max(began.elapsed());
+                if let Some(closed) = steps.last().map(|step| &step.closed) {
+                    let (id, code) = (process.id(), closed.outcome.code.name());
+                    tracing::debug!(process = %id, position = %closed.outcome.position, code, "computed");
+                }
                 bytes += steps.iter().map(|step| step.result.len()).sum::<usize>();
                 self.evaluated.extend(steps);
                 if self.take_checkpoint(record.assignment().slot)?

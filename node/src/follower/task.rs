@@ -28,6 +28,7 @@ use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
 use crate::shared::SharedRef;
+use crate::trace;
 
 /// How often time passes for the follower.
 const TICK: Duration = Duration::from_millis(100);
@@ -250,6 +251,10 @@ impl FollowerTask {
         let result = self.shared.store.write(writes).await;
         if result.is_ok() {
             self.shared.metrics.followed.inc_by(records.len() as u64);
+            for (process, record) in &records {
+                let _message = trace::message(&record.assignment().item()).entered();
+                tracing::debug!(%process, slot = record.assignment().slot, "followed");
+            }
         }
         for (process, head) in heads {
             match &result {

@@ -155,6 +155,16 @@ pub fn parcel(
     Ok(Parcel::Push(Box::new(Push { item, proof })))
 }
 
+/// The span of the message that sent an entry; none where nobody reads it, or a tick sent it.
+pub fn span(shared: &Shared, entry: &Entry) -> tracing::Span {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return tracing::Span::none();
+    }
+    let outcome = shared.store.read().and_then(|reader| reader.outcome(&entry.source, entry.position));
+    let item = outcome.ok().flatten().and_then(|outcome| outcome.item);
+    item.map_or_else(tracing::Span::none, |item| crate::trace::message(&item))
+}
+
 /// What an assignment of an item asks of each process; none if the entry is something else.
 fn assigns(shared: &Shared, entry: &Entry) -> Result<Option<Vec<Assign>>, DispatchError> {
     let reader = shared.store.read()?;

@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use weft_net::Peer;
 use weft_protocol::offer::Offer;
 use weft_protocol::outcome::OutboxEntry;
@@ -484,9 +485,11 @@ impl MessengerTask {
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
             let (metrics, began) = (SharedRef::clone(&shared), Instant::now());
-            let outcome = push_once(shared, submitter, process, entry, born).await;
+            let span = dispatch::span(&shared, &entry);
+            let outcome = push_once(shared, submitter, process, entry, born).instrument(span.clone()).await;
             metrics.metrics.push_times.add(began.elapsed());
             metrics.metrics.pushes.add(outcome.name());
+            span.in_scope(|| tracing::debug!(to = %entry.to, outcome = outcome.name(), "pushed"));
             Some(Input::Pushed { push_id: entry.push_id, outcome })
         });
     }

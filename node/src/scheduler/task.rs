@@ -19,6 +19,7 @@ use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
+use crate::trace;
 
 /// Submits that may wait for the scheduler.
 const INBOX_MAX: usize = 1_024;
@@ -229,6 +230,8 @@ impl SchedulerTask {
     /// Tells this node and the topic of a durable slot.
     fn publish(&mut self, slot: NewSlot) {
         let process = slot.process;
+        let _message = trace::message(&slot.item.id()).entered();
+        tracing::debug!(%process, slot = slot.head.slot, "assigned");
         self.shared.news.tell(News::Grew { process, head: slot.head.slot });
         let record = wire::SlotRecord {
             assignment: slot.assignment.raw().clone(),

@@ -19,6 +19,7 @@ mod repair;
 mod socket;
 mod spawn;
 mod state;
+mod trace;
 mod vectors;
 
 use std::io::Write;

@@ -31,7 +31,8 @@ impl Drop for Node {
 pub(super) fn up(folder: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command
-        .args(["up", "--json", "--listen", "/ip4/127.0.0.1/tcp/0", "--log", "warn"])
+        .args(["up", "--json", "--listen", "/ip4/127.0.0.1/tcp/0"])
+        .args(if extra.contains(&"--log") { &[][..] } else { &["--log", "warn"] })
         .args(["--weave-block-ms", "100", "--anchor-batch-age-ms", "100"])
         .args(extra)
         .env_clear()
@@ -85,6 +86,11 @@ impl Node {
             assert!(Instant::now() < deadline, "the nodes do not find each other");
         }
         node
+    }
+
+    /// What it logs from now on, once. Somebody must read it, or the node stands still one day.
+    pub(super) fn log(&mut self) -> impl BufRead + Send + 'static {
+        BufReader::new(self.child.stderr.take().unwrap())
     }
 
     pub(super) fn weft(&self, args: &[&str]) -> Ran {
