@@ -28,6 +28,7 @@ mod screen;
 mod state;
 mod status;
 mod talk;
+mod top;
 mod tx;
 mod up;
 mod watch;
@@ -131,6 +132,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Key { command } => key::run(command, context),
         Command::Config { command } => configure::run(command, context),
         Command::Completions { shell } => completions::run(shell),
+        Command::Man => completions::man(),
         Command::Repair(of) => repair::run(&of, context),
         Command::Item(ItemCommand::Verify { file }) => item::verify(&file, screen),
         Command::Item(ItemCommand::Sign { key, target, anchor, output, data, tags }) => {
@@ -162,6 +164,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
         Command::Peers => online(status::peers(context)),
+        Command::Top(args) => online(top::run(args, context)),
         Command::Metrics => online(status::metrics(context)),
         Command::Weave => online(status::weave(context)),
         Command::Inspect(of) => online(inspect::inspect(of, context)),

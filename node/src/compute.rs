@@ -8,6 +8,7 @@ mod demand;
 mod drive;
 mod frozen;
 mod gas;
+mod handle;
 pub mod hosted;
 pub mod machine;
 mod pool;
@@ -17,6 +18,7 @@ mod wait;
 
 pub(crate) use demand::want;
 pub use frozen::{DryOutcome, Frozen};
+pub use handle::{ComputeHandle, State};
 pub(crate) use hosted::code_of;
-pub use task::{ComputeHandle, ComputeTask, State, outcome_writes};
+pub use task::{ComputeTask, outcome_writes};
 pub use wait::{WaitError, evaluated};

@@ -24,7 +24,7 @@ use crate::shared::Shared;
 
 pub(crate) use http::MetricsServer;
 pub use levels::Level;
-use levels::Levels;
+use levels::{Levels, Reading};
 
 /// What every name begins with.
 const PREFIX: &str = "weft";
@@ -186,6 +186,11 @@ impl Metrics {
         self.levels.put(level);
     }
 
+    /// What is taken now of each queue and budget that is watched.
+    pub(crate) fn levels(&self) -> Vec<Reading> {
+        self.levels.read()
+    }
+
     /// Counts what found no room in a queue: it was dropped, or told to come back.
     pub fn full(&self, role: &'static str, queue: &'static str) -> Counter {
         self.full.get_or_create_owned(&[("role", role), ("queue", queue)])
@@ -196,6 +201,11 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Memory of this process of the operating system, if that says.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    snapshot::resident_bytes(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
 /// Everything that is counted, measured and watched, as OpenMetrics text.

@@ -17,6 +17,7 @@ use super::messages::Messages;
 use super::repair::Repair;
 use super::results::Results;
 use super::state::State;
+use super::top::TopArgs;
 use super::tx::TxCommand;
 use super::up::Up;
 use crate::config::Evaluate;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     },
     /// Look into a process, or any item the node holds
     Inspect(Inspect),
+    /// Watch the node, its queues and its processes
+    Top(TopArgs),
     /// Print everything the node counts and measures, as Prometheus reads it
     Metrics,
     /// Show the embedded weave and the batches on it
@@ -146,6 +149,8 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page, for `man -l -`
+    Man,
     /// Check or make a data item, without a node
     #[command(subcommand)]
     Item(ItemCommand),

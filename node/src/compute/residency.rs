@@ -79,6 +79,11 @@ impl Residency {
         self.processes.len()
     }
 
+    /// The processes in memory, and how many bytes each takes up.
+    pub fn all(&self) -> impl Iterator<Item = (Id, u64)> {
+        self.processes.iter().map(|(process, resident)| (*process, resident.bytes))
+    }
+
     /// Whether no process is in memory.
     pub fn is_empty(&self) -> bool {
         self.processes.is_empty()

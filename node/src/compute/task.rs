@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::state::StateSummary;
 use weft_protocol::{Effects, Id, Machine};
 
 use super::demand;
-use super::frozen::Frozen;
+use super::handle::{Ask, ComputeHandle, Question, Reply};
 use super::hosted::{HostError, Hosted};
 use super::machine::{COMMITTING_MAX, Compute, Effect, Input};
 use super::pool::{Done, Errand, Job, Looked, Pool, Work};
@@ -41,64 +40,6 @@ const STOP_WAIT: Duration = Duration::from_millis(500);
 /// Questions that may wait.
 const INBOX_MAX: usize = 64;
 
-/// A question about the state of a process now.
-#[derive(Debug)]
-struct Ask {
-    process: Id,
-    reply: Reply,
-}
-
-/// What is asked, and where the answer goes.
-enum Reply {
-    /// Its hash.
-    Summary(oneshot::Sender<Option<StateSummary>>),
-    /// The state itself.
-    Frozen(oneshot::Sender<Option<Frozen>>),
-    /// Both, of one position.
-    State(oneshot::Sender<Option<State>>),
-}
-
-/// The state of a process, and its hash.
-pub type State = (StateSummary, Frozen);
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Summary(_) => "Summary",
-            Self::Frozen(_) => "Frozen",
-            Self::State(_) => "State",
-        })
-    }
-}
-
-/// How others hold the compute role.
-#[derive(Debug, Clone)]
-pub struct ComputeHandle(mpsc::Sender<Ask>);
-
-impl ComputeHandle {
-    /// Hashes the state of a process now; none if it is not computed here or cannot be loaded.
-    pub async fn summary(&self, process: Id) -> Option<StateSummary> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Ask { process, reply: Reply::Summary(reply) }).await.ok()?;
-        answer.await.ok().flatten()
-    }
-
-    /// The state of a process now, with its hash; none if it is not computed here or cannot be
-    /// loaded.
-    pub async fn state(&self, process: Id) -> Option<State> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Ask { process, reply: Reply::State(reply) }).await.ok()?;
-        answer.await.ok().flatten()
-    }
-
-    /// The state of a process now; none if it is not computed here or cannot be loaded.
-    pub async fn freeze(&self, process: Id) -> Option<Frozen> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Ask { process, reply: Reply::Frozen(reply) }).await.ok()?;
-        answer.await.ok().flatten()
-    }
-}
-
 /// The compute loop.
 pub struct ComputeTask {
     shared: SharedRef,
@@ -108,7 +49,7 @@ pub struct ComputeTask {
     pool: Pool,
     done: mpsc::Receiver<Done>,
     commits: JoinSet<Done>,
-    asks: mpsc::Receiver<Ask>,
+    asks: mpsc::Receiver<Question>,
     live: BTreeMap<Id, Live>,
     residency: Residency,
     cells: Cells,
@@ -206,7 +147,7 @@ impl ComputeTask {
         for process in task.backlog.page() {
             task.try_take_up(process)?;
         }
-        Ok((task, ComputeHandle(sender)))
+        Ok((task, ComputeHandle::new(sender)))
     }
 
     /// Runs until the node stops. Runs under way are dropped: nothing of them was promised.
@@ -226,7 +167,7 @@ impl ComputeTask {
                     Err(RecvError::Closed) => break,
                 },
                 page = self.backlog.turn() => self.take_up(&page),
-                Some(ask) = self.asks.recv() => self.look(ask),
+                Some(question) = self.asks.recv() => self.answer(question),
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                     self.fetching.retain(|module| fetched.as_ref().is_ok_and(|fetched| fetched != module));
                 }
@@ -332,6 +273,14 @@ impl ComputeTask {
             self.deferred.insert(process, to);
         } else {
             self.send_job(process, Errand::Run { to });
+        }
+    }
+
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::State(ask) => self.look(ask),
+            // Whoever asked may have hung up.
+            Question::Resident(reply) => drop(reply.send(self.residency.all().collect())),
         }
     }
 

@@ -7,6 +7,7 @@ mod pages;
 mod result;
 mod slots;
 mod state;
+mod top;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -145,6 +146,7 @@ impl Answers {
                     anchor::info(&self.shared).map_err(|error| fail(FailureCode::Fault, error.to_string()));
                 out.end(weave).await
             }
+            Request::Top => out.end(self.top().await).await,
             Request::Metrics => {
                 let text = metrics::text(&self.shared).await;
                 out.end(text.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await

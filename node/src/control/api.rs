@@ -6,6 +6,7 @@
 //! carries none for a minute is closed.
 
 mod disk;
+mod top;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +22,7 @@ pub use crate::results::Sort;
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use state::{StateEvent, StateInfo};
+pub use top::{Level, Top, TopProcess};
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
 pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -208,6 +210,8 @@ pub enum Request {
     Metrics,
     /// What goes through much of the disk.
     Disk(DiskRequest),
+    /// The node at this moment: [`Top`].
+    Top,
     /// Stop the node cleanly.
     Stop,
 }

@@ -6,29 +6,28 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use weft_net::Peer;
-use weft_protocol::offer::Offer;
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Address, Effects, Id, Machine, Now, Position, Verified};
+use weft_protocol::{Effects, Id, Machine, Now, Position};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, StoreError, Write};
 
 use super::carry::{collect_attestations, push_once};
 use super::dispatch;
+use super::handle::{MessengerHandle, Told};
 use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To};
 use super::offers;
-use super::receipts::Receipt;
 use crate::backlog::Backlog;
 use crate::clock::now;
 use crate::error::NodeError;
 use crate::hosting;
-use crate::metrics::{Counter, Level};
+use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
@@ -54,56 +53,6 @@ const UNKNOWN_WOKEN_MAX: usize = 64;
 
 /// Entries that were left on disk, each with its tries, and the first that was not looked at.
 type Left = (Vec<(Entry, u32)>, Option<Place>);
-
-/// What peers tell the messenger.
-#[derive(Debug)]
-enum Told {
-    Offer(Id, Box<Verified<Offer>>),
-    Receipt(Id, Box<Receipt>),
-    Carriers(Id, oneshot::Sender<Vec<Address>>),
-    Up(Peer),
-}
-
-/// How others hold the messenger.
-#[derive(Debug, Clone)]
-pub struct MessengerHandle {
-    inbox: mpsc::Sender<Told>,
-    dropped: Counter,
-}
-
-impl MessengerHandle {
-    /// An offer to carry for a process, seen on its topic. Dropped when the messenger is behind:
-    /// offers are repeated.
-    pub fn offer(&self, source: Id, offer: Verified<Offer>) {
-        self.tell(Told::Offer(source, Box::new(offer)));
-    }
-
-    /// A receipt, seen on the topic of a process. Dropped when the messenger is behind: a push
-    /// that is made again is answered with the first assignment.
-    pub fn receipt(&self, source: Id, receipt: Receipt) {
-        self.tell(Told::Receipt(source, Box::new(receipt)));
-    }
-
-    /// A peer is connected that was not. Dropped when the messenger is behind: what waits for that
-    /// peer is tried again anyway.
-    pub fn up(&self, peer: Peer) {
-        self.tell(Told::Up(peer));
-    }
-
-    fn tell(&self, told: Told) {
-        if self.inbox.try_send(told).is_err() {
-            self.dropped.inc();
-        }
-    }
-
-    /// Who offers to carry for a process now, this node included; nobody if it does not itself.
-    pub async fn carriers(&self, source: Id) -> Vec<Address> {
-        let (reply, answer) = oneshot::channel();
-        // Only a stopping node has no messenger.
-        let _ = self.inbox.send(Told::Carriers(source, reply)).await;
-        answer.await.unwrap_or_default()
-    }
-}
 
 /// The messenger's loop.
 pub struct MessengerTask {
@@ -154,7 +103,7 @@ impl MessengerTask {
         for process in task.backlog.page() {
             task.take_up_pending(process)?;
         }
-        Ok((task, MessengerHandle { inbox: sender, dropped }))
+        Ok((task, MessengerHandle::new(sender, dropped)))
     }
 
     fn watch_work(&self) {

@@ -180,3 +180,13 @@ fn completions_name_every_command_and_wait_for_a_known_shell() {
     }
     weft(folder.path(), &["completions", "basic"]).expect(2);
 }
+
+#[test]
+fn the_manual_names_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = weft(folder.path(), &["man"]).expect(0);
+    assert!(page.text().contains(".TH weft 1"), "{}", page.text());
+    for command in ["up", "send", "unhost", "metrics", "top"] {
+        assert!(page.text().contains(&format!("weft\\-{command}(1)")), "{command}: {}", page.text());
+    }
+}

@@ -22,6 +22,9 @@ const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MA
 /// Names an attestation of one process: what it is of, and whose it is.
 pub type AttestationKey = (Position, Address);
 
+/// A piece of evidence: against the keys of which process, and its name.
+type NamedEvidence = (Id, Hash);
+
 impl Reader {
     /// The outcome at a position.
     ///
@@ -231,7 +234,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn evidence_of_all(&self, limit: usize) -> Result<Vec<((Id, Hash), EvidenceRow)>, StoreError> {
+    pub fn evidence_of_all(&self, limit: usize) -> Result<Vec<(NamedEvidence, EvidenceRow)>, StoreError> {
         self.rows(Table::Evidence, &[], &[0xff; 64], limit, |key| {
             let mut parts = Parts(key);
             Some((parts.id()?, parts.hash()?))

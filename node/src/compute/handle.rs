@@ -1,0 +1,86 @@
+//! What others ask of the compute role.
+
+use tokio::sync::{mpsc, oneshot};
+use weft_protocol::Id;
+use weft_protocol::state::StateSummary;
+
+use super::frozen::Frozen;
+
+/// A question about the state of a process now.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) process: Id,
+    pub(super) reply: Reply,
+}
+
+/// What the compute role is asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// The state of a process.
+    State(Ask),
+    /// Which processes are in memory, and how many bytes each takes up.
+    Resident(oneshot::Sender<Vec<(Id, u64)>>),
+}
+
+/// What is asked, and where the answer goes.
+pub(super) enum Reply {
+    /// Its hash.
+    Summary(oneshot::Sender<Option<StateSummary>>),
+    /// The state itself.
+    Frozen(oneshot::Sender<Option<Frozen>>),
+    /// Both, of one position.
+    State(oneshot::Sender<Option<State>>),
+}
+
+/// The state of a process, and its hash.
+pub type State = (StateSummary, Frozen);
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Summary(_) => "Summary",
+            Self::Frozen(_) => "Frozen",
+            Self::State(_) => "State",
+        })
+    }
+}
+
+/// How others hold the compute role.
+#[derive(Debug, Clone)]
+pub struct ComputeHandle(mpsc::Sender<Question>);
+
+impl ComputeHandle {
+    pub(super) const fn new(questions: mpsc::Sender<Question>) -> Self {
+        Self(questions)
+    }
+
+    /// The processes in memory, and how many bytes each takes up.
+    pub async fn resident(&self) -> Vec<(Id, u64)> {
+        let (reply, answer) = oneshot::channel();
+        // Only a stopping node has no compute role.
+        let _ = self.0.send(Question::Resident(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Hashes the state of a process now; none if it is not computed here or cannot be loaded.
+    pub async fn summary(&self, process: Id) -> Option<StateSummary> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Question::State(Ask { process, reply: Reply::Summary(reply) })).await.ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// The state of a process now, with its hash; none if it is not computed here or cannot be
+    /// loaded.
+    pub async fn state(&self, process: Id) -> Option<State> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Question::State(Ask { process, reply: Reply::State(reply) })).await.ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// The state of a process now; none if it is not computed here or cannot be loaded.
+    pub async fn freeze(&self, process: Id) -> Option<Frozen> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Question::State(Ask { process, reply: Reply::Frozen(reply) })).await.ok()?;
+        answer.await.ok().flatten()
+    }
+}
