@@ -5,7 +5,8 @@
 //! message. Instead the instance keeps a snapshot and the messages that were kept since. A
 //! message is evaluated in place; if it fails, the snapshot is restored into a new instance and
 //! the kept messages are evaluated again, which gives the same memory because a message's result
-//! depends on nothing else. Success pays one copy of the message's text.
+//! depends on nothing else. Success pays one copy of the message's text. The more often a guest
+//! fails, the more often a snapshot is taken ([`Pace`]).
 //!
 //! Invariant: snapshot + kept messages = the memory before the pending message.
 
@@ -13,10 +14,11 @@ use std::sync::Arc;
 
 use crate::error::HostFault;
 use crate::image::MemoryImage;
-use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_GAS_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX};
+use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX};
 use crate::live::{Allowance, Live};
 use crate::module::Module;
 use crate::outcome::{Evaluation, Limits, Outcome};
+use crate::pace::Pace;
 use crate::thread::on_guest_thread;
 use crate::weave::{NoWeave, Weave};
 
@@ -33,6 +35,7 @@ pub struct Instance {
     kept_gas: u64,
     /// Gas replayed since the snapshot was taken.
     replayed_gas: u64,
+    pace: Pace,
     pending: Option<Pending>,
     weave: Arc<dyn Weave>,
     own_gas: u64,
@@ -65,6 +68,7 @@ impl Instance {
             kept_bytes: 0,
             kept_gas: 0,
             replayed_gas: 0,
+            pace: Pace::default(),
             pending: None,
             weave: Arc::new(NoWeave),
             own_gas: limits.gas,
@@ -132,6 +136,7 @@ impl Instance {
             Some(Pending::Returned(kept)) => {
                 self.kept_bytes += kept.message.len();
                 self.kept_gas = self.kept_gas.saturating_add(kept.gas);
+                self.pace.kept(kept.gas);
                 self.kept.push(kept);
             }
             Some(Pending::Failed) => {
@@ -142,7 +147,7 @@ impl Instance {
         }
         if self.kept.len() >= KEPT_MESSAGES_MAX
             || self.kept_bytes > KEPT_BYTES_MAX
-            || self.kept_gas > KEPT_GAS_MAX
+            || self.kept_gas > self.pace.kept_gas_max()
         {
             self.take_snapshot();
         }
@@ -161,6 +166,7 @@ impl Instance {
         }
         self.live = on_guest_thread(|| self.rebuilt())??;
         self.pending = None;
+        self.pace.failed();
         self.replayed_gas = self.replayed_gas.saturating_add(self.kept_gas);
         if self.replayed_gas > REPLAYED_GAS_MAX {
             self.take_snapshot();

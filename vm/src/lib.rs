@@ -30,6 +30,7 @@ mod live;
 mod meter;
 mod module;
 mod outcome;
+mod pace;
 mod thread;
 mod weave;
 

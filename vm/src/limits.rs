@@ -57,6 +57,8 @@ pub const KEPT_MESSAGES_MAX: usize = 256;
 pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Gas of the messages kept since the last snapshot: about a fifth of a second of replay.
 pub const KEPT_GAS_MAX: u64 = 200_000_000_000;
+/// Gas that takes as long as a snapshot: about 3 ms.
+pub const SNAPSHOT_GAS: u64 = 3_000_000_000;
 /// Gas that may be replayed between two snapshots before a new one is cheaper: about 2 ms.
 pub const REPLAYED_GAS_MAX: u64 = 2_000_000_000;
 
