@@ -21,6 +21,7 @@ use weft_vm::{Engine, EngineConfig};
 use crate::anchor::AnchorTask;
 use crate::backup;
 use crate::compute::ComputeTask;
+use crate::compute::residency::Elsewhere;
 use crate::config::{Config, Role};
 use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
@@ -100,8 +101,7 @@ pub async fn embed(
         path: config.data_dir.display().to_string(),
         why: error.to_string(),
     })?;
-    let network = config.network();
-    let address = signer.address();
+    let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, engine) = open_folder(&config, network, address)?;
     let mut net_config = NetConfig::new(peer_secret, network);
     net_config.listen.clone_from(&config.listen);
@@ -126,6 +126,7 @@ pub async fn embed(
         publisher,
         witness,
         metrics,
+        elsewhere: Elsewhere::default(),
         news: Newsroom::new(),
         directory,
         started: Instant::now(),

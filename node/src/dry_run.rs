@@ -32,6 +32,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(600);
 pub const BUSY_RETRY_MS: u64 = 100;
 /// Frozen states kept for the next run: each is a memory, mostly shared with its live process.
 const FROZEN_MAX: usize = 8;
+/// The part of the memory budget that kept states may take; they count in it.
+const FROZEN_SHARE: u64 = 8;
 
 /// The body of a dry run, as the reference's compute unit takes it. What it does not name is
 /// ignored.
@@ -252,6 +254,8 @@ impl DryRuns {
                     (Some(frozen), _) => frozen,
                     (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until)?,
                 };
+                // The copy that it runs on takes as much again.
+                let _copy = desk.shared.elsewhere.hold(frozen.stored_bytes());
                 Ok::<_, DryRunError>(frozen.dry_run(&run, desk.shared.config.dry_run_gas)?)
             });
             done.await.map_err(|error| DryRunError::Host(error.to_string()))?
@@ -280,10 +284,15 @@ impl Desk {
             return Ok(frozen);
         }
         let frozen = self.compute.freeze(id).await.ok_or(DryRunError::NoState(id))?;
+        let frozen = frozen.counted(&self.shared.elsewhere);
         let mut kept = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|old| old.process() != id);
         kept.push_front(frozen.clone());
         kept.truncate(FROZEN_MAX);
+        let most = self.shared.config.memory_budget_bytes / FROZEN_SHARE;
+        while kept.iter().map(Frozen::stored_bytes).sum::<u64>() > most {
+            kept.pop_back();
+        }
         Ok(frozen)
     }
 
@@ -306,7 +315,7 @@ impl Desk {
         let ceiling = Ceiling { gas: replay_gas, until, ms: dry_run_ms };
         let mut go_on = |_| ControlFlow::Continue(());
         let mut hosted = go_back(&self.shared, process, slot, ceiling, &mut go_on)?;
-        hosted.freeze()?.ok_or(unknown)
+        Ok(hosted.freeze()?.ok_or(unknown)?.counted(&self.shared.elsewhere))
     }
 }
 

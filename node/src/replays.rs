@@ -17,6 +17,7 @@ use weft_storage::StoreError;
 use weft_vm::MemoryImage;
 
 use crate::compute::hosted::{HostError, Hosted};
+use crate::compute::residency::Held;
 use crate::compute::{ComputeHandle, WaitError, evaluated};
 use crate::control::api::Progress;
 use crate::metrics::Level;
@@ -115,6 +116,8 @@ pub struct OldState {
     pub replayed: u64,
     /// The place among the replays, as long as the memory is held.
     _place: OwnedSemaphorePermit,
+    /// Counts the memory.
+    _held: Held,
 }
 
 /// A turn to replay, and the place that was waited in.
@@ -203,7 +206,8 @@ impl Replays {
         evaluated(&self.shared, process, head).await?;
         let state = compute.state(process).await.ok_or(ReplayError::NoState(process))?;
         let (summary, frozen) = state;
-        Ok(OldState { summary, memory: frozen.memory().clone(), replayed: 0, _place: place })
+        let (memory, held) = (frozen.memory().clone(), self.shared.elsewhere.hold(frozen.stored_bytes()));
+        Ok(OldState { summary, memory, replayed: 0, _place: place, _held: held })
     }
 }
 
@@ -219,7 +223,8 @@ fn replayed_state(
     let mut hosted = go_back(shared, process, to, ceiling, &mut |progress| hears(tell, progress))?;
     let summary = hosted.summary()?.ok_or(ReplayError::NoState(id))?;
     let (memory, replayed) = (hosted.memory()?, hosted.since().slots);
-    Ok(OldState { summary, memory, replayed, _place: turn.place })
+    let held = shared.elsewhere.hold(memory.stored_bytes() as u64);
+    Ok(OldState { summary, memory, replayed, _place: turn.place, _held: held })
 }
 
 /// Tells how far a replay is, and whether anybody still listens.

@@ -12,6 +12,7 @@ use weft_storage::anchor::LocalWeave;
 use weft_vm::Engine;
 
 use crate::compute::hosted::Host;
+use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::gossip::Publisher;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub publisher: Publisher,
     /// Who keeps what convicts a key.
     pub witness: WitnessHandle,
+    /// Guest memory that is held beside the live processes.
+    pub elsewhere: Elsewhere,
     /// Pokes between the roles.
     pub news: Newsroom,
     /// What is counted.

@@ -10,6 +10,7 @@ use weft_protocol::{Id, Position};
 use weft_vm::{Limits, MemoryImage, Outcome as Guest, Trap};
 
 use super::hosted::{HostError, Loaded, code_of, vm_error};
+use super::residency::{Elsewhere, Held};
 
 /// The state of a process after a position. Cheap to clone; any number of threads may go on from
 /// it, each on a copy.
@@ -20,6 +21,8 @@ pub struct Frozen {
     pub(super) image: MemoryImage,
     pub(super) position: Position,
     pub(super) time: TimePoint,
+    /// Counts the memory for as long as anybody holds it.
+    pub(super) _held: Option<Arc<Held>>,
 }
 
 /// What a message came to that no log holds.
@@ -46,6 +49,19 @@ impl Frozen {
     /// After which position.
     pub const fn position(&self) -> Position {
         self.position
+    }
+
+    /// Counts its memory among what is held beside the live processes. What it shares with its
+    /// process counts in both.
+    #[must_use]
+    pub fn counted(self, elsewhere: &Elsewhere) -> Self {
+        let held = elsewhere.hold(self.image.stored_bytes() as u64);
+        Self { _held: Some(Arc::new(held)), ..self }
+    }
+
+    /// Bytes of its memory.
+    pub fn stored_bytes(&self) -> u64 {
+        self.image.stored_bytes() as u64
     }
 
     /// The memory.

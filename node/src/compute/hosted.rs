@@ -440,7 +440,7 @@ impl Hosted {
         let Some(position) = position else { return Ok(None) };
         let image = self.instance.memory_image()?;
         let (process, loaded) = (Arc::clone(&self.process), Arc::clone(&self.loaded));
-        Ok(Some(Frozen { process, loaded, image, position, time }))
+        Ok(Some(Frozen { process, loaded, image, position, time, _held: None }))
     }
 
     /// The writes of a checkpoint here; none before slot 0, or where the memory changed by more

@@ -122,7 +122,8 @@ impl ComputeTask {
         let (sender, asks) = mpsc::channel(INBOX_MAX);
         shared.metrics.watch(Level::channel("compute", "questions", &sender));
         let instances = weft_vm::instances_max();
-        let residency = Residency::new(shared.config.memory_budget_bytes, instances);
+        let residency =
+            Residency::new(shared.config.memory_budget_bytes, instances, shared.elsewhere.clone());
         let cells = Cells::watch(&shared, instances);
         let backlog = Backlog::new(shared.directory.ids(|roles| roles.computes));
         let mut task = Self {
@@ -372,13 +373,14 @@ impl ComputeTask {
 
     /// Takes a process back from work, or its loss.
     fn rest(&mut self, process: Id, hosted: Option<Box<Hosted>>, resident_bytes: Option<u64>) {
+        let pinned = self.shared.directory.get(&process).is_some_and(|known| known.roles.pinned);
         match (hosted, resident_bytes) {
             (Some(hosted), Some(bytes)) => {
-                self.residency.rests(process, bytes);
+                self.residency.rests(process, bytes, pinned);
                 self.live.insert(process, Live { hosted: Some(hosted), out: false });
             }
             (Some(hosted), None) => {
-                self.residency.rests(process, hosted.resident_bytes());
+                self.residency.rests(process, hosted.resident_bytes(), pinned);
                 self.live.insert(process, Live { hosted: Some(hosted), out: false });
             }
             (None, _) => {

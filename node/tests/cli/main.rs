@@ -4,6 +4,7 @@
 
 mod checks;
 mod cron;
+mod crowd;
 mod doors;
 mod dry_run;
 mod eval;
