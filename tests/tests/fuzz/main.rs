@@ -137,6 +137,8 @@ fn check(name: &str, mutations: usize) {
     let target = named(name);
     let mut corpus = seeds::seeds(name);
     assert!(corpus.len() >= 4, "{name}: too few seeds");
+    // What is made once for the whole program is no input's cost.
+    corpus.iter().for_each(|seed| (target.run)(seed));
     for kind in ["corpus", "regressions"] {
         corpus.extend(committed(kind, name).into_iter().map(|path| std::fs::read(path).unwrap()));
     }
