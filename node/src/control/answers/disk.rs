@@ -7,21 +7,19 @@ use serde::Serialize;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use weft_protocol::Id;
 use weft_storage::anchor::Anchor as _;
 
 use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
 use super::super::server::{HungUp, Out, hung_up};
+use super::live::relay;
 use super::{Answers, disk, fail};
 use crate::backup::{self, BackupError, Source};
 use crate::hosting::HostingError;
 use crate::portable::{self, PortableError};
 use crate::prune::Pruning;
+use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
-
-/// Signs of progress that may wait for the client.
-const PROGRESS_MAX: usize = 16;
 
 /// Hears how far work is; says whether to go on.
 type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
@@ -90,7 +88,7 @@ impl Answers {
         lines: &mut BufReader<OwnedReadHalf>,
     ) -> Result<(), HungUp> {
         let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
-        let mut progress = teller(tell);
+        let mut progress = move |done, total| hears(&tell, Progress { done, total });
         let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
         // Dropping it, as for a client that hangs up, ends the import between two groups of slots.
         let mut importing =
@@ -136,14 +134,6 @@ impl Answers {
     }
 }
 
-fn teller(tell: mpsc::Sender<Progress>) -> impl FnMut(u64, u64) -> ControlFlow<()> + Send {
-    move |done, total| match tell.try_send(Progress { done, total }) {
-        Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
-        // Progress that nobody reads in time is not worth waiting for.
-        Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
-    }
-}
-
 /// Does work that blocks, and tells the client how far it is. A client that hangs up ends it.
 async fn tell_while<T: Serialize + Send + 'static>(
     work: impl FnOnce(Tell<'_>) -> Result<T, Failure> + Send + 'static,
@@ -151,15 +141,9 @@ async fn tell_while<T: Serialize + Send + 'static>(
     lines: &mut BufReader<OwnedReadHalf>,
 ) -> Result<(), HungUp> {
     let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
-    let working = tokio::task::spawn_blocking(move || work(&mut teller(tell)));
-    loop {
-        let progress = tokio::select! {
-            () = hung_up(lines) => return Err(HungUp),
-            progress = told.recv() => progress,
-        };
-        let Some(progress) = progress else { break };
-        out.event(progress).await?;
-    }
+    let hear = move |done, total| hears(&tell, Progress { done, total });
+    let working = tokio::task::spawn_blocking(move || work(&mut { hear }));
+    relay(&mut told, out, lines).await?;
     let worked = working.await.unwrap_or_else(|error| Err(fail(FailureCode::Fault, error.to_string())));
     out.end(worked).await
 }

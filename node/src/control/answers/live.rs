@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use weft_protocol::Id;
 use weft_storage::{Reader, Roles};
 
-use super::super::api::{Failure, FailureCode, SlotInfo, WatchEvent};
+use super::super::api::{Failure, FailureCode, Progress, SlotInfo, WatchEvent};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
 use super::state::why;
@@ -126,15 +126,7 @@ impl Answers {
                 return out.end(Err::<(), _>(failure)).await;
             }
         };
-        loop {
-            // A client that hangs up ends the replay with it: both drop the channel's end.
-            let progress = tokio::select! {
-                () = hung_up(lines) => return Err(HungUp),
-                progress = told.recv() => progress,
-            };
-            let Some(progress) = progress else { break };
-            out.event(progress).await?;
-        }
+        relay(&mut told, out, lines).await?;
         let joined = tokio::task::spawn_blocking(move || replay.join()).await;
         let report = match joined {
             Ok(Ok(Ok(Some(report)))) => Ok(report),
@@ -142,5 +134,22 @@ impl Answers {
             _ => Err(fail(FailureCode::Fault, "the replay failed")),
         };
         out.end(report).await
+    }
+}
+
+/// Tells the client of work elsewhere until that ends. A client that hangs up ends the work with it:
+/// it drops the channel's end.
+pub(super) async fn relay(
+    told: &mut mpsc::Receiver<Progress>,
+    out: &mut Out,
+    lines: &mut BufReader<OwnedReadHalf>,
+) -> Result<(), HungUp> {
+    loop {
+        let progress = tokio::select! {
+            () = hung_up(lines) => return Err(HungUp),
+            progress = told.recv() => progress,
+        };
+        let Some(progress) = progress else { return Ok(()) };
+        out.event(progress).await?;
     }
 }
