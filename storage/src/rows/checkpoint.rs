@@ -97,6 +97,11 @@ impl PackedPage {
         self.hash
     }
 
+    /// Its compressed bytes.
+    pub const fn packed(&self) -> &Bytes {
+        &self.packed
+    }
+
     /// The page's bytes; `None` when they do not unpack to what the name says.
     pub(crate) fn unpack(&self, name: &Hash) -> Option<Bytes> {
         let length = usize::try_from(self.length).ok().filter(|&length| length <= PAGE_BYTES_MAX)?;

@@ -1,0 +1,143 @@
+//! Processes in memory.
+
+use weft_storage::Store;
+use weft_testnet::aos::{self, Aos};
+use weft_tests::lone::{Kind, Lone, store_config};
+use weft_vm::{Engine, EngineConfig, Format, Guard, Limits, Outcome, guests};
+
+use super::{child, resident};
+
+/// Messages that each process has had.
+const MESSAGES: u64 = 10;
+const KIB: f64 = 1024.0;
+
+/// What a guest is called, said in its language.
+struct Guest {
+    wasm: Vec<u8>,
+    format: &'static str,
+    action: &'static str,
+    data: &'static str,
+}
+
+/// The guest of this name; none if it is not on this machine.
+fn guest(name: &str) -> Option<Guest> {
+    if name == "counter" {
+        let wasm = guests::COUNTER.to_vec();
+        return Some(Guest { wasm, format: Kind::COUNTER.format, action: "Increment", data: "" });
+    }
+    match Aos::find(None).unwrap() {
+        Aos::There { wasm, .. } => {
+            Some(Guest { wasm, format: aos::FORMAT, action: "Eval", data: "return 1 + 1" })
+        }
+        Aos::Skipped(_) => None,
+    }
+}
+
+/// From 1 process to `count`, beside bare wasmtime.
+pub fn compare(name: &str, count: usize) {
+    if guest(name).is_none() {
+        println!("SKIPPED {name}: tests/interop is not installed");
+        return;
+    }
+    let count = count.to_string();
+    let full = child(&["hot", name, &count]);
+    let bare = child(&["bare", name, &count]);
+    println!(
+        "{name}: {count} hot processes: {:.0} KiB each, of which the node counts {:.0} KiB; the first \
+         {:.0} KiB; bound: bare wasmtime {:.0} KiB each, ratio {:.2}",
+        full[1] / KIB,
+        full[2] / KIB,
+        full[0] / KIB,
+        bare[1] / KIB,
+        full[1] / bare[1],
+    );
+}
+
+/// Prints what the first took, what each further one takes, and what a node counts for it.
+pub fn measure(name: &str, count: usize) {
+    let guest = guest(name).unwrap();
+    let name = name.to_owned();
+    on_guest_thread(move || {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.redb"), &store_config()).unwrap();
+        let cache_dir = Some(folder.path().join("compiled"));
+        let engine = Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() }).unwrap();
+        let kind = Kind { wasm: &guest.wasm, format: guest.format, tags: &[] };
+        // Compiling leaves memory behind that is no process's.
+        drop(booted(&kind, &guest, "before", &store, &engine));
+        let (before, mut first) = (resident(), 0);
+        let mut held = Vec::with_capacity(count);
+        for number in 0..count {
+            held.push(booted(&kind, &guest, &format!("{name} {number}"), &store, &engine));
+            if number == 0 {
+                first = resident().saturating_sub(before);
+            }
+        }
+        let each = (resident() - before - first) / (count as u64 - 1).max(1);
+        let counted: u64 = held.iter().map(|(_, hosted)| hosted.resident_bytes()).sum();
+        println!("{first} {each} {}", counted / count as u64);
+    });
+}
+
+fn booted(
+    kind: &Kind<'_>,
+    guest: &Guest,
+    name: &str,
+    store: &Store,
+    engine: &Engine,
+) -> (Lone, weft_node::compute::hosted::Hosted) {
+    let mut lone = Lone::new(kind, name, store.clone(), engine.clone());
+    let mut hosted = lone.fresh(engine);
+    let opening = lone.open();
+    lone.run(&mut hosted, &opening);
+    for number in 0..MESSAGES {
+        let record = lone.send(guest.action, number, guest.data);
+        lone.run(&mut hosted, &record);
+    }
+    (lone, hosted)
+}
+
+/// The same with wasmtime alone: nothing is counted, remembered or written.
+pub fn measure_bare(name: &str, count: usize) {
+    let guest = guest(name).unwrap();
+    on_guest_thread(move || {
+        let config = EngineConfig { guard: Guard::Off, roll_back: false, ..EngineConfig::default() };
+        let format = Format::parse(guest.format).unwrap();
+        let module = Engine::new(config).unwrap().compile(&guest.wasm, format).unwrap();
+        let limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
+        let booted = || {
+            let mut instance = module.instantiate(limits).unwrap();
+            for number in 0..=MESSAGES {
+                let text = message(number, &guest);
+                let evaluation = instance.evaluate(text.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
+                assert!(matches!(evaluation.outcome, Outcome::Returned(_)), "{:?}", evaluation.outcome);
+                instance.keep().unwrap();
+            }
+            instance
+        };
+        drop(booted());
+        let before = resident();
+        let mut held = vec![booted()];
+        let first = resident().saturating_sub(before);
+        held.extend((1..count).map(|_| booted()));
+        let each = (resident() - before - first) / (count as u64 - 1).max(1);
+        println!("{first} {each}");
+    });
+}
+
+const ENVIRONMENT: &str = r#"{"Process":{"Id":"PROCESS","Owner":"OWNER","Tags":[]},"Module":{"Id":"MODULE","Owner":"OWNER","Tags":[]}}"#;
+
+/// The message that is the process itself, then code of its owner.
+fn message(number: u64, guest: &Guest) -> String {
+    let (id, kind, action, data) = match number {
+        0 => ("PROCESS".to_owned(), "Process", "Boot", ""),
+        _ => (format!("MESSAGE{number:036}"), "Message", guest.action, guest.data),
+    };
+    format!(
+        r#"{{"Id":"{id}","Signature":"s","Data":"{data}","Owner":"OWNER","Target":"PROCESS","Anchor":null,"From":"OWNER","Tags":[{{"name":"Type","value":"{kind}"}},{{"name":"Module","value":"MODULE"}},{{"name":"Action","value":"{action}"}}],"Epoch":0,"Nonce":{number},"Timestamp":{number},"Block-Height":1,"Hash-Chain":"h","Cron":false,"Read-Only":false}}"#
+    )
+}
+
+fn on_guest_thread(work: impl FnOnce() + Send + 'static) {
+    weft_vm::spawn_guest_thread("bench", work).unwrap().join().unwrap();
+}
