@@ -16,25 +16,24 @@ use weft_protocol::process::{Process, Refusal};
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{self, StateSummary};
 use weft_protocol::{DataItem, Hash, Id, Position};
-use weft_storage::{CheckpointRow, PackedPage, PageRef, Reader, Store, StoreError, Write};
+use weft_storage::{Reader, Store, StoreError};
 use weft_vm::{
     Engine, Format, HostFault, Instance, Limits, MemoryImage, ModuleError, Outcome, Trap, VmError,
 };
 
-use super::checkpoint::{self, Checkpoint, Since};
+use super::checkpoint::{self, Since};
 use super::drive::Drive;
 use super::frozen::Frozen;
 use crate::control::api::Progress;
 use crate::error::{Divergence, NodeError};
 use crate::log;
 
-/// Pages that one checkpoint may add: 1 GiB of memory, which takes seconds to pack. A process that
-/// changes more is not written down and replays from its last checkpoint.
-const NEW_PAGES_MAX: usize = 16_384;
 /// Bytes of memory that one key of the seen list takes: twice the key, its slots, and their tree.
 const SEEN_KEY_BYTES: u64 = 160;
 /// Damaged checkpoints that are passed over on the way to slot 0.
 const CHECKPOINT_TRIES: usize = 1_024;
+
+mod write_down;
 
 /// Why a process cannot run here now.
 #[derive(Debug, thiserror::Error)]
@@ -315,6 +314,9 @@ impl Hosted {
         let id = process.id();
         let damaged = |why: &str| NodeError::DamagedCheckpoint { process: id, position, why: why.into() };
         let row = reader.checkpoint(&id, position)?.ok_or_else(|| damaged("it is gone"))?;
+        if row.state.is_empty() {
+            return Err(damaged("writing it was not finished").into());
+        }
         let summary = checkpoint::decode(&row.state, id, position, row.memory_bytes);
         let summary = summary.ok_or_else(|| damaged("its state root is another"))?;
         if (summary.rules, summary.module) != (process.rules(), process.module()) {
@@ -441,42 +443,6 @@ impl Hosted {
         let image = self.instance.memory_image()?;
         let (process, loaded) = (Arc::clone(&self.process), Arc::clone(&self.loaded));
         Ok(Some(Frozen { process, loaded, image, position, time, _held: None }))
-    }
-
-    /// The writes of a checkpoint here; none before slot 0, or where the memory changed by more
-    /// than a checkpoint takes. Pages of the checkpoint before are not written again, so it must
-    /// be on disk when this one is written.
-    ///
-    /// # Errors
-    /// A page that storage cannot take.
-    pub fn checkpoint(&mut self) -> Result<Option<Checkpoint>, HostError> {
-        let image = self.instance.memory_image()?;
-        let summary = self.fold.summary(image.byte_len(), image.root());
-        let Some(summary) = summary.filter(|_| self.fold.step().is_none()) else { return Ok(None) };
-        let (process, position) = (self.process.id(), summary.position);
-        let new = image.leaf_hashes().filter(|(_, hash)| !self.stored.contains(hash)).count();
-        // Either way it is not tried again before as much has happened once more.
-        self.since = Since::default();
-        if new > NEW_PAGES_MAX {
-            tracing::warn!(%process, %position, pages = new, "too much changed for a checkpoint");
-            return Ok(None);
-        }
-        let mut writes = Vec::with_capacity(new + 1);
-        for (_, hash, leaf) in image.leaves(|hash| !self.stored.contains(hash)) {
-            writes.push(Write::Page(PackedPage::pack_named(&leaf, hash)?));
-        }
-        let pages: Vec<PageRef> =
-            image.leaf_hashes().map(|(number, hash)| PageRef { number, hash }).collect();
-        self.stored = pages.iter().map(|page| page.hash).collect();
-        let state = checkpoint::encode(&summary);
-        let row = CheckpointRow { memory_bytes: image.byte_len(), pages, state };
-        writes.push(Write::Checkpoint { process, position, row });
-        Ok(Some(Checkpoint { position, writes }))
-    }
-
-    /// Writes every page again with the next checkpoint: the last one is not on disk.
-    pub fn forget_stored(&mut self) {
-        self.stored.clear();
     }
 }
 

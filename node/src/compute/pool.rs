@@ -154,7 +154,7 @@ fn perform(shared: &SharedRef, job: Job) -> Result<Work, HostError> {
         Run { shared, hosted: &mut hosted, evaluated: Vec::new(), slowest: Duration::ZERO, checkpoint: None };
     match errand {
         Errand::Run { to } => run.slots(&process, &reader, to)?,
-        Errand::Leave if run.hosted.since().is_worth_writing() => run.checkpoint = run.hosted.checkpoint()?,
+        Errand::Leave if run.hosted.since().is_worth_writing() => run.write_down()?,
         Errand::Leave | Errand::Look => {}
     }
     let Run { evaluated, slowest, checkpoint, .. } = run;
@@ -214,8 +214,22 @@ impl Run<'_> {
         let is_due = self.hosted.since().is_due(self.shared.config.checkpoint_slots)
             || (slot > 0 && is_boundary(Position::slot(slot)));
         if is_due {
-            self.checkpoint = self.hosted.checkpoint()?;
+            self.write_down()?;
         }
         Ok(is_due)
+    }
+
+    /// Packs a checkpoint. One that the disk does not take is none: nothing but time depends on it.
+    fn write_down(&mut self) -> Result<(), HostError> {
+        let store = &self.shared.store;
+        match self.hosted.checkpoint(&mut |part| store.write_blocking(part)) {
+            Ok(checkpoint) => self.checkpoint = checkpoint,
+            Err(HostError::Node(error)) => {
+                tracing::warn!(process = %self.hosted.process().id(), %error, "a checkpoint was not written");
+                self.hosted.forget_stored();
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }

@@ -98,7 +98,12 @@ fn the_rest() -> Vec<Vec<Write>> {
     let (process, position) = (id(1), Position::slot(3));
     let page = [9_u8; 5_000];
     let pages = vec![PageRef { number: 0, hash: PackedPage::hash_of(&page) }];
-    let checkpoint = CheckpointRow { memory_bytes: 1 << 20, pages, state: "state".into() };
+    let other = [8_u8; 5_000];
+    let more = [&pages[..], &[PageRef { number: 3, hash: PackedPage::hash_of(&other) }]].concat();
+    let checkpoint = |pages, state: &'static str| {
+        let row = CheckpointRow { memory_bytes: 1 << 20, pages, state: state.into() };
+        Write::Checkpoint { process, position, row }
+    };
     let bundle = Bytes::from(vec![5; 40_000]);
     let batch = |state| BatchRow {
         process,
@@ -119,10 +124,9 @@ fn the_rest() -> Vec<Vec<Write>> {
     vec![
         vec![Write::Attestation { process, position, attestor: address(6), row: attestation }],
         vec![Write::Evidence { process, name: hash(7), row: evidence }],
-        vec![
-            Write::Page(PackedPage::pack(&page).unwrap()),
-            Write::Checkpoint { process, position, row: checkpoint },
-        ],
+        // In two parts: only the second makes it a checkpoint.
+        vec![Write::Page(PackedPage::pack(&page).unwrap()), checkpoint(pages, "")],
+        vec![Write::Page(PackedPage::pack(&other).unwrap()), checkpoint(more, "state")],
         vec![Write::Blob(bundle.clone()), batch(BatchState::Building)],
         vec![
             batch(BatchState::Confirmed { height: 8, block: hash(4) }),
