@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::Format;
-use crate::limits::{MODULE_BYTES_MAX, WASM_STACK_BYTES};
+use crate::limits::{EXCEPTION_HEAP_BYTES, MODULE_BYTES_MAX, WASM_STACK_BYTES};
 use crate::meter::{self, Metered, Policy};
 use crate::module::Module;
 
@@ -100,6 +100,7 @@ impl Engine {
             guard: self.0.guard == Guard::On,
             merge: true,
             count: format.is_metered(),
+            exceptions: format == Format::Plain,
             memory_export: format.memory_export(),
         };
         meter::instrument(wasm, &policy)
@@ -125,7 +126,14 @@ fn settings() -> wasmtime::Config {
         .wasm_memory64(true)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
-        .wasm_exceptions(false)
+        .wasm_exceptions(true)
+        // What a guest throws lies on a collected heap of the engine. It never grows, so that no
+        // result depends on when it was last collected: the pass lets one exception live at a time.
+        .gc_heap_initial_size(EXCEPTION_HEAP_BYTES)
+        .gc_heap_reservation(EXCEPTION_HEAP_BYTES)
+        .gc_heap_reservation_for_growth(0)
+        .gc_heap_guard_size(0)
+        .gc_heap_may_move(false)
         .wasm_function_references(false)
         .wasm_gc(false)
         // Guests return from setjmp by host errors: a backtrace for each would cost ten times

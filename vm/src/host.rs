@@ -134,11 +134,20 @@ impl Cells {
 /// Grants memory by rule, never by what this machine has.
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
-    pub(crate) memory_bytes: u64,
+    /// The process's limit. None while the instance is made: what that takes was compared with it
+    /// before, and the engine's own heap for exceptions does not count.
+    memory_bytes: Option<u64>,
     /// A growth was refused during this message.
     pub(crate) refused: bool,
     /// The first size that the limit alone refused.
     pub(crate) over_limit: Option<u64>,
+}
+
+impl Limiter {
+    /// From now on memory grows as the process's limit says.
+    pub(crate) fn govern(&mut self, memory_bytes: u64) {
+        self.memory_bytes = Some(memory_bytes);
+    }
 }
 
 impl wasmtime::ResourceLimiter for Limiter {
@@ -149,7 +158,7 @@ impl wasmtime::ResourceLimiter for Limiter {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = maximum.is_none_or(|maximum| desired <= maximum);
-        let granted = allowed && desired as u64 <= self.memory_bytes;
+        let granted = allowed && self.memory_bytes.is_none_or(|most| desired as u64 <= most);
         self.refused |= !granted;
         if allowed && !granted {
             self.over_limit.get_or_insert(desired as u64);

@@ -51,6 +51,9 @@ pub const GUEST_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Of it, what wasm and the host calls between wasm frames may use.
 pub const WASM_STACK_BYTES: usize = 56 * 1024 * 1024;
 
+/// Bytes of the engine's heap for exceptions, in each instance of a module that throws. At most one is
+/// alive at a time and has under a kilobyte; the rest is what makes collecting rare.
+pub const EXCEPTION_HEAP_BYTES: u64 = 64 * 1024;
 /// Messages kept since the last snapshot: bounds what a roll-back replays.
 pub const KEPT_MESSAGES_MAX: usize = 256;
 /// Bytes of the messages kept since the last snapshot.

@@ -193,7 +193,6 @@ impl Live {
             return Err(VmError::MemoryLimit { initial: template.least_bytes(), limit: memory_bytes });
         }
         let mut store = Store::new(template.engine().wasmtime(), HostState::default());
-        store.data_mut().limiter.memory_bytes = memory_bytes;
         store.limiter(|state| &mut state.limiter);
         let instance =
             template.pre().instantiate(&mut store).map_err(|error| match error.downcast_ref() {
@@ -203,6 +202,7 @@ impl Live {
                 }
                 _ => ModuleError::Host(HostFault::Runtime(format!("{error:#}"))),
             })?;
+        store.data_mut().limiter.govern(memory_bytes);
         let mut exports = Exports { store: &mut store, instance, format: template.format() };
         let entry = match template.format() {
             Format::Plain => Entry::Plain(plain::Entry::find(&mut exports)?),
@@ -380,6 +380,9 @@ impl Live {
 /// Sorts out errors that are not the guest's doing.
 fn of_the_guest(error: &wasmtime::Error) -> Result<(), HostFault> {
     use wasmtime::Trap as T;
+    if error.is::<wasmtime::ThrownException>() {
+        return Ok(());
+    }
     match error.downcast_ref::<T>() {
         Some(
             T::MemoryOutOfBounds

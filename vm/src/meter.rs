@@ -12,6 +12,8 @@
 //! - **Depth** packs two counters in one i64: live frames in bits 0 to 15, depth in units of
 //!   8 bytes above. Both start so that passing the limit sets one bit each ([`DEPTH_OVER`]).
 //! - Bulk memory and `memory.grow` are charged by byte and page before they run.
+//! - A throw has a price, and so has each frame that it leaves, which the catch takes from the depth.
+//!   Exceptions never become values: none outlives its message, and at most one is alive at a time.
 //! - For the `-metering` formats a third global counts up what the reference would ([`count`]).
 //! - Every mutable global is exported, for the host to reset before each message.
 //!
@@ -30,12 +32,13 @@ mod emit;
 mod likely;
 mod nesting;
 mod operands;
+mod refuse;
 mod sections;
 #[cfg(test)]
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 7;
+pub(crate) const PASS_VERSION: u32 = 8;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";
@@ -77,6 +80,8 @@ pub(crate) struct Policy {
     pub(crate) merge: bool,
     /// Also count up as the reference's metering does, for `GasUsed`; see [`count`].
     pub(crate) count: bool,
+    /// The module may throw. Off where the host calls the guest from within a call of the guest.
+    pub(crate) exceptions: bool,
     /// The only name under which the memory may be exported.
     pub(crate) memory_export: &'static str,
 }

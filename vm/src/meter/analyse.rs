@@ -1,15 +1,15 @@
 //! Reads one function and decides what to charge where.
 
 use wasmparser::{
-    BlockType, FrameKind, FuncValidator, FunctionBody, Operator, OperatorsReader, ValType,
-    WasmModuleResources,
+    Catch, FuncValidator, FunctionBody, Operator, OperatorsReader, ValType, WasmModuleResources,
 };
 
 use super::cost::{self, SEGMENT_GAS};
 use super::count::Segments;
-use super::likely::Recent;
+use super::likely::{Recent, label_value};
 use super::nesting::Nesting;
 use super::operands::{Operands, slots_of};
+use super::refuse::{self, invalid};
 use crate::error::ModuleError;
 use crate::limits::{FRAME_BYTES, SLOT_BYTES};
 
@@ -50,6 +50,8 @@ pub(super) enum EditKind {
     Return,
     /// Count a segment of the reference.
     Count { gas: u64 },
+    /// Where a caught exception goes on: the frames that it left are no longer live.
+    Caught,
 }
 
 /// What the emitter has to know about one function.
@@ -62,6 +64,8 @@ pub(super) struct Plan {
     pub(super) frame_bytes: u64,
     /// It calls something, so its own frame counts for others.
     pub(super) calls: bool,
+    /// It catches exceptions, so it has to know its own depth.
+    pub(super) catches: bool,
     /// Parameters and locals.
     pub(super) locals: u32,
 }
@@ -99,6 +103,8 @@ struct Frame {
     then_live: bool,
     /// For an `if` that is charged with what came before it: the charge when it was entered.
     likely: Option<Reading>,
+    /// An exception goes to its end (or head).
+    caught: bool,
     /// Branches to the end (or head) of this construct whose refund is known at its end.
     leaving: Vec<Leaving>,
 }
@@ -127,6 +133,7 @@ struct Analyser {
     segment: u64,
     facts: Facts,
     calls: bool,
+    catches: bool,
     recent: Recent,
 }
 
@@ -148,7 +155,7 @@ pub(super) fn function<R: WasmModuleResources>(
     while !operators.eof() {
         let at = operators.original_position();
         let op = operators.read().map_err(invalid)?;
-        refuse(&op)?;
+        refuse::instruction(&op)?;
         let pushed = op.operator_arity(validator).map_or(0, |(_, pushed)| pushed);
         validator.op(at, &op).map_err(invalid)?;
         nesting.read(&op)?;
@@ -164,48 +171,16 @@ pub(super) fn function<R: WasmModuleResources>(
     operators.finish().map_err(invalid)?;
     let locals = validator.len_locals();
     let slots: u64 = (0..locals).map(|index| validator.get_local_type(index).map_or(1, slots_of)).sum();
+    let catches = analyser.catches;
     let (edits, calls) = analyser.finish();
     Ok(Plan {
         edits: segments.merge(edits),
         code_start,
         frame_bytes: FRAME_BYTES + SLOT_BYTES * (slots + operands.max),
         calls,
+        catches,
         locals,
     })
-}
-
-/// State that a restored memory would not bring back is refused.
-fn refuse(op: &Operator<'_>) -> Result<(), ModuleError> {
-    use Operator as O;
-    let what = match op {
-        O::TableSet { .. } => "table.set",
-        O::TableGrow { .. } => "table.grow",
-        O::TableFill { .. } => "table.fill",
-        O::TableCopy { .. } => "table.copy",
-        O::TableInit { .. } => "table.init",
-        O::ElemDrop { .. } => "elem.drop",
-        O::DataDrop { .. } => "data.drop",
-        O::Try { .. } | O::Catch { .. } | O::CatchAll | O::Delegate { .. } | O::Rethrow { .. } => {
-            "legacy exception handling"
-        }
-        _ => return Ok(()),
-    };
-    Err(ModuleError::Unsupported(what.to_owned()))
-}
-
-/// The value that a branch to a label takes along. `None` if that is more than one, or not a
-/// number: such branches are not guessed.
-fn label_value<R: WasmModuleResources>(validator: &FuncValidator<R>, depth: u32) -> Option<Option<ValType>> {
-    let frame = validator.get_control_frame(depth as usize)?;
-    match (frame.block_type, frame.kind) {
-        (BlockType::Empty, _) | (BlockType::Type(_), FrameKind::Loop) => Some(None),
-        (BlockType::Type(ty), _) if !matches!(ty, ValType::Ref(_)) => Some(Some(ty)),
-        _ => None,
-    }
-}
-
-fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
-    ModuleError::Invalid(error.to_string())
 }
 
 impl Analyser {
@@ -217,6 +192,7 @@ impl Analyser {
             segment: 0,
             facts,
             calls: false,
+            catches: false,
             recent: Recent::default(),
         };
         analyser.push(Kind::Block);
@@ -233,7 +209,8 @@ impl Analyser {
         let idle = |kind: &EditKind| {
             matches!(kind, EditKind::Charge { gas: 0, check: false } | EditKind::Skipped { refund: 0 })
         };
-        self.edits.retain(|edit| !idle(&edit.kind));
+        let catches = self.catches;
+        self.edits.retain(|edit| !idle(&edit.kind) && (catches || !matches!(edit.kind, EditKind::Caught)));
         (self.edits, self.calls)
     }
 
@@ -284,6 +261,7 @@ impl Analyser {
             branched: false,
             then_live: false,
             likely: None,
+            caught: false,
             leaving: Vec::new(),
         });
     }
@@ -320,6 +298,8 @@ impl Analyser {
                 self.end_segment();
                 self.push(Kind::Loop);
                 if self.open.is_some() {
+                    // A catch further down may come here.
+                    self.edit(after, 0, EditKind::Caught);
                     self.open_charge(after, true);
                 }
             }
@@ -329,6 +309,7 @@ impl Analyser {
                 self.read_if(after);
             }
             Operator::Else => self.read_else(after),
+            Operator::TryTable { try_table } => self.read_try(&try_table.catches, after),
             Operator::End => self.read_end(at, after),
             Operator::BrIf { relative_depth } if self.open.is_some() => {
                 self.end_segment();
@@ -345,6 +326,31 @@ impl Analyser {
             _ => self.jump(op, at, after),
         }
         self.recent.push(op);
+    }
+
+    /// A catch is a branch out of the construct that any call inside may take.
+    fn read_try(&mut self, catches: &[Catch], after: usize) {
+        self.push(Kind::Block);
+        if self.open.is_none() {
+            return;
+        }
+        self.catches = true;
+        // Its own depth is only known where its frame counts.
+        self.calls = true;
+        for catch in catches {
+            let (Catch::One { label, .. }
+            | Catch::OneRef { label, .. }
+            | Catch::All { label }
+            | Catch::AllRef { label }) = *catch;
+            // Labels count from outside of the construct.
+            self.branch(label + 1);
+            let target = self.frames.len().saturating_sub(2 + label as usize);
+            if let Some(frame) = self.frames.get_mut(target) {
+                frame.caught = true;
+            }
+        }
+        self.end_segment();
+        self.open_charge(after, false);
     }
 
     fn read_if(&mut self, after: usize) {
@@ -416,7 +422,7 @@ impl Analyser {
                 self.edit(at, after - at, EditKind::Return);
                 self.branch(self.frames.len() as u32 - 1);
             }
-            Operator::Unreachable => {}
+            Operator::Unreachable | Operator::Throw { .. } => {}
             _ => return,
         }
         self.end_segment();
@@ -464,6 +470,9 @@ impl Analyser {
         let falls_through = self.open.is_some();
         let Some(frame) = self.frames.pop() else { return };
         self.settle(&frame, at);
+        if frame.caught && frame.kind != Kind::Loop {
+            self.edit(after, 0, EditKind::Caught);
+        }
         let depth = self.frames.len();
         if let Some(outer) = self.frames.last_mut() {
             outer.reaches = outer.reaches.min(frame.reaches);

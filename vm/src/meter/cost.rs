@@ -30,6 +30,10 @@ const DIVIDE: u64 = 36_000;
 const BRANCH: u64 = 90;
 /// Float comparisons and conversions, references, and whatever a later proposal adds.
 const OTHER: u64 = 90;
+/// About the time of a throw that is caught one frame up.
+const THROW: u64 = 2_000_000;
+/// Of each frame that a throw leaves: about the time to walk over it. Charged where it is caught.
+pub(crate) const UNWIND_GAS: u64 = 100_000;
 
 /// The cost of one opcode to the guard.
 pub(crate) fn of(op: &Operator<'_>) -> u64 {
@@ -48,7 +52,8 @@ fn listed(op: &Operator<'_>) -> Option<u64> {
 fn control(op: &Operator<'_>) -> Option<u64> {
     use Operator as O;
     Some(match op {
-        O::Nop | O::Unreachable | O::Block { .. } | O::Loop { .. } | O::If { .. } => 1,
+        O::Nop | O::Unreachable | O::Block { .. } | O::Loop { .. } | O::If { .. } | O::TryTable { .. } => 1,
+        O::Throw { .. } => THROW,
         O::End => 0,
         O::Br { .. } | O::BrIf { .. } | O::Else | O::Return | O::Call { .. } => BRANCH,
         O::BrTable { .. } | O::Drop | O::Select | O::TypedSelect { .. } => 120,

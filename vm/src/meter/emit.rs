@@ -18,8 +18,8 @@
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 
 use super::analyse::{Edit, EditKind, Plan, Width};
-use super::cost::{BYTE_GAS, PAGE_GAS};
-use super::{DEPTH_OVER, depth_of};
+use super::cost::{BYTE_GAS, PAGE_GAS, UNWIND_GAS};
+use super::{DEPTH_OVER, FRAME_BITS, depth_of};
 
 /// More bytes or pages than any memory has; keeps the product of a charge in range.
 const AMOUNT_MAX: i64 = 1 << 40;
@@ -59,6 +59,10 @@ pub(super) fn function(
         }
     }
     out.enter(plan.frame_bytes, plan.calls);
+    if plan.catches {
+        out.put(Instruction::GlobalGet(counters.depth));
+        out.put(Instruction::LocalSet(scratch.depth()));
+    }
     out.put(Instruction::Block(results));
     let mut copied = plan.code_start;
     for edit in edits {
@@ -79,6 +83,7 @@ pub(super) fn function(
             EditKind::Copy(width) => out.copy(width, scratch.index(Width::I64), over),
             EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
             EditKind::Count { gas } => out.count(gas),
+            EditKind::Caught => out.land(scratch.depth()),
         }
     }
     out.bytes.extend_from_slice(wasm.get(copied..end).unwrap_or_default());
@@ -176,10 +181,16 @@ impl Scratch {
                 }
                 EditKind::Copy(_) => scratch.i64s = Self::COPY,
                 EditKind::Charge { .. } | EditKind::Leave { .. } | EditKind::Skipped { .. } => {}
-                EditKind::Return | EditKind::Count { .. } => {}
+                EditKind::Return | EditKind::Count { .. } | EditKind::Caught => {}
             }
         }
+        scratch.i64s += u32::from(plan.catches);
         scratch
+    }
+
+    /// The last local: the depth while this function runs, if it catches.
+    fn depth(&self) -> u32 {
+        self.first + u32::from(self.i32) + self.i64s - 1
     }
 
     /// The first local of this width.
@@ -335,6 +346,23 @@ impl Writer {
         self.put(Instruction::I64Const(0));
         self.put(Instruction::I64Ne);
         self.put(Instruction::BrIf(0));
+    }
+
+    /// Takes the frames that an exception left from the depth, and charges for each. Where none
+    /// was thrown, both are nothing.
+    fn land(&mut self, own: u32) {
+        self.put(Instruction::GlobalGet(self.counters.gas));
+        self.put(Instruction::GlobalGet(self.counters.depth));
+        self.put(Instruction::LocalGet(own));
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::I64Const((1 << FRAME_BITS) - 1));
+        self.put(Instruction::I64And);
+        self.put(Instruction::I64Const(UNWIND_GAS as i64));
+        self.put(Instruction::I64Mul);
+        self.put(Instruction::I64Sub);
+        self.put(Instruction::GlobalSet(self.counters.gas));
+        self.put(Instruction::LocalGet(own));
+        self.put(Instruction::GlobalSet(self.counters.depth));
     }
 
     fn leave(&mut self, frame_bytes: u64) {

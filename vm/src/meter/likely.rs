@@ -5,7 +5,7 @@
 //! the code into twice as many pieces. So the pass charges the way that is always taken with what
 //! came before it, and gives the difference back on the other way. The sum is the same on both.
 
-use wasmparser::Operator;
+use wasmparser::{BlockType, FrameKind, FuncValidator, Operator, ValType, WasmModuleResources};
 
 /// What matters of one instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,5 +58,19 @@ impl Recent {
     /// `global == constant`: a `br_if` on it is not taken.
     pub(super) fn is_constant_global(&self) -> bool {
         matches!(self.0, [.., Step::Global, Step::Const, Step::IsEqual])
+    }
+}
+
+/// The value that a branch to a label takes along. `None` if that is more than one, or not a
+/// number: such branches are not guessed.
+pub(super) fn label_value<R: WasmModuleResources>(
+    validator: &FuncValidator<R>,
+    depth: u32,
+) -> Option<Option<ValType>> {
+    let frame = validator.get_control_frame(depth as usize)?;
+    match (frame.block_type, frame.kind) {
+        (BlockType::Empty, _) | (BlockType::Type(_), FrameKind::Loop) => Some(None),
+        (BlockType::Type(ty), _) if !matches!(ty, ValType::Ref(_)) => Some(Some(ty)),
+        _ => None,
     }
 }

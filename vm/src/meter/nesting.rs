@@ -21,7 +21,7 @@ impl Nesting {
                 self.loops += 1;
                 self.open.push(true);
             }
-            Operator::Block { .. } | Operator::If { .. } => self.open.push(false),
+            Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
             // The function's own end closes none.
             Operator::End => self.loops -= usize::from(self.open.pop() == Some(true)),
             _ => {}

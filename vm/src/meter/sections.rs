@@ -11,6 +11,7 @@ use wasmparser::{
 
 use super::analyse::{self, Facts, Width};
 use super::emit::{self, Counters, Locals, NewTypes};
+use super::refuse::invalid;
 use super::{
     DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX, USED_EXPORT,
 };
@@ -39,6 +40,7 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::MEMORY64
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::GC_TYPES
+        | WasmFeatures::EXCEPTIONS
 }
 
 /// Reads, validates, refuses, rewrites.
@@ -78,6 +80,12 @@ fn types(section: &wasmparser::TypeSectionReader<'_>) -> Result<(), ModuleError>
     Ok(())
 }
 
+/// Exceptions are numbers, and few: the engine keeps one of them at a time in a small heap.
+fn may_be_thrown(ty: &wasmparser::FuncType) -> bool {
+    ty.params().len() <= RESULTS_MAX
+        && !ty.params().iter().any(|ty| matches!(ty, wasmparser::ValType::Ref(_)))
+}
+
 /// Whether a function takes what `memory.copy` takes. Any other import of its name stays a call.
 fn copies(resources: &ValidatorResources, function: u32, memory64: bool) -> bool {
     let word = if memory64 { wasmparser::ValType::I64 } else { wasmparser::ValType::I32 };
@@ -86,10 +94,6 @@ fn copies(resources: &ValidatorResources, function: u32, memory64: bool) -> bool
         ty.map(|ty| &ty.composite_type.inner),
         Some(CompositeInnerType::Func(ty)) if ty.params() == [word; 3] && ty.results().is_empty()
     )
-}
-
-fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
-    ModuleError::Invalid(error.to_string())
 }
 
 fn unsupported<T>(what: impl Into<String>) -> Result<T, ModuleError> {
@@ -110,6 +114,8 @@ struct Reading {
     globals: u32,
     mutable_globals: Vec<u32>,
     has_memory: bool,
+    /// Of each type, whether an exception may carry what it takes.
+    thrown: Vec<bool>,
     data: Vec<Range<u64>>,
     code: Vec<u8>,
 }
@@ -129,6 +135,7 @@ impl Reading {
             globals: 0,
             mutable_globals: Vec::new(),
             has_memory: false,
+            thrown: Vec::new(),
             data: Vec::new(),
             code: Vec::new(),
         }
@@ -143,6 +150,13 @@ impl Reading {
         match payload {
             Payload::TypeSection(section) => {
                 self.types.first = section.count();
+                // What is no plain function type is refused by the validator.
+                self.thrown = section
+                    .clone()
+                    .into_iter_err_on_gc_types()
+                    .map_while(Result::ok)
+                    .map(|ty| may_be_thrown(&ty))
+                    .collect();
                 return types(section);
             }
             Payload::FunctionSection(section) if section.count() > FUNCTIONS_MAX => {
@@ -167,9 +181,7 @@ impl Reading {
                 }
             }
             Payload::MemorySection(section) => self.memories(section, policy)?,
-            // The engine keeps exceptions on a collected heap beside the guest's memory. When it grows
-            // and what it may hold depends on what the instance did before, and on the collector.
-            Payload::TagSection(_) => return unsupported("exception tags"),
+            Payload::TagSection(section) => self.tags(section, policy)?,
             Payload::GlobalSection(section) => self.globals(section)?,
             Payload::ExportSection(section) => exports(section, policy.memory_export)?,
             Payload::StartSection { .. } => return unsupported("a start section"),
@@ -179,6 +191,21 @@ impl Reading {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn tags(&self, section: &wasmparser::TagSectionReader<'_>, policy: &Policy) -> Result<(), ModuleError> {
+        if !policy.exceptions {
+            return unsupported("exception tags, which only the plain format may have");
+        }
+        for tag in section.clone() {
+            let ty = tag.map_err(invalid)?.func_type_idx;
+            if self.thrown.get(ty as usize) != Some(&true) {
+                return unsupported(format!(
+                    "an exception tag that takes a reference or more than {RESULTS_MAX} numbers"
+                ));
+            }
         }
         Ok(())
     }

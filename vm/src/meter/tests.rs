@@ -7,6 +7,7 @@ use super::*;
 use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, FRAME_BYTES, SLOT_BYTES};
 
 mod count;
+mod exceptions;
 mod module;
 
 const POLICY: Policy = Policy {
@@ -15,6 +16,7 @@ const POLICY: Policy = Policy {
     guard: true,
     merge: true,
     count: false,
+    exceptions: true,
     memory_export: "memory",
 };
 const PLENTY: i64 = 1 << 40;

@@ -14,6 +14,7 @@ mod emscripten;
 
 mod calls;
 mod doors;
+mod exceptions;
 mod results;
 mod running;
 mod stack;

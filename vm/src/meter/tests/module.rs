@@ -87,7 +87,12 @@ fn what_cannot_be_restored_is_refused_by_name() {
         ("(module (memory 1) (func) (start 0))".into(), "a start section"),
         ("(module (memory i64 1))".into(), "a 64-bit memory"),
         ("(module)".into(), "no memory"),
-        ("(module (memory 1) (tag))".into(), "exception tags"),
+        ("(module (memory 1) (tag (param externref)))".into(), "an exception tag that takes a reference"),
+        (
+            body("(tag $t)", "(drop (block (result exnref) (try_table (catch_all_ref 0)) (unreachable)))"),
+            "catch_ref",
+        ),
+        (body("(tag $t)", "(param exnref) (throw_ref (local.get 0))"), "throw_ref"),
         ("(module (memory 1) (global (mut funcref) (ref.null func)))".into(), "holds a reference"),
         ("(module (memory 1) (func (export \"weft.gas\")))".into(), "\"weft.gas\""),
         ("(module (memory 1) (table 9000000 funcref))".into(), "9000000 table elements"),
