@@ -8,7 +8,7 @@ use weft_net::{JoinError, Key, Peer};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
-use weft_storage::{Caution, CautionRow, ProcessRow, Roles, StoreError, Write};
+use weft_storage::{Caution, CautionRow, ProcessRow, Roles, SlotRow, StoreError, Write};
 
 use crate::config::Role;
 use crate::directory::Known;
@@ -182,7 +182,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
             let (found, record) = fetch_opening(shared, process).await?;
             let items = [Some(record.item()), record.proof()];
             let items: Vec<_> = items.into_iter().flatten().collect();
-            let mut writes = log::slot_writes(process, 0, log::row_of(&record), &items);
+            let mut writes = log::slot_writes(process, 0, SlotRow::of(&record), &items);
             let mut roles = wanted;
             if found.scheduler() == shared.address {
                 // A log of our own that the store lost.

@@ -67,21 +67,6 @@ pub fn read_seen(reader: &Reader, process: Id, last_slot: u64) -> Result<SeenLis
     }
 }
 
-/// The row of a verified record.
-pub fn row_of(record: &VerifiedRecord) -> SlotRow {
-    let Assignment { epoch, hash_chain, time, .. } = record.assignment();
-    SlotRow {
-        epoch: *epoch,
-        assignment_id: record.assignment().id,
-        assignment: record.assignment_item().raw().clone(),
-        item: record.assignment().item(),
-        proof: record.proof().map(|proof| proof.id()),
-        chain: *hash_chain,
-        timestamp: time.timestamp,
-        block_height: time.height,
-    }
-}
-
 /// The wire form of a slot on disk.
 pub fn wire_slot(stored: StoredSlot) -> wire::SlotRecord {
     wire::SlotRecord {

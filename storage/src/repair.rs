@@ -1,8 +1,7 @@
 //! Repair: a new file of every row of a damaged one that verifies.
 //!
 //! The damaged file is only read. Its trees are walked from both ends as far as they go; where one
-//! breaks off, every page of the file is searched for rows, for each carries a checksum over its
-//! table and key. Then indexes are made anew, and every log is cut where it no longer verifies:
+//! breaks off, every page of the file is searched for rows that prove themselves. Then indexes are made anew, and every log is cut where it no longer verifies:
 //! what follows comes back from peers as any slot does. The new file takes the old one's name in
 //! one step, and the old one stays beside it.
 //!
@@ -13,6 +12,7 @@
 mod overlay;
 mod rebuild;
 mod salvage;
+mod search;
 mod weave;
 
 use std::collections::BTreeMap;
@@ -176,7 +176,7 @@ fn make(
     let opened = Builder::new().set_cache_size(config.cache_bytes).create(unfinished);
     let database = Contained::new(opened.map_err(|error| meta::open_error(unfinished, error))?);
     meta::claim(&database, unfinished, config.owner(), &crate::store::table_names())?;
-    salvage::all(path, file, config, &database, &mut report, progress)?;
+    salvage::all(path, file, config, terms, &database, &mut report, progress)?;
     if let Some(weave) = weave.filter(|_| report.missed(Table::Slots) || report.missed(Table::Items)) {
         weave::fill(weave, config.node, &database, &mut report, progress)?;
     }

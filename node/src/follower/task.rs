@@ -17,7 +17,7 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::{Address, DataItem, Effects, Id, Machine, wire};
 
-use weft_storage::{CautionRow, Write};
+use weft_storage::{CautionRow, SlotRow, Write};
 
 use super::machine::{Effect, Follower, Input, Record};
 use crate::backlog::Backlog;
@@ -246,7 +246,7 @@ impl FollowerTask {
             let slot = record.assignment().slot;
             heads.insert(*process, slot);
             let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
-            writes.extend(log::slot_writes(*process, slot, log::row_of(record), &items));
+            writes.extend(log::slot_writes(*process, slot, SlotRow::of(record), &items));
         }
         let result = self.shared.store.write(writes).await;
         if result.is_ok() {

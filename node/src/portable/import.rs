@@ -14,7 +14,7 @@ use weft_protocol::module::Module;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::{DataItem, Hash, Id, Network, Verified, tag, wire};
-use weft_storage::{ProcessRow, Roles, Write};
+use weft_storage::{ProcessRow, Roles, SlotRow, Write};
 
 use super::file::BundleFile;
 use super::{ATTESTATIONS_TYPE, MANIFEST_TYPE, PortableError, PortableReport};
@@ -278,7 +278,7 @@ impl Apply<'_> {
             return self.compare(record);
         }
         let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
-        let mut writes = log::slot_writes(id, 0, log::row_of(record), &items);
+        let mut writes = log::slot_writes(id, 0, SlotRow::of(record), &items);
         let roles = Roles { watches: true, ..Roles::default() };
         writes.push(Write::Process { process: id, row: ProcessRow { module: process.module(), roles } });
         self.shared.store.write(writes).await?;

@@ -70,6 +70,7 @@ pub(super) struct OwnLog {
 
 /// One log on the way.
 struct Log {
+    id: Id,
     own: bool,
     /// How it is verified; none when this build refuses the process, and its slots are kept as they
     /// are.
@@ -241,25 +242,28 @@ impl Rebuild<'_> {
         })
     }
 
-    /// What this node does for a process that lost its row: whatever it surely did, and no less
-    /// than following it.
+    /// What this node does for a process that lost its row: whatever its own signatures show that it
+    /// did. Of others nobody knows that it did anything: a log alone may be somebody's who wants it
+    /// to.
     fn processes(&mut self, config: &StoreConfig, report: &mut RepairReport) -> Result<(), StoreError> {
+        let attested = if report.missed(Table::Processes) { self.attested(config)? } else { BTreeSet::new() };
         for (id, log) in &self.logs {
             let Some((process, _)) = &log.process else { continue };
-            if self.reader.process(id)?.is_none() {
-                let own = process.scheduler() == config.node;
-                let computes = own || process.attestors().members.contains(&config.node);
-                let roles = Roles {
-                    schedules: own,
-                    computes,
-                    messenges: computes,
-                    watches: !own,
-                    ..Roles::default()
-                };
-                let row = ProcessRow { module: process.module(), roles };
-                self.out.put(Table::Processes, id.0.to_vec(), &row)?;
-                report.problem(format!("process {id}: what this node does for it was lost and is made anew"));
+            if !report.missed(Table::Processes) || self.reader.process(id)?.is_some() {
+                continue;
             }
+            let own = process.scheduler() == config.node;
+            if !own && !attested.contains(id) {
+                report.problem(format!(
+                    "process {id}: what this node does for it was lost; `weft host {id}` takes it up again"
+                ));
+                continue;
+            }
+            let roles =
+                Roles { schedules: own, computes: true, messenges: true, watches: !own, ..Roles::default() };
+            let row = ProcessRow { module: process.module(), roles };
+            self.out.put(Table::Processes, id.0.to_vec(), &row)?;
+            report.problem(format!("process {id}: what this node does for it was lost and is made anew"));
         }
         each_row(self.reader.transaction(), Table::Processes, |key, value| {
             let row: ProcessRow = record::decode(Table::Processes.name(), key, value)?;
@@ -271,6 +275,18 @@ impl Rebuild<'_> {
             }
             Ok(())
         })
+    }
+
+    /// The processes of which this node attested an outcome.
+    fn attested(&self, config: &StoreConfig) -> Result<BTreeSet<Id>, StoreError> {
+        let mut attested = BTreeSet::new();
+        each_row(self.reader.transaction(), Table::Attestations, |key, _| {
+            if key.ends_with(&config.node.0) {
+                attested.extend(Parts(key).id());
+            }
+            Ok(())
+        })?;
+        Ok(attested)
     }
 
     /// The logs of this node's own.
@@ -296,6 +312,7 @@ impl Rebuild<'_> {
 impl Log {
     fn new(process: Id) -> Self {
         Self {
+            id: process,
             own: false,
             process: None,
             last: None,
@@ -329,9 +346,15 @@ impl Log {
         };
         let failed = |error: RecordError| format!("slot {slot} does not verify: {error}");
         let record = SlotRecord::from_wire(&record).map_err(failed)?;
+        let as_stored = |verified: VerifiedRecord| {
+            let differs = || format!("the row of slot {slot} says what its assignment does not");
+            (SlotRow::of(&verified) == *row).then_some(verified).ok_or_else(differs)
+        };
         if slot == 0 {
             return match record.open(terms) {
+                Ok((process, _)) if process.id() != self.id => Err("slot 0 is another process's".to_owned()),
                 Ok((process, verified)) => {
+                    let verified = as_stored(verified)?;
                     let epoch = EpochTerms::of_process(&process).map_err(|error| error.to_string())?;
                     self.process = Some((process, epoch));
                     Ok(Some(verified))
@@ -342,7 +365,8 @@ impl Log {
             };
         }
         let Some((process, epoch)) = &self.process else { return Ok(None) };
-        record.verify(process, epoch, self.last.as_ref()).map(Some).map_err(failed)
+        let verified = record.verify(process, epoch, self.last.as_ref()).map_err(failed)?;
+        as_stored(verified).map(Some)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Processes, slots and the seen list.
 
 use bytes::Bytes;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Hash, Id, Position};
 
 use crate::record::{Decoder, Encoder, Record};
@@ -92,6 +94,23 @@ pub struct SlotRow {
     pub timestamp: u64,
     /// The height of the process's weave.
     pub block_height: u64,
+}
+
+impl SlotRow {
+    /// The row of a verified record.
+    pub fn of(record: &VerifiedRecord) -> Self {
+        let Assignment { id, epoch, hash_chain, time, .. } = record.assignment();
+        Self {
+            epoch: *epoch,
+            assignment_id: *id,
+            assignment: record.assignment_item().raw().clone(),
+            item: record.assignment().item(),
+            proof: record.proof().map(|proof| proof.id()),
+            chain: *hash_chain,
+            timestamp: time.timestamp,
+            block_height: time.height,
+        }
+    }
 }
 
 impl Record for SlotRow {

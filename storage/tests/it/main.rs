@@ -19,6 +19,7 @@ mod format;
 mod injected;
 mod migration;
 mod model;
+mod planted;
 mod prune;
 mod real;
 mod repair;
