@@ -21,6 +21,12 @@ pub const TABLE_ELEMENTS_MAX: u64 = 1 << 20;
 pub const NESTED_MAX: usize = 4_096;
 /// Loops among them, each of which costs the compiler some ten times as much.
 pub const NESTED_LOOPS_MAX: usize = 256;
+/// Squares of the branches of each function, added up: one of 33,000 branches takes the compiler some
+/// ten seconds, and one of 100,000 minutes. `llama` comes to some 60 million, 4,379 in one function.
+pub const BRANCH_WORK_MAX: u64 = 1 << 30;
+/// Branches of one function that are charged as if they were never taken, times the constructs that
+/// each may leave: 16 bytes each while the function is read. Those of `llama` come to 115,918.
+pub const GUESSES_MAX: usize = 1 << 20;
 /// Bytes of a message's text or of an environment's: a 10 MiB item with every byte escaped.
 pub const ARGUMENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a result text; a longer one is a malformed result.

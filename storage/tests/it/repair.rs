@@ -348,14 +348,18 @@ fn a_lost_item_cuts_its_log_alone_and_what_was_signed_stays_known() {
     let store = Store::open(&path, &config()).unwrap();
     let row = store.read().unwrap().cautions().unwrap()[&processes[0]];
     assert!(!row.is_met(15) && row.is_met(20), "{row:?}");
-    // A second repair is no reason to forget it.
+    // A second repair, of another loss, is no reason to forget it.
+    let item = store.read().unwrap().slot(&processes[1], 12).unwrap().unwrap().item;
+    let raw = store.read().unwrap().item(&item).unwrap().unwrap();
     drop(store);
-    std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    spoil(&path, &raw[..64]);
     let again = run(&path, RepairMode::Replace).unwrap();
-    assert!(again.is_intact(), "{again:?}");
+    assert!(!again.is_intact(), "{again:?}");
     let store = Store::open(&path, &config()).unwrap();
     assert_eq!(store.read().unwrap().cautions().unwrap()[&processes[0]], row);
-    for write in [Write::LiftCaution { process: processes[0] }, Write::lift_openings()] {
+    assert!(store.read().unwrap().cautions().unwrap().contains_key(&processes[1]));
+    let lifted = processes.iter().map(|process| Write::LiftCaution { process: *process });
+    for write in lifted.chain([Write::lift_openings()]) {
         store.write_blocking(vec![write]).unwrap();
     }
     assert!(store.read().unwrap().cautions().unwrap().is_empty());

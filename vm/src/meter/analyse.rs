@@ -11,7 +11,7 @@ use super::nesting::Nesting;
 use super::operands::{Operands, slots_of};
 use super::refuse::{self, invalid};
 use crate::error::ModuleError;
-use crate::limits::{FRAME_BYTES, SLOT_BYTES};
+use crate::limits::{FRAME_BYTES, GUESSES_MAX, SLOT_BYTES};
 
 /// Width of the operand that says how much memory an instruction touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub(super) struct Plan {
     pub(super) catches: bool,
     /// Parameters and locals.
     pub(super) locals: u32,
+    /// How many `br` and `br_if` there are.
+    pub(super) branches: u64,
 }
 
 /// What the analysis needs to know about the module.
@@ -135,6 +137,8 @@ struct Analyser {
     calls: bool,
     catches: bool,
     recent: Recent,
+    /// Constructs that the guesses so far lie in, each guess counted by itself.
+    guessed: usize,
 }
 
 /// Validates one function and plans its edits.
@@ -180,6 +184,7 @@ pub(super) fn function<R: WasmModuleResources>(
         calls,
         catches,
         locals,
+        branches: nesting.branches,
     })
 }
 
@@ -194,6 +199,7 @@ impl Analyser {
             calls: false,
             catches: false,
             recent: Recent::default(),
+            guessed: 0,
         };
         analyser.push(Kind::Block);
         analyser.open_charge(code_start, false);
@@ -314,7 +320,7 @@ impl Analyser {
             Operator::BrIf { relative_depth } if self.open.is_some() => {
                 self.end_segment();
                 match label(*relative_depth) {
-                    Some(value) if self.facts.merge && self.recent.is_constant_global() => {
+                    Some(value) if self.may_guess(*relative_depth) => {
                         self.leave(*relative_depth, at, after, value);
                     }
                     _ => {
@@ -363,6 +369,16 @@ impl Analyser {
         } else {
             self.open_charge(after, false);
         }
+    }
+
+    /// Whether a `br_if` is charged as if it were never taken. A guess remembers something of every
+    /// construct that it may leave, and the two multiply: past the limit branches are charged as others.
+    fn may_guess(&mut self, depth: u32) -> bool {
+        if !self.facts.merge || !self.recent.is_constant_global() {
+            return false;
+        }
+        self.guessed = self.guessed.saturating_add(depth as usize + 1);
+        self.guessed <= GUESSES_MAX
     }
 
     /// A branch that goes on being charged as if it were never taken. What it skips until the

@@ -1,16 +1,35 @@
-//! How deep the constructs of a function may nest: the time that compiling takes grows with the
-//! square of it, so that a module within its limit of bytes could keep a node busy for hours.
+//! How deep the constructs of a function may nest, and how many branches there may be: the time that
+//! compiling takes grows with the square of either, so that a module within its limit of bytes could
+//! keep a node busy for hours.
 
 use wasmparser::Operator;
 
 use crate::error::ModuleError;
-use crate::limits::{NESTED_LOOPS_MAX, NESTED_MAX};
+use crate::limits::{BRANCH_WORK_MAX, NESTED_LOOPS_MAX, NESTED_MAX};
 
-/// The constructs that are open, and which of them are loops.
+/// The constructs that are open, which of them are loops, and the branches so far.
 #[derive(Debug, Default)]
 pub(super) struct Nesting {
     open: Vec<bool>,
     loops: usize,
+    /// `br` and `br_if`; the compiler takes a `br_table` in one step.
+    pub(super) branches: u64,
+}
+
+/// What the branches of all functions take the compiler together.
+#[derive(Debug, Default)]
+pub(super) struct BranchWork(u64);
+
+impl BranchWork {
+    /// Adds a function with so many branches.
+    pub(super) fn add(&mut self, branches: u64) -> Result<(), ModuleError> {
+        self.0 = self.0.saturating_add(branches.saturating_mul(branches));
+        if self.0 > BRANCH_WORK_MAX {
+            let what = "functions with so many branches (the squares of their numbers add up to more than";
+            return Err(ModuleError::Unsupported(format!("{what} {BRANCH_WORK_MAX})")));
+        }
+        Ok(())
+    }
 }
 
 impl Nesting {
@@ -22,6 +41,7 @@ impl Nesting {
                 self.open.push(true);
             }
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
+            Operator::Br { .. } | Operator::BrIf { .. } => self.branches += 1,
             // The function's own end closes none.
             Operator::End => self.loops -= usize::from(self.open.pop() == Some(true)),
             _ => {}

@@ -11,6 +11,7 @@ use wasmparser::{
 
 use super::analyse::{self, Facts, Width};
 use super::emit::{self, Counters, Locals, NewTypes};
+use super::nesting::BranchWork;
 use super::refuse::invalid;
 use super::{
     DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX, USED_EXPORT,
@@ -295,6 +296,7 @@ impl Reading {
         (functions.len() as u32).encode(&mut self.code);
         let counters = Counters { gas: self.globals, depth: self.globals + 1, used: self.globals + 2 };
         let mut allocations = FuncValidatorAllocations::default();
+        let mut work = BranchWork::default();
         for (function, body) in functions {
             let ty = function.ty;
             let mut validator = function.into_validator(allocations);
@@ -302,6 +304,7 @@ impl Reading {
             self.facts.copy_import =
                 self.facts.copy_import.filter(|import| copies(resources, *import, policy.memory64));
             let plan = analyse::function(&body, &mut validator, self.facts, policy.guard)?;
+            work.add(plan.branches)?;
             if policy.guard {
                 let results = self.results(validator.resources(), ty)?;
                 let locals = locals(wasm, &body, plan.code_start)?;

@@ -112,6 +112,23 @@ fn vectors_cost_what_their_table_says() {
 }
 
 #[test]
+fn guesses_past_their_limit_are_charged_as_other_branches() {
+    // Each branch is one that the pass would guess, and may leave all that is open around it.
+    let (deep, branches) = (1_400, 800);
+    assert!(deep * branches > crate::limits::GUESSES_MAX);
+    let wat = format!(
+        "(module (memory 1) (global $state (mut i32) (i32.const 0)) (func (export \"f\") (param i32) (result i32)
+            (global.set $state (local.get 0)) {}{}{}(global.get $state)))",
+        "block ".repeat(deep),
+        format!("global.get $state i32.const 1 i32.eq br_if {} ", deep - 1).repeat(branches),
+        "end ".repeat(deep),
+    );
+    let (stayed, left) = (used(&wat, 7), used(&wat, 1));
+    assert_eq!((stayed.0, left.0), (7, 1));
+    assert!(left.1 < stayed.1, "{left:?} {stayed:?}");
+}
+
+#[test]
 fn a_branch_not_taken_is_not_paid() {
     let wat = "(module (memory 1) (func (export \"f\") (param i32) (result i32)
         (if (result i32) (local.get 0) (then (i32.const 1)) (else (i32.div_s (i32.const 9) (i32.const 3))))))";

@@ -178,7 +178,9 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
     let nested = |open: &str, count: usize| {
         with(&format!("(func {}{})", format!("{open} ").repeat(count), "end ".repeat(count)))
     };
+    let branches = |count: usize| with(&format!("(func block {}end)", "i32.const 0 br_if 0 ".repeat(count)));
     let taken = [
+        branches(8_192),
         with(&"(func)".repeat(20_000)),
         nested("block", 4_096),
         nested("loop", 256),
@@ -198,6 +200,7 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
         (nested("loop", 100_000), "more than 256 nested loops in one function"),
         (nested("block", 4_097), "more than 4096 nested blocks in one function"),
         (nested("i32.const 0 if", 100_000), "more than 4096 nested blocks in one function"),
+        (branches(32_769), "so many branches"),
         (with(&format!("(func (local {}))", "i64 ".repeat(50_001))), "too many locals"),
         (with(&format!("(func block i32.const 0 br_table {} end)", "0 ".repeat(100_000))), "br_table"),
     ];
