@@ -173,6 +173,7 @@ fn open_folder(
     network: Network,
     address: Address,
 ) -> Result<(Store, ControlSocket, LocalWeave, Engine), NodeError> {
+    backup::check_restored(&config.data_dir)?;
     let store = Store::open(&config.data_dir.join(backup::STORE_NAME), &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;

@@ -4,7 +4,7 @@
 //! nor a node started right on it signs slots before its operator says that no newer copy exists.
 //! It appears under its name only when it is whole.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -23,7 +23,7 @@ use crate::keyring::{self, KeyError};
 pub const STORE_NAME: &str = "store.redb";
 /// The weave's.
 pub const WEAVE_NAME: &str = "weave.redb";
-/// What a backup is called until it is whole.
+/// What a backup, and each file of a restore, is called until all is there.
 const UNFINISHED: &str = ".unfinished";
 
 /// Why there is no backup, or why it was not put back.
@@ -36,6 +36,12 @@ pub enum BackupError {
     /// Left by a backup that was broken off.
     #[error("{} is left over from a backup that was broken off: remove it, then try again", .0.display())]
     Unfinished(PathBuf),
+    /// Left by a restore that was broken off.
+    #[error(
+        "{} is left over from a restore that was broken off: run `weft restore` with the same backup again, \
+         which finishes it", .0.display()
+    )]
+    HalfRestored(PathBuf),
     /// The path has no name in it.
     #[error("{} cannot be the name of a backup", .0.display())]
     NoName(PathBuf),
@@ -152,23 +158,48 @@ fn fill(
             (copied, weave)
         }
     };
-    copy_small(data_dir, to, config::FILE_NAME)?;
-    if with_key && !copy_small(data_dir, to, keyring::KEY_NAME)? {
+    let small = |name| copy_small(&data_dir.join(name), &to.join(name));
+    small(config::FILE_NAME)?;
+    if with_key && !small(keyring::KEY_NAME)? {
         return Err(KeyError::Missing(keyring::key_path(data_dir)).into());
     }
     sync(to)?;
     Ok(Copied { rows: store.rows + weave.rows, bytes: store.bytes + weave.bytes })
 }
 
-/// Puts the backup in the folder `from` into `data_dir`, which has no store yet. Blocks on the disk.
+/// The files that a restore brings, in the order in which they get their names: with the store, under
+/// caution, before anything that a node could sign with.
+const RESTORED: [&str; 4] = [STORE_NAME, WEAVE_NAME, keyring::KEY_NAME, config::FILE_NAME];
+
+/// Refuses a data folder in which a restore was broken off: a node that began a new store there
+/// could sign again what it signed before.
+///
+/// # Errors
+/// What is left over, and what to do about it.
+pub fn check_restored(data_dir: &Path) -> Result<(), BackupError> {
+    for name in RESTORED {
+        let path = unfinished(data_dir, name);
+        if exists(&path)? {
+            return Err(BackupError::HalfRestored(path));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the backup in the folder `from` into `data_dir`, which has no store yet; or finishes a restore
+/// that was broken off there. Blocks on the disk.
+///
+/// Everything is there, whole, under another name before the first file gets its own.
 ///
 /// # Errors
 /// Why it was not put back; then there is no store in `data_dir`.
 pub fn restore(from: &Path, data_dir: &Path, progress: Progress<'_>) -> Result<BackupReport, BackupError> {
-    let (store, weave) = (data_dir.join(STORE_NAME), data_dir.join(WEAVE_NAME));
-    for path in [&store, &weave] {
-        if exists(path)? {
-            return Err(BackupError::Exists(path.clone()));
+    if exists(&data_dir.join(STORE_NAME))? && check_restored(data_dir).is_err() {
+        return name_all(data_dir, Copied::default());
+    }
+    for path in [STORE_NAME, WEAVE_NAME].map(|name| data_dir.join(name)) {
+        if exists(&path)? {
+            return Err(BackupError::Exists(path));
         }
     }
     if !exists(&from.join(STORE_NAME))? {
@@ -176,33 +207,74 @@ pub fn restore(from: &Path, data_dir: &Path, progress: Progress<'_>) -> Result<B
     }
     keyring::make_data_dir(data_dir)?;
     let (node, new_key) = key_of(from, data_dir)?;
-    // The store gets its name last: until then nothing that is there can be taken for a node.
-    let unfinished = data_dir.join([STORE_NAME, UNFINISHED].concat());
-    if exists(&unfinished)? {
-        return Err(BackupError::Unfinished(unfinished));
-    }
-    let copied = backup::restore(&from.join(STORE_NAME), Copy::Store, node, &unfinished, progress)?;
-    let mut rest = || {
-        let weave = match exists(&from.join(WEAVE_NAME))? {
-            true => backup::restore(&from.join(WEAVE_NAME), Copy::Weave, node, &weave, progress)?,
-            false => Copied::default(),
-        };
-        if new_key {
-            copy_small(from, data_dir, keyring::KEY_NAME)?;
-        }
-        if !exists(&data_dir.join(config::FILE_NAME))? {
-            copy_small(from, data_dir, config::FILE_NAME)?;
-        }
-        std::fs::rename(&unfinished, &store).map_err(io("rename", &unfinished))?;
-        sync(data_dir)?;
-        Ok(weave)
-    };
-    let weave: Copied = rest().inspect_err(|_: &BackupError| {
+    remove_unfinished(data_dir)?;
+    let copied = bring(from, data_dir, node, new_key, progress);
+    if copied.is_err() {
         // The error that is told is the first one.
-        let _ = std::fs::remove_file(&unfinished);
-    })?;
-    let (rows, bytes) = (copied.rows + weave.rows, copied.bytes + weave.bytes);
-    Ok(BackupReport { folder: data_dir.to_owned(), rows, bytes, with_key: new_key })
+        let _ = remove_unfinished(data_dir);
+    }
+    name_all(data_dir, copied?)
+}
+
+/// Copies everything that is to be put back, under other names.
+fn bring(
+    from: &Path,
+    data_dir: &Path,
+    node: Address,
+    new_key: bool,
+    progress: Progress<'_>,
+) -> Result<Copied, BackupError> {
+    let mut copied = Copied::default();
+    for (name, what) in [(STORE_NAME, Copy::Store), (WEAVE_NAME, Copy::Weave)] {
+        if exists(&from.join(name))? {
+            let part = backup::restore(&from.join(name), what, node, &unfinished(data_dir, name), progress)?;
+            (copied.rows, copied.bytes) = (copied.rows + part.rows, copied.bytes + part.bytes);
+        }
+    }
+    if new_key {
+        copy_small(&from.join(keyring::KEY_NAME), &unfinished(data_dir, keyring::KEY_NAME))?;
+    }
+    if !exists(&data_dir.join(config::FILE_NAME))? {
+        copy_small(&from.join(config::FILE_NAME), &unfinished(data_dir, config::FILE_NAME))?;
+    }
+    sync(data_dir)?;
+    Ok(copied)
+}
+
+/// Gives what was brought its names.
+fn name_all(data_dir: &Path, copied: Copied) -> Result<BackupReport, BackupError> {
+    let mut with_key = false;
+    for name in RESTORED {
+        let path = unfinished(data_dir, name);
+        if exists(&path)? {
+            std::fs::rename(&path, data_dir.join(name)).map_err(io("rename", &path))?;
+            with_key |= name == keyring::KEY_NAME;
+            // One after the other on the disk, too.
+            sync(data_dir)?;
+        }
+    }
+    let Copied { rows, bytes } = copied;
+    Ok(BackupReport { folder: data_dir.to_owned(), rows, bytes, with_key })
+}
+
+/// Removes what a restore that was broken off had copied; none of it has its name yet.
+fn remove_unfinished(data_dir: &Path) -> Result<(), BackupError> {
+    for path in RESTORED.map(|name| unfinished(data_dir, name)) {
+        if exists(&path)? {
+            let file = File::open(&path).map_err(io("open", &path))?;
+            if let Err(TryLockError::WouldBlock) = file.try_lock() {
+                // Another restore is copying.
+                return Err(StoreError::InUse { path }.into());
+            }
+            std::fs::remove_file(&path).map_err(io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a file is called while it is being restored.
+fn unfinished(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join([name, UNFINISHED].concat())
 }
 
 /// Whose store it must be: the key that is there, else the one in the backup, and whether that one
@@ -219,15 +291,14 @@ fn key_of(from: &Path, data_dir: &Path) -> Result<(Address, bool), BackupError> 
 }
 
 /// Copies a file of a few kilobytes, readable by its user alone; says whether it was there.
-fn copy_small(from: &Path, to: &Path, name: &str) -> Result<bool, BackupError> {
-    let (from, to) = (from.join(name), to.join(name));
-    let bytes = match std::fs::read(&from) {
+fn copy_small(from: &Path, to: &Path) -> Result<bool, BackupError> {
+    let bytes = match std::fs::read(from) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        read => read.map_err(io("read", &from))?,
+        read => read.map_err(io("read", from))?,
     };
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
-    let mut file = file.map_err(io("make", &to))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io("write", &to))?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    let mut file = file.map_err(io("make", to))?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io("write", to))?;
     Ok(true)
 }
 

@@ -15,6 +15,9 @@ pub enum NodeError {
     /// The disk or what lies on it.
     #[error("storage: {0}")]
     Store(#[from] StoreError),
+    /// A restore was broken off in the data folder.
+    #[error(transparent)]
+    Restore(#[from] crate::backup::BackupError),
     /// The network did not start.
     #[error("network: {0}")]
     Net(#[from] weft_net::NetError),

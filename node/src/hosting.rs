@@ -180,18 +180,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
         None if let Some(found) = left_here(shared, &process)? => (found, wanted, Vec::new()),
         None => {
             let (found, record) = fetch_opening(shared, process).await?;
-            let items = [Some(record.item()), record.proof()];
-            let items: Vec<_> = items.into_iter().flatten().collect();
-            let mut writes = log::slot_writes(process, 0, SlotRow::of(&record), &items);
-            let mut roles = wanted;
-            if found.scheduler() == shared.address {
-                // A log of our own that the store lost.
-                roles.schedules = true;
-                if shared.store.read()?.caution_of(&process)?.is_none() {
-                    let row = CautionRow { why: Caution::Repaired, slots: None };
-                    writes.push(Write::Caution { process, row });
-                }
-            }
+            let (roles, writes) = opening_writes(shared, &found, &record, wanted)?;
             (found, roles, writes)
         }
     };
@@ -200,6 +189,34 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     shared.store.write(writes).await?;
     take_up(shared, found, roles).await;
     Ok(roles)
+}
+
+/// What this node then does for a process of which it gets slot 0 from others, and the writes that
+/// put that slot on disk. A log of its own is under caution from there on.
+///
+/// # Errors
+/// A damaged store.
+pub fn opening_writes(
+    shared: &Shared,
+    process: &Process,
+    record: &VerifiedRecord,
+    wanted: Roles,
+) -> Result<(Roles, Vec<Write>), StoreError> {
+    let (id, reader) = (process.id(), shared.store.read()?);
+    let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
+    let mut writes = log::slot_writes(id, 0, SlotRow::of(record), &items);
+    // Its row may be left of a process that lost its slot 0.
+    let held = reader.process(&id)?.map(|row| row.roles).filter(|held| *held != Roles::default());
+    let mut roles = held.map_or(wanted, |held| merge(held, wanted));
+    if process.scheduler() == shared.address {
+        roles.schedules = true;
+        if reader.caution_of(&id)?.is_none() {
+            let row = CautionRow { why: Caution::Repaired, slots: None };
+            writes.push(Write::Caution { process: id, row });
+        }
+        writes.extend(log::child_write(&reader, process, record, shared.address)?);
+    }
+    Ok((roles, writes))
 }
 
 /// A process that was hosted before, if what lies on disk of it is whole.

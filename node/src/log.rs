@@ -5,11 +5,12 @@ use std::sync::Arc;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::cron::Schedule;
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::origin::ProvenKind;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::seen::SeenList;
 use weft_protocol::time::TimePoint;
-use weft_protocol::{DataItem, Hash, Id, Position, Verified, wire};
+use weft_protocol::{Address, DataItem, Hash, Id, Position, Verified, wire};
 use weft_storage::{Reader, SeenKey, SlotRow, StoreError, StoredSlot, Write};
 
 use crate::error::NodeError;
@@ -65,6 +66,24 @@ pub fn read_seen(reader: &Reader, process: Id, last_slot: u64) -> Result<SeenLis
             return Ok(seen);
         }
     }
+}
+
+/// The write that says whose spawn a process came of, where slot 0 of one that `node` schedules comes
+/// back: without it the same spawn could be given a second child. None where another child is known.
+///
+/// # Errors
+/// A damaged store.
+pub fn child_write(
+    reader: &Reader,
+    process: &Process,
+    opening: &VerifiedRecord,
+    node: Address,
+) -> Result<Option<Write>, StoreError> {
+    let spawn = opening.proven().filter(|proven| proven.kind == ProvenKind::Spawn);
+    let Some(spawn) = spawn.filter(|_| process.scheduler() == node).map(|proven| proven.sender.push) else {
+        return Ok(None);
+    };
+    Ok(reader.child(&spawn)?.is_none().then(|| Write::Child { spawn, process: process.id() }))
 }
 
 /// The wire form of a slot on disk.

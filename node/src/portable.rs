@@ -26,8 +26,6 @@ use crate::hosting::HostingError;
 const MANIFEST_TYPE: &str = "Weft-Export";
 /// `Type` of the items whose data are attestations.
 const ATTESTATIONS_TYPE: &str = "Weft-Attestations";
-/// Attestations in one item: some hundred kilobytes.
-const ATTESTATIONS_MAX: usize = 1_024;
 /// The largest item that is read: a module.
 const ITEM_BYTES_MAX: usize = weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 /// Items of one file: more than two for each of a million slots, and a header of 256 MiB.
@@ -40,6 +38,9 @@ pub enum PortableError {
     /// Something is there already.
     #[error("{} exists and is never overwritten: choose another name", .0.display())]
     Exists(PathBuf),
+    /// Left by an export that was broken off, or of another one under way.
+    #[error("{} is of another export: if none is under way, remove it and try again", .0.display())]
+    Unfinished(PathBuf),
     /// Nothing of the process is here.
     #[error("process {0} has no slots here; `weft host {0}` follows it")]
     NoSlots(Id),

@@ -52,6 +52,8 @@ pub const HEADS_MAX: usize = 64;
 pub const RANGE_SLOTS_MAX: usize = 1024;
 /// Attestations of one position: the most attestors that a process can name.
 pub const ATTESTATIONS_MAX: usize = ATTESTORS_MAX;
+/// Attestations in one item of an exported process: some hundred kilobytes.
+pub const FILED_ATTESTATIONS_MAX: usize = 1_024;
 /// Epoch certificates of one origin proof: a process that changed hands more often can no longer
 /// prove what it sends (rules.md 6.2).
 pub const CERTIFICATES_MAX: usize = 32;
@@ -128,6 +130,10 @@ impl WireMessage for OriginProof {
         Repeated { path: &[6], max: 10 },
         Repeated { path: &[11], max: ATTESTORS_MAX },
     ];
+}
+impl WireMessage for AttestationsResponse {
+    // Of many positions, in a file.
+    const REPEATED: &'static [Repeated] = &[Repeated { path: &[1], max: FILED_ATTESTATIONS_MAX }];
 }
 impl WireMessage for Request {
     const REPEATED: &'static [Repeated] =

@@ -117,6 +117,22 @@ impl Reader {
             Ok(rows)
         })
     }
+
+    /// The logs under caution that do not have everything that was signed, each with its slots. The
+    /// others are free again as soon as they are used.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn held_back(&self) -> Result<BTreeMap<Id, u64>, StoreError> {
+        let mut held = BTreeMap::new();
+        for (process, row) in self.cautions()? {
+            let slots = self.head(&process)?.map_or(0, |(slot, _)| slot + 1);
+            if !row.is_met(slots) {
+                held.insert(process, slots);
+            }
+        }
+        Ok(held)
+    }
 }
 
 /// Puts logs of a closed store under caution, and new processes too where `openings` says so.

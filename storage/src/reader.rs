@@ -133,10 +133,12 @@ impl Reader {
         if from > to {
             return Ok(Vec::new());
         }
-        let disk = |error| StoreError::disk("scanning", error);
-        let range = self.open(table)?.range(from..=to).map_err(disk)?;
-        let keys = range.rev().take(limit.min(SCAN_ROWS_MAX));
-        keys.map(|entry| entry.map(|(key, _)| key.value().to_vec()).map_err(disk)).collect()
+        contain("scanning", || {
+            let disk = |error| StoreError::disk("scanning", error);
+            let range = self.open(table)?.range(from..=to).map_err(disk)?;
+            let keys = range.rev().take(limit.min(SCAN_ROWS_MAX));
+            keys.map(|entry| entry.map(|(key, _)| key.value().to_vec()).map_err(disk)).collect()
+        })
     }
 
     /// The last row from `from` to `to`, both included.

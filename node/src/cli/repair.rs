@@ -1,5 +1,6 @@
 //! `weft repair`: makes a store whole again that its node cannot open or trust.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -10,7 +11,8 @@ use weft_protocol::time::Weave;
 use weft_protocol::{Id, Network};
 use weft_storage::anchor::AnchorError;
 use weft_storage::{
-    LocalWeave, LocalWeaveConfig, RepairMode, RepairReport, Store, StoreConfig, StoreError, Write, set_aside,
+    Caution, CautionRow, LocalWeave, LocalWeaveConfig, RepairMode, RepairReport, Store, StoreConfig,
+    StoreError, Write, set_aside,
 };
 
 use super::args::{ConfigFlags, Wrong};
@@ -139,14 +141,22 @@ fn open_weave(files: &Files, dry_run: bool) -> Result<(Option<LocalWeave>, Optio
 /// Ends cautions on the operator's word.
 fn accept(files: &Files, accepted: &[Accept], screen: Screen) -> Result<Exit, CliError> {
     let store = Store::open(&files.store, &files.config).map_err(|error| store_error(&error))?;
-    let read = store.read().and_then(|reader| Ok((reader.cautions()?, reader.caution()?.is_some())));
-    let (cautions, openings) = read.map_err(|error| store_error(&error))?;
+    let read = store.read().and_then(|reader| Ok((reader.held_back()?, reader.caution()?)));
+    let (held, openings) = read.map_err(|error| store_error(&error))?;
     let all = accepted.contains(&Accept::All);
-    let processes: Vec<Id> =
-        cautions.into_keys().filter(|id| all || accepted.contains(&Accept::Process(*id))).collect();
-    let new = openings && (all || accepted.contains(&Accept::New));
-    let mut writes: Vec<Write> =
-        processes.iter().map(|process| Write::LiftCaution { process: *process }).collect();
+    let chosen = held.into_iter().filter(|(id, _)| all || accepted.contains(&Accept::Process(*id)));
+    let chosen: BTreeMap<Id, u64> = chosen.collect();
+    let processes: Vec<Id> = chosen.keys().copied().collect();
+    let new = openings.is_some() && (all || accepted.contains(&Accept::New));
+    // What is here is declared to be all. The scheduler ends the caution when it first needs the log, for
+    // slots that peers gave back stand in no index yet that knows a message again.
+    let mut writes: Vec<Write> = chosen
+        .into_iter()
+        .map(|(process, slots)| {
+            let row = CautionRow { why: Caution::Repaired, slots: Some(slots) };
+            Write::Caution { process, row }
+        })
+        .collect();
     if new {
         writes.push(Write::lift_openings());
     }

@@ -15,7 +15,7 @@ use super::exit::{CliError, Exit};
 use super::screen::{Screen, pairs};
 use super::{Context, configure};
 use crate::config::{Config, LogFormat, Resolved};
-use crate::{NodeError, Ready, keyring};
+use crate::{NodeError, Ready, backup, keyring};
 
 /// How to run a node: the configuration's flags and how it ends.
 #[derive(Debug, Args)]
@@ -38,6 +38,7 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     let forgotten = forget_backtraces();
     let Resolved { config, warnings, .. } = configure::resolve(&up.config, context)?;
     keyring::make_data_dir(&config.data_dir)?;
+    backup::check_restored(&config.data_dir)?;
     let key = keyring::load_or_create(&config.data_dir)?;
     let store = config.data_dir.join("store.redb");
     start_log(&config)?;

@@ -1,8 +1,8 @@
 //! Writing a process to a file. The store is read twice: once for the sizes in the header, once for
 //! the bytes behind it, both from one snapshot, so no log is too long for memory.
 
-use std::fs::OpenOptions;
-use std::io::{BufWriter, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -12,12 +12,11 @@ use prost::Message as _;
 use weft_protocol::bundle::Frame;
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Process;
+use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
 use weft_protocol::{Draft, Id, Network, Tag, wire};
 use weft_storage::{Reader, StoredSlot};
 
-use super::{
-    ATTESTATIONS_MAX, ATTESTATIONS_TYPE, ITEMS_MAX, MANIFEST_TYPE, PortableError, PortableReport, io,
-};
+use super::{ATTESTATIONS_TYPE, ITEMS_MAX, MANIFEST_TYPE, PortableError, PortableReport, io};
 use crate::log::READ_BYTES_MAX;
 
 /// Bytes that are gathered before they go to the disk.
@@ -54,10 +53,15 @@ pub fn export(
         sizes.push((part.id, part.raw.len()));
         Ok(())
     })?;
-    let unfinished = path.with_file_name(
-        [path.file_name().unwrap_or_default().to_string_lossy().as_ref(), UNFINISHED].concat(),
-    );
-    let written = write(&mut parts, &sizes, &unfinished, path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = path.with_file_name([name.as_ref(), UNFINISHED].concat());
+    // Whatever is there under this name is somebody else's, and stays when this fails.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
+    let file = file.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => PortableError::Unfinished(unfinished.clone()),
+        _ => io("make", &unfinished)(error),
+    })?;
+    let written = write(&mut parts, &sizes, file, (&unfinished, path));
     if written.is_err() {
         // The error that is told is the first one.
         let _ = std::fs::remove_file(&unfinished);
@@ -75,15 +79,15 @@ pub fn export(
     })
 }
 
+/// Writes the file under the first name, and gives it the second when it is whole.
 fn write(
     parts: &mut Parts<'_>,
     sizes: &[(Id, usize)],
-    unfinished: &Path,
-    path: &Path,
+    file: File,
+    (unfinished, path): (&Path, &Path),
 ) -> Result<u64, PortableError> {
     let failed = |source| io("write", unfinished)(source);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(unfinished);
-    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file.map_err(failed)?);
+    let mut file = BufWriter::with_capacity(BUFFER_BYTES, file);
     file.write_all(&Frame::of(sizes).to_bytes()).map_err(failed)?;
     parts.each(&mut |part| file.write_all(&part.raw).map_err(failed))?;
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
@@ -92,6 +96,8 @@ fn write(
     // A link, unlike a renaming, fails where somebody else was quicker.
     std::fs::hard_link(unfinished, path).map_err(io("name", path))?;
     std::fs::remove_file(unfinished).map_err(failed)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync", folder))?;
     Ok(bytes)
 }
 
@@ -182,7 +188,7 @@ impl Parts<'_> {
         let process = self.process.id();
         let mut after = None;
         loop {
-            let rows = self.reader.attestations_after(&process, after, ATTESTATIONS_MAX)?;
+            let rows = self.reader.attestations_after(&process, after, FILED_ATTESTATIONS_MAX)?;
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = Some(*last);
             let attestations = rows

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
@@ -14,17 +13,20 @@ use weft_protocol::module::Module;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
 use weft_protocol::{DataItem, Hash, Id, Network, Verified, tag, wire};
-use weft_storage::{ProcessRow, Roles, SlotRow, Write};
+use weft_storage::{ProcessRow, Reader, Roles, Write};
 
 use super::file::BundleFile;
-use super::{ATTESTATIONS_TYPE, MANIFEST_TYPE, PortableError, PortableReport};
+use super::{ATTESTATIONS_TYPE, ITEM_BYTES_MAX, MANIFEST_TYPE, PortableError, PortableReport};
 use crate::attestations::{Kept, keep_attestation};
+use crate::config::Role;
 use crate::follower::FollowerHandle;
+use crate::hosting;
 use crate::shared::SharedRef;
-use crate::{hosting, log};
 
 /// Items that are read and verified before they are handed on.
 const GROUP_ITEMS: usize = 256;
+/// Bytes of them that are in memory at once, and one part more.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// How long the log may stay where it is while slots wait for it: a commit takes milliseconds.
 const APPEND_WAIT: Duration = Duration::from_secs(60);
 
@@ -100,6 +102,20 @@ enum Part {
     Module(Box<Verified<DataItem>>),
 }
 
+impl Part {
+    /// What it holds in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Opening(_, record) | Self::Slot(record) => {
+                let proof = record.proof().map_or(0, |proof| proof.raw().len());
+                record.assignment_item().raw().len() + record.item().raw().len() + proof
+            }
+            Self::Attestations(all) => size_of_val(all.as_slice()),
+            Self::Module(item) => item.raw().len(),
+        }
+    }
+}
+
 /// Parts in order, and why the next one is refused, if it is.
 struct Group {
     parts: Vec<Part>,
@@ -113,6 +129,8 @@ struct Reading {
     process: Id,
     known: Option<(Arc<Process>, EpochTerms)>,
     link: Option<Link>,
+    /// Whether the module was read: once is enough.
+    has_module: bool,
     /// The next item.
     index: usize,
 }
@@ -129,7 +147,7 @@ impl Reading {
         check_network(first.tag("Network"), terms.network)?;
         let process = first.tag("Process").and_then(|id| id.parse().ok());
         let process = process.ok_or_else(|| not("it names no process".to_owned()))?;
-        Ok(Self { file, terms, process, known: None, link: None, index: 1 })
+        Ok(Self { file, terms, process, known: None, link: None, has_module: false, index: 1 })
     }
 
     fn next_slot(&self) -> u64 {
@@ -139,9 +157,13 @@ impl Reading {
     fn group(&mut self) -> Group {
         let mut group = Group { parts: Vec::new(), refused: None };
         let end = self.index.saturating_add(GROUP_ITEMS).min(self.file.len());
-        while self.index < end {
+        let mut bytes = 0;
+        while self.index < end && bytes < GROUP_BYTES {
             match self.part() {
-                Ok(part) => group.parts.extend(part),
+                Ok(part) => {
+                    bytes += part.as_ref().map_or(0, Part::bytes);
+                    group.parts.extend(part);
+                }
                 Err(why) => {
                     group.refused = Some(why);
                     return group;
@@ -161,6 +183,9 @@ impl Reading {
         let item = item.claims();
         let is_module = self.known.as_ref().is_some_and(|(process, _)| process.module() == item.id());
         if is_module {
+            if std::mem::replace(&mut self.has_module, true) {
+                return Ok(None);
+            }
             let verified = DataItem::verify_bytes(raw).map_err(|error| format!("the module: {error}"))?;
             Module::accept(verified.clone()).map_err(|error| format!("the module: {error}"))?;
             return Ok(Some(Part::Module(Box::new(verified))));
@@ -210,7 +235,7 @@ impl Reading {
     }
 
     fn attestations(&self, item: &DataItem) -> Result<Part, String> {
-        let message = wire::AttestationsResponse::decode(item.data());
+        let message = wire::decode_canonical::<wire::AttestationsResponse>(&item.data(), ITEM_BYTES_MAX);
         let message = message.map_err(|error| format!("attestations: {error}"))?;
         // A bad one says nothing about the next.
         let verified = message
@@ -267,9 +292,10 @@ impl Apply<'_> {
     /// Takes the process up, as one whose log this node follows and serves, unless it is known.
     async fn open(&mut self, process: Arc<Process>, record: &VerifiedRecord) -> Result<(), PortableError> {
         let id = self.process;
-        // Only a log that lost slots takes its own back, and the follower then brings them in.
+        // Only a log of its own that lost slots takes them back; the follower then brings them in.
         let own = process.scheduler() == self.shared.address;
-        if own && self.shared.store.read()?.caution_of(&id)?.is_none() {
+        let is_whole = |reader: Reader| Ok(reader.caution_of(&id)?.is_none() && reader.head(&id)?.is_some());
+        if own && self.shared.store.read().and_then(is_whole)? {
             return Err(PortableError::Own { process: id });
         }
         self.known = Some(Arc::clone(&process));
@@ -277,9 +303,12 @@ impl Apply<'_> {
             self.had = self.head()?.map_or(0, |slot| slot + 1);
             return self.compare(record);
         }
-        let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
-        let mut writes = log::slot_writes(id, 0, SlotRow::of(record), &items);
-        let roles = Roles { watches: true, ..Roles::default() };
+        // A scheduler computes its processes and carries for them, like those that it opened.
+        let does = |role| own && self.shared.config.roles.contains(&role);
+        let computes = does(Role::Compute);
+        let messenges = computes && does(Role::Messenger);
+        let wanted = Roles { watches: !own, computes, messenges, ..Roles::default() };
+        let (roles, mut writes) = hosting::opening_writes(self.shared, &process, record, wanted)?;
         writes.push(Write::Process { process: id, row: ProcessRow { module: process.module(), roles } });
         self.shared.store.write(writes).await?;
         self.had = 0;

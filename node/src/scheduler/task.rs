@@ -80,7 +80,7 @@ impl SchedulerTask {
     /// A damaged store.
     pub fn new(shared: SharedRef) -> Result<(Self, SchedulerHandle), NodeError> {
         let reader = shared.store.read()?;
-        let (logs, begins_none) = (reader.cautions()?.len(), reader.caution()?.is_some());
+        let (logs, begins_none) = (reader.held_back()?.len(), reader.caution()?.is_some());
         drop(reader);
         if logs > 0 || begins_none {
             tracing::warn!(
@@ -258,7 +258,9 @@ impl SchedulerTask {
     async fn lift(&self, process: Id) -> Result<(), NodeError> {
         let store = &self.shared.store;
         let slots = store.read()?.head(&process)?.map_or(0, |(slot, _)| slot + 1);
-        if let Some(Known { process: known, .. }) = self.shared.directory.get(&process) {
+        let mut writes = vec![Write::LiftCaution { process }];
+        if let Some(Known { process: known, .. }) = self.shared.directory.get(&process).filter(|_| slots > 0)
+        {
             // Slots that peers gave back came without seen keys.
             let mut seen = log::read_seen(&store.read()?, process, u64::MAX)?;
             let mut next = seen.iter().last().map_or(0, |(_, slot)| slot + 1);
@@ -267,8 +269,12 @@ impl SchedulerTask {
                 next += records.len() as u64;
                 store.write(log::seen_of(&known, &mut seen, &records)).await?;
             }
+            let reader = store.read()?;
+            for opening in log::read_records(&reader, &known, 0, 0)? {
+                writes.extend(log::child_write(&reader, &known, &opening, self.shared.address)?);
+            }
         }
-        store.write(vec![Write::LiftCaution { process }]).await?;
+        store.write(writes).await?;
         tracing::info!(%process, slots, "the log is whole again; this node schedules it as before");
         self.shared.news.tell(News::Hosted { process });
         Ok(())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use weft_protocol::crypto::Signer;
 use weft_protocol::{Draft, Id, Tag};
 
-use super::node::Node;
+use super::node::{Node, until};
 use super::socket::ask;
 
 fn message(process: &str, number: usize) -> Value {
@@ -119,13 +119,11 @@ fn check_098_what_a_tick_sends_has_no_root() {
     );
     let clock = spawned["id"].as_str().unwrap();
     node.json(&["cron", clock]);
-    let pushed = loop {
+    let pushed = until("a push to arrive", || {
         let slots = node.json(&["inspect", &target, "--slots", "0..100"]);
         let pushed = slots["slots"].as_array().unwrap().iter().find(|slot| slot["pushed"] == true).cloned();
-        if let Some(slot) = pushed {
-            break slot;
-        }
-    };
+        pushed.ok_or_else(|| slots.to_string())
+    });
     assert_eq!(pushed["from"], clock);
     let item = node.json(&["inspect", pushed["item"].as_str().unwrap()]);
     let names: Vec<&str> =

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use super::node::Node;
+use super::node::{Node, until};
 use super::socket::{ask, connect, reply};
 
 fn message(action: &str) -> Value {
@@ -73,11 +73,13 @@ fn eight_run_beside_each_other_while_messages_go_on() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut seen = Vec::new();
-                    while seen.last() != Some(&(SENT + 1)) {
+                    until("the newest state to be seen", || {
                         let answer = ask(node.folder.path(), &request(&process, "Increment"));
                         let output = answer["done"]["result"]["Output"].as_str();
-                        seen.push(output.unwrap_or_else(|| panic!("{answer}")).parse::<u64>().unwrap());
-                    }
+                        let count = output.unwrap_or_else(|| panic!("{answer}")).parse::<u64>().unwrap();
+                        seen.push(count);
+                        if count == SENT + 1 { Ok(()) } else { Err(count.to_string()) }
+                    });
                     seen
                 })
             })

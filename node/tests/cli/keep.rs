@@ -1,11 +1,12 @@
 //! Backups, files of one process, and pruning, with real nodes.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::node::Node;
+use super::node::{Node, until_is, up};
 use super::weft;
 
 fn increment(node: &Node, process: &str) -> String {
@@ -59,6 +60,42 @@ fn a_restored_scheduler_signs_nothing_until_its_operator_says_so() {
     let node = Node::start_in(folder);
     assert_eq!(increment(&node, &process), "2");
     node.stop();
+}
+
+/// A crash may come at any moment of a restore: before the first file has its name, or between two.
+#[test]
+fn a_restore_that_was_broken_off_is_finished_before_a_node_starts() {
+    let outside = tempfile::tempdir().unwrap();
+    let backup = outside.path().join("backup");
+    let node = Node::start();
+    let process = node.counter();
+    assert_eq!(increment(&node, &process), "1");
+    node.json(&["backup", text(&backup), "--with-key"]);
+    node.stop();
+    let whole = tempfile::tempdir().unwrap();
+    weft(whole.path(), &["restore", text(&backup)]).expect(0);
+    let names = ["store.redb", "weave.redb", "key.json"];
+    for named in 0..names.len() {
+        let new = tempfile::tempdir().unwrap();
+        for (at, name) in names.iter().enumerate() {
+            let to = if at < named { (*name).to_owned() } else { format!("{name}.unfinished") };
+            std::fs::copy(whole.path().join(name), new.path().join(to)).unwrap();
+        }
+        let refused = up(new.path(), &[]).output().unwrap();
+        let why = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{why}");
+        assert!(why.contains("broken off") && why.contains("`weft restore`"), "{why}");
+        assert!(!new.path().join("key.json").exists(), "a new key was made");
+        weft(new.path(), &["restore", text(&backup)]).expect(0);
+        let left: BTreeSet<_> =
+            std::fs::read_dir(new.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, names.map(Into::into).into(), "after {named} names");
+        let node = Node::start_in(new);
+        let refused = node.weft(&["send", &process, "--action", "Increment", "--json"]);
+        assert!(refused.code != 0 && refused.err.contains("was restored"), "{}", refused.err);
+        assert_eq!(node.json(&["processes"])[0]["head"], 1);
+        node.stop();
+    }
 }
 
 #[test]
@@ -147,7 +184,7 @@ fn old_results_go_and_everything_else_stays() {
     }
     // A checkpoint is written when the node stops, at the latest.
     let node = Node::start_as(node.stop(), &flags);
-    while node.json(&["processes"])[0]["anchored"] != SLOTS {}
+    until_is("all slots to be anchored", &json!(SLOTS), || node.json(&["processes"])[0]["anchored"].clone());
     let root = |node: &Node| node.json(&["verify", &process])["state_root"].clone();
     let before = root(&node);
     let (_, why) = node.weft(&["prune", "--json"]).expect(2).error();

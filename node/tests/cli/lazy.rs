@@ -1,27 +1,14 @@
 //! Evaluation on demand: nothing runs until somebody asks, and what the node owes to others runs
 //! as it comes.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
-use super::node::Node;
+use super::node::{Node, until_is};
 
 /// Waits until a node has a slot of a process on disk.
 fn wait_for_slot(node: &Node, process: &str, slot: u64) {
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_weft"))
-        .args(["watch", process, "--from", &slot.to_string(), "--json"])
-        .env_clear()
-        .env("WEFT_DATA_DIR", node.folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    assert_eq!(first["slot"], slot);
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    let head = || node.json(&["inspect", process])["head"].clone();
+    until_is("the slot to be on disk", &json!(slot), head);
 }
 
 fn computed(node: &Node, process: &str) -> Value {
@@ -68,18 +55,8 @@ fn an_attestor_evaluates_as_slots_come_whatever_its_policy() {
     let process = node.counter();
     let hosted = node.json(&["host", &process, "--evaluate", "lazy"]);
     assert!(hosted["duties"].as_array().unwrap().contains(&json!("compute on demand")), "{hosted}");
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_weft"))
-        .args(["watch", &process, "--from", "0", "--json"])
-        .env_clear()
-        .env("WEFT_DATA_DIR", node.folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     node.json(&["send", &process, "--action", "Increment"]);
-    let outcome = events.find(|event| event["kind"] == "outcome" && event["position"]["slot"] == 1);
-    assert_eq!(outcome.unwrap()["output"], "1");
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    // Looking at how far it is computed asks for nothing to be computed.
+    until_is("the slot to be evaluated", &json!(1), || computed(&node, &process));
+    assert_eq!(node.json(&["result", &process, "--slot", "1"])["result"]["Output"], "1");
 }

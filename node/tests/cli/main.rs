@@ -16,6 +16,7 @@ mod messages;
 mod metrics;
 mod node;
 mod offline;
+mod regain;
 mod repair;
 mod socket;
 mod spawn;

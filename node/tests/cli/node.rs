@@ -12,6 +12,29 @@ use super::{Ran, weft};
 /// How long a node may take to end: it finishes what it began and closes its store.
 const STOP_WAIT: Duration = Duration::from_secs(60);
 
+/// How long something may take to come about between nodes, or in the background of one.
+const WAIT: Duration = Duration::from_secs(90);
+
+/// Looks until it is there; says at the deadline what was seen last.
+pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(last) => assert!(Instant::now() < deadline, "{what}: {last}"),
+        }
+        // A command takes long enough for the node to get on.
+    }
+}
+
+/// Looks until it is this.
+pub(super) fn until_is(what: &str, wanted: &Value, mut look: impl FnMut() -> Value) {
+    until(what, || match look() {
+        found if found == *wanted => Ok(()),
+        found => Err(found.to_string()),
+    });
+}
+
 /// A running `weft up`, killed when the test ends before it was stopped.
 pub(super) struct Node {
     pub(super) folder: tempfile::TempDir,

@@ -1,38 +1,28 @@
 //! Stores that lost something: what `weft repair` keeps, and that no slot is signed twice.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weft_protocol::{Id, Network};
 use weft_storage::{SlotRow, Store, StoreConfig};
 
-use super::node::{Node, up};
+use super::node::{Node, until, up};
 use super::{Ran, weft};
 
-/// How long peers may take to find each other and to give slots back.
-const WAIT: Duration = Duration::from_secs(90);
-
 /// A node that stores no batches: what its store loses only peers have.
-const WITHOUT_WEAVE: [&str; 2] = ["--roles", "scheduler,compute,messenger"];
+pub(super) const WITHOUT_WEAVE: [&str; 2] = ["--roles", "scheduler,compute,messenger"];
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + WAIT;
-    loop {
-        match look() {
-            Ok(found) => return found,
-            Err(last) => assert!(Instant::now() < deadline, "{what}: {last}"),
-        }
-        // A command takes long enough for the node to get on.
-    }
-}
-
-/// What a stopped node's store has at a slot: the row and the raw item.
-fn stored(folder: &Path, process: &str, slot: u64) -> (SlotRow, Vec<u8>) {
+/// A stopped node's store.
+pub(super) fn store(folder: &Path) -> Store {
     let key = weft(folder, &["key", "--json"]).expect(0).json();
     let address = key["address"].as_str().unwrap().parse().unwrap();
     let config = StoreConfig::new(Network::of_name("weft-dev"), address);
-    let store = Store::open(&folder.join("store.redb"), &config).unwrap();
+    Store::open(&folder.join("store.redb"), &config).unwrap()
+}
+
+/// What a stopped node's store has at a slot: the row and the raw item.
+pub(super) fn stored(folder: &Path, process: &str, slot: u64) -> (SlotRow, Vec<u8>) {
+    let store = store(folder);
     let reader = store.read().unwrap();
     let process: Id = process.parse().unwrap();
     let row = reader.slot(&process, slot).unwrap().unwrap();
@@ -41,7 +31,7 @@ fn stored(folder: &Path, process: &str, slot: u64) -> (SlotRow, Vec<u8>) {
 }
 
 /// Changes every copy of these bytes in the store's file.
-fn spoil(folder: &Path, part: &[u8]) {
+pub(super) fn spoil(folder: &Path, part: &[u8]) {
     let path = folder.join("store.redb");
     let mut bytes = std::fs::read(&path).unwrap();
     let windows = bytes.windows(part.len()).enumerate();
@@ -54,7 +44,7 @@ fn spoil(folder: &Path, part: &[u8]) {
 }
 
 /// Bytes of a signature: they stand nowhere else.
-fn signature(raw: &[u8]) -> &[u8] {
+pub(super) fn signature(raw: &[u8]) -> &[u8] {
     &raw[2..66]
 }
 

@@ -159,6 +159,7 @@ fn backup_failure(error: &BackupError) -> Failure {
 fn portable_failure(error: &PortableError) -> Failure {
     let code = match error {
         PortableError::Exists(_)
+        | PortableError::Unfinished(_)
         | PortableError::Own { .. }
         | PortableError::OtherLog { .. }
         | PortableError::Slot { .. }
