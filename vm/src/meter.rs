@@ -32,6 +32,7 @@ mod emit;
 mod likely;
 mod nesting;
 mod operands;
+mod plan;
 mod refuse;
 mod sections;
 #[cfg(test)]

@@ -7,8 +7,8 @@
 
 use wasmparser::Operator;
 
-use super::analyse::{Edit, EditKind};
 use super::cost::{self, SEGMENT_GAS};
+use super::plan::{Edit, EditKind};
 
 /// The segments of one function.
 #[derive(Debug)]

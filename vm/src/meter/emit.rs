@@ -17,8 +17,8 @@
 
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 
-use super::analyse::{Edit, EditKind, Plan, Width};
 use super::cost::{BYTE_GAS, PAGE_GAS, UNWIND_GAS};
+use super::plan::{Edit, EditKind, Plan, Width};
 use super::{DEPTH_OVER, FRAME_BITS, depth_of};
 
 /// More bytes or pages than any memory has; keeps the product of a charge in range.

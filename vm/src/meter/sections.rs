@@ -9,9 +9,10 @@ use wasmparser::{
     WasmFeatures, WasmModuleResources,
 };
 
-use super::analyse::{self, Facts, Width};
+use super::analyse::{self, Facts};
 use super::emit::{self, Counters, Locals, NewTypes};
 use super::nesting::BranchWork;
+use super::plan::Width;
 use super::refuse::invalid;
 use super::{
     DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX, USED_EXPORT,
