@@ -3,9 +3,28 @@
 /// A counter and a relay in the plain format; what it answers is written in `guests/counter.wat`.
 pub const COUNTER: &[u8] = include_bytes!("../guests/counter.wasm");
 
+/// Lua with the public interface of aos, in the plain format. It is built from `guests/lua/`, whose
+/// page says how, and whose licences stand in `guests/lua.wasm.LICENSES`.
+pub const LUA: &[u8] = include_bytes!("../guests/lua.wasm");
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    /// `guests/lua/build` makes it; `tests/run lua-guest` builds it again where the tools are.
+    #[test]
+    fn the_lua_guest_is_small_and_asks_for_nothing() {
+        use weft_protocol::crypto::guest::sha256;
+
+        let hash: String = sha256(super::LUA).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(include_str!("../guests/lua.wasm.sha256"), format!("{hash}  lua.wasm\n"));
+        assert!(super::LUA.len() < 400 * 1024, "{} bytes", super::LUA.len());
+        let parsed = wasmparser::Parser::new(0).parse_all(super::LUA);
+        let imports = parsed.filter(|payload| {
+            matches!(payload.as_ref().unwrap(), wasmparser::Payload::ImportSection(section) if section.count() > 0)
+        });
+        assert_eq!(imports.count(), 0);
+    }
 
     /// `WEFT_WRITE_GUESTS=1` writes the file again after a change of its source.
     #[test]

@@ -1,0 +1,50 @@
+-- Runs once, before the first message: makes the globals that programs see, and gives the function
+-- that takes each message. What a program could use to see the machine, or to leave Lua, goes.
+local chunk, loaded, traceback = ...
+
+local load_any, select, type = load, select, type
+-- Text alone: the virtual machine trusts compiled code.
+function load(source, name, _, ...)
+  if select("#", ...) == 0 then return load_any(source, name, "t") end
+  return load_any(source, name, "t", ...)
+end
+loadfile, dofile, string.dump = nil, nil, nil
+
+-- The collector runs as the state of memory says; a program neither stops nor tunes it.
+function collectgarbage() return 0 end
+
+debug = {
+  traceback = function(text)
+    if text ~= nil and type(text) ~= "string" then return text end
+    return (text and text .. "\n" or "") .. traceback(2)
+  end,
+}
+package = { loaded = loaded }
+
+local aliases = { ao = ".ao", [".json"] = "json" }
+
+-- Only what comes with the runtime: there are no files.
+function require(name)
+  if type(name) ~= "string" then error("require: the name is a string", 2) end
+  name = aliases[name] or name
+  local known = loaded[name]
+  if known ~= nil then return known end
+  local make = name:sub(1, 1) == "." and chunk((name:sub(2):gsub("%.", "-"):gsub("%-init$", "")))
+  if not make then error("module '" .. name .. "' not found", 2) end
+  known = make(name)
+  if known == nil then known = true end
+  loaded[name] = known
+  return known
+end
+
+Colors = { red = "\27[31m", green = "\27[32m", blue = "\27[34m", reset = "\27[0m", gray = "\27[90m" }
+Bell = "\7"
+ao = require(".ao")
+Utils = require(".utils")
+Handlers = require(".handlers")
+Handlers.utils = require(".handlers-utils")
+Views = require(".views")
+Inbox, Errors = {}, {}
+local take = require(".process")
+Views.conceal(_G)
+return take

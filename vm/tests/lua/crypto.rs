@@ -1,0 +1,171 @@
+//! Hashes, codings and signatures, beside the crates that the node itself uses.
+
+use std::fmt::Write as _;
+
+use weft_protocol::crypto::{Signer, guest as offered};
+
+use crate::process::Process;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Bytes of every length around a block's edge, and what they are.
+fn inputs() -> impl Iterator<Item = Vec<u8>> {
+    [0, 1, 3, 55, 56, 63, 64, 65, 110, 111, 112, 119, 120, 127, 128, 129, 135, 136, 137, 1000]
+        .into_iter()
+        .map(|length: usize| (0..length).map(|index| (index * 7 + length) as u8).collect())
+}
+
+fn hashed(process: &mut Process, name: &str, input: &[u8]) -> String {
+    let program = format!(
+        "local h, c = require('.hash'), require('.codec') return c.to_hex(h.{name}(c.from_hex('{}')))",
+        hex(input)
+    );
+    process.eval(&program)
+}
+
+#[test]
+fn hashes_are_the_standards() {
+    let mut process = Process::spawn();
+    for input in inputs() {
+        assert_eq!(hashed(&mut process, "sha256", &input), hex(&offered::sha256(&input)), "{}", input.len());
+        assert_eq!(
+            hashed(&mut process, "keccak256", &input),
+            hex(&offered::keccak256(&input)),
+            "{}",
+            input.len()
+        );
+    }
+    // FIPS 180-4 and 202, and lengths at which the padding takes another block.
+    for (name, input, expected) in [
+        (
+            "sha512",
+            &b"abc"[..],
+            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        ),
+        (
+            "sha512",
+            &[b'a'; 111],
+            "fa9121c7b32b9e01733d034cfc78cbf67f926c7ed83e82200ef86818196921760b4beff48404df811b953828274461673c68d04e297b0eb7b2b4d60fc6b566a2",
+        ),
+        (
+            "sha512",
+            &[b'a'; 112],
+            "c01d080efd492776a1c43bd23dd99d0a2e626d481e16782e75d54c2503b5dc32bd05f0f1ba33e568b88fd2d970929b719ecbb152f58f130a407c8830604b70ca",
+        ),
+        ("sha3_256", b"abc", "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532"),
+        (
+            "sha3_512",
+            b"abc",
+            "b751850b1a57168a5693cd924b6b096e08f621827444f70d884f5d0240d2712e10e116e9192af3c91a7ec57647e3934057340b4cf408d5a56592f8274eec53f0",
+        ),
+    ] {
+        assert_eq!(hashed(&mut process, name, input), expected, "{name}");
+    }
+}
+
+#[test]
+fn crypto_speaks_as_programs_of_aos_expect() {
+    let mut process = Process::spawn();
+    for (program, expected) in [
+        (
+            "crypto.digest.sha2_256('abc').asHex()",
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ),
+        ("#crypto.digest.sha2_512('abc').asString()", "64"),
+        ("crypto.digest.keccak256('abc').asBytes()[1]", "78"),
+        // RFC 4231, cases 2 and 6.
+        (
+            "crypto.mac.hmac_sha256('what do ya want for nothing?', 'Jefe').asHex()",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            "crypto.mac.hmac_sha512('Test Using Larger Than Block-Size Key - Hash Key First', ('\\xaa'):rep(131)).asHex()",
+            "80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598",
+        ),
+        ("crypto.utils.hex.stringToHex('hi\\0')", "686900"),
+        ("crypto.utils.hex.hexToString('6869')", "hi"),
+        ("crypto.base64url.encode('\\xfb\\xff\\xfe?')", "-__-Pw"),
+        ("crypto.base64.encode('\\xfb\\xff\\xfe?')", "+//+Pw=="),
+        ("crypto.base64.decode('+//+Pw==') == crypto.base64url.decode('-__-Pw')", "true"),
+        ("require('.base64').decode('aGVsbG8')", "hello"),
+    ] {
+        assert_eq!(
+            process.eval(&format!("local crypto = require('.crypto') return {program}")),
+            expected,
+            "{program}"
+        );
+    }
+    for text in ["a", "a===", "ab=c", "aGVsbG9=", "a b=", "aGVsbG8==="] {
+        let said = process.eval(&format!("require('.crypto').base64.decode('{text}')"));
+        assert!(said.contains("no base64"), "{text}: {said}");
+    }
+    assert!(process.eval("require('.crypto').hex.decode('0g')").contains("no hex"));
+    assert!(process.eval("require('.crypto').hex.decode('abc')").contains("two digits"));
+}
+
+fn verifies(process: &mut Process, key: &[u8], signature: &[u8], message: &[u8]) -> bool {
+    let program = format!(
+        "local c = require('.crypto') local d = c.hex.decode
+         return c.ed25519.verify(d('{}'), d('{}'), d('{}'))",
+        hex(key),
+        hex(signature),
+        hex(message)
+    );
+    match process.eval(&program).as_str() {
+        "true" => true,
+        "false" => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn ed25519_agrees_with_the_nodes_own() {
+    let mut process = Process::spawn();
+    let mut judge = |key: &[u8], signature: &[u8], message: &[u8], expected: bool, what: &str| {
+        assert_eq!(offered::ed25519_verify(key, message, signature), expected, "{what}: the node's own");
+        assert_eq!(verifies(&mut process, key, signature, message), expected, "{what}");
+    };
+    for number in 0..6u8 {
+        let signer = Signer::from_seed(&[number; 32]);
+        let key = signer.owner_key();
+        let message = vec![number; usize::from(number) * 50];
+        let signature = signer.sign(&message).unwrap();
+        judge(&key, &signature, &message, true, "a signature");
+        judge(&key, &signature, b"another", false, "another message");
+        let mut flipped = signature.clone();
+        flipped[usize::from(number) * 10] ^= 1 << number;
+        judge(&key, &flipped, &message, false, "a bit of the signature");
+        let mut other = key.clone();
+        other[3] ^= 1;
+        judge(&other, &signature, &message, false, "a bit of the key");
+        // The same s with the order added, which some verifiers take for another signature.
+        let order = [
+            0xedu8, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let mut more = signature.clone();
+        let mut carry = 0u16;
+        for (byte, add) in more[32..].iter_mut().zip(order) {
+            carry += u16::from(*byte) + u16::from(add);
+            *byte = carry as u8;
+            carry >>= 8;
+        }
+        judge(&key, &more, &message, false, "s + order");
+    }
+    // Keys of small order, for which anybody can sign: nothing, minus one, and one of order four.
+    let mut one = [0u8; 32];
+    one[0] = 1;
+    let mut minus = [0xff; 32];
+    (minus[0], minus[31]) = (0xec, 0x7f);
+    for key in [one, minus, [0; 32]] {
+        let mut signature = vec![0; 64];
+        signature[..32].copy_from_slice(&one);
+        judge(&key, &signature, b"anything", false, "a key of small order");
+    }
+    assert!(process.eval("require('.crypto').ed25519.verify('', '', '')").contains("a key has 32 bytes"));
+}

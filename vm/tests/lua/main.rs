@@ -1,0 +1,13 @@
+//! The Lua guest, driven as the node drives it: what programs see, what people see of them, and what
+//! hostile ones can do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod api;
+mod beside_aos;
+mod crypto;
+mod determinism;
+mod hostile;
+mod numbers;
+mod process;
+mod reading;
+mod skip;
