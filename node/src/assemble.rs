@@ -20,6 +20,7 @@ use weft_vm::{Engine, EngineConfig};
 
 use crate::anchor::AnchorTask;
 use crate::backup;
+use crate::builtin;
 use crate::compute::ComputeTask;
 use crate::compute::residency::Elsewhere;
 use crate::config::{Config, Role};
@@ -137,7 +138,7 @@ pub async fn embed(
         None => None,
     };
     let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
-    read_directory(&shared)?;
+    read_directory(&shared).await?;
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
@@ -184,8 +185,9 @@ fn open_folder(
     Ok((store, socket, weave, Engine::new(engine)?))
 }
 
-/// Puts every process on disk into the directory.
-fn read_directory(shared: &Shared) -> Result<(), NodeError> {
+/// Puts every process on disk into the directory, and what comes with the binary on disk.
+async fn read_directory(shared: &Shared) -> Result<(), NodeError> {
+    builtin::keep(&shared.store).await?;
     let reader = shared.store.read()?;
     let mut after = None;
     loop {

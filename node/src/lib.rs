@@ -8,6 +8,7 @@ mod assemble;
 mod attestations;
 mod backlog;
 pub mod backup;
+pub mod builtin;
 pub mod cli;
 mod clock;
 pub mod compute;

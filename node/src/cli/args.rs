@@ -20,6 +20,7 @@ use super::state::State;
 use super::top::TopArgs;
 use super::tx::TxCommand;
 use super::up::Up;
+use crate::builtin;
 use crate::config::Evaluate;
 pub(crate) use settings::ConfigFlags;
 
@@ -226,8 +227,8 @@ pub(crate) struct Data {
 
 #[derive(Debug, Args)]
 pub(crate) struct Spawn {
-    /// The module to run
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    /// The module to run: an id, or `lua`, which comes with the program
+    #[arg(long, value_name = "ID|NAME", default_value = "lua", value_parser = parse_module, allow_hyphen_values = true)]
     pub(crate) module: Id,
     /// Who gives the slots; this node if absent
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
@@ -416,6 +417,11 @@ impl Wrong {
     pub(crate) fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
+}
+
+fn parse_module(text: &str) -> Result<Id, Wrong> {
+    let named = || builtin::id_of(text).ok_or_else(|| Wrong("expected the id of a module, or `lua`".into()));
+    text.parse().or_else(|_| named())
 }
 
 fn parse_tag(text: &str) -> Result<Tag, Wrong> {

@@ -63,12 +63,13 @@ pub(super) async fn list(context: &Context) -> Result<Exit, CliError> {
         let rows = modules.iter().map(|module| {
             [
                 module.module.to_string(),
+                module.name.clone().unwrap_or_else(|| "-".to_owned()),
                 context.screen.foreign(&module.format),
                 module.bytes.to_string(),
                 context.screen.foreign(&module.owner),
             ]
         });
-        table(["MODULE", "FORMAT", "BYTES", "OWNER"], rows)
+        table(["MODULE", "NAME", "FORMAT", "BYTES", "OWNER"], rows)
     })?;
     Ok(Exit::Ok)
 }

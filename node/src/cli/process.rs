@@ -15,6 +15,7 @@ use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
 use super::{Context, compose, files};
+use crate::builtin;
 use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted};
 use crate::control::client::ANSWER_WAIT;
 
@@ -34,13 +35,18 @@ pub(super) async fn spawn(spawn: Spawn, context: &Context) -> Result<Exit, CliEr
     let signer = context.signer()?;
     let Spawn { module, scheduler, compute, quorum, name, data, tags } = spawn;
     check_compute_set(&compute, quorum)?;
+    let is_lua = builtin::id_of(builtin::LUA) == Some(module);
     let scheduler = scheduler.unwrap_or_else(|| signer.address());
     let terms = compose::ProcessTerms { module, scheduler, compute, quorum };
     let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
     let draft = compose::process(terms, name, tags.tags, data)?;
     let submitted = submit(&draft, context).await?;
     context.screen.answer(&submitted, || submitted.id.to_string())?;
-    context.screen.remark(&format!("send it a message with `weft send {} --data ...`", submitted.id));
+    context.screen.remark(&if is_lua {
+        format!("type Lua into it with `weft send {} --action Eval --data '1 + 1' --wait`", submitted.id)
+    } else {
+        format!("send it a message with `weft send {} --data ...`", submitted.id)
+    });
     Ok(Exit::Ok)
 }
 

@@ -1,4 +1,4 @@
-//! `weft state`: the state of a process at any slot, and its memory.
+//! `weft state`: the state of a process at any slot, its memory, and what a Lua program keeps in it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek as _, SeekFrom, Write};
@@ -8,23 +8,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use weft_protocol::state::{LEAF_BYTES, leaf_hash, tree_root, zero_leaf};
-use weft_protocol::{Hash, Id};
+use weft_protocol::{Hash, Id, Position, Tag};
 use weft_vm::limits::MEMORY_BYTES_MAX;
 
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::files;
 use super::screen::{Screen, pairs};
-use crate::control::api::{Reply, Request, StateEvent, StateInfo};
+use super::talk::ask_within;
+use crate::control::api::{DryRunBody, DryRunInfo, Reply, Request, StateEvent, StateInfo};
 use crate::control::client::{ANSWER_WAIT, ClientError, typed};
 use crate::replays::WAIT_MAX;
+
+/// The action that a Lua process takes for a read.
+const READ: &str = "Weft-Read";
 
 #[derive(Debug, Args)]
 pub(crate) struct State {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
+    /// Of a Lua process, show this as JSON: a global, or what is in it (`Balances.alice`), a view that
+    /// the program offers, `*` for all globals, `.` for their names
+    #[arg(conflicts_with = "out", allow_hyphen_values = true)]
+    path: Option<String>,
     /// After this slot; after the newest one if absent
     #[arg(long, value_name = "NUMBER")]
     slot: Option<u64>,
@@ -44,7 +53,10 @@ struct Shown {
 }
 
 pub(super) async fn run(of: State, context: &Context) -> Result<Exit, CliError> {
-    let State { process, slot, out } = of;
+    let State { process, path, slot, out } = of;
+    if let Some(path) = path {
+        return read(process, path, slot, context).await;
+    }
     let to_stdout = out.as_deref() == Some(Path::new("-"));
     if to_stdout && context.screen.is_json() {
         return Err(CliError::input(
@@ -78,6 +90,43 @@ pub(super) async fn run(of: State, context: &Context) -> Result<Exit, CliError> 
     }
     let shown = Shown { info, out: out.as_deref().map(files::shown) };
     context.screen.answer(&shown, || human(&shown, context.screen))?;
+    Ok(Exit::Ok)
+}
+
+/// What a process answers that is asked for a part of its state.
+#[derive(Serialize)]
+struct Read {
+    process: Id,
+    /// After which position.
+    position: Position,
+    path: String,
+    value: Value,
+}
+
+/// Asks the program itself, in a dry run.
+async fn read(process: Id, path: String, slot: Option<u64>, context: &Context) -> Result<Exit, CliError> {
+    let tag = |name: &str, value: &str| Tag::new(name, value);
+    // A tag must have a value, and the overview has no path.
+    let asked = path.trim_matches('.');
+    let tags = [Some(tag("Action", READ)), (!asked.is_empty()).then(|| tag("Path", asked))];
+    let message = DryRunBody {
+        owner: context.signer()?.address().to_string(),
+        tags: tags.into_iter().flatten().collect(),
+        ..DryRunBody::default()
+    };
+    let request = Request::DryRun { process, message, slot };
+    let info: DryRunInfo =
+        ask_within(context, "reading", &request, crate::dry_run::WAIT_MAX + ANSWER_WAIT).await?;
+    if let Some(error) = info.result.get("Error").and_then(Value::as_str) {
+        return Err(CliError::no(context.screen.foreign(error)));
+    }
+    let text = info.result.pointer("/Output/data").and_then(Value::as_str).unwrap_or_default();
+    let value: Value = serde_json::from_str(text)
+        .map_err(|_| CliError::no("this process does not show its state; `--out` has its memory"))?;
+    let read = Read { process, position: info.position, path, value };
+    context.screen.answer(&read, || {
+        context.screen.foreign(&serde_json::to_string_pretty(&read.value).unwrap_or_default())
+    })?;
     Ok(Exit::Ok)
 }
 

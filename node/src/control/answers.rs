@@ -30,6 +30,7 @@ use super::api::{
 };
 use super::server::{HungUp, Out};
 use crate::anchor;
+use crate::builtin;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::dry_run::DryRuns;
@@ -387,6 +388,7 @@ impl Answers {
     fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
         let reader = self.read()?;
         let mut ids = self.shared.directory.modules();
+        ids.extend(builtin::id_of(builtin::LUA));
         for name in reader.setting_names(MODULE_SETTING).map_err(disk)? {
             ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
         }
@@ -396,6 +398,8 @@ impl Answers {
             let item = DataItem::verify_bytes(raw);
             modules.extend(item.ok().and_then(|item| Module::accept(item).ok()).map(|m| module_info(&m)));
         }
+        // What was added comes first.
+        modules.sort_by_key(|module| module.name.is_some());
         Ok(modules)
     }
 
@@ -441,8 +445,10 @@ fn module_setting(id: &Id) -> String {
 }
 
 fn module_info(module: &Module) -> ModuleInfo {
+    let name = builtin::id_of(builtin::LUA).filter(|id| *id == module.id());
     ModuleInfo {
         module: module.id(),
+        name: name.map(|_| builtin::LUA.to_owned()),
         format: module.format().to_owned(),
         bytes: module.wasm().len(),
         owner: module.owner().to_owned(),

@@ -387,6 +387,9 @@ pub struct ItemInfo {
 #[allow(missing_docs)]
 pub struct ModuleInfo {
     pub module: Id,
+    /// What it is called if it comes with the binary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub format: String,
     pub bytes: usize,
     pub owner: String,

@@ -72,7 +72,6 @@ impl Mess {
 const WRONG_WORDS: &[(&str, &[&str])] = &[
     ("send", &["<PROCESS>"]),
     ("result", &["<PROCESS>"]),
-    ("spawn", &["--module <ID>"]),
     ("module add x", &["--format <FORMAT>"]),
     ("eval x", &["--module <FILE>", "--format", "--env <FILE>"]),
     ("item verify", &["<FILE>"]),

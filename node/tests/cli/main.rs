@@ -12,6 +12,7 @@ mod hosting;
 mod item;
 mod keep;
 mod lazy;
+mod lua;
 mod messages;
 mod metrics;
 mod node;
