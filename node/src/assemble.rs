@@ -16,12 +16,13 @@ use weft_protocol::{Address, Network};
 use weft_storage::anchor::{Anchor as _, LocalWeave, LocalWeaveConfig};
 use weft_storage::limits::{QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use weft_storage::{Roles, Store, StoreConfig};
-use weft_vm::{Engine, EngineConfig};
+use weft_vm::EngineConfig;
 
 use crate::anchor::AnchorTask;
 use crate::backup;
 use crate::builtin;
 use crate::compute::ComputeTask;
+use crate::compute::modules::Modules;
 use crate::compute::residency::Elsewhere;
 use crate::config::{Config, Role};
 use crate::control::{Answers, ControlSocket};
@@ -103,7 +104,7 @@ pub async fn embed(
         why: error.to_string(),
     })?;
     let (network, address) = (config.network(), signer.address());
-    let (store, socket, weave, engine) = open_folder(&config, network, address)?;
+    let (store, socket, weave, modules) = open_folder(&config, network, address)?;
     let mut net_config = NetConfig::new(peer_secret, network);
     net_config.listen.clone_from(&config.listen);
     net_config.bootstrap.clone_from(&config.bootstrap);
@@ -122,12 +123,12 @@ pub async fn embed(
         terms,
         store,
         net,
-        engine,
+        elsewhere: modules.elsewhere().clone(),
+        modules,
         weave,
         publisher,
         witness,
         metrics,
-        elsewhere: Elsewhere::default(),
         news: Newsroom::new(),
         directory,
         started: Instant::now(),
@@ -173,16 +174,16 @@ fn open_folder(
     config: &Config,
     network: Network,
     address: Address,
-) -> Result<(Store, ControlSocket, LocalWeave, Engine), NodeError> {
+) -> Result<(Store, ControlSocket, LocalWeave, Modules), NodeError> {
     backup::check_restored(&config.data_dir)?;
     let store = Store::open(&config.data_dir.join(backup::STORE_NAME), &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;
     let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
     let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;
-    let engine =
-        EngineConfig { cache_dir: Some(config.data_dir.join("compiled")), ..EngineConfig::default() };
-    Ok((store, socket, weave, Engine::new(engine)?))
+    let cache_dir = Some(config.data_dir.join("compiled"));
+    let engine = EngineConfig { cache_dir, ..EngineConfig::default() };
+    Ok((store, socket, weave, Modules::new(engine, Elsewhere::default())?))
 }
 
 /// Puts every process on disk into the directory, and what comes with the binary on disk.

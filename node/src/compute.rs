@@ -11,6 +11,7 @@ mod gas;
 mod handle;
 pub mod hosted;
 pub mod machine;
+pub mod modules;
 mod pool;
 pub mod residency;
 mod task;

@@ -15,13 +15,14 @@ use tokio::time::Instant;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
 use weft_protocol::{Id, Position, Tag};
+use weft_vm::Interrupt;
 
 use crate::compute::hosted::HostError;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
 use crate::config::Config;
 use crate::metrics::Level;
 use crate::replays::{Ceiling, ReplayError, go_back};
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
 
 /// Runs that wait or are evaluated; one more is told to come back. Each holds a message of up to
 /// 10 MiB, and one of the control socket's connections.
@@ -239,6 +240,9 @@ impl DryRuns {
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);
         let until = Instant::now() + Duration::from_millis(ms);
+        let interrupt = desk.shared.modules.interrupt();
+        // Once nobody waits for it any more, it ends, and gives back its place.
+        let _ends = EndsWith(interrupt.clone());
         let work = async move {
             let turn = Arc::clone(&desk.running).acquire_owned().await;
             let turn = turn.map_err(|error| DryRunError::Host(error.to_string()))?;
@@ -246,17 +250,17 @@ impl DryRuns {
                 None => Some(desk.newest(&process).await?),
                 Some(_) => None,
             };
-            // A guest cannot be stopped but by its gas: the place and the turn are its own until
-            // it ends, whether somebody still waits for it or not.
+            // The place and the turn are its own until it ends.
             let done = tokio::task::spawn_blocking(move || {
                 let _held = (place, turn);
                 let frozen = match (frozen, slot) {
                     (Some(frozen), _) => frozen,
-                    (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until)?,
+                    (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until, &interrupt)?,
                 };
                 // The copy that it runs on takes as much again.
                 let _copy = desk.shared.elsewhere.hold(frozen.stored_bytes());
-                Ok::<_, DryRunError>(frozen.dry_run(&run, desk.shared.config.dry_run_gas)?)
+                let Shared { config, modules, .. } = &*desk.shared;
+                Ok::<_, DryRunError>(frozen.dry_run(&run, config.dry_run_gas, modules, &interrupt)?)
             });
             done.await.map_err(|error| DryRunError::Host(error.to_string()))?
         };
@@ -266,6 +270,15 @@ impl DryRuns {
             return Err(DryRunError::TooMuchGas { gas: self.0.shared.config.dry_run_gas });
         }
         Ok(outcome)
+    }
+}
+
+/// Ends a run when it is dropped.
+struct EndsWith(Interrupt);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -302,7 +315,13 @@ impl Desk {
     }
 
     /// The state after a slot, replayed until then at the latest.
-    fn after(&self, process: Arc<Process>, slot: u64, until: Instant) -> Result<Frozen, DryRunError> {
+    fn after(
+        &self,
+        process: Arc<Process>,
+        slot: u64,
+        until: Instant,
+        interrupt: &Interrupt,
+    ) -> Result<Frozen, DryRunError> {
         let id = process.id();
         let unknown = DryRunError::NoSlot { process: id, slot };
         let host = |error: weft_storage::StoreError| DryRunError::Host(error.to_string());
@@ -313,7 +332,9 @@ impl Desk {
         drop(reader);
         let Config { replay_gas, dry_run_ms, .. } = self.shared.config;
         let ceiling = Ceiling { gas: replay_gas, until, ms: dry_run_ms };
-        let mut go_on = |_| ControlFlow::Continue(());
+        let mut go_on = |_| {
+            if interrupt.is_ended() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
         let mut hosted = go_back(&self.shared, process, slot, ceiling, &mut go_on)?;
         Ok(hosted.freeze()?.ok_or(unknown)?.counted(&self.shared.elsewhere))
     }

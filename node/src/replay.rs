@@ -11,7 +11,8 @@ use weft_protocol::process::Process;
 use weft_protocol::{Address, Hash, Position, wire};
 use weft_storage::Reader;
 
-use crate::compute::hosted::{Evaluated, HostError, Hosted, load_module};
+use crate::compute::hosted::{Evaluated, HostError, Hosted};
+use crate::compute::modules::load_module;
 use crate::control::api::{Progress, VerifyReport};
 use crate::log;
 use crate::shared::Shared;

@@ -9,9 +9,8 @@ use weft_protocol::process::Terms;
 use weft_protocol::{Address, Network};
 use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
-use weft_vm::Engine;
 
-use crate::compute::hosted::Host;
+use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -37,8 +36,8 @@ pub struct Shared {
     pub store: Store,
     /// The peers.
     pub net: Net,
-    /// The module compiler.
-    pub engine: Engine,
+    /// The module compiler, and the modules in memory.
+    pub modules: Modules,
     /// The embedded weave.
     pub weave: LocalWeave,
     /// What goes out on process topics.
@@ -60,7 +59,7 @@ pub struct Shared {
 impl Shared {
     /// What processes run on.
     pub const fn host(&self) -> Host<'_> {
-        Host { engine: &self.engine, store: &self.store }
+        Host { modules: &self.modules, store: &self.store }
     }
 }
 

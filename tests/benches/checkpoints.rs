@@ -20,7 +20,7 @@ use weft_node::compute::hosted::Hosted;
 use weft_protocol::Position;
 use weft_storage::{PackedPage, Store, StoreError, Write};
 use weft_testnet::aos::{self, Aos};
-use weft_tests::lone::{Kind, Lone, store_config};
+use weft_tests::lone::{Kind, Lone, modules, store_config};
 use weft_vm::{Engine, EngineConfig, Format, Guard, LEAF_BYTES, Limits};
 
 /// Each message adds a record of about a kilobyte.
@@ -65,9 +65,9 @@ fn measure(guest: &Guest<'_>, rounds: u64, messages: u64) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let store = Store::open(&path, &store_config()).unwrap();
-    let config = EngineConfig { cache_dir: Some(folder.path().join("compiled")), ..EngineConfig::default() };
-    let mut lone = Lone::new(&guest.kind, guest.name, store, Engine::new(config).unwrap());
-    let mut live = lone.fresh(&lone.engine);
+    let modules = modules(Some(folder.path().join("compiled")));
+    let mut lone = Lone::new(&guest.kind, guest.name, store, modules);
+    let mut live = lone.fresh();
     let opening = lone.open();
     lone.run(&mut live, &opening);
     for round in 0..rounds {
@@ -182,7 +182,7 @@ fn replay(guest: &Guest<'_>, lone: &Lone) {
     let started = Instant::now();
     let records = lone.read_back(head);
     let read = started.elapsed() / slots;
-    let mut live = lone.fresh(&lone.engine);
+    let mut live = lone.fresh();
     let started = Instant::now();
     for record in &records {
         live.run_slot(record).unwrap();

@@ -2,9 +2,12 @@
 //! or a network. What checkpoints, replays and their cost are measured and compared with.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use weft_node::compute::hosted::{Evaluated, Host, Hosted, load_module};
+use weft_node::compute::hosted::{Evaluated, Hosted};
+use weft_node::compute::modules::{Host, Modules, load_module};
+use weft_node::compute::residency::Elsewhere;
 use weft_node::compute::{outcome_writes, read_records};
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
@@ -14,7 +17,7 @@ use weft_protocol::record::{Link, SlotRecord, VerifiedRecord, to_wire};
 use weft_protocol::time::{TimePoint, Weave};
 use weft_protocol::{DataItem, Draft, Id, Network, Tag, Verified, hash_chain};
 use weft_storage::{MemoryDisk, SlotRow, Store, StoreConfig, Write};
-use weft_vm::{Engine, EngineConfig};
+use weft_vm::EngineConfig;
 
 /// The network that is in every hash here.
 pub const NETWORK: Network = Network(7);
@@ -33,9 +36,10 @@ pub fn store_config() -> StoreConfig {
     StoreConfig::new(NETWORK, key().address())
 }
 
-/// An engine as nodes have it, without a cache on disk.
-pub fn engine() -> Engine {
-    Engine::new(EngineConfig::default()).unwrap()
+/// The modules of a node, of which compiled code is kept in this folder if there is one.
+pub fn modules(cache_dir: Option<PathBuf>) -> Arc<Modules> {
+    let config = EngineConfig { cache_dir, ..EngineConfig::default() };
+    Arc::new(Modules::new(config, Elsewhere::default()).unwrap())
 }
 
 /// Signs an item.
@@ -76,8 +80,8 @@ impl Kind<'_> {
 pub struct Lone {
     /// The disk.
     pub store: Store,
-    /// The engine.
-    pub engine: Engine,
+    /// The modules.
+    pub modules: Arc<Modules>,
     /// The process.
     pub process: Arc<Process>,
     end: Option<Link>,
@@ -87,11 +91,11 @@ impl Lone {
     /// A process in a store of its own that is in memory.
     pub fn in_memory(kind: &Kind<'_>) -> Self {
         let store = Store::open_with_backend(MemoryDisk::new(), &store_config()).unwrap();
-        Self::new(kind, "lone", store, engine())
+        Self::new(kind, "lone", store, modules(None))
     }
 
     /// A process of this name, which makes it another one, in this store.
-    pub fn new(kind: &Kind<'_>, name: &str, store: Store, engine: Engine) -> Self {
+    pub fn new(kind: &Kind<'_>, name: &str, store: Store, modules: Arc<Modules>) -> Self {
         let module = kind.module();
         let (id, address) = (module.id().to_string(), key().address().to_string());
         let own = [
@@ -106,14 +110,14 @@ impl Lone {
         let terms = Terms { network: NETWORK, weave: Weave::Clock };
         let process = Arc::new(Process::accept(process, None, &terms).unwrap());
         store.write_blocking(vec![Write::Item { id: module.id(), raw: module.raw().clone() }]).unwrap();
-        Self { store, engine, process, end: None }
+        Self { store, modules, process, end: None }
     }
 
     /// The same again, on the same disk.
     #[must_use]
     pub fn alike(&self) -> Self {
-        let (store, engine) = (self.store.clone(), self.engine.clone());
-        Self { store, engine, process: Arc::clone(&self.process), end: self.end }
+        let (store, modules) = (self.store.clone(), Arc::clone(&self.modules));
+        Self { store, modules, process: Arc::clone(&self.process), end: self.end }
     }
 
     /// Gives an item the next slot, on disk too.
@@ -164,15 +168,15 @@ impl Lone {
         self.assign(&item)
     }
 
-    /// The process before slot 0, on this engine.
-    pub fn fresh(&self, engine: &Engine) -> Hosted {
-        let (reader, host) = (self.store.read().unwrap(), Host { engine, ..self.host() });
-        Hosted::fresh(Arc::clone(&self.process), load_module(&reader, host, &self.process).unwrap()).unwrap()
+    /// The process before slot 0.
+    pub fn fresh(&self) -> Hosted {
+        let loaded = load_module(&self.store.read().unwrap(), self.host(), &self.process).unwrap();
+        Hosted::fresh(Arc::clone(&self.process), loaded).unwrap()
     }
 
     /// What it runs on.
     pub fn host(&self) -> Host<'_> {
-        Host { engine: &self.engine, store: &self.store }
+        Host { modules: &self.modules, store: &self.store }
     }
 
     /// The process as it is on disk.

@@ -20,7 +20,8 @@ const VARIANTS: [(&str, Guard, bool); 2] = [("bare", Guard::Off, false), ("full"
 /// A new engine on this cache, the module, an instance, its first message.
 fn first_message(guest: &Guest, (_, guard, roll_back): (&str, Guard, bool), cache: &Path) -> Duration {
     let started = Instant::now();
-    let config = EngineConfig { cache_dir: Some(cache.to_owned()), guard, roll_back };
+    let config =
+        EngineConfig { cache_dir: Some(cache.to_owned()), guard, roll_back, ..EngineConfig::default() };
     let module = Engine::new(config).unwrap().compile(&guest.wasm, guest.format).unwrap();
     let mut instance = module.instantiate(LIMITS).unwrap();
     evaluate(&mut instance, &boot());

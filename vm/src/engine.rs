@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cache::Cache;
 use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::Format;
+use crate::interrupt::Interrupt;
 use crate::limits::{EXCEPTION_HEAP_BYTES, MODULE_BYTES_MAX, WASM_STACK_BYTES};
 use crate::meter::{self, Metered, Policy};
 use crate::module::Module;
@@ -20,7 +21,7 @@ pub enum Guard {
     Off,
 }
 
-/// How an engine is set up. Nothing in it changes what a message gives.
+/// How an engine is set up. Nothing in it changes what a message gives that is not interrupted.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// Folder of compiled modules, made if it is missing. It must belong to this node alone:
@@ -31,11 +32,13 @@ pub struct EngineConfig {
     /// Leave this alone outside of benchmarks: without it nothing is remembered for rolling back,
     /// and rolling back fails.
     pub roll_back: bool,
+    /// Whether messages can be ended by an [`Interrupt`]: for those that no log holds.
+    pub interruptible: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { cache_dir: None, guard: Guard::On, roll_back: true }
+        Self { cache_dir: None, guard: Guard::On, roll_back: true, interruptible: false }
     }
 }
 
@@ -49,15 +52,17 @@ struct Shared {
     cache: Option<Cache>,
     guard: Guard,
     roll_back: bool,
+    interruptible: bool,
 }
 
 impl Engine {
     /// Starts the compiler and opens the cache folder.
     pub fn new(config: EngineConfig) -> Result<Self, VmError> {
-        let wasmtime =
-            wasmtime::Engine::new(&settings()).map_err(|error| VmError::Engine(format!("{error:#}")))?;
+        let wasmtime = wasmtime::Engine::new(&settings(config.interruptible))
+            .map_err(|error| VmError::Engine(format!("{error:#}")))?;
+        let (guard, roll_back, interruptible) = (config.guard, config.roll_back, config.interruptible);
         let cache = config.cache_dir.map(|folder| Cache::open(folder, &wasmtime)).transpose()?;
-        Ok(Self(Arc::new(Shared { wasmtime, cache, guard: config.guard, roll_back: config.roll_back })))
+        Ok(Self(Arc::new(Shared { wasmtime, cache, guard, roll_back, interruptible })))
     }
 
     /// Validates, guards and compiles a module, or refuses it with a reason that names the cause.
@@ -106,6 +111,15 @@ impl Engine {
         meter::instrument(wasm, &policy)
     }
 
+    /// What ends messages that heed it.
+    pub fn interrupt(&self) -> Interrupt {
+        Interrupt::new(&self.0.wasmtime)
+    }
+
+    pub(crate) fn is_interruptible(&self) -> bool {
+        self.0.interruptible
+    }
+
     pub(crate) fn rolls_back(&self) -> bool {
         self.0.roll_back
     }
@@ -115,7 +129,7 @@ impl Engine {
     }
 }
 
-fn settings() -> wasmtime::Config {
+fn settings(interruptible: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         .cranelift_opt_level(wasmtime::OptLevel::Speed)
@@ -145,7 +159,7 @@ fn settings() -> wasmtime::Config {
         // Not used, but must not be less.
         .async_stack_size(WASM_STACK_BYTES)
         .consume_fuel(false)
-        .epoch_interruption(false)
+        .epoch_interruption(interruptible)
         .parallel_compilation(true);
     config
 }

@@ -134,6 +134,9 @@ pub enum HostFault {
         /// Why not.
         why: String,
     },
+    /// Somebody ended the message with an [`Interrupt`](crate::Interrupt).
+    #[error("the message was interrupted")]
+    Interrupted,
     /// `evaluate` was called again before `keep` or `roll_back`, or they without `evaluate`.
     #[error("{0}")]
     Misuse(&'static str),

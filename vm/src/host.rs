@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use wasmtime::{AsContextMut, Caller, Func, Global, Memory, Table, Val, ValType};
 
+use crate::interrupt::Interrupt;
 use crate::limits::SLOT_BYTES;
 use crate::meter::cost::{BYTE_GAS, HOST_CALL_GAS};
 use crate::meter::{DEPTH_OVER, depth_of};
@@ -45,6 +46,9 @@ pub(crate) enum Stop {
     /// What the guest returned leads to no text within the limit.
     #[error("malformed result")]
     MalformedResult,
+    /// Somebody ended the message.
+    #[error("interrupted")]
+    Interrupted,
     /// Memory could not be had though the rules allow it.
     #[error("the host has no memory: {0}")]
     HostMemory(String),
@@ -63,6 +67,8 @@ pub(crate) struct HostState {
     pub(crate) weave: Arc<dyn Weave>,
     /// What a module that counts its own gas may count up to.
     pub(crate) own_gas_limit: u64,
+    /// What ends its messages, if something may.
+    pub(crate) interrupt: Option<Interrupt>,
 }
 
 impl Default for HostState {
@@ -73,6 +79,7 @@ impl Default for HostState {
             cells: Cells::default(),
             weave: Arc::new(NoWeave),
             own_gas_limit: u64::MAX,
+            interrupt: None,
         }
     }
 }

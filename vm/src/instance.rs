@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::error::HostFault;
 use crate::image::MemoryImage;
+use crate::interrupt::Interrupt;
 use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX};
 use crate::live::{Allowance, Live};
 use crate::module::Module;
@@ -85,6 +86,12 @@ impl Instance {
     /// Called before the first message or not at all: messages are replayed with it.
     pub fn limit_own_gas(&mut self, gas: u64) {
         self.own_gas = gas;
+    }
+
+    /// Lets messages be ended from another thread, on an engine that allows it. Forgotten by a
+    /// roll-back.
+    pub fn heed(&mut self, interrupt: &Interrupt) {
+        self.live.heed(interrupt.clone());
     }
 
     const fn allowance(&self) -> Allowance {

@@ -8,6 +8,7 @@ use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::{Format, emscripten, plain};
 use crate::host::{Cells, GuestHandles, HostState, Stop, asyncify, used};
 use crate::image::{MemoryImage, resident_bytes};
+use crate::interrupt::{self, Interrupt};
 use crate::limits::INITIALISE_GAS;
 use crate::meter::{DEPTH_EXPORT, DEPTH_OVER, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, USED_EXPORT, depth_of};
 use crate::module::{Initial, Template};
@@ -194,6 +195,9 @@ impl Live {
         }
         let mut store = Store::new(template.engine().wasmtime(), HostState::default());
         store.limiter(|state| &mut state.limiter);
+        if template.engine().is_interruptible() {
+            interrupt::watch(&mut store);
+        }
         let instance =
             template.pre().instantiate(&mut store).map_err(|error| match error.downcast_ref() {
                 // A data or element segment outside of its memory or table.
@@ -282,6 +286,9 @@ impl Live {
         let state = self.store.data_mut();
         state.weave = Arc::clone(weave);
         state.own_gas_limit = own_gas;
+        if state.interrupt.as_ref().is_some_and(Interrupt::is_ended) {
+            return Err(HostFault::Interrupted);
+        }
         self.reset(gas)?;
         let ended = match &self.entry {
             Entry::Emscripten(entry) => entry.handle(&mut self.store, self.memory, message, environment),
@@ -295,6 +302,11 @@ impl Live {
         let gas = if self.gas.is_some() { gas.saturating_sub(self.gas_left().max(0) as u64) } else { 0 };
         let gas_used = used(&mut self.store).unwrap_or(self.store.data().cells.own_gas);
         Ok(Evaluation { outcome, gas, gas_used: u64::try_from(gas_used).unwrap_or(0) })
+    }
+
+    /// Lets its messages be ended.
+    pub(crate) fn heed(&mut self, interrupt: Interrupt) {
+        self.store.data_mut().interrupt = Some(interrupt);
     }
 
     /// Everything but the memory to what it is before each message.
@@ -336,6 +348,7 @@ impl Live {
                 Stop::ItemNotHere { id, why } => {
                     return Err(HostFault::ItemNotHere { id: id.clone(), why: why.clone() });
                 }
+                Stop::Interrupted => return Err(HostFault::Interrupted),
                 Stop::MalformedResult => trap = Trap::MalformedResult,
                 Stop::OutOfGas => trap = Trap::OutOfGas,
                 Stop::LongJump | Stop::Abort(_) | Stop::Exit | Stop::Depth => {}

@@ -159,6 +159,14 @@ impl Module {
         self.0.template.format
     }
 
+    /// Bytes of the machine's memory that it takes up, whatever the number of its instances: its
+    /// code, and the memory that they begin with.
+    pub fn resident_bytes(&self) -> u64 {
+        let initial = self.0.initial.get().map_or(0, |initial| initial.image.stored_bytes() as u64);
+        let code = self.0.template.pre.module().image_range();
+        (code.end.addr() - code.start.addr()) as u64 + initial
+    }
+
     pub(crate) fn live(&self, image: &MemoryImage, limits: Limits) -> Result<Live, HostFault> {
         let initial = self.initial(limits.memory_bytes).map_err(host)?;
         Live::restored(&self.0.template, initial, image, limits.memory_bytes).map_err(host)

@@ -7,9 +7,10 @@ use weft_protocol::outcome::{Code, Outcome};
 use weft_protocol::process::Process;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Id, Position};
-use weft_vm::{Limits, MemoryImage, Outcome as Guest, Trap};
+use weft_vm::{Evaluation, Interrupt, Limits, MemoryImage, Module, Outcome as Guest, Trap};
 
-use super::hosted::{HostError, Loaded, code_of, vm_error};
+use super::hosted::{HostError, code_of, vm_error};
+use super::modules::{Loaded, Modules};
 use super::residency::{Elsewhere, Held};
 
 /// The state of a process after a position. Cheap to clone; any number of threads may go on from
@@ -24,6 +25,10 @@ pub struct Frozen {
     /// Counts the memory for as long as anybody holds it.
     pub(super) _held: Option<Arc<Held>>,
 }
+
+/// Gas that a dry run may use in code that cannot be interrupted: about a tenth of a second, which
+/// nearly all take less than. Others begin again in code that can.
+const SHORT_GAS: u64 = 100_000_000_000;
 
 /// What a message came to that no log holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,19 +74,28 @@ impl Frozen {
         &self.image
     }
 
-    /// Evaluates a message on a copy, with at most `gas_max` gas.
+    /// Evaluates a message on a copy, with at most `gas_max` gas. One that takes long ends soon after
+    /// `interrupt` does.
     ///
     /// # Errors
-    /// A failure of this host.
-    pub fn dry_run(&self, run: &DryRun, gas_max: u64) -> Result<DryOutcome, HostError> {
+    /// A failure of this host, or that it was interrupted.
+    pub fn dry_run(
+        &self,
+        run: &DryRun,
+        gas_max: u64,
+        modules: &Modules,
+        interrupt: &Interrupt,
+    ) -> Result<DryOutcome, HostError> {
         let own = self.loaded.limits;
         let limits = Limits { gas: own.gas.min(gas_max), ..own };
-        let instance = self.loaded.compiled.restore(&self.image, limits);
-        let mut instance = instance.map_err(|error| vm_error(self.process.module(), error))?;
-        instance.offer(self.loaded.drive.at(self.position.slot));
-        self.loaded.prepare(&mut instance);
         let message = dry_run_json(&self.process, run, self.time);
-        let evaluation = instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
+        let short = Limits { gas: limits.gas.min(SHORT_GAS), ..limits };
+        let mut evaluation = self.evaluate(&self.loaded.module.compiled, short, &message, None)?;
+        if evaluation.outcome == Guest::Trapped(Trap::OutOfGas) && short.gas < limits.gas {
+            // Equal code but for the interruption, so it comes to the same again, and further.
+            let module = modules.interruptible(&self.loaded.module)?;
+            evaluation = self.evaluate(&module, limits, &message, Some(interrupt))?;
+        }
         let outcome = match &evaluation.outcome {
             Guest::Returned(bytes) => Outcome::of_result(self.position, bytes, None),
             Guest::Trapped(trap) => Outcome::failed(self.position, code_of(*trap)),
@@ -94,5 +108,22 @@ impl Frozen {
             gas,
             over_ceiling: evaluation.outcome == Guest::Trapped(Trap::OutOfGas) && limits.gas < own.gas,
         })
+    }
+
+    fn evaluate(
+        &self,
+        module: &Module,
+        limits: Limits,
+        message: &str,
+        interrupt: Option<&Interrupt>,
+    ) -> Result<Evaluation, HostError> {
+        let instance = module.restore(&self.image, limits);
+        let mut instance = instance.map_err(|error| vm_error(self.process.module(), error))?;
+        if let Some(interrupt) = interrupt {
+            instance.heed(interrupt);
+        }
+        instance.offer(self.loaded.drive.at(self.position.slot));
+        self.loaded.prepare(&mut instance);
+        Ok(instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?)
     }
 }

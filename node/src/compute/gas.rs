@@ -2,7 +2,7 @@
 
 use weft_vm::{Evaluation, Instance, Outcome};
 
-use super::hosted::Loaded;
+use super::modules::Loaded;
 
 impl Loaded {
     /// Tells an instance what its module may count, if it counts its own gas.

@@ -9,21 +9,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weft_protocol::fold::{Closed, Did, Fold, FoldError, FoldState, Work};
-use weft_protocol::message::env_json;
-use weft_protocol::module::Module;
 use weft_protocol::outcome::Code;
-use weft_protocol::process::{Process, Refusal};
+use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{self, StateSummary};
-use weft_protocol::{DataItem, Hash, Id, Position};
-use weft_storage::{Reader, Store, StoreError};
-use weft_vm::{
-    Engine, Format, HostFault, Instance, Limits, MemoryImage, ModuleError, Outcome, Trap, VmError,
-};
+use weft_protocol::{Hash, Id, Position};
+use weft_storage::{Reader, StoreError};
+use weft_vm::{HostFault, Instance, MemoryImage, Outcome, Trap, VmError};
 
 use super::checkpoint::{self, Since};
-use super::drive::Drive;
 use super::frozen::Frozen;
+use super::modules::{Host, Loaded, load_module};
 use crate::control::api::Progress;
 use crate::error::{Divergence, NodeError};
 use crate::log;
@@ -106,53 +102,6 @@ impl HostError {
     }
 }
 
-/// What a process needs of its host: the compiler, and the disk that its messages read items from.
-#[derive(Debug, Clone, Copy)]
-pub struct Host<'a> {
-    /// The compiler.
-    pub engine: &'a Engine,
-    /// The disk.
-    pub store: &'a Store,
-}
-
-/// The module of a process, compiled, with the limits of the process.
-pub struct Loaded {
-    pub(super) compiled: weft_vm::Module,
-    pub(super) limits: Limits,
-    /// `Compute-Limit` as the tags have it, for a module that counts its own gas.
-    pub(super) declared_gas: u64,
-    pub(super) env: String,
-    pub(super) reports_gas: bool,
-    pub(super) drive: Drive,
-}
-
-/// Reads, checks and compiles the module of a process. Refusals are alike on every node.
-///
-/// # Errors
-/// [`HostError::NoModule`] and [`HostError::Module`], or a failure of this host.
-pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
-    let id = process.module();
-    let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
-    let refused = |why: String| HostError::Module(id, why);
-    let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
-    let module = Module::accept(item).map_err(|refusal: Refusal| refused(refusal.to_string()))?;
-    let format = Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
-    let compiled = match host.engine.compile(&module.wasm(), format) {
-        Ok(compiled) => compiled,
-        Err(ModuleError::Host(fault)) => return Err(fault.into()),
-        Err(error) => return Err(refused(error.to_string())),
-    };
-    let limits = module.limits(process).map_err(|refusal| refused(refusal.to_string()))?;
-    Ok(Loaded {
-        compiled,
-        limits: Limits { gas: limits.gas, memory_bytes: limits.memory_bytes },
-        declared_gas: limits.declared_gas,
-        env: env_json(process, &module),
-        reports_gas: module.reports_gas(),
-        drive: Drive::new(host.store, process),
-    })
-}
-
 /// Hears how far a replay is and what it went through, and says whether to go on.
 pub type Tell<'a> = dyn FnMut(Progress, Since) -> ControlFlow<()> + 'a;
 
@@ -193,7 +142,7 @@ impl Hosted {
     }
 
     fn begin(process: Arc<Process>, loaded: Arc<Loaded>) -> Result<Self, HostError> {
-        let instance = loaded.compiled.instantiate(loaded.limits);
+        let instance = loaded.module.compiled.instantiate(loaded.limits);
         let instance = instance.map_err(|error| vm_error(process.module(), error))?;
         let fold = Fold::new(&process);
         Ok(Self::new(process, loaded, fold, instance))
@@ -341,7 +290,7 @@ impl Hosted {
         let opening = reader.slot(&id, 0)?.ok_or(NodeError::MissingSlot { process: id, slot: 0 })?;
         let (origin, time, running) = (log::link_of(0, &opening).time, summary.time, summary.running);
         let state = FoldState { position: Some(position), origin, time, running, seen };
-        let instance = loaded.compiled.restore(&image, loaded.limits);
+        let instance = loaded.module.compiled.restore(&image, loaded.limits);
         let instance = instance.map_err(|error| vm_error(process.module(), error))?;
         let fold = Fold::resume(&process, state);
         let stored = row.pages.iter().map(|page| page.hash).collect();

@@ -373,7 +373,7 @@ impl Answers {
         let module = module.map_err(|error| fail(FailureCode::Invalid, format!("the module: {error}")))?;
         let format = Format::parse(module.format());
         let format = format.map_err(|error| fail(FailureCode::Invalid, error.to_string()))?;
-        let engine = self.shared.engine.clone();
+        let engine = self.shared.modules.engine().clone();
         let compiled = tokio::task::spawn_blocking(move || engine.compile(&data, format).map(drop)).await;
         let compiled = compiled.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
         compiled.map_err(|error| fail(FailureCode::Invalid, format!("the module is refused: {error}")))?;

@@ -130,3 +130,22 @@ fn one_too_many_comes_back_and_those_that_waited_for_too_long_are_told() {
     let count = |code: &str| codes.iter().filter(|&is| is == code).count();
     assert_eq!((count("busy"), count("timed-out")), (1, PLACES), "{codes:?}");
 }
+
+#[test]
+fn a_run_that_is_over_its_time_gives_its_turn_to_the_next() {
+    // More gas than any guest uses in the time; without an end to it the second would time out too.
+    let flags = ["--dry-runs", "1", "--dry-run-gas", "9000000000000", "--dry-run-ms", "2000"];
+    let node = Node::start_with(&flags);
+    let process = node.counter();
+    node.json(&["result", &process, "--slot", "0", "--wait"]);
+    for slot in [None, Some(0)] {
+        let mut endless = request(&process, "Loop");
+        if let Some(slot) = slot {
+            endless["slot"] = json!(slot);
+        }
+        let answer = ask(node.folder.path(), &endless);
+        assert_eq!(answer["error"]["code"], "timed-out", "{answer}");
+        let answer = ask(node.folder.path(), &request(&process, "Increment"));
+        assert_eq!(answer["done"]["result"]["Output"], "1", "{answer}");
+    }
+}

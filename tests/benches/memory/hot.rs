@@ -1,8 +1,12 @@
 //! Processes in memory.
 
+use std::sync::Arc;
+
+use weft_node::compute::hosted::Hosted;
+use weft_node::compute::modules::Modules;
 use weft_storage::Store;
 use weft_testnet::aos::{self, Aos};
-use weft_tests::lone::{Kind, Lone, store_config};
+use weft_tests::lone::{Kind, Lone, modules, store_config};
 use weft_vm::{Engine, EngineConfig, Format, Guard, Limits, Outcome, guests};
 
 use super::{child, resident};
@@ -61,14 +65,14 @@ pub fn measure(name: &str, count: usize) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.redb"), &store_config()).unwrap();
         let cache_dir = Some(folder.path().join("compiled"));
-        let engine = Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() }).unwrap();
+        let modules = modules(cache_dir);
         let kind = Kind { wasm: &guest.wasm, format: guest.format, tags: &[] };
         // Compiling leaves memory behind that is no process's.
-        drop(booted(&kind, &guest, "before", &store, &engine));
+        drop(booted(&kind, &guest, "before", &store, &modules));
         let (before, mut first) = (resident(), 0);
         let mut held = Vec::with_capacity(count);
         for number in 0..count {
-            held.push(booted(&kind, &guest, &format!("{name} {number}"), &store, &engine));
+            held.push(booted(&kind, &guest, &format!("{name} {number}"), &store, &modules));
             if number == 0 {
                 first = resident().saturating_sub(before);
             }
@@ -84,10 +88,10 @@ fn booted(
     guest: &Guest,
     name: &str,
     store: &Store,
-    engine: &Engine,
-) -> (Lone, weft_node::compute::hosted::Hosted) {
-    let mut lone = Lone::new(kind, name, store.clone(), engine.clone());
-    let mut hosted = lone.fresh(engine);
+    modules: &Arc<Modules>,
+) -> (Lone, Hosted) {
+    let mut lone = Lone::new(kind, name, store.clone(), Arc::clone(modules));
+    let mut hosted = lone.fresh();
     let opening = lone.open();
     lone.run(&mut hosted, &opening);
     for number in 0..MESSAGES {

@@ -10,7 +10,7 @@ use super::{COUNTER, root, write_checkpoint};
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_it_and_for_slot_0() {
     let mut lone = Lone::in_memory(&COUNTER);
     let process = lone.process.id();
-    let mut live = lone.fresh(&lone.engine);
+    let mut live = lone.fresh();
     let opening = lone.open();
     lone.run(&mut live, &opening);
     let mut at = Vec::new();

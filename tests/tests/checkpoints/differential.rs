@@ -3,14 +3,16 @@
 //!
 //! `WEFT_FULL=1` evaluates 10,000 messages of each guest, `WEFT_SEED` chooses them.
 
+use std::sync::Arc;
+
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use weft_node::compute::modules::Modules;
 use weft_protocol::{DataItem, Id, Verified};
 use weft_storage::{MemoryDisk, Store};
 use weft_testnet::aos::{self, Aos};
-use weft_tests::lone::{Kind, Lone, engine, key, sign, store_config};
+use weft_tests::lone::{Kind, Lone, key, modules, sign, store_config};
 use weft_tests::skip::skip;
-use weft_vm::{Engine, EngineConfig};
 
 use super::{COUNTER, full, root, write_checkpoint};
 
@@ -25,15 +27,15 @@ const COMPARE: u32 = 5;
 const AGAIN: u32 = 10;
 
 /// Plays messages by chance, and wants each of these codes among the outcomes.
-fn differ(kind: &Kind<'_>, engines: [Engine; 2], count: usize, message: Message, wanted: &[usize]) {
+fn differ(kind: &Kind<'_>, of: [Arc<Modules>; 2], count: usize, message: Message, wanted: &[usize]) {
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_26);
     println!("WEFT_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let [own, other] = engines;
+    let [own, other] = of;
     let store = Store::open_with_backend(MemoryDisk::new(), &store_config()).unwrap();
     let mut lone = Lone::new(kind, "differential", store, own);
     let mut records = vec![lone.open()];
-    let (mut live, mut restored) = (lone.fresh(&lone.engine), lone.fresh(&lone.engine));
+    let (mut live, mut restored) = (lone.fresh(), lone.fresh());
     lone.run(&mut live, &records[0]);
     restored.run_slot(&records[0]).unwrap();
     let (mut items, mut codes, mut restores) = (Vec::new(), [0; 9], 0);
@@ -63,7 +65,8 @@ fn differ(kind: &Kind<'_>, engines: [Engine; 2], count: usize, message: Message,
         }
         records.push(record);
     }
-    let mut replayed = lone.fresh(&other);
+    lone.modules = other;
+    let mut replayed = lone.fresh();
     for record in &records {
         replayed.run_slot(record).unwrap();
     }
@@ -88,7 +91,7 @@ fn counters_live_restored_and_replayed_have_equal_states() {
     };
     let count = if full() { 10_000 } else { 300 };
     // Ok, an error, out of gas, a duplicate.
-    differ(&COUNTER, [engine(), engine()], count, message, &[0, 1, 3, 7]);
+    differ(&COUNTER, [modules(None), modules(None)], count, message, &[0, 1, 3, 7]);
 }
 
 /// Lua of the owner, and messages that aos puts in its inbox.
@@ -124,13 +127,7 @@ fn aos_live_restored_and_replayed_has_equal_states() {
             return skip("aos_live_restored_and_replayed_has_equal_states", &why).unwrap();
         }
     };
-    let folder = tempfile::tempdir().unwrap();
-    // Each has compiled code of its own.
-    let engines = ["one", "two"].map(|name| {
-        let cache_dir = Some(folder.path().join(name));
-        Engine::new(EngineConfig { cache_dir, ..EngineConfig::default() }).unwrap()
-    });
     let count = if full() { 10_000 } else { 100 };
     let kind = Kind { wasm: &wasm, format: aos::FORMAT, tags: &[] };
-    differ(&kind, engines, count, lua, &[0, 1, 7]);
+    differ(&kind, [modules(None), modules(None)], count, lua, &[0, 1, 7]);
 }

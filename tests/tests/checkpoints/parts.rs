@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use weft_protocol::Position;
 use weft_storage::{MemoryDisk, Store, Write};
-use weft_tests::lone::{Kind, Lone, engine, store_config};
+use weft_tests::lone::{Kind, Lone, modules, store_config};
 
 use super::{checkpoint, full, root};
 
@@ -59,7 +59,7 @@ fn a_checkpoint_writes_only_what_changed_since_the_one_before() {
     const LEAVES: usize = 40;
     let wasm = scribbler(LEAVES as u32);
     let mut lone = Lone::in_memory(&kind(&wasm));
-    let mut live = lone.fresh(&lone.engine);
+    let mut live = lone.fresh();
     let opening = lone.open();
     lone.run(&mut live, &opening);
     assert_eq!(pages(&checkpoint(&mut live)), 3);
@@ -80,9 +80,9 @@ fn a_large_change_is_written_in_parts_and_a_crash_between_them_leaves_nothing_wr
     let wasm = scribbler(leaves);
     let disk = MemoryDisk::new();
     let open = |disk: MemoryDisk| Store::open_with_backend(disk, &store_config()).unwrap();
-    let mut lone = Lone::new(&kind(&wasm), "large", open(disk.clone()), engine());
+    let mut lone = Lone::new(&kind(&wasm), "large", open(disk.clone()), modules(None));
     let process = lone.process.id();
-    let mut live = lone.fresh(&lone.engine);
+    let mut live = lone.fresh();
     let opening = lone.open();
     lone.run(&mut live, &opening);
     let before = checkpoint(&mut live);

@@ -1,0 +1,281 @@
+//! Modules in memory: one copy of each, however many processes run it.
+//!
+//! Reading a module, checking its signature and its compiled code, and initialising it takes ten times
+//! as long as bringing back a process, and its code takes as much memory as one. So a module stays
+//! as long as a process in memory runs it, and a little longer: the newest stay for those that come
+//! back. What they take counts in the memory budget.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use weft_protocol::message::env_json;
+use weft_protocol::module::Module;
+use weft_protocol::process::{Process, Refusal};
+use weft_protocol::{DataItem, Id};
+use weft_storage::{Reader, Store};
+use weft_vm::{Engine, EngineConfig, Format, Interrupt, Limits, ModuleError, VmError};
+
+use super::drive::Drive;
+use super::hosted::HostError;
+use super::residency::{Elsewhere, Held};
+
+/// Bytes of modules that stay though no process in memory runs them: some twenty of the size of
+/// aos.
+const RECENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Names of modules that may be known before those that nobody runs are forgotten.
+const KNOWN_SLACK: usize = 64;
+
+/// What a process needs of its host: the modules, and the disk that its messages read items from.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// The modules.
+    pub modules: &'a Modules,
+    /// The disk.
+    pub store: &'a Store,
+}
+
+/// A module that was checked and compiled.
+pub struct Checked {
+    item: Module,
+    pub(super) compiled: weft_vm::Module,
+    held: Held,
+    /// The same in code that can be interrupted, once somebody wanted it.
+    interruptible: Mutex<Option<(weft_vm::Module, Held)>>,
+}
+
+/// The module of a process, with what the process says of it.
+pub struct Loaded {
+    pub(super) module: Arc<Checked>,
+    pub(super) limits: Limits,
+    /// `Compute-Limit` as the tags have it, for a module that counts its own gas.
+    pub(super) declared_gas: u64,
+    pub(super) env: String,
+    pub(super) reports_gas: bool,
+    pub(super) drive: Drive,
+}
+
+/// The place of one module, so that whoever wants it while it is compiled waits for it.
+type Place = Arc<Mutex<Weak<Checked>>>;
+
+/// The modules in memory, and who compiles them.
+#[derive(Debug)]
+pub struct Modules {
+    engine: Engine,
+    /// Compiles what can be interrupted: dry runs that take long.
+    interruptible: Engine,
+    elsewhere: Elsewhere,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    places: BTreeMap<Id, Place>,
+    /// Those that were used last, newest first.
+    recent: VecDeque<Arc<Checked>>,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("places", &self.places.len()).finish_non_exhaustive()
+    }
+}
+
+impl Modules {
+    /// None yet, and a compiler.
+    ///
+    /// # Errors
+    /// A compiler that does not work here.
+    pub fn new(config: EngineConfig, elsewhere: Elsewhere) -> Result<Self, VmError> {
+        let interruptible = Engine::new(EngineConfig { interruptible: true, ..config.clone() })?;
+        Ok(Self { engine: Engine::new(config)?, interruptible, elsewhere, known: Mutex::default() })
+    }
+
+    /// What ends the messages of [`interruptible`](Self::interruptible) modules.
+    pub fn interrupt(&self) -> Interrupt {
+        self.interruptible.interrupt()
+    }
+
+    /// A module in code that can be interrupted. Compiled when it is first wanted, which nothing
+    /// interrupts.
+    pub(super) fn interruptible(&self, module: &Checked) -> Result<weft_vm::Module, HostError> {
+        let mut held = module.interruptible.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((compiled, _)) = &*held {
+            return Ok(compiled.clone());
+        }
+        let compiled = compile(&self.interruptible, &module.item)?;
+        *held = Some((compiled.clone(), self.elsewhere.hold(compiled.resident_bytes())));
+        Ok(compiled)
+    }
+
+    /// The compiler.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Where what they take is counted.
+    pub const fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The module of this id. Refusals are alike on every node.
+    fn get(&self, reader: &Reader, id: Id) -> Result<Arc<Checked>, HostError> {
+        let place = self.known().place(id);
+        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match held.upgrade() {
+            Some(module) => module,
+            None => Arc::new(self.load(reader, id)?),
+        };
+        *held = Arc::downgrade(&module);
+        drop(held);
+        self.known().used(&module, RECENT_BYTES_MAX);
+        Ok(module)
+    }
+
+    fn load(&self, reader: &Reader, id: Id) -> Result<Checked, HostError> {
+        let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
+        let refused = |why: String| HostError::Module(id, why);
+        let raw_bytes = raw.len() as u64;
+        let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
+        let item = Module::accept(item).map_err(|refusal: Refusal| refused(refusal.to_string()))?;
+        let compiled = compile(&self.engine, &item)?;
+        let held = self.elsewhere.hold(raw_bytes + compiled.resident_bytes());
+        Ok(Checked { item, compiled, held, interruptible: Mutex::default() })
+    }
+}
+
+fn compile(engine: &Engine, item: &Module) -> Result<weft_vm::Module, HostError> {
+    let refused = |why: String| HostError::Module(item.id(), why);
+    let format = Format::parse(item.format()).map_err(|error| refused(error.to_string()))?;
+    match engine.compile(&item.wasm(), format) {
+        Ok(compiled) => Ok(compiled),
+        Err(ModuleError::Host(fault)) => Err(fault.into()),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+impl Known {
+    /// The place of a module. Forgets those that nobody runs.
+    fn place(&mut self, id: Id) -> Place {
+        if self.places.len() > self.recent.len() + KNOWN_SLACK {
+            self.places.retain(|_, place| is_in_use(place));
+        }
+        Arc::clone(self.places.entry(id).or_default())
+    }
+
+    /// Puts a module in front of those that stay, which may take so many bytes.
+    fn used(&mut self, module: &Arc<Checked>, room: u64) {
+        self.recent.retain(|recent| !Arc::ptr_eq(recent, module));
+        self.recent.push_front(Arc::clone(module));
+        let mut bytes = 0;
+        let fits = |module: &&Arc<Checked>| {
+            bytes += module.held.bytes();
+            bytes <= room
+        };
+        let fitting = self.recent.iter().take_while(fits).count();
+        self.recent.truncate(fitting);
+    }
+}
+
+/// Whether somebody has the module, or waits for it.
+fn is_in_use(place: &Place) -> bool {
+    Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|held| held.strong_count() > 0)
+}
+
+/// The module of a process: from memory, or read, checked and compiled. Refusals are alike on every
+/// node.
+///
+/// # Errors
+/// [`HostError::NoModule`] and [`HostError::Module`], or a failure of this host.
+pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
+    let module = host.modules.get(reader, process.module())?;
+    let refused = |refusal: Refusal| HostError::Module(process.module(), refusal.to_string());
+    let limits = module.item.limits(process).map_err(refused)?;
+    Ok(Loaded {
+        limits: Limits { gas: limits.gas, memory_bytes: limits.memory_bytes },
+        declared_gas: limits.declared_gas,
+        env: env_json(process, &module.item),
+        reports_gas: module.item.reports_gas(),
+        drive: Drive::new(host.store, process),
+        module,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::{Draft, Network, Tag};
+    use weft_storage::{MemoryDisk, StoreConfig, Write};
+
+    use super::*;
+
+    /// A store with so many modules, all of them the counter.
+    fn store(count: usize) -> (Store, Vec<Id>) {
+        let signer = Signer::from_seed(&[1; 32]);
+        let config = StoreConfig::new(Network(7), signer.address());
+        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        let put = |number: usize| {
+            let number = number.to_string();
+            let tags = [
+                ("Type", "Module"),
+                ("Module-Format", "wasm32-weft-plain"),
+                ("Input-Encoding", "JSON-1"),
+                ("Output-Encoding", "JSON-1"),
+                ("Number", &*number),
+            ];
+            let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
+            let data = weft_vm::guests::COUNTER.into();
+            let item = Draft { tags, data, ..Draft::default() }.sign(&signer).unwrap();
+            store.write_blocking(vec![Write::Item { id: item.id(), raw: item.raw().clone() }]).unwrap();
+            item.id()
+        };
+        let ids = (0..count).map(put).collect();
+        (store, ids)
+    }
+
+    #[test]
+    fn all_share_a_module_and_it_counts_as_long_as_it_is_held() {
+        let (store, ids) = store(2);
+        let (reader, elsewhere) = (store.read().unwrap(), Elsewhere::default());
+        let modules = Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap();
+        let get = |number: usize| modules.get(&reader, ids[number]).unwrap();
+        let (one, again, other) = (get(0), get(0), get(1));
+        assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
+        let bytes = elsewhere.bytes();
+        assert!(bytes > one.held.bytes() && one.held.bytes() > 0);
+        modules.interruptible(&one).unwrap();
+        let more = elsewhere.bytes();
+        assert!(more > bytes);
+        modules.interruptible(&again).unwrap();
+        assert_eq!(elsewhere.bytes(), more);
+        drop((one, again));
+        assert_eq!(elsewhere.bytes(), more, "the newest stay");
+        modules.known().used(&other, other.held.bytes());
+        assert_eq!(elsewhere.bytes(), other.held.bytes());
+        drop(other);
+        let one = get(0);
+        modules.known().used(&one, 0);
+        drop(one);
+        assert_eq!(elsewhere.bytes(), 0);
+    }
+
+    #[test]
+    fn modules_that_are_not_here_leave_no_trace() {
+        let (store, ids) = store(1);
+        let reader = store.read().unwrap();
+        let modules = Modules::new(EngineConfig::default(), Elsewhere::default()).unwrap();
+        let held = modules.get(&reader, ids[0]).unwrap();
+        for number in 0..=u8::MAX {
+            let missing = modules.get(&reader, Id([number; 32]));
+            assert!(matches!(missing, Err(HostError::NoModule(_))));
+        }
+        let known = modules.known().places.len();
+        assert!(known <= KNOWN_SLACK + 3, "{known}");
+        assert!(Arc::ptr_eq(&held, &modules.get(&reader, ids[0]).unwrap()));
+    }
+}
