@@ -1,27 +1,30 @@
-//! The protocols that a swarm speaks, and the transports under them.
+//! The protocols that a swarm speaks.
 
 use std::sync::Arc;
 
-use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::{Boxed, MemoryTransport, OrTransport};
-use libp2p::core::upgrade::Version;
-use libp2p::identity::Keypair;
 use libp2p::metrics::Registry;
 use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, Swarm, Transport as _, connection_limits, dns, gossipsub, identify, kad, noise, ping,
-    request_response, tcp, yamux,
+    PeerId, Swarm, autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns,
+    memory_connection_limits, ping, relay, request_response,
 };
 
 use crate::codec::Codec;
 use crate::config::Settings;
+use crate::crowd::Crowd;
+use crate::discovery::machine::reach::Reachability;
 use crate::discovery::store::ProviderStore;
 use crate::gossip::filter::{TopicFilter, topic_filter};
 use crate::gossip::params;
 use crate::handle::NetError;
 use crate::keep::Keep;
-use crate::limits::{BOOTSTRAP_INTERVAL, LOOKUP_TIMEOUT, PROVIDER_TTL, STREAMS_PER_CONNECTION_MAX};
+use crate::limits::{
+    BOOTSTRAP_INTERVAL, LOOKUP_TIMEOUT, PROVIDER_TTL, RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUIT_TIME_MAX,
+    RELAY_CIRCUITS_MAX, RELAY_PLACES_MAX, STREAMS_PER_CONNECTION_MAX,
+};
 use crate::metrics::Counters;
+use crate::transport::transport;
 
 pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, TopicFilter>;
 
@@ -29,12 +32,25 @@ pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, Topi
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
+    memory: Toggle<memory_connection_limits::Behaviour>,
+    crowd: Crowd,
     keep: Keep,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub(crate) kademlia: kad::Behaviour<ProviderStore>,
     pub(crate) gossip: Gossip,
     pub(crate) requests: request_response::Behaviour<Codec>,
+    /// Reaches peers through relays, and is reached through them.
+    relayed: relay::client::Behaviour,
+    /// Relays for others.
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    /// Makes direct connections of relayed ones.
+    upgrade: dcutr::Behaviour,
+    /// Has this node's addresses tried out.
+    probe: Toggle<autonat::v2::client::Behaviour>,
+    /// Tries out those of others.
+    prober: autonat::v2::server::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
 /// Builds the swarm; nothing is opened yet. The registry gets the counters of gossipsub.
@@ -44,41 +60,51 @@ pub(crate) fn swarm(
     registry: &mut Registry,
 ) -> Result<Swarm<Behaviour>, NetError> {
     let peer = settings.keypair.public().to_peer_id();
+    let (relay_transport, relayed) = relay::client::new(peer);
+    let limits = &settings.limits;
+    let probed = settings.reachability == Reachability::Probed;
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(connection_limits(settings)),
+        memory: limits.memory_bytes.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
+        crowd: Crowd::new(limits.connections_per_place, limits.connections_per_machine, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
         identify: identify(settings),
         ping: ping(settings),
         kademlia: kademlia(settings, peer, counters)?,
         gossip: gossip(settings, counters, registry)?,
         requests: requests(settings)?,
+        relayed,
+        relay: settings.relay.then(|| relay(peer)).into(),
+        upgrade: dcutr::Behaviour::new(peer),
+        probe: probed.then(autonat::v2::client::Behaviour::default).into(),
+        prober: autonat::v2::server::Behaviour::default(),
+        mdns: mdns(settings, peer)?.into(),
     };
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle_timeout);
-    Ok(Swarm::new(transport(&settings.keypair)?, behaviour, peer, config))
+    Ok(Swarm::new(transport(&settings.keypair, relay_transport)?, behaviour, peer, config))
 }
 
-fn transport(keypair: &Keypair) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
-    let noise = noise::Config::new(keypair).map_err(NetError::setup)?;
-    let tcp = || tcp::tokio::Transport::new(tcp::Config::default());
-    let memory = MemoryTransport::new();
-    // Without a resolver (a container may have no resolv.conf) IP addresses still work.
-    let transport = match dns::tokio::Transport::system(tcp()) {
-        Ok(dns) => OrTransport::new(memory, dns)
-            .upgrade(Version::V1Lazy)
-            .authenticate(noise)
-            .multiplex(yamux::Config::default())
-            .boxed(),
-        Err(error) => {
-            tracing::warn!(%error, "no DNS resolver: only IP addresses can be dialled");
-            OrTransport::new(memory, tcp())
-                .upgrade(Version::V1Lazy)
-                .authenticate(noise)
-                .multiplex(yamux::Config::default())
-                .boxed()
-        }
+/// A relay that serves nobody until this node is known to be reachable.
+fn relay(peer: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RELAY_PLACES_MAX,
+        max_circuits: RELAY_CIRCUITS_MAX,
+        max_circuit_bytes: RELAY_CIRCUIT_BYTES_MAX,
+        max_circuit_duration: RELAY_CIRCUIT_TIME_MAX,
+        ..relay::Config::default()
     };
-    Ok(transport)
+    let mut relay = relay::Behaviour::new(peer, config);
+    relay.set_status(Some(relay::Status::Disable));
+    relay
+}
+
+fn mdns(settings: &Settings, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {
+    if !settings.mdns {
+        return Ok(None);
+    }
+    let mdns = mdns::tokio::Behaviour::new(mdns::Config::default(), peer);
+    mdns.map(Some).map_err(NetError::setup)
 }
 
 fn connection_limits(settings: &Settings) -> connection_limits::ConnectionLimits {
@@ -95,7 +121,8 @@ fn identify(settings: &Settings) -> identify::Behaviour {
     let config = identify::Config::new(settings.names.identify(), settings.keypair.public())
         .with_agent_version(format!("weft/{}", env!("CARGO_PKG_VERSION")))
         .with_push_listen_addr_updates(true)
-        .with_hide_listen_addrs(!settings.reachable);
+        // Addresses that can be reached are external ones, and said as such.
+        .with_hide_listen_addrs(true);
     identify::Behaviour::new(config)
 }
 
@@ -123,7 +150,8 @@ fn kademlia(
         .set_publication_interval(None);
     let store = ProviderStore::new(peer, Arc::clone(counters));
     let mut kademlia = kad::Behaviour::with_config(peer, store, config);
-    kademlia.set_mode(Some(if settings.reachable { kad::Mode::Server } else { kad::Mode::Client }));
+    // Until this node is known to be reachable.
+    kademlia.set_mode(Some(kad::Mode::Client));
     Ok(kademlia)
 }
 
@@ -142,7 +170,11 @@ fn gossip(
     // Topics of processes do not become labels.
     .with_metrics(
         registry,
-        gossipsub::MetricsConfig { max_topics: 0, max_never_subscribed_topics: 0, ..Default::default() },
+        gossipsub::MetricsConfig {
+            max_topics: settings.limits.topics_measured,
+            max_never_subscribed_topics: 0,
+            ..Default::default()
+        },
     );
     gossip.with_peer_score(params::peer_score(), params::thresholds()).map_err(NetError::setup)?;
     Ok(gossip)

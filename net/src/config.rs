@@ -5,12 +5,14 @@ use std::fmt;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
-use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use weft_protocol::id::Network;
 
+use crate::address::{self, Scope};
+use crate::discovery::machine::reach::Reachability;
 use crate::limits::TOPICS_JOINED_MAX;
 use crate::network::NetworkNames;
+use crate::remembered::Remembered;
 
 /// What the network layer is told at its start.
 #[derive(Clone)]
@@ -23,9 +25,15 @@ pub struct NetConfig {
     pub listen: Vec<String>,
     /// Peers to find the network by: multiaddrs that end in `/p2p/` and the peer's id.
     pub bootstrap: Vec<String>,
-    /// Whether peers can reach the listening addresses: they are announced, and this node serves
-    /// the provider table. Switch it off for a node that only dials out.
-    pub reachable: bool,
+    /// Whether peers can reach the listening addresses. Those that can be reached are announced, and
+    /// a node with one of them serves the provider table and relays for others.
+    pub reachability: Reachability,
+    /// Whether to look for peers on the local network, and be found there, by mDNS.
+    pub mdns: bool,
+    /// Whether to relay for nodes that cannot be reached, while this one can.
+    pub relay: bool,
+    /// What this node wrote down when it last ran.
+    pub remembered: Remembered,
     /// Limits of this node alone.
     pub limits: NetLimits,
 }
@@ -38,7 +46,10 @@ impl NetConfig {
             network,
             listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
             bootstrap: Vec::new(),
-            reachable: true,
+            reachability: Reachability::Assumed,
+            mdns: false,
+            relay: true,
+            remembered: Remembered::default(),
             limits: NetLimits::default(),
         }
     }
@@ -51,7 +62,9 @@ impl fmt::Debug for NetConfig {
             .field("network", &self.network)
             .field("listen", &self.listen)
             .field("bootstrap", &self.bootstrap)
-            .field("reachable", &self.reachable)
+            .field("reachability", &self.reachability)
+            .field("mdns", &self.mdns)
+            .field("relay", &self.relay)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -64,8 +77,13 @@ pub struct NetLimits {
     pub connections: u32,
     /// Connections that others opened.
     pub connections_incoming: u32,
-    /// Connections with one peer. Two peers that dial each other at once have two.
+    /// Connections with one peer. Two peers that dial each other at once have two; one through a
+    /// relay becomes a direct one; and one whose addresses are tried out is dialled back.
     pub connections_per_peer: u32,
+    /// Connections that others opened from one place on the internet, an IPv4 /24 or an IPv6 /48.
+    pub connections_per_place: u32,
+    /// Connections that others opened from this machine.
+    pub connections_per_machine: u32,
     /// Connections that are being opened, of each direction.
     pub connections_pending: u32,
     /// Up to this many connections are kept though nothing happens on them.
@@ -82,6 +100,11 @@ pub struct NetLimits {
     pub events: usize,
     /// Process topics that this node joins.
     pub topics: usize,
+    /// Topics whose gossip is counted apart. Each makes labels of its own, so a node counts none so.
+    pub topics_measured: usize,
+    /// Memory of the whole program beyond which no connection is opened any more. None where many
+    /// nodes share a program, as in tests.
+    pub memory_bytes: Option<usize>,
 }
 
 impl Default for NetLimits {
@@ -89,7 +112,9 @@ impl Default for NetLimits {
         Self {
             connections: 80,
             connections_incoming: 64,
-            connections_per_peer: 2,
+            connections_per_peer: 4,
+            connections_per_place: 8,
+            connections_per_machine: 64,
             connections_pending: 16,
             connections_kept: 50,
             idle_timeout: Duration::from_secs(120),
@@ -97,6 +122,8 @@ impl Default for NetLimits {
             request_timeout: Duration::from_secs(30),
             events: 1024,
             topics: TOPICS_JOINED_MAX,
+            topics_measured: 0,
+            memory_bytes: None,
         }
     }
 }
@@ -147,7 +174,10 @@ pub(crate) struct Settings {
     pub(crate) names: NetworkNames,
     pub(crate) listen: Vec<Multiaddr>,
     pub(crate) bootstrap: BTreeMap<PeerId, Vec<Multiaddr>>,
-    pub(crate) reachable: bool,
+    pub(crate) reachability: Reachability,
+    pub(crate) mdns: bool,
+    pub(crate) relay: bool,
+    pub(crate) remembered: Remembered,
     pub(crate) limits: NetLimits,
 }
 
@@ -160,22 +190,39 @@ impl Settings {
             .map_err(|e| ConfigError::SecretKey { reason: e.to_string() })?;
         let names = NetworkNames::new(config.network);
         let listen = config.listen.iter().map(|text| {
-            let error = |e: AddressError| ConfigError::Listen { value: text.clone(), reason: e.to_string() };
-            listen_address(text).map_err(error)
+            let error = |reason: String| ConfigError::Listen { value: text.clone(), reason };
+            address::listen(text).map_err(|e| error(e.to_string()))
         });
         let listen = listen.collect::<Result<_, _>>()?;
         let own = keypair.public().to_peer_id();
         let mut bootstrap: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
         for text in &config.bootstrap {
-            let (peer, address) = peer_address(text)
+            let (peer, address) = address::with_peer(text)
                 .map_err(|e| ConfigError::Bootstrap { value: text.clone(), reason: e.to_string() })?;
             // One list serves all nodes, also those that stand in it.
             if peer != own {
                 bootstrap.entry(peer).or_default().push(address);
             }
         }
-        Ok(Self { keypair, names, listen, bootstrap, reachable: config.reachable, limits: config.limits })
+        Ok(Self {
+            keypair,
+            names,
+            listen,
+            bootstrap,
+            reachability: config.reachability,
+            mdns: config.mdns,
+            relay: config.relay,
+            remembered: config.remembered,
+            limits: config.limits,
+        })
     }
+}
+
+/// What to take for the reachability of a node that listens here, when nobody says: loopback addresses
+/// are there for who is on the same machine, and the others are tried out.
+pub fn reachability_of(listen: &[String]) -> Reachability {
+    let near = |text: &String| address::listen(text).is_ok_and(|at| address::scope(&at) == Scope::Machine);
+    if listen.iter().all(near) { Reachability::Assumed } else { Reachability::Probed }
 }
 
 fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
@@ -183,6 +230,8 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections", u64::from(limits.connections)),
         ("connections_incoming", u64::from(limits.connections_incoming)),
         ("connections_per_peer", u64::from(limits.connections_per_peer)),
+        ("connections_per_place", u64::from(limits.connections_per_place)),
+        ("connections_per_machine", u64::from(limits.connections_per_machine)),
         ("connections_pending", u64::from(limits.connections_pending)),
         ("events", limits.events as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
@@ -202,54 +251,6 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         });
     }
     Ok(())
-}
-
-/// Why a text is not an address that we can use.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AddressError {
-    #[error(transparent)]
-    Syntax(#[from] libp2p::multiaddr::Error),
-    #[error("only an IP address with a TCP port can be listened on")]
-    Listen,
-    #[error("only an IP address or DNS name with a TCP port can be dialled")]
-    Dial,
-    #[error("it does not say which peer is there")]
-    Peer,
-}
-
-fn listen_address(text: &str) -> Result<Multiaddr, AddressError> {
-    let address: Multiaddr = text.parse()?;
-    let parts: Vec<_> = address.iter().collect();
-    match parts[..] {
-        [Protocol::Ip4(_) | Protocol::Ip6(_), Protocol::Tcp(_)] | [Protocol::Memory(_)] => Ok(address),
-        _ => Err(AddressError::Listen),
-    }
-}
-
-/// Splits an address that names its peer.
-fn peer_address(text: &str) -> Result<(PeerId, Multiaddr), AddressError> {
-    let mut address = dial_address(text)?;
-    match address.pop() {
-        Some(Protocol::P2p(peer)) => Ok((peer, address)),
-        _ => Err(AddressError::Peer),
-    }
-}
-
-/// An address that can be dialled: TCP over an IP address or a DNS name, perhaps with its peer.
-pub(crate) fn dial_address(text: &str) -> Result<Multiaddr, AddressError> {
-    let address: Multiaddr = text.parse()?;
-    let mut parts = address.iter();
-    let is_reachable = match parts.next() {
-        Some(Protocol::Memory(_)) => true,
-        Some(
-            Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_),
-        ) => matches!(parts.next(), Some(Protocol::Tcp(_))),
-        _ => false,
-    };
-    match (is_reachable, parts.next(), parts.next()) {
-        (true, None | Some(Protocol::P2p(_)), None) => Ok(address),
-        _ => Err(AddressError::Dial),
-    }
 }
 
 #[cfg(test)]
@@ -287,6 +288,13 @@ mod tests {
         assert!(text.contains("`connections` is 0: expected at least 1"), "{text}");
         let text = error(|config| config.limits.topics = 5000);
         assert!(text.contains("`topics` is 5000: expected at most 2048"), "{text}");
+    }
+
+    #[test]
+    fn addresses_of_this_machine_are_reached_by_who_is_on_it() {
+        let of = |list: &[&str]| reachability_of(&list.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(of(&["/ip4/127.0.0.1/tcp/1", "/memory/1"]), Reachability::Assumed);
+        assert_eq!(of(&["/ip4/127.0.0.1/tcp/1", "/ip4/0.0.0.0/tcp/1"]), Reachability::Probed);
     }
 
     #[test]

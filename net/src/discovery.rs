@@ -2,3 +2,6 @@
 
 pub(crate) mod machine;
 pub(crate) mod store;
+
+#[cfg(test)]
+mod simulation;

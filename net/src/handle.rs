@@ -10,13 +10,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_protocol::Id;
 use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, REQUEST_BYTES_MAX};
 
-use crate::config::{ConfigError, NetConfig, Settings, dial_address};
+use crate::address;
+use crate::config::{ConfigError, NetConfig, Settings};
+use crate::discovery::machine::reach::Reachability;
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::Verdict;
 use crate::key::Key;
 use crate::limits::{COMMANDS_MAX, TICKETS_MAX};
 use crate::metrics::{Counters, NetLevel, NetMetrics};
 use crate::peer::Peer;
+use crate::remembered::Remembered;
 use crate::service::Service;
 use crate::service::command::{Command, Status};
 
@@ -220,6 +223,8 @@ pub struct PeerInfo {
     pub agent: String,
     /// Whether this node opened the connection.
     pub dialled: bool,
+    /// Whether every connection with it runs through a relay.
+    pub relayed: bool,
     /// The last round trip, in milliseconds.
     pub round_trip_ms: Option<u64>,
     /// Its gossip score; below -800 we no longer listen to it.
@@ -228,6 +233,21 @@ pub struct PeerInfo {
     pub topics: usize,
     /// The processes whose topic it shares with this node.
     pub processes: Vec<Id>,
+}
+
+/// Who can reach this node, and how.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ReachInfo {
+    /// What was known of it at the start.
+    pub reachability: Reachability,
+    /// Addresses that peers can dial: they have done it, or it is assumed.
+    pub confirmed: Vec<String>,
+    /// Relays that hold a place for this node.
+    pub relays: Vec<Peer>,
+    /// Connected peers that are reached through relays alone.
+    pub relayed: usize,
+    /// Peers in the book.
+    pub book: usize,
 }
 
 impl Net {
@@ -353,8 +373,8 @@ impl Net {
         self.ask(|done| Command::StopProviding { key, done }).await
     }
 
-    /// Looks for other peers that provide the key: at least three, or all that are found within
-    /// ten seconds. They are dialled on the way, so that requests reach them.
+    /// Looks for other peers that provide the key: at least three, all that are found within half a
+    /// second of the first, or none within ten seconds. They are dialled on the way, so that requests reach them.
     ///
     /// # Errors
     /// When there are too many lookups or the network has stopped.
@@ -368,6 +388,22 @@ impl Net {
     /// When the network has stopped.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, Stopped> {
         self.ask(|done| Command::Peers { done }).await
+    }
+
+    /// Who can reach this node, and how.
+    ///
+    /// # Errors
+    /// When the network has stopped.
+    pub async fn reach(&self) -> Result<ReachInfo, Stopped> {
+        self.ask(|done| Command::Reach { done }).await
+    }
+
+    /// What to write down of the network, for [`NetConfig::remembered`] of the next start.
+    ///
+    /// # Errors
+    /// When the network has stopped.
+    pub async fn remembered(&self) -> Result<Remembered, Stopped> {
+        self.ask(|done| Command::Remembered { done }).await
     }
 
     /// The connected peers that are subscribed to the topic of a process, joined or not.
@@ -384,7 +420,7 @@ impl Net {
     /// # Errors
     /// When the address is bad or nobody (or another peer) is there.
     pub async fn dial(&self, address: &str) -> Result<Peer, DialError> {
-        let address = dial_address(address).map_err(|error| DialError::Address {
+        let address = address::dial(address).map_err(|error| DialError::Address {
             value: address.chars().take(256).collect(),
             reason: error.to_string(),
         })?;

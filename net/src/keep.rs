@@ -20,6 +20,8 @@ use libp2p::swarm::{
     SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 
+use crate::address::is_relayed;
+
 /// Decides at its start whether a connection is kept.
 pub(crate) struct Keep {
     always: BTreeSet<PeerId>,
@@ -32,8 +34,9 @@ impl Keep {
         Self { always, kept_max: kept_max as usize, kept: BTreeSet::new() }
     }
 
-    fn handler(&mut self, connection: ConnectionId, peer: &PeerId) -> KeepHandler {
-        let keep = self.always.contains(peer) || self.kept.len() < self.kept_max;
+    fn handler(&mut self, connection: ConnectionId, peer: &PeerId, relayed: bool) -> KeepHandler {
+        // A connection through a relay costs the relay, and may have become a direct one.
+        let keep = !relayed && (self.always.contains(peer) || self.kept.len() < self.kept_max);
         if keep {
             self.kept.insert(connection);
         }
@@ -49,21 +52,21 @@ impl NetworkBehaviour for Keep {
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
+        local: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(connection, &peer))
+        Ok(self.handler(connection, &peer, is_relayed(local) || is_relayed(remote)))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        address: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(connection, &peer))
+        Ok(self.handler(connection, &peer, is_relayed(address)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {

@@ -1,7 +1,8 @@
 //! The network of Weft: a libp2p swarm behind a small handle.
 //!
-//! [`Net::start`] opens TCP with noise and yamux, finds peers by Kademlia, joins one gossipsub
-//! topic per process, and carries requests between nodes. The node hears [`NetEvent`]s and asks
+//! [`Net::start`] listens on TCP and WebSockets with noise and yamux, finds peers by bootstrap list,
+//! peer book, mDNS and Kademlia, learns whether it can be reached and uses relays when not, joins one
+//! gossipsub topic per process, and carries requests between nodes. The node hears [`NetEvent`]s and asks
 //! through [`Net`]; libp2p's types stop here.
 //!
 //! What is absent: this crate knows nothing of the rules of processes, verifies no item and trusts
@@ -12,9 +13,11 @@
 //! A node's key is its name in both worlds: [`Peer::address`] of a peer id is the key's ao
 //! address, so a scheduler named in a process can be recognised, and found by [`Key::Address`].
 
+mod address;
 mod behaviour;
 mod codec;
 mod config;
+mod crowd;
 mod discovery;
 mod event;
 mod gossip;
@@ -25,15 +28,20 @@ pub mod limits;
 mod metrics;
 mod network;
 mod peer;
+mod remembered;
 mod service;
+mod transport;
 
-pub use config::{ConfigError, NetConfig, NetLimits};
+pub use address::{AddressError, check_listen, check_peer};
+pub use config::{ConfigError, NetConfig, NetLimits, reachability_of};
+pub use discovery::machine::reach::Reachability;
 pub use event::{NetEvent, Reply, ReplyError, Ticket};
 pub use gossip::machine::Verdict;
 pub use handle::{
-    DialError, JoinError, Net, NetError, PeerInfo, ProvideError, PublishError, Published, RequestError,
-    Stopped,
+    DialError, JoinError, Net, NetError, PeerInfo, ProvideError, PublishError, Published, ReachInfo,
+    RequestError, Stopped,
 };
 pub use key::Key;
 pub use metrics::{NetLevel, NetMetrics};
 pub use peer::{Peer, PeerError};
+pub use remembered::{Remembered, RememberedPeer, RememberedProvider};

@@ -19,8 +19,9 @@ pub(crate) const TOPIC_BYTES_MAX: usize = 64;
 pub(crate) const CONTROL_BYTES_MAX: usize = 512 * 1024;
 /// Protocol: bytes of one gossip frame: an announcement, or all subscriptions and control messages.
 pub(crate) const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// Announcements larger than this are worth telling other peers not to send again.
-pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
+/// Announcements larger than this are worth telling other peers not to send again: that takes some
+/// 40 bytes a peer. In a mesh of four it halves the copies of a slot, which has a kilobyte or more.
+pub(crate) const IDONTWANT_BYTES_MIN: usize = 512;
 
 /// How often the mesh is looked after.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -70,6 +71,9 @@ pub(crate) const DIALS_MAX: usize = 64;
 pub const PROVIDERS_WANTED: usize = 3;
 /// Lookups of providers that may be under way.
 pub(crate) const LOOKUPS_MAX: usize = 64;
+/// How much longer a lookup goes on that has found somebody: a peer in its way that is gone would
+/// hold it up for seconds.
+pub(crate) const LOOKUP_GRACE_MS: u64 = 500;
 /// How long one lookup may take.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Keys that this node provides. Each costs a lookup every `PROVIDE_REFRESH_MS`.
@@ -101,5 +105,50 @@ pub(crate) const REDIAL_MS_MIN: u64 = 1_000;
 pub(crate) const REDIAL_MS_MAX: u64 = 60_000;
 /// A connection that lived this long clears the count of failures.
 pub(crate) const STABLE_MS: u64 = 10_000;
+/// Connections of this node's own choice: fewer, and peers from the book are dialled. Enough that
+/// a few liars among them cannot keep everything from a node.
+pub(crate) const PEERS_WANTED: usize = 8;
+/// Peers in the book.
+pub(crate) const BOOK_PEERS_MAX: usize = 2_000;
+/// Peers that are dialled first after a start.
+pub(crate) const ANCHORS_MAX: usize = 8;
+/// Peers from the book that are dialled per tick.
+pub(crate) const BOOK_DIALS_PER_TICK: usize = 4;
+/// How often a node with enough peers dials one that it has not met for long.
+pub(crate) const FEELER_MS: u64 = 60_000;
+/// A dial from the book that reports nothing for this long has failed.
+pub(crate) const BOOK_DIAL_MS_MAX: u64 = 30_000;
+/// First pause after a failed dial from the book; it doubles up to the next.
+pub(crate) const BOOK_REST_MS_MIN: u64 = 5_000;
+/// Longest pause after a failed dial from the book.
+pub(crate) const BOOK_REST_MS_MAX: u64 = 60 * 60 * 1000;
+/// Peers of other networks that are remembered, so that mDNS does not have them dialled again.
+pub(crate) const FOREIGN_PEERS_MAX: usize = 1_024;
+/// A node with no peer for this long tries everything anew.
+pub(crate) const ALONE_MS: u64 = 60_000;
+/// A peer that was not met for so many seconds is not written down any more: 60 days.
+pub(crate) const BOOK_AGE_S_MAX: u64 = 60 * 24 * 60 * 60;
+
+/// A node that nobody has reached for this long asks relays for a place. AutoNAT tries an address
+/// every five seconds, and peers must be found first.
+pub(crate) const PROBE_PATIENCE_MS: u64 = 30_000;
+/// Relays that hold a place for a node at home: one may go at any time.
+pub(crate) const RELAYS_USED: usize = 2;
+/// Relays that are remembered.
+pub(crate) const RELAYS_KNOWN_MAX: usize = 64;
+/// First pause before a relay that refused is asked again; it doubles up to the next.
+pub(crate) const RELAY_REST_MS_MIN: u64 = 10_000;
+/// Longest pause before a relay that refused is asked again.
+pub(crate) const RELAY_REST_MS_MAX: u64 = 10 * 60 * 1000;
+/// Places that this node gives to others as a relay.
+pub(crate) const RELAY_PLACES_MAX: usize = 128;
+/// Connections that run through this node as a relay.
+pub(crate) const RELAY_CIRCUITS_MAX: usize = 64;
+/// Bytes that one of them may carry: gossip for a while, not a log. The library's own, 128 KiB, is
+/// only enough to arrange a direct connection.
+pub(crate) const RELAY_CIRCUIT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How long one of them may last.
+pub(crate) const RELAY_CIRCUIT_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+
 /// How often the routing table is filled anew.
 pub(crate) const BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(300);

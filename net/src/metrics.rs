@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::{
-    DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX,
-    TICKETS_MAX, TOPICS_JOINED_MAX,
+    BOOK_PEERS_MAX, DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX,
+    REQUESTS_OUTBOUND_MAX, TICKETS_MAX, TOPICS_JOINED_MAX,
 };
 
 macro_rules! counters {
@@ -76,6 +76,14 @@ counters! {
     provider_records_refused,
     /// Notices of peers and subscriptions lost because the node did not read its events.
     notices_lost,
+    /// Connections refused because as many came from the same place as may.
+    connections_crowded,
+    /// Connections through a relay that became direct ones.
+    direct_upgrades,
+    /// Connections through a relay that stayed so, after all attempts.
+    direct_upgrades_failed,
+    /// Times that this node was alone and tried everything anew.
+    alone,
     /// Peers disconnected because one of several connections broke, or pings failed, to connect
     /// afresh.
     fresh_starts,
@@ -130,6 +138,8 @@ levels! {
     lookups: LOOKUPS_MAX,
     /// Dials by address under way.
     dials: DIALS_MAX,
+    /// Peers in the book.
+    book: BOOK_PEERS_MAX,
 }
 
 impl Gauges {

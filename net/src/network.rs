@@ -50,6 +50,12 @@ impl NetworkNames {
         format!("ao/{}/1", self.tag)
     }
 
+    /// Whether a peer with these protocols is a node of our network.
+    pub(crate) fn is_ours<'a>(&self, mut protocols: impl Iterator<Item = &'a str>) -> bool {
+        let ours = self.protocol_text("");
+        protocols.any(|protocol| protocol.starts_with(&ours))
+    }
+
     /// Whether a peer with these protocols belongs to another network: it speaks ao protocols, but
     /// none of ours. A peer that speaks no ao protocol at all (a plain gossip client) may stay.
     /// Gossip itself keeps its common protocol name, so that clients in other languages can speak

@@ -13,6 +13,7 @@ mod connections;
 mod dispatch;
 mod gossip;
 mod lookups;
+mod neighbours;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -24,7 +25,7 @@ use futures::stream::FuturesUnordered;
 use libp2p::core::transport::ListenerId;
 use libp2p::metrics::Registry;
 use libp2p::swarm::{ConnectionId, Swarm, SwarmEvent};
-use libp2p::{PeerId, gossipsub};
+use libp2p::{Multiaddr, PeerId, gossipsub};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -36,17 +37,24 @@ use self::connections::PeerState;
 use self::gossip::MessageRef;
 use self::lookups::Lookups;
 use self::requests::{AnswerFuture, Waiting};
+use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
 use crate::config::Settings;
+use crate::discovery::machine::book::{self, Book};
 use crate::discovery::machine::bootstrap::{self, Bootstrap};
 use crate::discovery::machine::provide::{self, Provided};
+use crate::discovery::machine::reach::{self, Reach};
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::{Tickets, Verdict};
 use crate::handle::{DialError, NetError};
 use crate::key::Key;
-use crate::limits::{NOTICES_MAX, TICK};
+use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, BOOK_AGE_S_MAX, NOTICES_MAX, TICK};
 use crate::metrics::{Counters, Gauges};
 use crate::peer::Peer;
+use crate::remembered::RememberedPeer;
+
+/// The machines' time at the start: what was before it has a time too.
+const STARTED_MS: u64 = BOOK_AGE_S_MAX * 1000;
 
 /// A caller that waits for its dial, and the address as it was given.
 struct Dial {
@@ -75,6 +83,12 @@ pub(crate) struct Service {
 
     peers: BTreeMap<PeerId, PeerState>,
     bootstrap: Bootstrap<PeerId>,
+    book: Book<PeerId, Multiaddr>,
+    reach: Reach<PeerId, Multiaddr>,
+    /// Places that relays hold for this node, by their listener.
+    circuits: HashMap<ListenerId, PeerId>,
+    /// Peers of other networks.
+    foreign: HashSet<PeerId>,
     /// Peers that were disconnected on purpose, to be dialled again when they are gone.
     redial: BTreeSet<PeerId>,
     dials: HashMap<ConnectionId, Dial>,
@@ -91,7 +105,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(
-        settings: Settings,
+        mut settings: Settings,
         commands: mpsc::Receiver<Command>,
         verdicts: mpsc::Receiver<(Ticket, Verdict)>,
         events: mpsc::Sender<NetEvent>,
@@ -107,10 +121,16 @@ impl Service {
             let listener = swarm.listen_on(address.clone()).map_err(|failed| error(failed.to_string()))?;
             unbound.insert(listener);
         }
+        let remembered = std::mem::take(&mut settings.remembered);
+        swarm.behaviour_mut().kademlia.store_mut().restore(&remembered.providers);
         let (status, watching) = watch::channel(Status { bound: unbound.is_empty(), ..Status::default() });
         let service = Self {
             swarm,
             bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
+            book: Book::new(remembered_peers(&settings, remembered.peers)),
+            reach: Reach::new(settings.reachability),
+            circuits: HashMap::new(),
+            foreign: HashSet::new(),
             settings,
             counters,
             registry,
@@ -153,15 +173,18 @@ impl Service {
         }
     }
 
-    /// Milliseconds since the start: the machines need differences alone.
+    /// Milliseconds since long before the start: the machines need differences alone.
     fn now(&self) -> Now {
-        Now(self.started.elapsed().as_millis() as u64)
+        Now(STARTED_MS + self.started.elapsed().as_millis() as u64)
     }
 
     fn on_tick(&mut self) {
         self.expire_tickets();
         self.run_bootstrap(bootstrap::Input::Tick);
         self.run_provided(provide::Input::Tick);
+        self.end_found_lookups();
+        self.run_book(book::Input::Tick);
+        self.run_reach(reach::Input::Tick);
         self.measure();
     }
 
@@ -176,6 +199,7 @@ impl Service {
         Gauges::set(&gauges.requests_outbound, self.waiting.len());
         Gauges::set(&gauges.lookups, self.lookups.len());
         Gauges::set(&gauges.dials, self.dials.len());
+        Gauges::set(&gauges.book, self.book.len());
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -185,6 +209,10 @@ impl Service {
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.on_kademlia(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Relayed(event)) => self.on_relay_client(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Upgrade(event)) => self.on_upgrade(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Probe(event)) => self.on_probe(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
             event => self.on_connection_event(event),
         }
     }
@@ -228,4 +256,22 @@ impl Service {
             }
         }
     }
+}
+
+/// The entries of the book, without what cannot be used.
+fn remembered_peers(
+    settings: &Settings,
+    peers: Vec<RememberedPeer>,
+) -> impl Iterator<Item = (PeerId, book::Entry<Multiaddr>)> {
+    let own = settings.keypair.public().to_peer_id();
+    peers.into_iter().filter(move |peer| peer.peer.0 != own && peer.age_s <= BOOK_AGE_S_MAX).filter_map(
+        |peer| {
+            let addresses = peer.addresses.iter().filter(|text| text.len() <= ADDRESS_BYTES_MAX);
+            let addresses: Vec<_> =
+                addresses.filter_map(|text| address::dial(text).ok()).take(ADDRESSES_PER_PEER_MAX).collect();
+            let met = Now(STARTED_MS - peer.age_s * 1000);
+            let entry = book::Entry::remembered(addresses, Some(met), peer.failures, peer.anchor);
+            (!entry.addresses.is_empty()).then_some((peer.peer.0, entry))
+        },
+    )
 }

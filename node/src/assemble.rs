@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
-use weft_net::{Key, Net, NetConfig};
+use weft_net::{Key, Net, NetConfig, Reachability};
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
 use weft_protocol::{Address, Network};
@@ -21,10 +21,11 @@ use weft_vm::EngineConfig;
 use crate::anchor::AnchorTask;
 use crate::backup;
 use crate::builtin;
+use crate::clock::ClockOffset;
 use crate::compute::ComputeTask;
 use crate::compute::modules::Modules;
 use crate::compute::residency::Elsewhere;
-use crate::config::{Config, Role};
+use crate::config::{self, Config, Reachable, Role};
 use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
 use crate::directory::Directory;
@@ -38,6 +39,7 @@ use crate::messenger::MessengerTask;
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
+use crate::remember;
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
@@ -105,11 +107,7 @@ pub async fn embed(
     })?;
     let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, modules) = open_folder(&config, network, address)?;
-    let mut net_config = NetConfig::new(peer_secret, network);
-    net_config.listen.clone_from(&config.listen);
-    net_config.bootstrap.clone_from(&config.bootstrap);
-    net_config.reachable = true;
-    let (net, events) = Net::start(net_config)?;
+    let (net, events) = Net::start(net_config(&config, peer_secret))?;
     let metrics = Metrics::new();
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
@@ -131,6 +129,7 @@ pub async fn embed(
         metrics,
         news: Newsroom::new(),
         directory,
+        offset: ClockOffset::default(),
         started: Instant::now(),
     });
     watch_shared(&shared);
@@ -143,6 +142,8 @@ pub async fn embed(
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
+    let folder = shared.config.data_dir.clone();
+    tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
     let submitter = start_roles(&shared, events, socket, &stop, &mut tasks)?;
     if let Some(metrics) = metrics {
         tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
@@ -184,6 +185,22 @@ fn open_folder(
     let cache_dir = Some(config.data_dir.join("compiled"));
     let engine = EngineConfig { cache_dir, ..EngineConfig::default() };
     Ok((store, socket, weave, Modules::new(engine, Elsewhere::default())?))
+}
+
+/// What the network layer is told.
+fn net_config(config: &Config, peer_secret: [u8; 32]) -> NetConfig {
+    let mut net = NetConfig::new(peer_secret, config.network());
+    net.listen.clone_from(&config.listen);
+    net.bootstrap.clone_from(&config.bootstrap);
+    net.reachability = match config.reachable {
+        Reachable::Auto => weft_net::reachability_of(&config.listen),
+        Reachable::Yes => Reachability::Assumed,
+        Reachable::No => Reachability::Relayed,
+    };
+    (net.mdns, net.relay) = (config.mdns, config.relay);
+    net.remembered = remember::read(&config.data_dir, crate::clock::now().0);
+    net.limits.memory_bytes = config::memory::for_connections();
+    net
 }
 
 /// Puts every process on disk into the directory, and what comes with the binary on disk.
@@ -285,6 +302,7 @@ fn watch_shared(shared: &Shared) {
 
 /// Ends every task, then the network, then the disk, so that what was accepted is committed.
 async fn close(shared: SharedRef, mut tasks: Tasks) {
+    remember::save(&shared.net, &shared.config.data_dir).await;
     shared.net.shutdown().await;
     tasks.join().await;
     let closing = tokio::task::spawn_blocking(move || shared.store.shutdown());

@@ -21,6 +21,8 @@ mod item;
 mod key;
 mod messages;
 mod module;
+mod net;
+mod network;
 mod process;
 mod repair;
 mod results;
@@ -48,6 +50,7 @@ use crate::keyring;
 
 use args::{Cli, Command, Global, ItemCommand, ModuleCommand};
 use exit::{CliError, Exit};
+use net::NetCommand;
 use screen::Screen;
 use talk::online;
 
@@ -163,7 +166,10 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Pin(pin) => online(process::pin(pin, context)),
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
-        Command::Peers => online(status::peers(context)),
+        Command::Peers => online(net::peers(context)),
+        Command::Providers { process } => online(net::providers(process, context)),
+        Command::Net(NetCommand::Doctor) => online(net::doctor(context)),
+        Command::Network(command) => network::run(command, context),
         Command::Top(args) => online(top::run(args, context)),
         Command::Metrics => online(status::metrics(context)),
         Command::Weave => online(status::weave(context)),

@@ -1,16 +1,17 @@
-//! A node's configuration: defaults < `weft.toml` in the data folder < `WEFT_*` environment <
+//! A node's configuration: defaults < `network.toml`, then `weft.toml`, in the data folder < `WEFT_*` environment <
 //! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
 //! an error names the source, the key, the value and what was expected.
 
-mod memory;
-mod multiaddr;
+mod choice;
+pub(crate) mod memory;
+pub mod network_file;
+mod reach;
 mod setting;
+mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -19,13 +20,15 @@ use std::str::FromStr;
 use weft_protocol::Address;
 use weft_protocol::id::Network;
 
+pub use choice::{Evaluate, LogFormat};
+pub use network_file::NETWORK_FILE_NAME;
+pub use reach::Reachable;
 use setting::{Expected, Given, SETTINGS};
+pub use source::Source;
+use source::read_text;
 
 /// The file's name in the data folder.
 pub const FILE_NAME: &str = "weft.toml";
-
-/// Bytes of the file: a thousand times what a full one takes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Characters of a key or of a parser's words that an error repeats.
 const REPEATED_CHARS_MAX: usize = 400;
@@ -91,25 +94,6 @@ pub enum ScheduleFor {
     Anyone,
 }
 
-/// When the slots of a process that is hosted to compute are evaluated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Evaluate {
-    /// As they come.
-    Eager,
-    /// When somebody asks for an outcome, or a duty of this node does.
-    Lazy,
-}
-
-/// How the log is written to stderr.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Everything a node is told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -123,6 +107,12 @@ pub struct Config {
     pub listen: Vec<String>,
     /// Multiaddresses, each with `/p2p/`, of peers to find the network by.
     pub bootstrap: Vec<String>,
+    /// Whether peers can dial this node.
+    pub reachable: Reachable,
+    /// Whether peers are looked for on the local network.
+    pub mdns: bool,
+    /// Whether this node relays for those that cannot be dialled.
+    pub relay: bool,
     /// What this node does.
     pub roles: BTreeSet<Role>,
     /// Whose processes it schedules.
@@ -178,6 +168,9 @@ impl Config {
             rules: RULES,
             listen: vec!["/ip4/127.0.0.1/tcp/4904".into()],
             bootstrap: Vec::new(),
+            reachable: Reachable::Auto,
+            mdns: false,
+            relay: true,
             roles: Role::ALL.into(),
             schedule_for: ScheduleFor::Own,
             spawn_budget: 1000,
@@ -220,30 +213,6 @@ impl Config {
     }
 }
 
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Nobody said anything.
-    Default,
-    /// The configuration file.
-    File(PathBuf),
-    /// This environment variable.
-    Env(String),
-    /// This flag.
-    Flag(String),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Env(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag --{name}"),
-        }
-    }
-}
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -263,7 +232,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is far larger than any configuration.
-    #[error("{} has {bytes} bytes; a configuration has at most {FILE_BYTES_MAX}", path.display())]
+    #[error("{} has {bytes} bytes; a configuration has at most {}", path.display(), source::FILE_BYTES_MAX)]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -387,6 +356,10 @@ impl Resolved {
             warnings: Vec::new(),
             sources: BTreeMap::from([("data_dir", from)]),
         };
+        let network = data_dir.join(NETWORK_FILE_NAME);
+        if let Some(text) = read_text(&network)? {
+            network_file::apply(&mut resolved, &network, &text)?;
+        }
         resolved.read_file(&data_dir.join(FILE_NAME))?;
         resolved.read_env(&inputs.env)?;
         for (key, text) in &inputs.flags {
@@ -414,20 +387,7 @@ impl Resolved {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
-        let bytes = match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => metadata.len(),
-            // A pipe would keep us waiting, a device might never end.
-            Ok(_) => return Err(unreadable(std::io::Error::other("it is not a file"))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        if bytes > FILE_BYTES_MAX {
-            return Err(ConfigError::TooLarge { path: path.into(), bytes });
-        }
-        let mut text = String::new();
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+        let Some(text) = read_text(path)? else { return Ok(()) };
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
             path: path.into(),
             reason: cut(error.to_string().trim_end()),

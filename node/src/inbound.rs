@@ -184,11 +184,14 @@ async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: 
     match tokio::task::spawn_blocking(verify).await {
         // Our own slots come back when a peer asks for them again; there is nothing to learn.
         Ok(Ok(_)) if own => Verdict::Ignore,
-        Ok(Ok((record, Ahead::No))) => {
+        Ok(Ok((record, ahead))) => {
+            shared.offset.note(record.link().time.timestamp, now());
+            if ahead != Ahead::No {
+                return Verdict::Ignore;
+            }
             sinks.follower.record(id, record).await;
             Verdict::Accept
         }
-        Ok(Ok(_)) => Verdict::Ignore,
         Ok(Err(error)) => {
             tracing::debug!(process = %id, %error, "an announced slot was refused");
             match error.blame() {

@@ -30,6 +30,7 @@ pub mod metrics;
 mod news;
 pub mod portable;
 pub mod prune;
+mod remember;
 mod remote;
 mod replay;
 pub mod replays;

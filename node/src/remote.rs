@@ -225,21 +225,42 @@ async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataI
     verified.ok().and_then(Result::ok).filter(|item| item.id() == id).ok_or_else(mismatch)
 }
 
-/// Peers that may serve a process: those on its topic, then its providers, then its scheduler.
+/// Peers that may serve a process: those on its topic and its scheduler, if they are connected; else
+/// whom the mesh names first as its providers or its scheduler.
 pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
     let own = shared.net.peer();
     let mut found: Vec<Peer> = shared.net.subscribers(process).await.unwrap_or_default();
-    if let Some(scheduler) = scheduler
-        && let Ok(peer) = with_address(shared, scheduler).await
-    {
-        found.push(peer);
+    if let Some(scheduler) = scheduler {
+        found.extend(connected(shared, scheduler).await);
     }
     if found.is_empty() {
-        found.extend(shared.net.providers(Key::Process(process)).await.unwrap_or_default());
+        first_peer(shared).await;
+        found = looked_up(shared, process, scheduler).await;
     }
     let mut seen = BTreeSet::new();
     found.retain(|peer| *peer != own && seen.insert(*peer));
     found
+}
+
+/// Both lookups at once: the answer of the first that finds anybody.
+async fn looked_up(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
+    let by_process = async { shared.net.providers(Key::Process(process)).await.unwrap_or_default() };
+    let by_scheduler = async {
+        match scheduler {
+            Some(address) => shared.net.providers(Key::Address(address)).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    };
+    tokio::pin!(by_process, by_scheduler);
+    tokio::select! {
+        found = &mut by_process => if found.is_empty() { by_scheduler.await } else { found },
+        found = &mut by_scheduler => if found.is_empty() { by_process.await } else { found },
+    }
+}
+
+/// The connected peer whose key has this address, if there is one.
+async fn connected(shared: &Shared, address: Address) -> Option<Peer> {
+    everyone(shared).await.into_iter().find(|peer| peer.address() == Some(address))
 }
 
 /// Waits for a first peer where the node was told of some: right after its start it may not be
@@ -261,8 +282,7 @@ pub async fn everyone(shared: &Shared) -> Vec<Peer> {
 /// The peer whose key has this address. The key is in the peer's name, so a liar is no answer.
 pub async fn with_address(shared: &Shared, address: Address) -> Result<Peer, RemoteError> {
     first_peer(shared).await;
-    let connected = everyone(shared).await.into_iter().find(|peer| peer.address() == Some(address));
-    if let Some(peer) = connected {
+    if let Some(peer) = connected(shared, address).await {
         return Ok(peer);
     }
     let providers = shared.net.providers(Key::Address(address)).await.unwrap_or_default();

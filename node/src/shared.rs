@@ -11,6 +11,8 @@ use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
 
 use crate::compute::modules::{Host, Modules};
+use crate::clock::ClockOffset;
+use crate::compute::hosted::Host;
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -52,6 +54,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The known processes.
     pub directory: Directory,
+    /// How this node's clock stands to others.
+    pub offset: ClockOffset,
     /// When this node started.
     pub started: Instant,
 }

@@ -1,4 +1,6 @@
-//! The rules of discovery: when to dial, and when to write what this node provides.
+//! The rules of discovery: whom to dial and when, what this node provides, and who can reach it.
 
+pub(crate) mod book;
 pub(crate) mod bootstrap;
 pub(crate) mod provide;
+pub(crate) mod reach;

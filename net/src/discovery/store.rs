@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore, Result};
@@ -13,10 +13,11 @@ use libp2p::kad::{ProviderRecord, Record, RecordKey};
 use crate::key::Key;
 use crate::limits::{
     ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, PROVIDER_RECORDS_MAX, PROVIDER_RECORDS_PER_PEER_MAX,
-    PROVIDERS_PER_KEY_MAX,
+    PROVIDER_TTL, PROVIDERS_PER_KEY_MAX,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
+use crate::remembered::RememberedProvider;
 
 /// Takes provider records about our keys alone, from peers that can be providers of them, so many
 /// per peer and per key; takes no value records.
@@ -40,6 +41,43 @@ impl ProviderStore {
             per_peer: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
             counters,
+        }
+    }
+
+    /// The records of others, to be written down.
+    pub(crate) fn remembered(&mut self) -> Vec<RememberedProvider> {
+        let now = Instant::now();
+        self.expire(now);
+        let each = self.records.values().flatten().filter_map(|record| {
+            let left = record.expires?.saturating_duration_since(now).as_secs();
+            (left > 0).then(|| RememberedProvider {
+                key: hex::encode(&record.key),
+                peer: Peer(record.provider),
+                addresses: record.addresses.iter().map(ToString::to_string).collect(),
+                expires_s: left,
+            })
+        });
+        each.collect()
+    }
+
+    /// Takes records that were written down, as if they came from their peers now.
+    pub(crate) fn restore(&mut self, remembered: &[RememberedProvider]) {
+        let now = Instant::now();
+        for record in remembered {
+            let left = Duration::from_secs(record.expires_s).min(PROVIDER_TTL);
+            let Ok(key) = hex::decode(&record.key) else { continue };
+            let addresses = record.addresses.iter().filter_map(|text| text.parse().ok()).collect();
+            let record = ProviderRecord {
+                key: RecordKey::new(&key),
+                provider: record.peer.0,
+                expires: Some(now + left),
+                addresses,
+            };
+            if record.provider != self.own
+                && let Err(error) = self.add_provider(record)
+            {
+                tracing::debug!(%error, "a record that was written down is not taken");
+            }
         }
     }
 
@@ -165,8 +203,6 @@ impl RecordStore for ProviderStore {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use libp2p::identity::Keypair;
     use weft_protocol::{Address, Id};
 
@@ -247,6 +283,29 @@ mod tests {
         assert!(store.providers(&process(1).record_key()).is_empty());
         assert_eq!(store.per_peer[&peer(1)], 1);
         assert_eq!(store.by_expiry.len(), 1);
+    }
+
+    #[test]
+    fn records_of_others_survive_being_written_down() {
+        let mut store = store();
+        store.add_provider(record(process(1), peer(1), 100)).unwrap();
+        store.add_provider(record(process(2), peer(1), 0)).unwrap();
+        let mut own = record(process(3), peer(0), 9);
+        own.expires = None;
+        store.add_provider(own).unwrap();
+        let written = store.remembered();
+        assert_eq!(written.len(), 1);
+        let mut again = self::store();
+        again.restore(&written);
+        let providers = again.providers(&process(1).record_key());
+        assert_eq!(providers[0].provider, peer(1));
+        assert_eq!(providers[0].addresses.len(), ADDRESSES_PER_PEER_MAX);
+        // What was changed on disk is no worse than what a peer could send.
+        let bad = |key: &str| RememberedProvider { key: key.into(), ..written[0].clone() };
+        let forged = RememberedProvider { peer: Peer(peer(0)), ..written[0].clone() };
+        again.restore(&[bad("zz"), bad("1"), bad("\u{e9}"), bad("00"), forged]);
+        assert_eq!(again.by_expiry.len(), 1);
+        assert!(again.provided.is_empty());
     }
 
     #[test]

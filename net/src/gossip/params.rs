@@ -47,7 +47,8 @@ pub(crate) fn mesh() -> Result<Config, ConfigBuilderError> {
         .message_id_fn(message_id)
         .mesh_n(4)
         .mesh_n_low(2)
-        .mesh_n_high(8)
+        // Who joins grafts four peers, and is grafted by those who join later: more than six are copies.
+        .mesh_n_high(6)
         .mesh_outbound_min(1)
         .heartbeat_interval(HEARTBEAT)
         .history_length(HISTORY_HEARTBEATS)
@@ -110,7 +111,9 @@ pub(crate) fn thresholds() -> PeerScoreThresholds {
         publish_threshold: PUBLISH_THRESHOLD,
         graylist_threshold: GRAYLIST_THRESHOLD,
         accept_px_threshold: 50.0,
-        opportunistic_graft_threshold: 5.0,
+        // A topic alone gives less than one point: any threshold above that would take ever more peers
+        // into every mesh, and each is one more copy.
+        opportunistic_graft_threshold: 0.0,
     }
 }
 

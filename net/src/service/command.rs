@@ -5,9 +5,12 @@ use libp2p::Multiaddr;
 use tokio::sync::oneshot::Sender;
 use weft_protocol::{Id, wire};
 
-use crate::handle::{DialError, JoinError, PeerInfo, ProvideError, PublishError, Published, RequestError};
+use crate::handle::{
+    DialError, JoinError, PeerInfo, ProvideError, PublishError, Published, ReachInfo, RequestError,
+};
 use crate::key::Key;
 use crate::peer::Peer;
+use crate::remembered::Remembered;
 
 /// One question; the answer goes through `done`. Who asked may have gone.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) enum Command {
     Peers { done: Sender<Vec<PeerInfo>> },
     Subscribers { process: Id, done: Sender<Vec<Peer>> },
     Dial { address: Multiaddr, done: Sender<Result<Peer, DialError>> },
+    Reach { done: Sender<ReachInfo> },
+    Remembered { done: Sender<Remembered> },
     GossipMetrics { done: Sender<String> },
 }
 

@@ -1,18 +1,20 @@
 //! Connections, who is at their other end, and where this node listens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionError, ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, ping};
+use libp2p::{Multiaddr, PeerId, identify, ping, relay};
 use tokio::sync::oneshot;
 
 use super::{Dial, Service};
+use crate::address::{is_relayed, naming, scope};
 use crate::behaviour::BehaviourEvent;
-use crate::discovery::machine::bootstrap;
+use crate::discovery::machine::reach::Reachability;
+use crate::discovery::machine::{book, bootstrap, reach};
 use crate::event::NetEvent;
 use crate::handle::{DialError, PeerInfo};
 use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, DIALS_MAX};
@@ -28,6 +30,10 @@ const PINGS_FAILED_MAX: u32 = 2;
 /// What we know of a connected peer.
 pub(super) struct PeerState {
     dialled: bool,
+    /// Where this node dialled it, without a relay.
+    pub(super) dialled_at: Option<Multiaddr>,
+    /// Its connections that run through no relay.
+    direct: BTreeSet<ConnectionId>,
     /// Whether it said that it is of our network.
     identified: bool,
     addresses: Vec<Multiaddr>,
@@ -37,6 +43,13 @@ pub(super) struct PeerState {
     pings_failed: BTreeMap<ConnectionId, u32>,
 }
 
+impl PeerState {
+    /// Whether all connections with it run through a relay.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.direct.is_empty()
+    }
+}
+
 impl Service {
     pub(super) fn on_connection_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
@@ -44,12 +57,17 @@ impl Service {
                 if let Some(dial) = self.dials.remove(&connection_id) {
                     let _ = dial.done.send(Ok(Peer(peer_id)));
                 }
-                self.on_connected(peer_id, &endpoint);
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_gone(peer_id),
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, endpoint, .. } => {
                 if let Some(state) = self.peers.get_mut(&peer_id) {
                     state.pings_failed.remove(&connection_id);
+                    state.direct.remove(&connection_id);
+                }
+                // Relays end connections as they like; a direct one stays.
+                if endpoint.is_relayed() {
+                    return;
                 }
                 // One of several broke. Gossipsub says what we are subscribed to on the first
                 // connection alone: a peer that restarted and came back before its old connection
@@ -65,37 +83,61 @@ impl Service {
                 }
                 if let Some(peer) = peer_id {
                     self.run_bootstrap(bootstrap::Input::DialFailed(peer));
+                    self.run_book(book::Input::Failed(peer));
                 }
                 tracing::debug!(?peer_id, %error, "a dial failed");
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 self.unbound.remove(&listener_id);
-                if self.settings.reachable {
+                if self.settings.reachability == Reachability::Assumed && !is_relayed(&address) {
                     // Provider records carry external addresses alone.
-                    self.swarm.add_external_address(address);
+                    self.swarm.add_external_address(address.clone());
+                    self.on_external(address);
                 }
                 self.update_listening();
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.swarm.remove_external_address(&address);
+                self.on_external_gone(address);
                 self.update_listening();
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::error!(?addresses, ?reason, "a listener closed");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                if let Some(relay) = self.circuits.remove(&listener_id) {
+                    tracing::debug!(%relay, ?reason, "a relay holds no place for this node");
+                    for address in addresses {
+                        self.swarm.remove_external_address(&address);
+                    }
+                    self.run_reach(reach::Input::Refused(relay));
+                } else {
+                    tracing::error!(?addresses, ?reason, "a listener closed");
+                }
                 self.update_listening();
             }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.on_external(address),
+            SwarmEvent::ExternalAddrExpired { address } => self.on_external_gone(address),
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener failed"),
             // The event type is open; the others say nothing that we need.
             _ => {}
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
-        if self.peers.contains_key(&peer) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let is_direct = !endpoint.is_relayed();
+        let dialled_at =
+            Some(endpoint.get_remote_address().clone()).filter(|_| is_direct && endpoint.is_dialer());
+        let direct = is_direct.then_some(connection);
+        if let Some(state) = self.peers.get_mut(&peer) {
+            if state.is_relayed() && direct.is_some() {
+                Counters::add(&self.counters.direct_upgrades);
+            }
+            state.direct.extend(direct);
+            state.dialled_at = state.dialled_at.take().or(dialled_at);
             return;
         }
         let state = PeerState {
             dialled: endpoint.is_dialer(),
+            dialled_at,
+            direct: direct.into_iter().collect(),
             identified: false,
             addresses: Vec::new(),
             agent: String::new(),
@@ -112,6 +154,8 @@ impl Service {
         self.peers.remove(&peer);
         self.update_peers();
         self.run_bootstrap(bootstrap::Input::Down(peer));
+        self.run_reach(reach::Input::RelayDown(peer));
+        self.run_book(book::Input::Gone(peer));
         self.notify(NetEvent::PeerDown { peer: Peer(peer) });
         if self.redial.remove(&peer)
             && let Err(error) = self.swarm.dial(peer)
@@ -135,24 +179,38 @@ impl Service {
         if self.settings.names.is_foreign(info.protocols.iter().map(AsRef::as_ref)) {
             tracing::info!(peer = %peer_id, protocols = %info.protocol_version, "a peer of another network");
             Counters::add(&self.counters.foreign_peers);
+            self.note_foreign(peer_id);
             // It may have gone by itself.
             let _ = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
+        let is_ours = self.settings.names.is_ours(info.protocols.iter().map(AsRef::as_ref));
         let is_routable = self.settings.names.kademlia().is_ok_and(|kad| info.protocols.contains(&kad));
         let mut addresses = info.listen_addrs;
         addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
         addresses.truncate(ADDRESSES_PER_PEER_MAX);
+        // Who sees us from afar cannot be reached by the addresses of its own local network.
+        let near = scope(&info.observed_addr);
+        addresses.retain(|address| scope(address) >= near);
         if is_routable {
-            let is_near = is_loopback(&info.observed_addr);
-            for address in addresses.iter().filter(|address| is_near || !is_loopback(address)) {
+            for address in addresses.iter().filter(|address| !is_relayed(address)) {
                 self.swarm.behaviour_mut().kademlia.add_address(&peer_id, address.clone());
             }
         }
-        if let Some(state) = self.peers.get_mut(&peer_id) {
-            state.identified = true;
-            state.addresses = addresses;
-            state.agent = info.agent_version.chars().take(AGENT_CHARS_MAX).collect();
+        let relays = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);
+        let Some(state) = self.peers.get_mut(&peer_id) else { return };
+        state.identified = true;
+        state.addresses.clone_from(&addresses);
+        state.agent = info.agent_version.chars().take(AGENT_CHARS_MAX).collect();
+        let (dialled, is_near) = (state.dialled, state.dialled_at.is_some());
+        if state.is_relayed() {
+            self.dial_directly(peer_id, &addresses);
+        }
+        if is_ours {
+            self.run_book(book::Input::Met { peer: peer_id, addresses, dialled });
+        }
+        if relays && is_near {
+            self.run_reach(reach::Input::RelayUp(peer_id));
         }
         self.update_peers();
     }
@@ -184,8 +242,7 @@ impl Service {
     fn update_listening(&self) {
         let own = *self.swarm.local_peer_id();
         let addresses = self.swarm.listeners();
-        let listening =
-            addresses.map(|address| address.clone().with(Protocol::P2p(own)).to_string()).collect();
+        let listening = addresses.map(|address| naming(address, own).to_string()).collect();
         let bound = self.unbound.is_empty();
         self.status.send_modify(|status| {
             status.listening = listening;
@@ -246,6 +303,7 @@ impl Service {
                 addresses: state.addresses.iter().map(ToString::to_string).collect(),
                 agent: state.agent.clone(),
                 dialled: state.dialled,
+                relayed: state.is_relayed(),
                 round_trip_ms: state.round_trip_ms,
                 score: gossip.peer_score(peer).unwrap_or_default(),
                 topics: topics.len(),
@@ -261,19 +319,9 @@ impl Service {
 pub(super) fn check_free(address: &Multiaddr) -> std::io::Result<()> {
     let parts: Vec<_> = address.iter().collect();
     let socket: SocketAddr = match parts[..] {
-        [Protocol::Ip4(ip), Protocol::Tcp(port)] => (ip, port).into(),
-        [Protocol::Ip6(ip), Protocol::Tcp(port)] => (ip, port).into(),
+        [Protocol::Ip4(ip), Protocol::Tcp(port), ..] => (ip, port).into(),
+        [Protocol::Ip6(ip), Protocol::Tcp(port), ..] => (ip, port).into(),
         _ => return Ok(()),
     };
     TcpListener::bind(socket).map(|_| ())
-}
-
-/// Whether an address is on the same machine (or in the same process).
-fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        Some(Protocol::Memory(_)) => true,
-        _ => false,
-    }
 }

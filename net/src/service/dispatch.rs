@@ -39,6 +39,12 @@ impl Service {
                 let _ = done.send(self.subscribers(&process));
             }
             Command::Dial { address, done } => self.dial(address, done),
+            Command::Reach { done } => {
+                let _ = done.send(self.reach_info());
+            }
+            Command::Remembered { done } => {
+                let _ = done.send(self.remembered());
+            }
             Command::GossipMetrics { done } => {
                 let mut metrics = String::new();
                 if let Err(error) = text::encode(&mut metrics, &self.registry) {

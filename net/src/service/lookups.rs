@@ -7,12 +7,13 @@ use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, GetProvidersOk, QueryId, QueryResult};
 use libp2p::swarm::dial_opts::DialOpts;
 use tokio::sync::oneshot;
+use weft_protocol::Now;
 
 use super::Service;
 use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
-use crate::limits::{LOOKUPS_MAX, PROVIDERS_WANTED};
+use crate::limits::{LOOKUP_GRACE_MS, LOOKUPS_MAX, PROVIDERS_WANTED};
 use crate::peer::Peer;
 
 type Done = oneshot::Sender<Result<Vec<Peer>, ProvideError>>;
@@ -20,6 +21,8 @@ type Done = oneshot::Sender<Result<Vec<Peer>, ProvideError>>;
 pub(super) struct Lookup {
     key: Key,
     found: BTreeSet<Peer>,
+    /// When the first was found.
+    found_at: Option<Now>,
     /// All who asked for this key while the lookup was under way.
     askers: Vec<Done>,
 }
@@ -38,7 +41,8 @@ impl Service {
             }
         } else if self.lookups.len() < LOOKUPS_MAX {
             let query = self.swarm.behaviour_mut().kademlia.get_providers(key.record_key());
-            self.lookups.insert(query, Lookup { key, found: BTreeSet::new(), askers: vec![done] });
+            self.lookups
+                .insert(query, Lookup { key, found: BTreeSet::new(), found_at: None, askers: vec![done] });
             return;
         }
         let _ = done.send(Err(ProvideError::TooMany { limit: LOOKUPS_MAX }));
@@ -73,22 +77,40 @@ impl Service {
     }
 
     fn on_providers(&mut self, query: QueryId, providers: impl Iterator<Item = PeerId>) {
-        let own = *self.swarm.local_peer_id();
+        let (own, now) = (*self.swarm.local_peer_id(), self.now());
         let Some(lookup) = self.lookups.get_mut(&query) else { return };
         let key = lookup.key;
         let fresh: Vec<PeerId> = providers
             .filter(|peer| *peer != own && key.admits(&Peer(*peer)) && lookup.found.insert(Peer(*peer)))
             .collect();
+        if !fresh.is_empty() {
+            lookup.found_at.get_or_insert(now);
+        }
         let is_enough = lookup.found.len() >= PROVIDERS_WANTED;
         for peer in fresh {
             self.dial_provider(&key, peer);
         }
         if is_enough {
-            if let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&query) {
-                query.finish();
-            }
-            self.end_lookup(query);
+            self.finish_lookup(query);
         }
+    }
+
+    /// Ends the lookups that have found somebody and were given a little longer.
+    pub(super) fn end_found_lookups(&mut self) {
+        let now = self.now();
+        let over = |lookup: &Lookup| lookup.found_at.is_some_and(|at| at.plus_ms(LOOKUP_GRACE_MS) <= now);
+        let over: Vec<QueryId> =
+            self.lookups.iter().filter(|(_, lookup)| over(lookup)).map(|(query, _)| *query).collect();
+        for query in over {
+            self.finish_lookup(query);
+        }
+    }
+
+    fn finish_lookup(&mut self, query: QueryId) {
+        if let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&query) {
+            query.finish();
+        }
+        self.end_lookup(query);
     }
 
     /// Connects now: the addresses that the query learned are forgotten when it ends.

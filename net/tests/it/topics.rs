@@ -38,17 +38,26 @@ async fn as_many_topics_as_a_node_may_join_are_all_learned() {
 }
 
 /// Joined one by one after the connection all is well; the trap closes at the next connection.
-#[tokio::test]
-async fn topics_joined_after_connecting_are_learned_again_after_a_reconnect() {
+async fn learned_again(count: u32) {
     let many = Node::plain(1).await;
     let peer = Node::joining(2, &many).await;
-    join_many(&many, 300).await;
-    peer.sees("all topics", &many, |info| info.topics == 300).await;
+    join_many(&many, count).await;
+    peer.sees("all topics", &many, |info| info.topics == count as usize).await;
     peer.net.shutdown().await;
     let mut bootstrap = config(2);
     bootstrap.bootstrap = vec![many.address()];
     let peer = Node::start(bootstrap).await;
-    peer.sees("all topics again", &many, |info| info.topics == 300).await;
+    peer.sees("all topics again", &many, |info| info.topics == count as usize).await;
+}
+
+#[tokio::test]
+async fn three_hundred_topics_joined_after_connecting_are_learned_again_after_a_reconnect() {
+    learned_again(300).await;
+}
+
+#[tokio::test]
+async fn as_many_topics_as_may_be_are_learned_again_after_a_reconnect() {
+    learned_again(weft_net::limits::TOPICS_JOINED_MAX as u32).await;
 }
 
 /// Without a tick gossipsub runs two to four times in 8 s on an idle pair instead of once a second.

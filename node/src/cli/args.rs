@@ -14,6 +14,8 @@ use super::disk::{Export, Prune};
 use super::dry_run::DryRun;
 use super::eval::Eval;
 use super::messages::Messages;
+use super::net::NetCommand;
+use super::network::NetworkCommand;
 use super::repair::Repair;
 use super::results::Results;
 use super::state::State;
@@ -86,6 +88,18 @@ pub(crate) enum Command {
     Processes,
     /// List connected peers
     Peers,
+    /// List the peers that serve a process, and how far each is
+    Providers {
+        /// The process
+        #[arg(allow_hyphen_values = true)]
+        process: Id,
+    },
+    /// Look into the node's place in the network
+    #[command(subcommand)]
+    Net(NetCommand),
+    /// Make a network of one's own, or join one by its file
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
     /// Leave a process of another node alone: what lies on disk of it stays until it is pruned

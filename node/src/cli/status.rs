@@ -1,13 +1,12 @@
-//! `weft status`, `processes`, `peers`, `metrics`, `weave` and `stop`.
+//! `weft status`, `processes`, `metrics`, `weave` and `stop`.
 
 use serde_json::{Value, json};
-use weft_protocol::Address;
 
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, pairs, table};
 use super::talk::ask;
-use crate::control::api::{PeerInfo, ProcessInfo, Request, Status, WeaveInfo};
+use crate::control::api::{ProcessInfo, Request, Status, WeaveInfo};
 use crate::control::client::{ANSWER_WAIT, ClientError};
 
 const ASKING: &str = "asking the node";
@@ -52,24 +51,6 @@ pub(super) async fn processes(context: &Context) -> Result<Exit, CliError> {
             ]
         });
         table(["PROCESS", "NAME", "DUTIES", "HEAD", "COMPUTED", "ANCHORED", "FAULT"], rows)
-    })?;
-    Ok(Exit::Ok)
-}
-
-pub(super) async fn peers(context: &Context) -> Result<Exit, CliError> {
-    let screen = context.screen;
-    let peers: Vec<PeerInfo> = ask(context, ASKING, &Request::Peers).await?;
-    screen.answer(&peers, || {
-        let rows = peers.iter().map(|peer| {
-            [
-                peer.peer_id.clone(),
-                peer.address.as_ref().map_or_else(|| "-".to_owned(), Address::to_string),
-                if peer.outbound { "out" } else { "in" }.to_owned(),
-                peer.topics.to_string(),
-                screen.foreign(&peer.addresses.join(" ")),
-            ]
-        });
-        table(["PEER", "ADDRESS", "DIALLED", "TOPICS", "AT"], rows)
     })?;
     Ok(Exit::Ok)
 }

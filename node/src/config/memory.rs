@@ -9,12 +9,22 @@ const LEAST: u64 = 256 << 20;
 /// Shown and written in whole units.
 const UNIT: u64 = 1 << 20;
 
+/// Resident memory beyond which no connection is opened any more: seven eighths of what there is. What
+/// lies above is left to guests, which have a budget, and to the system.
+pub fn for_connections() -> Option<usize> {
+    total().and_then(|total| usize::try_from(total / 8 * 7).ok())
+}
+
 /// Half of the memory of the machine, or of the control group that this OS process is in.
 pub(super) fn budget() -> u64 {
+    let Some(total) = total() else { return UNKNOWN };
+    (total / 2 / UNIT * UNIT).max(LEAST)
+}
+
+fn total() -> Option<u64> {
     let group = read_number(Path::new("/sys/fs/cgroup/memory.max"));
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| of_meminfo(&text));
-    let Some(total) = [group, machine].into_iter().flatten().min() else { return UNKNOWN };
-    (total / 2 / UNIT * UNIT).max(LEAST)
+    [group, machine].into_iter().flatten().min()
 }
 
 fn read_number(path: &Path) -> Option<u64> {

@@ -8,13 +8,9 @@ use toml::Value;
 use weft_protocol::Address;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
-use super::multiaddr::{DIAL_EXPECTED, LISTEN_EXPECTED, is_dial, is_listen};
+use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable};
 use super::{Config, Evaluate, LogFormat, RULES, Role, ScheduleFor};
 
-/// Addresses to listen on: more are a typing error.
-const LISTEN_MAX: usize = 16;
-/// Peers to start from: one that answers is enough.
-const BOOTSTRAP_MAX: usize = 64;
 /// Addresses that may be listed to schedule for.
 const SCHEDULE_FOR_MAX: usize = 1024;
 /// Characters of a value that an error repeats.
@@ -45,7 +41,7 @@ impl fmt::Display for Given<'_> {
 }
 
 impl Given<'_> {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Toml(Value::String(text)) => Some(text),
             Self::Toml(_) => None,
@@ -54,7 +50,7 @@ impl Given<'_> {
     }
 
     /// A TOML array of strings, or text with commas; empty text is an empty list.
-    fn list(&self) -> Option<Vec<&str>> {
+    pub(super) fn list(&self) -> Option<Vec<&str>> {
         match self {
             Self::Toml(Value::Array(values)) => values.iter().map(Value::as_str).collect(),
             Self::Toml(_) => None,
@@ -132,6 +128,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "peers to find the network by, each with /p2p/ and its peer id",
         set: set_bootstrap,
         show: |config| texts(&config.bootstrap),
+    },
+    Setting {
+        key: "reachable",
+        help: "whether peers can dial this node: yes, no (it only dials, and is reached by relays) or auto (loopback \
+               addresses can be, others once a peer has dialled back)",
+        set: set_reachable,
+        show: |config| Value::String(config.reachable.name().into()),
+    },
+    Setting {
+        key: "mdns",
+        help: "whether to find peers on the local network, and be found there",
+        set: |config, given| set_bool(&mut config.mdns, given),
+        show: |config| Value::Boolean(config.mdns),
+    },
+    Setting {
+        key: "relay",
+        help: "whether to relay for nodes that cannot be dialled, while this one can",
+        set: |config, given| set_bool(&mut config.relay, given),
+        show: |config| Value::Boolean(config.relay),
     },
     Setting {
         key: "roles",
@@ -306,32 +321,6 @@ fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
         return Err(format!("{RULES}, the only version this build computes").into());
     }
     config.rules = RULES;
-    Ok(())
-}
-
-fn addresses(
-    given: &Given<'_>,
-    max: usize,
-    good: fn(&str) -> bool,
-    expected: &str,
-) -> Result<Vec<String>, Expected> {
-    let list = given.list().ok_or_else(|| format!("a list, each {expected}"))?;
-    if list.len() > max {
-        return Err(format!("at most {max} addresses").into());
-    }
-    match list.iter().find(|text| !good(text)) {
-        Some(bad) => Err(format!("a list, each {expected}; `{bad}` is not").into()),
-        None => Ok(list.into_iter().map(str::to_owned).collect()),
-    }
-}
-
-fn set_listen(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.listen = addresses(given, LISTEN_MAX, is_listen, LISTEN_EXPECTED)?;
-    Ok(())
-}
-
-fn set_bootstrap(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.bootstrap = addresses(given, BOOTSTRAP_MAX, is_dial, DIAL_EXPECTED)?;
     Ok(())
 }
 

@@ -94,7 +94,7 @@ fn a_bad_value_names_source_key_value_and_expectation() {
 fn an_oversized_file_is_refused_unread() {
     let (folder, inputs) = with_file("");
     let file = std::fs::File::create(folder.path().join(FILE_NAME)).unwrap();
-    file.set_len(FILE_BYTES_MAX + 1).unwrap();
+    file.set_len(source::FILE_BYTES_MAX + 1).unwrap();
     assert!(matches!(Resolved::load(&inputs), Err(ConfigError::TooLarge { .. })));
 }
 

@@ -3,6 +3,7 @@
 mod disk;
 mod dry;
 mod live;
+mod net;
 mod pages;
 mod result;
 mod slots;
@@ -25,8 +26,8 @@ use weft_storage::{EvidenceRow, OutboxState, Reader, Roles, StoreError, Write};
 use weft_vm::Format;
 
 use super::api::{
-    Evaluate, EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, PeerInfo, ProcessDetail, ProcessInfo,
-    Request, Status, Submitted,
+    Evaluate, EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request,
+    Status, Submitted,
 };
 use super::server::{HungUp, Out};
 use crate::anchor;
@@ -107,6 +108,8 @@ impl Answers {
         match request {
             Request::Status => out.end(self.status().await).await,
             Request::Peers => out.end(self.peers().await).await,
+            Request::Providers { process } => out.end(self.providers(process).await).await,
+            Request::Doctor => out.end(self.doctor().await).await,
             Request::Processes => out.end(self.processes().await).await,
             Request::Process { process, state_root } => {
                 out.end(self.process(process, state_root).await).await
@@ -189,21 +192,6 @@ impl Answers {
             uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             pid: std::process::id(),
         })
-    }
-
-    async fn peers(&self) -> Result<Vec<PeerInfo>, Failure> {
-        let peers = self.shared.net.peers().await;
-        let peers = peers.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
-        Ok(peers
-            .into_iter()
-            .map(|info| PeerInfo {
-                peer_id: info.peer.to_string(),
-                address: info.peer.address(),
-                addresses: info.addresses,
-                outbound: info.dialled,
-                topics: info.topics,
-            })
-            .collect())
     }
 
     async fn processes(&self) -> Result<Vec<ProcessInfo>, Failure> {

@@ -6,6 +6,7 @@
 //! carries none for a minute is closed.
 
 mod disk;
+mod net;
 mod top;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
+pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use top::{Level, Top, TopProcess};
 
@@ -38,6 +40,13 @@ pub enum Request {
     Status,
     /// The peers it is connected to: `[PeerInfo]`.
     Peers,
+    /// The peers that serve a process, each with its head: `[ProviderInfo]`.
+    Providers {
+        /// Which process.
+        process: Id,
+    },
+    /// Its place in the network, and what may be wrong with it: [`Doctor`].
+    Doctor,
     /// The processes it works for: `[ProcessInfo]`.
     Processes,
     /// One process in depth: [`ProcessDetail`].
@@ -256,17 +265,6 @@ pub struct Status {
     pub weave: String,
     pub uptime_ms: u64,
     pub pid: u32,
-}
-
-/// A connected peer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct PeerInfo {
-    pub peer_id: String,
-    pub address: Option<Address>,
-    pub addresses: Vec<String>,
-    pub outbound: bool,
-    pub topics: usize,
 }
 
 /// What a node does for one process, and how far it is.

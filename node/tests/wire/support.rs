@@ -175,7 +175,7 @@ impl Stranger {
     pub async fn of(node: &Node, seed: u8) -> Self {
         let mut config = NetConfig::new([seed; 32], network());
         // Nobody can dial it, so what others hear of it has come through the node.
-        (config.listen, config.reachable) = (Vec::new(), false);
+        (config.listen, config.reachability) = (Vec::new(), weft_net::Reachability::Relayed);
         let (net, events) = Net::start(config).unwrap();
         let peer = within("a dial", net.dial(&node.address())).await.unwrap();
         Self { net, events, signer: key(seed), node: peer }

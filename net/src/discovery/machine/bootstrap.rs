@@ -15,6 +15,8 @@ pub(crate) enum Input<P> {
     Up(P),
     Down(P),
     DialFailed(P),
+    /// Nobody is connected: pauses end.
+    Alone,
     Tick,
 }
 
@@ -71,6 +73,13 @@ impl<P: Ord + Copy> Machine for Bootstrap<P> {
             Input::DialFailed(peer) => {
                 if let Some((state @ State::Dialling { .. }, failures)) = self.peers.get_mut(&peer) {
                     *state = pause(failures, now);
+                }
+            }
+            Input::Alone => {
+                for (state, _) in self.peers.values_mut() {
+                    if let State::Away { dial_at } = state {
+                        *dial_at = now;
+                    }
                 }
             }
             Input::Tick => {
@@ -132,6 +141,17 @@ mod tests {
         run(&mut machine, Input::Up(1), 7_000);
         run(&mut machine, Input::Down(1), 7_000 + STABLE_MS);
         assert_eq!(run(&mut machine, Input::Tick, 8_000 + STABLE_MS), [1]);
+    }
+
+    #[test]
+    fn a_node_alone_dials_without_waiting() {
+        let mut machine = Bootstrap::new([1]);
+        for _ in 0..6 {
+            run(&mut machine, Input::Tick, 0);
+            run(&mut machine, Input::DialFailed(1), 0);
+            run(&mut machine, Input::Alone, 0);
+        }
+        assert_eq!(run(&mut machine, Input::Tick, 0), [1]);
     }
 
     #[test]

@@ -18,8 +18,17 @@ pub(crate) struct ConfigFlags {
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
     /// A peer to find the network by, ending in /p2p/PEER-ID; may repeat
-    #[arg(long, value_name = "MULTIADDR")]
+    #[arg(long, alias = "peer", value_name = "MULTIADDR")]
     pub(crate) bootstrap: Vec<String>,
+    /// Whether peers can dial this node: auto, yes or no
+    #[arg(long, value_name = "WHETHER")]
+    pub(crate) reachable: Option<String>,
+    /// Whether to find peers on the local network
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) mdns: Option<String>,
+    /// Whether to relay for nodes that cannot be dialled
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) relay: Option<String>,
     /// What to do, of scheduler,compute,messenger,anchor
     #[arg(long, value_name = "LIST")]
     pub(crate) roles: Option<String>,
@@ -97,6 +106,9 @@ impl ConfigFlags {
             ("rules", self.rules.clone()),
             ("listen", list(&self.listen)),
             ("bootstrap", list(&self.bootstrap)),
+            ("reachable", self.reachable.clone()),
+            ("mdns", self.mdns.clone()),
+            ("relay", self.relay.clone()),
             ("roles", self.roles.clone()),
             ("schedule_for", self.schedule_for.clone()),
             ("spawn_budget", self.spawn_budget.clone()),

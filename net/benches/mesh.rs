@@ -1,0 +1,42 @@
+//! What a message costs in a network of many nodes, beside a bare gossipsub swarm of the same shape:
+//! copies, propagation, processor time, memory. Prints one table; `cargo bench --bench mesh -- NODES MESSAGES`
+//! takes other numbers than 64 and 400.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(missing_docs, unreachable_pub)]
+
+#[path = "../tests/it/large.rs"]
+mod large;
+
+use std::time::Duration;
+
+use large::Figures;
+
+const PAUSE: Duration = Duration::from_millis(50);
+
+fn main() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
+    let nodes = numbers.first().copied().unwrap_or(64);
+    let messages = numbers.get(1).copied().unwrap_or(400);
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    println!("{nodes} nodes, {messages} messages of 1 KiB, one each {} ms", PAUSE.as_millis());
+    println!("| | delivered | copies | p50 ms | p99 ms | last ms | CPU ms/delivery | KiB/node |");
+    println!("|---|---|---|---|---|---|---|---|");
+    // Each in a runtime of its own, so that neither pays for what the other leaves behind.
+    row("bare gossipsub", &runtime().block_on(large::bare(nodes, messages, PAUSE)));
+    row("weft-net, verified", &runtime().block_on(large::ours(nodes, messages, PAUSE)));
+}
+
+fn row(name: &str, figures: &Figures) {
+    println!(
+        "| {name} | {} of {} | {:.2} | {:.1} | {:.1} | {:.1} | {:.2} | {:.0} |",
+        figures.delivered,
+        figures.expected,
+        figures.copies,
+        figures.latency(50),
+        figures.latency(99),
+        figures.latency(100),
+        figures.cpu_ms,
+        figures.node_kib,
+    );
+}

@@ -1,0 +1,216 @@
+//! Caps the connections that come from one place on the internet.
+//!
+//! An attacker has one network and many keys: limits per peer cost it nothing, and limits in all
+//! would let it push everybody else out. So connections are counted by where they come from, an IPv4
+//! /24 or an IPv6 /48, and those beyond the cap are refused before noise. Connections from this
+//! machine have a cap of their own: local networks run dozens of nodes on it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use libp2p::PeerId;
+use libp2p::core::transport::PortUse;
+use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+    ToSwarm, dummy,
+};
+
+use crate::address::{Scope, is_relayed, scope};
+use crate::metrics::Counters;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// This machine.
+    Here,
+    /// An IPv4 /24.
+    V4([u8; 3]),
+    /// An IPv6 /48.
+    V6([u16; 3]),
+}
+
+/// The place of an address; none for what comes through a relay, which has caps of its own.
+fn place(address: &Multiaddr) -> Option<Place> {
+    if is_relayed(address) {
+        return None;
+    }
+    if scope(address) == Scope::Machine {
+        return Some(Place::Here);
+    }
+    let ip = match address.iter().next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    Some(match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            Place::V4([a, b, c])
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            Place::V6([a, b, c])
+        }
+    })
+}
+
+/// Refuses connections from crowded places.
+pub(crate) struct Crowd {
+    per_place: u32,
+    per_machine: u32,
+    counts: BTreeMap<Place, u32>,
+    /// The place of each connection that is counted: those coming in, from the first byte to the end.
+    open: BTreeMap<ConnectionId, Place>,
+    counters: Arc<Counters>,
+}
+
+impl Crowd {
+    pub(crate) fn new(per_place: u32, per_machine: u32, counters: Arc<Counters>) -> Self {
+        Self { per_place, per_machine, counts: BTreeMap::new(), open: BTreeMap::new(), counters }
+    }
+
+    fn enter(&mut self, connection: ConnectionId, address: &Multiaddr) -> Result<(), Crowded> {
+        let Some(place) = place(address) else { return Ok(()) };
+        let limit = if place == Place::Here { self.per_machine } else { self.per_place };
+        let count = self.counts.entry(place).or_default();
+        if *count >= limit {
+            Counters::add(&self.counters.connections_crowded);
+            return Err(Crowded { limit });
+        }
+        *count += 1;
+        self.open.insert(connection, place);
+        Ok(())
+    }
+
+    fn leave(&mut self, connection: ConnectionId) {
+        let Some(place) = self.open.remove(&connection) else { return };
+        if let Some(count) = self.counts.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&place);
+            }
+        }
+    }
+}
+
+/// As many connections from one place as may be.
+#[derive(Debug)]
+struct Crowded {
+    limit: u32,
+}
+
+impl fmt::Display for Crowded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} connections come from the same place, the limit", self.limit)
+    }
+}
+
+impl std::error::Error for Crowded {}
+
+impl NetworkBehaviour for Crowd {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Infallible;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        if is_relayed(local) {
+            return Ok(());
+        }
+        self.enter(connection, remote).map_err(ConnectionDenied::new)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        match event {
+            FromSwarm::ConnectionClosed(closed) => self.leave(closed.connection_id),
+            FromSwarm::ListenFailure(failure) => self.leave(failure.connection_id),
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn at(text: &str) -> Multiaddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_place_is_full_until_somebody_leaves() {
+        let counters = Arc::new(Counters::default());
+        let mut crowd = Crowd::new(2, 3, Arc::clone(&counters));
+        let ids: Vec<_> = (0..9).map(ConnectionId::new_unchecked).collect();
+        assert!(crowd.enter(ids[0], &at("/ip4/192.0.2.1/tcp/1")).is_ok());
+        assert!(crowd.enter(ids[1], &at("/ip4/192.0.2.200/tcp/1")).is_ok());
+        assert!(crowd.enter(ids[2], &at("/ip6/::ffff:192.0.2.9/tcp/1")).is_err());
+        assert!(crowd.enter(ids[2], &at("/ip4/192.0.3.1/tcp/1")).is_ok());
+        assert_eq!(Counters::get(&counters.connections_crowded), 1);
+        crowd.leave(ids[0]);
+        // One that was never let in changes nothing.
+        crowd.leave(ids[8]);
+        assert!(crowd.enter(ids[3], &at("/ip4/192.0.2.1/tcp/1/ws")).is_ok());
+        for id in [3, 2, 1] {
+            crowd.leave(ids[id]);
+        }
+        assert!(crowd.counts.is_empty() && crowd.open.is_empty());
+    }
+
+    #[test]
+    fn this_machine_and_relays_are_counted_apart() {
+        let mut crowd = Crowd::new(0, 1, Arc::default());
+        let ids: Vec<_> = (0..4).map(ConnectionId::new_unchecked).collect();
+        assert!(crowd.enter(ids[0], &at("/ip4/127.0.0.1/tcp/1")).is_ok());
+        assert!(crowd.enter(ids[1], &at("/memory/1")).is_err());
+        assert!(crowd.enter(ids[1], &at("/ip4/203.0.113.1/tcp/1/p2p-circuit")).is_ok());
+        assert!(crowd.enter(ids[2], &at("/ip6/2001:db8::1/tcp/1")).is_err());
+    }
+
+    #[test]
+    fn places_are_networks() {
+        assert_eq!(place(&at("/ip4/198.51.100.7/tcp/1")), Some(Place::V4([198, 51, 100])));
+        assert_eq!(place(&at("/ip6/2001:db8:7:8::1/tcp/1")), Some(Place::V6([0x2001, 0xdb8, 7])));
+        assert_eq!(place(&at("/dns4/a.example/tcp/1")), None);
+    }
+}

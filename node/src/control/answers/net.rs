@@ -1,0 +1,207 @@
+//! The node's place in the network: its peers, who serves a process, and what may be wrong.
+
+use std::collections::BTreeMap;
+
+use weft_net::{Key, Peer, ReachInfo, Reachability};
+use weft_protocol::Id;
+
+use super::super::api::{Check, CheckState, Doctor, Failure, FailureCode, PeerInfo, ProviderInfo};
+use super::{Answers, fail};
+use crate::clock::Offset;
+use crate::{hosting, remote};
+
+/// Providers in one answer; more serve nobody who reads it.
+const PROVIDERS_MAX: usize = 64;
+
+fn stopped(error: impl ToString) -> Failure {
+    fail(FailureCode::Fault, error.to_string())
+}
+
+impl Answers {
+    pub(super) async fn peers(&self) -> Result<Vec<PeerInfo>, Failure> {
+        let peers = self.shared.net.peers().await.map_err(stopped)?;
+        let info = |info: weft_net::PeerInfo| PeerInfo {
+            peer_id: info.peer.to_string(),
+            address: info.peer.address(),
+            addresses: info.addresses,
+            outbound: info.dialled,
+            relayed: info.relayed,
+            round_trip_ms: info.round_trip_ms,
+            score: info.score,
+            topics: info.topics,
+            agent: info.agent,
+        };
+        Ok(peers.into_iter().map(info).collect())
+    }
+
+    /// Who serves a process, each asked for its head.
+    pub(super) async fn providers(&self, process: Id) -> Result<Vec<ProviderInfo>, Failure> {
+        let shared = &self.shared;
+        let found = hosting::find_process(shared, process).await;
+        let found = found.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
+        let own = shared.net.peer();
+        let (topic, records, scheduler) = tokio::join!(
+            shared.net.subscribers(process),
+            shared.net.providers(Key::Process(process)),
+            remote::with_address(shared, found.scheduler()),
+        );
+        let mut ways: BTreeMap<Peer, Vec<String>> = BTreeMap::new();
+        let mut note = |peer: Peer, way: &str| ways.entry(peer).or_default().push(way.to_owned());
+        topic.unwrap_or_default().into_iter().for_each(|peer| note(peer, "topic"));
+        records.unwrap_or_default().into_iter().for_each(|peer| note(peer, "record"));
+        if let Ok(peer) = scheduler {
+            note(peer, "scheduler");
+        }
+        ways.remove(&own);
+        let asked = ways.into_iter().take(PROVIDERS_MAX).map(|(peer, ways)| {
+            let found = &found;
+            async move {
+                let head = remote::head(shared, peer, process).await;
+                let (head, problem) = match head {
+                    Ok(Some(head)) => match crate::follower::verified_head(found, &head) {
+                        Some(slot) => (Some(slot), None),
+                        None => (None, Some("its head is not signed by the scheduler".to_owned())),
+                    },
+                    Ok(None) => (None, Some("it has nothing of the process".to_owned())),
+                    Err(error) => (None, Some(error.to_string())),
+                };
+                ProviderInfo {
+                    peer_id: peer.to_string(),
+                    address: peer.address(),
+                    found: ways,
+                    head,
+                    problem,
+                }
+            }
+        });
+        Ok(futures::future::join_all(asked).await)
+    }
+
+    pub(super) async fn doctor(&self) -> Result<Doctor, Failure> {
+        let net = &self.shared.net;
+        let reach = net.reach().await.map_err(stopped)?;
+        let peers = net.peers().await.map_err(stopped)?;
+        let metrics = net.metrics();
+        let topics = net.levels().into_iter().find(|level| level.name == "topics");
+        let outbound = peers.iter().filter(|peer| peer.dialled).count();
+        let checks = vec![
+            ports(&net.listening(), self.shared.config.listen.len()),
+            company(peers.len(), outbound, reach.relayed),
+            reached(&reach),
+            relays(&reach),
+            direct(metrics.direct_upgrades, metrics.direct_upgrades_failed),
+            full("topics", "topics joined", topics.map_or((0, 0), |level| (level.used, level.limit))),
+            check("book", CheckState::Good, format!("{} peers to come back to after a restart", reach.book)),
+            clock(self.shared.offset.seen()),
+        ];
+        Ok(Doctor { checks })
+    }
+}
+
+fn check(name: &str, state: CheckState, text: impl Into<String>) -> Check {
+    Check { name: name.to_owned(), state, text: text.into() }
+}
+
+fn ports(listening: &[String], asked: usize) -> Check {
+    match (listening, asked) {
+        ([], 0) => check("ports", CheckState::Fair, "it listens nowhere: `listen` is empty, it only dials"),
+        ([], _) => check("ports", CheckState::Bad, "it listens on none of its addresses; see the log"),
+        (all, _) => check("ports", CheckState::Good, format!("listens on {}", all.join(" "))),
+    }
+}
+
+fn company(peers: usize, outbound: usize, relayed: usize) -> Check {
+    let text = format!("{peers} connected, {outbound} dialled by this node, {relayed} through relays alone");
+    match (peers, outbound) {
+        (0, _) => {
+            check("peers", CheckState::Bad, "nobody is connected; give --peer an address, or switch on mdns")
+        }
+        // Whoever dials a node chooses to: a node with guests alone may be surrounded.
+        (_, 0) => check("peers", CheckState::Fair, format!("{text}; all of them chose this node")),
+        _ => check("peers", CheckState::Good, text),
+    }
+}
+
+fn reached(reach: &ReachInfo) -> Check {
+    let at = reach.confirmed.join(" ");
+    match (reach.reachability, reach.confirmed.is_empty()) {
+        (Reachability::Assumed, false) => {
+            check("reach", CheckState::Good, format!("taken to be reachable at {at}; nobody was asked"))
+        }
+        (_, false) => check("reach", CheckState::Good, format!("peers have dialled back {at}")),
+        (Reachability::Relayed, true) => {
+            check("reach", CheckState::Fair, "it only dials, as it was told: `reachable = \"no\"`")
+        }
+        (_, true) => check(
+            "reach",
+            CheckState::Fair,
+            "no peer has reached it yet; forward its port in the router, or leave it to relays",
+        ),
+    }
+}
+
+fn relays(reach: &ReachInfo) -> Check {
+    let names: Vec<_> = reach.relays.iter().map(ToString::to_string).collect();
+    match (reach.confirmed.is_empty(), names.is_empty()) {
+        (false, _) => check("relays", CheckState::Good, "none is needed"),
+        (true, false) => check("relays", CheckState::Good, format!("reached through {}", names.join(" "))),
+        (true, true) => {
+            check("relays", CheckState::Bad, "nobody can reach this node: no relay has a place for it")
+        }
+    }
+}
+
+fn direct(made: u64, failed: u64) -> Check {
+    let text = format!("{made} relayed connections became direct, {failed} did not");
+    check("direct", if failed > made { CheckState::Fair } else { CheckState::Good }, text)
+}
+
+fn full(name: &str, what: &str, (used, limit): (u64, u64)) -> Check {
+    let state = if used >= limit { CheckState::Fair } else { CheckState::Good };
+    check(name, state, format!("{used} of {limit} {what}"))
+}
+
+fn clock(offset: Option<Offset>) -> Check {
+    match offset {
+        None => check("clock", CheckState::Good, "nothing to compare it with: no slot of others came yet"),
+        Some(Offset::Behind(ms)) => check(
+            "clock",
+            CheckState::Bad,
+            format!("slots come {ms} ms from the future: this clock is behind, or a scheduler's ahead"),
+        ),
+        Some(Offset::Ahead(ms)) => check(
+            "clock",
+            CheckState::Bad,
+            format!("no slot came younger than {ms} ms: this clock is ahead, or schedulers' behind"),
+        ),
+        Some(Offset::None(ms)) => {
+            check("clock", CheckState::Good, format!("the youngest slot came after {ms} ms"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(reachability: Reachability, confirmed: &[&str]) -> ReachInfo {
+        let confirmed = confirmed.iter().map(ToString::to_string).collect();
+        ReachInfo { reachability, confirmed, relays: Vec::new(), relayed: 0, book: 0 }
+    }
+
+    #[test]
+    fn what_is_wrong_is_called_so() {
+        assert_eq!(ports(&[], 1).state, CheckState::Bad);
+        assert_eq!(ports(&[], 0).state, CheckState::Fair);
+        assert_eq!(company(0, 0, 0).state, CheckState::Bad);
+        assert_eq!(company(3, 0, 0).state, CheckState::Fair);
+        assert_eq!(company(3, 1, 0).state, CheckState::Good);
+        assert_eq!(reached(&reach(Reachability::Probed, &[])).state, CheckState::Fair);
+        assert_eq!(reached(&reach(Reachability::Probed, &["/ip4/192.0.2.1/tcp/1"])).state, CheckState::Good);
+        assert_eq!(relays(&reach(Reachability::Relayed, &[])).state, CheckState::Bad);
+        assert_eq!(direct(1, 2).state, CheckState::Fair);
+        assert_eq!(full("topics", "topics", (5, 5)).state, CheckState::Fair);
+        assert_eq!(clock(Some(Offset::Behind(9))).state, CheckState::Bad);
+        assert_eq!(clock(None).state, CheckState::Good);
+    }
+}
