@@ -10,9 +10,8 @@ use weft_protocol::{Address, Network};
 use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
 
-use crate::compute::modules::{Host, Modules};
 use crate::clock::ClockOffset;
-use crate::compute::hosted::Host;
+use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
