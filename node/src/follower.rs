@@ -4,6 +4,8 @@
 //! peers, verifies what they give and commits it.
 
 pub mod machine;
+mod regain;
 mod task;
 
+pub use regain::Regain;
 pub use task::{FollowerHandle, FollowerTask, verified_head};

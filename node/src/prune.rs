@@ -11,14 +11,12 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 use weft_protocol::{Id, Position};
-use weft_storage::{Reader, Store, StoreError, Write};
+use weft_storage::{PRUNED_SETTING, Reader, Store, StoreError, Write};
 
 pub use task::PruneTask;
 
 /// Positions of one commit: their rows are read and written within milliseconds.
 const POSITIONS_MAX: usize = 256;
-/// What starts the name of the setting that says how far a process is pruned.
-const PRUNED_SETTING: &str = "pruned/";
 
 /// What pruning a process came to, or would come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ pub struct Limits {
     pub head: Option<u64>,
     /// The newest slot in a confirmed batch.
     pub anchored: Option<u64>,
-    /// The slot of the newest checkpoint.
+    /// The slot of the newest checkpoint that can be read.
     pub checkpoint: Option<u64>,
     /// The slot of the oldest position with something left to send.
     pub unsent: Option<u64>,
@@ -53,11 +51,10 @@ impl Limits {
     /// # Errors
     /// The disk.
     pub fn read(reader: &Reader, process: &Id, weave: &str) -> Result<Self, StoreError> {
-        let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
         Ok(Self {
             head: reader.head(process)?.map(|(slot, _)| slot),
             anchored: reader.anchored(process, weave)?.map(|row| row.slot),
-            checkpoint: reader.checkpoints_before(process, last, 1)?.first().map(|position| position.slot),
+            checkpoint: reader.whole_checkpoint(process)?.map(|position| position.slot),
             unsent: reader.outbox_pending(process, 1)?.first().map(|(key, _)| key.position.slot),
         })
     }

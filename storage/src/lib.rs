@@ -22,6 +22,7 @@ mod disk;
 mod error;
 mod key;
 pub mod limits;
+mod mark;
 mod meta;
 mod migrate;
 mod plan;
@@ -48,4 +49,4 @@ pub use rows::{
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
 pub use times::{COMMIT_BOUNDS_US, CommitTimes};
-pub use write::{Write, blob_name};
+pub use write::{PRUNED_SETTING, Write, blob_name};

@@ -23,6 +23,8 @@ pub const SCAN_ROWS_MAX: usize = 100_000;
 pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// Pages of one checkpoint: 16 GiB of memory, the largest that a process may have.
 pub const CHECKPOINT_PAGES_MAX: usize = 262_144;
+/// Checkpoints that are looked at for one that can be read; of older ones nobody hears.
+pub const CHECKPOINTS_LOOKED_AT_MAX: usize = 16;
 /// Bytes of a setting's name or a peer's name: they are keys, and long keys slow every lookup.
 pub const NAME_BYTES_MAX: usize = 256;
 /// Addresses kept of one peer. More are refused: the caller keeps the best.

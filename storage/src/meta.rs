@@ -14,7 +14,9 @@ use weft_protocol::{Address, Network};
 use crate::contained::{Contained, contain};
 use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
+use crate::mark::{self, Found};
 use crate::record;
+use crate::repair::remove_if_there;
 use crate::rows::MetaRow;
 use crate::tables::{Definition, META};
 
@@ -131,17 +133,17 @@ const fn definition(table: &'static str) -> Definition {
     TableDefinition::new(table)
 }
 
-/// Opens the owner's file, or makes it. A new file gets its name only when it is complete, so
+/// Opens the owner's file, or makes it; says at which commit one was found that was there. A new file gets its name only when it is complete, so
 /// that no crash leaves half a file in its place.
 pub(crate) fn open_file(
     path: &Path,
     cache_bytes: usize,
     owner: Owner,
     tables: &[&'static str],
-) -> Result<Contained, StoreError> {
+) -> Result<(Contained, Option<Found>), StoreError> {
     let open = |path: &Path| {
-        let opened = redb::Builder::new().set_cache_size(cache_bytes).create(path);
-        opened.map(Contained::new).map_err(|error| open_error(path, error))
+        let opened = mark::watched(cache_bytes, |builder| builder.create(path));
+        opened.map_err(|error| open_error(path, error))
     };
     let disk = |error| StoreError::disk("creating its file", error);
     let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.into() };
@@ -156,9 +158,9 @@ pub(crate) fn open_file(
         }
         // Of a damaged file redb finds some contradictions by an assertion of its own.
         return contain(OPENING, || {
-            let database = open(path)?;
+            let (database, found) = open(path)?;
             claim(&database, path, owner, tables)?;
-            Ok(database)
+            Ok((database, Some(found)))
         })
         .map_err(|error| match error {
             StoreError::Disk { during: OPENING, source } => unreadable(path, &source),
@@ -176,10 +178,13 @@ pub(crate) fn open_file(
         }
         opened => opened?,
     };
+    let (database, _) = database;
     claim(&database, unfinished, owner, tables)?;
+    // It is of a store that is gone.
+    remove_if_there(&mark::path(path))?;
     std::fs::rename(unfinished, path).map_err(disk)?;
     sync_folder(path)?;
-    Ok(database)
+    Ok((database, None))
 }
 
 /// Makes the name of a file durable, which syncing the file does not.

@@ -29,6 +29,7 @@ use crate::caution::{self, Caution};
 use crate::contained::{Contained, contain};
 use crate::error::StoreError;
 use crate::limits::PROBLEMS_SHOWN_MAX;
+use crate::mark;
 use crate::meta;
 use crate::reader::Reader;
 use crate::store::StoreConfig;
@@ -93,9 +94,11 @@ pub struct CutLog {
 impl RepairReport {
     /// Whether the file had nothing wrong with it.
     pub fn is_intact(&self) -> bool {
+        let is_whole = |table: &RepairedTable| (table.lost, table.found, table.dropped) == (0, 0, 0);
         self.problems.is_empty()
             && self.cuts.is_empty()
-            && self.tables.iter().all(|table| table.lost == 0 && table.found == 0 && !table.broken)
+            && self.lost_openings.is_empty()
+            && self.tables.iter().all(|table| is_whole(table) && !table.broken)
     }
 
     pub(crate) fn problem(&mut self, text: String) {
@@ -191,24 +194,21 @@ fn make(
     report.caution_openings =
         !is_known || report.missed(Table::Settings) || own.values().any(|log| log.slots == 0);
     caution::raise(&database, Caution::Repaired, &report.cautions, report.caution_openings)?;
-    verify(&database, &mut report, progress)?;
+    verify(&database, path, progress)?;
     Ok(report)
 }
 
-/// The result has to pass the check that any store passes.
+/// The result has to pass the check that any store passes: what does not is not put in place.
 fn verify(
     database: &Contained,
-    report: &mut RepairReport,
+    path: &Path,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<(), StoreError> {
     let check = read(database)?.check(&mut |_, rows| progress("checking the result", rows))?;
-    if check.is_sound() {
-        return Ok(());
-    }
-    for problem in check.problems {
-        report.problem(format!("after the repair: {problem}"));
-    }
-    Ok(())
+    let Some(first) = check.problems.first() else { return Ok(()) };
+    let count = check.problem_count;
+    let reason = format!("what a repair makes of it contradicts itself in {count} rows; the first: {first}");
+    Err(StoreError::Unreadable { path: path.to_owned(), reason })
 }
 
 fn read(database: &Contained) -> Result<Reader, StoreError> {
@@ -227,6 +227,8 @@ fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
         File::open(&kept).and_then(|copy| copy.sync_all()).map_err(disk)?;
     }
     meta::sync_folder(path)?;
+    // It counts the commits of the damaged file.
+    remove_if_there(&mark::path(path))?;
     std::fs::rename(repaired, path).map_err(disk)?;
     meta::sync_folder(path)?;
     Ok(kept)
@@ -275,5 +277,36 @@ fn attempt(report: &mut RepairReport, what: &str, step: impl FnOnce() -> Result<
             report.problem(format!("{what}: {error}"));
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::{Address, Network};
+
+    use super::*;
+    use crate::record;
+
+    #[test]
+    fn a_result_that_contradicts_itself_is_no_result() {
+        let config = StoreConfig::new(Network(7), Address([1; 32]));
+        let database = Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let database = Contained::new(database);
+        let path = Path::new("store.redb");
+        meta::claim(&database, path, config.owner(), &crate::store::table_names()).unwrap();
+        verify(&database, path, &mut |_, _| {}).unwrap();
+        let writing = database.begin_write().unwrap();
+        {
+            // An index entry of a slot that is not there.
+            let mut rows = writing.open_table(Table::ItemSlots.definition()).unwrap();
+            let key = [7; 64];
+            let bytes = record::encode(Table::ItemSlots.name(), &key, &3_u64);
+            rows.insert(key.as_slice(), bytes.as_slice()).unwrap();
+        }
+        writing.commit().unwrap();
+        let error = verify(&database, path, &mut |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("in 1 rows"), "{error}");
     }
 }

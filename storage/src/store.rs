@@ -12,10 +12,12 @@ use redb::ReadableDatabase as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use weft_protocol::{Address, Network};
 
-use crate::contained::Contained;
+use crate::caution::{self, Caution};
+use crate::contained::{Contained, contain};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
+use crate::mark::{self, Mark};
 use crate::meta::{self, Owner};
 use crate::migrate;
 use crate::reader::Reader;
@@ -112,14 +114,24 @@ impl Future for Ticket {
 }
 
 impl Store {
-    /// Opens the store in a file, creating it when there is none.
+    /// Opens the store in a file, creating it when there is none. One that lacks commits of which
+    /// somebody was told is under [caution](crate::Caution) from then on.
     ///
     /// # Errors
     /// [`StoreError::InUse`], [`StoreError::OtherNetwork`], [`StoreError::OtherNode`],
     /// [`StoreError::NewerSchema`], [`StoreError::NotAStore`] or what the disk says.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        let database = meta::open_file(path, config.cache_bytes, config.owner(), &table_names())?;
-        Self::start(database)
+        let (database, found) = meta::open_file(path, config.cache_bytes, config.owner(), &table_names())?;
+        let found = found.and_then(|found| found.of_file(path));
+        if mark::is_behind(path, found) {
+            tracing::error!(
+                "{}; nothing is signed in logs of this node's own: see `weft repair`",
+                mark::BEHIND
+            );
+            contain("putting the store under caution", || caution::raise_all(&database, Caution::Repaired))?;
+        }
+        let mark = Mark::open(path).map_err(|error| StoreError::disk("making its mark", error))?;
+        Self::start(database, Some(mark))
     }
 
     /// Opens the store on a disk of the caller's: in memory, or one that injects faults.
@@ -128,15 +140,15 @@ impl Store {
     /// As [`open`](Self::open).
     pub fn open_with_backend(disk: impl Disk, config: &StoreConfig) -> Result<Self, StoreError> {
         let database = meta::open_disk(disk, config.cache_bytes, config.owner(), &table_names())?;
-        Self::start(database)
+        Self::start(database, None)
     }
 
-    fn start(database: Contained) -> Result<Self, StoreError> {
+    fn start(database: Contained, mark: Option<Mark>) -> Result<Self, StoreError> {
         let database = Arc::new(database);
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
         let (failing, failure) = watch::channel(None);
-        let writer = Writer::start(database.clone(), requests, counters.clone(), failing)?;
+        let writer = Writer::start(database.clone(), mark, requests, counters.clone(), failing)?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
         let shared = Shared { database, queue: Some(queue), bytes, counters, failure, writer };
         Ok(Self { shared: Arc::new(shared) })

@@ -194,6 +194,10 @@ pub enum Write {
     },
 }
 
+/// What starts the name of the setting that says how far the results of a process are pruned; its id
+/// follows.
+pub const PRUNED_SETTING: &str = "pruned/";
+
 /// The name of a blob: the BLAKE3 hash of its bytes.
 pub fn blob_name(bytes: &[u8]) -> Hash {
     Hash(blake3::hash(bytes).into())

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use crate::contained::{Contained, contain};
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
+use crate::mark::Mark;
 use crate::plan::{Base, Changes, plan};
 use crate::tables::Table;
 use crate::times::Times;
@@ -53,6 +54,7 @@ pub(crate) struct Counters {
 /// `failure` says so, and from then on every request is refused.
 pub(crate) fn run(
     database: &Database,
+    mark: Option<&Mark>,
     mut queue: mpsc::Receiver<Command>,
     counters: &Counters,
     failure: &watch::Sender<Option<StoreError>>,
@@ -76,6 +78,9 @@ pub(crate) fn run(
         if let Err(error) = &result {
             tracing::error!(%error, "the store takes no more writes");
             failure.send_replace(Some(error.clone()));
+        } else if let Some(Err(error)) = mark.map(Mark::set) {
+            // What was committed is there all the same; only its loss would not be noticed.
+            tracing::warn!(%error, "a commit was not noted beside the store");
         }
         for (reply, planned) in answers {
             answer(reply, planned.and(result.clone()));
@@ -217,13 +222,14 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(
         database: Arc<Contained>,
+        mark: Option<Mark>,
         queue: mpsc::Receiver<Command>,
         counters: Arc<Counters>,
         failure: watch::Sender<Option<StoreError>>,
     ) -> Result<Self, StoreError> {
         let thread = std::thread::Builder::new()
             .name("weft-store".into())
-            .spawn(move || run(&database, queue, &counters, &failure))
+            .spawn(move || run(&database, mark.as_ref(), queue, &counters, &failure))
             .map_err(|error| StoreError::disk("starting its writer", error))?;
         Ok(Self { thread: std::sync::Mutex::new(Some(thread)) })
     }

@@ -11,11 +11,13 @@ const SEEDS_FULL: u64 = 1_000;
 const SEEDS_LIARS: u64 = 64;
 /// Seeds in which clocks are far apart.
 const SEEDS_CLOCKS: u64 = 8;
+/// Seeds in which a scheduler loses the end of its log.
+const SEEDS_LOSS: u64 = 12;
 /// Seeds in which a broken harness must be found out.
 const SEEDS_MUTANT: u64 = 40;
 
 fn play(guest: &Guest, seed: u64) -> Report {
-    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS })
+    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: false })
 }
 
 fn complain(seed: u64, report: &Report) -> String {
@@ -78,11 +80,39 @@ fn clocks_that_are_seconds_apart_change_nothing() {
     for seed in 0..if full { 20 * SEEDS_CLOCKS } else { SEEDS_CLOCKS } {
         // From a little to more than the ten seconds that a peer forwards ahead of its clock.
         let skew_ms = 500 + 700 * (seed % 8);
-        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms });
+        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms, loses: false });
         assert!(report.violations.is_empty(), "skew {skew_ms}: {}", complain(seed, &report));
         ticks += report.ticks;
     }
     assert!(ticks > 20, "{ticks} ticks");
+}
+
+/// A scheduler whose store lost the end of its log signs nothing there until it has it again, whether
+/// it knows how much that was or has to ask all who compute the process; then it goes on.
+#[test]
+fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
+    let guest = Guest::new();
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let (mut lost, mut regained) = (0, 0);
+    for seed in 0..if full { 20 * SEEDS_LOSS } else { SEEDS_LOSS } {
+        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: true });
+        assert!(report.violations.is_empty(), "loses: {}", complain(seed, &report));
+        assert!(report.lost > 0, "seed {seed} lost nothing");
+        (lost, regained) = (lost + report.lost, regained + report.regained);
+    }
+    // It came back into service.
+    assert!(regained > 2 * SEEDS_LOSS, "{lost} slots lost, {regained} signed after");
+}
+
+#[test]
+fn a_lost_end_without_caution_is_found_out() {
+    let guest = Guest::new();
+    let found = (0..SEEDS_MUTANT).any(|seed| {
+        let mutation = Mutation::ForgetCaution;
+        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: true });
+        report.violations.iter().any(|what| what.contains("left as") || what.contains("signed oddly"))
+    });
+    assert!(found, "no seed of {SEEDS_MUTANT} noticed it");
 }
 
 /// Seeds that once found a mistake in a machine.
@@ -112,7 +142,7 @@ fn a_seed_always_gives_the_same_run() {
 fn is_found_out(mutation: Mutation, signs: &[&str]) {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
-        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS });
+        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: false });
         report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");

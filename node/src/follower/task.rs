@@ -15,11 +15,12 @@ use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
-use weft_protocol::{Address, DataItem, Effects, Id, Machine, wire};
+use weft_protocol::{DataItem, Effects, Id, Machine, wire};
 
 use weft_storage::{CautionRow, SlotRow, Write};
 
 use super::machine::{Effect, Follower, Input, Record};
+use super::regain::Regain;
 use crate::backlog::Backlog;
 use crate::clock::now;
 use crate::error::NodeError;
@@ -89,8 +90,8 @@ pub struct FollowerTask {
     followed: BTreeSet<Id>,
     unsaved: Vec<(Id, Body)>,
     asks: JoinSet<Vec<In>>,
-    /// Logs of this node's own under caution, with who of their attestors has no more than it.
-    cautious: BTreeMap<Id, BTreeSet<Address>>,
+    /// Logs of this node's own under caution.
+    cautious: BTreeMap<Id, Regain>,
 }
 
 impl FollowerTask {
@@ -319,19 +320,15 @@ impl FollowerTask {
         });
     }
 
-    /// Notes that a peer was asked and has no more of a log of this node's own. When all whom the
-    /// process names to compute it beside this node said so, the log is taken to be whole: whoever
-    /// else may have seen a later slot, nobody could act on it.
+    /// Hears what a peer has of a log of this node's own under caution, and writes down when that log
+    /// is whole.
     async fn confirm(&mut self, process: Id, slot: u64, peer: Peer) {
-        let Some(confirmed) = self.cautious.get_mut(&process) else { return };
+        let Some(regain) = self.cautious.get_mut(&process) else { return };
         let Some(known) = self.shared.directory.get(&process) else { return };
-        let mut others = known.process.attestors().members;
-        others.retain(|member| *member != self.shared.address);
+        let Some(address) = peer.address() else { return };
         let slots = self.machine.next_slot(&process).unwrap_or(0);
-        let named = peer.address().filter(|address| slot < slots && others.contains(address));
-        confirmed.extend(named);
-        let all = !others.is_empty() && others.iter().all(|other| confirmed.contains(other));
-        if !all || !self.machine.is_caught_up(&process) {
+        let caught_up = self.machine.is_caught_up(&process);
+        if !regain.hear(&known.process, self.shared.address, (address, slot), slots, caught_up) {
             return;
         }
         let read = self.shared.store.read().and_then(|reader| reader.caution_of(&process));

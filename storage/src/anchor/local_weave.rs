@@ -75,7 +75,7 @@ impl LocalWeave {
     /// # Errors
     /// [`AnchorError::Store`] as [`Store::open`](crate::Store::open), or [`AnchorError::Chain`].
     pub fn open(path: &Path, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
-        let database = meta::open_file(path, CACHE_BYTES_DEFAULT, config.owner(), &table_names())?;
+        let (database, _) = meta::open_file(path, CACHE_BYTES_DEFAULT, config.owner(), &table_names())?;
         Self::start(database, config)
     }
 

@@ -8,7 +8,7 @@ use weft_protocol::{Address, Hash, Id, Position};
 use super::{Direction, Reader};
 use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
-use crate::limits::SCAN_ROWS_MAX;
+use crate::limits::{CHECKPOINTS_LOOKED_AT_MAX, SCAN_ROWS_MAX};
 use crate::rows::{
     AttestationRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
     PackedPage,
@@ -304,6 +304,29 @@ impl Reader {
         let (from, to) = (key::position(process, FIRST), key::position(process, at));
         let keys = self.keys_down(Table::Checkpoints, &from, &to, limit)?;
         keys.iter().map(|key| position(key).ok_or_else(|| super::bad_key(Table::Checkpoints, key))).collect()
+    }
+
+    /// Where the newest checkpoint of a process is whose row and pages are there, among the newest
+    /// [`CHECKPOINTS_LOOKED_AT_MAX`].
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn whole_checkpoint(&self, process: &Id) -> Result<Option<Position>, StoreError> {
+        for position in self.checkpoints_before(process, LAST, CHECKPOINTS_LOOKED_AT_MAX)? {
+            let row = match self.checkpoint(process, position) {
+                Ok(Some(row)) => row,
+                Ok(None) | Err(StoreError::Damaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut is_whole = true;
+            for page in &row.pages {
+                is_whole = is_whole && self.has(Table::Pages, &page.hash.0)?;
+            }
+            if is_whole {
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
     }
 
     /// A page of memory, checked against its name.

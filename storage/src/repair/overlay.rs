@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::Disk;
 
 const BLOCK: u64 = 4096;
 
 /// A file that is read, and changes to it that are kept apart.
-#[derive(Debug)]
+/// Clones are the same.
+#[derive(Debug, Clone)]
 pub(super) struct Overlay {
-    file: File,
-    state: Mutex<State>,
+    file: Arc<File>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Overlay {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let state = State { file_length: length, length, changed: BTreeMap::new() };
-        Ok(Self { file, state: Mutex::new(state) })
+        Ok(Self { file: Arc::new(file), state: Arc::new(Mutex::new(state)) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -26,6 +26,7 @@ use crate::rows::{
 };
 use crate::store::StoreConfig;
 use crate::tables::Table;
+use crate::write::PRUNED_SETTING;
 
 /// Verifies what was salvaged and makes the indexes.
 pub(super) fn indexes(
@@ -46,6 +47,7 @@ pub(super) fn indexes(
     work.items(report)?;
     work.slots(config, terms, progress)?;
     work.outcomes(progress)?;
+    work.pruned(report)?;
     work.checkpoints()?;
     work.outbox()?;
     work.batches()?;
@@ -181,6 +183,19 @@ impl Rebuild<'_> {
                 Some(item) => out.put_first(Table::ItemOutcomes, key::pair(&process, &item.0), &position),
                 None => Ok(()),
             }
+        })
+    }
+
+    /// Forgets how far results are pruned of logs that are computed again: those results are whole.
+    fn pruned(&mut self, report: &RepairReport) -> Result<(), StoreError> {
+        let Self { reader, out, logs } = self;
+        let all = report.missed(Table::Outcomes);
+        each_row(reader.transaction(), Table::Settings, |key, _| {
+            let Some(process) = key.strip_prefix(PRUNED_SETTING.as_bytes()) else { return Ok(()) };
+            let process = std::str::from_utf8(process).ok().and_then(|id| id.parse::<Id>().ok());
+            let log = process.and_then(|process| logs.get(&process));
+            let is_kept = !all && log.is_some_and(|log| log.outcomes_dropped == 0);
+            if is_kept { Ok(()) } else { out.put_away(Table::Settings, key) }
         })
     }
 
@@ -456,6 +471,11 @@ impl<'a> Out<'a> {
 
     fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         *self.dropped.entry(table.name()).or_default() += 1;
+        self.put_away(table, key)
+    }
+
+    /// Removes a row that is no loss.
+    fn put_away(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         let removed = self.table(table)?.remove(key);
         removed.map(drop).map_err(|error| StoreError::disk("writing the repaired file", error))
     }

@@ -17,7 +17,10 @@ use crate::check::decode_any;
 use crate::contained::{Contained, contain};
 use crate::disk::Backend;
 use crate::error::StoreError;
+use crate::mark;
 use crate::meta;
+use crate::migrate::STORE_SCHEMA;
+use crate::reader::Reader;
 use crate::store::StoreConfig;
 use crate::tables::Table;
 
@@ -62,14 +65,17 @@ pub(super) fn all(
                 found: 0,
                 lost: 0,
                 dropped: 0,
-                broken: old.is_none(),
+                broken: old.as_ref().is_none_or(|old| old.is_earlier),
             };
-            if let Some(Old { reading, schema, .. }) = &old
-                && !(*schema == Some(1) && is_later(*table, reading))
+            if let Some(Old { reader, schema, .. }) = &old
+                && !(*schema == Some(1) && is_later(*table, reader.transaction()))
             {
-                walk(reading, *table, &mut target, &mut found, report, progress)?;
+                walk(reader.transaction(), *table, &mut target, &mut found, report, progress)?;
             }
             report.tables.push(found);
+        }
+        if let Some(Old { reader, schema: Some(STORE_SCHEMA), .. }) = &old {
+            contradictions(reader, report, progress);
         }
         drop(old);
         search::run(file, &mut target, terms, report, progress)?;
@@ -79,10 +85,27 @@ pub(super) fn all(
 
 /// The damaged file, opened.
 struct Old {
-    reading: ReadTransaction,
+    reader: Reader,
     /// Its schema, if that can be read.
     schema: Option<u32>,
+    /// Whether the newest commit cannot be read, and this is one before it.
+    is_earlier: bool,
     _database: Contained,
+}
+
+/// Of a file in which every row can be read, what does not agree with what.
+fn contradictions(reader: &Reader, report: &mut RepairReport, progress: &mut dyn FnMut(&'static str, u64)) {
+    if report.tables.iter().any(|table| table.lost > 0 || table.broken) {
+        return;
+    }
+    let mut found = None;
+    attempt(report, "the whole of it", || {
+        found = Some(reader.check(&mut |_, rows| progress("comparing rows", rows))?);
+        Ok(())
+    });
+    for problem in found.into_iter().flat_map(|check| check.problems) {
+        report.problem(problem);
+    }
 }
 
 /// Whether a store of schema 1 never had this table.
@@ -104,11 +127,10 @@ fn open(
     let disk = |error| StoreError::disk("reading the damaged file", error);
     let opened = contain("opening the damaged file", || {
         let overlay = Overlay::new(file.try_clone().map_err(disk)?).map_err(disk)?;
-        let database = Builder::new()
-            .set_cache_size(config.cache_bytes)
-            .create_with_backend(Backend(Box::new(overlay)))
-            .map(Contained::new)
-            .map_err(|error| meta::open_error(path, error))?;
+        let (database, newest) = mark::watched(config.cache_bytes, |builder| {
+            builder.create_with_backend(Backend(Box::new(overlay.clone())))
+        })
+        .map_err(|error| meta::open_error(path, error))?;
         let schema = match meta::check_owner(&database, path, config.owner()) {
             Ok(owner) => owner.map(|(_, schema)| schema),
             // Whose it is cannot be read; the rows say it by what they verify as.
@@ -116,10 +138,14 @@ fn open(
             Err(error) => return Err(error),
         };
         let reading = database.begin_read().map_err(|error| StoreError::disk("beginning to read", error))?;
-        Ok(Old { reading, schema, _database: database })
+        let is_earlier = mark::is_behind(path, newest.of(&overlay));
+        Ok(Old { reader: Reader::new(reading), schema, is_earlier, _database: database })
     });
     match opened {
         Ok(opened) => {
+            if opened.is_earlier {
+                report.problem(mark::BEHIND.to_owned());
+            }
             inspect(path, file, config, report);
             Ok(Some(opened))
         }

@@ -17,6 +17,7 @@ mod fault_disk;
 mod faults;
 mod format;
 mod injected;
+mod intact;
 mod migration;
 mod model;
 mod planted;

@@ -6,8 +6,11 @@ use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::fold::Closed;
 use weft_protocol::outcome::EntryKind;
+use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
+use weft_protocol::seen::SeenList;
 use weft_protocol::{Address, Hash, Id, Position, Verified};
+use weft_storage::CautionRow;
 
 use super::roles::Done;
 
@@ -76,6 +79,8 @@ pub struct Rows {
     pub batches: BTreeMap<Hash, BatchRow>,
     /// The newest anchored slots.
     pub anchored: BTreeMap<Id, u64>,
+    /// Logs of this node's own that lost their end.
+    pub cautions: BTreeMap<Id, CautionRow>,
 }
 
 impl Rows {
@@ -97,6 +102,35 @@ impl Rows {
     /// The newest position with an outcome.
     pub fn last_outcome(&self, process: &Id) -> Option<&Closed> {
         self.outcomes.get(process)?.last_key_value().map(|(_, closed)| closed)
+    }
+
+    /// Loses a log from this slot on, with what was seen and computed of it.
+    pub fn lose(&mut self, process: Id, from: u64) {
+        self.slots.entry(process).or_default().split_off(&from);
+        self.seen.entry(process).or_default().split_off(&from);
+        self.outcomes.entry(process).or_default().retain(|position, _| position.slot < from);
+        self.outbox.retain(|(of, position, _), _| *of != process || position.slot < from);
+    }
+
+    /// Lists the keys of slots that came back without them.
+    pub fn relist(&mut self, process: &Process) {
+        let id = process.id();
+        let (slots, listed) = (self.slots.entry(id).or_default(), self.seen.entry(id).or_default());
+        let mut seen = SeenList::default();
+        listed.iter().flat_map(|(slot, keys)| keys.iter().map(|key| (*key, *slot))).for_each(
+            |(key, slot)| {
+                seen.push(key, slot);
+            },
+        );
+        let next = listed.last_key_value().map_or(0, |(slot, _)| slot + 1);
+        for (slot, record) in slots.range(next..) {
+            let before = seen.len();
+            seen.admit(*slot, &record.seen_keys(process));
+            let keys: Vec<Hash> = seen.iter().skip(before).map(|(key, _)| key).collect();
+            if !keys.is_empty() {
+                listed.insert(*slot, keys);
+            }
+        }
     }
 
     /// Whether a row contradicts one that is there.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use weft_node::anchor::machine::{Anchor, Policy};
 use weft_node::compute::machine::Compute;
 use weft_node::cron::machine::Timekeeper;
+use weft_node::follower::Regain;
 use weft_node::follower::machine::Follower;
 use weft_node::messenger::machine::{Born, Effect as Carried, Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
@@ -126,6 +127,8 @@ pub struct Roles {
     pub(super) compute: Lane<Compute>,
     pub(super) timekeeper: Lane<Timekeeper>,
     pub(super) witness: Lane<Witness>,
+    /// What others said of logs of this node's own under caution.
+    regains: BTreeMap<Id, Regain>,
     /// Evidence that peers brought, until its verdict.
     brought: BTreeMap<Ticket, (Id, wire::Evidence)>,
     tickets: Ticket,
@@ -150,6 +153,7 @@ impl Roles {
             compute: Lane::new(Compute::new(1)),
             timekeeper: Lane::new(Timekeeper::default()),
             witness: Lane::new(Witness::default()),
+            regains: BTreeMap::new(),
             brought: BTreeMap::new(),
             tickets: 0,
             submits: BTreeMap::new(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use weft_protocol::{Hash, Id};
+use weft_storage::{Caution, CautionRow};
 
 use super::checker::Checker;
 use super::disk::{BatchRow, Fate};
@@ -25,6 +26,8 @@ const DOWN_MS_MAX: u64 = 3_000;
 pub const FAULTS_MS: u64 = 15_000;
 /// How long after the faults all must be well, in milliseconds.
 const HEAL_MS: u64 = 240_000;
+/// When it is tried again to lose the end of a log, in milliseconds.
+const LOSE_AGAIN_MS: u64 = 250;
 /// Effects at one point in time; more means that a machine spins.
 const TURNS_MAX: usize = 100_000;
 
@@ -42,6 +45,8 @@ pub enum Mutation {
     ForgetSpawns,
     /// The scheduler forgets that a process has crons when it reads a log.
     ForgetCrons,
+    /// A store that lost the end of a log is not put under caution.
+    ForgetCaution,
 }
 
 /// What a run is like.
@@ -53,6 +58,8 @@ pub struct Settings {
     pub mutation: Mutation,
     /// How far the clock of each node is ahead of that of the one before it, in milliseconds.
     pub skew_ms: u64,
+    /// Whether the store of one scheduler loses the end of its log.
+    pub loses: bool,
 }
 
 /// Clocks that are set as well as clocks are.
@@ -77,6 +84,10 @@ pub struct Report {
     pub lie: Option<Lie>,
     /// Nodes that convict it.
     pub convicting: usize,
+    /// Slots that a scheduler's own store lost.
+    pub lost: u64,
+    /// Slots that it signed in that log afterwards.
+    pub regained: u64,
     /// Stops of nodes.
     pub crashes: u64,
     /// When all was well, in virtual milliseconds.
@@ -130,6 +141,7 @@ enum Event {
     Reading { number: usize },
     Block,
     Heal,
+    Lose { node: usize },
 }
 
 struct World<'t> {
@@ -150,6 +162,10 @@ struct World<'t> {
     readings: Vec<Reading>,
     /// Nodes whose disk broke: somebody starts them again.
     broken: BTreeSet<usize>,
+    /// Whose store is to lose the end of its log.
+    loses: Option<usize>,
+    /// The log that lost its end, from which slot on, and how many slots it had.
+    lost: Option<(Id, u64, u64)>,
 }
 
 /// Plays one seed.
@@ -180,6 +196,8 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
         errands,
         readings,
         broken: BTreeSet::new(),
+        loses: settings.loses.then(|| town.liar.map_or(0, |liar| (liar.node + 1) % nodes)),
+        lost: None,
     };
     world.play();
     world.report()
@@ -203,6 +221,9 @@ impl World<'_> {
         }
         self.at(BLOCK_MS, Event::Block);
         self.at(FAULTS_MS, Event::Heal);
+        if let Some(node) = self.loses {
+            self.at(FAULTS_MS / 3, Event::Lose { node });
+        }
         while let Some(((time, _), event)) = self.queue.pop_first() {
             self.time = time;
             let is_block = matches!(event, Event::Block);
@@ -219,6 +240,9 @@ impl World<'_> {
     }
 
     fn is_well(&self) -> bool {
+        if self.loses.is_some() {
+            return false;
+        }
         let mut trial = Checker::new(self.is_sound);
         trial.end(self.town, &self.nodes, &self.errands, &self.weave);
         trial.violations.is_empty()
@@ -327,6 +351,7 @@ impl World<'_> {
                 self.at(self.time + BLOCK_MS, Event::Block);
             }
             Event::Heal => self.heal(),
+            Event::Lose { node } => self.lose(node),
             Event::Tick { .. } | Event::Commit { .. } | Event::Timeout { .. } => {}
         }
     }
@@ -358,6 +383,33 @@ impl World<'_> {
                 self.crash(node);
             }
         }
+    }
+
+    /// A scheduler's store comes back without the end of its log, as one that was damaged: of slots that
+    /// another attestor has, for others nobody could bring back.
+    fn lose(&mut self, node: usize) {
+        let own = self.town.processes.iter().find(|(_, (_, at))| *at == node);
+        let Some((process, (known, _))) = own else { return };
+        let head = |node: &Node| node.disk.rows.head(process).map(|record| record.assignment().slot);
+        let attests = |other: &&Node| known.attestors().members.contains(&other.address);
+        let others = self.nodes.iter().filter(|other| other.at != node).filter(attests);
+        let (had, have) = (head(&self.nodes[node]), others.filter_map(head).max());
+        let Some(last) = had.filter(|last| *last > 0 && have >= Some(*last)) else {
+            return self.at(self.time + LOSE_AGAIN_MS, Event::Lose { node });
+        };
+        self.loses = None;
+        if self.nodes[node].is_up {
+            self.crash(node);
+        }
+        // What the crash itself may have made durable was said to nobody.
+        let from = self.rng.random_range(1..=last);
+        let rows = &mut self.nodes[node].disk.rows;
+        rows.lose(*process, from);
+        if self.mutation != Mutation::ForgetCaution {
+            let slots = self.rng.random_bool(0.5).then_some(last + 1);
+            rows.cautions.insert(*process, CautionRow { why: Caution::Repaired, slots });
+        }
+        self.lost = Some((*process, from, last + 1));
     }
 
     /// A client sends its item, again and again.
@@ -396,7 +448,15 @@ impl World<'_> {
         let pushes = self.nodes.iter().map(|node| node.disk.rows.outbox.len()).max().unwrap_or_default();
         let (marks, ticks) = super::checker::count_marks_and_ticks(self.town, &self.nodes);
         let all: BTreeSet<Id> = self.nodes.iter().flat_map(|node| node.hosted(self.town)).collect();
+        let (lost, regained) = self.lost.map_or((0, 0), |(process, from, had)| {
+            let node = self.town.scheduler(&process).map(|at| &self.nodes[at]);
+            let head = node.and_then(|node| node.disk.rows.head(&process));
+            let now = head.map_or(0, |head| head.assignment().slot + 1);
+            (had - from, now.saturating_sub(had))
+        });
         Report {
+            lost,
+            regained,
             children: all.len() - self.town.processes.len(),
             marks,
             ticks,

@@ -36,12 +36,14 @@ impl Node {
     /// Starts what this node does for a process, from where the disk has it.
     pub(in crate::sim) fn take_up_process(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
         let head = self.disk.rows.head(&process).map(|record| record.assignment().slot);
-        if ctx.town.scheduler(&process) == Some(self.at) {
+        let is_own = ctx.town.scheduler(&process) == Some(self.at);
+        if is_own {
             self.anchor_log(ctx, process);
             if let Some(head) = head {
                 self.roles.anchor.hear(Anchored::Grew { process, head });
             }
-        } else {
+        }
+        if !is_own || self.disk.rows.cautions.contains_key(&process) {
             self.follow_log(ctx, process);
         }
         let last = self.disk.rows.last_outcome(&process);

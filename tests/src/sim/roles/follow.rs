@@ -104,7 +104,7 @@ impl Node {
         };
         let process = record.assignment().process;
         let Some(known) = ctx.town.process(&process) else { return };
-        let own = known.scheduler() == self.address;
+        let own = known.scheduler() == self.address && !self.disk.rows.cautions.contains_key(&process);
         if !own && record.ahead(&known, ctx.now(self.at), None) == Ahead::No {
             let record = Record { link: record.link(), body: Box::new(record) };
             self.roles.follower.hear(Input::Record { process, record });
@@ -144,8 +144,18 @@ impl Node {
             let terms = EpochTerms::of_process(&known).ok()?;
             Head::from_wire(head).ok()?.verify(&terms).ok()
         };
-        if let Some(slot) = verify().map(|head| head.assignment().slot) {
-            self.roles.follower.hear(Input::Head { process, slot, peer });
+        let Some(slot) = verify().map(|head| head.assignment().slot) else { return };
+        if !self.disk.rows.cautions.contains_key(&process) {
+            return self.roles.follower.hear(Input::Head { process, slot, peer });
+        }
+        self.roles.follower.handle(Input::Head { process, slot, peer }, ctx.now(self.at));
+        let slots = self.roles.follower.machine.next_slot(&process).unwrap_or(0);
+        let caught_up = self.roles.follower.machine.is_caught_up(&process);
+        let said = (ctx.town.keys[peer].address(), slot);
+        let regain = self.roles.regains.entry(process).or_default();
+        let is_whole = regain.hear(&known, self.address, said, slots, caught_up);
+        if let Some(row) = self.disk.rows.cautions.get_mut(&process).filter(|_| is_whole) {
+            row.slots = row.slots.or(Some(slots));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use weft_node::follower::machine::Input as Followed;
 use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::{
     Answer as Reply, Effect, Found, Head, Input, NewSlot, Recovered, Stored, Submission, Ticket,
@@ -22,6 +23,7 @@ use crate::sim::world::Mutation;
 impl Node {
     /// Reads the end of a log from disk for the scheduler.
     fn recover_log(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
+        self.lift(ctx, process);
         let rows = &self.disk.rows;
         let head = rows.head(&process).map(|record| {
             let assignment = record.assignment();
@@ -37,8 +39,20 @@ impl Node {
             Mutation::ForgetCrons => None,
             _ => schedule(ctx.town, rows, &process),
         };
-        let recovered = Recovered { process, head, schedule, cautious: false };
+        let cautious = rows.cautions.contains_key(&process);
+        let recovered = Recovered { process, head, schedule, cautious };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
+    }
+
+    /// Ends the caution of a log that has all again that was signed in it.
+    fn lift(&mut self, ctx: &Ctx<'_, '_>, process: Id) {
+        let slots = self.disk.rows.head(&process).map_or(0, |record| record.assignment().slot + 1);
+        let Some(known) = ctx.town.process(&process) else { return };
+        if self.disk.rows.cautions.get(&process).is_some_and(|row| row.is_met(slots)) {
+            self.disk.rows.relist(&known);
+            self.disk.rows.cautions.remove(&process);
+            self.roles.follower.hear(Followed::Unfollow { process });
+        }
     }
 
     /// What the disk says of a submit.
