@@ -24,7 +24,7 @@ mod hosting;
 mod inbound;
 pub mod keyring;
 pub mod legacy;
-mod log;
+pub mod log;
 pub mod messenger;
 pub mod metrics;
 mod news;
