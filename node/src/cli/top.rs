@@ -16,6 +16,7 @@ use weft_protocol::Id;
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::screen::{Screen, table};
+use super::up::Signals;
 use crate::control::api::{Request, Top, TopProcess};
 use crate::control::client::ANSWER_WAIT;
 use crate::trace::short;
@@ -87,8 +88,14 @@ pub(super) async fn run(args: TopArgs, context: &Context) -> Result<Exit, CliErr
         context.screen.answer(&frame.json(), || frame.lines(args.sort, context.screen, None).join("\n"))?;
         return Ok(Exit::Ok);
     }
+    let fault = |error: std::io::Error| CliError::fault(format!("no signals can be heard: {error}"));
+    let mut signals = Signals::listen().map_err(fault)?;
     let stage = Stage::enter(term);
-    live(&stage, args.sort, pause, context).await
+    tokio::select! {
+        // The terminal is given back before the program ends.
+        _ = signals.next() => Ok(Exit::Ok),
+        ended = live(&stage, args.sort, pause, context) => ended,
+    }
 }
 
 async fn look(context: &Context) -> Result<Top, CliError> {

@@ -111,14 +111,15 @@ fn start_log(config: &Config) -> Result<(), CliError> {
 }
 
 /// The signals that ask a process to end.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    /// Hears them from now on, in place of the system's way.
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -139,7 +140,8 @@ impl Signals {
         std::process::exit(Exit::Fault.number().into());
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one, and gives its name.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::super::args::Global;
 use super::*;
@@ -99,4 +99,25 @@ fn rates_need_two_looks() {
 fn sizes_and_times_are_short() {
     assert_eq!([bytes(5), bytes(2048), bytes(3 << 30)], ["5 B", "2.0 KB", "3.0 GB"]);
     assert_eq!([time(5), time(65), time(3_700), time(90_000)], ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+}
+
+/// Runs this test program again, which panics while it shows the view.
+#[test]
+fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+    const ASKED: &str = "WEFT_TEST_PANIC";
+    if std::env::var_os(ASKED).is_some() {
+        let _stage = Stage::enter(Term::stdout());
+        panic!("as asked");
+    }
+    let name = "cli::top::tests::a_panic_gives_the_terminal_back_before_it_is_reported";
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(ASKED, "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(errors.contains("as asked") && !out.status.success(), "{errors}");
+    let (entered, left) = (text.find(ENTER).unwrap(), text.find(LEAVE).unwrap());
+    assert!(entered < left, "{text:?}");
 }
