@@ -5,10 +5,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use weft_protocol::Now;
 
-/// The current time. A clock set before 1970 reads as 1970.
-pub fn now() -> Now {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Now(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// The clock of one node: the machine's, and how much it is set off from that.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clock {
+    offset_ms: i64,
+}
+
+impl Clock {
+    /// A clock that is so many milliseconds ahead of the machine's.
+    pub const fn new(offset_ms: i64) -> Self {
+        Self { offset_ms }
+    }
+
+    /// The current time. A clock set before 1970 reads as 1970.
+    pub fn now(self) -> Now {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let machine = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Now(machine.saturating_add_signed(self.offset_ms))
+    }
 }
 
 /// Slots that come so long before their time say that a clock is wrong: no network is faster than none.

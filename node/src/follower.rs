@@ -3,6 +3,7 @@
 //! [`machine`] holds the rules (order, links, holes, whom to ask), `task` the loop that asks
 //! peers, verifies what they give and commits it.
 
+mod lane;
 pub mod machine;
 mod regain;
 mod task;

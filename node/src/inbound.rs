@@ -20,13 +20,13 @@ use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
 use weft_protocol::{Id, wire};
 
 use crate::attestations::{Kept, keep_attestation};
-use crate::clock::now;
 use crate::follower::FollowerHandle;
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
 use crate::metrics::Level;
 use crate::serve::Server;
 use crate::shared::SharedRef;
 use crate::shares::{Share, Shares};
+use crate::supervisor::joined;
 
 /// Announcements that may wait for one verifier.
 const VERIFIER_QUEUE_MAX: usize = 512;
@@ -65,11 +65,11 @@ pub async fn run(
     verifiers: usize,
     stop: CancellationToken,
 ) {
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut verifying) = (JoinSet::new(), JoinSet::new());
     let queues: Vec<_> = (0..verifiers.max(1))
         .map(|_| {
             let (sender, queue) = mpsc::channel(VERIFIER_QUEUE_MAX);
-            tasks.spawn(verify_all(SharedRef::clone(&shared), sinks.clone(), queue));
+            verifying.spawn(verify_all(SharedRef::clone(&shared), sinks.clone(), queue));
             sender
         })
         .collect();
@@ -81,6 +81,11 @@ pub async fn run(
         let event = tokio::select! {
             () = stop.cancelled() => break,
             event = events.recv() => event,
+            Some(ended) = verifying.join_next() => {
+                // Without it the announcements of its processes would be ignored from now on.
+                joined(ended);
+                continue;
+            }
         };
         let Some(event) = event else { break };
         match event {
@@ -123,6 +128,7 @@ pub async fn run(
         while tasks.try_join_next().is_some() {}
     }
     tasks.shutdown().await;
+    verifying.shutdown().await;
 }
 
 /// How much waits for all verifiers together.
@@ -174,11 +180,11 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
 
 async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: wire::SlotRecord) -> Verdict {
     let own = process.scheduler() == shared.address;
-    let id = process.id();
+    let (id, now) = (process.id(), shared.clock.now());
     let verify = move || {
         let terms = EpochTerms::of_process(&process)?;
         let record = SlotRecord::from_wire(&record)?.verify(&process, &terms, None)?;
-        let ahead = record.ahead(&process, now(), None);
+        let ahead = record.ahead(&process, now, None);
         Ok::<_, weft_protocol::record::RecordError>((record, ahead))
     };
     match tokio::task::spawn_blocking(verify).await {
@@ -254,7 +260,7 @@ fn offer(shared: &SharedRef, sinks: &Sinks, process: Id, message: &wire::Offer) 
     let Ok(offer) = Offer::from_wire(message, shared.network) else { return Verdict::Reject };
     match offer.verify() {
         // One that lapsed on its way is nobody's fault, but goes no further.
-        Ok(offer) if !is_current(&offer, now()) => Verdict::Ignore,
+        Ok(offer) if !is_current(&offer, shared.clock.now()) => Verdict::Ignore,
         Ok(offer) => {
             if let Some(messenger) = &sinks.messenger {
                 messenger.offer(process, offer);

@@ -50,6 +50,16 @@ impl Tasks {
     }
 }
 
+/// What a piece of work of a task came to; nothing if it was stopped. Its panic goes on in the task,
+/// and so ends the node: what waits for the work would wait for ever.
+pub fn joined<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(done) => Some(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,5 +76,22 @@ mod tests {
         tasks.start("clumsy one", async { wait.await.unwrap() });
         drop(go);
         assert!(tasks.first_end().await.to_string().starts_with("the clumsy one ended in a panic;"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_at_work_ends_its_task() {
+        let mut tasks = Tasks::default();
+        tasks.start("busy one", async {
+            let mut work = JoinSet::new();
+            work.spawn(async { 7 });
+            assert_eq!(work.join_next().await.and_then(joined), Some(7));
+            work.spawn(std::future::pending::<i32>()).abort();
+            assert_eq!(work.join_next().await.and_then(joined), None);
+            #[allow(clippy::unwrap_used)]
+            work.spawn(async { "x".parse().unwrap() });
+            work.join_next().await.and_then(joined);
+            std::future::pending::<()>().await;
+        });
+        assert!(tasks.first_end().await.to_string().starts_with("the busy one ended in a panic;"));
     }
 }

@@ -11,7 +11,6 @@ use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
 use super::machine::{Anchor, Effect, Input, Policy};
 use crate::backlog::Backlog;
-use crate::clock::now;
 use crate::control::api::{BatchInfo, WeaveInfo};
 use crate::error::NodeError;
 use crate::log;
@@ -101,7 +100,7 @@ impl AnchorTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     /// Takes up those of these logs that this node schedules and does not anchor yet.
@@ -136,7 +135,7 @@ impl AnchorTask {
             if shared.weave.pending()? == 0 {
                 return Ok(());
             }
-            shared.weave.mine(now().0).map(drop)
+            shared.weave.mine(shared.clock.now().0).map(drop)
         });
         if let Ok(Err(error)) = mined.await {
             tracing::error!(%error, "the local weave made no block");

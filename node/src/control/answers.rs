@@ -114,7 +114,7 @@ impl Answers {
             Request::Process { process, state_root } => {
                 out.end(self.process(process, state_root).await).await
             }
-            Request::Slots { process, from, limit } => out.end(self.slots(process, from, limit)).await,
+            Request::Slots { process, from, limit } => out.end(self.slots(process, from, limit).await).await,
             Request::Item { id } => out.end(self.item(id)).await,
             Request::Host { process, compute, messenger, evaluate } => {
                 out.end(self.host(process, compute, messenger, evaluate).await).await

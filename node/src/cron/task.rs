@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::{Effects, Id, Machine};
 
 use super::machine::{Effect, Input, Timekeeper};
-use crate::clock::now;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
+use crate::supervisor::joined;
 
 /// How often time passes for the timekeeper: a tick runs at most so long after its second.
 const TICK: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ impl TimekeeperTask {
             let heard = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(asked) = self.asks.join_next(), if !self.asks.is_empty() => {
-                    if let Ok(input) = asked {
+                    if let Some(input) = joined(asked) {
                         self.handle(input);
                     }
                     Ok(())
@@ -77,7 +77,7 @@ impl TimekeeperTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     /// Subscribes where the directory says so and nowhere else.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_net::Peer;
 use weft_protocol::epoch::EpochTerms;
@@ -19,16 +18,17 @@ use weft_protocol::{DataItem, Effects, Id, Machine, wire};
 
 use weft_storage::{CautionRow, SlotRow, Write};
 
+use super::lane::Lane;
 use super::machine::{Effect, Follower, Input, Record};
 use super::regain::Regain;
 use crate::backlog::Backlog;
-use crate::clock::now;
 use crate::error::NodeError;
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
+use crate::supervisor::joined;
 use crate::trace;
 
 /// How often time passes for the follower.
@@ -37,8 +37,11 @@ const TICK: Duration = Duration::from_millis(100);
 const INBOX_MAX: usize = 1_024;
 /// Inputs handled before a commit.
 const GROUP_MAX: usize = 512;
-/// Asks under way at once.
-const ASKS_MAX: usize = 64;
+/// Ranges asked for at once; logs with holes beyond that take turns.
+const RANGES_MAX: usize = 48;
+/// Heads and sources asked for at once; logs that are audited beyond that take turns, so that all have
+/// one however many there are.
+const AUDITS_MAX: usize = 16;
 
 type Body = Box<VerifiedRecord>;
 type In = Input<Peer, Body>;
@@ -89,7 +92,8 @@ pub struct FollowerTask {
     inbox: mpsc::Receiver<In>,
     followed: BTreeSet<Id>,
     unsaved: Vec<(Id, Body)>,
-    asks: JoinSet<Vec<In>>,
+    ranges: Lane<(Id, Peer), Ask, Vec<In>>,
+    audits: Lane<(Id, What), Ask, Vec<In>>,
     /// Logs of this node's own under caution.
     cautious: BTreeMap<Id, Regain>,
 }
@@ -111,7 +115,8 @@ impl FollowerTask {
             inbox,
             followed: BTreeSet::new(),
             unsaved: Vec::new(),
-            asks: JoinSet::new(),
+            ranges: Lane::new(RANGES_MAX),
+            audits: Lane::new(AUDITS_MAX),
             cautious: BTreeMap::new(),
         };
         for process in task.backlog.page() {
@@ -129,21 +134,14 @@ impl FollowerTask {
             while self.perform() {
                 self.commit().await;
             }
+            let shared = &self.shared;
+            self.ranges.start(|ask| ask.put(SharedRef::clone(shared)));
+            self.audits.start(|ask| ask.put(SharedRef::clone(shared)));
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(input) = self.inbox.recv() => self.handle_group(input),
-                Some(ended) = self.asks.join_next() => {
-                    for input in ended.unwrap_or_default() {
-                        let answered = match &input {
-                            Input::Head { process, slot, peer } => Some((*process, *slot, *peer)),
-                            _ => None,
-                        };
-                        self.handle(input);
-                        if let Some((process, slot, peer)) = answered {
-                            self.confirm(process, slot, peer).await;
-                        }
-                    }
-                }
+                Some(ended) = self.ranges.next() => self.answered(ended).await,
+                Some(ended) = self.audits.next() => self.answered(ended).await,
                 heard = news.recv() => match heard {
                     Ok(News::Hosted { process }) => self.take_up(&[process]),
                     Err(RecvError::Lagged(_)) => self.backlog.refill(self.shared.directory.ids(|_| true)),
@@ -156,8 +154,21 @@ impl FollowerTask {
         }
     }
 
+    async fn answered(&mut self, inputs: Vec<In>) {
+        for input in inputs {
+            let answered = match &input {
+                Input::Head { process, slot, peer } => Some((*process, *slot, *peer)),
+                _ => None,
+            };
+            self.handle(input);
+            if let Some((process, slot, peer)) = answered {
+                self.confirm(process, slot, peer).await;
+            }
+        }
+    }
+
     fn handle(&mut self, input: In) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     fn handle_group(&mut self, first: In) {
@@ -222,9 +233,15 @@ impl FollowerTask {
     fn perform_one(&mut self, effect: Effect<Peer, Body>) {
         match effect {
             Effect::Append { process, record } => self.unsaved.push((process, record.body)),
-            Effect::AskRange { process, peer, from, to } => self.ask_range(process, peer, from, to),
-            Effect::AskHead { process, peer } => self.ask_head(process, peer),
-            Effect::FindSources { process } => self.find_sources(process),
+            Effect::AskRange { process, peer, from, to } => {
+                self.ranges.add((process, peer), Ask::Range { process, peer, from, to });
+            }
+            Effect::AskHead { process, peer } => {
+                self.audits.add((process, What::Head), Ask::Head { process, peer });
+            }
+            Effect::FindSources { process } => {
+                self.audits.add((process, What::Sources), Ask::Sources { process });
+            }
             Effect::Compare { process, record } => self.compare(process, &record.body),
             Effect::Unlinked { process, slot } => {
                 let text = format!("the scheduler signed slot {slot}, which does not follow the log here");
@@ -268,58 +285,6 @@ impl FollowerTask {
         }
     }
 
-    fn ask_range(&mut self, process: Id, peer: Peer, from: u64, to: u64) {
-        let ended = move |useful| vec![Input::RangeEnded { process, peer, useful }];
-        let known = self.shared.directory.get(&process);
-        let (Some(known), true) = (known, self.asks.len() < ASKS_MAX) else {
-            for input in ended(false) {
-                self.handle(input);
-            }
-            return;
-        };
-        let shared = SharedRef::clone(&self.shared);
-        self.asks.spawn(async move {
-            match remote::range(&shared, peer, process, from, to).await {
-                Ok(slots) => {
-                    let mut inputs = verify_range(process, known.process, slots, from..=to).await;
-                    let useful = !inputs.is_empty();
-                    inputs.extend(ended(useful));
-                    inputs
-                }
-                Err(error) => {
-                    tracing::debug!(%process, %error, "a range was not served");
-                    ended(false)
-                }
-            }
-        });
-    }
-
-    fn ask_head(&mut self, process: Id, peer: Peer) {
-        let Some(known) = self.shared.directory.get(&process) else { return };
-        if self.asks.len() >= ASKS_MAX {
-            return;
-        }
-        let shared = SharedRef::clone(&self.shared);
-        self.asks.spawn(async move {
-            let head = remote::head(&shared, peer, process).await.ok().flatten();
-            let slot = head.and_then(|head| verified_head(&known.process, &head));
-            slot.map(|slot| Input::Head { process, slot, peer }).into_iter().collect()
-        });
-    }
-
-    fn find_sources(&mut self, process: Id) {
-        let Some(known) = self.shared.directory.get(&process) else { return };
-        if self.asks.len() >= ASKS_MAX {
-            return;
-        }
-        let shared = SharedRef::clone(&self.shared);
-        let scheduler = Some(known.process.scheduler()).filter(|address| *address != shared.address);
-        self.asks.spawn(async move {
-            let peers = remote::sources(&shared, process, scheduler).await;
-            peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
-        });
-    }
-
     /// Hears what a peer has of a log of this node's own under caution, and writes down when that log
     /// is whole.
     async fn confirm(&mut self, process: Id, slot: u64, peer: Peer) {
@@ -355,6 +320,59 @@ impl FollowerTask {
     }
 }
 
+/// What is asked of a log beside its slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Head,
+    Sources,
+}
+
+/// What others are asked.
+#[derive(Debug)]
+enum Ask {
+    Range { process: Id, peer: Peer, from: u64, to: u64 },
+    Head { process: Id, peer: Peer },
+    Sources { process: Id },
+}
+
+impl Ask {
+    /// Asks, and gives what the machine hears of it.
+    async fn put(self, shared: SharedRef) -> Vec<In> {
+        match self {
+            Self::Range { process, peer, from, to } => ask_range(&shared, process, peer, from..=to).await,
+            Self::Head { process, peer } => {
+                let Some(known) = shared.directory.get(&process) else { return Vec::new() };
+                let head = remote::head(&shared, peer, process).await.ok().flatten();
+                let slot = head.and_then(|head| verified_head(&known.process, &head));
+                slot.map(|slot| Input::Head { process, slot, peer }).into_iter().collect()
+            }
+            Self::Sources { process } => {
+                let Some(known) = shared.directory.get(&process) else { return Vec::new() };
+                let scheduler = Some(known.process.scheduler()).filter(|address| *address != shared.address);
+                let peers = remote::sources(&shared, process, scheduler).await;
+                peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
+            }
+        }
+    }
+}
+
+async fn ask_range(shared: &Shared, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {
+    let ended = |useful| Input::RangeEnded { process, peer, useful };
+    let Some(known) = shared.directory.get(&process) else { return vec![ended(false)] };
+    match remote::range(shared, peer, process, *asked.start(), *asked.end()).await {
+        Ok(slots) => {
+            let mut inputs = verify_range(process, known.process, slots, asked).await;
+            let useful = !inputs.is_empty();
+            inputs.push(ended(useful));
+            inputs
+        }
+        Err(error) => {
+            tracing::debug!(%process, %error, "a range was not served");
+            vec![ended(false)]
+        }
+    }
+}
+
 /// The valid slots of an answer, as long as each is the one that is due: a peer cannot make us
 /// verify more than was asked for, nor the same slot again and again.
 async fn verify_range(
@@ -374,7 +392,7 @@ async fn verify_range(
             .map(|record| Input::Record { process, record })
             .collect()
     };
-    tokio::task::spawn_blocking(verify).await.unwrap_or_default()
+    joined(tokio::task::spawn_blocking(verify).await).unwrap_or_default()
 }
 
 /// The slot of a head that the process's scheduler signed.

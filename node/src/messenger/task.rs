@@ -24,13 +24,13 @@ use super::handle::{MessengerHandle, Told};
 use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To};
 use super::offers;
 use crate::backlog::Backlog;
-use crate::clock::now;
 use crate::error::NodeError;
 use crate::hosting;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
+use crate::supervisor::joined;
 
 /// How often time passes for the messenger.
 const TICK: Duration = Duration::from_millis(100);
@@ -124,7 +124,7 @@ impl MessengerTask {
                 () = stop.cancelled() => return,
                 Some(told) = self.inbox.recv() => self.told(told),
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => {
-                    if let Ok(Some(input)) = done {
+                    if let Some(Some(input)) = joined(done) {
                         self.handle(input);
                     }
                     Ok(())
@@ -154,7 +154,7 @@ impl MessengerTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     fn carries(&self, process: &Id) -> Option<Arc<Process>> {
@@ -311,9 +311,10 @@ impl MessengerTask {
     fn told(&mut self, told: Told) -> Result<(), NodeError> {
         match told {
             Told::Offer(source, offer) => {
-                if self.carries(&source).is_some() && offers::is_current(&offer, now()) {
+                if self.carries(&source).is_some() && offers::is_current(&offer, self.shared.clock.now()) {
                     let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
-                    self.newcomer |= !self.machine.others(&source, now()).contains(&messenger);
+                    self.newcomer |=
+                        !self.machine.others(&source, self.shared.clock.now()).contains(&messenger);
                     self.handle(Input::Offered { source, messenger, until });
                 }
             }
@@ -338,7 +339,7 @@ impl MessengerTask {
             Told::Carriers(source, reply) => {
                 let mut carriers = Vec::new();
                 if self.carries(&source).is_some() {
-                    carriers = self.machine.others(&source, now());
+                    carriers = self.machine.others(&source, self.shared.clock.now());
                     carriers.push(self.shared.address);
                     carriers.sort_unstable();
                 }
@@ -352,7 +353,7 @@ impl MessengerTask {
     /// Offers to carry for every process this messenger carries for, before the last lapses: on a
     /// few topics at a time.
     fn repeat_offers(&mut self) {
-        let time = now();
+        let time = self.shared.clock.now();
         let wait = if self.newcomer { offers::NEWCOMER_MS } else { offers::REPEAT_MS };
         if self.offered.is_none_or(|then| then.plus_ms(wait) <= time) {
             (self.offered, self.newcomer) = (Some(time), false);

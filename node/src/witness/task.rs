@@ -10,7 +10,6 @@ use weft_protocol::{Effects, Hash, Id, Machine, Verified};
 use weft_storage::{EvidenceRow, Write};
 
 use super::machine::{Effect, Input, Ticket, Witness};
-use crate::clock::now;
 use crate::error::NodeError;
 use crate::metrics::{Counter, Level, Metrics};
 use crate::news::News;
@@ -111,7 +110,7 @@ impl WitnessTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     async fn perform(&mut self) {

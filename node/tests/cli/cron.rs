@@ -111,3 +111,89 @@ fn a_subscription_lets_time_pass_from_afar() {
     let info = keeper.json(&["cron", &process, "--off"]);
     assert!(!info["duties"].as_array().unwrap().contains(&json!("cron")), "{info}");
 }
+
+/// The ticks that are due between two slots by rules.md 6.6, each as the action of its message: blocks
+/// as they come, in a second before all else, then what is due more often.
+fn due(first: (u64, u64), second: (u64, u64)) -> Vec<&'static str> {
+    let ((t1, h1), (t2, h2)) = (first, second);
+    let mut due = Vec::new();
+    for k in 1..=h2 - h1 {
+        due.push(((t1 + k * (t2 - t1) / (h2 - h1 + 1)) / 1000, 0, "Relay"));
+    }
+    for s in t1 / 1000 + 1..t2.div_ceil(1000) {
+        let passed = s - t1 / 1000;
+        due.extend(
+            [(5, "Count"), (7, "Increment")]
+                .into_iter()
+                .filter_map(|(every, action)| passed.is_multiple_of(every).then_some((s, every, action))),
+        );
+    }
+    due.sort_unstable();
+    due.into_iter().map(|(_, _, action)| action).collect()
+}
+
+/// The actions of a page of ticks, told by what they did.
+fn ran(page: &Value) -> Vec<&'static str> {
+    let mut count = 0;
+    let told = |tick: &Value| {
+        let before = std::mem::replace(&mut count, tick["Output"].as_str().unwrap().parse().unwrap());
+        match (tick["Messages"].as_array().unwrap().len(), count - before) {
+            (1, 0) => "Relay",
+            (0, 1) => "Increment",
+            (0, 0) => "Count",
+            _ => panic!("{tick}"),
+        }
+    };
+    page["edges"].as_array().unwrap().iter().map(|edge| &edge["node"]).map(told).collect()
+}
+
+/// Clocks say when a slot is made and nothing else: what falls due follows from the log.
+#[test]
+fn nodes_with_different_clocks_run_the_same_crons_in_the_same_order() {
+    /// Two blocks of the clock at least.
+    const JUMP_MS: i64 = 250_000;
+    let scheduler = Node::start();
+    let module = scheduler.add_counter();
+    let crons = ["7-seconds", "Increment", "1-block", "Relay", "5-seconds", "Count"];
+    let tags = crons.chunks(2).flat_map(|cron| {
+        let (every, action) = (format!("Cron-Interval={}", cron[0]), format!("Cron-Tag-Action={}", cron[1]));
+        ["--tag".to_owned(), every, "--tag".to_owned(), action]
+    });
+    // What a relay sends goes to nobody.
+    let me = format!("Cron-Tag-To={}", scheduler.ready["address"].as_str().unwrap());
+    let mut tags: Vec<String> = tags.collect();
+    tags.splice(8..8, ["--tag".to_owned(), me]);
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    let spawned = scheduler.json(&[&["spawn", "--module", &module][..], &tags].concat());
+    let process = spawned["id"].as_str().unwrap();
+    // The same scheduler, some minutes later.
+    let clock = |ms: i64| format!("--clock-offset-ms={ms}");
+    let scheduler = Node::start_as(scheduler.stop(), &[&clock(JUMP_MS)]);
+    // One is behind by less than slots may be ahead, one is far ahead.
+    let peers = [JUMP_MS - 7_000, JUMP_MS + 3_600_000].map(|ms| {
+        let peer = scheduler.start_beside(&[&clock(ms)]);
+        peer.json(&["host", process, "--compute"]);
+        peer
+    });
+    let sent = scheduler.json(&["send", process, "--action", "Count", "--wait"]);
+    assert_eq!(sent["slot"], 1);
+    let slots = scheduler.json(&["inspect", process, "--slots", "0..2"])["slots"].clone();
+    let time = |slot: usize| {
+        let timestamp = slots[slot]["timestamp"].as_u64().unwrap_or_else(|| panic!("{slots}"));
+        // The weave `clock`: rules.md 6.5.
+        (timestamp, timestamp / 120_000)
+    };
+    let due = due(time(0), time(1));
+    assert!(due.iter().filter(|action| **action == "Relay").count() >= 2, "{due:?}");
+    let mut all = vec![scheduler];
+    all.extend(peers);
+    let mut states = Vec::new();
+    for node in &all {
+        node.json(&["result", process, "--slot", "1", "--wait"]);
+        let page = node.json(&["results", process, "--crons", "--limit", "1000"]);
+        assert_eq!(ran(&page), due);
+        states.push(node.json(&["state", process, "--slot", "1"])["state_root"].clone());
+        assert_eq!(node.json(&["verify", process])["difference"], Value::Null);
+    }
+    assert!(states[0].is_string() && states.iter().all(|state| *state == states[0]), "{states:?}");
+}

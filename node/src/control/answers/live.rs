@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use weft_protocol::Id;
 use weft_storage::{Reader, Roles};
 
-use super::super::api::{Failure, FailureCode, Progress, SlotInfo, WatchEvent};
+use super::super::api::{FailureCode, Progress, WatchEvent};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
 use super::state::why;
@@ -34,20 +34,24 @@ impl Answers {
         }
         let mut news = self.shared.news.listen();
         let head = |reader: &Reader| reader.head(&process).map_err(disk);
-        let next = match (from, self.read().and_then(|reader| head(&reader))) {
+        let mut next = match (from, self.read().and_then(|reader| head(&reader))) {
             (Some(from), _) => from,
             (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
             (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
         };
-        let mut next = next;
+        let mut is_new = true;
         loop {
-            match self.new_slots(process, &mut next) {
-                Ok(slots) => {
-                    for slot in slots {
-                        out.event(WatchEvent::Slot(slot)).await?;
-                    }
+            // No news tells of those that were there before, however many pages they fill.
+            while is_new {
+                let slots = match self.slots(process, next, SLOTS_MAX).await {
+                    Ok(slots) => slots,
+                    Err(failure) => return out.end(Err::<(), _>(failure)).await,
+                };
+                is_new = slots.len() == SLOTS_MAX as usize;
+                for slot in slots {
+                    next = slot.slot + 1;
+                    out.event(WatchEvent::Slot(slot)).await?;
                 }
-                Err(failure) => return out.end(Err::<(), _>(failure)).await,
             }
             let heard = tokio::select! {
                 () = hung_up(lines) => return Err(HungUp),
@@ -55,22 +59,16 @@ impl Answers {
                 heard = news.recv() => heard,
             };
             match heard {
+                Ok(News::Grew { process: of, .. }) => is_new = of == process,
                 Ok(news) => {
                     if let Some(event) = self.watch_event(process, &news) {
                         out.event(event).await?;
                     }
                 }
-                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => is_new = true,
                 Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
             }
         }
-    }
-
-    /// Slots from `next` on that are on disk by now.
-    fn new_slots(&self, process: Id, next: &mut u64) -> Result<Vec<SlotInfo>, Failure> {
-        let slots = self.slots_between(process, *next, u64::MAX, SLOTS_MAX)?;
-        *next += slots.len() as u64;
-        Ok(slots)
     }
 
     fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {

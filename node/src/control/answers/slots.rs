@@ -10,21 +10,19 @@ use super::super::api::{Failure, FailureCode, SlotInfo, Trust};
 use super::{Answers, SLOTS_MAX, disk, fail};
 
 impl Answers {
-    pub(super) fn slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {
-        let limit = limit.clamp(1, SLOTS_MAX);
-        self.slots_between(process, from, from.saturating_add(u64::from(limit) - 1), limit)
+    /// Slots of a known process, at most `limit` and [`SLOTS_MAX`] of them.
+    pub(super) async fn slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {
+        // Each item is verified again, which takes longer than others should wait.
+        let answers = self.clone();
+        let read = tokio::task::spawn_blocking(move || answers.read_slots(process, from, limit));
+        read.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?
     }
 
-    /// At most `limit` slots of a known process.
-    pub(super) fn slots_between(
-        &self,
-        process: Id,
-        from: u64,
-        to: u64,
-        limit: u32,
-    ) -> Result<Vec<SlotInfo>, Failure> {
+    fn read_slots(&self, process: Id, from: u64, limit: u32) -> Result<Vec<SlotInfo>, Failure> {
+        let limit = limit.clamp(1, SLOTS_MAX);
         let known = self.known(&process)?;
         let reader = self.read()?;
+        let to = from.saturating_add(u64::from(limit) - 1);
         let rows = reader.slots(&process, from, to, limit as usize).map_err(disk)?;
         let info = |(slot, row)| slot_info(&reader, self.shared.network, &known.process, slot, row);
         rows.into_iter().map(info).collect()
