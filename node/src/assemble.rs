@@ -21,7 +21,7 @@ use weft_vm::EngineConfig;
 use crate::anchor::AnchorTask;
 use crate::backup;
 use crate::builtin;
-use crate::clock::ClockOffset;
+use crate::clock::{Clock, ClockOffset};
 use crate::compute::ComputeTask;
 use crate::compute::modules::Modules;
 use crate::compute::residency::Elsewhere;
@@ -32,7 +32,7 @@ use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::FollowerTask;
 use crate::gossip::{self, Publisher};
-use crate::hosting::Arrival;
+use crate::hosting::{self, Arrival, Unasked};
 use crate::inbound::{self, Sinks};
 use crate::keyring::NodeKey;
 use crate::messenger::MessengerTask;
@@ -114,6 +114,7 @@ pub async fn embed(
     let terms = Terms { network, weave: Weave::Clock };
     let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
+        clock: Clock::new(config.clock_offset_ms),
         config,
         signer,
         address,
@@ -130,13 +131,11 @@ pub async fn embed(
         news: Newsroom::new(),
         directory,
         offset: ClockOffset::default(),
+        unasked: Unasked::default(),
         started: Instant::now(),
     });
     watch_shared(&shared);
-    let metrics = match shared.config.metrics {
-        Some(address) => Some(MetricsServer::open(address).await?),
-        None => None,
-    };
+    let metrics = open_metrics(&shared).await?;
     let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
     read_directory(&shared).await?;
     let mut tasks = Tasks::default();
@@ -158,6 +157,11 @@ pub async fn embed(
     }
     announce(&shared).await;
     ready(&describe(&shared, metrics_address), submitter);
+    until_ended(shared, tasks, stop).await
+}
+
+/// Waits until the node is stopped or something ended it, then closes everything.
+async fn until_ended(shared: SharedRef, mut tasks: Tasks, stop: CancellationToken) -> Result<(), NodeError> {
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         error = shared.store.failure() => Err(error.into()),
@@ -170,6 +174,14 @@ pub async fn embed(
     ended
 }
 
+/// Opens the page of metrics, if there is to be one.
+async fn open_metrics(shared: &Shared) -> Result<Option<MetricsServer>, NodeError> {
+    match shared.config.metrics {
+        Some(address) => Ok(Some(MetricsServer::open(address).await?)),
+        None => Ok(None),
+    }
+}
+
 /// Opens what lies in the data folder.
 fn open_folder(
     config: &Config,
@@ -180,7 +192,8 @@ fn open_folder(
     let store = Store::open(&config.data_dir.join(backup::STORE_NAME), &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;
-    let weave = LocalWeaveConfig { network, node: address, now_ms: crate::clock::now().0 };
+    let weave =
+        LocalWeaveConfig { network, node: address, now_ms: Clock::new(config.clock_offset_ms).now().0 };
     let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;
     let cache_dir = Some(config.data_dir.join("compiled"));
     let engine = EngineConfig { cache_dir, ..EngineConfig::default() };
@@ -198,7 +211,7 @@ fn net_config(config: &Config, peer_secret: [u8; 32]) -> NetConfig {
         Reachable::No => Reachability::Relayed,
     };
     (net.mdns, net.relay) = (config.mdns, config.relay);
-    net.remembered = remember::read(&config.data_dir, crate::clock::now().0);
+    net.remembered = remember::read(&config.data_dir, Clock::default().now().0);
     net.limits.memory_bytes = config::memory::for_connections();
     net
 }
@@ -289,7 +302,13 @@ fn describe(shared: &Shared, metrics: Option<SocketAddr>) -> Ready {
 }
 
 /// Has the queues and budgets watched that belong to no role.
-fn watch_shared(shared: &Shared) {
+fn watch_shared(shared: &SharedRef) {
+    // Metrics are a part of what is watched here: they must not keep it alive.
+    let weak = Arc::downgrade(shared);
+    shared.metrics.watch(Level::budget("hosting", "places", move || {
+        let shared = weak.upgrade()?;
+        Some((hosting::used(&shared.directory) as u64, shared.config.spawn_budget.into()))
+    }));
     let store = shared.store.clone();
     shared.metrics.watch(Level::queue("store", "requests", move || {
         Some((store.stats().queued, QUEUE_REQUESTS_MAX as u64))

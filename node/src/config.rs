@@ -2,12 +2,15 @@
 //! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
 //! an error names the source, the key, the value and what was expected.
 
+mod bytes;
 mod choice;
 pub(crate) mod memory;
 pub mod network_file;
 mod reach;
+mod role;
 mod setting;
 mod source;
+mod whose;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -15,9 +18,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use weft_protocol::Address;
 use weft_protocol::id::Network;
 
 pub use choice::{Evaluate, LogFormat};
@@ -39,60 +40,9 @@ const ENV_PREFIX: &str = "WEFT_";
 /// The variable that names the data folder.
 pub const DATA_DIR_ENV: &str = "WEFT_DATA_DIR";
 
+pub use role::Role;
 pub use weft_protocol::process::RULES;
-
-/// Something a node does for processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Gives slots to the messages of processes that name this node's key.
-    Scheduler,
-    /// Evaluates processes.
-    Compute,
-    /// Carries what processes send to the schedulers of their targets.
-    Messenger,
-    /// Writes logs to the weave.
-    Anchor,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 4] = [Self::Scheduler, Self::Compute, Self::Messenger, Self::Anchor];
-
-    /// Its word in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scheduler => "scheduler",
-            Self::Compute => "compute",
-            Self::Messenger => "messenger",
-            Self::Anchor => "anchor",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Role {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|role| role.name() == text).ok_or(())
-    }
-}
-
-/// Whose new processes this node's scheduler takes (rules.md 6.10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScheduleFor {
-    /// Those that this node's own key signed: nobody can spend this machine's disk unasked.
-    Own,
-    /// Those of its own key and of these addresses.
-    Listed(BTreeSet<Address>),
-    /// Everybody's, within the spawn budget.
-    Anyone,
-}
+pub use whose::Whose;
 
 /// Everything a node is told when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,10 +65,16 @@ pub struct Config {
     pub relay: bool,
     /// What this node does.
     pub roles: BTreeSet<Role>,
-    /// Whose processes it schedules.
-    pub schedule_for: ScheduleFor,
-    /// How many processes of others it schedules at most.
+    /// Whose new processes it schedules (rules.md 6.10).
+    pub schedule_for: Whose,
+    /// Whose processes it computes of those that come unasked.
+    pub compute_for: Whose,
+    /// How many processes that came unasked it works for at most.
     pub spawn_budget: u32,
+    /// Gas that all of those may use in an hour; none when there is no limit.
+    pub others_gas: Option<u64>,
+    /// The largest `Memory-Limit` of one of those that is computed.
+    pub others_memory_bytes: u64,
     /// The time between two blocks of the embedded weave.
     pub weave_block_ms: u64,
     /// A batch is written when so many slots wait for one.
@@ -153,6 +109,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Newest slots of a process that keep their results; none when all do.
     pub results_kept: Option<u64>,
+    /// Milliseconds that its clock is ahead of the machine's.
+    pub clock_offset_ms: i64,
     /// Which log lines are written, as `tracing` directives.
     pub log: String,
     /// How they are written.
@@ -172,8 +130,13 @@ impl Config {
             mdns: false,
             relay: true,
             roles: Role::ALL.into(),
-            schedule_for: ScheduleFor::Own,
+            schedule_for: Whose::Own,
+            compute_for: Whose::Anyone,
             spawn_budget: 1000,
+            // About half of one core's time.
+            others_gas: Some(1_800_000_000_000_000),
+            // Four times what a process has that does not say.
+            others_memory_bytes: 4 << 30,
             weave_block_ms: 2000,
             anchor_batch_slots: 100,
             anchor_batch_age_ms: 10_000,
@@ -195,6 +158,7 @@ impl Config {
             checkpoints_kept: 12,
             metrics: None,
             results_kept: None,
+            clock_offset_ms: 0,
             log: "info".into(),
             log_format: LogFormat::Text,
         }

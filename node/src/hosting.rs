@@ -1,5 +1,7 @@
 //! Taking up processes: finding one on the mesh, and starting what this node does for it.
 
+mod unasked;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use crate::log;
 use crate::news::News;
 use crate::remote::{self, RemoteError};
 use crate::shared::Shared;
+
+pub use unasked::{Claim, Declined, LimitsError, Place, Unasked, limits_of, used};
 
 /// The first wait before a child that could not be taken up is tried again; doubled each time.
 const ADOPT_WAIT_MIN: Duration = Duration::from_millis(500);
@@ -267,18 +271,46 @@ pub async fn adopt(shared: &Shared, child: Id) {
     }
 }
 
-async fn try_adopt(shared: &Shared, child: Id) -> Result<(), HostingError> {
+async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
     if shared.directory.roles(&child).is_some() || !shared.config.roles.contains(&Role::Compute) {
         return Ok(());
     }
     let found = find_process(shared, child).await?;
-    if found.attestors().members.contains(&shared.address) {
-        let messenges = shared.config.roles.contains(&Role::Messenger);
-        let wanted = Roles { computes: true, messenges, watches: true, ..Roles::default() };
-        host(shared, child, wanted).await?;
-        tracing::info!(%child, "took up a child that names this node as an attestor");
+    if !found.attestors().members.contains(&shared.address) {
+        return Ok(());
     }
+    let claim = Claim::of(shared, &found);
+    let taken = async {
+        claim.check_computing(shared)?;
+        let place = shared.unasked.reserve(&shared.directory, child, shared.config.spawn_budget)?;
+        claim.check_limits(shared, &limits_of(shared, &found).await?)?;
+        Ok::<_, AdoptError>(place)
+    };
+    let _place = match taken.await {
+        Ok(place) => place,
+        Err(AdoptError::Declined(declined)) => {
+            shared.metrics.declined.add(declined.name());
+            tracing::warn!(%child, why = %declined, "a child that names this node is not taken; `weft host` takes it");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let messenges = shared.config.roles.contains(&Role::Messenger);
+    let wanted = Roles { computes: true, messenges, watches: true, for_others: true, ..Roles::default() };
+    host(shared, child, wanted).await?;
+    tracing::info!(%child, "took up a child that names this node as an attestor");
     Ok(())
+}
+
+/// Why a child was not taken up.
+#[derive(Debug, thiserror::Error)]
+enum AdoptError {
+    #[error(transparent)]
+    Hosting(#[from] HostingError),
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
 }
 
 const fn merge(has: Roles, wants: Roles) -> Roles {

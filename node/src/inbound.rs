@@ -191,7 +191,7 @@ async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: 
         // Our own slots come back when a peer asks for them again; there is nothing to learn.
         Ok(Ok(_)) if own => Verdict::Ignore,
         Ok(Ok((record, ahead))) => {
-            shared.offset.note(record.link().time.timestamp, now());
+            shared.offset.note(record.link().time.timestamp, now);
             if ahead != Ahead::No {
                 return Verdict::Ignore;
             }

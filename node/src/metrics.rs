@@ -20,6 +20,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use weft_protocol::outcome::Code;
 
+use crate::hosting::Declined;
 use crate::shared::Shared;
 
 pub(crate) use http::MetricsServer;
@@ -128,6 +129,8 @@ pub struct Metrics {
     pub dry_runs: Counters,
     /// Batches given to the weave.
     pub batches: Counter,
+    /// Processes of others that were not taken, by why.
+    pub declined: Counters,
     full: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
@@ -152,6 +155,7 @@ impl Metrics {
             push_times: Times::new(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             batches: Counter::default(),
+            declined: Counters::new("reason", &Declined::NAMES),
             full: Family::default(),
         };
         for (role, queue) in FULL {
@@ -172,6 +176,11 @@ impl Metrics {
         registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
         registry.register("batches", "Batches given to the weave", self.batches.clone());
+        registry.register(
+            "declined",
+            "Processes of others that were not taken",
+            self.declined.family.clone(),
+        );
         registry.register("queue_full", "Times that a queue had no room", self.full.clone());
         let mut times = |name, help, times: &Times| {
             registry.register_with_unit(name, help, Unit::Seconds, times.0.clone());

@@ -78,7 +78,7 @@ pub async fn save(net: &Net, folder: &Path) {
     if remembered == Remembered::default() {
         return;
     }
-    let (path, now_ms) = (folder.join(FILE_NAME), crate::clock::now().0);
+    let (path, now_ms) = (folder.join(FILE_NAME), crate::clock::Clock::default().now().0);
     let written = tokio::task::spawn_blocking(move || write(&path, now_ms, remembered)).await;
     if let Err(error) = written.map_err(io::Error::other).and_then(|written| written) {
         tracing::warn!(%error, "the peers of this run are not written down");

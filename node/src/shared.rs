@@ -10,12 +10,13 @@ use weft_protocol::{Address, Network};
 use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
 
-use crate::clock::ClockOffset;
+use crate::clock::{Clock, ClockOffset};
 use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::gossip::Publisher;
+use crate::hosting::Unasked;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::witness::WitnessHandle;
@@ -25,6 +26,8 @@ use crate::witness::WitnessHandle;
 pub struct Shared {
     /// What the node was told.
     pub config: Config,
+    /// The time.
+    pub clock: Clock,
     /// The node's key.
     pub signer: Signer,
     /// Its address.
@@ -55,6 +58,8 @@ pub struct Shared {
     pub directory: Directory,
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
+    /// Places of processes that come unasked.
+    pub unasked: Unasked,
     /// When this node started.
     pub started: Instant,
 }

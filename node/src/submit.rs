@@ -10,7 +10,6 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use weft_protocol::assignment::Assignment;
-use weft_protocol::module::Module;
 use weft_protocol::process::Process;
 use weft_protocol::record::Submission as Verification;
 use weft_protocol::seen::SeenKeys;
@@ -18,10 +17,9 @@ use weft_protocol::time::Weave;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::{Address, DataItem, Id, tag, wire};
 use weft_storage::{CautionRow, Roles};
-use weft_vm::Format;
 
-use crate::config::{Role, ScheduleFor};
-use crate::hosting;
+use crate::config::Role;
+use crate::hosting::{self, Claim, Declined, LimitsError};
 use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
 use crate::scheduler::SchedulerHandle;
@@ -236,18 +234,13 @@ impl Submitter {
     }
 
     /// Hands a submission to this node's own scheduler.
-    async fn schedule(
-        &self,
-        submission: Submission,
-        new: Option<(Arc<Process>, Roles)>,
-    ) -> Result<Slot, SubmitError> {
+    async fn schedule(&self, submission: Submission, new: Option<New<'_>>) -> Result<Slot, SubmitError> {
         let Some(scheduler) = &self.scheduler else {
             return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
-        let roles = new.as_ref().map(|(_, roles)| *roles);
         let asked = submission.process;
         let began = Instant::now();
-        let answer = scheduler.submit(submission, roles).await;
+        let answer = scheduler.submit(submission).await;
         self.shared.metrics.assign_times.add(began.elapsed());
         self.shared.metrics.submits.add(answer.name());
         match answer {
@@ -257,8 +250,8 @@ impl Submitter {
                 let is_new = |accepted: &Process| {
                     accepted.id() == process && self.shared.directory.get(&process).is_none()
                 };
-                if let Some((accepted, roles)) = new.filter(|(accepted, _)| is_new(accepted)) {
-                    hosting::take_up(&self.shared, accepted, roles).await;
+                if let Some(New { process, roles, _place }) = new.filter(|new| is_new(&new.process)) {
+                    hosting::take_up(&self.shared, process, roles).await;
                 }
                 let read = || {
                     let stored = self.shared.store.read().and_then(|reader| reader.slot(&process, slot));
@@ -310,7 +303,7 @@ impl Submitter {
     async fn admit_process(
         &self,
         verified: Verification,
-    ) -> Result<(Submission, Option<(Arc<Process>, Roles)>), SubmitError> {
+    ) -> Result<(Submission, Option<New<'_>>), SubmitError> {
         let shared = &self.shared;
         let (parent, spawn) = verified.spawn().unzip();
         let Verification { item, proof } = verified;
@@ -327,76 +320,50 @@ impl Submitter {
             let weave = process.weave();
             return Err(SubmitError::Refused(format!("this scheduler has no view of the weave `{weave}`")));
         }
-        let own = self.check_policy(&process)?;
-        let attests = process.attestors().members.contains(&address);
-        let is = |role| shared.config.roles.contains(&role);
-        if attests && !is(Role::Compute) {
-            return Err(SubmitError::Refused(
-                "its scheduler would attest it, and this node does not compute".to_owned(),
-            ));
-        }
-        let computes = is(Role::Compute);
-        if computes {
-            self.check_module(&process).await?;
-        }
-        let messenges = computes && is(Role::Messenger);
-        let roles = Roles { schedules: true, computes, messenges, for_others: !own, ..Roles::default() };
-        let keys = SeenKeys::of_item(item.id());
-        let (process_id, proof) = (item.id(), proof.map(|(proof, _)| proof));
-        let submission = Submission { process: process_id, item, proof, keys, spawn, assigned: None };
-        Ok((submission, Some((Arc::new(process), roles))))
-    }
-
-    /// Whose processes this scheduler takes; says whether it is its own. A child is its parent's, whoever carried it: who may
-    /// have the parent here may have its children, within the budget.
-    fn check_policy(&self, process: &Process) -> Result<bool, SubmitError> {
-        let signer = process.item().owner();
-        let own = process.parent().is_none() && signer == self.shared.address;
-        let (owner, is_known) = match process.parent() {
-            None => (signer, own),
-            Some(parent) => {
-                let known = self.shared.directory.get(&parent);
-                (Address(parent.0), known.is_some_and(|known| known.roles.schedules))
+        let claim = Claim::of(shared, &process);
+        claim.check_scheduling(shared).map_err(|declined| self.decline(&declined))?;
+        let place = match claim.is_own() {
+            true => None,
+            false => {
+                let budget = shared.config.spawn_budget;
+                let place = shared.unasked.reserve(&shared.directory, process.id(), budget);
+                Some(place.map_err(|declined| self.decline(&declined))?)
             }
         };
-        let allowed = match &self.shared.config.schedule_for {
-            ScheduleFor::Own => is_known,
-            ScheduleFor::Listed(listed) => is_known || listed.contains(&owner),
-            ScheduleFor::Anyone => true,
-        };
-        if !allowed {
-            return Err(SubmitError::Refused(format!(
-                "this scheduler does not take processes of {owner}; ask its operator to set \
-                 `schedule_for`, or name another scheduler"
-            )));
-        }
-        let budget = self.shared.config.spawn_budget as usize;
-        let others = || self.shared.directory.count(|roles| roles.schedules && roles.for_others);
-        if !own && others() >= budget {
-            return Err(SubmitError::Refused(format!(
-                "this scheduler's budget of {budget} processes is used"
-            )));
-        }
-        Ok(own)
+        let computes = self.computes(&claim, &process).await?;
+        let messenges = computes && shared.config.roles.contains(&Role::Messenger);
+        let for_others = !claim.is_own();
+        let roles = Roles { schedules: true, computes, messenges, for_others, ..Roles::default() };
+        let keys = SeenKeys::of_item(item.id());
+        let (process_id, proof) = (item.id(), proof.map(|(proof, _)| proof));
+        let submission =
+            Submission { process: process_id, item, proof, keys, spawn, assigned: None, roles: Some(roles) };
+        Ok((submission, Some(New { process: Arc::new(process), roles, _place: place })))
     }
 
-    /// Fetches the module if need be and refuses what this build cannot compute, by name.
-    async fn check_module(&self, process: &Process) -> Result<(), SubmitError> {
+    /// Whether a new process is computed here. What this node would attest it must compute; what
+    /// others attest it may leave to them.
+    async fn computes(&self, claim: &Claim, process: &Process) -> Result<bool, SubmitError> {
         let shared = &self.shared;
-        let id = process.module();
-        let read = || shared.store.read().and_then(|reader| reader.item(&id));
-        let fault = |error: weft_storage::StoreError| SubmitError::Fault(error.to_string());
-        if read().map_err(fault)?.is_none() {
-            let fetched = remote::fetch_module(shared, process.id(), id).await;
-            fetched.map_err(|error| SubmitError::Unknown(format!("module {id}: {error}")))?;
+        let attests = process.attestors().members.contains(&shared.address);
+        let mut declined = claim.check_computing(shared).err();
+        if declined.is_none() {
+            let limits = hosting::limits_of(shared, process).await.map_err(|error| match error {
+                LimitsError::NotHere(..) => SubmitError::Unknown(error.to_string()),
+                LimitsError::Refused(..) => SubmitError::Invalid(error.to_string()),
+                LimitsError::Store(_) => SubmitError::Fault(error.to_string()),
+            })?;
+            declined = claim.check_limits(shared, &limits).err();
         }
-        let raw = read().map_err(fault)?;
-        let raw = raw.ok_or_else(|| SubmitError::Unknown(format!("module {id} is not here")))?;
-        let refused = |why: String| SubmitError::Invalid(format!("module {id} is refused: {why}"));
-        let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
-        let module = Module::accept(item).map_err(|refusal| refused(refusal.to_string()))?;
-        Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
-        Ok(())
+        match declined {
+            Some(declined) if attests => Err(self.decline(&declined)),
+            other => Ok(other.is_none()),
+        }
+    }
+
+    fn decline(&self, declined: &Declined) -> SubmitError {
+        self.shared.metrics.declined.add(declined.name());
+        SubmitError::Refused(declined.to_string())
     }
 
     fn admit_message(&self, process: Id, verified: Verification) -> Result<Submission, SubmitError> {
@@ -408,8 +375,16 @@ impl Submitter {
         let keys = SeenKeys::of(&verified.item, &origin);
         let Verification { item, proof } = verified;
         let proof = proof.map(|(proof, _)| proof);
-        Ok(Submission { process, item, proof, keys, spawn: None, assigned: None })
+        Ok(Submission { process, item, proof, keys, spawn: None, assigned: None, roles: None })
     }
+}
+
+/// A process on its way into the directory.
+struct New<'a> {
+    process: Arc<Process>,
+    roles: Roles,
+    /// Held until it is there.
+    _place: Option<hosting::Place<'a>>,
 }
 
 /// Why a scheduler gave no slot.

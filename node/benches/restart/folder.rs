@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use weft_node::compute::hosted::{Host, Hosted, load_module};
+use weft_node::compute::hosted::Hosted;
+use weft_node::compute::modules::{Host, Modules, load_module};
 use weft_node::compute::outcome_writes;
+use weft_node::compute::residency::Elsewhere;
 use weft_node::config::Config;
 use weft_node::{guests, keyring, log};
 use weft_protocol::assignment::AssignmentDraft;
@@ -23,7 +25,7 @@ use weft_protocol::time::{self, TimePoint, Weave};
 use weft_protocol::{DataItem, Draft, Hash, Id, Now, Tag, Verified, hash_chain};
 use weft_storage::anchor::{Anchor as _, LocalWeave, LocalWeaveConfig};
 use weft_storage::{AnchoredRow, AttestationRow, ProcessRow, Roles, SlotRow, Store, StoreConfig, Write};
-use weft_vm::{Engine, EngineConfig};
+use weft_vm::EngineConfig;
 
 /// Slots of each process: its own item and a few messages.
 pub const SLOTS: u64 = 4;
@@ -51,7 +53,7 @@ pub fn make(folder: &Path, processes: usize) -> Folder {
     let maker = Maker {
         store: Store::open(&folder.join("store.redb"), &store).unwrap(),
         weave: LocalWeave::open(&folder.join("weave.redb"), &weave).unwrap().name().to_owned(),
-        engine: Engine::new(engine).unwrap(),
+        modules: Modules::new(engine, Elsewhere::default()).unwrap(),
         terms: Terms { network, weave: Weave::Clock },
         node: key.signer,
         other: Signer::from_seed(&[9; 32]),
@@ -88,7 +90,7 @@ pub fn item(
 struct Maker {
     store: Store,
     weave: String,
-    engine: Engine,
+    modules: Modules,
     terms: Terms,
     node: Signer,
     other: Signer,
@@ -185,7 +187,7 @@ impl Maker {
 
     /// Evaluates a log as a node does, and attests what a node attests.
     fn evaluate(&self, process: &Arc<Process>, records: &[VerifiedRecord], writes: &mut Vec<Write>) {
-        let host = Host { engine: &self.engine, store: &self.store };
+        let host = Host { modules: &self.modules, store: &self.store };
         let loaded = load_module(&self.store.read().unwrap(), host, process).unwrap();
         let mut hosted = Hosted::fresh(Arc::clone(process), loaded).unwrap();
         let is_attestor = process.attestors().members.contains(&self.node.address());

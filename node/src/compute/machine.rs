@@ -13,13 +13,18 @@
 //!   never holds up those.
 //!
 //! A thread is free again as soon as the guest is done: the next process runs while the outcomes
-//! of this one go to disk. A host failure is retried and never becomes an outcome.
+//! of this one go to disk. A host failure is retried and never becomes an outcome. Processes that came
+//! unasked wait while the gas for them is used up.
+
+mod allowance;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use weft_protocol::{Effects, Id, Machine, Now};
 
 use crate::config::Evaluate;
+
+pub use allowance::Allowance;
 
 /// Slots in one run: long enough to share a commit, short enough to fit in one.
 pub const RUN_SLOTS_MAX: u64 = 256;
@@ -49,6 +54,8 @@ pub enum Input {
         process: Id,
         /// When its slots are evaluated.
         evaluate: Evaluate,
+        /// Whether it came unasked: its gas is counted then.
+        unasked: bool,
         /// The first slot without an outcome on disk.
         next: u64,
         /// The newest slot on disk.
@@ -79,6 +86,8 @@ pub enum Input {
         process: Id,
         /// How long its slowest slot took, in milliseconds.
         slowest_ms: u64,
+        /// The gas that it used.
+        gas: u64,
     },
     /// The outcomes of a run are on disk.
     Ran {
@@ -119,6 +128,11 @@ pub enum Effect {
         /// Of which process.
         process: Id,
     },
+    /// The process waits until there is gas again for those that came unasked.
+    Waits {
+        /// Which process.
+        process: Id,
+    },
     /// The process is stopped here, with what to tell its users.
     Stopped {
         /// Which process.
@@ -139,6 +153,10 @@ pub struct Compute {
     /// Who waits for a turn: the slow processes, and all others.
     slow: VecDeque<Id>,
     others: VecDeque<Id>,
+    /// The gas for processes that came unasked, if it is limited.
+    allowance: Option<Allowance>,
+    /// Who waits for it.
+    waiting: VecDeque<Id>,
 }
 
 #[derive(Debug)]
@@ -146,6 +164,7 @@ struct Hosted {
     next: u64,
     head: Option<u64>,
     evaluate: Evaluate,
+    unasked: bool,
     /// The newest slot that anybody waited for.
     wanted: Option<u64>,
     state: State,
@@ -169,6 +188,8 @@ enum State {
     Running,
     Committing,
     Resting(Now),
+    /// Until there is gas for it.
+    Waiting,
     Stopped,
 }
 
@@ -187,15 +208,22 @@ impl Hosted {
 impl Compute {
     /// A driver for so many threads; up to [`places`](Self::places) runs may be under way while
     /// some are over their time.
-    pub const fn new(threads: usize) -> Self {
+    pub const fn new(threads: usize, allowance: Option<Allowance>) -> Self {
         Self {
             threads,
+            allowance,
+            waiting: VecDeque::new(),
             running: BTreeMap::new(),
             committing: 0,
             processes: BTreeMap::new(),
             slow: VecDeque::new(),
             others: VecDeque::new(),
         }
+    }
+
+    /// How much of an hour's gas for processes that came unasked is used, if it is limited.
+    pub fn gas_used(&self) -> Option<u64> {
+        self.allowance.as_ref().map(Allowance::used)
     }
 
     /// How many runs may be under way on so many threads.
@@ -232,6 +260,12 @@ impl Compute {
                 hosted.state = State::Idle;
                 continue;
             };
+            if hosted.unasked && self.allowance.as_mut().is_some_and(|allowance| !allowance.has_some(now)) {
+                hosted.state = State::Waiting;
+                self.waiting.push_back(process);
+                effects.push(Effect::Waits { process });
+                continue;
+            }
             hosted.state = State::Running;
             self.running.insert(process, now);
             let to = last.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
@@ -260,11 +294,14 @@ impl Compute {
         None
     }
 
-    fn evaluated(&mut self, process: Id, slowest_ms: u64) {
+    fn evaluated(&mut self, process: Id, slowest_ms: u64, gas: u64) {
         self.running.remove(&process);
         if let Some(hosted) = self.processes.get_mut(&process)
             && hosted.state == State::Running
         {
+            if let Some(allowance) = self.allowance.as_mut().filter(|_| hosted.unasked) {
+                allowance.spend(gas);
+            }
             hosted.state = State::Committing;
             hosted.pace = if slowest_ms >= SLOW_MS { Pace::Slow } else { Pace::Quick };
             self.committing += 1;
@@ -287,6 +324,7 @@ impl Compute {
         }
         self.slow.retain(|queued| *queued != process);
         self.others.retain(|queued| *queued != process);
+        self.waiting.retain(|queued| *queued != process);
     }
 
     fn ran(&mut self, process: Id, next: u64, now: Now) {
@@ -313,9 +351,26 @@ impl Compute {
         }
     }
 
+    /// Lets the first of those that wait for gas have it, if there is some.
+    fn wake(&mut self, now: Now, woken: &mut Vec<Id>) {
+        if !self.allowance.as_mut().is_some_and(|allowance| allowance.has_some(now)) {
+            return;
+        }
+        while woken.len() < self.threads {
+            let Some(process) = self.waiting.pop_front() else { return };
+            if let Some(hosted) =
+                self.processes.get_mut(&process).filter(|hosted| hosted.state == State::Waiting)
+            {
+                hosted.state = State::Idle;
+                woken.push(process);
+            }
+        }
+    }
+
     fn tick(&mut self, now: Now, effects: &mut Effects<Effect>) {
         let mut rested = Vec::new();
         let mut attested = 0;
+        self.wake(now, &mut rested);
         for (process, hosted) in &mut self.processes {
             match hosted.state {
                 State::Resting(until) if until <= now => {
@@ -335,6 +390,7 @@ impl Compute {
                 | State::Running
                 | State::Committing
                 | State::Resting(_)
+                | State::Waiting
                 | State::Stopped => {}
             }
         }
@@ -350,12 +406,18 @@ impl Machine for Compute {
 
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
-            Input::Host { process, evaluate, next, head } => {
+            Input::Host { process, evaluate, unasked, next, head } => {
                 let quiet_since = (next > 0).then_some(now);
                 let (state, pace) = (State::Idle, Pace::Unknown);
                 let (wanted, failures) = (None, 0);
-                let hosted = Hosted { next, head, evaluate, wanted, state, failures, quiet_since, pace };
-                self.processes.entry(process).or_insert(hosted).evaluate = evaluate;
+                let hosted =
+                    Hosted { next, head, evaluate, unasked, wanted, state, failures, quiet_since, pace };
+                let hosted = self.processes.entry(process).or_insert(hosted);
+                (hosted.evaluate, hosted.unasked) = (evaluate, unasked);
+                if hosted.state == State::Waiting && !unasked {
+                    hosted.state = State::Idle;
+                    self.waiting.retain(|waiting| *waiting != process);
+                }
                 self.queue(process);
             }
             Input::Wanted { process, slot } => {
@@ -371,7 +433,7 @@ impl Machine for Compute {
                 }
                 self.queue(process);
             }
-            Input::Evaluated { process, slowest_ms } => self.evaluated(process, slowest_ms),
+            Input::Evaluated { process, slowest_ms, gas } => self.evaluated(process, slowest_ms, gas),
             Input::Ran { process, next } => self.ran(process, next, now),
             Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
             Input::Tick => self.tick(now, effects),

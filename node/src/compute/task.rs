@@ -17,17 +17,17 @@ use weft_protocol::{Effects, Id, Machine};
 use super::demand;
 use super::handle::{Ask, ComputeHandle, Question, Reply};
 use super::hosted::{HostError, Hosted};
-use super::machine::{COMMITTING_MAX, Compute, Effect, Input};
+use super::machine::{Allowance, COMMITTING_MAX, Compute, Effect, Input};
 use super::pool::{Done, Errand, Job, Looked, Pool, Work};
 use super::residency::Residency;
 use crate::backlog::Backlog;
-use crate::clock::now;
 use crate::config::Evaluate;
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
 use crate::shared::{Shared, SharedRef};
+use crate::supervisor;
 
 mod commit;
 
@@ -37,6 +37,9 @@ pub use commit::outcome_writes;
 const TICK: Duration = Duration::from_millis(250);
 /// Time that writing down processes may take when the node stops, so that it stops within a second.
 const STOP_WAIT: Duration = Duration::from_millis(500);
+/// What a process waits for that came unasked and has no gas left.
+const NO_GAS: &str = "gas: processes of others have used what this node gives them in an hour (`others_gas`); \
+                      `weft host PROCESS --compute` makes one the operator's own";
 /// Questions that may wait.
 const INBOX_MAX: usize = 64;
 
@@ -76,6 +79,7 @@ struct Cells {
     memory: Arc<AtomicU64>,
     instances: Arc<AtomicU64>,
     commits: Arc<AtomicU64>,
+    others_gas: Option<Arc<AtomicU64>>,
 }
 
 impl Cells {
@@ -89,13 +93,17 @@ impl Cells {
             memory: cell("memory_bytes", shared.config.memory_budget_bytes),
             instances: cell("instances", instances as u64),
             commits: cell("commits", COMMITTING_MAX as u64),
+            others_gas: shared.config.others_gas.map(|limit| cell("others_gas", limit)),
         }
     }
 
-    fn write(&self, residency: &Residency, commits: usize) {
+    fn write(&self, residency: &Residency, commits: usize, machine: &Compute) {
         self.memory.store(residency.total_bytes(), Ordering::Relaxed);
         self.instances.store(residency.len() as u64, Ordering::Relaxed);
         self.commits.store(commits as u64, Ordering::Relaxed);
+        if let (Some(cell), Some(used)) = (&self.others_gas, machine.gas_used()) {
+            cell.store(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -126,10 +134,11 @@ impl ComputeTask {
             Residency::new(shared.config.memory_budget_bytes, instances, shared.elsewhere.clone());
         let cells = Cells::watch(&shared, instances);
         let backlog = Backlog::new(shared.directory.ids(|roles| roles.computes));
+        let allowance = shared.config.others_gas.map(Allowance::new);
         let mut task = Self {
             shared,
             backlog,
-            machine: Compute::new(threads),
+            machine: Compute::new(threads, allowance),
             effects: Effects::new(),
             pool,
             done,
@@ -170,7 +179,8 @@ impl ComputeTask {
                 page = self.backlog.turn() => self.take_up(&page),
                 Some(question) = self.asks.recv() => self.answer(question),
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
-                    self.fetching.retain(|module| fetched.as_ref().is_ok_and(|fetched| fetched != module));
+                    let fetched = supervisor::joined(fetched);
+                    self.fetching.retain(|module| fetched != Some(*module));
                 }
                 _ = tick.tick() => self.handle(Input::Tick),
             }
@@ -181,7 +191,7 @@ impl ComputeTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     fn hear(&mut self, news: &News) {
@@ -229,7 +239,8 @@ impl ComputeTask {
         let head = reader.head(&process)?.map(|(slot, _)| slot);
         let next = reader.last_outcome(&process)?.map_or(0, |(position, _)| position.slot + 1);
         let evaluate = self.policy(&process);
-        self.handle(Input::Host { process, evaluate, next, head });
+        let unasked = self.shared.directory.roles(&process).is_some_and(|roles| roles.for_others);
+        self.handle(Input::Host { process, evaluate, unasked, next, head });
         if let Some(head) = head {
             self.handle(Input::Grew { process, head });
         }
@@ -248,7 +259,7 @@ impl ComputeTask {
     }
 
     async fn perform(&mut self) {
-        self.cells.write(&self.residency, self.commits.len());
+        self.cells.write(&self.residency, self.commits.len(), &self.machine);
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
@@ -258,6 +269,10 @@ impl ComputeTask {
                         if let Err(error) = commit::attest_newest(&self.shared, process).await {
                             tracing::warn!(%process, %error, "the newest position was not attested");
                         }
+                    }
+                    Effect::Waits { process } => {
+                        self.waiting.insert(process);
+                        self.shared.directory.set_waits(&process, Some(NO_GAS.to_owned()));
                     }
                     Effect::Stopped { process, why } => {
                         tracing::error!(%process, why, "stopped computing");
@@ -328,17 +343,14 @@ impl ComputeTask {
     /// The guest is done: its thread is free, and what it gave goes to disk.
     fn evaluated(&mut self, done: Done) {
         if let (Errand::Run { .. }, Ok(work)) = (done.errand, &done.result) {
-            self.handle(Input::Evaluated { process: done.process, slowest_ms: work.slowest_ms });
+            let gas = work.evaluated.iter().fold(0, |sum: u64, step| sum.saturating_add(step.gas));
+            self.handle(Input::Evaluated { process: done.process, slowest_ms: work.slowest_ms, gas });
         }
         self.commits.spawn(commit::commit(SharedRef::clone(&self.shared), done));
     }
 
     fn committed(&mut self, joined: Result<Done, tokio::task::JoinError>) {
-        let Done { process, errand, result } = match joined {
-            Ok(done) => done,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return,
-        };
+        let Some(Done { process, errand, result }) = supervisor::joined(joined) else { return };
         let is_run = matches!(errand, Errand::Run { .. });
         match result {
             Ok(Work { hosted, looked, resident_bytes, .. }) => {

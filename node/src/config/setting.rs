@@ -1,22 +1,19 @@
 //! The table of keys: how each is read, shown and explained.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use toml::Value;
-use weft_protocol::Address;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
+use super::bytes;
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable};
-use super::{Config, Evaluate, LogFormat, RULES, Role, ScheduleFor};
+use super::{Config, Evaluate, LogFormat, RULES, Role, Whose};
 
-/// Addresses that may be listed to schedule for.
-const SCHEDULE_FOR_MAX: usize = 1024;
 /// Characters of a value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 100;
-/// Gas of one replay: 300 hours of a guest's time. More is a typing error.
-const REPLAY_GAS_MAX: u64 = 1_000_000_000_000_000_000;
+/// Gas of one replay, or of strangers in an hour: 300 hours of a guest's time. More is a typing error.
+const GAS_MAX: u64 = 1_000_000_000_000_000_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
@@ -158,18 +155,35 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "schedule_for",
         help: "whose new processes are taken: own (this node's key; the default, so that nobody fills this disk \
                unasked), a list of addresses, or anyone (test networks)",
-        set: set_schedule_for,
-        show: |config| match &config.schedule_for {
-            ScheduleFor::Own => Value::String("own".into()),
-            ScheduleFor::Anyone => Value::String("anyone".into()),
-            ScheduleFor::Listed(list) => texts(list.iter().map(Address::to_string)),
-        },
+        set: |config, given| Whose::parse(given).map(|whose| config.schedule_for = whose),
+        show: |config| config.schedule_for.show(),
+    },
+    Setting {
+        key: "compute_for",
+        help: "whose processes are computed of those that come unasked (scheduled here for others, or spawned by \
+               processes that this node carries for): own, a list of addresses, or anyone",
+        set: |config, given| Whose::parse(given).map(|whose| config.compute_for = whose),
+        show: |config| config.compute_for.show(),
     },
     Setting {
         key: "spawn_budget",
-        help: "how many processes of others are scheduled at most",
+        help: "how many processes that came unasked this node works for at most",
         set: |config, given| set_u32(&mut config.spawn_budget, given, 0, 1_000_000),
         show: |config| Value::Integer(config.spawn_budget.into()),
+    },
+    Setting {
+        key: "others_gas",
+        help: "gas that processes that came unasked may use in an hour, all together; beyond it they wait; or `all`",
+        set: set_others_gas,
+        show: |config| config.others_gas.map_or_else(|| Value::String("all".into()), number),
+    },
+    Setting {
+        key: "others_memory",
+        help: "the largest memory limit of a process that came unasked and is computed, such as 4gb",
+        set: |config, given| {
+            bytes::parse(given, "64kb", 64 << 10).map(|bytes| config.others_memory_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show(config.others_memory_bytes)),
     },
     Setting {
         key: "weave_block_ms",
@@ -211,8 +225,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "memory_budget",
         help: "guest memory kept in live instances, such as 4gb or 512mb; the default is half of the machine's",
-        set: set_memory_budget,
-        show: |config| Value::String(show_bytes(config.memory_budget_bytes)),
+        set: |config, given| {
+            bytes::parse(given, "16mb", 16 << 20).map(|bytes| config.memory_budget_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show(config.memory_budget_bytes)),
     },
     Setting {
         key: "dry_runs",
@@ -243,7 +259,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "replay_gas",
         help: "gas that going back to an old state may take",
-        set: |config, given| set_u64(&mut config.replay_gas, given, 1, REPLAY_GAS_MAX),
+        set: |config, given| set_u64(&mut config.replay_gas, given, 1, GAS_MAX),
         show: |config| number(config.replay_gas),
     },
     Setting {
@@ -280,6 +296,13 @@ pub(super) const SETTINGS: &[Setting] = &[
                once they are anchored and a checkpoint covers them; `all` keeps everything",
         set: set_results_kept,
         show: |config| config.results_kept.map_or_else(|| Value::String("all".into()), number),
+    },
+    Setting {
+        key: "clock_offset_ms",
+        help: "milliseconds that this node's clock is ahead of the machine's, or behind if negative: for tests \
+               of nodes whose clocks differ",
+        set: set_clock_offset,
+        show: |config| Value::Integer(config.clock_offset_ms),
     },
     Setting {
         key: "log",
@@ -329,28 +352,6 @@ fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     let list = given.list().ok_or_else(expected)?;
     let roles = list.iter().map(|name| Role::from_str(name)).collect::<Result<_, _>>();
     config.roles = roles.map_err(|()| expected())?;
-    Ok(())
-}
-
-fn set_schedule_for(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    let expected =
-        || Expected(format!("`own`, `anyone`, or 1 to {SCHEDULE_FOR_MAX} addresses of 43 characters"));
-    let list = match given.text() {
-        Some("own") => {
-            config.schedule_for = ScheduleFor::Own;
-            return Ok(());
-        }
-        Some("anyone") => {
-            config.schedule_for = ScheduleFor::Anyone;
-            return Ok(());
-        }
-        _ => given.list().ok_or_else(expected)?,
-    };
-    if list.is_empty() || list.len() > SCHEDULE_FOR_MAX {
-        return Err(expected());
-    }
-    let listed: Result<BTreeSet<Address>, _> = list.iter().map(|text| text.parse()).collect();
-    config.schedule_for = ScheduleFor::Listed(listed.map_err(|_| expected())?);
     Ok(())
 }
 
@@ -414,32 +415,12 @@ fn set_results_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Expect
     Ok(())
 }
 
-fn set_memory_budget(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    const MIN: u64 = 16 << 20;
-    const MAX: u64 = 64 << 40;
-    let bytes = match given {
-        Given::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
-        other => other.text().and_then(parse_bytes),
+fn set_others_gas(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.others_gas = match given.text() {
+        Some("all") => None,
+        _ => Some(given.number(0, GAS_MAX).map_err(|Expected(text)| format!("`all`, or {text}"))?),
     };
-    let good = bytes.filter(|bytes| (MIN..=MAX).contains(bytes));
-    config.memory_budget_bytes = good.ok_or("bytes from 16mb to 64tb, such as `4gb` or 1073741824")?;
     Ok(())
-}
-
-const UNITS: [(&str, u32); 5] = [("tb", 40), ("gb", 30), ("mb", 20), ("kb", 10), ("b", 0)];
-
-fn parse_bytes(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let (digits, shift) = UNITS
-        .iter()
-        .find_map(|(unit, shift)| Some((lower.strip_suffix(unit)?, *shift)))
-        .unwrap_or((&lower, 0));
-    digits.trim_end().parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-fn show_bytes(bytes: u64) -> String {
-    let exact = UNITS.iter().find(|(_, shift)| bytes.is_multiple_of(1 << shift));
-    exact.map_or_else(|| bytes.to_string(), |(unit, shift)| format!("{}{unit}", bytes >> shift))
 }
 
 fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
@@ -448,6 +429,19 @@ fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> 
         Some("lazy") => Evaluate::Lazy,
         _ => return Err("`eager` or `lazy`".into()),
     };
+    Ok(())
+}
+
+fn set_clock_offset(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    // Further off, its slots are ignored for so long that a typing error is likelier.
+    const OFFSET_MS_MAX: i64 = 24 * 3_600_000;
+    let number = match given {
+        Given::Toml(value) => value.as_integer(),
+        Given::Text(text) => text.trim().parse().ok(),
+    };
+    let good = number.filter(|number| (-OFFSET_MS_MAX..=OFFSET_MS_MAX).contains(number));
+    config.clock_offset_ms =
+        good.ok_or_else(|| format!("a whole number from -{OFFSET_MS_MAX} to {OFFSET_MS_MAX}"))?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use weft_protocol::Address;
+
 use super::*;
 
 fn inputs(folder: &Path) -> Inputs {
@@ -106,7 +108,11 @@ fn the_written_form_reads_back_equal() {
         network: "other-net".into(),
         listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
         roles: BTreeSet::from([Role::Scheduler]),
-        schedule_for: ScheduleFor::Listed(BTreeSet::from([address])),
+        schedule_for: Whose::Listed(BTreeSet::from([address])),
+        compute_for: Whose::Own,
+        others_gas: None,
+        clock_offset_ms: -250,
+        others_memory_bytes: 1 << 20,
         memory_budget_bytes: (64 << 20) + 1,
         log_format: LogFormat::Json,
         ..Config::new(folder.path())

@@ -21,7 +21,9 @@ pub const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of slots read at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 /// Slots that are looked through for an assignment's id, from the newest on: whoever was answered
-/// with one asks for it soon, and a read stays under a second.
+/// with one asks for it soon, and a read stays under a second. An index would be one more row at a
+/// random place for every slot, beside the eight that it has, for a question that a nonce or the id of
+/// the message answers for slots of any age.
 const ASSIGNMENTS_LOOKED_AT_MAX: u64 = 20_000;
 /// Slots of them read at once.
 const ASSIGNMENTS_PAGE: u64 = 1_000;

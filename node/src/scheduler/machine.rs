@@ -217,7 +217,7 @@ impl Scheduler {
         now: Now,
         effects: &mut Effects<Effect>,
     ) {
-        let Submission { process, item, proof, spawn, assigned, .. } = submission;
+        let Submission { process, item, proof, spawn, assigned, roles, .. } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
         // Named weaves are refused at slot 0 by policy, so no view is needed yet.
@@ -254,7 +254,7 @@ impl Scheduler {
         log.keys.extend(keys.iter().map(|key| (*key, slot)));
         let head = Head { epoch, slot, assignment: assignment.id(), chain, time };
         let spawn = spawn.filter(|_| slot == 0);
-        let slot = NewSlot { process, head, assignment, item, proof, keys, spawn };
+        let slot = NewSlot { process, head, assignment, item, proof, keys, spawn, roles };
         effects.push(Effect::Persist(Box::new(slot.clone())));
         log.unsaved.push_back(Unsaved { slot, waiting: vec![(ticket, false)] });
     }
@@ -282,7 +282,8 @@ impl Scheduler {
                 // It names its slot, so nobody had it before.
                 let keys = SeenKeys::of_item(item.id());
                 let new = keys.all().collect();
-                let mark = Submission { process, item, proof: None, keys, spawn: None, assigned: None };
+                let mark =
+                    Submission { process, item, proof: None, keys, spawn: None, assigned: None, roles: None };
                 self.assign(mark, new, ticket, now, effects);
             }
             Err(error) => {

@@ -1,18 +1,19 @@
 //! The scheduler's loop: one write at a time, so that a slot is never on disk before the slot
-//! before it; what arrives during a write makes the next group.
+//! before it. What arrives during a write is signed meanwhile and makes the next group: the disk and
+//! the processor work beside each other, and nobody waits for both in turn.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
-use weft_storage::{ProcessRow, Reader, Roles, SlotRow, StoreError, Write};
+use weft_storage::{ProcessRow, Reader, SlotRow, StoreError, Write};
 
 use super::machine::{
     Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Scheduler, Stored, Submission, Ticket,
 };
-use crate::clock::now;
 use crate::directory::Known;
 use crate::error::NodeError;
 use crate::log;
@@ -23,13 +24,13 @@ use crate::trace;
 
 /// Submits that may wait for the scheduler.
 const INBOX_MAX: usize = 1_024;
-/// Inputs handled before a commit.
+/// Slots signed before a commit; who comes then waits in the inbox.
 const GROUP_MAX: usize = 1_024;
 
 /// What others ask of the scheduler.
 #[derive(Debug)]
 enum Ask {
-    Submit(Box<Submission>, Option<Roles>, oneshot::Sender<Answer>),
+    Submit(Box<Submission>, oneshot::Sender<Answer>),
     Now(Id, oneshot::Sender<Answer>),
 }
 
@@ -38,10 +39,10 @@ enum Ask {
 pub struct SchedulerHandle(mpsc::Sender<Ask>);
 
 impl SchedulerHandle {
-    /// Asks for a slot and waits until it is durable. `roles` says what this node does for a new
-    /// process. Dropping the future does not take the submit back.
-    pub async fn submit(&self, submission: Submission, roles: Option<Roles>) -> Answer {
-        self.ask(|reply| Ask::Submit(Box::new(submission), roles, reply)).await
+    /// Asks for a slot and waits until it is durable. Dropping the future does not take the submit
+    /// back.
+    pub async fn submit(&self, submission: Submission) -> Answer {
+        self.ask(|reply| Ask::Submit(Box::new(submission), reply)).await
     }
 
     /// Asks for the newest slot of a log, durably, and for a mark first where a tick is due.
@@ -66,7 +67,6 @@ pub struct SchedulerTask {
     inbox: mpsc::Receiver<Ask>,
     effects: Effects<Effect>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
-    new_roles: BTreeMap<Id, Roles>,
     unsaved: Vec<NewSlot>,
     /// Logs under caution that are whole again, before they are read.
     whole: Vec<Id>,
@@ -99,7 +99,6 @@ impl SchedulerTask {
             inbox,
             effects: Effects::new(),
             waiting: BTreeMap::new(),
-            new_roles: BTreeMap::new(),
             unsaved: Vec::new(),
             whole: Vec::new(),
             tickets: 0,
@@ -115,15 +114,20 @@ impl SchedulerTask {
                 () = stop.cancelled() => None,
             };
             let Some(first) = first else { return };
-            self.ask(first);
-            for _ in 1..GROUP_MAX {
-                match self.inbox.try_recv() {
-                    Ok(ask) => self.ask(ask),
-                    Err(_) => break,
-                }
-            }
+            self.ask_all(first);
             while self.perform() {
-                self.commit().await;
+                self.commit(&stop).await;
+            }
+        }
+    }
+
+    /// Takes what waits in the inbox, as much as makes one group.
+    fn ask_all(&mut self, first: Ask) {
+        self.ask(first);
+        for _ in 1..GROUP_MAX {
+            match self.inbox.try_recv() {
+                Ok(ask) => self.ask(ask),
+                Err(_) => return,
             }
         }
     }
@@ -132,11 +136,8 @@ impl SchedulerTask {
         self.tickets += 1;
         let ticket = self.tickets;
         match ask {
-            Ask::Submit(submission, roles, reply) => {
+            Ask::Submit(submission, reply) => {
                 self.waiting.insert(ticket, reply);
-                if let Some(roles) = roles {
-                    self.new_roles.insert(submission.process, roles);
-                }
                 self.handle(Input::Submit { ticket, submission });
             }
             Ask::Now(process, reply) => {
@@ -147,7 +148,7 @@ impl SchedulerTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, now(), &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     /// Performs the effects that need no waiting; says whether a commit is due.
@@ -172,7 +173,7 @@ impl SchedulerTask {
         !self.unsaved.is_empty() || !self.whole.is_empty()
     }
 
-    async fn commit(&mut self) {
+    async fn commit(&mut self, stop: &CancellationToken) {
         for process in std::mem::take(&mut self.whole) {
             match self.lift(process).await {
                 Ok(()) => self.reload(process),
@@ -189,20 +190,39 @@ impl SchedulerTask {
             heads.insert(slot.process, slot.head.slot);
             writes.extend(self.writes(slot));
         }
-        let result = self.shared.store.write(writes).await;
+        let result = self.write(writes, stop).await;
         for (process, slot) in heads {
             match &result {
                 Ok(()) => self.handle(Input::Persisted { process, slot }),
                 Err(error) => {
                     let why = format!("the slot could not be stored: {error}");
+                    // Those after it in the log that were signed meanwhile are answered with it.
+                    self.unsaved.retain(|unsaved| unsaved.process != process);
                     self.handle(Input::PersistFailed { process, why });
                 }
             }
         }
     }
 
-    fn writes(&mut self, slot: &NewSlot) -> Vec<Write> {
-        let NewSlot { process, head, assignment, item, proof, keys, spawn } = slot;
+    /// Writes, and signs for those who ask meanwhile; for nobody new once the node stops.
+    async fn write(&mut self, writes: Vec<Write>, stop: &CancellationToken) -> Result<(), StoreError> {
+        let store = self.shared.store.clone();
+        let mut writing = pin!(store.write(writes));
+        loop {
+            let has_room = self.unsaved.len() < GROUP_MAX && !stop.is_cancelled();
+            tokio::select! {
+                biased;
+                written = &mut writing => return written,
+                Some(ask) = self.inbox.recv(), if has_room => {
+                    self.ask_all(ask);
+                    self.perform();
+                }
+            }
+        }
+    }
+
+    fn writes(&self, slot: &NewSlot) -> Vec<Write> {
+        let NewSlot { process, head, assignment, item, proof, keys, spawn, roles } = slot;
         let row = SlotRow {
             epoch: head.epoch,
             assignment_id: head.assignment,
@@ -221,7 +241,7 @@ impl SchedulerTask {
         writes.extend(spawn.map(|spawn| Write::Child { spawn, process: *process }));
         if head.slot == 0 {
             let module = item.tag("Module").and_then(|id| id.parse().ok()).unwrap_or(*process);
-            let roles = self.new_roles.remove(process).unwrap_or_default();
+            let roles = roles.unwrap_or_default();
             writes.push(Write::Process { process: *process, row: ProcessRow { module, roles } });
         }
         writes

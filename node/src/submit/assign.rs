@@ -172,7 +172,8 @@ impl Submitter {
         let keys = SeenKeys::of(&verified.item, &origin);
         let (item, proof) = (verified.item, verified.proof.map(|(proof, _)| proof));
         let assigned = Some(excludes);
-        self.schedule(Submission { process, item, proof, keys, spawn: None, assigned }, None).await
+        self.schedule(Submission { process, item, proof, keys, spawn: None, assigned, roles: None }, None)
+            .await
     }
 
     /// The item and its proof: from this node's disk, else from peers.

@@ -15,10 +15,18 @@ fn computed(node: &Node, process: &str) -> Value {
     node.json(&["inspect", process])["computed"]["slot"].clone()
 }
 
+/// Waits until a node has evaluated whatever it would have by itself: `eager`, which got a slot after
+/// all others had theirs, is evaluated.
+fn evaluates_by_itself(scheduler: &Node, node: &Node, eager: &str) {
+    let sent = scheduler.json(&["send", eager, "--action", "Increment"]);
+    let result = node.json(&["result", eager, sent["id"].as_str().unwrap(), "--wait"]);
+    assert_eq!(result["computed_here"], true, "{result}");
+}
+
 #[test]
 fn a_lazy_process_is_evaluated_for_its_readers_and_no_further() {
     let scheduler = Node::start();
-    let process = scheduler.counter();
+    let (process, eager) = (scheduler.counter(), scheduler.counter());
     for _ in 0..6 {
         scheduler.json(&["send", &process, "--action", "Increment"]);
     }
@@ -26,7 +34,9 @@ fn a_lazy_process_is_evaluated_for_its_readers_and_no_further() {
     let reader = Node::start_with(&["--bootstrap", address, "--evaluate", "lazy"]);
     let hosted = reader.json(&["host", &process, "--compute"]);
     assert_eq!(hosted["duties"], json!(["compute on demand", "watch"]));
+    reader.json(&["host", &eager, "--compute", "--evaluate", "eager"]);
     wait_for_slot(&reader, &process, 6);
+    evaluates_by_itself(&scheduler, &reader, &eager);
     assert_eq!(computed(&reader, &process), Value::Null);
     let result = |slot: &str| reader.json(&["result", &process, "--slot", slot, "--wait"])["result"].clone();
     assert_eq!(result("2")["Output"], "2");
@@ -37,7 +47,8 @@ fn a_lazy_process_is_evaluated_for_its_readers_and_no_further() {
     scheduler.json(&["send", &process, "--action", "Increment"]);
     let sent = scheduler.json(&["send", &process, "--action", "Increment", "--wait"]);
     wait_for_slot(&reader, &process, 8);
-    let reader = Node::start_in(reader.stop());
+    let reader = scheduler.join_as(reader.stop(), &[]);
+    evaluates_by_itself(&scheduler, &reader, &eager);
     assert_eq!(computed(&reader, &process), 6);
     let item = sent["id"].as_str().unwrap();
     assert_eq!(reader.json(&["result", &process, item, "--wait"])["result"]["Output"], "8");

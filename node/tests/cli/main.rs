@@ -20,10 +20,13 @@ mod node;
 mod offline;
 mod regain;
 mod repair;
+mod restart;
 mod socket;
 mod spawn;
 mod state;
+mod top;
 mod trace;
+mod unasked;
 mod vectors;
 
 use std::io::Write;

@@ -150,7 +150,7 @@ impl Roles {
             follower: Lane::new(Follower::default()),
             messenger: Lane::new(Messenger::new(key.address(), WINDOW_MS)),
             anchor: Lane::new(Anchor::new(POLICY)),
-            compute: Lane::new(Compute::new(1)),
+            compute: Lane::new(Compute::new(1, None)),
             timekeeper: Lane::new(Timekeeper::default()),
             witness: Lane::new(Witness::default()),
             regains: BTreeMap::new(),

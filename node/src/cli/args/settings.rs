@@ -35,9 +35,18 @@ pub(crate) struct ConfigFlags {
     /// Whose new processes to take: own, anyone, or addresses
     #[arg(long, value_name = "WHOSE")]
     pub(crate) schedule_for: Option<String>,
-    /// How many processes of others to schedule at most
+    /// Whose to compute of those that come unasked: own, anyone, or addresses
+    #[arg(long, value_name = "WHOSE")]
+    pub(crate) compute_for: Option<String>,
+    /// How many processes that came unasked to work for at most
     #[arg(long, value_name = "NUMBER")]
     pub(crate) spawn_budget: Option<String>,
+    /// Gas that those may use in an hour, all together; or all
+    #[arg(long, value_name = "GAS")]
+    pub(crate) others_gas: Option<String>,
+    /// The largest memory limit of one of those that is computed, such as 4gb
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) others_memory: Option<String>,
     /// The time between two blocks of the embedded weave
     #[arg(long, value_name = "MS")]
     pub(crate) weave_block_ms: Option<String>,
@@ -89,6 +98,9 @@ pub(crate) struct ConfigFlags {
     /// Newest slots that keep their results, or all
     #[arg(long, value_name = "NUMBER")]
     pub(crate) results_kept: Option<String>,
+    /// How far this node's clock is ahead of the machine's: for tests
+    #[arg(long, value_name = "MS", allow_hyphen_values = true, hide = true)]
+    pub(crate) clock_offset_ms: Option<String>,
     /// Which log lines to write, such as warn,weft_node=debug
     #[arg(long, value_name = "DIRECTIVES")]
     pub(crate) log: Option<String>,
@@ -111,7 +123,10 @@ impl ConfigFlags {
             ("relay", self.relay.clone()),
             ("roles", self.roles.clone()),
             ("schedule_for", self.schedule_for.clone()),
+            ("compute_for", self.compute_for.clone()),
             ("spawn_budget", self.spawn_budget.clone()),
+            ("others_gas", self.others_gas.clone()),
+            ("others_memory", self.others_memory.clone()),
             ("weave_block_ms", self.weave_block_ms.clone()),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
@@ -129,6 +144,7 @@ impl ConfigFlags {
             ("checkpoints_kept", self.checkpoints_kept.clone()),
             ("metrics", self.metrics.clone()),
             ("results_kept", self.results_kept.clone()),
+            ("clock_offset_ms", self.clock_offset_ms.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
         ]

@@ -1,7 +1,7 @@
 //! Turns are fair whatever the processes do, and no process runs twice at a time.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -24,17 +24,21 @@ struct Rig {
     /// Runs whose commits end then.
     committing: BTreeMap<Id, (u64, u64)>,
     next: BTreeMap<Id, u64>,
+    /// Processes that came unasked.
+    unasked: BTreeSet<Id>,
     /// When each slot of a process was evaluated.
     evaluated: BTreeMap<Id, Vec<u64>>,
 }
 
 const COMMIT_MS: u64 = 4;
 const TICK_MS: u64 = 50;
+/// Gas of one slot.
+const GAS: u64 = 1_000;
 
 impl Rig {
     fn new(threads: usize) -> Self {
         Self {
-            machine: Compute::new(threads),
+            machine: Compute::new(threads, None),
             effects: Effects::new(),
             now: 0,
             threads,
@@ -42,6 +46,7 @@ impl Rig {
             threads_in_use: BTreeMap::new(),
             committing: BTreeMap::new(),
             next: BTreeMap::new(),
+            unasked: BTreeSet::new(),
             evaluated: BTreeMap::new(),
         }
     }
@@ -75,7 +80,14 @@ impl Rig {
     }
 
     fn host(&mut self, process: Id, evaluate: Evaluate, slots: u64) {
-        self.handle(Input::Host { process, evaluate, next: 0, head: slots.checked_sub(1) });
+        let head = slots.checked_sub(1);
+        self.handle(Input::Host {
+            process,
+            evaluate,
+            unasked: self.unasked.contains(&process),
+            next: 0,
+            head,
+        });
     }
 
     /// Lets time pass.
@@ -91,7 +103,8 @@ impl Rig {
                 let times = self.evaluated.entry(process).or_default();
                 times.extend((first..next).map(|_| self.now));
                 self.committing.insert(process, (self.now + COMMIT_MS, next));
-                self.handle(Input::Evaluated { process, slowest_ms: self.cost[&process] });
+                let (slowest_ms, gas) = (self.cost[&process], (next - first) * GAS);
+                self.handle(Input::Evaluated { process, slowest_ms, gas });
             }
             while let Some((process, next)) = ended(&self.committing, self.now) {
                 self.committing.remove(&process);
@@ -284,4 +297,32 @@ proptest! {
         prop_assert!(rig.machine.running.is_empty());
         prop_assert_eq!(rig.machine.committing, 0);
     }
+}
+
+#[test]
+fn what_came_unasked_waits_for_its_gas_and_holds_up_nobody() {
+    const HOUR_MS: u64 = 3_600_000;
+    // A hundred slots an hour, all strangers together.
+    let mut rig = Rig::new(2);
+    rig.machine = Compute::new(2, Some(Allowance::new(100 * GAS)));
+    rig.unasked = [id(1), id(2)].into();
+    for number in 1..=3 {
+        rig.add(id(number), 1, 1_000);
+    }
+    rig.pass(10_000);
+    assert_eq!(rig.count(id(3)), 1_000);
+    let strangers = |rig: &Rig| rig.count(id(1)) + rig.count(id(2));
+    // A run cannot be interrupted, so what it took too much is waited for.
+    let first = strangers(&rig);
+    assert!((100..=100 + 2 * SLICE_MS as usize).contains(&first), "{first}");
+    assert!(rig.machine.gas_used().unwrap() >= 99 * GAS);
+    rig.pass(10_000 + 2 * HOUR_MS);
+    let later = strangers(&rig);
+    assert!((first.max(250)..=300 + 2 * SLICE_MS as usize).contains(&later), "{later}");
+    // Whoever hosts one himself pays for it himself.
+    rig.unasked.remove(&id(1));
+    rig.host(id(1), Evaluate::Eager, 1_000);
+    rig.pass(20_000 + 2 * HOUR_MS);
+    assert_eq!(rig.count(id(1)), 1_000);
+    assert!(rig.count(id(2)) < 500);
 }

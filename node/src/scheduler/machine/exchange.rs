@@ -6,6 +6,7 @@ use weft_protocol::cron::Schedule;
 use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Hash, Id, Verified};
+use weft_storage::Roles;
 
 /// Names one submit until its reply.
 pub type Ticket = u64;
@@ -132,6 +133,8 @@ pub struct Submission {
     /// Of an existing item that is assigned, what the module must not see; none for an item that is
     /// for this log by itself.
     pub assigned: Option<Vec<Excluded>>,
+    /// Of a Process item, what this node does for it once it has slot 0.
+    pub roles: Option<Roles>,
 }
 
 /// A slot, signed, on its way to disk.
@@ -151,12 +154,16 @@ pub struct NewSlot {
     pub keys: Vec<Hash>,
     /// Of a child's slot 0, the push id of its spawn.
     pub spawn: Option<Hash>,
+    /// Of slot 0, what this node does for the process.
+    pub roles: Option<Roles>,
 }
 
 /// What the scheduler asks for.
 #[derive(Debug)]
 pub enum Effect {
-    /// Commit this slot; answer with `Persisted` or `PersistFailed`. In order, per process.
+    /// Commit this slot; answer with `Persisted` or `PersistFailed`. In order, per process, and only
+    /// after the slots before it are on disk: once one failed, those of its process that wait are
+    /// answered, and must not be committed any more.
     Persist(Box<NewSlot>),
     /// Answer a submit.
     Reply {

@@ -119,8 +119,15 @@ impl Run {
         self.tickets += 1;
         let process = item.target().unwrap_or(item.id());
         let keys = SeenKeys::of_item(item.id());
-        let submission =
-            Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None });
+        let submission = Box::new(Submission {
+            process,
+            item,
+            proof: None,
+            keys,
+            spawn: None,
+            assigned: None,
+            roles: None,
+        });
         self.handle(Input::Submit { ticket: self.tickets, submission }, ms)
     }
 
@@ -260,8 +267,15 @@ fn child(run: &mut Run, spawn: Hash, data: &'static str, ms: u64) -> (Id, Vec<Ef
     run.tickets += 1;
     let item = item(None, &[("Type", "Process")], data);
     let (process, keys) = (item.id(), SeenKeys::of_item(item.id()));
-    let submission =
-        Box::new(Submission { process, item, proof: None, keys, spawn: Some(spawn), assigned: None });
+    let submission = Box::new(Submission {
+        process,
+        item,
+        proof: None,
+        keys,
+        spawn: Some(spawn),
+        assigned: None,
+        roles: None,
+    });
     (process, run.handle(Input::Submit { ticket: run.tickets, submission }, ms))
 }
 
@@ -333,8 +347,15 @@ fn what_was_read_before_a_commit_is_read_again_after_it() {
     let submit = |ticket| {
         let keys = SeenKeys::of_item(message.id());
         let item = message.clone();
-        let submission =
-            Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None });
+        let submission = Box::new(Submission {
+            process,
+            item,
+            proof: None,
+            keys,
+            spawn: None,
+            assigned: None,
+            roles: None,
+        });
         Input::Submit { ticket, submission }
     };
     let first = look(run.hear(submit(50), 10));
@@ -356,8 +377,15 @@ fn asks_wait_until_their_log_is_read_and_are_told_if_it_cannot_be() {
     let asks = |run: &mut Run| {
         let message = item(Some(process), &[], "a message");
         let keys = SeenKeys::of_item(message.id());
-        let submission =
-            Box::new(Submission { process, item: message, proof: None, keys, spawn: None, assigned: None });
+        let submission = Box::new(Submission {
+            process,
+            item: message,
+            proof: None,
+            keys,
+            spawn: None,
+            assigned: None,
+            roles: None,
+        });
         let asked = run.hear(Input::Now { ticket: 20, process }, 5);
         assert!(matches!(asked[..], [Effect::Reload { process: asked }] if asked == process));
         assert!(run.hear(Input::Submit { ticket: 21, submission }, 6).is_empty());
@@ -387,7 +415,8 @@ fn a_log_that_is_no_log_takes_no_memory() {
 fn assigned(process: Id, item: &Verified<DataItem>, excludes: Vec<Excluded>) -> Input {
     let keys = SeenKeys::of_item(item.id());
     let (item, assigned) = (item.clone(), Some(excludes));
-    let submission = Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned });
+    let submission =
+        Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned, roles: None });
     Input::Submit { ticket: 90, submission }
 }
 

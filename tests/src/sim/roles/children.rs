@@ -49,7 +49,7 @@ impl Node {
         let last = self.disk.rows.last_outcome(&process);
         let next = last.map_or(0, |closed| closed.outcome.position.slot + 1);
         let evaluate = Evaluate::Eager;
-        self.roles.compute.hear(Computed::Host { process, evaluate, next, head });
+        self.roles.compute.hear(Computed::Host { process, evaluate, unasked: false, next, head });
         self.keep_time_of(ctx, process);
     }
 

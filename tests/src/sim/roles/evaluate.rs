@@ -20,6 +20,9 @@ impl Node {
         match effect {
             Effect::Run { process, to, .. } => self.run(ctx, process, to),
             Effect::AttestNewest { process } => self.attest_newest(ctx, process),
+            Effect::Waits { process } => {
+                ctx.checker.violation(format!("{process} waits for gas that is not limited here"));
+            }
             Effect::Stopped { process, why } => {
                 ctx.checker.violation(format!("{process} was stopped: {why}"));
             }
@@ -118,7 +121,7 @@ impl Node {
         for attestation in said {
             self.say_attested(ctx, &attestation);
         }
-        self.roles.compute.handle(Input::Evaluated { process, slowest_ms: 0 }, ctx.now(self.at));
+        self.roles.compute.handle(Input::Evaluated { process, slowest_ms: 0, gas: 0 }, ctx.now(self.at));
         self.roles.compute.handle(Input::Ran { process, next }, ctx.now(self.at));
     }
 

@@ -114,7 +114,8 @@ impl Node {
         self.roles.submits.insert(ticket, Submitted { waits, item: Some(item.id()) });
         let proof = proof.map(|(proof, _)| proof);
         let spawn = spawn.filter(|_| ctx.mutation != Mutation::ForgetSpawns);
-        let submission = Box::new(Submission { process, item, proof, keys, spawn, assigned: None });
+        let submission =
+            Box::new(Submission { process, item, proof, keys, spawn, assigned: None, roles: None });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
     }
 
@@ -189,6 +190,9 @@ impl Node {
                     Input::PersistFailed { process, why: "a conflict".to_owned() }
                 }
             };
+            if result.is_err() {
+                self.roles.unsaved.retain(|slot| slot.process != process);
+            }
             self.roles.scheduler.handle(input, ctx.now(self.at));
         }
     }

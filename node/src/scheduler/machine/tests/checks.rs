@@ -116,7 +116,8 @@ fn forwarded(run: &mut Run, process: &Process, seed: u8, tags: &[(&str, &str)]) 
     let item = draft.sign(&key(seed)).unwrap();
     let keys = SeenKeys::of(&item, &Origin::of(process, &item, None));
     let process = process.id();
-    let submission = Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None });
+    let submission =
+        Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None, roles: None });
     run.handle(Input::Submit { ticket: run.tickets, submission }, 5)
 }
 

@@ -1,0 +1,276 @@
+//! Processes that come to this node unasked: new ones of others that it schedules, and children that
+//! name it among their attestors. Whether they are taken, and what they may use.
+//!
+//! What an operator hosts himself is his own matter and in no budget. What is declined is declined
+//! before it is begun, with a reason; a process that is here is never dropped for a budget: its log
+//! would end. Gas is counted where it is used (`compute/machine/allowance.rs`).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use weft_protocol::module::{Limits, Module};
+use weft_protocol::process::Process;
+use weft_protocol::{Address, DataItem, Id};
+use weft_storage::{Roles, StoreError};
+use weft_vm::Format;
+
+use crate::config::Role;
+use crate::directory::Directory;
+use crate::remote::{self, RemoteError};
+use crate::shared::Shared;
+
+/// Why a process is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Declined {
+    /// Its owner's are not scheduled here.
+    #[error(
+        "this scheduler does not take processes of {0}; ask its operator to set `schedule_for`, or name another \
+         scheduler"
+    )]
+    Owner(Address),
+    /// This node would have to answer for its outcomes, and computes nothing.
+    #[error("its scheduler would attest it, and this node does not compute; name others in `Compute`")]
+    NoCompute,
+    /// Its owner's are not computed here.
+    #[error(
+        "this node would have to compute it, and computes no processes of {0}; name others in `Compute`, or ask \
+         its operator to set `compute_for`"
+    )]
+    Computing(Address),
+    /// It may grow larger than strangers may here.
+    #[error(
+        "it may use {asked} bytes of memory, and this node computes processes of others of at most {allowed}; set a \
+         lower `Memory-Limit`, name others in `Compute`, or ask its operator to raise `others_memory`"
+    )]
+    Memory {
+        /// What it may use.
+        asked: u64,
+        /// What is allowed.
+        allowed: u64,
+    },
+    /// All places are taken.
+    #[error(
+        "this node's budget of {0} processes of others is used; name another, or ask its operator to raise \
+         `spawn_budget`"
+    )]
+    Places(u32),
+}
+
+impl Declined {
+    /// One word for it, for metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Owner(_) => "owner",
+            Self::NoCompute => "no-compute",
+            Self::Computing(_) => "computing",
+            Self::Memory { .. } => "memory",
+            Self::Places(_) => "places",
+        }
+    }
+
+    /// Every word.
+    pub const NAMES: [&'static str; 5] = ["owner", "no-compute", "computing", "memory", "places"];
+}
+
+/// Why the limits of a process cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    /// Its module is not to be had.
+    #[error("module {0}: {1}")]
+    NotHere(Id, RemoteError),
+    /// Everybody refuses its module, or it with this module.
+    #[error("module {0} is refused: {1}")]
+    Refused(Id, String),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whose a process is, as far as policy goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    owner: Address,
+    own: bool,
+    /// What this node does for its parent, if it has one.
+    parent: Option<Roles>,
+}
+
+impl Claim {
+    /// A child is its parent's, whoever carried it.
+    pub fn of(shared: &Shared, process: &Process) -> Self {
+        match process.parent() {
+            None => {
+                let owner = process.item().owner();
+                Self { owner, own: owner == shared.address, parent: None }
+            }
+            Some(parent) => {
+                Self { owner: Address(parent.0), own: false, parent: shared.directory.roles(&parent) }
+            }
+        }
+    }
+
+    /// Whether this node's own key made it: then it is in no budget. A child never is, as any message
+    /// may make another.
+    pub const fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// Whether the process may be scheduled here: who may have the parent here may have its children.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_scheduling(&self, shared: &Shared) -> Result<(), Declined> {
+        let has_parent = self.parent.is_some_and(|roles| roles.schedules);
+        let is_taken = has_parent || shared.config.schedule_for.includes(&self.owner, self.own);
+        if is_taken { Ok(()) } else { Err(Declined::Owner(self.owner)) }
+    }
+
+    /// Whether the process may be computed here, as far as can be told without its module.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_computing(&self, shared: &Shared) -> Result<(), Declined> {
+        if !shared.config.roles.contains(&Role::Compute) {
+            return Err(Declined::NoCompute);
+        }
+        let has_parent = self.parent.is_some_and(|roles| roles.computes);
+        let is_taken = has_parent || shared.config.compute_for.includes(&self.owner, self.own);
+        if is_taken { Ok(()) } else { Err(Declined::Computing(self.owner)) }
+    }
+
+    /// Whether a process of these limits may be computed here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_limits(&self, shared: &Shared, limits: &Limits) -> Result<(), Declined> {
+        let allowed = shared.config.others_memory_bytes;
+        let is_taken = self.own || limits.memory_bytes <= allowed;
+        if is_taken { Ok(()) } else { Err(Declined::Memory { asked: limits.memory_bytes, allowed }) }
+    }
+}
+
+/// The limits of a process. Fetches its module if need be, and refuses what this build cannot compute,
+/// by name.
+///
+/// # Errors
+/// As [`LimitsError`] says.
+pub async fn limits_of(shared: &Shared, process: &Process) -> Result<Limits, LimitsError> {
+    let id = process.module();
+    let read = || shared.store.read().and_then(|reader| reader.item(&id));
+    if read()?.is_none() {
+        let fetched = remote::fetch_module(shared, process.id(), id).await;
+        fetched.map_err(|error| LimitsError::NotHere(id, error))?;
+    }
+    let nobody = || RemoteError::Nobody { what: format!("module {id}") };
+    let raw = read()?.ok_or_else(|| LimitsError::NotHere(id, nobody()))?;
+    let refused = |why: String| LimitsError::Refused(id, why);
+    let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
+    let module = Module::accept(item).map_err(|refusal| refused(refusal.to_string()))?;
+    Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
+    module.limits(process).map_err(|refusal| refused(refusal.to_string()))
+}
+
+/// Places that are promised to processes on their way here, so that many that come at once are not
+/// all measured against the same free place.
+#[derive(Debug, Default)]
+pub struct Unasked {
+    promised: Mutex<BTreeMap<Id, usize>>,
+}
+
+/// A place for one process; given back when this is dropped, by when the directory has it or it was
+/// not taken.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is free again"]
+pub struct Place<'a> {
+    unasked: &'a Unasked,
+    process: Id,
+}
+
+impl Unasked {
+    /// Takes a place for a process. One that is here already has its own.
+    ///
+    /// # Errors
+    /// [`Declined::Places`].
+    pub fn reserve(&self, directory: &Directory, process: Id, budget: u32) -> Result<Place<'_>, Declined> {
+        let mut promised = self.promised();
+        // Those on their way are looked at first: one that arrives meanwhile counts twice, never not at
+        // all.
+        let coming = promised.keys().filter(|coming| directory.roles(coming).is_none()).count();
+        let is_new = directory.roles(&process).is_none() && !promised.contains_key(&process);
+        if is_new && coming + used(directory) >= budget as usize {
+            return Err(Declined::Places(budget));
+        }
+        *promised.entry(process).or_default() += 1;
+        Ok(Place { unasked: self, process })
+    }
+
+    fn promised(&self) -> MutexGuard<'_, BTreeMap<Id, usize>> {
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut promised = self.unasked.promised();
+        if let Some(count) = promised.get_mut(&self.process) {
+            *count -= 1;
+            if *count == 0 {
+                promised.remove(&self.process);
+            }
+        }
+    }
+}
+
+/// Places that are taken.
+pub fn used(directory: &Directory) -> usize {
+    directory.count(|roles| roles.for_others)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::Network;
+    use weft_protocol::process::Terms;
+    use weft_protocol::time::Weave;
+    use weft_storage::{ProcessRow, Store, StoreConfig};
+
+    use super::*;
+
+    fn id(number: u8) -> Id {
+        Id([number; 32])
+    }
+
+    #[test]
+    fn a_place_is_taken_from_the_promise_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::new(Network(7), Address([1; 32]));
+        let store = Store::open(&folder.path().join("store.redb"), &config).unwrap();
+        let directory = Directory::new(store, Terms { network: Network(7), weave: Weave::Clock });
+        let put = |number, for_others| {
+            let roles = Roles { schedules: true, for_others, ..Roles::default() };
+            directory.put_row(id(number), ProcessRow { module: id(0), roles });
+        };
+        let unasked = Unasked::default();
+        put(1, false);
+        // The node's own takes none; two on their way take both.
+        let first = unasked.reserve(&directory, id(2), 2).unwrap();
+        let second = unasked.reserve(&directory, id(3), 2).unwrap();
+        let third = unasked.reserve(&directory, id(4), 2).unwrap_err();
+        assert_eq!(third, Declined::Places(2));
+        // The same one again is the same place, until both are done with it.
+        let again = unasked.reserve(&directory, id(2), 2).unwrap();
+        drop(first);
+        assert!(unasked.reserve(&directory, id(4), 2).is_err());
+        // One arrived and one did not.
+        put(2, true);
+        drop((again, second));
+        assert_eq!(used(&directory), 1);
+        let fourth = unasked.reserve(&directory, id(4), 2).unwrap();
+        assert!(unasked.reserve(&directory, id(5), 2).is_err());
+        // Who is here is not asked for room again.
+        drop(unasked.reserve(&directory, id(2), 0).unwrap());
+        drop(fourth);
+        assert!(unasked.promised().is_empty());
+    }
+}
