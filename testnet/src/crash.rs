@@ -256,7 +256,8 @@ impl Run<'_> {
         let schedule = schedule::draw(self.seed, self.kills, NODES);
         let doors = fleet.doors();
         let over = Cell::new(false);
-        let field = Field { user: self.user, processes, doors: &doors, over: &over };
+        let rest_ms = load::rest_ms(schedule.last().map_or(0, |event| event.at_ms));
+        let field = Field { user: self.user, processes, doors: &doors, rest_ms, over: &over };
         let bar = self.screen.bar("killing nodes", self.kills);
         let rage = async {
             let kills = storm::rage(fleet, &schedule, |killed| bar.set(killed)).await;

@@ -26,11 +26,15 @@ const TRY_WAIT: Duration = Duration::from_secs(5);
 const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=80;
 /// How long an item may go without a reply: nodes are down for a second or two.
 const REPLY_WAIT: Duration = Duration::from_secs(90);
-/// How long a client rests between two items, so that the nodes and not the clients are busy.
-const REST_MS: std::ops::RangeInclusive<u64> = 0..=20;
+/// The longest that a client rests between two items in a short storm, in milliseconds: the nodes and
+/// not the clients are to be busy.
+const REST_MS: u64 = 20;
 /// How often an item that has a reply is handed in once more.
 const ONCE_MORE: f64 = 0.125;
-/// Items of one client: the logs stay short enough to be looked at whole.
+/// Items of one client in a long storm, or about as many: what they come to is looked at whole, and
+/// replayed, by every node. Clients rest longer for that, now and then not at all.
+const ITEMS_AIM: u64 = 1_500;
+/// Items of one client at most, however long the storm takes.
 const ITEMS_MAX: usize = 5_000;
 
 /// What a client found.
@@ -71,8 +75,15 @@ pub(super) struct Field<'a> {
     pub(super) user: &'a User,
     pub(super) processes: &'a [Id],
     pub(super) doors: &'a [Door],
+    /// The longest that a client rests between two items, in milliseconds.
+    pub(super) rest_ms: u64,
     /// Set when no more items are wanted.
     pub(super) over: &'a Cell<bool>,
+}
+
+/// The longest rest of a client in a storm that takes so many milliseconds.
+pub(super) fn rest_ms(storm_ms: u64) -> u64 {
+    REST_MS.max(2 * storm_ms / ITEMS_AIM)
 }
 
 /// Runs one client until no more items are wanted and each of its items has its reply.
@@ -89,7 +100,7 @@ pub(super) async fn client(field: Field<'_>, seed: u64) -> Result<Load, ItemErro
         if client.rng.random_bool(ONCE_MORE) {
             client.insist(process, &request).await;
         }
-        sleep(Duration::from_millis(client.rng.random_range(REST_MS))).await;
+        sleep(Duration::from_millis(client.rng.random_range(0..=field.rest_ms))).await;
     }
     Ok(client.load)
 }
