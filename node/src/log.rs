@@ -107,23 +107,33 @@ pub fn read_records(
     from: u64,
     to: u64,
 ) -> Result<Vec<VerifiedRecord>, NodeError> {
+    records(reader, process, from, to)?.collect()
+}
+
+/// As [`read_records`], each verified when it is its turn: whoever may stop on the way verifies no more
+/// than he takes.
+///
+/// # Errors
+/// A damaged store, or that the first slot is not there.
+pub fn records(
+    reader: &Reader,
+    process: &Process,
+    from: u64,
+    to: u64,
+) -> Result<impl Iterator<Item = Result<VerifiedRecord, NodeError>>, NodeError> {
     let id = process.id();
-    let damaged = |slot: u64, why: String| NodeError::DamagedLog { process: id, slot, why };
+    let damaged = move |slot: u64, why: String| NodeError::DamagedLog { process: id, slot, why };
     let terms = EpochTerms::of_process(process).map_err(|error| damaged(0, error.to_string()))?;
     let stored = reader.slot_records(&id, from, to, READ_BYTES_MAX)?;
     if stored.slots.first().is_none_or(|first| first.slot != from) {
         return Err(NodeError::MissingSlot { process: id, slot: from });
     }
-    stored
-        .slots
-        .into_iter()
-        .map(|stored| {
-            let slot = stored.slot;
-            let record = SlotRecord::from_wire(&wire_slot(stored));
-            let verified = record.and_then(|record| record.verify(process, &terms, None));
-            verified.map_err(|error| damaged(slot, error.to_string()))
-        })
-        .collect()
+    Ok(stored.slots.into_iter().map(move |stored| {
+        let slot = stored.slot;
+        let record = SlotRecord::from_wire(&wire_slot(stored));
+        let verified = record.and_then(|record| record.verify(process, &terms, None));
+        verified.map_err(|error| damaged(slot, error.to_string()))
+    }))
 }
 
 /// The end of a log on disk.
@@ -175,16 +185,17 @@ pub fn read_process(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use weft_protocol::assignment::AssignmentDraft;
     use weft_protocol::crypto::Signer;
     use weft_protocol::process::Terms;
-    use weft_protocol::time::Weave;
-    use weft_protocol::{Draft, Network, Tag};
-    use weft_storage::{Store, StoreConfig};
+    use weft_protocol::time::{TimePoint, Weave};
+    use weft_protocol::{Draft, Network, Tag, hash_chain};
+    use weft_storage::{SlotRow, Store, StoreConfig};
 
     use super::*;
 
-    #[test]
-    fn a_slot_that_is_not_there_ends_the_reading() {
+    /// A store with slot 0 of a process, and a slot 1 whose signature is broken.
+    fn store(folder: &std::path::Path) -> (Store, Process) {
         let signer = Signer::from_seed(&[1; 32]);
         let scheduler = signer.address().to_string();
         let tags = [
@@ -196,11 +207,59 @@ mod tests {
         let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
         let item = Draft { target: None, anchor: None, tags, data: "".into() }.sign(&signer).unwrap();
         let network = Network(7);
-        let process = Process::accept(item, None, &Terms { network, weave: Weave::Clock }).unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let process = Process::accept(item.clone(), None, &Terms { network, weave: Weave::Clock }).unwrap();
         let config = StoreConfig::new(network, signer.address());
-        let store = Store::open(&folder.path().join("store.redb"), &config).unwrap();
+        let store = Store::open(&folder.join("store.redb"), &config).unwrap();
+        let mut writes = Vec::new();
+        for slot in [0, 1] {
+            let draft = AssignmentDraft {
+                network,
+                process: process.id(),
+                epoch: 0,
+                slot,
+                hash_chain: hash_chain::first(process.id()),
+                time: TimePoint { timestamp: 120_000, height: 1 },
+                message: (slot > 0).then_some(item.id()),
+                excludes: Vec::new(),
+            };
+            let signed = draft.draft().sign(&signer).unwrap();
+            let mut raw = signed.raw().to_vec();
+            raw[10] ^= u8::try_from(slot).unwrap();
+            let row = SlotRow {
+                epoch: 0,
+                assignment_id: signed.id(),
+                assignment: raw.into(),
+                item: item.id(),
+                proof: None,
+                chain: hash_chain::first(process.id()),
+                timestamp: 120_000,
+                block_height: 1,
+            };
+            writes.extend(slot_writes(process.id(), slot, row, &[&item]));
+        }
+        store.write_blocking(writes).unwrap();
+        (store, process)
+    }
+
+    #[test]
+    fn a_slot_that_is_not_there_ends_the_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, process) = store(folder.path());
         let error = read_records(&store.read().unwrap(), &process, 3, 5).unwrap_err();
         assert!(matches!(error, NodeError::MissingSlot { slot: 3, .. }), "{error}");
+    }
+
+    /// A run that is over after one slot must not have paid for a page of them.
+    #[test]
+    fn a_slot_is_verified_when_it_is_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, process) = store(folder.path());
+        let reader = store.read().unwrap();
+        let mut records = records(&reader, &process, 0, 1).unwrap();
+        assert_eq!(records.next().unwrap().unwrap().assignment().slot, 0);
+        let error = records.next().unwrap().unwrap_err();
+        assert!(matches!(error, NodeError::DamagedLog { slot: 1, .. }), "{error}");
+        assert!(records.next().is_none());
+        assert!(read_records(&reader, &process, 0, 1).is_err());
     }
 }

@@ -82,9 +82,7 @@ fn a_watch_goes_through_more_slots_than_one_answer_holds() {
     let node = Node::start_with(&["--roles", "scheduler"]);
     let module = node.add_counter();
     let nobody = Signer::from_seed(&[8; 32]).address().to_string();
-    let attestor = format!("Compute={nobody}");
-    let tags = ["--tag", &attestor, "--tag", "Compute-Quorum=1"];
-    let spawned = node.json(&[&["spawn", "--module", &module][..], &tags].concat());
+    let spawned = node.json(&["spawn", "--module", &module, "--compute", &nobody]);
     let process: Id = spawned["id"].as_str().unwrap().parse().unwrap();
     let stream = connect(node.folder.path());
     let mut lines = BufReader::new(stream.try_clone().unwrap());
