@@ -31,7 +31,7 @@ pub(crate) struct Found {
 pub(crate) async fn run(fleet: &Fleet, user: &User, aos: &Aos, screen: Screen) -> Found {
     let town = Town { fleet, user, sender: fleet.plan().sender() };
     let mut tour = Tour { town, screen, found: Found::default() };
-    if counter::tour(&mut tour).await.is_some() {
+    if counter::tour(&mut tour).await.is_some() && aos::lua(&mut tour).await.is_some() {
         match aos {
             Aos::There { name, wasm } => {
                 // Nothing is left to do if it stopped: the step that could not be done says why.

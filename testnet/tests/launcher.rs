@@ -112,7 +112,7 @@ fn four_peers_end_the_tour_green_and_are_gone() {
     assert_eq!(pushed(&processes[1]), 1, "one push is one slot");
     assert!(!report["batches"].as_array().unwrap().is_empty());
     // Where the interop suite is installed, aos is toured too.
-    assert_eq!(report["aos_skipped"].is_null(), processes.len() == 4);
+    assert_eq!(report["aos_skipped"].is_null(), processes.len() == 6);
     if let Some(why) = report["aos_skipped"].as_str() {
         skip("four_peers_end_the_tour_green_and_are_gone (aos)", why);
     }

@@ -3,7 +3,7 @@
 //! Every figure is of an OS process of its own, which this program starts: what the system says is
 //! resident and not of a file (`RssAnon`), from 1 process to many.
 //!
-//! `hot`: processes of aos and of the built-in counter, booted, each after 10 messages, beside as many
+//! `hot`: processes of aos, of the built-in Lua and of the counter, booted, each after 10 messages, beside as many
 //! instances of bare wasmtime that share one compiled module. `cold`: a whole node on a folder with
 //! so many processes, none of them in memory: a row of its directory each. Then some of them are sent
 //! a message each, which is answered from the disk, and another one, which is answered from memory.
@@ -34,14 +34,15 @@ fn main() {
         return;
     }
     // `cargo test --benches` only asks whether it runs.
-    let (aos, counters, cold) = if is("--test") || !is("--bench") {
-        (2, 10, 20)
+    let (aos, lua, counters, cold) = if is("--test") || !is("--bench") {
+        (2, 10, 10, 20)
     } else if is("--quick") {
-        (20, 500, 1_000)
+        (20, 100, 500, 1_000)
     } else {
-        (100, 3_000, 10_000)
+        (100, 10_000, 3_000, 10_000)
     };
     hot::compare("aos", aos);
+    hot::compare("lua", lua);
     hot::compare("counter", counters);
     cold::compare(cold);
 }

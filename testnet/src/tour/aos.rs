@@ -1,6 +1,9 @@
-//! The tour with real aos processes: a handler, a message between two nodes, its answer.
+//! The tour with Lua processes, of our own runtime and of the real aos: a handler, a message between
+//! two nodes, its answer.
 
-use weft_protocol::Tag;
+use weft_node::builtin;
+use weft_node::control::api::{ModuleInfo, Request};
+use weft_protocol::{Id, Tag};
 
 use super::Tour;
 use crate::aos::{FOREIGN_AUTHORITY, FORMAT, OTHER_FORMATS, eval};
@@ -15,13 +18,35 @@ const HANDLER: &str = "Pings = 0; \
 const LAST: &str =
     "return Inbox[#Inbox].Action .. ': ' .. Inbox[#Inbox].Data .. ' from ' .. Inbox[#Inbox].From";
 
-/// Runs it; none when it stopped on the way.
+/// Runs it with aos; none when it stopped on the way.
 pub(super) async fn tour(tour: &mut Tour<'_>, name: &str, wasm: &[u8]) -> Option<()> {
     let module = tour.module(name, wasm, FORMAT, &OTHER_FORMATS).await?;
+    converse(tour, module, ["aos-a", "aos-b"]).await
+}
+
+/// Runs it with the Lua that every node has; none when it stopped on the way.
+pub(super) async fn lua(tour: &mut Tour<'_>) -> Option<()> {
+    let work = async |town: &Town<'_>, open: &mut Open| {
+        let lua = async |node: usize| -> Result<Option<ModuleInfo>, Trouble> {
+            let all: Vec<ModuleInfo> =
+                town.fleet.node(node).ask("for its modules", &Request::Modules).await?;
+            Ok(all.into_iter().find(|module| module.name.as_deref() == Some(builtin::LUA)))
+        };
+        let (here, there) = (lua(0).await?, lua(1).await?);
+        open.that("the built-in Lua", "there", here.is_some(), here.is_some());
+        let ids = [here.as_ref(), there.as_ref()].map(|module| module.map(|module| module.module));
+        open.same("the id of the built-in Lua on two nodes", &ids[0], &ids[1]);
+        let bytes = here.map_or(0, |module| module.bytes);
+        Ok((ids[0], format!("lua: {} KB, on every node", bytes / 1024)))
+    };
+    let module = tour.step("module", "looking for the built-in Lua", work).await??;
+    converse(tour, module, ["lua-a", "lua-b"]).await
+}
+
+async fn converse(tour: &mut Tour<'_>, module: Id, names: [&'static str; 2]) -> Option<()> {
     let tags = [Tag::new("Authority", FOREIGN_AUTHORITY)];
-    let [a, b] = tour.actors(module, ["aos-a", "aos-b"], &tags).await?;
-    tour.step("eval", "booting aos and defining a handler", async |town, open| define(town, &b, open).await)
-        .await?;
+    let [a, b] = tour.actors(module, names, &tags).await?;
+    tour.step("eval", "defining a handler", async |town, open| define(town, &b, open).await).await?;
     tour.step("talk", "waiting for the answer", async |town, open| talk(town, &a, &b, open).await).await?;
     tour.compare(&a).await?;
     tour.compare(&b).await?;

@@ -29,6 +29,10 @@ fn guest(name: &str) -> Option<Guest> {
         let wasm = guests::COUNTER.to_vec();
         return Some(Guest { wasm, format: Kind::COUNTER.format, action: "Increment", data: "" });
     }
+    if name == "lua" {
+        let wasm = guests::LUA.to_vec();
+        return Some(Guest { wasm, format: Kind::COUNTER.format, action: "Eval", data: "return 1 + 1" });
+    }
     match Aos::find(None).unwrap() {
         Aos::There { wasm, .. } => {
             Some(Guest { wasm, format: aos::FORMAT, action: "Eval", data: "return 1 + 1" })

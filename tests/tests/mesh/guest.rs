@@ -1,4 +1,4 @@
-//! The two modules that the scenarios run with, behind the same few verbs.
+//! The modules that the scenarios run with, behind the same few verbs.
 
 use serde_json::Value;
 use weft_protocol::Tag;
@@ -23,6 +23,8 @@ const HANDLER: &str = "Seen = {} \
 pub enum Guest {
     /// The real aos.
     Aos(Vec<u8>),
+    /// The built-in Lua runtime.
+    Lua,
     /// The built-in counter and relay.
     Counter,
 }
@@ -55,21 +57,27 @@ impl Guest {
     pub fn module(&self) -> (&[u8], &'static str) {
         match self {
             Self::Aos(wasm) => (wasm, aos::FORMAT),
+            Self::Lua => (weft_node::guests::LUA, "wasm32-weft-plain"),
             Self::Counter => (weft_node::guests::COUNTER, "wasm32-weft-plain"),
         }
+    }
+
+    /// Whether it runs the programs of aos.
+    pub const fn speaks_lua(&self) -> bool {
+        matches!(self, Self::Aos(_) | Self::Lua)
     }
 
     /// The action of the messages that [`ask`](Self::ask) has sent.
     pub const fn action(&self) -> &'static str {
         match self {
-            Self::Aos(_) => "Ping",
+            Self::Aos(_) | Self::Lua => "Ping",
             Self::Counter => "Increment",
         }
     }
 
     /// Gives a process its handler.
     pub async fn prepare(&self, town: &Town<'_>, actor: &Actor, open: &mut Open) -> Result<(), Trouble> {
-        if matches!(self, Self::Aos(_)) {
+        if self.speaks_lua() {
             let said = aos::eval(town, actor, HANDLER, open).await?;
             open.equal("what the definition returns", "ready", said.as_str());
         }
@@ -86,7 +94,7 @@ impl Guest {
         open: &mut Open,
     ) -> Result<u64, Trouble> {
         let submitted = match self {
-            Self::Aos(_) => {
+            Self::Aos(_) | Self::Lua => {
                 let code = format!("Send({{Target = '{}', Action = 'Ping', Data = '{data}'}})", to.id);
                 town.send(from, "Eval", Vec::new(), &code).await?
             }
@@ -101,7 +109,7 @@ impl Guest {
     /// How often the handler has run.
     pub async fn runs(&self, town: &Town<'_>, actor: &Actor, open: &mut Open) -> Result<u64, Trouble> {
         let said = match self {
-            Self::Aos(_) => aos::eval(town, actor, "return tostring(#Seen)", open).await?,
+            Self::Aos(_) | Self::Lua => aos::eval(town, actor, "return tostring(#Seen)", open).await?,
             Self::Counter => {
                 let asked = town.send(actor, "Count", Vec::new(), "").await?;
                 let result = town.result(actor, actor.witness(), asked.slot).await?;
@@ -133,7 +141,7 @@ impl Guest {
         open: &mut Open,
     ) -> Result<Vec<String>, Trouble> {
         match self {
-            Self::Aos(_) => {
+            Self::Aos(_) | Self::Lua => {
                 let said = aos::eval(town, actor, "return table.concat(Seen, '\\n')", open).await?;
                 Ok(said.lines().map(str::to_owned).collect())
             }

@@ -1,5 +1,5 @@
 //! Processes that talk to each other on real nodes, through messengers that nobody trusts: with the
-//! real aos module where `tests/interop` is installed, and with the built-in counter everywhere.
+//! real aos module where `tests/interop` is installed, and with the built-in Lua and counter everywhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 

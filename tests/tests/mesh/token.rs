@@ -1,4 +1,4 @@
-//! A token on aos that many keys move at once: every coin is somewhere, on every node, and a replay
+//! A token on aos, and on the Lua runtime, that many keys move at once: every coin is somewhere, on every node, and a replay
 //! agrees.
 
 use std::collections::BTreeMap;
@@ -60,7 +60,18 @@ fn transfers(token: Id, keys: &[Signer], number: usize) -> Vec<Transfer> {
 
 #[tokio::test]
 async fn a_token_on_aos_loses_no_coin() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("token::a_token_on_aos_loses_no_coin") else { return Ok(()) };
+    match Guest::aos("token::a_token_on_aos_loses_no_coin") {
+        Some(guest) => loses_no_coin(guest).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_lua_loses_no_coin() -> Result<(), Trouble> {
+    loses_no_coin(Guest::Lua).await
+}
+
+async fn loses_no_coin(guest: Guest) -> Result<(), Trouble> {
     let (keys, number) = (count(20, 100), count(200, 10_000));
     let rig = Rig::pair(guest).await;
     let (town, mut open) = (rig.town(), Open::new("token"));
