@@ -12,6 +12,9 @@
 //! module: `{"ok":true,"response":{"Output":..,"Messages":[..],"Spawns":[..],"Assignments":[..]}}`
 //! or `{"ok":false,"response":<error>}`. There is no initialisation beyond the data segments.
 //!
+//! A module may throw WebAssembly exceptions of numbers (`try_table` with `catch` and `catch_all`). One
+//! that nobody catches ends the message as a trap does.
+//!
 //! # Imports
 //!
 //! Only functions of the module `weft`. Each is a pure function of memory; addresses and lengths

@@ -6,6 +6,7 @@ mod api;
 mod beside_aos;
 mod crypto;
 mod determinism;
+mod examples;
 mod hostile;
 mod numbers;
 mod process;

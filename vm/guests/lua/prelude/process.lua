@@ -163,12 +163,25 @@ local function prepare(msg)
   add_answers(msg)
 end
 
-local function arm(msg)
-  handlers.add("_eval", function(one) return one.Action == "Eval" and Owner == one.From end, eval)
-  if ao.env.Process.Id == msg.Id then
-    handlers.once("_boot", function(one) return one.Tags.Type == "Process" and Owner == one.From end, boot)
+local function is_eval(msg) return msg.Action == "Eval" and Owner == msg.From end
+local function is_birth(msg) return msg.Tags.Type == "Process" and Owner == msg.From end
+local function is_any() return true end
+
+-- Puts a handler of the runtime where it belongs, whatever a program did to it.
+local function stand(name, pattern, handle)
+  for _, handler in ipairs(handlers.list) do
+    if handler.name == name then
+      handler.pattern, handler.handle, handler.maxRuns = pattern, handle, nil
+      return
+    end
   end
-  handlers.append("_default", function() return true end, keep)
+  table.insert(handlers.list, { name = name, pattern = pattern, handle = handle })
+end
+
+local function arm(msg)
+  stand("_eval", is_eval, eval)
+  if ao.env.Process.Id == msg.Id then handlers.once("_boot", is_birth, boot) end
+  stand("_default", is_any, keep)
 end
 
 -- An error is text: a table as JSON, anything else by its kind, never an address.

@@ -1,0 +1,27 @@
+-- An agent with a strategy: on every tick of its cron it asks an exchange for the price, and buys while
+-- that is below its limit. Spawn it with `Cron-Interval: 1-minute`, `Exchange`, `Token` and `Budget`.
+local bint = require(".bint")(256)
+local tags = ao.env.Process.Tags
+Exchange, Token, Budget = tags.Exchange, tags.Token, Budget or tags.Budget
+-- It pays so much at once, and wants at least so much for it.
+Step, Least = tags.Step, tags.Least
+Bought = Bought or 0
+
+Handlers.add("Tick", function(msg) return msg.Cron == true or msg.Action == "Cron" end, function()
+  if bint(Budget) < bint(Step) then return end
+  Send({ Target = Exchange, Action = "Quote", Side = "A", Quantity = Step }).onReply(function(quote)
+    if bint(quote.Quantity) < bint(Least) then return end
+    Budget = tostring(bint(Budget) - bint(Step))
+    Bought = Bought + 1
+    Send({
+      Target = Token, Action = "Transfer", Recipient = Exchange, Quantity = Step, ["X-Action"] = "Swap", ["X-Least"] = Least,
+    })
+  end)
+end)
+
+-- What could not be swapped comes back.
+Handlers.add("Back", { Action = "Credit-Notice", From = Token, Sender = Exchange }, function(msg)
+  Budget = tostring(bint(Budget) + bint(msg.Quantity))
+end)
+
+Views.add("agent", function() return { budget = Budget, bought = Bought } end)

@@ -1,0 +1,306 @@
+//! The examples of `testnet/examples`, several processes of them at once: messages are carried from one
+//! to the other as the node's messengers do it, with From and Owner set to the sender.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+use weft_vm::{Instance, Outcome};
+
+use crate::process::{LIMITS, module, tag};
+
+const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
+const EXCHANGE: &str = include_str!("../../../testnet/examples/exchange.lua");
+const CHATROOM: &str = include_str!("../../../testnet/examples/chatroom.lua");
+const ORACLE: &str = include_str!("../../../testnet/examples/oracle.lua");
+const NAMES: &str = include_str!("../../../testnet/examples/names.lua");
+const AGENT: &str = include_str!("../../../testnet/examples/agent.lua");
+
+struct Resident {
+    instance: Instance,
+    environment: String,
+    nonce: u64,
+}
+
+/// Processes, what is on its way between them, and what wallets got.
+#[derive(Default)]
+struct Town {
+    residents: BTreeMap<String, Resident>,
+    /// Target and message.
+    way: VecDeque<(String, Value)>,
+    /// What was sent to somebody who is no process.
+    mail: Vec<Value>,
+    now: u64,
+    messages: u64,
+}
+
+fn tags_of(tags: &[(&str, &str)]) -> Vec<Value> {
+    tags.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
+impl Town {
+    /// A process that boots from its program.
+    fn spawn(&mut self, id: &str, tags: &[(&str, &str)], program: &str) {
+        let all: Vec<Value> =
+            tags_of(&[&[("Type", "Process"), ("Module", "MODULE"), ("On-Boot", "Data")], tags].concat());
+        let environment = json!({
+            "Process": {"Id": id, "Owner": "OWNER", "Tags": all},
+            "Module": {"Id": "MODULE", "Owner": "OWNER", "Tags": []},
+        });
+        let instance = module().instantiate(LIMITS).unwrap();
+        let resident = Resident { instance, environment: environment.to_string(), nonce: 0 };
+        self.residents.insert(id.to_owned(), resident);
+        let boot = json!({"Id": id, "From": "OWNER", "Owner": "OWNER", "Data": program, "Tags": all});
+        self.way.push_back((id.to_owned(), boot));
+        self.settle();
+    }
+
+    /// A message of a wallet, and everything that comes of it; what wallets got.
+    fn send(&mut self, from: &str, to: &str, tags: &[(&str, &str)], data: &str) -> Vec<Value> {
+        let tags = tags_of(&[&[("Type", "Message")], tags].concat());
+        self.way.push_back((to.to_owned(), json!({"From": from, "Owner": from, "Data": data, "Tags": tags})));
+        self.settle();
+        std::mem::take(&mut self.mail)
+    }
+
+    fn settle(&mut self) {
+        while let Some((to, mut message)) = self.way.pop_front() {
+            let Some(resident) = self.residents.get_mut(&to) else {
+                message["Target"] = json!(to);
+                self.mail.push(message);
+                continue;
+            };
+            self.messages += 1;
+            assert!(self.messages < 10_000, "they never stop talking");
+            let id = message["Id"].as_str().map_or_else(|| format!("M{:042}", self.messages), str::to_owned);
+            let more = json!({"Id": id, "Target": to, "Nonce": resident.nonce, "Epoch": 0, "Timestamp": self.now,
+                "Block-Height": 1, "Hash-Chain": "h", "Cron": message["Cron"].as_bool().unwrap_or(false),
+                "Read-Only": false});
+            message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            resident.nonce += 1;
+            let response = resident.evaluate(&message);
+            assert_eq!(response.get("Error"), None, "{to}: {message}: {response}");
+            for sent in response["Messages"].as_array().unwrap() {
+                let target = sent["Target"].as_str().unwrap().to_owned();
+                let data = sent.get("Data").cloned().unwrap_or_default();
+                let pushed = json!({"From": to, "Owner": to, "Data": data, "Tags": sent["Tags"]});
+                self.way.push_back((target, pushed));
+            }
+        }
+    }
+
+    /// What a view shows.
+    fn view(&mut self, process: &str, path: &str, tags: &[(&str, &str)]) -> Value {
+        let tags = tags_of(&[&[("Action", "Weft-Read"), ("Path", path)], tags].concat());
+        let resident = self.residents.get_mut(process).unwrap();
+        let ask = json!({"Id": "R", "From": "X", "Owner": "X", "Target": process, "Data": "", "Tags": tags,
+            "Timestamp": self.now, "Read-Only": true});
+        let response = resident.evaluate(&ask);
+        serde_json::from_str(response["Output"]["data"].as_str().unwrap_or_else(|| panic!("{response}")))
+            .unwrap()
+    }
+
+    fn balance(&mut self, token: &str, account: &str) -> u128 {
+        let path = format!("Balances.{account}");
+        let all = self.view(token, "Balances", &[]);
+        all.get(account).map_or(0, |_| self.view(token, &path, &[]).as_str().unwrap().parse().unwrap())
+    }
+}
+
+impl Resident {
+    fn evaluate(&mut self, message: &Value) -> Value {
+        let text = message.to_string();
+        let ended = self.instance.evaluate(text.as_bytes(), self.environment.as_bytes()).unwrap().outcome;
+        let Outcome::Returned(bytes) = ended else { panic!("{ended:?}: {text}") };
+        self.instance.keep().unwrap();
+        let result: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(result["ok"], true, "{result}");
+        result["response"].clone()
+    }
+}
+
+fn mint(town: &mut Town, token: &str, to: &str, amount: &str) {
+    let tags = [("Action", "Mint"), ("Recipient", to), ("Quantity", amount)];
+    let mail = town.send("OWNER", token, &tags, "");
+    assert_eq!(tag(&mail[0], "Action"), Some("Minted"));
+}
+
+#[test]
+fn the_token_tells_both_sides_and_loses_nothing() {
+    let mut town = Town::default();
+    town.spawn("TOKEN", &[], TOKEN);
+    mint(&mut town, "TOKEN", "ALICE", "1000000000000000000000");
+    let pay = |town: &mut Town, quantity: &str| {
+        let tags = [("Action", "Transfer"), ("Recipient", "BOB"), ("Quantity", quantity), ("X-Order", "7")];
+        town.send("ALICE", "TOKEN", &tags, "")
+    };
+    let mail = pay(&mut town, "999999999999999999999");
+    let told: Vec<_> = mail
+        .iter()
+        .map(|one| (one["Target"].as_str().unwrap(), tag(one, "Action").unwrap(), tag(one, "X-Order")))
+        .collect();
+    assert_eq!(told, [("ALICE", "Debit-Notice", Some("7")), ("BOB", "Credit-Notice", Some("7"))]);
+    assert_eq!(tag(&pay(&mut town, "2")[0], "Action"), Some("Transfer-Error"));
+    assert_eq!(
+        (town.balance("TOKEN", "ALICE"), town.balance("TOKEN", "BOB")),
+        (1, 999_999_999_999_999_999_999)
+    );
+    // Strangers mint nothing, and quantities are whole and above zero.
+    assert_eq!(town.send("BOB", "TOKEN", &[("Action", "Mint"), ("Quantity", "5")], ""), [] as [Value; 0]);
+    assert_eq!(
+        town.view("TOKEN", "holders", &[]),
+        json!({"holders": 2, "supply": "1000000000000000000000", "ticker": "EXA"})
+    );
+}
+
+#[test]
+fn the_exchange_keeps_its_product_and_gives_back_what_it_cannot_swap() {
+    let mut town = Town::default();
+    town.spawn("TOKENA", &[], TOKEN);
+    town.spawn("TOKENB", &[], TOKEN);
+    town.spawn("EXCHANGE", &[("Token-A", "TOKENA"), ("Token-B", "TOKENB")], EXCHANGE);
+    for token in ["TOKENA", "TOKENB"] {
+        mint(&mut town, token, "LP", "1000000");
+        mint(&mut town, token, "TRADER", "100000");
+    }
+    let pay = |town: &mut Town, from: &str, token: &str, quantity: &str, more: &[(&str, &str)]| {
+        let tags = [("Action", "Transfer"), ("Recipient", "EXCHANGE"), ("Quantity", quantity)];
+        town.send(from, token, &[&tags, more].concat(), "")
+    };
+    pay(&mut town, "LP", "TOKENA", "1000000", &[("X-Action", "Deposit")]);
+    pay(&mut town, "LP", "TOKENB", "500000", &[("X-Action", "Deposit")]);
+    let product = |town: &mut Town| town.balance("TOKENA", "EXCHANGE") * town.balance("TOKENB", "EXCHANGE");
+    let mut before = product(&mut town);
+    pay(&mut town, "TRADER", "TOKENA", "10000", &[("X-Action", "Swap"), ("X-Least", "4900")]);
+    assert_eq!(town.balance("TOKENB", "TRADER"), 100_000 + 4_935);
+    assert!(product(&mut town) > before);
+    before = product(&mut town);
+    // Too little would come out, or nothing was said: it comes back.
+    for more in
+        [&[("X-Action", "Swap"), ("X-Least", "999999")][..], &[], &[("X-Action", "Swap"), ("X-Least", "x")]]
+    {
+        pay(&mut town, "TRADER", "TOKENB", "777", more);
+        assert_eq!((town.balance("TOKENB", "TRADER"), product(&mut town)), (104_935, before), "{more:?}");
+    }
+    // A notice that is not from a token is no payment.
+    let forged =
+        [("Action", "Credit-Notice"), ("Quantity", "1000"), ("Sender", "THIEF"), ("X-Action", "Swap")];
+    town.send("THIEF", "EXCHANGE", &forged, "");
+    assert_eq!(product(&mut town), before);
+    assert_eq!(town.view("EXCHANGE", "price.reserves", &[]), json!({"A": "1010000", "B": "495065"}));
+}
+
+#[test]
+fn the_agent_buys_while_the_price_is_good() {
+    let mut town = Town::default();
+    town.spawn("TOKENA", &[], TOKEN);
+    town.spawn("TOKENB", &[], TOKEN);
+    town.spawn("EXCHANGE", &[("Token-A", "TOKENA"), ("Token-B", "TOKENB")], EXCHANGE);
+    let tags = [
+        ("Exchange", "EXCHANGE"),
+        ("Token", "TOKENA"),
+        ("Budget", "35000"),
+        ("Step", "10000"),
+        ("Least", "9400"),
+    ];
+    town.spawn("AGENT", &tags, AGENT);
+    mint(&mut town, "TOKENA", "LP", "1000000");
+    mint(&mut town, "TOKENB", "LP", "1000000");
+    mint(&mut town, "TOKENA", "AGENT", "35000");
+    for token in ["TOKENA", "TOKENB"] {
+        let deposit = [
+            ("Action", "Transfer"),
+            ("Recipient", "EXCHANGE"),
+            ("Quantity", "1000000"),
+            ("X-Action", "Deposit"),
+        ];
+        town.send("LP", token, &deposit, "");
+    }
+    for _ in 0..5 {
+        town.now += 60_000;
+        town.send("OWNER", "AGENT", &[("Action", "Cron")], "");
+    }
+    // Each purchase makes the next one dearer; the third would be too dear, or the budget ends.
+    let agent = town.view("AGENT", "agent", &[]);
+    assert_eq!(agent, json!({"budget": "5000", "bought": 3}));
+    let (a, b) = (town.balance("TOKENA", "AGENT"), town.balance("TOKENB", "AGENT"));
+    assert!(a == 5_000 && b > 28_000, "{a} {b}");
+}
+
+#[test]
+fn the_chatroom_is_heard_by_its_members_alone() {
+    let mut town = Town::default();
+    town.spawn("ROOM", &[], CHATROOM);
+    for (who, name) in [("ALICE", "al"), ("BOB", "bo")] {
+        town.send(who, "ROOM", &[("Action", "Join"), ("Name", name)], "");
+    }
+    let heard = |mail: Vec<Value>| -> Vec<String> {
+        mail.iter()
+            .map(|one| {
+                format!(
+                    "{} {} {}",
+                    one["Target"].as_str().unwrap(),
+                    tag(one, "By").unwrap(),
+                    one["Data"].as_str().unwrap()
+                )
+            })
+            .collect()
+    };
+    let say = [("Action", "Say")];
+    assert_eq!(heard(town.send("ALICE", "ROOM", &say, "hello")), ["ALICE al hello", "BOB al hello"]);
+    assert_eq!(town.send("STRANGER", "ROOM", &say, "spam"), [] as [Value; 0]);
+    let caught_up = town.send("CAROL", "ROOM", &[("Action", "Join"), ("Name", "ca")], "");
+    assert_eq!(heard(caught_up), ["CAROL al hello"]);
+    town.send("BOB", "ROOM", &[("Action", "Leave")], "");
+    assert_eq!(town.view("ROOM", "room.members", &[]), json!(["al", "ca"]));
+}
+
+#[test]
+fn the_oracle_answers_when_enough_operators_agree() {
+    let mut town = Town::default();
+    let tags = [("Operator", "OP1"), ("Operator", "OP2"), ("Operator", "OP3"), ("Quorum", "2")];
+    town.spawn("ORACLE", &tags, ORACLE);
+    let ask = |town: &mut Town| {
+        let asked = town.send("ALICE", "ORACLE", &[("Action", "Request"), ("Reference", "9")], "price?");
+        assert_eq!(asked.len(), 3);
+        tag(&asked[0], "Request-Id").unwrap().to_owned()
+    };
+    let answer = |town: &mut Town, who: &str, id: &str, data: &str| {
+        town.send(who, "ORACLE", &[("Action", "Answer"), ("Request-Id", id)], data)
+    };
+    let id = ask(&mut town);
+    assert!(answer(&mut town, "OP1", &id, "42").is_empty());
+    assert!(answer(&mut town, "OP1", &id, "42").is_empty(), "nobody votes twice");
+    assert!(answer(&mut town, "THIEF", &id, "42").is_empty());
+    let told = answer(&mut town, "OP3", &id, "42");
+    assert_eq!((&told[0]["Target"], &told[0]["Data"]), (&json!("ALICE"), &json!("42")));
+    assert_eq!((tag(&told[0], "Agreed"), tag(&told[0], "X-Reference")), (Some("2"), Some("9")));
+    assert!(answer(&mut town, "OP2", &id, "7").is_empty(), "it is told once");
+    let id = ask(&mut town);
+    answer(&mut town, "OP1", &id, "1");
+    answer(&mut town, "OP2", &id, "2");
+    let told = answer(&mut town, "OP3", &id, "3");
+    assert_eq!(tag(&told[0], "Action"), Some("No-Answer"));
+    assert_eq!(town.view("ORACLE", "open", &[]), json!({"operators": 3, "quorum": 2, "requests": 0}));
+}
+
+#[test]
+fn names_belong_to_the_first_until_their_lease_ends() {
+    let mut town = Town::default();
+    town.spawn("NAMES", &[], NAMES);
+    town.now = 1_700_000_000_000;
+    let call =
+        |town: &mut Town, who: &str, tags: &[(&str, &str)]| town.send(who, "NAMES", tags, "").remove(0);
+    let register = [("Action", "Register"), ("Name", "weft"), ("To", "SITE")];
+    assert_eq!(tag(&call(&mut town, "ALICE", &register), "Action"), Some("Registered"));
+    assert_eq!(tag(&call(&mut town, "BOB", &register), "Error"), Some("taken"));
+    assert!(tag(&call(&mut town, "BOB", &[("Action", "Register"), ("Name", "No Good")]), "Error").is_some());
+    let resolve = [("Action", "Resolve"), ("Name", "weft")];
+    assert_eq!(tag(&call(&mut town, "X", &resolve), "To"), Some("SITE"));
+    let transfer = [("Action", "Transfer"), ("Name", "weft"), ("Recipient", "BOB")];
+    assert_eq!(tag(&call(&mut town, "BOB", &transfer), "Error"), Some("not yours"));
+    assert_eq!(tag(&call(&mut town, "ALICE", &transfer), "Action"), Some("Transferred"));
+    assert_eq!(town.view("NAMES", "resolve", &[("Name", "weft")]), json!({"name": "weft", "to": "BOB"}));
+    town.now += 366 * 24 * 3_600 * 1_000;
+    assert_eq!(tag(&call(&mut town, "X", &resolve), "To"), Some("nobody"));
+    assert_eq!(tag(&call(&mut town, "CAROL", &register), "Action"), Some("Registered"));
+}
