@@ -19,8 +19,8 @@ use crate::error::StoreError;
 
 pub use arweave::data_root;
 pub use batch::Batch;
-pub(crate) use local_weave::WEAVE_SCHEMA;
 pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig};
+pub(crate) use local_weave::{WEAVE_KINDS, WEAVE_SCHEMA};
 
 /// Why an anchor did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]

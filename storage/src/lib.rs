@@ -20,6 +20,8 @@ mod check;
 mod contained;
 mod disk;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 pub mod limits;
 mod mark;

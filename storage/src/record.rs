@@ -11,7 +11,7 @@ use weft_protocol::{Address, Hash, Id, Position};
 use crate::error::{StoreError, hex};
 
 const CHECKSUM_BYTES: usize = 8;
-const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
+pub(crate) const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
 
 /// A typed value of one table.
 pub(crate) trait Record: Sized {
@@ -27,7 +27,16 @@ pub(crate) trait Record: Sized {
 pub(crate) fn encode<R: Record>(table: &'static str, key: &[u8], row: &R) -> Vec<u8> {
     let mut out = Encoder(vec![0; HEADER_BYTES]);
     row.put(&mut out);
-    let mut bytes = out.0;
+    sealed::<R>(table, key, out.0)
+}
+
+/// A payload as it would lie on disk, whatever it is.
+pub(crate) fn checked<R: Record>(table: &'static str, key: &[u8], payload: &[u8]) -> Vec<u8> {
+    sealed::<R>(table, key, [&[0; HEADER_BYTES], payload].concat())
+}
+
+/// Writes version and checksum into the room before a payload.
+fn sealed<R: Record>(table: &'static str, key: &[u8], mut bytes: Vec<u8>) -> Vec<u8> {
     bytes[0] = R::VERSION;
     let checksum = checksum(table, key, R::VERSION, &bytes[HEADER_BYTES..]);
     bytes[1..HEADER_BYTES].copy_from_slice(&checksum);

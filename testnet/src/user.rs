@@ -107,12 +107,12 @@ impl User {
         process: Id,
         action: &str,
         tags: Vec<Tag>,
-        data: &str,
+        data: impl AsRef<[u8]>,
     ) -> Result<Verified<DataItem>, ItemError> {
         let mut all = vec![Tag::new("Data-Protocol", "ao"), Tag::new("Action", action)];
         all.extend(tags);
         all.extend([Tag::new("Variant", VARIANT), Tag::new("Type", "Message")]);
-        self.sign(Some(process), all, data.into())
+        self.sign(Some(process), all, data.as_ref().to_vec())
     }
 
     fn sign(

@@ -40,7 +40,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     target("item", item),
     target("bundle", bundle),
     target("l1", l1),
@@ -51,6 +51,8 @@ pub const TARGETS: [Target; 8] = [
     Target { held_per_byte: 256, held_fixed: 4 << 20, ..target("module", guest::module) },
     Target { held_per_byte: 64, held_fixed: 256 << 10, ..target("config", settings::config) },
     Target { held_per_byte: 64, ..target("control", settings::control) },
+    // A row, what it is written as, and a page with what unpacking it takes.
+    Target { held_per_byte: 16, held_fixed: 512 << 10, ..target("record", record) },
 ];
 
 /// Parses an item and verifies it.
@@ -135,6 +137,17 @@ pub fn wire(bytes: &[u8]) {
         assert_eq!(evidence.claims().encode(), bytes, "evidence has one form");
         let _ = evidence.verify();
     }
+}
+
+/// Reads a row of a store: the first byte says of which kind.
+pub fn record(bytes: &[u8]) {
+    let Some((kind, payload)) = bytes.split_first() else { return };
+    let mut kinds = weft_storage::fuzz::kinds();
+    let kind = kinds.nth(usize::from(*kind) % kinds.len()).expect("a kind below their number");
+    if let Some(again) = kind(payload) {
+        assert_eq!(again, payload, "a row has one form");
+    }
+    assert!(!weft_storage::fuzz::passes_unchecked(bytes), "damage passes for a row");
 }
 
 fn canonical<T: WireMessage + PartialEq + std::fmt::Debug>(bytes: &Bytes, max: usize) {

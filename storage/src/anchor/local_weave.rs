@@ -22,6 +22,7 @@ use crate::backup::{self, Copied, Copy, Progress};
 use crate::contained::{Contained, contain};
 use crate::disk::Disk;
 use crate::error::StoreError;
+use crate::fuzz;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
 use crate::meta::{self, Owner};
 use crate::rows::Raw;
@@ -29,6 +30,10 @@ use access::{Access as _, Reading, Writing};
 use rows::{BundleRow, Place, Table};
 
 pub use block::{Block, BlockTransaction};
+
+/// The rows of the weave, for the fuzz targets.
+pub(crate) const WEAVE_KINDS: [fuzz::Kind; 3] =
+    [fuzz::again::<Block>, fuzz::again::<BundleRow>, fuzz::again::<Place>];
 
 /// The schema of weaves that this build writes.
 pub(crate) const WEAVE_SCHEMA: u32 = 1;

@@ -234,6 +234,11 @@ fn requests_to_the_socket_survive_any_bytes() {
     check("control", MUTATIONS);
 }
 
+#[test]
+fn rows_survive_any_bytes() {
+    check("record", MUTATIONS);
+}
+
 /// Writes the seeds where it is asked to, and holds the folders to the table of targets.
 #[test]
 fn seeds_and_corpus_belong_to_targets() {

@@ -30,6 +30,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         "module" => local::modules(),
         "config" => local::configurations(),
         "control" => local::requests(),
+        "record" => local::rows(),
         _ => panic!("no seeds for {target}"),
     };
     seeds.retain(|seed| seed.len() <= SEED_BYTES_MAX);

@@ -22,7 +22,7 @@ fn read(path: &str) -> String {
 }
 
 /// Both nodes come to the same state, and a replay from slot 0 reads the same again.
-async fn agree(town: &Town<'_>, actor: &Actor, slot: u64, open: &mut Open) -> Result<(), Trouble> {
+pub async fn agree(town: &Town<'_>, actor: &Actor, slot: u64, open: &mut Open) -> Result<(), Trouble> {
     let mut roots = Vec::new();
     for node in [0, 1] {
         town.result(actor, node, slot).await?;

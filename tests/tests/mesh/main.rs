@@ -10,6 +10,7 @@ mod drive;
 mod guest;
 mod hostile;
 mod impersonation;
+mod llama;
 mod quorum;
 mod race;
 mod rig;

@@ -156,3 +156,26 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
     }
     seeds
 }
+
+/// Rows of every kind, each after the number of its kind: those that the store's format is held to,
+/// and the shortest of zeros.
+pub(crate) fn rows() -> Vec<Vec<u8>> {
+    const GOLDEN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../storage/tests/format/1.txt"));
+    /// Bytes before the payload of a stored row: version and checksum.
+    const HEADER_BYTES: usize = 9;
+    /// Longer than every row of zeros.
+    const ZEROS_MAX: usize = 400;
+    let stored = GOLDEN.lines().filter_map(|line| line.split(' ').nth(2));
+    let payloads: Vec<Vec<u8>> =
+        stored.map(|value| hex::decode(value).unwrap().split_off(HEADER_BYTES)).collect();
+    let mut seeds = Vec::new();
+    for (number, kind) in (0u8..).zip(weft_storage::fuzz::kinds()) {
+        let zeros = (0..ZEROS_MAX).map(|length| vec![0; length]).find(|zeros| kind(zeros).is_some());
+        let golden = payloads.iter().filter(|payload| kind(payload).is_some()).cloned();
+        for payload in golden.chain(zeros) {
+            seeds.push([&[number], payload.as_slice()].concat());
+        }
+        assert!(seeds.last().is_some_and(|seed| seed[0] == number), "no seed of kind {number}");
+    }
+    seeds
+}
