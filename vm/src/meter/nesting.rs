@@ -7,13 +7,26 @@ use wasmparser::Operator;
 use crate::error::ModuleError;
 use crate::limits::{BRANCH_WORK_MAX, NESTED_LOOPS_MAX, NESTED_MAX};
 
-/// The constructs that are open, which of them are loops, and the branches so far.
+/// What a handler of a `try_table` takes the compiler beside the calls that it covers, in branches.
+const HANDLER_BRANCHES: u64 = 3;
+
+/// The constructs that are open, and the branches so far.
 #[derive(Debug, Default)]
 pub(super) struct Nesting {
-    open: Vec<bool>,
+    open: Vec<Open>,
     loops: usize,
-    /// `br` and `br_if`; the compiler takes a `br_table` in one step.
+    /// Handlers of all `try_table` that are open.
+    handlers: u64,
+    /// Ways out of a block, as the compiler has to follow them: `br` and `br_if`, and for a call that may
+    /// throw one to each handler around it. It takes a `br_table` in one step.
     pub(super) branches: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Loop,
+    /// Catches with so many handlers; a plain block has none.
+    Other(u64),
 }
 
 /// What the branches of all functions take the compiler together.
@@ -35,15 +48,27 @@ impl BranchWork {
 impl Nesting {
     /// Reads the next operator of the function, which is valid.
     pub(super) fn read(&mut self, op: &Operator<'_>) -> Result<(), ModuleError> {
+        use Operator as O;
         match op {
-            Operator::Loop { .. } => {
+            O::Loop { .. } => {
                 self.loops += 1;
-                self.open.push(true);
+                self.open.push(Open::Loop);
             }
-            Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => self.open.push(false),
-            Operator::Br { .. } | Operator::BrIf { .. } => self.branches += 1,
-            // The function's own end closes none.
-            Operator::End => self.loops -= usize::from(self.open.pop() == Some(true)),
+            O::Block { .. } | O::If { .. } => self.open.push(Open::Other(0)),
+            O::TryTable { try_table } => {
+                let handlers = try_table.catches.len() as u64;
+                self.handlers += handlers;
+                self.branches += handlers * HANDLER_BRANCHES;
+                self.open.push(Open::Other(handlers));
+            }
+            O::Br { .. } | O::BrIf { .. } => self.branches += 1,
+            O::Call { .. } | O::CallIndirect { .. } | O::Throw { .. } => self.branches += self.handlers,
+            O::End => match self.open.pop() {
+                Some(Open::Loop) => self.loops -= 1,
+                Some(Open::Other(handlers)) => self.handlers -= handlers,
+                // The function's own end closes none.
+                None => {}
+            },
             _ => {}
         }
         let too_deep = |what: &str, max| {

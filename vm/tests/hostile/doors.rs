@@ -189,7 +189,13 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
         with(&format!("(func {}{})", format!("{open} ").repeat(count), "end ".repeat(count)))
     };
     let branches = |count: usize| with(&format!("(func block {}end)", "i32.const 0 br_if 0 ".repeat(count)));
+    // Each call may throw, and each handler around it may catch that.
+    let caught = |deep: usize, calls: usize| {
+        let (open, close) = ("try_table (catch_all 0) ".repeat(deep), "end ".repeat(deep));
+        with(&format!("(func $f block {open}{}{close}end)", "call $f ".repeat(calls)))
+    };
     let taken = [
+        caught(8, 500),
         branches(8_192),
         with(&"(func)".repeat(20_000)),
         nested("block", 4_096),
@@ -211,6 +217,11 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
         (nested("block", 4_097), "more than 4096 nested blocks in one function"),
         (nested("i32.const 0 if", 100_000), "more than 4096 nested blocks in one function"),
         (branches(32_769), "so many branches"),
+        (caught(50, 1_000), "so many branches"),
+        (
+            with(&format!("(func {})", "block try_table (catch_all 0) end end ".repeat(12_000))),
+            "so many branches",
+        ),
         (with(&format!("(func (local {}))", "i64 ".repeat(50_001))), "too many locals"),
         (with(&format!("(func block i32.const 0 br_table {} end)", "0 ".repeat(100_000))), "br_table"),
     ];
