@@ -14,6 +14,9 @@ pub const FUNCTION_BYTES_MAX: usize = 1024 * 1024;
 /// Results of a function or block: a call of many takes the compiler a kilobyte for each. Compilers
 /// of C give at most one.
 pub const RESULTS_MAX: usize = 16;
+/// Locals and parameters of all functions together: each takes the compiler some 80 ns, and a few
+/// bytes declare fifty thousand. Known modules have under 20,000.
+pub const LOCALS_MAX: u64 = 1 << 20;
 /// Elements of all tables of a module: each instance holds them. Known modules have under 1,100.
 pub const TABLE_ELEMENTS_MAX: u64 = 1 << 20;
 /// Constructs open at one place of a function, the function itself not counted: the compiler's time

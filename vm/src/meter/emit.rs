@@ -15,6 +15,8 @@
 //! The host tells the reasons apart: gas below zero is out of gas, else the marked counter is
 //! depth, else the guest's own trap. A function that calls nothing leaves the depth as it is.
 
+use std::collections::BTreeMap;
+
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 
 use super::cost::{BYTE_GAS, PAGE_GAS, UNWIND_GAS};
@@ -105,6 +107,8 @@ pub(super) struct NewTypes {
     /// How many types the module has.
     pub(super) first: u32,
     entries: Vec<Vec<u8>>,
+    /// The entry of each, so that a module of many types is not searched for each function.
+    known: BTreeMap<Vec<u8>, u32>,
 }
 
 impl NewTypes {
@@ -119,12 +123,12 @@ impl NewTypes {
         for side in [takes, gives] {
             side.encode(&mut entry);
         }
-        let known = self.entries.iter().position(|known| *known == entry);
-        let index = known.unwrap_or(self.entries.len());
-        if known.is_none() {
-            self.entries.push(entry);
-        }
-        BlockType::FunctionType(self.first + index as u32)
+        let next = self.entries.len() as u32;
+        let index = *self.known.entry(entry).or_insert_with_key(|entry| {
+            self.entries.push(entry.clone());
+            next
+        });
+        BlockType::FunctionType(self.first + index)
     }
 
     /// The type of a block that leaves one value as it is.

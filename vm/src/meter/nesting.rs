@@ -5,7 +5,7 @@
 use wasmparser::Operator;
 
 use crate::error::ModuleError;
-use crate::limits::{BRANCH_WORK_MAX, NESTED_LOOPS_MAX, NESTED_MAX};
+use crate::limits::{BRANCH_WORK_MAX, LOCALS_MAX, NESTED_LOOPS_MAX, NESTED_MAX};
 
 /// What a handler of a `try_table` takes the compiler beside the calls that it covers, in branches.
 const HANDLER_BRANCHES: u64 = 3;
@@ -29,17 +29,29 @@ enum Open {
     Other(u64),
 }
 
-/// What the branches of all functions take the compiler together.
+/// What the branches and locals of all functions take the compiler together.
 #[derive(Debug, Default)]
-pub(super) struct BranchWork(u64);
+pub(super) struct Work {
+    branches: u64,
+    locals: u64,
+}
 
-impl BranchWork {
+impl Work {
     /// Adds a function with so many branches.
     pub(super) fn add(&mut self, branches: u64) -> Result<(), ModuleError> {
-        self.0 = self.0.saturating_add(branches.saturating_mul(branches));
-        if self.0 > BRANCH_WORK_MAX {
+        self.branches = self.branches.saturating_add(branches.saturating_mul(branches));
+        if self.branches > BRANCH_WORK_MAX {
             let what = "functions with so many branches (the squares of their numbers add up to more than";
             return Err(ModuleError::Unsupported(format!("{what} {BRANCH_WORK_MAX})")));
+        }
+        Ok(())
+    }
+
+    /// Adds a function with so many locals.
+    pub(super) fn declare(&mut self, locals: u32) -> Result<(), ModuleError> {
+        self.locals = self.locals.saturating_add(u64::from(locals));
+        if self.locals > LOCALS_MAX {
+            return Err(ModuleError::Unsupported(format!("more than {LOCALS_MAX} locals in all functions")));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use wasmparser::{
 
 use super::analyse::{self, Facts};
 use super::emit::{self, Counters, Locals, NewTypes};
-use super::nesting::BranchWork;
+use super::nesting::Work;
 use super::plan::Width;
 use super::refuse::invalid;
 use super::{
@@ -297,7 +297,7 @@ impl Reading {
         (functions.len() as u32).encode(&mut self.code);
         let counters = Counters { gas: self.globals, depth: self.globals + 1, used: self.globals + 2 };
         let mut allocations = FuncValidatorAllocations::default();
-        let mut work = BranchWork::default();
+        let mut work = Work::default();
         for (function, body) in functions {
             let ty = function.ty;
             let mut validator = function.into_validator(allocations);
@@ -306,6 +306,7 @@ impl Reading {
                 self.facts.copy_import.filter(|import| copies(resources, *import, policy.memory64));
             let plan = analyse::function(&body, &mut validator, self.facts, policy.guard)?;
             work.add(plan.branches)?;
+            work.declare(plan.locals)?;
             if policy.guard {
                 let results = self.results(validator.resources(), ty)?;
                 let locals = locals(wasm, &body, plan.code_start)?;

@@ -194,9 +194,12 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
         let (open, close) = ("try_table (catch_all 0) ".repeat(deep), "end ".repeat(deep));
         with(&format!("(func $f block {open}{}{close}end)", "call $f ".repeat(calls)))
     };
+    let fifty_thousand = format!("(func (local {}))", "i64 ".repeat(50_000));
+    let locals = |functions: usize| with(&fifty_thousand.repeat(functions));
     let taken = [
         caught(8, 500),
         branches(8_192),
+        locals(20),
         with(&"(func)".repeat(20_000)),
         nested("block", 4_096),
         nested("loop", 256),
@@ -222,6 +225,7 @@ fn large_and_deep_modules_are_compiled_or_refused_in_time() {
             with(&format!("(func {})", "block try_table (catch_all 0) end end ".repeat(12_000))),
             "so many branches",
         ),
+        (locals(22), "more than 1048576 locals in all functions"),
         (with(&format!("(func (local {}))", "i64 ".repeat(50_001))), "too many locals"),
         (with(&format!("(func block i32.const 0 br_table {} end)", "0 ".repeat(100_000))), "br_table"),
     ];
