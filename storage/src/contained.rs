@@ -6,9 +6,11 @@
 
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use redb::Database;
 
+use crate::disk::meter::Meter;
 use crate::error::StoreError;
 
 /// What a panic of redb means.
@@ -24,17 +26,32 @@ pub(crate) fn contain<T>(
 }
 
 /// A database whose end may not take the process with it.
-pub(crate) struct Contained(Option<Database>);
+pub(crate) struct Contained {
+    /// Gone once it is being dropped.
+    database: Option<Database>,
+    /// What its file takes, where that is measured.
+    meter: Option<Arc<Meter>>,
+}
 
 impl Contained {
     pub(crate) const fn new(database: Database) -> Self {
-        Self(Some(database))
+        Self { database: Some(database), meter: None }
+    }
+
+    pub(crate) fn with_meter(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// What measures its file.
+    pub(crate) const fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.as_ref()
     }
 }
 
 impl Drop for Contained {
     fn drop(&mut self) {
-        let database = self.0.take();
+        let database = self.database.take();
         if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
             tracing::error!("the file was not closed cleanly: {CONTRADICTION}");
         }
@@ -46,13 +63,13 @@ impl Deref for Contained {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0.as_ref().expect("an open database")
+        self.database.as_ref().expect("an open database")
     }
 }
 
 #[allow(clippy::expect_used)] // It is taken by drop alone.
 impl DerefMut for Contained {
     fn deref_mut(&mut self) -> &mut Database {
-        self.0.as_mut().expect("an open database")
+        self.database.as_mut().expect("an open database")
     }
 }

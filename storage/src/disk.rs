@@ -1,6 +1,8 @@
 //! The seam below the store: where its bytes lie. Files by default; memory for tests, with what
 //! was not synced lost on demand.
 
+pub(crate) mod meter;
+
 use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

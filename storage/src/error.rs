@@ -130,6 +130,15 @@ pub enum StoreError {
         /// The key, in hex.
         key: String,
     },
+    /// The request might take the file over its limit; nothing of it was written, and the store goes
+    /// on. Try again later: pruning makes room, and so does a higher limit.
+    #[error("the disk budget is used up: the store takes {bytes} of {limit} bytes")]
+    Full {
+        /// What the file takes.
+        bytes: u64,
+        /// What it may take.
+        limit: u64,
+    },
     /// Something is over a limit of [`limits`](crate::limits).
     #[error("{what}: {size}, at most {max} allowed")]
     TooLarge {

@@ -31,6 +31,7 @@ mod plan;
 mod reader;
 mod record;
 mod repair;
+mod room;
 pub mod rows;
 mod store;
 mod tables;
@@ -45,6 +46,7 @@ pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use reader::{AttestationKey, Reader, StoredSlot, StoredSlots};
 pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
+pub use room::RoomStats;
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
     OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,

@@ -29,6 +29,12 @@ pub const CHECKPOINTS_LOOKED_AT_MAX: usize = 16;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Addresses kept of one peer. More are refused: the caller keeps the best.
 pub const PEER_ADDRESSES_MAX: usize = 32;
+/// Part of a store's limit that new work leaves free for what was promised.
+pub const ROOM_RESERVE_PART: u64 = 8;
+/// The least of it: a few commits of small rows.
+pub const ROOM_RESERVE_MIN: u64 = 1024 * 1024;
+/// The most of it: some groups of the largest kind, and a module of the largest kind known.
+pub const ROOM_RESERVE_MAX: u64 = 256 * 1024 * 1024;
 /// Memory that redb may use for cached pages unless the configuration says otherwise.
 pub const CACHE_BYTES_DEFAULT: usize = 128 * 1024 * 1024;
 /// Memory for cached pages of each file of a copy: it is read once, in order.

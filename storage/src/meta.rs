@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError, TableDefinition,
-    TableHandle as _, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
+    TableDefinition, TableHandle as _, WriteTransaction,
 };
 use weft_protocol::{Address, Network};
 
 use crate::contained::{Contained, contain};
+use crate::disk::meter::{Meter, Metered};
 use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
 use crate::mark::{self, Found};
@@ -141,10 +143,7 @@ pub(crate) fn open_file(
     owner: Owner,
     tables: &[&'static str],
 ) -> Result<(Contained, Option<Found>), StoreError> {
-    let open = |path: &Path| {
-        let opened = mark::watched(cache_bytes, |builder| builder.create(path));
-        opened.map_err(|error| open_error(path, error))
-    };
+    let open = |path: &Path| create(path, cache_bytes).map_err(|error| open_error(path, error));
     let disk = |error| StoreError::disk("creating its file", error);
     let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.into() };
     if path.try_exists().map_err(disk)? {
@@ -187,6 +186,16 @@ pub(crate) fn open_file(
     Ok((database, None))
 }
 
+/// Opens a file or makes it, and measures what it takes.
+fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, Found), DatabaseError> {
+    let io = |error: std::io::Error| DatabaseError::from(StorageError::Io(error));
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+    let meter = Meter::of_file(&file).map_err(io)?;
+    let metered = Metered::new(FileBackend::new(file)?, Arc::clone(&meter));
+    let (database, found) = mark::watched(cache_bytes, |builder| builder.create_with_backend(metered))?;
+    Ok((database.with_meter(meter), found))
+}
+
 /// Makes the name of a file durable, which syncing the file does not.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
     path.parent()
@@ -203,11 +212,11 @@ pub(crate) fn open_disk(
     tables: &[&'static str],
 ) -> Result<Contained, StoreError> {
     let path = Path::new("(backend)");
-    let database = redb::Builder::new()
-        .set_cache_size(cache_bytes)
-        .create_with_backend(Backend(Box::new(disk)))
-        .map(Contained::new)
-        .map_err(|error| open_error(path, error))?;
+    let io = |error: std::io::Error| open_error(path, StorageError::Io(error).into());
+    let meter = Meter::of_length(disk.len().map_err(io)?).map_err(io)?;
+    let metered = Metered::new(Backend(Box::new(disk)), Arc::clone(&meter));
+    let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(metered);
+    let database = database.map(Contained::new).map_err(|error| open_error(path, error))?.with_meter(meter);
     claim(&database, path, owner, tables)?;
     Ok(database)
 }

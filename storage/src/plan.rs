@@ -162,6 +162,10 @@ impl Plan<'_> {
             let same = (held.kind, &held.entry, held.root) == (row.kind, &row.entry, row.root);
             return if same { Ok(()) } else { Err(content(Table::Outbox, &raw)) };
         }
+        if self.is_pruned(key.process, key.position)? {
+            // It was settled before it went: coming back as pending it would be sent again.
+            return Ok(());
+        }
         self.index_outbox(&raw, None, row)?;
         self.put(Table::Outbox, raw, row)
     }

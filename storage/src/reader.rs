@@ -7,7 +7,7 @@ mod outcome;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use crate::contained::contain;
 use crate::error::{StoreError, hex};
@@ -68,6 +68,19 @@ impl Reader {
         self.transaction
             .open_table(table.definition())
             .map_err(|error| StoreError::disk("opening a table", error))
+    }
+
+    /// Bytes of the pages that rows and trees lie in.
+    pub(crate) fn allocated_bytes(&self) -> Result<u64, StoreError> {
+        let disk = |error| StoreError::disk("measuring", error);
+        contain("measuring", || {
+            let mut bytes = 0_u64;
+            for table in Table::ALL {
+                let stats = self.open(*table)?.stats().map_err(disk)?;
+                bytes += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+            }
+            Ok(bytes)
+        })
     }
 
     /// Hands every row from `from` to `to`, both included, to `each` until it breaks.

@@ -21,10 +21,11 @@ use crate::mark::{self, Mark};
 use crate::meta::{self, Owner};
 use crate::migrate;
 use crate::reader::Reader;
+use crate::room::{Cost, Need, Room, RoomStats};
 use crate::tables::Table;
 use crate::times::CommitTimes;
 use crate::write::{Write, admit};
-use crate::writer::{Command, Counters, Request, Writer};
+use crate::writer::{Command, Counters, Request, Told, Writer};
 
 /// Whose store it is, and how much memory it may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,7 @@ struct Shared {
     queue: Option<mpsc::Sender<Command>>,
     bytes: Arc<Semaphore>,
     counters: Arc<Counters>,
+    room: Arc<Room>,
     failure: watch::Receiver<Option<StoreError>>,
     writer: Writer,
 }
@@ -148,9 +150,11 @@ impl Store {
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
         let (failing, failure) = watch::channel(None);
-        let writer = Writer::start(database.clone(), mark, requests, counters.clone(), failing)?;
+        let room = Arc::new(Room::new(database.meter().cloned()));
+        let told = Told { counters: counters.clone(), room: room.clone(), failure: failing, mark };
+        let writer = Writer::start(database.clone(), requests, told)?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let shared = Shared { database, queue: Some(queue), bytes, counters, failure, writer };
+        let shared = Shared { database, queue: Some(queue), bytes, counters, room, failure, writer };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -159,7 +163,7 @@ impl Store {
     /// Dropping the future before it is queued drops the request; after that it is written.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] and the other refusals, with nothing written; or a disk failure,
+    /// [`StoreError::Conflict`], [`StoreError::Full`] and the other refusals, with nothing written; or a disk failure,
     /// after which the store must be opened again.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         self.enqueue(writes).await?.await
@@ -177,7 +181,8 @@ impl Store {
         let share = u32::try_from(weight.min(QUEUE_BYTES_MAX)).unwrap_or(u32::MAX);
         let share = shared.bytes.clone().acquire_many_owned(share).await.map_err(|_| StoreError::Closed)?;
         let (reply, ticket) = oneshot::channel();
-        let request = Request { writes, weight, reply, share };
+        let (need, cost) = (Need::of(&writes), Cost::of(&writes, weight));
+        let request = Request { writes, weight, need, cost, reply, share };
         let queue = shared.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(Command::Write(request)).await.map_err(|_| StoreError::Closed)?;
         Ok(Ticket(ticket))
@@ -227,6 +232,37 @@ impl Store {
             let _ = block_on(queue.send(Command::Stop));
         }
         self.shared.writer.join();
+    }
+
+    /// Sets what the file may take. Requests that might take it over `limit` are refused as
+    /// [`StoreError::Full`] before they are made, those with new work first. Should one have been
+    /// weighed too low, its commit fails before the file passes `wall`.
+    pub fn set_room(&self, limit: u64, wall: u64) {
+        self.shared.room.set(limit, wall);
+    }
+
+    /// Whether there is room for an item of so many bytes, and for what follows from it.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.shared.room.has(Need::New, Cost::of_item(bytes))
+    }
+
+    /// What the file takes of the disk.
+    pub fn room(&self) -> RoomStats {
+        self.shared.room.stats()
+    }
+
+    /// Counts how much of the file is free for new rows, by walking every tree: what that costs
+    /// grows with the store. Near its limit the store takes new work by this count.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn measure(&self) -> Result<u64, StoreError> {
+        let room = &self.shared.room;
+        let (lasting, reader) = (room.lasting(), self.read()?);
+        let bytes = room.bytes();
+        let free = bytes.saturating_sub(reader.allocated_bytes()?);
+        room.counted(free, lasting);
+        Ok(free)
     }
 
     /// What the store has done.

@@ -19,6 +19,7 @@ use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::mark::Mark;
 use crate::plan::{Base, Changes, plan};
+use crate::room::{Cost, Need, Room};
 use crate::tables::Table;
 use crate::times::Times;
 use crate::write::Write;
@@ -27,6 +28,8 @@ use crate::write::Write;
 pub(crate) struct Request {
     pub(crate) writes: Vec<Write>,
     pub(crate) weight: usize,
+    pub(crate) need: Need,
+    pub(crate) cost: Cost,
     pub(crate) reply: oneshot::Sender<Result<(), StoreError>>,
     /// The request's share of the queue's bytes; given back when it is planned.
     pub(crate) share: OwnedSemaphorePermit,
@@ -50,35 +53,50 @@ pub(crate) struct Counters {
     pub(crate) commit_times: Times,
 }
 
+/// Where the writer says what it does, and reads what it may.
+pub(crate) struct Told {
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) failure: watch::Sender<Option<StoreError>>,
+    /// Noted before it is answered; a disk of the caller's has none.
+    pub(crate) mark: Option<Mark>,
+}
+
 /// Runs until stopped or every sender is gone. After a failed commit nobody knows what is on disk:
 /// `failure` says so, and from then on every request is refused.
-pub(crate) fn run(
-    database: &Database,
-    mark: Option<&Mark>,
-    mut queue: mpsc::Receiver<Command>,
-    counters: &Counters,
-    failure: &watch::Sender<Option<StoreError>>,
-) {
-    while let Some(command) = queue.blocking_recv() {
+pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, told: &Told) {
+    let Told { counters, room, failure, mark } = told;
+    let mut carried = None;
+    loop {
+        let command = carried.take().map(Command::Write).or_else(|| queue.blocking_recv());
         let first = match command {
-            Command::Write(request) => request,
-            Command::Stop => {
+            Some(Command::Write(request)) => request,
+            Some(Command::Stop) => {
                 queue.close();
                 continue;
             }
+            None => return,
         };
         let failed = failure.borrow().clone();
         if let Some(error) = failed {
             answer(first.reply, Err(error));
             continue;
         }
-        let mut group = Group { queue: &mut queue, counters, answers: Vec::new() };
+        let mut group = Group {
+            queue: &mut queue,
+            counters,
+            room,
+            answers: Vec::new(),
+            cost: Cost::default(),
+            carried: None,
+        };
         let result = contain("committing", || group.commit(database, first));
+        carried = group.carried.take();
         let answers = std::mem::take(&mut group.answers);
         if let Err(error) = &result {
             tracing::error!(%error, "the store takes no more writes");
             failure.send_replace(Some(error.clone()));
-        } else if let Some(Err(error)) = mark.map(Mark::set) {
+        } else if let Some(Err(error)) = mark.as_ref().map(Mark::set) {
             // What was committed is there all the same; only its loss would not be noticed.
             tracing::warn!(%error, "a commit was not noted beside the store");
         }
@@ -99,7 +117,12 @@ type Answer = (oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>);
 struct Group<'a> {
     queue: &'a mut mpsc::Receiver<Command>,
     counters: &'a Counters,
+    room: &'a Room,
     answers: Vec<Answer>,
+    /// What the commit may take of the disk.
+    cost: Cost,
+    /// Came off the queue and goes with the next commit.
+    carried: Option<Request>,
 }
 
 impl Group<'_> {
@@ -112,11 +135,13 @@ impl Group<'_> {
                 return Err(StoreError::disk("beginning a commit", error));
             }
         };
+        let before = self.room.bytes();
         let changed = self.fill(&transaction, first)?;
         if changed {
             transaction.commit().map_err(|error| StoreError::disk("committing", error))?;
             self.counters.commits.fetch_add(1, Ordering::Relaxed);
             self.counters.commit_times.add(began.elapsed());
+            self.room.committed(self.cost, before);
         }
         Ok(())
     }
@@ -132,10 +157,23 @@ impl Group<'_> {
         let (mut changed, mut bytes) = (false, 0);
         let mut next = Some(first);
         while let Some(request) = next.take() {
+            let has_room = self.room.has(request.need, self.cost.and(request.cost));
+            if !has_room && !self.cost.is_none() {
+                // Alone it may find room: together these were weighed at their worst.
+                self.carried = Some(request);
+                break;
+            }
+            self.room.note(request.need, has_room);
             bytes += request.weight;
             drop(request.share);
             self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            match plan(&mut tables, request.writes) {
+            let planned = if has_room {
+                self.cost = self.cost.and(request.cost);
+                plan(&mut tables, request.writes)
+            } else {
+                Err(self.room.refusal())
+            };
+            match planned {
                 Ok(changes) => {
                     self.answers.push((request.reply, Ok(())));
                     changed |= !changes.is_empty();
@@ -190,20 +228,49 @@ impl<'a> OpenTables<'a> {
     }
 
     fn apply(&mut self, changes: Changes, counters: &Counters) -> Result<(), StoreError> {
+        let mut shrunk = Vec::new();
         for ((table, key), change) in changes {
             let open = self.table(table)?;
             match change {
                 Some(bytes) => {
                     counters.bytes.fetch_add((key.len() + bytes.len()) as u64, Ordering::Relaxed);
-                    open.insert(key.as_slice(), bytes.as_slice())
+                    let held = open.insert(key.as_slice(), bytes.as_slice());
+                    let held = held.map(|held| held.map_or(0, |held| held.value().len()));
+                    if held.as_ref().is_ok_and(|held| *held >= LARGE_ROW_BYTES)
+                        && bytes.len() < SMALL_ROW_BYTES
+                    {
+                        shrunk.push((table, key, bytes));
+                    }
+                    held.map(drop)
                 }
-                None => open.remove(key.as_slice()),
+                None => open.remove(key.as_slice()).map(drop),
             }
             .map_err(|error| StoreError::disk("writing", error))?;
+        }
+        self.gather(&shrunk).map_err(|error| StoreError::disk("writing", error))
+    }
+
+    /// Puts rows that became small together. Each had a page to itself and would keep it: redb joins
+    /// leaves where a row is removed, not where one shrinks.
+    fn gather(&mut self, shrunk: &[(Table, Vec<u8>, Vec<u8>)]) -> Result<(), redb::StorageError> {
+        for (table, key, _) in shrunk {
+            if let Some(open) = self.open.get_mut(table) {
+                open.remove(key.as_slice())?;
+            }
+        }
+        for (table, key, bytes) in shrunk {
+            if let Some(open) = self.open.get_mut(table) {
+                open.insert(key.as_slice(), bytes.as_slice())?;
+            }
         }
         Ok(())
     }
 }
+
+/// What a row takes at least that shares its page with no other.
+const LARGE_ROW_BYTES: usize = 2 * 1024;
+/// Several rows of less share a page.
+const SMALL_ROW_BYTES: usize = 1024;
 
 impl Base for OpenTables<'_> {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -222,14 +289,12 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn start(
         database: Arc<Contained>,
-        mark: Option<Mark>,
         queue: mpsc::Receiver<Command>,
-        counters: Arc<Counters>,
-        failure: watch::Sender<Option<StoreError>>,
+        told: Told,
     ) -> Result<Self, StoreError> {
         let thread = std::thread::Builder::new()
             .name("weft-store".into())
-            .spawn(move || run(&database, mark.as_ref(), queue, &counters, &failure))
+            .spawn(move || run(&database, queue, &told))
             .map_err(|error| StoreError::disk("starting its writer", error))?;
         Ok(Self { thread: std::sync::Mutex::new(Some(thread)) })
     }

@@ -25,6 +25,7 @@ use crate::error::StoreError;
 use crate::fuzz;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
 use crate::meta::{self, Owner};
+use crate::room::{Cost, Need, Room, RoomStats};
 use crate::rows::Raw;
 use access::{Access as _, Reading, Writing};
 use rows::{BundleRow, Place, Table};
@@ -66,6 +67,7 @@ fn table_names() -> Vec<&'static str> {
 pub struct LocalWeave {
     database: Arc<Contained>,
     name: Arc<str>,
+    room: Arc<Room>,
 }
 
 impl std::fmt::Debug for LocalWeave {
@@ -94,7 +96,8 @@ impl LocalWeave {
     }
 
     fn start(database: Contained, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
-        let mut weave = Self { database: Arc::new(database), name: Arc::from("") };
+        let room = Arc::new(Room::new(database.meter().cloned()));
+        let mut weave = Self { database: Arc::new(database), name: Arc::from(""), room };
         if weave.read()?.block(0)?.is_none() {
             let writing = weave.write()?;
             writing.put_block(&Block::genesis(config))?;
@@ -135,10 +138,16 @@ impl LocalWeave {
     /// their items. Without any it is an empty block.
     ///
     /// # Errors
-    /// [`AnchorError::Store`]; then nothing has changed.
+    /// [`AnchorError::Store`], [`StoreError::Full`] where there is no room for its index; then nothing
+    /// has changed.
     pub fn mine(&self, now_ms: u64) -> Result<Block, AnchorError> {
         let writing = self.write()?;
         let pending = writing.first_pending(BLOCK_TRANSACTIONS_MAX)?;
+        let mut cost = Cost::default();
+        for (_, data_root) in &pending {
+            cost = cost.and(Cost::of_places(writing.bundle(data_root)?.ids().count()));
+        }
+        self.check_room(cost)?;
         let height = writing.length(Table::Blocks)?;
         let above = height.checked_sub(1).map(|last| writing.block(last)).transpose()?.flatten();
         let previous = above.ok_or(AnchorError::Chain { height, reason: "the block before is missing" })?;
@@ -157,6 +166,24 @@ impl LocalWeave {
         writing.put_block(&block)?;
         writing.commit()?;
         Ok(block)
+    }
+
+    /// Sets what the file may take, as [`Store::set_room`](crate::Store::set_room). A batch that does
+    /// not fit is refused with [`StoreError::Full`] until there is room.
+    pub fn set_room(&self, limit: u64, wall: u64) {
+        self.room.set(limit, wall);
+    }
+
+    /// What the file takes of the disk.
+    pub fn room(&self) -> RoomStats {
+        self.room.stats()
+    }
+
+    fn check_room(&self, cost: Cost) -> Result<(), StoreError> {
+        // Everything here makes something final that was taken long ago: nothing is kept from it.
+        let has = self.room.has(Need::Frees, cost);
+        self.room.note(Need::New, has);
+        if has { Ok(()) } else { Err(self.room.refusal()) }
     }
 
     /// How many batches wait for a block.
@@ -235,6 +262,7 @@ impl LocalWeave {
         if writing.has(Table::Bundles, &batch.data_root().0)? {
             return Ok(AnchorStatus::Pending);
         }
+        self.check_room(Cost::of_batch(batch.items().len(), batch.bytes().len()))?;
         for item in batch.items() {
             writing.put(Table::Items, &item.id().0, &Raw(item.raw().clone()))?;
         }

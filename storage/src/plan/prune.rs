@@ -47,4 +47,14 @@ impl Plan<'_> {
         }
         self.put(Table::Outcomes, outcome, &OutcomeRow { result: Bytes::new(), ..row })
     }
+
+    /// Whether the outbox of a position went with its result. What this request writes itself was
+    /// just evaluated, so only the disk is asked.
+    pub(super) fn is_pruned(&mut self, process: Id, position: Position) -> Result<bool, StoreError> {
+        let key = key::position(&process, position);
+        if matches!(self.changes.get(&(Table::Outcomes, key.clone())), Some(Some(_))) {
+            return Ok(false);
+        }
+        Ok(self.get::<OutcomeRow>(Table::Outcomes, &key)?.is_some_and(|row| row.is_pruned()))
+    }
 }

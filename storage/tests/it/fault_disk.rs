@@ -126,6 +126,11 @@ impl FaultDisk {
         (contents.plan, contents.capacity) = (None, None);
     }
 
+    /// Whether it fails for want of space.
+    pub fn is_full(&self) -> bool {
+        matches!(self.contents().plan, Some((_, Fault::Full)))
+    }
+
     /// Refuses to grow beyond so many bytes.
     pub fn set_capacity(&self, bytes: u64) {
         self.contents().capacity = Some(bytes);

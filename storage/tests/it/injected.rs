@@ -145,6 +145,7 @@ fn run(disk: &FaultDisk, script: &[Vec<Write>]) -> Option<(usize, usize)> {
     for (number, request) in script.iter().enumerate() {
         if let Err(error) = store.write_blocking(request.clone()) {
             assert!(matches!(error, StoreError::Disk { .. }), "a fault became {error:?}");
+            assert_eq!(error.is_full(), disk.is_full(), "{error:?}");
             let again = store.write_blocking(request.clone()).expect_err("a store wrote on after a fault");
             assert!(matches!(again, StoreError::Disk { .. }), "{again:?}");
             return Some((number, number + 1));

@@ -24,5 +24,6 @@ mod planted;
 mod prune;
 mod real;
 mod repair;
+mod room;
 mod rows;
 mod weave;

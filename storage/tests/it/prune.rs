@@ -151,3 +151,25 @@ proptest! {
         store.write_blocking(vec![same]).unwrap();
     }
 }
+
+/// A process that goes back to an old checkpoint, or to slot 0, evaluates again what was pruned.
+#[test]
+fn what_was_sent_and_pruned_is_not_sent_again() {
+    let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    let made = Made { entries: 2, settled: 2, attestors: 1 };
+    store.write_blocking(writes(0, &made)).unwrap();
+    let row = AnchoredRow { slot: 0, batch: hash(9), height: 1 };
+    store.write_blocking(vec![Write::Anchored { process: id(1), weave: WEAVE.into(), row }]).unwrap();
+    prune(&store, 0).unwrap();
+    // All of it in one request, as a computer writes it, and an entry alone.
+    let again = writes(0, &made).into_iter().filter(|write| !matches!(write, Write::OutboxState { .. }));
+    store.write_blocking(again.collect()).unwrap();
+    store.write_blocking(vec![Write::Outbox { key: outbox_key(1, 0, 0), row: outbox_row(1) }]).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.outbox_pending(&id(1), usize::MAX).unwrap(), []);
+    assert_eq!(reader.outbox(&id(1), Position::slot(0)).unwrap(), []);
+    assert!(reader.check(&mut |_, _| {}).unwrap().is_sound());
+    // A position that was never pruned sends as ever, also in the request that evaluates it.
+    store.write_blocking(writes(1, &Made { settled: 0, ..made })).unwrap();
+    assert_eq!(store.read().unwrap().outbox_pending(&id(1), usize::MAX).unwrap().len(), 2);
+}
