@@ -40,6 +40,7 @@ use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
 use crate::remember;
+use crate::room::{self, RoomTask};
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
@@ -132,9 +133,9 @@ pub async fn embed(
         directory,
         offset: ClockOffset::default(),
         unasked: Unasked::default(),
+        room: room::Gauge::default(),
         started: Instant::now(),
     });
-    watch_shared(&shared);
     let metrics = open_metrics(&shared).await?;
     let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
     read_directory(&shared).await?;
@@ -189,14 +190,15 @@ fn open_folder(
     address: Address,
 ) -> Result<(Store, ControlSocket, LocalWeave, Modules), NodeError> {
     backup::check_restored(&config.data_dir)?;
-    let store = Store::open(&config.data_dir.join(backup::STORE_NAME), &StoreConfig::new(network, address))?;
+    let store = room::open_store(config, &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;
     let weave =
         LocalWeaveConfig { network, node: address, now_ms: Clock::new(config.clock_offset_ms).now().0 };
     let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;
-    let cache_dir = Some(config.data_dir.join("compiled"));
-    let engine = EngineConfig { cache_dir, ..EngineConfig::default() };
+    let cache_dir = Some(config.data_dir.join(room::COMPILED));
+    let cache_bytes = room::compiled_budget(config.disk_budget_bytes);
+    let engine = EngineConfig { cache_dir, cache_bytes, ..EngineConfig::default() };
     Ok((store, socket, weave, Modules::new(engine, Elsewhere::default())?))
 }
 
@@ -239,6 +241,8 @@ fn start_roles(
     stop: &CancellationToken,
     tasks: &mut Tasks,
 ) -> Result<Submitter, NodeError> {
+    watch_shared(shared);
+    tasks.start("measure of the disk", RoomTask::new(Arc::clone(shared))?.run(stop.clone()));
     let is = |role| shared.config.roles.contains(&role);
     let mut scheduler = None;
     if is(Role::Scheduler) {

@@ -19,6 +19,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use weft_protocol::id::Network;
+pub use weft_protocol::process::RULES;
 
 pub use choice::{Evaluate, LogFormat};
 pub use network_file::NETWORK_FILE_NAME;
@@ -32,15 +33,12 @@ pub const FILE_NAME: &str = "weft.toml";
 
 /// Characters of a key or of a parser's words that an error repeats.
 const REPEATED_CHARS_MAX: usize = 400;
-
 /// What starts the name of every environment variable that is read.
 const ENV_PREFIX: &str = "WEFT_";
-
 /// The variable that names the data folder.
 pub const DATA_DIR_ENV: &str = "WEFT_DATA_DIR";
 
 pub use role::Role;
-pub use weft_protocol::process::RULES;
 pub use whose::Whose;
 
 /// Everything a node is told when it starts.
@@ -88,6 +86,8 @@ pub struct Config {
     pub evaluate: Evaluate,
     /// Guest memory kept in live instances.
     pub memory_budget_bytes: u64,
+    /// Disk that the data folder may take; `u64::MAX` for all of it.
+    pub disk_budget_bytes: u64,
     /// Dry runs evaluated at once.
     pub dry_runs: usize,
     /// Gas that one dry run may use.
@@ -153,6 +153,7 @@ impl Config {
             replay_ms: 900_000,
             evaluate: Evaluate::Eager,
             memory_budget_bytes: memory::budget(),
+            disk_budget_bytes: u64::MAX,
             checkpoint_slots: 1024,
             checkpoints_kept: 12,
             metrics: None,

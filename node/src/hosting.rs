@@ -41,9 +41,12 @@ pub enum HostingError {
         /// What is wrong.
         why: String,
     },
+    /// There is no room on the disk.
+    #[error("this node's disk budget is used up: raise `disk_budget` or make room")]
+    NoRoom,
     /// The disk.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
 }
 
 /// Processes whose topics are joined before a node says that it is ready; for the others its peers
@@ -183,6 +186,9 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
         Some(known) => (known.process, merge(known.roles, wanted), Vec::new()),
         None if let Some(found) = left_here(shared, &process)? => (found, wanted, Vec::new()),
         None => {
+            if !shared.store.has_room(0) {
+                return Err(HostingError::NoRoom);
+            }
             let (found, record) = fetch_opening(shared, process).await?;
             let (roles, writes) = opening_writes(shared, &found, &record, wanted)?;
             (found, roles, writes)
@@ -193,6 +199,12 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     shared.store.write(writes).await?;
     take_up(shared, found, roles).await;
     Ok(roles)
+}
+
+impl From<StoreError> for HostingError {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Full { .. }) { Self::NoRoom } else { Self::Store(error) }
+    }
 }
 
 /// What this node then does for a process of which it gets slot 0 from others, and the writes that

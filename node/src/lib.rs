@@ -35,6 +35,7 @@ mod remote;
 mod replay;
 pub mod replays;
 pub mod results;
+pub mod room;
 pub mod scheduler;
 mod serve;
 mod shared;

@@ -142,7 +142,7 @@ impl Metrics {
             levels: Levels::default(),
             submits: Counters::new(
                 "answer",
-                &["assigned", "duplicate", "busy", "unknown", "cautious", "fault"],
+                &["assigned", "duplicate", "busy", "unknown", "cautious", "full", "fault"],
             ),
             assign_times: Times::new(),
             followed: Counter::default(),

@@ -122,17 +122,26 @@ impl Pruning<'_> {
         let to = Limits::read(&reader, &process, self.weave)?.boundary(self.kept).max(from);
         let mut report = PruneReport { process, from, to, positions: 0, bytes: 0 };
         let mut next = Some(Position { epoch: 0, slot: from, tick: 0 });
+        let mut most = POSITIONS_MAX;
         while let Some(at) = next.filter(|_| from < to) {
-            let page = self.page(&reader, process, at, to)?;
-            report.positions += page.positions;
-            report.bytes += page.bytes;
-            next = page.next;
-            let reached = next.map_or(to, |next| next.slot.min(to));
+            let page = self.page(&reader, process, at, to, most)?;
+
+            let reached = page.next.map_or(to, |next| next.slot.min(to));
             if !self.dry_run {
                 let value = reached.to_be_bytes().to_vec().into();
                 let mark = Write::Setting { name: setting(&process), value };
-                self.store.write_blocking([page.writes, vec![mark]].concat())?;
+                match self.store.write_blocking([page.writes, vec![mark]].concat()) {
+                    // The last room on a disk is enough for a few of them, which make more.
+                    Err(StoreError::Full { .. }) if most > 1 => {
+                        most /= 4;
+                        continue;
+                    }
+                    written => written?,
+                }
             }
+            report.positions += page.positions;
+            report.bytes += page.bytes;
+            next = page.next;
             if tell(reached - from, to - from).is_break() {
                 report.to = reached;
                 break;
@@ -141,10 +150,17 @@ impl Pruning<'_> {
         Ok(report)
     }
 
-    fn page(&self, reader: &Reader, process: Id, at: Position, to: u64) -> Result<Page, StoreError> {
+    fn page(
+        &self,
+        reader: &Reader,
+        process: Id,
+        at: Position,
+        to: u64,
+        most: usize,
+    ) -> Result<Page, StoreError> {
         let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
-        let rows = reader.outcomes(&process, at, last, POSITIONS_MAX)?;
-        let more = rows.len() == POSITIONS_MAX;
+        let rows = reader.outcomes(&process, at, last, most)?;
+        let more = rows.len() == most;
         let mut page = Page::default();
         for (position, row) in rows {
             if position.slot >= to {

@@ -19,6 +19,7 @@ use crate::gossip::Publisher;
 use crate::hosting::Unasked;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
+use crate::room::Gauge;
 use crate::witness::WitnessHandle;
 
 /// What every role holds. Nothing in it decides anything.
@@ -54,6 +55,8 @@ pub struct Shared {
     pub news: Newsroom,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the node takes of the disk.
+    pub room: Gauge,
     /// The known processes.
     pub directory: Directory,
     /// How this node's clock stands to others.

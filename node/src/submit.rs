@@ -22,6 +22,7 @@ use crate::config::Role;
 use crate::hosting::{self, Claim, Declined, LimitsError};
 use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
+use crate::room::ROOM_RETRY_MS;
 use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
 use crate::shared::SharedRef;
@@ -52,6 +53,9 @@ pub enum SubmitError {
     /// Come back after so many milliseconds.
     #[error("the scheduler is busy; try again in {0} ms")]
     Busy(u64),
+    /// The scheduler has no room on its disk: come back after so many milliseconds.
+    #[error("the scheduler's disk budget is used up and it takes no new work; try again in {0} ms")]
+    Full(u64),
     /// This node failed.
     #[error("{0}")]
     Fault(String),
@@ -64,7 +68,7 @@ impl SubmitError {
             Self::Invalid(_) => (Code::Invalid, 0),
             Self::Refused(_) => (Code::NotMine, 0),
             Self::Unknown(_) => (Code::Unknown, 0),
-            Self::Busy(ms) => (Code::Busy, *ms),
+            Self::Busy(ms) | Self::Full(ms) => (Code::Busy, *ms),
             Self::Fault(_) => (Code::Fault, 0),
         };
         wire::Refusal { code: code.into(), text: self.to_string(), retry_ms }
@@ -181,6 +185,7 @@ impl Submitter {
         match self.scheduler.as_ref().ok_or_else(unknown)?.now(process).await {
             Answer::Assigned { slot, .. } => Ok(slot),
             Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
+            Answer::Full => Err(SubmitError::Full(ROOM_RETRY_MS)),
             Answer::UnknownProcess => Err(unknown()),
             Answer::Cautious => Err(self.cautious(process)),
             Answer::Fault(why) => Err(SubmitError::Fault(why)),
@@ -238,6 +243,12 @@ impl Submitter {
         let Some(scheduler) = &self.scheduler else {
             return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
+        // Before it is signed: a slot is dear to make and the store would refuse it.
+        let proof = submission.proof.as_ref().map_or(0, |proof| proof.raw().len());
+        if !self.shared.store.has_room(submission.item.raw().len() + proof) {
+            self.shared.metrics.submits.add(Answer::Full.name());
+            return Err(SubmitError::Full(ROOM_RETRY_MS));
+        }
         let asked = submission.process;
         let began = Instant::now();
         let answer = scheduler.submit(submission).await;
@@ -262,6 +273,7 @@ impl Submitter {
                 Ok(Slot { process, slot, assignment, signed, duplicate })
             }
             Answer::Busy { retry_ms } => Err(SubmitError::Busy(retry_ms)),
+            Answer::Full => Err(SubmitError::Full(ROOM_RETRY_MS)),
             Answer::UnknownProcess => {
                 Err(SubmitError::Unknown("its process is not scheduled by this node".to_owned()))
             }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError,
-    TableDefinition, TableHandle as _, WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase as _, StorageError, TableDefinition,
+    TableHandle as _, WriteTransaction,
 };
 use weft_protocol::{Address, Network};
 

@@ -157,6 +157,13 @@ pub struct RoomStats {
     pub refused: u64,
 }
 
+impl RoomStats {
+    /// What of the limit new work leaves free for what was promised.
+    pub fn reserve(&self) -> u64 {
+        reserve(self.limit)
+    }
+}
+
 /// The room of one store, shared by its writer and those who set and read it.
 #[derive(Debug)]
 pub(crate) struct Room {
@@ -217,9 +224,9 @@ impl Room {
         if need == Need::New && self.is_full.swap(!has, Ordering::Relaxed) == has {
             let (bytes, limit) = (self.bytes(), self.limit.load(Ordering::Relaxed));
             if has {
-                tracing::info!(bytes, limit, "the store takes new work again");
+                tracing::info!(bytes, limit, "there is room on the disk for new work again");
             } else {
-                tracing::warn!(bytes, limit, "the store has no room for new work");
+                tracing::warn!(bytes, limit, "there is no room on the disk for new work");
             }
         }
         if !has {

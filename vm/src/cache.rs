@@ -12,11 +12,11 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::engine::Guard;
 use crate::error::VmError;
 use crate::format::Format;
-use crate::limits::CACHE_BYTES_MAX;
 use crate::meter::PASS_VERSION;
 
 const MAGIC: &[u8; 8] = b"weftcw01";
@@ -30,16 +30,31 @@ pub(crate) struct Cache {
     compatibility: [u8; 32],
     /// Makes the names of unfinished files differ.
     unfinished: AtomicU64,
+    bytes_max: u64,
 }
 
+/// One writer at a time, so that what two keep never comes to more than the limit: the engines of one
+/// node share a folder.
+static WRITING: Mutex<()> = Mutex::new(());
+
 impl Cache {
-    pub(crate) fn open(folder: PathBuf, engine: &wasmtime::Engine) -> Result<Self, VmError> {
+    pub(crate) fn open(folder: PathBuf, bytes_max: u64, engine: &wasmtime::Engine) -> Result<Self, VmError> {
         fs::create_dir_all(&folder)
             .and_then(|()| restrict(&folder))
             .map_err(|source| VmError::CacheFolder { folder: folder.display().to_string(), source })?;
         let mut hasher = Blake3Hasher(blake3::Hasher::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self { folder, compatibility: hasher.0.finalize().into(), unfinished: AtomicU64::new(0) })
+        let cache = Self {
+            folder,
+            compatibility: hasher.0.finalize().into(),
+            unfinished: AtomicU64::new(0),
+            bytes_max,
+        };
+        // What a lower limit allows no more.
+        if let Err(error) = cache.trim(0) {
+            tracing::warn!(folder = %cache.folder.display(), %error, "old compiled modules were not removed");
+        }
+        Ok(cache)
     }
 
     /// Name of the entry of this module.
@@ -87,6 +102,13 @@ impl Cache {
     fn try_store(&self, key: &str, code: &wasmtime::Module, data: &[Range<u64>]) -> io::Result<()> {
         let code = code.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
         let bytes = assemble(&code, data);
+        let size = bytes.len() as u64;
+        if size > self.bytes_max {
+            return Ok(());
+        }
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before it is written: the limit holds at every moment.
+        self.trim(size)?;
         let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.folder.join(format!("{key}.{}.{number}.tmp", std::process::id()));
         let done = fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, self.path(key)));
@@ -94,12 +116,11 @@ impl Cache {
             // What cannot be removed is found by the next clean-up.
             let _ = fs::remove_file(&unfinished);
         }
-        done?;
-        self.trim()
+        done
     }
 
-    /// Removes the oldest entries while the folder is over its limit.
-    fn trim(&self) -> io::Result<()> {
+    /// Removes the oldest entries until so many bytes more are within the limit.
+    fn trim(&self, more: u64) -> io::Result<()> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -108,10 +129,10 @@ impl Cache {
                 entries.push((facts.modified()?, facts.len(), entry.path()));
             }
         }
-        let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        let mut total = more + entries.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
         entries.sort();
         for (_, bytes, path) in entries {
-            if total <= CACHE_BYTES_MAX {
+            if total <= self.bytes_max {
                 break;
             }
             fs::remove_file(path)?;

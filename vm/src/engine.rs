@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::Format;
 use crate::interrupt::Interrupt;
-use crate::limits::{EXCEPTION_HEAP_BYTES, MODULE_BYTES_MAX, WASM_STACK_BYTES};
+use crate::limits::{CACHE_BYTES_MAX, EXCEPTION_HEAP_BYTES, MODULE_BYTES_MAX, WASM_STACK_BYTES};
 use crate::meter::{self, Metered, Policy};
 use crate::module::Module;
 
@@ -27,6 +27,8 @@ pub struct EngineConfig {
     /// Folder of compiled modules, made if it is missing. It must belong to this node alone:
     /// what lies there is run. Without one every module is compiled anew.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes that the folder may take; the oldest modules go for a new one.
+    pub cache_bytes: u64,
     /// Leave this alone outside of benchmarks.
     pub guard: Guard,
     /// Leave this alone outside of benchmarks: without it nothing is remembered for rolling back,
@@ -38,7 +40,13 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { cache_dir: None, guard: Guard::On, roll_back: true, interruptible: false }
+        Self {
+            cache_dir: None,
+            cache_bytes: CACHE_BYTES_MAX,
+            guard: Guard::On,
+            roll_back: true,
+            interruptible: false,
+        }
     }
 }
 
@@ -61,7 +69,8 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&settings(config.interruptible))
             .map_err(|error| VmError::Engine(format!("{error:#}")))?;
         let (guard, roll_back, interruptible) = (config.guard, config.roll_back, config.interruptible);
-        let cache = config.cache_dir.map(|folder| Cache::open(folder, &wasmtime)).transpose()?;
+        let cache = config.cache_dir.map(|folder| Cache::open(folder, config.cache_bytes, &wasmtime));
+        let cache = cache.transpose()?;
         Ok(Self(Arc::new(Shared { wasmtime, cache, guard, roll_back, interruptible })))
     }
 

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use weft_protocol::Id;
+use weft_storage::{Compacted, Store, StoreConfig, StoreError};
 
-use super::Context;
+use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
 use super::screen::{pairs, table};
+use super::{Context, configure};
+use crate::backup::STORE_NAME;
 use crate::control::api::{DiskRequest, Progress, Reply, Request};
 use crate::control::client::{ClientError, typed};
+use crate::keyring;
 use crate::portable::PortableReport;
 use crate::prune::PruneReport;
 
@@ -43,6 +48,9 @@ pub(crate) struct Prune {
     /// Only show what would go
     #[arg(long)]
     dry_run: bool,
+    /// Of a stopped node: give the disk back what its store has free inside, and prune nothing
+    #[arg(long, conflicts_with_all = ["process", "keep", "dry_run"])]
+    compact: bool,
 }
 
 pub(super) async fn export(of: Export, context: &Context) -> Result<Exit, CliError> {
@@ -61,7 +69,10 @@ pub(super) async fn import(file: &Path, context: &Context) -> Result<Exit, CliEr
 }
 
 pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError> {
-    let Prune { process, keep, dry_run } = of;
+    let Prune { process, keep, dry_run, compact } = of;
+    if compact {
+        return self::compact(context);
+    }
     let request = DiskRequest::Prune { process, keep, dry_run };
     let reports: Vec<PruneReport> = ask(context, "pruning", request).await?;
     context.screen.answer(&reports, || {
@@ -80,7 +91,33 @@ pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError
     let bytes: u64 = bytes.sum();
     context
         .screen
-        .remark(&format!("{bytes} bytes {what}; the file keeps its size, and fills the room again"));
+        .remark(&format!("{bytes} bytes {what}; the file keeps its size and fills the room again; `weft prune --compact` of the stopped node gives it \
+         back"));
+    Ok(Exit::Ok)
+}
+
+/// Compacts the store of a node that does not run.
+fn compact(context: &Context) -> Result<Exit, CliError> {
+    let config = configure::resolve(&ConfigFlags::default(), context)?.config;
+    let store = config.data_dir.join(STORE_NAME);
+    if !store.exists() {
+        let folder = config.data_dir.display();
+        return Err(CliError::input(format!("there is no store in {folder}: no node ever ran there")));
+    }
+    let node = keyring::load(&config.data_dir)?.signer.address();
+    let compacted = Store::compact(&store, &StoreConfig::new(config.network(), node));
+    let Compacted { before, after } = compacted.map_err(|error| match error {
+        error @ StoreError::InUse { .. } => CliError::new(Exit::No, error.to_string()),
+        error => CliError::fault(error.to_string()),
+    })?;
+    let answer = json!({ "before_bytes": before, "after_bytes": after });
+    context.screen.answer(&answer, || {
+        pairs(&[
+            ("took", format!("{before} bytes")),
+            ("takes", format!("{after} bytes")),
+            ("given back", format!("{} bytes", before.saturating_sub(after))),
+        ])
+    })?;
     Ok(Exit::Ok)
 }
 

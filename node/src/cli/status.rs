@@ -25,6 +25,7 @@ pub(super) async fn status(context: &Context) -> Result<Exit, CliError> {
             ("processes", status.processes.to_string()),
             ("weave", status.weave.clone()),
             ("up for", format!("{} s", status.uptime_ms / 1000)),
+            ("disk", super::top::disk(&status.room)),
             ("pid", status.pid.to_string()),
         ])
     })?;

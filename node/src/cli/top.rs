@@ -17,7 +17,7 @@ use super::Context;
 use super::exit::{CliError, Exit};
 use super::screen::{Screen, table};
 use super::up::Signals;
-use crate::control::api::{Request, Top, TopProcess};
+use crate::control::api::{Request, RoomInfo, Top, TopProcess};
 use crate::control::client::ANSWER_WAIT;
 use crate::trace::short;
 
@@ -294,8 +294,8 @@ impl Frame {
             },
         );
         let size = |bytes_of: Option<u64>| bytes_of.map_or_else(|| "-".to_owned(), bytes);
-        let (memory, store) = (size(self.now.resident_bytes), size(self.now.store_bytes));
-        lines.push(format!("guests {guests}  node {memory}  store {store}"));
+        lines.push(format!("guests {guests}  node {}", size(self.now.resident_bytes)));
+        lines.push(format!("disk {}", disk(&status.room)));
         let mut busy: Vec<_> = levels.iter().filter(|level| level.used > 0 && level.limit > 0).collect();
         // The fullest first: it is what others wait for.
         busy.sort_by_key(|level| Reverse(u128::from(level.used) * 1_000_000 / u128::from(level.limit)));
@@ -317,6 +317,20 @@ fn bar(used: u64, limit: u64) -> String {
     let filled = u128::from(used) * BAR_COLUMNS as u128 / u128::from(limit.max(1));
     let filled = usize::try_from(filled).unwrap_or(BAR_COLUMNS).min(BAR_COLUMNS);
     format!("[{}{}]", "#".repeat(filled), ".".repeat(BAR_COLUMNS - filled))
+}
+
+/// What the node takes of the disk.
+pub(super) fn disk(room: &RoomInfo) -> String {
+    let used = bytes(room.used_bytes);
+    let taken = match room.budget_bytes {
+        Some(budget) => format!("{} {used} of {}", bar(room.used_bytes, budget), bytes(budget)),
+        None => used,
+    };
+    let reusable =
+        room.reusable_bytes.map_or_else(String::new, |free| format!(", {} of it to use again", bytes(free)));
+    let full = if room.is_full { "  FULL: no new work is taken" } else { "" };
+    let (store, weave, free) = (bytes(room.store_bytes), bytes(room.weave_bytes), bytes(room.free_bytes));
+    format!("{taken}  store {store}{reusable}  weave {weave}  free {free}{full}")
 }
 
 fn bytes(bytes: u64) -> String {

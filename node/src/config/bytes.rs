@@ -29,6 +29,19 @@ fn read(text: &str) -> Option<u64> {
     digits.trim_end().parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// A size, or the word `none` for no limit.
+pub(super) fn parse_or_none(given: &Given<'_>, shown_min: &str, min: u64) -> Result<u64, Expected> {
+    if given.text() == Some("none") {
+        return Ok(u64::MAX);
+    }
+    parse(given, shown_min, min).map_err(|Expected(text)| Expected(format!("`none`, or {text}")))
+}
+
+/// [`show`], or the word `none`.
+pub(super) fn show_or_none(bytes: u64) -> String {
+    if bytes == u64::MAX { "none".to_owned() } else { show(bytes) }
+}
+
 /// The size in the largest unit that gives it exactly.
 pub(super) fn show(bytes: u64) -> String {
     let exact = UNITS.iter().find(|(_, shift)| bytes.is_multiple_of(1 << shift));

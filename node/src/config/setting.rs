@@ -231,6 +231,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| Value::String(bytes::show(config.memory_budget_bytes)),
     },
     Setting {
+        key: "disk_budget",
+        help: "disk that the data folder may take, such as 100gb, or none for all but the last of it; near it \
+               what may be pruned goes, at it no new work is taken",
+        set: |config, given| {
+            let bytes = bytes::parse_or_none(given, "64mb", 64 << 20);
+            bytes.map(|bytes| config.disk_budget_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show_or_none(config.disk_budget_bytes)),
+    },
+    Setting {
         key: "dry_runs",
         help: "dry runs evaluated at once; the default is one a core",
         set: set_dry_runs,

@@ -82,6 +82,7 @@ fn a_bad_value_names_source_key_value_and_expectation() {
         ("weave_block_ms = 1.5", "a whole number from 50"),
         ("compute_threads = 0", "a whole number from 1 to 256"),
         ("memory_budget = \"4 apples\"", "such as `4gb`"),
+        ("disk_budget = \"1mb\"", "`none`, or bytes from 64mb"),
         ("log = \"weft=shout\"", "log directives"),
         ("log_format = \"xml\"", "`text` or `json`"),
         ("network = ", "is not valid TOML"),
@@ -114,6 +115,7 @@ fn the_written_form_reads_back_equal() {
         clock_offset_ms: -250,
         others_memory_bytes: 1 << 20,
         memory_budget_bytes: (64 << 20) + 1,
+        disk_budget_bytes: 3 << 30,
         log_format: LogFormat::Json,
         ..Config::new(folder.path())
     };

@@ -36,10 +36,11 @@ use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::dry_run::DryRuns;
 use crate::follower::FollowerHandle;
-use crate::hosting;
+use crate::hosting::{self, HostingError};
 use crate::messenger::MessengerHandle;
 use crate::metrics::{self, Counter, Level};
 use crate::replays::Replays;
+use crate::room;
 use crate::shared::SharedRef;
 use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
 
@@ -191,6 +192,7 @@ impl Answers {
             weave: format!("{} (stored here: it leaves this machine in nobody's hands)", shared.weave.name()),
             uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             pid: std::process::id(),
+            room: room::info(shared),
         })
     }
 
@@ -315,7 +317,7 @@ impl Answers {
         };
         let wanted = Roles { computes, messenges: messenger, watches: true, on_demand, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
-        hosted.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
+        hosted.map_err(|error| not_hosted(&error))?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
@@ -353,6 +355,9 @@ impl Answers {
 
     async fn put_module(&self, item: &str) -> Result<ModuleInfo, Failure> {
         let raw = decode(item)?;
+        if !self.shared.store.has_room(raw.len()) {
+            return Err(not_hosted(&HostingError::NoRoom));
+        }
         let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await;
         let verified = verified.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
         let item = verified.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
@@ -416,6 +421,7 @@ fn no_slot(error: &SubmitError) -> Failure {
         SubmitError::Refused(_) => FailureCode::Refused,
         SubmitError::Unknown(_) => FailureCode::Unknown,
         SubmitError::Busy(_) => FailureCode::Busy,
+        SubmitError::Full(_) => FailureCode::Full,
         SubmitError::Fault(_) => FailureCode::Fault,
     };
     let failure = fail(code, error.to_string());
@@ -466,4 +472,10 @@ fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreE
     let pending = reader.outbox_pending(process, usize::MAX)?.len();
     let settled = reader.outbox_count(process, |state| matches!(state, OutboxState::Settled { .. }))?;
     Ok((pending, settled))
+}
+
+/// Why a process, or a module, is not taken up.
+fn not_hosted(error: &HostingError) -> Failure {
+    let code = if matches!(error, HostingError::NoRoom) { FailureCode::Full } else { FailureCode::Unknown };
+    fail(code, error.to_string())
 }

@@ -20,6 +20,7 @@ pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
+pub use crate::room::RoomInfo;
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
@@ -265,6 +266,7 @@ pub struct Status {
     pub weave: String,
     pub uptime_ms: u64,
     pub pid: u32,
+    pub room: RoomInfo,
 }
 
 /// What a node does for one process, and how far it is.

@@ -168,6 +168,12 @@ impl FollowerTask {
     }
 
     fn handle(&mut self, input: In) {
+        // Where there is no room slots are left with whoever has them, and asked for later.
+        if let Input::Record { record, .. } = &input
+            && !self.shared.store.has_room(record.body.item().raw().len())
+        {
+            return;
+        }
         self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
@@ -358,7 +364,9 @@ impl Ask {
 
 async fn ask_range(shared: &Shared, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {
     let ended = |useful| Input::RangeEnded { process, peer, useful };
-    let Some(known) = shared.directory.get(&process) else { return vec![ended(false)] };
+    let Some(known) = shared.directory.get(&process).filter(|_| shared.store.has_room(0)) else {
+        return vec![ended(false)];
+    };
     match remote::range(shared, peer, process, *asked.start(), *asked.end()).await {
         Ok(slots) => {
             let mut inputs = verify_range(process, known.process, slots, asked).await;

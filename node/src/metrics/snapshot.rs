@@ -11,6 +11,7 @@ use weft_protocol::process::RULES;
 use weft_storage::{COMMIT_BOUNDS_US, CommitTimes, Roles};
 
 use super::levels::{Kind, Reading};
+use crate::room::{self, RoomInfo};
 use crate::shared::Shared;
 
 /// Whether something is done.
@@ -97,6 +98,7 @@ impl Snapshot {
         let written = counted("store_written", "Written to the store, keys included.", stats.bytes);
         families.push(written.unit(Unit::Bytes));
         families.push(of_files(shared).await);
+        families.extend(of_disk(&room::info(shared)));
         let uptime = shared.started.elapsed().as_secs_f64();
         let uptime = Family::one("uptime", MetricType::Gauge, "Since the node started.", uptime);
         families.push(uptime.unit(Unit::Seconds));
@@ -175,6 +177,23 @@ fn of_network(shared: &Shared) -> Vec<Family> {
     }
     families.push(events);
     families
+}
+
+fn of_disk(room: &RoomInfo) -> Vec<Family> {
+    let bytes = |name: &str, help, value: u64| {
+        Family::one(name, MetricType::Gauge, help, value as f64).unit(Unit::Bytes)
+    };
+    vec![
+        bytes("disk_used", "What the data folder takes of the disk.", room.used_bytes),
+        bytes("disk_free", "Free on its file system.", room.free_bytes),
+        bytes("disk_budget", "What it may take; 0 for all there is.", room.budget_bytes.unwrap_or(0)),
+        Family::one("disk_full", MetricType::Gauge, "Whether no new work is taken.", room.is_full.into()),
+        bytes(
+            "store_reusable",
+            "Free inside the store for new rows; 0 until that was counted.",
+            room.reusable_bytes.unwrap_or(0),
+        ),
+    ]
 }
 
 async fn of_files(shared: &Shared) -> Family {

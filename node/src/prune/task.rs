@@ -32,6 +32,8 @@ impl PruneTask {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
+                // Where room runs out nobody waits for the next turn.
+                () = self.shared.room.scarce.notified() => {}
             }
             let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
             // It ends within a commit of the stop, so shutting down does not wait for all of it.

@@ -352,10 +352,10 @@ impl Scheduler {
         self.logs.remove(&process);
     }
 
-    fn persist_failed(&mut self, process: Id, why: &str, effects: &mut Effects<Effect>) {
+    fn persist_failed(&mut self, process: Id, answer: &Answer, effects: &mut Effects<Effect>) {
         let Some(log) = self.logs.get_mut(&process) else { return };
         for (ticket, _) in log.unsaved.drain(..).flat_map(|unsaved| unsaved.waiting) {
-            effects.push(Effect::Reply { ticket, answer: Answer::Fault(why.to_owned()) });
+            effects.push(Effect::Reply { ticket, answer: answer.clone() });
         }
         // A failed commit may still have reached the disk: signing the slot again without looking
         // could give it two signatures.
@@ -380,7 +380,7 @@ impl Machine for Scheduler {
             Input::Looked { look, found } => self.looked(look, &found, now, effects),
             Input::Now { ticket, process } => self.ask(Waiter::Now(ticket), process, now, effects),
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
-            Input::PersistFailed { process, why } => self.persist_failed(process, &why, effects),
+            Input::PersistFailed { process, answer } => self.persist_failed(process, &answer, effects),
         }
     }
 }

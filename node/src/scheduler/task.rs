@@ -195,10 +195,13 @@ impl SchedulerTask {
             match &result {
                 Ok(()) => self.handle(Input::Persisted { process, slot }),
                 Err(error) => {
-                    let why = format!("the slot could not be stored: {error}");
+                    let answer = match error {
+                        StoreError::Full { .. } => Answer::Full,
+                        error => Answer::Fault(format!("the slot could not be stored: {error}")),
+                    };
                     // Those after it in the log that were signed meanwhile are answered with it.
                     self.unsaved.retain(|unsaved| unsaved.process != process);
-                    self.handle(Input::PersistFailed { process, why });
+                    self.handle(Input::PersistFailed { process, answer });
                 }
             }
         }

@@ -21,6 +21,7 @@ mod offline;
 mod regain;
 mod repair;
 mod restart;
+mod room;
 mod socket;
 mod spawn;
 mod state;

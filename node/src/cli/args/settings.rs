@@ -68,6 +68,9 @@ pub(crate) struct ConfigFlags {
     /// Guest memory kept in live instances, such as 4gb
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory_budget: Option<String>,
+    /// Disk that the data folder may take, such as 100gb, or none for all but the last of it
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) disk_budget: Option<String>,
     /// How many dry runs to evaluate at once
     #[arg(long, value_name = "NUMBER")]
     pub(crate) dry_runs: Option<String>,
@@ -134,6 +137,7 @@ impl ConfigFlags {
             ("compute_threads", self.compute_threads.clone()),
             ("evaluate", self.evaluate.clone()),
             ("memory_budget", self.memory_budget.clone()),
+            ("disk_budget", self.disk_budget.clone()),
             ("dry_runs", self.dry_runs.clone()),
             ("dry_run_gas", self.dry_run_gas.clone()),
             ("dry_run_ms", self.dry_run_ms.clone()),

@@ -17,6 +17,10 @@ fn top(at_ms: u64, processes: &[Value]) -> Top {
         "version": "1.2.3", "address": weft_protocol::Address([8; 32]), "peer_id": "x",
         "network": "weft-dev", "listen": [], "roles": [], "peers": 3, "processes": processes.len(),
         "weave": "local:x", "uptime_ms": at_ms, "pid": 1,
+        "room": {
+            "used_bytes": 3 << 20, "budget_bytes": 4 << 20, "store_bytes": 2 << 20, "weave_bytes": 5 << 10,
+            "reusable_bytes": 1 << 20, "free_bytes": 7_u64 << 30, "is_full": true,
+        },
     });
     let level = |role: &str, name: &str, used: u64, limit: u64| json!({ "role": role, "name": name, "used": used, "limit": limit });
     let levels = [
@@ -27,7 +31,7 @@ fn top(at_ms: u64, processes: &[Value]) -> Top {
         level("messenger", "inbox", 0, 1024),
     ];
     let top = json!({
-        "status": status, "at_ms": at_ms, "resident_bytes": 300 << 20, "store_bytes": 5 << 10,
+        "status": status, "at_ms": at_ms, "resident_bytes": 300 << 20,
         "levels": levels, "processes": processes,
     });
     serde_json::from_value(top).unwrap()
@@ -52,15 +56,18 @@ fn order(sort: Order) -> Vec<u8> {
 fn a_frame_says_how_the_node_fares_and_what_its_processes_do() {
     let lines = frame().lines(Order::Rate, screen(), None);
     assert_eq!(lines[0], "weft 1.2.3  weft-dev  up 1h 0m  peers 3  processes 2 (1 in memory)");
-    assert_eq!(lines[1], "guests [#####...............] 1.0 GB of 4.0 GB  node 300.0 MB  store 5.0 KB");
+    assert_eq!(lines[1], "guests [#####...............] 1.0 GB of 4.0 GB  node 300.0 MB");
+    let disk = "disk [###############.....] 3.0 MB of 4.0 MB  store 2.0 MB, 1.0 MB of it to use again  weave \
+                5.0 KB  free 7.0 GB  FULL: no new work is taken";
+    assert_eq!(lines[2], disk);
     // The fullest first, and nothing of what is empty.
-    assert_eq!(lines[2], "queues store/requests 512/1024  scheduler/inbox 1/1024");
+    assert_eq!(lines[3], "queues store/requests 512/1024  scheduler/inbox 1/1024");
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let (second, first) = (Id([2; 32]).to_string(), Id([1; 32]).to_string());
     let rest = ["schedule,compute", "17", "3.5", "-", "0", "2.0", "MB", "20"];
-    assert_eq!(words(&lines[5])[..1], [second]);
-    assert_eq!(words(&lines[5])[2..], rest);
-    assert_eq!((&words(&lines[6])[0], &words(&lines[6])[4]), (&first, &"0.0".to_owned()));
+    assert_eq!(words(&lines[6])[..1], [second]);
+    assert_eq!(words(&lines[6])[2..], rest);
+    assert_eq!((&words(&lines[7])[0], &words(&lines[7])[4]), (&first, &"0.0".to_owned()));
     assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
 }
 

@@ -14,6 +14,7 @@ use crate::compute::pool::{Done, Work};
 use crate::error::NodeError;
 use crate::metrics::Metrics;
 use crate::news::News;
+use crate::room::CHECKPOINTS_SCARCE;
 use crate::shared::{Shared, SharedRef};
 
 /// Checkpoints of one process that one look at the disk may bring up.
@@ -96,6 +97,10 @@ fn outcomes(
 async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Result<(), HostError> {
     let mut gone = std::mem::take(&mut work.damaged);
     let mut writes = Vec::new();
+    if !shared.store.has_room(0) && work.checkpoint.take().is_some() {
+        // The next one brings all its pages along.
+        work.hosted.iter_mut().for_each(|hosted| hosted.forget_stored());
+    }
     if let Some(checkpoint) = work.checkpoint.take() {
         let position = checkpoint.position;
         shared.metrics.checkpoints.inc();
@@ -103,7 +108,8 @@ async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Res
         let mut kept = vec![position];
         let on_disk = shared.store.read()?.checkpoints_before(&process, position, CHECKPOINTS_SEEN_MAX)?;
         kept.extend(on_disk.into_iter().filter(|held| *held != position && !gone.contains(held)));
-        gone.extend(surplus(&kept, shared.config.checkpoints_kept));
+        let keep = if shared.room.is_scarce() { CHECKPOINTS_SCARCE } else { shared.config.checkpoints_kept };
+        gone.extend(surplus(&kept, keep));
     }
     // After the new one, so that pages which both name stay.
     writes.extend(gone.into_iter().map(|position| Write::DropCheckpoint { process, position }));

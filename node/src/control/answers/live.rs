@@ -29,7 +29,7 @@ impl Answers {
         if self.shared.directory.get(&process).is_none() {
             let wanted = Roles { watches: true, ..Roles::default() };
             if let Err(error) = hosting::host(&self.shared, process, wanted).await {
-                return out.end(Err::<(), _>(fail(FailureCode::Unknown, error.to_string()))).await;
+                return out.end(Err::<(), _>(super::not_hosted(&error))).await;
             }
         }
         let mut news = self.shared.news.listen();

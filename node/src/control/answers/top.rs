@@ -22,15 +22,7 @@ impl Answers {
         let answers = self.clone();
         let read = tokio::task::spawn_blocking(move || answers.top_processes(&resident));
         let processes = read.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))??;
-        let store = tokio::fs::metadata(self.shared.config.data_dir.join("store.redb")).await;
-        Ok(Top {
-            status,
-            at_ms,
-            resident_bytes: metrics::resident_bytes(),
-            store_bytes: store.ok().map(|found| found.len()),
-            levels: self.levels(),
-            processes,
-        })
+        Ok(Top { status, at_ms, resident_bytes: metrics::resident_bytes(), levels: self.levels(), processes })
     }
 
     fn levels(&self) -> Vec<Level> {

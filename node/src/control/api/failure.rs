@@ -40,6 +40,8 @@ pub enum FailureCode {
     Refused,
     /// Try again later.
     Busy,
+    /// The disk budget is used up. Try again when there is room.
+    Full,
     /// Nothing came in the given time.
     TimedOut,
     /// The node itself failed: disk, network.

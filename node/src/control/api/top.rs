@@ -13,8 +13,6 @@ pub struct Top {
     pub at_ms: u64,
     /// Memory of the operating system process.
     pub resident_bytes: Option<u64>,
-    /// Size of the store's file.
-    pub store_bytes: Option<u64>,
     /// Queues and budgets.
     pub levels: Vec<Level>,
     /// Processes: those in memory first, and at most a thousand.

@@ -55,8 +55,8 @@ pub enum Input {
     PersistFailed {
         /// Of which process.
         process: Id,
-        /// What the disk said.
-        why: String,
+        /// What those are told who wait for it.
+        answer: Answer,
     },
 }
 
@@ -210,6 +210,8 @@ pub enum Answer {
     UnknownProcess,
     /// This node may have signed more than its disk still has, and signs nothing until that is back.
     Cautious,
+    /// There is no room on the disk; the item has no slot.
+    Full,
     /// The disk refused; the item has no slot.
     Fault(String),
 }
@@ -223,6 +225,7 @@ impl Answer {
             Self::Busy { .. } => "busy",
             Self::UnknownProcess => "unknown",
             Self::Cautious => "cautious",
+            Self::Full => "full",
             Self::Fault(_) => "fault",
         }
     }

@@ -218,7 +218,7 @@ fn no_mark_without_crons_or_a_log_or_a_disk() {
 
     let process = run.ticking();
     run.submit(item(Some(process), &[], "lost"), 100);
-    run.handle(Input::PersistFailed { process, why: "full".to_owned() }, 101);
+    run.handle(Input::PersistFailed { process, answer: Answer::Fault("full".to_owned()) }, 101);
     let (ticket, answer) = answers(&run.now(process, 9_000)).remove(0);
     assert_eq!((ticket, answer), (6, Answer::Busy { retry_ms: BUSY_RETRY_MS }));
 }
@@ -307,7 +307,7 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
     let mut run = Run::new();
     let spawn = Hash([7; 32]);
     let (first, _) = child(&mut run, spawn, "first", 0);
-    run.handle(Input::PersistFailed { process: first, why: "full".to_owned() }, 1);
+    run.handle(Input::PersistFailed { process: first, answer: Answer::Fault("full".to_owned()) }, 1);
     // Until the disk was read again nobody knows whether it is there.
     let effects = child(&mut run, spawn, "second", 2).1;
     assert_eq!(answers(&effects), [(2, Answer::Busy { retry_ms: BUSY_RETRY_MS })]);
@@ -320,7 +320,7 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
     let (first, effects) = child(&mut run, spawn, "first", 0);
     let head = stored(&effects).head;
     run.land(first, 0);
-    run.handle(Input::PersistFailed { process: first, why: "full".to_owned() }, 1);
+    run.handle(Input::PersistFailed { process: first, answer: Answer::Fault("full".to_owned()) }, 1);
     run.handle(recovered(first, Some(head)), 2);
     let is_first = |effects: &[Effect]| {
         let answers = answers(effects);

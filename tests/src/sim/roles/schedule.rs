@@ -184,10 +184,12 @@ impl Node {
         for (process, slot) in heads {
             let input = match result {
                 Ok(()) => Input::Persisted { process, slot },
-                Err(WriteError::Disk) => Input::PersistFailed { process, why: "the disk".to_owned() },
+                Err(WriteError::Disk) => {
+                    Input::PersistFailed { process, answer: Reply::Fault("the disk".to_owned()) }
+                }
                 Err(WriteError::Conflict) => {
                     ctx.checker.violation(format!("slot {slot} of {process} was assigned twice"));
-                    Input::PersistFailed { process, why: "a conflict".to_owned() }
+                    Input::PersistFailed { process, answer: Reply::Fault("a conflict".to_owned()) }
                 }
             };
             if result.is_err() {
@@ -206,6 +208,7 @@ impl Node {
                 (process, slot, assignment, !duplicate)
             }
             Reply::Busy { retry_ms } => return self.refuse(ctx, waits, Refused::Busy(retry_ms)),
+            Reply::Full => return self.refuse(ctx, waits, Refused::Unknown("its disk is full".to_owned())),
             Reply::UnknownProcess => {
                 return self.refuse(ctx, waits, Refused::Unknown("no slot 0".to_owned()));
             }

@@ -81,7 +81,7 @@ fn check_014_a_slot_whose_write_failed_is_given_again() {
     let process = run.ticking();
     let head = run.scheduler.durable_head(&process);
     let lost = stored(&run.submit(message(process, "lost"), 10)).clone();
-    let effects = run.handle(Input::PersistFailed { process, why: "full".to_owned() }, 11);
+    let effects = run.handle(Input::PersistFailed { process, answer: Answer::Fault("full".to_owned()) }, 11);
     assert!(matches!(&answers(&effects)[..], [(2, Answer::Fault(why))] if why == "full"));
     run.handle(recovered(process, head), 12);
     let next = stored(&run.submit(message(process, "kept"), 13)).clone();

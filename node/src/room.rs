@@ -1,0 +1,386 @@
+//! The disk budget: what the data folder may take, and who of those who write there gets how much.
+//!
+//! Owns the measure of the folder and the limits of store and weave; decides nothing about a single
+//! write, which the store does itself before it is made (`Store::set_room`). Everything in the folder
+//! counts by the blocks that it takes, the cache of compiled modules by what it may take; what `weft
+//! backup` and `weft export` write lies elsewhere. What is left of the budget, or of the disk where that is
+//! less, is given to store and weave by halves: every item comes to lie in both.
+//!
+//! When little is left, what the policy lets go is pruned, older checkpoints go, and free pages inside
+//! the store are counted. When nothing is left, new work is told to come back and logs of others are not
+//! followed on; what was promised is computed, sent and anchored, and everything can be read.
+//!
+//! Invariant: the limits of store and weave, with the rest, never come to more than the budget.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::{Id, Position};
+use weft_storage::{Compacted, Store, StoreConfig, StoreError, Write};
+
+use crate::backup::{STORE_NAME, WEAVE_NAME};
+use crate::config::{Config, Role};
+use crate::error::NodeError;
+use crate::shared::{Shared, SharedRef};
+
+/// How often the folder is measured: others write to the same disk.
+const PERIOD: Duration = Duration::from_millis(500);
+/// How long somebody with new work is asked to wait, in milliseconds: pruning takes seconds.
+pub const ROOM_RETRY_MS: u64 = 10_000;
+/// Left free on the disk: a system whose disk is full to the last block is no use to its operator.
+const DISK_MARGIN: u64 = 64 << 20;
+/// Free pages are counted again when counting took at most this part of the time since.
+const COUNT_PART: u32 = 50;
+/// And not more often than this where room is scarce.
+const COUNT_PAUSE: Duration = Duration::from_secs(2);
+/// Nor than this where it is not: only people look at the number.
+const COUNT_PAUSE_IDLE: Duration = Duration::from_secs(6 * 3600);
+/// The first time: a start has other things to read.
+const COUNT_FIRST: Duration = Duration::from_secs(60);
+/// Checkpoints kept of a process where room is scarce: a damaged one still has one before it.
+pub const CHECKPOINTS_SCARCE: usize = 2;
+/// A store that takes less of the budget is not compacted when a node starts: free pages are used again.
+const COMPACT_FROM_PART: u64 = 3;
+/// Nor one with less of itself free.
+const COMPACT_FREE_PART: u64 = 3;
+/// Nor one with less free than this.
+const COMPACT_BYTES_MIN: u64 = 4 << 20;
+/// Part of the budget that compiled modules may take.
+const COMPILED_PART: u64 = 8;
+/// Checkpoints of one process that one look at the disk brings up.
+const CHECKPOINTS_SEEN_MAX: usize = 10_000;
+/// Folders in folders that are looked into: there are none deeper.
+const DEPTH_MAX: usize = 4;
+
+/// What a node takes of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RoomInfo {
+    /// What the data folder takes.
+    pub used_bytes: u64,
+    /// What it may take; none for all of the disk.
+    pub budget_bytes: Option<u64>,
+    pub store_bytes: u64,
+    pub weave_bytes: u64,
+    /// Free for new rows inside the store, when that was counted last.
+    pub reusable_bytes: Option<u64>,
+    /// Free on the file system.
+    pub free_bytes: u64,
+    /// No new work is taken.
+    pub is_full: bool,
+}
+
+/// The newest measurement, for all roles.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    others: AtomicU64,
+    free: AtomicU64,
+    is_scarce: AtomicBool,
+    /// Wakes whoever can let something go.
+    pub(crate) scarce: Notify,
+}
+
+impl Gauge {
+    /// Whether so little is left that what may go should.
+    pub fn is_scarce(&self) -> bool {
+        self.is_scarce.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes that compiled modules may take within a budget.
+pub fn compiled_budget(budget: u64) -> u64 {
+    (budget / COMPILED_PART).min(weft_vm::limits::CACHE_BYTES_MAX)
+}
+
+/// What is left for store and weave: by the budget, and by the disk too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    budget: u64,
+    both: u64,
+}
+
+impl Left {
+    /// `used` is what store and weave take now.
+    const fn of(budget: u64, used: u64, others: u64, free: u64) -> Self {
+        let by_budget = match budget {
+            u64::MAX => u64::MAX,
+            budget => budget.saturating_sub(used).saturating_sub(others),
+        };
+        let by_disk = free.saturating_sub(DISK_MARGIN);
+        Self { budget: by_budget, both: if by_budget < by_disk { by_budget } else { by_disk } }
+    }
+
+    /// The limit and the wall of a file that takes so many bytes and gets a half, or all, of the rest.
+    fn limits(self, bytes: u64, halves: u64) -> (u64, u64) {
+        let share = |left: u64| if left == u64::MAX { u64::MAX } else { left / 2 * halves };
+        (bytes.saturating_add(share(self.both)), bytes.saturating_add(share(self.budget)))
+    }
+}
+
+/// Measures the folder and sets the limits: before anything is written, and ever after.
+///
+/// # Errors
+/// What the system says of the data folder.
+pub fn measure(shared: &Shared) -> Result<(), NodeError> {
+    let (config, gauge) = (&shared.config, &shared.room);
+    let failed = |error: std::io::Error| NodeError::Folder {
+        path: config.data_dir.display().to_string(),
+        why: format!("what it takes of the disk cannot be measured: {error}"),
+    };
+    let free = free_bytes(&config.data_dir).map_err(failed)?;
+    let others = others_in(&config.data_dir, 0).map_err(failed)?;
+    gauge.others.store(others, Ordering::Relaxed);
+    gauge.free.store(free, Ordering::Relaxed);
+    // The cache of compiled modules may grow at any time to what it may take.
+    let compiled = bytes_in(&config.data_dir.join(COMPILED), 0).map_err(failed)?;
+    let counted = others - compiled.min(others) + compiled.max(compiled_budget(config.disk_budget_bytes));
+    let (store, weave) = (shared.store.room().bytes, shared.weave.room().bytes);
+    let left = Left::of(config.disk_budget_bytes, store + weave, counted, free);
+    let anchors = config.roles.contains(&Role::Anchor);
+    let (limit, wall) = left.limits(store, if anchors { 1 } else { 2 });
+    shared.store.set_room(limit, wall);
+    let (limit, wall) = left.limits(weave, u64::from(anchors));
+    shared.weave.set_room(limit, wall);
+    let room = shared.store.room();
+    let is_scarce =
+        room.is_full || !shared.store.has_room(usize::try_from(room.reserve()).unwrap_or(usize::MAX));
+    if is_scarce && !gauge.is_scarce.swap(is_scarce, Ordering::Relaxed) {
+        tracing::warn!(
+            used = store + weave + others,
+            budget = config.disk_budget_bytes,
+            free,
+            "room on the disk runs out: what may be pruned goes; raise `disk_budget` or make room"
+        );
+        gauge.scarce.notify_waiters();
+    }
+    gauge.is_scarce.store(is_scarce, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Opens the store, and compacts it first where it takes much of the budget and has much free inside:
+/// only while nobody reads can redb give that back. Elsewhere a start waits for nothing.
+///
+/// # Errors
+/// As [`Store::open`].
+pub fn open_store(config: &Config, of: &StoreConfig) -> Result<Store, StoreError> {
+    let path = config.data_dir.join(STORE_NAME);
+    let store = Store::open(&path, of)?;
+    let taken = store.room().bytes;
+    if taken < config.disk_budget_bytes / COMPACT_FROM_PART || !is_worth(taken, store.measure()?) {
+        return Ok(store);
+    }
+    drop(store);
+    tracing::info!(taken, "compacting the store: it takes much of `disk_budget` and has much free inside");
+    let Compacted { before, after } = Store::compact(&path, of)?;
+    tracing::info!(before, after, "the store is compacted");
+    Store::open(&path, of)
+}
+
+/// Whether compacting gives back enough for what it costs: every page that moves is written anew.
+const fn is_worth(taken: u64, free: u64) -> bool {
+    free >= COMPACT_BYTES_MIN && free >= taken / COMPACT_FREE_PART
+}
+
+/// What the node takes of the disk, as it was measured last.
+pub fn info(shared: &Shared) -> RoomInfo {
+    let (store, weave) = (shared.store.room(), shared.weave.room());
+    let budget = shared.config.disk_budget_bytes;
+    RoomInfo {
+        used_bytes: store.bytes + weave.bytes + shared.room.others.load(Ordering::Relaxed),
+        budget_bytes: (budget != u64::MAX).then_some(budget),
+        store_bytes: store.bytes,
+        weave_bytes: weave.bytes,
+        reusable_bytes: store.reusable,
+        free_bytes: shared.room.free.load(Ordering::Relaxed),
+        is_full: !shared.store.has_room(0),
+    }
+}
+
+/// The folder of compiled modules.
+pub const COMPILED: &str = "compiled";
+
+fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let system = rustix::fs::statvfs(folder)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// What lies beside store and weave, which measure themselves.
+fn others_in(folder: &Path, depth: usize) -> std::io::Result<u64> {
+    let measured = [STORE_NAME, WEAVE_NAME].map(|name| folder.join(name));
+    let all = bytes_in(folder, depth)?;
+    let own = measured.iter().filter_map(|path| path.metadata().ok()).map(|found| blocks(&found));
+    Ok(all.saturating_sub(own.sum()))
+}
+
+fn bytes_in(folder: &Path, depth: usize) -> std::io::Result<u64> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() && depth < DEPTH_MAX => bytes_in(&entry.path(), depth + 1)?,
+            Ok(found) => blocks(&found),
+            // A file that went away meanwhile takes nothing.
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
+}
+
+fn blocks(found: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    /// As the system counts them, whatever the file system has.
+    const BLOCK_BYTES: u64 = 512;
+    found.blocks() * BLOCK_BYTES
+}
+
+/// Measures until the node stops, and lets go of what can be made again when room becomes scarce.
+#[derive(Debug)]
+pub struct RoomTask {
+    shared: SharedRef,
+    counted: Instant,
+    counting_took: Duration,
+    was_scarce: bool,
+    is_first: bool,
+}
+
+impl RoomTask {
+    /// The loop; measures once before anything is written.
+    ///
+    /// # Errors
+    /// What the system says of the data folder.
+    pub fn new(shared: SharedRef) -> Result<Self, NodeError> {
+        measure(&shared)?;
+        Ok(Self {
+            shared,
+            counted: Instant::now(),
+            counting_took: Duration::ZERO,
+            was_scarce: false,
+            is_first: true,
+        })
+    }
+
+    /// Runs until the node stops.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
+            let (was_scarce, due) = (self.was_scarce, self.due());
+            let look = move || {
+                measure(&shared)?;
+                let is_scarce = shared.room.is_scarce();
+                if is_scarce && !was_scarce {
+                    drop_all_checkpoints(&shared, &stop);
+                }
+                let counts = if is_scarce { due.0 } else { due.1 };
+                Ok::<_, NodeError>((is_scarce, counts.then(|| count(&shared.store))))
+            };
+            match tokio::task::spawn_blocking(look).await {
+                Ok(Ok((is_scarce, counting))) => {
+                    self.was_scarce = is_scarce;
+                    if let Some(took) = counting {
+                        (self.counted, self.counting_took, self.is_first) = (Instant::now(), took, false);
+                    }
+                }
+                Ok(Err(error)) => tracing::error!(%error, "the disk could not be measured"),
+                Err(error) => tracing::error!(%error, "measuring the disk ended early"),
+            }
+        }
+    }
+
+    /// Whether it is time to count free pages: where room is scarce, and where it is not.
+    fn due(&self) -> (bool, bool) {
+        let since = self.counted.elapsed();
+        let least = self.counting_took * COUNT_PART;
+        let idle = if self.is_first { COUNT_FIRST } else { COUNT_PAUSE_IDLE };
+        (self.is_first || since >= least.max(COUNT_PAUSE), since >= least.max(idle))
+    }
+}
+
+/// Counts the free pages of the store; says how long that took.
+fn count(store: &Store) -> Duration {
+    let began = Instant::now();
+    if let Err(error) = store.measure() {
+        tracing::warn!(%error, "free pages of the store could not be counted");
+    }
+    began.elapsed()
+}
+
+fn drop_all_checkpoints(shared: &Shared, stop: &CancellationToken) {
+    for process in shared.directory.ids(|roles| roles.computes) {
+        if stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = drop_checkpoints(&shared.store, process) {
+            tracing::warn!(%process, %error, "older checkpoints were not dropped");
+        }
+    }
+}
+
+/// Drops the checkpoints of a process but the newest few: only time is lost.
+fn drop_checkpoints(store: &Store, process: Id) -> Result<(), StoreError> {
+    let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+    let held = store.read()?.checkpoints_before(&process, last, CHECKPOINTS_SEEN_MAX)?;
+    for position in held.into_iter().skip(CHECKPOINTS_SCARCE) {
+        store.write_blocking(vec![Write::DropCheckpoint { process, position }])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const MB: u64 = 1 << 20;
+
+    #[test]
+    fn limits_and_the_rest_come_to_the_budget() {
+        let left = Left::of(100 * MB, 40 * MB, 10 * MB, 1000 * MB);
+        let (store, weave) = (left.limits(30 * MB, 1), left.limits(10 * MB, 1));
+        assert_eq!((store, weave), ((55 * MB, 55 * MB), (35 * MB, 35 * MB)));
+        assert_eq!(store.1 + weave.1 + 10 * MB, 100 * MB);
+        // Without a weave that grows all of it is the store's.
+        assert_eq!(
+            (left.limits(30 * MB, 2), left.limits(10 * MB, 0)),
+            ((80 * MB, 80 * MB), (10 * MB, 10 * MB))
+        );
+        // A disk that is fuller than the budget refuses sooner; what fails is a matter of the disk.
+        let left = Left::of(100 * MB, 40 * MB, 10 * MB, 84 * MB);
+        assert_eq!(left.limits(30 * MB, 1), (40 * MB, 55 * MB));
+        let left = Left::of(u64::MAX, 40 * MB, 10 * MB, 84 * MB);
+        assert_eq!(left.limits(30 * MB, 1), (40 * MB, u64::MAX));
+        // What is over already takes nothing more.
+        let left = Left::of(30 * MB, 40 * MB, 10 * MB, 84 * MB);
+        assert_eq!(left.limits(30 * MB, 1), (30 * MB, 30 * MB));
+        assert_eq!(Left::of(u64::MAX, 1, 1, MB).both, 0);
+    }
+
+    #[test]
+    fn the_folder_counts_by_its_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [STORE_NAME, WEAVE_NAME] {
+            let sparse = std::fs::File::create(folder.path().join(name)).unwrap();
+            sparse.set_len(1 << 30).unwrap();
+        }
+        std::fs::create_dir(folder.path().join(COMPILED)).unwrap();
+        std::fs::write(folder.path().join(COMPILED).join("a"), vec![1; 100_000]).unwrap();
+        let others = others_in(folder.path(), 0).unwrap();
+        assert!((100_000..200_000).contains(&others), "{others}");
+        assert_eq!(bytes_in(&folder.path().join("none"), 0).unwrap(), 0);
+        assert!(free_bytes(folder.path()).unwrap() > 0);
+    }
+}
