@@ -90,7 +90,7 @@ impl Modules {
         Ok(Self { engine: Engine::new(config)?, interruptible, elsewhere, known: Mutex::default() })
     }
 
-    /// What ends the messages of [`interruptible`](Self::interruptible) modules.
+    /// What ends the messages of modules in code that can be interrupted.
     pub fn interrupt(&self) -> Interrupt {
         self.interruptible.interrupt()
     }
