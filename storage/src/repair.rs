@@ -1,9 +1,10 @@
 //! Repair: a new file of every row of a damaged one that verifies.
 //!
 //! The damaged file is only read. Its trees are walked from both ends as far as they go; where one
-//! breaks off, every page of the file is searched for rows that prove themselves. Then indexes are made anew, and every log is cut where it no longer verifies:
-//! what follows comes back from peers as any slot does. The new file takes the old one's name in
-//! one step, and the old one stays beside it.
+//! breaks off, every page of the file is searched for rows that prove themselves. Then indexes are
+//! made anew, and every log is cut where it no longer verifies: what follows comes back from peers
+//! as any slot does. The new file takes the old one's name in one step, and the old one stays
+//! beside it.
 //!
 //! A log that this node schedules may have lost its end, or the end that a page still shows was
 //! never committed. Signing there again could give a slot two signatures, so a repaired store may
@@ -227,9 +228,9 @@ fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
         File::open(&kept).and_then(|copy| copy.sync_all()).map_err(disk)?;
     }
     meta::sync_folder(path)?;
-    // It counts the commits of the damaged file.
-    remove_if_there(&mark::path(path))?;
     std::fs::rename(repaired, path).map_err(disk)?;
+    // It counts the commits of the damaged file, which until now had need of it.
+    remove_if_there(&mark::path(path))?;
     meta::sync_folder(path)?;
     Ok(kept)
 }

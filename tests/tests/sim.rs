@@ -94,7 +94,7 @@ fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
     let guest = Guest::new();
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let (mut lost, mut regained) = (0, 0);
-    for seed in 0..if full { 20 * SEEDS_LOSS } else { SEEDS_LOSS } {
+    for seed in 0..if full { 10 * SEEDS_LOSS } else { SEEDS_LOSS } {
         let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: true });
         assert!(report.violations.is_empty(), "loses: {}", complain(seed, &report));
         assert!(report.lost > 0, "seed {seed} lost nothing");

@@ -295,7 +295,8 @@ fn losses(report: &RepairReport) -> Vec<String> {
             ),
             None => format!(
                 "process {process}: this node may have signed more slots than are left, and signs no more \
-                 until all others that compute it were asked; or `weft repair --accept-loss {process}`"
+                 until all others that compute it were asked, or `weft repair --accept-loss {process}`; a slot \
+                 that none of them had, only who sent its message, is then signed a second time"
             ),
         });
     }
