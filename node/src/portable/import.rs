@@ -364,3 +364,6 @@ impl Apply<'_> {
         Ok(self.shared.store.read()?.head(&self.process)?.map(|(slot, _)| slot))
     }
 }
+
+#[cfg(test)]
+mod tests;
