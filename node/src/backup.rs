@@ -2,7 +2,8 @@
 //!
 //! A backup is laid out like a data folder, and its store is under caution: neither `weft restore`
 //! nor a node started right on it signs slots before its operator says that no newer copy exists.
-//! It appears under its name only when it is whole.
+//! It appears under its name only when it is whole. Of a restore all files are copied under other
+//! names first; where it is broken off no node starts until it was finished.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write as _};
@@ -159,6 +160,7 @@ fn fill(
         }
     };
     let small = |name| copy_small(&data_dir.join(name), &to.join(name));
+    small(config::NETWORK_FILE_NAME)?;
     small(config::FILE_NAME)?;
     if with_key && !small(keyring::KEY_NAME)? {
         return Err(KeyError::Missing(keyring::key_path(data_dir)).into());
@@ -169,7 +171,8 @@ fn fill(
 
 /// The files that a restore brings, in the order in which they get their names: with the store, under
 /// caution, before anything that a node could sign with.
-const RESTORED: [&str; 4] = [STORE_NAME, WEAVE_NAME, keyring::KEY_NAME, config::FILE_NAME];
+const RESTORED: [&str; 5] =
+    [STORE_NAME, WEAVE_NAME, keyring::KEY_NAME, config::NETWORK_FILE_NAME, config::FILE_NAME];
 
 /// Refuses a data folder in which a restore was broken off: a node that began a new store there
 /// could sign again what it signed before.
@@ -194,7 +197,8 @@ pub fn check_restored(data_dir: &Path) -> Result<(), BackupError> {
 /// # Errors
 /// Why it was not put back; then there is no store in `data_dir`.
 pub fn restore(from: &Path, data_dir: &Path, progress: Progress<'_>) -> Result<BackupReport, BackupError> {
-    if exists(&data_dir.join(STORE_NAME))? && check_restored(data_dir).is_err() {
+    let is_half = || matches!(check_restored(data_dir), Err(BackupError::HalfRestored(_)));
+    if exists(&data_dir.join(STORE_NAME))? && is_half() {
         return name_all(data_dir, Copied::default());
     }
     for path in [STORE_NAME, WEAVE_NAME].map(|name| data_dir.join(name)) {
@@ -234,8 +238,10 @@ fn bring(
     if new_key {
         copy_small(&from.join(keyring::KEY_NAME), &unfinished(data_dir, keyring::KEY_NAME))?;
     }
-    if !exists(&data_dir.join(config::FILE_NAME))? {
-        copy_small(&from.join(config::FILE_NAME), &unfinished(data_dir, config::FILE_NAME))?;
+    for name in [config::NETWORK_FILE_NAME, config::FILE_NAME] {
+        if !exists(&data_dir.join(name))? {
+            copy_small(&from.join(name), &unfinished(data_dir, name))?;
+        }
     }
     sync(data_dir)?;
     Ok(copied)

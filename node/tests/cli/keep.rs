@@ -99,6 +99,25 @@ fn a_restore_that_was_broken_off_is_finished_before_a_node_starts() {
 }
 
 #[test]
+fn a_backup_says_of_which_network_it_is() {
+    let (outside, home, new) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, backup) = (outside.path().join("own.toml"), outside.path().join("backup"));
+    weft(home.path(), &["network", "init", "own", "--output", text(&file)]).expect(0);
+    weft(home.path(), &["network", "join", text(&file)]).expect(0);
+    let node = Node::start_in(home);
+    let process = node.counter();
+    node.json(&["backup", text(&backup), "--with-key"]);
+    let network = node.json(&["status"])["network"].clone();
+    node.stop();
+    weft(new.path(), &["restore", text(&backup)]).expect(0);
+    let node = Node::start_in(new);
+    assert_eq!(node.json(&["status"])["network"], network);
+    assert_eq!(node.json(&["processes"])[0]["process"], process);
+    node.stop();
+}
+
+#[test]
 fn a_damaged_backup_is_not_restored() {
     let outside = tempfile::tempdir().unwrap();
     let backup = outside.path().join("backup");
