@@ -6,7 +6,7 @@ use libp2p::metrics::Registry;
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    PeerId, Swarm, autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns,
+    PeerId, Swarm, allow_block_list, autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns,
     memory_connection_limits, ping, relay, request_response,
 };
 
@@ -33,6 +33,8 @@ pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, Topi
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     memory: Toggle<memory_connection_limits::Behaviour>,
+    /// Peers that are shut out.
+    pub(crate) banned: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     crowd: Crowd,
     keep: Keep,
     identify: identify::Behaviour,
@@ -66,6 +68,7 @@ pub(crate) fn swarm(
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(connection_limits(settings)),
         memory: limits.memory_bytes.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
+        banned: allow_block_list::Behaviour::default(),
         crowd: Crowd::new(limits.connections_per_place, limits.connections_per_machine, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
         identify: identify(settings),

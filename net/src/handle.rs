@@ -11,6 +11,7 @@ use weft_protocol::Id;
 use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::address;
+use crate::conduct::Fault;
 use crate::config::{ConfigError, NetConfig, Settings};
 use crate::discovery::machine::reach::Reachability;
 use crate::event::{NetEvent, Ticket};
@@ -388,6 +389,15 @@ impl Net {
     /// When the network has stopped.
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, Stopped> {
         self.ask(|done| Command::Peers { done }).await
+    }
+
+    /// Says that a peer did something that no correct peer does. Faults fade; a peer with too many is
+    /// disconnected and kept out for ten minutes.
+    ///
+    /// # Errors
+    /// When the network has stopped.
+    pub async fn fault(&self, peer: Peer, fault: Fault) -> Result<(), Stopped> {
+        self.ask(|done| Command::Fault { peer, fault, done }).await
     }
 
     /// Who can reach this node, and how.

@@ -16,6 +16,7 @@
 mod address;
 mod behaviour;
 mod codec;
+mod conduct;
 mod config;
 mod crowd;
 mod discovery;
@@ -33,6 +34,7 @@ mod service;
 mod transport;
 
 pub use address::{AddressError, check_listen, check_peer};
+pub use conduct::Fault;
 pub use config::{ConfigError, NetConfig, NetLimits, reachability_of};
 pub use discovery::machine::reach::Reachability;
 pub use event::{NetEvent, Reply, ReplyError, Ticket};

@@ -129,6 +129,17 @@ pub(crate) const ALONE_MS: u64 = 60_000;
 /// A peer that was not met for so many seconds is not written down any more: 60 days.
 pub(crate) const BOOK_AGE_S_MAX: u64 = 60 * 24 * 60 * 60;
 
+/// Points at which a peer is shut out: what graylists it in gossip as well.
+pub(crate) const POINTS_MAX: u32 = 800;
+/// How long a point stays in the ledger: ten a minute fade.
+pub(crate) const FADE_MS: u64 = 6_000;
+/// How long a peer is shut out.
+pub(crate) const BAN_MS: u64 = 10 * 60 * 1000;
+/// Peers that the ledger knows.
+pub(crate) const FAULTS_MAX: usize = 1_024;
+/// Peers that are shut out.
+pub(crate) const BANNED_MAX: usize = 1_024;
+
 /// A node that nobody has reached for this long asks relays for a place. AutoNAT tries an address
 /// every five seconds, and peers must be found first.
 pub(crate) const PROBE_PATIENCE_MS: u64 = 30_000;

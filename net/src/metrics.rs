@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::{
-    BOOK_PEERS_MAX, DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX,
+    BANNED_MAX, BOOK_PEERS_MAX, DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX,
     REQUESTS_OUTBOUND_MAX, TICKETS_MAX, TOPICS_JOINED_MAX,
 };
 
@@ -82,6 +82,8 @@ counters! {
     direct_upgrades,
     /// Connections through a relay that stayed so, after all attempts.
     direct_upgrades_failed,
+    /// What peers did that no correct peer does, outside of gossip.
+    faults,
     /// Times that this node was alone and tried everything anew.
     alone,
     /// Peers disconnected because one of several connections broke, or pings failed, to connect
@@ -140,6 +142,8 @@ levels! {
     dials: DIALS_MAX,
     /// Peers in the book.
     book: BOOK_PEERS_MAX,
+    /// Peers that are shut out.
+    banned: BANNED_MAX,
 }
 
 impl Gauges {

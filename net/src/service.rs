@@ -39,6 +39,7 @@ use self::lookups::Lookups;
 use self::requests::{AnswerFuture, Waiting};
 use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
+use crate::conduct::{self, Conduct, Fault};
 use crate::config::Settings;
 use crate::discovery::machine::book::{self, Book};
 use crate::discovery::machine::bootstrap::{self, Bootstrap};
@@ -84,6 +85,7 @@ pub(crate) struct Service {
     peers: BTreeMap<PeerId, PeerState>,
     bootstrap: Bootstrap<PeerId>,
     book: Book<PeerId, Multiaddr>,
+    conduct: Conduct<PeerId>,
     reach: Reach<PeerId, Multiaddr>,
     /// Places that relays hold for this node, by their listener.
     circuits: HashMap<ListenerId, PeerId>,
@@ -128,6 +130,7 @@ impl Service {
             swarm,
             bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
             book: Book::new(remembered_peers(&settings, remembered.peers)),
+            conduct: Conduct::new(),
             reach: Reach::new(settings.reachability),
             circuits: HashMap::new(),
             foreign: HashSet::new(),
@@ -185,6 +188,7 @@ impl Service {
         self.end_found_lookups();
         self.run_book(book::Input::Tick);
         self.run_reach(reach::Input::Tick);
+        self.run_conduct(conduct::Input::Tick);
         self.measure();
     }
 
@@ -200,6 +204,7 @@ impl Service {
         Gauges::set(&gauges.lookups, self.lookups.len());
         Gauges::set(&gauges.dials, self.dials.len());
         Gauges::set(&gauges.book, self.book.len());
+        Gauges::set(&gauges.banned, self.conduct.banned());
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -222,6 +227,33 @@ impl Service {
         self.bootstrap.handle(input, self.now(), &mut dials);
         for peer in dials.drain() {
             self.dial_bootstrap(peer);
+        }
+    }
+
+    /// Counts what a peer did wrong.
+    fn fault(&mut self, peer: PeerId, fault: Fault) {
+        Counters::add(&self.counters.faults);
+        self.run_conduct(conduct::Input::Fault(peer, fault));
+    }
+
+    fn run_conduct(&mut self, input: conduct::Input<PeerId>) {
+        let mut effects = Effects::new();
+        self.conduct.handle(input, self.now(), &mut effects);
+        let behaviour = self.swarm.behaviour_mut();
+        for effect in effects.drain() {
+            match effect {
+                // Whether gossip knows the peer matters to nobody.
+                conduct::Effect::Score(peer, points) => {
+                    let _ = behaviour.gossip.set_application_score(&peer, -f64::from(points));
+                }
+                conduct::Effect::Ban(peer) => {
+                    tracing::info!(%peer, "a peer is shut out for what it did");
+                    behaviour.banned.block_peer(peer);
+                }
+                conduct::Effect::Unban(peer) => {
+                    behaviour.banned.unblock_peer(peer);
+                }
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
-use weft_net::{Key, Net, NetConfig, Reachability};
+use weft_net::{Key, Net, NetConfig, NetEvent, Reachability};
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
 use weft_protocol::{Address, Network};
@@ -28,9 +29,10 @@ use crate::compute::residency::Elsewhere;
 use crate::config::{self, Config, Reachable, Role};
 use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
+use crate::direct::{DirectHandle, DirectTask};
 use crate::directory::Directory;
 use crate::error::NodeError;
-use crate::follower::FollowerTask;
+use crate::follower::{FollowerHandle, FollowerTask};
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, Unasked};
 use crate::inbound::{self, Sinks};
@@ -46,6 +48,7 @@ use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
 use crate::supervisor::Tasks;
+use crate::topics::{self, TopicsHandle, TopicsTask};
 use crate::witness::{self, WitnessTask};
 
 /// Processes read from disk at once at start.
@@ -112,6 +115,7 @@ pub async fn embed(
     let metrics = Metrics::new();
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
+    let (topics, topics_inbox) = TopicsHandle::new(&metrics);
     let terms = Terms { network, weave: Weave::Clock };
     let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
@@ -127,6 +131,7 @@ pub async fn embed(
         modules,
         weave,
         publisher,
+        topics,
         witness,
         metrics,
         news: Newsroom::new(),
@@ -144,7 +149,7 @@ pub async fn embed(
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
-    let submitter = start_roles(&shared, events, socket, &stop, &mut tasks)?;
+    let submitter = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
     if let Some(metrics) = metrics {
         tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
     }
@@ -236,7 +241,7 @@ async fn read_directory(shared: &Shared) -> Result<(), NodeError> {
 
 fn start_roles(
     shared: &SharedRef,
-    events: tokio::sync::mpsc::Receiver<weft_net::NetEvent>,
+    (events, topics): (Receiver<NetEvent>, Receiver<topics::Asked>),
     socket: ControlSocket,
     stop: &CancellationToken,
     tasks: &mut Tasks,
@@ -253,6 +258,7 @@ fn start_roles(
     let submitter = Submitter::new(Arc::clone(shared), scheduler);
     let (follower_task, follower) = FollowerTask::new(Arc::clone(shared))?;
     tasks.start("follower", follower_task.run(stop.clone()));
+    start_topics(shared, topics, &follower, stop, tasks);
     let mut compute = None;
     if is(Role::Compute) {
         let (task, handle) = ComputeTask::new(Arc::clone(shared))?;
@@ -280,6 +286,22 @@ fn start_roles(
         Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());
     tasks.start("control socket", socket.run(answers, stop.clone()));
     Ok(submitter)
+}
+
+/// Starts what follows processes: by their topics, and by asking where there is no place for one.
+fn start_topics(
+    shared: &SharedRef,
+    inbox: Receiver<topics::Asked>,
+    follower: &FollowerHandle,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) {
+    let (direct, direct_inbox) = DirectHandle::new(&shared.metrics);
+    let task = DirectTask::new(Arc::clone(shared), follower.clone(), direct_inbox);
+    tasks.start("direct subscriptions", task.run(stop.clone()));
+    let of_node = (shared.net.clone(), shared.news.clone(), shared.clock);
+    let task = TopicsTask::new(of_node, direct, inbox, shared.config.topics);
+    tasks.start("topics", task.run(stop.clone()));
 }
 
 /// Says on the mesh that this key schedules, so that others find it by its address.

@@ -60,6 +60,8 @@ pub struct Config {
     pub mdns: bool,
     /// Whether this node relays for those that cannot be dialled.
     pub relay: bool,
+    /// Process topics that this node is on at most.
+    pub topics: usize,
     /// What this node does.
     pub roles: BTreeSet<Role>,
     /// Whose new processes it schedules (rules.md 6.10).
@@ -128,6 +130,7 @@ impl Config {
             reachable: Reachable::Auto,
             mdns: false,
             relay: true,
+            topics: weft_net::limits::TOPICS_JOINED_MAX,
             roles: Role::ALL.into(),
             schedule_for: Whose::Own,
             compute_for: Whose::Anyone,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use weft_net::{JoinError, Key, Peer};
+use weft_net::{Key, Peer};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
 use weft_protocol::record::{SlotRecord, VerifiedRecord};
@@ -57,9 +57,7 @@ const JOINED_FIRST: usize = 256;
 pub async fn take_up(shared: &Shared, process: Arc<Process>, roles: Roles) {
     let (id, module) = (process.id(), process.module());
     shared.directory.put(process, roles);
-    if let Err(error) = shared.net.join(id).await {
-        tracing::warn!(process = %id, %error, "the topic was not joined; slots come by asking only");
-    }
+    shared.topics.set(id, roles).await;
     provide(shared, id, module).await;
     shared.news.tell(News::Hosted { process: id });
 }
@@ -80,7 +78,6 @@ async fn provide(shared: &Shared, process: Id, module: Id) -> bool {
 #[derive(Debug)]
 pub struct Arrival {
     left: std::vec::IntoIter<Id>,
-    may_join: bool,
     may_provide: bool,
 }
 
@@ -90,7 +87,7 @@ impl Arrival {
     pub fn new(shared: &Shared) -> Self {
         let mut all = shared.directory.ids(|roles| !roles.schedules);
         all.extend(shared.directory.ids(|roles| roles.schedules));
-        Self { left: all.into_iter(), may_join: true, may_provide: true }
+        Self { left: all.into_iter(), may_provide: true }
     }
 
     /// Brings in as many as a start waits for.
@@ -109,12 +106,8 @@ impl Arrival {
 
     async fn some(&mut self, shared: &Shared, count: usize) {
         for process in self.left.by_ref().take(count) {
-            if self.may_join
-                && let Err(error) = shared.net.join(process).await
-            {
-                tracing::warn!(%process, %error, "the topic was not joined; slots come by asking only");
-                // Once is enough for one that has more processes than there may be topics.
-                self.may_join = !matches!(error, JoinError::TooMany { .. });
+            if let Some(roles) = shared.directory.roles(&process) {
+                shared.topics.set(process, roles).await;
             }
             if self.may_provide
                 && let Some(module) = shared.directory.module(&process)
@@ -262,11 +255,11 @@ pub async fn change(shared: &Shared, known: Known, roles: Roles) -> Result<(), S
     if roles == Roles::default() {
         shared.directory.remove(&id);
         // Only a network that has stopped says no.
-        let _ = shared.net.leave(id).await;
         let _ = shared.net.stop_providing(Key::Process(id)).await;
     } else {
         shared.directory.put(process, roles);
     }
+    shared.topics.set(id, roles).await;
     shared.news.tell(News::Hosted { process: id });
     Ok(())
 }

@@ -16,6 +16,7 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::time::Ahead;
 use weft_protocol::wire::announcement::Body;
+use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
 use weft_protocol::{Id, wire};
 
@@ -102,6 +103,10 @@ pub async fn run(
                     shared.metrics.full("inbound", "announcements").inc();
                     shared.net.verdict(error.into_inner().ticket, Verdict::Ignore);
                 }
+            }
+            NetEvent::Request { peer, request: wire::Request { body: Some(Ask::Follow(ask)) }, reply } => {
+                let server = server.clone();
+                tasks.spawn(async move { server.follow(peer, ask, reply).await });
             }
             NetEvent::Request { peer, request, reply } => match requests.take(peer) {
                 Ok(share) => {

@@ -15,6 +15,7 @@ pub mod compute;
 pub mod config;
 pub mod control;
 pub mod cron;
+mod direct;
 mod directory;
 pub mod dry_run;
 mod error;
@@ -42,6 +43,7 @@ mod shared;
 mod shares;
 pub mod submit;
 mod supervisor;
+pub mod topics;
 mod trace;
 pub mod witness;
 

@@ -114,6 +114,26 @@ pub async fn head(shared: &Shared, peer: Peer, process: Id) -> Result<Option<wir
     }
 }
 
+/// The heads of those of these processes that have more than so many slots at a peer, as soon as one has,
+/// or none after a while. At most [`WATCHED_MAX`](wire::WATCHED_MAX) may be named.
+pub async fn follow(
+    shared: &Shared,
+    peer: Peer,
+    watched: Vec<(Id, Option<u64>)>,
+    wait: Duration,
+) -> Result<Vec<wire::Head>, RemoteError> {
+    let watched = watched.into_iter().map(|(process, head)| wire::Watched {
+        process: Bytes::copy_from_slice(process.as_ref()),
+        slots: head.map_or(0, |slot| slot.saturating_add(1)),
+    });
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    let body = Ask::Follow(wire::FollowRequest { watched: watched.collect(), wait_ms });
+    match ask(shared, peer, body).await? {
+        Answer::Head(answer) => Ok(answer.heads),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
 /// The newest slot of a log as of now, from its scheduler.
 pub async fn now(shared: &Shared, peer: Peer, process: Id) -> Result<wire::Head, RemoteError> {
     let process = Bytes::copy_from_slice(process.as_ref());

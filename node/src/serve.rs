@@ -1,10 +1,13 @@
 //! Answering peers: heads, ranges, items, attestations, outcomes, and submits to this node's
 //! scheduler. Everything given is on disk; everything asked is bounded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
 use weft_net::{Peer, Reply};
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
@@ -17,6 +20,7 @@ use crate::attestations;
 use crate::inbound::REQUESTS_MAX;
 use crate::log;
 use crate::metrics::Level;
+use crate::news::News;
 use crate::shared::SharedRef;
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
@@ -31,6 +35,13 @@ const SUBMITS_PER_PROCESS_MAX: usize = REQUESTS_MAX / 2;
 /// How long a busy node asks a peer to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 500;
 
+/// Subscriptions that may wait at once, and of one peer: each takes little, and waits for its peer's
+/// sake.
+const FOLLOWS_MAX: usize = 512;
+const FOLLOWS_PER_PEER_MAX: usize = 4;
+/// How long one waits at most: less than a request may take.
+const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// Answers peers' requests.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -39,6 +50,8 @@ pub struct Server {
     blobs: Arc<Semaphore>,
     /// Submits and assigns under way, by process.
     submits: Shares<Id>,
+    /// Subscriptions that wait, by peer.
+    follows: Shares<Peer>,
 }
 
 /// Why a request is not served.
@@ -58,8 +71,10 @@ impl Server {
         let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
         let submits = Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX);
         shared.metrics.watch(Level::permits("inbound", "items", &blobs, BLOBS_MAX));
+        let follows = Shares::new(FOLLOWS_MAX, FOLLOWS_PER_PEER_MAX);
         shared.metrics.watch(submits.level("inbound", "submits"));
-        Self { shared, submitter, blobs, submits }
+        shared.metrics.watch(follows.level("inbound", "follows"));
+        Self { shared, submitter, blobs, submits, follows }
     }
 
     /// Answers that this node has too much to do.
@@ -96,6 +111,42 @@ impl Server {
             None => refusal(Code::Invalid, "the request is empty or unknown here".to_owned(), 0),
         };
         send(reply, answer);
+    }
+
+    /// Answers a subscription: it waits, so it takes none of the places of other requests.
+    pub async fn follow(&self, peer: Peer, ask: wire::FollowRequest, reply: Reply) {
+        let Ok(_share) = self.follows.take(peer) else { return Self::busy(reply) };
+        send(reply, self.followed(ask).await.map_or_else(|error| refuse(&error), Answer::Head));
+    }
+
+    async fn followed(&self, ask: wire::FollowRequest) -> Result<wire::HeadResponse, ServeError> {
+        let watched = ask.watched.iter().map(|watched| Ok((id("process", &watched.process)?, watched.slots)));
+        let watched: BTreeMap<Id, u64> = watched.collect::<Result<_, ServeError>>()?;
+        // Listening comes first: what grows while the disk is read is heard.
+        let mut news = self.shared.news.listen();
+        let wait = Duration::from_millis(ask.wait_ms).min(FOLLOW_WAIT_MAX);
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let (shared, of) = (SharedRef::clone(&self.shared), watched.clone());
+            let read = tokio::task::spawn_blocking(move || grown(&shared, &of)).await;
+            let heads = read.map_err(|error| ServeError::Invalid(error.to_string()))??;
+            if !heads.is_empty() {
+                return Ok(wire::HeadResponse { heads });
+            }
+            let heard = async {
+                loop {
+                    match news.recv().await {
+                        Ok(News::Grew { process, .. }) if watched.contains_key(&process) => return true,
+                        Ok(_) => {}
+                        Err(RecvError::Lagged(_)) => return true,
+                        Err(RecvError::Closed) => return false,
+                    }
+                }
+            };
+            if !matches!(tokio::time::timeout_at(deadline, heard).await, Ok(true)) {
+                return Ok(wire::HeadResponse { heads: Vec::new() });
+            }
+        }
     }
 
     async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
@@ -184,10 +235,26 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
-        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) => {
+        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) => {
             Err(ServeError::Invalid("this is not read from disk".to_owned()))
         }
     }
+}
+
+/// The heads of the processes that have more than so many slots here.
+fn grown(shared: &SharedRef, watched: &BTreeMap<Id, u64>) -> Result<Vec<wire::Head>, ServeError> {
+    let reader = shared.store.read()?;
+    let mut heads = Vec::new();
+    for (process, slots) in watched {
+        if let Some((slot, row)) = reader.head(process)?.filter(|(slot, _)| slot >= slots) {
+            let process = Bytes::copy_from_slice(process.as_ref());
+            heads.push(wire::Head { process, epoch: row.epoch, slot, assignment: row.assignment });
+        }
+        if heads.len() >= HEADS_MAX {
+            break;
+        }
+    }
+    Ok(heads)
 }
 
 fn heads(shared: &SharedRef, ask: &wire::HeadRequest) -> Result<wire::HeadResponse, ServeError> {

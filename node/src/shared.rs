@@ -20,6 +20,7 @@ use crate::hosting::Unasked;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::room::Gauge;
+use crate::topics::TopicsHandle;
 use crate::witness::WitnessHandle;
 
 /// What every role holds. Nothing in it decides anything.
@@ -47,6 +48,8 @@ pub struct Shared {
     pub weave: LocalWeave,
     /// What goes out on process topics.
     pub publisher: Publisher,
+    /// The topics that this node is on.
+    pub topics: TopicsHandle,
     /// Who keeps what convicts a key.
     pub witness: WitnessHandle,
     /// Guest memory that is held beside the live processes.

@@ -48,6 +48,8 @@ pub const CERTIFICATE_BYTES_MAX: usize = 48 * 1024;
 
 /// Processes that one head request names.
 pub const HEADS_MAX: usize = 64;
+/// Processes that one follow request names.
+pub const WATCHED_MAX: usize = 256;
 /// Slots of one range response.
 pub const RANGE_SLOTS_MAX: usize = 1024;
 /// Attestations of one position: the most attestors that a process can name.
@@ -136,8 +138,11 @@ impl WireMessage for AttestationsResponse {
     const REPEATED: &'static [Repeated] = &[Repeated { path: &[1], max: FILED_ATTESTATIONS_MAX }];
 }
 impl WireMessage for Request {
-    const REPEATED: &'static [Repeated] =
-        &[Repeated { path: &[2, 1], max: HEADS_MAX }, Repeated { path: &[8, 5], max: EXCLUDES_MAX }];
+    const REPEATED: &'static [Repeated] = &[
+        Repeated { path: &[2, 1], max: HEADS_MAX },
+        Repeated { path: &[8, 5], max: EXCLUDES_MAX },
+        Repeated { path: &[9, 1], max: WATCHED_MAX },
+    ];
 }
 impl WireMessage for Response {
     const REPEATED: &'static [Repeated] = &[

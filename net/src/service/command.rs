@@ -5,6 +5,7 @@ use libp2p::Multiaddr;
 use tokio::sync::oneshot::Sender;
 use weft_protocol::{Id, wire};
 
+use crate::conduct::Fault;
 use crate::handle::{
     DialError, JoinError, PeerInfo, ProvideError, PublishError, Published, ReachInfo, RequestError,
 };
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Peers { done: Sender<Vec<PeerInfo>> },
     Subscribers { process: Id, done: Sender<Vec<Peer>> },
     Dial { address: Multiaddr, done: Sender<Result<Peer, DialError>> },
+    Fault { peer: Peer, fault: Fault, done: Sender<()> },
     Reach { done: Sender<ReachInfo> },
     Remembered { done: Sender<Remembered> },
     GossipMetrics { done: Sender<String> },

@@ -39,6 +39,10 @@ impl Service {
                 let _ = done.send(self.subscribers(&process));
             }
             Command::Dial { address, done } => self.dial(address, done),
+            Command::Fault { peer, fault, done } => {
+                self.fault(peer.0, fault);
+                let _ = done.send(());
+            }
             Command::Reach { done } => {
                 let _ = done.send(self.reach_info());
             }

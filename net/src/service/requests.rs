@@ -14,6 +14,7 @@ use weft_protocol::wire::refusal::Code;
 
 use super::Service;
 use crate::codec::Body;
+use crate::conduct::Fault;
 use crate::event::{NetEvent, Reply, refusal};
 use crate::handle::RequestError;
 use crate::limits::{BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX};
@@ -77,6 +78,7 @@ impl Service {
             Ok(message) => message,
             Err(reason) => {
                 Counters::add(&self.counters.requests_malformed);
+                self.fault(peer, Fault::Malformed);
                 self.respond(channel, refusal(Code::Invalid, format!("malformed request: {reason}"), 0));
                 return;
             }

@@ -89,3 +89,10 @@ pub(super) fn set_bool(place: &mut bool, given: &Given<'_>) -> Result<(), Expect
     *place = value.ok_or("true or false")?;
     Ok(())
 }
+
+pub(super) fn set_topics(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let topics = given.number(0, weft_net::limits::TOPICS_JOINED_MAX as u64)?;
+    // A number that small fits everywhere.
+    config.topics = usize::try_from(topics).unwrap_or(weft_net::limits::TOPICS_JOINED_MAX);
+    Ok(())
+}

@@ -7,7 +7,7 @@ use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::bytes;
-use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable};
+use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
 use super::{Config, Evaluate, LogFormat, RULES, Role, Whose};
 
 /// Characters of a value that an error repeats.
@@ -57,7 +57,7 @@ impl Given<'_> {
         }
     }
 
-    fn number(&self, min: u64, max: u64) -> Result<u64, Expected> {
+    pub(super) fn number(&self, min: u64, max: u64) -> Result<u64, Expected> {
         let number = match self {
             Self::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
             Self::Toml(_) => None,
@@ -144,6 +144,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "whether to relay for nodes that cannot be dialled, while this one can",
         set: |config, given| set_bool(&mut config.relay, given),
         show: |config| Value::Boolean(config.relay),
+    },
+    Setting {
+        key: "topics",
+        help: "how many process topics to be on at most; other processes are followed by asking their peers",
+        set: set_topics,
+        show: |config| number(config.topics as u64),
     },
     Setting {
         key: "roles",

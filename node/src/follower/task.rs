@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use weft_net::Peer;
+use weft_net::{Fault, Peer};
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
-use weft_protocol::record::{Link, SlotRecord, VerifiedRecord};
+use weft_protocol::record::{Blame, Link, SlotRecord, VerifiedRecord};
 use weft_protocol::{DataItem, Effects, Id, Machine, wire};
 
 use weft_storage::{CautionRow, SlotRow, Write};
@@ -369,7 +369,11 @@ async fn ask_range(shared: &Shared, process: Id, peer: Peer, asked: RangeInclusi
     };
     match remote::range(shared, peer, process, *asked.start(), *asked.end()).await {
         Ok(slots) => {
-            let mut inputs = verify_range(process, known.process, slots, asked).await;
+            let Verified { mut inputs, lie } = verify_range(process, known.process, slots, asked).await;
+            if lie {
+                // Only a network that has stopped does not hear it.
+                let _ = shared.net.fault(peer, Fault::Lie).await;
+            }
             let useful = !inputs.is_empty();
             inputs.push(ended(useful));
             inputs
@@ -381,6 +385,14 @@ async fn ask_range(shared: &Shared, process: Id, peer: Peer, asked: RangeInclusi
     }
 }
 
+/// What an answer came to.
+#[derive(Default)]
+struct Verified {
+    inputs: Vec<In>,
+    /// Whether something in it is signed falsely, or by somebody else: whoever stored it had to see that.
+    lie: bool,
+}
+
 /// The valid slots of an answer, as long as each is the one that is due: a peer cannot make us
 /// verify more than was asked for, nor the same slot again and again.
 async fn verify_range(
@@ -388,17 +400,24 @@ async fn verify_range(
     known: Arc<Process>,
     slots: Vec<wire::SlotRecord>,
     asked: RangeInclusive<u64>,
-) -> Vec<In> {
+) -> Verified {
     let verify = move || {
-        let Ok(terms) = EpochTerms::of_process(&known) else { return Vec::new() };
-        let verified = asked.zip(&slots).map_while(|(due, record)| {
-            let record = SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None));
-            record.ok().filter(|record| record.assignment().slot == due)
-        });
+        let mut verified = Verified::default();
+        let Ok(terms) = EpochTerms::of_process(&known) else { return verified };
+        for (due, record) in asked.zip(&slots) {
+            match SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None)) {
+                Ok(record) if record.assignment().slot == due => {
+                    let record = Record { link: record.link(), body: Box::new(record) };
+                    verified.inputs.push(Input::Record { process, record });
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    verified.lie = error.blame() == Blame::Sender;
+                    break;
+                }
+            }
+        }
         verified
-            .map(|record| Record { link: record.link(), body: Box::new(record) })
-            .map(|record| Input::Record { process, record })
-            .collect()
     };
     joined(tokio::task::spawn_blocking(verify).await).unwrap_or_default()
 }

@@ -101,3 +101,26 @@ fn a_network_of_ones_own_is_joined_by_its_file() {
     let refused = weft(folder.path(), &["network", "join", file]).expect(2);
     assert!(refused.err.contains("`id`"), "{}", refused.err);
 }
+
+/// A node that may be on no topic at all hears of slots by asking, at once and not at the next audit.
+#[test]
+fn a_node_without_topics_follows_by_asking() {
+    let scheduler = Node::start();
+    let process = scheduler.counter();
+    let reader = scheduler.start_beside(&["--topics", "0"]);
+    let hosted = reader.json(&["host", &process, "--compute"]);
+    assert_eq!(hosted["duties"], json!(["compute", "watch"]));
+    for count in 1..=20 {
+        let sent = scheduler.json(&["send", &process, "--action", "Increment"]);
+        let result = reader.json(&["result", &process, sent["id"].as_str().unwrap(), "--wait"]);
+        assert_eq!(result["result"]["Output"], count.to_string());
+        assert_eq!(result["computed_here"], true);
+    }
+    let topics = |node: &Node| node.weft(&["metrics", "--json"]).expect(0).json();
+    let joined = "weft_queue_length{role=\"network\",queue=\"topics\"}";
+    assert_eq!(topics(&reader)[joined].as_f64(), Some(0.0));
+    assert_eq!(topics(&scheduler)[joined].as_f64(), Some(1.0));
+    let events = topics(&scheduler);
+    let gossiped = events["weft_network_events_total{event=\"published\"}"].as_f64().unwrap();
+    assert!(gossiped == 0.0, "nobody was there to hear it: {gossiped}");
+}

@@ -182,6 +182,32 @@ async fn lies_about_a_log_and_its_module_are_outlived() {
     serving.abort();
 }
 
+/// Lies fade, but not one after the other: who goes on is disconnected, and its answers are waited for
+/// no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_goes_on_lying_is_shut_out() {
+    let truth = Arc::new(truth(70, 4).await);
+    let (follower, script, serving) = pair(&truth, 72).await;
+    {
+        let mut script = script.lock().unwrap();
+        script.ranges.push_back(vec![truth.slots[0].clone()]);
+        script.ranges.extend(vec![vec![wire::SlotRecord::default()]; 4]);
+    }
+    let process = truth.process;
+    follower
+        .ask::<Value>(Request::Host { process, compute: false, messenger: false, evaluate: None })
+        .await
+        .unwrap();
+    until("nobody", || async {
+        let peers: Vec<Value> = follower.ask(Request::Peers).await.unwrap();
+        peers.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(script.lock().unwrap().ranges.len(), 1, "the third lie was the last");
+    follower.stop().await;
+    serving.abort();
+}
+
 /// Signs slot 1 of a log once more, with a chain that does not follow.
 fn forked(slots: &[wire::SlotRecord], seed: u8) -> wire::SlotRecord {
     let signer = crate::support::key(seed);

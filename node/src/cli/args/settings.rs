@@ -29,6 +29,9 @@ pub(crate) struct ConfigFlags {
     /// Whether to relay for nodes that cannot be dialled
     #[arg(long, value_name = "BOOL")]
     pub(crate) relay: Option<String>,
+    /// How many process topics to be on at most
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) topics: Option<String>,
     /// What to do, of scheduler,compute,messenger,anchor
     #[arg(long, value_name = "LIST")]
     pub(crate) roles: Option<String>,
@@ -124,6 +127,7 @@ impl ConfigFlags {
             ("reachable", self.reachable.clone()),
             ("mdns", self.mdns.clone()),
             ("relay", self.relay.clone()),
+            ("topics", self.topics.clone()),
             ("roles", self.roles.clone()),
             ("schedule_for", self.schedule_for.clone()),
             ("compute_for", self.compute_for.clone()),
