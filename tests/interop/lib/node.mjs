@@ -1,0 +1,26 @@
+// A running node of Weft, for tests that talk to it from outside.
+
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { run, weftBinary } from './run.mjs'
+
+/** Starts `weft up` in a folder, with more flags: `{ ready, weft, stop }`. */
+export async function startNode(folder, flags) {
+  const env = { ...process.env, WEFT_DATA_DIR: folder }
+  const child = spawn(weftBinary, ['up', '--json', '--log', 'warn', ...flags], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = new Promise((resolve) => child.on('close', resolve))
+  process.on('exit', () => child.kill('SIGKILL'))
+  const lines = createInterface({ input: child.stdout })
+  const first = await Promise.race([new Promise((resolve) => lines.once('line', resolve)), ended])
+  if (typeof first !== 'string') throw new Error(`weft up ended with ${first}`)
+  const weft = async (...args) => {
+    const { code, stdout, stderr } = await run(weftBinary, [...args, '--json'], { env })
+    if (code !== 0) throw new Error(`weft ${args[0]} ended with ${code}: ${stderr}`)
+    return JSON.parse(stdout.toString())
+  }
+  const stop = async () => {
+    await weft('stop')
+    return ended
+  }
+  return { ready: JSON.parse(first), weft, stop }
+}
