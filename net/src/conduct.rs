@@ -154,10 +154,11 @@ mod tests {
     #[test]
     fn points_fade_so_that_an_odd_version_stays() {
         let mut conduct = Conduct::new();
-        for minute in 0..600 {
-            let now = minute * 60_000;
+        // One in two minutes and a half, for a day.
+        for count in 0..600 {
+            let now = count * 150_000;
             let effects = run(&mut conduct, Input::Fault(1, Fault::Malformed), now);
-            assert!(!effects.contains(&Effect::Ban(1)), "after {minute} minutes");
+            assert!(!effects.contains(&Effect::Ban(1)), "after {count}");
             run(&mut conduct, Input::Tick, now + FADE_MS * 10);
         }
         run(&mut conduct, Input::Tick, u64::MAX);

@@ -197,3 +197,54 @@ async fn topics_of_other_networks_are_not_remembered() {
     .await;
     assert_eq!(node.net.peers().await.unwrap()[0].topics, 1);
 }
+
+#[tokio::test]
+async fn a_peer_that_sends_nothing_but_nonsense_is_shut_out_and_others_are_not() {
+    let node = Node::plain(1).await;
+    let other = Node::joining(2, &node).await;
+    let mut swarm = hostile(&node).await;
+    let mut refused = 0;
+    // At forty it is over, and the last answers may be lost with the connection.
+    while refused < 60 && ask(&mut swarm, &node, b"\x05hello").await.is_ok() {
+        refused += 1;
+    }
+    assert!((39..=40).contains(&refused), "{refused} were answered");
+    run_until("the end", &mut swarm, async || {
+        let peers = node.net.peers().await.unwrap();
+        peers.len() == 1 && peers[0].peer == other.peer()
+    })
+    .await;
+    swarm.dial(node.address().parse::<libp2p::Multiaddr>().unwrap()).unwrap();
+    within("a refusal", async {
+        while !matches!(
+            swarm.select_next_some().await,
+            SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. }
+        ) {}
+    })
+    .await;
+    assert_eq!(node.net.peers().await.unwrap().len(), 1);
+    assert_eq!(node.net.metrics().faults, 40);
+}
+
+/// Names of topics cost a peer nothing. What it may have us remember is bounded, and nobody else notices.
+#[tokio::test]
+async fn a_flood_of_subscriptions_is_cut_off_and_others_are_heard() {
+    let mut node = Node::plain(1).await;
+    let other = Node::joining(2, &node).await;
+    let mut swarm = hostile(&node).await;
+    for n in 0..6_000 {
+        let topic = IdentTopic::new(format!("ao1/{}/flood-{n}", network().short()));
+        swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
+    }
+    let peer = swarm.local_peer_id().to_string();
+    let known = async || {
+        let peers = node.net.peers().await.unwrap();
+        peers.iter().find(|info| info.peer.to_string() == peer).map_or(0, |info| info.topics)
+    };
+    run_until("the first thousands", &mut swarm, async || known().await >= 4_000).await;
+    assert!(known().await <= weft_net::limits::TOPICS_PER_PEER_MAX);
+    node.net.join(process(1)).await.unwrap();
+    other.sees_subscribed(process(1), &node).await;
+    assert!(other.net.publish(process(1), "still here".into()).await.is_ok());
+    assert_eq!(&node.judge(weft_net::Verdict::Accept).await[..], b"still here");
+}
