@@ -4,8 +4,8 @@
 //! take at worst. Work that nobody was promised anything about is refused first, what follows from
 //! work that was taken goes on, and what makes room is refused last: each leaves a part of the reserve
 //! to those after it. A file never becomes smaller while it is open, but redb uses freed pages again.
-//! How many there are it does not say, so they are counted now and then ([`Store::measure`]
-//! (crate::Store::measure)); near the limit new work is taken on credit of these, and when a commit
+//! How many there are it does not say, so they are counted now and then (`Store::measure`);
+//! near the limit new work is taken on credit of these, and when a commit
 //! takes fresh pages in spite of them the credit ends until they are counted again.
 
 use std::sync::Arc;

@@ -76,6 +76,13 @@ fn start_error(error: &NodeError, store: &Path) -> CliError {
         let text = format!("{} is damaged: {error}", store.display());
         return CliError::fault(if text.contains(REPAIR) { text } else { format!("{text}; run {REPAIR}") });
     }
+    if matches!(error, NodeError::Store(full) if full.is_full()) {
+        let folder = store.parent().unwrap_or(store).display();
+        return CliError::fault(format!(
+            "the disk of {folder}, or `disk_budget`, is full: {error}; make room or raise it and start the node \
+             again: all that it acknowledged is there"
+        ));
+    }
     let exit = match error {
         NodeError::Store(StoreError::InUse { .. }) => Exit::No,
         NodeError::Key(_) | NodeError::SocketPathTooLong { .. } => Exit::Input,
@@ -220,5 +227,14 @@ mod tests {
         assert!(text.contains("/tcp/2/p2p/12D3KooWx\n"), "{text}");
         assert!(text.contains("nothing is written to Arweave"), "{text}");
         assert!(!leaving("arweave:https://arweave.net").contains("nowhere else"));
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = StoreError::Disk { during: "committing", source: std::sync::Arc::new(full) };
+        let text = start_error(&error.into(), Path::new("/data/store.redb")).text;
+        assert!(text.starts_with("the disk of /data, or `disk_budget`, is full: the disk failed"), "{text}");
+        assert!(text.contains("start the node again"), "{text}");
     }
 }
