@@ -7,11 +7,14 @@ Exchange, Token, Budget = tags.Exchange, tags.Token, Budget or tags.Budget
 Step, Least = tags.Step, tags.Least
 Bought = Bought or 0
 
+local function give_back(amount) Budget = tostring(bint(Budget) + bint(amount)) end
+
 Handlers.add("Tick", function(msg) return msg.Cron == true or msg.Action == "Cron" end, function()
   if bint(Budget) < bint(Step) then return end
+  -- Set aside before it asks: many ticks may run before the first answer comes.
+  Budget = tostring(bint(Budget) - bint(Step))
   Send({ Target = Exchange, Action = "Quote", Side = "A", Quantity = Step }).onReply(function(quote)
-    if bint(quote.Quantity) < bint(Least) then return end
-    Budget = tostring(bint(Budget) - bint(Step))
+    if bint(quote.Quantity) < bint(Least) then return give_back(Step) end
     Bought = Bought + 1
     Send({
       Target = Token, Action = "Transfer", Recipient = Exchange, Quantity = Step, ["X-Action"] = "Swap", ["X-Least"] = Least,
@@ -19,9 +22,10 @@ Handlers.add("Tick", function(msg) return msg.Cron == true or msg.Action == "Cro
   end)
 end)
 
--- What could not be swapped comes back.
+-- What could not be swapped comes back, and what could not be paid was never spent.
 Handlers.add("Back", { Action = "Credit-Notice", From = Token, Sender = Exchange }, function(msg)
-  Budget = tostring(bint(Budget) + bint(msg.Quantity))
+  give_back(msg.Quantity)
 end)
+Handlers.add("Unpaid", { Action = "Transfer-Error", From = Token }, function() give_back(Step) end)
 
 Views.add("agent", function() return { budget = Budget, bought = Bought } end)
