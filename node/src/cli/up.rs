@@ -234,7 +234,10 @@ mod tests {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = StoreError::Disk { during: "committing", source: std::sync::Arc::new(full) };
         let text = start_error(&error.into(), Path::new("/data/store.redb")).text;
-        assert!(text.starts_with("the disk of /data, or `disk_budget`, is full: the disk failed"), "{text}");
+        assert!(
+            text.starts_with("the disk of /data, or `disk_budget`, is full: storage: the disk failed"),
+            "{text}"
+        );
         assert!(text.contains("start the node again"), "{text}");
     }
 }
