@@ -33,6 +33,7 @@ use crate::direct::{DirectHandle, DirectTask};
 use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
+use crate::freshness::Freshness;
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, Unasked};
 use crate::inbound::{self, Sinks};
@@ -136,6 +137,7 @@ pub async fn embed(
         metrics,
         news: Newsroom::new(),
         directory,
+        fresh: Freshness::default(),
         offset: ClockOffset::default(),
         unasked: Unasked::default(),
         room: room::Gauge::default(),

@@ -20,6 +20,7 @@ mod directory;
 pub mod dry_run;
 mod error;
 pub mod follower;
+mod freshness;
 mod gossip;
 mod hosting;
 mod inbound;

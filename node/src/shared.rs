@@ -15,6 +15,7 @@ use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::freshness::Freshness;
 use crate::gossip::Publisher;
 use crate::hosting::Unasked;
 use crate::metrics::Metrics;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub room: Gauge,
     /// The known processes.
     pub directory: Directory,
+    /// Who confirmed which log, and when.
+    pub fresh: Freshness,
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
     /// Places of processes that come unasked.

@@ -50,6 +50,17 @@ fn human(event: &WatchEvent, screen: Screen) -> String {
             let head = screen.paint(Colour::Yellow, &format!("attested {position}:"));
             format!("{head} {running} by {attestor}")
         }
+        WatchEvent::Freshness { as_of, stale } => {
+            let as_of = as_of.map_or_else(|| "never".to_owned(), |at| at.to_string());
+            if *stale {
+                screen.paint(
+                    Colour::Red,
+                    &format!("STALE as of {as_of}: nobody says any more where the log ends"),
+                )
+            } else {
+                screen.paint(Colour::Green, &format!("fresh as of {as_of}"))
+            }
+        }
         WatchEvent::Alarm { text } => screen.paint(Colour::Red, &format!("ALARM {}", screen.foreign(text))),
     }
 }

@@ -15,6 +15,7 @@ use weft_protocol::{Address, Hash, Id, Position, Tag};
 
 mod failure;
 mod state;
+mod watch;
 
 pub use crate::config::Evaluate;
 pub use crate::dry_run::DryRunBody;
@@ -26,6 +27,7 @@ pub use failure::{Failure, FailureCode};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use top::{Level, Top, TopProcess};
+pub use watch::WatchEvent;
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
 pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -435,17 +437,6 @@ pub struct DryRunInfo {
     /// As in [`ResultInfo`].
     pub result: Value,
     pub gas: u64,
-}
-
-/// Something seen while watching.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum WatchEvent {
-    Slot(SlotInfo),
-    Outcome { position: Position, code: u8, output: Value, running: Hash },
-    Attestation { position: Position, attestor: Address, running: Hash },
-    Alarm { text: String },
 }
 
 /// How far a long command is.

@@ -174,7 +174,18 @@ impl FollowerTask {
         {
             return;
         }
-        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
+        let (now, fresh) = (self.shared.clock.now(), &self.shared.fresh);
+        match &input {
+            Input::Head { process, peer, .. } => {
+                if let Some(known) = self.shared.directory.get(process) {
+                    fresh.head(*process, known.process.scheduler(), *peer, now);
+                }
+            }
+            Input::Record { process, .. } => fresh.slot(*process, now),
+            Input::Unfollow { process } => fresh.forget(process),
+            _ => {}
+        }
+        self.machine.handle(input, now, &mut self.effects);
     }
 
     fn handle_group(&mut self, first: In) {

@@ -124,3 +124,27 @@ fn a_node_without_topics_follows_by_asking() {
     let gossiped = events["weft_network_events_total{event=\"published\"}"].as_f64().unwrap();
     assert!(gossiped == 0.0, "nobody was there to hear it: {gossiped}");
 }
+
+/// A log that nobody adds to looks like one that is kept from us; that nobody answers is told.
+#[test]
+fn a_watcher_is_told_when_nobody_says_any_more_where_the_log_ends() {
+    let scheduler = Node::start();
+    let process = scheduler.counter();
+    let reader = scheduler.start_beside(&[]);
+    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args(["watch", &process, "--from", "0", "--json"])
+        .env_clear()
+        .env("WEFT_DATA_DIR", reader.folder.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let first = events.next().unwrap();
+    assert_eq!((&first["kind"], &first["slot"]), (&json!("slot"), &json!(0)));
+    scheduler.stop();
+    let told = events.find(|event| event["kind"] == "freshness").unwrap();
+    assert_eq!((&told["stale"], &told["as_of"]), (&json!(true), &first["timestamp"]));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}

@@ -67,6 +67,8 @@ async fn follow(
                 seen.running(process, node, position, running);
             }
             WatchEvent::Alarm { text } => seen.alarm(node, process, &text),
+            // Nodes are killed all the time here, and what they were told before stays true.
+            WatchEvent::Freshness { .. } => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What goes on for a while: watching a process, and replaying it.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
@@ -13,10 +15,15 @@ use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
 use super::state::why;
 use super::{Answers, SLOTS_MAX, disk, fail};
+use crate::freshness::STALE_MS;
+use crate::log;
 use crate::news::News;
 use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
 use crate::{hosting, replay};
+
+/// How often a watcher is told anew whether what it sees is fresh.
+const FRESHNESS_LOOK: Duration = Duration::from_secs(1);
 
 impl Answers {
     pub(super) async fn watch(
@@ -39,7 +46,10 @@ impl Answers {
             (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
             (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
         };
-        let mut is_new = true;
+        let (mut is_new, mut stale) = (true, false);
+        let mut look = tokio::time::interval(FRESHNESS_LOOK);
+        // The first is due at once; a log that was just taken up has its time to be confirmed.
+        look.reset_after(Duration::from_millis(STALE_MS));
         loop {
             // No news tells of those that were there before, however many pages they fill.
             while is_new {
@@ -57,6 +67,12 @@ impl Answers {
                 () = hung_up(lines) => return Err(HungUp),
                 () = self.stop.cancelled() => return out.end(Ok(Value::Null)).await,
                 heard = news.recv() => heard,
+                _ = look.tick() => {
+                    if let Some(event) = self.freshness(process, &mut stale) {
+                        out.event(event).await?;
+                    }
+                    continue;
+                }
             };
             match heard {
                 Ok(News::Grew { process: of, .. }) => is_new = of == process,
@@ -69,6 +85,19 @@ impl Answers {
                 Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
             }
         }
+    }
+
+    /// Says when a log that others write becomes stale, or fresh again.
+    fn freshness(&self, process: Id, stale: &mut bool) -> Option<WatchEvent> {
+        let known = self.shared.directory.get(&process)?;
+        let is_own = known.process.scheduler() == self.shared.address;
+        let is_stale = !is_own && self.shared.fresh.is_stale(&process, self.shared.clock.now());
+        if std::mem::replace(stale, is_stale) == is_stale {
+            return None;
+        }
+        let reader = self.shared.store.read().ok()?;
+        let newest = log::read_link(&reader, &process).ok()?;
+        Some(WatchEvent::Freshness { as_of: newest.map(|link| link.time.timestamp), stale: is_stale })
     }
 
     fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {

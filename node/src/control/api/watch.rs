@@ -1,0 +1,34 @@
+//! What is seen of a process while it goes on.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weft_protocol::{Address, Hash, Position};
+
+use super::SlotInfo;
+
+/// Something seen while watching.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum WatchEvent {
+    Slot(SlotInfo),
+    Outcome {
+        position: Position,
+        code: u8,
+        output: Value,
+        running: Hash,
+    },
+    Attestation {
+        position: Position,
+        attestor: Address,
+        running: Hash,
+    },
+    /// Whether somebody still says where the log ends; what is shown is true as of this time.
+    Freshness {
+        as_of: Option<u64>,
+        stale: bool,
+    },
+    Alarm {
+        text: String,
+    },
+}
