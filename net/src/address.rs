@@ -13,10 +13,12 @@ pub enum AddressError {
     #[error("{0}")]
     Syntax(String),
     /// It is not one to listen on.
-    #[error("only an IP address with a TCP port, perhaps with /ws, can be listened on")]
+    #[error("only an IP address with a TCP port, perhaps with /ws, or /udp/PORT/quic-v1 can be listened on")]
     Listen,
     /// It is not one to dial.
-    #[error("only an IP address or DNS name with a TCP port, perhaps with /ws, can be dialled")]
+    #[error(
+        "only an IP address or DNS name with a TCP port, perhaps with /ws, or /udp/PORT/quic-v1 can be dialled"
+    )]
     Dial,
     /// It does not name its peer.
     #[error("it does not say which peer is there")]
@@ -96,7 +98,7 @@ fn is_ip(part: &Protocol<'_>) -> bool {
 /// What may follow an IP address or a name.
 fn is_socket(parts: &[Protocol<'_>]) -> bool {
     match parts {
-        [Protocol::Tcp(_)] => true,
+        [Protocol::Tcp(_)] | [Protocol::Udp(_), Protocol::QuicV1] => true,
         [Protocol::Tcp(_), Protocol::Ws(path) | Protocol::Wss(path)] => path == "/",
         [Protocol::Tcp(_), Protocol::Tls, Protocol::Ws(path)] => path == "/",
         _ => false,
@@ -160,7 +162,13 @@ mod tests {
 
     #[test]
     fn what_can_be_listened_on() {
-        for good in ["/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/65535", "/ip4/0.0.0.0/tcp/4904/ws", "/memory/1"] {
+        for good in [
+            "/ip4/127.0.0.1/tcp/0",
+            "/ip6/::1/tcp/65535",
+            "/ip4/0.0.0.0/tcp/4904/ws",
+            "/ip4/0.0.0.0/udp/4904/quic-v1",
+            "/memory/1",
+        ] {
             assert_eq!(check_listen(good), Ok(()), "{good}");
         }
         for bad in [
@@ -187,6 +195,7 @@ mod tests {
             "/ip4/127.0.0.1/tcp/4904",
             "/dns4/peer.example.org/tcp/4904",
             "/dns4/peer.example.org/tcp/443/tls/ws",
+            "/dns4/peer.example.org/udp/4904/quic-v1",
             "/dnsaddr/peers.example.org",
             &format!("/ip4/192.0.2.1/tcp/1/p2p/{PEER}/p2p-circuit"),
         ] {

@@ -7,7 +7,7 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     PeerId, Swarm, allow_block_list, autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns,
-    memory_connection_limits, ping, relay, request_response,
+    memory_connection_limits, ping, relay, request_response, upnp,
 };
 
 use crate::codec::Codec;
@@ -53,6 +53,8 @@ pub(crate) struct Behaviour {
     /// Tries out those of others.
     prober: autonat::v2::server::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
+    /// Asks the router for a way in.
+    upnp: Toggle<upnp::tokio::Behaviour>,
 }
 
 /// Builds the swarm; nothing is opened yet. The registry gets the counters of gossipsub.
@@ -82,6 +84,7 @@ pub(crate) fn swarm(
         probe: probed.then(autonat::v2::client::Behaviour::default).into(),
         prober: autonat::v2::server::Behaviour::default(),
         mdns: mdns(settings, peer)?.into(),
+        upnp: settings.upnp.then(upnp::tokio::Behaviour::default).into(),
     };
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle_timeout);

@@ -30,6 +30,8 @@ pub struct NetConfig {
     pub reachability: Reachability,
     /// Whether to look for peers on the local network, and be found there, by mDNS.
     pub mdns: bool,
+    /// Whether to ask the router for a way in, by UPnP.
+    pub upnp: bool,
     /// Whether to relay for nodes that cannot be reached, while this one can.
     pub relay: bool,
     /// What this node wrote down when it last ran.
@@ -48,6 +50,7 @@ impl NetConfig {
             bootstrap: Vec::new(),
             reachability: Reachability::Assumed,
             mdns: false,
+            upnp: false,
             relay: true,
             remembered: Remembered::default(),
             limits: NetLimits::default(),
@@ -64,6 +67,7 @@ impl fmt::Debug for NetConfig {
             .field("bootstrap", &self.bootstrap)
             .field("reachability", &self.reachability)
             .field("mdns", &self.mdns)
+            .field("upnp", &self.upnp)
             .field("relay", &self.relay)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
@@ -176,6 +180,7 @@ pub(crate) struct Settings {
     pub(crate) bootstrap: BTreeMap<PeerId, Vec<Multiaddr>>,
     pub(crate) reachability: Reachability,
     pub(crate) mdns: bool,
+    pub(crate) upnp: bool,
     pub(crate) relay: bool,
     pub(crate) remembered: Remembered,
     pub(crate) limits: NetLimits,
@@ -211,6 +216,7 @@ impl Settings {
             bootstrap,
             reachability: config.reachability,
             mdns: config.mdns,
+            upnp: config.upnp,
             relay: config.relay,
             remembered: config.remembered,
             limits: config.limits,
@@ -275,8 +281,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_named_with_what_is_expected() {
-        for bad in ["nonsense", "/ip4/300.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1/quic-v1", "/ip4/127.0.0.1", ""]
-        {
+        for bad in ["nonsense", "/ip4/300.0.0.1/tcp/1", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1", ""] {
             let text = error(|config| config.listen = vec![bad.into()]);
             assert!(text.contains(&format!("listen address `{bad}`")) && text.contains("expected"), "{text}");
         }

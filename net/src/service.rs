@@ -218,6 +218,7 @@ impl Service {
             SwarmEvent::Behaviour(BehaviourEvent::Upgrade(event)) => self.on_upgrade(event),
             SwarmEvent::Behaviour(BehaviourEvent::Probe(event)) => self.on_probe(&event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Upnp(event)) => Self::on_upnp(&event),
             event => self.on_connection_event(event),
         }
     }

@@ -1,35 +1,58 @@
-//! How bytes travel: TCP and WebSocket with noise and yamux, names resolved, through relays, and in
-//! memory between the nodes of one program.
+//! How bytes travel: QUIC, TCP and WebSocket (both with noise and yamux), names resolved, through relays,
+//! and in memory between the nodes of one program.
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::dummy::DummyTransport;
 use libp2p::core::transport::{Boxed, MemoryTransport, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport as _, dns, noise, relay, tcp, websocket, yamux};
+use libp2p::{PeerId, Transport, dns, noise, quic, relay, tcp, websocket, yamux};
 
 use crate::handle::NetError;
 
+type Secured = Boxed<(PeerId, StreamMuxerBox)>;
+
 /// Every transport in one. Listening for TLS is left to a proxy in front; dialling it works.
-pub(crate) fn transport(
-    keypair: &Keypair,
-    relayed: relay::client::Transport,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+pub(crate) fn transport(keypair: &Keypair, relayed: relay::client::Transport) -> Result<Secured, NetError> {
     let noise = noise::Config::new(keypair).map_err(NetError::setup)?;
     let sockets = || tcp::tokio::Transport::new(tcp::Config::default());
-    let named = || {
-        dns::tokio::Transport::system(sockets()).unwrap_or_else(|error| {
-            // A container may have no resolv.conf; IP addresses still work.
-            tracing::warn!(%error, "no DNS resolver: only IP addresses can be dialled");
-            let nobody = dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-            dns::tokio::Transport::custom(sockets(), nobody, dns::ResolverOpts::default())
-        })
-    };
-    // Names come last: that one takes any address and finds out later.
+    let quic = quic::tokio::Transport::new(quic::Config::new(keypair))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let near = OrTransport::new(MemoryTransport::new(), relayed);
-    let far = OrTransport::new(websocket::Config::new(named()), named());
-    Ok(OrTransport::new(near, far)
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise)
-        .multiplex(yamux::Config::default())
-        .boxed())
+    // For TLS the name must not be resolved before.
+    let near = secured(OrTransport::new(near, websocket::Config::new(named(sockets())?)), &noise);
+    let far = OrTransport::new(quic, secured(sockets(), &noise)).map(|either, _| either.into_inner());
+    // Names come last: that one takes any address and finds out later.
+    Ok(OrTransport::new(near, named(far)?).map(|either, _| either.into_inner()).boxed())
+}
+
+/// Resolves names in addresses that are dialled.
+fn named<T>(inner: T) -> Result<dns::tokio::Transport<Boxed<T::Output>>, NetError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Error: Send + Sync,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    // Only a transport that is given says whether the system has a resolver.
+    if let Err(error) = dns::tokio::Transport::system(DummyTransport::<()>::new()) {
+        // A container may have no resolv.conf; IP addresses still work.
+        tracing::warn!(%error, "no DNS resolver: only IP addresses can be dialled");
+        let nobody = dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+        return Ok(dns::tokio::Transport::custom(inner.boxed(), nobody, dns::ResolverOpts::default()));
+    }
+    dns::tokio::Transport::system(inner.boxed()).map_err(NetError::setup)
+}
+
+/// Streams of bytes made connections: encrypted, with the peer known, many streams in one.
+fn secured<T>(transport: T, noise: &noise::Config) -> Secured
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send + 'static,
+    T::ListenerUpgrade: Send + 'static,
+{
+    transport.upgrade(Version::V1Lazy).authenticate(noise.clone()).multiplex(yamux::Config::default()).boxed()
 }

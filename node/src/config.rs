@@ -58,6 +58,8 @@ pub struct Config {
     pub reachable: Reachable,
     /// Whether peers are looked for on the local network.
     pub mdns: bool,
+    /// Whether the router is asked for a way in.
+    pub upnp: bool,
     /// Whether this node relays for those that cannot be dialled.
     pub relay: bool,
     /// Process topics that this node is on at most.
@@ -129,6 +131,7 @@ impl Config {
             bootstrap: Vec::new(),
             reachable: Reachable::Auto,
             mdns: false,
+            upnp: false,
             relay: true,
             topics: weft_net::limits::TOPICS_JOINED_MAX,
             roles: Role::ALL.into(),

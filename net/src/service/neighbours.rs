@@ -2,7 +2,7 @@
 
 use libp2p::relay::client;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId, autonat, dcutr, kad, mdns, relay};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, kad, mdns, relay, upnp};
 use weft_protocol::{Effects, Machine as _};
 
 use super::Service;
@@ -94,6 +94,20 @@ impl Service {
             Err(error) => {
                 tracing::debug!(address = %tested_addr, %server, %error, "a peer could not dial this node back");
             }
+        }
+    }
+
+    /// What the router says. An address that it gave counts at once; the swarm hears of it by itself.
+    pub(super) fn on_upnp(event: &upnp::Event) {
+        match event {
+            upnp::Event::NewExternalAddr { external_addr, .. } => {
+                tracing::info!(address = %external_addr, "the router lets peers in");
+            }
+            upnp::Event::ExpiredExternalAddr { external_addr, .. } => {
+                tracing::info!(address = %external_addr, "the router lets peers in no longer");
+            }
+            upnp::Event::GatewayNotFound => tracing::debug!("no router speaks UPnP"),
+            upnp::Event::NonRoutableGateway => tracing::debug!("the router is behind another"),
         }
     }
 

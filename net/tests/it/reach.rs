@@ -22,12 +22,13 @@ async fn ask(from: &Node, to: &mut Node) {
 }
 
 #[tokio::test]
-async fn a_node_is_reached_by_websocket_as_by_tcp() {
-    let mut both = config(1);
-    both.listen = vec!["/ip4/127.0.0.1/tcp/0/ws".into(), "/ip4/127.0.0.1/tcp/0".into()];
-    let mut server = Node::start(both).await;
-    for (seed, is_ws) in [(2, true), (3, false)] {
-        let address = server.net.listening().into_iter().find(|at| at.contains("/ws/") == is_ws).unwrap();
+async fn a_node_is_reached_by_websocket_and_quic_as_by_tcp() {
+    let mut all = config(1);
+    let ways = ["/tcp/0/ws", "/udp/0/quic-v1", "/tcp/0"];
+    all.listen = ways.iter().map(|way| format!("/ip4/127.0.0.1{way}")).collect();
+    let mut server = Node::start(all).await;
+    for (seed, way) in [(2, "/ws/p2p/"), (3, "/quic-v1/p2p/")] {
+        let address = server.net.listening().into_iter().find(|at| at.contains(way)).unwrap();
         let client = Node::plain(seed).await;
         assert_eq!(within("a dial", client.net.dial(&address)).await, Ok(server.peer()));
         ask(&client, &mut server).await;

@@ -140,6 +140,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| Value::Boolean(config.mdns),
     },
     Setting {
+        key: "upnp",
+        help: "whether to ask the router to let peers in",
+        set: |config, given| set_bool(&mut config.upnp, given),
+        show: |config| Value::Boolean(config.upnp),
+    },
+    Setting {
         key: "relay",
         help: "whether to relay for nodes that cannot be dialled, while this one can",
         set: |config, given| set_bool(&mut config.relay, given),

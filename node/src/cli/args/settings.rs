@@ -26,6 +26,9 @@ pub(crate) struct ConfigFlags {
     /// Whether to find peers on the local network
     #[arg(long, value_name = "BOOL")]
     pub(crate) mdns: Option<String>,
+    /// Whether to ask the router to let peers in
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) upnp: Option<String>,
     /// Whether to relay for nodes that cannot be dialled
     #[arg(long, value_name = "BOOL")]
     pub(crate) relay: Option<String>,
@@ -126,6 +129,7 @@ impl ConfigFlags {
             ("bootstrap", list(&self.bootstrap)),
             ("reachable", self.reachable.clone()),
             ("mdns", self.mdns.clone()),
+            ("upnp", self.upnp.clone()),
             ("relay", self.relay.clone()),
             ("topics", self.topics.clone()),
             ("roles", self.roles.clone()),
