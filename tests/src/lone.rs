@@ -48,6 +48,28 @@ pub fn sign(target: Option<Id>, tags: &[(&str, &str)], data: &[u8]) -> Verified<
     Draft { target, anchor: None, tags, data: data.to_vec().into() }.sign(&key()).unwrap()
 }
 
+/// The slot after this end of a log, so many milliseconds later, for an item.
+pub fn next_slot(
+    network: Network,
+    process: Id,
+    end: Option<Link>,
+    step_ms: u64,
+    item: &Verified<DataItem>,
+) -> AssignmentDraft {
+    let slot = end.map_or(0, |end| end.slot + 1);
+    let timestamp = START_MS + slot * step_ms;
+    AssignmentDraft {
+        network,
+        process,
+        epoch: 0,
+        slot,
+        hash_chain: end.map_or_else(|| hash_chain::first(process), |end| end.next()),
+        time: TimePoint { timestamp, height: timestamp / 120_000 },
+        message: (item.id() != process).then(|| item.id()),
+        excludes: Vec::new(),
+    }
+}
+
 /// What a process runs.
 pub struct Kind<'a> {
     /// The module.
@@ -122,18 +144,9 @@ impl Lone {
 
     /// Gives an item the next slot, on disk too.
     pub fn assign(&mut self, item: &Verified<DataItem>) -> VerifiedRecord {
-        let (process, slot) = (self.process.id(), self.end.map_or(0, |end| end.slot + 1));
-        let timestamp = START_MS + slot * STEP_MS;
-        let draft = AssignmentDraft {
-            network: NETWORK,
-            process,
-            epoch: 0,
-            slot,
-            hash_chain: self.end.map_or_else(|| hash_chain::first(process), |end| end.next()),
-            time: TimePoint { timestamp, height: timestamp / 120_000 },
-            message: (slot > 0).then(|| item.id()),
-            excludes: Vec::new(),
-        };
+        let process = self.process.id();
+        let draft = next_slot(NETWORK, process, self.end, STEP_MS, item);
+        let slot = draft.slot;
         let assignment = draft.draft().sign(&key()).unwrap();
         let record = SlotRecord::from_wire(&to_wire(&assignment, item, None)).unwrap();
         let terms = EpochTerms::of_process(&self.process).unwrap();
@@ -146,7 +159,7 @@ impl Lone {
             item: item.id(),
             proof: None,
             chain: draft.hash_chain,
-            timestamp,
+            timestamp: draft.time.timestamp,
             block_height: draft.time.height,
         };
         let item = Write::Item { id: item.id(), raw: item.raw().clone() };

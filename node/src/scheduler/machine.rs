@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::cron::{self, Schedule};
 use weft_protocol::crypto::Signer;
-use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::{self, Weave};
 use weft_protocol::{Effects, Hash, Id, Machine, Network, Now, hash_chain, mark};
 
@@ -280,10 +279,8 @@ impl Scheduler {
         match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
             Ok(item) => {
                 // It names its slot, so nobody had it before.
-                let keys = SeenKeys::of_item(item.id());
-                let new = keys.all().collect();
-                let mark =
-                    Submission { process, item, proof: None, keys, spawn: None, assigned: None, roles: None };
+                let mark = Submission::plain(process, item);
+                let new = mark.keys.all().collect();
                 self.assign(mark, new, ticket, now, effects);
             }
             Err(error) => {

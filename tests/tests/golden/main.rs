@@ -6,11 +6,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, VerifiedRecord, to_wire};
-use weft_protocol::time::TimePoint;
-use weft_protocol::{DataItem, Verified, hash_chain, mark};
+use weft_protocol::{DataItem, Verified, mark};
+use weft_tests::lone::next_slot;
 use weft_tests::sim::Guest;
 use weft_tests::sim::disk::Rows;
 use weft_tests::sim::guest::Live;
@@ -19,8 +18,6 @@ use weft_tests::sim::town::{NETWORK, Town, item};
 mod formats;
 
 const GOLDEN: &str = include_str!("counter.txt");
-/// When slot 0 is given, in milliseconds since the Unix epoch.
-const START_MS: u64 = 1_800_000_000_000;
 /// The time from one slot to the next, in milliseconds.
 const STEP_MS: u64 = 1_700;
 
@@ -34,18 +31,7 @@ struct Log<'a> {
 
 impl Log<'_> {
     fn assign(&mut self, item: &Verified<DataItem>) -> VerifiedRecord {
-        let (process, slot) = (self.process.id(), self.end.map_or(0, |end| end.slot + 1));
-        let timestamp = START_MS + slot * STEP_MS;
-        let draft = AssignmentDraft {
-            network: NETWORK,
-            process,
-            epoch: 0,
-            slot,
-            hash_chain: self.end.map_or_else(|| hash_chain::first(process), |end| end.next()),
-            time: TimePoint { timestamp, height: timestamp / 120_000 },
-            message: (item.id() != process).then(|| item.id()),
-            excludes: Vec::new(),
-        };
+        let draft = next_slot(NETWORK, self.process.id(), self.end, STEP_MS, item);
         let assignment = draft.draft().sign(&self.town.keys[self.scheduler]).unwrap();
         let record = self.town.verify(&to_wire(&assignment, item, None)).unwrap();
         self.end = Some(record.link());

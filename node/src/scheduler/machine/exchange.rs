@@ -137,6 +137,14 @@ pub struct Submission {
     pub roles: Option<Roles>,
 }
 
+impl Submission {
+    /// An item that speaks for itself: for this log, without proof, known again by its own id.
+    pub fn plain(process: Id, item: Verified<DataItem>) -> Self {
+        let keys = SeenKeys::of_item(item.id());
+        Self { process, item, proof: None, keys, spawn: None, assigned: None, roles: None }
+    }
+}
+
 /// A slot, signed, on its way to disk.
 #[derive(Debug, Clone)]
 pub struct NewSlot {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use weft_protocol::assignment::Excluded;
+use weft_protocol::seen::SeenKeys;
 use weft_protocol::{DataItem, Draft, Tag, Verified};
 
 use super::*;
@@ -118,16 +119,7 @@ impl Run {
     fn submit(&mut self, item: Verified<DataItem>, ms: u64) -> Vec<Effect> {
         self.tickets += 1;
         let process = item.target().unwrap_or(item.id());
-        let keys = SeenKeys::of_item(item.id());
-        let submission = Box::new(Submission {
-            process,
-            item,
-            proof: None,
-            keys,
-            spawn: None,
-            assigned: None,
-            roles: None,
-        });
+        let submission = Box::new(Submission::plain(process, item));
         self.handle(Input::Submit { ticket: self.tickets, submission }, ms)
     }
 
@@ -266,16 +258,8 @@ fn nothing_is_signed_in_a_log_that_may_have_lost_its_end() {
 fn child(run: &mut Run, spawn: Hash, data: &'static str, ms: u64) -> (Id, Vec<Effect>) {
     run.tickets += 1;
     let item = item(None, &[("Type", "Process")], data);
-    let (process, keys) = (item.id(), SeenKeys::of_item(item.id()));
-    let submission = Box::new(Submission {
-        process,
-        item,
-        proof: None,
-        keys,
-        spawn: Some(spawn),
-        assigned: None,
-        roles: None,
-    });
+    let process = item.id();
+    let submission = Box::new(Submission { spawn: Some(spawn), ..Submission::plain(process, item) });
     (process, run.handle(Input::Submit { ticket: run.tickets, submission }, ms))
 }
 
@@ -345,17 +329,7 @@ fn what_was_read_before_a_commit_is_read_again_after_it() {
         other => panic!("{other:?}"),
     };
     let submit = |ticket| {
-        let keys = SeenKeys::of_item(message.id());
-        let item = message.clone();
-        let submission = Box::new(Submission {
-            process,
-            item,
-            proof: None,
-            keys,
-            spawn: None,
-            assigned: None,
-            roles: None,
-        });
+        let submission = Box::new(Submission::plain(process, message.clone()));
         Input::Submit { ticket, submission }
     };
     let first = look(run.hear(submit(50), 10));
@@ -376,16 +350,7 @@ fn asks_wait_until_their_log_is_read_and_are_told_if_it_cannot_be() {
     run.scheduler = Scheduler::new(key(2), NETWORK);
     let asks = |run: &mut Run| {
         let message = item(Some(process), &[], "a message");
-        let keys = SeenKeys::of_item(message.id());
-        let submission = Box::new(Submission {
-            process,
-            item: message,
-            proof: None,
-            keys,
-            spawn: None,
-            assigned: None,
-            roles: None,
-        });
+        let submission = Box::new(Submission::plain(process, message));
         let asked = run.hear(Input::Now { ticket: 20, process }, 5);
         assert!(matches!(asked[..], [Effect::Reload { process: asked }] if asked == process));
         assert!(run.hear(Input::Submit { ticket: 21, submission }, 6).is_empty());
@@ -413,10 +378,8 @@ fn a_log_that_is_no_log_takes_no_memory() {
 
 /// An item that is assigned to a process whomever it is for.
 fn assigned(process: Id, item: &Verified<DataItem>, excludes: Vec<Excluded>) -> Input {
-    let keys = SeenKeys::of_item(item.id());
-    let (item, assigned) = (item.clone(), Some(excludes));
     let submission =
-        Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned, roles: None });
+        Box::new(Submission { assigned: Some(excludes), ..Submission::plain(process, item.clone()) });
     Input::Submit { ticket: 90, submission }
 }
 

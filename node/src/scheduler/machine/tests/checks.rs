@@ -116,8 +116,7 @@ fn forwarded(run: &mut Run, process: &Process, seed: u8, tags: &[(&str, &str)]) 
     let item = draft.sign(&key(seed)).unwrap();
     let keys = SeenKeys::of(&item, &Origin::of(process, &item, None));
     let process = process.id();
-    let submission =
-        Box::new(Submission { process, item, proof: None, keys, spawn: None, assigned: None, roles: None });
+    let submission = Box::new(Submission { keys, ..Submission::plain(process, item) });
     run.handle(Input::Submit { ticket: run.tickets, submission }, 5)
 }
 
