@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+
+mod launched;
+use launched::Launched;
 
 /// Kills in the ordinary run.
 const KILLS: u64 = 20;
@@ -12,6 +15,10 @@ const KILLS: u64 = 20;
 const KILLS_FULL: u64 = 200;
 /// The seed; `WEFT_SEED` is another.
 const SEED: u64 = 1;
+
+/// How long the whole may take beside its kills, and each of them: several times what it does.
+const WAIT: Duration = Duration::from_secs(600);
+const KILL_WAIT: Duration = Duration::from_secs(20);
 
 /// Every expectation that does not hold, and where to look.
 fn complaint(report: &Value) -> String {
@@ -28,9 +35,9 @@ fn no_promise_is_broken_by_kills_under_load() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let kills = if full { KILLS_FULL } else { KILLS };
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
     let args = ["crash", "--json", "--kills", &kills.to_string(), "--seed", &seed.to_string()];
-    let output = command.args(args).stdin(Stdio::null()).output().unwrap();
+    let wait = WAIT + KILL_WAIT * u32::try_from(kills).unwrap();
+    let output = Launched::run(&args, wait);
     let errors = String::from_utf8_lossy(&output.stderr);
     let report = String::from_utf8_lossy(&output.stdout);
     let report = report.lines().last().unwrap_or_else(|| panic!("seed {seed}: no report: {errors}"));

@@ -1,28 +1,30 @@
 //! The launcher as its users run it: real nodes, the real tour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs::OpenOptions;
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+mod launched;
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+use launched::Launched;
+use skip::skip;
+
+/// How long a tour may take, with two of aos, on a machine with other work.
+const RUN_WAIT: Duration = Duration::from_secs(600);
 
 /// How long nodes may take to be gone after their launcher.
 const GONE_WAIT: Duration = Duration::from_secs(30);
 /// How often a process that is not ours is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-fn launcher(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
 fn run(args: &[&str]) -> Output {
-    launcher(args).output().unwrap()
+    Launched::run(args, RUN_WAIT)
 }
 
 /// The one line of JSON that a run ends with.
@@ -36,21 +38,9 @@ fn report(output: &Output) -> Value {
 }
 
 /// A testnet without a tour that stays up, and its report.
-fn staying(args: &[&str]) -> (Child, Value) {
-    let mut command = launcher(&["--no-tour", "--json", "--peers", "2"]);
-    let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    (child, serde_json::from_str(&line).unwrap())
-}
-
-/// Notes what a test left out: past the test runner, and in the list of `tests/run`.
-fn skip(test: &str, reason: &str) {
-    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
-        let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
-    }
+fn staying(args: &[&str]) -> (Launched, Value) {
+    let (launched, line) = Launched::up(&[&["--no-tour", "--json", "--peers", "2"], args].concat());
+    (launched, serde_json::from_str(&line).unwrap())
 }
 
 fn pids(report: &Value) -> Vec<u64> {
@@ -114,7 +104,7 @@ fn four_peers_end_the_tour_green_and_are_gone() {
     // Where the interop suite is installed, aos is toured too.
     assert_eq!(report["aos_skipped"].is_null(), processes.len() == 6);
     if let Some(why) = report["aos_skipped"].as_str() {
-        skip("four_peers_end_the_tour_green_and_are_gone (aos)", why);
+        skip("four_peers_end_the_tour_green_and_are_gone (aos)", why).unwrap();
     }
     expect_gone(&pids(&report));
     assert!(!Path::new(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
@@ -134,8 +124,7 @@ fn nodes_end_with_a_launcher_that_is_killed() {
     let mut connections = connected(&report);
     let pids = pids(&report);
     assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)));
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
+    launcher.kill();
     for connection in &mut connections {
         connection.set_read_timeout(Some(GONE_WAIT)).unwrap();
         // A node that had something to say when it ended resets the connection instead.
@@ -154,7 +143,7 @@ fn a_signal_ends_everything_in_order() {
     assert!(dir.exists());
     let pid = launcher.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+    assert_eq!(launcher.ended().code(), Some(0));
     expect_gone(&pids(&report));
     assert!(!dir.exists(), "the folder is still there");
 }
@@ -165,8 +154,7 @@ fn a_folder_in_use_is_no_place_for_a_second_testnet() {
     let dir = dir.path().to_str().unwrap();
     let (mut launcher, report) = staying(&["--dir", dir]);
     let (code, error) = error_of(&["--once", "--no-tour", "--peers", "2", "--dir", dir]);
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
+    launcher.kill();
     assert_eq!(code, Some(3), "{error}");
     assert!(error.contains("node 0 did not come up") && error.contains("node-0/node.log"), "{error}");
     expect_gone(&pids(&report));

@@ -7,6 +7,8 @@
 //! instances of bare wasmtime that share one compiled module. `cold`: a whole node on a folder with
 //! so many processes, none of them in memory: a row of its directory each. Then some of them are sent
 //! a message each, which is answered from the disk, and another one, which is answered from memory.
+//! `resident`: a whole node with 10,000 processes that have all just had a message, and how soon one of them
+//! answers another.
 //! `cargo bench -p weft-tests --bench memory [-- --quick]`; files are in `TMPDIR`. Linux only.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -14,12 +16,18 @@
 mod cold;
 #[path = "memory/hot.rs"]
 mod hot;
+#[path = "memory/node.rs"]
+mod node;
+#[path = "memory/resident.rs"]
+mod resident;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Names what an OS process started by this program does.
 const CHILD: &str = "--child";
+/// Processes that one node has in memory at once.
+const RESIDENT: usize = 10_000;
 
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -34,17 +42,18 @@ fn main() {
         return;
     }
     // `cargo test --benches` only asks whether it runs.
-    let (aos, lua, counters, cold) = if is("--test") || !is("--bench") {
-        (2, 10, 10, 20)
+    let (aos, lua, counters, cold, all) = if is("--test") || !is("--bench") {
+        (2, 10, 10, 20, 20)
     } else if is("--quick") {
-        (20, 100, 500, 1_000)
+        (20, 100, 500, 1_000, RESIDENT)
     } else {
-        (100, 10_000, 3_000, 10_000)
+        (100, 10_000, 3_000, 10_000, RESIDENT)
     };
     hot::compare("aos", aos);
     hot::compare("lua", lua);
     hot::compare("counter", counters);
     cold::compare(cold);
+    resident::compare(all);
 }
 
 /// What a child does; its answer is its last line.
@@ -53,7 +62,8 @@ fn work(what: &str, rest: &[String]) {
     match what {
         "hot" => hot::measure(&rest[0], number(1)),
         "bare" => hot::measure_bare(&rest[0], number(1)),
-        "fill" => cold::fill(Path::new(&rest[0]), number(1)),
+        "fill" => node::fill(Path::new(&rest[0]), number(1)),
+        "resident" => resident::measure(Path::new(&rest[0]), number(1)),
         "cold" => cold::measure(Path::new(&rest[0]), number(1)),
         other => panic!("no such work: {other}"),
     }
@@ -71,7 +81,7 @@ fn child(arguments: &[&str]) -> Vec<f64> {
 }
 
 /// Bytes of this OS process that are in memory and not of a file.
-fn resident() -> u64 {
+fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024

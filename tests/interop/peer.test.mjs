@@ -9,24 +9,37 @@ import { readAnnouncement, readItem, sha256, startPeer, topicOf } from './lib/pe
 import { temporaryFolder } from './lib/run.mjs'
 
 const MESSAGES = 5
+/** What a test and what comes before and after it may take, on a machine with other work. */
+const timeout = 120_000
+/** What an event may take to come. */
+const eventMs = 60_000
 
 let node
 before(async () => {
   const listen = ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/tcp/0/ws']
   node = await startNode(temporaryFolder(), listen.flatMap((address) => ['--listen', address]))
-})
-after(() => node?.stop())
+}, { timeout })
+after(() => node?.stop(), { timeout })
 
 /** Waits for a condition that an event makes true. */
 function when(target, event, condition) {
-  return new Promise((resolve) => {
-    const look = (heard) => {
-      if (!condition(heard?.detail)) return
+  return new Promise((resolve, reject) => {
+    const done = (settle) => {
+      clearTimeout(timer)
       target.removeEventListener(event, look)
-      resolve(heard?.detail)
+      settle()
     }
+    const look = (heard) => {
+      try {
+        if (condition(heard?.detail)) done(() => resolve(heard?.detail))
+      } catch (error) {
+        done(() => reject(error))
+      }
+    }
+    const late = () => done(() => reject(new Error(`no ${event} as awaited in ${eventMs} ms`)))
+    const timer = setTimeout(late, eventMs)
     target.addEventListener(event, look)
-    if (condition()) look()
+    look()
   })
 }
 
@@ -52,7 +65,7 @@ async function verify(records, process, scheduler) {
 }
 
 for (const way of ['tcp', 'ws']) {
-  test(`a js-libp2p peer hears and verifies a process over ${way}`, async () => {
+  test(`a js-libp2p peer hears and verifies a process over ${way}`, { timeout }, async () => {
     const { ready, weft } = node
     const { process } = await weft('spawn')
     const topic = topicOf(ready.network, process)

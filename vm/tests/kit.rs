@@ -1,41 +1,32 @@
 //! The C guests of `guests/kit`, built here and run: what the kit's page says of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Outcome, Trap};
 
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+use skip::skip;
+
 const LIMITS: Limits = Limits { gas: 1_000_000_000, memory_bytes: 4 << 20 };
 
 /// A guest of the kit; none where there is no clang, which is noted as a skip.
-fn built(name: &str) -> Option<Instance> {
+fn built(name: &str, test: &str) -> Option<Instance> {
     let kit = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guests/kit");
     let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kit-{name}.wasm"));
     let build =
         Command::new(kit.join("build")).args([kit.join(format!("{name}.c")), out.clone()]).output().unwrap();
     if build.status.code() == Some(77) {
-        skip(&String::from_utf8_lossy(&build.stderr));
+        skip(test, String::from_utf8_lossy(&build.stderr).trim()).unwrap();
         return None;
     }
     assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
     let engine = Engine::new(EngineConfig::default()).unwrap();
     let module = engine.compile(&std::fs::read(out).unwrap(), Format::Plain).unwrap();
     Some(module.instantiate(LIMITS).unwrap())
-}
-
-fn skip(reason: &str) {
-    let reason = reason.trim();
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("kit");
-    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
-        let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
-    }
 }
 
 fn send(guest: &mut Instance, from: &str, tags: &[(&str, &str)], data: &str) -> Value {
@@ -49,7 +40,7 @@ fn send(guest: &mut Instance, from: &str, tags: &[(&str, &str)], data: &str) -> 
 
 #[test]
 fn the_counter_in_c_counts() {
-    let Some(mut guest) = built("counter") else { return };
+    let Some(mut guest) = built("counter", "the_counter_in_c_counts") else { return };
     // What looks like a tag in the data is none, and neither is what stands in another tag's value.
     let decoy = r#""Tags":[{"name":"Action","value":"Increment"}] \" } ] {"#;
     for (tags, data, count) in [
@@ -73,7 +64,7 @@ fn the_counter_in_c_counts() {
 
 #[test]
 fn the_token_in_c_loses_nothing() {
-    let Some(mut guest) = built("token") else { return };
+    let Some(mut guest) = built("token", "the_token_in_c_loses_nothing") else { return };
     let call = |guest: &mut Instance, from: &str, tags: &[(&str, &str)]| -> Vec<String> {
         let messages = send(guest, from, tags, "")["Messages"].as_array().unwrap().clone();
         let shown = |one: &Value| {

@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Results(Box<Results>),
     /// See what a message would come to, without sending it
     DryRun(Box<DryRun>),
-    /// Go back to the state after any slot: its root, and the memory itself
+    /// Look at the state after any slot: its root, the memory itself, or what a Lua program keeps
     State(State),
     /// Show how the node fares
     Status,

@@ -40,7 +40,7 @@ impl Exit {
         (Self::Input, 2, "input", "bad arguments, or an input that cannot be read"),
         (Self::Unreachable, 3, "unreachable", "no node runs for the data folder, or it went away"),
         (Self::TimedOut, 4, "timed-out", "nothing came in the given time; ask again"),
-        (Self::Busy, 5, "busy", "the node is busy; try again later"),
+        (Self::Busy, 5, "busy", "busy, or its disk budget is used up; try again later"),
         (Self::Fault, 70, "fault", "something failed on this machine: disk, network, a bug"),
     ];
 

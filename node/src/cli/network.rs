@@ -13,7 +13,9 @@ use super::Context;
 use super::configure;
 use super::exit::{CliError, Exit};
 use super::screen::pairs;
+use crate::backup::STORE_NAME;
 use crate::config::{NETWORK_FILE_NAME, RULES, network_file};
+use crate::keyring;
 
 /// What is put behind a chosen name, so that two networks that were named alike never meet: characters of
 /// which none looks like another.
@@ -106,10 +108,20 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
         .ok_or_else(|| CliError::input(format!("there is no file {}", file.display())))?;
     let network = network_file::check(file, &text)?;
     let folder = context.data_dir()?;
-    let failed =
-        |error: std::io::Error| CliError::fault(format!("cannot write into {}: {error}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    std::fs::write(folder.join(NETWORK_FILE_NAME), &text).map_err(failed)?;
+    // A store never changes its network, and the file that goes may be the only place that says how to
+    // find the old one.
+    if folder.join(STORE_NAME).exists() {
+        let old = configure::resolve(&Default::default(), context)?.config.network;
+        if old != network {
+            let folder = folder.display();
+            return Err(CliError::no(format!(
+                "the store in {folder} is of network {old} and stays so; join {network} with another data folder"
+            )));
+        }
+    }
+    keyring::make_data_dir(&folder)?;
+    replace(&folder, &text)
+        .map_err(|error| CliError::fault(format!("cannot write into {}: {error}", folder.display())))?;
     let resolved = configure::resolve(&Default::default(), context)?;
     if resolved.config.network != network {
         let other = &resolved.config.network;
@@ -122,6 +134,17 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
         .screen
         .answer(&answer, || format!("{} is of network {network} from the next start on", folder.display()))?;
     Ok(Exit::Ok)
+}
+
+/// Puts the file in its place whole: whoever is killed meanwhile has the old one.
+fn replace(folder: &Path, text: &str) -> std::io::Result<()> {
+    let path = folder.join(NETWORK_FILE_NAME);
+    let unfinished = path.with_extension("toml.part");
+    let mut file = std::fs::File::create(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, path)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 fn show(context: &Context) -> Result<Exit, CliError> {

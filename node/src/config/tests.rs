@@ -41,6 +41,26 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(source_of(&resolved, "rules"), Source::Default);
 }
 
+/// Whoever made the network says how to find it; whoever runs the node has the last word.
+#[test]
+fn the_file_of_a_network_is_below_the_nodes_own() {
+    let peer = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    let id = weft_protocol::Network::of_name("team-abcd2345");
+    let file = format!("network = \"team-abcd2345\"\nid = \"{id}\"\nbootstrap = [\"{peer}\"]");
+    let (folder, mut inputs) = with_file("");
+    let joined = folder.path().join(NETWORK_FILE_NAME);
+    std::fs::write(&joined, file).unwrap();
+    let resolved = Resolved::load(&inputs).unwrap();
+    assert_eq!(resolved.config.network, "team-abcd2345");
+    std::fs::write(folder.path().join(FILE_NAME), "network = \"mine-own\"").unwrap();
+    let resolved = Resolved::load(&inputs).unwrap();
+    assert_eq!((&*resolved.config.network, &resolved.config.bootstrap), ("mine-own", &vec![peer.to_owned()]));
+    assert_eq!(source_of(&resolved, "network"), Source::File(folder.path().join(FILE_NAME)));
+    assert_eq!(source_of(&resolved, "bootstrap"), Source::File(joined));
+    inputs.env.insert("WEFT_BOOTSTRAP".into(), "".into());
+    assert_eq!(Resolved::load(&inputs).unwrap().config.bootstrap, Vec::<String>::new());
+}
+
 #[test]
 fn an_unknown_key_is_named_with_the_nearest_known_one() {
     let error = error_of("messenger_windw_ms = 5");

@@ -1,15 +1,9 @@
 //! Time that passes in a process while nobody sends it anything.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
-use super::node::Node;
-
-/// How long ticks of a second may take to show.
-const WAIT: Duration = Duration::from_secs(60);
+use super::node::{Node, until};
+use super::watch::Watch;
 
 /// A counter with a tick a second on this node.
 fn clock(node: &Node) -> String {
@@ -21,14 +15,10 @@ fn clock(node: &Node) -> String {
 
 /// What ran last as of now, once that is a tick.
 fn tick(node: &Node, process: &str) -> Value {
-    let deadline = Instant::now() + WAIT;
-    loop {
-        let now = node.json(&["result", process, "--now"]);
-        if now["position"]["tick"].as_u64().unwrap() > 0 {
-            return now;
-        }
-        assert!(Instant::now() < deadline, "no tick: {now}");
-    }
+    until("a tick", || match node.json(&["result", process, "--now"]) {
+        now if now["position"]["tick"].as_u64().unwrap() > 0 => Ok(now),
+        now => Err(now.to_string()),
+    })
 }
 
 #[test]
@@ -92,22 +82,13 @@ fn a_subscription_lets_time_pass_from_afar() {
     let process = clock(&scheduler);
     let keeper = scheduler.start_beside(&[]);
     keeper.json(&["host", &process, "--compute"]);
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_weft"))
-        .args(["watch", &process, "--from", "0", "--json"])
-        .env_clear()
-        .env("WEFT_DATA_DIR", keeper.folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let watch = Watch::start(&keeper, &process, 0);
     let info = keeper.json(&["cron", &process]);
     assert!(info["duties"].as_array().unwrap().contains(&json!("cron")), "{info}");
-    let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let ticks = events.filter(|event| event["kind"] == "outcome" && event["position"]["tick"] != 0);
-    let counts: Vec<String> = ticks.take(3).map(|tick| tick["output"].as_str().unwrap().into()).collect();
-    assert_eq!(counts, ["1", "2", "3"]);
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    for count in ["1", "2", "3"] {
+        let is_tick = |event: &Value| event["kind"] == "outcome" && event["position"]["tick"] != 0;
+        assert_eq!(watch.until("a tick", is_tick)["output"], count);
+    }
     let info = keeper.json(&["cron", &process, "--off"]);
     assert!(!info["duties"].as_array().unwrap().contains(&json!("cron")), "{info}");
 }

@@ -1,13 +1,8 @@
 //! What a node does for which processes, and that it still does it after a restart.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
-use super::node::Node;
-
-/// How long a node may take to do what it was told.
-const WAIT: Duration = Duration::from_secs(60);
+use super::node::{Node, until_is};
 
 fn duties(info: &Value) -> Vec<&str> {
     info["duties"].as_array().unwrap().iter().map(|duty| duty.as_str().unwrap()).collect()
@@ -54,10 +49,7 @@ fn a_process_that_is_let_go_is_gone_and_can_be_taken_up_again() {
     assert_eq!(duties(&host.json(&["unhost", &process])), [""; 0]);
     assert_eq!(host.json(&["processes"]), json!([]));
     // The compute role hears of it a moment later.
-    let deadline = Instant::now() + WAIT;
-    while in_memory(&host) != Some(0.0) {
-        assert!(Instant::now() < deadline, "it stays in memory");
-    }
+    until_is("it leaves memory", &json!(0.0), || json!(in_memory(&host)));
     let (code, _) = host.weft(&["cron", &process, "--json"]).expect(1).error();
     assert_eq!(code, "unknown");
     // Nor is it there after a restart; its log is, so that nobody need be asked for its beginning.

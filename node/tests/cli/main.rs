@@ -29,6 +29,7 @@ mod top;
 mod trace;
 mod unasked;
 mod vectors;
+mod watch;
 
 use std::io::Write;
 use std::path::Path;

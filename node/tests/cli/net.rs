@@ -1,25 +1,13 @@
 //! The node's place in the network as a person sees it: peers, providers, the doctor, and networks of
 //! one's own.
 
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use super::node::Node;
+use super::node::{Node, until, until_is};
+use super::watch::Watch;
 use super::weft;
-
-/// Asks until the answer is right. The machine may be busy with other builds.
-fn until(what: &str, mut ask: impl FnMut() -> Option<Value>) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(value) = ask() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited for {what}");
-        // tidy-allow(sleep): another program is asked again; nothing here is told when it is ready.
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 fn state<'a>(doctor: &'a Value, name: &str) -> &'a str {
     let checks = doctor["checks"].as_array().unwrap();
@@ -40,7 +28,7 @@ fn a_node_shows_its_peers_and_who_serves_a_process_and_how_it_fares() {
     let address = &alone.ready["address"];
     let peers = until("a round trip", || {
         let peers = other.json(&["peers"]);
-        peers[0]["round_trip_ms"].is_number().then_some(peers)
+        if peers[0]["round_trip_ms"].is_number() { Ok(peers) } else { Err(peers.to_string()) }
     });
     assert_eq!(&peers[0]["address"], address);
     assert_eq!((&peers[0]["relayed"], &peers[0]["outbound"]), (&json!(false), &json!(true)));
@@ -63,7 +51,7 @@ fn a_node_that_starts_again_finds_its_peers_by_its_book() {
     let goes = stays.start_beside(&[]);
     let back = Node::start_in(goes.stop());
     assert!(back.folder.path().join("peers.json").exists());
-    until("the way back", || (back.json(&["status"])["peers"] == 1).then_some(Value::Null));
+    until_is("the way back", &json!(1), || back.json(&["status"])["peers"].clone());
 }
 
 #[test]
@@ -93,13 +81,64 @@ fn a_network_of_ones_own_is_joined_by_its_file() {
         let text = node.weft(&["metrics", "--json"]).expect(0).json();
         text["weft_network_events_total{event=\"foreign_peers\"}"].as_f64().unwrap()
     };
-    until("the parting", || (partings(&node) + partings(&foreign) > 0.0).then_some(Value::Null));
-    assert_eq!(node.json(&["status"])["peers"], 0);
+    until_is("the parting", &json!(true), || json!(partings(&node) + partings(&foreign) > 0.0));
+    until_is("nobody is left", &json!(0), || node.json(&["status"])["peers"].clone());
     // A file that was changed by hand is refused.
     let changed = std::fs::read_to_string(file).unwrap().replace("team-", "teem-");
     std::fs::write(file, changed).unwrap();
     let refused = weft(folder.path(), &["network", "join", file]).expect(2);
     assert!(refused.err.contains("`id`"), "{}", refused.err);
+}
+
+/// What a folder's file says of its network may be said nowhere else.
+#[test]
+fn a_folder_with_a_store_stays_in_its_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = |name: &str, more: &[&str]| {
+        let file = folder.path().join(format!("{name}.toml")).to_str().unwrap().to_owned();
+        let made = weft(folder.path(), &[&["network", "init", name, "-o", &file, "--json"], more].concat());
+        (made.expect(0).json()["network"].as_str().unwrap().to_owned(), file)
+    };
+    let ((one, file), (two, other)) = (init("one", &[]), init("two", &[]));
+    let data = tempfile::tempdir().unwrap();
+    let joined = data.path().join("network.toml");
+    weft(data.path(), &["network", "join", &file]).expect(0);
+    // Before there is a store any network will do.
+    weft(data.path(), &["network", "join", &other]).expect(0);
+    weft(data.path(), &["network", "join", &file]).expect(0);
+    let data = Node::start_in(data).stop();
+    let before = std::fs::read_to_string(&joined).unwrap();
+    let refused = weft(data.path(), &["network", "join", &other]).expect(1);
+    assert!(refused.err.contains(&one) && refused.err.contains(&two), "{}", refused.err);
+    assert_eq!(std::fs::read_to_string(&joined).unwrap(), before);
+    // The same network by other peers is no other network.
+    let peer = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    let newer = before.replace("bootstrap = []", &format!("bootstrap = [\"{peer}\"]"));
+    assert_ne!(newer, before);
+    std::fs::write(&file, &newer).unwrap();
+    weft(data.path(), &["network", "join", &file]).expect(0);
+    assert_eq!(std::fs::read_to_string(&joined).unwrap(), newer);
+    let names = std::fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_str().unwrap().ends_with(".part")));
+}
+
+#[test]
+fn a_folder_that_joining_makes_is_for_its_user_and_what_its_owner_said_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.toml");
+    let file = file.to_str().unwrap();
+    let made = weft(folder.path(), &["network", "init", "team", "-o", file, "--json"]).expect(0).json();
+    let data = folder.path().join("new/data");
+    let joined = weft(&data, &["network", "join", file]).expect(0);
+    assert!(!joined.err.contains("warning"), "{}", joined.err);
+    let mode = std::fs::metadata(&data).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    std::fs::write(data.join("weft.toml"), "network = \"mine-own\"").unwrap();
+    let joined = weft(&data, &["network", "join", file]).expect(0);
+    assert!(joined.err.contains("says network mine-own, which wins"), "{}", joined.err);
+    let shown = weft(&data, &["network", "show", "--json"]).expect(0).json();
+    assert_eq!(shown["network"], "mine-own");
+    assert_ne!(shown["network"], made["network"]);
 }
 
 /// A node that may be on no topic at all hears of slots by asking, at once and not at the next audit.
@@ -131,20 +170,14 @@ fn a_watcher_is_told_when_nobody_says_any_more_where_the_log_ends() {
     let scheduler = Node::start();
     let process = scheduler.counter();
     let reader = scheduler.start_beside(&[]);
-    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_weft"))
-        .args(["watch", &process, "--from", "0", "--json"])
-        .env_clear()
-        .env("WEFT_DATA_DIR", reader.folder.path())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
-    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let first = events.next().unwrap();
-    assert_eq!((&first["kind"], &first["slot"]), (&json!("slot"), &json!(0)));
-    scheduler.stop();
-    let told = events.find(|event| event["kind"] == "freshness").unwrap();
+    let watch = Watch::start(&reader, &process, 0);
+    let first = watch.until("slot 0", |event| event["kind"] == "slot" && event["slot"] == 0);
+    let folder = scheduler.stop();
+    let told = watch.until("nobody says", |event| event["kind"] == "freshness");
     assert_eq!((&told["stale"], &told["as_of"]), (&json!(true), &first["timestamp"]));
-    watch.kill().unwrap();
-    watch.wait().unwrap();
+    // The reader knows where it was, and hears that it is there again.
+    let scheduler = reader.join_as(folder, &[]);
+    let told = watch.until("somebody says", |event| event["kind"] == "freshness");
+    assert_eq!(told["stale"], false, "{told}");
+    scheduler.stop();
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::watch::Watch;
 use super::{Ran, weft};
 
 /// How long a node may take to end: it finishes what it began and closes its store.
@@ -14,6 +15,9 @@ const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// How long something may take to come about between nodes, or in the background of one.
 const WAIT: Duration = Duration::from_secs(90);
+
+/// How often is looked: each time is a program that starts, on a machine that others use.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Looks until it is there; says at the deadline what was seen last.
 pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
@@ -23,7 +27,8 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) 
             Ok(found) => return found,
             Err(last) => assert!(Instant::now() < deadline, "{what}: {last}"),
         }
-        // A command takes long enough for the node to get on.
+        // tidy-allow(sleep): another program is asked again, with a deadline; it does not say when it is ready.
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -82,17 +87,25 @@ impl Node {
     }
 
     pub(super) fn start_as(folder: tempfile::TempDir, extra: &[&str]) -> Self {
-        let mut child = up(folder.path(), extra).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str::<Value>(&line).unwrap_or_default();
-        if ready.is_null() {
+        let child = up(folder.path(), extra).spawn().unwrap();
+        let mut node = Self { folder, child, out: None, ready: Value::Null };
+        let mut out = BufReader::new(node.child.stdout.take().unwrap());
+        let (sender, first) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            // Nobody waits any more where it took too long.
+            let _ = sender.send((line, out));
+        });
+        let (line, out) = first.recv_timeout(WAIT).expect("the node does not come up");
+        node.ready = serde_json::from_str(&line).unwrap_or_default();
+        if node.ready.is_null() {
             let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            node.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("not ready: {line} {error}");
         }
-        Self { folder, child, out: Some(out), ready }
+        node.out = Some(out);
+        node
     }
 
     /// A node that has found this one.
@@ -104,10 +117,10 @@ impl Node {
     pub(super) fn join_as(&self, folder: tempfile::TempDir, extra: &[&str]) -> Self {
         let peer = self.ready["listen"][0].as_str().unwrap();
         let node = Self::start_as(folder, &[&["--bootstrap", peer], extra].concat());
-        let deadline = Instant::now() + STOP_WAIT;
-        while node.json(&["status"])["peers"] == 0 {
-            assert!(Instant::now() < deadline, "the nodes do not find each other");
-        }
+        until("the nodes find each other", || match &node.json(&["status"])["peers"] {
+            peers if peers == 0 => Err("no peers".to_owned()),
+            _ => Ok(()),
+        });
         node
     }
 
@@ -242,28 +255,17 @@ fn the_same_item_sent_twice_is_one_message() {
 fn watching_shows_slots_and_outcomes_as_they_come() {
     let node = Node::start();
     let process = node.counter();
-    let mut watch = Command::new(env!("CARGO_BIN_EXE_weft"))
-        .args(["watch", &process, "--from", "0", "--json"])
-        .env_clear()
-        .env("WEFT_DATA_DIR", node.folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let mut event = |kind: &str, slot: u64| {
-        let found =
-            lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()).find(|event| {
-                let at = event.get("slot").or_else(|| event["position"].get("slot"));
-                event["kind"] == kind && at == Some(&json!(slot))
-            });
-        found.unwrap()
+    let watch = Watch::start(&node, &process, 0);
+    let event = |kind: &str, slot: u64| {
+        watch.until(kind, |event| {
+            let at = event.get("slot").or_else(|| event["position"].get("slot"));
+            event["kind"] == kind && at == Some(&json!(slot))
+        })
     };
     event("slot", 0);
     node.json(&["send", &process, "--action", "Increment"]);
     assert_eq!(event("slot", 1)["action"], "Increment");
     assert_eq!(event("outcome", 1)["output"], "1");
-    watch.kill().unwrap();
-    watch.wait().unwrap();
 }
 
 #[test]

@@ -1,65 +1,15 @@
 //! Processes that processes spawn, over real nodes.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
-use super::node::Node;
-
-/// How long something may take to reach the other node.
-const WAIT: Duration = Duration::from_secs(60);
-
-/// What `weft watch` shows of a process.
-struct Watch {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Watch {
-    fn start(node: &Node, process: &str, from: u64) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weft"))
-            .args(["watch", process, "--from", &from.to_string(), "--json"])
-            .env_clear()
-            .env("WEFT_DATA_DIR", node.folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// The next event for which this holds.
-    fn until(&mut self, holds: impl Fn(&Value) -> bool) -> Value {
-        let events = self.lines.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-        events.into_iter().find(holds).unwrap()
-    }
-}
-
-/// Asks until the answer is there.
-fn eventually(what: &str, mut ask: impl FnMut() -> Option<Value>) -> Value {
-    let deadline = Instant::now() + WAIT;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{what}");
-    }
-}
+use super::node::{Node, until, until_is};
+use super::watch::Watch;
 
 /// Waits until a counter that is computed here has counted to 1.
 fn count_is_one(node: &Node, process: &str) {
-    eventually("nothing was counted", || {
-        let newest = node.json(&["result", process, "--now"]);
-        (newest["result"]["Output"] == "1").then_some(newest)
+    until("it counts", || match node.json(&["result", process, "--now"]) {
+        newest if newest["result"]["Output"] == "1" => Ok(()),
+        newest => Err(newest.to_string()),
     });
 }
 
@@ -75,12 +25,12 @@ fn neighbour(of: &Node) -> Node {
 /// Asks a counter to spawn one; gives the child that it was told of.
 fn spawn(node: &Node, parent: &str, module: &str, tags: &[String]) -> String {
     let head = node.json(&["inspect", parent])["head"].as_u64().unwrap();
-    let mut watch = Watch::start(node, parent, head + 1);
+    let watch = Watch::start(node, parent, head + 1);
     let module = format!("Module={module}");
     let mut args = vec!["send", parent, "--action", "Spawn", "--tag", &module];
     args.extend(tags.iter().flat_map(|tag| ["--tag", tag]));
     node.json(&args);
-    let told = watch.until(|event| event["action"] == "Spawned");
+    let told = watch.until("the child", |event| event["action"] == "Spawned");
     assert_eq!((&told["from"], &told["pushed"]), (&json!(parent), &json!(true)), "{told}");
     let item = node.json(&["inspect", told["item"].as_str().unwrap()]);
     let tags = item["tags"].as_array().unwrap();
@@ -119,9 +69,10 @@ fn who_carries_for_a_parent_takes_up_the_children_that_name_it() {
     away.json(&["host", &parent, "--messenger"]);
     let attestors = format!("Compute={},{}", address(&home), address(&away));
     let child = spawn(&home, &parent, &module, &[attestors, "Compute-Quorum=2".to_owned()]);
-    let hosted = eventually("the child is not taken up", || {
+    let hosted = until("the child is taken up", || {
         let all = away.json(&["processes"]);
-        all.as_array().unwrap().iter().find(|known| known["process"] == json!(child)).cloned()
+        let known = all.as_array().unwrap().iter().find(|known| known["process"] == json!(child));
+        known.cloned().ok_or(all.to_string())
     });
     assert_eq!(hosted["duties"], json!(["compute", "messenger", "watch"]));
     // Both attest, so what the child sends has its quorum.
@@ -130,9 +81,8 @@ fn who_carries_for_a_parent_takes_up_the_children_that_name_it() {
     // A child that names others is left to them.
     let other = spawn(&home, &parent, &module, &[]);
     assert_ne!(other, child);
-    eventually("the spawn is not settled", || {
-        let detail = away.json(&["inspect", &parent]);
-        (detail["outbox_pending"] == 0).then_some(detail)
+    until_is("the spawn is settled", &json!(0), || {
+        away.json(&["inspect", &parent])["outbox_pending"].clone()
     });
     let all = away.json(&["processes"]);
     assert!(!all.as_array().unwrap().iter().any(|known| known["process"] == json!(other)), "{all}");

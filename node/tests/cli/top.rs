@@ -3,15 +3,38 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::node::{until, until_is};
 
 /// How long anything may take.
 const WAIT: Duration = Duration::from_secs(60);
 /// What takes the screen, and what gives it back.
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
+
+/// The program, killed when the test ends before it.
+struct Top(Child);
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Top {
+    /// What it ended with.
+    fn ended(&mut self) -> Option<i32> {
+        let status = until("it ends", || self.0.try_wait().unwrap().ok_or("it runs".to_owned()));
+        status.code()
+    }
+}
 
 /// Both ends of a terminal: a person's, and a program's.
 fn terminal() -> (File, File) {
@@ -67,7 +90,7 @@ fn a_signal_gives_the_terminal_back() {
         assert!(is_cooked(&program));
         let end = || Stdio::from(program.try_clone().unwrap());
         // It shows that no node is there, and goes on looking.
-        let mut top = Command::new(env!("CARGO_BIN_EXE_weft"))
+        let mut top = Top(Command::new(env!("CARGO_BIN_EXE_weft"))
             .arg("top")
             .env_clear()
             .env("WEFT_DATA_DIR", folder.path())
@@ -76,18 +99,15 @@ fn a_signal_gives_the_terminal_back() {
             .stdout(end())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap());
         let (shown, mut seen) = (shown(&person), String::new());
         read_until(&shown, &mut seen, "no node is running");
         assert!(seen.contains(ENTER) && !seen.contains(LEAVE), "{seen:?}");
-        let deadline = Instant::now() + WAIT;
-        while is_cooked(&program) {
-            assert!(Instant::now() < deadline, "no key is read");
-        }
+        until_is("keys are read", &json!(false), || json!(is_cooked(&program)));
         // SAFETY: it is our child, and was not waited for yet.
-        assert_eq!(unsafe { libc::kill(top.id().cast_signed(), signal) }, 0);
+        assert_eq!(unsafe { libc::kill(top.0.id().cast_signed(), signal) }, 0);
         read_until(&shown, &mut seen, LEAVE);
-        assert_eq!(top.wait().unwrap().code(), Some(0), "signal {signal}");
+        assert_eq!(top.ended(), Some(0), "signal {signal}");
         assert!(is_cooked(&program), "signal {signal} leaves the terminal raw");
     }
 }

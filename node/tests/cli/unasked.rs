@@ -1,7 +1,5 @@
 //! Processes of others that come to a node unasked: whose are taken, and what they may use.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,11 +7,8 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::data_item::Draft;
 use weft_protocol::{Id, Tag};
 
-use super::node::Node;
+use super::node::{self, Node};
 use super::socket::{ask, connect, reply};
-
-/// How long a node may take to do what it was told.
-const WAIT: Duration = Duration::from_secs(60);
 
 /// Somebody with a key that this node does not know.
 struct Stranger<'a> {
@@ -72,14 +67,10 @@ fn metric(node: &Node, name: &str) -> f64 {
 
 /// Waits until a node says this of a process, and gives what it says.
 fn until(node: &Node, process: Id, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + WAIT;
-    loop {
-        let info = node.json(&["inspect", &process.to_string()]);
-        if is(&info) {
-            return info;
-        }
-        assert!(Instant::now() < deadline, "{what}: {info}");
-    }
+    node::until(what, || match node.json(&["inspect", &process.to_string()]) {
+        info if is(&info) => Ok(info),
+        info => Err(info.to_string()),
+    })
 }
 
 #[test]

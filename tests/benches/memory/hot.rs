@@ -9,7 +9,7 @@ use weft_testnet::aos::{self, Aos};
 use weft_tests::lone::{Kind, Lone, modules, store_config};
 use weft_vm::{Engine, EngineConfig, Format, Guard, Limits, Outcome, guests};
 
-use super::{child, resident};
+use super::{child, resident_bytes};
 
 /// Messages that each process has had.
 const MESSAGES: u64 = 10;
@@ -73,15 +73,15 @@ pub fn measure(name: &str, count: usize) {
         let kind = Kind { wasm: &guest.wasm, format: guest.format, tags: &[] };
         // Compiling leaves memory behind that is no process's.
         drop(booted(&kind, &guest, "before", &store, &modules));
-        let (before, mut first) = (resident(), 0);
+        let (before, mut first) = (resident_bytes(), 0);
         let mut held = Vec::with_capacity(count);
         for number in 0..count {
             held.push(booted(&kind, &guest, &format!("{name} {number}"), &store, &modules));
             if number == 0 {
-                first = resident().saturating_sub(before);
+                first = resident_bytes().saturating_sub(before);
             }
         }
-        let each = (resident() - before - first) / (count as u64 - 1).max(1);
+        let each = resident_bytes().saturating_sub(before + first) / (count as u64 - 1).max(1);
         let counted: u64 = held.iter().map(|(_, hosted)| hosted.resident_bytes()).sum();
         println!("{first} {each} {}", counted / count as u64);
     });
@@ -124,11 +124,11 @@ pub fn measure_bare(name: &str, count: usize) {
             instance
         };
         drop(booted());
-        let before = resident();
+        let before = resident_bytes();
         let mut held = vec![booted()];
-        let first = resident().saturating_sub(before);
+        let first = resident_bytes().saturating_sub(before);
         held.extend((1..count).map(|_| booted()));
-        let each = (resident() - before - first) / (count as u64 - 1).max(1);
+        let each = resident_bytes().saturating_sub(before + first) / (count as u64 - 1).max(1);
         println!("{first} {each}");
     });
 }

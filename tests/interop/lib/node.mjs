@@ -4,6 +4,18 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { run, weftBinary } from './run.mjs'
 
+/** What a node may take to come up, and to end. */
+const waitMs = 60_000
+
+/** Waits for a promise, no longer than a node may take. */
+async function inTime(what, promise) {
+  let timer
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`weft up did not ${what} in ${waitMs} ms`)), waitMs)
+  })
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
+}
+
 /** Starts `weft up` in a folder, with more flags: `{ ready, weft, stop }`. */
 export async function startNode(folder, flags) {
   const env = { ...process.env, WEFT_DATA_DIR: folder }
@@ -11,7 +23,8 @@ export async function startNode(folder, flags) {
   const ended = new Promise((resolve) => child.on('close', resolve))
   process.on('exit', () => child.kill('SIGKILL'))
   const lines = createInterface({ input: child.stdout })
-  const first = await Promise.race([new Promise((resolve) => lines.once('line', resolve)), ended])
+  const line = new Promise((resolve) => lines.once('line', resolve))
+  const first = await inTime('come up', Promise.race([line, ended]))
   if (typeof first !== 'string') throw new Error(`weft up ended with ${first}`)
   const weft = async (...args) => {
     const { code, stdout, stderr } = await run(weftBinary, [...args, '--json'], { env })
@@ -20,7 +33,7 @@ export async function startNode(folder, flags) {
   }
   const stop = async () => {
     await weft('stop')
-    return ended
+    return inTime('end', ended)
   }
   return { ready: JSON.parse(first), weft, stop }
 }

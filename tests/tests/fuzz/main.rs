@@ -7,7 +7,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use weft_tests::counting::Counting;
 use weft_tests::fuzz::{TARGETS, Target};
 
 mod seeds;
@@ -31,10 +31,8 @@ const CORPUS_BYTES_MAX: u64 = 1 << 20;
 
 // ------------------------------------------------------------------------------------- memory
 
-/// Counts what each thread holds.
-struct Counting;
-
 thread_local! {
+    // What each thread holds.
     static LIVE: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
@@ -47,23 +45,8 @@ fn count(change: isize) {
     });
 }
 
-// SAFETY: every call is passed on to the system's allocator unchanged; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller keeps the contract of this same method.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller keeps the contract of this same method.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting(count);
 
 /// The most bytes that `run` held at once.
 fn peak_of(run: impl FnOnce()) -> usize {
@@ -158,7 +141,7 @@ fn check(name: &str, mutations: usize) {
 }
 
 fn is_full() -> bool {
-    std::env::var_os("WEFT_FULL").is_some_and(|full| !full.is_empty())
+    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
 }
 
 fn write(folder: &Path, corpus: &[Vec<u8>]) {

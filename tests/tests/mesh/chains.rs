@@ -19,7 +19,18 @@ const PLAYER: &str = "Handlers.add('ball', 'Ball', function(m) \
 
 #[tokio::test]
 async fn aos_processes_play_ping_pong() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("chains::aos_processes_play_ping_pong") else { return Ok(()) };
+    match Guest::aos("chains::aos_processes_play_ping_pong") {
+        Some(guest) => play_ping_pong(guest).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn lua_processes_play_ping_pong() -> Result<(), Trouble> {
+    play_ping_pong(Guest::Lua).await
+}
+
+async fn play_ping_pong(guest: Guest) -> Result<(), Trouble> {
     let hits = count(20, 1_000);
     let rig = Rig::pair(guest).await;
     let (town, mut open) = (rig.town(), Open::new("ping-pong"));
@@ -61,7 +72,18 @@ async fn aos_processes_play_ping_pong() -> Result<(), Trouble> {
 /// One message of a process asks for all of them; each is told of, once, and belongs to it.
 #[tokio::test]
 async fn aos_has_many_children_at_once() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("chains::aos_has_many_children_at_once") else { return Ok(()) };
+    match Guest::aos("chains::aos_has_many_children_at_once") {
+        Some(guest) => has_many_children(guest).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn lua_has_many_children_at_once() -> Result<(), Trouble> {
+    has_many_children(Guest::Lua).await
+}
+
+async fn has_many_children(guest: Guest) -> Result<(), Trouble> {
     let wanted = count(5, 50);
     let rig = Rig::pair(guest).await;
     let (town, mut open) = (rig.town(), Open::new("children"));

@@ -1,4 +1,4 @@
-//! A process that the real aos starts with `Spawn`: on another node, told of with proof, owned by its
+//! A process that the real aos, or the Lua runtime, starts with `Spawn`: on another node, told of with proof, owned by its
 //! parent, heard in return, and the only one whoever carries the spawn.
 
 use weft_protocol::assignment::Assignment;
@@ -21,9 +21,18 @@ const ANSWER: &str = "Send({Target = Owner, Action = 'Hello', Data = 'from the c
 
 #[tokio::test]
 async fn aos_spawns_and_is_told_and_owns_what_it_spawned() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("spawn::aos_spawns_and_is_told_and_owns_what_it_spawned") else {
-        return Ok(());
-    };
+    match Guest::aos("spawn::aos_spawns_and_is_told_and_owns_what_it_spawned") {
+        Some(guest) => spawns_and_is_told(guest).await,
+        None => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn lua_spawns_and_is_told_and_owns_what_it_spawned() -> Result<(), Trouble> {
+    spawns_and_is_told(Guest::Lua).await
+}
+
+async fn spawns_and_is_told(guest: Guest) -> Result<(), Trouble> {
     let mut rig = Rig::start(guest, &ROLES, WINDOW_MS).await;
     let parent = rig.spawn("parent", 0, &[0, 2], &[]).await?;
     let (town, mut open) = (rig.town(), Open::new("spawn"));

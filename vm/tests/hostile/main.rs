@@ -9,6 +9,8 @@
 // Tables are long; the functions that hold them do nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::too_many_lines)]
 
+#[path = "../../../tests/src/counting.rs"]
+mod counting;
 #[path = "../emscripten/mod.rs"]
 mod emscripten;
 

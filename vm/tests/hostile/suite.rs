@@ -1,11 +1,12 @@
 //! How every hostile module is run, and what is held against it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_vm::guests::COUNTER;
 use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, ModuleError, Outcome, Trap, VmError};
+
+use crate::counting::Counting;
 
 /// What a hostile process may use: a fraction of a second, and 16 MiB.
 pub(crate) const LIMITS: Limits = Limits { gas: 2_000_000_000, memory_bytes: 1 << 24 };
@@ -58,9 +59,7 @@ pub(crate) fn emscripten64(name: &'static str, parts: &str, handle: &str, must: 
 
 // ------------------------------------------------------------------------------------- memory
 
-/// Counts what all threads hold: guests run on threads of their own.
-struct Counting;
-
+// What all threads hold: guests run on threads of their own.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 /// One test measures at a time.
@@ -71,23 +70,8 @@ fn count(change: isize) {
     PEAK.fetch_max(live, Ordering::Relaxed);
 }
 
-// SAFETY: every call is passed on to the system's allocator unchanged; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller keeps the contract of this same method.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller keeps the contract of this same method.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: Counting = Counting(count);
 
 /// Keeps other tests of this program from allocating beside a measurement.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {

@@ -11,4 +11,10 @@ mod hostile;
 mod numbers;
 mod process;
 mod reading;
+#[path = "../../../tests/src/skip.rs"]
 mod skip;
+
+/// Whether the counts that releases are held to are asked for.
+fn is_full() -> bool {
+    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
+}

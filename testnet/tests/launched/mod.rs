@@ -1,0 +1,104 @@
+//! The launcher as a child of a test, which waits for no pipe without end.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// How long a launcher may take to come up, and to end once it was told to.
+const WAIT: Duration = Duration::from_secs(180);
+
+/// A launcher that runs, killed with its test. Its nodes end with it.
+pub struct Launched {
+    child: Child,
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for what a thread reads from the program.
+fn in_time<T: Send + 'static>(what: &str, wait: Duration, read: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, done) = sync_channel(1);
+    std::thread::spawn(move || {
+        // Nobody waits any more where it took too long.
+        let _ = sender.send(read());
+    });
+    done.recv_timeout(wait).unwrap_or_else(|error| panic!("waited {wait:?} for {what}: {error}"))
+}
+
+fn rest(mut out: BufReader<ChildStdout>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    out.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+impl Launched {
+    fn spawn(args: &[&str]) -> (Self, BufReader<ChildStdout>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        (Self { child }, out)
+    }
+
+    /// Runs it to its end.
+    pub fn run(args: &[&str], wait: Duration) -> Output {
+        let (mut launched, out) = Self::spawn(args);
+        let mut err = launched.child.stderr.take().unwrap();
+        let err = move || {
+            let mut bytes = Vec::new();
+            err.read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let errors = std::thread::spawn(err);
+        let stdout = in_time("its end", wait, || rest(out));
+        let status = launched.ended();
+        Output { status, stdout, stderr: errors.join().unwrap() }
+    }
+
+    /// Starts one that stays up; what it says first.
+    #[allow(dead_code)]
+    pub fn up(args: &[&str]) -> (Self, String) {
+        let (mut launched, mut out) = Self::spawn(args);
+        let mut err = launched.child.stderr.take().unwrap();
+        // Read to the end, or it stands still one day.
+        std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink()));
+        let line = in_time("its first line", WAIT, move || {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line
+        });
+        (launched, line)
+    }
+
+    /// Its process id.
+    #[allow(dead_code)]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it.
+    #[allow(dead_code)]
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        let deadline = std::time::Instant::now() + WAIT;
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return status,
+                None => assert!(std::time::Instant::now() < deadline, "it does not end"),
+            }
+            // tidy-allow(sleep): polls a child, with a deadline
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
