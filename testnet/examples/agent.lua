@@ -9,7 +9,10 @@ Bought = Bought or 0
 
 local function give_back(amount) Budget = tostring(bint(Budget) + bint(amount)) end
 
-Handlers.add("Tick", function(msg) return msg.Cron == true or msg.Action == "Cron" end, function()
+-- The clock's ticks, and those by which its owner tries it out.
+local function is_tick(msg) return msg.Cron == true or msg.Action == "Cron" and msg.From == Owner end
+
+Handlers.add("Tick", is_tick, function()
   if bint(Budget) < bint(Step) then return end
   -- Set aside before it asks: many ticks may run before the first answer comes.
   Budget = tostring(bint(Budget) - bint(Step))

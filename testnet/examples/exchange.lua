@@ -56,9 +56,13 @@ end)
 -- The tokens say what was paid out; nobody needs to keep that.
 Handlers.add("Paid", { Action = "Debit-Notice", From = function(from) return side_of(from) ~= nil end }, function() end)
 
+-- To who asked: `msg.reply` goes where the message says, and would be believed there.
 Handlers.add("Quote", { Action = "Quote", Side = { "A", "B" } }, function(msg)
   local side = msg.Side:upper()
-  msg.reply({ Quantity = tostring(output(side, bint(msg.Quantity))), Of = Tokens[other[side]] })
+  Send({
+    Target = msg.From, ["X-Reference"] = msg.Reference, Quantity = tostring(output(side, bint(msg.Quantity))),
+    Of = Tokens[other[side]],
+  })
 end)
 
 Views.add("price", function()

@@ -11,25 +11,31 @@ local function record(name, now)
   return found and found.ends > now and found or nil
 end
 
+-- To who asked: `msg.reply` goes where the message says.
+local function answer(msg, draft)
+  draft.Target, draft["X-Reference"] = msg.From, msg.Reference
+  Send(draft)
+end
+
 Handlers.add("Register", "Register", function(msg)
   local name = msg.Tags.Name
-  if not valid(name) then return msg.reply({ Error = "a name has up to 32 letters a-z, digits and hyphens" }) end
+  if not valid(name) then return answer(msg, { Error = "a name has up to 32 letters a-z, digits and hyphens" }) end
   local found = record(name, msg.Timestamp)
-  if found and found.owner ~= msg.From then return msg.reply({ Error = "taken", Owner = found.owner }) end
+  if found and found.owner ~= msg.From then return answer(msg, { Error = "taken", Owner = found.owner }) end
   Names[name] = { owner = msg.From, to = msg.To or msg.From, ends = msg.Timestamp + LEASE }
-  msg.reply({ Action = "Registered", Name = name, Ends = tostring(Names[name].ends) })
+  answer(msg, { Action = "Registered", Name = name, Ends = tostring(Names[name].ends) })
 end)
 
 Handlers.add("Transfer", { Action = "Transfer", Name = "_", Recipient = "_" }, function(msg)
   local found = record(msg.Tags.Name, msg.Timestamp)
-  if not found or found.owner ~= msg.From then return msg.reply({ Error = "not yours" }) end
+  if not found or found.owner ~= msg.From then return answer(msg, { Error = "not yours" }) end
   found.owner, found.to = msg.Recipient, msg.Recipient
-  msg.reply({ Action = "Transferred", Name = msg.Tags.Name })
+  answer(msg, { Action = "Transferred", Name = msg.Tags.Name })
 end)
 
 Handlers.add("Resolve", "Resolve", function(msg)
   local found = record(msg.Tags.Name, msg.Timestamp)
-  msg.reply({ Name = msg.Tags.Name, To = found and found.to or "nobody" })
+  answer(msg, { Name = msg.Tags.Name, To = found and found.to or "nobody" })
 end)
 
 Views.add("resolve", function(msg)

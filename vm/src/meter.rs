@@ -12,7 +12,8 @@
 //! - **Depth** packs two counters in one i64: live frames in bits 0 to 15, depth in units of
 //!   8 bytes above. Both start so that passing the limit sets one bit each ([`DEPTH_OVER`]).
 //! - Bulk memory and `memory.grow` are charged by byte and page before they run.
-//! - A throw has a price, and so has each frame that it leaves, which the catch takes from the depth.
+//! - A throw has a price, and so has each frame that it leaves, which the catch takes from the depth, and
+//!   each handler that it may look at on its way, which is paid where its `try_table` is entered.
 //!   Exceptions never become values: none outlives its message, and at most one is alive at a time.
 //! - For the `-metering` formats a third global counts up what the reference would ([`count`]).
 //! - Every mutable global is exported, for the host to reset before each message.
@@ -39,7 +40,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 10;
+pub(crate) const PASS_VERSION: u32 = 11;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";

@@ -62,18 +62,34 @@ fn the_counter_in_c_counts() {
     assert_eq!(send(&mut guest, "a", &[("Action", "Increment")], "")["Output"], "3");
 }
 
+/// Sends to a token: whom it tells what, and how much.
+fn call(guest: &mut Instance, from: &str, tags: &[(&str, &str)]) -> Vec<String> {
+    let messages = send(guest, from, tags, "")["Messages"].as_array().unwrap().clone();
+    let shown = |one: &Value| {
+        let tag = |at: usize| one["Tags"][at]["value"].as_str().unwrap().to_owned();
+        format!("{} {} {}", one["Target"].as_str().unwrap(), tag(0), tag(2))
+    };
+    messages.iter().map(shown).collect()
+}
+
+fn balance(guest: &mut Instance, of: &str) -> String {
+    call(guest, of, &[("Action", "Balance")]).remove(0)
+}
+
+fn mint(guest: &mut Instance, from: &str, quantity: &str) -> String {
+    call(guest, from, &[("Action", "Mint"), ("Quantity", quantity)]).remove(0)
+}
+
+/// What the payer is told.
+fn pay(guest: &mut Instance, from: &str, to: &str, quantity: &str) -> String {
+    call(guest, from, &[("Action", "Transfer"), ("Recipient", to), ("Quantity", quantity)]).remove(0)
+}
+
 #[test]
 fn the_token_in_c_loses_nothing() {
     let Some(mut guest) = built("token", "the_token_in_c_loses_nothing") else { return };
-    let call = |guest: &mut Instance, from: &str, tags: &[(&str, &str)]| -> Vec<String> {
-        let messages = send(guest, from, tags, "")["Messages"].as_array().unwrap().clone();
-        let shown = |one: &Value| {
-            let tag = |at: usize| one["Tags"][at]["value"].as_str().unwrap().to_owned();
-            format!("{} {} {}", one["Target"].as_str().unwrap(), tag(0), tag(2))
-        };
-        messages.iter().map(shown).collect()
-    };
-    let balance = |guest: &mut Instance, of: &str| call(guest, of, &[("Action", "Balance")]).remove(0);
+    // Who mints nothing owns nothing.
+    assert_eq!(mint(&mut guest, "BOB", "0"), "BOB Mint-Error 0");
     assert_eq!(call(&mut guest, "ALICE", &[("Action", "Mint"), ("Quantity", "100")]), ["ALICE Minted 100"]);
     assert_eq!(call(&mut guest, "BOB", &[("Action", "Mint"), ("Quantity", "5")]), ["BOB Mint-Error 5"]);
     let pay = [("Action", "Transfer"), ("Recipient", "BOB"), ("Quantity", "40")];
@@ -84,4 +100,42 @@ fn the_token_in_c_loses_nothing() {
     }
     assert_eq!(balance(&mut guest, "ALICE"), "ALICE Balance 60");
     assert_eq!(balance(&mut guest, "BOB"), "BOB Balance 40");
+}
+
+/// Only who is paid gets an account, and an empty one makes way for the next.
+#[test]
+fn strangers_take_up_no_room_in_the_token_in_c() {
+    let Some(mut guest) = built("token", "strangers_take_up_no_room_in_the_token_in_c") else { return };
+    mint(&mut guest, "ALICE", "2000");
+    for stranger in 0..1_100 {
+        let (from, to) = (format!("STRANGER{stranger}"), format!("NOBODY{stranger}"));
+        assert_eq!(pay(&mut guest, &from, &to, "1"), format!("{from} Transfer-Error 1"));
+        assert_eq!(balance(&mut guest, &from), format!("{from} Balance 0"));
+        assert_eq!(mint(&mut guest, &from, "1"), format!("{from} Mint-Error 1"));
+    }
+    for holder in 1..1_024 {
+        assert_eq!(pay(&mut guest, "ALICE", &format!("HOLDER{holder}"), "1"), "ALICE Debit-Notice 1");
+    }
+    assert_eq!(pay(&mut guest, "ALICE", "ONEMORE", "1"), "ALICE Transfer-Error 1");
+    assert_eq!(balance(&mut guest, "ALICE"), "ALICE Balance 977");
+    // The last of it leaves its place to the receiver.
+    assert_eq!(pay(&mut guest, "HOLDER7", "ONEMORE", "1"), "HOLDER7 Debit-Notice 1");
+    assert_eq!(balance(&mut guest, "ONEMORE"), "ONEMORE Balance 1");
+    assert_eq!(balance(&mut guest, "HOLDER7"), "HOLDER7 Balance 0");
+    assert_eq!(pay(&mut guest, "ALICE", &"X".repeat(65), "1"), "ALICE Transfer-Error 1");
+    assert_eq!(pay(&mut guest, "ALICE", "", "1"), "ALICE Transfer-Error 1");
+}
+
+#[test]
+fn no_balance_of_the_token_in_c_overflows() {
+    const MOST: &str = "999999999999999999";
+    let Some(mut guest) = built("token", "no_balance_of_the_token_in_c_overflows") else { return };
+    for _ in 0..18 {
+        assert_eq!(mint(&mut guest, "ALICE", MOST), format!("ALICE Minted {MOST}"));
+        assert_eq!(pay(&mut guest, "ALICE", "BOB", MOST), format!("ALICE Debit-Notice {MOST}"));
+    }
+    assert_eq!(mint(&mut guest, "ALICE", MOST), format!("ALICE Mint-Error {MOST}"));
+    assert_eq!(balance(&mut guest, "BOB"), "BOB Balance 17999999999999999982");
+    assert_eq!(pay(&mut guest, "BOB", "BOB", "5"), "BOB Debit-Notice 5");
+    assert_eq!(balance(&mut guest, "BOB"), "BOB Balance 17999999999999999982");
 }

@@ -1,4 +1,4 @@
-/* A token of 1,024 accounts: the first sender of `Mint` owns it; `Transfer` to `Recipient` tells both sides. */
+/* A token of 1,024 holders: the first who mints owns it; `Transfer` to `Recipient` tells both sides. */
 #include "weft.h"
 
 #define ACCOUNTS_MAX 1024
@@ -15,6 +15,8 @@ static account accounts[ACCOUNTS_MAX];
 static unsigned known;
 static unsigned owner_known;
 static account owner;
+/* All balances together, so that none of them can overflow. */
+static unsigned long long supply;
 
 static int same(const account *one, weft_text name) {
   if (one->length != name.length) return 0;
@@ -28,13 +30,23 @@ static void call(account *one, weft_text name) {
   for (unsigned i = 0; i < name.length; i++) one->name[i] = name.bytes[i];
 }
 
-/* The account of this name, made if there is none; NULL where there is no room for it. */
-static account *account_of(weft_text name) {
+/* The account of this name, or NULL. */
+static account *find(weft_text name) {
   for (unsigned i = 0; i < known; i++)
     if (same(&accounts[i], name)) return &accounts[i];
-  if (known == ACCOUNTS_MAX || name.length == 0 || name.length > NAME_MAX) return 0;
-  call(&accounts[known], name);
-  return &accounts[known++];
+  return 0;
+}
+
+/* As `find`, and makes one if there is none: for who is being paid alone, or strangers could take up all the
+   room. An account with nothing in it makes way. NULL where there is no room. */
+static account *find_or_open(weft_text name) {
+  account *found = find(name);
+  if (found != 0 || name.length == 0 || name.length > NAME_MAX) return found;
+  for (unsigned i = 0; i < known && found == 0; i++)
+    if (accounts[i].balance == 0) found = &accounts[i];
+  if (found == 0 && known < ACCOUNTS_MAX) found = &accounts[known++];
+  if (found != 0) call(found, name);
+  return found;
 }
 
 /* A whole number above zero, or 0. */
@@ -61,12 +73,16 @@ static void put_message(weft_text to, const char *action, weft_text about, unsig
 }
 
 static void transfer(weft_text from, weft_text to, unsigned long long amount) {
-  account *payer = account_of(from), *payee = account_of(to);
-  if (amount == 0 || payer == 0 || payee == 0 || payer->balance < amount) {
+  account *payer = find(from), *payee = 0;
+  if (amount > 0 && payer != 0 && payer->balance >= amount) {
+    payer->balance -= amount;
+    payee = find_or_open(to);
+    if (payee == 0) payer->balance += amount;
+  }
+  if (payee == 0) {
     put_message(from, "Transfer-Error", to, amount);
     return;
   }
-  payer->balance -= amount;
   payee->balance += amount;
   put_message(from, "Debit-Notice", to, amount);
   weft_put(",");
@@ -74,16 +90,16 @@ static void transfer(weft_text from, weft_text to, unsigned long long amount) {
 }
 
 static void mint(weft_text from, unsigned long long amount) {
-  account *payee = account_of(from);
-  if (!owner_known && payee != 0) {
-    call(&owner, from);
-    owner_known = 1;
-  }
-  if (payee == 0 || !same(&owner, from) || payee->balance + amount < amount) {
+  account *payee = 0;
+  if (amount > 0 && supply + amount > supply && (!owner_known || same(&owner, from))) payee = find_or_open(from);
+  if (payee == 0) {
     put_message(from, "Mint-Error", from, amount);
     return;
   }
+  if (!owner_known) call(&owner, from);
+  owner_known = 1;
   payee->balance += amount;
+  supply += amount;
   put_message(from, "Minted", from, amount);
 }
 
@@ -100,7 +116,7 @@ unsigned long long handle(const char *bytes, unsigned length, const char *enviro
   if (weft_is(action, "Mint")) mint(from, amount);
   if (weft_is(action, "Transfer")) transfer(from, weft_tag(message, "Recipient"), amount);
   if (weft_is(action, "Balance")) {
-    account *asked = account_of(from);
+    account *asked = find(from);
     put_message(from, "Balance", from, asked == 0 ? 0 : asked->balance);
   }
   weft_put("],\"Spawns\":[],\"Assignments\":[]}}");

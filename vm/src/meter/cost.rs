@@ -34,10 +34,17 @@ const OTHER: u64 = 90;
 const THROW: u64 = 2_000_000;
 /// Of each frame that a throw leaves: about the time to walk over it. Charged where it is caught.
 pub(crate) const UNWIND_GAS: u64 = 100_000;
+/// Of each handler of a `try_table`: about the time that a throw takes to look at it. Charged where the
+/// construct is entered, for a throw looks at each of its handlers at most once before it is left.
+pub(crate) const HANDLER_GAS: u64 = 20_000;
 
 /// The cost of one opcode to the guard.
 pub(crate) fn of(op: &Operator<'_>) -> u64 {
-    listed(op).or_else(|| unlisted(op)).or_else(|| simd::of(op)).unwrap_or_else(|| other(op))
+    let itself = listed(op).or_else(|| unlisted(op)).or_else(|| simd::of(op)).unwrap_or_else(|| other(op));
+    match op {
+        Operator::TryTable { try_table } => itself + HANDLER_GAS * try_table.catches.len() as u64,
+        _ => itself,
+    }
 }
 
 /// The cost of one opcode in the reference's table; zero where it has none.

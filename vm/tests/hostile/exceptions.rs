@@ -1,9 +1,11 @@
 //! Exceptions: thrown for ever, from very deep, past what catches them, and more of them than the
 //! engine's heap holds.
 
-use weft_vm::{Engine, EngineConfig, Format, Limits, Outcome, Trap};
+use std::time::{Duration, Instant};
 
-use crate::suite::{Case, Must, emscripten32, plain, run};
+use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Outcome, Trap};
+
+use crate::suite::{Case, Must, alone, emscripten32, plain, run};
 
 /// Tags, and a recursion that throws at the bottom.
 const PARTS: &str = "(tag $t (param i32)) (tag $wide (param i64 i64))
@@ -125,4 +127,50 @@ fn no_result_depends_on_what_was_thrown_before() {
         restored.keep().unwrap();
         assert!(live.memory_image().unwrap() == restored.memory_image().unwrap(), "message {message}");
     }
+}
+
+/// Throws 1,000 frames deep, over and over; each frame has so many handlers that are for another tag.
+fn unwound(handlers: usize) -> Instance {
+    let others = "(catch $wide $no) ".repeat(handlers);
+    let parts = format!(
+        "(tag $t (param i32)) (tag $wide (param i64 i64)) {ANSWER}
+         (func $down (param i32)
+           (if (i32.eqz (local.get 0)) (then (throw $t (i32.const 7))))
+           (block $no (result i64 i64)
+             (try_table {others} (call $down (i32.sub (local.get 0) (i32.const 1))))
+             (return))
+           (unreachable))
+         (func $caught (result i32)
+           (block $h (result i32) (try_table (catch $t $h) (call $down (i32.const 1000))) (i32.const 0)))"
+    );
+    let handle = format!(
+        "(local i32) (loop $l (drop (call $caught))
+           (local.set 4 (i32.add (local.get 4) (i32.const 1)))
+           (br_if $l (i32.lt_u (local.get 4) (i32.const 20)))) {GIVES}"
+    );
+    let wasm = wat::parse_str(&plain("", &parts, &handle, Must::Answer(b"")).text).unwrap();
+    let module = Engine::new(EngineConfig::default()).unwrap().compile(&wasm, Format::Plain).unwrap();
+    module.instantiate(Limits { gas: 1 << 44, memory_bytes: 2 << 16 }).unwrap()
+}
+
+/// The shortest time of some runs, in picoseconds for each 1,000 gas.
+fn time_of_gas(mut guest: Instance) -> u64 {
+    let (mut shortest, mut gas) = (Duration::MAX, 0);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let ended = guest.evaluate(b"{}", b"{}").unwrap();
+        shortest = shortest.min(start.elapsed());
+        assert_eq!(ended.outcome, Outcome::Returned(b"{\"ok\":true}".to_vec()));
+        gas = ended.gas;
+        guest.roll_back().unwrap();
+    }
+    (shortest.as_nanos() * 1_000_000 / u128::from(gas)).try_into().unwrap()
+}
+
+/// A throw looks at every handler of every frame that it leaves.
+#[test]
+fn a_deep_throw_past_many_handlers_takes_no_longer_than_its_gas_says() {
+    let _alone = alone();
+    let (few, many) = (time_of_gas(unwound(1)), time_of_gas(unwound(2_000)));
+    assert!(many < 10 * few, "{many} ps for 1,000 gas with many handlers, {few} with one");
 }

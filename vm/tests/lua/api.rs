@@ -105,14 +105,54 @@ fn handlers_stand_in_the_order_that_was_asked_for() {
         process.send("Go", "");
         process.eval("table.concat(Seen, ' ')")
     };
-    // A list that loses its first while it is gone through skips the next, as in aos.
-    assert_eq!(order(&mut process), "once aa B c d twice");
+    assert_eq!(order(&mut process), "once a aa B c d twice");
     assert_eq!(order(&mut process), "a aa B c d twice");
     assert_eq!(order(&mut process), "a aa B c d");
     let names = process.eval(
         "local n = {} for i, h in ipairs(Handlers.list) do n[i] = h.name end return table.concat(n, ' ')",
     );
     assert_eq!(names, "a _eval _default aa b c d");
+}
+
+/// The list may change while it is gone through: nobody is skipped, or runs again for the same message.
+#[test]
+fn handlers_that_change_their_list_hide_nobody_and_end() {
+    let mut process = Process::spawn();
+    process.eval(
+        "Seen = ''
+         local function note(name, more) return function() Seen = Seen .. name if more then more() end end end
+         local function go(msg) return msg.Action == 'Go' and 'continue' end
+         Handlers.add('self', go, note('s', function() Handlers.remove('self') end))
+         Handlers.add('next', go, note('n'))
+         Handlers.add('asks', go, note('a', function() Send({ Target = 'X' }).onReply(print) end))
+         Handlers.add('adds', go, note('o', function() Handlers.once(go, note('1')) end))
+         Handlers.add('other', go, note('r', function() Handlers.remove('gone') Handlers.append('late', go, note('l')) end))
+         Handlers.add('gone', go, note('g'))",
+    );
+    process.send("Go", "");
+    assert_eq!(process.eval("Seen"), "snaor");
+    process.eval("Seen = ''");
+    process.send("Go", "");
+    assert_eq!(process.eval("Seen"), "1naorl");
+}
+
+/// A module of the runtime runs once, however its name is written, and its beginning never again.
+#[test]
+fn require_gives_the_same_module_under_every_way_to_write_its_name() {
+    let mut process = Process::spawn();
+    for (program, said) in [
+        ("return tostring(pcall(require, '.boot'))", "false"),
+        ("return tostring(pcall(require, '.boot.init'))", "false"),
+        ("return select(2, pcall(require, '.boot'))", "module '.boot' not found"),
+        ("return tostring(require('.crypto.init') == require('.crypto'))", "true"),
+        ("return tostring(require('.handlers.utils') == require('.handlers-utils'))", "true"),
+        ("return tostring(require('.handlers-init') == Handlers and require('ao') == ao)", "true"),
+        ("return tostring(require('.json') == require('json'))", "true"),
+        ("require('.process.init') print('heard')", "heard"),
+        ("require('.clock-init') return os.time() > 1700000000000", "true"),
+    ] {
+        assert_eq!(process.eval(program), said, "{program}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::process::{FRIEND, Message, Process};
 
 /// Pieces of which random programs are made.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 25] = [
     "T = T or {} T[#T + 1] = math.random(1000)",
     "T = T or {} T['k' .. math.random(50)] = os.time()",
     "pcall(error, { at = os.time() })",
@@ -21,7 +21,8 @@ const PIECES: [&str; 24] = [
     "Handlers.once({ Action = 'Note' }, function(m) Seen = (Seen or 0) + 1 m.reply({ Data = tostring(Seen) }) end)",
     "local m = Receive({ Action = 'Note' }) Waited = (Waited or '') .. m.From:sub(1, 1)",
     "Big = Big or require('.bint')(256)(1) Big = Big * 31 + math.random(7) print(tostring(Big))",
-    "setmetatable({}, { __gc = function() Gone = (Gone or 0) + 1 end })",
+    "setmetatable({}, { __gc = function() Gone = (Gone or 0) + 1 end }) print(Gone)",
+    "V = setmetatable(V or {}, { __mode = 'v' }) for i = 1, 40 do V[('v'):rep(40) .. i] = {} end print(#require('json').encode(V))",
     "local t = {} for i = 1, 400 do t[i] = (i * 7919) % 1009 end table.sort(t) print(t[200])",
     "local s = ('abc'):rep(2000):gsub('b', function(c) return c:upper() end) print(#s)",
     "W = W or setmetatable({}, { __mode = 'k' }) W[{}] = 1 local n = 0 for _ in pairs(W) do n = n + 1 end print(n)",

@@ -234,6 +234,41 @@ fn the_agent_buys_while_the_price_is_good() {
     assert!(a == 5_000 && b > 28_000, "{a} {b}");
 }
 
+/// Whoever asks names where an answer goes (`Reply-To`) and to which question (`X-Reference`): what a process
+/// says to others with its own name it says to none but who asked.
+#[test]
+fn nobody_is_told_in_another_ones_name() {
+    let mut town = Town::default();
+    town.spawn("TOKENA", &[], TOKEN);
+    town.spawn("TOKENB", &[], TOKEN);
+    town.spawn("NAMES", &[], NAMES);
+    town.spawn("EXCHANGE", &[("Token-A", "TOKENA"), ("Token-B", "TOKENB")], EXCHANGE);
+    let tags =
+        [("Exchange", "EXCHANGE"), ("Token", "TOKENA"), ("Budget", "500"), ("Step", "100"), ("Least", "1")];
+    town.spawn("AGENT", &tags, AGENT);
+    mint(&mut town, "TOKENA", "THIEF", "10");
+    let claims = [("Reply-To", "AGENT"), ("X-Reference", "1"), ("X-Origin", "AGENT"), ("Reference", "7")];
+    for (process, asked) in [
+        ("TOKENA", &[("Action", "Transfer"), ("Recipient", "BOB"), ("Quantity", "11")][..]),
+        ("TOKENA", &[("Action", "Transfer"), ("Recipient", "BOB"), ("Quantity", "1")]),
+        ("TOKENA", &[("Action", "Balance")]),
+        ("TOKENA", &[("Action", "Info")]),
+        ("EXCHANGE", &[("Action", "Quote"), ("Side", "A"), ("Quantity", "1")]),
+        ("NAMES", &[("Action", "Register"), ("Name", "n")]),
+        ("NAMES", &[("Action", "Resolve"), ("Name", "n")]),
+    ] {
+        let mail = town.send("THIEF", process, &[asked, &claims].concat(), "");
+        let told = mail.iter().find(|one| one["Target"] == "THIEF").unwrap_or_else(|| panic!("{asked:?}"));
+        assert_eq!(tag(told, "X-Reference"), Some("7"), "{asked:?}");
+        let bob = mail.iter().find(|one| one["Target"] == "BOB");
+        assert_eq!(bob.and_then(|bob| tag(bob, "X-Reference")), None, "{asked:?}");
+    }
+    assert_eq!(town.view("AGENT", "agent", &[]), json!({"budget": "500", "bought": 0}));
+    // And a stranger is no clock.
+    town.send("THIEF", "AGENT", &[("Action", "Cron")], "");
+    assert_eq!(town.view("AGENT", "agent.budget", &[]), json!("500"));
+}
+
 #[test]
 fn the_chatroom_is_heard_by_its_members_alone() {
     let mut town = Town::default();

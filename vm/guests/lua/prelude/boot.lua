@@ -23,14 +23,20 @@ package = { loaded = loaded }
 
 local aliases = { ao = ".ao", [".json"] = "json" }
 
+-- One name for all ways to write it: a chunk that ran twice would take the runtime apart.
+local function normal(name)
+  if name:sub(1, 1) == "." then name = "." .. name:sub(2):gsub("%.", "-"):gsub("%-init$", "") end
+  return aliases[name] or name
+end
+
 -- Only what comes with the runtime: there are no files.
-function require(name)
-  if type(name) ~= "string" then error("require: the name is a string", 2) end
-  name = aliases[name] or name
+function require(given)
+  if type(given) ~= "string" then error("require: the name is a string", 2) end
+  local name = normal(given)
   local known = loaded[name]
   if known ~= nil then return known end
-  local make = name:sub(1, 1) == "." and chunk((name:sub(2):gsub("%.", "-"):gsub("%-init$", "")))
-  if not make then error("module '" .. name .. "' not found", 2) end
+  local make = name:sub(1, 1) == "." and name ~= ".boot" and chunk(name:sub(2))
+  if not make then error("module '" .. given .. "' not found", 2) end
   known = make(name)
   if known == nil then known = true end
   loaded[name] = known

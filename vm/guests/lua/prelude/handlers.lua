@@ -85,7 +85,7 @@ function handlers.after(name) return beside(name, 1) end
 function handlers.remove(name)
   if type(name) ~= "string" then error("give the name of a handler", 2) end
   local place = place_of(name)
-  if place then table.remove(handlers.list, place) end
+  if place then table.remove(handlers.list, place).removed = true end
 end
 
 -- Pauses the handler until a message matches.
@@ -118,10 +118,12 @@ local function count_run(handler)
   if runs <= 1 then handlers.remove(handler.name) end
 end
 
--- Runs the handlers that a message is for; `_default` takes what no other one ended with.
+-- Runs the handlers that a message is for; `_default` takes what no other one ended with. Handlers add and
+-- remove others: a copy of the list is gone through, and new ones wait for the next message.
 function handlers.evaluate(msg, env)
-  for _, handler in ipairs(handlers.list) do
-    if handler.name ~= "_default" then
+  local list = handlers.list
+  for _, handler in ipairs(table.move(list, 1, #list, 1, {})) do
+    if handler.name ~= "_default" and not handler.removed then
       local found = verdict(msg, handler)
       if found ~= 0 then
         handler.handle(msg, env)

@@ -138,8 +138,27 @@ static size_t measure(lua_State *L, int index, int array) {
   return count;
 }
 
+/* A weak table may lose entries whenever memory is taken, and a key that it had may be freed while it is
+   still to be written. What has a metatable is written from a copy that holds on to everything. */
+static int held(lua_State *L, int index) {
+  if (!lua_getmetatable(L, index)) {
+    lua_pushnil(L);
+    return index;
+  }
+  lua_pop(L, 1);
+  lua_newtable(L);
+  int copy = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, index);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, copy);
+  }
+  return copy;
+}
+
 static void encode_object(lua_State *L, int index, Text *out, int clean, int depth) {
   Key near[KEYS_NEAR], *keys = near;
+  index = held(L, index);
   size_t count = measure(L, index, 0), filled = 0;
   if (count > KEYS_NEAR) keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
   else lua_pushnil(L);
@@ -159,7 +178,7 @@ static void encode_object(lua_State *L, int index, Text *out, int clean, int dep
     encode(L, lua_gettop(L), out, clean, depth + 1);
     lua_pop(L, 1);
   }
-  lua_pop(L, 1);
+  lua_pop(L, 2);
   add_char(L, out, '}');
 }
 

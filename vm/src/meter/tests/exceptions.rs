@@ -1,7 +1,7 @@
 //! What a throw costs, and where the depth stands after it was caught.
 
 use super::*;
-use crate::meter::cost::UNWIND_GAS;
+use crate::meter::cost::{HANDLER_GAS, UNWIND_GAS};
 
 /// Throws from so many frames down, and catches it.
 const CAUGHT: &str = "(module (memory 1) (tag $t (param i32))
@@ -26,6 +26,26 @@ fn each_frame_that_a_throw_leaves_is_paid_for() {
     assert!(frame > UNWIND_GAS as i64, "{frame}");
     for down in [2, 3, 10, 500] {
         assert_eq!(gas(down), gas(1) + frame * i64::from(down - 1), "{down} frames");
+    }
+}
+
+/// Whether anything is thrown or not: what a throw looks at on its way is not known where it is caught.
+#[test]
+fn each_handler_is_paid_for_where_it_is_entered() {
+    let gas = |handlers: usize, argument: i32| {
+        let others = "(catch $u $h) ".repeat(handlers);
+        let module = format!(
+            "(module (memory 1) (tag $t) (tag $u)
+               (func $throw (param i32) (if (local.get 0) (then (throw $t))))
+               (func (export \"f\") (param i32) (result i32)
+                 (block $h (try_table {others} (catch $t $h) (call $throw (local.get 0)))) (i32.const 5)))"
+        );
+        let (result, gas) = used(&module, argument);
+        assert_eq!(result, 5);
+        gas
+    };
+    for argument in [0, 1] {
+        assert_eq!(gas(100, argument) - gas(0, argument), 100 * HANDLER_GAS as i64, "{argument}");
     }
 }
 
