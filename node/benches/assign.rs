@@ -33,7 +33,7 @@ const TURNS: usize = 3;
 fn main() {
     let given: BTreeSet<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.contains(flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let messages = if is("--test") || !is("--bench") {
         1_000
     } else if is("--quick") {

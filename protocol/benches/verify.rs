@@ -25,7 +25,7 @@ const MESSAGE_BYTES: usize = 48;
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let (ed25519, rsa) = if is("--test") || !is("--bench") {
         (10, 2)
     } else if is("--quick") {

@@ -39,7 +39,7 @@ struct Guest<'a> {
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let (rounds, messages) = if is("--test") || !is("--bench") {
         (1, 20)
     } else if is("--quick") {

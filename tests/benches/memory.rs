@@ -41,7 +41,7 @@ fn main() {
         println!("SKIPPED memory: this system does not say what is resident as Linux does");
         return;
     }
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let (aos, lua, counters, cold, all) = if is("--test") || !is("--bench") {
         (2, 10, 10, 20, 20)
     } else if is("--quick") {

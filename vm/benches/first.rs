@@ -57,7 +57,7 @@ fn measure(guest: &Guest, name: &str, turns: usize, ever: bool) {
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let (ever, cold) = if is("--test") || !is("--bench") {
         (1, 1)
     } else if is("--quick") {

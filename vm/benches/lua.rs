@@ -180,7 +180,7 @@ fn memory(contestants: &[(Guest, Module)], case: &Case) {
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let turns = if is("--quick") {
         20
     } else if is("--test") || !is("--bench") {

@@ -32,7 +32,7 @@ fn main() {
         return;
     }
     let is = |flag: &str| given.iter().any(|word| word == flag);
-    // `cargo test --benches` only asks whether it runs.
+    // `tests/run` only asks whether it runs.
     let (sizes, turns): (&[usize], usize) = if is("--test") || !is("--bench") {
         (&[10], 1)
     } else if is("--quick") {

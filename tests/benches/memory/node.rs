@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// How many processes are instances in memory.
-    pub async fn instances(&mut self) -> usize {
+    pub async fn instances(&mut self) -> f64 {
         let text: String = self.client.call(&Request::Metrics, WAIT).await.unwrap();
         let name = "weft_budget_used{role=\"compute\",budget=\"instances\"} ";
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()

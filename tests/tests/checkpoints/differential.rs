@@ -131,7 +131,7 @@ fn lua(rng: &mut StdRng, process: Id, number: usize) -> Verified<DataItem> {
 
 /// The counters evaluate the 10,000 that are asked for. A message of aos takes a thousand times as long in a
 /// debug build, and each of these three times: this many take about three minutes.
-const AOS_FULL: usize = 2_000;
+const AOS_FULL: usize = 1_000;
 
 #[test]
 fn aos_live_restored_and_replayed_has_equal_states() {
