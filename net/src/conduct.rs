@@ -14,15 +14,15 @@ use crate::limits::{BAN_MS, BANNED_MAX, FADE_MS, FAULTS_MAX, POINTS_MAX};
 /// Something that a correct peer never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It sent bytes that are no message, or not the canonical ones.
+    /// It sent bytes that are no message. One that is not known here is no fault: its sender may be newer.
     Malformed,
     /// It gave an answer that is provably false: a signature, an id or a link that does not hold.
     Lie,
 }
 
 impl Fault {
-    /// What it costs. A peer is shut out at 800 points: by the third lie, or by forty malformed requests, which
-    /// an older or newer version might send now and then.
+    /// What it costs. A peer is shut out at 800 points: by the third lie, or by forty malformed requests,
+    /// which damaged connections bring now and then.
     const fn points(self) -> u32 {
         match self {
             Self::Malformed => 20,

@@ -86,7 +86,7 @@ pub struct NetLimits {
     pub connections_per_peer: u32,
     /// Connections that others opened from one place on the internet, an IPv4 /24 or an IPv6 /48.
     pub connections_per_place: u32,
-    /// Connections that others opened from this machine.
+    /// Connections that others opened from this machine, and as many from its local networks.
     pub connections_per_machine: u32,
     /// Connections that are being opened, of each direction.
     pub connections_pending: u32,

@@ -3,7 +3,7 @@
 //! An attacker has one network and many keys: limits per peer cost it nothing, and limits in all
 //! would let it push everybody else out. So connections are counted by where they come from, an IPv4
 //! /24 or an IPv6 /48, and those beyond the cap are refused before noise. Connections from this
-//! machine have a cap of their own: local networks run dozens of nodes on it.
+//! machine have a larger cap of their own, and so have those from local networks: dozens of nodes run there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,6 +29,8 @@ use crate::metrics::Counters;
 enum Place {
     /// This machine.
     Here,
+    /// Its local networks.
+    Near,
     /// An IPv4 /24.
     V4([u8; 3]),
     /// An IPv6 /48.
@@ -40,8 +42,10 @@ fn place(address: &Multiaddr) -> Option<Place> {
     if is_relayed(address) {
         return None;
     }
-    if scope(address) == Scope::Machine {
-        return Some(Place::Here);
+    match scope(address) {
+        Scope::Machine => return Some(Place::Here),
+        Scope::Local => return Some(Place::Near),
+        Scope::Global => {}
     }
     let ip = match address.iter().next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),
@@ -77,7 +81,10 @@ impl Crowd {
 
     fn enter(&mut self, connection: ConnectionId, address: &Multiaddr) -> Result<(), Crowded> {
         let Some(place) = place(address) else { return Ok(()) };
-        let limit = if place == Place::Here { self.per_machine } else { self.per_place };
+        let limit = match place {
+            Place::Here | Place::Near => self.per_machine,
+            Place::V4(_) | Place::V6(_) => self.per_place,
+        };
         let count = self.counts.entry(place).or_default();
         if *count >= limit {
             Counters::add(&self.counters.connections_crowded);
@@ -205,6 +212,19 @@ mod tests {
         assert!(crowd.enter(ids[1], &at("/memory/1")).is_err());
         assert!(crowd.enter(ids[1], &at("/ip4/203.0.113.1/tcp/1/p2p-circuit")).is_ok());
         assert!(crowd.enter(ids[2], &at("/ip6/2001:db8::1/tcp/1")).is_err());
+    }
+
+    #[test]
+    fn a_local_network_has_more_places_than_one_of_strangers() {
+        let mut crowd = Crowd::new(1, 3, Arc::default());
+        let mut ids = (0..9).map(ConnectionId::new_unchecked);
+        for address in ["/ip4/192.168.1.7/tcp/1", "/ip4/192.168.1.8/tcp/1", "/ip4/10.0.0.3/udp/1/quic-v1"] {
+            assert!(crowd.enter(ids.next().unwrap(), &at(address)).is_ok(), "{address}");
+        }
+        assert!(crowd.enter(ids.next().unwrap(), &at("/ip6/fd00::1/tcp/1")).is_err());
+        // Neither this machine nor strangers lose a place by it.
+        assert!(crowd.enter(ids.next().unwrap(), &at("/ip4/127.0.0.1/tcp/1")).is_ok());
+        assert!(crowd.enter(ids.next().unwrap(), &at("/ip4/198.51.100.7/tcp/1")).is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The network of Weft: a libp2p swarm behind a small handle.
 //!
-//! [`Net::start`] listens on TCP and WebSockets with noise and yamux, finds peers by bootstrap list,
+//! [`Net::start`] listens on TCP and WebSockets with noise and yamux and on QUIC, finds peers by bootstrap list,
 //! peer book, mDNS and Kademlia, learns whether it can be reached and uses relays when not, joins one
 //! gossipsub topic per process, and carries requests between nodes. The node hears [`NetEvent`]s and asks
 //! through [`Net`]; libp2p's types stop here.

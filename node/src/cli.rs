@@ -24,6 +24,7 @@ mod module;
 mod net;
 mod network;
 mod process;
+mod quiet;
 mod repair;
 mod results;
 mod screen;

@@ -1,5 +1,7 @@
 //! Who can reach this node, by which relays, and which peers of the book it dials.
 
+use std::collections::BTreeMap;
+
 use libp2p::relay::client;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, kad, mdns, relay, upnp};
@@ -127,6 +129,7 @@ impl Service {
     pub(super) fn on_mdns(&mut self, event: mdns::Event) {
         // Those that go are found out when they are dialled.
         let mdns::Event::Discovered(found) = event else { return };
+        let mut all: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
         for (peer, mut address) in found {
             if self.foreign.contains(&peer) || address.len() > ADDRESS_BYTES_MAX {
                 continue;
@@ -134,7 +137,10 @@ impl Service {
             if matches!(address.iter().last(), Some(libp2p::multiaddr::Protocol::P2p(_))) {
                 address.pop();
             }
-            self.run_book(book::Input::Heard { peer, addresses: vec![address] });
+            all.entry(peer).or_default().push(address);
+        }
+        for (peer, addresses) in all {
+            self.run_book(book::Input::Heard { peer, addresses });
         }
     }
 
@@ -157,8 +163,9 @@ impl Service {
 
     fn dial_from_book(&mut self, peer: PeerId) {
         let addresses = self.book.addresses(&peer).to_vec();
-        let options = DialOpts::peer_id(peer).addresses(addresses).build();
-        match self.swarm.dial(options) {
+        // And wherever mDNS and Kademlia know it to be by now.
+        let options = DialOpts::peer_id(peer).addresses(addresses).extend_addresses_through_behaviour();
+        match self.swarm.dial(options.build()) {
             // When a dial is under way already, its outcome counts.
             Ok(()) | Err(libp2p::swarm::DialError::DialPeerConditionFalse(_)) => {}
             Err(error) => {

@@ -9,8 +9,8 @@ use libp2p::request_response::{
     Event, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
 use tokio::sync::oneshot;
-use weft_protocol::wire;
 use weft_protocol::wire::refusal::Code;
+use weft_protocol::wire::{self, WireError};
 
 use super::Service;
 use crate::codec::Body;
@@ -78,7 +78,10 @@ impl Service {
             Ok(message) => message,
             Err(reason) => {
                 Counters::add(&self.counters.requests_malformed);
-                self.fault(peer, Fault::Malformed);
+                // A newer version may ask for what is not known here: it is told so, and no more.
+                if !matches!(reason, WireError::NotCanonical) {
+                    self.fault(peer, Fault::Malformed);
+                }
                 self.respond(channel, refusal(Code::Invalid, format!("malformed request: {reason}"), 0));
                 return;
             }

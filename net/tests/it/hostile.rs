@@ -226,6 +226,20 @@ async fn a_peer_that_sends_nothing_but_nonsense_is_shut_out_and_others_are_not()
     assert_eq!(node.net.metrics().faults, 40);
 }
 
+/// What is not known here may be of a version to come: its sender is told so as often as it asks.
+#[tokio::test]
+async fn a_peer_that_asks_for_what_is_not_known_here_yet_is_answered_and_stays() {
+    let node = Node::plain(1).await;
+    let mut swarm = hostile(&node).await;
+    for count in 0..100 {
+        let refused = ask(&mut swarm, &node, b"\x02\x7a\x00").await;
+        let body = refused.unwrap_or_else(|error| panic!("after {count}: {error}")).body;
+        let Some(response::Body::Refusal(refusal)) = body else { panic!("{body:?}") };
+        assert_eq!(refusal.code(), Code::Invalid);
+    }
+    assert_eq!((node.net.metrics().requests_malformed, node.net.metrics().faults), (100, 0));
+}
+
 /// Names of topics cost a peer nothing. What it may have us remember is bounded, and nobody else notices.
 #[tokio::test]
 async fn a_flood_of_subscriptions_is_cut_off_and_others_are_heard() {

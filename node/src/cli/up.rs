@@ -8,10 +8,13 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_storage::StoreError;
 
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
+use super::quiet::Quiet;
 use super::screen::{Screen, pairs};
 use super::{Context, configure};
 use crate::config::{Config, LogFormat, Resolved};
@@ -111,8 +114,8 @@ fn start_log(config: &Config) -> Result<(), CliError> {
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);
     let started = match config.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => builder.finish().with(Quiet).try_init(),
+        LogFormat::Json => builder.json().finish().with(Quiet).try_init(),
     };
     started.map_err(|error| CliError::fault(format!("the log cannot be started: {error}")))
 }

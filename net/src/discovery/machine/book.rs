@@ -135,6 +135,9 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
             if met.is_some() {
                 *entry = Entry { addresses, met, failures: 0, rest_until: Now(0), anchor: entry.anchor };
             } else if entry.met.is_none() {
+                addresses.retain(|address| !entry.addresses.contains(address));
+                addresses.append(&mut entry.addresses);
+                addresses.truncate(ADDRESSES_PER_PEER_MAX);
                 entry.addresses = addresses;
             }
             return;
@@ -162,11 +165,9 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
         if let Some(entry) = self.entries.get_mut(&peer) {
             let rest = (BOOK_REST_MS_MIN << entry.failures.min(16)).min(BOOK_REST_MS_MAX);
             entry.failures = entry.failures.saturating_add(1);
+            // Hearsay stays too: a neighbour that mDNS named is named once, and may be starting. It is
+            // the first to make room.
             entry.rest_until = now.plus_ms(rest);
-            // Hearsay that proves wrong is not worth a place.
-            if entry.met.is_none() {
-                self.entries.remove(&peer);
-            }
         }
     }
 
@@ -192,7 +193,9 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
         let candidates = self.entries.iter().filter(|(peer, entry)| {
             entry.rest_until <= now && !self.connected.contains_key(peer) && !self.dialling.contains_key(peer)
         });
-        let missing = PEERS_WANTED.saturating_sub(self.connected.len() + self.dialling.len());
+        // Who dialled this node chose it: those do not count, however many they are.
+        let own = self.connected.values().filter(|(dialled, _)| *dialled).count();
+        let missing = PEERS_WANTED.saturating_sub(own + self.dialling.len());
         let chosen: Vec<P> = if missing > 0 {
             let mut candidates: Vec<_> = candidates.map(|(peer, entry)| (entry.rank(), *peer)).collect();
             candidates.sort_unstable();
@@ -281,16 +284,43 @@ mod tests {
     fn no_more_are_dialled_than_wanted_and_one_that_went_is_dialled_after_a_rest() {
         let mut book = Book::new([]);
         for peer in 0..PEERS_WANTED as u16 {
-            run(&mut book, met(peer, false), 0);
+            run(&mut book, met(peer, true), 0);
         }
         run(&mut book, Input::Heard { peer: 99, addresses: vec![1] }, 0);
         assert_eq!(run(&mut book, Input::Tick, 0), []);
         run(&mut book, Input::Gone(0), 1);
         assert_eq!(run(&mut book, Input::Tick, 1), [Effect::Dial(99)]);
         run(&mut book, Input::Failed(99), 2);
-        assert_eq!(book.addresses(&99), [] as [u16; 0], "hearsay that proved wrong is forgotten");
         assert_eq!(run(&mut book, Input::Tick, BOOK_REST_MS_MIN), []);
         assert_eq!(run(&mut book, Input::Tick, 1 + BOOK_REST_MS_MIN), [Effect::Dial(0)]);
+    }
+
+    #[test]
+    fn those_that_chose_this_node_do_not_count_among_those_that_it_chose() {
+        let mut book = Book::new([]);
+        for peer in 0..PEERS_WANTED as u16 * 4 {
+            run(&mut book, met(peer, false), 0);
+        }
+        for peer in 100..100 + PEERS_WANTED as u16 {
+            run(&mut book, Input::Heard { peer, addresses: vec![1] }, 0);
+        }
+        let mut dialled = dials(run(&mut book, Input::Tick, 0));
+        dialled.extend(dials(run(&mut book, Input::Tick, 250)));
+        assert_eq!(dialled.len(), PEERS_WANTED);
+    }
+
+    #[test]
+    fn a_neighbour_that_was_heard_of_once_is_tried_again_at_all_its_addresses() {
+        let mut book = Book::new([]);
+        run(&mut book, Input::Heard { peer: 5, addresses: vec![1] }, 0);
+        run(&mut book, Input::Heard { peer: 5, addresses: vec![2, 1] }, 0);
+        assert_eq!(book.addresses(&5), [2, 1]);
+        assert_eq!(run(&mut book, Input::Tick, 0), [Effect::Dial(5)]);
+        run(&mut book, Input::Failed(5), 1);
+        run(&mut book, met(7, true), 1);
+        assert_eq!(run(&mut book, Input::Tick, BOOK_REST_MS_MIN), []);
+        assert_eq!(run(&mut book, Input::Tick, 1 + BOOK_REST_MS_MIN), [Effect::Dial(5)]);
+        assert_eq!(book.written(Now(9_999)).count(), 1, "only who was met is written down");
     }
 
     #[test]
@@ -298,7 +328,7 @@ mod tests {
         let entry = |met| Entry::remembered(vec![0], Some(Now(met)), 0, false);
         let mut book = Book::new([(101, entry(20)), (102, entry(10))]);
         for peer in 0..PEERS_WANTED as u16 {
-            run(&mut book, met(peer, false), 30);
+            run(&mut book, met(peer, true), 30);
         }
         assert_eq!(run(&mut book, Input::Tick, 30), []);
         assert_eq!(run(&mut book, Input::Tick, 29 + FEELER_MS), []);
