@@ -43,6 +43,7 @@ use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
 use crate::remember;
+use crate::remote::Lookups;
 use crate::room::{self, RoomTask};
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
@@ -138,6 +139,7 @@ pub async fn embed(
         news: Newsroom::new(),
         directory,
         fresh: Freshness::default(),
+        lookups: Lookups::default(),
         offset: ClockOffset::default(),
         unasked: Unasked::default(),
         room: room::Gauge::default(),

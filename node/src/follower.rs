@@ -9,4 +9,4 @@ mod regain;
 mod task;
 
 pub use regain::Regain;
-pub use task::{FollowerHandle, FollowerTask, verified_head};
+pub use task::{FollowerHandle, FollowerTask, VerifiedHead, verify_head};

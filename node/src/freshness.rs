@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use weft_net::Peer;
-use weft_protocol::{Address, Id, Now};
+use weft_protocol::{Id, Now};
 
 use crate::follower::machine::{AUDIT_MS, SOURCES_MAX};
 
@@ -29,12 +29,12 @@ struct Confirmed {
 }
 
 impl Freshness {
-    /// Notes that a peer said, with the scheduler's signature, where a log ends.
-    pub fn head(&self, process: Id, scheduler: Address, peer: Peer, now: Now) {
+    /// Notes that a peer confirmed, with the scheduler's signature, where a log ends.
+    pub fn confirm(&self, process: Id, peer: Peer, by_scheduler: bool, now: Now) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let confirmed = all.entry(process).or_default();
-        if peer.address() == Some(scheduler) {
-            confirmed.scheduler = Some(now);
+        if by_scheduler {
+            confirmed.scheduler = confirmed.scheduler.max(Some(now));
             return;
         }
         confirmed.others.retain(|_, at| at.plus_ms(STALE_MS) > now);
@@ -43,10 +43,12 @@ impl Freshness {
         }
     }
 
-    /// Notes a new slot: the scheduler's own word, by whatever way it came.
-    pub fn slot(&self, process: Id, now: Now) {
+    /// Notes a slot that was appended, and when the scheduler signed it: its own word, by whatever way
+    /// and however late it came.
+    pub fn slot(&self, process: Id, signed: Now, now: Now) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(process).or_default().scheduler = Some(now);
+        let confirmed = all.entry(process).or_default();
+        confirmed.scheduler = confirmed.scheduler.max(Some(signed.min(now)));
     }
 
     /// Forgets a log that is followed no more.
@@ -82,20 +84,24 @@ mod tests {
     fn the_scheduler_alone_or_two_others_make_a_log_fresh() {
         let fresh = Freshness::default();
         let process = Id([1; 32]);
-        let scheduler = peer(1).address().unwrap();
         assert!(fresh.is_stale(&process, Now(0)));
-        fresh.head(process, scheduler, peer(2), Now(0));
-        fresh.head(process, scheduler, peer(2), Now(1));
+        fresh.confirm(process, peer(2), false, Now(0));
+        fresh.confirm(process, peer(2), false, Now(1));
         assert!(fresh.is_stale(&process, Now(1)), "one other may lie");
-        fresh.head(process, scheduler, peer(3), Now(2));
+        fresh.confirm(process, peer(3), false, Now(2));
         assert!(!fresh.is_stale(&process, Now(2)));
         assert!(fresh.is_stale(&process, Now(1 + STALE_MS)));
-        fresh.head(process, scheduler, peer(1), Now(100_000));
+        fresh.confirm(process, peer(1), true, Now(100_000));
         assert!(!fresh.is_stale(&process, Now(100_000 + STALE_MS - 1)));
         assert!(fresh.is_stale(&process, Now(100_000 + STALE_MS)));
-        fresh.slot(process, Now(200_000));
-        assert!(!fresh.is_stale(&process, Now(200_000)));
+        fresh.slot(process, Now(200_000), Now(200_001));
+        assert!(!fresh.is_stale(&process, Now(200_001)));
+        // An old slot says nothing of now, and one from the future nothing of then.
+        fresh.slot(process, Now(150_000), Now(200_002));
+        assert!(!fresh.is_stale(&process, Now(200_000 + STALE_MS - 1)));
+        fresh.slot(process, Now(900_000), Now(300_000));
+        assert!(fresh.is_stale(&process, Now(300_000 + STALE_MS)));
         fresh.forget(&process);
-        assert!(fresh.is_stale(&process, Now(200_000)));
+        assert!(fresh.is_stale(&process, Now(300_000)));
     }
 }

@@ -21,7 +21,7 @@ use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
 use weft_protocol::{Id, wire};
 
 use crate::attestations::{Kept, keep_attestation};
-use crate::follower::FollowerHandle;
+use crate::follower::{FollowerHandle, VerifiedHead, verify_head};
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
 use crate::metrics::Level;
 use crate::serve::Server;
@@ -162,13 +162,14 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
     if announcement.process != process.as_ref() {
         return Verdict::Reject;
     }
-    let Some(known) = shared.directory.get(&process) else { return Verdict::Ignore };
+    let Some(known) = shared.known(process).await else { return Verdict::Ignore };
     match announcement.body {
         Some(Body::Slot(record)) => slot(shared, sinks, known.process, record).await,
         Some(Body::Attestation(message)) => attestation(shared, &known.process, &message).await,
-        Some(Body::Head(head)) => match crate::follower::verified_head(&known.process, &head) {
-            Some(slot) => {
-                sinks.follower.head(process, slot, from).await;
+        Some(Body::Head(head)) => match verify_head(known.process, head).await {
+            Some(VerifiedHead { slot, scheduler }) => {
+                let by_scheduler = from.address() == Some(scheduler);
+                sinks.follower.head(process, slot, from, by_scheduler).await;
                 Verdict::Accept
             }
             None => Verdict::Reject,

@@ -1,16 +1,18 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use weft_net::{Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::module::Module;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
-use weft_protocol::{Address, DataItem, Id, Position, Verified, wire};
+use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
 
 use weft_storage::Write;
 
@@ -27,6 +29,13 @@ const PIECE_BYTES_MIN: usize = 256 * 1024;
 const ASKED_MAX: usize = 64;
 /// Peers that fail in another way before the search ends: each may take as long as a request may.
 const FAILED_MAX: usize = 8;
+
+/// How often a log is looked up while somebody on its topic is connected and its scheduler is not.
+const LOOKUP_EVERY_MS: u64 = 60_000;
+/// Such lookups at once: each may take ten seconds, and those of logs that have nobody come first.
+const LOOKUPS_MAX: usize = 4;
+/// Logs of which the last such lookup is remembered; beyond that none is made.
+const LOOKUPS_KEPT_MAX: usize = 16_384;
 
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
@@ -245,20 +254,64 @@ async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataI
     verified.ok().and_then(Result::ok).filter(|item| item.id() == id).ok_or_else(mismatch)
 }
 
-/// Peers that may serve a process: those on its topic and its scheduler, if they are connected; else
-/// whom the mesh names first as its providers or its scheduler.
-pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
-    let own = shared.net.peer();
-    let mut found: Vec<Peer> = shared.net.subscribers(process).await.unwrap_or_default();
-    if let Some(scheduler) = scheduler {
-        found.extend(connected(shared, scheduler).await);
+/// Which logs were looked up though somebody on their topic is connected, and when: whoever is there may be
+/// as far behind, or silent on purpose, while the scheduler is somewhere else.
+#[derive(Debug)]
+pub struct Lookups {
+    last: Mutex<BTreeMap<Id, Now>>,
+    places: Semaphore,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self { last: Mutex::default(), places: Semaphore::new(LOOKUPS_MAX) }
     }
+}
+
+impl Lookups {
+    /// Takes the turn of this log, if it is due and there is a place.
+    fn take(&self, process: Id, now: Now) -> Option<SemaphorePermit<'_>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |then: &Now| then.plus_ms(LOOKUP_EVERY_MS) <= now;
+        if !last.get(&process).is_none_or(is_over) {
+            return None;
+        }
+        if last.len() >= LOOKUPS_KEPT_MAX {
+            last.retain(|_, then| !is_over(then));
+        }
+        let place = self.places.try_acquire().ok().filter(|_| last.len() < LOOKUPS_KEPT_MAX)?;
+        last.insert(process, now);
+        Some(place)
+    }
+}
+
+/// Peers that may serve a process: its scheduler first, then those on its topic, then whom the mesh
+/// names. The mesh is asked where nobody is connected, and now and then where the scheduler is not.
+pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
+    let mut found: Vec<Peer> = shared.net.subscribers(process).await.unwrap_or_default();
+    let at_hand = match scheduler {
+        Some(scheduler) => connected(shared, scheduler).await,
+        None => None,
+    };
+    found.extend(at_hand);
     if found.is_empty() {
         first_peer(shared).await;
         found = looked_up(shared, process, scheduler).await;
+    } else if let Some(scheduler) = scheduler.filter(|_| at_hand.is_none())
+        && let Some(_place) = shared.lookups.take(process, shared.clock.now())
+    {
+        let of_process = shared.net.providers(Key::Process(process));
+        let (all, its) = tokio::join!(of_process, shared.net.providers(Key::Address(scheduler)));
+        found.extend(its.into_iter().chain(all).flatten());
     }
-    let mut seen = BTreeSet::new();
-    found.retain(|peer| *peer != own && seen.insert(*peer));
+    ordered(found, shared.net.peer(), scheduler)
+}
+
+/// Each peer once, without this node, the scheduler first.
+fn ordered(found: Vec<Peer>, own: Peer, scheduler: Option<Address>) -> Vec<Peer> {
+    let mut seen = BTreeSet::from([own]);
+    let mut found: Vec<Peer> = found.into_iter().filter(|peer| seen.insert(*peer)).collect();
+    found.sort_by_key(|peer| scheduler.is_none() || peer.address() != scheduler);
     found
 }
 
@@ -339,4 +392,41 @@ async fn anywhere(shared: &Shared, process: Id, id: Id) -> Result<Verified<DataI
 async fn keep(shared: &Shared, item: &Verified<DataItem>) -> Result<(), RemoteError> {
     let write = Write::Item { id: item.id(), raw: item.raw().clone() };
     shared.store.write(vec![write]).await.map_err(|error| RemoteError::Disk(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::crypto::Signer;
+
+    use super::*;
+
+    fn peer(seed: u8) -> Peer {
+        let key = Signer::from_seed(&[seed; 32]).owner_key();
+        Peer::from_ed25519(&key.try_into().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_scheduler_comes_first_and_each_peer_once() {
+        let found = vec![peer(1), peer(2), peer(3), peer(1), peer(9)];
+        assert_eq!(ordered(found.clone(), peer(9), None), [peer(1), peer(2), peer(3)]);
+        let scheduler = peer(3).address();
+        assert_eq!(ordered(found, peer(9), scheduler), [peer(3), peer(1), peer(2)]);
+    }
+
+    #[test]
+    fn a_log_is_looked_up_once_a_minute_and_few_are_at_once() {
+        let lookups = Lookups::default();
+        let id = |number: u8| Id([number; 32]);
+        let first = lookups.take(id(0), Now(0)).unwrap();
+        assert!(lookups.take(id(0), Now(LOOKUP_EVERY_MS - 1)).is_none());
+        let others: Vec<_> = (1..4).map(|number| lookups.take(id(number), Now(0)).unwrap()).collect();
+        assert!(lookups.take(id(4), Now(0)).is_none(), "no place is left");
+        drop(first);
+        // It did not lose its turn.
+        assert!(lookups.take(id(4), Now(0)).is_some());
+        drop(others);
+        assert!(lookups.take(id(0), Now(LOOKUP_EVERY_MS)).is_some());
+    }
 }

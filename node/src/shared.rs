@@ -6,7 +6,7 @@ use std::time::Instant;
 use weft_net::Net;
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
-use weft_protocol::{Address, Network};
+use weft_protocol::{Address, Id, Network};
 use weft_storage::Store;
 use weft_storage::anchor::LocalWeave;
 
@@ -14,13 +14,15 @@ use crate::clock::{Clock, ClockOffset};
 use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::Config;
-use crate::directory::Directory;
+use crate::directory::{Directory, Known};
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
 use crate::hosting::Unasked;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
+use crate::remote::Lookups;
 use crate::room::Gauge;
+use crate::supervisor::joined;
 use crate::topics::TopicsHandle;
 use crate::witness::WitnessHandle;
 
@@ -65,6 +67,8 @@ pub struct Shared {
     pub directory: Directory,
     /// Who confirmed which log, and when.
     pub fresh: Freshness,
+    /// Which logs were looked up though somebody on their topic is connected.
+    pub lookups: Lookups,
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
     /// Places of processes that come unasked.
@@ -77,6 +81,12 @@ impl Shared {
     /// What processes run on.
     pub const fn host(&self) -> Host<'_> {
         Host { modules: &self.modules, store: &self.store }
+    }
+
+    /// A known process; its item is read and verified off this thread, the first time.
+    pub async fn known(self: &Arc<Self>, process: Id) -> Option<Known> {
+        let shared = Arc::clone(self);
+        joined(tokio::task::spawn_blocking(move || shared.directory.get(&process)).await).flatten()
     }
 }
 

@@ -19,6 +19,7 @@ use weft_protocol::{Address, DataItem, Id, tag, wire};
 use weft_storage::{CautionRow, Roles};
 
 use crate::config::Role;
+use crate::follower::verify_head;
 use crate::hosting::{self, Claim, Declined, LimitsError};
 use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
@@ -172,8 +173,8 @@ impl Submitter {
         let peer = remote::with_address(&self.shared, known.scheduler()).await;
         let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
         let head = remote::now(&self.shared, peer, process).await.map_err(|error| refused(&error))?;
-        let slot = crate::follower::verified_head(&known, &head);
-        slot.ok_or_else(|| SubmitError::Unknown(format!("{peer} gave a false head of process {process}")))
+        let head = verify_head(known, head).await.map(|head| head.slot);
+        head.ok_or_else(|| SubmitError::Unknown(format!("{peer} gave a false head of process {process}")))
     }
 
     /// The newest slot of a process that this node schedules, as of now.

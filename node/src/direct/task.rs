@@ -1,7 +1,7 @@
 //! Asks peers about processes, and hands what they say to the follower.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -10,7 +10,7 @@ use weft_net::Peer;
 use weft_protocol::{Effects, Id, Machine as _, wire};
 
 use super::machine::{Direct, Effect, Input};
-use crate::follower::{FollowerHandle, verified_head};
+use crate::follower::{FollowerHandle, verify_head};
 use crate::metrics::{Level, Metrics};
 use crate::remote;
 use crate::shared::SharedRef;
@@ -22,8 +22,8 @@ const TICK: Duration = Duration::from_millis(500);
 const INBOX_MAX: usize = 1_024;
 /// How long a peer may keep a question open.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long a question that brought nothing new is followed by none: a peer that answers at once with what
-/// was known is no reason to ask it in a circle.
+/// How long a question takes at least that brought nothing new: a peer that answers at once with nothing, or
+/// with what was known, is no reason to ask it in a circle.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How others hold the subscriptions.
@@ -89,8 +89,8 @@ impl DirectTask {
                     }
                     Effect::Ask { question, peer, processes } => {
                         self.asks.spawn(async move {
-                            let useful = ask(&shared, &follower, peer, processes).await;
-                            Input::Answered { question, useful }
+                            let heads = ask(&shared, &follower, peer, processes).await;
+                            Input::Answered { question, heads }
                         });
                     }
                 }
@@ -101,50 +101,64 @@ impl DirectTask {
 
 /// Looks for peers, and names them to the follower, which asks each for its head.
 async fn find(shared: &SharedRef, follower: &FollowerHandle, process: Id) -> Input<Peer> {
-    let known = shared.directory.get(&process);
+    let known = shared.known(process).await;
     // Who schedules a process has its log, and nobody to ask.
-    let scheduler = known.map(|known| known.process.scheduler()).filter(|of| *of != shared.address);
-    let peers = match scheduler {
-        Some(scheduler) => remote::sources(shared, process, Some(scheduler)).await,
+    let address = known.map(|known| known.process.scheduler()).filter(|of| *of != shared.address);
+    let mut others = match address {
+        Some(_) => remote::sources(shared, process, address).await,
         None => Vec::new(),
     };
-    for peer in &peers {
+    for peer in &others {
         follower.source(process, *peer).await;
     }
-    Input::Found { process, peers }
+    let is_scheduler = |peer: &Peer| address.is_some() && peer.address() == address;
+    let scheduler = others.iter().copied().find(is_scheduler);
+    others.retain(|peer| !is_scheduler(peer));
+    Input::Found { process, scheduler, others }
 }
 
-/// Asks one question; says whether the answer makes sense.
-async fn ask(shared: &SharedRef, follower: &FollowerHandle, peer: Peer, processes: Vec<Id>) -> bool {
+/// Asks one question, each process with the newest slot that the peer told before; gives the slots that
+/// are news, or nothing if the answer makes no sense.
+async fn ask(
+    shared: &SharedRef,
+    follower: &FollowerHandle,
+    peer: Peer,
+    processes: Vec<(Id, Option<u64>)>,
+) -> Option<Vec<(Id, u64)>> {
+    let began = Instant::now();
     let reader = SharedRef::clone(shared);
-    let watched = tokio::task::spawn_blocking(move || watched(&reader, processes)).await;
-    let Ok(watched) = watched else { return false };
-    let have: BTreeMap<Id, u64> = watched.iter().filter_map(|(id, next)| Some((*id, (*next)?))).collect();
+    let watched = tokio::task::spawn_blocking(move || watched(&reader, processes)).await.ok()?;
+    let known: BTreeMap<Id, Option<u64>> = watched.iter().copied().collect();
     let heads = match remote::follow(shared, peer, watched, WAIT).await {
         Ok(heads) => heads,
         Err(error) => {
             tracing::debug!(%peer, %error, "a direct subscription ended");
-            return false;
+            return None;
         }
     };
-    let mut grown = false;
-    for head in &heads {
-        let Ok(process) = wire::id("process", &head.process) else { return false };
-        let Some(known) = shared.directory.get(&process) else { continue };
-        let Some(slot) = verified_head(&known.process, head) else { return false };
-        grown |= have.get(&process).is_none_or(|have| slot > *have);
-        follower.head(process, slot, peer).await;
+    let mut news = Vec::new();
+    for head in heads {
+        let process = wire::id("process", &head.process).ok()?;
+        // What was not asked for, or is no news, is not worth a look at its signature.
+        if known.get(&process).is_none_or(|known| Some(head.slot) <= *known) {
+            continue;
+        }
+        let Some(known) = shared.known(process).await else { continue };
+        let head = verify_head(known.process, head).await?;
+        let by_scheduler = peer.address() == Some(head.scheduler);
+        follower.head(process, head.slot, peer, by_scheduler).await;
+        news.push((process, head.slot));
     }
-    if !heads.is_empty() {
-        // The follower fetches what there is now; asking sooner would bring the same heads.
-        tokio::time::sleep(if grown { PAUSE / 5 } else { PAUSE }).await;
-    }
-    true
+    // A peer that answers at once is not asked in a circle: with news it is given time for more, and
+    // without any it would have waited.
+    let pause = if news.is_empty() { PAUSE } else { PAUSE / 5 };
+    tokio::time::sleep(pause.saturating_sub(began.elapsed())).await;
+    Some(news)
 }
 
-/// The newest slot here of each process.
-fn watched(shared: &SharedRef, processes: Vec<Id>) -> Vec<(Id, Option<u64>)> {
+/// The newest slot of each process that is known: here, or from what the peer told.
+fn watched(shared: &SharedRef, processes: Vec<(Id, Option<u64>)>) -> Vec<(Id, Option<u64>)> {
     let Ok(reader) = shared.store.read() else { return Vec::new() };
     let head = |process: &Id| reader.head(process).ok().flatten().map(|(slot, _)| slot);
-    processes.into_iter().map(|process| (process, head(&process))).collect()
+    processes.into_iter().map(|(process, told)| (process, told.max(head(&process)))).collect()
 }

@@ -75,6 +75,8 @@ pub enum Input<P, B> {
         slot: u64,
         /// Who.
         peer: P,
+        /// Whether the peer is the log's scheduler itself.
+        by_scheduler: bool,
     },
     /// A verified slot, by whatever way it came.
     Record {
@@ -110,6 +112,15 @@ pub enum Effect<P, B> {
         process: Id,
         /// The slot.
         record: Record<B>,
+    },
+    /// A peer confirmed where the log ends, now.
+    Confirmed {
+        /// Which log.
+        process: Id,
+        /// Who.
+        peer: P,
+        /// Whether the peer is the log's scheduler itself.
+        by_scheduler: bool,
     },
     /// Ask a peer for slots `from..=to`.
     AskRange {
@@ -394,8 +405,13 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                     log.sources.remove(&peer);
                 }
             }
-            Input::Head { process, slot, peer } => {
+            Input::Head { process, slot, peer, by_scheduler } => {
                 let Some(log) = self.logs.get_mut(&process) else { return };
+                // A head of before what is here says nothing of now: anybody may repeat it. What the
+                // scheduler says on its own connection is what it has.
+                if by_scheduler || slot.saturating_add(1) >= log.next() {
+                    effects.push(Effect::Confirmed { process, peer: peer.clone(), by_scheduler });
+                }
                 if log.sources.len() < SOURCES_MAX {
                     log.sources.entry(peer.clone()).or_default();
                 }

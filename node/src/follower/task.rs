@@ -14,7 +14,7 @@ use weft_protocol::evidence::Evidence;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, Link, SlotRecord, VerifiedRecord};
-use weft_protocol::{DataItem, Effects, Id, Machine, wire};
+use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, wire};
 
 use weft_storage::{CautionRow, SlotRow, Write};
 
@@ -27,7 +27,7 @@ use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
-use crate::shared::{Shared, SharedRef};
+use crate::shared::SharedRef;
 use crate::supervisor::joined;
 use crate::trace;
 
@@ -67,9 +67,9 @@ impl FollowerHandle {
         self.send(Input::Source { process, peer }).await;
     }
 
-    /// Says that a verified head of a peer was seen.
-    pub async fn head(&self, process: Id, slot: u64, peer: Peer) {
-        self.send(Input::Head { process, slot, peer }).await;
+    /// Says that a verified head of a peer was seen, and whether that is the log's scheduler.
+    pub async fn head(&self, process: Id, slot: u64, peer: Peer, by_scheduler: bool) {
+        self.send(Input::Head { process, slot, peer, by_scheduler }).await;
     }
 
     /// Says that a peer went away.
@@ -157,7 +157,7 @@ impl FollowerTask {
     async fn answered(&mut self, inputs: Vec<In>) {
         for input in inputs {
             let answered = match &input {
-                Input::Head { process, slot, peer } => Some((*process, *slot, *peer)),
+                Input::Head { process, slot, peer, .. } => Some((*process, *slot, *peer)),
                 _ => None,
             };
             self.handle(input);
@@ -174,18 +174,10 @@ impl FollowerTask {
         {
             return;
         }
-        let (now, fresh) = (self.shared.clock.now(), &self.shared.fresh);
-        match &input {
-            Input::Head { process, peer, .. } => {
-                if let Some(known) = self.shared.directory.get(process) {
-                    fresh.head(*process, known.process.scheduler(), *peer, now);
-                }
-            }
-            Input::Record { process, .. } => fresh.slot(*process, now),
-            Input::Unfollow { process } => fresh.forget(process),
-            _ => {}
+        if let Input::Unfollow { process } = &input {
+            self.shared.fresh.forget(process);
         }
-        self.machine.handle(input, now, &mut self.effects);
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     fn handle_group(&mut self, first: In) {
@@ -249,12 +241,19 @@ impl FollowerTask {
 
     fn perform_one(&mut self, effect: Effect<Peer, Body>) {
         match effect {
-            Effect::Append { process, record } => self.unsaved.push((process, record.body)),
+            Effect::Append { process, record } => {
+                let signed = Now(record.link.time.timestamp);
+                self.shared.fresh.slot(process, signed, self.shared.clock.now());
+                self.unsaved.push((process, record.body));
+            }
+            Effect::Confirmed { process, peer, by_scheduler } => {
+                self.shared.fresh.confirm(process, peer, by_scheduler, self.shared.clock.now());
+            }
             Effect::AskRange { process, peer, from, to } => {
                 self.ranges.add((process, peer), Ask::Range { process, peer, from, to });
             }
             Effect::AskHead { process, peer } => {
-                self.audits.add((process, What::Head), Ask::Head { process, peer });
+                self.audits.add((process, What::Head(peer)), Ask::Head { process, peer });
             }
             Effect::FindSources { process } => {
                 self.audits.add((process, What::Sources), Ask::Sources { process });
@@ -340,7 +339,7 @@ impl FollowerTask {
 /// What is asked of a log beside its slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Head,
+    Head(Peer),
     Sources,
 }
 
@@ -358,13 +357,17 @@ impl Ask {
         match self {
             Self::Range { process, peer, from, to } => ask_range(&shared, process, peer, from..=to).await,
             Self::Head { process, peer } => {
-                let Some(known) = shared.directory.get(&process) else { return Vec::new() };
-                let head = remote::head(&shared, peer, process).await.ok().flatten();
-                let slot = head.and_then(|head| verified_head(&known.process, &head));
-                slot.map(|slot| Input::Head { process, slot, peer }).into_iter().collect()
+                let Some(known) = shared.known(process).await else { return Vec::new() };
+                let Ok(Some(head)) = remote::head(&shared, peer, process).await else { return Vec::new() };
+                let head = verify_head(known.process, head).await;
+                let head = head.map(|VerifiedHead { slot, scheduler }| {
+                    let by_scheduler = peer.address() == Some(scheduler);
+                    Input::Head { process, slot, peer, by_scheduler }
+                });
+                head.into_iter().collect()
             }
             Self::Sources { process } => {
-                let Some(known) = shared.directory.get(&process) else { return Vec::new() };
+                let Some(known) = shared.known(process).await else { return Vec::new() };
                 let scheduler = Some(known.process.scheduler()).filter(|address| *address != shared.address);
                 let peers = remote::sources(&shared, process, scheduler).await;
                 peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
@@ -373,9 +376,9 @@ impl Ask {
     }
 }
 
-async fn ask_range(shared: &Shared, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {
+async fn ask_range(shared: &SharedRef, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {
     let ended = |useful| Input::RangeEnded { process, peer, useful };
-    let Some(known) = shared.directory.get(&process).filter(|_| shared.store.has_room(0)) else {
+    let Some(known) = shared.known(process).await.filter(|_| shared.store.has_room(0)) else {
         return vec![ended(false)];
     };
     match remote::range(shared, peer, process, *asked.start(), *asked.end()).await {
@@ -433,9 +436,23 @@ async fn verify_range(
     joined(tokio::task::spawn_blocking(verify).await).unwrap_or_default()
 }
 
-/// The slot of a head that the process's scheduler signed.
-pub fn verified_head(process: &Process, head: &wire::Head) -> Option<u64> {
-    let terms = EpochTerms::of_process(process).ok()?;
-    let head = Head::from_wire(head).ok()?.verify(&terms).ok()?;
-    (head.assignment().process == process.id()).then(|| head.assignment().slot)
+/// Where a log ends, as its scheduler signed it.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifiedHead {
+    /// The newest slot.
+    pub slot: u64,
+    /// Who signed it.
+    pub scheduler: Address,
+}
+
+/// What a head says, if the process's scheduler signed it. Looks at signatures off this thread.
+pub async fn verify_head(process: Arc<Process>, head: wire::Head) -> Option<VerifiedHead> {
+    let verify = move || {
+        let terms = EpochTerms::of_process(&process).ok()?;
+        let head = Head::from_wire(&head).ok()?.verify(&terms).ok()?;
+        let slot = head.assignment().slot;
+        let is_of = head.assignment().process == process.id();
+        is_of.then(|| VerifiedHead { slot, scheduler: process.scheduler() })
+    };
+    joined(tokio::task::spawn_blocking(verify).await).flatten()
 }

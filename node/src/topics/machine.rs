@@ -90,6 +90,12 @@ impl Want {
     fn rank(&self) -> (Interest, Now) {
         (self.interest, self.heard)
     }
+
+    /// Whether peers are asked for it: who schedules a process has its log, on its topic or not. One under
+    /// caution is asked for by the follower.
+    fn is_asked(&self) -> bool {
+        self.way == Way::Direct && self.interest != Interest::Schedules
+    }
 }
 
 /// The topics of one node.
@@ -149,20 +155,17 @@ impl Topics {
         self.left.get(process).is_none_or(|left| left.plus_ms(AWAY_MS) <= now)
     }
 
-    /// Room for one more topic, made if need be by leaving one that nobody wants.
-    fn room(&mut self, now: Now, effects: &mut Effects<Effect>) -> bool {
+    /// Takes the place of one more topic and what joining it costs, made if need be by leaving one that
+    /// nobody wants. Nothing is left that could not be joined instead.
+    fn enter(&mut self, now: Now, effects: &mut Effects<Effect>) -> bool {
         if self.joined() < self.limit {
-            return true;
+            return self.take(1);
         }
         let longest = self.lingering.iter().min_by_key(|(_, since)| **since).map(|(process, _)| *process);
-        longest.is_some_and(|process| {
-            if !self.take(1) {
-                return false;
-            }
-            self.lingering.remove(&process);
-            self.leave(process, now, effects);
-            true
-        })
+        let Some(process) = longest.filter(|_| self.take(2)) else { return false };
+        self.lingering.remove(&process);
+        self.leave(process, now, effects);
+        true
     }
 
     fn leave(&mut self, process: Id, now: Now, effects: &mut Effects<Effect>) {
@@ -172,31 +175,40 @@ impl Topics {
 
     fn want(&mut self, process: Id, interest: Interest, now: Now, effects: &mut Effects<Effect>) {
         if let Some(want) = self.wants.get_mut(&process) {
+            let was_asked = want.is_asked();
             want.interest = interest;
+            match (was_asked, want.is_asked()) {
+                (false, true) => effects.push(Effect::Subscribe(process)),
+                (true, false) => effects.push(Effect::Unsubscribe(process)),
+                _ => {}
+            }
             return;
         }
         let way = if self.lingering.remove(&process).is_some() {
             self.joined += 1;
             Way::Topic { since: now }
-        } else if self.may_return(&process, now) && self.room(now, effects) && self.take(1) {
+        } else if self.may_return(&process, now) && self.enter(now, effects) {
             self.joined += 1;
             effects.push(Effect::Join(process));
             Way::Topic { since: now }
         } else {
-            effects.push(Effect::Subscribe(process));
             Way::Direct
         };
-        self.wants.insert(process, Want { interest, way, heard: now });
+        let want = Want { interest, way, heard: now };
+        if want.is_asked() {
+            effects.push(Effect::Subscribe(process));
+        }
+        self.wants.insert(process, want);
     }
 
     fn drop_want(&mut self, process: Id, now: Now, effects: &mut Effects<Effect>) {
-        match self.wants.remove(&process) {
-            Some(Want { way: Way::Topic { .. }, .. }) => {
-                self.joined -= 1;
-                self.lingering.insert(process, now);
-            }
-            Some(Want { way: Way::Direct, .. }) => effects.push(Effect::Unsubscribe(process)),
-            None => {}
+        let Some(want) = self.wants.remove(&process) else { return };
+        if let Way::Topic { .. } = want.way {
+            self.joined -= 1;
+            self.lingering.insert(process, now);
+        }
+        if want.is_asked() {
+            effects.push(Effect::Unsubscribe(process));
         }
     }
 
@@ -224,26 +236,26 @@ impl Topics {
             .filter(|(process, want)| want.way == Way::Direct && self.may_return(process, now));
         let best = direct.max_by_key(|(process, want)| (want.rank(), Reverse(**process)));
         let Some((process, best)) = best.map(|(process, want)| (*process, *want)) else { return false };
-        if !self.room(now, effects) {
-            let Some(worst) = self.gives_way(&best, now) else { return false };
-            if !self.take(1) {
+        if !self.enter(now, effects) {
+            let is_full = self.joined() >= self.limit;
+            let Some(worst) = self.gives_way(&best, now).filter(|_| is_full && self.take(2)) else {
                 return false;
-            }
-            if let Some(want) = self.wants.get_mut(&worst) {
-                want.way = Way::Direct;
-            }
+            };
             self.joined -= 1;
             self.leave(worst, now, effects);
-            effects.push(Effect::Subscribe(worst));
+            if let Some(want) = self.wants.get_mut(&worst) {
+                want.way = Way::Direct;
+                effects.extend(want.is_asked().then_some(Effect::Subscribe(worst)));
+            }
         }
-        if !self.take(1) {
-            return false;
+        if best.is_asked() {
+            effects.push(Effect::Unsubscribe(process));
         }
         if let Some(want) = self.wants.get_mut(&process) {
             want.way = Way::Topic { since: now };
         }
         self.joined += 1;
-        effects.extend([Effect::Unsubscribe(process), Effect::Join(process)]);
+        effects.push(Effect::Join(process));
         true
     }
 

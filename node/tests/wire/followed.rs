@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -10,11 +11,12 @@ use tokio::task::JoinHandle;
 use weft_net::{Net, NetEvent, Verdict};
 use weft_node::control::api::Request;
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{DataItem, Hash, Id, wire};
 
-use crate::support::{Node, Stranger, network, now, until};
+use crate::support::{Node, Stranger, announcement, network, now, until};
 
 /// A log and its module, as an honest node gives them.
 struct Truth {
@@ -206,6 +208,32 @@ async fn a_source_that_goes_on_lying_is_shut_out() {
     assert_eq!(script.lock().unwrap().ranges.len(), 1, "the third lie was the last");
     follower.stop().await;
     serving.abort();
+}
+
+/// Whoever keeps new slots from a node may say the old ones again, as often as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_slots_said_again_do_not_make_a_log_fresh() {
+    let truth = Arc::new(truth(80, 40).await);
+    let (follower, _, serving) = pair(&truth, 82).await;
+    let process = truth.process;
+    let watching = Request::Host { process, compute: false, messenger: false, evaluate: None };
+    follower.ask::<Value>(watching).await.unwrap();
+    until("the whole log", || async { (follower.detail(process).await.info.head == Some(39)).then_some(()) })
+        .await;
+    let replayer = Stranger::on(&follower, process, 84).await;
+    let mut stale = follower.told_stale(process);
+    let mut pause = tokio::time::interval(Duration::from_secs(1));
+    for slot in &truth.slots {
+        tokio::select! {
+            told = &mut stale => {
+                told.unwrap();
+                follower.stop().await;
+                return serving.abort();
+            }
+            _ = pause.tick() => replayer.publish(process, announcement(process, Body::Slot(slot.clone()))).await,
+        }
+    }
+    panic!("the log was fresh as long as old slots were said again");
 }
 
 /// Signs slot 1 of a log once more, with a chain that does not follow.

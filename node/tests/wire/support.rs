@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Net, NetConfig, NetEvent, Peer, Verdict};
 use weft_node::config::Config;
-use weft_node::control::api::{PeerInfo, ProcessDetail, Request, ResultOf, Submitted};
+use weft_node::control::api::{PeerInfo, ProcessDetail, Reply, Request, ResultOf, Submitted};
 use weft_node::control::client::{Client, ClientError};
 use weft_node::{NodeError, Ready, keyring};
 use weft_protocol::crypto::Signer;
@@ -154,6 +154,22 @@ impl Node {
 
     pub async fn detail(&self, process: Id) -> ProcessDetail {
         self.ask(Request::Process { process, state_root: true }).await.unwrap()
+    }
+
+    /// Ends when a watcher of the process is told that nobody confirms where its log ends.
+    pub fn told_stale(&self, process: Id) -> JoinHandle<()> {
+        let folder = self.folder.path().to_owned();
+        tokio::spawn(async move {
+            let mut client = Client::connect(&folder).await.unwrap();
+            client.send(&Request::Watch { process, from: None }).await.unwrap();
+            loop {
+                match client.reply().await.unwrap() {
+                    Reply::Event(event) if event["kind"] == "freshness" && event["stale"] == true => return,
+                    Reply::Event(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
     }
 
     pub async fn stop(self) {

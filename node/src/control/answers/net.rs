@@ -1,6 +1,7 @@
 //! The node's place in the network: its peers, who serves a process, and what may be wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weft_net::{Key, Peer, ReachInfo, Reachability};
 use weft_protocol::Id;
@@ -8,10 +9,37 @@ use weft_protocol::Id;
 use super::super::api::{Check, CheckState, Doctor, Failure, FailureCode, PeerInfo, ProviderInfo};
 use super::{Answers, fail};
 use crate::clock::Offset;
+use crate::follower::verify_head;
 use crate::{hosting, remote};
 
 /// Providers in one answer; more serve nobody who reads it.
 const PROVIDERS_MAX: usize = 64;
+
+/// How each peer was found. Anybody may be on a topic: whoever was found in another way comes before.
+#[derive(Debug, Default)]
+struct Ways {
+    /// In the order in which they were noted.
+    peers: Vec<Peer>,
+    ways: BTreeMap<Peer, Vec<String>>,
+}
+
+impl Ways {
+    fn note(&mut self, peers: impl IntoIterator<Item = Peer>, way: &str) {
+        for peer in peers {
+            let ways = self.ways.entry(peer).or_default();
+            if ways.is_empty() {
+                self.peers.push(peer);
+            }
+            ways.push(way.to_owned());
+        }
+    }
+
+    /// The first of them, without this node.
+    fn first(mut self, own: Peer) -> impl Iterator<Item = (Peer, Vec<String>)> {
+        let others = self.peers.into_iter().filter(move |peer| *peer != own).take(PROVIDERS_MAX);
+        others.map(move |peer| (peer, self.ways.remove(&peer).unwrap_or_default()))
+    }
+}
 
 fn stopped(error: impl ToString) -> Failure {
     fail(FailureCode::Fault, error.to_string())
@@ -39,27 +67,23 @@ impl Answers {
         let shared = &self.shared;
         let found = hosting::find_process(shared, process).await;
         let found = found.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
-        let own = shared.net.peer();
         let (topic, records, scheduler) = tokio::join!(
             shared.net.subscribers(process),
             shared.net.providers(Key::Process(process)),
             remote::with_address(shared, found.scheduler()),
         );
-        let mut ways: BTreeMap<Peer, Vec<String>> = BTreeMap::new();
-        let mut note = |peer: Peer, way: &str| ways.entry(peer).or_default().push(way.to_owned());
-        topic.unwrap_or_default().into_iter().for_each(|peer| note(peer, "topic"));
-        records.unwrap_or_default().into_iter().for_each(|peer| note(peer, "record"));
-        if let Ok(peer) = scheduler {
-            note(peer, "scheduler");
-        }
-        ways.remove(&own);
-        let asked = ways.into_iter().take(PROVIDERS_MAX).map(|(peer, ways)| {
+        let scheduler = scheduler.ok();
+        let mut ways = Ways::default();
+        ways.note(scheduler, "scheduler");
+        ways.note(records.unwrap_or_default(), "record");
+        ways.note(topic.unwrap_or_default(), "topic");
+        let asked = ways.first(shared.net.peer()).map(|(peer, ways)| {
             let found = &found;
             async move {
                 let head = remote::head(shared, peer, process).await;
                 let (head, problem) = match head {
-                    Ok(Some(head)) => match crate::follower::verified_head(found, &head) {
-                        Some(slot) => (Some(slot), None),
+                    Ok(Some(head)) => match verify_head(Arc::clone(found), head).await {
+                        Some(head) => (Some(head.slot), None),
                         None => (None, Some("its head is not signed by the scheduler".to_owned())),
                     },
                     Ok(None) => (None, Some("it has nothing of the process".to_owned())),
@@ -113,9 +137,11 @@ fn ports(listening: &[String], asked: usize) -> Check {
 fn company(peers: usize, outbound: usize, relayed: usize) -> Check {
     let text = format!("{peers} connected, {outbound} dialled by this node, {relayed} through relays alone");
     match (peers, outbound) {
-        (0, _) => {
-            check("peers", CheckState::Bad, "nobody is connected; give --peer an address, or switch on mdns")
-        }
+        (0, _) => check(
+            "peers",
+            CheckState::Bad,
+            "nobody is connected; give --bootstrap an address, or switch on mdns",
+        ),
         // Whoever dials a node chooses to: a node with guests alone may be surrounded.
         (_, 0) => check("peers", CheckState::Fair, format!("{text}; all of them chose this node")),
         _ => check("peers", CheckState::Good, text),
@@ -182,11 +208,36 @@ fn clock(offset: Option<Offset>) -> Check {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use weft_protocol::crypto::Signer;
+
     use super::*;
 
     fn reach(reachability: Reachability, confirmed: &[&str]) -> ReachInfo {
         let confirmed = confirmed.iter().map(ToString::to_string).collect();
         ReachInfo { reachability, confirmed, relays: Vec::new(), relayed: 0, book: 0 }
+    }
+
+    #[test]
+    fn a_crowd_on_the_topic_hides_neither_the_scheduler_nor_those_of_record() {
+        let peer =
+            |seed: u8| Peer::from_ed25519(&Signer::from_seed(&[seed; 32]).owner_key().try_into().unwrap());
+        let peers: Vec<Peer> = (0..=99).map(|seed| peer(seed).unwrap()).collect();
+        let by_name: BTreeSet<Peer> = peers.iter().copied().collect();
+        // The last by name, so that every order but the right one leaves them out.
+        let late: Vec<Peer> = by_name.iter().rev().copied().take(2).collect();
+        let mut ways = Ways::default();
+        ways.note(Some(late[0]), "scheduler");
+        ways.note([late[1], late[0]], "record");
+        ways.note(by_name.iter().copied(), "topic");
+        let shown: Vec<_> = ways.first(*by_name.first().unwrap()).collect();
+        assert_eq!(shown.len(), PROVIDERS_MAX);
+        assert_eq!(shown[0], (late[0], vec!["scheduler".into(), "record".into(), "topic".into()]));
+        assert_eq!(shown[1], (late[1], vec!["record".into(), "topic".into()]));
+        assert!(shown.iter().all(|(peer, _)| Some(peer) != by_name.first()));
     }
 
     #[test]

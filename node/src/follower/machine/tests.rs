@@ -59,6 +59,11 @@ impl Bench {
     }
 }
 
+/// Peer 9 is the scheduler.
+fn head(slot: u64, peer: u8) -> Input<u8, ()> {
+    Input::Head { process: PROCESS, slot, peer, by_scheduler: peer == 9 }
+}
+
 fn asked(effects: &[Effect<u8, ()>]) -> Option<(u8, u64, u64)> {
     effects.iter().find_map(|effect| match effect {
         Effect::AskRange { peer, from, to, .. } => Some((*peer, *from, *to)),
@@ -85,8 +90,8 @@ fn slots_are_appended_in_order_whatever_the_order_they_come_in() {
 #[test]
 fn who_has_the_slot_is_asked_before_who_failed_least() {
     let mut bench = Bench::new(Some(log(1, 3)[2]));
-    bench.hear(Input::Head { process: PROCESS, slot: 2, peer: 1 });
-    bench.hear(Input::Head { process: PROCESS, slot: 3, peer: 2 });
+    bench.hear(head(2, 1));
+    bench.hear(head(3, 2));
     bench.hear(Input::RangeEnded { process: PROCESS, peer: 2, useful: false });
     // It rests a little after a failure.
     bench.now = bench.now.plus_ms(600);
@@ -94,9 +99,26 @@ fn who_has_the_slot_is_asked_before_who_failed_least() {
 }
 
 #[test]
+fn what_was_said_before_confirms_nothing_unless_the_scheduler_says_it() {
+    let links = log(1, 5);
+    let mut bench = Bench::new(Some(links[3]));
+    let confirmed = |effects: Vec<Effect<u8, ()>>| {
+        effects.into_iter().any(|effect| matches!(effect, Effect::Confirmed { .. }))
+    };
+    assert!(!confirmed(bench.hear(head(2, 1))), "anybody may repeat an old head");
+    assert!(confirmed(bench.hear(head(3, 1))));
+    assert!(confirmed(bench.hear(head(7, 2))));
+    assert!(confirmed(bench.hear(head(2, 9))));
+    // Nor does a slot that is there already: only what is appended counts.
+    let repeated = bench.record(links[3]);
+    assert!(!repeated.iter().any(|effect| matches!(effect, Effect::Append { .. })), "{repeated:?}");
+    assert!(!confirmed(repeated));
+}
+
+#[test]
 fn a_source_that_always_fails_is_still_asked_now_and_then() {
     let mut bench = Bench::new(Some(log(1, 3)[2]));
-    bench.hear(Input::Head { process: PROCESS, slot: 9, peer: 2 });
+    bench.hear(head(9, 2));
     for _ in 0..40 {
         let Some((2, ..)) = asked(&bench.wait()) else { panic!("it is not asked any more") };
         bench.hear(Input::RangeEnded { process: PROCESS, peer: 2, useful: false });
@@ -108,7 +130,7 @@ fn where_two_logs_part_the_other_version_is_fetched_and_compared() {
     let (ours, theirs) = (log(1, 3), log(2, 5));
     let mut bench = Bench::new(Some(ours[2]));
     bench.hear(Input::Source { process: PROCESS, peer: 4 });
-    bench.hear(Input::Head { process: PROCESS, slot: 3, peer: 5 });
+    bench.hear(head(3, 5));
     let effects = bench.record(theirs[3]);
     assert!(effects.contains(&Effect::Unlinked { process: PROCESS, slot: 3 }), "{effects:?}");
     assert_eq!(asked(&effects), Some((5, 2, 2)), "5 has more than we do");
@@ -129,7 +151,7 @@ fn where_two_logs_part_the_other_version_is_fetched_and_compared() {
 fn a_fork_that_nobody_can_prove_is_not_asked_about_for_ever() {
     let (ours, theirs) = (log(1, 3), log(2, 5));
     let mut bench = Bench::new(Some(ours[2]));
-    bench.hear(Input::Head { process: PROCESS, slot: 3, peer: 5 });
+    bench.hear(head(3, 5));
     bench.record(theirs[3]);
     let mut asks = 1;
     loop {
@@ -146,7 +168,7 @@ fn a_fork_that_nobody_can_prove_is_not_asked_about_for_ever() {
 fn after_a_failed_write_the_log_is_read_again_and_its_holes_asked_for() {
     let links = log(1, 4);
     let mut bench = Bench::new(Some(links[0]));
-    bench.hear(Input::Head { process: PROCESS, slot: 1, peer: 5 });
+    bench.hear(head(1, 5));
     bench.record(links[1]);
     let failed = bench.hear(Input::PersistFailed { process: PROCESS });
     assert_eq!(failed, [Effect::Reload { process: PROCESS }]);

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -68,7 +68,7 @@ fn one_that_lingers_makes_way_at_once() {
 fn more_interest_takes_a_place_from_less_after_a_while() {
     let mut topics = Topics::new(1);
     want(&mut topics, 1, Interest::Watches, 0);
-    assert_eq!(want(&mut topics, 2, Interest::Schedules, 1), [Effect::Subscribe(id(2))]);
+    assert_eq!(want(&mut topics, 2, Interest::Computes, 1), [Effect::Subscribe(id(2))]);
     assert_eq!(run(&mut topics, Input::Tick, STAY_MS - 1), []);
     let swapped =
         [Effect::Leave(id(1)), Effect::Subscribe(id(1)), Effect::Unsubscribe(id(2)), Effect::Join(id(2))];
@@ -107,16 +107,42 @@ fn after_the_first_thousands_joins_are_paced() {
     assert_eq!(joins(run(&mut topics, Input::Tick, 3_000)), PER_SECOND * 2);
 }
 
+#[test]
+fn nobody_is_asked_for_what_this_node_schedules() {
+    let mut topics = Topics::new(1);
+    want(&mut topics, 1, Interest::Schedules, 0);
+    assert_eq!(want(&mut topics, 2, Interest::Schedules, 0), []);
+    assert_eq!(want(&mut topics, 2, Interest::Watches, 0), [Effect::Subscribe(id(2))]);
+    assert_eq!(want(&mut topics, 2, Interest::Schedules, 0), [Effect::Unsubscribe(id(2))]);
+    drop_want(&mut topics, 1, 1);
+    assert_eq!(run(&mut topics, Input::Tick, 2), [Effect::Leave(id(1)), Effect::Join(id(2))]);
+    assert_eq!(drop_want(&mut topics, 2, 3), []);
+}
+
+#[test]
+fn no_topic_is_left_for_one_that_cannot_be_joined_yet() {
+    let mut topics = Topics::new(BURST as usize - 1);
+    for number in 0..BURST as u16 - 1 {
+        want(&mut topics, number, Interest::Watches, 0);
+    }
+    drop_want(&mut topics, 0, 0);
+    // One token is left, and moving takes two.
+    assert_eq!(want(&mut topics, 9_000, Interest::Watches, 0), [Effect::Subscribe(id(9_000))]);
+    run(&mut topics, Input::Tick, 0);
+    let moved = [Effect::Leave(id(0)), Effect::Unsubscribe(id(9_000)), Effect::Join(id(9_000))];
+    assert_eq!(run(&mut topics, Input::Tick, 1_000), moved);
+}
+
 proptest! {
     /// Whatever is wanted in whatever order: the effects never pass the limit, never join twice, and
-    /// every wanted process is followed in exactly one way.
+    /// every wanted process is followed in exactly one way; what this node schedules needs none.
     #[test]
     fn every_wanted_process_is_followed_in_exactly_one_way(
         steps in prop::collection::vec((0u8..5, 0u16..12, 0u64..90_000), 0..300),
         limit in 0usize..6,
     ) {
         let mut topics = Topics::new(limit);
-        let (mut joined, mut direct, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut joined, mut direct, mut wanted) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut now = 0;
         for (kind, number, pass) in steps {
             now += pass;
@@ -129,7 +155,7 @@ proptest! {
                 _ => Input::Tick,
             };
             match kind {
-                0 | 1 => { wanted.insert(process); }
+                0 | 1 => { wanted.insert(process, kind == 1); }
                 2 => { wanted.remove(&process); }
                 _ => {}
             }
@@ -143,10 +169,10 @@ proptest! {
                 prop_assert!(joined.len() <= limit);
             }
             prop_assert_eq!(topics.joined(), joined.len());
-            for process in &wanted {
-                prop_assert!(joined.contains(process) != direct.contains(process));
+            for (process, schedules) in &wanted {
+                prop_assert_eq!(direct.contains(process), !joined.contains(process) && !schedules);
             }
-            prop_assert!(direct.is_subset(&wanted));
+            prop_assert!(direct.iter().all(|process| wanted.contains_key(process)));
         }
     }
 }

@@ -46,6 +46,8 @@ impl Node {
     fn followed_effect(&mut self, ctx: &mut Ctx<'_, '_>, effect: Effect<usize, Body>) {
         match effect {
             Effect::Append { record, .. } => self.roles.unfollowed.push(record.body),
+            // Nobody watches here.
+            Effect::Confirmed { .. } => {}
             Effect::AskRange { process, peer, from, to } => {
                 self.ask(ctx, peer, Ask::Range(process, from, to), Rpc::Range(process, peer, from, to));
             }
@@ -145,10 +147,12 @@ impl Node {
             Head::from_wire(head).ok()?.verify(&terms).ok()
         };
         let Some(slot) = verify().map(|head| head.assignment().slot) else { return };
+        let by_scheduler = known.scheduler() == ctx.town.keys[peer].address();
+        let heard = Input::Head { process, slot, peer, by_scheduler };
         if !self.disk.rows.cautions.contains_key(&process) {
-            return self.roles.follower.hear(Input::Head { process, slot, peer });
+            return self.roles.follower.hear(heard);
         }
-        self.roles.follower.handle(Input::Head { process, slot, peer }, ctx.now(self.at));
+        self.roles.follower.handle(heard, ctx.now(self.at));
         let slots = self.roles.follower.machine.next_slot(&process).unwrap_or(0);
         let caught_up = self.roles.follower.machine.is_caught_up(&process);
         let said = (ctx.town.keys[peer].address(), slot);
