@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
@@ -21,11 +22,14 @@ use crate::anchor::WEAVE_SCHEMA;
 use crate::caution::{self, Caution};
 use crate::check::Check;
 use crate::contained::{Contained, contain};
+use crate::disk::overlay::Overlay;
+use crate::disk::{Backend, Disk as _};
 use crate::error::StoreError;
 use crate::limits::{COPY_CACHE_BYTES, COPY_CHUNK_BYTES};
 use crate::meta::{self, open_error};
 use crate::migrate::STORE_SCHEMA;
 use crate::reader::Reader;
+use crate::repair::open_alone;
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,7 +79,7 @@ impl Reader {
     }
 }
 
-/// Copies the file of a node that does not run. The original may have been left by a crash.
+/// Copies the file of a node that does not run, and changes nothing in it. It may have been left by a crash.
 ///
 /// # Errors
 /// [`StoreError::InUse`], or as [`Reader::back_up`].
@@ -108,14 +112,22 @@ pub fn restore(
     })
 }
 
-/// Reads a file that no node has open.
+/// Reads a file that no node has open, as it is.
 fn with_snapshot<T>(
     from: &Path,
     what: Copy,
     read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    let cannot = |source| StoreError::CannotOpen { path: from.to_owned(), source: Arc::new(source) };
+    let overlay = Overlay::new(open_alone(from)?).map_err(cannot)?;
+    if overlay.is_empty().map_err(cannot)? {
+        return Err(StoreError::NotAStore { path: from.to_owned(), reason: "it is empty".to_owned() });
+    }
     contain("reading what is copied", || {
-        let database = Builder::new().set_cache_size(COPY_CACHE_BYTES).open(from);
+        // redb repairs what a crash left. In the file itself that would hide from its node that commits
+        // are gone of which somebody was told.
+        let backend = Backend(Box::new(overlay));
+        let database = Builder::new().set_cache_size(COPY_CACHE_BYTES).create_with_backend(backend);
         let database = database.map(Contained::new).map_err(|error| open_error(from, error))?;
         let reading = begin(&database)?;
         let schema = meta::owner(&reading, from, what.kind(), what.schema())?.schema;

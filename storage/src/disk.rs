@@ -2,6 +2,7 @@
 //! was not synced lost on demand.
 
 pub(crate) mod meter;
+pub(crate) mod overlay;
 
 use std::fmt::Debug;
 use std::io;

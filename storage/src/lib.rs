@@ -46,7 +46,8 @@ pub use check::{Check, TableCheck};
 pub use compact::Compacted;
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
-pub use reader::{AttestationKey, Reader, StoredSlot, StoredSlots};
+pub use mark::remove_mark;
+pub use reader::{AttestationKey, Checkpoints, Reader, StoredSlot, StoredSlots};
 pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
 pub use room::RoomStats;
 pub use rows::{

@@ -5,21 +5,22 @@
 //! made. If somebody was, slots that were signed and said are gone. So the writer notes each commit
 //! before it answers; a store that opens behind its mark has lost something.
 //!
-//! The note is not synced: that would cost every commit a second wait for the disk. It is exact after
-//! the end of the process, however it came, and after a loss of power it may lag, never lead.
+//! redb ends such an opening with a commit of its own, which would bring the number back to where the
+//! mark is. So what it writes into its header is looked at on the way, and a loss is noted, synced,
+//! before the header that would hide it: whoever opens the store after a crash in between still
+//! knows.
+//!
+//! The note of a commit is not synced: that would cost every commit a second wait for the disk. It is
+//! exact after the end of the process, however it came, and after a loss of power it may lag, never lead.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Builder, Database, DatabaseError};
-
-use crate::contained::Contained;
-use crate::disk::Disk;
-use crate::repair::beside;
+use crate::error::StoreError;
+use crate::repair::{beside, remove_if_there};
 
 /// What a store has lost that is behind its mark.
 pub(crate) const BEHIND: &str = "the newest commits are damaged or gone, and with them what they wrote";
@@ -34,6 +35,8 @@ const HEADER_BYTES: usize = SLOTS_AT + 2 * SLOT_BYTES;
 
 const CHECKSUM_BYTES: usize = 8;
 const MARK_BYTES: usize = 8 + CHECKSUM_BYTES;
+/// Follows a mark while a loss was seen and is not yet under caution.
+const LOST: u8 = 1;
 
 /// The mark's file, and the store's, to read its header.
 pub(crate) struct Mark {
@@ -42,12 +45,16 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// The mark of a store that is open and not behind an earlier mark.
+    /// The mark of a store that is open, and under caution if it was behind an earlier one.
     pub(crate) fn open(store: &Path) -> io::Result<Self> {
         let mark =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path(store))?;
         let mark = Self { mark, store: File::open(store)? };
         mark.set()?;
+        if mark.mark.metadata()?.len() > MARK_BYTES as u64 {
+            mark.mark.set_len(MARK_BYTES as u64)?;
+            mark.mark.sync_all()?;
+        }
         Ok(mark)
     }
 
@@ -66,55 +73,57 @@ pub(crate) fn path(store: &Path) -> PathBuf {
     beside(store, ".mark")
 }
 
-/// Which commit a file was found at when it was opened.
-pub(crate) struct Found {
-    was_repaired: Arc<AtomicBool>,
+/// Removes the mark of a store that is gone: it says nothing about the one that takes its place.
+///
+/// # Errors
+/// What the disk says.
+pub fn remove_mark(store: &Path) -> Result<(), StoreError> {
+    remove_if_there(&path(store))
 }
 
-impl Found {
-    /// Its number, by the header as it is after the opening.
-    pub(crate) fn of(&self, disk: &impl Disk) -> Option<u64> {
-        let mut header = [0; HEADER_BYTES];
-        disk.read(0, &mut header).ok()?;
-        self.number(&header)
-    }
-
-    /// As [`of`](Self::of), of a file.
-    pub(crate) fn of_file(&self, path: &Path) -> Option<u64> {
-        let mut header = [0; HEADER_BYTES];
-        File::open(path).and_then(|file| file.read_exact_at(&mut header, 0)).ok()?;
-        self.number(&header)
-    }
-
-    fn number(&self, header: &[u8; HEADER_BYTES]) -> Option<u64> {
-        // Its own repair ends with a commit.
-        let repairs = u64::from(self.was_repaired.load(Ordering::Relaxed));
-        number_in(header).checked_sub(repairs)
-    }
+/// Sees whether redb opens a file behind its mark.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The newest commit that was said to be made.
+    said: u64,
+    is_behind: AtomicBool,
+    /// Where a loss is noted; none of a file that is only read.
+    note: Option<PathBuf>,
 }
 
-/// Opens a database and sees whether redb repairs it.
-pub(crate) fn watched(
-    cache_bytes: usize,
-    open: impl FnOnce(&mut Builder) -> Result<Database, DatabaseError>,
-) -> Result<(Contained, Found), DatabaseError> {
-    let was_repaired = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&was_repaired);
-    let mut builder = Builder::new();
-    builder.set_cache_size(cache_bytes).set_repair_callback(move |_| noted.store(true, Ordering::Relaxed));
-    let database = open(&mut builder).map(Contained::new)?;
-    Ok((database, Found { was_repaired }))
-}
+impl Watch {
+    /// Of a file that is about to be opened.
+    pub(crate) fn of(store: &Path) -> Self {
+        Self { note: Some(path(store)), ..Self::of_copy(store) }
+    }
 
-/// Whether a store that was found at this commit lacks some that were said to be made.
-pub(crate) fn is_behind(store: &Path, found: Option<u64>) -> bool {
-    let Ok(bytes) = std::fs::read(path(store)) else { return false };
-    let Some((number, sum)) = bytes.get(..MARK_BYTES).and_then(|bytes| bytes.split_first_chunk()) else {
-        return false;
-    };
-    let said = u64::from_be_bytes(*number);
-    // What is no mark says nothing.
-    checksum(said).as_slice() == sum && found.is_some_and(|found| said > found)
+    /// Of a file that is about to be opened for reading alone.
+    pub(crate) fn of_copy(store: &Path) -> Self {
+        // What is no mark says nothing.
+        let bytes = std::fs::read(path(store)).unwrap_or_default();
+        let mark = bytes.get(..MARK_BYTES).and_then(|bytes| bytes.split_first_chunk());
+        let said = mark.map(|(number, sum)| (u64::from_be_bytes(*number), sum));
+        let said = said.filter(|(said, sum)| checksum(*said).as_slice() == *sum).map_or(0, |(said, _)| said);
+        let is_behind = AtomicBool::new(bytes.get(MARK_BYTES) == Some(&LOST));
+        Self { said, is_behind, note: None }
+    }
+
+    /// Looks at what is about to be written.
+    pub(crate) fn look(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(header) = bytes.first_chunk().filter(|_| offset == 0) else { return Ok(()) };
+        if number_in(header) >= self.said || self.is_behind.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Some(note) = &self.note else { return Ok(()) };
+        let mark = OpenOptions::new().write(true).open(note)?;
+        mark.write_all_at(&[LOST], MARK_BYTES as u64)?;
+        mark.sync_all()
+    }
+
+    /// Whether the file lacks commits that were said to be made.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
 }
 
 /// The number of the newest commit, as the header has it.
@@ -126,4 +135,87 @@ fn number_in(header: &[u8; HEADER_BYTES]) -> u64 {
 fn checksum(number: u64) -> [u8; CHECKSUM_BYTES] {
     let hash = blake3::hash(&number.to_be_bytes());
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use redb::{Database, WriteTransaction};
+    use weft_protocol::{Address, Network};
+
+    use super::*;
+    use crate::store::table_names;
+    use crate::tables::Table;
+    use crate::{Caution, Store, StoreConfig, Write, meta};
+
+    const PAGE: usize = 4096;
+
+    fn config() -> StoreConfig {
+        StoreConfig { cache_bytes: 1 << 20, ..StoreConfig::new(Network(7), Address([1; 32])) }
+    }
+
+    fn commit(database: &Database, work: impl FnOnce(&WriteTransaction)) {
+        let writing = database.begin_write().unwrap();
+        work(&writing);
+        writing.commit().unwrap();
+    }
+
+    /// A store as `kill -9` leaves it, whose newest commit was said to be made and is damaged. `first` is
+    /// in the commit before.
+    fn behind(folder: &Path, first: impl FnOnce(&WriteTransaction)) -> PathBuf {
+        let store = folder.join("store.redb");
+        drop(Store::open(&store, &config()).unwrap());
+        let database = Database::open(&store).unwrap();
+        commit(&database, first);
+        let mark = Mark::open(&store).unwrap();
+        let before = std::fs::read(&store).unwrap();
+        commit(&database, |writing| {
+            let mut rows = writing.open_table(Table::Blobs.definition()).unwrap();
+            rows.insert([7; 32].as_slice(), [7; 3 * PAGE].as_slice()).unwrap();
+        });
+        mark.set().unwrap();
+        let mut after = std::fs::read(&store).unwrap();
+        for at in (PAGE..after.len()).step_by(PAGE) {
+            if before.get(at..at + PAGE) != after.get(at..at + PAGE) {
+                after[at + 100] ^= 0xff;
+            }
+        }
+        let lost = folder.join("lost.redb");
+        std::fs::write(&lost, after).unwrap();
+        std::fs::copy(path(&store), path(&lost)).unwrap();
+        lost
+    }
+
+    fn caution(store: &Path) -> Option<Caution> {
+        Store::open(store, &config()).unwrap().read().unwrap().caution().unwrap()
+    }
+
+    #[test]
+    fn a_loss_is_known_also_after_a_crash_before_it_is_under_caution() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = behind(folder.path(), |writing| drop(writing.list_tables().unwrap()));
+        let owner = config().owner();
+        let (database, is_behind) = meta::open_file(&lost, 1 << 20, owner, &table_names()).unwrap();
+        assert!(is_behind);
+        let killed = folder.path().join("killed.redb");
+        std::fs::copy(&lost, &killed).unwrap();
+        std::fs::copy(path(&lost), path(&killed)).unwrap();
+        drop(database);
+        assert_eq!(caution(&killed), Some(Caution::Repaired));
+        // It is noted once: who accepts the loss is not told again.
+        let store = Store::open(&killed, &config()).unwrap();
+        store.write_blocking(vec![Write::lift_openings()]).unwrap();
+        drop(store);
+        assert_eq!(caution(&killed), None);
+    }
+
+    #[test]
+    fn a_table_that_is_made_hides_no_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = behind(folder.path(), |writing| {
+            assert!(writing.delete_table(Table::Anchored.definition()).unwrap());
+        });
+        assert_eq!(caution(&lost), Some(Caution::Repaired));
+    }
 }

@@ -16,9 +16,8 @@ use crate::contained::{Contained, contain};
 use crate::disk::meter::{Meter, Metered};
 use crate::disk::{Backend, Disk};
 use crate::error::StoreError;
-use crate::mark::{self, Found};
+use crate::mark::{self, Watch};
 use crate::record;
-use crate::repair::remove_if_there;
 use crate::rows::MetaRow;
 use crate::tables::{Definition, META};
 
@@ -135,14 +134,14 @@ const fn definition(table: &'static str) -> Definition {
     TableDefinition::new(table)
 }
 
-/// Opens the owner's file, or makes it; says at which commit one was found that was there. A new file gets its name only when it is complete, so
-/// that no crash leaves half a file in its place.
+/// Opens the owner's file, or makes it; says whether one that was there is behind its mark. A new file gets
+/// its name only when it is complete, so that no crash leaves half a file in its place.
 pub(crate) fn open_file(
     path: &Path,
     cache_bytes: usize,
     owner: Owner,
     tables: &[&'static str],
-) -> Result<(Contained, Option<Found>), StoreError> {
+) -> Result<(Contained, bool), StoreError> {
     let open = |path: &Path| create(path, cache_bytes).map_err(|error| open_error(path, error));
     let disk = |error| StoreError::disk("creating its file", error);
     let not_a_store = |reason: &str| StoreError::NotAStore { path: path.to_owned(), reason: reason.into() };
@@ -157,9 +156,9 @@ pub(crate) fn open_file(
         }
         // Of a damaged file redb finds some contradictions by an assertion of its own.
         return contain(OPENING, || {
-            let (database, found) = open(path)?;
+            let (database, is_behind) = open(path)?;
             claim(&database, path, owner, tables)?;
-            Ok((database, Some(found)))
+            Ok((database, is_behind))
         })
         .map_err(|error| match error {
             StoreError::Disk { during: OPENING, source } => unreadable(path, &source),
@@ -180,20 +179,23 @@ pub(crate) fn open_file(
     let (database, _) = database;
     claim(&database, unfinished, owner, tables)?;
     // It is of a store that is gone.
-    remove_if_there(&mark::path(path))?;
+    mark::remove_mark(path)?;
     std::fs::rename(unfinished, path).map_err(disk)?;
     sync_folder(path)?;
-    Ok((database, None))
+    Ok((database, false))
 }
 
-/// Opens a file or makes it, and measures what it takes.
-fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, Found), DatabaseError> {
+/// Opens a file or makes it, and measures what it takes; says whether it is behind its mark.
+fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, bool), DatabaseError> {
     let io = |error: std::io::Error| DatabaseError::from(StorageError::Io(error));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
     let meter = Meter::of_file(&file).map_err(io)?;
-    let metered = Metered::new(FileBackend::new(file)?, Arc::clone(&meter));
-    let (database, found) = mark::watched(cache_bytes, |builder| builder.create_with_backend(metered))?;
-    Ok((database.with_meter(meter), found))
+    // After the lock that this takes: another node may be writing the mark.
+    let backend = FileBackend::new(file)?;
+    let watch = Arc::new(Watch::of(path));
+    let metered = Metered::new(backend, Arc::clone(&meter)).watched(Arc::clone(&watch));
+    let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(metered);
+    Ok((Contained::new(database?).with_meter(meter), watch.is_behind()))
 }
 
 /// Makes the name of a file durable, which syncing the file does not.

@@ -79,6 +79,9 @@ impl Plan<'_> {
             Write::DropCheckpoint { process, position } => {
                 self.drop_checkpoint(key::position(&process, position))
             }
+            Write::CutCheckpoint { process, position, pages } => {
+                self.cut_checkpoint(key::position(&process, position), pages)
+            }
             Write::Prune { process, position, weave, attestors } => {
                 self.prune(process, position, &weave, &attestors)
             }

@@ -16,7 +16,7 @@ use crate::record::{self, Record};
 use crate::tables::Table;
 
 pub use log::{StoredSlot, StoredSlots};
-pub use outcome::AttestationKey;
+pub use outcome::{AttestationKey, Checkpoints};
 
 /// A consistent view of what was durable when it was taken. Holding one keeps old pages on disk,
 /// so take it, read, and let it go.

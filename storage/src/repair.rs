@@ -10,7 +10,6 @@
 //! never committed. Signing there again could give a slot two signatures, so a repaired store may
 //! be under [caution](crate::caution).
 
-mod overlay;
 mod rebuild;
 mod salvage;
 mod search;
@@ -140,13 +139,7 @@ pub fn repair(
     mode: RepairMode,
     progress: &mut dyn FnMut(&'static str, u64),
 ) -> Result<RepairReport, StoreError> {
-    let cannot = |source| StoreError::CannotOpen { path: path.to_owned(), source: Arc::new(source) };
-    let file = File::open(path).map_err(cannot)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => return Err(cannot(error)),
-    }
+    let file = open_alone(path)?;
     let unfinished = beside(path, ".repair");
     // What an earlier attempt left: nobody uses it.
     remove_if_there(&unfinished)?;
@@ -164,6 +157,20 @@ pub fn repair(
     }
     report.kept_as = Some(replace(path, &unfinished)?);
     Ok(report)
+}
+
+/// Opens a file for reading that no node may open meanwhile.
+///
+/// # Errors
+/// [`StoreError::InUse`], or what the disk says.
+pub(crate) fn open_alone(path: &Path) -> Result<File, StoreError> {
+    let cannot = |source| StoreError::CannotOpen { path: path.to_owned(), source: Arc::new(source) };
+    let file = File::open(path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+    }
 }
 
 /// Makes the repaired file under another name.
@@ -230,7 +237,7 @@ fn replace(path: &Path, repaired: &Path) -> Result<PathBuf, StoreError> {
     meta::sync_folder(path)?;
     std::fs::rename(repaired, path).map_err(disk)?;
     // It counts the commits of the damaged file, which until now had need of it.
-    remove_if_there(&mark::path(path))?;
+    mark::remove_mark(path)?;
     meta::sync_folder(path)?;
     Ok(kept)
 }

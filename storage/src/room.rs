@@ -1,7 +1,7 @@
 //! How much of the disk a store may take, and what is refused when that ends.
 //!
 //! Every request is weighed before anything of it touches the disk, as the pages that its commit may
-//! take at worst. Work that nobody was promised anything about is refused first, what follows from
+//! take at worst: by what it brings, and once it is planned by the rows that it changes. Work that nobody was promised anything about is refused first, what follows from
 //! work that was taken goes on, and what makes room is refused last: each leaves a part of the reserve
 //! to those after it. A file never becomes smaller while it is open, but redb uses freed pages again.
 //! How many there are it does not say, so they are counted now and then (`Store::measure`);
@@ -14,19 +14,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::disk::meter::Meter;
 use crate::error::StoreError;
 use crate::limits::{ROOM_RESERVE_MAX, ROOM_RESERVE_MIN, ROOM_RESERVE_PART};
+use crate::plan::Changes;
 use crate::tables::Table;
 use crate::write::Write;
 
 /// Bytes of redb's smallest page.
 const PAGE_BYTES: u64 = 4096;
-/// Rows that one write changes on average, its indexes included: the most is four, of a slot.
-const ROWS_A_WRITE: u64 = 3;
+/// Rows that one write changes on average, its indexes included; how many they are is known when it is
+/// planned.
+const ROWS_A_WRITE: u64 = 2;
 /// Writes of one slot: its item, a proof, the slot, seen keys, a child.
 const WRITES_A_SLOT: u64 = 8;
 /// Writes that place one item in a block, as many pages as its place and an index row for each tag take.
 const PLACE_WRITES: u64 = 2;
-/// Pages that one row takes: a copy of its leaf, and a second one where that is split.
-const PAGES_A_ROW: u64 = 2;
+/// Pages that one row takes: a copy of its leaf, a second one where that is split or joined, and the
+/// branch above where no two rows share one.
+const PAGES_A_ROW: u64 = 3;
 /// Branch pages above a leaf that are copied once a commit in every table: enough for a billion rows.
 const PATH_PAGES: u64 = 4;
 /// What a commit takes beside its rows: redb's own tables, and ours of tables.
@@ -56,6 +59,7 @@ impl Need {
     const fn of_write(write: &Write) -> Self {
         match write {
             Write::DropCheckpoint { .. }
+            | Write::CutCheckpoint { .. }
             | Write::Prune { .. }
             | Write::DropBlob(_)
             | Write::LiftCaution { .. }
@@ -95,44 +99,55 @@ impl Need {
 /// What a group of requests takes at worst.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
-    writes: u64,
+    rows: u64,
     bytes: u64,
 }
 
 impl Cost {
     pub(crate) const fn of(writes: &[Write], weight: usize) -> Self {
-        Self { writes: writes.len() as u64, bytes: weight as u64 }
+        Self { rows: writes.len() as u64 * ROWS_A_WRITE, bytes: weight as u64 }
+    }
+
+    /// Of what a request came to: one write may change a row for each page of a checkpoint.
+    pub(crate) fn of_changes(changes: &Changes, weight: usize) -> Self {
+        if changes.is_empty() {
+            return Self::default();
+        }
+        let put = |((_, key), bytes): (&(Table, Vec<u8>), &Option<Vec<u8>>)| {
+            bytes.as_ref().map_or(0, |bytes| key.len() + bytes.len())
+        };
+        let bytes: usize = changes.iter().map(put).sum();
+        Self { rows: changes.len() as u64, bytes: bytes.max(weight) as u64 }
     }
 
     /// Of a slot with an item of so many bytes.
     pub(crate) const fn of_item(bytes: usize) -> Self {
-        Self { writes: WRITES_A_SLOT, bytes: bytes as u64 }
+        Self { rows: WRITES_A_SLOT * ROWS_A_WRITE, bytes: bytes as u64 }
     }
 
     /// Of a batch on the embedded weave, its block included: nothing is taken that could not be mined.
     pub(crate) const fn of_batch(items: usize, bytes: usize) -> Self {
-        let Self { writes, .. } = Self::of_places(items);
-        Self { writes: writes + items as u64, bytes: bytes as u64 }
+        let Self { rows, .. } = Self::of_places(items);
+        Self { rows: rows + items as u64 * ROWS_A_WRITE, bytes: bytes as u64 }
     }
 
     /// Of the block that so many items are placed in.
     pub(crate) const fn of_places(items: usize) -> Self {
-        Self { writes: items as u64 * PLACE_WRITES + 1, bytes: 0 }
+        Self { rows: (items as u64 * PLACE_WRITES + 1) * ROWS_A_WRITE, bytes: 0 }
     }
 
     pub(crate) const fn and(self, other: Self) -> Self {
-        Self { writes: self.writes + other.writes, bytes: self.bytes + other.bytes }
+        Self { rows: self.rows + other.rows, bytes: self.bytes + other.bytes }
     }
 
     pub(crate) const fn is_none(self) -> bool {
-        self.writes == 0
+        self.rows == 0
     }
 
     /// Pages that are fresh at worst, in bytes.
     fn worst(self) -> u64 {
-        let rows = self.writes * ROWS_A_WRITE;
-        let tables = rows.min(Table::ALL.len() as u64);
-        let pages = rows * PAGES_A_ROW + tables * PATH_PAGES + COMMIT_PAGES;
+        let tables = self.rows.min(Table::ALL.len() as u64);
+        let pages = self.rows * PAGES_A_ROW + tables * PATH_PAGES + COMMIT_PAGES;
         (pages * PAGE_BYTES).saturating_add(self.bytes.saturating_mul(ROUNDING))
     }
 

@@ -10,7 +10,7 @@ use std::thread::Thread;
 
 use redb::ReadableDatabase as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use weft_protocol::{Address, Network};
+use weft_protocol::{Address, Id, Network, Position};
 
 use crate::caution::{self, Caution};
 use crate::contained::{Contained, contain};
@@ -123,9 +123,9 @@ impl Store {
     /// [`StoreError::InUse`], [`StoreError::OtherNetwork`], [`StoreError::OtherNode`],
     /// [`StoreError::NewerSchema`], [`StoreError::NotAStore`] or what the disk says.
     pub fn open(path: &Path, config: &StoreConfig) -> Result<Self, StoreError> {
-        let (database, found) = meta::open_file(path, config.cache_bytes, config.owner(), &table_names())?;
-        let found = found.and_then(|found| found.of_file(path));
-        if mark::is_behind(path, found) {
+        let (database, is_behind) =
+            meta::open_file(path, config.cache_bytes, config.owner(), &table_names())?;
+        if is_behind {
             tracing::error!(
                 "{}; nothing is signed in logs of this node's own: see `weft repair`",
                 mark::BEHIND
@@ -182,7 +182,7 @@ impl Store {
         let share = shared.bytes.clone().acquire_many_owned(share).await.map_err(|_| StoreError::Closed)?;
         let (reply, ticket) = oneshot::channel();
         let (need, cost) = (Need::of(&writes), Cost::of(&writes, weight));
-        let request = Request { writes, weight, need, cost, reply, share };
+        let request = Request { writes, planned: None, weight, need, cost, reply, share };
         let queue = shared.queue.as_ref().ok_or(StoreError::Closed)?;
         queue.send(Command::Write(request)).await.map_err(|_| StoreError::Closed)?;
         Ok(Ticket(ticket))
@@ -194,6 +194,39 @@ impl Store {
     /// As [`write`](Self::write).
     pub fn write_blocking(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         block_on(self.write(writes))
+    }
+
+    /// Forgets a checkpoint, and the pages that no other one names: at once, or where there is no room for
+    /// the rows that this changes, in as many commits as it takes. One that is broken off leaves what has
+    /// no state and may be dropped again.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); [`StoreError::Full`] where not even a page can be let go.
+    pub async fn drop_checkpoint(&self, process: Id, position: Position) -> Result<(), StoreError> {
+        let drop_it = || vec![Write::DropCheckpoint { process, position }];
+        let full = match self.write(drop_it()).await {
+            Err(full @ StoreError::Full { .. }) => full,
+            done => return done,
+        };
+        let Some(row) = self.read()?.checkpoint(&process, position)? else { return Err(full) };
+        let (mut left, mut part) = (row.pages.len(), row.pages.len() / 2);
+        while left > 0 {
+            let pages = left.saturating_sub(part.max(1));
+            match self.write(vec![Write::CutCheckpoint { process, position, pages }]).await {
+                Ok(()) => (left, part) = (pages, part * 2),
+                Err(StoreError::Full { .. }) if part > 1 => part /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+        self.write(drop_it()).await
+    }
+
+    /// [`drop_checkpoint`](Self::drop_checkpoint) for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`drop_checkpoint`](Self::drop_checkpoint).
+    pub fn drop_checkpoint_blocking(&self, process: Id, position: Position) -> Result<(), StoreError> {
+        block_on(self.drop_checkpoint(process, position))
     }
 
     /// Waits until a commit fails, and says why; for ever while the disk is well. After it the
@@ -244,6 +277,11 @@ impl Store {
     /// Whether there is room for an item of so many bytes, and for what follows from it.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.shared.room.has(Need::New, Cost::of_item(bytes))
+    }
+
+    /// Why a request is refused for which there is no room.
+    pub fn no_room(&self) -> StoreError {
+        self.shared.room.refusal()
     }
 
     /// What the file takes of the disk.

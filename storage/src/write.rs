@@ -121,6 +121,17 @@ pub enum Write {
         /// The position.
         position: Position,
     },
+    /// Forgets all of a checkpoint but its first so many pages: it is one no longer. What is too large to be
+    /// dropped at once where room is scarce goes this way: see
+    /// [`Store::drop_checkpoint`](crate::Store::drop_checkpoint).
+    CutCheckpoint {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// Pages that stay.
+        pages: usize,
+    },
     /// Drops what a position only shows: its result, its outbox and these attestations. One that the
     /// weave does not hold, or that has something left to send, conflicts.
     Prune {
@@ -233,6 +244,7 @@ impl Write {
                 | Self::Seen { .. }
                 | Self::OutboxState { .. }
                 | Self::DropCheckpoint { .. }
+                | Self::CutCheckpoint { .. }
                 | Self::Prune { .. }
                 | Self::DropBlob(_)
                 | Self::Batch { .. }

@@ -27,6 +27,8 @@ use crate::write::Write;
 /// One caller's writes and where to answer.
 pub(crate) struct Request {
     pub(crate) writes: Vec<Write>,
+    /// What they come to, once that is known: nothing else is written before it is.
+    pub(crate) planned: Option<Changes>,
     pub(crate) weight: usize,
     pub(crate) need: Need,
     pub(crate) cost: Cost,
@@ -156,23 +158,14 @@ impl Group<'_> {
         let waiting = self.queue.len() + 1;
         let (mut changed, mut bytes) = (false, 0);
         let mut next = Some(first);
-        while let Some(request) = next.take() {
-            let has_room = self.room.has(request.need, self.cost.and(request.cost));
-            if !has_room && !self.cost.is_none() {
-                // Alone it may find room: together these were weighed at their worst.
+        while let Some(mut request) = next.take() {
+            let Some(planned) = self.admit(&mut tables, &mut request) else {
                 self.carried = Some(request);
                 break;
-            }
-            self.room.note(request.need, has_room);
+            };
             bytes += request.weight;
             drop(request.share);
             self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            let planned = if has_room {
-                self.cost = self.cost.and(request.cost);
-                plan(&mut tables, request.writes)
-            } else {
-                Err(self.room.refusal())
-            };
             match planned {
                 Ok(changes) => {
                     self.answers.push((request.reply, Ok(())));
@@ -192,6 +185,34 @@ impl Group<'_> {
             }
         }
         Ok(changed)
+    }
+
+    /// Plans a request if there is room for it; none when it has to wait for the next commit.
+    fn admit(
+        &mut self,
+        tables: &mut OpenTables<'_>,
+        request: &mut Request,
+    ) -> Option<Result<Changes, StoreError>> {
+        let mut fits = self.room.has(request.need, self.cost.and(request.cost));
+        if fits && request.planned.is_none() {
+            let changes = match plan(tables, std::mem::take(&mut request.writes)) {
+                Ok(changes) => changes,
+                Err(error) => return Some(Err(error)),
+            };
+            request.cost = Cost::of_changes(&changes, request.weight);
+            request.planned = Some(changes);
+            fits = request.cost.is_none() || self.room.has(request.need, self.cost.and(request.cost));
+        }
+        if !fits && !self.cost.is_none() {
+            // Alone it may find room: together these were weighed at their worst.
+            return None;
+        }
+        self.room.note(request.need, fits);
+        if !fits {
+            return Some(Err(self.room.refusal()));
+        }
+        self.cost = self.cost.and(request.cost);
+        Some(Ok(request.planned.take().unwrap_or_default()))
     }
 
     fn take_queued(&mut self) -> Option<Request> {

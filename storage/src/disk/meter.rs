@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, StorageBackend};
 
+use crate::mark::Watch;
+
 /// What the system gives at once, and a page of redb.
 const PAGE_BYTES: u64 = 4096;
 const WORD_BITS: u64 = u64::BITS as u64;
@@ -170,16 +172,21 @@ fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
     Ok(vec![0..file.metadata()?.len()])
 }
 
-/// What redb writes to, with a meter before it.
+/// What redb writes to, with a meter before it and a watch over its header.
 #[derive(Debug)]
 pub(crate) struct Metered {
     disk: Box<dyn StorageBackend>,
     meter: Arc<Meter>,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Metered {
     pub(crate) fn new(disk: impl StorageBackend, meter: Arc<Meter>) -> Self {
-        Self { disk: Box::new(disk), meter }
+        Self { disk: Box::new(disk), meter, watch: None }
+    }
+
+    pub(crate) fn watched(self, watch: Arc<Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 }
 
@@ -203,6 +210,9 @@ impl StorageBackend for Metered {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if let Some(watch) = &self.watch {
+            watch.look(offset, bytes)?;
+        }
         self.meter.write(offset, bytes.len())?;
         self.disk.write(offset, bytes)
     }

@@ -46,6 +46,14 @@ impl Plan<'_> {
         self.remove(Table::Checkpoints, key)
     }
 
+    /// Leaves of a checkpoint that may be there its first pages, as of one that was never finished.
+    pub(super) fn cut_checkpoint(&mut self, key: Vec<u8>, pages: usize) -> Result<(), StoreError> {
+        let Some(mut row) = self.held(&key)? else { return Ok(()) };
+        row.pages.truncate(pages);
+        row.state = bytes::Bytes::new();
+        self.checkpoint(key, &row)
+    }
+
     fn release<'a>(&mut self, names: impl Iterator<Item = &'a Hash>) -> Result<(), StoreError> {
         for name in names {
             match self.get::<u64>(Table::PageRefs, &name.0) {

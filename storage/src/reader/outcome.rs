@@ -25,6 +25,15 @@ pub type AttestationKey = (Position, Address);
 /// A piece of evidence: against the keys of which process, and its name.
 type NamedEvidence = (Id, Hash);
 
+/// Where the checkpoints of a process are, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkpoints {
+    /// Those that were written to the end.
+    pub finished: Vec<Position>,
+    /// Those that were not, or not yet, and those whose row is damaged.
+    pub of_no_use: Vec<Position>,
+}
+
 impl Reader {
     /// The outcome at a position.
     ///
@@ -306,16 +315,34 @@ impl Reader {
         keys.iter().map(|key| position(key).ok_or_else(|| super::bad_key(Table::Checkpoints, key))).collect()
     }
 
-    /// Where the newest checkpoint of a process is whose row and pages are there, among the newest
-    /// [`CHECKPOINTS_LOOKED_AT_MAX`].
+    /// Where the checkpoints of a process are, at most `limit`, and which of them are of use. Their pages
+    /// are not looked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn checkpoints(&self, process: &Id, limit: usize) -> Result<Checkpoints, StoreError> {
+        let mut found = Checkpoints::default();
+        for position in self.checkpoints_before(process, LAST, limit)? {
+            let of = match self.checkpoint(process, position) {
+                Ok(Some(row)) if !row.state.is_empty() => &mut found.finished,
+                Ok(_) | Err(StoreError::Damaged { .. }) => &mut found.of_no_use,
+                Err(error) => return Err(error),
+            };
+            of.push(position);
+        }
+        Ok(found)
+    }
+
+    /// Where the newest checkpoint of a process is that was written to the end and whose row and pages
+    /// are there, among the newest [`CHECKPOINTS_LOOKED_AT_MAX`].
     ///
     /// # Errors
     /// [`StoreError::Disk`].
     pub fn whole_checkpoint(&self, process: &Id) -> Result<Option<Position>, StoreError> {
         for position in self.checkpoints_before(process, LAST, CHECKPOINTS_LOOKED_AT_MAX)? {
             let row = match self.checkpoint(process, position) {
-                Ok(Some(row)) => row,
-                Ok(None) | Err(StoreError::Damaged { .. }) => continue,
+                Ok(Some(row)) if !row.state.is_empty() => row,
+                Ok(_) | Err(StoreError::Damaged { .. }) => continue,
                 Err(error) => return Err(error),
             };
             let mut is_whole = true;

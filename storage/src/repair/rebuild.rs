@@ -200,15 +200,21 @@ impl Rebuild<'_> {
     }
 
     /// Drops checkpoints of states that are no longer known to be right, or that lack a page, and
-    /// counts anew which pages the others name.
+    /// counts anew which pages the others name. What a crash left of one that was being written is no
+    /// loss, and is written before the outcome that it is after.
     fn checkpoints(&mut self) -> Result<(), StoreError> {
         let Self { reader, out, logs } = self;
         let mut counts: BTreeMap<Hash, u64> = BTreeMap::new();
+        let mut unfinished: BTreeSet<Hash> = BTreeSet::new();
         each_row(reader.transaction(), Table::Checkpoints, |key, value| {
             let (process, position) = placed(key);
             let row: CheckpointRow = record::decode(Table::Checkpoints.name(), key, value)?;
             let newest = logs.get(&process).and_then(|log| log.newest);
             let names: BTreeSet<Hash> = row.pages.iter().map(|page| page.hash).collect();
+            if row.state.is_empty() {
+                unfinished.extend(names);
+                return out.put_away(Table::Checkpoints, key);
+            }
             let mut whole = newest.is_some_and(|newest| position <= newest);
             for name in &names {
                 whole = whole && reader.has(Table::Pages, &name.0)?;
@@ -222,8 +228,10 @@ impl Rebuild<'_> {
             Ok(())
         })?;
         each_row(reader.transaction(), Table::Pages, |key, _| {
-            match Parts(key).hash().and_then(|name| counts.get(&name)) {
+            let name = Parts(key).hash().unwrap_or(Hash::ZERO);
+            match counts.get(&name) {
                 Some(count) => out.put(Table::PageRefs, key.to_vec(), count),
+                None if unfinished.contains(&name) => out.put_away(Table::Pages, key),
                 None => out.remove(Table::Pages, key),
             }
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{
@@ -11,13 +12,14 @@ use redb::{
 };
 use weft_protocol::process::Terms;
 
-use super::overlay::Overlay;
 use super::{RepairReport, RepairedTable, attempt, search};
 use crate::check::decode_any;
 use crate::contained::{Contained, contain};
-use crate::disk::Backend;
+use crate::disk::meter::{Meter, Metered};
+use crate::disk::overlay::Overlay;
+use crate::disk::{Backend, Disk as _};
 use crate::error::StoreError;
-use crate::mark;
+use crate::mark::{self, Watch};
 use crate::meta;
 use crate::migrate::STORE_SCHEMA;
 use crate::reader::Reader;
@@ -127,10 +129,11 @@ fn open(
     let disk = |error| StoreError::disk("reading the damaged file", error);
     let opened = contain("opening the damaged file", || {
         let overlay = Overlay::new(file.try_clone().map_err(disk)?).map_err(disk)?;
-        let (database, newest) = mark::watched(config.cache_bytes, |builder| {
-            builder.create_with_backend(Backend(Box::new(overlay.clone())))
-        })
-        .map_err(|error| meta::open_error(path, error))?;
+        let meter = Meter::of_length(overlay.len().map_err(disk)?).map_err(disk)?;
+        let watch = Arc::new(Watch::of_copy(path));
+        let watched = Metered::new(Backend(Box::new(overlay)), meter).watched(Arc::clone(&watch));
+        let database = Builder::new().set_cache_size(config.cache_bytes).create_with_backend(watched);
+        let database = database.map(Contained::new).map_err(|error| meta::open_error(path, error))?;
         let schema = match meta::check_owner(&database, path, config.owner()) {
             Ok(owner) => owner.map(|(_, schema)| schema),
             // Whose it is cannot be read; the rows say it by what they verify as.
@@ -138,8 +141,7 @@ fn open(
             Err(error) => return Err(error),
         };
         let reading = database.begin_read().map_err(|error| StoreError::disk("beginning to read", error))?;
-        let is_earlier = mark::is_behind(path, newest.of(&overlay));
-        Ok(Old { reader: Reader::new(reading), schema, is_earlier, _database: database })
+        Ok(Old { reader: Reader::new(reading), schema, is_earlier: watch.is_behind(), _database: database })
     });
     match opened {
         Ok(opened) => {

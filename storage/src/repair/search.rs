@@ -36,6 +36,12 @@ const LEAF: u8 = 1;
 const LEAF_ROWS_MAX: usize = PAGE as usize / 8;
 /// Bytes beside the content of a row: a checksum, lengths, and for an item its header of tags.
 const ROW_OVERHEAD_MAX: usize = 64 * 1024;
+/// Bytes of rows longer than their first page that may be read in vain, as a multiple of the file: each byte
+/// of a sound one is read about once. Beyond it only rows within one page are read, or else pages that a
+/// stranger made, each of which names most of the file, would take days.
+const VAIN_BYTES_PART: u64 = 4;
+/// And so many bytes more.
+const VAIN_BYTES_MORE: u64 = 64 << 20;
 /// Processes whose terms are remembered during a search: their rows lie side by side.
 const TERMS_KEPT_MAX: usize = 1024;
 
@@ -56,12 +62,14 @@ pub(super) fn run(
 ) -> Result<(), StoreError> {
     let length =
         file.metadata().map_err(|error| StoreError::disk("measuring the damaged file", error))?.len();
+    let mut vain = length.saturating_mul(VAIN_BYTES_PART).saturating_add(VAIN_BYTES_MORE);
     for tables in [BY_CONTENT, BY_SIGNATURE] {
         let wanted: Vec<Table> = tables.iter().copied().filter(|table| report.missed(*table)).collect();
         if wanted.is_empty() {
             continue;
         }
-        let mut search = Search { wanted, terms, target, known: BTreeMap::new(), slots: BTreeMap::new() };
+        let (known, slots) = (BTreeMap::new(), BTreeMap::new());
+        let mut search = Search { wanted, terms, target, known, slots, vain, refused: 0 };
         let mut found: BTreeMap<Table, u64> = BTreeMap::new();
         let mut offset = 0;
         while offset < length {
@@ -74,6 +82,11 @@ pub(super) fn run(
                 inside = inside.max((row.value.1 / PAGE) * PAGE);
             }
             offset = inside;
+        }
+        vain = search.vain;
+        if search.refused > 0 {
+            let count = search.refused;
+            report.problem(format!("{count} rows were not looked for: pages name far more than there is"));
         }
         let doubtful = search.withdraw_doubtful(report)?;
         for (table, count) in found {
@@ -94,10 +107,15 @@ struct Search<'a, 't> {
     known: BTreeMap<Id, Option<(Process, EpochTerms)>>,
     /// Slots that the search found, and whether pages disagree about them.
     slots: BTreeMap<Vec<u8>, bool>,
+    /// Bytes of long rows that may still be read in vain.
+    vain: u64,
+    /// Long rows that were not read any more.
+    refused: u64,
 }
 
 impl Search<'_, '_> {
-    /// Takes a row if it proves itself. Answers its table, and whether it was not there yet.
+    /// Takes a row if it proves itself. Answers its table, and whether it was not there yet. What a long
+    /// one that does not costs to read is counted.
     fn take(&mut self, file: &File, row: &Place) -> Result<Option<(Table, bool)>, StoreError> {
         let length = row.key.1 - row.key.0;
         let fits = |table: &&Table| key_length(**table) == Some(length as usize);
@@ -106,9 +124,23 @@ impl Search<'_, '_> {
         if most.is_none_or(|most| bytes > most as u64) {
             return Ok(None);
         }
+        if !row.is_long {
+            return self.try_take(file, row);
+        }
+        let Some(left) = self.vain.checked_sub(bytes) else {
+            self.refused += 1;
+            return Ok(None);
+        };
+        let taken = self.try_take(file, row)?;
+        self.vain = if taken.is_none() { left } else { self.vain };
+        Ok(taken)
+    }
+
+    fn try_take(&mut self, file: &File, row: &Place) -> Result<Option<(Table, bool)>, StoreError> {
         let (Some(key), Some(value)) = (read(file, row.key), read(file, row.value)) else { return Ok(None) };
         let value = Bytes::from(value);
-        let is_of = |table: &&Table| fits(table) && decode_any(**table, &key, value.clone()).is_ok();
+        let fits = |table: Table| key_length(table) == Some(key.len());
+        let is_of = |table: &&Table| fits(**table) && decode_any(**table, &key, value.clone()).is_ok();
         let Some(table) = self.wanted.iter().find(is_of).copied() else { return Ok(None) };
         let held = self.target.get(table, &key)?;
         if held.as_ref() == Some(&value) {
@@ -261,6 +293,8 @@ const fn bytes_max(table: Table) -> usize {
 struct Place {
     key: (u64, u64),
     value: (u64, u64),
+    /// Whether it ends beyond the page that it begins in.
+    is_long: bool,
 }
 
 fn read(file: &File, (from, to): (u64, u64)) -> Option<Vec<u8>> {
@@ -310,7 +344,7 @@ impl Leaf {
             let (key, value) = ((from.0, to.0), (from.1, to.1));
             from = to;
             let place = |(start, end): (u64, u64)| (offset + start, offset + end);
-            (to.1 <= room).then(|| Place { key: place(key), value: place(value) })
+            (to.1 <= room).then(|| Place { key: place(key), value: place(value), is_long: to.1 > PAGE })
         })
     }
 }

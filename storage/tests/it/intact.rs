@@ -1,10 +1,12 @@
 //! Stores in which every row can be read, and which are not whole all the same: commits that are gone,
 //! indexes that say otherwise, marks of what is there again.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use redb::TableDefinition;
 use weft_protocol::{Id, Position};
+use weft_storage::backup::{Copy, back_up_closed};
 use weft_storage::{Caution, CheckpointRow, PRUNED_SETTING, PackedPage, PageRef, RepairMode, Store, Write};
 
 use crate::real::{self, config};
@@ -116,6 +118,22 @@ fn a_crash_alone_is_no_reason_for_caution() {
 }
 
 #[test]
+fn a_backup_does_not_hide_what_a_store_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, before, after) = two_moments(folder.path());
+    damage_newest(&after, &before);
+    let bytes = std::fs::read(&after).unwrap();
+    let copy = folder.path().join("copy.redb");
+    back_up_closed(&after, Copy::Store, &copy, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    assert!(std::fs::read(&after).unwrap() == bytes, "the original is only read");
+    for path in [&after, &copy] {
+        let store = Store::open(path, &config()).unwrap();
+        assert_eq!(head(&store, &process), 8);
+        assert!(store.read().unwrap().cautions().unwrap().contains_key(&process), "{}", path.display());
+    }
+}
+
+#[test]
 fn an_older_copy_of_a_store_in_its_place_signs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (process, before, after) = two_moments(folder.path());
@@ -166,6 +184,30 @@ fn what_is_computed_again_is_not_taken_for_pruned() {
     let is_marked = |process| store.read().unwrap().setting(&name(process)).unwrap().is_some();
     let marks: Vec<bool> = processes.iter().map(is_marked).collect();
     assert_eq!(marks, [false, true]);
+}
+
+#[test]
+fn what_a_crash_left_of_a_checkpoint_is_none_and_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let process = real::fill(&path, &["one"], 10, 100)[0];
+    let store = Store::open(&path, &config()).unwrap();
+    // As a long run writes it: the outcome of slot 12 would have followed.
+    for (slot, state) in [(3, "state"), (12, "")] {
+        let page = vec![slot as u8; 1_000];
+        let pages = vec![PageRef { number: 0, hash: PackedPage::hash_of(&page) }];
+        let row = CheckpointRow { memory_bytes: 1 << 20, pages, state: state.into() };
+        let checkpoint = Write::Checkpoint { process, position: Position::slot(slot), row };
+        store.write_blocking(vec![Write::Page(PackedPage::pack(&page).unwrap()), checkpoint]).unwrap();
+    }
+    let reader = store.read().unwrap();
+    assert_eq!(reader.whole_checkpoint(&process).unwrap(), Some(Position::slot(3)));
+    let held = reader.checkpoints(&process, 10).unwrap();
+    assert_eq!(held.finished, [Position::slot(3)]);
+    assert_eq!(held.of_no_use, [Position::slot(12)]);
+    drop((reader, store));
+    let report = run(&path, RepairMode::DryRun).unwrap();
+    assert!(report.is_intact(), "{report:?}");
 }
 
 #[test]

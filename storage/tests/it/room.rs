@@ -4,12 +4,12 @@
 use proptest::prelude::*;
 use weft_protocol::{Id, Position};
 use weft_storage::{
-    AnchoredRow, CheckpointRow, Compacted, MemoryDisk, OutcomeRow, PackedPage, PageRef, SlotRow, Store,
-    StoreError, Write, blob_name,
+    AnchoredRow, AttestationRow, CheckpointRow, Compacted, MemoryDisk, OutboxKey, OutboxRow, OutcomeRow,
+    PackedPage, PageRef, SlotRow, Store, StoreError, Write, blob_name,
 };
 
 use crate::fault_disk::next;
-use crate::rows::{config, hash, id, outcome_row, slot_row};
+use crate::rows::{address, config, hash, id, outbox_row, outcome_row, slot_row};
 
 const WEAVE: &str = "local:x";
 const MB: u64 = 1 << 20;
@@ -60,6 +60,31 @@ fn prune(store: &Store, from: u64, to: u64) {
     for some in writes.chunks(8) {
         store.write_blocking(some.to_vec()).unwrap();
     }
+}
+
+/// A checkpoint of so many small pages, of which the first quarter is in every other one too.
+fn checkpoint(number: u64, pages: u32) -> Vec<Write> {
+    let page = |page: u32| {
+        noise(if page < pages / 4 { u64::from(page) } else { number << 32 | u64::from(page) }, 24)
+    };
+    let packed: Vec<PackedPage> = (0..pages).map(|number| PackedPage::pack(&page(number)).unwrap()).collect();
+    let names = (0..).zip(&packed).map(|(number, page)| PageRef { number, hash: page.hash() }).collect();
+    let row = CheckpointRow { memory_bytes: MB, pages: names, state: "state".into() };
+    let position = Position::slot(number);
+    let mut writes: Vec<Write> = packed.into_iter().map(Write::Page).collect();
+    writes.push(Write::Checkpoint { process: id(2), position, row });
+    writes
+}
+
+/// One entry of an outbox, and what a stranger attests, both of a position.
+fn sent(number: u64, bytes: usize) -> Vec<Write> {
+    let (process, position) = (id(3), Position::slot(number));
+    let row = OutboxRow { entry: noise(number, bytes).into(), ..outbox_row(7) };
+    let signed = AttestationRow { statement: hash(1), bytes: noise(number, 300).into() };
+    vec![
+        Write::Outbox { key: OutboxKey { process, position, index: 0 }, row },
+        Write::Attestation { process, position, attestor: address(6), row: signed },
+    ]
 }
 
 fn is_full(error: &StoreError) -> bool {
@@ -179,6 +204,32 @@ fn freed_pages_are_used_again() {
     assert!(store.read().unwrap().check(&mut |_, _| {}).unwrap().is_sound());
 }
 
+/// Where there is little room, a checkpoint of many pages goes in parts.
+#[test]
+fn a_checkpoint_is_dropped_where_there_is_no_room_for_its_rows() {
+    const PAGES: u32 = 3_000;
+    let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    for number in 1..=3 {
+        store.write_blocking(checkpoint(number, PAGES)).unwrap();
+    }
+    let limit = store.room().bytes + 4 * MB;
+    store.set_room(limit, limit);
+    fill(&store, 30_000);
+    let position = Position::slot(2);
+    let at_once = store.write_blocking(vec![Write::DropCheckpoint { process: id(2), position }]).unwrap_err();
+    assert!(is_full(&at_once), "{at_once:?}");
+    store.drop_checkpoint_blocking(id(2), position).unwrap();
+    assert!(store.room().bytes <= limit, "{:?}", store.room());
+    let reader = store.read().unwrap();
+    assert_eq!(reader.checkpoint(&id(2), position).unwrap(), None);
+    let left = reader.checkpoint(&id(2), Position::slot(3)).unwrap().unwrap();
+    assert_eq!(left.pages.len(), PAGES as usize);
+    for page in left.pages {
+        assert!(reader.page(&page.hash).unwrap().is_some());
+    }
+    assert!(reader.check(&mut |_, _| {}).unwrap().is_sound());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
@@ -187,11 +238,12 @@ proptest! {
     #[test]
     fn the_wall_is_never_met(
         limit in 3_u64..10,
-        steps in prop::collection::vec((0_u8..8, 1_usize..400_000), 20..80),
+        steps in prop::collection::vec((0_u8..12, 1_usize..400_000), 20..80),
     ) {
         let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
         store.set_room(limit * MB, limit * MB);
         let (mut slots, mut pruned, mut taken) = (0, 0, 0);
+        let (mut oldest, mut newest, mut entries) = (0, 0, 0);
         for (kind, bytes) in steps {
             let written = match kind {
                 0..4 => store.write_blocking(slot(slots, bytes)).map(|()| slots += 1),
@@ -201,9 +253,21 @@ proptest! {
                     pruned = taken;
                     Ok(())
                 }
+                7 => {
+                    entries += 1;
+                    store.write_blocking(sent(entries, bytes / 8))
+                }
+                8 | 9 => {
+                    newest += 1;
+                    store.write_blocking(checkpoint(newest, bytes as u32 / 100))
+                }
+                10 if oldest < newest => {
+                    oldest += 1;
+                    store.drop_checkpoint_blocking(id(2), Position::slot(oldest))
+                }
                 _ => store.measure().map(drop),
             };
-            prop_assert!(written.as_ref().is_ok_and(|()| true) || is_full(&written.unwrap_err()));
+            prop_assert!(written.as_ref().err().is_none_or(is_full), "{:?}", written);
             let room = store.room();
             prop_assert!(room.bytes <= room.limit, "{:?}", room);
         }

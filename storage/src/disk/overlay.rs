@@ -1,4 +1,4 @@
-//! The damaged file as redb may have it: what it writes stays in memory.
+//! A file that is only read, as redb may have it: what it writes stays in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ const BLOCK: u64 = 4096;
 /// A file that is read, and changes to it that are kept apart.
 /// Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Overlay {
+pub(crate) struct Overlay {
     file: Arc<File>,
     state: Arc<Mutex<State>>,
 }
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Overlay {
-    pub(super) fn new(file: File) -> io::Result<Self> {
+    pub(crate) fn new(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let state = State { file_length: length, length, changed: BTreeMap::new() };
         Ok(Self { file: Arc::new(file), state: Arc::new(Mutex::new(state)) })
@@ -71,10 +71,15 @@ impl Disk for Overlay {
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > state.length) {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
+        let there = state.file_length.saturating_sub(offset).min(out.len() as u64) as usize;
+        let (of_file, beyond) = out.split_at_mut(there);
+        self.file.read_exact_at(of_file, offset)?;
+        beyond.fill(0);
         let mut done = 0;
         for (number, at, count) in parts(offset, out.len()) {
-            let block = self.block(&state, number)?;
-            out[done..done + count].copy_from_slice(&block[at..at + count]);
+            if let Some(changed) = state.changed.get(&number) {
+                out[done..done + count].copy_from_slice(&changed[at..at + count]);
+            }
             done += count;
         }
         Ok(())
