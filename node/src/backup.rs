@@ -253,6 +253,11 @@ fn name_all(data_dir: &Path, copied: Copied) -> Result<BackupReport, BackupError
     for name in RESTORED {
         let path = unfinished(data_dir, name);
         if exists(&path)? {
+            if name == STORE_NAME {
+                // It counts the commits of a store that was here before.
+                weft_storage::remove_mark(&data_dir.join(name))?;
+                sync(data_dir)?;
+            }
             std::fs::rename(&path, data_dir.join(name)).map_err(io("rename", &path))?;
             with_key |= name == keyring::KEY_NAME;
             // One after the other on the disk, too.

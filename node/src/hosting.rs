@@ -179,7 +179,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
         Some(known) => (known.process, merge(known.roles, wanted), Vec::new()),
         None if let Some(found) = left_here(shared, &process)? => (found, wanted, Vec::new()),
         None => {
-            if !shared.store.has_room(0) {
+            if !shared.store.has_room(crate::room::LITTLE_BYTES) {
                 return Err(HostingError::NoRoom);
             }
             let (found, record) = fetch_opening(shared, process).await?;

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::{Id, Position};
-use weft_storage::{Compacted, Store, StoreConfig, StoreError, Write};
+use weft_protocol::Id;
+use weft_storage::{Compacted, Store, StoreConfig, StoreError};
 
 use crate::backup::{STORE_NAME, WEAVE_NAME};
 use crate::config::{Config, Role};
@@ -49,6 +50,8 @@ const COMPACT_FROM_PART: u64 = 3;
 const COMPACT_FREE_PART: u64 = 3;
 /// Nor one with less free than this.
 const COMPACT_BYTES_MIN: u64 = 4 << 20;
+/// A small item: a node without room for one takes no new work.
+pub const LITTLE_BYTES: usize = 4096;
 /// Part of the budget that compiled modules may take.
 const COMPILED_PART: u64 = 8;
 /// Checkpoints of one process that one look at the disk brings up.
@@ -80,7 +83,7 @@ pub struct Gauge {
     others: AtomicU64,
     free: AtomicU64,
     is_scarce: AtomicBool,
-    /// Wakes whoever can let something go.
+    /// Wakes the one task that lets results go.
     pub(crate) scarce: Notify,
 }
 
@@ -155,7 +158,8 @@ pub fn measure(shared: &Shared) -> Result<(), NodeError> {
             free,
             "room on the disk runs out: what may be pruned goes; raise `disk_budget` or make room"
         );
-        gauge.scarce.notify_waiters();
+        // Also for who is busy and not waiting yet.
+        gauge.scarce.notify_one();
     }
     gauge.is_scarce.store(is_scarce, Ordering::Relaxed);
     Ok(())
@@ -196,7 +200,7 @@ pub fn info(shared: &Shared) -> RoomInfo {
         weave_bytes: weave.bytes,
         reusable_bytes: store.reusable,
         free_bytes: shared.room.free.load(Ordering::Relaxed),
-        is_full: !shared.store.has_room(0),
+        is_full: !shared.store.has_room(LITTLE_BYTES),
     }
 }
 
@@ -249,6 +253,8 @@ pub struct RoomTask {
     counting_took: Duration,
     was_scarce: bool,
     is_first: bool,
+    /// Lets go of checkpoints, for as long as that takes: measuring goes on.
+    dropping: Option<JoinHandle<()>>,
 }
 
 impl RoomTask {
@@ -264,6 +270,7 @@ impl RoomTask {
             counting_took: Duration::ZERO,
             was_scarce: false,
             is_first: true,
+            dropping: None,
         })
     }
 
@@ -276,19 +283,23 @@ impl RoomTask {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
-            let (was_scarce, due) = (self.was_scarce, self.due());
+            let (shared, due) = (SharedRef::clone(&self.shared), self.due());
             let look = move || {
                 measure(&shared)?;
                 let is_scarce = shared.room.is_scarce();
-                if is_scarce && !was_scarce {
-                    drop_all_checkpoints(&shared, &stop);
-                }
                 let counts = if is_scarce { due.0 } else { due.1 };
                 Ok::<_, NodeError>((is_scarce, counts.then(|| count(&shared.store))))
             };
             match tokio::task::spawn_blocking(look).await {
                 Ok(Ok((is_scarce, counting))) => {
+                    if is_scarce
+                        && !self.was_scarce
+                        && self.dropping.as_ref().is_none_or(JoinHandle::is_finished)
+                    {
+                        let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
+                        let work = move || drop_all_checkpoints(&shared, &stop);
+                        self.dropping = Some(tokio::task::spawn_blocking(work));
+                    }
                     self.was_scarce = is_scarce;
                     if let Some(took) = counting {
                         (self.counted, self.counting_took, self.is_first) = (Instant::now(), took, false);
@@ -320,21 +331,21 @@ fn count(store: &Store) -> Duration {
 
 fn drop_all_checkpoints(shared: &Shared, stop: &CancellationToken) {
     for process in shared.directory.ids(|roles| roles.computes) {
-        if stop.is_cancelled() {
-            return;
-        }
-        if let Err(error) = drop_checkpoints(&shared.store, process) {
+        if let Err(error) = drop_checkpoints(&shared.store, process, stop) {
             tracing::warn!(%process, %error, "older checkpoints were not dropped");
         }
     }
 }
 
-/// Drops the checkpoints of a process but the newest few: only time is lost.
-fn drop_checkpoints(store: &Store, process: Id) -> Result<(), StoreError> {
-    let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
-    let held = store.read()?.checkpoints_before(&process, last, CHECKPOINTS_SEEN_MAX)?;
+/// Drops the checkpoints of a process but the newest few: only time is lost. One that has no end may be
+/// on its way to the disk.
+fn drop_checkpoints(store: &Store, process: Id, stop: &CancellationToken) -> Result<(), StoreError> {
+    let held = store.read()?.checkpoints(&process, CHECKPOINTS_SEEN_MAX)?.finished;
     for position in held.into_iter().skip(CHECKPOINTS_SCARCE) {
-        store.write_blocking(vec![Write::DropCheckpoint { process, position }])?;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        store.drop_checkpoint_blocking(process, position)?;
     }
     Ok(())
 }

@@ -312,7 +312,7 @@ impl Hosted {
         self.since
     }
 
-    /// Checkpoints that could not be restored when it was loaded; asked for once.
+    /// Checkpoints that could not be restored when it was loaded, or not be written to the end; asked for once.
     pub fn take_damaged(&mut self) -> Vec<Position> {
         std::mem::take(&mut self.damaged)
     }

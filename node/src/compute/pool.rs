@@ -1,5 +1,6 @@
 //! The threads that guests run on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use weft_protocol::process::Process;
 use weft_protocol::state::{StateSummary, is_boundary};
 use weft_protocol::{Id, Position};
+use weft_storage::StoreError;
 
 use super::checkpoint::Checkpoint;
 use super::frozen::Frozen;
@@ -89,6 +91,8 @@ pub struct Looked {
 /// A fixed number of guest threads. They end when the pool is dropped.
 pub struct Pool {
     jobs: Option<SyncSender<Job>>,
+    /// Set when it is dropped: what takes long is broken off.
+    stops: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -100,15 +104,17 @@ impl Pool {
     pub fn start(shared: &SharedRef, threads: usize, done: &mpsc::Sender<Done>) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(2 * threads);
         let queue = Arc::new(Mutex::new(queue));
+        let stops = Arc::new(AtomicBool::new(false));
         let threads = (0..threads)
             .map(|number| {
                 let (shared, queue, done) = (Arc::clone(shared), Arc::clone(&queue), done.clone());
+                let stops = Arc::clone(&stops);
                 weft_vm::spawn_guest_thread(&format!("weft-compute-{number}"), move || {
-                    work(&shared, &queue, &done);
+                    work(&shared, &queue, &done, &stops);
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { jobs: Some(jobs), threads })
+        Ok(Self { jobs: Some(jobs), stops, threads })
     }
 
     /// Hands a job over. The driver starts no more runs than there are threads, so for them
@@ -124,6 +130,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.jobs = None;
+        self.stops.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; there is nothing to add.
             let _ = thread.join();
@@ -131,27 +138,27 @@ impl Drop for Pool {
     }
 }
 
-fn work(shared: &SharedRef, queue: &Mutex<Receiver<Job>>, done: &mpsc::Sender<Done>) {
+fn work(shared: &SharedRef, queue: &Mutex<Receiver<Job>>, done: &mpsc::Sender<Done>, stops: &AtomicBool) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let (process, errand) = (job.process.id(), job.errand);
-        let result = perform(shared, job);
+        let result = perform(shared, job, stops);
         if done.blocking_send(Done { process, errand, result }).is_err() {
             return;
         }
     }
 }
 
-fn perform(shared: &SharedRef, job: Job) -> Result<Work, HostError> {
+fn perform(shared: &SharedRef, job: Job, stops: &AtomicBool) -> Result<Work, HostError> {
     let Job { process, hosted, errand, summarise, freeze } = job;
     let reader = shared.store.read()?;
     let mut hosted = match hosted {
         Some(hosted) => hosted,
         None => Box::new(Hosted::load(Arc::clone(&process), &reader, shared.host())?),
     };
-    let mut run =
-        Run { shared, hosted: &mut hosted, evaluated: Vec::new(), slowest: Duration::ZERO, checkpoint: None };
+    let (evaluated, slowest) = (Vec::new(), Duration::ZERO);
+    let mut run = Run { shared, stops, hosted: &mut hosted, evaluated, slowest, checkpoint: None };
     match errand {
         Errand::Run { to } => run.slots(&process, &reader, to)?,
         Errand::Leave if run.hosted.since().is_worth_writing() => run.write_down()?,
@@ -174,6 +181,7 @@ fn perform(shared: &SharedRef, job: Job) -> Result<Work, HostError> {
 /// A run under way.
 struct Run<'a> {
     shared: &'a SharedRef,
+    stops: &'a AtomicBool,
     hosted: &'a mut Hosted,
     evaluated: Vec<Evaluated>,
     slowest: Duration,
@@ -223,12 +231,23 @@ impl Run<'_> {
 
     /// Packs a checkpoint. One that the disk does not take is none: nothing but time depends on it.
     fn write_down(&mut self) -> Result<(), HostError> {
-        let store = &self.shared.store;
-        match self.hosted.checkpoint(&mut |part| store.write_blocking(part)) {
+        let (store, stops) = (&self.shared.store, self.stops);
+        let put = &mut |part| match stops.load(Ordering::Relaxed) {
+            true => Err(StoreError::Stopped),
+            false => store.write_blocking(part),
+        };
+        match self.hosted.checkpoint(put) {
             Ok(checkpoint) => self.checkpoint = checkpoint,
             Err(HostError::Node(error)) => {
-                tracing::warn!(process = %self.hosted.process().id(), %error, "a checkpoint was not written");
+                let process = self.hosted.process().id();
+                tracing::warn!(%process, %error, "a checkpoint was not written");
                 self.hosted.forget_stored();
+                // Now, for nobody hears of it when the node stops.
+                for position in self.hosted.take_damaged() {
+                    if let Err(error) = store.drop_checkpoint_blocking(process, position) {
+                        tracing::warn!(%process, %position, %error, "what there is of it was not dropped");
+                    }
+                }
             }
             Err(error) => return Err(error),
         }

@@ -69,7 +69,8 @@ fn fail(code: FailureCode, text: impl Into<String>) -> Failure {
 }
 
 fn disk(error: StoreError) -> Failure {
-    fail(FailureCode::Fault, format!("storage: {error}"))
+    let code = if matches!(error, StoreError::Full { .. }) { FailureCode::Full } else { FailureCode::Fault };
+    fail(code, format!("storage: {error}"))
 }
 
 impl Answers {
@@ -476,6 +477,10 @@ fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreE
 
 /// Why a process, or a module, is not taken up.
 fn not_hosted(error: &HostingError) -> Failure {
-    let code = if matches!(error, HostingError::NoRoom) { FailureCode::Full } else { FailureCode::Unknown };
+    let code = match error {
+        HostingError::NoRoom => FailureCode::Full,
+        HostingError::Store(_) => FailureCode::Fault,
+        HostingError::Remote(_) | HostingError::False { .. } => FailureCode::Unknown,
+    };
     fail(code, error.to_string())
 }

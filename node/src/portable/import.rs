@@ -30,6 +30,9 @@ const GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// How long the log may stay where it is while slots wait for it: a commit takes milliseconds.
 const APPEND_WAIT: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether there is room for what waits.
+const ROOM_PERIOD: Duration = Duration::from_secs(1);
+
 /// Reads a file into this node. `progress` hears how many of how many items are done, and says
 /// whether to go on.
 ///
@@ -303,6 +306,7 @@ impl Apply<'_> {
             self.had = self.head()?.map_or(0, |slot| slot + 1);
             return self.compare(record);
         }
+        self.check_room(record.item().raw().len() + record.assignment_item().raw().len())?;
         // A scheduler computes its processes and carries for them, like those that it opened.
         let does = |role| own && self.shared.config.roles.contains(&role);
         let computes = does(Role::Compute);
@@ -322,6 +326,8 @@ impl Apply<'_> {
         if record.assignment().slot < self.had {
             return self.compare(&record);
         }
+        let bytes = record.item().raw().len() + record.assignment_item().raw().len();
+        self.check_room(bytes)?;
         self.follower.record(self.process, record).await;
         Ok(())
     }
@@ -351,13 +357,23 @@ impl Apply<'_> {
                 return Err(PortableError::Stuck { head, wanted });
             };
             // Whatever the news is, and also when some were missed, the log is looked at.
-            let _ = tokio::time::timeout(left, news.recv()).await;
+            let _ = tokio::time::timeout(left.min(ROOM_PERIOD), news.recv()).await;
             let now = self.head()?;
-            if now != head {
+            if now == head {
+                self.check_room(0)?;
+            } else {
                 (head, since) = (now, Instant::now());
             }
         }
         Ok(())
+    }
+
+    /// The follower takes nothing where there is no room for it, and tells nobody.
+    fn check_room(&self, bytes: usize) -> Result<(), PortableError> {
+        match self.shared.store.has_room(bytes) {
+            true => Ok(()),
+            false => Err(self.shared.store.no_room().into()),
+        }
     }
 
     fn head(&self) -> Result<Option<u64>, PortableError> {

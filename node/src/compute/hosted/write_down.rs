@@ -21,7 +21,8 @@ pub type Put<'a> = dyn FnMut(Vec<Write>) -> Result<(), StoreError> + 'a;
 
 impl Hosted {
     /// The writes of a checkpoint here; none before slot 0. All parts but the last are given to
-    /// `put`, and must be on disk when the rest is written. Pages of the checkpoint before are not
+    /// `put`, and must be on disk when the rest is written. Where `put` fails after the first, the position is
+    /// among the [damaged](Self::take_damaged). Pages of the checkpoint before are not
     /// written again, so it must be on disk too.
     ///
     /// # Errors
@@ -44,7 +45,11 @@ impl Hosted {
             if writes.len() == PART_PAGES_MAX {
                 let mut part = std::mem::take(&mut writes);
                 part.push(row(written.clone(), Bytes::new()));
-                put(part)?;
+                let is_first = written.len() == PART_PAGES_MAX;
+                if let Err(error) = put(part) {
+                    self.damaged.extend((!is_first).then_some(position));
+                    return Err(error.into());
+                }
             }
             writes.push(Write::Page(PackedPage::pack_named(&leaf, hash)?));
             written.push(PageRef { number, hash });

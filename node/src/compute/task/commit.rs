@@ -8,7 +8,7 @@ use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Hash, Id, Position};
 use weft_storage::{AttestationRow, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
 
-use crate::compute::checkpoint::surplus;
+use crate::compute::checkpoint::{Checkpoint, surplus};
 use crate::compute::hosted::{Evaluated, HostError};
 use crate::compute::pool::{Done, Work};
 use crate::error::NodeError;
@@ -93,30 +93,52 @@ fn outcomes(
     Ok((writes, attested))
 }
 
-/// Writes the checkpoint of a run and forgets those that are too many or of no use.
+/// Writes the checkpoint of a run and forgets those that are too many or of no use. What makes room is
+/// asked for apart from what takes it.
 async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Result<(), HostError> {
+    let new = work.checkpoint.take();
+    let position = new.as_ref().map(|checkpoint| checkpoint.position);
     let mut gone = std::mem::take(&mut work.damaged);
-    let mut writes = Vec::new();
-    if !shared.store.has_room(0) && work.checkpoint.take().is_some() {
-        // The next one brings all its pages along.
-        work.hosted.iter_mut().for_each(|hosted| hosted.forget_stored());
+    let Some(checkpoint) = new else {
+        forget(shared, process, gone).await;
+        return Ok(());
+    };
+    let held = shared.store.read()?.checkpoints(&process, CHECKPOINTS_SEEN_MAX)?;
+    gone.extend(held.of_no_use);
+    // It takes the place of what is there, and its first pages may be there already.
+    gone.retain(|held| Some(*held) != position);
+    let mut kept = held.finished;
+    kept.retain(|held| *held < checkpoint.position && !gone.contains(held));
+    if shared.room.is_scarce() {
+        // The newest stay, which have the pages that this one does not bring again.
+        gone.extend(kept.split_off(kept.len().min(CHECKPOINTS_SCARCE)));
     }
-    if let Some(checkpoint) = work.checkpoint.take() {
-        let position = checkpoint.position;
-        shared.metrics.checkpoints.inc();
-        writes.extend(checkpoint.writes);
-        let mut kept = vec![position];
-        let on_disk = shared.store.read()?.checkpoints_before(&process, position, CHECKPOINTS_SEEN_MAX)?;
-        kept.extend(on_disk.into_iter().filter(|held| *held != position && !gone.contains(held)));
-        let keep = if shared.room.is_scarce() { CHECKPOINTS_SCARCE } else { shared.config.checkpoints_kept };
-        gone.extend(surplus(&kept, keep));
+    forget(shared, process, gone).await;
+    let Checkpoint { position, writes } = checkpoint;
+    let written = match shared.store.has_room(0) {
+        true => shared.store.write(writes).await.map_err(HostError::from),
+        // Said as the store would: it has room for this, but for little else.
+        false => Err(shared.store.no_room().into()),
+    };
+    if written.is_err() {
+        let held = shared.store.read()?.checkpoints(&process, CHECKPOINTS_SEEN_MAX)?;
+        forget(shared, process, held.of_no_use).await;
+        return written;
     }
-    // After the new one, so that pages which both name stay.
-    writes.extend(gone.into_iter().map(|position| Write::DropCheckpoint { process, position }));
-    if !writes.is_empty() {
-        shared.store.write(writes).await?;
-    }
+    shared.metrics.checkpoints.inc();
+    kept.insert(0, position);
+    let keep = if shared.room.is_scarce() { CHECKPOINTS_SCARCE } else { shared.config.checkpoints_kept };
+    forget(shared, process, surplus(&kept, keep)).await;
     Ok(())
+}
+
+/// Drops checkpoints; one that stays is dropped another time.
+async fn forget(shared: &Shared, process: Id, gone: Vec<Position>) {
+    for position in gone {
+        if let Err(error) = shared.store.drop_checkpoint(process, position).await {
+            tracing::warn!(%process, %position, %error, "a checkpoint was not dropped");
+        }
+    }
 }
 
 fn say_attested(shared: &Shared, process: Id, position: Position, body: Body) {

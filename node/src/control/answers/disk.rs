@@ -8,6 +8,7 @@ use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 use weft_protocol::Id;
+use weft_storage::StoreError;
 use weft_storage::anchor::Anchor as _;
 
 use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
@@ -171,8 +172,10 @@ fn portable_failure(error: &PortableError) -> Failure {
         PortableError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             FailureCode::Invalid
         }
-        PortableError::Hosting(HostingError::Store(_))
-        | PortableError::Hosting(_)
+        PortableError::Store(StoreError::Full { .. }) | PortableError::Hosting(HostingError::NoRoom) => {
+            FailureCode::Full
+        }
+        PortableError::Hosting(_)
         | PortableError::Stuck { .. }
         | PortableError::Stopped
         | PortableError::Store(_)
