@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits { gas: 1_000_000_000, memory_bytes: 4 << 20 };
 /// A guest of the kit; none where there is no clang, which is noted as a skip.
 fn built(name: &str, test: &str) -> Option<Instance> {
     let kit = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guests/kit");
-    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kit-{name}.wasm"));
+    let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("kit-{test}.wasm"));
     let build =
         Command::new(kit.join("build")).args([kit.join(format!("{name}.c")), out.clone()]).output().unwrap();
     if build.status.code() == Some(77) {

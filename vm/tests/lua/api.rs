@@ -114,6 +114,29 @@ fn handlers_stand_in_the_order_that_was_asked_for() {
     assert_eq!(names, "a _eval _default aa b c d");
 }
 
+/// Patterns ask the node who a message is from, and when it came; not the sender, who may have tags of these names.
+#[test]
+fn no_tag_satisfies_a_pattern_for_what_the_node_says() {
+    let mut process = Process::spawn();
+    process.eval(&format!(
+        "Taken = ''
+         for name, value in pairs({{ From = '{FRIEND}', Owner = '{FRIEND}', Nonce = '5', Cron = 'true', Data = 'x' }}) do
+           Handlers.add(name, {{ [name] = value }}, function() Taken = Taken .. name end)
+         end
+         Send({{ Target = '{FRIEND}' }}).onReply(function() Taken = Taken .. 'reply' end)"
+    ));
+    let names = ["From", "from", "Owner", "Nonce", "Cron", "Data"];
+    let values = [FRIEND, FRIEND, FRIEND, "5", "true", "x"];
+    let claims = names
+        .iter()
+        .zip(values)
+        .fold(Message::new("Forged", "y"), |message, (name, value)| message.tag(name, value));
+    process.take(&claims.tag("X-Reference", "1"));
+    assert_eq!(process.eval("Taken"), "");
+    process.take(&Message::new("Real", "y").tag("X-Reference", "1").from(FRIEND));
+    assert_eq!(process.eval("Taken"), "reply");
+}
+
 /// The list may change while it is gone through: nobody is skipped, or runs again for the same message.
 #[test]
 fn handlers_that_change_their_list_hide_nobody_and_end() {

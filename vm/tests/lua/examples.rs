@@ -1,12 +1,9 @@
-//! The examples of `testnet/examples`, several processes of them at once: messages are carried from one
-//! to the other as the node's messengers do it, with From and Owner set to the sender.
-
-use std::collections::{BTreeMap, VecDeque};
+//! The smaller examples of `testnet/examples`, several processes of them at once.
 
 use serde_json::{Value, json};
-use weft_vm::{Instance, Outcome};
 
-use crate::process::{LIMITS, module, tag};
+use crate::process::tag;
+use crate::town::{Town, mint, tags_of};
 
 const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
 const EXCHANGE: &str = include_str!("../../../testnet/examples/exchange.lua");
@@ -14,115 +11,6 @@ const CHATROOM: &str = include_str!("../../../testnet/examples/chatroom.lua");
 const ORACLE: &str = include_str!("../../../testnet/examples/oracle.lua");
 const NAMES: &str = include_str!("../../../testnet/examples/names.lua");
 const AGENT: &str = include_str!("../../../testnet/examples/agent.lua");
-
-struct Resident {
-    instance: Instance,
-    environment: String,
-    nonce: u64,
-}
-
-/// Processes, what is on its way between them, and what wallets got.
-#[derive(Default)]
-struct Town {
-    residents: BTreeMap<String, Resident>,
-    /// Target and message.
-    way: VecDeque<(String, Value)>,
-    /// What was sent to somebody who is no process.
-    mail: Vec<Value>,
-    now: u64,
-    messages: u64,
-}
-
-fn tags_of(tags: &[(&str, &str)]) -> Vec<Value> {
-    tags.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
-}
-
-impl Town {
-    /// A process that boots from its program.
-    fn spawn(&mut self, id: &str, tags: &[(&str, &str)], program: &str) {
-        let all: Vec<Value> =
-            tags_of(&[&[("Type", "Process"), ("Module", "MODULE"), ("On-Boot", "Data")], tags].concat());
-        let environment = json!({
-            "Process": {"Id": id, "Owner": "OWNER", "Tags": all},
-            "Module": {"Id": "MODULE", "Owner": "OWNER", "Tags": []},
-        });
-        let instance = module().instantiate(LIMITS).unwrap();
-        let resident = Resident { instance, environment: environment.to_string(), nonce: 0 };
-        self.residents.insert(id.to_owned(), resident);
-        let boot = json!({"Id": id, "From": "OWNER", "Owner": "OWNER", "Data": program, "Tags": all});
-        self.way.push_back((id.to_owned(), boot));
-        self.settle();
-    }
-
-    /// A message of a wallet, and everything that comes of it; what wallets got.
-    fn send(&mut self, from: &str, to: &str, tags: &[(&str, &str)], data: &str) -> Vec<Value> {
-        let tags = tags_of(&[&[("Type", "Message")], tags].concat());
-        self.way.push_back((to.to_owned(), json!({"From": from, "Owner": from, "Data": data, "Tags": tags})));
-        self.settle();
-        std::mem::take(&mut self.mail)
-    }
-
-    fn settle(&mut self) {
-        while let Some((to, mut message)) = self.way.pop_front() {
-            let Some(resident) = self.residents.get_mut(&to) else {
-                message["Target"] = json!(to);
-                self.mail.push(message);
-                continue;
-            };
-            self.messages += 1;
-            assert!(self.messages < 10_000, "they never stop talking");
-            let id = message["Id"].as_str().map_or_else(|| format!("M{:042}", self.messages), str::to_owned);
-            let more = json!({"Id": id, "Target": to, "Nonce": resident.nonce, "Epoch": 0, "Timestamp": self.now,
-                "Block-Height": 1, "Hash-Chain": "h", "Cron": message["Cron"].as_bool().unwrap_or(false),
-                "Read-Only": false});
-            message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            resident.nonce += 1;
-            let response = resident.evaluate(&message);
-            assert_eq!(response.get("Error"), None, "{to}: {message}: {response}");
-            for sent in response["Messages"].as_array().unwrap() {
-                let target = sent["Target"].as_str().unwrap().to_owned();
-                let data = sent.get("Data").cloned().unwrap_or_default();
-                let pushed = json!({"From": to, "Owner": to, "Data": data, "Tags": sent["Tags"]});
-                self.way.push_back((target, pushed));
-            }
-        }
-    }
-
-    /// What a view shows.
-    fn view(&mut self, process: &str, path: &str, tags: &[(&str, &str)]) -> Value {
-        let tags = tags_of(&[&[("Action", "Weft-Read"), ("Path", path)], tags].concat());
-        let resident = self.residents.get_mut(process).unwrap();
-        let ask = json!({"Id": "R", "From": "X", "Owner": "X", "Target": process, "Data": "", "Tags": tags,
-            "Timestamp": self.now, "Read-Only": true});
-        let response = resident.evaluate(&ask);
-        serde_json::from_str(response["Output"]["data"].as_str().unwrap_or_else(|| panic!("{response}")))
-            .unwrap()
-    }
-
-    fn balance(&mut self, token: &str, account: &str) -> u128 {
-        let path = format!("Balances.{account}");
-        let all = self.view(token, "Balances", &[]);
-        all.get(account).map_or(0, |_| self.view(token, &path, &[]).as_str().unwrap().parse().unwrap())
-    }
-}
-
-impl Resident {
-    fn evaluate(&mut self, message: &Value) -> Value {
-        let text = message.to_string();
-        let ended = self.instance.evaluate(text.as_bytes(), self.environment.as_bytes()).unwrap().outcome;
-        let Outcome::Returned(bytes) = ended else { panic!("{ended:?}: {text}") };
-        self.instance.keep().unwrap();
-        let result: Value = serde_json::from_slice(&bytes).unwrap();
-        assert_eq!(result["ok"], true, "{result}");
-        result["response"].clone()
-    }
-}
-
-fn mint(town: &mut Town, token: &str, to: &str, amount: &str) {
-    let tags = [("Action", "Mint"), ("Recipient", to), ("Quantity", amount)];
-    let mail = town.send("OWNER", token, &tags, "");
-    assert_eq!(tag(&mail[0], "Action"), Some("Minted"));
-}
 
 #[test]
 fn the_token_tells_both_sides_and_loses_nothing() {

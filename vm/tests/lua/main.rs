@@ -8,11 +8,13 @@ mod crypto;
 mod determinism;
 mod examples;
 mod hostile;
+mod markets;
 mod numbers;
 mod process;
 mod reading;
 #[path = "../../../tests/src/skip.rs"]
 mod skip;
+mod town;
 
 /// Whether the counts that releases are held to are asked for.
 fn is_full() -> bool {

@@ -24,6 +24,14 @@ local function value_matches(pattern, value, msg)
 end
 utils.matchesPattern = value_matches
 
+-- What the node says of a message. A tag of such a name is the sender's word, and no pattern takes the one
+-- for the other.
+local said_by_node = {}
+for name in ("From Owner Target Id Data Anchor Signature Timestamp Block-Height Nonce Epoch Hash-Chain Cron "
+  .. "Forwarded-By Read-Only Tags TagArray reply forward"):gmatch("%S+") do
+  said_by_node[name] = true
+end
+
 function utils.matchesSpec(msg, spec)
   local kind = type(spec)
   if kind == "function" then return spec(msg) end
@@ -31,7 +39,7 @@ function utils.matchesSpec(msg, spec)
   if kind ~= "table" then return false end
   local tags = msg.Tags
   for key, pattern in pairs(spec) do
-    local value, tag = msg[key], tags and tags[key]
+    local value, tag = msg[key], tags and not said_by_node[key] and tags[key]
     if not value and not tag then return false end
     if not value_matches(pattern, value, msg) and not value_matches(pattern, tag, msg) then return false end
   end
