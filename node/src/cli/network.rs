@@ -38,7 +38,8 @@ pub(crate) enum NetworkCommand {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Join a network: what its file says holds for this data folder from the next start on
+    /// Join a network: what its file says holds for this data folder from the next start on. A folder with
+    /// a store stays in its network
     Join {
         /// The file that `weft network init` wrote
         file: PathBuf,

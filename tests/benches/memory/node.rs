@@ -1,6 +1,6 @@
 //! A node inside this program, and a folder of one with many processes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -22,7 +22,8 @@ const AT_ONCE: usize = 200;
 
 /// A node inside this program.
 pub struct Node {
-    pub submitter: Submitter,
+    folder: PathBuf,
+    submitter: Submitter,
     client: Client,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<Result<(), weft_node::NodeError>>,
@@ -46,7 +47,7 @@ impl Node {
         }));
         let submitter = started.await.unwrap();
         let client = Client::connect(folder).await.unwrap();
-        Self { submitter, client, stop, running }
+        Self { folder: folder.to_owned(), submitter, client, stop, running }
     }
 
     /// Waits until a slot is evaluated.
@@ -71,6 +72,15 @@ impl Node {
         let text: String = self.client.call(&Request::Metrics, WAIT).await.unwrap();
         let name = "weft_budget_used{role=\"compute\",budget=\"instances\"} ";
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+    }
+
+    /// Hands in items, many at once.
+    pub async fn submit_all(&mut self, items: &[Bytes]) {
+        for items in items.chunks(AT_ONCE) {
+            futures::future::join_all(items.iter().map(|raw| submit(&self.submitter, raw))).await;
+        }
+        // One that was silent for so long may have been hung up on.
+        self.client = Client::connect(&self.folder).await.unwrap();
     }
 
     pub async fn stop(self) {
@@ -115,19 +125,12 @@ pub fn fill(folder: &Path, count: usize) {
         let module = module.id().to_string();
         let items: Vec<(Id, Bytes)> = (0..count).map(|number| process_item(&module, number)).collect();
         let raw: Vec<Bytes> = items.iter().map(|(_, raw)| raw.clone()).collect();
-        submit_all(&node.submitter, &raw).await;
+        node.submit_all(&raw).await;
         for (process, _) in &items {
             node.result(*process, 0).await;
         }
         node.stop().await;
     });
-}
-
-/// Hands in items, many at once.
-pub async fn submit_all(submitter: &Submitter, items: &[Bytes]) {
-    for items in items.chunks(AT_ONCE) {
-        futures::future::join_all(items.iter().map(|raw| submit(submitter, raw))).await;
-    }
 }
 
 async fn submit(submitter: &Submitter, raw: &Bytes) {

@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use weft_protocol::Id;
 use weft_tests::lone::Kind;
 
-use super::node::{Node, block_on, message, process_item, submit_all};
+use super::node::{Node, block_on, message, process_item};
 use super::{child, resident_bytes};
 
 /// Messages to processes by chance, one at a time.
@@ -42,7 +42,7 @@ pub fn measure(folder: &Path, count: usize) {
         node.result(processes[count - 1], 0).await;
         let cold = resident_bytes();
         let items: Vec<Bytes> = processes.iter().map(|process| message(*process, 1)).collect();
-        submit_all(&node.submitter, &items).await;
+        node.submit_all(&items).await;
         drop(items);
         for process in &processes {
             node.result(*process, 1).await;
