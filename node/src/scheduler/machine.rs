@@ -173,7 +173,9 @@ impl Scheduler {
         if let Some((child, opening)) = found.child {
             return effects.push(duplicate(ticket, child, opening));
         }
-        let Some(log) = self.logs.get_mut(&process) else {
+        // Of a log that was forgotten meanwhile, or is read again, nothing is known yet.
+        let is_read = |log: &&mut Log| !matches!(log.reading, Reading::First(_));
+        let Some(log) = self.logs.get_mut(&process).filter(is_read) else {
             return self.ask(Waiter::Submit(ticket, submission), process, now, effects);
         };
         if log.is_busy() {
@@ -290,11 +292,21 @@ impl Scheduler {
         }
     }
 
-    /// Signs nothing in a log that may have lost its end, and forgets it, so that whoever asks next
-    /// has it read again.
+    /// Signs nothing in a log that may have lost its end. One that has no end at all is forgotten: it
+    /// may never be begun.
     fn hold_back(&mut self, process: Id, ticket: Ticket, effects: &mut Effects<Effect>) {
-        self.logs.remove(&process);
+        if self.logs.get(&process).is_some_and(|log| log.head().is_none()) {
+            self.logs.remove(&process);
+        }
         effects.push(Effect::Reply { ticket, answer: Answer::Cautious });
+    }
+
+    /// Has a log under caution read again for whoever comes next: it may be whole by now. All who came
+    /// before are answered by what was read for them.
+    fn forget_cautious(&mut self, process: &Id) {
+        if self.logs.get(process).is_some_and(|log| log.cautious) {
+            self.logs.remove(process);
+        }
     }
 
     fn persisted(&mut self, process: Id, slot: u64, effects: &mut Effects<Effect>) {
@@ -372,10 +384,14 @@ impl Machine for Scheduler {
             Input::Unreadable { process, why } => self.unreadable(process, &why, effects),
             Input::Submit { ticket, submission } => {
                 let process = self.log_of(&submission);
+                self.forget_cautious(&process);
                 self.ask(Waiter::Submit(ticket, submission), process, now, effects);
             }
             Input::Looked { look, found } => self.looked(look, &found, now, effects),
-            Input::Now { ticket, process } => self.ask(Waiter::Now(ticket), process, now, effects),
+            Input::Now { ticket, process } => {
+                self.forget_cautious(&process);
+                self.ask(Waiter::Now(ticket), process, now, effects);
+            }
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
             Input::PersistFailed { process, answer } => self.persist_failed(process, &answer, effects),
         }

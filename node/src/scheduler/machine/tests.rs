@@ -63,8 +63,19 @@ impl Run {
             }
             _ => {}
         }
+        let asked = self.hear(input, ms);
+        self.perform(asked, is_failure, ms)
+    }
+
+    /// Hands over what came at once, and only then asks the disk.
+    fn group(&mut self, inputs: Vec<Input>, ms: u64) -> Vec<Effect> {
+        let asked = inputs.into_iter().flat_map(|input| self.hear(input, ms)).collect();
+        self.perform(asked, false, ms)
+    }
+
+    fn perform(&mut self, asked: Vec<Effect>, is_failure: bool, ms: u64) -> Vec<Effect> {
         let mut left = Vec::new();
-        let mut asked = std::collections::VecDeque::from(self.hear(input, ms));
+        let mut asked = std::collections::VecDeque::from(asked);
         while let Some(effect) = asked.pop_front() {
             match effect {
                 Effect::Look(look) => {
@@ -250,8 +261,42 @@ fn nothing_is_signed_in_a_log_that_may_have_lost_its_end() {
     assert_eq!(answers(&child(&mut run, Hash([7; 32]), "child", 20_003).1), [(5, Answer::Cautious)]);
     // It is read again for whoever asks next.
     run.cautious = false;
-    assert_eq!(answers(&run.now(process, 20_004)), [(6, Answer::Cautious)]);
-    assert_eq!(stored(&run.submit(new, 20_005)).head.slot, 1);
+    assert_eq!(stored(&run.submit(new, 10_005)).head.slot, 1);
+}
+
+#[test]
+fn all_who_come_at_once_to_a_log_under_caution_are_answered() {
+    let mut run = Run::new();
+    let process = run.ticking();
+    let head = run.scheduler.durable_head(&process).unwrap();
+    let crons = cron::parse(&[Tag::new("Cron-Interval", "2-seconds")]).unwrap();
+    let mut run = Run::new();
+    run.cautious = true;
+    run.ends.insert(process, (head, Schedule::new(&crons, head.time)));
+    let submit = |ticket, item: Verified<DataItem>| {
+        let submission = Submission::plain(item.target().unwrap_or(item.id()), item);
+        Input::Submit { ticket, submission: Box::new(submission) }
+    };
+    let asks = |process: Id| {
+        let texts = ["a", "b", "c", "d", "e"];
+        let submits = (1..).zip(texts).map(|(ticket, text)| submit(ticket, item(Some(process), &[], text)));
+        let nows = (6..8).map(|ticket| Input::Now { ticket, process });
+        submits.chain(nows).collect::<Vec<_>>()
+    };
+    let cautious = |tickets: std::ops::Range<Ticket>| -> Vec<_> {
+        tickets.map(|ticket| (ticket, Answer::Cautious)).collect()
+    };
+    // Twice: the log is read again for the second group.
+    for ms in [10_000, 20_000] {
+        let mut told = answers(&run.group(asks(process), ms));
+        told.sort_by_key(|(ticket, _)| *ticket);
+        assert_eq!(told, cautious(1..8));
+    }
+    // So is everybody who brings a process that may have been there before.
+    let own = item(None, &[], "process");
+    let again = (1..6).map(|ticket| submit(ticket, own.clone())).collect();
+    assert_eq!(answers(&run.group(again, 30_000)), cautious(1..6));
+    assert!(!run.scheduler.logs.contains_key(&own.id()));
 }
 
 /// A Process item that this spawn asked for, signed by one carrier or another.
