@@ -40,6 +40,7 @@ pub struct Instance {
     pending: Option<Pending>,
     weave: Arc<dyn Weave>,
     own_gas: u64,
+    gas_spent: u64,
 }
 
 /// A message that became part of the state.
@@ -73,6 +74,7 @@ impl Instance {
             pending: None,
             weave: Arc::new(NoWeave),
             own_gas: limits.gas,
+            gas_spent: 0,
         }
     }
 
@@ -108,11 +110,17 @@ impl Instance {
         self.limits
     }
 
+    /// The gas of the newest message: also of one that a host fault ended, which has no outcome.
+    pub const fn gas_spent(&self) -> u64 {
+        self.gas_spent
+    }
+
     /// Gives the guest a message and its environment, word for word.
     ///
     /// Afterwards exactly one of [`Instance::keep`] and [`Instance::roll_back`] must be called; a
     /// message that trapped, or a host fault, leaves only the second.
     pub fn evaluate(&mut self, message_json: &[u8], env_json: &[u8]) -> Result<Evaluation, HostFault> {
+        self.gas_spent = 0;
         if self.pending.is_some() {
             return Err(HostFault::Misuse("a message is evaluated before the last was kept or rolled back"));
         }
@@ -124,7 +132,9 @@ impl Instance {
         self.pending = Some(Pending::Failed);
         let allowance = self.allowance();
         let (live, weave) = (&mut self.live, &self.weave);
-        let evaluation = on_guest_thread(|| live.evaluate(message_json, env_json, allowance, weave))??;
+        let ended = on_guest_thread(|| live.evaluate(message_json, env_json, allowance, weave));
+        self.gas_spent = self.live.gas_spent(allowance.gas);
+        let evaluation = ended??;
         if matches!(evaluation.outcome, Outcome::Returned(_)) {
             self.pending = Some(Pending::Returned(Kept {
                 message: message_json.to_vec(),

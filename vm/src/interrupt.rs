@@ -26,10 +26,13 @@ impl Interrupt {
         Self { ended: Arc::default(), engine: engine.clone() }
     }
 
-    /// Ends what heeds it, now and from now on, with
-    /// [`HostFault::Interrupted`](crate::HostFault::Interrupted).
+    /// Ends what heeds it, from now on, with [`HostFault::Interrupted`](crate::HostFault::Interrupted).
+    ///
+    /// A guest that looks in this very moment may see neither: it has read that nothing ended, and waits
+    /// for the next move of the counter from where that is by then. So whoever must be sure calls this
+    /// again until the guest has returned.
     pub fn end(&self) {
-        // Before the counter moves, so that a guest that sees it move sees this too.
+        // Before the counter moves, so that a guest that looks because it moved sees this too.
         self.ended.store(true, Ordering::SeqCst);
         self.engine.increment_epoch();
     }

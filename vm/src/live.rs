@@ -286,10 +286,11 @@ impl Live {
         let state = self.store.data_mut();
         state.weave = Arc::clone(weave);
         state.own_gas_limit = own_gas;
-        if state.interrupt.as_ref().is_some_and(Interrupt::is_ended) {
+        let is_ended = state.interrupt.as_ref().is_some_and(Interrupt::is_ended);
+        self.reset(gas)?;
+        if is_ended {
             return Err(HostFault::Interrupted);
         }
-        self.reset(gas)?;
         let ended = match &self.entry {
             Entry::Emscripten(entry) => entry.handle(&mut self.store, self.memory, message, environment),
             Entry::Plain(entry) => entry.handle(&mut self.store, self.memory, message, environment),
@@ -299,7 +300,7 @@ impl Live {
             Ok(text) => Outcome::Returned(text),
             Err(error) => Outcome::Trapped(self.kind_of(&error)?),
         };
-        let gas = if self.gas.is_some() { gas.saturating_sub(self.gas_left().max(0) as u64) } else { 0 };
+        let gas = self.gas_spent(gas);
         let gas_used = used(&mut self.store).unwrap_or(self.store.data().cells.own_gas);
         Ok(Evaluation { outcome, gas, gas_used: u64::try_from(gas_used).unwrap_or(0) })
     }
@@ -333,6 +334,11 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    /// What the newest message used of so much gas, also where a host fault ended it.
+    pub(crate) fn gas_spent(&mut self, given: u64) -> u64 {
+        if self.gas.is_some() { given.saturating_sub(self.gas_left().max(0) as u64) } else { 0 }
     }
 
     fn gas_left(&mut self) -> i64 {

@@ -85,6 +85,8 @@ fn what_is_not_here_is_the_hosts_fault_and_passes() {
         Err(HostFault::ItemNotHere { id, why }) => assert_eq!((&*id, &*why), ("away", "nobody has it")),
         other => panic!("{other:?}"),
     }
+    // It has no outcome, and cost something.
+    assert!(instance.gas_spent() > 0);
     instance.roll_back().unwrap();
     assert!(instance.memory_image().unwrap() == before);
     assert_eq!(read(&mut instance, "/data/here"), "text");

@@ -36,10 +36,17 @@ fn an_endless_message_ends_when_it_is_told_to_and_others_go_on() {
         // Before it began or while it runs: it must end either way.
         first.end();
         let [one, two] = endless;
+        while !one.is_finished() {
+            first.end();
+            thread::yield_now();
+        }
         let ended = one.join().unwrap();
         assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
         assert!(!two.is_finished());
-        second.end();
+        while !two.is_finished() {
+            second.end();
+            thread::yield_now();
+        }
         let ended = two.join().unwrap();
         assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
     });

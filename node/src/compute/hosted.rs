@@ -112,6 +112,7 @@ pub struct Hosted {
     fold: Fold,
     instance: Instance,
     since: Since,
+    spent_gas: u64,
     /// The pages of the newest checkpoint on disk that was read or written here.
     stored: BTreeSet<Hash>,
     damaged: Vec<Position>,
@@ -151,7 +152,8 @@ impl Hosted {
     fn new(process: Arc<Process>, loaded: Arc<Loaded>, fold: Fold, mut instance: Instance) -> Self {
         loaded.prepare(&mut instance);
         let since = Since { slots: 0, gas: 0 };
-        Self { process, loaded, fold, instance, since, stored: BTreeSet::new(), damaged: Vec::new() }
+        let (stored, damaged) = (BTreeSet::new(), Vec::new());
+        Self { process, loaded, fold, instance, since, spent_gas: 0, stored, damaged }
     }
 
     /// The process at the newest outcome on disk. Every replayed step must come to the outcome
@@ -312,6 +314,11 @@ impl Hosted {
         self.since
     }
 
+    /// Gas of all that it ran here, replays and what a host failure ended included.
+    pub const fn spent_gas(&self) -> u64 {
+        self.spent_gas
+    }
+
     /// Checkpoints that could not be restored when it was loaded, or not be written to the end; asked for once.
     pub fn take_damaged(&mut self) -> Vec<Position> {
         std::mem::take(&mut self.damaged)
@@ -335,8 +342,9 @@ impl Hosted {
             let (closed, gas, shown) = match &step.work {
                 Work::Call(message) => {
                     self.instance.offer(self.loaded.drive.at(step.position.slot));
-                    let evaluation =
-                        self.instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes())?;
+                    let ended = self.instance.evaluate(message.as_bytes(), self.loaded.env.as_bytes());
+                    self.spent_gas = self.spent_gas.saturating_add(self.instance.gas_spent());
+                    let evaluation = ended?;
                     let did = match &evaluation.outcome {
                         Outcome::Returned(bytes) => Did::Returned(bytes),
                         Outcome::Trapped(trap) => Did::Failed(code_of(*trap)),

@@ -80,7 +80,7 @@ pub enum Input {
         /// Which slot.
         slot: u64,
     },
-    /// The guest is done with a run; its outcomes are not yet on disk.
+    /// The guest is done with a run, whatever came of it; nothing of it is on disk yet.
     Evaluated {
         /// Of which process.
         process: Id,
@@ -96,7 +96,7 @@ pub enum Input {
         /// The first slot without an outcome on disk.
         next: u64,
     },
-    /// A run met a host failure; nothing of it is on disk.
+    /// A run met a host failure, before its guest was done or after; nothing of it is on disk.
     Failed {
         /// Of which process.
         process: Id,
@@ -155,8 +155,10 @@ pub struct Compute {
     others: VecDeque<Id>,
     /// The gas for processes that came unasked, if it is limited.
     allowance: Option<Allowance>,
-    /// Who waits for it.
-    waiting: VecDeque<Id>,
+    /// Who waits for it, by turn.
+    waiting: BTreeMap<u64, Id>,
+    /// The turns that were given out.
+    turns: u64,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,9 @@ struct Hosted {
     failures: u32,
     quiet_since: Option<Now>,
     pace: Pace,
+    /// Its turn among those that wait for gas: kept until it runs, so that whoever comes later waits
+    /// behind it.
+    turn: Option<u64>,
 }
 
 /// What is known of the time that a process's messages take.
@@ -212,7 +217,8 @@ impl Compute {
         Self {
             threads,
             allowance,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            turns: 0,
             running: BTreeMap::new(),
             committing: 0,
             processes: BTreeMap::new(),
@@ -260,12 +266,18 @@ impl Compute {
                 hosted.state = State::Idle;
                 continue;
             };
-            if hosted.unasked && self.allowance.as_mut().is_some_and(|allowance| !allowance.has_some(now)) {
-                hosted.state = State::Waiting;
-                self.waiting.push_back(process);
-                effects.push(Effect::Waits { process });
-                continue;
+            if let Some(allowance) = self.allowance.as_mut().filter(|_| hosted.unasked) {
+                let is_behind = hosted.turn.is_none() && !self.waiting.is_empty();
+                if !allowance.has_some(now) || is_behind {
+                    hosted.state = State::Waiting;
+                    let turn = *hosted.turn.get_or_insert(self.turns);
+                    self.turns = self.turns.max(turn + 1);
+                    self.waiting.insert(turn, process);
+                    effects.push(Effect::Waits { process });
+                    continue;
+                }
             }
+            hosted.turn = None;
             hosted.state = State::Running;
             self.running.insert(process, now);
             let to = last.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
@@ -324,7 +336,7 @@ impl Compute {
         }
         self.slow.retain(|queued| *queued != process);
         self.others.retain(|queued| *queued != process);
-        self.waiting.retain(|queued| *queued != process);
+        self.waiting.retain(|_, queued| *queued != process);
     }
 
     fn ran(&mut self, process: Id, next: u64, now: Now) {
@@ -357,7 +369,7 @@ impl Compute {
             return;
         }
         while woken.len() < self.threads {
-            let Some(process) = self.waiting.pop_front() else { return };
+            let Some((_, process)) = self.waiting.pop_first() else { return };
             if let Some(hosted) =
                 self.processes.get_mut(&process).filter(|hosted| hosted.state == State::Waiting)
             {
@@ -409,14 +421,25 @@ impl Machine for Compute {
             Input::Host { process, evaluate, unasked, next, head } => {
                 let quiet_since = (next > 0).then_some(now);
                 let (state, pace) = (State::Idle, Pace::Unknown);
-                let (wanted, failures) = (None, 0);
-                let hosted =
-                    Hosted { next, head, evaluate, unasked, wanted, state, failures, quiet_since, pace };
+                let (wanted, failures, turn) = (None, 0, None);
+                let hosted = Hosted {
+                    next,
+                    head,
+                    evaluate,
+                    unasked,
+                    wanted,
+                    state,
+                    failures,
+                    quiet_since,
+                    pace,
+                    turn,
+                };
                 let hosted = self.processes.entry(process).or_insert(hosted);
                 (hosted.evaluate, hosted.unasked) = (evaluate, unasked);
                 if hosted.state == State::Waiting && !unasked {
                     hosted.state = State::Idle;
-                    self.waiting.retain(|waiting| *waiting != process);
+                    hosted.turn = None;
+                    self.waiting.retain(|_, waiting| *waiting != process);
                 }
                 self.queue(process);
             }

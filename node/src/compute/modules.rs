@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use weft_protocol::message::env_json;
-use weft_protocol::module::Module;
+use weft_protocol::module::{self, Module};
 use weft_protocol::process::{Process, Refusal};
 use weft_protocol::{DataItem, Id};
 use weft_storage::{Reader, Store};
@@ -119,6 +119,14 @@ impl Modules {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The limits of a process, if its module is in memory.
+    pub fn limits_of(&self, process: &Process) -> Option<Result<module::Limits, Refusal>> {
+        let place = Arc::clone(self.known().places.get(&process.module())?);
+        // While somebody compiles it, it is not there yet.
+        let module = place.try_lock().ok()?.upgrade()?;
+        Some(module.item.limits(process))
     }
 
     /// The module of this id. Refusals are alike on every node.

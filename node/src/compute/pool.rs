@@ -61,14 +61,29 @@ pub struct Done {
     pub result: Result<Work, HostError>,
 }
 
+/// A job that the pool is through with.
+pub struct Finished {
+    /// What became of it.
+    pub done: Done,
+    /// Of a run, what the guest used, also where this host failed in the midst of it.
+    pub used: Option<Used>,
+}
+
+/// What a guest used in a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    /// How long the slowest slot took, in milliseconds.
+    pub slowest_ms: u64,
+    /// The gas of all slots, the one that failed included.
+    pub gas: u64,
+}
+
 /// What was done, not yet on disk.
 pub struct Work {
     /// The live process, unless it left memory.
     pub hosted: Option<Box<Hosted>>,
     /// The evaluated steps, in order.
     pub evaluated: Vec<Evaluated>,
-    /// How long the slowest slot took, in milliseconds.
-    pub slowest_ms: u64,
     /// A checkpoint, if one was due.
     pub checkpoint: Option<Checkpoint>,
     /// Checkpoints that turned out to be of no use.
@@ -101,7 +116,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the system gives no threads.
-    pub fn start(shared: &SharedRef, threads: usize, done: &mpsc::Sender<Done>) -> std::io::Result<Self> {
+    pub fn start(shared: &SharedRef, threads: usize, done: &mpsc::Sender<Finished>) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(2 * threads);
         let queue = Arc::new(Mutex::new(queue));
         let stops = Arc::new(AtomicBool::new(false));
@@ -138,19 +153,26 @@ impl Drop for Pool {
     }
 }
 
-fn work(shared: &SharedRef, queue: &Mutex<Receiver<Job>>, done: &mpsc::Sender<Done>, stops: &AtomicBool) {
+fn work(shared: &SharedRef, queue: &Mutex<Receiver<Job>>, done: &mpsc::Sender<Finished>, stops: &AtomicBool) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         let (process, errand) = (job.process.id(), job.errand);
-        let result = perform(shared, job, stops);
-        if done.blocking_send(Done { process, errand, result }).is_err() {
+        let mut used = None;
+        let result = perform(shared, job, stops, &mut used);
+        let done_with = Finished { done: Done { process, errand, result }, used };
+        if done.blocking_send(done_with).is_err() {
             return;
         }
     }
 }
 
-fn perform(shared: &SharedRef, job: Job, stops: &AtomicBool) -> Result<Work, HostError> {
+fn perform(
+    shared: &SharedRef,
+    job: Job,
+    stops: &AtomicBool,
+    used: &mut Option<Used>,
+) -> Result<Work, HostError> {
     let Job { process, hosted, errand, summarise, freeze } = job;
     let reader = shared.store.read()?;
     let mut hosted = match hosted {
@@ -160,16 +182,21 @@ fn perform(shared: &SharedRef, job: Job, stops: &AtomicBool) -> Result<Work, Hos
     let (evaluated, slowest) = (Vec::new(), Duration::ZERO);
     let mut run = Run { shared, stops, hosted: &mut hosted, evaluated, slowest, checkpoint: None };
     match errand {
-        Errand::Run { to } => run.slots(&process, &reader, to)?,
+        Errand::Run { to } => {
+            let before = run.hosted.spent_gas();
+            let ran = run.slots(&process, &reader, to);
+            let slowest_ms = u64::try_from(run.slowest.as_millis()).unwrap_or(u64::MAX);
+            *used = Some(Used { slowest_ms, gas: run.hosted.spent_gas().saturating_sub(before) });
+            ran?;
+        }
         Errand::Leave if run.hosted.since().is_worth_writing() => run.write_down()?,
         Errand::Leave | Errand::Look => {}
     }
-    let Run { evaluated, slowest, checkpoint, .. } = run;
+    let Run { evaluated, checkpoint, .. } = run;
     let summary = summarise.then(|| hosted.summary()).transpose()?;
     let frozen = freeze.then(|| hosted.freeze()).transpose()?;
     Ok(Work {
         evaluated,
-        slowest_ms: u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX),
         checkpoint,
         damaged: hosted.take_damaged(),
         looked: Looked { summary, frozen },
@@ -199,8 +226,9 @@ impl Run<'_> {
                 let record = record?;
                 let _message = trace::message(&record.assignment().item()).entered();
                 let began = Instant::now();
-                let steps = self.hosted.run_slot(&record)?;
+                let ran = self.hosted.run_slot(&record);
                 self.slowest = self.slowest.max(began.elapsed());
+                let steps = ran?;
                 if let Some(closed) = steps.last().map(|step| &step.closed) {
                     let (id, code) = (process.id(), closed.outcome.code.name());
                     tracing::debug!(process = %id, position = %closed.outcome.position, code, "computed");

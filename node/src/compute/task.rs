@@ -4,8 +4,6 @@
 //! again when its own commit is done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -17,8 +15,8 @@ use weft_protocol::{Effects, Id, Machine};
 use super::demand;
 use super::handle::{Ask, ComputeHandle, Question, Reply};
 use super::hosted::{HostError, Hosted};
-use super::machine::{Allowance, COMMITTING_MAX, Compute, Effect, Input};
-use super::pool::{Done, Errand, Job, Looked, Pool, Work};
+use super::machine::{Allowance, Compute, Effect, Input};
+use super::pool::{Done, Errand, Finished, Job, Looked, Pool, Used, Work};
 use super::residency::Residency;
 use crate::backlog::Backlog;
 use crate::config::Evaluate;
@@ -26,11 +24,13 @@ use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::remote;
-use crate::shared::{Shared, SharedRef};
+use crate::shared::SharedRef;
 use crate::supervisor;
 
+mod cells;
 mod commit;
 
+use cells::Cells;
 pub use commit::outcome_writes;
 
 /// How often time passes for the driver.
@@ -50,7 +50,7 @@ pub struct ComputeTask {
     machine: Compute,
     effects: Effects<Effect>,
     pool: Pool,
-    done: mpsc::Receiver<Done>,
+    done: mpsc::Receiver<Finished>,
     commits: JoinSet<Done>,
     asks: mpsc::Receiver<Question>,
     live: BTreeMap<Id, Live>,
@@ -74,37 +74,15 @@ enum Wanted {
     Item,
 }
 
-/// What is used of the budgets of this role.
-struct Cells {
-    memory: Arc<AtomicU64>,
-    instances: Arc<AtomicU64>,
-    commits: Arc<AtomicU64>,
-    others_gas: Option<Arc<AtomicU64>>,
-}
-
-impl Cells {
-    fn watch(shared: &Shared, instances: usize) -> Self {
-        let cell = |name, limit| {
-            let (level, cell) = Level::cell("compute", name, limit);
-            shared.metrics.watch(level);
-            cell
-        };
-        Self {
-            memory: cell("memory_bytes", shared.config.memory_budget_bytes),
-            instances: cell("instances", instances as u64),
-            commits: cell("commits", COMMITTING_MAX as u64),
-            others_gas: shared.config.others_gas.map(|limit| cell("others_gas", limit)),
-        }
-    }
-
-    fn write(&self, residency: &Residency, commits: usize, machine: &Compute) {
-        self.memory.store(residency.total_bytes(), Ordering::Relaxed);
-        self.instances.store(residency.len() as u64, Ordering::Relaxed);
-        self.commits.store(commits as u64, Ordering::Relaxed);
-        if let (Some(cell), Some(used)) = (&self.others_gas, machine.gas_used()) {
-            cell.store(used, Ordering::Relaxed);
-        }
-    }
+/// What became of handing a process to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It is there.
+    Out,
+    /// The pool is full.
+    Full,
+    /// It is not known here any more, or cannot be read, and has left memory.
+    Lost,
 }
 
 /// A process in memory, or at work.
@@ -315,9 +293,12 @@ impl ComputeTask {
         self.live.get(process).is_some_and(|live| live.out)
     }
 
-    /// Hands a process to the pool; false if there is no room.
-    fn send_job(&mut self, process: Id, errand: Errand) -> bool {
-        let Some(known) = self.shared.directory.get(&process) else { return false };
+    /// Hands a process to the pool.
+    fn send_job(&mut self, process: Id, errand: Errand) -> Sent {
+        let Some(known) = self.shared.directory.get(&process) else {
+            self.not_sent(process, None, errand, "its Process item cannot be read");
+            return Sent::Lost;
+        };
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
         let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));
@@ -325,26 +306,29 @@ impl ComputeTask {
         live.out = true;
         let job = Job { process: known.process, hosted: live.hosted.take(), errand, summarise, freeze };
         self.residency.works(process);
-        let Err(job) = self.pool.start_job(job) else { return true };
-        self.rest(process, job.hosted, None);
+        let Err(job) = self.pool.start_job(job) else { return Sent::Out };
+        self.not_sent(process, job.hosted, errand, "all compute threads are taken");
+        Sent::Full
+    }
+
+    /// Nothing comes of an errand, and whoever waits for it is told.
+    fn not_sent(&mut self, process: Id, hosted: Option<Box<Hosted>>, errand: Errand, why: &str) {
+        self.rest(process, hosted, None);
         match errand {
             Errand::Run { .. } => {
-                let why = "all compute threads are taken".to_owned();
-                self.handle(Input::Failed { process, why, retry: true });
+                self.handle(Input::Failed { process, why: why.to_owned(), retry: true });
             }
             Errand::Look => {
                 self.looks.remove(&process);
             }
             Errand::Leave => {}
         }
-        false
     }
 
     /// The guest is done: its thread is free, and what it gave goes to disk.
-    fn evaluated(&mut self, done: Done) {
-        if let (Errand::Run { .. }, Ok(work)) = (done.errand, &done.result) {
-            let gas = work.evaluated.iter().fold(0, |sum: u64, step| sum.saturating_add(step.gas));
-            self.handle(Input::Evaluated { process: done.process, slowest_ms: work.slowest_ms, gas });
+    fn evaluated(&mut self, Finished { done, used }: Finished) {
+        if let Some(Used { slowest_ms, gas }) = used {
+            self.handle(Input::Evaluated { process: done.process, slowest_ms, gas });
         }
         self.commits.spawn(commit::commit(SharedRef::clone(&self.shared), done));
     }
@@ -385,7 +369,7 @@ impl ComputeTask {
 
     /// Takes a process back from work, or its loss.
     fn rest(&mut self, process: Id, hosted: Option<Box<Hosted>>, resident_bytes: Option<u64>) {
-        let pinned = self.shared.directory.get(&process).is_some_and(|known| known.roles.pinned);
+        let pinned = self.shared.directory.roles(&process).is_some_and(|roles| roles.pinned);
         match (hosted, resident_bytes) {
             (Some(hosted), Some(bytes)) => {
                 self.residency.rests(process, bytes, pinned);
@@ -454,11 +438,12 @@ impl ComputeTask {
     /// Sends the coldest processes out of memory until the budget holds.
     fn evict(&mut self) {
         while let Some(process) = self.residency.coldest() {
-            if !self.send_job(process, Errand::Leave) {
-                // The pool is full; the next process that comes back asks again.
-                return;
+            match self.send_job(process, Errand::Leave) {
+                Sent::Out => self.residency.leaves(process),
+                Sent::Lost => {}
+                // The next process that comes back asks again.
+                Sent::Full => return,
             }
-            self.residency.leaves(process);
             self.shared.metrics.evictions.inc();
         }
     }
@@ -473,18 +458,21 @@ impl ComputeTask {
         left.sort_unstable();
         let mut out = 0;
         loop {
-            while let Some((_, process)) = left.pop() {
-                if !self.send_job(process, Errand::Leave) {
-                    left.push((0, process));
-                    break;
+            while let Some((gas, process)) = left.pop() {
+                match self.send_job(process, Errand::Leave) {
+                    Sent::Out => out += 1,
+                    Sent::Lost => {}
+                    Sent::Full => {
+                        left.push((gas, process));
+                        break;
+                    }
                 }
-                out += 1;
             }
             if out == 0 && left.is_empty() {
                 return;
             }
             tokio::select! {
-                Some(done) = self.done.recv() => {
+                Some(Finished { done, .. }) = self.done.recv() => {
                     self.commits.spawn(commit::commit(SharedRef::clone(&self.shared), done));
                 }
                 Some(done) = self.commits.join_next(), if !self.commits.is_empty() => {

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::node::{Node, until_is};
+use super::repair::{signature, spoil, stored};
 
 /// Waits until a node has a slot of a process on disk.
 fn wait_for_slot(node: &Node, process: &str, slot: u64) {
@@ -70,4 +71,32 @@ fn an_attestor_evaluates_as_slots_come_whatever_its_policy() {
     // Looking at how far it is computed asks for nothing to be computed.
     until_is("the slot to be evaluated", &json!(1), || computed(&node, &process));
     assert_eq!(node.json(&["result", &process, "--slot", "1"])["result"]["Output"], "1");
+}
+
+/// A run that cannot begin gives its place back: here there are three of them.
+#[test]
+fn processes_whose_item_is_damaged_hold_up_nobody() {
+    const NOBODY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE";
+    let flags = ["--compute-threads", "1"];
+    let node = Node::start_with(&flags);
+    let sound = node.counter();
+    let module = node.add_counter();
+    let lazy = |_| {
+        // This node answers to nobody for it, so it may leave it alone.
+        let named = ["spawn", "--module", &module, "--compute", NOBODY, "--quorum", "1"];
+        let process = node.json(&named)["id"].as_str().unwrap().to_owned();
+        node.json(&["host", &process, "--compute", "--evaluate", "lazy"]);
+        node.json(&["send", &process, "--action", "Increment"]);
+        process
+    };
+    let damaged: Vec<String> = (0..4).map(lazy).collect();
+    let folder = node.stop();
+    for process in &damaged {
+        let (_, item) = stored(folder.path(), process, 0);
+        spoil(folder.path(), signature(&item));
+    }
+    // Whose item cannot be read, nobody can tell whether it waits to be asked for.
+    let node = Node::start_as(folder, &flags);
+    let sent = node.json(&["send", &sound, "--action", "Increment", "--wait"]);
+    assert_eq!(sent["result"]["result"]["Output"], "1");
 }

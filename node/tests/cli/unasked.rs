@@ -10,6 +10,9 @@ use weft_protocol::{Id, Tag};
 use super::node::{self, Node};
 use super::socket::{ask, connect, reply};
 
+#[path = "../../../vm/tests/emscripten/mod.rs"]
+mod emscripten;
+
 /// Somebody with a key that this node does not know.
 struct Stranger<'a> {
     node: &'a Node,
@@ -159,4 +162,34 @@ fn strangers_wait_when_their_gas_is_used_up_and_nobody_else_does() {
     node.json(&["host", &process.to_string(), "--compute"]);
     let info = until(&node, process, "it goes on", |info| info["computed"]["slot"] == 2);
     assert_eq!(info["waits"], Value::Null);
+}
+
+/// What nobody has.
+const NOBODYS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE";
+/// Counts to a million before it opens that.
+const BURNS: &str = "
+    (import \"env\" \"__asyncjs__weavedrive_open\" (func $open (param i32 i32) (result i32)))
+    ---
+    (data (i32.const 2048) \"/data/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE\\00\")";
+const THEN_OPENS: &str = "(local $turns i32)
+    (loop $again
+      (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $turns) (i32.const 1000000))))
+    (call $open (i32.const 2048) (i32.const 0))";
+
+#[test]
+fn a_run_that_fails_on_the_host_costs_strangers_their_gas() {
+    let node = Node::start_with(&["--schedule-for", "anyone", "--others-gas", "1"]);
+    let file = node.folder.path().join("burns.wasm");
+    std::fs::write(&file, wat::parse_str(emscripten::wat(false, BURNS, THEN_OPENS)).unwrap()).unwrap();
+    let added = ["module", "add", file.to_str().unwrap(), "--format", "wasm32-unknown-emscripten4"];
+    let module = node.json(&added)["module"].as_str().unwrap().to_owned();
+    let stranger = Stranger { module, ..Stranger::of(&node) };
+    // However often it is tried, it has no outcome.
+    let process = stranger.begin(1, &[("On-Boot", NOBODYS)]);
+    let info = until(&node, process, "it waits for gas", |info| {
+        info["waits"].as_str().is_some_and(|waits| waits.contains("`others_gas`"))
+    });
+    assert_eq!((&info["computed"], &info["fault"]), (&Value::Null, &Value::Null), "{info}");
+    assert!(metric(&node, "weft_budget_used{role=\"compute\",budget=\"others_gas\"}") > 1_000_000.0);
 }

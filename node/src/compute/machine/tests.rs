@@ -326,3 +326,41 @@ fn what_came_unasked_waits_for_its_gas_and_holds_up_nobody() {
     assert_eq!(rig.count(id(1)), 1_000);
     assert!(rig.count(id(2)) < 500);
 }
+
+#[test]
+fn a_run_that_fails_costs_its_gas() {
+    let mut rig = Rig::new(1);
+    rig.machine = Compute::new(1, Some(Allowance::new(GAS)));
+    rig.unasked = [id(1)].into();
+    rig.add(id(1), 1, 5);
+    rig.threads_in_use.clear();
+    rig.handle(Input::Evaluated { process: id(1), slowest_ms: 2, gas: 10 * GAS });
+    rig.handle(Input::Failed { process: id(1), why: "no item".into(), retry: true });
+    assert_eq!(rig.machine.gas_used(), Some(10 * GAS));
+    rig.pass(10 * RETRY_MS_MAX);
+    assert_eq!(rig.count(id(1)), 0, "it is tried again before the debt is paid");
+}
+
+#[test]
+fn whoever_waits_for_gas_is_not_passed_by_who_comes_later() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut rig = Rig::new(2);
+    rig.machine = Compute::new(2, Some(Allowance::new(100 * GAS)));
+    rig.unasked = (1..=4).map(id).collect();
+    rig.add(id(1), 1, 1_000);
+    rig.pass(1_000);
+    // The gas is used up, and these two wait for it, in this order.
+    rig.add(id(2), 1, 1);
+    rig.add(id(3), 1, 1);
+    // Another has something to do in every millisecond in which there may be some again.
+    rig.add(id(4), 1, 1);
+    for head in 1..3 * HOUR_MS / 100 {
+        rig.pass(1_000 + 100 * head);
+        rig.handle(Input::Grew { process: id(4), head });
+    }
+    let order: Vec<usize> = (2..=3).map(|number| rig.count(id(number))).collect();
+    assert_eq!(order, [1, 1]);
+    let last = rig.evaluated[&id(3)][0];
+    assert!(rig.evaluated[&id(2)][0] <= last);
+    assert!(rig.evaluated[&id(4)].iter().all(|at| *at >= last), "it came last");
+}
