@@ -92,3 +92,57 @@ impl Shared {
 
 /// How roles hold it.
 pub type SharedRef = Arc<Shared>;
+
+#[cfg(test)]
+pub mod testing {
+    //! What roles hold, for tests of one task: a store of the test's own, and a network without peers.
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use weft_net::NetConfig;
+    use weft_protocol::time::Weave;
+    use weft_storage::{LocalWeaveConfig, MemoryDisk};
+    use weft_vm::EngineConfig;
+
+    use super::*;
+
+    /// The network of such tests.
+    pub const NETWORK: Network = Network(7);
+
+    /// All that a task holds, over this store. Its own folder is only named.
+    pub fn shared(folder: &Path, signer: Signer, store: Store) -> SharedRef {
+        let (metrics, elsewhere) = (Metrics::new(), Elsewhere::default());
+        let mut net = NetConfig::new([5; 32], NETWORK);
+        net.listen.clear();
+        let (net, _) = Net::start(net).unwrap();
+        let address = signer.address();
+        let weave = LocalWeaveConfig { network: NETWORK, node: address, now_ms: 0 };
+        let terms = Terms { network: NETWORK, weave: Weave::Clock };
+        Arc::new(Shared {
+            config: Config::new(folder),
+            clock: Clock::default(),
+            signer,
+            address,
+            network: NETWORK,
+            directory: Directory::new(store.clone(), terms.clone()),
+            terms,
+            store,
+            net,
+            modules: Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap(),
+            weave: LocalWeave::open_with_backend(MemoryDisk::new(), &weave).unwrap(),
+            publisher: Publisher::new(&metrics).0,
+            topics: TopicsHandle::new(&metrics).0,
+            witness: crate::witness::queue(&metrics).0,
+            elsewhere,
+            news: Newsroom::new(),
+            metrics,
+            room: Gauge::default(),
+            fresh: Freshness::default(),
+            lookups: Lookups::default(),
+            offset: ClockOffset::default(),
+            unasked: Unasked::default(),
+            started: Instant::now(),
+        })
+    }
+}

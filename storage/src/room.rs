@@ -120,9 +120,9 @@ impl Cost {
         Self { rows: changes.len() as u64, bytes: bytes.max(weight) as u64 }
     }
 
-    /// Of a slot with an item of so many bytes.
-    pub(crate) const fn of_item(bytes: usize) -> Self {
-        Self { rows: WRITES_A_SLOT * ROWS_A_WRITE, bytes: bytes as u64 }
+    /// Of so many slots, with items of so many bytes together.
+    pub(crate) const fn of_items(items: usize, bytes: usize) -> Self {
+        Self { rows: items as u64 * WRITES_A_SLOT * ROWS_A_WRITE, bytes: bytes as u64 }
     }
 
     /// Of a batch on the embedded weave, its block included: nothing is taken that could not be mined.

@@ -276,7 +276,12 @@ impl Store {
 
     /// Whether there is room for an item of so many bytes, and for what follows from it.
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.shared.room.has(Need::New, Cost::of_item(bytes))
+        self.has_room_for(1, bytes)
+    }
+
+    /// Whether there is room for so many items in one request, with so many bytes together.
+    pub fn has_room_for(&self, items: usize, bytes: usize) -> bool {
+        self.shared.room.has(Need::New, Cost::of_items(items, bytes))
     }
 
     /// Why a request is refused for which there is no room.

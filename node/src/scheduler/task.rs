@@ -2,13 +2,16 @@
 //! before it. What arrives during a write is signed meanwhile and makes the next group: the disk and
 //! the processor work beside each other, and nobody waits for both in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
+use weft_storage::limits::QUEUE_BYTES_MAX;
 use weft_storage::{ProcessRow, Reader, SlotRow, StoreError, Write};
 
 use super::machine::{
@@ -26,12 +29,77 @@ use crate::trace;
 const INBOX_MAX: usize = 1_024;
 /// Slots signed before a commit; who comes then waits in the inbox.
 const GROUP_MAX: usize = 1_024;
+/// Bytes of their items and proofs: as many as may wait for the store.
+const GROUP_BYTES_MAX: usize = QUEUE_BYTES_MAX;
+/// How long somebody waits for his answer: as long as a peer waits for this node. What he asked goes
+/// on, and whoever asks for the same again is told what became of it.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long he is then asked to wait, in milliseconds.
+const LATE_RETRY_MS: u64 = 1_000;
 
 /// What others ask of the scheduler.
 #[derive(Debug)]
 enum Ask {
     Submit(Box<Submission>, oneshot::Sender<Answer>),
     Now(Id, oneshot::Sender<Answer>),
+}
+
+impl Ask {
+    /// What its slot would weigh.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Submit(submission, _) => {
+                let proof = submission.proof.as_ref().map_or(0, |proof| proof.raw().len());
+                submission.item.raw().len() + proof
+            }
+            Self::Now(..) => 0,
+        }
+    }
+}
+
+/// Slots on their way to disk, in order.
+#[derive(Debug, Default)]
+struct Group {
+    slots: VecDeque<NewSlot>,
+    bytes: usize,
+}
+
+impl Group {
+    fn weight(slot: &NewSlot) -> usize {
+        slot.item.raw().len() + slot.proof.as_ref().map_or(0, |proof| proof.raw().len())
+    }
+
+    fn push(&mut self, slot: NewSlot) {
+        self.bytes += Self::weight(&slot);
+        self.slots.push_back(slot);
+    }
+
+    /// Whether more may be signed before these are on disk.
+    fn has_room(&self) -> bool {
+        self.slots.len() < GROUP_MAX && self.bytes < GROUP_BYTES_MAX
+    }
+
+    /// Takes out the first that fit in one commit and for which the disk has room; at least one, of
+    /// which the store itself says whether it has.
+    fn first(&mut self, has_room: impl Fn(usize, usize) -> bool) -> Vec<NewSlot> {
+        let mut bytes = 0;
+        let fits = |slot: &&NewSlot| {
+            bytes += Self::weight(slot);
+            bytes <= GROUP_BYTES_MAX
+        };
+        let mut count = self.slots.iter().take(GROUP_MAX).take_while(fits).count().max(1);
+        let weigh = |count| self.slots.iter().take(count).map(Self::weight).sum::<usize>();
+        while count > 1 && !has_room(count, weigh(count)) {
+            count /= 2;
+        }
+        self.bytes -= weigh(count);
+        self.slots.drain(..count).collect()
+    }
+
+    fn drop_log(&mut self, process: Id) {
+        self.slots.retain(|slot| slot.process != process);
+        self.bytes = self.slots.iter().map(Self::weight).sum();
+    }
 }
 
 /// How others hold the scheduler.
@@ -53,10 +121,17 @@ impl SchedulerHandle {
     async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Answer>) -> Ask) -> Answer {
         let stopped = || Answer::Fault("the node is stopping".to_owned());
         let (reply, answer) = oneshot::channel();
-        if self.0.send(ask(reply)).await.is_err() {
-            return stopped();
-        }
-        answer.await.unwrap_or_else(|_| stopped())
+        let asked = async {
+            if self.0.send(ask(reply)).await.is_err() {
+                return stopped();
+            }
+            answer.await.unwrap_or_else(|_| stopped())
+        };
+        let answered = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await;
+        answered.unwrap_or_else(|_| {
+            tracing::warn!("the scheduler did not answer in time");
+            Answer::Busy { retry_ms: LATE_RETRY_MS }
+        })
     }
 }
 
@@ -67,7 +142,7 @@ pub struct SchedulerTask {
     inbox: mpsc::Receiver<Ask>,
     effects: Effects<Effect>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
-    unsaved: Vec<NewSlot>,
+    unsaved: Group,
     /// Logs under caution that are whole again, before they are read.
     whole: Vec<Id>,
     tickets: Ticket,
@@ -99,7 +174,7 @@ impl SchedulerTask {
             inbox,
             effects: Effects::new(),
             waiting: BTreeMap::new(),
-            unsaved: Vec::new(),
+            unsaved: Group::default(),
             whole: Vec::new(),
             tickets: 0,
         };
@@ -121,14 +196,17 @@ impl SchedulerTask {
         }
     }
 
-    /// Takes what waits in the inbox, as much as makes one group.
+    /// Takes what waits in the inbox, as much as makes one group with what is signed already.
     fn ask_all(&mut self, first: Ask) {
+        let (mut slots, mut bytes) = (self.unsaved.slots.len() + 1, self.unsaved.bytes + first.bytes());
         self.ask(first);
-        for _ in 1..GROUP_MAX {
-            match self.inbox.try_recv() {
-                Ok(ask) => self.ask(ask),
-                Err(_) => return,
-            }
+        while slots < GROUP_MAX
+            && bytes < GROUP_BYTES_MAX
+            && let Ok(ask) = self.inbox.try_recv()
+        {
+            slots += 1;
+            bytes += ask.bytes();
+            self.ask(ask);
         }
     }
 
@@ -170,7 +248,7 @@ impl SchedulerTask {
                 }
             }
         }
-        !self.unsaved.is_empty() || !self.whole.is_empty()
+        !self.unsaved.slots.is_empty() || !self.whole.is_empty()
     }
 
     async fn commit(&mut self, stop: &CancellationToken) {
@@ -180,30 +258,35 @@ impl SchedulerTask {
                 Err(error) => self.unreadable(process, &error),
             }
         }
-        let slots = std::mem::take(&mut self.unsaved);
-        if slots.is_empty() {
-            return;
-        }
-        let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
-        let mut writes = Vec::new();
-        for slot in &slots {
-            heads.insert(slot.process, slot.head.slot);
-            writes.extend(self.writes(slot));
-        }
-        let result = self.write(writes, stop).await;
-        for (process, slot) in heads {
-            match &result {
-                Ok(()) => self.handle(Input::Persisted { process, slot }),
-                Err(error) => {
-                    let answer = match error {
-                        StoreError::Full { .. } => Answer::Full,
-                        error => Answer::Fault(format!("the slot could not be stored: {error}")),
-                    };
-                    // Those after it in the log that were signed meanwhile are answered with it.
-                    self.unsaved.retain(|unsaved| unsaved.process != process);
-                    self.handle(Input::PersistFailed { process, answer });
+        let mut left = std::mem::take(&mut self.unsaved);
+        // More than one group only where a log was read for many who waited, or the disk is nearly full.
+        while !left.slots.is_empty() {
+            let store = &self.shared.store;
+            let slots = left.first(|slots, bytes| store.has_room_for(slots, bytes));
+            let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
+            let mut writes = Vec::new();
+            for slot in &slots {
+                heads.insert(slot.process, slot.head.slot);
+                writes.extend(self.writes(slot));
+            }
+            let result = self.write(writes, stop).await;
+            for (process, slot) in heads {
+                match &result {
+                    Ok(()) => self.handle(Input::Persisted { process, slot }),
+                    Err(error) => {
+                        let answer = match error {
+                            StoreError::Full { .. } => Answer::Full,
+                            error => Answer::Fault(format!("the slot could not be stored: {error}")),
+                        };
+                        // Those after it in the log, signed before or meanwhile, are answered with it.
+                        left.drop_log(process);
+                        self.unsaved.drop_log(process);
+                        self.handle(Input::PersistFailed { process, answer });
+                    }
                 }
             }
+            // Nobody waits for the groups behind this one.
+            self.perform();
         }
     }
 
@@ -212,7 +295,7 @@ impl SchedulerTask {
         let store = self.shared.store.clone();
         let mut writing = pin!(store.write(writes));
         loop {
-            let has_room = self.unsaved.len() < GROUP_MAX && !stop.is_cancelled();
+            let has_room = self.unsaved.has_room() && !stop.is_cancelled();
             tokio::select! {
                 biased;
                 written = &mut writing => return written,
@@ -288,7 +371,11 @@ impl SchedulerTask {
             let mut seen = log::read_seen(&store.read()?, process, u64::MAX)?;
             let mut next = seen.iter().last().map_or(0, |(_, slot)| slot + 1);
             while next < slots {
-                let records = log::read_records(&store.read()?, &known, next, slots - 1)?;
+                // They are verified, some megabytes at a time.
+                let (from, log, disk) = (next, Arc::clone(&known), store.clone());
+                let read = move || log::read_records(&disk.read()?, &log, from, slots - 1);
+                let read = tokio::task::spawn_blocking(read).await;
+                let records = read.map_err(|error| NodeError::Threads { why: error.to_string() })??;
                 next += records.len() as u64;
                 store.write(log::seen_of(&known, &mut seen, &records)).await?;
             }
@@ -366,3 +453,6 @@ impl SchedulerTask {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;
