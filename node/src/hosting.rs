@@ -5,6 +5,7 @@ mod unasked;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Peer};
 use weft_protocol::Id;
@@ -25,6 +26,10 @@ pub use unasked::{Claim, Declined, LimitsError, Place, Unasked, limits_of, used}
 const ADOPT_WAIT_MIN: Duration = Duration::from_millis(500);
 /// The longest.
 const ADOPT_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Tries to take up a child: about ten minutes, time for whoever has its module to come back.
+const ADOPT_TRIES_MAX: u32 = 16;
+/// The try after which the operator is told of a child that waits.
+const ADOPT_TOLD: u32 = 3;
 
 /// Why a process could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -265,15 +270,33 @@ pub async fn change(shared: &Shared, known: Known, roles: Roles) -> Result<(), S
 }
 
 /// Takes up a child of a process that this node carries for, if the child names this node among
-/// its attestors: whoever computes the parent answers for such children too. Tries until it is
-/// done; a child that names others is theirs.
-pub async fn adopt(shared: &Shared, child: Id) {
+/// its attestors: whoever computes the parent answers for such children too. Says whether that is
+/// settled: what is missing may come, but is not waited for for ever. A child that names others is
+/// theirs. As many are tried at once as there are permits.
+pub async fn adopt(shared: &Shared, child: Id, at_once: &Semaphore) -> bool {
     let mut wait = ADOPT_WAIT_MIN;
-    while let Err(error) = try_adopt(shared, child).await {
-        tracing::debug!(%child, %error, "a child was not taken up yet");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(ADOPT_WAIT_MAX);
+    for number in 1..=ADOPT_TRIES_MAX {
+        if number > 1 {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(ADOPT_WAIT_MAX);
+        }
+        let permit = at_once.acquire().await;
+        let tried = try_adopt(shared, child).await;
+        drop(permit);
+        let Err(error) = tried else { return true };
+        if number == ADOPT_TOLD {
+            tracing::warn!(%child, %error, "a child that names this node waits to be taken up");
+        } else if number == ADOPT_TRIES_MAX {
+            tracing::warn!(
+                %child, %error,
+                "a child that names this node was not taken up; it is tried again when the node starts, or \
+                 `weft host` takes it"
+            );
+        } else {
+            tracing::debug!(%child, %error, "a child was not taken up yet");
+        }
     }
+    false
 }
 
 async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
@@ -287,7 +310,7 @@ async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
     let claim = Claim::of(shared, &found);
     let taken = async {
         claim.check_computing(shared)?;
-        let place = shared.unasked.reserve(&shared.directory, child, shared.config.spawn_budget)?;
+        let place = shared.unasked.reserve(&shared.directory, child, None, shared.config.spawn_budget)?;
         claim.check_limits(shared, &limits_of(shared, &found).await?)?;
         Ok::<_, AdoptError>(place)
     };
@@ -296,6 +319,11 @@ async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
         Err(AdoptError::Declined(declined)) => {
             shared.metrics.declined.add(declined.name());
             tracing::warn!(%child, why = %declined, "a child that names this node is not taken; `weft host` takes it");
+            return Ok(());
+        }
+        Err(error @ AdoptError::Limits(LimitsError::Refused(..))) => {
+            shared.metrics.declined.add(Declined::MODULE);
+            tracing::warn!(%child, why = %error, "a child that names this node is not taken");
             return Ok(());
         }
         Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use weft_protocol::record::Submission as Verification;
 use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::Weave;
 use weft_protocol::wire::refusal::Code;
-use weft_protocol::{Address, DataItem, Id, tag, wire};
+use weft_protocol::{Address, DataItem, Hash, Id, tag, wire};
 use weft_storage::{CautionRow, Roles};
 
 use crate::config::Role;
@@ -333,13 +333,21 @@ impl Submitter {
             let weave = process.weave();
             return Err(SubmitError::Refused(format!("this scheduler has no view of the weave `{weave}`")));
         }
+        let (process_id, keys) = (item.id(), SeenKeys::of_item(item.id()));
+        let proof = proof.map(|(proof, _)| proof);
+        let submission =
+            Submission { process: process_id, item, proof, keys, spawn, assigned: None, roles: None };
+        if self.has_child(spawn)? {
+            // Another messenger's item for the same child: it is told of that one, whatever is free here.
+            return Ok((submission, None));
+        }
         let claim = Claim::of(shared, &process);
         claim.check_scheduling(shared).map_err(|declined| self.decline(&declined))?;
         let place = match claim.is_own() {
             true => None,
             false => {
                 let budget = shared.config.spawn_budget;
-                let place = shared.unasked.reserve(&shared.directory, process.id(), budget);
+                let place = shared.unasked.reserve(&shared.directory, process.id(), spawn, budget);
                 Some(place.map_err(|declined| self.decline(&declined))?)
             }
         };
@@ -347,11 +355,18 @@ impl Submitter {
         let messenges = computes && shared.config.roles.contains(&Role::Messenger);
         let for_others = !claim.is_own();
         let roles = Roles { schedules: true, computes, messenges, for_others, ..Roles::default() };
-        let keys = SeenKeys::of_item(item.id());
-        let (process_id, proof) = (item.id(), proof.map(|(proof, _)| proof));
-        let submission =
-            Submission { process: process_id, item, proof, keys, spawn, assigned: None, roles: Some(roles) };
+        let submission = Submission { roles: Some(roles), ..submission };
         Ok((submission, Some(New { process: Arc::new(process), roles, _place: place })))
+    }
+
+    /// Whether this spawn has its child.
+    fn has_child(&self, spawn: Option<Hash>) -> Result<bool, SubmitError> {
+        let Some(spawn) = spawn else { return Ok(false) };
+        let opening = self.shared.store.read().and_then(|reader| match reader.child(&spawn)? {
+            Some(child) => reader.slot(&child, 0),
+            None => Ok(None),
+        });
+        Ok(opening.map_err(|error| SubmitError::Fault(error.to_string()))?.is_some())
     }
 
     /// Whether a new process is computed here. What this node would attest it must compute; what

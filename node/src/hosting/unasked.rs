@@ -5,13 +5,13 @@
 //! before it is begun, with a reason; a process that is here is never dropped for a budget: its log
 //! would end. Gas is counted where it is used (`compute/machine/allowance.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_protocol::module::{Limits, Module};
-use weft_protocol::process::Process;
-use weft_protocol::{Address, DataItem, Id};
-use weft_storage::{Roles, StoreError};
+use weft_protocol::process::{Process, Refusal};
+use weft_protocol::{Address, DataItem, Hash, Id};
+use weft_storage::{Roles, Store, StoreError};
 use weft_vm::Format;
 
 use crate::config::Role;
@@ -69,7 +69,11 @@ impl Declined {
     }
 
     /// Every word.
-    pub const NAMES: [&'static str; 5] = ["owner", "no-compute", "computing", "memory", "places"];
+    pub const NAMES: [&'static str; 6] =
+        ["owner", "no-compute", "computing", "memory", "places", Self::MODULE];
+
+    /// The word for one whose module everybody refuses.
+    pub const MODULE: &'static str = "module";
 }
 
 /// Why the limits of a process cannot be told.
@@ -77,7 +81,7 @@ impl Declined {
 pub enum LimitsError {
     /// Its module is not to be had.
     #[error("module {0}: {1}")]
-    NotHere(Id, RemoteError),
+    NotHere(Id, Box<RemoteError>),
     /// Everybody refuses its module, or it with this module.
     #[error("module {0} is refused: {1}")]
     Refused(Id, String),
@@ -156,25 +160,68 @@ impl Claim {
 /// As [`LimitsError`] says.
 pub async fn limits_of(shared: &Shared, process: &Process) -> Result<Limits, LimitsError> {
     let id = process.module();
-    let read = || shared.store.read().and_then(|reader| reader.item(&id));
-    if read()?.is_none() {
-        let fetched = remote::fetch_module(shared, process.id(), id).await;
-        fetched.map_err(|error| LimitsError::NotHere(id, error))?;
+    let refused = |refusal: Refusal| LimitsError::Refused(id, refusal.to_string());
+    if let Some(limits) = shared.modules.limits_of(process) {
+        return limits.map_err(refused);
     }
-    let nobody = || RemoteError::Nobody { what: format!("module {id}") };
-    let raw = read()?.ok_or_else(|| LimitsError::NotHere(id, nobody()))?;
-    let refused = |why: String| LimitsError::Refused(id, why);
-    let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
-    let module = Module::accept(item).map_err(|refusal| refused(refusal.to_string()))?;
-    Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
-    module.limits(process).map_err(|refusal| refused(refusal.to_string()))
+    let module = match read_module(&shared.store, id).await? {
+        Some(module) => module,
+        None => {
+            let fetched = remote::fetch_module(shared, process.id(), id).await;
+            fetched.map_err(|error| LimitsError::NotHere(id, Box::new(error)))?;
+            let nobody = || RemoteError::Nobody { what: format!("module {id}") };
+            read_module(&shared.store, id)
+                .await?
+                .ok_or_else(|| LimitsError::NotHere(id, Box::new(nobody())))?
+        }
+    };
+    module.limits(process).map_err(refused)
+}
+
+/// A module that lies on disk, checked as far as can be without compiling it. It may have tens of
+/// megabytes, so this is done where waiting holds up nobody.
+async fn read_module(store: &Store, id: Id) -> Result<Option<Module>, LimitsError> {
+    let store = store.clone();
+    let refused = move |why: String| LimitsError::Refused(id, why);
+    let read = move || {
+        let Some(raw) = store.read().and_then(|reader| reader.item(&id))? else { return Ok(None) };
+        let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
+        let module = Module::accept(item).map_err(|refusal| refused(refusal.to_string()))?;
+        Format::parse(module.format()).map_err(|error| refused(error.to_string()))?;
+        Ok(Some(module))
+    };
+    // It fails only where the node stops.
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| {
+        let nobody = RemoteError::Nobody { what: format!("module {id}: {error}") };
+        Err(LimitsError::NotHere(id, Box::new(nobody)))
+    })
 }
 
 /// Places that are promised to processes on their way here, so that many that come at once are not
 /// all measured against the same free place.
 #[derive(Debug, Default)]
 pub struct Unasked {
-    promised: Mutex<BTreeMap<Id, usize>>,
+    promised: Mutex<Promised>,
+}
+
+type Promised = BTreeMap<Wanted, Promise>;
+
+/// A place that is promised.
+#[derive(Debug, Default)]
+struct Promise {
+    holders: usize,
+    /// All for whom it was asked since it was free.
+    processes: BTreeSet<Id>,
+}
+
+/// What a place is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    /// A process.
+    Process(Id),
+    /// The one child of a spawn, whichever item of it comes first.
+    Child(Hash),
 }
 
 /// A place for one process; given back when this is dropped, by when the directory has it or it was
@@ -183,28 +230,39 @@ pub struct Unasked {
 #[must_use = "a place that is dropped is free again"]
 pub struct Place<'a> {
     unasked: &'a Unasked,
-    process: Id,
+    wanted: Wanted,
 }
 
 impl Unasked {
-    /// Takes a place for a process. One that is here already has its own.
+    /// Takes a place for a process. One that is here already has its own, and all items of one spawn
+    /// have one together.
     ///
     /// # Errors
     /// [`Declined::Places`].
-    pub fn reserve(&self, directory: &Directory, process: Id, budget: u32) -> Result<Place<'_>, Declined> {
+    pub fn reserve(
+        &self,
+        directory: &Directory,
+        process: Id,
+        spawn: Option<Hash>,
+        budget: u32,
+    ) -> Result<Place<'_>, Declined> {
+        let wanted = spawn.map_or(Wanted::Process(process), Wanted::Child);
         let mut promised = self.promised();
         // Those on their way are looked at first: one that arrives meanwhile counts twice, never not at
         // all.
-        let coming = promised.keys().filter(|coming| directory.roles(coming).is_none()).count();
-        let is_new = directory.roles(&process).is_none() && !promised.contains_key(&process);
+        let is_coming = |to: &&Promise| to.processes.iter().all(|id| directory.roles(id).is_none());
+        let coming = promised.values().filter(is_coming).count();
+        let is_new = directory.roles(&process).is_none() && !promised.contains_key(&wanted);
         if is_new && coming + used(directory) >= budget as usize {
             return Err(Declined::Places(budget));
         }
-        *promised.entry(process).or_default() += 1;
-        Ok(Place { unasked: self, process })
+        let promise = promised.entry(wanted).or_default();
+        promise.holders += 1;
+        promise.processes.insert(process);
+        Ok(Place { unasked: self, wanted })
     }
 
-    fn promised(&self) -> MutexGuard<'_, BTreeMap<Id, usize>> {
+    fn promised(&self) -> MutexGuard<'_, Promised> {
         self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -212,10 +270,10 @@ impl Unasked {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut promised = self.unasked.promised();
-        if let Some(count) = promised.get_mut(&self.process) {
-            *count -= 1;
-            if *count == 0 {
-                promised.remove(&self.process);
+        if let Some(promise) = promised.get_mut(&self.wanted) {
+            promise.holders -= 1;
+            if promise.holders == 0 {
+                promised.remove(&self.wanted);
             }
         }
     }
@@ -254,23 +312,34 @@ mod tests {
         let unasked = Unasked::default();
         put(1, false);
         // The node's own takes none; two on their way take both.
-        let first = unasked.reserve(&directory, id(2), 2).unwrap();
-        let second = unasked.reserve(&directory, id(3), 2).unwrap();
-        let third = unasked.reserve(&directory, id(4), 2).unwrap_err();
+        let reserve = |number, budget| unasked.reserve(&directory, id(number), None, budget);
+        let first = reserve(2, 2).unwrap();
+        let second = reserve(3, 2).unwrap();
+        let third = reserve(4, 2).unwrap_err();
         assert_eq!(third, Declined::Places(2));
         // The same one again is the same place, until both are done with it.
-        let again = unasked.reserve(&directory, id(2), 2).unwrap();
+        let again = reserve(2, 2).unwrap();
         drop(first);
-        assert!(unasked.reserve(&directory, id(4), 2).is_err());
+        assert!(reserve(4, 2).is_err());
         // One arrived and one did not.
         put(2, true);
         drop((again, second));
         assert_eq!(used(&directory), 1);
-        let fourth = unasked.reserve(&directory, id(4), 2).unwrap();
-        assert!(unasked.reserve(&directory, id(5), 2).is_err());
+        let fourth = reserve(4, 2).unwrap();
+        assert!(reserve(5, 2).is_err());
         // Who is here is not asked for room again.
-        drop(unasked.reserve(&directory, id(2), 0).unwrap());
+        drop(reserve(2, 0).unwrap());
         drop(fourth);
+        // All items of one spawn have one place together, and it is taken once the child is here.
+        let child = |number, spawn| unasked.reserve(&directory, id(number), Some(Hash([spawn; 32])), 2);
+        let (one, twin) = (child(6, 9).unwrap(), child(7, 9).unwrap());
+        assert!(child(8, 8).is_err() && reserve(8, 2).is_err());
+        put(6, true);
+        drop(one);
+        // The twin takes none beside it.
+        drop(reserve(8, 3).unwrap());
+        assert!(reserve(8, 2).is_err());
+        drop(twin);
         assert!(unasked.promised().is_empty());
     }
 }

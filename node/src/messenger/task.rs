@@ -44,6 +44,10 @@ const RETRIES_MAX: usize = 16;
 /// Receipts checked at once. One more is dropped: the push is then made again, and answered with
 /// the first assignment.
 const RECEIPTS_MAX: usize = 64;
+/// Children that wait to be taken up. One more is tried again with the row that tells of it.
+const ADOPTIONS_MAX: usize = 1_024;
+/// Of those, how many are tried at once: each may have a module fetched.
+const ADOPTIONS_AT_ONCE: usize = 16;
 /// Offers made in one tick: all together would fill the queue of announcements.
 const OFFERS_PER_TICK: usize = 128;
 /// Rows of the outbox read in one go.
@@ -68,6 +72,8 @@ pub struct MessengerTask {
     pushes: Arc<Semaphore>,
     retries: Arc<Semaphore>,
     receipts: Arc<Semaphore>,
+    adoptions: Arc<Semaphore>,
+    adopting: Arc<Semaphore>,
     offered: Option<Now>,
     /// Somebody new offers on a topic, and cannot have heard our last offer.
     newcomer: bool,
@@ -96,6 +102,8 @@ impl MessengerTask {
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             retries: Arc::new(Semaphore::new(RETRIES_MAX)),
             receipts: Arc::new(Semaphore::new(RECEIPTS_MAX)),
+            adoptions: Arc::new(Semaphore::new(ADOPTIONS_MAX)),
+            adopting: Arc::new(Semaphore::new(ADOPTIONS_AT_ONCE)),
             offered: None,
             newcomer: false,
         };
@@ -111,6 +119,7 @@ impl MessengerTask {
         metrics.watch(Level::permits("messenger", "pushes", &self.pushes, PUSHES_MAX));
         metrics.watch(Level::permits("messenger", "retries", &self.retries, RETRIES_MAX));
         metrics.watch(Level::permits("messenger", "receipts", &self.receipts, RECEIPTS_MAX));
+        metrics.watch(Level::permits("messenger", "adoptions", &self.adoptions, ADOPTIONS_MAX));
     }
 
     /// Runs until the node stops. Pushes under way are dropped; their rows stay in the outbox.
@@ -412,13 +421,21 @@ impl MessengerTask {
     }
 
     /// Writes a receipt down. That of a child comes after this node took the child up if it has to,
-    /// so that a restart between the two looks at the spawn again.
+    /// so that a restart between the two looks at the spawn again; so it does where it could not be.
     async fn settle(&mut self, entry: Entry, assignment: Id, child: Option<Id>, effect: Effect) {
         let row = OutboxState::Settled { receipt: Bytes::copy_from_slice(assignment.as_ref()) };
         let shared = SharedRef::clone(&self.shared);
         if let Some(child) = child {
+            let Ok(place) = Arc::clone(&self.adoptions).try_acquire_owned() else {
+                return self.handle(Input::NotSaved(effect));
+            };
+            let at_once = Arc::clone(&self.adopting);
             self.work.spawn(async move {
-                hosting::adopt(&shared, child).await;
+                let is_settled = hosting::adopt(&shared, child, &at_once).await;
+                drop(place);
+                if !is_settled {
+                    return None;
+                }
                 let saved = save(&shared, &entry, row, 0, 0).await;
                 saved.is_err().then_some(Input::NotSaved(effect))
             });

@@ -1,6 +1,8 @@
 //! A process that the real aos, or the Lua runtime, starts with `Spawn`: on another node, told of with proof, owned by its
 //! parent, heard in return, and the only one whoever carries the spawn.
 
+use std::io::Write as _;
+
 use weft_protocol::assignment::Assignment;
 use weft_protocol::crypto::Signer;
 use weft_protocol::wire::SubmitResponse;
@@ -78,6 +80,11 @@ async fn spawns_and_is_told(guest: Guest) -> Result<(), Trouble> {
     assert_eq!(of(&answer), (child.id, 0, true));
     drop(courier);
     rig.fleet.kill(1).await;
+    // The child has the only place there is, and its twin asks for no other.
+    let mut settings = std::fs::OpenOptions::new();
+    let settings = settings.create(true).append(true);
+    let mut settings = settings.open(rig.fleet.plan().data_dir(1).join("weft.toml")).unwrap();
+    writeln!(settings, "spawn_budget = 1").unwrap();
     rig.fleet.start_again(1).unwrap();
     rig.fleet.all_up().await.unwrap();
     let courier = Courier::connect(97, &rig.fleet, &[1]).await;
