@@ -185,7 +185,8 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
 }
 
 async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: wire::SlotRecord) -> Verdict {
-    let own = process.scheduler() == shared.address;
+    let scheduler = process.scheduler();
+    let own = scheduler == shared.address;
     let (id, now) = (process.id(), shared.clock.now());
     let verify = move || {
         let terms = EpochTerms::of_process(&process)?;
@@ -197,7 +198,8 @@ async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: 
         // Our own slots come back when a peer asks for them again; there is nothing to learn.
         Ok(Ok(_)) if own => Verdict::Ignore,
         Ok(Ok((record, ahead))) => {
-            shared.offset.note(record.link().time.timestamp, now);
+            // Also one from so far ahead that it is not taken yet: then this clock may be behind.
+            shared.offset.note(scheduler, record.link().time.timestamp, now);
             if ahead != Ahead::No {
                 return Verdict::Ignore;
             }

@@ -116,7 +116,7 @@ impl Answers {
             direct(metrics.direct_upgrades, metrics.direct_upgrades_failed),
             full("topics", "topics joined", topics.map_or((0, 0), |level| (level.used, level.limit))),
             check("book", CheckState::Good, format!("{} peers to come back to after a restart", reach.book)),
-            clock(self.shared.offset.seen()),
+            clock(self.shared.offset.seen(self.shared.clock.now())),
         ];
         Ok(Doctor { checks })
     }
