@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
 use weft_protocol::{Id, Position, Tag};
@@ -242,7 +244,9 @@ impl DryRuns {
         let until = Instant::now() + Duration::from_millis(ms);
         let interrupt = desk.shared.modules.interrupt();
         // Once nobody waits for it any more, it ends, and gives back its place.
-        let _ends = EndsWith(interrupt.clone());
+        let ended = CancellationToken::new();
+        let _ends = EndsWith { interrupt: interrupt.clone(), ended: ended.clone() };
+        let ended = ended.drop_guard();
         let work = async move {
             let turn = Arc::clone(&desk.running).acquire_owned().await;
             let turn = turn.map_err(|error| DryRunError::Host(error.to_string()))?;
@@ -252,7 +256,7 @@ impl DryRuns {
             };
             // The place and the turn are its own until it ends.
             let done = tokio::task::spawn_blocking(move || {
-                let _held = (place, turn);
+                let _held = (place, turn, ended);
                 let frozen = match (frozen, slot) {
                     (Some(frozen), _) => frozen,
                     (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until, &interrupt)?,
@@ -273,12 +277,31 @@ impl DryRuns {
     }
 }
 
+/// How often a run is told again that it is to end: it misses what it is told while it looks.
+const END_AGAIN: Duration = Duration::from_millis(100);
+
 /// Ends a run when it is dropped.
-struct EndsWith(Interrupt);
+struct EndsWith {
+    interrupt: Interrupt,
+    /// The run has ended.
+    ended: CancellationToken,
+}
 
 impl Drop for EndsWith {
     fn drop(&mut self) {
-        self.0.end();
+        if self.ended.is_cancelled() {
+            return;
+        }
+        self.interrupt.end();
+        let (interrupt, ended) = (self.interrupt.clone(), self.ended.clone());
+        // Without a runtime the node is over, and its guests with it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                while tokio::time::timeout(END_AGAIN, ended.cancelled()).await.is_err() {
+                    interrupt.end();
+                }
+            });
+        }
     }
 }
 

@@ -119,7 +119,7 @@ fn endless_messages_of_one_hold_up_nobody() {
             assert_eq!(crowd.output(*process, round), round.to_string());
         }
     }
-    // Each of its messages takes longer than all of that took.
+    // If others waited for it, each of the five rounds would have waited for one message at least.
     let listed = crowd.node.json(&["inspect", &endless.to_string()]);
-    assert!(listed["computed"]["slot"].as_u64().unwrap() < 6, "{listed}");
+    assert!(listed["computed"]["slot"].as_u64().unwrap() <= 2, "{listed}");
 }

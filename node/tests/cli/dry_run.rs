@@ -134,7 +134,7 @@ fn one_too_many_comes_back_and_those_that_waited_for_too_long_are_told() {
 #[test]
 fn a_run_that_is_over_its_time_gives_its_turn_to_the_next() {
     // More gas than any guest uses in the time; without an end to it the second would time out too.
-    let flags = ["--dry-runs", "1", "--dry-run-gas", "9000000000000", "--dry-run-ms", "2000"];
+    let flags = ["--dry-runs", "1", "--dry-run-gas", "9000000000000", "--dry-run-ms", "5000"];
     let node = Node::start_with(&flags);
     let process = node.counter();
     node.json(&["result", &process, "--slot", "0", "--wait"]);

@@ -162,8 +162,14 @@ fn a_replay_runs_beside_the_process_and_ends_with_its_client() {
 #[test]
 fn one_too_many_comes_back_and_those_that_waited_for_too_long_are_told() {
     const PLACES: usize = 16;
-    // Half as long as one replay takes, and far longer than asking does.
-    let node = Node::start_with(&["--replays", "1", "--replay-ms", "900"]);
+    let node = Node::start_with(&["--replays", "1"]);
+    let process = looped(&node);
+    let began = Instant::now();
+    end(&mut asked(&node, &request(&process, LOOPS)));
+    // A third of what one replay takes; in a new folder, as a node that stops takes a checkpoint.
+    let wait = (began.elapsed() / 3).as_millis().to_string();
+    drop(node);
+    let node = Node::start_with(&["--replays", "1", "--replay-ms", &wait]);
     let process = looped(&node);
     let mut waiting: Vec<_> = (0..=PLACES).map(|_| asked(&node, &request(&process, LOOPS))).collect();
     let codes: Vec<Value> = waiting.iter_mut().map(|lines| end(lines)["error"]["code"].clone()).collect();
