@@ -55,7 +55,7 @@ pub fn key(seed: u8) -> Signer {
 }
 
 pub fn network() -> Network {
-    Network::of_name("local")
+    Network::of_name("weft-dev")
 }
 
 pub fn now() -> u64 {
