@@ -1,7 +1,6 @@
 //! A door for the fuzz targets of this repository, and for nothing else: rows as they lie on disk,
 //! read from any bytes.
 
-use bytes::Bytes;
 use weft_protocol::{Hash, Id, Position};
 
 use crate::anchor::WEAVE_KINDS;
@@ -50,9 +49,12 @@ pub fn kinds() -> impl ExactSizeIterator<Item = Kind> {
     all.into_iter()
 }
 
-/// Whether bytes pass for a row without a checksum that was made for them.
-pub fn passes_unchecked(bytes: &[u8]) -> bool {
-    record::decode::<Raw>(TABLE, KEY, Bytes::copy_from_slice(bytes)).is_ok()
+/// Whether a row still passes once a bit of it was changed; `bit` chooses which.
+pub fn passes_damaged(payload: &[u8], bit: usize) -> bool {
+    let mut stored = record::checked::<Raw>(TABLE, KEY, payload);
+    let bit = bit % (8 * stored.len());
+    stored[bit / 8] ^= 1 << (bit % 8);
+    record::decode::<Raw>(TABLE, KEY, stored.into()).is_ok()
 }
 
 const TABLE: &str = "fuzz/1";
@@ -104,7 +106,10 @@ mod tests {
         assert_eq!(again::<u64>(&[1; 8]), Some(vec![1; 8]));
         assert_eq!(again::<u64>(&[1; 7]), None);
         assert_eq!(again::<Raw>(&[0, 0, 0, 1, 9]), Some(vec![0, 0, 0, 1, 9]));
-        assert!(!passes_unchecked(&[1; 20]));
-        assert!(passes_unchecked(&record::checked::<Raw>(TABLE, KEY, &[0; 4])));
+        for bit in 0..8 * (record::HEADER_BYTES + 5) {
+            assert!(!passes_damaged(&[0, 0, 0, 1, 9], bit), "{bit}");
+        }
+        let stored = record::checked::<Raw>(TABLE, KEY, &[0, 0, 0, 1, 9]);
+        assert!(record::decode::<Raw>(TABLE, KEY, stored.into()).is_ok());
     }
 }

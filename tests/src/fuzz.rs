@@ -147,7 +147,9 @@ pub fn record(bytes: &[u8]) {
     if let Some(again) = kind(payload) {
         assert_eq!(again, payload, "a row has one form");
     }
-    assert!(!weft_storage::fuzz::passes_unchecked(bytes), "damage passes for a row");
+    // A fuzzer that sees what is compared finds any checksum: this is about damage, not about intent.
+    let bit = bytes.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    assert!(!weft_storage::fuzz::passes_damaged(payload, bit), "damage passes for a row");
 }
 
 fn canonical<T: WireMessage + PartialEq + std::fmt::Debug>(bytes: &Bytes, max: usize) {

@@ -27,6 +27,25 @@ fn taken(folder: &Path) -> u64 {
     sizes.sum()
 }
 
+/// Sends messages until a node refuses them, and how many those were. There may be room for smaller ones,
+/// and again when the pages that are free were counted.
+fn fill(node: &Node, process: &str, sizes: &[&str]) -> u64 {
+    let mut slots = 0;
+    until("the node to be full, also when it counted", || {
+        let before = slots;
+        for data in sizes {
+            while node.weft(&["send", process, "--action", "Increment", "--data", data, "--json"]).code == 0 {
+                slots += 1;
+                assert!(slots < 200, "the budget holds no one back");
+            }
+        }
+        // tidy-allow(sleep): free pages are counted by the clock, and nothing says that they were.
+        std::thread::sleep(COUNTED);
+        if slots == before { Ok(()) } else { Err(format!("{} more", slots - before)) }
+    });
+    slots
+}
+
 #[test]
 fn a_used_up_budget_refuses_new_work_and_loses_nothing() {
     let elsewhere = Node::start();
@@ -58,20 +77,7 @@ fn a_used_up_budget_refuses_new_work_and_loses_nothing() {
     };
     let (code, text) = refused.expect(5).error();
     assert!(code == "full" && text.contains("disk budget is used up"), "{code} {text}");
-    // There may be room for smaller ones, and again when the pages that are free were counted.
-    until("the node to be full, also when it counted", || {
-        let before = slots;
-        for data in [&data, &small] {
-            while node.weft(&["send", &process, "--action", "Increment", "--data", data, "--json"]).code == 0
-            {
-                slots += 1;
-                assert!(slots < 200, "the budget holds no one back");
-            }
-        }
-        // tidy-allow(sleep): free pages are counted by the clock, and nothing says that they were.
-        std::thread::sleep(COUNTED);
-        if slots == before { Ok(()) } else { Err(format!("{} more", slots - before)) }
-    });
+    slots += fill(&node, &process, &[&data, &small]);
     // What a node is given in other ways is refused for the same reason, at once.
     let wasm = node.folder.path().with_extension("wasm");
     std::fs::write(&wasm, [b"\0asm\x01\0\0\0".as_slice(), &vec![0; DATA_BYTES]].concat()).unwrap();
