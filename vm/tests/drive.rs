@@ -74,6 +74,50 @@ fn an_item_is_read_from_its_start() {
     }
 }
 
+/// A plain guest that reads the item of the message's text: its length, and then 5 bytes of it.
+fn plain_reader() -> Instance {
+    let wasm = wat::parse_str(
+        "(module (import \"weft\" \"read_item\" (func $read (param i32 i32 i32 i32) (result i64)))
+           (memory (export \"memory\") 1)
+           (func (export \"alloc\") (param i32) (result i32) (i32.const 1024))
+           (func (export \"handle\") (param i32 i32 i32 i32) (result i64)
+             (memory.fill (i32.const 64) (i32.const 0) (i32.const 16))
+             (i64.store (i32.const 64) (call $read (local.get 0) (local.get 1) (i32.const 72) (i32.const 5)))
+             (i64.or (i64.shl (i64.const 64) (i64.const 32)) (i64.const 16))))",
+    );
+    let engine = Engine::new(EngineConfig::default()).unwrap();
+    engine.compile(&wasm.unwrap(), Format::Plain).unwrap().instantiate(LIMITS).unwrap()
+}
+
+#[test]
+fn a_plain_guest_reads_items() {
+    let mut instance = plain_reader();
+    let read = |instance: &mut Instance, id: &str| {
+        // Both texts lie at the same place: the second one is the id.
+        let ended = instance.evaluate(id.as_bytes(), id.as_bytes()).unwrap();
+        let Outcome::Returned(bytes) = ended.outcome else { panic!("{:?}", ended.outcome) };
+        instance.keep().unwrap();
+        let (length, text) = bytes.split_at(8);
+        (i64::from_le_bytes(length.try_into().unwrap()), String::from_utf8(text.to_vec()).unwrap(), ended.gas)
+    };
+    assert_eq!(read(&mut instance, "here").0, -1, "nothing is offered yet");
+    instance.offer(Arc::new(Offer("twenty bytes of text")));
+    let (length, text, gas) = read(&mut instance, "here");
+    assert_eq!((length, &*text), (20, "twent\0\0\0"));
+    for id in ["nowhere", "", "/data/here", &"x".repeat(5_000)] {
+        assert_eq!(read(&mut instance, id).0, -1, "{id}");
+    }
+    // What is read is paid for, and a short item leaves the rest of the room alone.
+    instance.offer(Arc::new(Offer("abc")));
+    let (length, text, less) = read(&mut instance, "here");
+    assert_eq!((length, &*text), (3, "abc\0\0\0\0\0"));
+    assert!(less < gas, "{less} and {gas}");
+    match instance.evaluate(b"away", b"away") {
+        Err(HostFault::ItemNotHere { id, why }) => assert_eq!((&*id, &*why), ("away", "nobody has it")),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn what_is_not_here_is_the_hosts_fault_and_passes() {
     let mut instance = reader();

@@ -17,6 +17,9 @@ WEFT_IMPORT(blake3) void weft_blake3(const void *data, unsigned length, void *ou
 WEFT_IMPORT(ed25519_verify)
 int weft_ed25519_verify(const void *key32, const void *signature64, const void *data, unsigned length);
 
+/* The bytes of the item with this id, and as many of them at `out` as there is room for; -1 if it may not be read. */
+WEFT_IMPORT(read_item) long long weft_read_item(const char *id, unsigned length, void *out, unsigned room);
+
 extern unsigned char __heap_base;
 static unsigned weft_taken;
 

@@ -17,8 +17,8 @@
 //!
 //! # Imports
 //!
-//! Only functions of the module `weft`. Each is a pure function of memory; addresses and lengths
-//! are unsigned 32-bit. An address outside of memory traps.
+//! Only functions of the module `weft`. All but `read_item` are pure functions of memory; addresses and
+//! lengths are unsigned 32-bit. An address outside of memory traps.
 //!
 //! | import | type | what it does |
 //! |---|---|---|
@@ -29,6 +29,7 @@
 //! | `ed25519_verify` | `(key, signature, data, length) -> i32` | 1 if it is the key's (32 bytes) strict signature (64 bytes), else 0 |
 //! | `rsa_pss_verify` | `(modulus, signature, data, length) -> i32` | 1 if it is a signature as of an Arweave wallet (both 512 bytes), else 0 |
 //! | `secp256k1_recover` | `(hash, signature, out) -> i32` | writes the 65 bytes of the public key that signed `hash` (32 bytes) with `signature` (r, s, v: 65 bytes; v 27 or 28; low s) and gives 1, or gives 0 |
+//! | `read_item` | `(id, length, out, room) -> i64` | the bytes of the item with this id (43 characters), and as many of them at `out` as there is room for; -1 if this message may not read it. It may read what has a slot in the log, and what the process boots from |
 
 use wasmtime::{Linker, Module, Store};
 use weft_protocol::crypto::guest as offered;
@@ -36,7 +37,7 @@ use weft_protocol::crypto::guest as offered;
 use super::Format;
 use crate::error::ModuleError;
 use crate::host::args::{Args, give, takes_numbers};
-use crate::host::{Guest, HostState, Stop, part};
+use crate::host::{Guest, HostState, Stop, part, weave};
 use crate::limits::RESULT_BYTES_MAX;
 use crate::live::{Export, Exports};
 
@@ -61,6 +62,7 @@ fn function(name: &str) -> Option<HostFunction> {
         "ed25519_verify" => |guest, args| verify(guest, args, &ED25519),
         "rsa_pss_verify" => |guest, args| verify(guest, args, &RSA),
         "secp256k1_recover" => secp256k1_recover,
+        "read_item" => weave::read_item,
         _ => return None,
     })
 }

@@ -1,6 +1,8 @@
 //! The drive through which a guest reads items of the weave. The host answers at once, so the guest
 //! is never unwound as it is in the reference.
 
+use std::sync::Arc;
+
 use super::args::Args;
 use super::{Guest, Stop};
 use crate::weave::Opened;
@@ -15,16 +17,37 @@ pub(crate) fn open(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
     let path = guest.text(args.word(0)?, PATH_BYTES_MAX)?;
     guest.charge(path.len() as u64)?;
     let Some(id) = path.strip_prefix(DATA) else { return Ok(0) };
-    let weave = std::sync::Arc::clone(&guest.0.data().weave);
+    let Some(data) = item(guest, id)? else { return Ok(0) };
+    Ok(guest.cells().files.open_item(data).max(0))
+}
+
+/// The data of an item; none if the message may not read it.
+fn item(guest: &mut Guest<'_>, id: &str) -> Result<Option<Arc<[u8]>>, Stop> {
+    let weave = Arc::clone(&guest.0.data().weave);
     match weave.open(id) {
-        Opened::NotFound => Ok(0),
+        Opened::NotFound => Ok(None),
         Opened::NotHere(why) => Err(Stop::ItemNotHere { id: id.to_owned(), why }),
         Opened::Item(data) => {
-            // The host reads the whole item now, whatever the guest reads of it later.
+            // The host reads the whole item now, whatever the guest takes of it.
             guest.charge(data.len() as u64)?;
-            Ok(guest.cells().files.open_item(data).max(0))
+            Ok(Some(data))
         }
     }
+}
+
+/// `read_item(id, length, out, room) -> bytes of the item`, as many of them at `out` as there is room for; -1
+/// if the message may not read it.
+pub(crate) fn read_item(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
+    const NOTHING: i64 = -1;
+    let (id, length, out, room) = (args.word(0)?, args.word(1)?, args.word(2)?, args.word(3)?);
+    guest.charge(length)?;
+    let id = guest.bytes(id, length)?.to_vec();
+    let named = std::str::from_utf8(&id).ok().filter(|id| id.len() <= PATH_BYTES_MAX);
+    let Some(id) = named else { return Ok(NOTHING) };
+    let Some(data) = item(guest, id)? else { return Ok(NOTHING) };
+    let taken = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
+    guest.write(out, data.get(..taken).unwrap_or_default())?;
+    Ok(data.len() as i64)
 }
 
 /// `weavedrive_read(descriptor, to, count) -> bytes read`. The first read of a descriptor begins at

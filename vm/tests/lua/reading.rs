@@ -1,6 +1,9 @@
-//! Reading state without a message.
+//! Reading: state without a message, and items beside one.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
+use weft_vm::{Opened, Weave};
 
 use crate::process::{FRIEND, Message, OWNER, Process};
 
@@ -77,4 +80,41 @@ fn a_message_in_the_log_reads_nothing() {
     let response = process.take(&Message::new("Weft-Read", "").tag("Path", "Owner").tag("Read-Only", "true"));
     assert_eq!(response["Output"]["print"], true);
     assert_eq!(process.eval("#Inbox"), "2");
+}
+
+/// A program under an id, and 100,000 bytes under another one.
+#[derive(Debug)]
+struct Items;
+
+impl Weave for Items {
+    fn open(&self, id: &str) -> Opened {
+        match id {
+            "PROGRAM" => Opened::Item(b"Count = 41\nCount = Count + 1 print('begun')".as_slice().into()),
+            "LARGE" => Opened::Item(vec![0xff; 100_000].into()),
+            "EMPTY" => Opened::Item([].into()),
+            _ => Opened::NotFound,
+        }
+    }
+}
+
+#[test]
+fn a_process_boots_from_an_item_and_reads_others() {
+    let tags = [("On-Boot", "PROGRAM")];
+    let mut process = Process::unborn(&tags);
+    process.instance.offer(Arc::new(Items));
+    let response = process.take(&Message::new("Boot", "not this").tag("On-Boot", "PROGRAM"));
+    assert_eq!(response["Output"]["data"], "begun");
+    for (program, said) in [
+        ("Count", "42"),
+        (
+            "local d = require('.drive').getData('LARGE') return #d .. ' ' .. d:byte(1) .. ' ' .. d:byte(-1)",
+            "100000 255 255",
+        ),
+        ("#require('.drive').getData('EMPTY')", "0"),
+        ("tostring(require('.drive').getData('NOTHING'))", "nil"),
+        ("return select(2, require('.drive').getData('NOTHING'))", "this process may not read such an item"),
+    ] {
+        assert_eq!(process.eval(program), said, "{program}");
+    }
+    assert!(process.eval("require('.drive').getData({})").contains("string expected"));
 }

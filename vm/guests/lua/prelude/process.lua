@@ -3,6 +3,7 @@ local json = require("json")
 local stringify = require(".stringify")
 local clock = require(".clock")
 local views = require(".views")
+local drive = require(".drive")
 
 local VERSION = "0.1.0"
 -- Messages that the inbox keeps; the oldest go first.
@@ -100,7 +101,9 @@ local function boot(msg)
   if source == "Data" then
     eval(msg)
   elseif source then
-    error("On-Boot: this runtime boots from the process's own Data alone", 0)
+    local data, problem = drive.getData(source)
+    if not data then error("On-Boot: " .. problem, 0) end
+    eval({ Data = data })
   end
 end
 

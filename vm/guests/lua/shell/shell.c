@@ -66,7 +66,8 @@ static void open_libraries(lua_State *L) {
   luaL_requiref(L, ".hash", luaopen_hash, 0);
   luaL_requiref(L, ".codec", luaopen_codec, 0);
   luaL_requiref(L, ".bint", luaopen_bint, 0);
-  lua_pop(L, 4);
+  luaL_requiref(L, ".drive", luaopen_drive, 0);
+  lua_pop(L, 5);
 }
 
 /* `chunk(name)`: a module of the prelude, compiled; nil if there is none. */

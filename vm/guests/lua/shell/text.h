@@ -28,5 +28,6 @@ int luaopen_json(lua_State *L);
 int luaopen_hash(lua_State *L);
 int luaopen_codec(lua_State *L);
 int luaopen_bint(lua_State *L);
+int luaopen_drive(lua_State *L);
 
 #endif
