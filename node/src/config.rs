@@ -125,7 +125,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            network: "weft-dev".into(),
+            network: "local".into(),
             rules: RULES,
             listen: vec!["/ip4/127.0.0.1/tcp/4904".into()],
             bootstrap: Vec::new(),

@@ -13,9 +13,9 @@ use crate::tag::{self, Tag};
 use crate::time::Weave;
 use crate::verify::Verified;
 
-/// The rules that this build computes. Number 1 is given once, when they freeze; until then
-/// networks and stores are throw-away and a Process item without the tag means this number.
-pub const RULES: u32 = 0;
+/// The rules that this build computes. Number 1 is frozen: a Process item without the tag means it, for
+/// ever, and whatever would change a result gets the next number. Number 0 was before, and throw-away.
+pub const RULES: u32 = 1;
 
 /// What the network file says about every process on the network.
 #[derive(Debug, Clone, PartialEq, Eq)]

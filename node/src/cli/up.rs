@@ -17,7 +17,7 @@ use super::exit::{CliError, Exit};
 use super::quiet::Quiet;
 use super::screen::{Screen, pairs};
 use super::{Context, configure};
-use crate::config::{Config, LogFormat, Resolved};
+use crate::config::{Config, LogFormat, RULES, Resolved};
 use crate::{NodeError, Ready, backup, keyring};
 
 /// How to run a node: the configuration's flags and how it ends.
@@ -185,7 +185,7 @@ fn human(ready: &Ready, leaves: &str) -> String {
     let listen: Vec<String> = ready.listen.iter().map(dial).collect();
     let text = pairs(&[
         ("  address", ready.address.to_string()),
-        ("  network", format!("{} (rules 0: networks and stores are throw-away)", ready.network)),
+        ("  network", format!("{} (rules {RULES})", ready.network)),
         ("  listens", if listen.is_empty() { "nowhere, it only dials".into() } else { listen.join("\n") }),
         ("  roles", ready.roles.join(", ")),
         ("  weave", ready.weave.clone()),
@@ -218,7 +218,7 @@ mod tests {
             address: weft_protocol::Address([1; 32]),
             peer_id: "12D3KooWx".into(),
             listen: vec!["/ip4/127.0.0.1/tcp/1".into(), "/ip4/127.0.0.1/tcp/2/p2p/12D3KooWx".into()],
-            network: "weft-dev".into(),
+            network: "local".into(),
             roles: vec!["anchor".into()],
             weave: "local:abc".into(),
             socket: "s".into(),

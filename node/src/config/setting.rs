@@ -110,7 +110,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "rules",
-        help: "the version of the rules; networks of version 0 are throw-away",
+        help: "the version of the rules that the network computes by",
         set: set_rules,
         show: |config| Value::Integer(config.rules.into()),
     },

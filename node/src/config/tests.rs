@@ -91,7 +91,7 @@ fn a_bad_value_names_source_key_value_and_expectation() {
     assert!(error.contains("weft.toml: `network` is \"Weft!\"; expected 4 to 16 characters"), "{error}");
     for (text, part) in [
         ("network = \"abc\"", "4 to 16"),
-        ("rules = 1", "expected 0, the only version"),
+        ("rules = 0", "expected 1, the only version"),
         ("listen = [\"127.0.0.1:80\"]", "`127.0.0.1:80` is not"),
         ("listen = \"/ip4/127.0.0.1/tcp/0\"", "expected a list"),
         ("bootstrap = [\"/ip4/127.0.0.1/tcp/80\"]", "with a peer id"),

@@ -196,7 +196,7 @@ fn the_ready_line_says_who_and_where_and_what_leaves() {
     assert_eq!(node.ready["pid"], node.child.id());
     let status = node.json(&["status"]);
     assert_eq!(status["address"], key["address"]);
-    assert_eq!(status["network"], "weft-dev");
+    assert_eq!(status["network"], "local");
     assert_eq!(node.json(&["peers"]), json!([]));
     assert_eq!(node.json(&["processes"]), json!([]));
     node.stop();

@@ -99,7 +99,7 @@ fn spawn_of(folder: &Path, child: &str) -> Hash {
     let (row, item) = stored(folder, child, 0);
     let proof = store(folder).read().unwrap().item(&row.proof.unwrap()).unwrap().unwrap();
     let [item, proof] = [item, proof.to_vec()].map(|raw| DataItem::verify_bytes(raw).unwrap());
-    let proven = origin::verify(&item, &proof, Network::of_name("weft-dev")).unwrap();
+    let proven = origin::verify(&item, &proof, Network::of_name("local")).unwrap();
     assert_eq!(proven.kind, ProvenKind::Spawn);
     proven.sender.push
 }

@@ -16,7 +16,7 @@ pub(super) const WITHOUT_WEAVE: [&str; 2] = ["--roles", "scheduler,compute,messe
 pub(super) fn store(folder: &Path) -> Store {
     let key = weft(folder, &["key", "--json"]).expect(0).json();
     let address = key["address"].as_str().unwrap().parse().unwrap();
-    let config = StoreConfig::new(Network::of_name("weft-dev"), address);
+    let config = StoreConfig::new(Network::of_name("local"), address);
     Store::open(&folder.join("store.redb"), &config).unwrap()
 }
 

@@ -109,7 +109,12 @@ fn a_used_up_budget_refuses_new_work_and_loses_nothing() {
     assert!(taken(folder.path()) <= BUDGET);
     let compacted = weft(folder.path(), &["prune", "--compact", "--json"]).expect(0).json();
     let (before, after) = (&compacted["before_bytes"], &compacted["after_bytes"]);
-    assert!(after.as_u64().unwrap() > 0 && after.as_u64() <= before.as_u64(), "{compacted}");
+    // A full store holds next to nothing to give back, and redb may write one page more.
+    let page = 4096;
+    assert!(
+        after.as_u64().unwrap() > 0 && after.as_u64().unwrap() <= before.as_u64().unwrap() + page,
+        "{compacted}"
+    );
     let node = Node::start_as(folder, &["--disk-budget", "10gb"]);
     let sent = node.json(&["send", &process, "--action", "Increment", "--wait"]);
     assert_eq!(sent["slot"], json!(slots + 1));

@@ -217,7 +217,7 @@ fn process_cases(module: &str, scheduler: &str) -> Vec<Case> {
         with("mode", &[("Availability-Type", "Library")], "invalid", "the Availability-Type `Library`"),
         with("boot", &[("On-Boot", "data")], "invalid", "On-Boot `data`"),
         with("set", &[("Scheduler-Set", "a,b")], "invalid", "scheduler sets are not supported"),
-        with("rules", &[("Rules", "7")], "invalid", "rules `7` are not known; this build computes rules 0"),
+        with("rules", &[("Rules", "7")], "invalid", "rules `7` are not known; this build computes rules 1"),
         with("memory", &[("Memory-Limit", "1-tb")], "invalid", "the Memory-Limit `1-tb` is not a size"),
         with("gas", &[("Compute-Limit", "-1")], "invalid", "the Compute-Limit `-1` is not a number"),
         with("cron", &[("Cron-Interval", "soon")], "invalid", "soon"),

@@ -55,7 +55,7 @@ pub fn key(seed: u8) -> Signer {
 }
 
 pub fn network() -> Network {
-    Network::of_name("weft-dev")
+    Network::of_name("local")
 }
 
 pub fn now() -> u64 {

@@ -7,7 +7,7 @@ use weft_protocol::epoch::{Certificate, CertificateError, EpochTerms, SchedulerS
 use weft_protocol::header::Header;
 use weft_protocol::key_signature::KeySignature;
 use weft_protocol::origin::ProofError;
-use weft_protocol::process::Attestors;
+use weft_protocol::process::{Attestors, RULES};
 use weft_protocol::{Address, DataItem, Hash, Id, Position, Unverified, Verified};
 
 use crate::fixture::*;
@@ -43,7 +43,7 @@ fn succession(terms: &EpochTerms, schedulers: SchedulerSet) -> Succession {
         chain: Hash([6; 32]),
         schedulers,
         attestors: None,
-        rules: 0,
+        rules: RULES,
     }
 }
 
@@ -150,7 +150,7 @@ fn signed_bytes_are_golden() {
         &keys(&COMPUTE),
         &[2],
         &15_000_u64.to_be_bytes(),
-        &0_u32.to_be_bytes(),
+        &1_u32.to_be_bytes(),
     ]
     .concat();
     assert_eq!(succession.hash().0, *sha2::Sha256::digest(&expected));
@@ -166,12 +166,12 @@ fn signed_bytes_are_golden() {
     assert_eq!(certificate.vote().to_bytes(), expected);
     assert_eq!(
         hex::encode(succession.hash()),
-        "baebfbe8b3ac9a4751321e72cf0484d8c919797da511e0c1602e4540ad99fe2e"
+        "c3c2670e5d960124581928f67e3f952e93f9406a67e1c18ba0115f619d62f022"
     );
     let golden = |bytes: &[u8]| blake3::hash(bytes).to_hex()[..32].to_owned();
-    assert_eq!(golden(&certificate.vote().to_bytes()), "5f0a6bffe62e984f144eab03975f01cc");
-    assert_eq!(golden(&succession.consent_bytes()), "eb560d385a72b9e25cb3ce0021543df7");
-    assert_eq!(golden(&certificate.to_wire().encode_to_vec()), "d10e19bfb9b4117ce58829774411cf0e");
+    assert_eq!(golden(&certificate.vote().to_bytes()), "5352a8c0ed3a038f77ae3f8edee228a2");
+    assert_eq!(golden(&succession.consent_bytes()), "9e9660d85b670cf8ba05bf66dc6a08af");
+    assert_eq!(golden(&certificate.to_wire().encode_to_vec()), "b2224c6c0a6c14b1c03a4c1e188da86d");
 }
 
 #[test]

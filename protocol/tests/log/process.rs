@@ -18,7 +18,7 @@ fn a_plain_process_is_read() {
     assert_eq!(process.module(), module().id());
     assert_eq!(process.authorities(), ["a", "b", "c"]);
     assert_eq!(process.attestors(), Attestors { members: vec![key(2).address()], quorum: 1 });
-    assert_eq!(process.rules(), 0);
+    assert_eq!(process.rules(), 1);
     assert_eq!(process.boots_from(), None);
     assert!(process.crons().is_empty());
 }
@@ -41,7 +41,7 @@ fn what_this_build_lacks_is_refused_by_name() {
         (("On-Boot", "xyz"), Refusal::OnBoot("xyz".into())),
         (("Scheduler-Set", "A,B"), Refusal::SchedulerSet("Scheduler-Set: A,B".into())),
         (("Rules", "2"), Refusal::Rules("2".into())),
-        (("Rules", "1"), Refusal::Rules("1".into())),
+        (("Rules", "0"), Refusal::Rules("0".into())),
         (("Compute-Limit", "9000000000001"), Refusal::ComputeLimit("9000000000001".into())),
         (("Compute-Limit", "1e9"), Refusal::ComputeLimit("1e9".into())),
         (("Memory-Limit", "17-gb"), Refusal::MemoryLimit("17-gb".into())),
@@ -53,7 +53,7 @@ fn what_this_build_lacks_is_refused_by_name() {
     }
     let two = [("Extension", "WeaveDrive"), ("Extension", "Other")];
     assert_eq!(try_process(&two).unwrap_err(), Refusal::Extension("Other".into()));
-    assert!(try_process(&[("Rules", "0")]).is_ok());
+    assert!(try_process(&[("Rules", "1")]).is_ok());
     assert!(try_process(&[("Availability-Type", "Assignments")]).is_ok());
     let boot = Id([7; 32]);
     assert_eq!(try_process(&[("On-Boot", &boot.to_string())]).unwrap().boots_from(), Some(boot));

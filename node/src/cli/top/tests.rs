@@ -15,7 +15,7 @@ fn process(number: u8, head: u64, lag: u64, memory: Option<u64>) -> Value {
 fn top(at_ms: u64, processes: &[Value]) -> Top {
     let status = json!({
         "version": "1.2.3", "address": weft_protocol::Address([8; 32]), "peer_id": "x",
-        "network": "weft-dev", "listen": [], "roles": [], "peers": 3, "processes": processes.len(),
+        "network": "local", "listen": [], "roles": [], "peers": 3, "processes": processes.len(),
         "weave": "local:x", "uptime_ms": at_ms, "pid": 1,
         "room": {
             "used_bytes": 3 << 20, "budget_bytes": 4 << 20, "store_bytes": 2 << 20, "weave_bytes": 5 << 10,
@@ -55,7 +55,7 @@ fn order(sort: Order) -> Vec<u8> {
 #[test]
 fn a_frame_says_how_the_node_fares_and_what_its_processes_do() {
     let lines = frame().lines(Order::Rate, screen(), None);
-    assert_eq!(lines[0], "weft 1.2.3  weft-dev  up 1h 0m  peers 3  processes 2 (1 in memory)");
+    assert_eq!(lines[0], "weft 1.2.3  local  up 1h 0m  peers 3  processes 2 (1 in memory)");
     assert_eq!(lines[1], "guests [#####...............] 1.0 GB of 4.0 GB  node 300.0 MB");
     let disk = "disk [###############.....] 3.0 MB of 4.0 MB  store 2.0 MB, 1.0 MB of it to use again  weave \
                 5.0 KB  free 7.0 GB  FULL: no new work is taken";
