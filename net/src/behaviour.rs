@@ -71,7 +71,7 @@ pub(crate) fn swarm(
         limits: connection_limits::Behaviour::new(connection_limits(settings)),
         memory: limits.memory_bytes.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
         banned: allow_block_list::Behaviour::default(),
-        crowd: Crowd::new(limits.connections_per_place, limits.connections_per_machine, Arc::clone(counters)),
+        crowd: Crowd::new(limits, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
         identify: identify(settings),
         ping: ping(settings),

@@ -88,7 +88,7 @@ pub struct NetLimits {
     pub connections_per_place: u32,
     /// Connections that others opened from this machine, and as many from its local networks.
     pub connections_per_machine: u32,
-    /// Connections that are being opened, of each direction.
+    /// Connections that are being opened, of each direction; of those coming in half may be by QUIC.
     pub connections_pending: u32,
     /// Up to this many connections are kept though nothing happens on them.
     pub connections_kept: u32,
@@ -238,7 +238,6 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections_per_peer", u64::from(limits.connections_per_peer)),
         ("connections_per_place", u64::from(limits.connections_per_place)),
         ("connections_per_machine", u64::from(limits.connections_per_machine)),
-        ("connections_pending", u64::from(limits.connections_pending)),
         ("events", limits.events as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
         ("ping_interval (ms)", limits.ping_interval.as_millis() as u64),
@@ -248,6 +247,11 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         if value == 0 {
             return Err(ConfigError::Limit { name, value, expected: "at least 1".into() });
         }
+    }
+    if limits.connections_pending < 2 {
+        let value = u64::from(limits.connections_pending);
+        let expected = "at least 2: one by QUIC and one by TCP".into();
+        return Err(ConfigError::Limit { name: "connections_pending", value, expected });
     }
     if limits.topics > TOPICS_JOINED_MAX {
         return Err(ConfigError::Limit {

@@ -76,7 +76,7 @@ counters! {
     provider_records_refused,
     /// Notices of peers and subscriptions lost because the node did not read its events.
     notices_lost,
-    /// Connections refused because as many came from the same place as may.
+    /// Connections refused because as many came from the same place as may, or opened by QUIC at once.
     connections_crowded,
     /// Connections through a relay that became direct ones.
     direct_upgrades,

@@ -221,7 +221,9 @@ fn net_config(config: &Config, peer_secret: [u8; 32]) -> NetConfig {
         Reachable::Yes => Reachability::Assumed,
         Reachable::No => Reachability::Relayed,
     };
-    (net.mdns, net.upnp, net.relay) = (config.mdns, config.upnp, config.relay);
+    (net.mdns, net.relay) = (config.mdns, config.relay);
+    // An address that the router gives counts as one that can be dialled.
+    net.upnp = config.upnp && config.reachable != Reachable::No;
     net.remembered = remember::read(&config.data_dir, Clock::default().now().0);
     net.limits.memory_bytes = config::memory::for_connections();
     net

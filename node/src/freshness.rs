@@ -69,16 +69,8 @@ impl Freshness {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use weft_protocol::crypto::Signer;
-
     use super::*;
-
-    fn peer(seed: u8) -> Peer {
-        let key = Signer::from_seed(&[seed; 32]).owner_key();
-        Peer::from_ed25519(&key.try_into().unwrap()).unwrap()
-    }
+    use crate::shared::testing::peer;
 
     #[test]
     fn the_scheduler_alone_or_two_others_make_a_log_fresh() {

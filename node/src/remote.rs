@@ -285,26 +285,32 @@ impl Lookups {
     }
 }
 
-/// Peers that may serve a process: its scheduler first, then those on its topic, then whom the mesh
-/// names. The mesh is asked where nobody is connected, and now and then where the scheduler is not.
+/// Peers that may serve a process: its scheduler first, then those on its topic. Where nobody of them is
+/// connected, whom the mesh names.
 pub async fn sources(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
     let mut found: Vec<Peer> = shared.net.subscribers(process).await.unwrap_or_default();
-    let at_hand = match scheduler {
-        Some(scheduler) => connected(shared, scheduler).await,
-        None => None,
-    };
-    found.extend(at_hand);
+    if let Some(scheduler) = scheduler {
+        found.extend(connected(shared, scheduler).await);
+    }
     if found.is_empty() {
         first_peer(shared).await;
         found = looked_up(shared, process, scheduler).await;
-    } else if let Some(scheduler) = scheduler.filter(|_| at_hand.is_none())
-        && let Some(_place) = shared.lookups.take(process, shared.clock.now())
-    {
-        let of_process = shared.net.providers(Key::Process(process));
-        let (all, its) = tokio::join!(of_process, shared.net.providers(Key::Address(scheduler)));
-        found.extend(its.into_iter().chain(all).flatten());
     }
     ordered(found, shared.net.peer(), scheduler)
+}
+
+/// Whom the mesh names where somebody is connected who serves a process, but not its scheduler; it is
+/// asked now and then. That takes its time: those whom [`sources`] gives come first.
+pub async fn elsewhere(shared: &Shared, process: Id, scheduler: Address) -> Vec<Peer> {
+    let nobody = shared.net.subscribers(process).await.unwrap_or_default().is_empty();
+    if nobody || connected(shared, scheduler).await.is_some() {
+        return Vec::new();
+    }
+    let Some(_place) = shared.lookups.take(process, shared.clock.now()) else { return Vec::new() };
+    let of_process = shared.net.providers(Key::Process(process));
+    let (all, its) = tokio::join!(of_process, shared.net.providers(Key::Address(scheduler)));
+    let found = its.into_iter().chain(all).flatten().collect();
+    ordered(found, shared.net.peer(), Some(scheduler))
 }
 
 /// Each peer once, without this node, the scheduler first.
@@ -398,14 +404,8 @@ async fn keep(shared: &Shared, item: &Verified<DataItem>) -> Result<(), RemoteEr
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use weft_protocol::crypto::Signer;
-
     use super::*;
-
-    fn peer(seed: u8) -> Peer {
-        let key = Signer::from_seed(&[seed; 32]).owner_key();
-        Peer::from_ed25519(&key.try_into().unwrap()).unwrap()
-    }
+    use crate::shared::testing::peer;
 
     #[test]
     fn the_scheduler_comes_first_and_each_peer_once() {

@@ -100,7 +100,7 @@ pub mod testing {
 
     use std::path::Path;
 
-    use weft_net::NetConfig;
+    use weft_net::{NetConfig, Peer};
     use weft_protocol::time::Weave;
     use weft_storage::{LocalWeaveConfig, MemoryDisk};
     use weft_vm::EngineConfig;
@@ -109,6 +109,12 @@ pub mod testing {
 
     /// The network of such tests.
     pub const NETWORK: Network = Network(7);
+
+    /// A peer, by a number of the test's own.
+    pub fn peer(seed: u8) -> Peer {
+        let key = Signer::from_seed(&[seed; 32]).owner_key();
+        Peer::from_ed25519(&key.try_into().unwrap()).unwrap()
+    }
 
     /// All that a task holds, over this store. Its own folder is only named.
     pub fn shared(folder: &Path, signer: Signer, store: Store) -> SharedRef {

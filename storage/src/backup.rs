@@ -53,14 +53,14 @@ pub enum Copy {
 }
 
 impl Copy {
-    const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         match self {
             Self::Store => "store",
             Self::Weave => "weave",
         }
     }
 
-    const fn schema(self) -> u32 {
+    pub(crate) const fn schema(self) -> u32 {
         match self {
             Self::Store => STORE_SCHEMA,
             Self::Weave => WEAVE_SCHEMA,
@@ -112,10 +112,26 @@ pub fn restore(
     })
 }
 
-/// Reads a file that no node has open, as it is.
+/// Reads a file of this schema that no node has open, as it is.
 fn with_snapshot<T>(
     from: &Path,
     what: Copy,
+    read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    read_closed(from, |reading| {
+        let schema = meta::owner(reading, from, what.kind(), what.schema())?.schema;
+        if schema < what.schema() {
+            let reason =
+                format!("it has the earlier schema {schema}: run a node on it once, which renews it");
+            return Err(StoreError::Unreadable { path: from.to_owned(), reason });
+        }
+        read(reading)
+    })
+}
+
+/// Reads a file that no node has open, as it is.
+pub(crate) fn read_closed<T>(
+    from: &Path,
     read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let cannot = |source| StoreError::CannotOpen { path: from.to_owned(), source: Arc::new(source) };
@@ -123,20 +139,13 @@ fn with_snapshot<T>(
     if overlay.is_empty().map_err(cannot)? {
         return Err(StoreError::NotAStore { path: from.to_owned(), reason: "it is empty".to_owned() });
     }
-    contain("reading what is copied", || {
+    contain("reading a closed file", || {
         // redb repairs what a crash left. In the file itself that would hide from its node that commits
         // are gone of which somebody was told.
         let backend = Backend(Box::new(overlay));
         let database = Builder::new().set_cache_size(COPY_CACHE_BYTES).create_with_backend(backend);
         let database = database.map(Contained::new).map_err(|error| open_error(from, error))?;
-        let reading = begin(&database)?;
-        let schema = meta::owner(&reading, from, what.kind(), what.schema())?.schema;
-        if schema < what.schema() {
-            let reason =
-                format!("it has the earlier schema {schema}: run a node on it once, which renews it");
-            return Err(StoreError::Unreadable { path: from.to_owned(), reason });
-        }
-        read(&reading)
+        read(&begin(&database)?)
     })
 }
 

@@ -47,6 +47,7 @@ pub use compact::Compacted;
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use mark::remove_mark;
+pub use meta::network_of;
 pub use reader::{AttestationKey, Checkpoints, Reader, StoredSlot, StoredSlots};
 pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
 pub use room::RoomStats;

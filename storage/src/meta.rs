@@ -12,6 +12,7 @@ use redb::{
 };
 use weft_protocol::{Address, Network};
 
+use crate::backup::{Copy, read_closed};
 use crate::contained::{Contained, contain};
 use crate::disk::meter::{Meter, Metered};
 use crate::disk::{Backend, Disk};
@@ -106,6 +107,15 @@ pub(crate) fn owner(
         return Err(StoreError::NewerSchema { path: path.to_owned(), found: found.schema, known });
     }
     Ok(found)
+}
+
+/// The network of the store in this file, which no node has open.
+///
+/// # Errors
+/// [`StoreError::InUse`], or why it cannot be read.
+pub fn network_of(path: &Path) -> Result<Network, StoreError> {
+    let kind = Copy::Store;
+    read_closed(path, |reading| Ok(owner(reading, path, kind.kind(), kind.schema())?.network))
 }
 
 /// Creates the tables that are missing, and the meta row of a new file.

@@ -78,8 +78,9 @@ impl Service {
             Ok(message) => message,
             Err(reason) => {
                 Counters::add(&self.counters.requests_malformed);
-                // A newer version may ask for what is not known here: it is told so, and no more.
-                if !matches!(reason, WireError::NotCanonical) {
+                // A newer version may ask for what is not known here: it is told so, and no more. What is
+                // new is asked for in few words; many would cost this node a look at each.
+                if !matches!(reason, WireError::NotCanonical) || request.budget.is_some() {
                     self.fault(peer, Fault::Malformed);
                 }
                 self.respond(channel, refusal(Code::Invalid, format!("malformed request: {reason}"), 0));

@@ -238,6 +238,15 @@ async fn a_peer_that_asks_for_what_is_not_known_here_yet_is_answered_and_stays()
         assert_eq!(refusal.code(), Code::Invalid);
     }
     assert_eq!((node.net.metrics().requests_malformed, node.net.metrics().faults), (100, 0));
+    // But not at any length.
+    let mut long = vec![0x7a];
+    prost::encoding::encode_varint(100_000, &mut long);
+    long.resize(long.len() + 100_000, 0);
+    let mut bytes = Vec::new();
+    prost::encoding::encode_varint(long.len() as u64, &mut bytes);
+    bytes.extend(long);
+    ask(&mut swarm, &node, &bytes).await.unwrap();
+    assert_eq!((node.net.metrics().requests_malformed, node.net.metrics().faults), (101, 1));
 }
 
 /// Names of topics cost a peer nothing. What it may have us remember is bounded, and nobody else notices.

@@ -1,5 +1,7 @@
 //! Being reached: WebSockets, addresses that are tried out, relays, crowds, and the book.
 
+use std::collections::BTreeMap;
+
 use weft_net::{DialError, Key, Reachability, Remembered};
 use weft_protocol::wire::{self, request, response};
 
@@ -138,6 +140,48 @@ async fn connections_from_one_place_are_capped() {
     // One that leaves makes room.
     clients.remove(0).net.shutdown().await;
     until("room", || async { clients[9 - 1].net.dial(&server.address()).await.ok() }).await;
+}
+
+/// The first packets of so many connections by QUIC, which anybody can send in anybody's name.
+async fn first_packets(count: usize) -> Vec<Vec<u8>> {
+    let trap = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("/ip4/127.0.0.1/udp/{}/quic-v1", trap.local_addr().unwrap().port());
+    let dialler = Node::plain(9).await;
+    for _ in 0..count {
+        let (net, address) = (dialler.net.clone(), address.clone());
+        tokio::spawn(async move { net.dial(&address).await });
+    }
+    // By the id of the connection: packets are sent again.
+    let mut packets = BTreeMap::new();
+    while packets.len() < count {
+        let mut bytes = vec![0; 2048];
+        let length = within("a packet", trap.recv(&mut bytes)).await.unwrap();
+        bytes.truncate(length);
+        let id = bytes[6..6 + usize::from(bytes[5])].to_vec();
+        packets.entry(id).or_insert(bytes);
+    }
+    packets.into_values().collect()
+}
+
+#[tokio::test]
+async fn handshakes_that_nobody_goes_on_with_leave_room_for_who_comes_by_tcp() {
+    let packets = first_packets(4).await;
+    let mut narrow = config(1);
+    narrow.limits.connections_pending = 4;
+    narrow.listen = ["/tcp/0", "/udp/0/quic-v1"].map(|way| format!("/ip4/127.0.0.1{way}")).to_vec();
+    let server = Node::start(narrow).await;
+    let at = |way: &str| server.net.listening().into_iter().find(|at| at.contains(way)).unwrap();
+    let port = at("/udp/").split('/').nth(4).unwrap().parse::<u16>().unwrap();
+    let sender = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for packet in &packets {
+        sender.send_to(packet, ("127.0.0.1", port)).await.unwrap();
+    }
+    until("the half of QUIC to be full", || async {
+        (server.net.metrics().connections_crowded >= 2).then_some(())
+    })
+    .await;
+    let client = Node::plain(2).await;
+    assert_eq!(within("a dial", client.net.dial(&at("/tcp/"))).await, Ok(server.peer()));
 }
 
 #[tokio::test]

@@ -111,14 +111,11 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
     let folder = context.data_dir()?;
     // A store never changes its network, and the file that goes may be the only place that says how to
     // find the old one.
-    if folder.join(STORE_NAME).exists() {
-        let old = configure::resolve(&Default::default(), context)?.config.network;
-        if old != network {
-            let folder = folder.display();
-            return Err(CliError::no(format!(
-                "the store in {folder} is of network {old} and stays so; join {network} with another data folder"
-            )));
-        }
+    if let Some(old) = other_network(&folder, &network) {
+        let folder = folder.display();
+        return Err(CliError::no(format!(
+            "the store in {folder} is of network {old} and stays so; join {network} with another data folder"
+        )));
     }
     keyring::make_data_dir(&folder)?;
     replace(&folder, &text)
@@ -135,6 +132,25 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
         .screen
         .answer(&answer, || format!("{} is of network {network} from the next start on", folder.display()))?;
     Ok(Exit::Ok)
+}
+
+/// The network of the folder's store, if it is another than this one: its name where the folder says it,
+/// else its id. What the environment or `weft.toml` says is asked neither: it may be as wrong as the file.
+fn other_network(folder: &Path, joined: &str) -> Option<String> {
+    let store = folder.join(STORE_NAME);
+    if !store.exists() {
+        return None;
+    }
+    let file = folder.join(NETWORK_FILE_NAME);
+    let text = network_file::read(&file).ok().flatten();
+    let named = text.and_then(|text| network_file::check(&file, &text).ok());
+    match weft_storage::network_of(&store) {
+        Ok(network) => (network != Network::of_name(joined)).then(|| {
+            named.filter(|name| Network::of_name(name) == network).unwrap_or_else(|| network.to_string())
+        }),
+        // A node has it open, or it is damaged. Where the file says nothing either, the start of a node will.
+        Err(_) => named.filter(|name| name != joined),
+    }
 }
 
 /// Puts the file in its place whole: whoever is killed meanwhile has the old one.

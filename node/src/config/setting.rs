@@ -129,7 +129,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "reachable",
         help: "whether peers can dial this node: yes, no (it only dials, and is reached by relays) or auto (loopback \
-               addresses can be, others once a peer has dialled back)",
+               addresses can be, others once a peer has dialled back or a router says so: `upnp`)",
         set: set_reachable,
         show: |config| Value::String(config.reachable.name().into()),
     },

@@ -191,7 +191,8 @@ impl<P: Ord + Copy> Direct<P> {
         };
         self.set(process, state);
         if let Some(watched) = self.processes.get_mut(&process) {
-            watched.poor = peer;
+            // Nobody knows more than the scheduler, whose log may only be quiet.
+            watched.poor = peer.filter(|peer| Some(*peer) != scheduler);
         }
     }
 
@@ -207,6 +208,9 @@ impl<P: Ord + Copy> Direct<P> {
             }
             let Some(news) = &news else {
                 self.set(process, State::Lost { search_at: now.plus_ms(SEARCH_MS) });
+                if let Some(watched) = self.processes.get_mut(&process) {
+                    watched.poor = Some(peer);
+                }
                 continue;
             };
             let slot = news.get(&process).copied();

@@ -104,12 +104,18 @@ async fn find(shared: &SharedRef, follower: &FollowerHandle, process: Id) -> Inp
     let known = shared.known(process).await;
     // Who schedules a process has its log, and nobody to ask.
     let address = known.map(|known| known.process.scheduler()).filter(|of| *of != shared.address);
-    let mut others = match address {
-        Some(_) => remote::sources(shared, process, address).await,
-        None => Vec::new(),
-    };
-    for peer in &others {
-        follower.source(process, *peer).await;
+    let mut others = Vec::new();
+    if let Some(scheduler) = address {
+        others = remote::sources(shared, process, address).await;
+        for peer in &others {
+            follower.source(process, *peer).await;
+        }
+        for peer in remote::elsewhere(shared, process, scheduler).await {
+            if !others.contains(&peer) {
+                follower.source(process, peer).await;
+                others.push(peer);
+            }
+        }
     }
     let is_scheduler = |peer: &Peer| address.is_some() && peer.address() == address;
     let scheduler = others.iter().copied().find(is_scheduler);

@@ -19,7 +19,7 @@ use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, wire};
 use weft_storage::{CautionRow, SlotRow, Write};
 
 use super::lane::Lane;
-use super::machine::{Effect, Follower, Input, Record};
+use super::machine::{AUDIT_MS, Effect, Follower, Input, Record};
 use super::regain::Regain;
 use crate::backlog::Backlog;
 use crate::error::NodeError;
@@ -42,6 +42,8 @@ const RANGES_MAX: usize = 48;
 /// Heads and sources asked for at once; logs that are audited beyond that take turns, so that all have
 /// one however many there are.
 const AUDITS_MAX: usize = 16;
+/// How long a peer may take to say where a log ends: until the next is asked.
+const HEAD_WAIT: Duration = Duration::from_millis(AUDIT_MS);
 
 type Body = Box<VerifiedRecord>;
 type In = Input<Peer, Body>;
@@ -257,6 +259,8 @@ impl FollowerTask {
             }
             Effect::FindSources { process } => {
                 self.audits.add((process, What::Sources), Ask::Sources { process });
+                // Apart from those at hand, who are not kept waiting by a lookup.
+                self.audits.add((process, What::Elsewhere), Ask::Elsewhere { process });
             }
             Effect::Compare { process, record } => self.compare(process, &record.body),
             Effect::Unlinked { process, slot } => {
@@ -341,6 +345,7 @@ impl FollowerTask {
 enum What {
     Head(Peer),
     Sources,
+    Elsewhere,
 }
 
 /// What others are asked.
@@ -349,6 +354,7 @@ enum Ask {
     Range { process: Id, peer: Peer, from: u64, to: u64 },
     Head { process: Id, peer: Peer },
     Sources { process: Id },
+    Elsewhere { process: Id },
 }
 
 impl Ask {
@@ -358,7 +364,11 @@ impl Ask {
             Self::Range { process, peer, from, to } => ask_range(&shared, process, peer, from..=to).await,
             Self::Head { process, peer } => {
                 let Some(known) = shared.known(process).await else { return Vec::new() };
-                let Ok(Some(head)) = remote::head(&shared, peer, process).await else { return Vec::new() };
+                // Until the next is asked: a log whose sources are silent keeps few places from the others.
+                let asked = remote::head(&shared, peer, process);
+                let Ok(Ok(Some(head))) = tokio::time::timeout(HEAD_WAIT, asked).await else {
+                    return Vec::new();
+                };
                 let head = verify_head(known.process, head).await;
                 let head = head.map(|VerifiedHead { slot, scheduler }| {
                     let by_scheduler = peer.address() == Some(scheduler);
@@ -367,13 +377,25 @@ impl Ask {
                 head.into_iter().collect()
             }
             Self::Sources { process } => {
-                let Some(known) = shared.known(process).await else { return Vec::new() };
-                let scheduler = Some(known.process.scheduler()).filter(|address| *address != shared.address);
-                let peers = remote::sources(&shared, process, scheduler).await;
-                peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
+                let scheduler = scheduler_elsewhere(&shared, process).await;
+                sources(process, remote::sources(&shared, process, scheduler).await)
+            }
+            Self::Elsewhere { process } => {
+                let Some(scheduler) = scheduler_elsewhere(&shared, process).await else { return Vec::new() };
+                sources(process, remote::elsewhere(&shared, process, scheduler).await)
             }
         }
     }
+}
+
+/// Who schedules a known process, unless this node does.
+async fn scheduler_elsewhere(shared: &SharedRef, process: Id) -> Option<Address> {
+    let known = shared.known(process).await?;
+    Some(known.process.scheduler()).filter(|address| *address != shared.address)
+}
+
+fn sources(process: Id, peers: Vec<Peer>) -> Vec<In> {
+    peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
 }
 
 async fn ask_range(shared: &SharedRef, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {

@@ -4,10 +4,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
+use weft_protocol::Network;
 
 use super::node::{Node, until, until_is};
 use super::watch::Watch;
-use super::weft;
+use super::{weft, weft_with};
 
 fn state<'a>(doctor: &'a Value, name: &str) -> &'a str {
     let checks = doctor["checks"].as_array().unwrap();
@@ -120,6 +121,26 @@ fn a_folder_with_a_store_stays_in_its_network() {
     assert_eq!(std::fs::read_to_string(&joined).unwrap(), newer);
     let names = std::fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert!(names.into_iter().all(|name| !name.to_str().unwrap().ends_with(".part")));
+    // The store itself says which that is, where nothing else does any more or something else does.
+    let refused = |env: &[(&str, &str)]| {
+        let before = std::fs::read(&joined).ok();
+        let refused = weft_with(data.path(), &["network", "join", &other], env, &[]).expect(1);
+        assert_eq!(std::fs::read(&joined).ok(), before);
+        refused.err
+    };
+    std::fs::remove_file(&joined).unwrap();
+    let id = Network::of_name(&one).to_string();
+    assert!(refused(&[]).contains(&format!("is of network {id} ")), "{}", refused(&[]));
+    weft(data.path(), &["network", "join", &file]).expect(0);
+    std::fs::write(&joined, "network = ").unwrap();
+    refused(&[]);
+    weft(data.path(), &["network", "join", &file]).expect(0);
+    assert_eq!(std::fs::read_to_string(&joined).unwrap(), newer);
+    assert!(refused(&[("WEFT_NETWORK", &two)]).contains(&one));
+    // While a node has the store, the file says it.
+    let node = Node::start_in(data);
+    let refused = node.weft(&["network", "join", &other]).expect(1);
+    assert!(refused.err.contains(&one), "{}", refused.err);
 }
 
 #[test]

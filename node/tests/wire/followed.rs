@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use weft_net::{Net, NetEvent, Verdict};
-use weft_node::control::api::Request;
+use weft_node::control::api::{Request, ResultOf};
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
@@ -48,6 +48,10 @@ struct Script {
     ranges: VecDeque<Vec<wire::SlotRecord>>,
     blobs: VecDeque<wire::BlobResponse>,
     asked: Vec<u64>,
+    outcomes: u32,
+    heads: u32,
+    /// When it was asked where the log ends and, if it is silent, did not answer.
+    unanswered: Option<Vec<(Instant, weft_net::Reply)>>,
 }
 
 /// Answers for a log as the script says, then as it is.
@@ -56,6 +60,12 @@ fn serve(net: Net, mut source: Stranger, truth: Arc<Truth>, script: Arc<Mutex<Sc
         while let Some(event) = source.events.recv().await {
             match event {
                 NetEvent::Request { request, reply, .. } => {
+                    if let (Some(Ask::Head(_)), Some(held)) =
+                        (&request.body, &mut script.lock().unwrap().unanswered)
+                    {
+                        held.push((Instant::now(), reply));
+                        continue;
+                    }
                     let body = answer(&truth, &mut script.lock().unwrap(), request.body.unwrap());
                     let _ = reply.send(wire::Response { body: Some(body) });
                 }
@@ -79,7 +89,12 @@ fn answer(truth: &Truth, script: &mut Script, ask: Ask) -> Answer {
             let slots = script.ranges.pop_front().unwrap_or_else(honest);
             Answer::Range(wire::RangeResponse { slots, more: true })
         }
+        Ask::Outcome(_) => {
+            script.outcomes += 1;
+            Answer::Refusal(wire::Refusal::default())
+        }
         Ask::Head(_) => {
+            script.heads += 1;
             let (process, slot) =
                 (Bytes::copy_from_slice(truth.process.as_ref()), truth.slots.len() as u64 - 1);
             let head = wire::Head { process, epoch: 0, slot, assignment: last.assignment.clone() };
@@ -234,6 +249,58 @@ async fn old_slots_said_again_do_not_make_a_log_fresh() {
         }
     }
     panic!("the log was fresh as long as old slots were said again");
+}
+
+/// A source that says nothing is asked again when it is its turn, as a place is free by then: not only when
+/// the request is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_source_does_not_hold_the_place_of_those_asked_after_it() {
+    let truth = Arc::new(truth(90, 2).await);
+    let (follower, script, serving) = pair(&truth, 92).await;
+    let process = truth.process;
+    script.lock().unwrap().unanswered = Some(Vec::new());
+    let watching = Request::Host { process, compute: false, messenger: false, evaluate: None };
+    follower.ask::<Value>(watching).await.unwrap();
+    let times: Vec<Instant> = until("the second question", || async {
+        let script = script.lock().unwrap();
+        let held = script.unanswered.as_ref().unwrap();
+        (held.len() >= 2).then(|| held.iter().map(|(at, _)| *at).collect())
+    })
+    .await;
+    // A request may take thirty.
+    assert!(times[1] - times[0] < Duration::from_secs(25), "{times:?}");
+    follower.stop().await;
+    serving.abort();
+}
+
+/// Whoever waits for a result does not wait for lookups where somebody is at hand to be asked; the follower
+/// makes them beside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_is_asked_of_those_at_hand_and_the_log_of_those_of_record_too() {
+    let truth = Arc::new(truth(100, 2).await);
+    let (follower, script, serving) = pair(&truth, 102).await;
+    let process = truth.process;
+    let of_record = Stranger::of(&follower, 104).await;
+    of_record.net.provide(weft_net::Key::Process(process)).await.unwrap();
+    let heard = Arc::new(Mutex::new(Script::default()));
+    let recorded = serve(of_record.net.clone(), of_record, Arc::clone(&truth), Arc::clone(&heard));
+    until("the record", || async {
+        let providers: Vec<Value> = follower.ask(Request::Providers { process }).await.unwrap();
+        (providers.len() == 2).then_some(())
+    })
+    .await;
+    let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap().id();
+    let asked = Request::Result { process, of: ResultOf::Item(item), wait_ms: 0 };
+    follower.ask::<Value>(asked).await.unwrap_err();
+    assert_eq!((script.lock().unwrap().outcomes, heard.lock().unwrap().outcomes), (1, 0));
+    heard.lock().unwrap().heads = 0;
+    let watching = Request::Host { process, compute: false, messenger: false, evaluate: None };
+    follower.ask::<Value>(watching).await.unwrap();
+    until("a question to the one of record", || async { (heard.lock().unwrap().heads > 0).then_some(()) })
+        .await;
+    follower.stop().await;
+    serving.abort();
+    recorded.abort();
 }
 
 /// Signs slot 1 of a log once more, with a chain that does not follow.

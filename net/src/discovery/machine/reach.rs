@@ -2,8 +2,8 @@
 //!
 //! A node that can be reached serves others: it takes part in the routing table and relays for
 //! those at home. One that cannot asks up to two relays for a place. Which of both a node is shows
-//! when a peer has dialled one of its addresses back; until then it serves nobody, and after a
-//! while it counts as unreachable.
+//! when a peer has dialled one of its addresses back, or a router says that it lets peers in
+//! (`upnp`); until then it serves nobody, and after a while it counts as unreachable.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub enum Reachability {
     /// Every address that it listens on can be reached: its operator says so, or all peers are on
     /// the same machine.
     Assumed,
-    /// What peers have dialled back can be reached, and nothing else.
+    /// What peers have dialled back can be reached, or what a router let in, and nothing else.
     Probed,
     /// Nothing can be reached: the node only dials, and is reached by relays.
     Relayed,

@@ -212,9 +212,8 @@ mod tests {
 
     use std::collections::BTreeSet;
 
-    use weft_protocol::crypto::Signer;
-
     use super::*;
+    use crate::shared::testing::peer;
 
     fn reach(reachability: Reachability, confirmed: &[&str]) -> ReachInfo {
         let confirmed = confirmed.iter().map(ToString::to_string).collect();
@@ -223,9 +222,7 @@ mod tests {
 
     #[test]
     fn a_crowd_on_the_topic_hides_neither_the_scheduler_nor_those_of_record() {
-        let peer =
-            |seed: u8| Peer::from_ed25519(&Signer::from_seed(&[seed; 32]).owner_key().try_into().unwrap());
-        let peers: Vec<Peer> = (0..=99).map(|seed| peer(seed).unwrap()).collect();
+        let peers: Vec<Peer> = (0..=99).map(peer).collect();
         let by_name: BTreeSet<Peer> = peers.iter().copied().collect();
         // The last by name, so that every order but the right one leaves them out.
         let late: Vec<Peer> = by_name.iter().rev().copied().take(2).collect();

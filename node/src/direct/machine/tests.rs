@@ -150,6 +150,25 @@ fn a_peer_that_brought_nothing_makes_way_for_another_and_one_that_did_stays() {
     assert_eq!(run(&mut direct, found(1, &[8]), 3 * CHANGE_MS), [ask(5, 8, &[1])]);
 }
 
+/// A log to which nothing is added is no fault of its scheduler.
+#[test]
+fn the_scheduler_of_a_quiet_log_is_kept_and_one_that_cannot_be_asked_makes_way_once() {
+    let mut direct = Direct::default();
+    let both = || Input::Found { process: id(1), scheduler: Some(9), others: vec![7] };
+    run(&mut direct, Input::Add(id(1)), 0);
+    assert_eq!(run(&mut direct, both(), 0), [ask(1, 9, &[1])]);
+    for round in 1..4 {
+        let now = round * CHANGE_MS;
+        assert_eq!(run(&mut direct, quiet(round), now), [Effect::Find(id(1))]);
+        assert_eq!(run(&mut direct, both(), now), [ask(round + 1, 9, &[1])]);
+    }
+    run(&mut direct, Input::Answered { question: 4, heads: None }, 4 * CHANGE_MS);
+    assert_eq!(run(&mut direct, Input::Tick, 5 * CHANGE_MS), [Effect::Find(id(1))]);
+    assert_eq!(run(&mut direct, both(), 5 * CHANGE_MS), [ask(5, 7, &[1])]);
+    assert_eq!(run(&mut direct, quiet(5), 6 * CHANGE_MS), [Effect::Find(id(1))]);
+    assert_eq!(run(&mut direct, both(), 6 * CHANGE_MS), [ask(6, 9, &[1])]);
+}
+
 #[test]
 fn what_was_told_is_not_asked_for_again() {
     let mut direct = Direct::default();
