@@ -132,9 +132,10 @@ impl Instance {
         self.pending = Some(Pending::Failed);
         let allowance = self.allowance();
         let (live, weave) = (&mut self.live, &self.weave);
-        let ended = on_guest_thread(|| live.evaluate(message_json, env_json, allowance, weave));
+        // Where no thread could be started, nothing ran: what is left of gas is of the message before.
+        let ended = on_guest_thread(|| live.evaluate(message_json, env_json, allowance, weave))?;
         self.gas_spent = self.live.gas_spent(allowance.gas);
-        let evaluation = ended??;
+        let evaluation = ended?;
         if matches!(evaluation.outcome, Outcome::Returned(_)) {
             self.pending = Some(Pending::Returned(Kept {
                 message: message_json.to_vec(),
