@@ -1,9 +1,12 @@
 //! Messages that are ended from another thread.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use weft_vm::{Engine, EngineConfig, Evaluation, Format, HostFault, Instance, Limits, Outcome, Trap, guests};
+use weft_vm::{
+    Engine, EngineConfig, Evaluation, Format, HostFault, Instance, Interrupt, Limits, Outcome, Trap, guests,
+};
 
 /// More gas than a test lasts.
 const ENDLESS: Limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 24 };
@@ -22,34 +25,34 @@ fn act(instance: &mut Instance, action: &str) -> Result<Evaluation, HostFault> {
     instance.evaluate(message.as_bytes(), b"{}")
 }
 
+/// Tells a message to end until it has, within a minute; what became of it.
+fn told_to_end<T>(running: JoinHandle<T>, interrupt: &Interrupt) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !running.is_finished() {
+        assert!(Instant::now() < deadline, "it goes on though it was told to end");
+        interrupt.end();
+        thread::yield_now();
+    }
+    running.join().unwrap()
+}
+
 #[test]
 fn an_endless_message_ends_when_it_is_told_to_and_others_go_on() {
     let engine = engine(true);
     let interrupts = [engine.interrupt(), engine.interrupt()];
     let [first, second] = interrupts.clone();
-    thread::scope(|scope| {
-        let endless = interrupts.each_ref().map(|interrupt| {
-            let mut instance = counter(&engine, ENDLESS);
-            instance.heed(interrupt);
-            scope.spawn(move || act(&mut instance, "Loop"))
-        });
-        // Before it began or while it runs: it must end either way.
-        first.end();
-        let [one, two] = endless;
-        while !one.is_finished() {
-            first.end();
-            thread::yield_now();
-        }
-        let ended = one.join().unwrap();
-        assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
-        assert!(!two.is_finished());
-        while !two.is_finished() {
-            second.end();
-            thread::yield_now();
-        }
-        let ended = two.join().unwrap();
-        assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
+    // No threads of a scope: one that does not end would be waited for.
+    let [one, two] = interrupts.each_ref().map(|interrupt| {
+        let mut instance = counter(&engine, ENDLESS);
+        instance.heed(interrupt);
+        thread::spawn(move || act(&mut instance, "Loop"))
     });
+    // Before it began or while it runs: it must end either way.
+    let ended = told_to_end(one, &first);
+    assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
+    assert!(!two.is_finished());
+    let ended = told_to_end(two, &second);
+    assert!(matches!(ended, Err(HostFault::Interrupted)), "{ended:?}");
     // What has ended stays ended, and who heeds nothing is not bothered.
     let mut late = counter(&engine, ENDLESS);
     late.heed(&first);

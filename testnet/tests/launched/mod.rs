@@ -1,8 +1,8 @@
 //! The launcher as a child of a test, which waits for no pipe without end.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 /// How long a launcher may take to come up, and to end once it was told to.
@@ -21,17 +21,22 @@ impl Drop for Launched {
     }
 }
 
-/// Waits for what a thread reads from the program.
-fn in_time<T: Send + 'static>(what: &str, wait: Duration, read: impl FnOnce() -> T + Send + 'static) -> T {
+/// Has a thread read from the program.
+fn reading<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, done) = sync_channel(1);
     std::thread::spawn(move || {
         // Nobody waits any more where it took too long.
         let _ = sender.send(read());
     });
+    done
+}
+
+/// Waits for what a thread reads.
+fn in_time<T>(what: &str, wait: Duration, done: &Receiver<T>) -> T {
     done.recv_timeout(wait).unwrap_or_else(|error| panic!("waited {wait:?} for {what}: {error}"))
 }
 
-fn rest(mut out: BufReader<ChildStdout>) -> Vec<u8> {
+fn rest(mut out: BufReader<impl Read>) -> Vec<u8> {
     let mut bytes = Vec::new();
     out.read_to_end(&mut bytes).unwrap();
     bytes
@@ -49,16 +54,14 @@ impl Launched {
     /// Runs it to its end.
     pub fn run(args: &[&str], wait: Duration) -> Output {
         let (mut launched, out) = Self::spawn(args);
-        let mut err = launched.child.stderr.take().unwrap();
-        let err = move || {
-            let mut bytes = Vec::new();
-            err.read_to_end(&mut bytes).unwrap();
-            bytes
-        };
-        let errors = std::thread::spawn(err);
-        let stdout = in_time("its end", wait, || rest(out));
+        let err = BufReader::new(launched.child.stderr.take().unwrap());
+        // Both at once, or it stands still where one of the pipes is full.
+        let errors = reading(move || rest(err));
+        let stdout = in_time("its end", wait, &reading(move || rest(out)));
         let status = launched.ended();
-        Output { status, stdout, stderr: errors.join().unwrap() }
+        // What it started may hold the pipe after it has ended.
+        let stderr = in_time("the end of what it says of errors", WAIT, &errors);
+        Output { status, stdout, stderr }
     }
 
     /// Starts one that stays up; what it says first.
@@ -68,12 +71,12 @@ impl Launched {
         let mut err = launched.child.stderr.take().unwrap();
         // Read to the end, or it stands still one day.
         std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink()));
-        let line = in_time("its first line", WAIT, move || {
+        let line = reading(move || {
             let mut line = String::new();
             out.read_line(&mut line).unwrap();
             line
         });
-        (launched, line)
+        (launched, in_time("its first line", WAIT, &line))
     }
 
     /// Its process id.
