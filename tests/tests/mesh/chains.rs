@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use weft_node::control::api::{ProcessInfo, Request, SlotInfo};
 use weft_testnet::{Actor, AskError, Look, Open, PATIENCE, Trouble, aos, until};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 use crate::scenario::{count, grows_to, is_sound};
 
@@ -19,10 +19,7 @@ const PLAYER: &str = "Handlers.add('ball', 'Ball', function(m) \
 
 #[tokio::test]
 async fn aos_processes_play_ping_pong() -> Result<(), Trouble> {
-    match Guest::aos("chains::aos_processes_play_ping_pong") {
-        Some(guest) => play_ping_pong(guest).await,
-        None => Ok(()),
-    }
+    with_aos("chains::aos_processes_play_ping_pong", play_ping_pong).await
 }
 
 #[tokio::test]
@@ -72,10 +69,7 @@ async fn play_ping_pong(guest: Guest) -> Result<(), Trouble> {
 /// One message of a process asks for all of them; each is told of, once, and belongs to it.
 #[tokio::test]
 async fn aos_has_many_children_at_once() -> Result<(), Trouble> {
-    match Guest::aos("chains::aos_has_many_children_at_once") {
-        Some(guest) => has_many_children(guest).await,
-        None => Ok(()),
-    }
+    with_aos("chains::aos_has_many_children_at_once", has_many_children).await
 }
 
 #[tokio::test]

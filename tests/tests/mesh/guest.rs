@@ -29,6 +29,17 @@ pub enum Guest {
     Counter,
 }
 
+/// Runs a scenario on aos, or notes the skip under this test's name.
+pub async fn with_aos<Scenario: Future<Output = Result<(), Trouble>>>(
+    test: &str,
+    run: impl FnOnce(Guest) -> Scenario,
+) -> Result<(), Trouble> {
+    match Guest::aos(test) {
+        Some(guest) => run(guest).await,
+        None => Ok(()),
+    }
+}
+
 impl Guest {
     /// aos, or none with the skip noted under this test's name.
     pub fn aos(test: &str) -> Option<Self> {

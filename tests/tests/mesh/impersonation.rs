@@ -14,7 +14,7 @@ use weft_testnet::aos::{self, FOREIGN_AUTHORITY};
 use weft_testnet::{Actor, Open, Town, Trouble, User, encoded};
 
 use crate::courier::{Courier, Parcel, Push};
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 /// Two schedulers and a messenger.
@@ -42,10 +42,7 @@ const PWN: &str = "Pwned = 'pwned' return Pwned";
 
 #[tokio::test]
 async fn nobody_speaks_for_an_aos_process() -> Result<(), Trouble> {
-    match Guest::aos("impersonation::nobody_speaks_for_an_aos_process") {
-        Some(guest) => impersonate(guest).await,
-        None => Ok(()),
-    }
+    with_aos("impersonation::nobody_speaks_for_an_aos_process", impersonate).await
 }
 
 #[tokio::test]

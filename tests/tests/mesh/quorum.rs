@@ -7,7 +7,7 @@ use weft_testnet::aos::{self, FOREIGN_AUTHORITY};
 use weft_testnet::{Actor, AskError, Cast, Look, Open, PATIENCE, Town, Trouble, until};
 
 use crate::courier::Courier;
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 /// Node 0 schedules the sender and nothing else, node 1 the receiver; nodes 1 to 3 attest; node 4
@@ -24,10 +24,7 @@ const MEANWHILE: usize = 5;
 
 #[tokio::test]
 async fn aos_is_trusted_by_proof_of_two_of_three_attestors() -> Result<(), Trouble> {
-    match Guest::aos("quorum::aos_is_trusted_by_proof_of_two_of_three_attestors") {
-        Some(guest) => two_of_three(guest).await,
-        None => Ok(()),
-    }
+    with_aos("quorum::aos_is_trusted_by_proof_of_two_of_three_attestors", two_of_three).await
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use weft_protocol::crypto::Signer;
 use weft_testnet::{Open, Trouble};
 
 use crate::courier::{Courier, Push};
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 /// Two schedulers that carry nothing, and two messengers.
@@ -23,10 +23,7 @@ const WINDOW_MS: u64 = 50;
 
 #[tokio::test]
 async fn racing_messengers_leave_one_assignment_of_aos() -> Result<(), Trouble> {
-    match Guest::aos("race::racing_messengers_leave_one_assignment_of_aos") {
-        Some(guest) => race(guest).await,
-        None => Ok(()),
-    }
+    with_aos("race::racing_messengers_leave_one_assignment_of_aos", race).await
 }
 
 #[tokio::test]

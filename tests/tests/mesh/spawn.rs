@@ -11,7 +11,7 @@ use weft_testnet::aos::eval;
 use weft_testnet::{Actor, Open, Trouble};
 
 use crate::courier::Courier;
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 /// The parent's scheduler, the child's, and who carries for the parent.
@@ -23,10 +23,7 @@ const ANSWER: &str = "Send({Target = Owner, Action = 'Hello', Data = 'from the c
 
 #[tokio::test]
 async fn aos_spawns_and_is_told_and_owns_what_it_spawned() -> Result<(), Trouble> {
-    match Guest::aos("spawn::aos_spawns_and_is_told_and_owns_what_it_spawned") {
-        Some(guest) => spawns_and_is_told(guest).await,
-        None => Ok(()),
-    }
+    with_aos("spawn::aos_spawns_and_is_told_and_owns_what_it_spawned", spawns_and_is_told).await
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use weft_protocol::{Address, Hash, Network, Position};
 use weft_testnet::{Actor, Open, Trouble};
 
 use crate::courier::Courier;
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 /// Two schedulers that carry nothing, and two messengers.
@@ -19,10 +19,7 @@ const WINDOW_MS: u64 = 5_000;
 
 #[tokio::test]
 async fn the_next_messenger_carries_for_aos_when_the_first_is_dead() -> Result<(), Trouble> {
-    match Guest::aos("takeover::the_next_messenger_carries_for_aos_when_the_first_is_dead") {
-        Some(guest) => take_over(guest).await,
-        None => Ok(()),
-    }
+    with_aos("takeover::the_next_messenger_carries_for_aos_when_the_first_is_dead", take_over).await
 }
 
 #[tokio::test]

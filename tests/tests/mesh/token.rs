@@ -10,7 +10,7 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::{DataItem, Draft, Id, Tag, Verified};
 use weft_testnet::{Open, Trouble, aos};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 use crate::scenario::{computes_to, count, is_sound, log, submit_all};
 
@@ -60,10 +60,7 @@ fn transfers(token: Id, keys: &[Signer], number: usize) -> Vec<Transfer> {
 
 #[tokio::test]
 async fn a_token_on_aos_loses_no_coin() -> Result<(), Trouble> {
-    match Guest::aos("token::a_token_on_aos_loses_no_coin") {
-        Some(guest) => loses_no_coin(guest).await,
-        None => Ok(()),
-    }
+    with_aos("token::a_token_on_aos_loses_no_coin", loses_no_coin).await
 }
 
 #[tokio::test]
