@@ -1,10 +1,13 @@
 -- An agent with a strategy: on every tick of its cron it asks an exchange for the price, and buys while
--- that is below its limit. Spawn it with `Cron-Interval: 1-minute`, `Exchange`, `Token` and `Budget`.
+-- that is below its limit. Spawn it with `Cron-Interval: 1-minute`, `Exchange`, `Token`, `Budget`, `Step` and `Least`.
 local bint = require(".bint")(256)
 local tags = ao.env.Process.Tags
 Exchange, Token, Budget = tags.Exchange, tags.Token, Budget or tags.Budget
 -- It pays so much at once, and wants at least so much for it.
 Step, Least = tags.Step, tags.Least
+if not (Exchange and Token and Budget and Step and Least) then
+  error("it needs the tags Exchange, Token, Budget, Step and Least", 0)
+end
 Bought = Bought or 0
 
 local function give_back(amount) Budget = tostring(bint(Budget) + bint(amount)) end

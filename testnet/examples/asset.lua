@@ -7,11 +7,14 @@
 local bint = require(".bint")(512)
 
 local tags = ao.env.Process.Tags
-local SHARES, OFFERS_MAX = 100, 100
-Token, Title, Royalty, Fee = tags.Token, tags.Title, tonumber(tags.Royalty), tags.Fee
+local SHARES = 100
+Token, Title = tags.Token, tags.Title
+Royalty, Fee = tonumber(tags.Royalty or ""), bint.fromstring(tags.Fee or "")
 Shares = Shares or { [Owner] = SHARES }
 Offers, LastOffer, Licences = Offers or {}, LastOffer or 0, Licences or {}
+if not (Token and Title) then error("it needs the tags Token and Title", 0) end
 if not math.tointeger(Royalty) or Royalty < 0 or Royalty > 1000 then error("Royalty is 0 to 1000", 0) end
+if not Fee or not bint.ispos(Fee) then error("Fee is a whole number above zero", 0) end
 
 -- In the order of the tags; one who has no weight has 1.
 Creators = {}
@@ -78,9 +81,9 @@ end)
 
 -- `Price` is for all of them together. What is offered is not the seller's until he takes it back.
 Handlers.add("Offer", { Action = "Offer", Price = "^%d+$" }, function(msg)
-  local shares, price, open = of_his_own(msg), bint.fromstring(msg.Price), #Utils.keys(Offers)
-  if not shares or not bint.ispos(price) or #msg.Price > 77 or open >= OFFERS_MAX then
-    return answer(msg, { Action = "Offer-Error", Error = "not so many shares, no price, or too many offers" })
+  local shares, price = of_his_own(msg), bint.fromstring(msg.Price)
+  if not shares or not bint.ispos(price) or #msg.Price > 77 then
+    return answer(msg, { Action = "Offer-Error", Error = "not so many shares, or no price" })
   end
   add(msg.From, -shares)
   LastOffer = LastOffer + 1
@@ -109,7 +112,7 @@ local function buy(msg, amount)
 end
 
 local function license(msg, amount)
-  if tostring(amount) ~= Fee then return pay(msg.Sender, amount, "the fee is " .. tostring(Fee)) end
+  if amount ~= Fee then return pay(msg.Sender, amount, "the fee is " .. tostring(Fee)) end
   Licences[msg.Sender] = (Licences[msg.Sender] or 0) + 1
   split(amount, holders(), "licence")
   Send({ Target = msg.Sender, Action = "Licensed", Title = Title, Holder = msg.Sender })
@@ -125,7 +128,7 @@ end)
 Handlers.add("Paid", { Action = "Debit-Notice", From = Token }, function() end)
 
 Handlers.add("Info", "Info", function(msg)
-  answer(msg, { Title = Title, Royalty = tostring(Royalty), Fee = Fee, Shares = tostring(SHARES) })
+  answer(msg, { Title = Title, Royalty = tostring(Royalty), Fee = tostring(Fee), Shares = tostring(SHARES) })
 end)
 
 Views.add("asset", function() return { title = Title, shares = Shares, offers = Offers, licences = Licences } end)

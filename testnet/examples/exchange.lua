@@ -7,6 +7,7 @@ local bint = require(".bint")(512)
 
 local tags = ao.env.Process.Tags
 Tokens = Tokens or { A = tags["Token-A"], B = tags["Token-B"] }
+if not (Tokens.A and Tokens.B) or Tokens.A == Tokens.B then error("it needs the tags Token-A and Token-B, two tokens", 0) end
 Reserves = Reserves or { A = "0", B = "0" }
 -- Of a thousand parts of what comes in.
 Fee = 3

@@ -2,15 +2,12 @@
 -- them, and `Quorum`. Who asks is told once, and told too when they cannot agree.
 local json = require("json")
 
-Operators, Requests, Quorum = Operators or {}, Requests or {}, tonumber(ao.env.Process.Tags.Quorum)
+Operators, Requests, Quorum = Operators or {}, Requests or {}, tonumber(ao.env.Process.Tags.Quorum or "")
 for _, tag in ipairs(ao.env.Process.TagArray) do
   if tag.name == "Operator" then Operators[tag.value] = true end
 end
-
-local function count(t)
-  local n = 0
-  for _ in pairs(t) do n = n + 1 end
-  return n
+if not Quorum or Quorum < 1 or Quorum > #Utils.keys(Operators) then
+  error("it needs a tag Operator for each, and Quorum, no more than they are", 0)
 end
 
 Handlers.add("Request", "Request", function(msg)
@@ -42,9 +39,11 @@ Handlers.add("Answer", { Action = "Answer", From = operator, ["Request-Id"] = "_
   end
   if votes[msg.Data] >= Quorum then
     tell(id, request, { Action = "Answer", Data = msg.Data, Agreed = tostring(votes[msg.Data]) })
-  elseif best + count(Operators) - count(request.answers) < Quorum then
+  elseif best + #Utils.keys(Operators) - #Utils.keys(request.answers) < Quorum then
     tell(id, request, { Action = "No-Answer", Data = json.encode(votes) })
   end
 end)
 
-Views.add("open", function() return { requests = count(Requests), operators = count(Operators), quorum = Quorum } end)
+Views.add("open", function()
+  return { requests = #Utils.keys(Requests), operators = #Utils.keys(Operators), quorum = Quorum }
+end)

@@ -2,17 +2,24 @@
 --
 -- Who pays A with `X-Action: Order` offers it for `X-Price` of B each or more; who pays B buys A for
 -- `X-Price` each or less. What matches is traded at once, at the price of the order that stood there; the
--- best price goes first, and of one price the oldest order. The rest stands in the book until `Cancel`.
+-- best price goes first, and of one price the oldest order. The rest stands in the book until `Cancel`, or
+-- until a book that is full of better ones gives it back.
 local bint = require(".bint")(512)
 
 local tags = ao.env.Process.Tags
 Tokens = Tokens or { A = tags["Token-A"], B = tags["Token-B"] }
+if not (Tokens.A and Tokens.B) or Tokens.A == Tokens.B then error("it needs the tags Token-A and Token-B, two tokens", 0) end
 -- Orders with what is left of them, in A; the best first.
 Asks, Bids, LastOrder = Asks or {}, Bids or {}, LastOrder or 0
 -- Of each side: one order is filled by no more than these, and a message sends at most 1,000 others.
 local ORDERS_MAX = 200
 -- Digits of a price, so that no product of two numbers is too wide.
 local DIGITS_MAX = 38
+-- By the token that an order of the side holds.
+local books = {
+  A = { orders = Asks, better = function(a, b) return a < b end },
+  B = { orders = Bids, better = function(a, b) return a > b end },
+}
 
 local function pay(side, to, amount, why, order)
   if not bint.ispos(amount) then return end
@@ -29,7 +36,20 @@ local function insert(book, order, better)
   table.insert(book, place, order)
 end
 
-local function stand(book, from, price, left, better)
+-- What an order holds of its side's token.
+local function held(side, order) return bint(order.left) * (side == "A" and 1 or bint(order.price)) end
+
+-- In a full book a better order puts out the worst: worthless ones keep nobody out.
+local function stand(side, from, price, left)
+  local book, better = books[side].orders, books[side].better
+  if #book >= ORDERS_MAX then
+    local worst = book[#book]
+    if not better(price, bint(worst.price)) then
+      return pay(side, from, left * (side == "A" and 1 or price), "the book is full")
+    end
+    table.remove(book)
+    pay(side, worst.owner, held(side, worst), "the book is full", worst.id)
+  end
   LastOrder = LastOrder + 1
   insert(book, { id = LastOrder, owner = from, price = tostring(price), left = tostring(left) }, better)
   Send({ Target = from, Action = "Order-Placed", Order = tostring(LastOrder), Left = tostring(left) })
@@ -55,8 +75,7 @@ local function sell(from, amount, price)
   end
   pay("B", from, earned, "sold")
   if not bint.ispos(amount) then return end
-  if #Asks >= ORDERS_MAX then return pay("A", from, amount, "the book is full") end
-  stand(Asks, from, price, amount, function(a, b) return a < b end)
+  stand("A", from, price, amount)
 end
 
 local function buy(from, money, price)
@@ -70,11 +89,8 @@ local function buy(from, money, price)
   end
   pay("A", from, bought, "bought")
   local want = money // price
-  if bint.ispos(want) and #Bids < ORDERS_MAX then
-    money = money - want * price
-    stand(Bids, from, price, want, function(a, b) return a > b end)
-  end
-  pay("B", from, money, "too little for one more")
+  if bint.ispos(want) then stand("B", from, price, want) end
+  pay("B", from, money - want * price, "too little for one more")
 end
 
 local function side_of(token)
@@ -100,12 +116,11 @@ end)
 Handlers.add("Paid", { Action = "Debit-Notice", From = function(from) return side_of(from) ~= nil end }, function() end)
 
 Handlers.add("Cancel", { Action = "Cancel", Order = "_" }, function(msg)
-  for side, book in pairs({ A = Asks, B = Bids }) do
-    for place, order in ipairs(book) do
+  for side, book in pairs(books) do
+    for place, order in ipairs(book.orders) do
       if tostring(order.id) == msg.Order and order.owner == msg.From then
-        table.remove(book, place)
-        local held = bint(order.left) * (side == "A" and 1 or bint(order.price))
-        return pay(side, msg.From, held, "cancelled", order.id)
+        table.remove(book.orders, place)
+        return pay(side, msg.From, held(side, order), "cancelled", order.id)
       end
     end
   end

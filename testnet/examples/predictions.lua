@@ -42,9 +42,13 @@ local function house()
 end
 
 local function market()
-  Question, Token, Judge, Closes = tags.Question, tags.Token, tags.Judge, tonumber(tags.Closes)
+  Question, Token, Judge, Closes = tags.Question, tags.Token, tags.Judge, tonumber(tags.Closes or "")
+  if not (Token and Judge and Closes) then error("it needs the tags Token, Judge and Closes", 0) end
   -- What was paid in: in all for each side, and by whom.
   State, Pools, Bets = State or "open", Pools or { yes = "0", no = "0" }, Bets or { yes = {}, no = {} }
+  -- Bets of one on one side: what a market keeps has an end.
+  Bettors = Bettors or 0
+  local BETTORS_MAX = 10000
 
   local function pay(to, amount, why)
     if not bint.ispos(amount) then return end
@@ -55,6 +59,10 @@ local function market()
     local side, amount = msg.Tags["X-Side"], bint(msg.Quantity)
     if msg.Tags["X-Action"] ~= "Bet" or not Bets[side or ""] or msg.Timestamp >= Closes then
       return pay(msg.Sender, amount, "no such bet is open")
+    end
+    if not Bets[side][msg.Sender] then
+      if Bettors >= BETTORS_MAX then return pay(msg.Sender, amount, "no more bettors") end
+      Bettors = Bettors + 1
     end
     Pools[side] = tostring(bint(Pools[side]) + amount)
     Bets[side][msg.Sender] = tostring(bint(Bets[side][msg.Sender] or "0") + amount)

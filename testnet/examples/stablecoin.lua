@@ -9,6 +9,7 @@ local bint = require(".bint")(512)
 
 local tags = ao.env.Process.Tags
 Collateral, Oracle = tags.Collateral, tags.Oracle
+if not (Collateral and Oracle) then error("it needs the tags Collateral and Oracle", 0) end
 Balances, Supply, Vaults, Price = Balances or {}, Supply or "0", Vaults or {}, Price or nil
 -- Collateral for each debt in percent: what a vault needs to draw, below what it is called, and what its buyer gets.
 local SAFE, CALLED, SOLD = 150, 130, 110
@@ -52,17 +53,11 @@ local function close_if_empty(owner)
   if vault.collateral == "0" and vault.debt == "0" then Vaults[owner] = nil end
 end
 
-local function count(t)
-  local n = 0
-  for _ in pairs(t) do n = n + 1 end
-  return n
-end
-
 Handlers.add("Deposit", { Action = "Credit-Notice", From = Collateral }, function(msg)
   local owner, amount = msg.Sender, bint(msg.Quantity)
   if msg.Tags["X-Action"] ~= "Deposit" then return pay(owner, amount, "no X-Action") end
   if not Vaults[owner] then
-    if amount < DEPOSIT_MIN or count(Vaults) >= VAULTS_MAX then return pay(owner, amount, "no room for it") end
+    if amount < DEPOSIT_MIN or #Utils.keys(Vaults) >= VAULTS_MAX then return pay(owner, amount, "no room for it") end
     Vaults[owner] = { collateral = "0", debt = "0" }
   end
   Vaults[owner].collateral = tostring(bint(Vaults[owner].collateral) + amount)
@@ -170,4 +165,6 @@ Handlers.add("Balance", "Balance", function(msg)
   answer(msg, { Account = account, Balance = Balances[account] or "0" })
 end)
 
-Views.add("coin", function() return { supply = Supply, vaults = count(Vaults), price = Price and Price.value or "none" } end)
+Views.add("coin", function()
+  return { supply = Supply, vaults = #Utils.keys(Vaults), price = Price and Price.value or "none" }
+end)

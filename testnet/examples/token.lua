@@ -63,8 +63,4 @@ Handlers.add("Transfer", { Action = "Transfer", Recipient = "_" }, function(msg)
   Send({ Target = to, Action = "Credit-Notice", Sender = from, Quantity = tostring(amount), Tags = extra })
 end)
 
-Views.add("holders", function()
-  local count = 0
-  for _ in pairs(Balances) do count = count + 1 end
-  return { holders = count, supply = Supply, ticker = Ticker }
-end)
+Views.add("holders", function() return { holders = #Utils.keys(Balances), supply = Supply, ticker = Ticker } end)

@@ -4,6 +4,7 @@
 local bint = require(".bint")(256)
 
 Token = ao.env.Process.Tags.Token
+if not Token then error("it needs the tag Token", 0) end
 Polls, LastPoll = Polls or {}, LastPoll or 0
 -- What is given back in one message: each may send at most 1,000 others.
 local PAID_AT_ONCE, VOTERS_MAX = 200, 10000

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::process::tag;
+use crate::markets::{ASSET, ORDERBOOK, PREDICTIONS, STABLECOIN, VOTING};
+use crate::process::{Message, Process, tag};
 use crate::town::{Town, mint, tags_of};
 
 const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
@@ -120,6 +121,37 @@ fn the_agent_buys_while_the_price_is_good() {
     assert_eq!(agent, json!({"budget": "5000", "bought": 3}));
     let (a, b) = (town.balance("TOKENA", "AGENT"), town.balance("TOKENB", "AGENT"));
     assert!(a == 5_000 && b > 28_000, "{a} {b}");
+}
+
+/// A pattern of a tag that is missing would ask nothing, and so believe everybody.
+#[test]
+fn a_program_that_lacks_a_tag_says_which_and_does_not_begin() {
+    let boot = |program: &str, tags: &[(&str, &str)]| {
+        let tags = [&[("On-Boot", "Data")], tags].concat();
+        let boot =
+            tags.iter().fold(Message::new("Boot", program), |boot, (name, value)| boot.tag(name, value));
+        Process::unborn(&tags).take(&boot)["Error"].as_str().unwrap_or("none").to_owned()
+    };
+    let tokens = [("Token-A", "A"), ("Token-B", "B")];
+    let agent = [("Exchange", "E"), ("Token", "T"), ("Budget", "5"), ("Step", "1"), ("Least", "1")];
+    for (program, tags) in [
+        (EXCHANGE, &tokens[..]),
+        (ORDERBOOK, &tokens),
+        (AGENT, &agent),
+        (ORACLE, &[("Operator", "O"), ("Quorum", "1")]),
+        (STABLECOIN, &[("Collateral", "C"), ("Oracle", "O")]),
+        (VOTING, &[("Token", "T")]),
+        (ASSET, &[("Token", "T"), ("Title", "S"), ("Royalty", "5"), ("Fee", "5")]),
+        (PREDICTIONS, &[("Token", "T"), ("Judge", "J"), ("Closes", "5"), ("Question", "Q")]),
+    ] {
+        assert_eq!(boot(program, tags), "none", "{tags:?}");
+        // Without a question it is the house.
+        for (missing, _) in tags.iter().filter(|(name, _)| *name != "Question") {
+            let rest: Vec<_> = tags.iter().copied().filter(|(name, _)| name != missing).collect();
+            let said = boot(program, &rest);
+            assert!(said.contains(missing), "{missing} of {tags:?}: {said}");
+        }
+    }
 }
 
 /// Whoever asks names where an answer goes (`Reply-To`) and to which question (`X-Reference`): what a process
