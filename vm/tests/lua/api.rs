@@ -137,6 +137,29 @@ fn no_tag_satisfies_a_pattern_for_what_the_node_says() {
     assert_eq!(process.eval("Taken"), "reply");
 }
 
+/// A pattern that keeps somebody out is asked of what is there alone, not of a tag that nobody gave.
+#[test]
+fn patterns_that_say_no_are_not_asked_again_about_nothing() {
+    let mut process = Process::spawn();
+    process.eval(&format!(
+        "Patterns = {{
+           {{ From = function(from) return from ~= '{FRIEND}' end }}, {{ From = '^[^F]*$' }},
+           {{ Action = function(action) return action ~= 'Say' end }}, {{ Colour = '_' }}, {{ Missing = '^[^x]*$' }},
+         }}
+         Handlers.add('look', 'Say', function(msg)
+           Taken = ''
+           for place, pattern in ipairs(Patterns) do
+             if Utils.matchesSpec(msg, pattern) then Taken = Taken .. place end
+           end
+         end)"
+    ));
+    let say = Message::new("Say", "").tag("Colour", "red");
+    for (from, taken) in [(FRIEND, "4"), ("BOB", "124")] {
+        process.take(&say.clone().from(from));
+        assert_eq!(process.eval("Taken"), taken, "{from}");
+    }
+}
+
 /// The list may change while it is gone through: nobody is skipped, or runs again for the same message.
 #[test]
 fn handlers_that_change_their_list_hide_nobody_and_end() {
@@ -173,6 +196,8 @@ fn require_gives_the_same_module_under_every_way_to_write_its_name() {
         ("return tostring(require('.json') == require('json'))", "true"),
         ("require('.process.init') print('heard')", "heard"),
         ("require('.clock-init') return os.time() > 1700000000000", "true"),
+        ("package.loaded['.common.utils'] = { two = 2 } return require('.common.utils').two", "2"),
+        ("package.loaded['.common.init'] = 'mine' return require('.common.init')", "mine"),
     ] {
         assert_eq!(process.eval(program), said, "{program}");
     }

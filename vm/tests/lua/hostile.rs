@@ -79,6 +79,18 @@ fn a_weak_table_is_encoded_as_it_was() {
          return wrong",
     );
     assert_eq!(said, "0");
+    // An array too, of which nothing else holds any longer.
+    let said = process.eval(
+        "local held, t, key = {}, setmetatable({}, { __mode = 'v' }), ('k'):rep(10000)
+         for i = 1, 300 do
+           held[i] = { [key] = i }
+           t[i] = held[i]
+         end
+         held = nil
+         return #require('json').encode(t)",
+    );
+    let digits = 9 + 2 * 90 + 3 * 201;
+    assert_eq!(said, (300 * (10_000 + r#"{"":},"#.len()) + digits + 1).to_string());
 }
 
 #[test]

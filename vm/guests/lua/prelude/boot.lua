@@ -33,7 +33,9 @@ end
 function require(given)
   if type(given) ~= "string" then error("require: the name is a string", 2) end
   local name = normal(given)
-  local known = loaded[name]
+  -- What a program put there itself goes by the name that it gave it.
+  local known = loaded[given]
+  if known == nil then known = loaded[name] end
   if known ~= nil then return known end
   local make = name:sub(1, 1) == "." and name ~= ".boot" and chunk(name:sub(2))
   if not make then error("module '" .. given .. "' not found", 2) end

@@ -40,8 +40,10 @@ function utils.matchesSpec(msg, spec)
   local tags = msg.Tags
   for key, pattern in pairs(spec) do
     local value, tag = msg[key], tags and not said_by_node[key] and tags[key]
-    if not value and not tag then return false end
-    if not value_matches(pattern, value, msg) and not value_matches(pattern, tag, msg) then return false end
+    -- Only what is there is asked for: a pattern may be one that nothing at all satisfies.
+    if not (value and value_matches(pattern, value, msg)) and not (tag and value_matches(pattern, tag, msg)) then
+      return false
+    end
   end
   return true
 end

@@ -138,8 +138,9 @@ static size_t measure(lua_State *L, int index, int array) {
   return count;
 }
 
-/* A weak table may lose entries whenever memory is taken, and a key that it had may be freed while it is
-   still to be written. What has a metatable is written from a copy that holds on to everything. */
+/* Leaves one value on the stack, for as long as the table is written. A weak table may lose entries whenever
+   memory is taken, and a key that it had may be freed while it is still to be written. What has a metatable is
+   written from a copy that holds on to everything. */
 static int held(lua_State *L, int index) {
   if (!lua_getmetatable(L, index)) {
     lua_pushnil(L);
@@ -158,7 +159,6 @@ static int held(lua_State *L, int index) {
 
 static void encode_object(lua_State *L, int index, Text *out, int clean, int depth) {
   Key near[KEYS_NEAR], *keys = near;
-  index = held(L, index);
   size_t count = measure(L, index, 0), filled = 0;
   if (count > KEYS_NEAR) keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
   else lua_pushnil(L);
@@ -178,7 +178,7 @@ static void encode_object(lua_State *L, int index, Text *out, int clean, int dep
     encode(L, lua_gettop(L), out, clean, depth + 1);
     lua_pop(L, 1);
   }
-  lua_pop(L, 2);
+  lua_pop(L, 1);
   add_char(L, out, '}');
 }
 
@@ -186,7 +186,7 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
   size_t length;
   const char *bytes;
   if (depth > DEPTH_MAX) luaL_error(L, "circular reference");
-  luaL_checkstack(L, 8, NULL);
+  luaL_checkstack(L, 10, NULL);
   switch (lua_type(L, index)) {
     case LUA_TNIL: text_add(L, out, "null", 4); return;
     case LUA_TBOOLEAN:
@@ -201,6 +201,7 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
     case LUA_TTABLE: break;
     default: luaL_error(L, "unexpected type '%s'", luaL_typename(L, index));
   }
+  index = held(L, index);
   int first = lua_rawgeti(L, index, 1);
   lua_pop(L, 1);
   lua_pushnil(L);
@@ -208,11 +209,13 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
   if (!empty) lua_pop(L, 2);
   if (first == LUA_TNIL && !empty) {
     encode_object(L, index, out, clean, depth);
+    lua_pop(L, 1);
     return;
   }
   lua_Unsigned count = lua_rawlen(L, index);
   if (measure(L, index, 1) != count) luaL_error(L, "invalid table: sparse array");
   encode_array(L, index, count, out, clean, depth);
+  lua_pop(L, 1);
 }
 
 void json_encode(lua_State *L, int index, Text *out, int clean) {
