@@ -182,6 +182,20 @@ fn handlers_that_change_their_list_hide_nobody_and_end() {
     assert_eq!(process.eval("Seen"), "1naorl");
 }
 
+/// The numbers of the published generator; without a seed it begins with chance of the assignment.
+#[test]
+fn chance_is_the_known_generator() {
+    let mut process = Process::spawn();
+    process.eval("C = require('.chance')");
+    assert_eq!(process.eval("C.random() ~= C.random() and C.random() < 1"), "true");
+    process.eval("C.seed(5489) for i = 1, 9999 do Last = C.random() end");
+    assert_eq!(process.eval("math.tointeger(C.random() * 4294967296)"), "4123659995");
+    process.eval("C.seed(1) Low, High = 9, 0 for i = 1, 1000 do local d = C.integer(1, 6) Low, High = math.min(Low, d), math.max(High, d) end");
+    assert_eq!(process.eval("Low .. ' ' .. High"), "1 6");
+    assert!(process.eval("C.integer(2, 1)").contains("less than the least"));
+    assert!(process.eval("C.seed('x')").contains("a whole number"));
+}
+
 /// A module of the runtime runs once, however its name is written, and its beginning never again.
 #[test]
 fn require_gives_the_same_module_under_every_way_to_write_its_name() {

@@ -108,6 +108,120 @@ fn crypto_speaks_as_programs_of_aos_expect() {
     assert!(process.eval("require('.crypto').hex.decode('abc')").contains("two digits"));
 }
 
+/// SP 800-38A: two blocks in every mode, there and back.
+#[test]
+fn aes_is_the_standards() {
+    const PLAIN: &str = "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51";
+    const KEYS: [&str; 3] = [
+        "2b7e151628aed2a6abf7158809cf4f3c",
+        "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+        "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4",
+    ];
+    let mut process = Process::spawn();
+    process.eval("A, D = require('.crypto').cipher.aes, require('.crypto').hex.decode");
+    for (mode, bits, sealed) in [
+        ("ECB", 128, "3ad77bb40d7a3660a89ecaf32466ef97f5d3d58503b9699de785895a96fdbaaf"),
+        ("ECB", 192, "bd334f1d6e45f25ff712a214571fa5cc974104846d0ad3ad7734ecb3ecee4eef"),
+        ("ECB", 256, "f3eed1bdb5d2a03c064b5a7e3db181f8591ccb10d410ed26dc5ba74a31362870"),
+        ("CBC", 128, "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2"),
+        ("CBC", 192, "4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a"),
+        ("CBC", 256, "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d"),
+        ("CFB", 128, "3b3fd92eb72dad20333449f8e83cfb4ac8a64537a0b3a93fcde3cdad9f1ce58b"),
+        ("CFB", 192, "cdc80d6fddf18cab34c25909c99a417467ce7f7f81173621961a2b70171d3d7a"),
+        ("CFB", 256, "dc7e84bfda79164b7ecd8486985d386039ffed143b28b1c832113c6331e5407b"),
+        ("OFB", 128, "3b3fd92eb72dad20333449f8e83cfb4a7789508d16918f03f53c52dac54ed825"),
+        ("OFB", 192, "cdc80d6fddf18cab34c25909c99a4174fcc28b8d4c63837c09e81700c1100401"),
+        ("OFB", 256, "dc7e84bfda79164b7ecd8486985d38604febdc6740d20b3ac88f6ad82a4fb08d"),
+        ("CTR", 128, "874d6191b620e3261bef6864990db6ce9806f66b7970fdff8617187bb9fffdff"),
+        ("CTR", 192, "1abc932417521ca24f2b0459fe7e6e0b090339ec0aa6faefd5ccc2c6f4ce8e94"),
+        ("CTR", 256, "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"),
+    ] {
+        let (key, iv) = (
+            KEYS[(bits - 128) / 64],
+            if mode == "CTR" {
+                "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+            } else {
+                "000102030405060708090a0b0c0d0e0f"
+            },
+        );
+        let how = format!("D'{key}', D'{iv}', '{mode}', {bits}");
+        assert_eq!(
+            process.eval(&format!("A.encrypt(D'{PLAIN}', {how}).asHex()")),
+            sealed.to_uppercase(),
+            "{mode} {bits}"
+        );
+        assert_eq!(
+            process.eval(&format!("A.decrypt('{sealed}', {how}).asHex()")),
+            PLAIN.to_uppercase(),
+            "{mode} {bits}"
+        );
+    }
+    // All of a counter counts, and what is no whole block is filled up.
+    let how = "('k'):rep(16), ('\\xff'):rep(16), 'CTR'";
+    process.eval(&format!("C = A.encrypt(('\\0'):rep(20), {how}).asString()"));
+    assert_eq!(process.eval("#C"), "32");
+    assert_eq!(
+        process.eval("C:sub(17) == A.encrypt(('\\0'):rep(16), ('k'):rep(16), nil, 'CTR').asString()"),
+        "true"
+    );
+    assert_eq!(
+        process.eval("A.decrypt(A.encrypt('text', ('k'):rep(16)).asHex(), ('k'):rep(16)).asString()"),
+        "text\0\0\0\0\0\0\0\0\0\0\0\0"
+    );
+    for (call, error) in [
+        ("A.encrypt('x', 'short')", "128 bits"),
+        ("A.encrypt('x', ('k'):rep(16), nil, nil, 256)", "256 bits"),
+        ("A.encrypt('x', ('k'):rep(20), nil, nil, 160)", "16, 24 or 32 bytes"),
+        ("A.encrypt('x', ('k'):rep(16), 'iv')", "has 16 bytes"),
+        ("A.encrypt('x', ('k'):rep(16), nil, 'XTS')", "invalid option 'XTS'"),
+        ("A.decrypt('x', ('k'):rep(16))", "two digits"),
+    ] {
+        let said = process.eval(call);
+        assert!(said.contains(error), "{call}: {said}");
+    }
+}
+
+/// RFC 2202, 4231, 6070 and 7914, and one whose key is longer than a block.
+#[test]
+fn keys_are_derived_and_messages_authenticated_as_the_standards_say() {
+    let mut process = Process::spawn();
+    process.eval("C = require('.crypto') K, M, B = C.kdf.pbkdf2, C.mac.createHmac, C.utils.array.fromString");
+    for (program, expected) in [
+        ("C.digest.sha1('abc').asHex()", "a9993e364706816aba3e25717850c26c9cd0d89d"),
+        ("C.digest.sha1(('a'):rep(119)).asHex()", "ee971065aaa017e0632a8ca6c77bb3bf8b1dfc56"),
+        ("M('what do ya want for nothing?', 'Jefe').asHex()", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+        (
+            "M('Test Using Larger Than Block-Size Key - Hash Key First', ('\\xaa'):rep(80), 'sha1').asHex()",
+            "aa4ae5e15272d00e95705637ce8a3b55ed402112",
+        ),
+        (
+            "M(C.utils.stream.fromString('what do ya want for nothing?'), B'Jefe', 'sha256').asHex()",
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        ("K('password', 'salt', 2, 20).asHex()", "EA6C014DC72D6F8CCD1ED92ACE1D41F0D8DE8957"),
+        (
+            "K(B'passwordPASSWORDpassword', B'saltSALTsaltSALTsaltSALTsaltSALTsalt', 4096, 25, 'sha1').asHex()",
+            "3D2EEC4FE41C849B80C8D83662C0E44A8B291A964CF2F07038",
+        ),
+        (
+            "K('passwd', 'salt', 1, 64, 'sha256').asHex()",
+            "55AC046E56E3089FEC1691C22544B605F94185216DDE0465E68B9D57C20DACBC49CA9CCCF179B645991664B39D77EF317C71B845B1E30BD509112041D3A19783",
+        ),
+        ("#K('p', 's', 1, 65536).asString()", "65536"),
+    ] {
+        assert_eq!(process.eval(program), expected, "{program}");
+    }
+    for (call, error) in [
+        ("K('p', 's', 0, 20)", "at least one"),
+        ("K('p', 's', 1, 65537)", "1 to 65536"),
+        ("K('p', 's', 1, 20, 'md5')", "invalid option 'md5'"),
+        ("M('d', 'k', 'sha512')", "invalid option 'sha512'"),
+    ] {
+        let said = process.eval(call);
+        assert!(said.contains(error), "{call}: {said}");
+    }
+}
+
 fn verifies(process: &mut Process, key: &[u8], signature: &[u8], message: &[u8]) -> bool {
     let program = format!(
         "local c = require('.crypto') local d = c.hex.decode

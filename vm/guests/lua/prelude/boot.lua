@@ -52,6 +52,8 @@ Utils = require(".utils")
 Handlers = require(".handlers")
 Handlers.utils = require(".handlers-utils")
 Views = require(".views")
+-- Made when it is first asked for: most programs never do.
+function Dump(...) return require(".dump")(...) end
 Inbox, Errors = {}, {}
 local take = require(".process")
 Views.conceal(_G)

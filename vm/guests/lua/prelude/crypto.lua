@@ -42,37 +42,75 @@ local function digest(fn)
   end
 end
 
--- RFC 2104.
-local function hmac(fn, block)
-  return function(data, key)
-    if #key > block then key = fn(key) end
-    key = key .. ("\0"):rep(block - #key)
-    local function with(byte)
-      return (key:gsub(".", function(letter) return string.char(letter:byte() ~ byte) end))
-    end
-    return fn(with(0x5c) .. fn(with(0x36) .. data))
+-- Data and keys are texts, arrays of bytes, or functions that give one byte after the other.
+local function bytes_of(given)
+  if type(given) == "function" then return stream.toString(given) end
+  if type(given) == "table" then return stream.toString(stream.fromArray(given)) end
+  return given
+end
+
+local function shown(bytes) return digest(function() return bytes end)() end
+
+-- As aos shows what has to do with keys.
+local function shown_large(bytes)
+  local all = shown(bytes)
+  all.asHex = function() return codec.to_hex(bytes):upper() end
+  return all
+end
+
+-- RFC 2104, with blocks of 128 bytes.
+local function hmac_sha512(data, key)
+  if #key > 128 then key = hash.sha512(key) end
+  key = key .. ("\0"):rep(128 - #key)
+  local function with(byte)
+    return (key:gsub(".", function(letter) return string.char(letter:byte() ~ byte) end))
   end
+  return hash.sha512(with(0x5c) .. hash.sha512(with(0x36) .. data))
+end
+
+local array = { fromHex = function(text) return stream.toArray(stream.fromHex(text)) end }
+function array.fromString(text) return stream.toArray(stream.fromString(text)) end
+function array.toString(bytes) return stream.toString(stream.fromArray(bytes)) end
+function array.toHex(bytes) return codec.to_hex(array.toString(bytes)) end
+function array.concat(a, b) return table.move(b, 1, #b, #a + 1, { table.unpack(a) }) end
+
+-- What a key of so many bits has in bytes; the rest as `.hash` has it.
+local function aes(text, key, iv, mode, bits, back)
+  if #key * 8 ~= (bits or 128) then error("aes: the key has not " .. (bits or 128) .. " bits", 3) end
+  return shown_large(hash.aes(text, key, iv or ("\0"):rep(16), mode or "CBC", back))
 end
 
 local crypto = {
   _version = "0.1.0",
   digest = {
+    sha1 = digest(hash.sha1),
     sha2_256 = digest(hash.sha256), sha2_512 = digest(hash.sha512), sha3_256 = digest(hash.sha3_256),
     sha3_512 = digest(hash.sha3_512), keccak256 = digest(hash.keccak256), keccak512 = digest(hash.keccak512),
   },
-  mac = {},
-  utils = { hex = { stringToHex = codec.to_hex, hexToString = codec.from_hex }, stream = stream },
+  mac = {
+    hmac_sha256 = function(data, key) return shown(hash.hmac(bytes_of(data), bytes_of(key), "sha256")) end,
+    hmac_sha512 = function(data, key) return shown(hmac_sha512(bytes_of(data), bytes_of(key))) end,
+    -- `sha1` unless `sha256` is asked for.
+    createHmac = function(data, key, name) return shown(hash.hmac(bytes_of(data), bytes_of(key), name)) end,
+  },
+  kdf = {
+    pbkdf2 = function(password, salt, iterations, length, name)
+      return shown_large(hash.pbkdf2(bytes_of(password), bytes_of(salt), iterations, length, name))
+    end,
+  },
+  -- Texts are filled up with zeros to whole blocks, and stay so; what is decrypted is given in hex.
+  cipher = {
+    aes = {
+      encrypt = function(data, key, iv, mode, bits) return aes(data, key, iv, mode, bits, false) end,
+      decrypt = function(data, key, iv, mode, bits) return aes(codec.from_hex(data), key, iv, mode, bits, true) end,
+    },
+  },
+  utils = { hex = { stringToHex = codec.to_hex, hexToString = codec.from_hex }, stream = stream, array = array },
   hex = { encode = codec.to_hex, decode = codec.from_hex },
   base64 = { encode = codec.to_base64, decode = codec.from_base64 },
   base64url = { encode = codec.to_base64url, decode = codec.from_base64url },
   -- Bytes all: the key's 32, the signature's 64, the message's.
   ed25519 = { verify = hash.ed25519_verify },
 }
-for name, parts in pairs({ hmac_sha256 = { hash.sha256, 64 }, hmac_sha512 = { hash.sha512, 128 } }) do
-  local compute = hmac(parts[1], parts[2])
-  crypto.mac[name] = function(data, key)
-    return digest(function() return compute(data, key) end)(data)
-  end
-end
 
 return crypto

@@ -1,4 +1,4 @@
-/* SHA-2, SHA-3 and Keccak, and the functions that Lua sees. */
+/* SHA-1, SHA-2, SHA-3 and Keccak, what is made of them, and the functions that Lua sees. */
 #include <stdint.h>
 #include <string.h>
 
@@ -39,21 +39,137 @@ static void block256(uint32_t state[8], const unsigned char *p) {
   for (int i = 0; i < 8; i++) state[i] += s[i];
 }
 
-static int sha256(lua_State *L) {
-  uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-  unsigned char last[128] = {0}, out[32];
-  size_t length;
-  const unsigned char *p = (const unsigned char *)luaL_checklstring(L, 1, &length);
-  uint64_t bits = (uint64_t)length * 8;
-  for (; length >= 64; p += 64, length -= 64) block256(state, p);
+static void block1(uint32_t state[8], const unsigned char *p) {
+  uint32_t w[80], s[5];
+  for (int i = 0; i < 16; i++, p += 4)
+    w[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+  for (int i = 16; i < 80; i++) w[i] = right32(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
+  memcpy(s, state, sizeof s);
+  for (int i = 0; i < 80; i++) {
+    uint32_t mixed = i < 20   ? ((s[1] & s[2]) | (~s[1] & s[3])) + 0x5a827999
+                     : i < 40 ? (s[1] ^ s[2] ^ s[3]) + 0x6ed9eba1
+                     : i < 60 ? ((s[1] & s[2]) | (s[1] & s[3]) | (s[2] & s[3])) + 0x8f1bbcdc
+                              : (s[1] ^ s[2] ^ s[3]) + 0xca62c1d6;
+    uint32_t first = right32(s[0], 27) + mixed + s[4] + w[i];
+    s[4] = s[3];
+    s[3] = s[2];
+    s[2] = right32(s[1], 2);
+    s[1] = s[0];
+    s[0] = first;
+  }
+  for (int i = 0; i < 5; i++) state[i] += s[i];
+}
+
+#define ROUND 64
+#define DIGEST_MAX 32
+/* A hash that takes blocks of 64 bytes. */
+typedef struct Kind {
+  uint32_t start[8];
+  size_t size;
+  void (*block)(uint32_t state[8], const unsigned char *p);
+} Kind;
+
+static const Kind SHA1 = {{0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0, 0, 0, 0}, 20, block1};
+static const Kind SHA256 = {
+    {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}, 32, block256};
+
+/* The digest of so many bytes that `state` has seen, all of them blocks, and these. */
+static void finish(const Kind *kind, const uint32_t state[8], size_t before, const unsigned char *p, size_t length,
+                   unsigned char *out) {
+  unsigned char last[2 * ROUND] = {0};
+  uint32_t now[8];
+  uint64_t bits = ((uint64_t)before + length) * 8;
+  memcpy(now, state, sizeof now);
+  for (; length >= ROUND; p += ROUND, length -= ROUND) kind->block(now, p);
   memcpy(last, p, length);
   last[length] = 0x80;
-  size_t total = length < 56 ? 64 : 128;
+  size_t total = length < ROUND - 8 ? ROUND : 2 * ROUND;
   for (int i = 0; i < 8; i++) last[total - 1 - i] = (unsigned char)(bits >> 8 * i);
-  block256(state, last);
-  if (total == 128) block256(state, last + 64);
-  for (int i = 0; i < 32; i++) out[i] = (unsigned char)(state[i / 4] >> (24 - 8 * (i % 4)));
-  lua_pushlstring(L, (char *)out, sizeof out);
+  for (size_t at = 0; at < total; at += ROUND) kind->block(now, last + at);
+  for (size_t i = 0; i < kind->size; i++) out[i] = (unsigned char)(now[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+static int hashed(lua_State *L, const Kind *kind) {
+  unsigned char out[DIGEST_MAX];
+  size_t length;
+  const unsigned char *p = (const unsigned char *)luaL_checklstring(L, 1, &length);
+  finish(kind, kind->start, 0, p, length, out);
+  lua_pushlstring(L, (char *)out, kind->size);
+  return 1;
+}
+static int sha1(lua_State *L) { return hashed(L, &SHA1); }
+static int sha256(lua_State *L) { return hashed(L, &SHA256); }
+
+/* HMAC of RFC 2104, after the key. */
+typedef struct Mac {
+  const Kind *kind;
+  uint32_t inner[8], outer[8];
+} Mac;
+
+static void mac_start(Mac *mac, const Kind *kind, const unsigned char *key, size_t length) {
+  unsigned char block[ROUND] = {0};
+  mac->kind = kind;
+  if (length > ROUND) finish(kind, kind->start, 0, key, length, block);
+  else memcpy(block, key, length);
+  for (int i = 0; i < ROUND; i++) block[i] ^= 0x36;
+  memcpy(mac->inner, kind->start, sizeof mac->inner);
+  kind->block(mac->inner, block);
+  for (int i = 0; i < ROUND; i++) block[i] ^= 0x36 ^ 0x5c;
+  memcpy(mac->outer, kind->start, sizeof mac->outer);
+  kind->block(mac->outer, block);
+}
+
+static void mac_of(const Mac *mac, const unsigned char *p, size_t length, unsigned char *out) {
+  finish(mac->kind, mac->inner, ROUND, p, length, out);
+  finish(mac->kind, mac->outer, ROUND, out, mac->kind->size, out);
+}
+
+static const Kind *kind_of(lua_State *L, int index) {
+  static const char *const names[] = {"sha1", "sha256", NULL};
+  return luaL_checkoption(L, index, "sha1", names) ? &SHA256 : &SHA1;
+}
+
+/* `hmac(data, key, name)`. */
+static int hmac(lua_State *L) {
+  Mac mac;
+  unsigned char out[DIGEST_MAX];
+  size_t length, key_length;
+  const unsigned char *p = (const unsigned char *)luaL_checklstring(L, 1, &length);
+  const unsigned char *key = (const unsigned char *)luaL_checklstring(L, 2, &key_length);
+  mac_start(&mac, kind_of(L, 3), key, key_length);
+  mac_of(&mac, p, length, out);
+  lua_pushlstring(L, (char *)out, mac.kind->size);
+  return 1;
+}
+
+/* `pbkdf2(password, salt, iterations, length, name)`, of RFC 8018. */
+static int pbkdf2(lua_State *L) {
+  Mac mac;
+  size_t password_length, salt_length;
+  const unsigned char *password = (const unsigned char *)luaL_checklstring(L, 1, &password_length);
+  const char *salt = luaL_checklstring(L, 2, &salt_length);
+  lua_Integer iterations = luaL_checkinteger(L, 3), length = luaL_checkinteger(L, 4);
+  luaL_argcheck(L, iterations > 0, 3, "there is at least one iteration");
+  luaL_argcheck(L, length > 0 && length <= 65536, 4, "a key has 1 to 65536 bytes");
+  mac_start(&mac, kind_of(L, 5), password, password_length);
+  size_t size = mac.kind->size;
+  unsigned char *first = lua_newuserdatauv(L, salt_length + 4, 0);
+  memcpy(first, salt, salt_length);
+  luaL_Buffer out;
+  luaL_buffinit(L, &out);
+  for (uint32_t number = 1; luaL_bufflen(&out) < (size_t)length; number++) {
+    unsigned char last[DIGEST_MAX], sum[DIGEST_MAX];
+    for (int i = 0; i < 4; i++) first[salt_length + i] = (unsigned char)(number >> (24 - 8 * i));
+    mac_of(&mac, first, salt_length + 4, last);
+    memcpy(sum, last, size);
+    for (lua_Integer round = 1; round < iterations; round++) {
+      mac_of(&mac, last, size, last);
+      for (size_t i = 0; i < size; i++) sum[i] ^= last[i];
+    }
+    luaL_addlstring(&out, (char *)sum, size);
+  }
+  luaL_pushresult(&out);
+  lua_pushlstring(L, lua_tostring(L, -1), (size_t)length);
   return 1;
 }
 
@@ -130,8 +246,9 @@ static int verify(lua_State *L) {
 
 int luaopen_hash(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"sha256", sha256},       {"sha512", sha512},       {"sha3_256", sha3_256},    {"sha3_512", sha3_512},
-      {"keccak256", keccak256}, {"keccak512", keccak512}, {"ed25519_verify", verify}, {NULL, NULL}};
+      {"sha1", sha1},           {"sha256", sha256},       {"sha512", sha512},         {"sha3_256", sha3_256},
+      {"sha3_512", sha3_512},   {"keccak256", keccak256}, {"keccak512", keccak512},   {"hmac", hmac},
+      {"pbkdf2", pbkdf2},       {"aes", guest_aes},       {"ed25519_verify", verify}, {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
