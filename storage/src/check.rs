@@ -16,7 +16,7 @@ use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, Nothing, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, PeerRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    OutboxState, OutcomeRow, PackedPage, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 
@@ -159,8 +159,7 @@ impl Reader {
             | Table::Pages
             | Table::Blobs
             | Table::Cautions
-            | Table::Anchored
-            | Table::Peers => Ok(None),
+            | Table::Anchored => Ok(None),
         }
     }
 
@@ -332,7 +331,6 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Batches => record::decode::<BatchRow>(name, key, value).map(drop),
         Table::Cautions => record::decode::<CautionRow>(name, key, value).map(drop),
         Table::Anchored => record::decode::<AnchoredRow>(name, key, value).map(drop),
-        Table::Peers => record::decode::<PeerRow>(name, key, value).map(drop),
     }
 }
 
@@ -346,7 +344,7 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
     /// Epoch, slot and tick.
     const POSITION: usize = 8 + 8 + 4;
     Some(match table {
-        Table::Settings | Table::Anchored | Table::Peers => return None,
+        Table::Settings | Table::Anchored => return None,
         Table::Processes
         | Table::Items
         | Table::Children

@@ -8,14 +8,14 @@ use crate::caution::CautionRow;
 use crate::record::{self, Record};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, MetaRow, Nothing, OutboxRow,
-    OutcomeRow, PackedPage, PeerRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    OutcomeRow, PackedPage, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 
 /// Reads the payload of a row of one kind, and writes what it read; none where it is no such row.
 pub type Kind = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Rows of the store, whatever their table.
-const STORE_KINDS: [Kind; 21] = [
+const STORE_KINDS: [Kind; 20] = [
     again::<MetaRow>,
     again::<Raw>,
     again::<Nothing>,
@@ -36,7 +36,6 @@ const STORE_KINDS: [Kind; 21] = [
     again::<BatchRow>,
     again::<AnchoredRow>,
     again::<CautionRow>,
-    again::<PeerRow>,
 ];
 
 /// Every kind of row of the store and of the embedded weave.

@@ -1,4 +1,4 @@
-//! Durable state of a node: logs, outcomes, outboxes, attestations, checkpoints, peers, and the
+//! Durable state of a node: logs, outcomes, outboxes, attestations, checkpoints, and the
 //! weave that batches are anchored to.
 //!
 //! [`Store`] owns one redb file and the one thread that writes it. A write is a list of
@@ -53,7 +53,7 @@ pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_as
 pub use room::RoomStats;
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, PageRef, PeerRow, ProcessRow, Roles, SeenKey, SlotRow,
+    OutboxState, OutcomeRow, PackedPage, PageRef, ProcessRow, Roles, SeenKey, SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
 pub use times::{COMMIT_BOUNDS_US, CommitTimes};

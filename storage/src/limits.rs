@@ -25,10 +25,8 @@ pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 pub const CHECKPOINT_PAGES_MAX: usize = 262_144;
 /// Checkpoints that are looked at for one that can be read; of older ones nobody hears.
 pub const CHECKPOINTS_LOOKED_AT_MAX: usize = 16;
-/// Bytes of a setting's name or a peer's name: they are keys, and long keys slow every lookup.
+/// Bytes of a setting's or a weave's name: they are keys, and long keys slow every lookup.
 pub const NAME_BYTES_MAX: usize = 256;
-/// Addresses kept of one peer. More are refused: the caller keeps the best.
-pub const PEER_ADDRESSES_MAX: usize = 32;
 /// Part of a store's limit that new work leaves free for what was promised.
 pub const ROOM_RESERVE_PART: u64 = 8;
 /// The least of it: a few commits of small rows.

@@ -97,8 +97,6 @@ impl Plan<'_> {
             }
             Write::Caution { process, row } => self.put(Table::Cautions, process.0.to_vec(), &row),
             Write::LiftCaution { process } => self.remove(Table::Cautions, process.0.to_vec()),
-            Write::Peer { name, row } => self.put(Table::Peers, name.to_vec(), &row),
-            Write::DropPeer { name } => self.remove(Table::Peers, name.to_vec()),
             Write::Setting { name, value } => self.put(Table::Settings, name.into_bytes(), &Raw(value)),
             Write::DropSetting { name } => self.remove(Table::Settings, name.into_bytes()),
         }

@@ -63,7 +63,6 @@ impl Need {
             | Write::Prune { .. }
             | Write::DropBlob(_)
             | Write::LiftCaution { .. }
-            | Write::DropPeer { .. }
             | Write::DropSetting { .. }
             | Write::Setting { .. } => Self::Frees,
             Write::Seen { .. }
@@ -81,8 +80,7 @@ impl Need {
             | Write::Slot { .. }
             | Write::Child { .. }
             | Write::Checkpoint { .. }
-            | Write::Page(_)
-            | Write::Peer { .. } => Self::New,
+            | Write::Page(_) => Self::New,
         }
     }
 

@@ -5,12 +5,10 @@ mod anchoring;
 mod checkpoint;
 mod log;
 mod outcome;
-mod peer;
 mod plain;
 
 pub use anchoring::{AnchoredRow, BatchRow, BatchState};
 pub use checkpoint::{CheckpointRow, PackedPage, PageRef};
 pub use log::{ProcessRow, Roles, SeenKey, SlotRow};
 pub use outcome::{AttestationRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
-pub use peer::PeerRow;
 pub(crate) use plain::{MetaRow, Nothing, Raw, SeenMark};

@@ -87,6 +87,4 @@ tables! {
     Anchored = "anchored/1",
     /// process -> CautionRow.
     Cautions = "cautions/1",
-    /// peer name -> PeerRow.
-    Peers = "peers/1",
 }

@@ -5,10 +5,10 @@ use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::caution::{CautionRow, OPENINGS};
 use crate::error::StoreError;
-use crate::limits::{NAME_BYTES_MAX, PEER_ADDRESSES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
+use crate::limits::{NAME_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState,
-    OutcomeRow, PackedPage, PeerRow, ProcessRow, SlotRow,
+    OutcomeRow, PackedPage, ProcessRow, SlotRow,
 };
 
 /// One change. Writing what is already there is no change; so every write may be repeated, after
@@ -179,18 +179,6 @@ pub enum Write {
         /// The process.
         process: Id,
     },
-    /// A peer; replaces the row.
-    Peer {
-        /// Its name on the network.
-        name: Bytes,
-        /// The row.
-        row: PeerRow,
-    },
-    /// Forgets a peer.
-    DropPeer {
-        /// Its name on the network.
-        name: Bytes,
-    },
     /// A setting; replaces the value.
     Setting {
         /// The name.
@@ -237,7 +225,6 @@ impl Write {
                 Self::Checkpoint { row, .. } => row.state.len() + 36 * row.pages.len(),
                 Self::Page(page) => page.packed.len(),
                 Self::Blob(bytes) => bytes.len(),
-                Self::Peer { row, .. } => row.addresses.iter().map(String::len).sum(),
                 Self::Setting { value, .. } => value.len(),
                 Self::Process { .. }
                 | Self::Child { .. }
@@ -251,7 +238,6 @@ impl Write {
                 | Self::Anchored { .. }
                 | Self::Caution { .. }
                 | Self::LiftCaution { .. }
-                | Self::DropPeer { .. }
                 | Self::DropSetting { .. } => 0,
             }
     }
@@ -264,11 +250,6 @@ impl Write {
             Self::Setting { name, .. } | Self::DropSetting { name } => {
                 at_most("bytes of a setting's name", name.len(), NAME_BYTES_MAX)
             }
-            Self::Peer { name, row } => {
-                at_most("bytes of a peer's name", name.len(), NAME_BYTES_MAX)?;
-                at_most("addresses of a peer", row.addresses.len(), PEER_ADDRESSES_MAX)
-            }
-            Self::DropPeer { name } => at_most("bytes of a peer's name", name.len(), NAME_BYTES_MAX),
             Self::Anchored { weave, .. } | Self::Prune { weave, .. } => {
                 at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX)
             }

@@ -1,4 +1,4 @@
-//! Reading blobs, batches, peers and settings.
+//! Reading blobs, batches and settings.
 
 use bytes::Bytes;
 use weft_protocol::{Hash, Id};
@@ -7,7 +7,7 @@ use super::Reader;
 use crate::error::StoreError;
 use crate::key::{self, Parts};
 use crate::limits::NAME_BYTES_MAX;
-use crate::rows::{AnchoredRow, BatchRow, Nothing, PeerRow, Raw};
+use crate::rows::{AnchoredRow, BatchRow, Nothing, Raw};
 use crate::tables::Table;
 
 impl Reader {
@@ -57,24 +57,6 @@ impl Reader {
     /// As [`process`](Self::process).
     pub fn anchored(&self, process: &Id, weave: &str) -> Result<Option<AnchoredRow>, StoreError> {
         self.get(Table::Anchored, &key::weave(process, weave))
-    }
-
-    /// One peer.
-    ///
-    /// # Errors
-    /// As [`process`](Self::process).
-    pub fn peer(&self, name: &[u8]) -> Result<Option<PeerRow>, StoreError> {
-        self.get(Table::Peers, name)
-    }
-
-    /// The peer book, at most `limit` peers.
-    ///
-    /// # Errors
-    /// As [`process`](Self::process).
-    pub fn peers(&self, limit: usize) -> Result<Vec<(Bytes, PeerRow)>, StoreError> {
-        self.rows(Table::Peers, &[], &[0xff; NAME_BYTES_MAX + 1], limit, |key| {
-            Some(Bytes::copy_from_slice(key))
-        })
     }
 
     /// A setting.

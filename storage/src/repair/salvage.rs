@@ -42,7 +42,6 @@ pub(super) const PRIMARY: &[Table] = &[
     Table::Batches,
     Table::Anchored,
     Table::Cautions,
-    Table::Peers,
 ];
 
 /// Puts every row that verifies into the new file.

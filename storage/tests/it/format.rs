@@ -13,7 +13,7 @@ use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHand
 use weft_protocol::Position;
 use weft_storage::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, CheckpointRow, EvidenceRow,
-    OutboxState, PackedPage, PageRef, PeerRow, ProcessRow, Roles, Store, StoreError, Write,
+    OutboxState, PackedPage, PageRef, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -39,15 +39,6 @@ fn batch_row() -> BatchRow {
 
 fn anchored_row() -> AnchoredRow {
     AnchoredRow { slot: 5, batch: hash(3), height: 8 }
-}
-
-fn peer_row() -> PeerRow {
-    PeerRow {
-        addresses: vec!["/ip4/127.0.0.1/tcp/1".into()],
-        last_seen_ms: 5,
-        failures: 2,
-        banned_until_ms: 9,
-    }
 }
 
 fn attestation_row() -> AttestationRow {
@@ -92,7 +83,6 @@ fn everything() -> Vec<Write> {
         Write::Batch { data_root: hash(3), row: batch_row() },
         Write::Anchored { process, weave: "local:x".into(), row: anchored_row() },
         Write::Caution { process, row: CautionRow { why: Caution::Repaired, slots: Some(9) } },
-        Write::Peer { name: "peer".into(), row: peer_row() },
         Write::Setting { name: "name".into(), value: "value".into() },
     ]
 }
@@ -157,7 +147,6 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));
     let caution = CautionRow { why: Caution::Repaired, slots: Some(9) };
     assert_eq!(reader.cautions()?, [(process, caution)].into());
-    assert_eq!(reader.peers(9)?, [(Bytes::from("peer"), peer_row())]);
     assert_eq!(reader.setting("name")?, Some("value".into()));
     Ok(())
 }

@@ -16,7 +16,7 @@ use weft_protocol::{Draft, Position, Tag};
 use weft_storage::anchor::{Batch, LocalWeave, LocalWeaveConfig};
 use weft_storage::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, Disk as _, EvidenceRow, OutboxState,
-    PackedPage, PageRef, PeerRow, ProcessRow, Roles, Store, StoreError, Write,
+    PackedPage, PageRef, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::fault_disk::{Fault, FaultDisk, Unsynced, next};
@@ -119,7 +119,6 @@ fn the_rest() -> Vec<Vec<Write>> {
     let batch = |state| Write::Batch { data_root: hash(3), row: batch(state) };
     let attestation = AttestationRow { statement: hash(1), bytes: "signed".into() };
     let evidence = EvidenceRow { culprit: address(6), bytes: "evidence".into() };
-    let peer = PeerRow { addresses: vec!["/ip4/127.0.0.1/tcp/1".into()], ..PeerRow::default() };
     let anchored = AnchoredRow { slot: 3, batch: hash(3), height: 8 };
     vec![
         vec![Write::Attestation { process, position, attestor: address(6), row: attestation }],
@@ -133,7 +132,7 @@ fn the_rest() -> Vec<Vec<Write>> {
             Write::Anchored { process, weave: "local:x".into(), row: anchored },
             Write::DropBlob(weft_storage::blob_name(&bundle)),
         ],
-        vec![Write::Peer { name: "peer".into(), row: peer }, Write::DropSetting { name: "name".into() }],
+        vec![Write::DropSetting { name: "name".into() }],
         vec![Write::DropCheckpoint { process, position }],
     ]
 }

@@ -9,7 +9,7 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Draft, Hash, Id, Position, Tag, Verified, hash_chain};
 use weft_storage::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, EvidenceRow, OutboxKey, PeerRow,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, EvidenceRow, OutboxKey,
     ProcessRow, RepairMode, RepairReport, Roles, SlotRow, Store, Write, repair,
 };
 
@@ -91,7 +91,6 @@ fn wishes(victim: &Path, process: Id) -> Vec<Write> {
         attempts: 1,
         next_try_ms: 0,
     };
-    let peer = PeerRow { addresses: vec!["/ip4/127.0.0.1/tcp/1".into()], ..PeerRow::default() };
     vec![
         Write::Setting { name: "forged".into(), value: "yes".into() },
         Write::Process { process: Id([0xee; 32]), row: ProcessRow { module, roles: all } },
@@ -112,7 +111,6 @@ fn wishes(victim: &Path, process: Id) -> Vec<Write> {
             weave: "local:x".into(),
             row: AnchoredRow { slot: 29, batch: name, height: 1 },
         },
-        Write::Peer { name: "peer".into(), row: peer },
         Write::Item { id: held.item, raw: false_raw.into() },
         // The scheduler's own signature under a place and a chain that it did not sign.
         Write::Slot { process, slot: 30, row: held.clone() },
@@ -214,10 +212,16 @@ fn plant(whole: &Path, pages: &[u8]) -> (Vec<u8>, usize) {
         let found = bytes.windows(PAGE).position(|window| window == &pages[..PAGE]);
         (bytes, found.unwrap())
     };
-    let (_, at) = attempt(PAGE);
-    let (bytes, at) = attempt(2 * PAGE - at % PAGE);
-    assert_eq!(at % PAGE, 0);
-    (bytes, at)
+    // What is put before them may move the item to another place, where it is tried again.
+    let mut before = PAGE;
+    for _ in 0..8 {
+        let (bytes, at) = attempt(before);
+        if at % PAGE == 0 {
+            return (bytes, at);
+        }
+        before += PAGE - at % PAGE;
+    }
+    panic!("the pages come to lie where no page begins");
 }
 
 /// A store whose header is gone, with pages at its end of which each says that it has an item of so many
