@@ -87,6 +87,8 @@ pub(crate) struct Watch {
     /// The newest commit that was said to be made.
     said: u64,
     is_behind: AtomicBool,
+    /// Whether that was noted now and not before.
+    has_noted: AtomicBool,
     /// Where a loss is noted; none of a file that is only read.
     note: Option<PathBuf>,
 }
@@ -105,7 +107,7 @@ impl Watch {
         let said = mark.map(|(number, sum)| (u64::from_be_bytes(*number), sum));
         let said = said.filter(|(said, sum)| checksum(*said).as_slice() == *sum).map_or(0, |(said, _)| said);
         let is_behind = AtomicBool::new(bytes.get(MARK_BYTES) == Some(&LOST));
-        Self { said, is_behind, note: None }
+        Self { said, is_behind, has_noted: AtomicBool::new(false), note: None }
     }
 
     /// Looks at what is about to be written.
@@ -117,6 +119,17 @@ impl Watch {
         let Some(note) = &self.note else { return Ok(()) };
         let mark = OpenOptions::new().write(true).open(note)?;
         mark.write_all_at(&[LOST], MARK_BYTES as u64)?;
+        self.has_noted.store(true, Ordering::Relaxed);
+        mark.sync_all()
+    }
+
+    /// Takes back what was noted while this file was opened: it is not the one that the mark is of.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        let Some(note) = self.note.as_ref().filter(|_| self.has_noted.load(Ordering::Relaxed)) else {
+            return Ok(());
+        };
+        let mark = OpenOptions::new().write(true).open(note)?;
+        mark.set_len(MARK_BYTES as u64)?;
         mark.sync_all()
     }
 
@@ -208,6 +221,26 @@ mod tests {
         store.write_blocking(vec![Write::lift_openings()]).unwrap();
         drop(store);
         assert_eq!(caution(&killed), None);
+    }
+
+    #[test]
+    fn a_file_of_another_in_its_place_says_nothing_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        for number in 0..3 {
+            let opened = Store::open(&store, &config()).unwrap();
+            let name = format!("setting {number}");
+            opened.write_blocking(vec![Write::Setting { name, value: "x".into() }]).unwrap();
+        }
+        let ours = std::fs::read(&store).unwrap();
+        let others = folder.path().join("others.redb");
+        let other = StoreConfig { node: Address([2; 32]), ..config() };
+        drop(Store::open(&others, &other).unwrap());
+        std::fs::copy(&others, &store).unwrap();
+        let refused = Store::open(&store, &config()).unwrap_err();
+        assert!(matches!(refused, crate::StoreError::OtherNode { .. }), "{refused}");
+        std::fs::write(&store, ours).unwrap();
+        assert_eq!(caution(&store), None);
     }
 
     #[test]

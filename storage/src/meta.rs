@@ -166,9 +166,16 @@ pub(crate) fn open_file(
         }
         // Of a damaged file redb finds some contradictions by an assertion of its own.
         return contain(OPENING, || {
-            let (database, is_behind) = open(path)?;
-            claim(&database, path, owner, tables)?;
-            Ok((database, is_behind))
+            let (database, watch) = open(path)?;
+            let claimed = claim(&database, path, owner, tables);
+            if let Err(
+                StoreError::OtherNode { .. } | StoreError::OtherNetwork { .. } | StoreError::NotAStore { .. },
+            ) = claimed
+            {
+                // It took the place of the file that the mark is of, which may come back whole.
+                watch.take_back().map_err(disk)?;
+            }
+            claimed.map(|()| (database, watch.is_behind()))
         })
         .map_err(|error| match error {
             StoreError::Disk { during: OPENING, source } => unreadable(path, &source),
@@ -195,8 +202,8 @@ pub(crate) fn open_file(
     Ok((database, false))
 }
 
-/// Opens a file or makes it, and measures what it takes; says whether it is behind its mark.
-fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, bool), DatabaseError> {
+/// Opens a file or makes it, and measures what it takes; beside it what saw whether it is behind its mark.
+fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, Arc<Watch>), DatabaseError> {
     let io = |error: std::io::Error| DatabaseError::from(StorageError::Io(error));
     let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
     let meter = Meter::of_file(&file).map_err(io)?;
@@ -205,7 +212,7 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(Contained, bool), Database
     let watch = Arc::new(Watch::of(path));
     let metered = Metered::new(backend, Arc::clone(&meter)).watched(Arc::clone(&watch));
     let database = redb::Builder::new().set_cache_size(cache_bytes).create_with_backend(metered);
-    Ok((Contained::new(database?).with_meter(meter), watch.is_behind()))
+    Ok((Contained::new(database?).with_meter(meter), watch))
 }
 
 /// Makes the name of a file durable, which syncing the file does not.
