@@ -456,7 +456,13 @@ impl Machine for Compute {
                 }
                 self.queue(process);
             }
-            Input::Evaluated { process, slowest_ms, gas } => self.evaluated(process, slowest_ms, gas),
+            Input::Evaluated { process, slowest_ms, gas } => {
+                self.evaluated(process, slowest_ms, gas);
+                // A thread is free: of those in line more may run than a tick lets go.
+                let mut woken = Vec::new();
+                self.wake(now, &mut woken);
+                woken.into_iter().for_each(|process| self.queue(process));
+            }
             Input::Ran { process, next } => self.ran(process, next, now),
             Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
             Input::Tick => self.tick(now, effects),

@@ -342,6 +342,27 @@ fn a_run_that_fails_costs_its_gas() {
 }
 
 #[test]
+fn those_that_waited_for_gas_run_as_it_comes_and_not_as_a_clock_ticks() {
+    const SECOND: u64 = 3_600;
+    // A thousand slots a second, after a run that used up a second's more than there is.
+    let mut rig = Rig::new(2);
+    rig.machine = Compute::new(2, Some(Allowance::new(1_000 * SECOND * GAS)));
+    rig.unasked = (0..=200).map(id).collect();
+    rig.add(id(0), 1, 1);
+    rig.threads_in_use.clear();
+    rig.handle(Input::Evaluated { process: id(0), slowest_ms: 2, gas: 1_000 * (SECOND + 1) * GAS });
+    rig.handle(Input::Ran { process: id(0), next: 1 });
+    for number in 1..=200 {
+        rig.add(id(number), 1, 1);
+    }
+    rig.pass(990);
+    assert_eq!((1..=200).map(|number| rig.count(id(number))).sum::<usize>(), 0);
+    // A tick lets two of them go, and there are twenty a second.
+    rig.pass(2_000);
+    assert_eq!((1..=200).map(|number| rig.count(id(number))).sum::<usize>(), 200);
+}
+
+#[test]
 fn whoever_waits_for_gas_is_not_passed_by_who_comes_later() {
     const HOUR_MS: u64 = 3_600_000;
     let mut rig = Rig::new(2);
