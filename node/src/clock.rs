@@ -68,6 +68,10 @@ impl Heard {
 
     /// The same at a later time.
     fn at(self, now: Now) -> Self {
+        // The clock was set back: what was judged by the one that was ahead says nothing.
+        if now < self.since {
+            return Self::new(now);
+        }
         match now.0.saturating_sub(self.since.0) / WINDOW_MS {
             0 => self,
             1 => Self { previous: self.current, ..Self::new(self.since.plus_ms(WINDOW_MS)) },
@@ -179,6 +183,20 @@ mod tests {
             }
         }
         assert_eq!(offset.seen(Now(9 * WINDOW_MS)), None, "nobody was heard for long");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_judged_anew() {
+        let offset = ClockOffset::default();
+        // Three hours ahead, and then right.
+        offset.note(scheduler(1), 20_000_000, Now(20_000_030));
+        offset.note(scheduler(1), 12_000_000, Now(12_000_030));
+        offset.note(scheduler(1), 12_500_000, Now(12_000_040));
+        assert_eq!(offset.seen(Now(12_000_040)), Some(Offset::Behind(499_960)));
+        for now in (12_060_000..14_000_000).step_by(60_000) {
+            offset.note(scheduler(1), now - 30, Now(now));
+        }
+        assert_eq!(offset.seen(Now(14_000_000)), Some(Offset::None(30)));
     }
 
     #[test]
