@@ -27,6 +27,7 @@ use crate::backup::{STORE_NAME, WEAVE_NAME};
 use crate::config::{Config, Role};
 use crate::error::NodeError;
 use crate::shared::{Shared, SharedRef};
+use crate::supervisor::joined;
 
 /// How often the folder is measured: others write to the same disk.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -280,8 +281,17 @@ impl RoomTask {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {
+                    // It has the store open, which is closed before the node ends.
+                    if let Some(dropping) = self.dropping.take() {
+                        joined(dropping.await);
+                    }
+                    return;
+                }
                 _ = tick.tick() => {}
+            }
+            if let Some(dropping) = self.dropping.take_if(|dropping| dropping.is_finished()) {
+                joined(dropping.await);
             }
             let (shared, due) = (SharedRef::clone(&self.shared), self.due());
             let look = move || {
@@ -292,15 +302,14 @@ impl RoomTask {
             };
             match tokio::task::spawn_blocking(look).await {
                 Ok(Ok((is_scarce, counting))) => {
-                    if is_scarce
-                        && !self.was_scarce
-                        && self.dropping.as_ref().is_none_or(JoinHandle::is_finished)
-                    {
+                    let begins = is_scarce && !self.was_scarce && self.dropping.is_none();
+                    if begins {
                         let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
                         let work = move || drop_all_checkpoints(&shared, &stop);
                         self.dropping = Some(tokio::task::spawn_blocking(work));
                     }
-                    self.was_scarce = is_scarce;
+                    // One that could not begin yet begins at the next look.
+                    self.was_scarce = is_scarce && (begins || self.was_scarce);
                     if let Some(took) = counting {
                         (self.counted, self.counting_took, self.is_first) = (Instant::now(), took, false);
                     }
@@ -331,6 +340,9 @@ fn count(store: &Store) -> Duration {
 
 fn drop_all_checkpoints(shared: &Shared, stop: &CancellationToken) {
     for process in shared.directory.ids(|roles| roles.computes) {
+        if stop.is_cancelled() {
+            return;
+        }
         if let Err(error) = drop_checkpoints(&shared.store, process, stop) {
             tracing::warn!(%process, %error, "older checkpoints were not dropped");
         }

@@ -344,7 +344,10 @@ impl Machine for Messenger {
             Input::TakenUp { source, to, entries, next } => self.taken_up(source, to, entries, next, now),
             Input::Reachable { source, to } => self.lanes.answered(&(source, to), now),
             Input::NotSaved(effect) => {
-                if self.unsaved.len() < UNSAVED_MAX {
+                // Children that find no place leave half of them to receipts that the disk did not take.
+                let is_child = matches!(effect, Effect::Settle { child: Some(_), .. });
+                let most = if is_child { UNSAVED_MAX / 2 } else { UNSAVED_MAX };
+                if self.unsaved.len() < most {
                     self.unsaved.push_back((now.plus_ms(SAVE_MS), effect));
                 }
             }

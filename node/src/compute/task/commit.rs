@@ -6,7 +6,7 @@ use prost::Message as _;
 use weft_protocol::attestation::Statement;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Hash, Id, Position};
-use weft_storage::{AttestationRow, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
+use weft_storage::{AttestationRow, Checkpoints, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
 
 use crate::compute::checkpoint::{Checkpoint, surplus};
 use crate::compute::hosted::{Evaluated, HostError};
@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::news::News;
 use crate::room::CHECKPOINTS_SCARCE;
 use crate::shared::{Shared, SharedRef};
+use crate::supervisor::joined;
 
 /// Checkpoints of one process that one look at the disk may bring up.
 const CHECKPOINTS_SEEN_MAX: usize = 10_000;
@@ -103,11 +104,11 @@ async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Res
         forget(shared, process, gone).await;
         return Ok(());
     };
-    let held = shared.store.read()?.checkpoints(&process, CHECKPOINTS_SEEN_MAX)?;
-    gone.extend(held.of_no_use);
+    let there = held(shared, process).await?;
+    gone.extend(there.of_no_use);
     // It takes the place of what is there, and its first pages may be there already.
     gone.retain(|held| Some(*held) != position);
-    let mut kept = held.finished;
+    let mut kept = there.finished;
     kept.retain(|held| *held < checkpoint.position && !gone.contains(held));
     if shared.room.is_scarce() {
         // The newest stay, which have the pages that this one does not bring again.
@@ -121,8 +122,8 @@ async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Res
         false => Err(shared.store.no_room().into()),
     };
     if written.is_err() {
-        let held = shared.store.read()?.checkpoints(&process, CHECKPOINTS_SEEN_MAX)?;
-        forget(shared, process, held.of_no_use).await;
+        let there = held(shared, process).await?;
+        forget(shared, process, there.of_no_use).await;
         return written;
     }
     shared.metrics.checkpoints.inc();
@@ -130,6 +131,13 @@ async fn store_checkpoints(shared: &Shared, process: Id, work: &mut Work) -> Res
     let keep = if shared.room.is_scarce() { CHECKPOINTS_SCARCE } else { shared.config.checkpoints_kept };
     forget(shared, process, surplus(&kept, keep)).await;
     Ok(())
+}
+
+/// The checkpoints of a process. Each lists all its pages, so reading them takes a while.
+async fn held(shared: &Shared, process: Id) -> Result<Checkpoints, HostError> {
+    let reader = shared.store.read()?;
+    let reading = tokio::task::spawn_blocking(move || reader.checkpoints(&process, CHECKPOINTS_SEEN_MAX));
+    Ok(joined(reading.await).transpose()?.unwrap_or_default())
 }
 
 /// Drops checkpoints; one that stays is dropped another time.
