@@ -35,7 +35,7 @@ use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
 use crate::gossip::{self, Publisher};
-use crate::hosting::{self, Arrival, Unasked};
+use crate::hosting::{self, Arrival};
 use crate::inbound::{self, Sinks};
 use crate::keyring::NodeKey;
 use crate::messenger::MessengerTask;
@@ -141,7 +141,7 @@ pub async fn embed(
         fresh: Freshness::default(),
         lookups: Lookups::default(),
         offset: ClockOffset::default(),
-        unasked: Unasked::default(),
+        unasked: Arc::default(),
         room: room::Gauge::default(),
         started: Instant::now(),
     });

@@ -22,6 +22,7 @@ mod error;
 pub mod follower;
 mod freshness;
 mod gossip;
+mod group;
 mod hosting;
 mod inbound;
 pub mod keyring;

@@ -6,4 +6,4 @@
 pub mod machine;
 mod task;
 
-pub use task::{SchedulerHandle, SchedulerTask};
+pub use task::{ANSWER_WAIT_MAX, LATE_RETRY_MS, SchedulerHandle, SchedulerTask};

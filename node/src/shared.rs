@@ -72,7 +72,7 @@ pub struct Shared {
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
     /// Places of processes that come unasked.
-    pub unasked: Unasked,
+    pub unasked: Arc<Unasked>,
     /// When this node started.
     pub started: Instant,
 }
@@ -147,7 +147,7 @@ pub mod testing {
             fresh: Freshness::default(),
             lookups: Lookups::default(),
             offset: ClockOffset::default(),
-            unasked: Unasked::default(),
+            unasked: Arc::default(),
             started: Instant::now(),
         })
     }

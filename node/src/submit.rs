@@ -2,6 +2,7 @@
 //! what this node's own scheduler takes: rules.md 6.10.
 
 mod assign;
+mod error;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,6 @@ use weft_protocol::process::Process;
 use weft_protocol::record::Submission as Verification;
 use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::Weave;
-use weft_protocol::wire::refusal::Code;
 use weft_protocol::{Address, DataItem, Hash, Id, tag, wire};
 use weft_storage::{CautionRow, Roles};
 
@@ -24,12 +24,13 @@ use crate::hosting::{self, Claim, Declined, LimitsError};
 use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
 use crate::room::ROOM_RETRY_MS;
-use crate::scheduler::SchedulerHandle;
 use crate::scheduler::machine::{Answer, Submission};
+use crate::scheduler::{ANSWER_WAIT_MAX, LATE_RETRY_MS, SchedulerHandle};
 use crate::shared::SharedRef;
 use crate::trace;
 
 pub use assign::{Assign, StoredItem, excludes};
+pub use error::SubmitError;
 
 /// Characters of a tag's value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -38,54 +39,8 @@ const SHOWN_CHARS_MAX: usize = 64;
 /// going to another thread and back costs, and hashing so much takes less than that.
 const QUICK_BYTES_MAX: usize = 16 * 1024;
 
-/// Why an item got no slot.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// The item can never get one: nobody's scheduler would take it.
-    #[error("{0}")]
-    Invalid(String),
-    /// This scheduler does not take it; another might.
-    #[error("{0}")]
-    Refused(String),
-    /// Its process is not known or its scheduler not reachable.
-    #[error("{0}")]
-    Unknown(String),
-    /// Come back after so many milliseconds.
-    #[error("the scheduler is busy; try again in {0} ms")]
-    Busy(u64),
-    /// The scheduler has no room on its disk: come back after so many milliseconds.
-    #[error("the scheduler's disk budget is used up and it takes no new work; try again in {0} ms")]
-    Full(u64),
-    /// This node failed.
-    #[error("{0}")]
-    Fault(String),
-}
-
-impl SubmitError {
-    /// What a peer is told.
-    pub fn to_refusal(&self) -> wire::Refusal {
-        let (code, retry_ms) = match self {
-            Self::Invalid(_) => (Code::Invalid, 0),
-            Self::Refused(_) => (Code::NotMine, 0),
-            Self::Unknown(_) => (Code::Unknown, 0),
-            Self::Busy(ms) | Self::Full(ms) => (Code::Busy, *ms),
-            Self::Fault(_) => (Code::Fault, 0),
-        };
-        wire::Refusal { code: code.into(), text: self.to_string(), retry_ms }
-    }
-
-    fn of_refusal(refusal: &wire::Refusal) -> Self {
-        let text = refusal.text.clone();
-        match refusal.code() {
-            Code::Invalid => Self::Invalid(text),
-            Code::NotMine => Self::Refused(text),
-            Code::Busy => Self::Busy(refusal.retry_ms),
-            Code::Unspecified | Code::Unknown => Self::Unknown(text),
-            Code::Fault => Self::Fault(text),
-        }
-    }
-}
+/// Processes that wait for their slot 0 at a time, beyond those that nobody waits for any more.
+const OPENINGS_MAX: usize = 256;
 
 /// A slot that an item has, durably.
 #[derive(Debug, Clone)]
@@ -109,6 +64,8 @@ pub struct Submitter {
     scheduler: Option<SchedulerHandle>,
     /// Turns to look for items among peers.
     searches: Arc<Semaphore>,
+    /// Places of processes that are being opened.
+    openings: Arc<Semaphore>,
 }
 
 impl Submitter {
@@ -116,7 +73,9 @@ impl Submitter {
     pub fn new(shared: SharedRef, scheduler: Option<SchedulerHandle>) -> Self {
         let searches = Arc::new(Semaphore::new(assign::SEARCHES_MAX));
         shared.metrics.watch(Level::permits("submit", "searches", &searches, assign::SEARCHES_MAX));
-        Self { shared, scheduler, searches }
+        let openings = Arc::new(Semaphore::new(OPENINGS_MAX));
+        shared.metrics.watch(Level::permits("submit", "openings", &openings, OPENINGS_MAX));
+        Self { shared, scheduler, searches, openings }
     }
 
     /// Takes an item to the scheduler of its process.
@@ -232,15 +191,36 @@ impl Submitter {
     }
 
     async fn submit_here(&self, verified: Verification) -> Result<Slot, SubmitError> {
-        let (submission, new) = match kind_of(&verified.item)? {
-            Kind::Process => self.admit_process(verified).await?,
-            Kind::Message(process) => (self.admit_message(process, verified)?, None),
+        match kind_of(&verified.item)? {
+            Kind::Process => {
+                let (submission, new) = self.admit_process(verified).await?;
+                self.open(submission, new).await
+            }
+            Kind::Message(process) => self.schedule(self.admit_message(process, verified)?, None).await,
+        }
+    }
+
+    /// Schedules what may open a log in a task of its own: whoever asked may wait no longer, and a
+    /// process that is on disk by then is taken up all the same.
+    async fn open(&self, submission: Submission, new: Option<New>) -> Result<Slot, SubmitError> {
+        let Ok(place) = Arc::clone(&self.openings).try_acquire_owned() else {
+            return Err(SubmitError::Busy(LATE_RETRY_MS));
         };
-        self.schedule(submission, new).await
+        let submitter = self.clone();
+        let opening = async move {
+            let _place = place;
+            submitter.schedule(submission, new).await
+        };
+        let opening = tokio::spawn(opening.in_current_span());
+        match tokio::time::timeout(ANSWER_WAIT_MAX, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => Err(SubmitError::Fault(error.to_string())),
+            Err(_) => Err(SubmitError::Busy(LATE_RETRY_MS)),
+        }
     }
 
     /// Hands a submission to this node's own scheduler.
-    async fn schedule(&self, submission: Submission, new: Option<New<'_>>) -> Result<Slot, SubmitError> {
+    async fn schedule(&self, submission: Submission, new: Option<New>) -> Result<Slot, SubmitError> {
         let Some(scheduler) = &self.scheduler else {
             return Err(SubmitError::Refused("this node has no scheduler role".to_owned()));
         };
@@ -252,7 +232,10 @@ impl Submitter {
         }
         let asked = submission.process;
         let began = Instant::now();
-        let answer = scheduler.submit(submission).await;
+        let answer = match new {
+            Some(_) => scheduler.open(submission).await,
+            None => scheduler.submit(submission).await,
+        };
         self.shared.metrics.assign_times.add(began.elapsed());
         self.shared.metrics.submits.add(answer.name());
         match answer {
@@ -313,10 +296,7 @@ impl Submitter {
         })
     }
 
-    async fn admit_process(
-        &self,
-        verified: Verification,
-    ) -> Result<(Submission, Option<New<'_>>), SubmitError> {
+    async fn admit_process(&self, verified: Verification) -> Result<(Submission, Option<New>), SubmitError> {
         let shared = &self.shared;
         let (parent, spawn) = verified.spawn().unzip();
         let Verification { item, proof } = verified;
@@ -408,11 +388,11 @@ impl Submitter {
 }
 
 /// A process on its way into the directory.
-struct New<'a> {
+struct New {
     process: Arc<Process>,
     roles: Roles,
     /// Held until it is there.
-    _place: Option<hosting::Place<'a>>,
+    _place: Option<hosting::Place>,
 }
 
 /// Why a scheduler gave no slot.
@@ -473,3 +453,6 @@ fn process_of(item: &DataItem) -> Result<Id, SubmitError> {
         Kind::Message(process) => process,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use super::machine::{AUDIT_MS, Effect, Follower, Input, Record};
 use super::regain::Regain;
 use crate::backlog::Backlog;
 use crate::error::NodeError;
+use crate::group::{Group, InLog};
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
@@ -46,6 +47,23 @@ const AUDITS_MAX: usize = 16;
 const HEAD_WAIT: Duration = Duration::from_millis(AUDIT_MS);
 
 type Body = Box<VerifiedRecord>;
+
+/// A slot by which a log grows.
+#[derive(Debug)]
+struct Grown {
+    process: Id,
+    record: Body,
+}
+
+impl InLog for Grown {
+    fn process(&self) -> Id {
+        self.process
+    }
+
+    fn bytes(&self) -> usize {
+        self.record.item().raw().len() + self.record.proof().map_or(0, |proof| proof.raw().len())
+    }
+}
 type In = Input<Peer, Body>;
 
 /// How others hold the follower.
@@ -93,7 +111,7 @@ pub struct FollowerTask {
     effects: Effects<Effect<Peer, Body>>,
     inbox: mpsc::Receiver<In>,
     followed: BTreeSet<Id>,
-    unsaved: Vec<(Id, Body)>,
+    unsaved: Group<Grown>,
     ranges: Lane<(Id, Peer), Ask, Vec<In>>,
     audits: Lane<(Id, What), Ask, Vec<In>>,
     /// Logs of this node's own under caution.
@@ -116,7 +134,7 @@ impl FollowerTask {
             effects: Effects::new(),
             inbox,
             followed: BTreeSet::new(),
-            unsaved: Vec::new(),
+            unsaved: Group::default(),
             ranges: Lane::new(RANGES_MAX),
             audits: Lane::new(AUDITS_MAX),
             cautious: BTreeMap::new(),
@@ -246,7 +264,7 @@ impl FollowerTask {
             Effect::Append { process, record } => {
                 let signed = Now(record.link.time.timestamp);
                 self.shared.fresh.slot(process, signed, self.shared.clock.now());
-                self.unsaved.push((process, record.body));
+                self.unsaved.push(Grown { process, record: record.body });
             }
             Effect::Confirmed { process, peer, by_scheduler } => {
                 self.shared.fresh.confirm(process, peer, by_scheduler, self.shared.clock.now());
@@ -277,29 +295,36 @@ impl FollowerTask {
     }
 
     async fn commit(&mut self) {
-        let records = std::mem::take(&mut self.unsaved);
-        let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
-        let mut writes = Vec::new();
-        for (process, record) in &records {
-            let slot = record.assignment().slot;
-            heads.insert(*process, slot);
-            let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
-            writes.extend(log::slot_writes(*process, slot, SlotRow::of(record), &items));
-        }
-        let result = self.shared.store.write(writes).await;
-        if result.is_ok() {
-            self.shared.metrics.followed.inc_by(records.len() as u64);
-            for (process, record) in &records {
-                let _message = trace::message(&record.assignment().item()).entered();
-                tracing::debug!(%process, slot = record.assignment().slot, "followed");
+        let mut left = std::mem::take(&mut self.unsaved);
+        // More than one group only where the disk is nearly full, or the slots are large.
+        while !left.is_empty() {
+            let store = &self.shared.store;
+            let grown = left.first(|slots, bytes| store.has_room_for(slots, bytes));
+            let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
+            let mut writes = Vec::new();
+            for Grown { process, record } in &grown {
+                let slot = record.assignment().slot;
+                heads.insert(*process, slot);
+                let items: Vec<_> = [Some(record.item()), record.proof()].into_iter().flatten().collect();
+                writes.extend(log::slot_writes(*process, slot, SlotRow::of(record), &items));
             }
-        }
-        for (process, head) in heads {
-            match &result {
-                Ok(()) => self.shared.news.tell(News::Grew { process, head }),
-                Err(error) => {
-                    tracing::error!(%process, %error, "slots were not stored");
-                    self.handle(Input::PersistFailed { process });
+            let result = store.write(writes).await;
+            if result.is_ok() {
+                self.shared.metrics.followed.inc_by(grown.len() as u64);
+                for Grown { process, record } in &grown {
+                    let _message = trace::message(&record.assignment().item()).entered();
+                    tracing::debug!(%process, slot = record.assignment().slot, "followed");
+                }
+            }
+            for (process, head) in heads {
+                match &result {
+                    Ok(()) => self.shared.news.tell(News::Grew { process, head }),
+                    Err(error) => {
+                        tracing::error!(%process, %error, "slots were not stored");
+                        // Those after them in the log come again with them.
+                        left.drop_log(process);
+                        self.handle(Input::PersistFailed { process });
+                    }
                 }
             }
         }
@@ -478,3 +503,6 @@ pub async fn verify_head(process: Arc<Process>, head: wire::Head) -> Option<Veri
     };
     joined(tokio::task::spawn_blocking(verify).await).flatten()
 }
+
+#[cfg(test)]
+mod tests;

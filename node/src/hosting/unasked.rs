@@ -6,7 +6,7 @@
 //! would end. Gas is counted where it is used (`compute/machine/allowance.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_protocol::module::{Limits, Module};
 use weft_protocol::process::{Process, Refusal};
@@ -228,8 +228,8 @@ enum Wanted {
 /// not taken.
 #[derive(Debug)]
 #[must_use = "a place that is dropped is free again"]
-pub struct Place<'a> {
-    unasked: &'a Unasked,
+pub struct Place {
+    unasked: Arc<Unasked>,
     wanted: Wanted,
 }
 
@@ -240,12 +240,12 @@ impl Unasked {
     /// # Errors
     /// [`Declined::Places`].
     pub fn reserve(
-        &self,
+        self: &Arc<Self>,
         directory: &Directory,
         process: Id,
         spawn: Option<Hash>,
         budget: u32,
-    ) -> Result<Place<'_>, Declined> {
+    ) -> Result<Place, Declined> {
         let wanted = spawn.map_or(Wanted::Process(process), Wanted::Child);
         let mut promised = self.promised();
         // Those on their way are looked at first: one that arrives meanwhile counts twice, never not at
@@ -259,7 +259,7 @@ impl Unasked {
         let promise = promised.entry(wanted).or_default();
         promise.holders += 1;
         promise.processes.insert(process);
-        Ok(Place { unasked: self, wanted })
+        Ok(Place { unasked: Arc::clone(self), wanted })
     }
 
     fn promised(&self) -> MutexGuard<'_, Promised> {
@@ -267,7 +267,7 @@ impl Unasked {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut promised = self.unasked.promised();
         if let Some(promise) = promised.get_mut(&self.wanted) {
@@ -309,7 +309,7 @@ mod tests {
             let roles = Roles { schedules: true, for_others, ..Roles::default() };
             directory.put_row(id(number), ProcessRow { module: id(0), roles });
         };
-        let unasked = Unasked::default();
+        let unasked = Arc::<Unasked>::default();
         put(1, false);
         // The node's own takes none; two on their way take both.
         let reserve = |number, budget| unasked.reserve(&directory, id(number), None, budget);

@@ -360,7 +360,10 @@ impl Apply<'_> {
             let _ = tokio::time::timeout(left.min(ROOM_PERIOD), news.recv()).await;
             let now = self.head()?;
             if now == head {
-                self.check_room(0)?;
+                // What is on its way to the disk takes room too.
+                if since.elapsed() >= ROOM_PERIOD {
+                    self.check_room(0)?;
+                }
             } else {
                 (head, since) = (now, Instant::now());
             }

@@ -2,7 +2,7 @@
 //! before it. What arrives during a write is signed meanwhile and makes the next group: the disk and
 //! the processor work beside each other, and nobody waits for both in turn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
-use weft_storage::limits::QUEUE_BYTES_MAX;
 use weft_storage::{ProcessRow, Reader, SlotRow, StoreError, Write};
 
 use super::machine::{
@@ -19,6 +18,7 @@ use super::machine::{
 };
 use crate::directory::Known;
 use crate::error::NodeError;
+use crate::group::{self, Group, InLog};
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
@@ -27,15 +27,11 @@ use crate::trace;
 
 /// Submits that may wait for the scheduler.
 const INBOX_MAX: usize = 1_024;
-/// Slots signed before a commit; who comes then waits in the inbox.
-const GROUP_MAX: usize = 1_024;
-/// Bytes of their items and proofs: as many as may wait for the store.
-const GROUP_BYTES_MAX: usize = QUEUE_BYTES_MAX;
 /// How long somebody waits for his answer: as long as a peer waits for this node. What he asked goes
 /// on, and whoever asks for the same again is told what became of it.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long he is then asked to wait, in milliseconds.
-const LATE_RETRY_MS: u64 = 1_000;
+pub const LATE_RETRY_MS: u64 = 1_000;
 
 /// What others ask of the scheduler.
 #[derive(Debug)]
@@ -57,48 +53,13 @@ impl Ask {
     }
 }
 
-/// Slots on their way to disk, in order.
-#[derive(Debug, Default)]
-struct Group {
-    slots: VecDeque<NewSlot>,
-    bytes: usize,
-}
-
-impl Group {
-    fn weight(slot: &NewSlot) -> usize {
-        slot.item.raw().len() + slot.proof.as_ref().map_or(0, |proof| proof.raw().len())
+impl InLog for NewSlot {
+    fn process(&self) -> Id {
+        self.process
     }
 
-    fn push(&mut self, slot: NewSlot) {
-        self.bytes += Self::weight(&slot);
-        self.slots.push_back(slot);
-    }
-
-    /// Whether more may be signed before these are on disk.
-    fn has_room(&self) -> bool {
-        self.slots.len() < GROUP_MAX && self.bytes < GROUP_BYTES_MAX
-    }
-
-    /// Takes out the first that fit in one commit and for which the disk has room; at least one, of
-    /// which the store itself says whether it has.
-    fn first(&mut self, has_room: impl Fn(usize, usize) -> bool) -> Vec<NewSlot> {
-        let mut bytes = 0;
-        let fits = |slot: &&NewSlot| {
-            bytes += Self::weight(slot);
-            bytes <= GROUP_BYTES_MAX
-        };
-        let mut count = self.slots.iter().take(GROUP_MAX).take_while(fits).count().max(1);
-        let weigh = |count| self.slots.iter().take(count).map(Self::weight).sum::<usize>();
-        while count > 1 && !has_room(count, weigh(count)) {
-            count /= 2;
-        }
-        self.bytes -= weigh(count);
-        self.slots.drain(..count).collect()
-    }
-
-    fn drop_log(&mut self, process: Id) {
-        self.slots.retain(|slot| slot.process != process);
-        self.bytes = self.slots.iter().map(Self::weight).sum();
+    fn bytes(&self) -> usize {
+        self.item.raw().len() + self.proof.as_ref().map_or(0, |proof| proof.raw().len())
     }
 }
 
@@ -110,24 +71,30 @@ impl SchedulerHandle {
     /// Asks for a slot and waits until it is durable. Dropping the future does not take the submit
     /// back.
     pub async fn submit(&self, submission: Submission) -> Answer {
+        self.ask_in_time(|reply| Ask::Submit(Box::new(submission), reply)).await
+    }
+
+    /// As [`Self::submit`], however long it takes.
+    pub async fn open(&self, submission: Submission) -> Answer {
         self.ask(|reply| Ask::Submit(Box::new(submission), reply)).await
     }
 
     /// Asks for the newest slot of a log, durably, and for a mark first where a tick is due.
     pub async fn now(&self, process: Id) -> Answer {
-        self.ask(|reply| Ask::Now(process, reply)).await
+        self.ask_in_time(|reply| Ask::Now(process, reply)).await
     }
 
     async fn ask(&self, ask: impl FnOnce(oneshot::Sender<Answer>) -> Ask) -> Answer {
         let stopped = || Answer::Fault("the node is stopping".to_owned());
         let (reply, answer) = oneshot::channel();
-        let asked = async {
-            if self.0.send(ask(reply)).await.is_err() {
-                return stopped();
-            }
-            answer.await.unwrap_or_else(|_| stopped())
-        };
-        let answered = tokio::time::timeout(ANSWER_WAIT_MAX, asked).await;
+        if self.0.send(ask(reply)).await.is_err() {
+            return stopped();
+        }
+        answer.await.unwrap_or_else(|_| stopped())
+    }
+
+    async fn ask_in_time(&self, ask: impl FnOnce(oneshot::Sender<Answer>) -> Ask) -> Answer {
+        let answered = tokio::time::timeout(ANSWER_WAIT_MAX, self.ask(ask)).await;
         answered.unwrap_or_else(|_| {
             tracing::warn!("the scheduler did not answer in time");
             Answer::Busy { retry_ms: LATE_RETRY_MS }
@@ -142,7 +109,7 @@ pub struct SchedulerTask {
     inbox: mpsc::Receiver<Ask>,
     effects: Effects<Effect>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Answer>>,
-    unsaved: Group,
+    unsaved: Group<NewSlot>,
     /// Logs under caution that are whole again, before they are read.
     whole: Vec<Id>,
     tickets: Ticket,
@@ -198,10 +165,10 @@ impl SchedulerTask {
 
     /// Takes what waits in the inbox, as much as makes one group with what is signed already.
     fn ask_all(&mut self, first: Ask) {
-        let (mut slots, mut bytes) = (self.unsaved.slots.len() + 1, self.unsaved.bytes + first.bytes());
+        let (slots, bytes) = self.unsaved.waiting();
+        let (mut slots, mut bytes) = (slots + 1, bytes + first.bytes());
         self.ask(first);
-        while slots < GROUP_MAX
-            && bytes < GROUP_BYTES_MAX
+        while group::has_room(slots, bytes)
             && let Ok(ask) = self.inbox.try_recv()
         {
             slots += 1;
@@ -248,7 +215,7 @@ impl SchedulerTask {
                 }
             }
         }
-        !self.unsaved.slots.is_empty() || !self.whole.is_empty()
+        !self.unsaved.is_empty() || !self.whole.is_empty()
     }
 
     async fn commit(&mut self, stop: &CancellationToken) {
@@ -260,7 +227,7 @@ impl SchedulerTask {
         }
         let mut left = std::mem::take(&mut self.unsaved);
         // More than one group only where a log was read for many who waited, or the disk is nearly full.
-        while !left.slots.is_empty() {
+        while !left.is_empty() {
             let store = &self.shared.store;
             let slots = left.first(|slots, bytes| store.has_room_for(slots, bytes));
             let mut heads: BTreeMap<Id, u64> = BTreeMap::new();
