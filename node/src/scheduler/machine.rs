@@ -171,6 +171,11 @@ impl Scheduler {
             return self.ask(Waiter::Submit(ticket, submission), process, now, effects);
         }
         if let Some((child, opening)) = found.child {
+            // The twin's own log, which it will never have.
+            let is_empty = |log: &Log| matches!(log.reading, Reading::Done) && log.head().is_none();
+            if process != child && self.logs.get(&process).is_some_and(is_empty) {
+                self.logs.remove(&process);
+            }
             return effects.push(duplicate(ticket, child, opening));
         }
         // Of a log that was forgotten meanwhile, or is read again, nothing is known yet.

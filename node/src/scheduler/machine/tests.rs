@@ -329,6 +329,19 @@ fn a_spawn_has_one_child_whoever_carries_it() {
     let (other, effects) = child(&mut run, Hash([8; 32]), "other", 4);
     assert_eq!(stored(&effects).process, other);
     assert_eq!(answers(&run.now(second, 5)), [(5, Answer::UnknownProcess)]);
+
+    // However many sign it once more, also after a restart, they leave nothing behind.
+    run.handle(Input::Persisted { process: other, slot: 0 }, 6);
+    run.scheduler = Scheduler::new(key(2), NETWORK);
+    for number in 0..50 {
+        let data: &'static str = ["a", "b", "c", "d", "e"][number % 5];
+        let (_, effects) = child(&mut run, spawn, data, 7);
+        assert!(
+            matches!(answers(&effects)[..], [(_, Answer::Assigned { duplicate: true, .. })]),
+            "{effects:?}"
+        );
+    }
+    assert!(run.scheduler.logs.is_empty(), "{:?}", run.scheduler.logs);
 }
 
 #[test]
