@@ -1,8 +1,15 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::netns::Link;
+use crate::plan::RolesOf;
+use crate::scenario::{NotSpan, Span};
+use crate::topology::Topology;
 
 /// Exit codes as `--help` shows them.
 const EXITS: &str = "Exit codes:
@@ -10,6 +17,7 @@ const EXITS: &str = "Exit codes:
     1  something was not as expected
     2  bad arguments, a taken port, or a folder or module file that cannot be used
     3  a node did not come up, or died
+   77  skipped: the machine cannot do what the scenario needs, and the reason was said
   130  stopped by a signal before the end";
 
 /// Starts real Weft nodes on this machine and shows what they do.
@@ -33,6 +41,124 @@ pub(crate) enum Command {
     Crash(Crash),
     /// Measure how long a message takes through four nodes, and how many fit
     Bench(Bench),
+    /// Play a scenario: one that comes with the program, or a file; without one, list them
+    Run(Run),
+    /// Compare the reports of two runs of a scenario
+    Compare(Compare),
+    /// Show every node of the testnet that another terminal has up
+    Status(Which),
+    /// Show the ends of the nodes' logs, of one or of all
+    Logs(Logs),
+    /// Run a command of weft for one node, such as: exec 3 processes
+    Exec(Exec),
+    /// End the testnet that another terminal has up, and remove what killed launchers left
+    Down(Down),
+}
+
+impl Command {
+    /// Whether a script reads what is said.
+    pub(crate) const fn json(&self) -> bool {
+        match self {
+            Self::Up(up) => up.json,
+            Self::Crash(crash) => crash.json,
+            Self::Bench(bench) => bench.json,
+            Self::Run(run) => run.json,
+            Self::Compare(compare) => compare.json,
+            Self::Status(which) => which.json,
+            Self::Logs(logs) => logs.which.json,
+            Self::Exec(exec) => exec.which.json,
+            Self::Down(down) => down.which.json,
+        }
+    }
+}
+
+/// Flags of `run`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Run {
+    /// Its name, or its file
+    #[arg(value_name = "SCENARIO")]
+    pub(crate) scenario: Option<String>,
+    /// What chance is drawn from, in place of what the scenario says
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// How long its churn takes, else its longest wait, such as 30s or 10m
+    #[arg(long = "for", value_name = "TIME", value_parser = span)]
+    pub(crate) span: Option<Duration>,
+    /// Where the report goes; NAME.report.json if absent, and nowhere with --json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Keep the folder with the nodes' logs and data also when everything went well
+    #[arg(long)]
+    pub(crate) keep_logs: bool,
+    /// Start more nodes than the machine's cores are thought to carry
+    #[arg(long)]
+    pub(crate) crowded: bool,
+    /// Print one JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn span(text: &str) -> Result<Duration, NotSpan> {
+    Span::try_from(text.to_owned()).map(|span| span.0)
+}
+
+/// Flags of `compare`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Compare {
+    /// The report of the first run
+    pub(crate) a: PathBuf,
+    /// The report of the second
+    pub(crate) b: PathBuf,
+    /// Print one JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which testnet.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Which {
+    /// The folder of the nodes, where more than one testnet is up
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print one JSON report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Which node; all if absent
+    #[arg(value_name = "PEER")]
+    pub(crate) peer: Option<usize>,
+    /// How many lines of each, 1 to 10000
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = count)]
+    pub(crate) lines: usize,
+}
+
+/// Flags of `exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Which node
+    #[arg(value_name = "PEER")]
+    pub(crate) peer: usize,
+    /// The command of weft and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+/// Flags of `down`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) which: Which,
 }
 
 /// Flags of `bench`.
@@ -103,11 +229,25 @@ fn up_to(max: usize, text: &str) -> Result<usize, String> {
 }
 
 /// Flags of `up`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub(crate) struct Up {
     /// How many nodes, 2 to 64
-    #[arg(long, value_name = "NUMBER", default_value_t = 4)]
+    #[arg(long, value_name = "NUMBER", default_value_t = PEERS)]
     pub(crate) peers: usize,
+    /// Who is told of whom at the start
+    #[arg(long, value_enum, value_name = "SHAPE", default_value_t)]
+    pub(crate) topology: Topology,
+    /// What a random topology is drawn from
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Roles of some nodes, such as 4-7=compute,messenger; may repeat
+    #[arg(long, value_name = "PEERS=ROLES")]
+    pub(crate) roles: Vec<RolesOf>,
+    /// Start more nodes than the machine's cores are thought to carry
+    #[arg(long)]
+    pub(crate) crowded: bool,
+    #[command(flatten)]
+    pub(crate) wires: Wires,
     /// End after the tour
     #[arg(long)]
     pub(crate) once: bool,
@@ -129,6 +269,41 @@ pub(crate) struct Up {
     /// Only start the nodes
     #[arg(long, conflicts_with = "aos")]
     pub(crate) no_tour: bool,
+}
+
+/// Nodes without a command or a number: enough for a mesh that is not full.
+const PEERS: usize = 16;
+
+/// Namespaces, and how good their wires are.
+#[derive(Debug, Clone, Copy, PartialEq, Args)]
+pub(crate) struct Wires {
+    /// Give each node a network namespace and an address of its own (Linux, as root)
+    #[arg(long, conflicts_with = "base_port")]
+    pub(crate) netns: bool,
+    /// Milliseconds that a packet takes from a node to the hub in the middle
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "netns")]
+    delay: u32,
+    /// How much longer or shorter that takes at random
+    #[arg(long, value_name = "MS", default_value_t = 0, requires = "netns")]
+    jitter: u32,
+    /// How many of a hundred packets are lost
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "netns", value_parser = percent)]
+    loss: f64,
+    /// Megabits a second that a node can send
+    #[arg(long, value_name = "MBIT", default_value_t = 0, requires = "netns")]
+    rate: u32,
+}
+
+impl Wires {
+    pub(crate) const fn link(&self) -> Link {
+        let Self { delay: delay_ms, jitter: jitter_ms, loss: loss_percent, rate: rate_mbit, .. } = *self;
+        Link { delay_ms, jitter_ms, loss_percent, rate_mbit }
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "expected 0 to 100".to_owned())
 }
 
 impl Cli {
@@ -171,7 +346,7 @@ mod tests {
     #[test]
     fn the_command_may_be_left_out() {
         let plain = parse("weft-testnet").unwrap();
-        assert!(plain.peers == 4 && !plain.once && !plain.json && plain.base_port.is_none());
+        assert!(plain.peers == 16 && !plain.once && !plain.json && plain.base_port.is_none());
         assert_eq!(parse("weft-testnet up").unwrap(), plain);
         let flags = "--once --peers 9 --json --base-port 4000 --keep-logs --dir /tmp/x";
         let up = parse(&format!("weft-testnet {flags}")).unwrap();
@@ -180,12 +355,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_weft_is_handed_on_as_it_is() {
+        let Command::Exec(exec) = command("weft-testnet exec 3 result --now P --json").unwrap() else {
+            panic!("no exec")
+        };
+        assert!(exec.peer == 3 && !exec.which.json);
+        assert_eq!(exec.args, ["result", "--now", "P", "--json"]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         for (line, named) in [
             ("weft-testnet --peers four", "--peers"),
             ("weft-testnet --base-port 0", "--base-port"),
             ("weft-testnet --base-port 70000", "--base-port"),
-            ("weft-testnet down", "down"),
+            ("weft-testnet dwon", "dwon"),
+            ("weft-testnet --topology circle", "--topology"),
+            ("weft-testnet --roles 0=cook", "expected PEER=ROLES"),
+            ("weft-testnet --delay 5", "--netns"),
+            ("weft-testnet --netns --base-port 4000", "--base-port"),
+            ("weft-testnet --netns --loss 101", "expected 0 to 100"),
+            ("weft-testnet exec 3", "COMMAND"),
+            ("weft-testnet logs --lines 0", "expected 1 to 10000"),
             ("weft-testnet --once up", "up"),
             ("weft-testnet --no-tour --aos x", "--aos"),
             ("weft-testnet crash --kills 0", "expected 1 to 1000"),

@@ -6,12 +6,12 @@
 //! kills follow from a seed; what the nodes were doing at that moment does not, so a seed repeats
 //! the blows and not every step of the run.
 
-mod evidence;
-mod judge;
-mod load;
-mod observe;
+pub(crate) mod evidence;
+pub(crate) mod judge;
+pub(crate) mod load;
+pub(crate) mod observe;
 mod schedule;
-mod settle;
+pub(crate) mod settle;
 mod storm;
 mod town;
 
@@ -34,13 +34,15 @@ use crate::town::{Actor, Town, Trouble};
 use crate::user::User;
 
 use evidence::{Final, Sightings};
-use load::{Field, Load};
+use load::{Field, Load, Mix};
 use storm::Kills;
 
 /// Nodes of a crash run: three schedule, three carry, every process is computed by three.
 pub(crate) const NODES: usize = 5;
 /// Clients that hand in items at once.
 const CLIENTS: u64 = 6;
+/// Half of their items have processes talk.
+const MIX: Mix = Mix { bytes: 0, pushes: 50, failures: 10 };
 
 /// What a crash run found, for a script.
 #[derive(Debug, Serialize)]
@@ -72,7 +74,7 @@ struct CrashReport {
 /// One process in the end.
 #[derive(Debug, Serialize)]
 struct ProcessReport {
-    name: &'static str,
+    name: String,
     process: Id,
     scheduler: usize,
     computed_by: Vec<usize>,
@@ -121,7 +123,7 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
     }
     let logs: Vec<_> = fleet.nodes().iter().map(|node| node.log().to_owned()).collect();
     steps.push(stop(fleet, screen).await);
-    steps.push(settle::read_logs(&logs, screen));
+    steps.push(settle::read_logs(&logs, None, screen));
     let ok = steps.iter().all(|step| step.ok);
     folder.keep |= !ok;
     let report = report(crash, seed, &folder, found.unwrap_or_default(), steps, since);
@@ -218,7 +220,7 @@ impl Run<'_> {
         let town = Town { fleet, user: self.user, sender: fleet.plan().sender() };
         let mut open = Open::new("settle");
         let busy = self.screen.spinner("waiting until all nodes have everything");
-        let finals = settle::settle(&town, &doors, actors).await;
+        let finals = settle::settle(&town, &doors, actors, &|_| (0..NODES).collect()).await;
         drop(busy);
         let finals = match finals {
             Ok(finals) => finals,
@@ -257,7 +259,7 @@ impl Run<'_> {
         let doors = fleet.doors();
         let over = Cell::new(false);
         let rest_ms = load::rest_ms(schedule.last().map_or(0, |event| event.at_ms));
-        let field = Field { user: self.user, processes, doors: &doors, rest_ms, over: &over };
+        let field = Field { user: self.user, processes, doors: &doors, rest_ms, mix: MIX, over: &over };
         let bar = self.screen.bar("killing nodes", self.kills);
         let rage = async {
             let kills = storm::rage(fleet, &schedule, |killed| bar.set(killed)).await;
@@ -338,13 +340,13 @@ impl Run<'_> {
 }
 
 /// What the nodes showed must not contradict itself, and none may have raised an alarm.
-fn sighted(open: &mut Open, seen: &Sightings) {
+pub(crate) fn sighted(open: &mut Open, seen: &Sightings) {
     nothing(open, "what was shown in two ways", &seen.contradictions);
     nothing(open, "alarms", &seen.alarms);
 }
 
 /// Expects that nothing was found; shows the first of what was.
-fn nothing(open: &mut Open, what: &str, found: &[String]) {
+pub(crate) fn nothing(open: &mut Open, what: &str, found: &[String]) {
     const SHOWN: usize = 4;
     let seen = match found {
         [] => "none".to_owned(),
@@ -363,7 +365,7 @@ fn report(
 ) -> CrashReport {
     let Found { kills, load, shown, finals } = found;
     let process = |known: &Final| ProcessReport {
-        name: known.name,
+        name: known.name.clone(),
         process: known.process,
         scheduler: known.scheduler,
         computed_by: known.computed.iter().map(|report| report.node).collect(),
@@ -394,7 +396,7 @@ fn show(report: &CrashReport, screen: Screen) {
     let rows = report.processes.iter().map(|process| {
         let computed_by: Vec<String> = process.computed_by.iter().map(ToString::to_string).collect();
         [
-            process.name.to_owned(),
+            process.name.clone(),
             process.scheduler.to_string(),
             computed_by.join(" "),
             process.slots.to_string(),

@@ -91,6 +91,47 @@ pub enum TestnetError {
         /// The folder of the nodes.
         dir: PathBuf,
     },
+    /// Namespaces that cannot be made.
+    #[error("no network namespaces: {what}")]
+    Namespaces {
+        /// What was tried, and what the system says.
+        what: String,
+    },
+    /// Fewer cores than so many nodes need to answer in time.
+    #[error(
+        "--peers {peers}: {cores} cores carry {most} nodes, not more; ask for fewer, or say --crowded to try"
+    )]
+    Cores {
+        /// How many were asked for.
+        peers: usize,
+        /// How many cores there are.
+        cores: usize,
+        /// How many they carry.
+        most: usize,
+    },
+    /// No testnet is up.
+    #[error("no testnet runs{}: start one with weft-testnet up", dir.as_ref().map(|dir| format!(" in {}", dir.display())).unwrap_or_default())]
+    NoTestnet {
+        /// Where it was looked for, if anywhere.
+        dir: Option<PathBuf>,
+    },
+    /// More than one is up.
+    #[error("more than one testnet runs: give --dir with one of {dirs}")]
+    ManyTestnets {
+        /// Their folders.
+        dirs: String,
+    },
+    /// A peer that a testnet has not.
+    #[error("there is no peer {peer}: this testnet has the peers 0 to {}", peers.saturating_sub(1))]
+    NoPeer {
+        /// Which.
+        peer: usize,
+        /// How many it has.
+        peers: usize,
+    },
+    /// A scenario that cannot be run.
+    #[error("{0}")]
+    Scenario(String),
     /// The runtime.
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
@@ -105,6 +146,12 @@ impl TestnetError {
             | Self::NoPorts { .. }
             | Self::Folder { .. }
             | Self::Module { .. }
+            | Self::Namespaces { .. }
+            | Self::Cores { .. }
+            | Self::NoTestnet { .. }
+            | Self::ManyTestnets { .. }
+            | Self::NoPeer { .. }
+            | Self::Scenario(_)
             | Self::Key(_) => true,
             Self::Program { .. } | Self::Node { .. } | Self::Unhealthy { .. } | Self::Runtime(_) => false,
         }

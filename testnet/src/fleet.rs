@@ -1,8 +1,10 @@
 //! All nodes of a testnet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -11,14 +13,19 @@ use futures::future::{join_all, select_all, try_join_all};
 use weft_node::control::api::{PeerInfo, Request};
 
 use crate::error::{AskError, TestnetError};
+use crate::netns;
 use crate::node::{Door, Node, Start};
 use crate::plan::Plan;
+use crate::topology;
 use crate::wait::{Look, WaitError, until};
 
 /// Nodes that start at once.
 const STARTS_MAX: usize = 4;
 /// How long the mesh may take to be whole: a node that was missed is dialled again after seconds.
 const HEALTHY_WAIT: Duration = Duration::from_secs(90);
+
+/// The folder of compiled modules in a node's data folder.
+const COMPILED: &str = "compiled";
 
 /// Where ports are looked for that a node can leave and come back to: below the first one that Linux
 /// gives away by itself.
@@ -76,8 +83,24 @@ impl Fleet {
     ///
     /// Safe to cancel: nodes that are not up yet are killed.
     pub async fn start(&mut self, launch: &Launch, tell: impl Fn(usize)) -> Result<(), TestnetError> {
-        check_ports(&self.plan)?;
+        self.start_until(launch, self.plan.peers(), tell).await
+    }
+
+    /// Starts the nodes below `count` that were not started before.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// Safe to cancel as [`start`](Self::start).
+    pub(crate) async fn start_until(
+        &mut self,
+        launch: &Launch,
+        count: usize,
+        tell: impl Fn(usize),
+    ) -> Result<(), TestnetError> {
+        check_ports(&self.plan, self.nodes.len()..count)?;
         for group in self.plan.groups(STARTS_MAX) {
+            let group = group.start.max(self.nodes.len())..group.end.min(count);
             let starts: Result<Vec<Start>, TestnetError> =
                 group.map(|node| start_of(&self.plan, launch, node, &self.nodes)).collect();
             self.nodes.extend(try_join_all(starts?.into_iter().map(Node::start)).await?);
@@ -101,34 +124,37 @@ impl Fleet {
         &self.nodes[index]
     }
 
-    /// Waits until every node is connected to the others: to all of them in a small testnet, to as
-    /// many as the plan says in a large one. `tell` hears how many are. Answers the least number of
+    /// Waits until every node that should run is connected to as many others as the plan says, and
+    /// all of them are one network. `tell` hears how many have enough. Answers the least number of
     /// connections that a node has.
     ///
     /// # Errors
     /// What is missing when the time is over, or a node that died.
     pub async fn healthy(&self, tell: impl Fn(usize)) -> Result<usize, TestnetError> {
-        let all: BTreeSet<&str> = self.nodes.iter().map(|node| node.ready().peer_id.as_str()).collect();
-        let wanted = self.plan.links();
+        let nodes: Vec<&Node> = self.nodes.iter().filter(|node| node.is_meant_to_run()).collect();
+        let at: BTreeMap<&str, usize> =
+            nodes.iter().enumerate().map(|(at, node)| (node.ready().peer_id.as_str(), at)).collect();
+        let wanted = self.plan.links(nodes.len().max(1));
         let look = async || {
-            let asked = join_all(
-                self.nodes.iter().map(|node| node.ask::<Vec<PeerInfo>>("its peers", &Request::Peers)),
-            );
+            let asked = nodes.iter().map(|node| node.ask::<Vec<PeerInfo>>("its peers", &Request::Peers));
+            let mut neighbours: Vec<BTreeSet<usize>> = Vec::with_capacity(nodes.len());
             let mut lonely = Vec::new();
-            let mut least = usize::MAX;
-            for (node, peers) in asked.await.into_iter().enumerate() {
+            for (node, peers) in nodes.iter().zip(join_all(asked).await) {
                 let peers = peers?;
-                let connected = peers.iter().filter(|peer| all.contains(peer.peer_id.as_str())).count();
-                least = least.min(connected);
-                if connected < wanted {
-                    lonely.push(format!("node {node} has {connected}"));
+                let known: BTreeSet<usize> =
+                    peers.iter().filter_map(|peer| at.get(peer.peer_id.as_str()).copied()).collect();
+                if known.len() < wanted {
+                    lonely.push(format!("node {} has {}", node.index(), known.len()));
                 }
+                neighbours.push(known);
             }
-            tell(self.nodes.len() - lonely.len());
-            Ok::<_, AskError>(if lonely.is_empty() {
-                Look::There(least)
-            } else {
-                Look::NotYet(lonely.join(", "))
+            tell(nodes.len() - lonely.len());
+            let parts = topology::parts(&neighbours);
+            let least = neighbours.iter().map(BTreeSet::len).min().unwrap_or_default();
+            Ok::<_, AskError>(match (lonely.is_empty(), parts) {
+                (true, 0 | 1) => Look::There(least),
+                (true, parts) => Look::NotYet(format!("they are {parts} networks")),
+                (false, _) => Look::NotYet(lonely.join(", ")),
             })
         };
         let what = format!("every node to be connected to {wanted} others");
@@ -197,6 +223,16 @@ impl Fleet {
         Ok(())
     }
 
+    /// A node, to do something to it.
+    pub(crate) fn node_mut(&mut self, index: usize) -> &mut Node {
+        &mut self.nodes[index]
+    }
+
+    /// Some nodes, to do something to all of them at once.
+    pub(crate) fn some_mut(&mut self, which: &[usize]) -> impl Iterator<Item = &mut Node> {
+        self.nodes.iter_mut().filter(|node| which.contains(&node.index()))
+    }
+
     /// Ends every node and answers how each ended, by number.
     pub async fn stop(self) -> Vec<Option<ExitStatus>> {
         join_all(self.nodes.into_iter().map(Node::stop)).await
@@ -222,8 +258,8 @@ pub fn free_ports(peers: usize) -> Result<u16, TestnetError> {
 }
 
 /// Fails when a port that a node must have is taken: said before anything is started.
-fn check_ports(plan: &Plan) -> Result<(), TestnetError> {
-    for node in 0..plan.peers() {
+fn check_ports(plan: &Plan, nodes: Range<usize>) -> Result<(), TestnetError> {
+    for node in nodes {
         if let Some(port) = plan.port(node) {
             TcpListener::bind(("127.0.0.1", port)).map_err(|source| TestnetError::Port {
                 port,
@@ -238,12 +274,22 @@ fn check_ports(plan: &Plan) -> Result<(), TestnetError> {
 fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<Start, TestnetError> {
     let data_dir = plan.data_dir(node);
     make_folder(&data_dir)?;
-    let mut args = launch.args.clone();
+    share_compiled(plan, &data_dir)?;
+    let mut args = Vec::new();
+    let program = match plan.lanes() {
+        Some(lanes) => {
+            args.extend(lanes.enter(node).map(OsString::from));
+            args.push(launch.program.clone().into());
+            PathBuf::from(netns::IP)
+        }
+        None => launch.program.clone(),
+    };
+    args.extend(launch.args.clone());
     args.extend(["up", "--json", "--exit-with-stdin", "--data-dir"].map(OsString::from));
     args.push(data_dir.clone().into());
     args.extend(["--roles", plan.roles(node)].map(OsString::from));
-    args.extend(["--listen".into(), format!("/ip4/127.0.0.1/tcp/{}", plan.port(node).unwrap_or(0)).into()]);
-    for other in Plan::bootstrap(node, up.len()) {
+    args.extend(["--listen".into(), plan.listen(node).into()]);
+    for other in plan.dials(node, up.len()) {
         for address in &up[other].ready().listen {
             args.extend(["--bootstrap".into(), OsString::from(address)]);
         }
@@ -251,7 +297,19 @@ fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<St
     args.extend(SETTINGS.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
     args.extend(plan.settings().iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
     let log = data_dir.join("node.log");
-    Ok(Start { node, program: launch.program.clone(), args, data_dir, log })
+    Ok(Start { node, program, args, data_dir, log })
+}
+
+/// Keeps what the nodes compile in one place: it decides nothing, and is most of their work.
+fn share_compiled(plan: &Plan, data_dir: &Path) -> Result<(), TestnetError> {
+    let shared = plan.dir().join(COMPILED);
+    make_folder(&shared)?;
+    let link = data_dir.join(COMPILED);
+    match std::os::unix::fs::symlink(&shared, &link) {
+        // A kept folder has it, or a folder of its own from before.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(|source| TestnetError::Folder { path: link, source }),
+    }
 }
 
 /// Makes a folder that only its user can open.
@@ -273,7 +331,7 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         let base = port.saturating_sub(1);
         let plan = Plan::new(2, Some(base), Path::new("/tmp/t")).unwrap();
-        let error = check_ports(&plan).unwrap_err();
+        let error = check_ports(&plan, 0..2).unwrap_err();
         let text = error.to_string();
         assert!(error.is_input());
         // The port before it may be taken too.

@@ -6,7 +6,8 @@
 //! key of a node and reads no node's disk but its log.
 //!
 //! Invariant: no node outlives its launcher. Each holds the read end of a pipe whose write end is
-//! the launcher's alone; when that closes, also because the launcher was killed, the node ends.
+//! the launcher's alone; when that closes, also because the launcher was killed, the node ends. A
+//! guard, at the end of another such pipe, removes what a killed launcher could not.
 
 pub mod aos;
 mod args;
@@ -15,14 +16,21 @@ mod check;
 mod crash;
 mod error;
 mod fleet;
+mod guard;
+mod netns;
 mod node;
 mod plan;
 mod report;
 mod run;
+mod scenario;
 mod screen;
+mod state;
+mod tail;
+mod topology;
 mod tour;
 mod town;
 mod user;
+mod visit;
 mod wait;
 
 use std::ffi::OsString;
@@ -31,9 +39,11 @@ use std::process::ExitCode;
 pub use check::{Check, Open, Step};
 pub use error::{AskError, TestnetError};
 pub use fleet::{Fleet, Launch, free_ports};
+pub use netns::{Lanes, Link};
 pub use node::{Door, Node};
-pub use plan::{PEERS_MAX, PEERS_MIN, Plan};
+pub use plan::{PEERS_MAX, PEERS_MIN, Plan, RolesOf};
 pub use report::{ActorReport, ComputedReport, ModuleReport, PeerReport, Report};
+pub use topology::Topology;
 pub use town::{Actor, Cast, PATIENCE, Town, Trouble};
 pub use user::{NewProcess, User, encoded};
 pub use wait::{Look, WaitError, until};
@@ -47,6 +57,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == NODE_ARG) {
         args.remove(1);
         return weft_node::cli::run(args);
+    }
+    if args.get(1).is_some_and(|arg| arg == guard::GUARD_ARG) {
+        return guard::main(&args[2..]);
     }
     run::command(&args)
 }

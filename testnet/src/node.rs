@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -16,8 +17,10 @@ use tokio::time::timeout;
 use weft_node::Ready;
 use weft_node::control::api::Request;
 use weft_node::control::client::{ANSWER_WAIT, Client, ClientError};
+use weft_node::keyring;
 
 use crate::error::{AskError, TestnetError};
+use crate::tail::tail;
 
 /// How long a node may take to come up: it opens three databases and a port.
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -25,10 +28,6 @@ const READY_WAIT: Duration = Duration::from_secs(60);
 const STOP_WAIT: Duration = Duration::from_secs(20);
 /// Bytes of the line that says a node is up.
 const READY_BYTES_MAX: u64 = 64 * 1024;
-/// Bytes at the end of a log of which lines are shown.
-const TAIL_BYTES: u64 = 8 * 1024;
-/// Lines shown of them.
-const TAIL_LINES: usize = 20;
 
 /// What starts a node.
 #[derive(Debug, Clone)]
@@ -60,6 +59,11 @@ pub struct Door {
 }
 
 impl Door {
+    /// Where the node of this data folder is asked.
+    pub(crate) fn new(node: usize, data_dir: &Path) -> Self {
+        Self { node, data_dir: data_dir.into() }
+    }
+
     /// The number of its node.
     pub const fn node(&self) -> usize {
         self.node
@@ -164,6 +168,53 @@ impl Node {
         self.door().ask(what, request, wait).await
     }
 
+    /// Whether it was started and neither killed nor stopped since.
+    pub(crate) fn is_meant_to_run(&self) -> bool {
+        self.running.kill.is_some()
+    }
+
+    /// Sends its process a signal that neither ends nor starts it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), TestnetError> {
+        let pid = i32::try_from(self.ready.pid).unwrap_or_default();
+        // 0 and negative numbers are groups of processes, ours among them.
+        let sent = if pid > 0 { kill(Pid::from_raw(pid), signal) } else { Err(nix::errno::Errno::ESRCH) };
+        sent.map_err(|error| self.start.failed(format!("cannot be sent {signal}: {error}")))
+    }
+
+    /// Has it started with another value of a flag from the next start on.
+    pub(crate) fn set_flag(&mut self, flag: &str, value: &str) {
+        let args = &mut self.start.args;
+        match args.iter().position(|arg| arg == flag) {
+            Some(at) if at + 1 < args.len() => args[at + 1] = value.into(),
+            _ => args.extend([flag.into(), value.into()]),
+        }
+    }
+
+    /// Removes everything in its data folder but its key and its log, as a new disk would. Only while
+    /// it does not run.
+    ///
+    /// # Errors
+    /// What cannot be removed.
+    pub(crate) fn wipe(&self) -> Result<(), TestnetError> {
+        let failed = |source| TestnetError::Folder { path: self.start.data_dir.clone(), source };
+        for entry in std::fs::read_dir(&self.start.data_dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
+            if path.ends_with(keyring::KEY_NAME) || path == self.start.log {
+                continue;
+            }
+            // A link to a folder is removed, and not what it leads to.
+            let is_folder = entry.file_type().map_err(failed)?.is_dir();
+            let removed =
+                if is_folder { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// How it ended, if it did so by itself.
     pub fn obituary(&self) -> Option<TestnetError> {
         let status = (*self.running.ended.borrow())?;
@@ -214,16 +265,24 @@ impl Node {
 
     /// Ends it: asks by closing its lifeline, and kills it when it takes too long. Answers how it
     /// ended; a node that stops by itself exits with 0.
-    pub async fn stop(self) -> Option<ExitStatus> {
-        let Running { lifeline, kill, mut ended, keeper, .. } = self.running;
-        drop(lifeline);
+    pub async fn stop(mut self) -> Option<ExitStatus> {
+        let ended = self.end().await;
+        // The keeper never panics, and it is not cancelled.
+        let _ = self.running.keeper.await;
+        ended
+    }
+
+    /// As [`stop`](Self::stop), for a node that is started again later.
+    pub(crate) async fn end(&mut self) -> Option<ExitStatus> {
+        drop(self.running.lifeline.take());
+        let kill = self.running.kill.take();
+        let mut ended = self.running.ended.clone();
         let stopped = timeout(STOP_WAIT, ended.wait_for(Option::is_some)).await.is_ok();
         if let Some(kill) = kill.filter(|_| !stopped) {
             // It may end at this very moment.
             let _ = kill.send(());
         }
-        // The keeper never panics, and it is not cancelled.
-        let _ = keeper.await;
+        self.gone().await;
         *ended.borrow()
     }
 }
@@ -231,7 +290,8 @@ impl Node {
 /// The process of a node, up or not.
 #[derive(Debug)]
 struct Running {
-    lifeline: ChildStdin,
+    /// Closed to end it.
+    lifeline: Option<ChildStdin>,
     /// Taken when it is used.
     kill: Option<oneshot::Sender<()>>,
     /// The line that says it is up, once that was said.
@@ -250,7 +310,7 @@ impl Running {
         let (say, said) = watch::channel(None);
         let (tell, ended) = watch::channel(None);
         let keeper = tokio::spawn(keep(child, BufReader::new(output), killed, say, tell));
-        Ok(Self { lifeline, kill: Some(kill), said, ended, keeper })
+        Ok(Self { lifeline: Some(lifeline), kill: Some(kill), said, ended, keeper })
     }
 
     async fn ready(&mut self, start: &Start) -> Result<Ready, TestnetError> {
@@ -347,32 +407,6 @@ fn ended_text(status: ExitStatus) -> String {
     format!("ended ({status})")
 }
 
-/// The last lines of a log.
-fn tail(log: &Path) -> String {
-    let read = || {
-        let mut file = File::open(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    };
-    match read() {
-        Ok(bytes) => last_lines(&String::from_utf8_lossy(&bytes)),
-        Err(error) => format!("  (it cannot be read: {error})"),
-    }
-}
-
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    if lines.is_empty() {
-        return "  (it is empty)".to_owned();
-    }
-    let last = &lines[lines.len().saturating_sub(TAIL_LINES)..];
-    let harmless = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    last.iter().map(|line| format!("  {}", harmless(line))).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -389,16 +423,6 @@ mod tests {
             data_dir: dir.into(),
             log: dir.join("log"),
         }
-    }
-
-    #[test]
-    fn the_end_of_a_log_is_its_last_lines() {
-        let long: String = (0..100).map(|n| format!("line {n}\n\n")).collect();
-        let tail = last_lines(&long);
-        assert_eq!(tail.lines().count(), TAIL_LINES);
-        assert!(tail.starts_with("  line 80\n") && tail.ends_with("  line 99"), "{tail}");
-        assert_eq!(last_lines("a\x1b[2Jb"), "  a[2Jb");
-        assert_eq!(last_lines("\n"), "  (it is empty)");
     }
 
     #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::netns::Lanes;
+use crate::topology::Topology;
+
 /// The fewest peers: two processes on different nodes.
 pub const PEERS_MIN: usize = 2;
 /// The most peers: a node takes no more connections from others.
 pub const PEERS_MAX: usize = 64;
-/// Peers that each node dials when it starts, if so many are there.
-const LINKS: usize = 8;
 /// Nodes that compute the tour's processes beside their schedulers: more show nothing new.
 const HOSTS_MAX: usize = 4;
 /// Bytes of a socket's path that every system allows, with the closing zero (macOS allows least).
@@ -40,6 +41,22 @@ pub enum PlanError {
         /// The port that the last one would have.
         last: usize,
     },
+    /// The tour's processes have nobody who schedules, computes or carries for them.
+    #[error("--roles: node {node} has not the role {role}, which the tour needs there; add it, or --no-tour")]
+    Role {
+        /// Which node.
+        node: usize,
+        /// What it would have to be.
+        role: &'static str,
+    },
+    /// Roles of a node that there is not.
+    #[error("--roles {given}: there are the peers 0 to {}", peers - 1)]
+    NoPeer {
+        /// What was asked for.
+        given: String,
+        /// How many peers there are.
+        peers: usize,
+    },
     /// The system could not name the nodes' sockets.
     #[error(
         "--dir: the path {} has {bytes} bytes, the system allows {} for a socket; use a shorter folder",
@@ -53,16 +70,56 @@ pub enum PlanError {
     },
 }
 
+/// The roles of some nodes, as `0-3=scheduler,compute` says them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolesOf {
+    first: usize,
+    last: usize,
+    roles: String,
+}
+
+impl std::str::FromStr for RolesOf {
+    type Err = NotRoles;
+
+    fn from_str(text: &str) -> Result<Self, NotRoles> {
+        let (nodes, roles) = text.split_once('=').ok_or(NotRoles)?;
+        let (first, last) = nodes.split_once('-').unwrap_or((nodes, nodes));
+        let number = |text: &str| text.parse::<usize>().map_err(|_| NotRoles);
+        let (first, last) = (number(first)?, number(last)?);
+        let known = |role: &str| ALL_ROLES.split(',').any(|known| known == role);
+        if first > last || !roles.split(',').all(known) {
+            return Err(NotRoles);
+        }
+        Ok(Self { first, last, roles: roles.to_owned() })
+    }
+}
+
+impl std::fmt::Display for RolesOf {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{}-{}={}", self.first, self.last, self.roles)
+    }
+}
+
+/// Text that names no roles of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected PEER=ROLES or FIRST-LAST=ROLES, with roles of {ALL_ROLES}")]
+pub struct NotRoles;
+
 /// A testnet as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     peers: usize,
     base_port: Option<u16>,
     dir: PathBuf,
+    topology: Topology,
+    /// What a random topology is drawn from.
+    seed: u64,
+    /// Their network namespaces, if they have some.
+    lanes: Option<Lanes>,
     /// The roles of each node.
-    roles: Vec<&'static str>,
+    roles: Vec<String>,
     /// Flags of every node beside those that all testnets have, each with its value.
-    settings: Vec<(&'static str, String)>,
+    settings: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -80,14 +137,36 @@ impl Plan {
                 return Err(PlanError::Ports { base, peers, last });
             }
         }
-        let roles = (0..peers).map(|node| tour_roles(peers, node)).collect();
-        let plan = Self { peers, base_port, dir: dir.into(), roles, settings: Vec::new() };
+        let roles = (0..peers).map(|node| tour_roles(peers, node).to_owned()).collect();
+        let (topology, seed, settings) = (Topology::Mesh, 0, Vec::new());
+        let (dir, lanes) = (dir.into(), None);
+        let plan = Self { peers, base_port, dir, topology, seed, lanes, roles, settings };
         let path = plan.data_dir(peers - 1).join(weft_node::control::api::SOCKET_NAME);
         let bytes = path.as_os_str().len();
         if bytes >= SOCKET_PATH_BYTES_MAX {
             return Err(PlanError::SocketPath { path, bytes });
         }
         Ok(plan)
+    }
+
+    /// The same plan with each node in a network namespace of its own.
+    #[must_use]
+    pub fn with_lanes(mut self, lanes: Lanes) -> Self {
+        self.lanes = Some(lanes);
+        self
+    }
+
+    /// The namespaces of the nodes, if they have some.
+    pub const fn lanes(&self) -> Option<&Lanes> {
+        self.lanes.as_ref()
+    }
+
+    /// Where a node is to listen.
+    pub fn listen(&self, node: usize) -> String {
+        match &self.lanes {
+            Some(lanes) => lanes.listen(node),
+            None => format!("/ip4/127.0.0.1/tcp/{}", self.port(node).unwrap_or(0)),
+        }
     }
 
     /// How many peers.
@@ -117,59 +196,93 @@ impl Plan {
 
     /// The same plan with other roles than the tour's, by node.
     #[must_use]
-    pub fn with_roles(mut self, roles: &[&'static str]) -> Self {
-        self.roles = roles.to_vec();
+    pub fn with_roles(mut self, roles: &[&str]) -> Self {
+        self.roles = roles.iter().map(|roles| (*roles).to_owned()).collect();
+        self
+    }
+
+    /// The same plan with other roles for some nodes.
+    ///
+    /// # Errors
+    /// A node that there is not.
+    pub fn with_some_roles(mut self, given: &[RolesOf]) -> Result<Self, PlanError> {
+        for of in given {
+            let Some(nodes) = self.roles.get_mut(of.first..=of.last) else {
+                return Err(PlanError::NoPeer { given: of.to_string(), peers: self.peers });
+            };
+            nodes.fill(of.roles.clone());
+        }
+        Ok(self)
+    }
+
+    /// Fails when the tour's processes would have nobody.
+    ///
+    /// # Errors
+    /// The first node that misses a role.
+    pub fn check_tour(&self) -> Result<(), PlanError> {
+        for (node, role) in [(0, "scheduler"), (1, "scheduler"), (0, "compute"), (1, "compute")] {
+            if !self.has_role(node, role) {
+                return Err(PlanError::Role { node, role });
+            }
+        }
+        let carrier = *self.hosts(0).first().unwrap_or(&1);
+        for (node, role) in
+            self.hosts(0).into_iter().map(|node| (node, "compute")).chain([(carrier, "messenger")])
+        {
+            if !self.has_role(node, role) {
+                return Err(PlanError::Role { node, role });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same plan with another topology, drawn from this seed if it is drawn.
+    #[must_use]
+    pub const fn with_topology(mut self, topology: Topology, seed: u64) -> Self {
+        (self.topology, self.seed) = (topology, seed);
         self
     }
 
     /// The same plan with one more flag for every node, and its value.
     #[must_use]
-    pub fn with_setting(mut self, flag: &'static str, value: impl ToString) -> Self {
-        self.settings.push((flag, value.to_string()));
+    pub fn with_setting(mut self, flag: impl Into<String>, value: impl ToString) -> Self {
+        self.settings.push((flag.into(), value.to_string()));
         self
     }
 
     /// The flags of every node beside those that all testnets have, each with its value.
-    pub fn settings(&self) -> &[(&'static str, String)] {
+    pub fn settings(&self) -> &[(String, String)] {
         &self.settings
     }
 
     /// Whether a node carries messages between processes.
     pub fn carries(&self, node: usize) -> bool {
-        self.roles(node).split(',').any(|role| role == "messenger")
+        self.has_role(node, "messenger")
+    }
+
+    /// Whether a node has a role.
+    pub fn has_role(&self, node: usize, wanted: &str) -> bool {
+        self.roles(node).split(',').any(|role| role == wanted)
     }
 
     /// The roles of a node as its configuration writes them; a node that none are given has all.
-    pub fn roles(&self, node: usize) -> &'static str {
-        self.roles.get(node).copied().unwrap_or(ALL_ROLES)
+    pub fn roles(&self, node: usize) -> &str {
+        self.roles.get(node).map_or(ALL_ROLES, String::as_str)
     }
 
-    /// The nodes that a node dials when it starts and the first `up` of them are up: all, or some,
-    /// evenly spread and others for each node.
-    pub fn bootstrap(node: usize, up: usize) -> Vec<usize> {
-        if up <= LINKS {
-            return (0..up).collect();
-        }
-        (0..LINKS).map(|link| (link * up / LINKS + node) % up).collect()
+    /// The nodes that a node dials when it starts and the first `up` of them are up.
+    pub fn dials(&self, node: usize, up: usize) -> Vec<usize> {
+        self.topology.dials(node, up, self.peers, self.seed)
     }
 
-    /// The nodes that may start at once, in order: each knows only those of earlier groups. The
-    /// first start one by one, so that a small testnet is a full mesh.
+    /// The nodes that may start at once, in order: each knows only those of earlier groups.
     pub fn groups(&self, at_once: usize) -> Vec<std::ops::Range<usize>> {
-        let mut groups = Vec::new();
-        let mut next = 0;
-        while next < self.peers {
-            let size = if next <= LINKS { 1 } else { at_once.max(1) };
-            let end = (next + size).min(self.peers);
-            groups.push(next..end);
-            next = end;
-        }
-        groups
+        self.topology.groups(self.peers, at_once)
     }
 
-    /// How many others each node is connected with once the mesh is healthy.
-    pub fn links(&self) -> usize {
-        (self.peers - 1).min(LINKS)
+    /// How many others each node is connected with once `up` of them are and the mesh is healthy.
+    pub fn links(&self, up: usize) -> usize {
+        self.topology.links(up)
     }
 
     /// The node that items are handed to: no scheduler of the tour where there is a third.
@@ -223,22 +336,24 @@ mod tests {
     }
 
     #[test]
-    fn small_meshes_are_full_and_large_ones_connected() {
+    fn roles_are_given_by_peer() {
+        let of = |text: &str| text.parse::<RolesOf>();
+        for bad in ["", "0", "x=compute", "2-1=compute", "0=cook", "0=", "-1=compute"] {
+            assert_eq!(of(bad), Err(NotRoles), "{bad}");
+        }
+        let given = [of("2-3=compute").unwrap(), of("3=anchor").unwrap()];
+        let plan = plan(5).with_some_roles(&given).unwrap();
+        assert_eq!((plan.roles(2), plan.roles(3), plan.roles(4)), ("compute", "anchor", ALL_ROLES));
+        let error = plan.check_tour().unwrap_err().to_string();
+        assert!(error.starts_with("--roles: node 3 has not the role compute"), "{error}");
+        let error = plan.with_some_roles(&[of("4-5=compute").unwrap()]).unwrap_err().to_string();
+        assert_eq!(error, "--roles 4-5=compute: there are the peers 0 to 4");
+    }
+
+    #[test]
+    fn the_tour_can_be_done_with_the_roles_it_gives() {
         for peers in PEERS_MIN..=PEERS_MAX {
-            let plan = plan(peers);
-            let mut links = vec![std::collections::BTreeSet::new(); peers];
-            for group in plan.groups(4) {
-                for node in group.clone() {
-                    let dialled = Plan::bootstrap(node, group.start);
-                    assert_eq!(dialled.len(), group.start.min(LINKS), "{dialled:?}");
-                    for other in dialled {
-                        assert!(other < group.start, "node {node} dials {other}, which is not up");
-                        links[node].insert(other);
-                        links[other].insert(node);
-                    }
-                }
-            }
-            assert!(links.iter().all(|links| links.len() >= plan.links()), "{peers} peers");
+            plan(peers).check_tour().unwrap();
         }
     }
 

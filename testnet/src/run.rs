@@ -1,6 +1,7 @@
 //! One run: nodes up, tour, stay, nodes down.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,11 +18,16 @@ use crate::check::{Open, millis};
 use crate::crash;
 use crate::error::TestnetError;
 use crate::fleet::{Fleet, Launch, make_folder};
-use crate::plan::Plan;
+use crate::guard::Guard;
+use crate::netns::{self, Lanes};
+use crate::plan::{PEERS_MAX, Plan};
 use crate::report::{self, Report};
+use crate::scenario;
 use crate::screen::Screen;
+use crate::state::{Listed, State};
 use crate::tour::{self, Found};
 use crate::user::User;
+use crate::visit;
 
 /// How a run ends. The numbers are a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,7 @@ pub(crate) enum Exit {
     Input,
     NotUp,
     Interrupted,
+    Skipped,
 }
 
 impl Exit {
@@ -40,6 +47,7 @@ impl Exit {
             Self::Red => 1,
             Self::Input => 2,
             Self::NotUp => 3,
+            Self::Skipped => 77,
             Self::Interrupted => 130,
         }
     }
@@ -57,16 +65,18 @@ pub(crate) fn command(args: &[OsString]) -> ExitCode {
         Ok(cli) => cli.command(),
         Err(error) => return misread(&error, args).into(),
     };
-    let screen = Screen::new(match &command {
-        Command::Up(up) => up.json,
-        Command::Crash(crash) => crash.json,
-        Command::Bench(bench) => bench.json,
-    });
+    let screen = Screen::new(command.json());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = match (runtime, &command) {
         (Ok(runtime), Command::Up(up)) => runtime.block_on(run(up, screen)),
         (Ok(runtime), Command::Crash(crash)) => runtime.block_on(crash::run(crash, screen)),
         (Ok(runtime), Command::Bench(bench)) => runtime.block_on(bench::run(bench, screen)),
+        (Ok(runtime), Command::Run(run)) => runtime.block_on(scenario::run(run, screen)),
+        (Ok(_), Command::Compare(compare)) => scenario::compare(compare, screen),
+        (Ok(runtime), Command::Status(which)) => runtime.block_on(visit::status(which, screen)),
+        (Ok(_), Command::Logs(logs)) => visit::logs(logs, screen),
+        (Ok(_), Command::Exec(exec)) => visit::exec(exec),
+        (Ok(runtime), Command::Down(down)) => runtime.block_on(visit::down(down, screen)),
         (Err(error), _) => Err(TestnetError::Runtime(error)),
     };
     let exit = ended.unwrap_or_else(|error| {
@@ -99,14 +109,61 @@ fn misread(error: &clap::Error, args: &[OsString]) -> Exit {
 async fn run(up: &Up, screen: Screen) -> Result<Exit, TestnetError> {
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     // Whatever can be wrong with the arguments is said before anything is started.
+    check_cores(up.peers, up.crowded)?;
     let aos = if up.no_tour { None } else { Some(Aos::find(up.aos.as_deref())?) };
     let mut folder = Folder::make(up.dir.as_deref(), up.keep_logs)?;
     let plan = Plan::new(up.peers, up.base_port, folder.path())?;
+    let mut plan = plan.with_topology(up.topology, up.seed).with_some_roles(&up.roles)?;
+    if !up.no_tour {
+        plan.check_tour()?;
+    }
+    let guard = Guard::set(folder.fresh())?;
+    if up.wires.netns {
+        plan = plan.with_lanes(Lanes::of_this_launcher());
+    }
+    let lanes = plan.lanes().cloned();
+    let made = match &lanes {
+        Some(lanes) => lanes.make(up.peers, &up.wires.link()).await,
+        None => Ok(()),
+    };
+    let ended = match made {
+        Ok(()) => up_and_down(up, plan, aos.as_ref(), &mut folder, &mut signals, screen).await,
+        Err(error) => Err(error),
+    };
+    if lanes.is_some() {
+        netns::remove(&netns::prefix_of(std::process::id())).await;
+    }
+    drop(guard);
+    ended
+}
+
+/// Nodes that a core carries beside the tour: each keeps some connections alive.
+const PEERS_A_CORE: usize = 32;
+
+/// Fails when the machine is too small for so many nodes to answer in time.
+pub(crate) fn check_cores(peers: usize, crowded: bool) -> Result<(), TestnetError> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let most = cores * PEERS_A_CORE;
+    if peers > most && peers <= PEERS_MAX && !crowded {
+        return Err(TestnetError::Cores { peers, cores, most });
+    }
+    Ok(())
+}
+
+async fn up_and_down(
+    up: &Up,
+    plan: Plan,
+    aos: Option<&Aos>,
+    folder: &mut Folder,
+    signals: &mut Signals,
+    screen: Screen,
+) -> Result<Exit, TestnetError> {
     let user = User::open(&plan.user_dir())?;
     let since = Instant::now();
     let mut fleet = Fleet::new(plan);
+    let _listed = Listed::new(&State::of(&fleet))?;
     let ended = tokio::select! {
-        ended = nodes_and_tour(&mut fleet, aos.as_ref(), &user, screen) => ended.map(Some),
+        ended = nodes_and_tour(&mut fleet, aos, &user, screen) => ended.map(Some),
         () = signals.caught() => Ok(None),
     };
     let mut found = match ended {
@@ -130,17 +187,17 @@ async fn run(up: &Up, screen: Screen) -> Result<Exit, TestnetError> {
             folder.keep = true;
         }
     };
-    judge(&found, &mut exit, &mut folder);
+    judge(&found, &mut exit, folder);
     if up.once {
         found.steps.push(stop(fleet, screen).await);
-        judge(&found, &mut exit, &mut folder);
-        screen.report(&finish(found, peers, &folder, since));
-        conclude(exit, &folder, since, screen);
+        judge(&found, &mut exit, folder);
+        screen.report(&finish(found, peers, folder, since));
+        conclude(exit, folder, since, screen);
         return Ok(exit);
     }
-    screen.report(&finish(found, peers, &folder, since));
-    conclude(exit, &folder, since, screen);
-    let stayed = stay(fleet, &mut signals, screen).await;
+    screen.report(&finish(found, peers, folder, since));
+    conclude(exit, folder, since, screen);
+    let stayed = stay(fleet, signals, screen).await;
     if stayed != Exit::Green {
         folder.keep = true;
     }
@@ -153,8 +210,10 @@ async fn nodes_and_tour(
     user: &User,
     screen: Screen,
 ) -> Result<Found, TestnetError> {
-    let (peers, links) = (fleet.plan().peers(), fleet.plan().links());
-    screen.line(&format!("{peers} nodes on 127.0.0.1, in {}", fleet.plan().dir().display()));
+    let peers = fleet.plan().peers();
+    let links = fleet.plan().links(peers);
+    let place = if fleet.plan().lanes().is_some() { "namespaces of their own" } else { "127.0.0.1" };
+    screen.line(&format!("{peers} nodes on {place}, in {}", fleet.plan().dir().display()));
     let mut open = Open::new("peers");
     let bar = screen.bar("starting nodes", peers);
     fleet.start(&Launch::this_executable()?, |up| bar.set(up)).await?;
@@ -163,7 +222,9 @@ async fn nodes_and_tour(
     let least = fleet.healthy(|healthy| bar.set(healthy)).await?;
     drop(bar);
     open.that("connections of each node", format!("at least {links}"), least, least >= links);
-    let step = open.close(format!("{peers} nodes are up, each connected to {least} or more"));
+    let memory = fleet.nodes().iter().filter_map(|node| visit::resident_kib(node.ready().pid)).max();
+    let memory = memory.map(|kib| format!(", {} MiB resident at most", kib / 1024)).unwrap_or_default();
+    let step = open.close(format!("{peers} nodes are up, each connected to {least} or more{memory}"));
     screen.step(&step);
     let mut found = match aos {
         Some(aos) => tour::run(fleet, user, aos, screen).await,
@@ -228,6 +289,7 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
     screen.table(["NODE", "ADDRESS", "DATA FOLDER", "LISTENS ON"], fleet.nodes().iter().map(row));
     let first = fleet.node(0).data_dir().display();
     screen.line(&format!("talk to a node with `weft --data-dir {first} processes`; ctrl-c ends all"));
+    screen.line("from another terminal: `weft-testnet status`, `logs 3`, `exec 3 processes`, `down`");
     let exit = tokio::select! {
         () = signals.caught() => Exit::Green,
         death = fleet.first_death() => {
@@ -285,6 +347,11 @@ impl Folder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder, if it goes away with the testnet.
+    pub(crate) fn fresh(&self) -> Option<&Path> {
+        self.fresh.as_ref().map(TempDir::path).filter(|_| !self.keep)
     }
 }
 

@@ -58,7 +58,7 @@ impl Trouble {
 #[derive(Debug, Clone, Copy)]
 pub struct Cast<'a> {
     /// Its name for people.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Its module.
     pub module: Id,
     /// The node that gives its slots.
@@ -77,7 +77,7 @@ pub struct Cast<'a> {
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// Its name for people.
-    pub name: &'static str,
+    pub name: String,
     /// Its id.
     pub id: Id,
     /// Its Process item.
@@ -195,7 +195,7 @@ impl Town<'_> {
         open.equal(format!("the id of process {name}"), &item.id(), &submitted.process);
         let attestors = if attestors.is_empty() { vec![address(scheduler)] } else { attestors };
         let computing = cast.computing.to_vec();
-        Ok(Actor { name, id: item.id(), item, scheduler, computing, attestors, quorum })
+        Ok(Actor { name: name.to_owned(), id: item.id(), item, scheduler, computing, attestors, quorum })
     }
 
     /// Spawns two processes of a module as the tour has them: the first two nodes schedule them; the
@@ -205,7 +205,7 @@ impl Town<'_> {
     /// Why there is one less.
     pub async fn spawn_two(
         &self,
-        names: [&'static str; 2],
+        names: [&str; 2],
         module: Id,
         tags: &[Tag],
         open: &mut Open,

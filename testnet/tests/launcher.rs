@@ -169,6 +169,9 @@ fn bad_input_is_one_clear_line_and_starts_nothing() {
         (&["--base-port", "65534"], "the last one is 65535"),
         (&["--dir", "/dev/null/x"], "cannot write to the folder /dev/null/x"),
         (&["--aos", "/no/such.wasm"], "cannot read the module file /no/such.wasm"),
+        (&["--roles", "2=compute", "--peers", "4"], "node 2 has not the role messenger"),
+        (&["--roles", "9=compute", "--peers", "4"], "there are the peers 0 to 3"),
+        (&["run", "smoek-4"], "did you mean smoke-4?"),
     ] {
         let (code, error) = error_of(args);
         assert_eq!(code, Some(2), "{args:?}: {error}");
@@ -176,7 +179,18 @@ fn bad_input_is_one_clear_line_and_starts_nothing() {
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().min(65_532).to_string();
-    let (code, error) = error_of(&["--once", "--base-port", &port]);
+    let (code, error) = error_of(&["--once", "--peers", "4", "--base-port", &port]);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains(&format!("port {port} of 127.0.0.1 cannot be used")), "{error}");
+}
+
+#[test]
+fn too_few_cores_are_told_before_anything_starts() {
+    // One core, whatever the machine has.
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0", env!("CARGO_BIN_EXE_weft-testnet"), "--no-tour", "--peers", "33"]);
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--peers 33: 1 cores carry 32 nodes"), "{error}");
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use weft_node::control::api::{ItemInfo, Request, ResultInfo, ResultOf, SlotInfo};
 use weft_node::control::client::{ANSWER_WAIT, Client, ClientError, typed};
 use weft_protocol::push::Source;
-use weft_protocol::{Hash, Id, Position};
+use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::error::AskError;
 use crate::node::Door;
@@ -19,15 +19,15 @@ const PAGE: u32 = 1_000;
 
 /// A reply that a client got: this item has this slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given {
+pub(crate) struct Given {
     /// The node that gave it.
-    pub(super) node: usize,
-    pub(super) process: Id,
-    pub(super) item: Id,
-    pub(super) slot: u64,
-    pub(super) assignment: Id,
+    pub(crate) node: usize,
+    pub(crate) process: Id,
+    pub(crate) item: Id,
+    pub(crate) slot: u64,
+    pub(crate) assignment: Id,
     /// The node said that the item had its slot before.
-    pub(super) duplicate: bool,
+    pub(crate) duplicate: bool,
 }
 
 /// Something that a node showed, and which node was the first to do so.
@@ -39,20 +39,27 @@ struct Seen<T> {
 
 /// All that the nodes showed while they were killed and came back.
 #[derive(Debug, Default)]
-pub(super) struct Sightings {
+pub(crate) struct Sightings {
     slots: BTreeMap<(Id, u64), Seen<Id>>,
     running: BTreeMap<(Id, Position), Seen<Hash>>,
     /// Slots shown, each as often as a node did.
-    pub(super) shown: usize,
+    pub(crate) shown: usize,
     /// What was shown and cannot be: two assignments of a slot, two outcomes of a position.
-    pub(super) contradictions: Vec<String>,
+    pub(crate) contradictions: Vec<String>,
+    /// Attestors who are known to lie.
+    liars: Vec<Address>,
     /// What the nodes themselves found wrong.
-    pub(super) alarms: Vec<String>,
+    pub(crate) alarms: Vec<String>,
 }
 
 impl Sightings {
+    /// Nothing seen yet, where these attestors are known to lie.
+    pub(crate) fn among_liars(liars: Vec<Address>) -> Self {
+        Self { liars, ..Self::default() }
+    }
+
     /// A node showed a slot.
-    pub(super) fn slot(&mut self, process: Id, node: usize, slot: u64, assignment: Id) {
+    pub(crate) fn slot(&mut self, process: Id, node: usize, slot: u64, assignment: Id) {
         self.shown += 1;
         let first = self.slots.entry((process, slot)).or_insert(Seen { what: assignment, node });
         if first.what != assignment {
@@ -64,7 +71,7 @@ impl Sightings {
     }
 
     /// A node showed a running hash.
-    pub(super) fn running(&mut self, process: Id, node: usize, position: Position, running: Hash) {
+    pub(crate) fn running(&mut self, process: Id, node: usize, position: Position, running: Hash) {
         let first = self.running.entry((process, position)).or_insert(Seen { what: running, node });
         if first.what != running {
             self.contradictions.push(format!(
@@ -74,37 +81,42 @@ impl Sightings {
         }
     }
 
+    /// Whether somebody's word is to be disregarded.
+    pub(crate) fn is_liar(&self, attestor: Address) -> bool {
+        self.liars.contains(&attestor)
+    }
+
     /// A node found something wrong.
-    pub(super) fn alarm(&mut self, node: usize, process: Id, text: &str) {
+    pub(crate) fn alarm(&mut self, node: usize, process: Id, text: &str) {
         self.alarms.push(format!("node {node}, {process}: {text}"));
     }
 
     /// The slots of a process that were ever shown.
-    pub(super) fn of(&self, process: Id) -> impl Iterator<Item = (u64, Id)> {
+    pub(crate) fn of(&self, process: Id) -> impl Iterator<Item = (u64, Id)> {
         self.slots.range((process, 0)..=(process, u64::MAX)).map(|((_, slot), seen)| (*slot, seen.what))
     }
 }
 
 /// A process as it stands in the end.
 #[derive(Debug)]
-pub(super) struct Final {
-    pub(super) name: &'static str,
-    pub(super) process: Id,
-    pub(super) scheduler: usize,
-    /// Its log on each node, by number.
-    pub(super) logs: Vec<Vec<SlotInfo>>,
+pub(crate) struct Final {
+    pub(crate) name: String,
+    pub(crate) process: Id,
+    pub(crate) scheduler: usize,
+    /// Its log on each node that should hold it, by number.
+    pub(crate) logs: BTreeMap<usize, Vec<SlotInfo>>,
     /// What each node that computes it has.
-    pub(super) computed: Vec<ComputedReport>,
+    pub(crate) computed: Vec<ComputedReport>,
     /// What it sent, and to whom.
-    pub(super) sent: Vec<(Source, Id)>,
+    pub(crate) sent: Vec<(Source, Id)>,
     /// The pushes in its log, with their slots.
-    pub(super) came: Vec<(Source, u64)>,
+    pub(crate) came: Vec<(Source, u64)>,
 }
 
 impl Final {
     /// The log of its scheduler.
-    pub(super) fn log(&self) -> &[SlotInfo] {
-        self.logs.get(self.scheduler).map_or(&[], Vec::as_slice)
+    pub(crate) fn log(&self) -> &[SlotInfo] {
+        self.logs.get(&self.scheduler).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -112,19 +124,22 @@ impl Final {
 ///
 /// # Errors
 /// That a node does not answer.
-pub(super) async fn collect(
+pub(crate) async fn collect(
     doors: &[Door],
     actor: &Actor,
+    holders: &[usize],
     computed: Vec<ComputedReport>,
 ) -> Result<Final, AskError> {
-    let logs = try_join_all(doors.iter().map(|door| log(door, actor.id))).await?;
+    let logs =
+        holders.iter().map(async |node| Ok::<_, AskError>((*node, log(&doors[*node], actor.id).await?)));
+    let logs: BTreeMap<usize, Vec<SlotInfo>> = try_join_all(logs).await?.into_iter().collect();
     let scheduler = &doors[actor.scheduler];
-    let slots = logs.get(actor.scheduler).map_or(&[][..], Vec::as_slice);
+    let slots = logs.get(&actor.scheduler).map_or(&[][..], Vec::as_slice);
     let failed = |source| AskError { node: actor.scheduler, what: "what was sent and what came", source };
     let (sent, came) = futures::future::try_join(sent(scheduler, actor.id, slots), came(scheduler, slots))
         .await
         .map_err(failed)?;
-    let Actor { name, id: process, scheduler, .. } = *actor;
+    let (name, process, scheduler) = (actor.name.clone(), actor.id, actor.scheduler);
     Ok(Final { name, process, scheduler, logs, computed, sent, came })
 }
 

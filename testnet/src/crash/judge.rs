@@ -10,7 +10,7 @@ use weft_protocol::{Hash, Id};
 use super::evidence::{Final, Given, Sightings};
 
 /// Replies that some log does not bear out.
-pub(super) fn lost_replies(given: &[Given], finals: &[Final]) -> Vec<String> {
+pub(crate) fn lost_replies(given: &[Given], finals: &[Final]) -> Vec<String> {
     let mut lost = Vec::new();
     for reply in given {
         let Given { node, process, item, slot, assignment, .. } = reply;
@@ -18,7 +18,7 @@ pub(super) fn lost_replies(given: &[Given], finals: &[Final]) -> Vec<String> {
             lost.push(format!("node {node} gave slot {slot} of {process}, which nobody has"));
             continue;
         };
-        for (holder, log) in known.logs.iter().enumerate() {
+        for (holder, log) in &known.logs {
             let said = format!("node {node} gave item {item} the slot {slot} of {}", known.name);
             match at(log, *slot) {
                 None => lost.push(format!("{said}, and node {holder} has no such slot")),
@@ -33,7 +33,7 @@ pub(super) fn lost_replies(given: &[Given], finals: &[Final]) -> Vec<String> {
 }
 
 /// Slots that a node once showed and that are not in the log of their scheduler.
-pub(super) fn lost_slots(seen: &Sightings, finals: &[Final]) -> Vec<String> {
+pub(crate) fn lost_slots(seen: &Sightings, finals: &[Final]) -> Vec<String> {
     let mut lost = Vec::new();
     for known in finals {
         for (slot, assignment) in seen.of(known.process) {
@@ -50,10 +50,10 @@ fn at(log: &[SlotInfo], slot: u64) -> Option<&SlotInfo> {
 }
 
 /// Holes in logs, and items and pushes that stand in one twice.
-pub(super) fn unsound_logs(finals: &[Final]) -> Vec<String> {
+pub(crate) fn unsound_logs(finals: &[Final]) -> Vec<String> {
     let mut unsound = Vec::new();
     for Final { name, logs, came, .. } in finals {
-        for (node, log) in logs.iter().enumerate() {
+        for (node, log) in logs {
             let mut items = BTreeSet::new();
             for (expected, slot) in (0..).zip(log) {
                 if slot.slot != expected {
@@ -76,7 +76,7 @@ pub(super) fn unsound_logs(finals: &[Final]) -> Vec<String> {
 }
 
 /// Messages that did not come to their target, and pushes that nobody sent there.
-pub(super) fn misled_pushes(finals: &[Final]) -> Vec<String> {
+pub(crate) fn misled_pushes(finals: &[Final]) -> Vec<String> {
     let mut misled = Vec::new();
     let mut sent: BTreeSet<(Source, Id)> = finals.iter().flat_map(|known| known.sent.clone()).collect();
     let all = sent.clone();
@@ -94,14 +94,14 @@ pub(super) fn misled_pushes(finals: &[Final]) -> Vec<String> {
 }
 
 /// Nodes whose log is not the scheduler's, or whose state is not that of the first.
-pub(super) fn differences(finals: &[Final]) -> Vec<String> {
+pub(crate) fn differences(finals: &[Final]) -> Vec<String> {
     let mut different = Vec::new();
     for known in finals {
         let Final { name, scheduler, logs, computed, .. } = known;
         let ids = |log: &[SlotInfo]| -> Vec<(Id, Hash)> {
             log.iter().map(|slot| (slot.assignment, slot.hash_chain)).collect()
         };
-        for (node, log) in logs.iter().enumerate() {
+        for (node, log) in logs {
             if ids(log) != ids(known.log()) {
                 let (here, there) = (log.len(), known.log().len());
                 let why = format!("{here} slots, {there} on node {scheduler}, or others");
@@ -123,7 +123,7 @@ pub(super) fn differences(finals: &[Final]) -> Vec<String> {
 }
 
 /// Slots that stand in no batch, or in two.
-pub(super) fn misplaced_batches(name: &str, batches: &[BatchInfo], slots: usize) -> Vec<String> {
+pub(crate) fn misplaced_batches(name: &str, batches: &[BatchInfo], slots: usize) -> Vec<String> {
     let mut spans: Vec<(u64, u64)> = batches.iter().map(|batch| (batch.from, batch.to)).collect();
     spans.sort_unstable();
     let mut next = 0;

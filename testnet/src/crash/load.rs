@@ -39,22 +39,24 @@ const ITEMS_MAX: usize = 5_000;
 
 /// What a client found.
 #[derive(Debug, Default)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Items it signed.
-    pub(super) items: usize,
+    pub(crate) items: usize,
     /// The times it asked a node.
-    pub(super) tries: usize,
+    pub(crate) tries: usize,
     /// Why there was no reply, and how often.
-    pub(super) failed: BTreeMap<String, usize>,
+    pub(crate) failed: BTreeMap<String, usize>,
     /// The replies it got.
-    pub(super) given: Vec<Given>,
+    pub(crate) given: Vec<Given>,
+    /// Milliseconds from the first try of an item until its reply.
+    pub(crate) waits_ms: Vec<f64>,
     /// What must not be: items without a reply, and refused ones.
-    pub(super) wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
 }
 
 impl Load {
     /// What all clients found together.
-    pub(super) fn sum(loads: Vec<Self>) -> Self {
+    pub(crate) fn sum(loads: Vec<Self>) -> Self {
         let mut sum = Self::default();
         for load in loads {
             sum.items += load.items;
@@ -63,26 +65,39 @@ impl Load {
             for (why, times) in load.failed {
                 *sum.failed.entry(why).or_default() += times;
             }
+            sum.waits_ms.extend(load.waits_ms);
             sum.wrong.extend(load.wrong);
         }
         sum
     }
 }
 
+/// What the items are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mix {
+    /// Bytes of data in each.
+    pub(crate) bytes: usize,
+    /// How many of a hundred have a process send to another.
+    pub(crate) pushes: u8,
+    /// How many of a hundred fail in the guest.
+    pub(crate) failures: u8,
+}
+
 /// Where the clients work.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Field<'a> {
-    pub(super) user: &'a User,
-    pub(super) processes: &'a [Id],
-    pub(super) doors: &'a [Door],
+pub(crate) struct Field<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) processes: &'a [Id],
+    pub(crate) doors: &'a [Door],
     /// The longest that a client rests between two items, in milliseconds.
-    pub(super) rest_ms: u64,
+    pub(crate) rest_ms: u64,
+    pub(crate) mix: Mix,
     /// Set when no more items are wanted.
-    pub(super) over: &'a Cell<bool>,
+    pub(crate) over: &'a Cell<bool>,
 }
 
 /// The longest rest of a client in a storm that takes so many milliseconds.
-pub(super) fn rest_ms(storm_ms: u64) -> u64 {
+pub(crate) fn rest_ms(storm_ms: u64) -> u64 {
     REST_MS.max(2 * storm_ms / ITEMS_AIM)
 }
 
@@ -90,7 +105,7 @@ pub(super) fn rest_ms(storm_ms: u64) -> u64 {
 ///
 /// # Errors
 /// That items cannot be signed.
-pub(super) async fn client(field: Field<'_>, seed: u64) -> Result<Load, ItemError> {
+pub(crate) async fn client(field: Field<'_>, seed: u64) -> Result<Load, ItemError> {
     let mut client = Client { field, rng: StdRng::seed_from_u64(seed), load: Load::default() };
     while !field.over.get() && client.load.items < ITEMS_MAX {
         let (process, item) = client.draw()?;
@@ -116,27 +131,31 @@ impl Client<'_> {
     fn draw(&mut self) -> Result<(Id, String), ItemError> {
         let processes = self.field.processes;
         let at = self.rng.random_range(0..processes.len());
-        let (action, tags) = match self.rng.random_range(0..10) {
-            0..4 => ("Increment", Vec::new()),
-            4..9 => {
-                let other = (at + self.rng.random_range(1..processes.len())) % processes.len();
-                ("Relay", vec![Tag::new("To", processes[other].to_string())])
-            }
-            _ => ("Fail", Vec::new()),
+        let Mix { bytes, pushes, failures } = self.field.mix;
+        let drawn = self.rng.random_range(0..100);
+        let (action, tags) = if drawn < failures {
+            ("Fail", Vec::new())
+        } else if drawn < failures + pushes && processes.len() > 1 {
+            let other = (at + self.rng.random_range(1..processes.len())) % processes.len();
+            ("Relay", vec![Tag::new("To", processes[other].to_string())])
+        } else {
+            ("Increment", Vec::new())
         };
-        let item = self.field.user.message(processes[at], action, tags, "")?;
+        let item = self.field.user.message(processes[at], action, tags, "x".repeat(bytes))?;
         Ok((processes[at], encoded(&item)))
     }
 
     /// Asks one node after the other until one gives a reply.
     async fn insist(&mut self, process: Id, request: &Request) {
-        let deadline = Instant::now() + REPLY_WAIT;
+        let since = Instant::now();
+        let deadline = since + REPLY_WAIT;
         loop {
             let node = self.rng.random_range(0..self.field.doors.len());
             self.load.tries += 1;
             let answer = self.field.doors[node].ask::<Submitted>("a slot", request, TRY_WAIT).await;
             let error = match answer {
                 Ok(Submitted { id: item, process, slot, assignment, duplicate }) => {
+                    self.load.waits_ms.push(since.elapsed().as_secs_f64() * 1000.0);
                     self.load.given.push(Given { node, process, item, slot, assignment, duplicate });
                     return;
                 }

@@ -20,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(40);
 const AGAIN: u64 = 200;
 
 /// Watches until it is dropped.
-pub(super) async fn watch(doors: &[Door], processes: &[Id], seen: &RefCell<Sightings>) {
+pub(crate) async fn watch(doors: &[Door], processes: &[Id], seen: &RefCell<Sightings>) {
     let all = doors.iter().flat_map(|door| processes.iter().map(|process| one(door, *process, seen)));
     join_all(all).await;
 }
@@ -63,8 +63,10 @@ async fn follow(
             }
             WatchEvent::Outcome { position, running, .. } => seen.running(process, node, position, running),
             // An attestor's word may be shown by any node; it must be what everybody computed.
-            WatchEvent::Attestation { position, running, .. } => {
-                seen.running(process, node, position, running);
+            WatchEvent::Attestation { position, running, attestor } => {
+                if !seen.is_liar(attestor) {
+                    seen.running(process, node, position, running);
+                }
             }
             WatchEvent::Alarm { text } => seen.alarm(node, process, &text),
             // Nodes are killed all the time here, and what they were told before stays true.

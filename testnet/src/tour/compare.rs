@@ -48,7 +48,7 @@ pub(super) async fn compare(
     let said =
         format!("{}: {} slots, computed alike on nodes {}", actor.name, slots.len(), actor.node_list());
     let report = ActorReport {
-        name: actor.name.to_owned(),
+        name: actor.name.clone(),
         process: actor.id,
         scheduler: actor.scheduler,
         attestors: actor.attestors.clone(),

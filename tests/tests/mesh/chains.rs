@@ -111,7 +111,8 @@ async fn has_many_children(guest: Guest) -> Result<(), Trouble> {
         open.that(format!("children on node {node}"), "some", ids.len(), !ids.is_empty());
         for id in ids {
             seen.insert(id);
-            let child = Actor { name: "child", id, scheduler: node, computing: vec![node], ..parent.clone() };
+            let child =
+                Actor { name: "child".into(), id, scheduler: node, computing: vec![node], ..parent.clone() };
             boots(&rig, &child, &parent, &mut open).await?;
         }
     }

@@ -169,7 +169,7 @@ async fn child_of(rig: &Rig, victim: &Actor) -> Result<Actor, Trouble> {
     let news: ItemInfo = rig.fleet.node(0).ask("for the news of the child", &request).await?;
     let named = news.tags.iter().find(|tag| tag.name == "Process").unwrap();
     let child = Actor {
-        name: "child",
+        name: "child".into(),
         id: named.value.parse().unwrap(),
         scheduler: 1,
         computing: vec![1],

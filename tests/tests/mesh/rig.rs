@@ -77,7 +77,7 @@ impl Rig {
 
     /// Spawns a process and has its nodes compute and carry, as their roles are.
     pub async fn cast(&self, cast: Cast<'_>) -> Result<Actor, Trouble> {
-        let mut open = Open::new(cast.name);
+        let mut open = Open::new("cast");
         let actor = self.town().spawn(cast, &mut open).await?;
         self.town().host(&actor, &mut open).await?;
         assert_holds(open);

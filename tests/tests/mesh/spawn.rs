@@ -50,7 +50,7 @@ async fn spawns_and_is_told(guest: Guest) -> Result<(), Trouble> {
     open.equal("what the parent was told", format!("{0} {0}", parent.id).as_str(), trusted.as_str());
 
     let id: Id = eval(&town, &parent, "return Child", &mut open).await?.parse().unwrap();
-    let child = Actor { name: "child", id, scheduler: 1, computing: vec![1], ..parent.clone() };
+    let child = Actor { name: "child".into(), id, scheduler: 1, computing: vec![1], ..parent.clone() };
     let detail = town.detail(&child, 1, false).await?;
     open.equal("the child's owner", parent.id.to_string().as_str(), detail.owner.as_str());
 

@@ -49,19 +49,21 @@ fn source(slot: u64) -> Source {
 /// Two processes on three nodes; the first has sent one message to the second.
 fn sound() -> Vec<Final> {
     let one = Final {
-        name: "one",
+        name: "one".into(),
         process: id(1),
         scheduler: 0,
-        logs: vec![vec![slot(0, 1, false), slot(1, 11, false), slot(2, 12, false)]; NODES],
+        logs: (0..NODES)
+            .map(|node| (node, vec![slot(0, 1, false), slot(1, 11, false), slot(2, 12, false)]))
+            .collect(),
         computed: vec![computed(0, 2), computed(2, 2)],
         sent: vec![(source(2), id(2))],
         came: Vec::new(),
     };
     let two = Final {
-        name: "two",
+        name: "two".into(),
         process: id(2),
         scheduler: 1,
-        logs: vec![vec![slot(0, 2, false), slot(1, 21, true)]; NODES],
+        logs: (0..NODES).map(|node| (node, vec![slot(0, 2, false), slot(1, 21, true)])).collect(),
         computed: vec![computed(1, 1), computed(2, 1)],
         sent: Vec::new(),
         came: vec![(source(2), 1)],
@@ -101,7 +103,7 @@ fn a_reply_that_no_log_bears_out_is_found() {
     assert_eq!(all(Given { process: id(9), ..given(1, 11) }), 1, "another process");
     // One follower alone lacks it.
     let mut finals = sound();
-    finals[0].logs[1].pop();
+    finals[0].logs.get_mut(&1).unwrap().pop();
     one(&lost_replies(&[given(2, 12)], &finals), "node 1 has no such slot");
 }
 
@@ -118,10 +120,10 @@ fn a_slot_that_was_shown_and_is_gone_is_found() {
 #[test]
 fn a_hole_and_what_stands_twice_is_found() {
     let mut finals = sound();
-    finals[0].logs[2].remove(1);
+    finals[0].logs.get_mut(&2).unwrap().remove(1);
     one(&unsound_logs(&finals), "one on node 2 has slot 2 for 1");
     let mut finals = sound();
-    finals[0].logs[1].push(slot(3, 11, false));
+    finals[0].logs.get_mut(&1).unwrap().push(slot(3, 11, false));
     one(&unsound_logs(&finals), "is twice in one, also in slot 3");
     let mut finals = sound();
     finals[1].came.push((source(2), 4));
@@ -145,10 +147,10 @@ fn a_push_that_is_lost_or_that_nobody_sent_is_found() {
 #[test]
 fn another_log_or_state_is_found() {
     let mut finals = sound();
-    finals[0].logs[2][1] = slot(1, 13, false);
+    finals[0].logs.get_mut(&2).unwrap()[1] = slot(1, 13, false);
     one(&differences(&finals), "node 2 has another log of one");
     let mut finals = sound();
-    finals[0].logs[1].pop();
+    finals[0].logs.get_mut(&1).unwrap().pop();
     one(&differences(&finals), "node 1 has another log of one");
     let mut finals = sound();
     finals[1].computed[1].state_root = Some(Hash([9; 32]));

@@ -1,0 +1,125 @@
+//! The guard: a process that outlives its launcher by a moment, and clears up after one that was
+//! killed.
+//!
+//! Nodes end by themselves when their launcher does, but not what they lived in: the folder, the
+//! network namespaces, and a stopped process, which notices nothing. The guard holds the read end of
+//! a pipe, as the nodes do. Until it closes it hears which nodes are paused; then it lets them go on,
+//! waits until nobody holds the folder's nodes, and removes what is left. A launcher that ends in
+//! order has left nothing, and tells it to go.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use weft_node::control::api::SOCKET_NAME;
+
+use crate::error::TestnetError;
+use crate::netns;
+use crate::wait::{Look, until};
+
+/// The hidden first argument that makes this executable a guard.
+pub(crate) const GUARD_ARG: &str = "__guard";
+/// How long nodes may take to end before their folder is removed under them.
+const NODES_WAIT: Duration = Duration::from_secs(30);
+
+/// The launcher's end.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Guard {
+    /// Sets a guard. It removes `fresh`, if that is given.
+    ///
+    /// # Errors
+    /// That it cannot be started.
+    pub(crate) fn set(fresh: Option<&Path>) -> Result<Self, TestnetError> {
+        use std::os::unix::process::CommandExt as _;
+        let failed = |source| TestnetError::Program { program: "this program".into(), source };
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut command = Command::new(program);
+        command.args([GUARD_ARG, &std::process::id().to_string()]);
+        command.args(fresh);
+        // A ctrl-c at the terminal, and its end, are the launcher's to handle.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().map_err(failed)?;
+        let pipe = child.stdin.take();
+        Ok(Self { child, pipe })
+    }
+
+    /// Tells it that a node does not run for the moment, or does again.
+    pub(crate) fn paused(&mut self, pid: u32, paused: bool) {
+        self.tell(&format!("{} {pid}", if paused { "paused" } else { "runs" }));
+    }
+
+    fn tell(&mut self, line: &str) {
+        if let Some(pipe) = &mut self.pipe {
+            // A guard that is gone guards nothing, and nothing depends on it as long as we live.
+            let _ = writeln!(pipe, "{line}").and_then(|()| pipe.flush());
+        }
+    }
+}
+
+impl Drop for Guard {
+    /// The launcher has cleared up.
+    fn drop(&mut self) {
+        self.tell("done");
+        drop(self.pipe.take());
+        // It reads that and ends.
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs as a guard: `args` are the launcher's process number and the folder to remove, if any.
+pub(crate) fn main(args: &[std::ffi::OsString]) -> ExitCode {
+    let launcher = args.first().and_then(|arg| arg.to_str()?.parse().ok());
+    let Some(launcher) = launcher else { return ExitCode::from(2) };
+    let folder = args.get(1).map(PathBuf::from);
+    let mut paused = BTreeSet::new();
+    for line in BufReader::new(std::io::stdin()).lines().map_while(Result::ok) {
+        match line.split_once(' ').map(|(word, pid)| (word, pid.parse::<i32>())) {
+            Some(("paused", Ok(pid))) => drop(paused.insert(pid)),
+            Some(("runs", Ok(pid))) => drop(paused.remove(&pid)),
+            _ if line == "done" => return ExitCode::SUCCESS,
+            _ => return ExitCode::from(2),
+        }
+    }
+    for pid in paused.into_iter().filter(|pid| *pid > 0) {
+        // It may be gone.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::from(3);
+    };
+    runtime.block_on(clear(launcher, folder.as_deref()));
+    ExitCode::SUCCESS
+}
+
+async fn clear(launcher: u32, folder: Option<&Path>) {
+    if let Some(folder) = folder {
+        let look = async || {
+            let left = serving(folder);
+            Ok::<_, std::convert::Infallible>(match left {
+                0 => Look::There(()),
+                left => Look::NotYet(format!("{left} nodes")),
+            })
+        };
+        // A node that hangs is left to its user, without a folder.
+        let _ = until("the nodes to end", NODES_WAIT, look).await;
+        // Another guard has no such folder; a user who is faster does the same.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    netns::remove(&netns::prefix_of(launcher)).await;
+}
+
+/// How many nodes of a folder still answer at their sockets.
+fn serving(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let sockets = entries.filter_map(|entry| Some(entry.ok()?.path().join(SOCKET_NAME)));
+    sockets.filter(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok()).count()
+}

@@ -1,0 +1,135 @@
+//! The processes of a scenario: who schedules, computes, attests and holds them.
+
+use weft_node::control::api::{ProcessInfo, Request};
+use weft_node::control::client::ANSWER_WAIT;
+use weft_protocol::{Address, Tag};
+
+use super::file::{Processes, Scenario};
+use crate::check::Open;
+use crate::town::{Actor, Cast, Town, Trouble};
+
+/// The built-in guest, which counts and relays.
+const FORMAT: &str = "wasm32-weft-plain";
+/// Processes that every peer holds, if there are no more: else those hold one that compute it.
+const HELD_BY_ALL: usize = 8;
+
+/// The peers that compute a process, its scheduler first: the others are spread evenly.
+pub(super) fn computing(of: &Processes, process: usize, peers: usize) -> Vec<usize> {
+    let scheduler = process % of.schedulers;
+    let others: Vec<usize> = (0..peers).map(|step| (scheduler + 1 + step) % peers).collect();
+    let others = others.into_iter().filter(|peer| *peer != scheduler);
+    // Those that schedule are the last to be asked.
+    let (schedule, free): (Vec<usize>, Vec<usize>) = others.partition(|peer| *peer < of.schedulers);
+    let turn = if free.is_empty() { 0 } else { process * (of.computed_by - 1) % free.len() };
+    let spread = free.iter().cycle().skip(turn).take(free.len()).chain(&schedule);
+    std::iter::once(scheduler).chain(spread.take(of.computed_by - 1).copied()).collect()
+}
+
+/// The peers that hold the log of a process, of `peers` that there are.
+pub(super) fn holders(actor: &Actor, processes: usize, peers: usize) -> Vec<usize> {
+    if processes <= HELD_BY_ALL { (0..peers).collect() } else { actor.computing.clone() }
+}
+
+/// Spawns the processes under load and has all hold them that are to.
+///
+/// # Errors
+/// Why there is one less.
+pub(super) async fn found(
+    town: &Town<'_>,
+    scenario: &Scenario,
+    liar: Option<Address>,
+    open: &mut Open,
+) -> Result<Vec<Actor>, Trouble> {
+    let of = scenario.processes.get_ref();
+    let peers = scenario.first();
+    let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
+    // An attestor that is no peer is named beside the others.
+    let tags: Vec<Tag> = liar.iter().map(|liar| Tag::new("Compute", liar.to_string())).collect();
+    let mut actors = Vec::new();
+    for process in 0..of.count {
+        let computing = computing(of, process, peers);
+        let name = format!("p{process}");
+        let (scheduler, computing, quorum) = (computing[0], &computing[..], of.quorum);
+        let cast =
+            Cast { name: &name, module, scheduler, attestors: computing, quorum, computing, tags: &tags };
+        actors.push(town.spawn(cast, open).await?);
+    }
+    for actor in &actors {
+        for node in holders(actor, of.count, peers) {
+            hold(town, actor, node).await?;
+        }
+    }
+    Ok(actors)
+}
+
+/// Spawns a process that this node alone schedules and computes, and has all others follow it: for
+/// whoever wrongs it.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn victim(town: &Town<'_>, scheduler: usize, open: &mut Open) -> Result<Actor, Trouble> {
+    let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
+    let computing = [scheduler];
+    let cast = Cast {
+        name: "victim",
+        module,
+        scheduler,
+        attestors: &[],
+        quorum: 1,
+        computing: &computing,
+        tags: &[],
+    };
+    let actor = town.spawn(cast, open).await?;
+    for node in 0..town.fleet.nodes().len() {
+        hold(town, &actor, node).await?;
+    }
+    Ok(actor)
+}
+
+/// Has a node do for a process what the scenario says, until it does.
+///
+/// # Errors
+/// Why it does not.
+pub(super) async fn hold(town: &Town<'_>, actor: &Actor, node: usize) -> Result<(), Trouble> {
+    if node == actor.scheduler {
+        return Ok(());
+    }
+    let _: ProcessInfo = town.insist(node, "to hold a process", &request(town, actor, node)).await?;
+    Ok(())
+}
+
+/// Asks a node once to do for a process what the scenario says. Whether it does.
+pub(super) async fn try_hold(town: &Town<'_>, actor: &Actor, node: usize) -> bool {
+    let asked = request(town, actor, node);
+    town.ask::<ProcessInfo>(node, "to hold a process", &asked, ANSWER_WAIT).await.is_ok()
+}
+
+fn request(town: &Town<'_>, actor: &Actor, node: usize) -> Request {
+    let compute = actor.computing.contains(&node);
+    let messenger = compute && town.fleet.plan().carries(node);
+    Request::Host { process: actor.id, compute, messenger, evaluate: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_spread_over_the_peers() {
+        let of = Processes { count: 12, schedulers: 3, computed_by: 3, quorum: 2, liars: 0 };
+        let mut work = [0; 12];
+        for process in 0..of.count {
+            let computing = computing(&of, process, work.len());
+            assert_eq!((computing.len(), computing[0]), (3, process % 3));
+            let mut peers = computing.clone();
+            peers.sort_unstable();
+            peers.dedup();
+            assert_eq!(peers.len(), 3, "{computing:?}");
+            computing[1..].iter().for_each(|peer| work[*peer] += 1);
+        }
+        assert!(work[..3].iter().all(|times| *times == 0), "schedulers compute their own: {work:?}");
+        assert!(work[3..].iter().all(|times| *times >= 2), "{work:?}");
+        let two = Processes { schedulers: 2, computed_by: 2, ..of };
+        assert_eq!(computing(&two, 1, 2), [1, 0], "where there is nobody else, schedulers do");
+    }
+}

@@ -1,0 +1,398 @@
+//! What is done to the peers of a scenario.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::{Instant, sleep_until};
+
+use super::cast;
+use super::file::{Churn, Scenario, Skew, Step, Who, Wire};
+use super::measure::Figures;
+use super::rogues::RogueError;
+use crate::error::{AskError, TestnetError};
+use crate::fleet::{Fleet, Launch};
+use crate::guard::Guard;
+use crate::netns::Lanes;
+use crate::node::Node;
+use crate::town::{Actor, Town, Trouble};
+use crate::user::User;
+use crate::wait::{Look, until};
+
+/// The signal of `kill -9`.
+const SIGKILL: i32 = 9;
+/// How long peers may take for what they missed.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(180);
+/// Of so many peers one may be away in a churn.
+const AWAY: usize = 4;
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeedError {
+    /// A node, or the system.
+    #[error(transparent)]
+    Testnet(#[from] TestnetError),
+    /// What a node was asked for.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    /// A rogue.
+    #[error(transparent)]
+    Rogue(#[from] RogueError),
+    /// Nobody is left for whom it makes sense.
+    #[error("nobody is left that it could be done to")]
+    Nobody,
+    /// A node that was to be killed had ended before.
+    #[error("node {node} had ended by itself ({how})")]
+    EndedBefore {
+        /// Which.
+        node: usize,
+        /// With what.
+        how: String,
+    },
+}
+
+/// The processes with all that compute them: who came later computes all.
+pub(super) fn with_late(actors: &[Actor], first: usize, peers: usize) -> Vec<Actor> {
+    let late = |actor: &Actor| {
+        let computing = actor.computing.iter().copied().chain(first..peers).collect();
+        Actor { computing, ..actor.clone() }
+    };
+    actors.iter().map(late).collect()
+}
+
+/// Whoever does things to peers.
+pub(super) struct Hand<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) guard: &'a mut Guard,
+    pub(super) user: &'a User,
+    pub(super) launch: &'a Launch,
+    pub(super) actors: &'a [Actor],
+    pub(super) figures: Figures,
+    rng: StdRng,
+    /// Peers that were killed and not started again.
+    down: BTreeSet<usize>,
+    paused: BTreeSet<usize>,
+    cut: Vec<Vec<usize>>,
+    /// Peers that have forgotten what they held, or never knew.
+    empty: BTreeSet<usize>,
+}
+
+impl<'a> Hand<'a> {
+    pub(super) fn new(
+        (scenario, seed): (&'a Scenario, u64),
+        fleet: &'a mut Fleet,
+        guard: &'a mut Guard,
+        (user, launch): (&'a User, &'a Launch),
+        actors: &'a [Actor],
+    ) -> Self {
+        Self {
+            scenario,
+            fleet,
+            guard,
+            user,
+            launch,
+            actors,
+            figures: Figures::new(),
+            rng: StdRng::seed_from_u64(seed),
+            down: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            cut: Vec::new(),
+            empty: BTreeSet::new(),
+        }
+    }
+
+    /// Does what a step says. Rogues and settling are not its business.
+    pub(super) async fn step(&mut self, step: &Step) -> Result<(), DeedError> {
+        match step {
+            Step::Wait(span) => sleep_until(Instant::now() + span.0).await,
+            Step::Kill(who) => {
+                for node in self.choose(who, |hand, node| !hand.down.contains(&node))? {
+                    self.kill(node).await?;
+                }
+            }
+            Step::Start(who) => {
+                let nodes = self.choose(who, |hand, node| hand.down.contains(&node))?;
+                self.start(&nodes).await?;
+            }
+            Step::Restart(who) => {
+                let runs = |hand: &Self, node| !hand.down.contains(&node) && !hand.paused.contains(&node);
+                let nodes = self.choose(who, runs)?;
+                self.restart(&nodes, |_| ()).await?;
+            }
+            Step::Pause(who) => {
+                for node in self.choose(who, |hand, node| !hand.down.contains(&node))? {
+                    self.pause(node)?;
+                }
+            }
+            Step::Resume(who) => {
+                for node in self.choose(who, |hand, node| hand.paused.contains(&node))? {
+                    self.resume(node)?;
+                }
+            }
+            Step::Wipe(who) => {
+                for node in self.choose(who, |hand, node| !hand.schedules(node))? {
+                    self.kill(node).await?;
+                    self.wipe(node)?;
+                    self.start(&[node]).await?;
+                    self.refill().await;
+                }
+            }
+            Step::Join(count) => self.join(*count).await?,
+            Step::Partition(groups) => self.partition(groups).await?,
+            Step::Heal(_) => self.heal().await?,
+            Step::Link(wire) => self.wire(wire).await?,
+            Step::Skew(Skew { peers, ms }) => {
+                self.restart(peers, |node| node.set_flag("--clock-offset-ms", &ms.to_string())).await?;
+            }
+            Step::Churn(churn) => self.churn(churn).await?,
+            Step::Rogue(_) | Step::Settle(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes back everything that was done, so that what is left is what it did to the logs.
+    pub(super) async fn mend(&mut self) -> Result<(), DeedError> {
+        self.heal().await?;
+        for node in self.paused.clone() {
+            self.resume(node)?;
+        }
+        let down: Vec<usize> = self.down.iter().copied().collect();
+        self.start(&down).await?;
+        self.fleet.all_up().await?;
+        self.fleet.healthy(|_| ()).await?;
+        let town = self.town();
+        for node in &self.empty {
+            for actor in &self.actors_of(*node) {
+                cast::hold(&town, actor, *node).await?;
+            }
+        }
+        self.empty.clear();
+        Ok(())
+    }
+
+    /// Waits until every computer has computed what its scheduler had when this was asked.
+    pub(super) async fn caught_up(&self) -> Result<(), DeedError> {
+        let town = self.town();
+        let actors = with_late(self.actors, self.scenario.first(), self.fleet.nodes().len());
+        for actor in &actors {
+            let wanted = town.detail(actor, actor.scheduler, false).await.map_err(Trouble::from)?.info.head;
+            let look = async || {
+                for node in &actor.computing {
+                    let here = town.detail(actor, *node, false).await?.info.computed.map(|at| at.slot);
+                    if here < wanted {
+                        return Ok(Look::NotYet(format!("node {node} has computed {here:?} of {wanted:?}")));
+                    }
+                }
+                Ok::<_, AskError>(Look::There(()))
+            };
+            until(format!("all to catch up with {}", actor.name), CATCH_UP_WAIT, look)
+                .await
+                .map_err(Trouble::from)?;
+        }
+        Ok(())
+    }
+
+    fn town(&self) -> Town<'_> {
+        Town { fleet: self.fleet, user: self.user, sender: 0 }
+    }
+
+    fn count(&mut self, figure: &'static str) {
+        *self.figures.entry(figure).or_default() += 1.0;
+    }
+
+    fn schedules(&self, node: usize) -> bool {
+        node < self.scenario.processes.get_ref().schedulers
+    }
+
+    /// The peers that are meant, of those of which it `makes_sense`.
+    fn choose(
+        &mut self,
+        who: &Who,
+        makes_sense: impl Fn(&Self, usize) -> bool,
+    ) -> Result<Vec<usize>, DeedError> {
+        if !who.peers.is_empty() {
+            return Ok(who.peers.clone());
+        }
+        let able: Vec<usize> =
+            (0..self.fleet.nodes().len()).filter(|node| makes_sense(self, *node)).collect();
+        let Some(count) = who.count else { return Ok(able) };
+        if able.len() < count {
+            return Err(DeedError::Nobody);
+        }
+        let mut drawn = able.into_iter().sample(&mut self.rng, count);
+        drawn.sort_unstable();
+        Ok(drawn)
+    }
+
+    async fn kill(&mut self, node: usize) -> Result<(), DeedError> {
+        let was_up = self.fleet.node(node).is_up();
+        let status = self.fleet.kill(node).await;
+        if status.and_then(|status| status.signal()) != Some(SIGKILL) {
+            let how = status.map_or_else(|| "nobody knows how".to_owned(), |it| it.to_string());
+            return Err(DeedError::EndedBefore { node, how });
+        }
+        self.count("kills");
+        if !was_up {
+            self.count("kills-of-starting");
+        }
+        if self.paused.remove(&node) {
+            let pid = self.fleet.node(node).ready().pid;
+            self.guard.paused(pid, false);
+        }
+        self.down.insert(node);
+        Ok(())
+    }
+
+    /// Starts killed peers again, and waits until they are up.
+    async fn start(&mut self, nodes: &[usize]) -> Result<(), DeedError> {
+        for node in nodes {
+            self.fleet.start_again(*node)?;
+            self.down.remove(node);
+        }
+        for node in nodes {
+            self.fleet.node_mut(*node).up().await?;
+        }
+        Ok(())
+    }
+
+    async fn restart(&mut self, nodes: &[usize], change: impl Fn(&mut Node)) -> Result<(), DeedError> {
+        join_all(self.fleet.some_mut(nodes).map(Node::end)).await;
+        for node in nodes {
+            let node = self.fleet.node_mut(*node);
+            change(node);
+            node.start_again()?;
+        }
+        try_join_all(self.fleet.some_mut(nodes).map(Node::up)).await?;
+        nodes.iter().for_each(|_| self.count("restarts"));
+        Ok(())
+    }
+
+    fn pause(&mut self, node: usize) -> Result<(), DeedError> {
+        // The guard first: were we killed in between, it would have it go on.
+        self.guard.paused(self.fleet.node(node).ready().pid, true);
+        self.fleet.node(node).signal(Signal::SIGSTOP)?;
+        self.paused.insert(node);
+        Ok(())
+    }
+
+    fn resume(&mut self, node: usize) -> Result<(), DeedError> {
+        self.fleet.node(node).signal(Signal::SIGCONT)?;
+        self.guard.paused(self.fleet.node(node).ready().pid, false);
+        self.paused.remove(&node);
+        Ok(())
+    }
+
+    fn wipe(&mut self, node: usize) -> Result<(), DeedError> {
+        self.fleet.node(node).wipe()?;
+        self.empty.insert(node);
+        self.count("wipes");
+        Ok(())
+    }
+
+    /// What a peer is to hold. Who came later computes all of it.
+    fn actors_of(&self, node: usize) -> Vec<Actor> {
+        let processes = self.actors.len();
+        let actors = with_late(self.actors, self.scenario.first(), self.fleet.nodes().len());
+        actors.into_iter().filter(|actor| cast::holders(actor, processes, node + 1).contains(&node)).collect()
+    }
+
+    /// Asks peers that hold nothing to hold again what they did, once: a scheduler may be away.
+    async fn refill(&mut self) {
+        for node in self.empty.clone() {
+            let town = self.town();
+            let mut all = true;
+            for actor in self.actors_of(node) {
+                all &= cast::try_hold(&town, &actor, node).await;
+            }
+            if all {
+                self.empty.remove(&node);
+            }
+        }
+    }
+
+    async fn join(&mut self, count: usize) -> Result<(), DeedError> {
+        let first = self.fleet.nodes().len();
+        self.fleet.start_until(self.launch, count, |_| ()).await?;
+        for node in first..count {
+            self.count("joins");
+            self.empty.insert(node);
+        }
+        self.refill().await;
+        Ok(())
+    }
+
+    fn lanes(&self) -> Option<Lanes> {
+        self.fleet.plan().lanes().cloned()
+    }
+
+    async fn partition(&mut self, groups: &[Vec<usize>]) -> Result<(), DeedError> {
+        self.heal().await?;
+        if let Some(lanes) = self.lanes() {
+            lanes.cut(groups).await?;
+            self.cut = groups.to_vec();
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self) -> Result<(), DeedError> {
+        let groups = std::mem::take(&mut self.cut);
+        match self.lanes().filter(|_| !groups.is_empty()) {
+            Some(lanes) => Ok(lanes.join(&groups).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn wire(&mut self, wire: &Wire) -> Result<(), DeedError> {
+        let Some(lanes) = self.lanes() else { return Ok(()) };
+        for node in &wire.peers {
+            lanes.shape(*node, &wire.link).await?;
+        }
+        Ok(())
+    }
+
+    /// About so long: from half of it to one and a half.
+    fn about(&mut self, span: Duration) -> Duration {
+        span.mul_f64(self.rng.random_range(0.5..1.5))
+    }
+
+    async fn churn(&mut self, churn: &Churn) -> Result<(), DeedError> {
+        let end = Instant::now() + churn.span.0;
+        let mut next = Instant::now();
+        let mut back: Vec<(Instant, usize)> = Vec::new();
+        let mut deaths = 0_usize;
+        while Instant::now() < end || !back.is_empty() {
+            let first = back.iter().map(|(at, _)| *at).min();
+            let until = if Instant::now() < end {
+                first.map_or(next, |at| at.min(next))
+            } else {
+                first.unwrap_or(end)
+            };
+            sleep_until(until).await;
+            let now = Instant::now();
+            let due: Vec<usize> = back.iter().filter(|(at, _)| *at <= now).map(|(_, node)| *node).collect();
+            back.retain(|(at, _)| *at > now);
+            self.start(&due).await?;
+            self.refill().await;
+            if now >= next && now < end {
+                next = now + self.about(churn.every.0);
+                if back.len() < self.fleet.nodes().len().div_ceil(AWAY) {
+                    let one = Who { peers: Vec::new(), count: Some(1) };
+                    let node = self.choose(&one, |hand, node| !hand.down.contains(&node))?[0];
+                    self.kill(node).await?;
+                    deaths += 1;
+                    if churn.wipe && deaths.is_multiple_of(2) && !self.schedules(node) {
+                        self.wipe(node)?;
+                    }
+                    back.push((now + self.about(churn.down.0), node));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const GOOD: &str = r#"about = "x"
+peers = 6
+start = 4
+settings = { compute_threads = 1 }
+
+[processes]
+schedulers = 2
+
+[[steps]]
+kill = { count = 2 }
+
+[[steps]]
+wait = "500ms"
+
+[[expect]]
+of = "kills"
+at-least = 2
+"#;
+
+fn error(text: &str) -> String {
+    Scenario::read(text, Path::new("s.toml")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_one_is_read() {
+    let scenario = Scenario::read(GOOD, Path::new("s.toml")).unwrap();
+    assert_eq!((*scenario.peers.get_ref(), scenario.first()), (6, 4));
+    assert_eq!(*scenario.steps[1].get_ref(), Step::Wait(Span(Duration::from_millis(500))));
+    assert!(!scenario.needs_lanes());
+    let cut = GOOD.replace("wait = \"500ms\"", "partition = [[0, 1], [2, 3]]");
+    assert!(Scenario::read(&cut, Path::new("s.toml")).unwrap().needs_lanes());
+}
+
+#[test]
+fn what_makes_no_sense_is_named_with_its_line() {
+    for (from, to, line, words) in [
+        ("peers = 6", "pers = 6", 2, "did you mean `peers`?"),
+        ("peers = 6", "peers = 1", 2, "peers = 1: expected 2 to 64"),
+        ("peers = 6", "peers = \"six\"", 2, "expected"),
+        ("start = 4", "start = 7", 3, "start = 7: expected 2 to 6"),
+        ("schedulers = 2", "schedulers = 5", 6, "schedulers = 5: expected 1 to 4"),
+        ("schedulers = 2", "schedulrs = 2", 7, "did you mean `schedulers`?"),
+        ("kill =", "kil =", 10, "did you mean `kill`?"),
+        ("count = 2", "cuont = 2", 10, "did you mean `count`?"),
+        ("count = 2", "count = 7", 9, "kill 7: count = 7: there are 6 peers"),
+        ("count = 2", "peers = [9]", 9, "there is no peer 9: there are the peers 0 to 5"),
+        ("\"500ms\"", "\"soon\"", 12, "`soon` is no length of time"),
+        ("\"500ms\"", "\"5h\"", 12, "`5h` is no length of time"),
+        ("\"kills\"", "\"kils\"", 15, "no figure is called `kils`; did you mean `kills`?"),
+        ("at-least = 2", "", 15, "expected at-least or at-most"),
+        ("at-least = 2", "at-lest = 2", 17, "did you mean `at-least`?"),
+    ] {
+        let text = GOOD.replace(from, to);
+        assert_ne!(text, GOOD, "{from}");
+        let error = error(&text);
+        assert!(error.contains(words), "{to}: {error}");
+        assert!(error.starts_with(&format!("s.toml:{line}: ")), "{to}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn lengths_of_time_have_a_unit() {
+    let of = |text: &str| Span::try_from(text.to_owned()).map(|span| span.0.as_millis()).ok();
+    assert_eq!((of("500ms"), of("5s"), of("3m")), (Some(500), Some(5_000), Some(180_000)));
+    for bad in ["", "5", "s", "-5s", "1.5s", "99999999999999999999s", "99999999999999999m"] {
+        assert_eq!(of(bad), None, "{bad}");
+    }
+}

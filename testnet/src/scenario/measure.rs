@@ -1,0 +1,220 @@
+//! Figures of a run, metrics of its peers, and what is expected of both.
+
+use std::collections::BTreeMap;
+
+use super::file::{Expect, Over};
+use super::problem::meant;
+use crate::check::Open;
+
+/// The figures of a run, by name.
+pub(crate) type Figures = BTreeMap<&'static str, f64>;
+
+/// All figures that there can be, with what they are.
+pub(crate) const FIGURES: [(&str, &str); 24] = [
+    ("up-ms", "from the first start until the mesh was healthy"),
+    ("load-ms", "time that clients worked"),
+    ("settle-ms", "from the last reply until every computer had everything"),
+    ("items", "messages that clients signed"),
+    ("tries", "times that a client asked a node for a slot"),
+    ("replies", "slots that clients were told"),
+    ("replies-a-second", "of these, for each second of load"),
+    ("reply-p50-ms", "from a first try until the reply, for half of the messages"),
+    ("reply-p99-ms", "the same, for 99 of a hundred"),
+    ("slots", "slots in all logs under load in the end"),
+    ("pushes", "messages from process to process that have a slot"),
+    ("kills", "peers killed with kill -9"),
+    ("kills-of-starting", "of these, while they were starting"),
+    ("restarts", "peers that stopped in order and came back"),
+    ("wipes", "disks emptied"),
+    ("joins", "peers that came later"),
+    ("lies", "false attestations told"),
+    ("second-slots", "slots that a scheduler's key signed a second time"),
+    ("evidence", "peers that hold evidence of that"),
+    ("offers-not-kept", "offers to carry of messengers who never do"),
+    ("forgeries", "messages handed to schedulers that no process sent"),
+    ("forgeries-taken", "forged messages that a scheduler gave a slot"),
+    ("thrown", "requests and announcements that a flooder sent"),
+    ("resident-most-mib", "memory of the largest peer in the end"),
+];
+
+/// Why an expectation makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadExpectation {
+    #[error("expected of = \"a figure\" or metric = \"a metric\", one of both")]
+    OfWhat,
+    #[error("expected at-least or at-most")]
+    NoBound,
+    #[error("no figure is called `{name}`{}", meant.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
+    NoFigure { name: String, meant: Option<&'static str> },
+}
+
+impl Expect {
+    /// Whether it can be asked.
+    pub(super) fn check(&self) -> Result<(), BadExpectation> {
+        if self.of.is_some() == self.metric.is_some() {
+            return Err(BadExpectation::OfWhat);
+        }
+        if self.at_least.is_none() && self.at_most.is_none() {
+            return Err(BadExpectation::NoBound);
+        }
+        let names = || FIGURES.iter().map(|(name, _)| *name);
+        match &self.of {
+            Some(name) if !names().any(|known| known == name) => {
+                Err(BadExpectation::NoFigure { name: name.clone(), meant: meant(name, names()) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Judges it by a run.
+    pub(super) fn judge(&self, figures: &Figures, metrics: &[Metrics], open: &mut Open) {
+        let (what, seen) = match (&self.of, &self.metric) {
+            (Some(name), _) => (name.clone(), figures.get(name.as_str()).copied()),
+            (None, Some(name)) => {
+                let labels: Vec<String> =
+                    self.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+                let what = format!("{:?} of {name}{{{}}}", self.over, labels.join(",")).to_lowercase();
+                (what, self.value(name, metrics))
+            }
+            (None, None) => return,
+        };
+        let bounds = [("at least", self.at_least), ("at most", self.at_most)];
+        for (words, bound) in bounds.into_iter().filter_map(|(words, bound)| Some((words, bound?))) {
+            let holds =
+                seen.is_some_and(|seen| if words == "at least" { seen >= bound } else { seen <= bound });
+            let told = seen.map_or_else(|| "nobody knows it".to_owned(), |seen| seen.to_string());
+            open.that(what.clone(), format!("{words} {bound}"), told, holds);
+        }
+    }
+
+    fn value(&self, name: &str, metrics: &[Metrics]) -> Option<f64> {
+        let values: Vec<f64> = metrics.iter().filter_map(|of| of.sum(name, &self.labels)).collect();
+        match self.over {
+            _ if values.is_empty() => None,
+            Over::Sum => Some(values.iter().sum()),
+            Over::Most => values.into_iter().reduce(f64::max),
+            Over::Least => values.into_iter().reduce(f64::min),
+        }
+    }
+}
+
+/// What a peer counts and measures.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics(Vec<Sample>);
+
+#[derive(Debug)]
+struct Sample {
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+impl Metrics {
+    /// Reads OpenMetrics text. What is no sample is passed over.
+    pub(super) fn read(text: &str) -> Self {
+        Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    /// The sum of the samples of a metric that have these labels. A counter is meant by its name
+    /// with and without `_total`. None when there is no such sample.
+    fn sum(&self, name: &str, labels: &BTreeMap<String, String>) -> Option<f64> {
+        let is_meant = |sample: &&Sample| {
+            sample.name.strip_suffix("_total").unwrap_or(&sample.name)
+                == name.strip_suffix("_total").unwrap_or(name)
+                && labels.iter().all(|(label, value)| sample.labels.get(label) == Some(value))
+        };
+        self.0.iter().filter(is_meant).map(|sample| sample.value).reduce(|sum, value| sum + value)
+    }
+}
+
+fn sample(line: &str) -> Option<Sample> {
+    let (head, rest) = match line.split_once('{') {
+        Some((name, rest)) => {
+            let (labels, value) = rest.split_once('}')?;
+            ((name, labels), value)
+        }
+        None => {
+            let (name, value) = line.split_once(' ')?;
+            ((name, ""), value)
+        }
+    };
+    let (name, labels) = head;
+    let labels = labels.split(',').filter_map(|label| label.split_once('='));
+    let labels =
+        labels.map(|(label, value)| (label.to_owned(), value.trim_matches('"').to_owned())).collect();
+    Some(Sample { name: name.to_owned(), labels, value: rest.split_whitespace().next()?.parse().ok()? })
+}
+
+/// The value below which so many of a hundred lie, of values in order.
+pub(crate) fn percentile(sorted: &[f64], hundredth: usize) -> Option<f64> {
+    let at = (sorted.len() * hundredth).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# TYPE weft_pushes counter\n\
+        weft_pushes_total{outcome=\"assigned\"} 7\nweft_pushes_total{outcome=\"busy\"} 2\n\
+        weft_peers 5\nnonsense\n# EOF\n";
+
+    fn expect(of: Option<&str>, metric: Option<&str>) -> Expect {
+        Expect {
+            of: of.map(str::to_owned),
+            metric: metric.map(str::to_owned),
+            labels: BTreeMap::new(),
+            over: Over::Sum,
+            at_least: Some(8.0),
+            at_most: None,
+        }
+    }
+
+    fn holds(expect: &Expect, metrics: &[Metrics]) -> bool {
+        let figures = Figures::from([("kills", 8.0), ("wipes", 7.0)]);
+        let mut open = Open::new("expect");
+        expect.judge(&figures, metrics, &mut open);
+        let step = open.close("");
+        assert!(!step.checks.is_empty(), "it expects nothing");
+        step.ok
+    }
+
+    #[test]
+    fn figures_are_held_to_their_bounds() {
+        assert!(holds(&expect(Some("kills"), None), &[]));
+        assert!(!holds(&expect(Some("wipes"), None), &[]));
+        assert!(!holds(&expect(Some("joins"), None), &[]), "what nobody measured holds nothing");
+        let most = Expect { at_least: None, at_most: Some(7.0), ..expect(Some("kills"), None) };
+        assert!(!holds(&most, &[]));
+    }
+
+    #[test]
+    fn metrics_are_summed_over_peers_and_labels() {
+        let two = || [Metrics::read(TEXT), Metrics::read(TEXT)];
+        assert!(holds(&expect(None, Some("weft_pushes")), &two()));
+        assert!(holds(&expect(None, Some("weft_pushes_total")), &two()));
+        let busy = BTreeMap::from([("outcome".to_owned(), "busy".to_owned())]);
+        assert!(!holds(&Expect { labels: busy, ..expect(None, Some("weft_pushes")) }, &two()));
+        assert!(!holds(&Expect { over: Over::Most, ..expect(None, Some("weft_peers")) }, &two()));
+        assert!(holds(&expect(None, Some("weft_peers")), &two()));
+        assert!(!holds(&expect(None, Some("weft_none")), &two()));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_told() {
+        let twice = expect(Some("kills"), Some("weft_peers"));
+        assert_eq!(twice.check(), Err(BadExpectation::OfWhat));
+        assert_eq!(expect(None, None).check(), Err(BadExpectation::OfWhat));
+        let boundless = Expect { at_least: None, ..expect(Some("kills"), None) };
+        assert_eq!(boundless.check(), Err(BadExpectation::NoBound));
+        let typo = expect(Some("kils"), None).check().map_err(|error| error.to_string());
+        assert_eq!(typo, Err("no figure is called `kils`; did you mean `kills`?".to_owned()));
+    }
+
+    #[test]
+    fn percentiles_are_of_values_in_order() {
+        let values: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 99)), (Some(100.0), Some(198.0)));
+        assert_eq!((percentile(&[3.0], 99), percentile(&[], 50)), (Some(3.0), None));
+    }
+}

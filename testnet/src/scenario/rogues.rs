@@ -1,0 +1,226 @@
+//! Peers that are no nodes and not honest. They run inside the launcher and speak the network's
+//! protocol with keys of their own, one of them with a stolen one. No released program has them: no
+//! setting makes a node one of these.
+
+mod acts;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use weft_net::{Net, NetConfig, NetError, NetEvent, Peer};
+use weft_node::control::api::ProcessDetail;
+use weft_node::keyring;
+use weft_protocol::crypto::Signer;
+use weft_protocol::{Address, Id, Network};
+
+use super::cast;
+use super::deeds::DeedError;
+use super::file::{Rogue, Scenario};
+use super::measure::Figures;
+use crate::check::Open;
+use crate::error::AskError;
+use crate::town::{Actor, Town, Trouble};
+use crate::wait::{Look, until};
+
+/// How long evidence may take to come to everybody.
+const EVIDENCE_WAIT: Duration = Duration::from_secs(30);
+/// Messages to a process of which slots are signed twice.
+const VICTIM_MESSAGES: usize = 6;
+/// How long a rogue may take to be connected.
+const CONNECT_WAIT: Duration = Duration::from_secs(30);
+
+/// The rogue whose key is an attestor's.
+const LIAR: u8 = 1;
+
+/// What rogues count while they are at it.
+#[derive(Debug, Default)]
+struct Tally {
+    lies: AtomicU64,
+    second_slots: AtomicU64,
+    offers: AtomicU64,
+    forgeries: AtomicU64,
+    forgeries_taken: AtomicU64,
+    thrown: AtomicU64,
+}
+
+fn one_more(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The secret of a rogue's key.
+fn secret(seed: u64, rogue: u8) -> [u8; 32] {
+    let mut secret = [rogue; 32];
+    secret[..8].copy_from_slice(&seed.to_be_bytes());
+    secret
+}
+
+/// The attestor who lies, where a scenario has one.
+pub(super) fn liar_address(seed: u64) -> Address {
+    Signer::from_seed(&secret(seed, LIAR)).address()
+}
+
+/// Why a rogue cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RogueError {
+    #[error("a rogue has no network: {0}")]
+    Net(#[from] NetError),
+    #[error("a rogue reaches no peer")]
+    Alone,
+    #[error("the key of a scheduler: {0}")]
+    Key(#[from] keyring::KeyError),
+}
+
+/// A rogue's place in the network.
+struct Place {
+    net: Net,
+    events: mpsc::Receiver<NetEvent>,
+    /// All peers that it reached.
+    peers: Vec<Peer>,
+    /// The processes under load, and who schedules each.
+    processes: Vec<(Id, Peer)>,
+    network: Network,
+    seed: u64,
+    tally: Arc<Tally>,
+}
+
+/// All rogues of a scenario. They end with it.
+pub(super) struct Rogues {
+    seed: u64,
+    tally: Arc<Tally>,
+    kinds: Vec<Rogue>,
+    victim: Option<Actor>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Rogues {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Rogues {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { seed, tally: Arc::default(), kinds: Vec::new(), victim: None, tasks: Vec::new() }
+    }
+
+    /// The process whose slots are signed twice.
+    pub(super) fn victim(&self) -> Option<Id> {
+        self.victim.as_ref().map(|victim| victim.id)
+    }
+
+    /// Lets one begin.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(super) async fn start(
+        &mut self,
+        kind: Rogue,
+        town: &Town<'_>,
+        actors: &[Actor],
+        scenario: &Scenario,
+    ) -> Result<(), DeedError> {
+        self.kinds.push(kind);
+        let place = self.place(kind, town, actors).await?;
+        let act = match kind {
+            Rogue::LyingComputer => {
+                tokio::spawn(acts::lie(place, Signer::from_seed(&secret(self.seed, LIAR))))
+            }
+            Rogue::EquivocatingScheduler => {
+                // The first that schedules none of the processes under load.
+                let twin = scenario.processes.get_ref().schedulers;
+                let key = keyring::load(town.fleet.node(twin).data_dir()).map_err(RogueError::from)?;
+                let victim = cast::victim(town, twin, &mut Open::new("victim")).await?;
+                let act = tokio::spawn(acts::sign_twice(place, key.signer, victim.id));
+                for _ in 0..VICTIM_MESSAGES {
+                    town.send(&victim, "Increment", Vec::new(), "").await?;
+                }
+                self.victim = Some(victim);
+                act
+            }
+            Rogue::WithholdingMessenger => tokio::spawn(acts::withhold(place)),
+            Rogue::ForgingMessenger => tokio::spawn(acts::forge(place)),
+            Rogue::Flooder => tokio::spawn(acts::flood(place)),
+        };
+        self.tasks.push(act);
+        Ok(())
+    }
+
+    /// A peer that is connected with all nodes and on the topics of all processes.
+    async fn place(&self, kind: Rogue, town: &Town<'_>, actors: &[Actor]) -> Result<Place, RogueError> {
+        let network = Network::of_name(&town.fleet.node(0).ready().network);
+        let (net, events) = Net::start(NetConfig::new(secret(self.seed, 100 + kind as u8), network))?;
+        let dial = async |node: usize| {
+            let listen = town.fleet.node(node).ready().listen.first().cloned().unwrap_or_default();
+            (node, net.dial(&listen).await.ok())
+        };
+        let all = join_all((0..town.fleet.nodes().len()).map(dial));
+        let dialled = tokio::time::timeout(CONNECT_WAIT, all).await;
+        let dialled = dialled.map_err(|_| RogueError::Alone)?;
+        let of = |node: usize| dialled.iter().find(|(at, _)| *at == node).and_then(|(_, peer)| *peer);
+        let processes: Vec<(Id, Peer)> =
+            actors.iter().filter_map(|actor| Some((actor.id, of(actor.scheduler)?))).collect();
+        let peers: Vec<Peer> = dialled.iter().filter_map(|(_, peer)| *peer).collect();
+        if processes.len() < actors.len() {
+            return Err(RogueError::Alone);
+        }
+        for (process, _) in &processes {
+            // A topic that it is not on it cannot harm; what it did is counted.
+            let _ = net.join(*process).await;
+        }
+        let (seed, tally) = (self.seed, Arc::clone(&self.tally));
+        Ok(Place { net, events, peers, processes, network, seed, tally })
+    }
+
+    /// Ends all of them, and tells what they did.
+    pub(super) async fn end(&mut self, town: &Town<'_>) -> Figures {
+        let mut figures = Figures::new();
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
+        let tally = &self.tally;
+        for kind in &self.kinds {
+            match kind {
+                Rogue::LyingComputer => figures.extend([("lies", of(&tally.lies))]),
+                Rogue::EquivocatingScheduler => {
+                    figures.insert("second-slots", of(&tally.second_slots));
+                    if let Some(victim) = &self.victim {
+                        figures.insert("evidence", evidence(town, victim).await as f64);
+                    }
+                }
+                Rogue::WithholdingMessenger => figures.extend([("offers-not-kept", of(&tally.offers))]),
+                Rogue::ForgingMessenger => {
+                    figures.insert("forgeries", of(&tally.forgeries));
+                    figures.insert("forgeries-taken", of(&tally.forgeries_taken));
+                }
+                Rogue::Flooder => figures.extend([("thrown", of(&tally.thrown))]),
+            }
+        }
+        self.tasks.iter().for_each(JoinHandle::abort);
+        figures
+    }
+}
+
+/// How many peers hold evidence against the scheduler of a process: all of them soon, or so many as
+/// there are in the end.
+async fn evidence(town: &Town<'_>, victim: &Actor) -> usize {
+    let peers = town.fleet.nodes().len();
+    let mut holding = 0;
+    let look = async || {
+        let asked = join_all((0..peers).map(|node| town.detail(victim, node, false))).await;
+        let convicted = |detail: &Result<ProcessDetail, AskError>| {
+            detail.as_ref().is_ok_and(|detail| !detail.evidence.is_empty())
+        };
+        holding = asked.iter().filter(|detail| convicted(detail)).count();
+        // Who signed twice need not say so of itself.
+        Ok::<_, Trouble>(if holding + 1 >= peers {
+            Look::There(())
+        } else {
+            Look::NotYet(holding.to_string())
+        })
+    };
+    // Whether they are enough is what the scenario expects.
+    let _ = until("evidence", EVIDENCE_WAIT, look).await;
+    holding
+}

@@ -1,0 +1,331 @@
+//! Scenarios as their users play them: real nodes, real faults, and verdicts that can be red.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// The faults that take no rights, all on five peers, in seconds.
+const FAULTS: &str = r#"
+about = "Kill, pause, wipe, skew, restart, join"
+peers = 5
+start = 4
+topology = "ring"
+
+[processes]
+count = 2
+
+[load]
+clients = 2
+rate = 30
+
+[[steps]]
+kill = { count = 1 }
+[[steps]]
+pause = { count = 1 }
+[[steps]]
+wait = "500ms"
+[[steps]]
+start = {}
+[[steps]]
+resume = {}
+[[steps]]
+wipe = { peers = [3] }
+[[steps]]
+skew = { peers = [2], ms = 30000 }
+[[steps]]
+restart = { peers = [0, 1] }
+[[steps]]
+join = 5
+[[steps]]
+settle = true
+[[steps]]
+churn = { for = "2s", every = "1s", down = "300ms" }
+
+[[expect]]
+of = "kills"
+at-least = 3
+[[expect]]
+of = "wipes"
+at-least = 1
+at-most = 1
+[[expect]]
+of = "restarts"
+at-least = 3
+at-most = 3
+[[expect]]
+of = "joins"
+at-least = 1
+[[expect]]
+of = "pushes"
+at-least = 1
+"#;
+
+/// The network is cut, and what the parts did is one again.
+const CUT: &str = r#"
+about = "A partition"
+peers = 4
+
+[processes]
+count = 2
+
+[load]
+clients = 2
+rate = 20
+
+[[steps]]
+partition = [[0, 2], [1, 3]]
+[[steps]]
+wait = "2s"
+[[steps]]
+heal = true
+
+[[expect]]
+of = "pushes"
+at-least = 1
+"#;
+
+/// Nobody carries what processes send: the defence that pushes need is off.
+const NOBODY_CARRIES: &str = r#"
+about = "No messengers"
+peers = 3
+roles = ["0-2=scheduler,compute"]
+
+[processes]
+count = 2
+
+[load]
+clients = 2
+rate = 30
+pushes = 100
+failures = 0
+
+[[steps]]
+wait = "1s"
+
+[[expect]]
+of = "replies"
+at-least = 1
+[[expect]]
+of = "pushes"
+at-least = 1
+"#;
+
+/// A scheduler loses its disk: the defence of all that it promised.
+const DISK_LOST: &str = r#"
+about = "A scheduler's disk is emptied"
+peers = 3
+
+[processes]
+count = 1
+schedulers = 1
+
+[load]
+clients = 1
+rate = 30
+
+[[steps]]
+wait = "1s"
+[[steps]]
+wipe = { peers = [0] }
+"#;
+
+/// A liar has half of the votes: nothing that is sent can be proven.
+const LIARS_RULE: &str = r#"
+about = "A liar who is needed"
+peers = 3
+
+[processes]
+count = 2
+computed-by = 1
+quorum = 2
+liars = 1
+
+[load]
+clients = 2
+rate = 20
+
+[[steps]]
+rogue = "lying-computer"
+[[steps]]
+wait = "2s"
+"#;
+
+struct Played {
+    code: Option<i32>,
+    report: Value,
+    errors: String,
+}
+
+impl Played {
+    /// The expectations of a step that do not hold.
+    fn broken(&self, step: &str) -> Vec<String> {
+        let steps = self.report["steps"].as_array().unwrap();
+        let of = steps.iter().filter(|it| it["name"] == step).flat_map(|it| it["checks"].as_array().unwrap());
+        of.filter(|check| check["holds"] == false)
+            .map(|check| check["what"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn play(scenario: &str, args: &[&str]) -> Played {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    let output = command.args(["run", scenario, "--json"]).args(args).stdin(Stdio::null()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_else(|| panic!("{scenario}: no report: {errors}"));
+    Played { code: output.status.code(), report: serde_json::from_str(last).unwrap(), errors }
+}
+
+fn written(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(format!("{name}.toml"));
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn assert_green(played: &Played) {
+    let Played { code, report, errors } = played;
+    let steps = report["steps"].as_array().unwrap();
+    let broken: Vec<&Value> = steps
+        .iter()
+        .flat_map(|step| step["checks"].as_array().unwrap())
+        .filter(|it| it["holds"] == false)
+        .collect();
+    assert_eq!(*code, Some(0), "{errors}\n{broken:#?}");
+    assert_eq!(report["ok"], true);
+    for name in
+        ["peers", "spawn", "steps", "settle", "replies", "slots", "pushes", "compare", "expect", "stop"]
+    {
+        let step = steps.iter().find(|step| step["name"] == name);
+        let step = step.unwrap_or_else(|| panic!("no step {name}: {report}"));
+        assert!(!step["checks"].as_array().unwrap().is_empty(), "step {name} expects nothing");
+    }
+    assert!(!PathBuf::from(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
+}
+
+fn full() -> bool {
+    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
+}
+
+fn skip(test: &str, reason: &str) {
+    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
+    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Plays a scenario that is shipped, so many times; another seed each time.
+fn shipped(name: &str, times: u64) {
+    for seed in 1..=times {
+        let played = play(name, &["--seed", &seed.to_string()]);
+        if let Some(why) = played.report["skipped"].as_str() {
+            assert_eq!(played.code, Some(77));
+            return skip(name, why);
+        }
+        assert_green(&played);
+    }
+}
+
+#[test]
+fn smoke_is_green_and_reports_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("a.json");
+    let out = out.to_str().unwrap();
+    assert_green(&play("smoke-4", &["--out", out]));
+    let compare = |b: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+        command.args(["compare", out, b]).output().unwrap()
+    };
+    let compared = compare(out);
+    let said = String::from_utf8_lossy(&compared.stdout);
+    assert!(compared.status.success() && said.contains("reply-p99-ms"), "{said}");
+    let other = compare("/no/such.json");
+    assert_eq!(other.status.code(), Some(2));
+    if full() {
+        shipped("smoke-4", 19);
+    }
+}
+
+#[test]
+fn faults_break_no_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = written(dir.path(), "faults", FAULTS);
+    let times = if full() { 20 } else { 1 };
+    for seed in 1..=times {
+        assert_green(&play(&scenario, &["--seed", &seed.to_string()]));
+    }
+}
+
+#[test]
+fn a_partition_is_healed() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = play(&written(dir.path(), "cut", CUT), &[]);
+    match played.report["skipped"].as_str() {
+        Some(why) => {
+            assert_eq!(played.code, Some(77));
+            skip("a_partition_is_healed", why);
+        }
+        None => assert_green(&played),
+    }
+}
+
+#[test]
+fn pushes_that_nobody_carries_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = play(&written(dir.path(), "nobody-carries", NOBODY_CARRIES), &[]);
+    assert_eq!(played.code, Some(1), "{}", played.errors);
+    assert_eq!(played.broken("pushes"), ["pushes that went astray"]);
+    assert_eq!(played.broken("expect"), ["pushes"], "replies came");
+    let dir = PathBuf::from(played.report["dir"].as_str().unwrap());
+    assert!(dir.exists(), "what went wrong can be looked at");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_typo_is_one_line_and_starts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = written(dir.path(), "typo", &FAULTS.replace("clients = 2", "cleints = 2"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    let output =
+        command.args(["run", &scenario, "--dir", dir.path().join("net").to_str().unwrap()]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("typo.toml:11: ") && error.contains("did you mean `clients`?"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(!dir.path().join("net").exists());
+}
+
+/// The long ones, and those that wait until somebody gives up.
+#[test]
+fn the_shipped_scenarios_are_green_in_the_full_run() {
+    if !full() {
+        return;
+    }
+    for name in ["tour-16", "restart-all-12", "liars-12"] {
+        shipped(name, 20);
+    }
+    for name in ["join-late-32", "many-processes-16"] {
+        shipped(name, 1);
+    }
+    for name in ["churn-24", "partition-24"] {
+        shipped(name, 5);
+    }
+}
+
+#[test]
+fn broken_promises_are_seen_in_the_full_run() {
+    if !full() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lost = play(&written(dir.path(), "disk-lost", DISK_LOST), &[]);
+    assert_eq!(lost.code, Some(1), "a log was lost, and nobody saw it: {}", lost.report);
+    let liars = play(&written(dir.path(), "liars-rule", LIARS_RULE), &[]);
+    assert_eq!(liars.code, Some(1), "nothing could be proven, and nobody missed it: {}", liars.report);
+    for played in [lost, liars] {
+        std::fs::remove_dir_all(played.report["dir"].as_str().unwrap()).unwrap();
+    }
+}

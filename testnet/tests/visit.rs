@@ -1,0 +1,179 @@
+//! A testnet seen from another terminal, and what is left of one whose launcher was killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long what a launcher left may take to be gone.
+const GONE_WAIT: Duration = Duration::from_secs(40);
+/// How often it is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A terminal whose testnets are listed in a folder of its own.
+struct Terminal(TempDir);
+
+impl Terminal {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+        command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (status.code(), text(&stdout), text(&stderr))
+    }
+
+    /// Two nodes that stay up, and their report.
+    fn up(&self, args: &[&str]) -> (Child, Value) {
+        let mut command = self.command(&["--no-tour", "--json", "--peers", "2"]);
+        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (child, serde_json::from_str(&line).unwrap())
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + GONE_WAIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        // tidy-allow(sleep): polls processes that are not our children, with a deadline
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn runs(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+fn pids(report: &Value) -> Vec<u64> {
+    report["peers"].as_array().unwrap().iter().map(|peer| peer["pid"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_testnet_is_seen_and_ended_from_another_terminal() {
+    let terminal = Terminal::new();
+    let (code, _, error) = terminal.run(&["status"]);
+    assert!(code == Some(2) && error.contains("no testnet runs: start one"), "{error}");
+    let (mut launcher, report) = terminal.up(&[]);
+    let (code, seen, error) = terminal.run(&["status", "--json"]);
+    assert_eq!(code, Some(0), "{error}");
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    let peers = seen["peers"].as_array().unwrap();
+    assert!(peers.len() == 2 && peers.iter().all(|peer| peer["status"]["peers"] == 1), "{seen}");
+    assert_eq!(peers[1]["status"]["address"], report["peers"][1]["address"]);
+    assert!(peers[0]["resident_kib"].as_u64().unwrap() > 1024, "{seen}");
+
+    let (code, said, error) = terminal.run(&["exec", "1", "status", "--json"]);
+    assert_eq!(code, Some(0), "{error}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["address"], report["peers"][1]["address"]);
+    let (code, _, error) = terminal.run(&["exec", "2", "status"]);
+    assert!(
+        code == Some(2) && error.contains("there is no peer 2: this testnet has the peers 0 to 1"),
+        "{error}"
+    );
+    let (code, said, _) = terminal.run(&["logs", "1", "--lines", "3"]);
+    assert!(code == Some(0) && said.contains("node 1: ") && !said.contains("node 0: "), "{said}");
+    let lines = said.lines().count();
+    assert!((2..=4).contains(&lines), "{said}");
+
+    // A node that is killed is told, and turns the answer red.
+    let pid = pids(&report)[1];
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+    wait_until("node 1 still answers", || terminal.run(&["status"]).0 == Some(1));
+    let (code, said, error) = terminal.run(&["down"]);
+    assert!(code == Some(0) && said.contains("2 nodes in "), "{said}{error}");
+    assert_eq!(launcher.wait().unwrap().code(), Some(3), "a node had died");
+    wait_until("nodes still run", || !pids(&report).into_iter().any(runs));
+    // Where a node died, the logs are kept.
+    std::fs::remove_dir_all(report["dir"].as_str().unwrap()).unwrap();
+    let (code, said, _) = terminal.run(&["down"]);
+    assert!(code == Some(0) && said.contains("no testnet runs"), "{said}");
+}
+
+#[test]
+fn nothing_is_left_of_a_launcher_that_is_killed() {
+    let terminal = Terminal::new();
+    let (mut launcher, report) = terminal.up(&[]);
+    let dir = PathBuf::from(report["dir"].as_str().unwrap());
+    assert!(dir.exists());
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    wait_until("nodes still run", || !pids(&report).into_iter().any(runs));
+    wait_until("the folder is still there", || !dir.exists());
+    assert!(terminal.run(&["status"]).2.contains("no testnet runs"));
+    let listed = std::fs::read_dir(terminal.0.path().join("weft-testnet")).unwrap().count();
+    assert_eq!(listed, 0, "it is still listed");
+}
+
+/// Notes what a test left out: past the test runner, and in the list of `tests/run`.
+fn skip(test: &str, reason: &str) {
+    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
+    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
+        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
+    }
+}
+
+fn namespaces(launcher: u32) -> usize {
+    let listed = std::fs::read_dir(Path::new("/run/netns")).into_iter().flatten();
+    let prefix = format!("weft-{launcher}-");
+    listed
+        .filter(|entry| {
+            entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        })
+        .count()
+}
+
+#[test]
+fn each_node_has_a_namespace_and_none_is_left() {
+    let terminal = Terminal::new();
+    let probe = format!("weft-{}-try", std::process::id());
+    let ip = |args: &[&str]| Command::new("ip").args(args).output().is_ok_and(|done| done.status.success());
+    if !ip(&["netns", "add", &probe]) {
+        // What a user without the right sees is one line, and nothing is left.
+        let (code, _, error) = terminal.run(&["--netns", "--no-tour", "--peers", "2"]);
+        assert!(code == Some(2) && error.contains("no network namespaces: "), "{error}");
+        return skip(
+            "each_node_has_a_namespace_and_none_is_left",
+            "network namespaces take root and iproute2",
+        );
+    }
+    assert!(ip(&["netns", "del", &probe]));
+    let (mut launcher, report) = terminal.up(&["--netns", "--rate", "50"]);
+    let pid = launcher.id();
+    assert_eq!(namespaces(pid), 3, "two nodes and a hub");
+    let listen: Vec<&str> =
+        report["peers"].as_array().unwrap().iter().map(|peer| peer["listen"][0].as_str().unwrap()).collect();
+    assert!(listen[0].contains("/10.77.0.1/") && listen[1].contains("/10.77.0.2/"), "{listen:?}");
+    let (code, said, error) = terminal.run(&["down"]);
+    assert_eq!(code, Some(0), "{said}{error}");
+    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+    assert_eq!(namespaces(pid), 0);
+
+    let (mut launcher, _) = terminal.up(&["--netns"]);
+    let pid = launcher.id();
+    launcher.kill().unwrap();
+    launcher.wait().unwrap();
+    wait_until("namespaces are left of a killed launcher", || namespaces(pid) == 0);
+
+    // What even a guard that is killed could not remove, `down` does.
+    let orphan = format!("weft-{}-0", launcher.id());
+    assert!(ip(&["netns", "add", &orphan]));
+    let (code, said, _) = terminal.run(&["down"]);
+    assert!(code == Some(0) && said.contains("namespaces of 1 dead launchers are removed"), "{said}");
+    assert_eq!(namespaces(pid), 0);
+}
