@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Up(Up),
     /// Kill nodes at random under load, and check that no promise is broken by it
     Crash(Crash),
-    /// Measure how long a message takes through four nodes, and how many fit
+    /// Measure how long messages take, one at a time through four nodes, or so many a second (--rate)
     Bench(Bench),
     /// Play a scenario: one that comes with the program, or a file; without one, list them
     Run(Run),
@@ -162,7 +162,7 @@ pub(crate) struct Down {
 }
 
 /// Flags of `bench`.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub(crate) struct Bench {
     /// Messages of each kind, and of each client, 1 to 10000
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = count)]
@@ -170,6 +170,36 @@ pub(crate) struct Bench {
     /// Clients at once when the rate is measured, 1 to 56
     #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = clients)]
     pub(crate) clients: usize,
+    /// Messages a second that arrive whether or not the ones before are done, in place of all that
+    #[arg(long, value_name = "NUMBER", value_parser = rate)]
+    pub(crate) rate: Option<f64>,
+    /// How long they arrive, such as 10s
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = span, requires = "rate")]
+    pub(crate) span: Duration,
+    /// Processes that they are for, 1 to 1000
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = processes, requires = "rate")]
+    pub(crate) processes: usize,
+    /// How many of a hundred have a process send to another
+    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=100), requires = "rate")]
+    pub(crate) pushes: u8,
+    /// Bytes of data in each, up to 1000000
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = bytes, requires = "rate")]
+    pub(crate) bytes: usize,
+    /// What arrivals are drawn from
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "rate")]
+    pub(crate) seed: u64,
+    /// Nodes of a fresh testnet, 2 to 64
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, requires = "rate", conflicts_with_all = ["attach", "data_dir"])]
+    pub(crate) peers: usize,
+    /// Load the testnet that another terminal has up, in place of a fresh one
+    #[arg(long, requires = "rate")]
+    pub(crate) attach: bool,
+    /// Load the node of this data folder, in place of a fresh testnet; may repeat
+    #[arg(long, value_name = "FOLDER", requires = "rate", conflicts_with = "attach")]
+    pub(crate) data_dir: Vec<PathBuf>,
+    /// Draw the latencies into this SVG file
+    #[arg(long, value_name = "FILE", requires = "rate")]
+    pub(crate) svg: Option<PathBuf>,
     /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
@@ -183,6 +213,41 @@ const COUNT_MAX: usize = 10_000;
 
 /// The most clients of a bench: a node serves 64, and the bench looks on over some of them.
 const CLIENTS_MAX: usize = 56;
+
+/// Messages a second at most: a node takes some thousands.
+const RATE_MAX: f64 = 100_000.0;
+
+/// Processes of a bench at most.
+const PROCESSES_MAX: usize = 1_000;
+
+/// Bytes of a message's data at most.
+const BYTES_MAX: usize = 1_000_000;
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|rate| (0.1..=RATE_MAX).contains(rate));
+    number.ok_or_else(|| format!("expected 0.1 to {RATE_MAX}"))
+}
+
+fn processes(text: &str) -> Result<usize, String> {
+    up_to(PROCESSES_MAX, text)
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|bytes| *bytes <= BYTES_MAX);
+    number.ok_or_else(|| format!("expected 0 to {BYTES_MAX}"))
+}
+
+#[cfg(test)]
+impl Bench {
+    /// As nobody has asked for anything.
+    pub(crate) fn for_tests() -> Self {
+        let parsed = Cli::try_parse_from(["weft-testnet", "bench"]).map(Cli::command);
+        match parsed {
+            Ok(Command::Bench(bench)) => bench,
+            other => unreachable!("{other:?}"),
+        }
+    }
+}
 
 fn clients(text: &str) -> Result<usize, String> {
     up_to(CLIENTS_MAX, text)
@@ -385,6 +450,10 @@ mod tests {
             ("weft-testnet crash --peers 3", "--peers"),
             ("weft-testnet bench --messages 0", "expected 1 to 10000"),
             ("weft-testnet bench --clients many", "expected 1 to 56"),
+            ("weft-testnet bench --rate 0", "expected 0.1 to 100000"),
+            ("weft-testnet bench --rate 5 --attach --peers 3", "--attach"),
+            ("weft-testnet bench --svg x.svg", "--rate"),
+            ("weft-testnet bench --rate 5 --pushes 101", "--pushes"),
         ] {
             let error = command(line).unwrap_err();
             assert!(error.contains(named), "{line}: {error}");

@@ -4,6 +4,10 @@
 //! read, so that nothing waits in a queue; the rate is of many clients at once. Items are signed
 //! before the clock runs. Every figure goes through control sockets, as a user's tools do.
 
+mod figures;
+mod open;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -16,11 +20,14 @@ use crate::args::Bench;
 use crate::check::{Open, millis};
 use crate::error::{AskError, TestnetError};
 use crate::fleet::{Fleet, Launch};
+use crate::node::Door;
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals};
 use crate::screen::Screen;
+use crate::state;
 use crate::town::{Actor, Town, Trouble};
 use crate::user::{User, encoded};
+use figures::OpenReport;
 
 /// Nodes of a bench: two schedule, two carry, all compute.
 const NODES: usize = 4;
@@ -77,6 +84,9 @@ impl Latency {
 /// # Errors
 /// What kept the nodes from coming up, or a message that did not go through.
 pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
+    if bench.rate.is_some() {
+        return open_loop(bench, screen).await;
+    }
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     let folder = Folder::make(bench.dir.as_deref(), false)?;
     let plan = Plan::new(NODES, None, folder.path())?;
@@ -91,6 +101,53 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
     show(&report, screen);
     screen.report(&report);
     Ok(Exit::Green)
+}
+
+/// Loads nodes that run, or a fresh testnet, with messages that arrive by themselves.
+async fn open_loop(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
+    let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
+    let folder = Folder::make(bench.dir.as_deref(), false)?;
+    let user = User::open(&folder.path().join("user"))?;
+    let there: Vec<PathBuf> =
+        if bench.attach { state::find(&state::folder(), None)?.peers } else { bench.data_dir.clone() };
+    if !there.is_empty() {
+        let doors: Vec<Door> = there.iter().enumerate().map(|(node, dir)| Door::new(node, dir)).collect();
+        return tokio::select! {
+            ended = loaded(&doors, &user, bench, screen) => ended,
+            () = signals.caught() => Ok(Exit::Interrupted),
+        };
+    }
+    let plan = Plan::new(bench.peers, None, folder.path())?;
+    let mut fleet = Fleet::new(plan);
+    let all = async {
+        let busy = screen.spinner("starting nodes");
+        fleet.start(&Launch::this_executable()?, |_| {}).await?;
+        fleet.healthy(|_| {}).await?;
+        drop(busy);
+        loaded(&fleet.doors(), &user, bench, screen).await
+    };
+    let ended = tokio::select! {
+        ended = all => ended,
+        () = signals.caught() => Ok(Exit::Interrupted),
+    };
+    fleet.stop().await;
+    ended
+}
+
+async fn loaded(doors: &[Door], user: &User, bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
+    let wanted = open::dues(bench.rate.unwrap_or_default(), bench.span, bench.seed).len();
+    let bar = screen.bar("messages", wanted);
+    let failed = |trouble: Trouble| TestnetError::Load { what: trouble.to_string() };
+    let run = open::load(doors, user, bench, |done| bar.set(done)).await.map_err(failed)?;
+    drop(bar);
+    let report = OpenReport::of(&run, bench, doors.len(), wanted)?;
+    report.show(screen);
+    if let Some(path) = &bench.svg {
+        report.plot(path)?;
+        screen.line(&format!("the plot is {}", path.display()));
+    }
+    screen.report(&report);
+    Ok(if report.is_whole() { Exit::Green } else { Exit::Red })
 }
 
 async fn measure(

@@ -132,6 +132,12 @@ pub enum TestnetError {
     /// A scenario that cannot be run.
     #[error("{0}")]
     Scenario(String),
+    /// Nodes that could not be loaded.
+    #[error("the load stopped: {what}")]
+    Load {
+        /// What they did not answer.
+        what: String,
+    },
     /// The runtime.
     #[error("cannot start the runtime: {0}")]
     Runtime(std::io::Error),
@@ -153,7 +159,11 @@ impl TestnetError {
             | Self::NoPeer { .. }
             | Self::Scenario(_)
             | Self::Key(_) => true,
-            Self::Program { .. } | Self::Node { .. } | Self::Unhealthy { .. } | Self::Runtime(_) => false,
+            Self::Program { .. }
+            | Self::Node { .. }
+            | Self::Unhealthy { .. }
+            | Self::Load { .. }
+            | Self::Runtime(_) => false,
         }
     }
 }

@@ -175,7 +175,7 @@ async fn sent(door: &Door, process: Id, slots: &[SlotInfo]) -> Result<Vec<(Sourc
 }
 
 /// Where each push in a log says that it comes from. The scheduler has checked the proof of it.
-async fn came(door: &Door, slots: &[SlotInfo]) -> Result<Vec<(Source, u64)>, ClientError> {
+pub(crate) async fn came(door: &Door, slots: &[SlotInfo]) -> Result<Vec<(Source, u64)>, ClientError> {
     let mut client: Client = door.open().await?;
     let mut came = Vec::new();
     for slot in slots.iter().filter(|slot| slot.pushed) {

@@ -1,0 +1,81 @@
+//! The open-loop bench as its users run it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+fn bench(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    command.args(["bench", "--json", "--rate", "20", "--for", "2s", "--seed", "3"]).args(args);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn report(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_else(|| panic!("no report: {errors}"));
+    let report = serde_json::from_str(last).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}\n{errors}");
+    report
+}
+
+/// Every message has its slot, and all that followed from it was seen, in this order.
+fn expect_whole(report: &Value, nodes: u64) {
+    assert_eq!(report["nodes"], nodes);
+    let arrivals = report["arrivals"].as_u64().unwrap();
+    assert!((15..90).contains(&arrivals), "about forty are expected: {report}");
+    assert_eq!(report["assigned"], arrivals);
+    let latencies = report["latencies"].as_array().unwrap();
+    let of = |name: &str| latencies.iter().find(|it| it["until"] == name).unwrap();
+    for name in ["assigned", "computed", "computed everywhere"] {
+        assert_eq!((&of(name)["messages"], &of(name)["missing"]), (&arrivals.into(), &0.into()), "{report}");
+    }
+    assert!(of("pushed")["messages"].as_u64().unwrap() > 0 && of("pushed")["missing"] == 0, "{report}");
+    let p50 = |name: &str| of(name)["p50_us"].as_u64().unwrap();
+    assert!(p50("assigned") > 0 && p50("computed") <= p50("computed everywhere"), "{report}");
+    assert!(p50("computed everywhere") <= of("computed everywhere")["p99_us"].as_u64().unwrap());
+}
+
+#[test]
+fn a_fresh_testnet_is_loaded_and_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let svg = dir.path().join("plot.svg");
+    let drawn = ["--peers", "3", "--pushes", "40", "--bytes", "100", "--svg", svg.to_str().unwrap()];
+    expect_whole(&report(&mut bench(&drawn)), 3);
+    assert!(std::fs::read_to_string(svg).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_testnet_that_is_up_is_loaded_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    up.args(["--no-tour", "--json", "--peers", "2"]).env("XDG_RUNTIME_DIR", dir.path());
+    let mut up = up.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    expect_whole(&report(bench(&["--attach", "--pushes", "50"]).env("XDG_RUNTIME_DIR", dir.path())), 2);
+    let down = Command::new(env!("CARGO_BIN_EXE_weft-testnet"))
+        .arg("down")
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .output();
+    assert!(down.unwrap().status.success());
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn nobody_to_load_is_one_clear_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, words, code) in [
+        (&["--attach"][..], "no testnet runs: start one", 2),
+        (&["--data-dir", "/no/such/node"], "no node is running for data folder /no/such/node", 3),
+    ] {
+        let output = bench(args).env("XDG_RUNTIME_DIR", dir.path()).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        assert!(error.contains(words) && error.lines().count() == 1, "{error}");
+    }
+}
