@@ -115,7 +115,8 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
             return Ok(Exit::Interrupted);
         }
         Err(error) => {
-            folder.keep = true;
+            // Where nothing ran there is nothing to look at.
+            folder.keep |= !error.is_input();
             fleet.stop().await;
             screen.error("repeat", &repeat(crash.kills, seed));
             return Err(error);

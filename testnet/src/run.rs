@@ -174,7 +174,8 @@ async fn up_and_down(
             return Ok(Exit::Interrupted);
         }
         Err(error) => {
-            folder.keep = true;
+            // Where nothing ran there is nothing to look at.
+            folder.keep |= !error.is_input();
             fleet.stop().await;
             return Err(error);
         }

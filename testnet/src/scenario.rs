@@ -153,7 +153,8 @@ async fn played(
             return Ok(Exit::Interrupted);
         }
         Err(error) => {
-            folder.keep = true;
+            // Where nothing ran there is nothing to look at.
+            folder.keep |= !error.is_input();
             fleet.stop().await;
             return Err(error);
         }
