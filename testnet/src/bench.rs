@@ -20,6 +20,7 @@ use crate::args::Bench;
 use crate::check::{Open, millis};
 use crate::error::{AskError, TestnetError};
 use crate::fleet::{Fleet, Launch};
+use crate::guard::Guard;
 use crate::node::Door;
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals};
@@ -90,6 +91,7 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     let folder = Folder::make(bench.dir.as_deref(), false)?;
     let plan = Plan::new(NODES, None, folder.path())?;
+    let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&plan.user_dir())?;
     let mut fleet = Fleet::new(plan);
     let ended = tokio::select! {
@@ -107,6 +109,7 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
 async fn open_loop(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     let folder = Folder::make(bench.dir.as_deref(), false)?;
+    let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&folder.path().join("user"))?;
     let there: Vec<PathBuf> =
         if bench.attach { state::find(&state::folder(), None)?.peers } else { bench.data_dir.clone() };

@@ -27,6 +27,7 @@ use crate::args::Crash;
 use crate::check::{Open, Step, millis};
 use crate::error::TestnetError;
 use crate::fleet::{Fleet, Launch, free_ports};
+use crate::guard::Guard;
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals, stop};
 use crate::screen::Screen;
@@ -92,6 +93,7 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
     let mut folder = Folder::make(crash.dir.as_deref(), crash.keep_logs)?;
     let base = crash.base_port.map_or_else(|| free_ports(NODES), Ok)?;
     let plan = Plan::new(NODES, Some(base), folder.path())?;
+    let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&plan.user_dir())?;
     let since = Instant::now();
     let mut fleet = Fleet::new(plan);

@@ -2,7 +2,7 @@
 //!
 //! Each launcher keeps one file in a folder of its user, and holds a lock on it as long as it lives:
 //! so a file that can be locked is of a launcher that is dead, whatever became of its process
-//! number. The file is replaced never and written once, before the lock is of use to anybody.
+//! number. It has its name only once it is locked and written.
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -53,10 +53,11 @@ impl Listed {
         make_folder(&folder)?;
         let path = folder.join(format!("{}.json", state.launcher));
         let failed = |source| TestnetError::Folder { path: path.clone(), source };
-        let mut file = File::options().create(true).write(true).truncate(true).open(&path).map_err(failed)?;
-        file.lock().map_err(failed)?;
+        let mut file = tempfile::Builder::new().tempfile_in(&folder).map_err(failed)?;
+        file.as_file().lock().map_err(failed)?;
         let text = serde_json::to_vec(state).map_err(|error| failed(error.into()))?;
         file.write_all(&text).map_err(failed)?;
+        let file = file.persist(&path).map_err(|error| failed(error.error))?;
         Ok(Self { path, _file: file })
     }
 }

@@ -1,20 +1,24 @@
 //! The open-loop bench as its users run it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::ffi::OsStr;
+use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 
-fn bench(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    command.args(["bench", "--json", "--rate", "20", "--for", "2s", "--seed", "3"]).args(args);
-    command.stdin(Stdio::null());
-    command
+mod launched;
+use launched::Launched;
+
+/// How long a bench may take on a machine with other work.
+const RUN_WAIT: Duration = Duration::from_secs(300);
+
+fn bench(args: &[&str], set: &[(&str, &OsStr)]) -> Output {
+    let all = [&["bench", "--json", "--rate", "20", "--for", "2s", "--seed", "3"], args].concat();
+    Launched::run_with(&all, set, RUN_WAIT)
 }
 
-fn report(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
+fn report(output: &Output) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     let text = String::from_utf8_lossy(&output.stdout);
     let last = text.lines().last().unwrap_or_else(|| panic!("no report: {errors}"));
@@ -45,25 +49,18 @@ fn a_fresh_testnet_is_loaded_and_drawn() {
     let dir = tempfile::tempdir().unwrap();
     let svg = dir.path().join("plot.svg");
     let drawn = ["--peers", "3", "--pushes", "40", "--bytes", "100", "--svg", svg.to_str().unwrap()];
-    expect_whole(&report(&mut bench(&drawn)), 3);
+    expect_whole(&report(&bench(&drawn, &[])), 3);
     assert!(std::fs::read_to_string(svg).unwrap().starts_with("<svg"));
 }
 
 #[test]
 fn a_testnet_that_is_up_is_loaded_and_stays() {
     let dir = tempfile::tempdir().unwrap();
-    let mut up = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    up.args(["--no-tour", "--json", "--peers", "2"]).env("XDG_RUNTIME_DIR", dir.path());
-    let mut up = up.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(up.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    expect_whole(&report(bench(&["--attach", "--pushes", "50"]).env("XDG_RUNTIME_DIR", dir.path())), 2);
-    let down = Command::new(env!("CARGO_BIN_EXE_weft-testnet"))
-        .arg("down")
-        .env("XDG_RUNTIME_DIR", dir.path())
-        .output();
-    assert!(down.unwrap().status.success());
-    assert_eq!(up.wait().unwrap().code(), Some(0));
+    let set = [("XDG_RUNTIME_DIR", dir.path().as_os_str())];
+    let (mut up, _) = Launched::up_with(&["--no-tour", "--json", "--peers", "2"], &set);
+    expect_whole(&report(&bench(&["--attach", "--pushes", "50"], &set)), 2);
+    assert!(Launched::run_with(&["down"], &set, RUN_WAIT).status.success());
+    assert_eq!(up.ended().code(), Some(0));
 }
 
 #[test]
@@ -73,7 +70,7 @@ fn nobody_to_load_is_one_clear_line() {
         (&["--attach"][..], "no testnet runs: start one", 2),
         (&["--data-dir", "/no/such/node"], "no node is running for data folder /no/such/node", 3),
     ] {
-        let output = bench(args).env("XDG_RUNTIME_DIR", dir.path()).output().unwrap();
+        let output = bench(args, &[("XDG_RUNTIME_DIR", dir.path().as_os_str())]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(error.contains(words) && error.lines().count() == 1, "{error}");

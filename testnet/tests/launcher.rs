@@ -72,7 +72,7 @@ fn expect_gone(pids: &[u64]) {
 /// How a run ends that cannot begin. It leaves no folder of its own.
 fn error_of(args: &[&str]) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
-    let output = launcher(args).env("TMPDIR", dir.path()).output().unwrap();
+    let output = Launched::run_with(args, &[("TMPDIR", dir.path().as_os_str())], RUN_WAIT);
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{args:?} leaves {left:?}");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())

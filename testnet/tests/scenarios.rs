@@ -1,11 +1,20 @@
 //! Scenarios as their users play them: real nodes, real faults, and verdicts that can be red.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use serde_json::Value;
+
+mod launched;
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+use launched::Launched;
+use skip::skip;
+
+/// How long a scenario may take: the longest, several times over.
+const RUN_WAIT: Duration = Duration::from_secs(1_800);
 
 /// The faults that take no rights, all on five peers, in seconds.
 const FAULTS: &str = r#"
@@ -171,12 +180,12 @@ impl Played {
 }
 
 fn play(scenario: &str, args: &[&str]) -> Played {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    let output = command.args(["run", scenario, "--json"]).args(args).stdin(Stdio::null()).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let all = [&["run", scenario, "--json"], args].concat();
+    let Output { status, stdout, stderr } = Launched::run_with(&all, &[], RUN_WAIT);
+    let errors = String::from_utf8_lossy(&stderr).into_owned();
+    let text = String::from_utf8_lossy(&stdout);
     let last = text.lines().last().unwrap_or_else(|| panic!("{scenario}: no report: {errors}"));
-    Played { code: output.status.code(), report: serde_json::from_str(last).unwrap(), errors }
+    Played { code: status.code(), report: serde_json::from_str(last).unwrap(), errors }
 }
 
 fn written(dir: &Path, name: &str, text: &str) -> String {
@@ -209,21 +218,14 @@ fn full() -> bool {
     std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
 }
 
-fn skip(test: &str, reason: &str) {
-    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
-    }
-}
-
 /// Plays a scenario that is shipped, so many times; another seed each time.
 fn shipped(name: &str, times: u64) {
     for seed in 1..=times {
         let played = play(name, &["--seed", &seed.to_string()]);
         if let Some(why) = played.report["skipped"].as_str() {
             assert_eq!(played.code, Some(77));
-            return skip("the_shipped_scenarios_are_green_in_the_full_run", &format!("{name}: {why}"));
+            let why = format!("{name}: {why}");
+            return skip("the_shipped_scenarios_are_green_in_the_full_run", &why).unwrap();
         }
         assert_green(&played);
     }
@@ -266,7 +268,7 @@ fn a_partition_is_healed() {
     match played.report["skipped"].as_str() {
         Some(why) => {
             assert_eq!(played.code, Some(77));
-            skip("a_partition_is_healed", why);
+            skip("a_partition_is_healed", why).unwrap();
         }
         None => assert_green(&played),
     }

@@ -1,13 +1,22 @@
 //! A testnet seen from another terminal, and what is left of one whose launcher was killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod launched;
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+use launched::Launched;
+use skip::skip;
+
+/// How long a command may take on a machine with other work.
+const RUN_WAIT: Duration = Duration::from_secs(180);
 
 /// How long what a launcher left may take to be gone.
 const GONE_WAIT: Duration = Duration::from_secs(40);
@@ -22,25 +31,21 @@ impl Terminal {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-        command.args(args).env("XDG_RUNTIME_DIR", self.0.path()).stdin(Stdio::null());
-        command
+    fn set(&self) -> [(&'static str, &OsStr); 1] {
+        [("XDG_RUNTIME_DIR", self.0.path().as_os_str())]
     }
 
     fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        let Output { status, stdout, stderr } = Launched::run_with(args, &self.set(), RUN_WAIT);
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         (status.code(), text(&stdout), text(&stderr))
     }
 
     /// Two nodes that stay up, and their report.
-    fn up(&self, args: &[&str]) -> (Child, Value) {
-        let mut command = self.command(&["--no-tour", "--json", "--peers", "2"]);
-        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (child, serde_json::from_str(&line).unwrap())
+    fn up(&self, args: &[&str]) -> (Launched, Value) {
+        let all = [&["--no-tour", "--json", "--peers", "2"], args].concat();
+        let (launched, line) = Launched::up_with(&all, &self.set());
+        (launched, serde_json::from_str(&line).unwrap())
     }
 }
 
@@ -96,7 +101,7 @@ fn a_testnet_is_seen_and_ended_from_another_terminal() {
     wait_until("node 1 still answers", || terminal.run(&["status"]).0 == Some(1));
     let (code, said, error) = terminal.run(&["down"]);
     assert!(code == Some(0) && said.contains("2 nodes in "), "{said}{error}");
-    assert_eq!(launcher.wait().unwrap().code(), Some(3), "a node had died");
+    assert_eq!(launcher.ended().code(), Some(3), "a node had died");
     wait_until("nodes still run", || !pids(&report).into_iter().any(runs));
     // Where a node died, the logs are kept.
     std::fs::remove_dir_all(report["dir"].as_str().unwrap()).unwrap();
@@ -110,22 +115,12 @@ fn nothing_is_left_of_a_launcher_that_is_killed() {
     let (mut launcher, report) = terminal.up(&[]);
     let dir = PathBuf::from(report["dir"].as_str().unwrap());
     assert!(dir.exists());
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
+    launcher.kill();
     wait_until("nodes still run", || !pids(&report).into_iter().any(runs));
     wait_until("the folder is still there", || !dir.exists());
     assert!(terminal.run(&["status"]).2.contains("no testnet runs"));
     let listed = std::fs::read_dir(terminal.0.path().join("weft-testnet")).unwrap().count();
     assert_eq!(listed, 0, "it is still listed");
-}
-
-/// Notes what a test left out: past the test runner, and in the list of `tests/run`.
-fn skip(test: &str, reason: &str) {
-    std::io::stderr().write_all(format!("SKIPPED {test}: {reason}\n").as_bytes()).unwrap();
-    if let Some(list) = std::env::var_os("WEFT_SKIPS").filter(|list| !list.is_empty()) {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        list.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
-    }
 }
 
 fn namespaces(launcher: u32) -> usize {
@@ -147,10 +142,8 @@ fn each_node_has_a_namespace_and_none_is_left() {
         // What a user without the right sees is one line, and nothing is left.
         let (code, _, error) = terminal.run(&["--netns", "--no-tour", "--peers", "2"]);
         assert!(code == Some(2) && error.contains("no network namespaces: "), "{error}");
-        return skip(
-            "each_node_has_a_namespace_and_none_is_left",
-            "network namespaces take root and iproute2",
-        );
+        let why = "network namespaces take root and iproute2";
+        return skip("each_node_has_a_namespace_and_none_is_left", why).unwrap();
     }
     assert!(ip(&["netns", "del", &probe]));
     let (mut launcher, report) = terminal.up(&["--netns", "--rate", "50"]);
@@ -161,13 +154,12 @@ fn each_node_has_a_namespace_and_none_is_left() {
     assert!(listen[0].contains("/10.77.0.1/") && listen[1].contains("/10.77.0.2/"), "{listen:?}");
     let (code, said, error) = terminal.run(&["down"]);
     assert_eq!(code, Some(0), "{said}{error}");
-    assert_eq!(launcher.wait().unwrap().code(), Some(0));
+    assert_eq!(launcher.ended().code(), Some(0));
     assert_eq!(namespaces(pid), 0);
 
     let (mut launcher, _) = terminal.up(&["--netns"]);
     let pid = launcher.id();
-    launcher.kill().unwrap();
-    launcher.wait().unwrap();
+    launcher.kill();
     wait_until("namespaces are left of a killed launcher", || namespaces(pid) == 0);
 
     // What even a guard that is killed could not remove, `down` does.

@@ -247,14 +247,14 @@ pub(crate) enum Over {
     Least,
 }
 
-/// A length of time, such as `500ms`, `5s` or `3m`.
+/// A length of time, such as `500ms`, `5s`, `3m` or `2h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Span(pub(crate) Duration);
 
 /// Text that is no length of time.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no length of time: expected a number and ms, s or m, such as \"500ms\"")]
+#[error("`{0}` is no length of time: expected a number and ms, s, m or h, such as \"500ms\"")]
 pub(crate) struct NotSpan(String);
 
 impl TryFrom<String> for Span {
@@ -266,6 +266,7 @@ impl TryFrom<String> for Span {
             "ms" => Some(1),
             "s" => Some(1_000),
             "m" => Some(60_000),
+            "h" => Some(3_600_000),
             _ => None,
         };
         let ms = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));

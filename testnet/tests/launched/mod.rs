@@ -1,5 +1,6 @@
 //! The launcher as a child of a test, which waits for no pipe without end.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -43,17 +44,28 @@ fn rest(mut out: BufReader<impl Read>) -> Vec<u8> {
 }
 
 impl Launched {
-    fn spawn(args: &[&str]) -> (Self, BufReader<ChildStdout>) {
+    fn spawn(args: &[&str], set: &[(&str, &OsStr)]) -> (Self, BufReader<ChildStdout>) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .envs(set.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         (Self { child }, out)
     }
 
     /// Runs it to its end.
+    #[allow(dead_code)]
     pub fn run(args: &[&str], wait: Duration) -> Output {
-        let (mut launched, out) = Self::spawn(args);
+        Self::run_with(args, &[], wait)
+    }
+
+    /// Runs it to its end, with some variables set.
+    pub fn run_with(args: &[&str], set: &[(&str, &OsStr)], wait: Duration) -> Output {
+        let (mut launched, out) = Self::spawn(args, set);
         let err = BufReader::new(launched.child.stderr.take().unwrap());
         // Both at once, or it stands still where one of the pipes is full.
         let errors = reading(move || rest(err));
@@ -67,7 +79,13 @@ impl Launched {
     /// Starts one that stays up; what it says first.
     #[allow(dead_code)]
     pub fn up(args: &[&str]) -> (Self, String) {
-        let (mut launched, mut out) = Self::spawn(args);
+        Self::up_with(args, &[])
+    }
+
+    /// Starts one that stays up, with some variables set; what it says first.
+    #[allow(dead_code)]
+    pub fn up_with(args: &[&str], set: &[(&str, &OsStr)]) -> (Self, String) {
+        let (mut launched, mut out) = Self::spawn(args, set);
         let mut err = launched.child.stderr.take().unwrap();
         // Read to the end, or it stands still one day.
         std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink()));
