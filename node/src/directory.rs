@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use tokio::sync::{Mutex, MutexGuard};
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::{Address, Id};
 use weft_storage::{ProcessRow, Roles, Store};
@@ -42,6 +43,9 @@ const REMEMBERED_MAX: usize = 4_096;
 /// Addresses that are remembered as wallets.
 const WALLETS_MAX: usize = 65_536;
 
+/// Processes of which what this node does may be changed at once, about: by the last bits of their ids.
+const TURNS: usize = 64;
+
 /// All known processes. Written when a process is hosted or stops, read by everyone.
 #[derive(Debug)]
 pub struct Directory {
@@ -50,13 +54,22 @@ pub struct Directory {
     entries: RwLock<BTreeMap<Id, Entry>>,
     remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
     wallets: RwLock<BTreeSet<Address>>,
+    turns: [Mutex<()>; TURNS],
 }
 
 impl Directory {
     /// A directory that knows nothing yet, and reads Process items from this store.
     pub fn new(store: Store, terms: Terms) -> Self {
         let (entries, remembered, wallets) = Default::default();
-        Self { store, terms, entries, remembered, wallets }
+        let turns = std::array::from_fn(|_| Mutex::new(()));
+        Self { store, terms, entries, remembered, wallets, turns }
+    }
+
+    /// The turn to read what this node does for a process, and to change it on disk and here: of two
+    /// who do so at once, the later would undo what the earlier was told is done.
+    pub async fn turn(&self, process: &Id) -> MutexGuard<'_, ()> {
+        let last = process.0.last().copied().unwrap_or_default();
+        self.turns[usize::from(last) % TURNS].lock().await
     }
 
     /// The process, if this node knows it and can read it. Reads the disk the first time.

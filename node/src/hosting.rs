@@ -180,17 +180,23 @@ async fn fetch_opening_from(
 /// # Errors
 /// When nobody serves it, or the disk does not take it.
 pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, HostingError> {
-    let (found, roles, mut writes) = match shared.directory.get(&process) {
-        Some(known) => (known.process, merge(known.roles, wanted), Vec::new()),
-        None if let Some(found) = left_here(shared, &process)? => (found, wanted, Vec::new()),
+    let (found, opening) = match shared.directory.get(&process) {
+        Some(known) => (known.process, None),
+        None if let Some(found) = left_here(shared, &process)? => (found, None),
         None => {
             if !shared.store.has_room(crate::room::LITTLE_BYTES) {
                 return Err(HostingError::NoRoom);
             }
             let (found, record) = fetch_opening(shared, process).await?;
-            let (roles, writes) = opening_writes(shared, &found, &record, wanted)?;
-            (found, roles, writes)
+            (found, Some(record))
         }
+    };
+    // Somebody else may have taken it up meanwhile, to watch it, say.
+    let _turn = shared.directory.turn(&process).await;
+    let (roles, mut writes) = match (shared.directory.roles(&process), opening) {
+        (Some(has), _) => (merge(has, wanted), Vec::new()),
+        (None, Some(record)) => opening_writes(shared, &found, &record, wanted)?,
+        (None, None) => (wanted, Vec::new()),
     };
     let row = ProcessRow { module: found.module(), roles };
     writes.push(Write::Process { process, row });
@@ -247,14 +253,20 @@ fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Process>>, Stor
     Ok(found.filter(|found| found.scheduler() != shared.address))
 }
 
-/// Does this and nothing else for a known process from now on. What is done for nothing any more is
+/// Does what `roles` makes of what it does, and nothing else, for a known process from now on. What is done for nothing any more is
 /// not known after a restart either; what lies on disk of it stays until it is pruned.
 ///
 /// # Errors
 /// The disk.
-pub async fn change(shared: &Shared, known: Known, roles: Roles) -> Result<(), StoreError> {
+pub async fn change(
+    shared: &Shared,
+    known: Known,
+    roles: impl FnOnce(Roles) -> Roles,
+) -> Result<(), StoreError> {
     let process = known.process;
     let (id, module) = (process.id(), process.module());
+    let _turn = shared.directory.turn(&id).await;
+    let roles = roles(shared.directory.roles(&id).unwrap_or_default());
     let write = Write::Process { process: id, row: ProcessRow { module, roles } };
     shared.store.write(vec![write]).await?;
     if roles == Roles::default() {

@@ -332,7 +332,7 @@ impl Answers {
             return refused(format!("process {process} is pinned; `weft pin {process} --off` first"));
         }
         let left = Known { roles: Roles::default(), ..known.clone() };
-        hosting::change(&self.shared, known, left.roles).await.map_err(disk)?;
+        hosting::change(&self.shared, known, |_| left.roles).await.map_err(disk)?;
         self.info(&self.read()?, &left)
     }
 
@@ -342,14 +342,14 @@ impl Answers {
             let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
             return Err(fail(FailureCode::Refused, text));
         }
-        let roles = Roles { keeps_time: on, ..known.roles };
+        let roles = |has| Roles { keeps_time: on, ..has };
         hosting::change(&self.shared, known, roles).await.map_err(disk)?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
     async fn pin(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
         let known = self.known(&process)?;
-        let roles = Roles { pinned: on, ..known.roles };
+        let roles = |has| Roles { pinned: on, ..has };
         hosting::change(&self.shared, known, roles).await.map_err(disk)?;
         self.info(&self.read()?, &self.known(&process)?)
     }

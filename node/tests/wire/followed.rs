@@ -345,3 +345,20 @@ async fn a_forked_log_is_not_asked_for_again_and_again() {
     follower.stop().await;
     serving.abort();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_asked_for_at_once_is_lost() {
+    let truth = Arc::new(truth(60, 1).await);
+    let (follower, _, serving) = pair(&truth, 62).await;
+    let process = truth.process;
+    // One wants it computed; the others, whose wish is carried out later, only watched.
+    let host = |number| Request::Host { process, compute: number == 0, messenger: false, evaluate: None };
+    let all = (0..8).map(|number| follower.ask::<Value>(host(number)));
+    for answer in futures::future::join_all(all).await {
+        answer.unwrap();
+    }
+    let info: Value = follower.ask(Request::Process { process, state_root: false }).await.unwrap();
+    assert!(info["duties"].as_array().unwrap().contains(&"compute".into()), "{info}");
+    follower.stop().await;
+    serving.abort();
+}
