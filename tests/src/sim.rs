@@ -2,7 +2,7 @@
 //! and everything that can go wrong drawn from one seed.
 //!
 //! Items, assignments, records, attestations, origin proofs and offers are the real ones, signed
-//! and verified; the guest is the real counter. Virtual are the clock, the network, the disks and
+//! and verified; the guests are the real counter and the real Lua runtime. Virtual are the clock, the network, the disks and
 //! the weave. [`run`] plays one seed and says what the checker, which stands outside the nodes,
 //! found broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -7,6 +7,8 @@ use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, run};
 const SEEDS: u64 = 40;
 /// Seeds when `WEFT_FULL=1`.
 const SEEDS_FULL: u64 = 1_000;
+/// Seeds in which processes are Lua's, in the ordinary run and when `WEFT_FULL=1`.
+const SEEDS_LUA: (u64, u64) = (6, 150);
 /// Seeds among which liars are looked for.
 const SEEDS_LIARS: u64 = 64;
 /// Seeds in which clocks are far apart.
@@ -53,8 +55,31 @@ fn every_seed_keeps_the_promises() {
 #[test]
 fn one_seed() {
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    let report = play(&Guest::new(), seed);
+    let guest =
+        if std::env::var("WEFT_GUEST").is_ok_and(|name| name == "lua") { Guest::lua() } else { Guest::new() };
+    let report = play(&guest, seed);
     assert!(report.violations.is_empty(), "{}\n{report:?}", complain(seed, &report));
+}
+
+/// Programs that are drawn from pieces: time, chance and the order of tables are the same on every node of a Lua
+/// process, and in every replay.
+#[test]
+fn lua_processes_keep_the_promises() {
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let guest = Guest::lua();
+    let (mut slots, mut pushes, mut crashes, mut children) = (0, 0, 0, 0);
+    for seed in 0..if full { SEEDS_LUA.1 } else { SEEDS_LUA.0 } {
+        let report = play(&guest, seed);
+        assert!(report.violations.is_empty(), "WEFT_GUEST=lua {}", complain(seed, &report));
+        slots += report.slots;
+        pushes += report.pushes;
+        crashes += report.crashes;
+        children += report.children;
+    }
+    assert!(
+        slots > 75 && pushes > 15 && crashes > 7 && children > 7,
+        "{slots} slots, {pushes} pushes, {crashes} crashes, {children} children"
+    );
 }
 
 #[test]

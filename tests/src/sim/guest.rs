@@ -1,4 +1,4 @@
-//! The counter guest and the processes that live on it.
+//! The guests, and the processes that live on them.
 
 use std::sync::Arc;
 
@@ -17,14 +17,33 @@ use super::town::Town;
 /// Gas and memory of one message.
 const LIMITS: Limits = Limits { gas: 5_000_000_000, memory_bytes: 1 << 24 };
 
-/// The compiled counter; made once and shared by all runs.
-pub struct Guest(Module);
+const COUNTER_ACTIONS: [&str; 5] = ["Increment", "Relay", "Relay", "Fail", "Spawn"];
+const LUA_ACTIONS: [&str; 8] = ["Increment", "Relay", "Relay", "Fail", "Spawn", "Eval", "Eval", "Eval"];
+
+/// A compiled guest, and what its processes boot from; made once and shared by all runs.
+pub struct Guest {
+    module: Module,
+    /// What its processes boot from, if they are of a guest that does.
+    pub program: Option<&'static str>,
+    /// What messages ask of them.
+    pub actions: &'static [&'static str],
+}
 
 impl Guest {
     /// Compiles the counter.
     pub fn new() -> Self {
+        Self::of(weft_vm::guests::COUNTER, None)
+    }
+
+    /// Compiles the Lua runtime, whose processes do what the counter's do.
+    pub fn lua() -> Self {
+        Self::of(weft_vm::guests::LUA, Some(include_str!("program.lua")))
+    }
+
+    fn of(wasm: &[u8], program: Option<&'static str>) -> Self {
         let engine = Engine::new(EngineConfig::default()).expect("an engine");
-        Self(engine.compile(weft_vm::guests::COUNTER, Format::Plain).expect("the counter compiles"))
+        let actions = if program.is_some() { &LUA_ACTIONS[..] } else { &COUNTER_ACTIONS };
+        Self { module: engine.compile(wasm, Format::Plain).expect("the guest compiles"), program, actions }
     }
 }
 
@@ -59,7 +78,7 @@ impl Live {
     /// # Errors
     /// Where the disk and the replay differ.
     pub fn load(process: Arc<Process>, town: &Town, rows: &Rows) -> Result<Self, ReplayError> {
-        let instance = town.guest.0.instantiate(LIMITS).expect("an instance");
+        let instance = town.guest.module.instantiate(LIMITS).expect("an instance");
         let env = env_json(&process, &town.module);
         let (id, fold) = (process.id(), Fold::new(&process));
         let mut live = Self { process, env, fold, instance };

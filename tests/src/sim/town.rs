@@ -20,6 +20,8 @@ use super::liar::{Liar, Lie};
 pub const NETWORK: Network = Network(7);
 /// Attestors of each process, and how many of them must agree.
 pub const ATTESTORS: usize = 3;
+/// The data of items that need none.
+pub const NOTHING: &str = "sim";
 /// The quorum.
 pub const QUORUM: usize = 2;
 
@@ -42,11 +44,17 @@ pub struct Town<'a> {
 }
 
 /// An item of the user's.
-pub fn item(user: &Signer, target: Option<Id>, anchor: u64, tags: &[(&str, &str)]) -> Verified<DataItem> {
+pub fn item(
+    user: &Signer,
+    target: Option<Id>,
+    anchor: u64,
+    tags: &[(&str, &str)],
+    data: &str,
+) -> Verified<DataItem> {
     let mut bytes = [b'0'; 32];
     bytes[..20].copy_from_slice(format!("{anchor:020}").as_bytes());
     let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
-    let draft = Draft { target, anchor: Some(bytes), tags, data: Bytes::from_static(b"sim") };
+    let draft = Draft { target, anchor: Some(bytes), tags, data: Bytes::copy_from_slice(data.as_bytes()) };
     draft.sign(user).expect("an item")
 }
 
@@ -75,7 +83,13 @@ fn crons(number: usize, first: Option<Id>) -> Vec<(&'static str, String)> {
     }
 }
 
-fn process(user: &Signer, module: Id, keys: &[Signer], number: usize, first: Option<Id>) -> Arc<Process> {
+fn process(
+    user: &Signer,
+    (module, program): (Id, Option<&'static str>),
+    keys: &[Signer],
+    number: usize,
+    first: Option<Id>,
+) -> Arc<Process> {
     let attestors: Vec<String> =
         (0..ATTESTORS).map(|at| keys[(number + at) % keys.len()].address().to_string()).collect();
     let mut tags = vec![
@@ -86,9 +100,12 @@ fn process(user: &Signer, module: Id, keys: &[Signer], number: usize, first: Opt
         ("Compute", attestors.join(",")),
         ("Compute-Quorum", QUORUM.to_string()),
     ];
+    if program.is_some() {
+        tags.push(("On-Boot", "Data".to_owned()));
+    }
     tags.extend(crons(number, first));
     let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let item = item(user, None, number as u64, &tags);
+    let item = item(user, None, number as u64, &tags, program.unwrap_or(NOTHING));
     Arc::new(Process::accept(item, None, &terms()).expect("a process"))
 }
 
@@ -108,12 +125,14 @@ impl<'a> Town<'a> {
                 ("Input-Encoding", "JSON-1"),
                 ("Output-Encoding", "JSON-1"),
             ],
+            NOTHING,
         );
         let module = Module::accept(module).expect("a module");
-        let first = process(&user, module.id(), &keys, 0, None);
+        let code = (module.id(), guest.program);
+        let first = process(&user, code, &keys, 0, None);
         let made = |number| match number {
             0 => Arc::clone(&first),
-            _ => process(&user, module.id(), &keys, number, Some(first.id())),
+            _ => process(&user, code, &keys, number, Some(first.id())),
         };
         let processes = (0..nodes).map(|number| (made(number).id(), (made(number), number))).collect();
         Self { guest, module, keys, processes, children: RefCell::default(), user, liar }

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use weft_protocol::{DataItem, Id, Verified};
 
 use super::network::{Answer, Refused};
-use super::town::{ATTESTORS, QUORUM, Town, item};
+use super::town::{ATTESTORS, NOTHING, QUORUM, Town, item};
 
 /// How long a client waits for an answer, in milliseconds.
 pub const PATIENCE_MS: u64 = 700;
@@ -39,19 +39,29 @@ pub fn draw(town: &Town<'_>, messages: usize, span_ms: u64, rng: &mut StdRng) ->
     for number in 0..messages {
         let process = ids[rng.random_range(0..ids.len())];
         let to = ids[rng.random_range(0..ids.len())].to_string();
-        let action = ["Increment", "Relay", "Relay", "Fail", "Spawn"][rng.random_range(0..5)];
+        let actions = town.guest.actions;
+        let action = actions[rng.random_range(0..actions.len())];
+        let data = if action == "Eval" { code(rng) } else { NOTHING.to_owned() };
         let mut tags = vec![("Data-Protocol", "ao".to_owned()), ("Type", "Message".to_owned())];
         tags.extend([("Action", action.to_owned()), ("To", to)]);
         if action == "Spawn" {
             tags.extend(wishes(town, rng));
         }
         let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let item = item(&town.user, Some(process), 10_000 + number as u64, &tags);
+        let item = item(&town.user, Some(process), 10_000 + number as u64, &tags, &data);
         let node = town.scheduler(&process).unwrap_or_default();
         let at = rng.random_range(0..span_ms);
         errands.push(Errand { process, node, item, at, answered: false });
     }
     errands
+}
+
+/// A program of a few pieces of `evals.lua`, which its process runs.
+fn code(rng: &mut StdRng) -> String {
+    let pieces: Vec<&str> = include_str!("evals.lua").split("\n\n").skip(1).collect();
+    let count = rng.random_range(1..5);
+    let chosen: Vec<&str> = (0..count).map(|_| pieces[rng.random_range(0..pieces.len())]).collect();
+    chosen.join("\n")
 }
 
 /// What a child is to be: who schedules and attests it, and whether it has a child at once.

@@ -13,7 +13,7 @@ use weft_tests::lone::next_slot;
 use weft_tests::sim::Guest;
 use weft_tests::sim::disk::Rows;
 use weft_tests::sim::guest::Live;
-use weft_tests::sim::town::{NETWORK, Town, item};
+use weft_tests::sim::town::{NETWORK, NOTHING, Town, item};
 
 mod formats;
 
@@ -43,7 +43,7 @@ impl Log<'_> {
 fn items(town: &Town<'_>, process: &Process, scheduler: usize) -> Vec<Verified<DataItem>> {
     let id = process.id();
     let other = town.processes.keys().find(|other| **other != id).unwrap().to_string();
-    let message = |number, tags: &[(&str, &str)]| item(&town.user, Some(id), number, tags);
+    let message = |number, tags: &[(&str, &str)]| item(&town.user, Some(id), number, tags, NOTHING);
     let count = message(1_000, &[("Action", "Increment")]);
     let mark = mark::draft(NETWORK, id, 0, 5).sign(&town.keys[scheduler]).unwrap();
     vec![
