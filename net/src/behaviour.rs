@@ -149,6 +149,8 @@ fn kademlia(
         // Only peers that identify as ours enter the table, by addresses they listen on.
         .set_kbucket_inserts(kad::BucketInserts::Manual)
         .set_periodic_bootstrap_interval(Some(BOOTSTRAP_INTERVAL))
+        // Location records are verified before they are kept.
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
         // We write our records ourselves: see discovery/machine/provide.rs.
         .set_provider_publication_interval(None)
         .set_provider_record_ttl(Some(PROVIDER_TTL))

@@ -1,5 +1,6 @@
-//! Finding peers: bootstrap, what this node provides, and the provider records of others.
+//! Finding peers: bootstrap, what this node provides, and the provider and location records of others.
 
+pub(crate) mod location;
 pub(crate) mod machine;
 pub(crate) mod store;
 

@@ -94,6 +94,19 @@ pub(crate) const PROVIDER_RECORDS_MAX: usize = 65_536;
 pub(crate) const PROVIDER_RECORDS_PER_PEER_MAX: usize = PROVIDED_MAX;
 /// Providers kept per key; the first stay, so a flood of later ones changes nothing.
 pub(crate) const PROVIDERS_PER_KEY_MAX: usize = 20;
+/// Seconds that a location record lasts. It is written again every `PROVIDE_REFRESH_MS`.
+pub(crate) const LOCATION_TTL_S: u64 = 24 * 60 * 60;
+/// Seconds by which the clock of its signer may be ahead.
+pub(crate) const CLOCK_SKEW_S: u64 = 10 * 60;
+/// Bytes of a location record: so many addresses of the longest kind, a key and a signature.
+pub(crate) const LOCATION_BYTES_MAX: usize = 3 * 1024;
+/// Location records of others that we keep.
+pub(crate) const LOCATIONS_MAX: usize = 8_192;
+/// Location records of which one lookup verifies what they say: an honest network has one or two
+/// versions, and the rest cost a signature each.
+pub(crate) const LOCATIONS_PER_LOOKUP_MAX: usize = 16;
+/// Location records that are being verified. One that finds no place comes again.
+pub(crate) const CHECKS_MAX: usize = 64;
 /// Addresses that we keep of one peer.
 pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// Bytes of one address.

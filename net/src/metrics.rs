@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::limits::{
-    BANNED_MAX, BOOK_PEERS_MAX, DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX, REQUESTS_INBOUND_MAX,
-    REQUESTS_OUTBOUND_MAX, TICKETS_MAX, TOPICS_JOINED_MAX,
+    BANNED_MAX, BOOK_PEERS_MAX, CHECKS_MAX, DIALS_MAX, LOOKUPS_MAX, NOTICES_MAX, PROVIDED_MAX,
+    REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX, TICKETS_MAX, TOPICS_JOINED_MAX,
 };
 
 macro_rules! counters {
@@ -74,6 +74,12 @@ counters! {
     foreign_peers,
     /// Provider records that were not taken.
     provider_records_refused,
+    /// Location records of others that were kept.
+    locations_kept,
+    /// Location records of others that were not: false, older, or without room.
+    locations_refused,
+    /// Location records found in lookups, whose signature held.
+    locations_found,
     /// Notices of peers and subscriptions lost because the node did not read its events.
     notices_lost,
     /// Connections refused because as many came from the same place as may, or opened by QUIC at once.
@@ -138,6 +144,8 @@ levels! {
     requests_outbound: REQUESTS_OUTBOUND_MAX,
     /// Lookups of providers under way.
     lookups: LOOKUPS_MAX,
+    /// Location records that are being verified.
+    checks: CHECKS_MAX,
     /// Dials by address under way.
     dials: DIALS_MAX,
     /// Peers in the book.

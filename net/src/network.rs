@@ -45,6 +45,11 @@ impl NetworkNames {
         StreamProtocol::try_from_owned(self.protocol_text("request/1"))
     }
 
+    /// What is signed into location records: one of another network is none here.
+    pub(crate) fn location(&self) -> String {
+        format!("weft/location/1/{}", self.tag)
+    }
+
     /// What `identify` says we speak.
     pub(crate) fn identify(&self) -> String {
         format!("ao/{}/1", self.tag)

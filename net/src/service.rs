@@ -1,10 +1,10 @@
 //! The network task: owns the swarm and translates.
 //!
 //! In: events of the swarm, commands of handles, verdicts, answers to peers, a tick. Out: events
-//! for the node. It never verifies, never touches a disk and never waits for anything but its own
-//! inputs: what the node does not take at once is ignored (gossip), answered with Busy (requests)
-//! or kept in a bounded backlog (notices). What it may decide is decided by the pure machines in
-//! `gossip/machine.rs` and `discovery/machine/`.
+//! for the node. It never verifies (location records are, on other threads), never touches a disk and
+//! never waits for anything but its own inputs: what the node does not take at once is ignored
+//! (gossip), answered with Busy (requests) or kept in a bounded backlog (notices). What it may decide
+//! is decided by the pure machines in `gossip/machine.rs` and `discovery/machine/`.
 //!
 //! Invariant: every announcement that gossipsub hands up gets exactly one report.
 
@@ -35,7 +35,7 @@ use weft_protocol::{Effects, Id, Machine as _, Now};
 use self::command::{Command, Status};
 use self::connections::PeerState;
 use self::gossip::MessageRef;
-use self::lookups::Lookups;
+use self::lookups::{CheckFuture, Lookups};
 use self::requests::{AnswerFuture, Waiting};
 use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
@@ -98,6 +98,8 @@ pub(crate) struct Service {
 
     provided: Provided<Key>,
     lookups: Lookups,
+    /// Location records that are being verified.
+    checks: FuturesUnordered<CheckFuture>,
 
     waiting: Waiting,
     answers: FuturesUnordered<AnswerFuture>,
@@ -151,6 +153,7 @@ impl Service {
             unbound,
             provided: Provided::new(),
             lookups: Lookups::default(),
+            checks: FuturesUnordered::new(),
             waiting: Waiting::default(),
             answers: FuturesUnordered::new(),
             commands,
@@ -168,6 +171,7 @@ impl Service {
                 Some(command) = self.commands.recv() => self.on_command(command),
                 Some((ticket, verdict)) = self.verdicts.recv() => self.on_verdict(ticket, verdict),
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.on_answer(answer),
+                Some(checked) = self.checks.next(), if !self.checks.is_empty() => self.on_checked(checked),
                 // Also polls the swarm, without which gossipsub's heartbeat would stall.
                 _ = tick.tick() => self.on_tick(),
                 () = stop.cancelled() => break,
@@ -202,6 +206,7 @@ impl Service {
         Gauges::set(&gauges.requests_inbound, self.answers.len());
         Gauges::set(&gauges.requests_outbound, self.waiting.len());
         Gauges::set(&gauges.lookups, self.lookups.len());
+        Gauges::set(&gauges.checks, self.checks.len());
         Gauges::set(&gauges.dials, self.dials.len());
         Gauges::set(&gauges.book, self.book.len());
         Gauges::set(&gauges.banned, self.conduct.banned());
@@ -264,6 +269,9 @@ impl Service {
         for key in writes.drain() {
             if let Err(error) = self.swarm.behaviour_mut().kademlia.start_providing(key.record_key()) {
                 tracing::warn!(?key, %error, "cannot provide");
+            }
+            if let Key::Address(_) = key {
+                self.put_location(key);
             }
         }
     }

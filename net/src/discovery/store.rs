@@ -1,4 +1,4 @@
-//! The provider records of others, in memory and bounded.
+//! The provider and location records of others, in memory and bounded.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use libp2p::PeerId;
 use libp2p::kad::store::{Error, RecordStore, Result};
 use libp2p::kad::{ProviderRecord, Record, RecordKey};
+use weft_protocol::Address;
 
+use crate::discovery::location::{Location, Locations};
 use crate::key::Key;
 use crate::limits::{
     ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, PROVIDER_RECORDS_MAX, PROVIDER_RECORDS_PER_PEER_MAX,
@@ -20,7 +22,7 @@ use crate::peer::Peer;
 use crate::remembered::RememberedProvider;
 
 /// Takes provider records about our keys alone, from peers that can be providers of them, so many
-/// per peer and per key; takes no value records.
+/// per peer and per key. Of value records it holds location records alone, which others verify first.
 pub(crate) struct ProviderStore {
     own: PeerId,
     /// What this node provides, as the library wants to know it.
@@ -29,6 +31,9 @@ pub(crate) struct ProviderStore {
     records: BTreeMap<Key, Vec<ProviderRecord>>,
     per_peer: BTreeMap<PeerId, usize>,
     by_expiry: BTreeSet<(Instant, Key, PeerId)>,
+    locations: Locations,
+    /// Where this node is.
+    own_location: Option<Record>,
     counters: Arc<Counters>,
 }
 
@@ -40,8 +45,26 @@ impl ProviderStore {
             records: BTreeMap::new(),
             per_peer: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
+            locations: Locations::default(),
+            own_location: None,
             counters,
         }
+    }
+
+    /// The location record of an address that is kept, as it came.
+    pub(crate) fn location(&self, address: &Address) -> Option<&[u8]> {
+        self.locations.get(address)
+    }
+
+    /// Keeps a location record that was verified, or says that it does not.
+    pub(crate) fn take_location(
+        &mut self,
+        address: Address,
+        location: &Location,
+        value: Vec<u8>,
+        now_s: u64,
+    ) -> bool {
+        self.locations.take(address, location, value, now_s)
     }
 
     /// The records of others, to be written down.
@@ -149,15 +172,29 @@ impl RecordStore for ProviderStore {
         fn(&'a ProviderRecord) -> Cow<'a, ProviderRecord>,
     >;
 
-    fn get(&self, _: &RecordKey) -> Option<Cow<'_, Record>> {
-        None
+    fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
+        if let Some(own) = self.own_location.as_ref().filter(|own| own.key == *key) {
+            return Some(Cow::Borrowed(own));
+        }
+        let Some(Key::Address(address)) = Key::from_record_key(key) else { return None };
+        // One that has ended is no use to whoever asks, and tells nobody a lie.
+        let value = self.locations.get(&address)?.to_vec();
+        Some(Cow::Owned(Record::new(key.clone(), value)))
     }
 
-    fn put(&mut self, _: Record) -> Result<()> {
-        Err(Error::MaxRecords)
+    /// Takes this node's own record alone: those of others come by [`take_location`](Self::take_location).
+    fn put(&mut self, record: Record) -> Result<()> {
+        let own = Peer(self.own).address().map(Key::Address);
+        if record.publisher != Some(self.own) || own.is_none_or(|own| own.record_key() != record.key) {
+            return Err(Error::MaxRecords);
+        }
+        self.own_location = Some(record);
+        Ok(())
     }
 
-    fn remove(&mut self, _: &RecordKey) {}
+    fn remove(&mut self, key: &RecordKey) {
+        self.own_location.take_if(|own| own.key == *key);
+    }
 
     fn records(&self) -> Self::RecordsIter<'_> {
         iter::empty()
@@ -204,7 +241,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use libp2p::identity::Keypair;
-    use weft_protocol::{Address, Id};
+    use weft_protocol::Id;
 
     use super::*;
 
@@ -306,6 +343,24 @@ mod tests {
         again.restore(&[bad("zz"), bad("1"), bad("\u{e9}"), bad("00"), forged]);
         assert_eq!(again.by_expiry.len(), 1);
         assert!(again.provided.is_empty());
+    }
+
+    #[test]
+    fn of_value_records_only_this_nodes_own_location_is_put() {
+        let mut store = store();
+        let own = Key::Address(Peer(peer(0)).address().unwrap()).record_key();
+        let record = |key: RecordKey, publisher| Record {
+            publisher: Some(peer(publisher)),
+            ..Record::new(key, vec![1])
+        };
+        let other = Key::Address(Peer(peer(1)).address().unwrap()).record_key();
+        assert!(store.put(record(other.clone(), 0)).is_err());
+        assert!(store.put(record(other.clone(), 1)).is_err());
+        assert!(store.put(record(own.clone(), 1)).is_err());
+        assert!(store.put(record(own.clone(), 0)).is_ok());
+        assert!(store.get(&own).is_some() && store.get(&other).is_none());
+        store.remove(&own);
+        assert!(store.get(&own).is_none());
     }
 
     #[test]

@@ -56,6 +56,28 @@ async fn providers_are_found_by_process_and_by_address_and_can_be_asked() {
     assert_eq!(seeker.net.provide(address).await, Err(ProvideError::NotMine));
 }
 
+/// Where a key is stands in a record that it signed: peers keep it, and whoever looks for the key finds it.
+#[tokio::test]
+async fn where_a_key_is_stands_in_a_record_of_its_own() {
+    let hub = Node::plain(1).await;
+    let scheduler = Node::joining(2, &hub).await;
+    scheduler.net.provide(Key::Address(scheduler.peer().address().unwrap())).await.unwrap();
+    until("the record", || async { (hub.net.metrics().locations_kept >= 1).then_some(()) }).await;
+    let mut apart = config(3);
+    // It asks and is asked by nobody, so the scheduler cannot come to it by itself.
+    (apart.listen, apart.reachability) = (Vec::new(), weft_net::Reachability::Relayed);
+    apart.bootstrap = vec![hub.address()];
+    let seeker = Node::start(apart).await;
+    within("a peer", seeker.net.wait_ready(1)).await.unwrap();
+    let key = Key::Address(scheduler.peer().address().unwrap());
+    until("the scheduler, by its own word", || async {
+        let found = seeker.net.providers(key).await.unwrap();
+        (found == [scheduler.peer()] && seeker.net.metrics().locations_found >= 1).then_some(())
+    })
+    .await;
+    assert_eq!((hub.net.metrics().locations_refused, seeker.net.metrics().locations_refused), (0, 0));
+}
+
 #[tokio::test]
 async fn a_record_given_before_any_peer_is_known_is_written_when_one_comes() {
     let early = Node::plain(1).await;
