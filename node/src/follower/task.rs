@@ -1,25 +1,21 @@
 //! The follower's loop: verified records in, asks out, appends to disk in order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use weft_net::{Fault, Peer};
-use weft_protocol::epoch::EpochTerms;
+use weft_net::Peer;
 use weft_protocol::evidence::Evidence;
-use weft_protocol::head::Head;
-use weft_protocol::process::Process;
-use weft_protocol::record::{Blame, Link, SlotRecord, VerifiedRecord};
-use weft_protocol::{Address, DataItem, Effects, Id, Machine, Now, wire};
+use weft_protocol::record::{Link, VerifiedRecord};
+use weft_protocol::{DataItem, Effects, Id, Machine, Now};
 
 use weft_storage::{CautionRow, SlotRow, Write};
 
+use super::ask::{Ask, What};
 use super::lane::Lane;
-use super::machine::{AUDIT_MS, Effect, Follower, Input, Record};
+use super::machine::{Effect, Follower, Input, Record};
 use super::regain::Regain;
 use crate::backlog::Backlog;
 use crate::error::NodeError;
@@ -27,9 +23,7 @@ use crate::group::{Group, InLog};
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
-use crate::remote;
 use crate::shared::SharedRef;
-use crate::supervisor::joined;
 use crate::trace;
 
 /// How often time passes for the follower.
@@ -43,8 +37,6 @@ const RANGES_MAX: usize = 48;
 /// Heads and sources asked for at once; logs that are audited beyond that take turns, so that all have
 /// one however many there are.
 const AUDITS_MAX: usize = 16;
-/// How long a peer may take to say where a log ends: until the next is asked.
-const HEAD_WAIT: Duration = Duration::from_millis(AUDIT_MS);
 
 type Body = Box<VerifiedRecord>;
 
@@ -64,7 +56,7 @@ impl InLog for Grown {
         self.record.item().raw().len() + self.record.proof().map_or(0, |proof| proof.raw().len())
     }
 }
-type In = Input<Peer, Body>;
+pub(super) type In = Input<Peer, Body>;
 
 /// How others hold the follower.
 #[derive(Debug, Clone)]
@@ -363,145 +355,6 @@ impl FollowerTask {
             self.shared.witness.found(process, evidence);
         }
     }
-}
-
-/// What is asked of a log beside its slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    Head(Peer),
-    Sources,
-    Elsewhere,
-}
-
-/// What others are asked.
-#[derive(Debug)]
-enum Ask {
-    Range { process: Id, peer: Peer, from: u64, to: u64 },
-    Head { process: Id, peer: Peer },
-    Sources { process: Id },
-    Elsewhere { process: Id },
-}
-
-impl Ask {
-    /// Asks, and gives what the machine hears of it.
-    async fn put(self, shared: SharedRef) -> Vec<In> {
-        match self {
-            Self::Range { process, peer, from, to } => ask_range(&shared, process, peer, from..=to).await,
-            Self::Head { process, peer } => {
-                let Some(known) = shared.known(process).await else { return Vec::new() };
-                // Until the next is asked: a log whose sources are silent keeps few places from the others.
-                let asked = remote::head(&shared, peer, process);
-                let Ok(Ok(Some(head))) = tokio::time::timeout(HEAD_WAIT, asked).await else {
-                    return Vec::new();
-                };
-                let head = verify_head(known.process, head).await;
-                let head = head.map(|VerifiedHead { slot, scheduler }| {
-                    let by_scheduler = peer.address() == Some(scheduler);
-                    Input::Head { process, slot, peer, by_scheduler }
-                });
-                head.into_iter().collect()
-            }
-            Self::Sources { process } => {
-                let scheduler = scheduler_elsewhere(&shared, process).await;
-                sources(process, remote::sources(&shared, process, scheduler).await)
-            }
-            Self::Elsewhere { process } => {
-                let Some(scheduler) = scheduler_elsewhere(&shared, process).await else { return Vec::new() };
-                sources(process, remote::elsewhere(&shared, process, scheduler).await)
-            }
-        }
-    }
-}
-
-/// Who schedules a known process, unless this node does.
-async fn scheduler_elsewhere(shared: &SharedRef, process: Id) -> Option<Address> {
-    let known = shared.known(process).await?;
-    Some(known.process.scheduler()).filter(|address| *address != shared.address)
-}
-
-fn sources(process: Id, peers: Vec<Peer>) -> Vec<In> {
-    peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
-}
-
-async fn ask_range(shared: &SharedRef, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {
-    let ended = |useful| Input::RangeEnded { process, peer, useful };
-    let Some(known) = shared.known(process).await.filter(|_| shared.store.has_room(0)) else {
-        return vec![ended(false)];
-    };
-    match remote::range(shared, peer, process, *asked.start(), *asked.end()).await {
-        Ok(slots) => {
-            let Verified { mut inputs, lie } = verify_range(process, known.process, slots, asked).await;
-            if lie {
-                // Only a network that has stopped does not hear it.
-                let _ = shared.net.fault(peer, Fault::Lie).await;
-            }
-            let useful = !inputs.is_empty();
-            inputs.push(ended(useful));
-            inputs
-        }
-        Err(error) => {
-            tracing::debug!(%process, %error, "a range was not served");
-            vec![ended(false)]
-        }
-    }
-}
-
-/// What an answer came to.
-#[derive(Default)]
-struct Verified {
-    inputs: Vec<In>,
-    /// Whether something in it is signed falsely, or by somebody else: whoever stored it had to see that.
-    lie: bool,
-}
-
-/// The valid slots of an answer, as long as each is the one that is due: a peer cannot make us
-/// verify more than was asked for, nor the same slot again and again.
-async fn verify_range(
-    process: Id,
-    known: Arc<Process>,
-    slots: Vec<wire::SlotRecord>,
-    asked: RangeInclusive<u64>,
-) -> Verified {
-    let verify = move || {
-        let mut verified = Verified::default();
-        let Ok(terms) = EpochTerms::of_process(&known) else { return verified };
-        for (due, record) in asked.zip(&slots) {
-            match SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None)) {
-                Ok(record) if record.assignment().slot == due => {
-                    let record = Record { link: record.link(), body: Box::new(record) };
-                    verified.inputs.push(Input::Record { process, record });
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    verified.lie = error.blame() == Blame::Sender;
-                    break;
-                }
-            }
-        }
-        verified
-    };
-    joined(tokio::task::spawn_blocking(verify).await).unwrap_or_default()
-}
-
-/// Where a log ends, as its scheduler signed it.
-#[derive(Debug, Clone, Copy)]
-pub struct VerifiedHead {
-    /// The newest slot.
-    pub slot: u64,
-    /// Who signed it.
-    pub scheduler: Address,
-}
-
-/// What a head says, if the process's scheduler signed it. Looks at signatures off this thread.
-pub async fn verify_head(process: Arc<Process>, head: wire::Head) -> Option<VerifiedHead> {
-    let verify = move || {
-        let terms = EpochTerms::of_process(&process).ok()?;
-        let head = Head::from_wire(&head).ok()?.verify(&terms).ok()?;
-        let slot = head.assignment().slot;
-        let is_of = head.assignment().process == process.id();
-        is_of.then(|| VerifiedHead { slot, scheduler: process.scheduler() })
-    };
-    joined(tokio::task::spawn_blocking(verify).await).flatten()
 }
 
 #[cfg(test)]
