@@ -7,19 +7,29 @@
 //! nothing more is appended, and a peer that has the other log is asked for its version of the slot
 //! where the two part: both signatures together are evidence.
 
+mod log;
+
 use std::collections::BTreeMap;
 
 use weft_protocol::record::Link;
 use weft_protocol::{Effects, Id, Machine, Now, hash_chain};
 
-/// Slots that may be held out of order per process.
-pub const HELD_SLOTS_MAX: usize = 256;
+use self::log::{Fork, Log, Source, Stretch, pick};
+
+/// Slots that may be held out of order per process: as many as are asked for beside each other.
+pub const HELD_SLOTS_MAX: usize = 512;
 /// How far ahead of the log a slot may be before it is only noted as a head.
 pub const AHEAD_SLOTS_MAX: u64 = 4096;
 /// How long a hole may stand before a peer is asked, in milliseconds: gossip often fills it.
 pub const HOLE_PATIENCE_MS: u64 = 300;
-/// Slots asked for at once.
+/// Slots asked of one peer at once.
 pub const RANGE_SLOTS_MAX: u64 = 128;
+/// Peers that are asked for slots of one log beside each other.
+pub const ASKS_MAX: usize = 4;
+/// How long the first missing slots may be on their way before another peer is asked for them too.
+pub const HEDGE_MS: u64 = 1_000;
+/// How far ahead of the log slots are asked for.
+const WINDOW_SLOTS: u64 = RANGE_SLOTS_MAX * ASKS_MAX as u64;
 /// How often a source is asked for its head, and providers are looked up while there is none.
 pub const AUDIT_MS: u64 = 5_000;
 /// Sources kept per process.
@@ -172,82 +182,9 @@ pub struct Follower<P, B> {
     logs: BTreeMap<Id, Log<P, B>>,
 }
 
-#[derive(Debug)]
-struct Log<P, B> {
-    /// The newest appended slot.
-    head: Option<Link>,
-    /// Slots after a hole, by slot.
-    held: BTreeMap<u64, Record<B>>,
-    /// The newest slot that anyone proved to exist.
-    known: Option<u64>,
-    /// Ids of the newest appended slots.
-    recent: BTreeMap<u64, Id>,
-    sources: BTreeMap<P, Source>,
-    /// Who was asked for slots, and for which first.
-    asking: Option<(P, u64)>,
-    fork: Option<Fork>,
-    hole_since: Option<Now>,
-    audited: Option<Now>,
-}
-
-/// That the scheduler signed another log than the one here.
-#[derive(Debug, Clone, Copy)]
-struct Fork {
-    /// How many more sources are asked for their version of our newest slot.
-    asks_left: usize,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Source {
-    /// The newest slot that it showed.
-    head: Option<u64>,
-    failures: u32,
-    rest_until: u64,
-    asked: u64,
-}
-
-impl Source {
-    fn ended(&mut self, useful: bool, now: Now) {
-        if useful {
-            (self.failures, self.rest_until) = (0, 0);
-            return;
-        }
-        self.failures = (self.failures + 1).min(SOURCE_FAILURES_MAX);
-        self.rest_until = now.0 + (250_u64 << self.failures).min(SOURCE_REST_MS_MAX);
-    }
-}
-
 impl<P: Ord + Clone, B> Default for Follower<P, B> {
     fn default() -> Self {
         Self { logs: BTreeMap::new() }
-    }
-}
-
-impl<P: Ord + Clone, B> Log<P, B> {
-    fn new(head: Option<Link>) -> Self {
-        Self {
-            head,
-            held: BTreeMap::new(),
-            known: head.map(|head| head.slot),
-            recent: head.map(|head| (head.slot, head.assignment)).into_iter().collect(),
-            sources: BTreeMap::new(),
-            asking: None,
-            fork: None,
-            hole_since: None,
-            audited: None,
-        }
-    }
-
-    fn next(&self) -> u64 {
-        self.head.map_or(0, |head| head.slot + 1)
-    }
-
-    fn learn(&mut self, slot: u64) {
-        self.known = self.known.max(Some(slot));
-    }
-
-    fn missing(&self) -> bool {
-        self.known.is_some_and(|known| known >= self.next())
     }
 }
 
@@ -279,10 +216,8 @@ impl<P: Ord + Clone, B> Follower<P, B> {
         if log.fork.is_some() {
             return;
         }
-        let near = slot - next <= AHEAD_SLOTS_MAX;
-        let room = log.held.len() < HELD_SLOTS_MAX || slot == next;
-        if near && room {
-            log.held.entry(slot).or_insert(record);
+        if slot - next <= AHEAD_SLOTS_MAX {
+            log.hold(slot, record);
         }
         advance(process, log, effects);
         step(process, log, now, effects);
@@ -321,7 +256,7 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
         log.audited = Some(now);
         effects.push(Effect::FindSources { process });
         // In turns: who is behind like us would answer with nothing new for ever.
-        if let Some(peer) = pick(log, now, |source| source.asked) {
+        if let Some(peer) = pick(log, now, |_, source| Some(source.asked)) {
             effects.push(Effect::AskHead { process, peer });
         }
     }
@@ -338,16 +273,36 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     let since = *log.hole_since.get_or_insert(now);
     let far = log.known.is_some_and(|known| known - log.next() >= RANGE_SLOTS_MAX);
     let first = log.head.is_none();
-    if log.asking.is_some() || !(far || first || since.plus_ms(HOLE_PATIENCE_MS) <= now) {
+    if !(far || first || since.plus_ms(HOLE_PATIENCE_MS) <= now) {
         return;
     }
-    let from = log.next();
-    let order = |source: &Source| (source.head < Some(from), source.failures, source.asked);
-    let Some(peer) = pick(log, now, order) else { return };
-    let before_held = log.held.keys().next().map(|slot| slot - 1);
-    let to = before_held.or(log.known).unwrap_or(from).min(from + RANGE_SLOTS_MAX - 1);
-    log.asking = Some((peer.clone(), from));
-    effects.push(Effect::AskRange { process, peer, from, to });
+    ask_for_slots(process, log, now, effects);
+}
+
+/// Asks several peers beside each other for the slots that are missing: who is slow holds up nobody.
+fn ask_for_slots<P: Ord + Clone, B>(
+    process: Id,
+    log: &mut Log<P, B>,
+    now: Now,
+    effects: &mut Effects<Effect<P, B>>,
+) {
+    while log.asking.len() < ASKS_MAX
+        && let Some((from, to)) = log.late(now).or_else(|| log.gap())
+    {
+        let next = log.next();
+        let asking = std::mem::take(&mut log.asking);
+        // What is wanted first may be asked of anybody, the rest of those alone who showed that they have it.
+        let order = |peer: &P, source: &Source| {
+            let has = source.head >= Some(from);
+            let may = !asking.contains_key(peer) && (has || from == next);
+            may.then_some((!has, source.failures, source.asked))
+        };
+        let peer = pick(log, now, order);
+        log.asking = asking;
+        let Some(peer) = peer else { return };
+        log.asking.insert(peer.clone(), Stretch { from, to, since: now });
+        effects.push(Effect::AskRange { process, peer, from, to });
+    }
 }
 
 /// Asks for the other version of the newest slot here, until somebody had one.
@@ -358,22 +313,16 @@ fn prove_fork<P: Ord + Clone, B>(
     effects: &mut Effects<Effect<P, B>>,
 ) {
     let asks_left = log.fork.map_or(0, |fork| fork.asks_left);
-    let Some(Link { slot, .. }) = log.head.filter(|_| asks_left > 0 && log.asking.is_none()) else { return };
+    let Some(Link { slot, .. }) = log.head.filter(|_| asks_left > 0 && log.asking.is_empty()) else {
+        return;
+    };
     // Who has more than we do has the other log.
-    let order = |source: &Source| (source.head <= Some(slot), source.failures, source.asked);
+    let order = |_: &P, source: &Source| Some((source.head <= Some(slot), source.failures, source.asked));
     if let Some(peer) = pick(log, now, order) {
-        log.asking = Some((peer.clone(), slot));
+        log.asking.insert(peer.clone(), Stretch { from: slot, to: slot, since: now });
         log.fork = Some(Fork { asks_left: asks_left - 1 });
         effects.push(Effect::AskRange { process, peer, from: slot, to: slot });
     }
-}
-
-/// The rested source that comes first in this order.
-fn pick<P: Ord + Clone, B, K: Ord>(log: &mut Log<P, B>, now: Now, order: impl Fn(&Source) -> K) -> Option<P> {
-    let rested = log.sources.iter_mut().filter(|(_, source)| source.rest_until <= now.0);
-    let (peer, source) = rested.min_by_key(|(_, source)| order(source))?;
-    source.asked = now.0;
-    Some(peer.clone())
 }
 
 impl<P: Ord + Clone, B> Machine for Follower<P, B> {
@@ -426,8 +375,11 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                 let Some(log) = self.logs.get_mut(&process) else { return };
                 // Valid slots that do not bring the log further are no use, however often they are
                 // asked for: the source rests like one that gave nothing. A fork has its own way.
-                let brought = match log.asking.take_if(|(asked, _)| *asked == peer) {
-                    Some((_, from)) => useful && (log.next() > from || log.fork.is_some()),
+                let brought = match log.asking.remove(&peer) {
+                    Some(Stretch { from, .. }) => {
+                        let is_here = log.next() > from || log.held.contains_key(&from);
+                        useful && (is_here || log.fork.is_some())
+                    }
                     None => useful,
                 };
                 if let Some(source) = log.sources.get_mut(&peer) {

@@ -1,8 +1,9 @@
 //! Peers that lie to a real node: they are not believed, what they say goes no further, and the
-//! honest work goes on.
+//! honest work goes on. And honest ones, that a node catches up with.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod catch_up;
 mod followed;
 mod items;
 mod requests;

@@ -78,10 +78,16 @@ pub struct Node {
 
 impl Node {
     pub async fn start(seed: u8) -> Self {
+        Self::knowing(seed, &[]).await
+    }
+
+    /// One that knows others from its start.
+    pub async fn knowing(seed: u8, others: &[&Self]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let own = keyring::import_seed(folder.path(), &[seed; 32]).unwrap();
         let mut config = Config::new(folder.path());
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
+        config.bootstrap = others.iter().map(|other| other.address()).collect();
         config.weave_block_ms = 100;
         let (tell, ready) = oneshot::channel();
         let stop = CancellationToken::new();

@@ -64,6 +64,14 @@ fn head(slot: u64, peer: u8) -> Input<u8, ()> {
     Input::Head { process: PROCESS, slot, peer, by_scheduler: peer == 9 }
 }
 
+fn all_asked(effects: &[Effect<u8, ()>]) -> Vec<(u8, u64, u64)> {
+    let asked = effects.iter().filter_map(|effect| match effect {
+        Effect::AskRange { peer, from, to, .. } => Some((*peer, *from, *to)),
+        _ => None,
+    });
+    asked.collect()
+}
+
 fn asked(effects: &[Effect<u8, ()>]) -> Option<(u8, u64, u64)> {
     effects.iter().find_map(|effect| match effect {
         Effect::AskRange { peer, from, to, .. } => Some((*peer, *from, *to)),
@@ -96,6 +104,99 @@ fn who_has_the_slot_is_asked_before_who_failed_least() {
     // It rests a little after a failure.
     bench.now = bench.now.plus_ms(600);
     assert_eq!(asked(&bench.wait()), Some((2, 3, 3)));
+}
+
+#[test]
+fn several_peers_are_asked_beside_each_other_for_what_they_showed_to_have() {
+    let links = log(1, 2_000);
+    let mut bench = Bench::new(Some(links[2]));
+    let mut all = all_asked(&bench.hear(head(1_999, 1)));
+    for peer in 2..=6 {
+        all.extend(all_asked(&bench.hear(head(1_999, peer))));
+    }
+    assert_eq!(all, [(1, 3, 130), (2, 131, 258), (3, 259, 386), (4, 387, 514)], "no more than four");
+    // What comes early is held, and its peer has nothing more to give yet.
+    for link in &links[131..=258] {
+        assert_eq!(all_asked(&bench.record(*link)), []);
+    }
+    assert_eq!(bench.follower.next_slot(&PROCESS), Some(3));
+    assert_eq!(all_asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 2, useful: true })), []);
+    let mut more = Vec::new();
+    for link in &links[3..=130] {
+        more.extend(all_asked(&bench.record(*link)));
+    }
+    assert_eq!(bench.follower.next_slot(&PROCESS), Some(259));
+    assert_eq!(more.first().map(|(_, from, _)| *from), Some(515), "the window has moved: {more:?}");
+}
+
+#[test]
+fn a_slow_peer_holds_up_nobody() {
+    let links = log(1, 400);
+    let mut bench = Bench::new(Some(links[2]));
+    assert_eq!(asked(&bench.hear(head(399, 1))), Some((1, 3, 130)));
+    bench.hear(head(399, 2));
+    bench.hear(head(399, 3));
+    bench.now = bench.now.plus_ms(HEDGE_MS - 1);
+    assert_eq!(all_asked(&bench.hear(Input::Tick)), []);
+    // Two and three have the rest; whoever is free first is asked for what is late.
+    for link in &links[131..=386] {
+        bench.record(*link);
+    }
+    bench.now = bench.now.plus_ms(1);
+    let late = all_asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 3, useful: true }));
+    assert_eq!(late, [(3, 3, 130)]);
+    let rest = all_asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 2, useful: true }));
+    assert_eq!(rest, [(2, 387, 399)], "once is enough for a while");
+}
+
+#[test]
+fn the_nearest_slots_are_held_when_there_are_too_many() {
+    let count = HELD_SLOTS_MAX as u64 * 2;
+    let links = log(1, count);
+    let mut bench = Bench::new(Some(links[0]));
+    for slot in (2..count).rev() {
+        bench.record(links[slot as usize]);
+    }
+    bench.record(links[1]);
+    assert_eq!(bench.follower.next_slot(&PROCESS), Some(HELD_SLOTS_MAX as u64 + 1));
+}
+
+/// Ten thousand slots from four peers, of which one is slow, one answers nothing and one loses half, while
+/// the log grows: virtual time.
+#[test]
+fn ten_thousand_slots_are_caught_up_from_several_peers_while_the_log_grows() {
+    let total = 10_000;
+    let links = log(1, total + 500);
+    let mut bench = Bench::new(Some(links[0]));
+    let mut ends: BTreeMap<u64, Vec<(u8, u64, u64)>> = BTreeMap::new();
+    let (mut grown, mut dice) = (total, 7_u64);
+    let began = bench.now.0;
+    while bench.follower.next_slot(&PROCESS) < Some(total + 500) {
+        assert!(bench.now.0 - began < 120_000, "at {:?}", bench.follower.next_slot(&PROCESS));
+        let mut effects = Vec::new();
+        if grown < total + 500 {
+            effects.extend(bench.record(links[grown as usize]));
+            grown += 1;
+            effects.extend((1..=4).flat_map(|peer| bench.hear(head(grown - 1, peer))));
+        }
+        for (peer, from, to) in ends.remove(&bench.now.0).unwrap_or_default() {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let useful = peer != 3 && (peer != 4 || dice >> 63 == 0);
+            for slot in (from..=to).filter(|_| useful) {
+                effects.extend(bench.record(links[slot as usize]));
+            }
+            effects.extend(bench.hear(Input::RangeEnded { process: PROCESS, peer, useful }));
+        }
+        effects.extend(bench.hear(Input::Tick));
+        let mut open = BTreeMap::new();
+        for (peer, from, to) in all_asked(&effects) {
+            assert!(open.insert(peer, from).is_none(), "{peer} has one question at a time");
+            let takes = if peer == 2 { 3_000 } else { 100 };
+            ends.entry(bench.now.0 + takes).or_default().push((peer, from, to));
+        }
+        assert!(ends.values().flatten().count() <= ASKS_MAX);
+        bench.now = bench.now.plus_ms(100);
+    }
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! A node that was away for long, while others went on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use weft_node::control::api::Request;
+use weft_protocol::data_item::Draft;
+use weft_protocol::{DataItem, Id, Verified};
+
+use crate::support::{Node, Stranger, key, tags, until};
+
+/// Messages that are on their way at once.
+const AT_ONCE: usize = 32;
+
+fn message(process: Id, number: u32) -> Verified<DataItem> {
+    let tags = tags(&[("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Increment")]);
+    let mut anchor = [0; 32];
+    anchor[..4].copy_from_slice(&number.to_be_bytes());
+    Draft { target: Some(process), anchor: Some(anchor), tags, ..Draft::default() }.sign(&key(1)).unwrap()
+}
+
+async fn send(to: &Node, process: Id, numbers: std::ops::Range<u32>) {
+    let sent = futures::stream::iter(numbers).map(|number| async move {
+        to.submit(&message(process, number)).await.unwrap();
+    });
+    sent.buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+async fn follow(node: &Node, process: Id) {
+    let host = Request::Host { process, compute: false, messenger: false, evaluate: None };
+    node.ask::<Value>(host).await.unwrap();
+}
+
+async fn head(node: &Node, process: Id) -> u64 {
+    node.detail(process).await.info.head.unwrap_or(0)
+}
+
+/// The counts of the issue with `WEFT_FULL=1`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_missed_slots_are_caught_up_while_traffic_goes_on() {
+    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let missed: u32 = if is_full { 10_000 } else { 400 };
+    let scheduler = Arc::new(Node::start(90).await);
+    let process = scheduler.counter().await;
+    let other = Node::knowing(91, &[&scheduler]).await;
+    follow(&other, process).await;
+    send(&scheduler, process, 0..missed).await;
+    let (stop, away) = (Arc::new(AtomicBool::new(false)), Node::knowing(92, &[&scheduler, &other]).await);
+    let traffic = tokio::spawn({
+        let (scheduler, stop) = (Arc::clone(&scheduler), Arc::clone(&stop));
+        async move {
+            let mut sent = missed;
+            while !stop.load(Ordering::Relaxed) {
+                send(&scheduler, process, sent..sent + 4).await;
+                sent += 4;
+            }
+            sent
+        }
+    });
+    follow(&away, process).await;
+    until("what was missed", || async { (head(&away, process).await >= u64::from(missed)).then_some(()) })
+        .await;
+    stop.store(true, Ordering::Relaxed);
+    let sent = traffic.await.unwrap();
+    assert!(sent > missed, "nothing was sent meanwhile");
+    until("the same head", || async { (head(&away, process).await == u64::from(sent)).then_some(()) }).await;
+    // The log is the same, byte for byte, at both ends.
+    let (of_scheduler, of_away) = (Stranger::of(&scheduler, 93).await, Stranger::of(&away, 94).await);
+    for from in [0, u64::from(sent) - 5] {
+        let slots = of_away.slots(process, from, from + 5).await;
+        assert!(!slots.is_empty());
+        assert_eq!(slots, of_scheduler.slots(process, from, from + 5).await);
+    }
+    for node in [away, other, Arc::into_inner(scheduler).unwrap()] {
+        node.stop().await;
+    }
+}
