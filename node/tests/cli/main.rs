@@ -15,6 +15,7 @@ mod lazy;
 mod lua;
 mod messages;
 mod metrics;
+mod namespaces;
 mod net;
 mod node;
 mod offline;

@@ -58,8 +58,10 @@ impl Drop for Node {
 
 pub(super) fn up(folder: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    let listen = ["--listen", "/ip4/127.0.0.1/tcp/0"];
     command
-        .args(["up", "--json", "--listen", "/ip4/127.0.0.1/tcp/0"])
+        .args(["up", "--json"])
+        .args(if extra.contains(&"--listen") { &[][..] } else { &listen })
         .args(if extra.contains(&"--log") { &[][..] } else { &["--log", "warn"] })
         .args(["--weave-block-ms", "100", "--anchor-batch-age-ms", "100"])
         .args(extra)
@@ -87,7 +89,14 @@ impl Node {
     }
 
     pub(super) fn start_as(folder: tempfile::TempDir, extra: &[&str]) -> Self {
-        let child = up(folder.path(), extra).spawn().unwrap();
+        let command = up(folder.path(), extra);
+        Self::start_by(folder, command)
+    }
+
+    /// The node that a command runs, of this folder.
+    pub(super) fn start_by(folder: tempfile::TempDir, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
         let mut node = Self { folder, child, out: None, ready: Value::Null };
         let mut out = BufReader::new(node.child.stdout.take().unwrap());
         let (sender, first) = std::sync::mpsc::sync_channel(1);

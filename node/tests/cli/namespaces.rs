@@ -1,0 +1,173 @@
+//! Nodes on machines of their own, as far as the kernel goes: each in a network namespace with one address,
+//! all on one switch. Takes root and Linux; where either is missing, or the kernel cannot delay packets,
+//! the tests are skipped, and the list of skips says so.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::node::{Node, until, until_is, up};
+
+/// Namespaces with an address each, in one network. They go with this.
+struct Village {
+    name: String,
+    houses: usize,
+}
+
+/// Villages of this program so far: each has its own names.
+static VILLAGES: AtomicU32 = AtomicU32::new(0);
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    let ran = Command::new(program).args(args).output();
+    let ran = ran.map_err(|error| format!("no `{program}`: {error}"))?;
+    if ran.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&ran.stderr);
+    Err(format!("`{program} {}`: {}", args.join(" "), text.trim()))
+}
+
+impl Drop for Village {
+    fn drop(&mut self) {
+        // Some may not be there: it may have ended half made.
+        for house in 0..=self.houses {
+            let _ = run("ip", &["netns", "del", &self.house(house)]);
+        }
+    }
+}
+
+impl Village {
+    /// So many namespaces, or why there can be none.
+    fn new(houses: usize) -> Result<Self, String> {
+        let number = VILLAGES.fetch_add(1, Ordering::Relaxed);
+        let village = Self { name: format!("weft-{}-{number}", std::process::id()), houses };
+        let switch = village.house(0);
+        run("ip", &["netns", "add", &switch])?;
+        run("ip", &["-n", &switch, "link", "add", "switch", "type", "bridge"])?;
+        run("ip", &["-n", &switch, "link", "set", "switch", "up"])?;
+        for number in 1..=houses {
+            let (house, port) = (village.house(number), format!("port{number}"));
+            let address = format!("{}/24", Self::address(number));
+            run("ip", &["netns", "add", &house])?;
+            let to = ["type", "veth", "peer", "name", "eth0", "netns", &house];
+            run("ip", &[&["-n", &switch, "link", "add", &port][..], &to].concat())?;
+            run("ip", &["-n", &switch, "link", "set", &port, "master", "switch", "up"])?;
+            run("ip", &["-n", &house, "link", "set", "lo", "up"])?;
+            run("ip", &["-n", &house, "address", "add", &address, "dev", "eth0"])?;
+            run("ip", &["-n", &house, "link", "set", "eth0", "up"])?;
+            run("ip", &["-n", &house, "route", "add", "default", "dev", "eth0"])?;
+        }
+        Ok(village)
+    }
+
+    /// Number 0 is the switch.
+    fn house(&self, number: usize) -> String {
+        format!("{}-{number}", self.name)
+    }
+
+    fn address(number: usize) -> String {
+        format!("10.77.0.{number}")
+    }
+
+    /// Delays and loses what goes out of every house, or says why that cannot be.
+    fn disturb(&self) -> Result<(), String> {
+        for number in 1..=self.houses {
+            let house = self.house(number);
+            let how = ["netem", "delay", "100ms", "30ms", "loss", "1%"];
+            run("tc", &[&["-n", &house, "qdisc", "add", "dev", "eth0", "root"][..], &how].concat())?;
+        }
+        Ok(())
+    }
+
+    fn node(&self, number: usize, extra: &[&str]) -> Node {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = format!("/ip4/{}/tcp/4904", Self::address(number));
+        let plain = up(folder.path(), &[&["--listen", &listen], extra].concat());
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.house(number)]).arg(plain.get_program()).args(plain.get_args());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        for (name, value) in plain.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        Node::start_by(folder, command)
+    }
+}
+
+/// Says in the list of skips why a test is left out.
+fn skip(name: &str, reason: &str) {
+    if let Some(list) = std::env::var_os("WEFT_SKIPS") {
+        let mut list = OpenOptions::new().append(true).create(true).open(list).unwrap();
+        writeln!(list, "{name}\t{reason}").unwrap();
+    }
+}
+
+/// One bootstrap address: they find each other; one spawns, another sends, a third computes, any answers.
+fn three_nodes_are_one_network(village: &Village) {
+    let first = village.node(1, &[]);
+    let known = first.ready["listen"][0].as_str().unwrap().to_owned();
+    assert!(known.starts_with("/ip4/10.77.0.1/tcp/4904"), "{known}");
+    let others = [2, 3].map(|number| village.node(number, &["--bootstrap", &known]));
+    let [second, third] = &others;
+    for node in [&first, second, third] {
+        until_is("everybody knows everybody", &json!(2), || node.json(&["status"])["peers"].clone());
+    }
+    let process = first.counter();
+    second.json(&["host", &process, "--compute"]);
+    let mut last = Value::Null;
+    for count in 1..=5 {
+        last = third.json(&["send", &process, "--action", "Increment", "--wait"]);
+        assert_eq!(last["result"]["result"]["Output"], count.to_string());
+    }
+    let item = last["id"].as_str().unwrap();
+    for node in [&first, second, third] {
+        let result = node.json(&["result", &process, item, "--wait"]);
+        assert_eq!(result["result"]["Output"], "5");
+    }
+    let root = |node: &Node| {
+        until("the state after the last slot", || {
+            let detail = node.json(&["inspect", &process, "--state-root"]);
+            let is_there = detail["computed"]["slot"] == detail["head"] && detail["state_root"].is_string();
+            if is_there { Ok(detail["state_root"].clone()) } else { Err(detail.to_string()) }
+        })
+    };
+    assert_eq!(root(&first), root(second));
+    for node in others.into_iter().chain([first]) {
+        node.stop();
+    }
+}
+
+#[test]
+fn three_nodes_with_addresses_of_their_own_are_one_network() {
+    match Village::new(3) {
+        Ok(village) => three_nodes_are_one_network(&village),
+        Err(why) => skip("three_nodes_with_addresses_of_their_own_are_one_network", &why),
+    }
+}
+
+#[test]
+fn three_nodes_far_apart_are_one_network() {
+    let village = Village::new(3).and_then(|village| village.disturb().map(|()| village));
+    match village {
+        Ok(village) => three_nodes_are_one_network(&village),
+        Err(why) => skip("three_nodes_far_apart_are_one_network", &why),
+    }
+}
+
+/// Nobody is told of anybody: they hear each other's multicast.
+#[test]
+fn neighbours_find_each_other_by_mdns() {
+    let village = match Village::new(2) {
+        Ok(village) => village,
+        Err(why) => return skip("neighbours_find_each_other_by_mdns", &why),
+    };
+    let nodes = [1, 2].map(|number| village.node(number, &["--mdns", "true"]));
+    for node in &nodes {
+        until_is("the neighbour", &json!(1), || node.json(&["status"])["peers"].clone());
+    }
+    for node in nodes {
+        node.stop();
+    }
+}
