@@ -214,8 +214,9 @@ fn assert_green(played: &Played) {
     assert!(!PathBuf::from(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
 }
 
+/// Whether the scenarios are played as often as releases are held to: a step of its own, as it takes hours.
 fn full() -> bool {
-    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
+    std::env::var("WEFT_SCENARIOS").is_ok_and(|value| value == "1")
 }
 
 /// Plays a scenario that is shipped, so many times; another seed each time.

@@ -230,7 +230,7 @@ impl World {
 }
 
 fn seeds() -> u64 {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { 2_000 } else { 25 }
+    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { 500 } else { 25 }
 }
 
 #[test]

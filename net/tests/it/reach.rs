@@ -60,6 +60,7 @@ async fn an_address_counts_once_a_peer_has_dialled_it_back() {
 /// nothing is in the way of a direct one, which follows: the one at home dials a seeker that can be
 /// dialled, and two that are both at home punch a hole.
 async fn found_at_home(seeker: Reachability) {
+    let both_at_home = seeker == Reachability::Relayed;
     let relay = Node::plain(1).await;
     let at_home = |seed, reachability| {
         let mut config = config(seed);
@@ -83,11 +84,14 @@ async fn found_at_home(seeker: Reachability) {
     ask(&seeker, &mut home).await;
     let info = seeker.sees("a direct connection", &home, |info| !info.relayed).await;
     assert!(info.addresses.iter().all(|address| address.contains("/p2p-circuit")), "{info:?}");
-    until("a count", || async {
-        let upgrades = home.net.metrics().direct_upgrades + seeker.net.metrics().direct_upgrades;
-        (upgrades > 0).then_some(())
-    })
-    .await;
+    // Whose address is known may be dialled before the relayed connection is upgraded.
+    if both_at_home {
+        until("a count", || async {
+            let upgrades = home.net.metrics().direct_upgrades + seeker.net.metrics().direct_upgrades;
+            (upgrades > 0).then_some(())
+        })
+        .await;
+    }
     ask(&seeker, &mut home).await;
 }
 
