@@ -104,6 +104,7 @@ fn a_plain_guest_reads_items() {
     instance.offer(Arc::new(Offer("twenty bytes of text")));
     let (length, text, gas) = read(&mut instance, "here");
     assert_eq!((length, &*text), (20, "twent\0\0\0"));
+    assert!(gas > 10_000_000 + 20 * 50 * 30, "{gas}: less than what the host does for it");
     for id in ["nowhere", "", "/data/here", &"x".repeat(5_000)] {
         assert_eq!(read(&mut instance, id).0, -1, "{id}");
     }

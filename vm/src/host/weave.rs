@@ -9,6 +9,11 @@ use crate::weave::Opened;
 
 /// Bytes of a path that is looked at; a longer one names nothing.
 const PATH_BYTES_MAX: usize = 4_096;
+/// Gas of looking for an item on the disk: some microseconds.
+const LOOK_GAS: u64 = 10_000_000;
+/// How many bytes' worth of copying a byte of an item costs, which is read, checked by its hash and copied
+/// twice.
+const READ_FACTOR: u64 = 50;
 /// Where items lie.
 const DATA: &str = "/data/";
 
@@ -21,15 +26,16 @@ pub(crate) fn open(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, Stop> {
     Ok(guest.cells().files.open_item(data).max(0))
 }
 
-/// The data of an item; none if the message may not read it.
+/// The data of an item; none if the message may not read it. Looking for it is paid for before, and what
+/// the host reads, hashes and copies after: all of it, whatever the guest takes.
 fn item(guest: &mut Guest<'_>, id: &str) -> Result<Option<Arc<[u8]>>, Stop> {
+    guest.charge_gas(LOOK_GAS)?;
     let weave = Arc::clone(&guest.0.data().weave);
     match weave.open(id) {
         Opened::NotFound => Ok(None),
         Opened::NotHere(why) => Err(Stop::ItemNotHere { id: id.to_owned(), why }),
         Opened::Item(data) => {
-            // The host reads the whole item now, whatever the guest takes of it.
-            guest.charge(data.len() as u64)?;
+            guest.charge((data.len() as u64).saturating_mul(READ_FACTOR))?;
             Ok(Some(data))
         }
     }
@@ -41,10 +47,12 @@ pub(crate) fn read_item(guest: &mut Guest<'_>, args: Args<'_>) -> Result<i64, St
     const NOTHING: i64 = -1;
     let (id, length, out, room) = (args.word(0)?, args.word(1)?, args.word(2)?, args.word(3)?);
     guest.charge(length)?;
-    let id = guest.bytes(id, length)?.to_vec();
-    let named = std::str::from_utf8(&id).ok().filter(|id| id.len() <= PATH_BYTES_MAX);
-    let Some(id) = named else { return Ok(NOTHING) };
-    let Some(data) = item(guest, id)? else { return Ok(NOTHING) };
+    let id = guest.bytes(id, length)?;
+    if id.len() > PATH_BYTES_MAX {
+        return Ok(NOTHING);
+    }
+    let Ok(id) = std::str::from_utf8(id).map(str::to_owned) else { return Ok(NOTHING) };
+    let Some(data) = item(guest, &id)? else { return Ok(NOTHING) };
     let taken = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
     guest.write(out, data.get(..taken).unwrap_or_default())?;
     Ok(data.len() as i64)
