@@ -253,20 +253,22 @@ fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Process>>, Stor
     Ok(found.filter(|found| found.scheduler() != shared.address))
 }
 
-/// Does what `roles` makes of what it does, and nothing else, for a known process from now on. What is done for nothing any more is
-/// not known after a restart either; what lies on disk of it stays until it is pruned.
+/// Does what `roles` makes of what it does, and nothing else, for a known process from now on; nothing for
+/// one that was left meanwhile. What is done for nothing any more is not known after a restart either;
+/// what lies on disk of it stays until it is pruned.
 ///
 /// # Errors
-/// The disk.
-pub async fn change(
+/// What `roles` refuses, or the disk.
+pub async fn change<E: From<StoreError>>(
     shared: &Shared,
     known: Known,
-    roles: impl FnOnce(Roles) -> Roles,
-) -> Result<(), StoreError> {
+    roles: impl FnOnce(Roles) -> Result<Roles, E>,
+) -> Result<(), E> {
     let process = known.process;
     let (id, module) = (process.id(), process.module());
     let _turn = shared.directory.turn(&id).await;
-    let roles = roles(shared.directory.roles(&id).unwrap_or_default());
+    let Some(has) = shared.directory.roles(&id) else { return Ok(()) };
+    let roles = roles(has)?;
     let write = Write::Process { process: id, row: ProcessRow { module, roles } };
     shared.store.write(vec![write]).await?;
     if roles == Roles::default() {

@@ -39,7 +39,7 @@ const SHOWN_CHARS_MAX: usize = 64;
 /// going to another thread and back costs, and hashing so much takes less than that.
 const QUICK_BYTES_MAX: usize = 16 * 1024;
 
-/// Processes that wait for their slot 0 at a time, beyond those that nobody waits for any more.
+/// Processes that wait for their slot 0 at a time, also those that nobody waits for any more.
 const OPENINGS_MAX: usize = 256;
 
 /// A slot that an item has, durably.

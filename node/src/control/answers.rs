@@ -73,6 +73,12 @@ fn disk(error: StoreError) -> Failure {
     fail(code, format!("storage: {error}"))
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        disk(error)
+    }
+}
+
 impl Answers {
     /// Answers from these parts of the node; `stop` stops it.
     pub fn new(
@@ -324,15 +330,21 @@ impl Answers {
 
     async fn unhost(&self, process: Id) -> Result<ProcessInfo, Failure> {
         let known = self.known(&process)?;
-        let refused = |text: String| Err(fail(FailureCode::Refused, text));
-        if known.roles.schedules {
-            return refused(format!("this node schedules process {process}: without it the log would end"));
-        }
-        if known.roles.pinned {
-            return refused(format!("process {process} is pinned; `weft pin {process} --off` first"));
-        }
         let left = Known { roles: Roles::default(), ..known.clone() };
-        hosting::change(&self.shared, known, |_| left.roles).await.map_err(disk)?;
+        // Judged by what it does when its turn comes: it may be pinned meanwhile.
+        let roles = |has: Roles| {
+            let refused = |text: String| Err(fail(FailureCode::Refused, text));
+            if has.schedules {
+                return refused(format!(
+                    "this node schedules process {process}: without it the log would end"
+                ));
+            }
+            if has.pinned {
+                return refused(format!("process {process} is pinned; `weft pin {process} --off` first"));
+            }
+            Ok(Roles::default())
+        };
+        hosting::change(&self.shared, known, roles).await?;
         self.info(&self.read()?, &left)
     }
 
@@ -342,15 +354,15 @@ impl Answers {
             let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
             return Err(fail(FailureCode::Refused, text));
         }
-        let roles = |has| Roles { keeps_time: on, ..has };
-        hosting::change(&self.shared, known, roles).await.map_err(disk)?;
+        let roles = |has| Ok::<_, Failure>(Roles { keeps_time: on, ..has });
+        hosting::change(&self.shared, known, roles).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
     async fn pin(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
         let known = self.known(&process)?;
-        let roles = |has| Roles { pinned: on, ..has };
-        hosting::change(&self.shared, known, roles).await.map_err(disk)?;
+        let roles = |has| Ok::<_, Failure>(Roles { pinned: on, ..has });
+        hosting::change(&self.shared, known, roles).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 

@@ -50,7 +50,7 @@ struct Script {
     asked: Vec<u64>,
     outcomes: u32,
     heads: u32,
-    /// When it was asked where the log ends and, if it is silent, did not answer.
+    /// When it was asked where the log ends or what came of an item and, if it is silent, did not answer.
     unanswered: Option<Vec<(Instant, weft_net::Reply)>>,
 }
 
@@ -60,7 +60,7 @@ fn serve(net: Net, mut source: Stranger, truth: Arc<Truth>, script: Arc<Mutex<Sc
         while let Some(event) = source.events.recv().await {
             match event {
                 NetEvent::Request { request, reply, .. } => {
-                    if let (Some(Ask::Head(_)), Some(held)) =
+                    if let (Some(Ask::Head(_) | Ask::Outcome(_)), Some(held)) =
                         (&request.body, &mut script.lock().unwrap().unanswered)
                     {
                         held.push((Instant::now(), reply));
@@ -269,6 +269,23 @@ async fn a_silent_source_does_not_hold_the_place_of_those_asked_after_it() {
     .await;
     // A request may take thirty.
     assert!(times[1] - times[0] < Duration::from_secs(25), "{times:?}");
+    follower.stop().await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_source_holds_up_nobody_who_waits_for_a_result() {
+    let truth = Arc::new(truth(110, 2).await);
+    let (follower, script, serving) = pair(&truth, 112).await;
+    let process = truth.process;
+    script.lock().unwrap().unanswered = Some(Vec::new());
+    let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap().id();
+    let began = Instant::now();
+    let asked = Request::Result { process, of: ResultOf::Item(item), wait_ms: 1_000 };
+    follower.ask::<Value>(asked).await.unwrap_err();
+    // A request may take thirty.
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(!script.lock().unwrap().unanswered.as_ref().unwrap().is_empty(), "it was not asked");
     follower.stop().await;
     serving.abort();
 }

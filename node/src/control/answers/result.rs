@@ -1,7 +1,9 @@
 //! Results: from the disk, or a peer's word, waited for if need be.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_protocol::{DataItem, Id, Position, mark, wire};
@@ -17,6 +19,13 @@ use crate::{compute, hosting, remote};
 pub(super) const WAIT_MS_MAX: u64 = 600_000;
 /// How often a waiting request looks again, beside every time it hears news.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long peers have for one look, however little the caller waits.
+const LOOK_MIN: Duration = Duration::from_secs(3);
+/// How long one of them may take: who is silent keeps nothing from those after it.
+const PEER_WAIT: Duration = Duration::from_secs(2);
+/// Peers asked beside each other.
+const PEERS_AT_ONCE: usize = 4;
 
 /// A position and what it came to.
 type Found = (Position, OutcomeRow);
@@ -45,11 +54,18 @@ impl Answers {
         of: ResultOf,
         wait_ms: u64,
     ) -> Result<ResultInfo, Failure> {
-        let deadline = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        let until = deadline.max(began + LOOK_MIN);
         let mut news = self.shared.news.listen();
         let mut ask_at = Instant::now();
         let of = match of {
-            ResultOf::Now => Wanted::Newest(self.now(process).await?),
+            ResultOf::Now => {
+                let late =
+                    |_| fail(FailureCode::TimedOut, format!("no newest slot of process {process} in time"));
+                let now = tokio::time::timeout_at(until, self.now(process)).await;
+                Wanted::Newest(now.map_err(late)??)
+            }
             ResultOf::Item(item) => Wanted::Item(item),
             ResultOf::Slot(slot) => Wanted::Slot(slot),
         };
@@ -58,23 +74,27 @@ impl Answers {
                 Some(Stored::Whole(found)) => return Ok(*found),
                 Some(Stored::Pruned(position, item)) => {
                     let elsewhere = match item {
-                        Some(item) => self.ask_result(process, item).await,
+                        Some(item) => self.ask_result(process, item, until).await,
                         None => None,
                     };
                     return elsewhere.ok_or_else(|| fail(FailureCode::Unknown, told(&process, position)));
                 }
                 None => {}
             }
-            if Instant::now() >= ask_at {
+            let is_due = Instant::now() >= ask_at;
+            if is_due {
                 self.want(process, of)?;
-                // News may be lost, so it is told again.
-                ask_at = Instant::now() + LOOK_AGAIN;
             }
-            if let Wanted::Item(item) = of
+            if is_due
+                && let Wanted::Item(item) = of
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
-                && let Some(found) = self.ask_result(process, item).await
+                && let Some(found) = self.ask_result(process, item, until).await
             {
                 return Ok(found);
+            }
+            if is_due {
+                // News may be lost, so it is told again, and peers are asked again.
+                ask_at = Instant::now() + LOOK_AGAIN;
             }
             if Instant::now() >= deadline {
                 let text = format!("no result of that in process {process} yet");
@@ -153,20 +173,21 @@ impl Answers {
         }
     }
 
-    /// The word of a peer that computes the process.
-    async fn ask_result(&self, process: Id, item: Id) -> Option<ResultInfo> {
-        let scheduler = hosting::find_process(&self.shared, process).await.ok()?.scheduler();
-        for peer in remote::sources(&self.shared, process, Some(scheduler)).await {
-            let Ok(answer) = remote::outcome(&self.shared, peer, process, item).await else {
-                continue;
-            };
-            // One that makes no sense says nothing about the next.
-            let found = read_answer(process, &answer);
-            if found.is_some() {
-                return found;
-            }
-        }
-        None
+    /// The word of a peer that computes the process, if one gives it in time.
+    async fn ask_result(&self, process: Id, item: Id, until: Instant) -> Option<ResultInfo> {
+        let shared = &self.shared;
+        let asking = async {
+            let scheduler = hosting::find_process(shared, process).await.ok()?.scheduler();
+            let peers = remote::sources(shared, process, Some(scheduler)).await;
+            let answers = futures::stream::iter(peers).map(|peer| async move {
+                let asked = remote::outcome(shared, peer, process, item);
+                let answer = tokio::time::timeout(PEER_WAIT, asked).await.ok()?.ok()?;
+                // One that makes no sense says nothing about the next.
+                read_answer(process, &answer)
+            });
+            pin!(answers.buffered(PEERS_AT_ONCE).filter_map(std::future::ready)).next().await
+        };
+        tokio::time::timeout_at(until, asking).await.ok().flatten()
     }
 }
 
