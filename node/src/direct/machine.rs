@@ -20,6 +20,8 @@ pub const SEARCHES_MAX: usize = 16;
 pub const SEARCH_MS: u64 = 5_000;
 /// How often a process is looked up anew though its peer answers: another may know more.
 pub const CHANGE_MS: u64 = 5 * 60_000;
+/// The same where that peer is not the scheduler: it is looked for beside, and nobody knows more.
+pub const BETTER_MS: u64 = 60_000;
 
 /// What the machine hears of; `P` names a peer.
 #[derive(Debug)]
@@ -72,8 +74,9 @@ enum State<P> {
     Lost { search_at: Now },
     /// A search is under way.
     Searched,
-    /// This peer is asked, in the question `open` if there is one; `last` numbers the newest.
-    Asked { peer: P, since: Now, open: bool, last: u64, told: Option<u64> },
+    /// This peer is asked, in the question `open` if there is one; `last` numbers the newest. The scheduler
+    /// is the best to ask.
+    Asked { peer: P, since: Now, open: bool, last: u64, told: Option<u64>, best: bool },
 }
 
 impl<P> State<P> {
@@ -81,7 +84,9 @@ impl<P> State<P> {
     fn due(&self) -> Option<Now> {
         match self {
             Self::Lost { search_at } => Some(*search_at),
-            Self::Asked { since, open: false, .. } => Some(since.plus_ms(CHANGE_MS)),
+            Self::Asked { since, open: false, best, .. } => {
+                Some(since.plus_ms(if *best { CHANGE_MS } else { BETTER_MS }))
+            }
             Self::Asked { .. } | Self::Searched => None,
         }
     }
@@ -155,9 +160,9 @@ impl<P: Ord + Copy> Direct<P> {
         let mut asked = Vec::with_capacity(processes.len());
         for process in processes {
             let state = self.processes.get(process).map(|watched| watched.state);
-            if let Some(State::Asked { peer, since, told, .. }) = state {
+            if let Some(State::Asked { peer, since, told, best, .. }) = state {
                 asked.push((*process, told));
-                self.set(*process, State::Asked { peer, since, open: true, last: question, told });
+                self.set(*process, State::Asked { peer, since, open: true, last: question, told, best });
             }
         }
         self.questions.insert(question, (peer, processes.to_vec()));
@@ -186,7 +191,10 @@ impl<P: Ord + Copy> Direct<P> {
             .or_else(|| scheduler.iter().chain(others).next())
             .copied();
         let state = match peer {
-            Some(peer) => State::Asked { peer, since: now, open: false, last: 0, told: None },
+            Some(peer) => {
+                let best = Some(peer) == scheduler;
+                State::Asked { peer, since: now, open: false, last: 0, told: None, best }
+            }
             None => State::Lost { search_at: now.plus_ms(SEARCH_MS) },
         };
         self.set(process, state);
@@ -202,7 +210,7 @@ impl<P: Ord + Copy> Direct<P> {
         for process in processes {
             // One that was removed and added again is in another question, or in none yet.
             let state = self.processes.get(&process).map(|watched| watched.state);
-            let Some(State::Asked { peer, since, open: true, last, told }) = state else { continue };
+            let Some(State::Asked { peer, since, open: true, last, told, best }) = state else { continue };
             if last != question {
                 continue;
             }
@@ -215,7 +223,7 @@ impl<P: Ord + Copy> Direct<P> {
             };
             let slot = news.get(&process).copied();
             let told = told.max(slot);
-            self.set(process, State::Asked { peer, since, open: false, last, told });
+            self.set(process, State::Asked { peer, since, open: false, last, told, best });
             if let Some(watched) = self.processes.get_mut(&process)
                 && slot.is_some()
             {

@@ -99,23 +99,18 @@ impl DirectTask {
     }
 }
 
-/// Looks for peers, and names them to the follower, which asks each for its head.
+/// Names the peers at hand to the follower, which asks each for its head. It looks for others beside, and
+/// those are at hand by the next search.
 async fn find(shared: &SharedRef, follower: &FollowerHandle, process: Id) -> Input<Peer> {
     let known = shared.known(process).await;
     // Who schedules a process has its log, and nobody to ask.
     let address = known.map(|known| known.process.scheduler()).filter(|of| *of != shared.address);
-    let mut others = Vec::new();
-    if let Some(scheduler) = address {
-        others = remote::sources(shared, process, address).await;
-        for peer in &others {
-            follower.source(process, *peer).await;
-        }
-        for peer in remote::elsewhere(shared, process, scheduler).await {
-            if !others.contains(&peer) {
-                follower.source(process, peer).await;
-                others.push(peer);
-            }
-        }
+    let mut others = match address {
+        Some(_) => remote::sources(shared, process, address).await,
+        None => Vec::new(),
+    };
+    for peer in &others {
+        follower.source(process, *peer).await;
     }
     let is_scheduler = |peer: &Peer| address.is_some() && peer.address() == address;
     let scheduler = others.iter().copied().find(is_scheduler);

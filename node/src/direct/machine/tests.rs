@@ -136,18 +136,18 @@ fn a_peer_that_brought_nothing_makes_way_for_another_and_one_that_did_stays() {
     run(&mut direct, Input::Add(id(1)), 0);
     run(&mut direct, found(1, &[7, 8]), 0);
     // A question that is open when the time is over is waited for.
-    assert_eq!(run(&mut direct, Input::Tick, CHANGE_MS), []);
-    assert_eq!(run(&mut direct, quiet(1), CHANGE_MS), [Effect::Find(id(1))]);
-    assert_eq!(run(&mut direct, found(1, &[7, 8]), CHANGE_MS), [ask(2, 8, &[1])]);
+    assert_eq!(run(&mut direct, Input::Tick, BETTER_MS), []);
+    assert_eq!(run(&mut direct, quiet(1), BETTER_MS), [Effect::Find(id(1))]);
+    assert_eq!(run(&mut direct, found(1, &[7, 8]), BETTER_MS), [ask(2, 8, &[1])]);
     let news = Input::Answered { question: 2, heads: Some(vec![(id(1), 4)]) };
     let again = Effect::Ask { question: 3, peer: 8, processes: vec![(id(1), Some(4))] };
-    assert_eq!(run(&mut direct, news, CHANGE_MS + 1), [again]);
-    assert_eq!(run(&mut direct, quiet(3), 2 * CHANGE_MS), [Effect::Find(id(1))]);
-    assert_eq!(run(&mut direct, found(1, &[8, 7]), 2 * CHANGE_MS), [ask(4, 8, &[1])]);
+    assert_eq!(run(&mut direct, news, BETTER_MS + 1), [again]);
+    assert_eq!(run(&mut direct, quiet(3), 2 * BETTER_MS), [Effect::Find(id(1))]);
+    assert_eq!(run(&mut direct, found(1, &[8, 7]), 2 * BETTER_MS), [ask(4, 8, &[1])]);
     // Without another it is asked again, and so is a scheduler that could not be asked for a while.
-    run(&mut direct, Input::Answered { question: 4, heads: None }, 2 * CHANGE_MS);
-    run(&mut direct, Input::Tick, 3 * CHANGE_MS);
-    assert_eq!(run(&mut direct, found(1, &[8]), 3 * CHANGE_MS), [ask(5, 8, &[1])]);
+    run(&mut direct, Input::Answered { question: 4, heads: None }, 2 * BETTER_MS);
+    run(&mut direct, Input::Tick, 3 * BETTER_MS);
+    assert_eq!(run(&mut direct, found(1, &[8]), 3 * BETTER_MS), [ask(5, 8, &[1])]);
 }
 
 /// A log to which nothing is added is no fault of its scheduler.
@@ -167,6 +167,19 @@ fn the_scheduler_of_a_quiet_log_is_kept_and_one_that_cannot_be_asked_makes_way_o
     assert_eq!(run(&mut direct, both(), 5 * CHANGE_MS), [ask(5, 7, &[1])]);
     assert_eq!(run(&mut direct, quiet(5), 6 * CHANGE_MS), [Effect::Find(id(1))]);
     assert_eq!(run(&mut direct, both(), 6 * CHANGE_MS), [ask(6, 9, &[1])]);
+}
+
+#[test]
+fn whoever_is_at_hand_is_asked_at_once_and_the_scheduler_once_it_is_found() {
+    let mut direct = Direct::default();
+    run(&mut direct, Input::Add(id(1)), 0);
+    assert_eq!(run(&mut direct, found(1, &[7]), 0), [ask(1, 7, &[1])]);
+    assert_eq!(run(&mut direct, quiet(1), BETTER_MS), [Effect::Find(id(1))]);
+    let both = Input::Found { process: id(1), scheduler: Some(9), others: vec![7] };
+    assert_eq!(run(&mut direct, both, BETTER_MS), [ask(2, 9, &[1])]);
+    // Nobody knows more: it is kept for longer.
+    assert_eq!(run(&mut direct, quiet(2), 2 * BETTER_MS), [ask(3, 9, &[1])]);
+    assert_eq!(run(&mut direct, quiet(3), BETTER_MS + CHANGE_MS), [Effect::Find(id(1))]);
 }
 
 #[test]
