@@ -12,6 +12,7 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::{Address, Id, wire};
 
+use super::lane::Waits;
 use super::machine::{AUDIT_MS, Input, Record};
 use super::task::In;
 use crate::remote;
@@ -27,6 +28,25 @@ pub(super) enum What {
     Head(Peer),
     Sources,
     Elsewhere,
+}
+
+impl Waits for (Id, Peer) {
+    type Peer = Peer;
+
+    fn peer(&self) -> Option<Peer> {
+        Some(self.1)
+    }
+}
+
+impl Waits for (Id, What) {
+    type Peer = Peer;
+
+    fn peer(&self) -> Option<Peer> {
+        match self.1 {
+            What::Head(peer) => Some(peer),
+            What::Sources | What::Elsewhere => None,
+        }
+    }
 }
 
 /// What others are asked.
@@ -124,7 +144,7 @@ async fn verify_range(
         for (due, record) in asked.zip(&slots) {
             match SlotRecord::from_wire(record).and_then(|record| record.verify(&known, &terms, None)) {
                 Ok(record) if record.assignment().slot == due => {
-                    let record = Record { link: record.link(), body: Box::new(record) };
+                    let record = Record::of(record);
                     verified.inputs.push(Input::Record { process, record });
                 }
                 Ok(_) => break,

@@ -11,13 +11,16 @@ mod log;
 
 use std::collections::BTreeMap;
 
-use weft_protocol::record::Link;
+use weft_protocol::record::{Link, VerifiedRecord};
 use weft_protocol::{Effects, Id, Machine, Now, hash_chain};
 
 use self::log::{Fork, Log, Source, Stretch, pick};
 
 /// Slots that may be held out of order per process: as many as are asked for beside each other.
 pub const HELD_SLOTS_MAX: usize = 512;
+/// Bytes of them: one item may have as many as a thousand others. From half of it on only what comes next is
+/// asked for.
+pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How far ahead of the log a slot may be before it is only noted as a head.
 pub const AHEAD_SLOTS_MAX: u64 = 4096;
 /// How long a hole may stand before a peer is asked, in milliseconds: gossip often fills it.
@@ -46,8 +49,18 @@ const SOURCE_FAILURES_MAX: u32 = 7;
 pub struct Record<B> {
     /// Its place in the log.
     pub link: Link,
+    /// Bytes of its item and proof: what holding it takes.
+    pub bytes: usize,
     /// The rest.
     pub body: B,
+}
+
+impl Record<Box<VerifiedRecord>> {
+    /// Of a verified slot.
+    pub fn of(record: VerifiedRecord) -> Self {
+        let bytes = record.item().raw().len() + record.proof().map_or(0, |proof| proof.raw().len());
+        Self { link: record.link(), bytes, body: Box::new(record) }
+    }
 }
 
 /// What the follower hears; `P` names a peer.
@@ -217,7 +230,7 @@ impl<P: Ord + Clone, B> Follower<P, B> {
             return;
         }
         if slot - next <= AHEAD_SLOTS_MAX {
-            log.hold(slot, record);
+            log.held.hold(slot, record);
         }
         advance(process, log, effects);
         step(process, log, now, effects);
@@ -226,7 +239,7 @@ impl<P: Ord + Clone, B> Follower<P, B> {
 
 /// Appends every held slot that follows the head.
 fn advance<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, effects: &mut Effects<Effect<P, B>>) {
-    while let Some(record) = log.held.remove(&log.next()) {
+    while let Some(record) = log.held.take(log.next()) {
         let link = record.link;
         let expected = log.head.map_or_else(|| hash_chain::first(process), |head| head.next());
         let goes_back = log.head.is_some_and(|head| {
@@ -286,7 +299,7 @@ fn ask_for_slots<P: Ord + Clone, B>(
     now: Now,
     effects: &mut Effects<Effect<P, B>>,
 ) {
-    while log.asking.len() < ASKS_MAX
+    while log.may_ask(now)
         && let Some((from, to)) = log.late(now).or_else(|| log.gap())
     {
         let next = log.next();
@@ -377,7 +390,7 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                 // asked for: the source rests like one that gave nothing. A fork has its own way.
                 let brought = match log.asking.remove(&peer) {
                     Some(Stretch { from, .. }) => {
-                        let is_here = log.next() > from || log.held.contains_key(&from);
+                        let is_here = log.next() > from || log.held.has(from);
                         useful && (is_here || log.fork.is_some())
                     }
                     None => useful,

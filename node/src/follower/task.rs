@@ -65,7 +65,7 @@ pub struct FollowerHandle(mpsc::Sender<In>);
 impl FollowerHandle {
     /// Hands over a verified slot. Waits while the follower is behind.
     pub async fn record(&self, process: Id, record: VerifiedRecord) {
-        let record = Record { link: record.link(), body: Box::new(record) };
+        let record = Record::of(record);
         self.send(Input::Record { process, record }).await;
     }
 

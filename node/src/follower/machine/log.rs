@@ -1,20 +1,67 @@
 //! What the follower knows of one log, who may have it, and what it misses.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use weft_protocol::record::Link;
 use weft_protocol::{Id, Now};
 
 use super::{
-    HEDGE_MS, HELD_SLOTS_MAX, RANGE_SLOTS_MAX, Record, SOURCE_FAILURES_MAX, SOURCE_REST_MS_MAX, WINDOW_SLOTS,
+    ASKS_MAX, HEDGE_MS, HELD_BYTES_MAX, HELD_SLOTS_MAX, RANGE_SLOTS_MAX, Record, SOURCE_FAILURES_MAX,
+    SOURCE_REST_MS_MAX, WINDOW_SLOTS,
 };
+
+/// Slots that wait for those before them. The nearest matter most.
+#[derive(Debug)]
+pub(super) struct Held<B> {
+    slots: BTreeMap<u64, Record<B>>,
+    pub(super) bytes: usize,
+}
+
+impl<B> Held<B> {
+    const fn new() -> Self {
+        Self { slots: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Holds a slot; where that is too much, the furthest go.
+    pub(super) fn hold(&mut self, slot: u64, record: Record<B>) {
+        let bytes = record.bytes;
+        if let Entry::Vacant(place) = self.slots.entry(slot) {
+            place.insert(record);
+            self.bytes += bytes;
+        }
+        while self.slots.len() > HELD_SLOTS_MAX || (self.bytes > HELD_BYTES_MAX && self.slots.len() > 1) {
+            let Some((_, gone)) = self.slots.pop_last() else { return };
+            self.bytes -= gone.bytes;
+        }
+    }
+
+    pub(super) fn take(&mut self, slot: u64) -> Option<Record<B>> {
+        let record = self.slots.remove(&slot)?;
+        self.bytes -= record.bytes;
+        Some(record)
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    pub(super) fn has(&self, slot: u64) -> bool {
+        self.slots.contains_key(&slot)
+    }
+
+    /// The first from this slot on.
+    fn from(&self, slot: u64) -> Option<u64> {
+        self.slots.range(slot..).next().map(|(slot, _)| *slot)
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Log<P, B> {
     /// The newest appended slot.
     pub(super) head: Option<Link>,
     /// Slots after a hole, by slot.
-    pub(super) held: BTreeMap<u64, Record<B>>,
+    pub(super) held: Held<B>,
     /// The newest slot that anyone proved to exist.
     pub(super) known: Option<u64>,
     /// Ids of the newest appended slots.
@@ -72,7 +119,7 @@ impl<P: Ord + Clone, B> Log<P, B> {
     pub(super) fn new(head: Option<Link>) -> Self {
         Self {
             head,
-            held: BTreeMap::new(),
+            held: Held::new(),
             known: head.map(|head| head.slot),
             recent: head.map(|head| (head.slot, head.assignment)).into_iter().collect(),
             sources: BTreeMap::new(),
@@ -95,26 +142,27 @@ impl<P: Ord + Clone, B> Log<P, B> {
         self.known.is_some_and(|known| known >= self.next())
     }
 
-    /// Holds a slot until those before it are there. The nearest matter most.
-    pub(super) fn hold(&mut self, slot: u64, record: Record<B>) {
-        self.held.entry(slot).or_insert(record);
-        if self.held.len() > HELD_SLOTS_MAX {
-            self.held.pop_last();
-        }
+    /// Whether one more peer may be asked for slots. Those that are late do not count, up to as many again:
+    /// who is silent keeps nobody else from being asked.
+    pub(super) fn may_ask(&self, now: Now) -> bool {
+        let in_time = self.asking.values().filter(|stretch| stretch.since.plus_ms(HEDGE_MS) > now).count();
+        in_time < ASKS_MAX && self.asking.len() < 2 * ASKS_MAX
     }
 
     /// The first missing slots that nobody was asked for.
     pub(super) fn gap(&self) -> Option<(u64, u64)> {
         let last = self.known?;
         let mut from = self.next();
-        let start_max = from + (WINDOW_SLOTS - RANGE_SLOTS_MAX);
+        // Where much is held already, only what comes next is asked for.
+        let ahead = if self.held.bytes < HELD_BYTES_MAX / 2 { WINDOW_SLOTS - RANGE_SLOTS_MAX } else { 0 };
+        let start_max = from + ahead;
         while from <= last.min(start_max) {
             if let Some(asked) = self.asking.values().find(|stretch| stretch.has(from)) {
                 from = asked.to + 1;
-            } else if self.held.contains_key(&from) {
+            } else if self.held.has(from) {
                 from += 1;
             } else {
-                let held = self.held.range(from..).next().map(|(slot, _)| slot - 1);
+                let held = self.held.from(from).map(|slot| slot - 1);
                 let asked = self.asking.values().map(|stretch| stretch.from).filter(|slot| *slot > from);
                 let ends = [held, asked.min().map(|slot| slot - 1)];
                 let end = ends.into_iter().flatten().fold(last, u64::min);

@@ -1,6 +1,8 @@
 //! The follower by hand: peers are numbers, and a record has no body.
 #![allow(clippy::panic)]
 
+use std::collections::BTreeSet;
+
 use weft_protocol::time::TimePoint;
 
 use super::*;
@@ -24,6 +26,9 @@ fn log(letter: u8, slots: u64) -> Vec<Link> {
     links
 }
 
+/// Of a slot that is nothing special.
+const BYTES: usize = 1_000;
+
 struct Bench {
     follower: Follower<u8, ()>,
     now: Now,
@@ -43,7 +48,11 @@ impl Bench {
     }
 
     fn record(&mut self, link: Link) -> Vec<Effect<u8, ()>> {
-        self.hear(Input::Record { process: PROCESS, record: Record { link, body: () } })
+        self.large(link, BYTES)
+    }
+
+    fn large(&mut self, link: Link, bytes: usize) -> Vec<Effect<u8, ()>> {
+        self.hear(Input::Record { process: PROCESS, record: Record { link, bytes, body: () } })
     }
 
     /// Lets time pass until something is asked for.
@@ -161,6 +170,52 @@ fn the_nearest_slots_are_held_when_there_are_too_many() {
     assert_eq!(bench.follower.next_slot(&PROCESS), Some(HELD_SLOTS_MAX as u64 + 1));
 }
 
+#[test]
+fn large_slots_are_held_up_to_so_many_bytes_and_then_only_the_next_is_asked_for() {
+    let large = HELD_BYTES_MAX / 8;
+    let links = log(1, 400);
+    let mut bench = Bench::new(Some(links[0]));
+    // A peer shows what comes later and keeps the next one back.
+    for (number, slot) in (100..400).step_by(3).enumerate() {
+        bench.large(links[slot], large);
+        let log = &bench.follower.logs[&PROCESS];
+        assert!(log.held.bytes <= HELD_BYTES_MAX, "{number}: {}", log.held.bytes);
+    }
+    let nearest: Vec<u64> = (100..).step_by(3).take(8).collect();
+    assert!(nearest.iter().all(|slot| bench.follower.logs[&PROCESS].held.has(*slot)), "the nearest are kept");
+    for peer in 1..=4 {
+        bench.hear(head(400, peer));
+    }
+    let asked = all_asked(&bench.wait());
+    assert!(asked.iter().all(|(_, from, _)| *from == links[0].slot + 1), "{asked:?}");
+    // One that is larger than all of it may still come next.
+    bench.large(links[1], 2 * HELD_BYTES_MAX);
+    assert_eq!(bench.follower.next_slot(&PROCESS), Some(links[1].slot + 1));
+}
+
+#[test]
+fn peers_that_are_silent_keep_nobody_else_from_being_asked() {
+    let links = log(1, 1_000);
+    let mut bench = Bench::new(Some(links[0]));
+    for peer in 1..=5 {
+        bench.hear(head(1_000, peer));
+    }
+    let silent: BTreeSet<u8> = bench.follower.logs[&PROCESS].asking.keys().copied().collect();
+    assert_eq!(silent.len(), ASKS_MAX);
+    bench.now = bench.now.plus_ms(HEDGE_MS);
+    let late = all_asked(&bench.hear(Input::Tick));
+    assert!(late.iter().any(|(peer, from, _)| !silent.contains(peer) && *from == 1), "{late:?}");
+    // And not without end.
+    for round in 0..20 {
+        for peer in 10..30 {
+            bench.hear(head(1_000, peer));
+        }
+        bench.now = bench.now.plus_ms(HEDGE_MS);
+        bench.hear(Input::Tick);
+        assert!(bench.follower.logs[&PROCESS].asking.len() <= 2 * ASKS_MAX, "round {round}");
+    }
+}
+
 /// Ten thousand slots from four peers, of which one is slow, one answers nothing and one loses half, while
 /// the log grows: virtual time.
 #[test]
@@ -240,7 +295,7 @@ fn where_two_logs_part_the_other_version_is_fetched_and_compared() {
     assert!(same.is_empty(), "{same:?}");
     assert_eq!(asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 5, useful: true })), None);
     assert_eq!(asked(&bench.wait()).map(|(_, from, to)| (from, to)), Some((2, 2)));
-    let record = Record { link: theirs[2], body: () };
+    let record = Record { link: theirs[2], bytes: BYTES, body: () };
     assert_eq!(bench.record(theirs[2]), [Effect::Compare { process: PROCESS, record }]);
     bench.hear(Input::RangeEnded { process: PROCESS, peer: 4, useful: true });
     assert_eq!(asked(&bench.wait()), None, "what had to be proven is proven");

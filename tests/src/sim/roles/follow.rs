@@ -108,7 +108,7 @@ impl Node {
         let Some(known) = ctx.town.process(&process) else { return };
         let own = known.scheduler() == self.address && !self.disk.rows.cautions.contains_key(&process);
         if !own && record.ahead(&known, ctx.now(self.at), None) == Ahead::No {
-            let record = Record { link: record.link(), body: Box::new(record) };
+            let record = Record::of(record);
             self.roles.follower.hear(Input::Record { process, record });
         }
     }
@@ -127,7 +127,7 @@ impl Node {
         let mut useful = false;
         for record in verified {
             useful = true;
-            let record = Record { link: record.link(), body: Box::new(record) };
+            let record = Record::of(record);
             self.roles.follower.hear(Input::Record { process, record });
         }
         self.roles.follower.hear(Input::RangeEnded { process, peer, useful });
