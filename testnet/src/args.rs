@@ -200,7 +200,8 @@ pub(crate) struct Bench {
     /// Draw the latencies into this SVG file
     #[arg(long, value_name = "FILE", requires = "rate")]
     pub(crate) svg: Option<PathBuf>,
-    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent; with --attach, that
+    /// of the testnet that is meant
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
     /// Print one JSON report

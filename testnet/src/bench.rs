@@ -30,6 +30,8 @@ use crate::town::{Actor, Town, Trouble};
 use crate::user::{User, encoded};
 use figures::OpenReport;
 
+pub use open::TooMuch;
+
 /// Nodes of a bench: two schedule, two carry, all compute.
 const NODES: usize = 4;
 /// Messages of each kind before the clock runs: modules are compiled and connections are open.
@@ -108,11 +110,14 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
 /// Loads nodes that run, or a fresh testnet, with messages that arrive by themselves.
 async fn open_loop(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
-    let folder = Folder::make(bench.dir.as_deref(), false)?;
+    // The folder that was named is the testnet's, and this bench has one of its own.
+    let (up, own) = if bench.attach { (bench.dir.as_deref(), None) } else { (None, bench.dir.as_deref()) };
+    let there: Vec<PathBuf> =
+        if bench.attach { state::find(&state::folder(), up)?.peers } else { bench.data_dir.clone() };
+    open::check(bench, if there.is_empty() { bench.peers } else { there.len() })?;
+    let folder = Folder::make(own, false)?;
     let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&folder.path().join("user"))?;
-    let there: Vec<PathBuf> =
-        if bench.attach { state::find(&state::folder(), None)?.peers } else { bench.data_dir.clone() };
     if !there.is_empty() {
         let doors: Vec<Door> = there.iter().enumerate().map(|(node, dir)| Door::new(node, dir)).collect();
         return tokio::select! {

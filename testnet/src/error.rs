@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use weft_node::control::client::ClientError;
 use weft_node::keyring::KeyError;
 
+use crate::bench::TooMuch;
 use crate::plan::PlanError;
 
 /// A node gave no answer.
@@ -28,7 +29,7 @@ pub enum TestnetError {
     Plan(#[from] PlanError),
     /// A port that another program uses.
     #[error(
-        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; give another --base-port, or none"
+        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; try again, or where it is a flag give another --base-port"
     )]
     Port {
         /// Which.
@@ -39,7 +40,9 @@ pub enum TestnetError {
         source: std::io::Error,
     },
     /// No ports are free.
-    #[error("no {peers} ports that follow each other are free on 127.0.0.1; give a --base-port")]
+    #[error(
+        "no {peers} ports that follow each other are free from 20000 to 32767 of 127.0.0.1: end something that uses them"
+    )]
     NoPorts {
         /// So many were looked for.
         peers: usize,
@@ -98,9 +101,7 @@ pub enum TestnetError {
         what: String,
     },
     /// Fewer cores than so many nodes need to answer in time.
-    #[error(
-        "--peers {peers}: {cores} cores carry {most} nodes, not more; ask for fewer, or say --crowded to try"
-    )]
+    #[error("{peers} peers: {cores} cores carry {most}, not more; ask for fewer, or say --crowded to try")]
     Cores {
         /// How many were asked for.
         peers: usize,
@@ -132,6 +133,9 @@ pub enum TestnetError {
     /// A scenario that cannot be run.
     #[error("{0}")]
     Scenario(String),
+    /// A bench that would measure something else.
+    #[error(transparent)]
+    Bench(#[from] TooMuch),
     /// Nodes that could not be loaded.
     #[error("the load stopped: {what}")]
     Load {
@@ -158,6 +162,7 @@ impl TestnetError {
             | Self::ManyTestnets { .. }
             | Self::NoPeer { .. }
             | Self::Scenario(_)
+            | Self::Bench(_)
             | Self::Key(_) => true,
             Self::Program { .. }
             | Self::Node { .. }

@@ -42,6 +42,19 @@ pub enum WaitError<E> {
 pub async fn until<T, E>(
     what: impl Into<String>,
     limit: Duration,
+    look: impl AsyncFnMut() -> Result<Look<T>, E>,
+) -> Result<T, WaitError<E>> {
+    until_each(what, limit, LOOK_AGAIN, look).await
+}
+
+/// As [`until`], with so long from one look to the next: for looks that cost something.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_each<T, E>(
+    what: impl Into<String>,
+    limit: Duration,
+    every: Duration,
     mut look: impl AsyncFnMut() -> Result<Look<T>, E>,
 ) -> Result<T, WaitError<E>> {
     let deadline = Instant::now() + limit;
@@ -53,7 +66,7 @@ pub async fn until<T, E>(
             Ok(Err(error)) => return Err(WaitError::Failed(error)),
             Err(_) => return Err(WaitError::TimedOut { what: what.into(), after: limit, seen }),
         }
-        let next = Instant::now() + LOOK_AGAIN;
+        let next = Instant::now() + every;
         if next > deadline {
             return Err(WaitError::TimedOut { what: what.into(), after: limit, seen });
         }

@@ -67,7 +67,12 @@ fn a_testnet_that_is_up_is_loaded_and_stays() {
 fn nobody_to_load_is_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     for (args, words, code) in [
-        (&["--attach"][..], "no testnet runs: start one", 2),
+        (
+            &["--processes", "100"][..],
+            "--processes 100 on 4 nodes: one of them is watched over 75 connections",
+            2,
+        ),
+        (&["--attach"], "no testnet runs: start one", 2),
         (&["--data-dir", "/no/such/node"], "no node is running for data folder /no/such/node", 3),
     ] {
         let output = bench(args, &[("XDG_RUNTIME_DIR", dir.path().as_os_str())]);

@@ -196,5 +196,5 @@ fn too_few_cores_are_told_before_anything_starts() {
     let output = command.output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("--peers 33: 1 cores carry 32 nodes"), "{error}");
+    assert!(error.contains("33 peers: 1 cores carry 32, not more"), "{error}");
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use weft_node::control::api::{
     FailureCode, ModuleInfo, ProcessInfo, Reply, Request, SlotInfo, Status, Submitted, WatchEvent,
 };
-use weft_node::control::client::{ANSWER_WAIT, ClientError, typed};
+use weft_node::control::client::{ANSWER_WAIT, Client, ClientError, typed};
 use weft_protocol::push::Source;
 use weft_protocol::{Id, Tag};
 
@@ -27,11 +27,13 @@ use crate::error::AskError;
 use crate::node::Door;
 use crate::town::Trouble;
 use crate::user::{NewProcess, User, encoded};
-use crate::wait::{Look, until};
+use crate::wait::{Look, until, until_each};
 
 /// The guest.
 const FORMAT: &str = "wasm32-weft-plain";
-/// Connections over which messages are handed in: a node serves 64, and some look on.
+/// Connections that a node serves at once.
+const SERVED: usize = 64;
+/// Connections over which messages are handed in; the others of a node look on.
 const CONNECTIONS: usize = 32;
 /// Nodes that compute a process, if there are so many.
 const COMPUTED_BY: usize = 3;
@@ -39,8 +41,12 @@ const COMPUTED_BY: usize = 3;
 const DRAIN_WAIT: Duration = Duration::from_secs(60);
 /// How long a node may take for one message.
 const REPLY_WAIT: Duration = Duration::from_secs(60);
+/// How often it is looked whether they are: each look is at all that are not.
+const DRAIN_LOOK: Duration = Duration::from_secs(1);
 /// Messages at most: they are signed before the clock runs.
-pub(super) const MESSAGES_MAX: usize = 200_000;
+const MESSAGES_MAX: f64 = 200_000.0;
+/// Bytes of their data at most: they are held as text until they are handed in, which is a third more.
+const DATA_MAX: f64 = 512.0 * 1024.0 * 1024.0;
 
 /// A message that is due at a time after the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,20 +100,65 @@ struct Place {
     computing: Vec<usize>,
 }
 
+/// Why a bench would measure something else than it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TooMuch {
+    #[error("--rate {rate} --for {span:?} are about {messages} messages: expected at most {MESSAGES_MAX}")]
+    Messages { rate: String, span: Duration, messages: u64 },
+    #[error(
+        "about {messages} messages of --bytes {bytes} are {} MiB: expected at most {} MiB", .mib, DATA_MAX / 1048576.0
+    )]
+    Data { messages: u64, bytes: usize, mib: u64 },
+    #[error(
+        "--processes {processes} on {nodes} nodes: one of them is watched over {watches} connections, and has \
+         {} for that; fewer --processes, or more --peers", SERVED - CONNECTIONS
+    )]
+    Watches { processes: usize, nodes: usize, watches: usize },
+}
+
+/// Looks whether so many nodes can be asked for all that a bench is to measure.
+///
+/// # Errors
+/// What is too much.
+pub(super) fn check(bench: &Bench, nodes: usize) -> Result<(), TooMuch> {
+    let rate = bench.rate.unwrap_or_default();
+    let expected = rate * bench.span.as_secs_f64();
+    let (messages, bytes) = (expected as u64, bench.bytes);
+    if expected > MESSAGES_MAX {
+        return Err(TooMuch::Messages { rate: rate.to_string(), span: bench.span, messages });
+    }
+    let data = expected * bytes as f64;
+    if data > DATA_MAX {
+        return Err(TooMuch::Data { messages, bytes, mib: (data / 1_048_576.0) as u64 });
+    }
+    let mut watches = vec![0_usize; nodes];
+    (0..bench.processes).flat_map(|number| computing(number, nodes)).for_each(|node| watches[node] += 1);
+    match watches.into_iter().max() {
+        Some(watches) if watches + CONNECTIONS > SERVED => {
+            Err(TooMuch::Watches { processes: bench.processes, nodes, watches })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The nodes that compute a process, its scheduler first.
+fn computing(number: usize, nodes: usize) -> Vec<usize> {
+    (0..nodes.min(COMPUTED_BY)).map(|step| (number + step) % nodes).collect()
+}
+
 /// Arrivals of a Poisson process: so many a second, for so long, from a seed.
 pub(super) fn dues(rate: f64, span: Duration, seed: u64) -> Vec<Duration> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut dues = Vec::new();
     let mut at = 0.0;
-    while dues.len() < MESSAGES_MAX {
+    loop {
         // The time to the next of a memoryless stream; 1 - x is never 0.
         at += -(1.0 - rng.random::<f64>()).ln() / rate;
         if at >= span.as_secs_f64() {
-            break;
+            return dues;
         }
         dues.push(Duration::from_secs_f64(at));
     }
-    dues
 }
 
 /// Loads these nodes.
@@ -122,12 +173,14 @@ pub(super) async fn load(
 ) -> Result<Run, Trouble> {
     let places = spawn(doors, user, bench.processes).await?;
     let arrivals = sign(&places, user, bench)?;
+    let wanted = places.iter().flat_map(|place| place.computing.iter().map(move |node| (place, *node)));
+    let open = async |(place, node): (_, usize)| {
+        Ok::<_, Trouble>((watched(&doors[node], place).await?, place, node))
+    };
+    let open = try_join_all(wanted.map(open)).await?;
     let began = Instant::now();
     let seen = RefCell::new(Seen::default());
-    let watches = places.iter().flat_map(|place| {
-        let seen = &seen;
-        place.computing.iter().map(move |node| watch(&doors[*node], place, began, seen))
-    });
+    let watches = open.into_iter().map(|(client, place, node)| watch(client, (place, node), began, &seen));
     let all = async {
         let (assigned, failed) = hand_in(doors, &places, &arrivals, began, tell).await;
         let load = began.elapsed();
@@ -175,9 +228,8 @@ async fn spawn(doors: &[Door], user: &User, processes: usize) -> Result<Vec<Plac
     let module = ask::<ModuleInfo>(&doors[0], "to take a module", &request).await?.module;
     let mut places = Vec::new();
     for number in 0..processes {
-        let scheduler = number % doors.len();
-        let others = (1..doors.len()).map(|step| (scheduler + step) % doors.len());
-        let computing: Vec<usize> = std::iter::once(scheduler).chain(others).take(COMPUTED_BY).collect();
+        let computing = computing(number, doors.len());
+        let scheduler = computing[0];
         let new = NewProcess {
             name: "bench",
             module,
@@ -269,7 +321,7 @@ async fn hand_in(
     (assigned.into_inner(), failed.into_inner())
 }
 
-type Clients = BTreeMap<usize, weft_node::control::client::Client>;
+type Clients = BTreeMap<usize, Client>;
 
 async fn submit(door: &Door, clients: &mut Clients, item: &str) -> Result<Submitted, ClientError> {
     let mut client = match clients.remove(&door.node()) {
@@ -278,19 +330,48 @@ async fn submit(door: &Door, clients: &mut Clients, item: &str) -> Result<Submit
     };
     let request = Request::Submit { item: item.to_owned() };
     let answer = client.call(&request, REPLY_WAIT).await;
-    // A connection whose call failed is not used again.
-    if matches!(answer, Ok(_) | Err(ClientError::Failed(_))) {
+    // A connection whose call failed is not used again, nor one that a node without room hangs up on.
+    let is_open = match &answer {
+        Ok(_) => true,
+        Err(ClientError::Failed(failure)) => failure.code != FailureCode::Busy,
+        Err(_) => false,
+    };
+    if is_open {
         clients.insert(door.node(), client);
     }
     answer
 }
 
+/// A connection over which a node shows a process from now on: it has shown the first slot.
+async fn watched(door: &Door, place: &Place) -> Result<Client, Trouble> {
+    let request = Request::Watch { process: place.process, from: Some(0) };
+    let shown = async || {
+        let mut client = door.open().await?;
+        client.send(&request).await?;
+        loop {
+            match client.reply().await? {
+                Reply::Event(value) => {
+                    if matches!(typed(value)?, WatchEvent::Slot(slot) if slot.slot == 0) {
+                        return Ok(Look::There(client));
+                    }
+                }
+                Reply::Done(_) => return Err(ClientError::Lost),
+                Reply::Error(failure) if matches!(failure.code, FailureCode::Busy | FailureCode::Unknown) => {
+                    return Ok(Look::NotYet(failure.text));
+                }
+                Reply::Error(failure) => return Err(ClientError::Failed(failure)),
+            }
+        }
+    };
+    let failed = |source| AskError { node: door.node(), what: "to show a process", source };
+    let look = async || shown().await.map_err(failed);
+    Ok(until(format!("node {} to show a process", door.node()), DRAIN_WAIT, look).await?)
+}
+
 /// Notes what a node shows of a process, as long as it is polled.
-async fn watch(door: &Door, place: &Place, began: Instant, seen: &RefCell<Seen>) {
+async fn watch(mut client: Client, (place, node): (&Place, usize), began: Instant, seen: &RefCell<Seen>) {
     let process = place.process;
     let follow = async {
-        let mut client = door.open().await?;
-        client.send(&Request::Watch { process, from: None }).await?;
         loop {
             let event = match client.reply().await? {
                 Reply::Event(value) => typed::<WatchEvent>(value)?,
@@ -302,7 +383,7 @@ async fn watch(door: &Door, place: &Place, began: Instant, seen: &RefCell<Seen>)
                 WatchEvent::Outcome { position, .. } => {
                     seen.outcomes.entry((process, position.slot)).or_default().push(at);
                 }
-                WatchEvent::Slot(slot) if door.node() == place.scheduler => {
+                WatchEvent::Slot(slot) if node == place.scheduler => {
                     seen.slots.insert((process, slot.slot), at);
                     if slot.pushed {
                         seen.pushed.entry(process).or_default().push(slot);
@@ -322,14 +403,15 @@ async fn watch(door: &Door, place: &Place, began: Instant, seen: &RefCell<Seen>)
 /// Waits until everything that was assigned is computed everywhere and pushed, or for long enough.
 async fn drain(assigned: &[Assigned], places: &[Place], seen: &RefCell<Seen>) {
     let wanted: usize = assigned.iter().filter(|one| one.pushes).count();
+    let by: BTreeMap<Id, usize> = places.iter().map(|place| (place.process, place.computing.len())).collect();
+    let mut behind: Vec<&Assigned> = assigned.iter().collect();
     let look = async || {
         let seen = seen.borrow();
         let pushed: usize = seen.pushed.values().map(Vec::len).sum();
-        let behind = assigned.iter().filter(|one| {
-            let by = places.iter().find(|place| place.process == one.process).map(|it| it.computing.len());
-            seen.outcomes.get(&(one.process, one.slot)).map(Vec::len) < by
+        behind.retain(|one| {
+            seen.outcomes.get(&(one.process, one.slot)).map(Vec::len) < by.get(&one.process).copied()
         });
-        let behind = behind.count();
+        let behind = behind.len();
         Ok::<_, std::convert::Infallible>(if behind == 0 && pushed >= wanted {
             Look::There(())
         } else {
@@ -337,7 +419,7 @@ async fn drain(assigned: &[Assigned], places: &[Place], seen: &RefCell<Seen>) {
         })
     };
     // What is missing then is missing in the figures.
-    let _ = until("everything to be computed and pushed", DRAIN_WAIT, look).await;
+    let _ = until_each("everything to be computed and pushed", DRAIN_WAIT, DRAIN_LOOK, look).await;
 }
 
 /// Where each push came from.
@@ -360,7 +442,32 @@ async fn sources(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn what_cannot_be_measured_is_told_before_anything_starts() {
+        let of = |rate: f64, seconds: u64, bytes: usize, processes: usize| {
+            let span = Duration::from_secs(seconds);
+            Bench { rate: Some(rate), span, bytes, processes, ..Bench::for_tests() }
+        };
+        let told = |bench: &Bench, nodes| check(bench, nodes).map_err(|error| error.to_string());
+        assert_eq!(told(&of(5_000.0, 40, 0, 2), 4), Ok(()));
+        let error = told(&of(5_000.0, 60, 0, 2), 4).unwrap_err();
+        assert_eq!(error, "--rate 5000 --for 60s are about 300000 messages: expected at most 200000");
+        let error = told(&of(100.0, 100, 100_000, 2), 4).unwrap_err();
+        assert!(error.starts_with("about 10000 messages of --bytes 100000 are 953 MiB: "), "{error}");
+        assert_eq!(told(&of(200.0, 30, 0, 40), 4), Ok(()), "the README's example");
+        let error = told(&of(200.0, 30, 0, 100), 4).unwrap_err();
+        assert!(error.starts_with("--processes 100 on 4 nodes: one of them is watched over 75 "), "{error}");
+        assert_eq!(told(&of(200.0, 30, 0, 100), 10), Ok(()));
+    }
+
+    #[test]
+    fn processes_are_computed_by_their_scheduler_and_the_next() {
+        assert_eq!((computing(5, 4), computing(1, 2), computing(9, 1)), (vec![1, 2, 3], vec![1, 0], vec![0]));
+    }
 
     #[test]
     fn arrivals_are_as_many_as_asked_and_the_same_for_a_seed() {
