@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -25,6 +25,11 @@ use crate::wait::{Look, until};
 pub(crate) const GUARD_ARG: &str = "__guard";
 /// How long nodes may take to end before their folder is removed under them.
 const NODES_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a guard may take to go when it is told to: it has nothing more to do.
+const GO_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const GO_LOOK: Duration = Duration::from_millis(5);
 
 /// The launcher's end.
 #[derive(Debug)]
@@ -66,12 +71,23 @@ impl Guard {
 }
 
 impl Drop for Guard {
-    /// The launcher has cleared up.
+    /// The launcher has cleared up, unless it comes here by a panic: then the guard does.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.pipe.take());
+            return;
+        }
         self.tell("done");
         drop(self.pipe.take());
-        // It reads that and ends.
-        let _ = self.child.wait();
+        let deadline = Instant::now() + GO_WAIT;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() >= deadline {
+                // One that stands still hears nothing, and has nothing left to guard.
+                let _ = self.child.kill();
+                return;
+            }
+            std::thread::sleep(GO_LOOK);
+        }
     }
 }
 
@@ -122,4 +138,40 @@ fn serving(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let sockets = entries.filter_map(|entry| Some(entry.ok()?.path().join(SOCKET_NAME)));
     sockets.filter(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok()).count()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    /// A guard that writes down what it is told, and what it was told in the end.
+    fn told(end: impl FnOnce(Guard)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let (heard, over) = (dir.path().join("heard"), dir.path().join("over"));
+        let script = "cat > \"$0\"; : > \"$1\"";
+        let mut command = Command::new("sh");
+        let mut child =
+            command.args(["-c", script]).args([&heard, &over]).stdin(Stdio::piped()).spawn().unwrap();
+        let guard = Guard { pipe: child.stdin.take(), child };
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| end(guard)));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !over.exists() {
+            assert!(Instant::now() < deadline, "the pipe is still open");
+            // tidy-allow(sleep): polls a child, with a deadline
+            std::thread::sleep(GO_LOOK);
+        }
+        std::fs::read_to_string(heard).unwrap()
+    }
+
+    #[test]
+    fn only_a_launcher_that_ends_in_order_sends_its_guard_away() {
+        assert_eq!(told(drop), "done\n");
+        let panics = |mut guard: Guard| {
+            guard.paused(7, true);
+            panic!("a bug of the launcher");
+        };
+        assert_eq!(told(panics), "paused 7\n", "it is left to clear up");
+    }
 }

@@ -7,10 +7,12 @@
 //! a guard finds what a dead launcher left behind.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::error::TestnetError;
 
@@ -26,6 +28,9 @@ const PORT: u16 = 4904;
 const BURST: &str = "64kb";
 /// How long a packet waits for its turn on such a wire before it is dropped.
 const QUEUE: &str = "400ms";
+
+/// How long one command may take: the longest makes sixty-four namespaces, in a second or two.
+const COMMAND_WAIT: Duration = Duration::from_secs(60);
 
 /// How good a wire is. Nothing set is as good as the machine's memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
@@ -220,7 +225,9 @@ fn launcher_of(name: &str) -> Option<u32> {
 }
 
 async fn list() -> Vec<String> {
-    let listed = Command::new(IP).args(["netns", "list"]).stdin(Stdio::null()).output().await;
+    let mut command = Command::new(IP);
+    command.args(["netns", "list"]).stdin(Stdio::null()).kill_on_drop(true);
+    let listed = timeout(COMMAND_WAIT, command.output()).await.ok().and_then(Result::ok);
     let text = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
 }
@@ -241,11 +248,16 @@ async fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), Te
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends before it has read everything says why.
-        let _ = stdin.write_all(input.as_bytes()).await;
-    }
-    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    let ended = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that ends before it has read everything says why.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = timeout(COMMAND_WAIT, ended).await;
+    let output = output.map_err(|_| failed(format!("it does not end within {COMMAND_WAIT:?}")))?;
+    let output = output.map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }

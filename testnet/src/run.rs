@@ -175,7 +175,7 @@ async fn up_and_down(
         }
         Err(error) => {
             // Where nothing ran there is nothing to look at.
-            folder.keep |= !error.is_input();
+            folder.keep |= !fleet.nodes().is_empty() || !error.is_input();
             fleet.stop().await;
             return Err(error);
         }

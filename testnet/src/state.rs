@@ -92,7 +92,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// What a file says, if its launcher lives.
 fn read(path: &Path) -> Option<State> {
     let file = File::open(path).ok()?;
-    match file.try_lock() {
+    // Shared: another command that looks at this moment is no launcher.
+    match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => serde_json::from_reader(&file).ok(),
         Err(TryLockError::Error(_)) => None,
         Ok(()) => {
@@ -148,6 +149,14 @@ mod tests {
         assert!(none.is_input() && none.to_string().contains("no testnet runs"), "{none}");
         let one = list(folder, 1);
         assert_eq!(find(folder, None).unwrap(), state(1));
+        let dead = list(folder, 3);
+        dead.unlock().unwrap();
+        dead.lock_shared().unwrap();
+        assert!(
+            find(folder, Some(Path::new("/tmp/t3"))).is_err(),
+            "another command looks, and nobody runs it"
+        );
+        drop(dead);
         let two = list(folder, 2);
         let many = find(folder, None).unwrap_err().to_string();
         assert!(many.contains("/tmp/t1, /tmp/t2") && many.contains("--dir"), "{many}");

@@ -105,11 +105,16 @@ pub(crate) fn logs(logs: &Logs, screen: Screen) -> Result<Exit, TestnetError> {
         Some(peer) => check_peer(&state, peer)?..peer + 1,
         None => 0..state.peers.len(),
     };
+    let mut shown = Vec::new();
     for node in nodes {
         let path = state.peers[node].join("node.log");
+        let text = tail_of(&path, logs.lines);
         screen.line(&format!("node {node}: {}", path.display()));
-        screen.line(&tail_of(&path, logs.lines));
+        screen.line(&text);
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        shown.push(serde_json::json!({ "node": node, "path": path, "lines": lines }));
     }
+    screen.report(&shown);
     Ok(Exit::Green)
 }
 

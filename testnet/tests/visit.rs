@@ -95,6 +95,12 @@ fn a_testnet_is_seen_and_ended_from_another_terminal() {
     let lines = said.lines().count();
     assert!((2..=4).contains(&lines), "{said}");
 
+    let (code, said, error) = terminal.run(&["logs", "1", "--lines", "3", "--json"]);
+    assert_eq!(code, Some(0), "{error}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((said.as_array().unwrap().len(), &said[0]["node"]), (1, &1.into()), "{said}");
+    assert!((1..=3).contains(&said[0]["lines"].as_array().unwrap().len()), "{said}");
+
     // A node that is killed is told, and turns the answer red.
     let pid = pids(&report)[1];
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
