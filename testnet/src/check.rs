@@ -73,6 +73,11 @@ impl Open {
         self.note(what, expected.into(), seen.to_string(), holds);
     }
 
+    /// Takes in what was expected and seen in a part of the step that was open by itself.
+    pub fn take(&mut self, part: Self) {
+        self.checks.extend(part.checks);
+    }
+
     /// Notes that a step could not go on.
     pub fn broke(&mut self, why: impl Display) {
         self.note(self.name, "to be done".to_owned(), why.to_string(), false);
@@ -119,6 +124,17 @@ mod tests {
         assert!(!step.ok);
         let check = Check { what: "the count".into(), expected: "5".into(), seen: "6".into(), holds: false };
         assert_eq!(step.checks[0], check);
+    }
+
+    #[test]
+    fn what_a_part_of_a_step_saw_counts() {
+        let mut part = Open::new("spawn");
+        part.equal("the slot", &0, &1);
+        let mut step = Open::new("spawn");
+        step.equal("the slot", &0, &0);
+        step.take(part);
+        let step = step.close("");
+        assert!(!step.ok && step.checks.len() == 2);
     }
 
     #[test]

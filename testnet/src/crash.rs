@@ -118,7 +118,7 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
         }
         Err(error) => {
             // Where nothing ran there is nothing to look at.
-            folder.keep |= !error.is_input();
+            folder.keep |= !fleet.nodes().is_empty() || !error.is_input();
             fleet.stop().await;
             screen.error("repeat", &repeat(crash.kills, seed));
             return Err(error);
@@ -262,7 +262,8 @@ impl Run<'_> {
         let doors = fleet.doors();
         let over = Cell::new(false);
         let rest_ms = load::rest_ms(schedule.last().map_or(0, |event| event.at_ms));
-        let field = Field { user: self.user, processes, doors: &doors, rest_ms, mix: MIX, over: &over };
+        let (mix, items_max) = (MIX, load::ITEMS_MAX);
+        let field = Field { user: self.user, processes, doors: &doors, rest_ms, mix, items_max, over: &over };
         let bar = self.screen.bar("killing nodes", self.kills);
         let rage = async {
             let kills = storm::rage(fleet, &schedule, |killed| bar.set(killed)).await;

@@ -1,6 +1,6 @@
 //! Scenarios: peers, faults, load, and what must come of it, written down in TOML.
 //!
-//! Whatever a scenario does to its peers, in the end it takes every fault back and holds the system
+//! Whatever a scenario does to its peers, in the end it takes every fault but wrong clocks back and holds the system
 //! to the same promises as the crash run: each reply that a client got is true in every log, each
 //! message has one slot and each push one in its target, and all that compute have equal states.
 //! What a scenario expects beside that, it says itself, of figures and metrics.
@@ -100,8 +100,11 @@ pub(crate) async fn run(run: &Run, screen: Screen) -> Result<Exit, TestnetError>
     let Some(name) = &run.scenario else { return list(screen) };
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     let (name, mut scenario) = find(name)?;
-    if let Some(span) = run.span {
-        stretch(&mut scenario, span);
+    if let Some(span) = run.span
+        && !stretch(&mut scenario, span)
+    {
+        let why = "--for: the scenario has neither churn nor wait that could take so long";
+        return Err(TestnetError::Scenario(why.to_owned()));
     }
     let peers = *scenario.peers.get_ref();
     check_cores(peers, run.crowded)?;
@@ -154,7 +157,7 @@ async fn played(
         }
         Err(error) => {
             // Where nothing ran there is nothing to look at.
-            folder.keep |= !error.is_input();
+            folder.keep |= !fleet.nodes().is_empty() || !error.is_input();
             fleet.stop().await;
             return Err(error);
         }
@@ -182,7 +185,7 @@ async fn played(
     tell(run, &report, screen)?;
     if !ok {
         screen.error("red", &format!("NOT everything is as expected; logs and data are in {}", report.dir));
-        screen.error("repeat", &format!("weft-testnet run {name} --seed {seed}"));
+        screen.error("repeat", &repeat(run, seed));
     }
     Ok(if ok { Exit::Green } else { Exit::Red })
 }
@@ -271,8 +274,8 @@ fn read(text: &str, path: &Path) -> Result<Scenario, TestnetError> {
     Scenario::read(text, path).map_err(|problem| TestnetError::Scenario(problem.to_string()))
 }
 
-/// Has the churn of a scenario, else its longest wait, take so long.
-fn stretch(scenario: &mut Scenario, span: Duration) {
+/// Has the churn of a scenario, else its longest wait, take so long. Whether it has one of them.
+fn stretch(scenario: &mut Scenario, span: Duration) -> bool {
     let churns = scenario.steps.iter().any(|step| matches!(step.get_ref(), Deed::Churn(_)));
     let waits = scenario.steps.iter().filter_map(|step| match step.get_ref() {
         Deed::Wait(Span(span)) => Some(*span),
@@ -286,6 +289,15 @@ fn stretch(scenario: &mut Scenario, span: Duration) {
             _ => {}
         }
     }
+    churns || longest.is_some()
+}
+
+/// The command that repeats a run.
+fn repeat(run: &Run, seed: u64) -> String {
+    let scenario = run.scenario.as_deref().unwrap_or_default();
+    let span = run.span.map(|span| format!(" --for {}ms", span.as_millis())).unwrap_or_default();
+    let crowded = if run.crowded { " --crowded" } else { "" };
+    format!("weft-testnet run {scenario} --seed {seed}{span}{crowded}")
 }
 
 /// What the machine has not that a scenario needs.
@@ -334,6 +346,17 @@ mod tests {
             assert!(!scenario.expect.is_empty() && !scenario.steps.is_empty(), "{name} expects nothing");
             plan(&scenario, 1, Path::new("/tmp/t")).unwrap();
         }
+    }
+
+    #[test]
+    fn a_run_is_repeated_as_it_was_asked_for() {
+        use clap::Parser as _;
+        let args = ["weft-testnet", "run", "my/own.toml", "--for", "2m", "--crowded"];
+        let run = match crate::args::Cli::try_parse_from(args).map(crate::args::Cli::command) {
+            Ok(crate::args::Command::Run(run)) => run,
+            other => unreachable!("{other:?}"),
+        };
+        assert_eq!(repeat(&run, 7), "weft-testnet run my/own.toml --seed 7 --for 120000ms --crowded");
     }
 
     #[test]

@@ -169,6 +169,16 @@ struct Played {
 }
 
 impl Played {
+    /// All that does not hold: the step, and what was seen.
+    fn all_broken(&self) -> Vec<(&str, &str)> {
+        let steps = self.report["steps"].as_array().unwrap().iter();
+        let checks = steps.flat_map(|step| {
+            step["checks"].as_array().unwrap().iter().map(|check| (step["name"].as_str().unwrap(), check))
+        });
+        let broken = checks.filter(|(_, check)| check["holds"] == false);
+        broken.map(|(step, check)| (step, check["seen"].as_str().unwrap())).collect()
+    }
+
     /// The expectations of a step that do not hold.
     fn broken(&self, step: &str) -> Vec<String> {
         let steps = self.report["steps"].as_array().unwrap();
@@ -220,9 +230,10 @@ fn full() -> bool {
 }
 
 /// Plays a scenario that is shipped, so many times; another seed each time.
-fn shipped(name: &str, times: u64) {
+fn shipped(name: &str, times: u64, args: &[&str]) {
     for seed in 1..=times {
-        let played = play(name, &["--seed", &seed.to_string()]);
+        let seed = seed.to_string();
+        let played = play(name, &[&["--seed", &seed], args].concat());
         if let Some(why) = played.report["skipped"].as_str() {
             assert_eq!(played.code, Some(77));
             let why = format!("{name}: {why}");
@@ -248,7 +259,7 @@ fn smoke_is_green_and_reports_are_compared() {
     let other = compare("/no/such.json");
     assert_eq!(other.status.code(), Some(2));
     if full() {
-        shipped("smoke-4", 19);
+        shipped("smoke-4", 19, &[]);
     }
 }
 
@@ -275,6 +286,40 @@ fn a_partition_is_healed() {
     }
 }
 
+/// A peer that is down is told to do what only one that runs can.
+const NOT_NOW: &str = r#"
+about = "A step that makes no sense any more"
+peers = 2
+
+[processes]
+count = 1
+schedulers = 1
+computed-by = 2
+
+[load]
+clients = 1
+rate = 10
+
+[[steps]]
+kill = { peers = [1] }
+[[steps]]
+pause = { peers = [1] }
+"#;
+
+#[test]
+fn a_step_that_cannot_be_done_is_told_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = play(&written(dir.path(), "not-now", NOT_NOW), &[]);
+    assert_eq!(played.code, Some(1), "{}", played.errors);
+    let steps = played.report["steps"].as_array().unwrap();
+    let step = steps.iter().find(|step| step["name"] == "steps").unwrap();
+    assert_eq!(step["checks"][0]["seen"], "peer 1 is down: start it first", "{step}");
+    assert!(played.errors.contains("not-now.toml --seed 0"), "{}", played.errors);
+    let dir = PathBuf::from(played.report["dir"].as_str().unwrap());
+    assert!(dir.join("node-1").exists(), "what went wrong can be looked at");
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn pushes_that_nobody_carries_are_missed() {
     let dir = tempfile::tempdir().unwrap();
@@ -290,6 +335,14 @@ fn pushes_that_nobody_carries_are_missed() {
 #[test]
 fn a_typo_is_one_line_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
+    let spanless = FAULTS.split("[[steps]]").next().unwrap().to_owned() + "[[steps]]\nsettle = true\n";
+    let spanless = written(dir.path(), "spanless", &spanless);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+    let output = command.args(["run", &spanless, "--for", "2s"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--for: the scenario has neither churn nor wait"), "{error}");
+
     let scenario = written(dir.path(), "typo", &FAULTS.replace("clients = 2", "cleints = 2"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
     let output =
@@ -308,13 +361,14 @@ fn the_shipped_scenarios_are_green_in_the_full_run() {
         return;
     }
     for name in ["tour-16", "restart-all-12", "liars-12"] {
-        shipped(name, 20);
+        shipped(name, 20, &[]);
     }
     for name in ["join-late-32", "many-processes-16"] {
-        shipped(name, 1);
+        shipped(name, 1, &[]);
     }
+    shipped("soak", 1, &["--for", "2m"]);
     for name in ["churn-24", "partition-24"] {
-        shipped(name, 5);
+        shipped(name, 5, &[]);
     }
 }
 
@@ -325,9 +379,17 @@ fn broken_promises_are_seen_in_the_full_run() {
     }
     let dir = tempfile::tempdir().unwrap();
     let lost = play(&written(dir.path(), "disk-lost", DISK_LOST), &[]);
-    assert_eq!(lost.code, Some(1), "a log was lost, and nobody saw it: {}", lost.report);
+    assert_eq!(lost.code, Some(1), "a disk was lost, and nobody saw it: {}", lost.report);
+    let [("settle", why)] = lost.all_broken()[..] else { panic!("{:#?}", lost.all_broken()) };
+    assert!(why.contains("p0: node 0 has computed slot None of "), "{why}");
     let liars = play(&written(dir.path(), "liars-rule", LIARS_RULE), &[]);
     assert_eq!(liars.code, Some(1), "nothing could be proven, and nobody missed it: {}", liars.report);
+    assert_eq!(liars.broken("pushes"), ["pushes that went astray"]);
+    // One computer each is all that there is beside the liar.
+    let differences =
+        [("compare", "2: nobody has computed p0 a second time; nobody has computed p1 a second time")];
+    let others: Vec<_> = liars.all_broken().into_iter().filter(|(step, _)| *step != "pushes").collect();
+    assert_eq!(others, differences);
     for played in [lost, liars] {
         std::fs::remove_dir_all(played.report["dir"].as_str().unwrap()).unwrap();
     }

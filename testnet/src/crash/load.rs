@@ -34,14 +34,16 @@ const ONCE_MORE: f64 = 0.125;
 /// Items of one client in a long storm, or about as many: what they come to is looked at whole, and
 /// replayed, by every node. Clients rest longer for that, now and then not at all.
 const ITEMS_AIM: u64 = 1_500;
-/// Items of one client at most, however long the storm takes.
-const ITEMS_MAX: usize = 5_000;
+/// Items of one client of a storm at most, however long that takes.
+pub(crate) const ITEMS_MAX: usize = 5_000;
 
 /// What a client found.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     /// Items it signed.
     pub(crate) items: usize,
+    /// Clients that stopped before they were told, as they had signed the most they may.
+    pub(crate) stopped: usize,
     /// The times it asked a node.
     pub(crate) tries: usize,
     /// Why there was no reply, and how often.
@@ -60,6 +62,7 @@ impl Load {
         let mut sum = Self::default();
         for load in loads {
             sum.items += load.items;
+            sum.stopped += load.stopped;
             sum.tries += load.tries;
             sum.given.extend(load.given);
             for (why, times) in load.failed {
@@ -92,6 +95,8 @@ pub(crate) struct Field<'a> {
     /// The longest that a client rests between two items, in milliseconds.
     pub(crate) rest_ms: u64,
     pub(crate) mix: Mix,
+    /// Items of one client at most.
+    pub(crate) items_max: usize,
     /// Set when no more items are wanted.
     pub(crate) over: &'a Cell<bool>,
 }
@@ -107,7 +112,11 @@ pub(crate) fn rest_ms(storm_ms: u64) -> u64 {
 /// That items cannot be signed.
 pub(crate) async fn client(field: Field<'_>, seed: u64) -> Result<Load, ItemError> {
     let mut client = Client { field, rng: StdRng::seed_from_u64(seed), load: Load::default() };
-    while !field.over.get() && client.load.items < ITEMS_MAX {
+    while !field.over.get() {
+        if client.load.items >= field.items_max {
+            client.load.stopped = 1;
+            break;
+        }
         let (process, item) = client.draw()?;
         client.load.items += 1;
         let request = Request::Submit { item };
@@ -185,5 +194,26 @@ fn kind(error: &ClientError) -> String {
         ClientError::TimedOut { .. } => "no answer in time".to_owned(),
         ClientError::Failed(failure) => format!("answered {:?}", failure.code),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_may_sign_no_more_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let user = User::open(dir.path()).unwrap();
+        let mix = Mix { bytes: 0, pushes: 0, failures: 0 };
+        let over = Cell::new(false);
+        let field =
+            Field { user: &user, processes: &[], doors: &[], rest_ms: 0, mix, items_max: 0, over: &over };
+        let loads = vec![client(field, 1).await.unwrap(), client(field, 2).await.unwrap()];
+        assert_eq!(Load::sum(loads).stopped, 2);
+        over.set(true);
+        assert_eq!(client(field, 1).await.unwrap().stopped, 0, "one that was told is as it should be");
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn settle(
     let look = async || {
         let mut heads = Vec::new();
         for actor in actors {
-            match whole(doors, actor, &holders(actor), town).await? {
+            match whole(doors, actor, &holders(actor)).await? {
                 Ok(head) => heads.push(head),
                 Err(missing) => {
                     before = None;
@@ -65,7 +65,6 @@ async fn whole(
     doors: &[Door],
     actor: &Actor,
     holders: &[usize],
-    town: &Town<'_>,
 ) -> Result<Result<Option<u64>, String>, AskError> {
     let request = Request::Process { process: actor.id, state_root: false };
     let ask = async |node: &usize| {
@@ -81,7 +80,7 @@ async fn whole(
     }
     let computing: Vec<ProcessDetail> =
         actor.computing.iter().filter_map(|node| details.get(node).cloned()).collect();
-    Ok(compare::laggard(town, actor, &computing).map_or(Ok(head), Err))
+    Ok(compare::laggard(actor, &computing).map_or(Ok(head), Err))
 }
 
 /// Replays a process on a node that does not schedule it, and looks for its log on the weave of

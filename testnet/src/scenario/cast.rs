@@ -1,7 +1,10 @@
 //! The processes of a scenario: who schedules, computes, attests and holds them.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use weft_node::control::api::{ProcessInfo, Request};
-use weft_node::control::client::ANSWER_WAIT;
 use weft_protocol::{Address, Tag};
 
 use super::file::{Processes, Scenario};
@@ -12,6 +15,12 @@ use crate::town::{Actor, Cast, Town, Trouble};
 const FORMAT: &str = "wasm32-weft-plain";
 /// Processes that every peer holds, if there are no more: else those hold one that compute it.
 const HELD_BY_ALL: usize = 8;
+
+/// Things asked of peers at once: each has connections for more, and fewer cores.
+const AT_ONCE: usize = 16;
+/// How long a peer may take to say whether it holds a process, where nobody waits for that: its scheduler may be
+/// away.
+const TRY_WAIT: Duration = Duration::from_secs(2);
 
 /// The peers that compute a process, its scheduler first: the others are spread evenly.
 pub(super) fn computing(of: &Processes, process: usize, peers: usize) -> Vec<usize> {
@@ -45,20 +54,22 @@ pub(super) async fn found(
     let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
     // An attestor that is no peer is named beside the others.
     let tags: Vec<Tag> = liar.iter().map(|liar| Tag::new("Compute", liar.to_string())).collect();
-    let mut actors = Vec::new();
-    for process in 0..of.count {
+    let spawn = async |process: usize| {
         let computing = computing(of, process, peers);
         let name = format!("p{process}");
         let (scheduler, computing, quorum) = (computing[0], &computing[..], of.quorum);
         let cast =
             Cast { name: &name, module, scheduler, attestors: computing, quorum, computing, tags: &tags };
-        actors.push(town.spawn(cast, open).await?);
-    }
-    for actor in &actors {
-        for node in holders(actor, of.count, peers) {
-            hold(town, actor, node).await?;
-        }
-    }
+        let mut part = Open::new("spawn");
+        Ok::<_, Trouble>((town.spawn(cast, &mut part).await?, part))
+    };
+    let spawned: Vec<(Actor, Open)> =
+        stream::iter((0..of.count).map(spawn)).buffered(AT_ONCE).try_collect().await?;
+    let (actors, parts): (Vec<Actor>, Vec<Open>) = spawned.into_iter().unzip();
+    parts.into_iter().for_each(|part| open.take(part));
+    let of_actor = |actor: &Actor| holders(actor, of.count, peers);
+    let wanted = actors.iter().flat_map(|actor| of_actor(actor).into_iter().map(move |node| (actor, node)));
+    hold(town, wanted, peers).await?;
     Ok(actors)
 }
 
@@ -80,33 +91,48 @@ pub(super) async fn victim(town: &Town<'_>, scheduler: usize, open: &mut Open) -
         tags: &[],
     };
     let actor = town.spawn(cast, open).await?;
-    for node in 0..town.fleet.nodes().len() {
-        hold(town, &actor, node).await?;
-    }
+    let peers = town.fleet.nodes().len();
+    hold(town, (0..peers).map(|node| (&actor, node)), peers).await?;
     Ok(actor)
 }
 
-/// Has a node do for a process what the scenario says, until it does.
+/// Has nodes do for processes what the scenario says, until they do. Those below `carrying` carry what a process
+/// sends: to have all who came later do so, too, would only be more of the same.
 ///
 /// # Errors
-/// Why it does not.
-pub(super) async fn hold(town: &Town<'_>, actor: &Actor, node: usize) -> Result<(), Trouble> {
-    if node == actor.scheduler {
-        return Ok(());
-    }
-    let _: ProcessInfo = town.insist(node, "to hold a process", &request(town, actor, node)).await?;
-    Ok(())
+/// Why one does not.
+pub(super) async fn hold(
+    town: &Town<'_>,
+    wanted: impl IntoIterator<Item = (&Actor, usize)>,
+    carrying: usize,
+) -> Result<(), Trouble> {
+    let wanted = wanted.into_iter().filter(|(actor, node)| *node != actor.scheduler);
+    let one = async |(actor, node): (&Actor, usize)| {
+        let request = request(town, actor, node, carrying);
+        let _: ProcessInfo = town.insist(node, "to hold a process", &request).await?;
+        Ok::<_, Trouble>(())
+    };
+    stream::iter(wanted.map(one)).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Asks a node once to do for a process what the scenario says. Whether it does.
-pub(super) async fn try_hold(town: &Town<'_>, actor: &Actor, node: usize) -> bool {
-    let asked = request(town, actor, node);
-    town.ask::<ProcessInfo>(node, "to hold a process", &asked, ANSWER_WAIT).await.is_ok()
+/// Asks nodes once to do for processes what the scenario says. Those that did not do all of it.
+pub(super) async fn try_hold(
+    town: &Town<'_>,
+    wanted: impl IntoIterator<Item = (&Actor, usize)>,
+    carrying: usize,
+) -> BTreeSet<usize> {
+    let one = async |(actor, node): (&Actor, usize)| {
+        let request = request(town, actor, node, carrying);
+        let asked = town.ask::<ProcessInfo>(node, "to hold a process", &request, TRY_WAIT).await;
+        asked.is_err().then_some(node)
+    };
+    let failed = stream::iter(wanted.into_iter().map(one)).buffer_unordered(AT_ONCE);
+    failed.filter_map(std::future::ready).collect().await
 }
 
-fn request(town: &Town<'_>, actor: &Actor, node: usize) -> Request {
+fn request(town: &Town<'_>, actor: &Actor, node: usize, carrying: usize) -> Request {
     let compute = actor.computing.contains(&node);
-    let messenger = compute && town.fleet.plan().carries(node);
+    let messenger = compute && node < carrying && town.fleet.plan().carries(node);
     Request::Host { process: actor.id, compute, messenger, evaluate: None }
 }
 

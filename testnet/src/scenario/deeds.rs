@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use nix::sys::signal::Signal;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom as _;
@@ -22,14 +23,20 @@ use crate::netns::Lanes;
 use crate::node::Node;
 use crate::town::{Actor, Town, Trouble};
 use crate::user::User;
-use crate::wait::{Look, until};
+use crate::wait::{Look, until_each};
 
 /// The signal of `kill -9`.
 const SIGKILL: i32 = 9;
 /// How long peers may take for what they missed.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(180);
+/// How often it is looked at meanwhile: every look asks all of them.
+const CATCH_UP_LOOK: Duration = Duration::from_millis(500);
+/// Processes that are looked at beside each other.
+const CATCH_UP_AT_ONCE: usize = 8;
 /// Of so many peers one may be away in a churn.
 const AWAY: usize = 4;
+/// How often those with empty disks are asked in a churn to hold again what they did.
+const REFILL_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a step could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,14 @@ pub(super) enum DeedError {
     /// Nobody is left for whom it makes sense.
     #[error("nobody is left that it could be done to")]
     Nobody,
+    /// A peer that was named, and that is not as the step would have it.
+    #[error("peer {node} {why}")]
+    NotNow {
+        /// Which.
+        node: usize,
+        /// What is in the way.
+        why: &'static str,
+    },
     /// A node that was to be killed had ended before.
     #[error("node {node} had ended by itself ({how})")]
     EndedBefore {
@@ -79,6 +94,8 @@ pub(super) struct Hand<'a> {
     down: BTreeSet<usize>,
     paused: BTreeSet<usize>,
     cut: Vec<Vec<usize>>,
+    /// Peers whose wires are not those of the beginning.
+    rewired: BTreeSet<usize>,
     /// Peers that have forgotten what they held, or never knew.
     empty: BTreeSet<usize>,
 }
@@ -103,6 +120,7 @@ impl<'a> Hand<'a> {
             down: BTreeSet::new(),
             paused: BTreeSet::new(),
             cut: Vec::new(),
+            rewired: BTreeSet::new(),
             empty: BTreeSet::new(),
         }
     }
@@ -112,32 +130,40 @@ impl<'a> Hand<'a> {
         match step {
             Step::Wait(span) => sleep_until(Instant::now() + span.0).await,
             Step::Kill(who) => {
-                for node in self.choose(who, |hand, node| !hand.down.contains(&node))? {
+                for node in self.choose(who, Self::is_down)? {
                     self.kill(node).await?;
                 }
             }
             Step::Start(who) => {
-                let nodes = self.choose(who, |hand, node| hand.down.contains(&node))?;
+                let runs =
+                    |hand: &Self, node| hand.is_down(node).xor(Some("runs: only what was killed is started"));
+                let nodes = self.choose(who, runs)?;
                 self.start(&nodes).await?;
             }
             Step::Restart(who) => {
-                let runs = |hand: &Self, node| !hand.down.contains(&node) && !hand.paused.contains(&node);
-                let nodes = self.choose(who, runs)?;
+                let nodes = self.choose(who, Self::is_away)?;
                 self.restart(&nodes, |_| ()).await?;
             }
             Step::Pause(who) => {
-                for node in self.choose(who, |hand, node| !hand.down.contains(&node))? {
+                for node in self.choose(who, Self::is_away)? {
                     self.pause(node)?;
                 }
             }
             Step::Resume(who) => {
-                for node in self.choose(who, |hand, node| hand.paused.contains(&node))? {
+                let goes_on = |hand: &Self, node| (!hand.paused.contains(&node)).then_some("is not paused");
+                for node in self.choose(who, goes_on)? {
                     self.resume(node)?;
                 }
             }
             Step::Wipe(who) => {
-                for node in self.choose(who, |hand, node| !hand.schedules(node))? {
-                    self.kill(node).await?;
+                // Who is named loses its disk whatever it does.
+                let keeps = |hand: &Self, node| {
+                    (who.peers.is_empty() && hand.schedules(node)).then_some("schedules a process")
+                };
+                for node in self.choose(who, keeps)? {
+                    if self.is_down(node).is_none() {
+                        self.kill(node).await?;
+                    }
                     self.wipe(node)?;
                     self.start(&[node]).await?;
                     self.refill().await;
@@ -148,7 +174,9 @@ impl<'a> Hand<'a> {
             Step::Heal(_) => self.heal().await?,
             Step::Link(wire) => self.wire(wire).await?,
             Step::Skew(Skew { peers, ms }) => {
-                self.restart(peers, |node| node.set_flag("--clock-offset-ms", &ms.to_string())).await?;
+                let who = Who { peers: peers.clone(), count: None };
+                let nodes = self.choose(&who, Self::is_away)?;
+                self.restart(&nodes, |node| node.set_flag("--clock-offset-ms", &ms.to_string())).await?;
             }
             Step::Churn(churn) => self.churn(churn).await?,
             Step::Rogue(_) | Step::Settle(_) => {}
@@ -156,9 +184,11 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    /// Takes back everything that was done, so that what is left is what it did to the logs.
+    /// Takes back everything that was done but wrong clocks, so that what is left is what it did to the logs. No
+    /// promise may depend on clocks, so they may stay wrong.
     pub(super) async fn mend(&mut self) -> Result<(), DeedError> {
         self.heal().await?;
+        self.rewire().await?;
         for node in self.paused.clone() {
             self.resume(node)?;
         }
@@ -166,12 +196,9 @@ impl<'a> Hand<'a> {
         self.start(&down).await?;
         self.fleet.all_up().await?;
         self.fleet.healthy(|_| ()).await?;
-        let town = self.town();
-        for node in &self.empty {
-            for actor in &self.actors_of(*node) {
-                cast::hold(&town, actor, *node).await?;
-            }
-        }
+        let wanted = self.missing();
+        let wanted = wanted.iter().map(|(actor, node)| (actor, *node));
+        cast::hold(&self.town(), wanted, self.scenario.first()).await?;
         self.empty.clear();
         Ok(())
     }
@@ -180,21 +207,23 @@ impl<'a> Hand<'a> {
     pub(super) async fn caught_up(&self) -> Result<(), DeedError> {
         let town = self.town();
         let actors = with_late(self.actors, self.scenario.first(), self.fleet.nodes().len());
-        for actor in &actors {
-            let wanted = town.detail(actor, actor.scheduler, false).await.map_err(Trouble::from)?.info.head;
+        let one = async |actor: &Actor| {
+            let wanted = town.detail(actor, actor.scheduler, false).await?.info.head;
             let look = async || {
-                for node in &actor.computing {
-                    let here = town.detail(actor, *node, false).await?.info.computed.map(|at| at.slot);
-                    if here < wanted {
-                        return Ok(Look::NotYet(format!("node {node} has computed {here:?} of {wanted:?}")));
-                    }
-                }
-                Ok::<_, AskError>(Look::There(()))
+                let asked = actor.computing.iter().map(|node| town.detail(actor, *node, false));
+                let details = try_join_all(asked).await?;
+                let behind = actor.computing.iter().zip(details).find_map(|(node, detail)| {
+                    let here = detail.info.computed.map(|at| at.slot);
+                    (here < wanted).then(|| format!("node {node} has computed {here:?} of {wanted:?}"))
+                });
+                Ok::<_, AskError>(behind.map_or(Look::There(()), Look::NotYet))
             };
-            until(format!("all to catch up with {}", actor.name), CATCH_UP_WAIT, look)
-                .await
-                .map_err(Trouble::from)?;
-        }
+            let what = format!("all to catch up with {}", actor.name);
+            until_each(what, CATCH_UP_WAIT, CATCH_UP_LOOK, look).await?;
+            Ok::<_, Trouble>(())
+        };
+        // Not all at once: each asks every node that computes one of them.
+        stream::iter(actors.iter().map(one)).buffer_unordered(CATCH_UP_AT_ONCE).try_collect::<()>().await?;
         Ok(())
     }
 
@@ -210,17 +239,28 @@ impl<'a> Hand<'a> {
         node < self.scenario.processes.get_ref().schedulers
     }
 
-    /// The peers that are meant, of those of which it `makes_sense`.
+    fn is_down(&self, node: usize) -> Option<&'static str> {
+        self.down.contains(&node).then_some("is down: start it first")
+    }
+
+    fn is_away(&self, node: usize) -> Option<&'static str> {
+        let is_paused = || self.paused.contains(&node).then_some("is paused: resume it first");
+        self.is_down(node).or_else(is_paused)
+    }
+
+    /// The peers that are meant: those named, if nothing is `in_the_way` of one, else some of whom that holds.
     fn choose(
         &mut self,
         who: &Who,
-        makes_sense: impl Fn(&Self, usize) -> bool,
+        in_the_way: impl Fn(&Self, usize) -> Option<&'static str>,
     ) -> Result<Vec<usize>, DeedError> {
         if !who.peers.is_empty() {
-            return Ok(who.peers.clone());
+            let not_now = who.peers.iter().find_map(|node| Some((*node, in_the_way(self, *node)?)));
+            return not_now
+                .map_or_else(|| Ok(who.peers.clone()), |(node, why)| Err(DeedError::NotNow { node, why }));
         }
         let able: Vec<usize> =
-            (0..self.fleet.nodes().len()).filter(|node| makes_sense(self, *node)).collect();
+            (0..self.fleet.nodes().len()).filter(|node| in_the_way(self, *node).is_none()).collect();
         let Some(count) = who.count else { return Ok(able) };
         if able.len() < count {
             return Err(DeedError::Nobody);
@@ -231,22 +271,24 @@ impl<'a> Hand<'a> {
     }
 
     async fn kill(&mut self, node: usize) -> Result<(), DeedError> {
-        let was_up = self.fleet.node(node).is_up();
         let status = self.fleet.kill(node).await;
         if status.and_then(|status| status.signal()) != Some(SIGKILL) {
             let how = status.map_or_else(|| "nobody knows how".to_owned(), |it| it.to_string());
             return Err(DeedError::EndedBefore { node, how });
         }
-        self.count("kills");
-        if !was_up {
-            self.count("kills-of-starting");
+        if self.down.insert(node) {
+            self.count("kills");
         }
+        self.runs(node);
+        Ok(())
+    }
+
+    /// Notes that a peer is not paused any more.
+    fn runs(&mut self, node: usize) {
         if self.paused.remove(&node) {
             let pid = self.fleet.node(node).ready().pid;
             self.guard.paused(pid, false);
         }
-        self.down.insert(node);
-        Ok(())
     }
 
     /// Starts killed peers again, and waits until they are up.
@@ -264,6 +306,8 @@ impl<'a> Hand<'a> {
     async fn restart(&mut self, nodes: &[usize], change: impl Fn(&mut Node)) -> Result<(), DeedError> {
         join_all(self.fleet.some_mut(nodes).map(Node::end)).await;
         for node in nodes {
+            self.down.remove(node);
+            self.runs(*node);
             let node = self.fleet.node_mut(*node);
             change(node);
             node.start_again()?;
@@ -283,8 +327,7 @@ impl<'a> Hand<'a> {
 
     fn resume(&mut self, node: usize) -> Result<(), DeedError> {
         self.fleet.node(node).signal(Signal::SIGCONT)?;
-        self.guard.paused(self.fleet.node(node).ready().pid, false);
-        self.paused.remove(&node);
+        self.runs(node);
         Ok(())
     }
 
@@ -302,18 +345,21 @@ impl<'a> Hand<'a> {
         actors.into_iter().filter(|actor| cast::holders(actor, processes, node + 1).contains(&node)).collect()
     }
 
+    /// What peers that hold nothing are to hold again.
+    fn missing(&self) -> Vec<(Actor, usize)> {
+        let of =
+            |node: &usize| self.actors_of(*node).into_iter().map(|actor| (actor, *node)).collect::<Vec<_>>();
+        self.empty.iter().flat_map(of).collect()
+    }
+
     /// Asks peers that hold nothing to hold again what they did, once: a scheduler may be away.
     async fn refill(&mut self) {
-        for node in self.empty.clone() {
-            let town = self.town();
-            let mut all = true;
-            for actor in self.actors_of(node) {
-                all &= cast::try_hold(&town, &actor, node).await;
-            }
-            if all {
-                self.empty.remove(&node);
-            }
-        }
+        let wanted = self.missing();
+        let wanted = wanted.iter().filter(|(_, node)| self.is_away(*node).is_none());
+        let wanted = wanted.map(|(actor, node)| (actor, *node));
+        let failed = cast::try_hold(&self.town(), wanted, self.scenario.first()).await;
+        self.empty
+            .retain(|node| failed.contains(node) || self.down.contains(node) || self.paused.contains(node));
     }
 
     async fn join(&mut self, count: usize) -> Result<(), DeedError> {
@@ -351,7 +397,17 @@ impl<'a> Hand<'a> {
     async fn wire(&mut self, wire: &Wire) -> Result<(), DeedError> {
         let Some(lanes) = self.lanes() else { return Ok(()) };
         for node in &wire.peers {
+            self.rewired.insert(*node);
             lanes.shape(*node, &wire.link).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes all wires again what they were at the beginning.
+    async fn rewire(&mut self) -> Result<(), DeedError> {
+        let Some(lanes) = self.lanes() else { return Ok(()) };
+        while let Some(node) = self.rewired.pop_first() {
+            lanes.shape(node, &self.scenario.link).await?;
         }
         Ok(())
     }
@@ -366,6 +422,7 @@ impl<'a> Hand<'a> {
         let mut next = Instant::now();
         let mut back: Vec<(Instant, usize)> = Vec::new();
         let mut deaths = 0_usize;
+        let mut refill = Instant::now();
         while Instant::now() < end || !back.is_empty() {
             let first = back.iter().map(|(at, _)| *at).min();
             let until = if Instant::now() < end {
@@ -378,12 +435,16 @@ impl<'a> Hand<'a> {
             let due: Vec<usize> = back.iter().filter(|(at, _)| *at <= now).map(|(_, node)| *node).collect();
             back.retain(|(at, _)| *at > now);
             self.start(&due).await?;
-            self.refill().await;
+            // Seldom, as a scheduler that is away has it wait, and deaths with it.
+            if !self.empty.is_empty() && Instant::now() >= refill {
+                self.refill().await;
+                refill = Instant::now() + REFILL_EVERY;
+            }
             if now >= next && now < end {
                 next = now + self.about(churn.every.0);
                 if back.len() < self.fleet.nodes().len().div_ceil(AWAY) {
                     let one = Who { peers: Vec::new(), count: Some(1) };
-                    let node = self.choose(&one, |hand, node| !hand.down.contains(&node))?[0];
+                    let node = self.choose(&one, Self::is_down)?[0];
                     self.kill(node).await?;
                     deaths += 1;
                     if churn.wipe && deaths.is_multiple_of(2) && !self.schedules(node) {

@@ -339,9 +339,13 @@ impl Scenario {
                 return here(self.load.span(), format!("{what} = {value}: expected at most {most}"));
             }
         }
+        let mut there = first;
         for step in &self.steps {
-            if let Some(what) = self.objection(step.get_ref()) {
+            if let Some(what) = self.objection(step.get_ref(), there) {
                 return here(step.span(), format!("{}: {what}", step.get_ref()));
+            }
+            if let Step::Join(count) = step.get_ref() {
+                there = *count;
             }
         }
         for expect in &self.expect {
@@ -374,10 +378,12 @@ impl Scenario {
         Ok(())
     }
 
-    /// What is wrong with a step, if something is.
-    fn objection(&self, step: &Step) -> Option<String> {
+    /// What is wrong with a step before which so many peers are there, if something is.
+    fn objection(&self, step: &Step, there: usize) -> Option<String> {
         let peers = *self.peers.get_ref();
         let mut named: Vec<usize> = Vec::new();
+        // Wires are there from the beginning; whoever else is named must have come.
+        let mut most = there;
         match step {
             Step::Kill(who)
             | Step::Start(who)
@@ -388,8 +394,8 @@ impl Scenario {
                 if who.count.is_some() && !who.peers.is_empty() {
                     return Some("expected peers or count, not both".to_owned());
                 }
-                if let Some(count) = who.count.filter(|count| *count > peers) {
-                    return Some(format!("count = {count}: there are {peers} peers"));
+                if let Some(count) = who.count.filter(|count| *count > there) {
+                    return Some(format!("count = {count}: there are {there} peers"));
                 }
                 named.extend(&who.peers);
             }
@@ -398,11 +404,16 @@ impl Scenario {
                     return Some("expected two groups or more".to_owned());
                 }
                 named.extend(groups.iter().flatten());
+                most = peers;
             }
-            Step::Link(wire) => named.extend(&wire.peers),
+            Step::Link(wire) => {
+                named.extend(&wire.peers);
+                most = peers;
+            }
             Step::Skew(skew) => named.extend(&skew.peers),
-            Step::Join(count) if *count > peers || *count <= self.first() => {
-                return Some(format!("expected {} to {peers}", self.first() + 1));
+            Step::Join(_) if there == peers => return Some(format!("all {peers} peers are there")),
+            Step::Join(count) if *count > peers || *count <= there => {
+                return Some(format!("expected {} to {peers}", there + 1));
             }
             Step::Churn(churn) if churn.every.0.is_zero() => {
                 return Some("every: expected more than 0".to_owned());
@@ -415,7 +426,7 @@ impl Scenario {
             Step::Rogue(Rogue::LyingComputer) if self.processes.get_ref().liars == 0 => {
                 return Some("expected liars = 1 in [processes]".to_owned());
             }
-            Step::Rogue(Rogue::EquivocatingScheduler) if self.processes.get_ref().schedulers >= peers => {
+            Step::Rogue(Rogue::EquivocatingScheduler) if self.processes.get_ref().schedulers >= there => {
                 return Some("expected a peer that schedules none of the processes".to_owned());
             }
             Step::Wait(_)
@@ -425,8 +436,9 @@ impl Scenario {
             | Step::Rogue(_)
             | Step::Settle(_) => {}
         }
-        let stranger = named.into_iter().find(|peer| *peer >= peers);
-        stranger.map(|peer| format!("there is no peer {peer}: there are the peers 0 to {}", peers - 1))
+        let stranger = named.into_iter().find(|peer| *peer >= most)?;
+        let why = if stranger < peers { "has not joined" } else { "is none" };
+        Some(format!("peer {stranger} {why}: there are the peers 0 to {}", most - 1))
     }
 
     /// How many peers are there at the beginning.

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 24] = [
+pub(crate) const FIGURES: [(&str, &str); 23] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -23,17 +23,16 @@ pub(crate) const FIGURES: [(&str, &str); 24] = [
     ("slots", "slots in all logs under load in the end"),
     ("pushes", "messages from process to process that have a slot"),
     ("kills", "peers killed with kill -9"),
-    ("kills-of-starting", "of these, while they were starting"),
     ("restarts", "peers that stopped in order and came back"),
     ("wipes", "disks emptied"),
     ("joins", "peers that came later"),
     ("lies", "false attestations told"),
     ("second-slots", "slots that a scheduler's key signed a second time"),
     ("evidence", "peers that hold evidence of that"),
-    ("offers-not-kept", "offers to carry of messengers who never do"),
-    ("forgeries", "messages handed to schedulers that no process sent"),
+    ("offers-not-kept", "offers to carry that peers heard, of messengers who never do"),
+    ("forgeries", "messages that no process sent, on which a scheduler gave its answer"),
     ("forgeries-taken", "forged messages that a scheduler gave a slot"),
-    ("thrown", "requests and announcements that a flooder sent"),
+    ("thrown", "requests of a flooder that were answered, and announcements that peers heard"),
     ("resident-most-mib", "memory of the largest peer in the end"),
 ];
 

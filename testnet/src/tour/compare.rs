@@ -30,7 +30,7 @@ pub(super) async fn compare(
     let look = async || {
         let details = actor.computing.iter().map(|node| town.detail(actor, *node, false));
         let details = try_join_all(details).await?;
-        Ok::<_, AskError>(match laggard(town, actor, &details) {
+        Ok::<_, AskError>(match laggard(actor, &details) {
             Some(behind) => Look::NotYet(behind),
             None => Look::There(()),
         })
@@ -61,7 +61,7 @@ pub(super) async fn compare(
 }
 
 /// What is not done yet, if anything: the scheduler's head is what all must reach.
-pub(crate) fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail]) -> Option<String> {
+pub(crate) fn laggard(actor: &Actor, details: &[ProcessDetail]) -> Option<String> {
     let head = details.first().and_then(|detail| detail.info.head);
     actor.computing.iter().zip(details).find_map(|(node, detail)| {
         let info = &detail.info;
@@ -75,7 +75,7 @@ pub(crate) fn laggard(town: &Town<'_>, actor: &Actor, details: &[ProcessDetail])
                 info.head
             ));
         }
-        let carries = town.fleet.plan().carries(*node);
+        let carries = info.duties.iter().any(|duty| duty == "messenger");
         let pending = detail.outbox_pending;
         (carries && pending > 0).then(|| format!("node {node} still has {pending} messages to carry"))
     })

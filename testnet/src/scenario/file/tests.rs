@@ -46,8 +46,12 @@ fn what_makes_no_sense_is_named_with_its_line() {
         ("schedulers = 2", "schedulrs = 2", 7, "did you mean `schedulers`?"),
         ("kill =", "kil =", 10, "did you mean `kill`?"),
         ("count = 2", "cuont = 2", 10, "did you mean `count`?"),
-        ("count = 2", "count = 7", 9, "kill 7: count = 7: there are 6 peers"),
-        ("count = 2", "peers = [9]", 9, "there is no peer 9: there are the peers 0 to 5"),
+        ("count = 2", "count = 5", 9, "kill 5: count = 5: there are 4 peers"),
+        ("count = 2", "peers = [9]", 9, "peer 9 is none: there are the peers 0 to 3"),
+        ("count = 2", "peers = [5]", 9, "peer 5 has not joined: there are the peers 0 to 3"),
+        ("wait = \"500ms\"", "join = 4", 12, "expected 5 to 6"),
+        ("kill = { count = 2 }", "skew = { peers = [4], ms = 5 }", 9, "peer 4 has not joined"),
+        ("wait = \"500ms\"", "partition = [[0], [6]]", 12, "peer 6 is none: there are the peers 0 to 5"),
         ("\"500ms\"", "\"soon\"", 12, "`soon` is no length of time"),
         ("\"500ms\"", "\"5d\"", 12, "`5d` is no length of time"),
         ("\"kills\"", "\"kils\"", 15, "no figure is called `kils`; did you mean `kills`?"),
@@ -61,6 +65,25 @@ fn what_makes_no_sense_is_named_with_its_line() {
         assert!(error.starts_with(&format!("s.toml:{line}: ")), "{to}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
+}
+
+#[test]
+fn whoever_has_joined_can_be_named() {
+    let read = |text: &str| Scenario::read(text, Path::new("s.toml"));
+    let joined = GOOD
+        .replace("kill = { count = 2 }", "join = 6")
+        .replace("wait = \"500ms\"", "kill = { peers = [5] }");
+    read(&joined).unwrap();
+    let early = joined.replace("join = 6", "join = 5");
+    assert!(error(&early).contains("peer 5 has not joined: there are the peers 0 to 4"));
+    let late = joined.replace("kill = { peers = [5] }", "join = 6");
+    assert!(error(&late).contains("all 6 peers are there"));
+    let wires = GOOD.replace("wait = \"500ms\"", "partition = [[0], [5]]");
+    read(&wires).unwrap();
+    let twin = GOOD
+        .replace("schedulers = 2", "schedulers = 4")
+        .replace("wait = \"500ms\"", "rogue = \"equivocating-scheduler\"");
+    assert!(error(&twin).contains("expected a peer that schedules none"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use tokio::time::{interval, timeout};
-use weft_net::{NetEvent, Verdict};
+use weft_net::{NetEvent, Published, Verdict};
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::crypto::Signer;
@@ -97,8 +97,10 @@ pub(super) async fn forge(place: Place) {
         let Some((item, proof)) = forged(target, source, number, &signer) else { continue };
         let ask = Ask::Submit(wire::SubmitRequest { item: item.raw().clone(), proof: proof.raw().clone() });
         let asked = place.net.request(scheduler, wire::Request { body: Some(ask) });
+        // Only what a scheduler has looked at says something of it.
+        let Ok(Ok(answer)) = timeout(FLOOD_WAIT, asked).await else { continue };
         one_more(&place.tally.forgeries);
-        if let Ok(Ok(wire::Response { body: Some(Answer::Submit(_)) })) = timeout(FLOOD_WAIT, asked).await {
+        if matches!(answer.body, Some(Answer::Submit(_))) {
             one_more(&place.tally.forgeries_taken);
         }
     }
@@ -123,12 +125,14 @@ pub(super) async fn flood(place: Place) {
         let request = place.net.request(peer, wire::Request { body: Some(ask) });
         under_way.push(timeout(FLOOD_WAIT, request));
         if number.is_multiple_of(4) {
-            // Whether somebody hears it is not its concern.
-            let _ = place.net.publish(process, nonsense(number)).await;
+            let published = place.net.publish(process, nonsense(number)).await;
+            if published.is_ok_and(|published| published == Published::Sent) {
+                one_more(&place.tally.thrown);
+            }
         }
-        one_more(&place.tally.thrown);
-        if under_way.len() >= UNDER_WAY {
-            under_way.next().await;
+        // What nobody took was thrown at nobody.
+        if under_way.len() >= UNDER_WAY && matches!(under_way.next().await, Some(Ok(Ok(_)))) {
+            one_more(&place.tally.thrown);
         }
     }
 }
@@ -140,9 +144,11 @@ fn heard(place: &Place, event: NetEvent) -> Option<(Id, Said)> {
     Some((process, wire::Announcement::decode(data).ok()?.body?))
 }
 
+/// Whether at least one peer was told.
 async fn publish(place: &Place, process: Id, said: Said) -> bool {
     let said = wire::Announcement { process: wire::bytes(process), body: Some(said) };
-    place.net.publish(process, said.encode_to_vec().into()).await.is_ok()
+    let published = place.net.publish(process, said.encode_to_vec().into()).await;
+    published.is_ok_and(|published| published == Published::Sent)
 }
 
 fn other_outcome(said: &wire::Attestation, network: Network, key: &Signer) -> Option<Verified<Attestation>> {
