@@ -19,15 +19,17 @@ local function is_owner(from) return from == Owner end
 local function house()
   -- By the id of the process.
   Markets = Markets or {}
-  -- What this process booted from is what its markets boot from.
-  local program = Inbox[1].Data
+  -- What this process booted from is what its markets boot from: its own data, or an item of the weave.
+  local source = tags["On-Boot"]
+  if not source then error("a house boots from its program: it needs the tag On-Boot", 0) end
+  local program = source == "Data" and Inbox[1].Data or nil
 
   Handlers.add("Open", { Action = "Open", From = is_owner, Token = "_", Judge = "_", Minutes = "^%d+$" }, function(msg)
     if #msg.Minutes > 7 then return answer(msg, { Error = "Minutes is a whole number" }) end
     local closes = msg.Timestamp + tonumber(msg.Minutes) * 60000
     Spawn({
-      Data = program, ["On-Boot"] = "Data", Question = tostring(msg.Data):sub(1, 500), Token = msg.Token, Judge = msg.Judge,
-      Closes = tostring(closes),
+      Data = program, ["On-Boot"] = source, Question = tostring(msg.Data):sub(1, 500), Token = msg.Token,
+      Judge = msg.Judge, Closes = tostring(closes),
     })
   end)
   -- The tags of the spawn come back with the id of what was spawned.

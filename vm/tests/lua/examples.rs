@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::markets::{ASSET, ORDERBOOK, PREDICTIONS, STABLECOIN, VOTING};
+use crate::markets::{ASSET, ORDERBOOK, STABLECOIN, VOTING};
+use crate::predictions::PREDICTIONS;
 use crate::process::{Message, Process, tag};
 use crate::town::{Town, mint, tags_of};
 

@@ -10,6 +10,7 @@ mod examples;
 mod hostile;
 mod markets;
 mod numbers;
+mod predictions;
 mod process;
 mod reading;
 #[path = "../../../tests/src/skip.rs"]

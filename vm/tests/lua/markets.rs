@@ -9,11 +9,10 @@ const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
 pub(crate) const ORDERBOOK: &str = include_str!("../../../testnet/examples/orderbook.lua");
 pub(crate) const STABLECOIN: &str = include_str!("../../../testnet/examples/stablecoin.lua");
 pub(crate) const VOTING: &str = include_str!("../../../testnet/examples/voting.lua");
-pub(crate) const PREDICTIONS: &str = include_str!("../../../testnet/examples/predictions.lua");
 pub(crate) const ASSET: &str = include_str!("../../../testnet/examples/asset.lua");
 
 /// Pays a process in tokens, with what is wanted for it; what wallets are told.
-fn pay(
+pub(crate) fn pay(
     town: &mut Town,
     from: &str,
     token: &str,
@@ -26,7 +25,7 @@ fn pay(
 }
 
 /// Sends one message to a process, and gives the action or the error of what its sender is told.
-fn ask(town: &mut Town, from: &str, to: &str, tags: &[(&str, &str)]) -> String {
+pub(crate) fn ask(town: &mut Town, from: &str, to: &str, tags: &[(&str, &str)]) -> String {
     let mail = town.send(from, to, tags, "");
     let told = mail.iter().find(|one| one["Target"] == from && one["From"] == to);
     let said = told.and_then(|one| tag(one, "Error").or_else(|| tag(one, "Action")));
@@ -34,6 +33,13 @@ fn ask(town: &mut Town, from: &str, to: &str, tags: &[(&str, &str)]) -> String {
 }
 
 fn traders(book: &str, tags: &[(&str, &str)], program: &str) -> Town {
+    let mut town = payers();
+    town.spawn(book, tags, program);
+    town
+}
+
+/// Two tokens, and three people with a million of each.
+pub(crate) fn payers() -> Town {
     let mut town = Town::default();
     town.now = 1_700_000_000_000;
     for token in ["TOKENA", "TOKENB"] {
@@ -42,7 +48,6 @@ fn traders(book: &str, tags: &[(&str, &str)], program: &str) -> Town {
             mint(&mut town, token, who, "1000000");
         }
     }
-    town.spawn(book, tags, program);
     town
 }
 
@@ -51,7 +56,7 @@ fn order(town: &mut Town, from: &str, token: &str, quantity: &str, price: &str) 
 }
 
 /// What somebody has of both tokens, beside a million each.
-fn holds(town: &mut Town, who: &str) -> (i128, i128) {
+pub(crate) fn holds(town: &mut Town, who: &str) -> (i128, i128) {
     let mut of = |token| i128::try_from(town.balance(token, who)).unwrap() - 1_000_000;
     (of("TOKENA"), of("TOKENB"))
 }
@@ -319,97 +324,6 @@ fn many_voters_are_paid_by_and_by() {
     assert_eq!(waiting(town.send("X", "POLLS", &close, "")), "50");
     assert_eq!(waiting(town.send("X", "POLLS", &close, "")), "0");
     assert_eq!((town.balance("TOKENA", "POLLS"), town.balance("TOKENA", "VOTER249")), (0, 2));
-}
-
-/// A house, and a market that it spawned.
-fn market() -> (Town, String) {
-    let mut town = traders("HOUSE", &[], PREDICTIONS);
-    let tags = [("Action", "Open"), ("Token", "TOKENA"), ("Judge", "JUDGE"), ("Minutes", "60")];
-    assert!(town.send("BOB", "HOUSE", &tags, "mine?").is_empty());
-    let mail = town.send("OWNER", "HOUSE", &tags, "will it rain?");
-    let child = tag(&mail[0], "Market").unwrap().to_owned();
-    let known = town.view("HOUSE", &format!("markets.{child}"), &[]);
-    assert_eq!((&known["question"], &known["state"]), (&json!("will it rain?"), &json!("open")));
-    (town, child)
-}
-
-fn bet(town: &mut Town, market: &str, who: &str, side: &str, quantity: &str) {
-    pay(town, who, "TOKENA", market, quantity, &[("X-Action", "Bet"), ("X-Side", side)]);
-}
-
-fn claim(town: &mut Town, market: &str, who: &str) -> String {
-    ask(town, who, market, &[("Action", "Claim")])
-}
-
-#[test]
-fn a_market_pays_those_who_were_right() {
-    let (mut town, market) = market();
-    bet(&mut town, &market, "ALICE", "yes", "100");
-    bet(&mut town, &market, "ALICE", "no", "10");
-    bet(&mut town, &market, "BOB", "yes", "200");
-    bet(&mut town, &market, "CAROL", "no", "590");
-    bet(&mut town, &market, "CAROL", "perhaps", "7");
-    let judge = [("Action", "Judge"), ("Side", "yes")];
-    assert!(ask(&mut town, "JUDGE", &market, &judge).starts_with("it is not closed"));
-    assert_eq!(claim(&mut town, &market, "ALICE"), "it is not settled");
-    town.now += 3_600_000;
-    bet(&mut town, &market, "BOB", "yes", "9000");
-    assert_eq!(ask(&mut town, "THIEF", &market, &[&judge[..], &[("From", "JUDGE")]].concat()), "nothing");
-    assert!(
-        ask(&mut town, "JUDGE", &market, &[("Action", "Judge"), ("Side", "both")])
-            .starts_with("it is not closed")
-    );
-    ask(&mut town, "JUDGE", &market, &judge);
-    assert!(
-        ask(&mut town, "JUDGE", &market, &[("Action", "Judge"), ("Side", "no")])
-            .starts_with("it is not closed")
-    );
-    assert_eq!(town.view("HOUSE", &format!("markets.{market}.state"), &[]), json!("yes"));
-    for who in ["ALICE", "BOB", "CAROL", "ALICE", "THIEF"] {
-        assert_eq!(claim(&mut town, &market, who), "Claimed");
-    }
-    // 900 in all; the 300 of those who were right count three times.
-    assert_eq!(holds(&mut town, "ALICE").0, 190);
-    assert_eq!(holds(&mut town, "BOB").0, 400);
-    assert_eq!(holds(&mut town, "CAROL").0, -590);
-    assert_eq!(town.balance("TOKENA", &market), 0);
-}
-
-/// As many bets as a market keeps; then only those who have one may add to it.
-#[test]
-fn a_market_keeps_so_many_bets_and_pays_the_rest_back() {
-    let (mut town, market) = market();
-    // The rest of the 10,000: nobody has so many wallets in a test.
-    town.send("HOUSE", &market, &[("Action", "Eval")], "Bettors = 9999");
-    bet(&mut town, &market, "ALICE", "yes", "100");
-    bet(&mut town, &market, "BOB", "yes", "100");
-    bet(&mut town, &market, "ALICE", "no", "100");
-    bet(&mut town, &market, "ALICE", "yes", "11");
-    assert_eq!((holds(&mut town, "ALICE").0, holds(&mut town, "BOB").0), (-111, 0));
-    assert_eq!(town.view(&market, "market.yes", &[]), json!("111"));
-}
-
-#[test]
-fn a_market_that_nobody_settles_gives_everything_back() {
-    for judged in [true, false] {
-        let (mut town, market) = market();
-        bet(&mut town, &market, "ALICE", "yes", "100");
-        bet(&mut town, &market, "BOB", "yes", "11");
-        town.now += 3_600_000;
-        if judged {
-            // Nobody was right.
-            ask(&mut town, "JUDGE", &market, &[("Action", "Judge"), ("Side", "no")]);
-        } else {
-            town.now += 7 * 24 * 3_600_000 - 1;
-            assert_eq!(claim(&mut town, &market, "ALICE"), "it is not settled");
-            town.now += 1;
-        }
-        for who in ["ALICE", "BOB"] {
-            assert_eq!(claim(&mut town, &market, who), "Claimed");
-            assert_eq!(holds(&mut town, who).0, 0);
-        }
-        assert_eq!(town.view("HOUSE", &format!("markets.{market}.state"), &[]), json!("void"));
-    }
 }
 
 /// The fee is a number, however it is written.

@@ -2,9 +2,10 @@
 //! messengers do it, with From and Owner set to the sender, and what is spawned is told to its parent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weft_vm::{Instance, Outcome};
+use weft_vm::{Instance, Outcome, Weave};
 
 use crate::process::{LIMITS, module, tag};
 
@@ -23,6 +24,8 @@ pub(crate) struct Town {
     /// What was sent to somebody who is no process.
     mail: Vec<Value>,
     pub(crate) now: u64,
+    /// What processes may read.
+    pub(crate) items: Option<Arc<dyn Weave>>,
     messages: u64,
 }
 
@@ -31,11 +34,16 @@ pub(crate) fn tags_of(tags: &[(&str, &str)]) -> Vec<Value> {
 }
 
 impl Town {
-    /// A process that boots from its program.
+    /// A process that boots from its data.
     pub(crate) fn spawn(&mut self, id: &str, tags: &[(&str, &str)], program: &str) {
+        self.spawn_from("Data", id, tags, program);
+    }
+
+    /// A process that boots from what `On-Boot` names.
+    pub(crate) fn spawn_from(&mut self, source: &str, id: &str, tags: &[(&str, &str)], data: &str) {
         let all =
-            tags_of(&[&[("Type", "Process"), ("Module", "MODULE"), ("On-Boot", "Data")], tags].concat());
-        self.begin(id, "OWNER", json!(all), json!(program));
+            tags_of(&[&[("Type", "Process"), ("Module", "MODULE"), ("On-Boot", source)], tags].concat());
+        self.begin(id, "OWNER", json!(all), json!(data));
         self.settle();
     }
 
@@ -44,7 +52,10 @@ impl Town {
             "Process": {"Id": id, "Owner": owner, "Tags": tags},
             "Module": {"Id": "MODULE", "Owner": "OWNER", "Tags": []},
         });
-        let instance = module().instantiate(LIMITS).unwrap();
+        let mut instance = module().instantiate(LIMITS).unwrap();
+        if let Some(items) = &self.items {
+            instance.offer(Arc::clone(items));
+        }
         let resident = Resident { instance, environment: environment.to_string(), nonce: 0 };
         self.residents.insert(id.to_owned(), resident);
         let boot = json!({"Id": id, "From": owner, "Owner": owner, "Data": program, "Tags": tags});
