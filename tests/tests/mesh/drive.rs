@@ -6,15 +6,20 @@ use weft_protocol::{Id, Tag};
 use weft_testnet::aos::{eval, printed};
 use weft_testnet::{Actor, AskError, Look, Open, PATIENCE, Town, Trouble, until};
 
-use crate::guest::Guest;
+use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
 const ROLES: [&str; 2] = ["scheduler,compute,messenger", "scheduler,compute,messenger"];
 /// The default of nodes.
 const WINDOW_MS: u64 = 2_000;
 
-/// Lua that reads a path as the drive of aos does, or says that there is nothing.
-fn read(path: &str) -> String {
+/// Lua that reads a path as the drive of aos does, or says that there is nothing. Our runtime is asked for the id
+/// alone where there is one.
+fn read(guest: &Guest, path: &str) -> String {
+    if matches!(guest, Guest::Lua) {
+        let id = path.strip_prefix("/data/").unwrap_or(path);
+        return format!("return (require('.drive').getData('{id}') or 'nothing')");
+    }
     format!(
         "local file = io.open('{path}', 'r') if not file then return 'nothing' end \
          local text = file:read(file:seek('end')) or '' file:close() return text"
@@ -39,7 +44,15 @@ pub async fn agree(town: &Town<'_>, actor: &Actor, slot: u64, open: &mut Open) -
 
 #[tokio::test]
 async fn aos_reads_an_item_from_its_slot_on() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("drive::aos_reads_an_item_from_its_slot_on") else { return Ok(()) };
+    with_aos("drive::aos_reads_an_item_from_its_slot_on", reads).await
+}
+
+#[tokio::test]
+async fn lua_reads_an_item_from_its_slot_on() -> Result<(), Trouble> {
+    reads(Guest::Lua).await
+}
+
+async fn reads(guest: Guest) -> Result<(), Trouble> {
     let rig = Rig::start(guest, &ROLES, WINDOW_MS).await;
     let (town, mut open) = (rig.town(), Open::new("drive"));
     let shelf = rig.spawn("shelf", 0, &[0], &[]).await?;
@@ -49,22 +62,22 @@ async fn aos_reads_an_item_from_its_slot_on() -> Result<(), Trouble> {
     let path = format!("/data/{}", kept.id);
 
     // Its bytes are on this disk, and still it is not there for a process whose log has no slot of it.
-    let said = eval(&town, &reader, &read(&path), &mut open).await?;
+    let said = eval(&town, &reader, &read(&rig.guest, &path), &mut open).await?;
     open.equal("before its slot", "nothing", said.as_str());
     let request = Request::Assign { process: reader.id, item: kept.id, exclude: vec!["Data".to_owned()] };
     let given: Submitted = town.insist(0, "to ask for a slot", &request).await?;
     town.result(&reader, 0, given.slot).await?;
-    let said = eval(&town, &reader, &read(&path), &mut open).await?;
+    let said = eval(&town, &reader, &read(&rig.guest, &path), &mut open).await?;
     open.equal("from its slot on, whole", text, said.as_str());
     for path in [format!("/tx/{}", kept.id), "/block/1".to_owned(), format!("/data/{}", shelf.id)] {
-        let said = eval(&town, &reader, &read(&path), &mut open).await?;
+        let said = eval(&town, &reader, &read(&rig.guest, &path), &mut open).await?;
         open.equal(format!("what is at {path}"), "nothing", said.as_str());
     }
     // It may read what a message itself is, and its own Process item, which has no data.
     let own = format!("/data/{}", reader.id);
-    let said = eval(&town, &reader, &format!("{} .. '!'", read(&own)), &mut open).await?;
+    let said = eval(&town, &reader, &format!("{} .. '!'", read(&rig.guest, &own)), &mut open).await?;
     open.equal("its own item", "!", said.as_str());
-    let last = town.send(&reader, "Eval", Vec::new(), &read(&path)).await?;
+    let last = town.send(&reader, "Eval", Vec::new(), &read(&rig.guest, &path)).await?;
     agree(&town, &reader, last.slot, &mut open).await?;
     assert_holds(open);
     rig.end(&[]).await;
@@ -84,7 +97,15 @@ async fn waits_for(town: &Town<'_>, actor: &Actor, node: usize, item: Id) -> Res
 
 #[tokio::test]
 async fn aos_boots_from_an_item_once_it_is_found() -> Result<(), Trouble> {
-    let Some(guest) = Guest::aos("drive::aos_boots_from_an_item_once_it_is_found") else { return Ok(()) };
+    with_aos("drive::aos_boots_from_an_item_once_it_is_found", boots).await
+}
+
+#[tokio::test]
+async fn lua_boots_from_an_item_once_it_is_found() -> Result<(), Trouble> {
+    boots(Guest::Lua).await
+}
+
+async fn boots(guest: Guest) -> Result<(), Trouble> {
     let rig = Rig::start(guest, &ROLES, WINDOW_MS).await;
     let (town, mut open) = (rig.town(), Open::new("boot"));
     let shelf = rig.spawn("shelf", 1, &[1], &[]).await?;
