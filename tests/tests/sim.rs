@@ -1,6 +1,15 @@
 //! Seeds through the simulator. A failure prints the one line that repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
+
+use weft_protocol::outcome::{Code, Outcome};
+use weft_protocol::record::to_wire;
+use weft_tests::lone::next_slot;
+use weft_tests::sim::disk::Rows;
+use weft_tests::sim::guest::Live;
+use weft_tests::sim::town::{NETWORK, Town, item};
+use weft_tests::sim::workload::pieces;
 use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, run};
 
 /// Seeds in the ordinary run.
@@ -67,7 +76,7 @@ fn one_seed() {
 fn lua_processes_keep_the_promises() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let guest = Guest::lua();
-    let (mut slots, mut pushes, mut crashes, mut children) = (0, 0, 0, 0);
+    let (mut slots, mut pushes, mut crashes, mut children, mut evals) = (0, 0, 0, 0, 0);
     for seed in 0..if full { SEEDS_LUA.1 } else { SEEDS_LUA.0 } {
         let report = play(&guest, seed);
         assert!(report.violations.is_empty(), "WEFT_GUEST=lua {}", complain(seed, &report));
@@ -75,11 +84,44 @@ fn lua_processes_keep_the_promises() {
         pushes += report.pushes;
         crashes += report.crashes;
         children += report.children;
+        evals += report.evals;
     }
     assert!(
-        slots > 75 && pushes > 15 && crashes > 7 && children > 7,
-        "{slots} slots, {pushes} pushes, {crashes} crashes, {children} children"
+        slots > 75 && pushes > 15 && crashes > 7 && children > 7 && evals > 10,
+        "{slots} slots, {pushes} pushes, {crashes} crashes, {children} children, {evals} programs"
     );
+}
+
+/// What a message of the owner's comes to that a Lua process runs after it booted.
+fn evaluated(town: &Town<'_>, code: &str) -> Vec<Outcome> {
+    let (process, scheduler) = town.processes.values().next().unwrap();
+    let mut live = Live::load(Arc::clone(process), town, &Rows::default()).unwrap();
+    let tags = [("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Eval")];
+    let message = item(&town.user, Some(process.id()), 1, &tags, code);
+    let (mut end, mut outcomes) = (None, Vec::new());
+    for item in [process.item(), &message] {
+        let draft = next_slot(NETWORK, process.id(), end, 1, item).draft();
+        let assignment = draft.sign(&town.keys[*scheduler]).unwrap();
+        let record = town.verify(&to_wire(&assignment, item, None)).unwrap();
+        end = Some(record.link());
+        outcomes.extend(live.run_slot(&record).into_iter().map(|closed| closed.outcome));
+    }
+    outcomes
+}
+
+/// A piece that fails would take those that it stands beside with it.
+#[test]
+fn every_piece_of_the_lua_programs_does_what_it_is_there_for() {
+    let guest = Guest::lua();
+    let town = Town::new(&guest, 3, None);
+    for piece in pieces() {
+        let outcomes = evaluated(&town, piece);
+        assert!(outcomes.len() == 2 && outcomes[0].code == Code::Ok, "{outcomes:?}");
+        let fails = piece.contains("on purpose");
+        let error = &outcomes[1].error;
+        assert_eq!(outcomes[1].code != Code::Ok, fails, "{piece}: {error}");
+        assert_eq!(error.contains("on purpose"), fails, "{piece}: {error}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod children;
 mod ticks;
 
-pub use ticks::count_marks_and_ticks;
+pub use ticks::{count_evals, count_marks_and_ticks};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -56,9 +56,14 @@ pub fn draw(town: &Town<'_>, messages: usize, span_ms: u64, rng: &mut StdRng) ->
     errands
 }
 
-/// A program of a few pieces of `evals.lua`, which its process runs.
+/// What programs are made of.
+pub fn pieces() -> impl Iterator<Item = &'static str> {
+    include_str!("evals.lua").split("\n\n").skip(1)
+}
+
+/// A program of a few pieces, which its process runs.
 fn code(rng: &mut StdRng) -> String {
-    let pieces: Vec<&str> = include_str!("evals.lua").split("\n\n").skip(1).collect();
+    let pieces: Vec<&str> = pieces().collect();
     let count = rng.random_range(1..5);
     let chosen: Vec<&str> = (0..count).map(|_| pieces[rng.random_range(0..pieces.len())]).collect();
     chosen.join("\n")

@@ -80,6 +80,8 @@ pub struct Report {
     pub marks: usize,
     /// Cron ticks that ran.
     pub ticks: usize,
+    /// Programs in messages that ran to their end.
+    pub evals: usize,
     /// About what one node lied, if one did.
     pub lie: Option<Lie>,
     /// Nodes that convict it.
@@ -460,6 +462,7 @@ impl World<'_> {
             children: all.len() - self.town.processes.len(),
             marks,
             ticks,
+            evals: super::checker::count_evals(self.town, &self.nodes),
             violations: self.checker.violations,
             slots,
             pushes,

@@ -1,6 +1,7 @@
 //! Time in the logs: which ticks must have run, and which marks may be there.
 
 use weft_protocol::cron::{self, Schedule};
+use weft_protocol::outcome::Code;
 use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::time::{self, Weave};
@@ -22,6 +23,20 @@ pub fn count_marks_and_ticks(town: &Town<'_>, nodes: &[Node]) -> (usize, usize) 
         ticks += outcomes.filter(|(position, _)| position.tick > 0).count();
     }
     (marks, ticks)
+}
+
+/// Programs that were sent in messages and ran to their end.
+pub fn count_evals(town: &Town<'_>, nodes: &[Node]) -> usize {
+    let logs = town.processes.iter().map(|(process, (_, at))| (process, &nodes[*at].disk.rows));
+    let ran = |(process, rows): (&Id, &Rows)| {
+        let is_eval =
+            |slot| rows.slot(process, slot).is_some_and(|record| record.item().tag("Action") == Some("Eval"));
+        let outcomes = rows.outcomes.get(process).into_iter().flatten();
+        let whole =
+            outcomes.filter(|(position, closed)| position.tick == 0 && closed.outcome.code == Code::Ok);
+        whole.filter(|(position, _)| is_eval(position.slot)).count()
+    };
+    logs.map(ran).sum()
 }
 
 fn records(rows: &Rows, process: Id) -> impl Iterator<Item = &VerifiedRecord> + Clone {
