@@ -108,6 +108,27 @@ fn crypto_speaks_as_programs_of_aos_expect() {
     assert!(process.eval("require('.crypto').hex.decode('abc')").contains("two digits"));
 }
 
+/// More bytes than Lua's stack has room for; each message may use little gas.
+#[test]
+fn large_data_has_its_bytes_in_an_array() {
+    let mut process = Process::spawn();
+    process.eval("C, L = require('.crypto'), ('x'):rep(210000) U = C.utils");
+    process.eval("A = C.cipher.aes.encrypt(L, ('k'):rep(16))");
+    for (program, expected) in [
+        ("B = A.asBytes()", ""),
+        ("#B .. ' ' .. tostring(B[210000] == A.asString():byte(-1))", "210000 true"),
+        (
+            "local all = U.array.concat(B, { 7 }) return #B .. ' ' .. #all .. ' ' .. all[210001]",
+            "210000 210001 7",
+        ),
+        ("local all = Utils.concat(B, { 7 }) return #all .. ' ' .. all[210001]", "210001 7"),
+        ("H = U.array.toHex(B)", ""),
+        ("H == A.asHex()", "true"),
+    ] {
+        assert_eq!(process.eval(program), expected, "{program}");
+    }
+}
+
 /// SP 800-38A: two blocks in every mode, there and back.
 #[test]
 fn aes_is_the_standards() {

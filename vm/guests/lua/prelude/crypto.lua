@@ -24,7 +24,9 @@ function stream.toString(source)
   for byte in source do parts[#parts + 1] = string.char(byte) end
   return table.concat(parts)
 end
-function stream.toHex(source) return codec.to_hex(stream.toString(source)) end
+-- Of arrays, streams and what has to do with keys aos shows large letters, of digests small ones.
+local function large_hex(bytes) return codec.to_hex(bytes):upper() end
+function stream.toHex(source) return large_hex(stream.toString(source)) end
 function stream.toArray(source)
   local bytes = {}
   for byte in source do bytes[#bytes + 1] = byte end
@@ -37,7 +39,8 @@ local function digest(fn)
     return {
       asString = function() return bytes end,
       asHex = function() return codec.to_hex(bytes) end,
-      asBytes = function() return { bytes:byte(1, -1) } end,
+      -- One by one: a call gives no more values than the stack has room for.
+      asBytes = function() return stream.toArray(stream.fromString(bytes)) end,
     }
   end
 end
@@ -51,10 +54,9 @@ end
 
 local function shown(bytes) return digest(function() return bytes end)() end
 
--- As aos shows what has to do with keys.
 local function shown_large(bytes)
   local all = shown(bytes)
-  all.asHex = function() return codec.to_hex(bytes):upper() end
+  all.asHex = function() return large_hex(bytes) end
   return all
 end
 
@@ -71,8 +73,8 @@ end
 local array = { fromHex = function(text) return stream.toArray(stream.fromHex(text)) end }
 function array.fromString(text) return stream.toArray(stream.fromString(text)) end
 function array.toString(bytes) return stream.toString(stream.fromArray(bytes)) end
-function array.toHex(bytes) return codec.to_hex(array.toString(bytes)) end
-function array.concat(a, b) return table.move(b, 1, #b, #a + 1, { table.unpack(a) }) end
+function array.toHex(bytes) return large_hex(array.toString(bytes)) end
+function array.concat(a, b) return table.move(b, 1, #b, #a + 1, table.move(a, 1, #a, 1, {})) end
 
 -- What a key of so many bits has in bytes; the rest as `.hash` has it.
 local function aes(text, key, iv, mode, bits, back)

@@ -5,11 +5,12 @@ for word in ("and break do else elseif end false for function goto if in local n
   reserved[word] = true
 end
 
--- How many spaces, by name.
+-- How many spaces, by name. Text is no number here, though `math.tointeger` reads it.
 local function spaces(name, count, default)
   if count == nil then count = default end
-  if math.type(count) ~= "integer" or count < 0 then error(name .. " is a whole number, not below zero", 3) end
-  return (" "):rep(count)
+  local whole = math.type(count) and math.tointeger(count)
+  if not whole or whole < 0 then error(name .. " is a whole number, not below zero", 3) end
+  return (" "):rep(whole)
 end
 
 local write

@@ -90,7 +90,7 @@ local function needs(condition, text) if not condition then error(text, 3) end e
 
 utils.concat = curry(function(a, b)
   needs(is_array(a) and is_array(b), "concat: both must be arrays")
-  return table.move(b, 1, #b, #a + 1, { table.unpack(a) })
+  return table.move(b, 1, #b, #a + 1, table.move(a, 1, #a, 1, {}))
 end, 2)
 utils.reduce = curry(function(fn, value, t)
   needs(type(fn) == "function" and is_array(t), "reduce: a function, a value and an array")
