@@ -14,7 +14,8 @@ use crate::limits::{BAN_MS, BANNED_MAX, FADE_MS, FAULTS_MAX, POINTS_MAX};
 /// Something that a correct peer never does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It sent bytes that are no message. One that is not known here is no fault: its sender may be newer.
+    /// It sent bytes that are no message, or a record that its holder alone gives. What is not known here is
+    /// no fault: its sender may be newer.
     Malformed,
     /// It gave an answer that is provably false: a signature, an id or a link that does not hold.
     Lie,

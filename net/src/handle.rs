@@ -374,8 +374,10 @@ impl Net {
         self.ask(|done| Command::StopProviding { key, done }).await
     }
 
-    /// Looks for other peers that provide the key: at least three, all that are found within half a
-    /// second of the first, or none within ten seconds. They are dialled on the way, so that requests reach them.
+    /// Looks for other peers that provide the key, at most ten seconds, and dials them on the way, so that
+    /// requests reach them. For a process, three are enough, and those found within half a second of the
+    /// first. For an address, of which anybody can name the peer, it goes on until that is connected or all
+    /// near the key were asked.
     ///
     /// # Errors
     /// When there are too many lookups or the network has stopped.

@@ -71,8 +71,8 @@ pub(crate) const DIALS_MAX: usize = 64;
 pub const PROVIDERS_WANTED: usize = 3;
 /// Lookups of providers that may be under way.
 pub(crate) const LOOKUPS_MAX: usize = 64;
-/// How much longer a lookup goes on that has found somebody: a peer in its way that is gone would
-/// hold it up for seconds.
+/// How much longer a lookup of a process goes on that has found somebody: a peer in its way that is gone
+/// would hold it up for seconds.
 pub(crate) const LOOKUP_GRACE_MS: u64 = 500;
 /// How long one lookup may take.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,13 +100,20 @@ pub(crate) const LOCATION_TTL_S: u64 = 24 * 60 * 60;
 pub(crate) const CLOCK_SKEW_S: u64 = 10 * 60;
 /// Bytes of a location record: so many addresses of the longest kind, a key and a signature.
 pub(crate) const LOCATION_BYTES_MAX: usize = 3 * 1024;
-/// Location records of others that we keep.
+/// Location records of others that we keep, those nearest to this node.
 pub(crate) const LOCATIONS_MAX: usize = 8_192;
-/// Location records of which one lookup verifies what they say: an honest network has one or two
-/// versions, and the rest cost a signature each.
-pub(crate) const LOCATIONS_PER_LOOKUP_MAX: usize = 16;
-/// Location records that are being verified. One that finds no place comes again.
-pub(crate) const CHECKS_MAX: usize = 64;
+/// Different location records of which one lookup verifies what they say: an honest network has one or two
+/// versions, and the rest cost a signature each. Three times as many as there are peers near a key, so that
+/// a few of those that send rubbish crowd nobody out.
+pub(crate) const LOCATIONS_PER_LOOKUP_MAX: usize = 64;
+/// Of those, how many are dialled as they come, beside the newest at the end: the holder of the key can
+/// have signed any number.
+pub(crate) const LOCATION_DIALS_MAX: usize = 3;
+/// Location records that are being verified: those of four lookups full of rubbish. One that finds no place
+/// comes again.
+pub(crate) const CHECKS_MAX: usize = 256;
+/// Of those, how many were given to keep: lookups have the rest for themselves.
+pub(crate) const PUT_CHECKS_MAX: usize = CHECKS_MAX / 2;
 /// Addresses that we keep of one peer.
 pub(crate) const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// Bytes of one address.

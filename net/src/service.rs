@@ -12,6 +12,7 @@ pub(crate) mod command;
 mod connections;
 mod dispatch;
 mod gossip;
+mod locations;
 mod lookups;
 mod neighbours;
 mod requests;
@@ -35,7 +36,8 @@ use weft_protocol::{Effects, Id, Machine as _, Now};
 use self::command::{Command, Status};
 use self::connections::PeerState;
 use self::gossip::MessageRef;
-use self::lookups::{CheckFuture, Lookups};
+use self::locations::Checks;
+use self::lookups::Lookups;
 use self::requests::{AnswerFuture, Waiting};
 use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
@@ -99,7 +101,7 @@ pub(crate) struct Service {
     provided: Provided<Key>,
     lookups: Lookups,
     /// Location records that are being verified.
-    checks: FuturesUnordered<CheckFuture>,
+    checks: Checks,
 
     waiting: Waiting,
     answers: FuturesUnordered<AnswerFuture>,
@@ -153,7 +155,7 @@ impl Service {
             unbound,
             provided: Provided::new(),
             lookups: Lookups::default(),
-            checks: FuturesUnordered::new(),
+            checks: Checks::default(),
             waiting: Waiting::default(),
             answers: FuturesUnordered::new(),
             commands,
@@ -171,7 +173,7 @@ impl Service {
                 Some(command) = self.commands.recv() => self.on_command(command),
                 Some((ticket, verdict)) = self.verdicts.recv() => self.on_verdict(ticket, verdict),
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.on_answer(answer),
-                Some(checked) = self.checks.next(), if !self.checks.is_empty() => self.on_checked(checked),
+                Some(checked) = self.checks.next(), if self.checks.len() > 0 => self.on_checked(checked),
                 // Also polls the swarm, without which gossipsub's heartbeat would stall.
                 _ = tick.tick() => self.on_tick(),
                 () = stop.cancelled() => break,

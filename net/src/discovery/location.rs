@@ -2,17 +2,20 @@
 //!
 //! Provider records say who provides something, and whoever hands them on may lie about where that is. A
 //! location record is signed by the key whose hash is its name in Kademlia, bound to one network,
-//! numbered, and ends after a day: nobody else can make one, an older one replaces no newer one, and
-//! peers that keep it can at most keep silent.
+//! numbered, and ends after a day: nobody else can make one, or give one to a peer to keep, and an older one
+//! replaces no newer one. Peers that keep it can at most keep silent, or give an older one, which costs a
+//! dial and ends no lookup.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::core::SignedEnvelope;
 use libp2p::identity::{Keypair, SigningError};
+use libp2p::kad::{KBucketDistance, KBucketKey};
 use libp2p::{Multiaddr, PeerId};
 use prost::Message;
 use weft_protocol::Address;
 
+use crate::key::Key;
 use crate::limits::{
     ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, CLOCK_SKEW_S, LOCATION_BYTES_MAX, LOCATION_TTL_S,
     LOCATIONS_MAX,
@@ -85,42 +88,71 @@ pub(crate) fn read(address: Address, value: &[u8], domain: String, now_s: u64) -
 }
 
 /// The location records of others that this node keeps, the newest of each address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Locations {
+    own: KBucketKey<PeerId>,
     kept: BTreeMap<Address, Kept>,
     by_expiry: BTreeSet<(u64, Address)>,
+    /// By distance from this node. Where there is no room the last goes: others are nearer to it, and keys
+    /// near this node are the harder to come by the more honest ones there are.
+    by_distance: BTreeSet<(KBucketDistance, Address)>,
 }
 
 #[derive(Debug)]
 struct Kept {
     sequence: u64,
     expires: u64,
+    distance: KBucketDistance,
     value: Vec<u8>,
 }
 
 impl Locations {
+    /// Of the node with this name.
+    pub(crate) fn new(own: PeerId) -> Self {
+        Self {
+            own: own.into(),
+            kept: BTreeMap::new(),
+            by_expiry: BTreeSet::new(),
+            by_distance: BTreeSet::new(),
+        }
+    }
+
+    fn distance(&self, address: &Address) -> KBucketDistance {
+        self.own.distance(&KBucketKey::new(Key::Address(*address).record_key()))
+    }
+
+    fn remove(&mut self, address: &Address) {
+        let Some(kept) = self.kept.remove(address) else { return };
+        self.by_expiry.remove(&(kept.expires, *address));
+        self.by_distance.remove(&(kept.distance, *address));
+    }
+
     /// The record of an address, as it came.
     pub(crate) fn get(&self, address: &Address) -> Option<&[u8]> {
         self.kept.get(address).map(|kept| kept.value.as_slice())
     }
 
-    /// Keeps a record that was read, or says that it did not: a newer one is there, or there is no room.
+    /// Keeps a record that was read, or says that it did not: a newer one is there, or there is no room and
+    /// all others are nearer.
     pub(crate) fn take(&mut self, address: Address, location: &Location, value: Vec<u8>, now_s: u64) -> bool {
-        while let Some((expires, over)) = self.by_expiry.first().copied().filter(|(at, _)| *at <= now_s) {
-            self.by_expiry.remove(&(expires, over));
-            self.kept.remove(&over);
+        while let Some((_, over)) = self.by_expiry.first().copied().filter(|(at, _)| *at <= now_s) {
+            self.remove(&over);
         }
-        match self.kept.get(&address) {
-            Some(kept) if kept.sequence >= location.sequence => return false,
-            Some(kept) => {
-                self.by_expiry.remove(&(kept.expires, address));
+        if self.kept.get(&address).is_some_and(|kept| kept.sequence >= location.sequence) {
+            return false;
+        }
+        self.remove(&address);
+        let distance = self.distance(&address);
+        if self.kept.len() >= LOCATIONS_MAX {
+            match self.by_distance.last().copied() {
+                Some((furthest, over)) if distance < furthest => self.remove(&over),
+                _ => return false,
             }
-            None if self.kept.len() >= LOCATIONS_MAX => return false,
-            None => {}
         }
         let Location { sequence, expires, .. } = *location;
         self.by_expiry.insert((expires, address));
-        self.kept.insert(address, Kept { sequence, expires, value });
+        self.by_distance.insert((distance, address));
+        self.kept.insert(address, Kept { sequence, expires, distance, value });
         true
     }
 }
@@ -203,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_newest_is_kept_until_it_ends() {
-        let mut kept = Locations::default();
+        let mut kept = Locations::new(key(0).public().to_peer_id());
         let (of, second) = location(1, 2, 50);
         assert!(kept.take(of, &second, vec![2], 0));
         assert!(!kept.take(of, &location(1, 1, 90).1, vec![1], 0), "an older one");
@@ -214,20 +246,35 @@ mod tests {
         assert!(kept.take(other, &later, vec![4], 59));
         assert!(kept.get(&of).is_some());
         assert!(kept.take(other, &location(2, 2, 99).1, vec![5], 60));
-        assert_eq!((kept.get(&of), kept.by_expiry.len()), (None, 1));
+        assert_eq!((kept.get(&of), kept.by_expiry.len(), kept.by_distance.len()), (None, 1, 1));
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut kept = Locations::default();
-        let (of, first) = location(0, 1, 50);
-        for number in 0..LOCATIONS_MAX as u64 + 5 {
-            let mut name = [0; 32];
-            name[..8].copy_from_slice(&number.to_be_bytes());
-            assert_eq!(kept.take(Address(name), &first, vec![], 0), number < LOCATIONS_MAX as u64);
-        }
-        assert!(!kept.take(of, &first, vec![], 49));
-        assert!(kept.take(of, &Location { expires: 99, ..first }, vec![], 50), "they have ended");
-        assert_eq!((kept.kept.len(), kept.by_expiry.len()), (1, 1));
+    fn where_there_is_no_room_the_nearest_stay() {
+        let mut kept = Locations::new(key(0).public().to_peer_id());
+        let (_, first) = location(0, 1, 50);
+        let names: Vec<_> = (0..LOCATIONS_MAX as u64 + 200)
+            .map(|number| {
+                let mut name = [0; 32];
+                name[..8].copy_from_slice(&number.to_be_bytes());
+                Address(name)
+            })
+            .collect();
+        let taken: Vec<_> = names.iter().map(|name| kept.take(*name, &first, vec![], 0)).collect();
+        assert!(taken[..LOCATIONS_MAX].iter().all(|taken| *taken));
+        let beyond = &taken[LOCATIONS_MAX..];
+        assert!(beyond.contains(&true) && beyond.contains(&false), "{beyond:?}");
+        let mut nearest = names;
+        nearest.sort_by_key(|name| kept.distance(name));
+        let furthest = nearest.split_off(LOCATIONS_MAX);
+        assert!(nearest.iter().all(|name| kept.get(name).is_some()));
+        assert!(furthest.iter().all(|name| kept.get(name).is_none()));
+        assert_eq!((kept.by_expiry.len(), kept.by_distance.len()), (LOCATIONS_MAX, LOCATIONS_MAX));
+        // One that is there may be renewed, and what has ended makes room.
+        let renewed = Location { sequence: 2, ..first.clone() };
+        assert!(kept.take(nearest[LOCATIONS_MAX - 1], &renewed, vec![], 49));
+        assert!(!kept.take(furthest[0], &first, vec![], 49));
+        assert!(kept.take(furthest[0], &Location { expires: 99, ..first }, vec![], 50));
+        assert_eq!((kept.kept.len(), kept.by_expiry.len(), kept.by_distance.len()), (1, 1, 1));
     }
 }

@@ -45,7 +45,7 @@ impl ProviderStore {
             records: BTreeMap::new(),
             per_peer: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
-            locations: Locations::default(),
+            locations: Locations::new(own),
             own_location: None,
             counters,
         }

@@ -106,6 +106,7 @@ impl Service {
                     tracing::debug!(%relay, ?reason, "a relay holds no place for this node");
                     for address in addresses {
                         self.swarm.remove_external_address(&address);
+                        self.on_external_gone(address);
                     }
                     self.run_reach(reach::Input::Refused(relay));
                 } else {

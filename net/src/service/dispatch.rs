@@ -28,7 +28,9 @@ impl Service {
             }
             Command::StopProviding { key, done } => {
                 self.run_provided(provide::Input::Stop(key));
-                self.swarm.behaviour_mut().kademlia.stop_providing(&key.record_key());
+                let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+                kademlia.stop_providing(&key.record_key());
+                kademlia.remove_record(&key.record_key());
                 let _ = done.send(());
             }
             Command::Providers { key, done } => self.find_providers(key, done),

@@ -1,26 +1,22 @@
-//! Lookups of providers and of locations, what other peers give this node to keep of both, and the routing
-//! table behind them.
+//! Lookups of providers and of locations, and the routing table behind them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use futures::future::BoxFuture;
+use libp2p::PeerId;
 use libp2p::kad::store::RecordStore as _;
-use libp2p::kad::{
-    self, GetProvidersOk, GetRecordOk, InboundRequest, QueryId, QueryResult, Quorum, Record, RecordKey,
-};
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId};
+use libp2p::kad::{self, GetProvidersOk, GetRecordOk, InboundRequest, QueryId, QueryResult, RecordKey};
+use libp2p::swarm::dial_opts::DialOpts;
 use tokio::sync::oneshot;
 use weft_protocol::{Address, Now};
 
 use super::Service;
-use crate::discovery::location::{self, Location};
+use crate::discovery::location::Location;
 use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
 use crate::limits::{
-    CHECKS_MAX, LOCATION_BYTES_MAX, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS, LOOKUPS_MAX, PROVIDERS_WANTED,
+    LOCATION_BYTES_MAX, LOCATION_DIALS_MAX, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS, LOOKUPS_MAX,
+    PROVIDERS_WANTED,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
@@ -34,12 +30,16 @@ struct Lookup {
     /// Queries under way, and location records that are being verified.
     open: usize,
     queries: Vec<QueryId>,
-    /// Location records that came.
-    records: usize,
-    /// The newest of them.
+    /// Location records that came, each once.
+    records: BTreeSet<Vec<u8>>,
+    /// The newest of them whose signature holds.
     newest: Option<u64>,
+    /// How many of them were dialled ...
+    dialled: usize,
+    /// ... and the newest, if it was not.
+    undialled: Option<Location>,
     found: BTreeSet<Peer>,
-    /// When the first was found.
+    /// When the first provider was found.
     found_at: Option<Now>,
     /// All who asked for this key while the lookup was under way.
     askers: Vec<Done>,
@@ -60,21 +60,43 @@ impl Lookups {
     }
 }
 
-/// A location record that was verified, or was not.
-pub(super) struct Checked {
-    address: Address,
-    value: Vec<u8>,
-    location: Option<Location>,
-    /// The lookup that brought it; else a peer gave it to this node to keep.
-    sought: Option<u64>,
-}
+impl Lookup {
+    /// Whether a location record may be one, and none like it came.
+    fn wants(&self, value: &[u8]) -> bool {
+        value.len() <= LOCATION_BYTES_MAX
+            && self.records.len() < LOCATIONS_PER_LOOKUP_MAX
+            && !self.records.contains(value)
+    }
 
-pub(super) type CheckFuture = BoxFuture<'static, Checked>;
+    /// Notes a location whose signature holds, or says that one as new was there.
+    fn hear(&mut self, location: Location) -> bool {
+        if Some(location.sequence) <= self.newest {
+            return false;
+        }
+        self.newest = Some(location.sequence);
+        self.found.insert(Peer(location.peer));
+        self.undialled = Some(location);
+        true
+    }
 
-/// Seconds and milliseconds since 1970: location records are of the world's time.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// What is to be dialled now. Beyond a few, the newest has to wait for the end.
+    fn next_dial(&mut self) -> Option<Location> {
+        if self.dialled >= LOCATION_DIALS_MAX {
+            return None;
+        }
+        let location = self.undialled.take()?;
+        self.dialled += 1;
+        Some(location)
+    }
+
+    /// Whether what was found is enough. Anybody can name the peer of an address, and say that it is
+    /// somewhere else: that it is connected is what was looked for.
+    fn is_enough(&self, key: &Key, now: Now, is_connected: impl Fn(&Peer) -> bool) -> bool {
+        match key {
+            Key::Process(_) => self.found_at.is_some_and(|at| at.plus_ms(LOOKUP_GRACE_MS) <= now),
+            Key::Address(_) => self.found.iter().any(is_connected),
+        }
+    }
 }
 
 impl Service {
@@ -122,9 +144,9 @@ impl Service {
                 self.run_provided(provide::Input::NewPeer);
             }
             kad::Event::InboundRequest {
-                request: InboundRequest::PutRecord { record: Some(record), .. },
+                request: InboundRequest::PutRecord { source, record: Some(record), .. },
             } => {
-                self.on_put(record);
+                self.on_put(source, record);
             }
             kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
                 // What is not taken is counted there.
@@ -139,113 +161,35 @@ impl Service {
         }
     }
 
-    /// Writes where this node can be reached to the peers near its address.
-    pub(super) fn put_location(&mut self, key: Key) {
-        let addresses: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
-        if addresses.is_empty() {
-            return;
-        }
-        let domain = self.settings.names.location();
-        let value = match location::sign(&self.settings.keypair, domain, unix_ms(), addresses) {
-            Ok(value) => value,
-            Err(error) => return tracing::error!(%error, "cannot sign where this node is"),
-        };
-        let record = Record::new(key.record_key(), value);
-        if let Err(error) = self.swarm.behaviour_mut().kademlia.put_record(record, Quorum::One) {
-            tracing::warn!(%error, "cannot say where this node is");
-        }
-    }
-
-    /// A peer gives this node a record to keep.
-    fn on_put(&mut self, record: Record) {
-        let Some(Key::Address(address)) = Key::from_record_key(&record.key) else {
-            return Counters::add(&self.counters.locations_refused);
-        };
-        let store = self.swarm.behaviour_mut().kademlia.store_mut();
-        // It comes again every ten minutes, and more often while the network is young.
-        if store.location(&address) != Some(record.value.as_slice()) {
-            self.check(address, record.value, None);
-        }
-    }
-
     fn on_record(&mut self, query: QueryId, value: Vec<u8>) {
         let Some(key @ Key::Address(address)) = self.lookups.by_query.get(&query).copied() else { return };
-        let Some(lookup) = self.lookups.by_key.get_mut(&key) else { return };
-        if lookup.records >= LOCATIONS_PER_LOOKUP_MAX {
+        let Some(lookup) = self.lookups.by_key.get(&key).filter(|lookup| lookup.wants(&value)) else {
             return;
-        }
-        lookup.records += 1;
+        };
         let sought = Some(lookup.number);
-        if self.check(address, value, sought)
+        if self.check(address, value.clone(), sought)
             && let Some(lookup) = self.lookups.by_key.get_mut(&key)
         {
             lookup.open += 1;
+            lookup.records.insert(value);
         }
-    }
-
-    /// Has a location record verified elsewhere; says whether there is a place for it.
-    fn check(&mut self, address: Address, value: Vec<u8>, sought: Option<u64>) -> bool {
-        if self.checks.len() >= CHECKS_MAX || value.len() > LOCATION_BYTES_MAX {
-            Counters::add(&self.counters.locations_refused);
-            return false;
-        }
-        let domain = self.settings.names.location();
-        let work = tokio::task::spawn_blocking(move || {
-            let location = location::read(address, &value, domain, unix_ms() / 1000);
-            (value, location)
-        });
-        self.checks.push(Box::pin(async move {
-            let (value, location) = work.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "a location record was not verified");
-                Default::default()
-            });
-            Checked { address, value, location, sought }
-        }));
-        true
-    }
-
-    pub(super) fn on_checked(&mut self, Checked { address, value, location, sought }: Checked) {
-        if let Some(number) = sought {
-            return self.on_location(address, number, location);
-        }
-        let store = self.swarm.behaviour_mut().kademlia.store_mut();
-        let is_kept =
-            location.is_some_and(|location| store.take_location(address, &location, value, unix_ms() / 1000));
-        let counter = if is_kept { &self.counters.locations_kept } else { &self.counters.locations_refused };
-        Counters::add(counter);
     }
 
     /// A record that a lookup brought was verified.
-    fn on_location(&mut self, address: Address, number: u64, location: Option<Location>) {
-        let (key, own, now) = (Key::Address(address), *self.swarm.local_peer_id(), self.now());
+    pub(super) fn on_location(&mut self, address: Address, number: u64, location: Option<Location>) {
+        let (key, own) = (Key::Address(address), *self.swarm.local_peer_id());
         // The lookup may be over, and another of the same key under way.
         let lookup = self.lookups.by_key.get_mut(&key).filter(|lookup| lookup.number == number);
         let Some(lookup) = lookup else { return };
         lookup.open -= 1;
-        let newest = lookup.newest;
-        let is_new = |of: &Location| of.peer != own && Some(of.sequence) > newest;
-        if let Some(location) = location.filter(is_new) {
-            lookup.newest = Some(location.sequence);
-            lookup.found.insert(Peer(location.peer));
-            lookup.found_at.get_or_insert(now);
+        if let Some(location) = location.filter(|location| location.peer != own)
+            && lookup.hear(location)
+        {
+            let dial = lookup.next_dial();
             Counters::add(&self.counters.locations_found);
-            self.dial_location(location);
+            dial.into_iter().for_each(|location| self.dial_location(location));
         }
         self.end_if_over(&key);
-    }
-
-    /// Dials where a peer itself says that it is, whatever else is being tried.
-    fn dial_location(&mut self, location: Location) {
-        if self.swarm.is_connected(&location.peer) {
-            return;
-        }
-        let options = DialOpts::peer_id(location.peer)
-            .addresses(location.addresses)
-            .condition(PeerCondition::Disconnected)
-            .build();
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(peer = %location.peer, %error, "cannot dial a peer where it says that it is");
-        }
     }
 
     fn on_providers(&mut self, query: QueryId, providers: impl Iterator<Item = PeerId>) {
@@ -267,12 +211,13 @@ impl Service {
         }
     }
 
-    /// Ends the lookups that have found somebody and were given a little longer.
+    /// Ends the lookups that have found enough.
     pub(super) fn end_found_lookups(&mut self) {
         let now = self.now();
-        let over = |lookup: &Lookup| lookup.found_at.is_some_and(|at| at.plus_ms(LOOKUP_GRACE_MS) <= now);
-        let over: Vec<Key> =
-            self.lookups.by_key.iter().filter(|(_, lookup)| over(lookup)).map(|(key, _)| *key).collect();
+        let over =
+            |key: &Key, lookup: &Lookup| lookup.is_enough(key, now, |peer| self.swarm.is_connected(&peer.0));
+        let lookups = self.lookups.by_key.iter();
+        let over: Vec<Key> = lookups.filter(|(key, lookup)| over(key, lookup)).map(|(key, _)| *key).collect();
         for key in over {
             self.end_lookup(&key);
         }
@@ -318,9 +263,66 @@ impl Service {
                 query.finish();
             }
         }
+        if let Some(newest) = lookup.undialled {
+            self.dial_location(newest);
+        }
         let found: Vec<Peer> = lookup.found.into_iter().collect();
         for asker in lookup.askers {
             let _ = asker.send(Ok(found.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::Id;
+
+    use super::*;
+
+    fn location(sequence: u64) -> Location {
+        let peer = Peer::from_ed25519(&[0; 32]).unwrap().0;
+        Location { peer, sequence, expires: 9, addresses: vec!["/memory/1".parse().unwrap()] }
+    }
+
+    #[test]
+    fn the_same_record_and_one_too_large_take_no_place() {
+        let mut lookup = Lookup::default();
+        assert!(!lookup.wants(&[0; LOCATION_BYTES_MAX + 1]));
+        for count in 0..LOCATIONS_PER_LOOKUP_MAX {
+            let value = count.to_be_bytes().to_vec();
+            assert!(lookup.wants(&value));
+            lookup.records.insert(value.clone());
+            assert!(!lookup.wants(&value), "the same again");
+        }
+        assert!(!lookup.wants(b"one more"));
+    }
+
+    #[test]
+    fn newer_records_count_and_few_of_them_are_dialled() {
+        let mut lookup = Lookup::default();
+        let mut dialled = 0;
+        for sequence in 1..=16 {
+            assert!(lookup.hear(location(sequence)));
+            dialled += usize::from(lookup.next_dial().is_some());
+        }
+        assert!(!lookup.hear(location(16)) && !lookup.hear(location(3)));
+        assert_eq!((dialled, lookup.newest, lookup.found.len()), (LOCATION_DIALS_MAX, Some(16), 1));
+        // Old ones that come first cost the newest its dial now, not for good.
+        assert_eq!(lookup.undialled, Some(location(16)));
+    }
+
+    #[test]
+    fn a_process_is_found_by_time_and_an_address_by_a_connection() {
+        let found_at = Some(Now(1));
+        let found = BTreeSet::from([Peer(location(1).peer)]);
+        let lookup = Lookup { found, found_at, ..Lookup::default() };
+        let (process, address) = (Key::Process(Id([1; 32])), Key::Address(Address([1; 32])));
+        assert!(!lookup.is_enough(&process, Now(LOOKUP_GRACE_MS), |_| true));
+        assert!(lookup.is_enough(&process, Now(LOOKUP_GRACE_MS + 1), |_| false));
+        assert!(!lookup.is_enough(&address, Now(u64::MAX), |_| false));
+        assert!(lookup.is_enough(&address, Now(1), |_| true));
+        assert!(!Lookup::default().is_enough(&address, Now(u64::MAX), |_| true));
     }
 }

@@ -124,6 +124,8 @@ impl Service {
 
     pub(super) fn on_external_gone(&mut self, address: Multiaddr) {
         self.run_reach(reach::Input::Expired(address));
+        // What stands in records is not true any more.
+        self.run_provided(provide::Input::NewPeer);
     }
 
     pub(super) fn on_mdns(&mut self, event: mdns::Event) {

@@ -7,6 +7,7 @@ mod discovery;
 mod gossip;
 mod hostile;
 mod large;
+mod locations;
 mod many;
 mod reach;
 mod requests;

@@ -1,10 +1,10 @@
 //! Nodes on machines of their own, as far as the kernel goes: each in a network namespace with one address,
 //! all on one switch. Takes root and Linux; where either is missing, or the kernel cannot delay packets,
-//! the tests are skipped, and the list of skips says so.
+//! the tests are skipped, which is said, in the list of skips too. Whatever else fails is a fault of the test.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::process::Command;
+use std::io::{ErrorKind, Write as _};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
@@ -20,21 +20,34 @@ struct Village {
 /// Villages of this program so far: each has its own names.
 static VILLAGES: AtomicU32 = AtomicU32::new(0);
 
+/// What these programs say where a machine has no root for us, or its kernel no netem.
+const LACKING: [&str; 3] =
+    ["Operation not permitted", "Permission denied", "Specified qdisc kind is unknown"];
+
+fn output(program: &str, args: &[&str]) -> std::io::Result<Output> {
+    Command::new(program).args(args).env("LC_ALL", "C").output()
+}
+
+/// Runs a program, or says what of it this machine lacks.
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
-    let ran = Command::new(program).args(args).output();
-    let ran = ran.map_err(|error| format!("no `{program}`: {error}"))?;
+    let ran = match output(program, args) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(format!("no `{program}`")),
+        ran => ran.unwrap_or_else(|error| panic!("`{program}`: {error}")),
+    };
     if ran.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&ran.stderr);
-    Err(format!("`{program} {}`: {}", args.join(" "), text.trim()))
+    let failed = format!("`{program} {}`: {}", args.join(" "), text.trim());
+    assert!(LACKING.iter().any(|lacking| text.contains(lacking)), "{failed}");
+    Err(failed)
 }
 
 impl Drop for Village {
     fn drop(&mut self) {
         // Some may not be there: it may have ended half made.
         for house in 0..=self.houses {
-            let _ = run("ip", &["netns", "del", &self.house(house)]);
+            let _ = output("ip", &["netns", "del", &self.house(house)]);
         }
     }
 }
@@ -96,8 +109,10 @@ impl Village {
     }
 }
 
-/// Says in the list of skips why a test is left out.
+/// Says why a test is left out, in the list of skips too.
+#[allow(clippy::print_stderr)]
 fn skip(name: &str, reason: &str) {
+    eprintln!("{name} is skipped: {reason}");
     if let Some(list) = std::env::var_os("WEFT_SKIPS") {
         let mut list = OpenOptions::new().append(true).create(true).open(list).unwrap();
         writeln!(list, "{name}\t{reason}").unwrap();

@@ -15,7 +15,7 @@ use crate::limits::{PROVIDE_GAP_MS, PROVIDE_PER_TICK, PROVIDE_REFRESH_MS, PROVID
 pub(crate) enum Input<K> {
     Provide(K),
     Stop(K),
-    /// A new peer is in the routing table.
+    /// A new peer is in the routing table, or this node is reached elsewhere than before.
     NewPeer,
     Tick,
 }
