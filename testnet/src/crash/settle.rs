@@ -133,9 +133,13 @@ pub(crate) fn read_logs(logs: &[PathBuf], wronged: Option<Id>, screen: Screen) -
     step
 }
 
+/// What gossipsub calls an error when a peer is gone before its connection is: here peers are killed.
+const GONE: &str =
+    " ERROR libp2p_gossipsub::behaviour: Could not send rpc to connection handler, peer doesn't exist";
+
 /// Whether a line tells of a panic or of an error.
 fn is_bad(line: &str) -> bool {
-    line.contains("panicked at") || line.contains(" ERROR ")
+    line.contains("panicked at") || (line.contains(" ERROR ") && !line.contains(GONE))
 }
 
 fn harmless(line: &str) -> String {
@@ -162,6 +166,8 @@ mod tests {
         let ok = |paths: &[PathBuf]| read_logs(paths, None, Screen::new(true)).ok;
         assert!(ok(std::slice::from_ref(&good)));
         assert!(!ok(&[good.clone(), panic]));
+        let gone = log("gone", &format!("2026-01-01T00:00:00Z{GONE} in connected peer list peer=x\n"));
+        assert!(ok(&[gone]), "who was killed is gone");
         assert!(!ok(&[good.clone(), error]));
         assert!(!ok(&[good, dir.path().join("none")]));
         let wronged = Id([1; 32]);
