@@ -4,6 +4,8 @@
 //! somebody first needs it, so that a node with many processes starts at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -55,6 +57,8 @@ pub struct Directory {
     remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
     wallets: RwLock<BTreeSet<Address>>,
     turns: [Mutex<()>; TURNS],
+    /// How many of the entries came unasked: every new one is judged by it.
+    for_others: AtomicUsize,
 }
 
 impl Directory {
@@ -62,7 +66,8 @@ impl Directory {
     pub fn new(store: Store, terms: Terms) -> Self {
         let (entries, remembered, wallets) = Default::default();
         let turns = std::array::from_fn(|_| Mutex::new(()));
-        Self { store, terms, entries, remembered, wallets, turns }
+        let for_others = AtomicUsize::new(0);
+        Self { store, terms, entries, remembered, wallets, turns, for_others }
     }
 
     /// The turn to read what this node does for a process, and to change it on disk and here: of two
@@ -132,19 +137,37 @@ impl Directory {
     /// Adds a process that is on disk.
     pub fn put_row(&self, process: Id, ProcessRow { module, roles }: ProcessRow) {
         let entry = Entry { module, roles, fault: None, waits: None, process: None };
-        self.entries_mut().insert(process, entry);
+        self.change(process, Some(entry));
     }
 
     /// Adds a process, or replaces what this node does for it.
     pub fn put(&self, process: Arc<Process>, roles: Roles) {
         let (id, module) = (process.id(), process.module());
         let entry = Entry { module, roles, fault: None, waits: None, process: Some(process) };
-        self.entries_mut().insert(id, entry);
+        self.change(id, Some(entry));
     }
 
     /// Forgets a process that nothing is done for any more.
     pub fn remove(&self, process: &Id) {
-        self.entries_mut().remove(process);
+        self.change(*process, None);
+    }
+
+    fn change(&self, process: Id, entry: Option<Entry>) {
+        let mut entries = self.entries_mut();
+        let counts = |entry: &Entry| usize::from(entry.roles.for_others);
+        let now = entry.as_ref().map_or(0, counts);
+        let before = match entry {
+            Some(entry) => entries.insert(process, entry),
+            None => entries.remove(&process),
+        };
+        // Changed under the lock alone, so that the count is never less than nothing.
+        self.for_others.fetch_add(now, Relaxed);
+        self.for_others.fetch_sub(before.as_ref().map_or(0, counts), Relaxed);
+    }
+
+    /// How many of the processes came unasked.
+    pub fn for_others(&self) -> usize {
+        self.for_others.load(Relaxed)
     }
 
     /// A process of others that was looked up before.

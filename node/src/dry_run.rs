@@ -314,8 +314,8 @@ impl Desk {
         let head = self.shared.store.read().and_then(|reader| reader.head(&id)).map_err(host)?;
         let (head, _) = head.ok_or(DryRunError::NoState(id))?;
         evaluated(&self.shared, id, head).await?;
-        let last = self.shared.store.read().and_then(|reader| reader.last_outcome(&id)).map_err(host)?;
-        let (last, _) = last.ok_or(DryRunError::NoState(id))?;
+        let last = self.shared.store.read().and_then(|reader| reader.last_computed(&id)).map_err(host)?;
+        let last = last.ok_or(DryRunError::NoState(id))?;
         if let Some(frozen) = self.kept(id, last) {
             return Ok(frozen);
         }
@@ -349,7 +349,7 @@ impl Desk {
         let unknown = DryRunError::NoSlot { process: id, slot };
         let host = |error: weft_storage::StoreError| DryRunError::Host(error.to_string());
         let reader = self.shared.store.read().map_err(host)?;
-        if reader.last_outcome(&id).map_err(host)?.is_none_or(|(last, _)| last.slot < slot) {
+        if reader.last_computed(&id).map_err(host)?.is_none_or(|last| last.slot < slot) {
             return Err(unknown);
         }
         drop(reader);

@@ -4,6 +4,7 @@
 //! nothing depends on hearing all of it.
 
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use weft_protocol::{Address, Id, Position};
 
 /// News that a slow listener may fall behind by.
@@ -82,5 +83,56 @@ impl Newsroom {
 impl Default for Newsroom {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl News {
+    /// The process that it is of.
+    pub const fn process(&self) -> &Id {
+        let (Self::Hosted { process }
+        | Self::Grew { process, .. }
+        | Self::Wanted { process, .. }
+        | Self::Computed { process, .. }
+        | Self::Attested { process, .. }
+        | Self::Alarm { process, .. }) = self;
+        process
+    }
+}
+
+/// Waits for news of a process, other than that somebody waits for it; news that was missed may have been of it. Safe to
+/// cancel.
+pub async fn heard_of(news: &mut broadcast::Receiver<News>, process: Id) {
+    loop {
+        match news.recv().await {
+            Ok(News::Wanted { .. }) => {}
+            Ok(news) if *news.process() == process => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            // The node stops, and nothing more comes.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_waiter_hears_of_its_own_process_alone() {
+        let (room, mine, other) = (Newsroom::new(), Id([1; 32]), Id([2; 32]));
+        let mut news = room.listen();
+        room.tell(News::Grew { process: other, head: 1 });
+        room.tell(News::Wanted { process: mine, slot: 1 });
+        assert_eq!(heard_of(&mut news, mine).now_or_never(), None);
+        room.tell(News::Grew { process: mine, head: 1 });
+        assert_eq!(heard_of(&mut news, mine).now_or_never(), Some(()));
+        // What was missed may have been of any process.
+        for _ in 0..=NEWS_MAX {
+            room.tell(News::Hosted { process: other });
+        }
+        heard_of(&mut news, mine).await;
     }
 }

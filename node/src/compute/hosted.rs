@@ -163,7 +163,7 @@ impl Hosted {
     /// As [`load_module`]; [`NodeError::Diverged`] when a replay from slot 0 differs.
     pub fn load(process: Arc<Process>, reader: &Reader, host: Host<'_>) -> Result<Self, HostError> {
         let id = process.id();
-        let Some((last, _)) = reader.last_outcome(&id)? else {
+        let Some(last) = reader.last_computed(&id)? else {
             let loaded = load_module(reader, host, &process)?;
             return Self::fresh(process, loaded);
         };

@@ -17,14 +17,16 @@
 //! unasked wait while the gas for them is used up.
 
 mod allowance;
+mod line;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Effects, Id, Machine, Now};
 
 use crate::config::Evaluate;
 
 pub use allowance::Allowance;
+use line::{Line, Pace, Turn};
 
 /// Slots in one run: long enough to share a commit, short enough to fit in one.
 pub const RUN_SLOTS_MAX: u64 = 256;
@@ -38,8 +40,8 @@ pub const COMMITTING_MAX: usize = 64;
 /// A process with no new slot for so long, in milliseconds, attests its newest position.
 pub const QUIET_MS: u64 = 1_000;
 /// Quiet processes attested in one tick, so that a start with thousands of them does not hold up
-/// the rest.
-const QUIET_PER_TICK: usize = 64;
+/// the rest. Those of one tick share commits.
+const QUIET_PER_TICK: usize = 256;
 /// The first wait after a host failure, in milliseconds; doubled each time.
 pub const RETRY_MS_MIN: u64 = 250;
 /// The longest wait between two tries, in milliseconds.
@@ -150,9 +152,11 @@ pub struct Compute {
     running: BTreeMap<Id, Now>,
     committing: usize,
     processes: BTreeMap<Id, Hosted>,
-    /// Who waits for a turn: the slow processes, and all others.
-    slow: VecDeque<Id>,
-    others: VecDeque<Id>,
+    line: Line,
+    /// Idle processes whose newest position is to be attested, by when.
+    quiet: BTreeSet<(Now, Id)>,
+    /// Processes whose last run failed, by when they are tried again.
+    resting: BTreeSet<(Now, Id)>,
     /// The gas for processes that came unasked, if it is limited.
     allowance: Option<Allowance>,
     /// Who waits for it, by turn.
@@ -171,25 +175,17 @@ struct Hosted {
     wanted: Option<u64>,
     state: State,
     failures: u32,
-    quiet_since: Option<Now>,
+    attest_at: Option<Now>,
     pace: Pace,
     /// Its turn among those that wait for gas: kept until it runs, so that whoever comes later waits
     /// behind it.
     turn: Option<u64>,
 }
 
-/// What is known of the time that a process's messages take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    Unknown,
-    Quick,
-    Slow,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    Queued,
+    Queued(Turn),
     Running,
     Committing,
     Resting(Now),
@@ -213,7 +209,7 @@ impl Hosted {
 impl Compute {
     /// A driver for so many threads; up to [`places`](Self::places) runs may be under way while
     /// some are over their time.
-    pub const fn new(threads: usize, allowance: Option<Allowance>) -> Self {
+    pub fn new(threads: usize, allowance: Option<Allowance>) -> Self {
         Self {
             threads,
             allowance,
@@ -222,8 +218,9 @@ impl Compute {
             running: BTreeMap::new(),
             committing: 0,
             processes: BTreeMap::new(),
-            slow: VecDeque::new(),
-            others: VecDeque::new(),
+            line: Line::default(),
+            quiet: BTreeSet::new(),
+            resting: BTreeSet::new(),
         }
     }
 
@@ -245,11 +242,9 @@ impl Compute {
     fn queue(&mut self, process: Id) {
         let Some(hosted) = self.processes.get_mut(&process) else { return };
         if hosted.state == State::Idle && hosted.due().is_some() {
-            hosted.state = State::Queued;
-            hosted.quiet_since = None;
-            match hosted.pace {
-                Pace::Slow => self.slow.push_back(process),
-                Pace::Unknown | Pace::Quick => self.others.push_back(process),
+            hosted.state = State::Queued(self.line.enter(process, hosted.pace));
+            if let Some(at) = hosted.attest_at.take() {
+                self.quiet.remove(&(at, process));
             }
         }
     }
@@ -258,9 +253,7 @@ impl Compute {
         while self.committing < COMMITTING_MAX {
             let Some(process) = self.next_turn(now) else { return };
             let Some(hosted) = self.processes.get_mut(&process) else { continue };
-            if hosted.state != State::Queued {
-                continue;
-            }
+            let State::Queued(_) = hosted.state else { continue };
             let Some(last) = hosted.due() else {
                 // It was to be evaluated as slots come when it got in line.
                 hosted.state = State::Idle;
@@ -292,16 +285,15 @@ impl Compute {
         let late = self.running.iter();
         let late = late.filter(|(id, since)| pace(id) == Some(Pace::Slow) || is_late(since)).count();
         let running = self.running.len();
-        let slow_first = late == 0 && !self.slow.is_empty();
-        if running < self.threads && (slow_first || self.others.is_empty()) {
-            return self.slow.pop_front();
+        let slow_first = late == 0 && self.line.has_slow();
+        if running < self.threads && (slow_first || self.line.has_slow_alone()) {
+            return self.line.next_slow();
         }
         if running < self.threads + late.min(self.threads) {
-            return self.others.pop_front();
+            return self.line.next_other();
         }
         if late >= self.threads && running < Self::places(self.threads) {
-            let quick = self.others.iter().position(|id| pace(id) == Some(Pace::Quick));
-            return quick.and_then(|index| self.others.remove(index));
+            return self.line.next_quick();
         }
         None
     }
@@ -323,20 +315,27 @@ impl Compute {
     /// A run has ended, on disk or not.
     fn end(&mut self, process: Id) {
         self.running.remove(&process);
-        if self.processes.get(&process).is_some_and(|hosted| hosted.state == State::Committing) {
-            self.committing = self.committing.saturating_sub(1);
+        match self.processes.get(&process).map(|hosted| hosted.state) {
+            Some(State::Committing) => self.committing = self.committing.saturating_sub(1),
+            // It was let go and taken up again since that run began.
+            Some(State::Queued(turn)) => self.line.leave(turn),
+            _ => {}
         }
     }
 
     /// A run of it may be under way; what comes of that changes nothing any more.
     fn forget(&mut self, process: Id) {
-        let gone = self.processes.remove(&process);
-        if gone.is_some_and(|hosted| hosted.state == State::Committing) {
-            self.committing = self.committing.saturating_sub(1);
+        let Some(gone) = self.processes.remove(&process) else { return };
+        if let Some(at) = gone.attest_at {
+            self.quiet.remove(&(at, process));
         }
-        self.slow.retain(|queued| *queued != process);
-        self.others.retain(|queued| *queued != process);
-        self.waiting.retain(|_, queued| *queued != process);
+        match gone.state {
+            State::Queued(turn) => self.line.leave(turn),
+            State::Committing => self.committing = self.committing.saturating_sub(1),
+            State::Resting(until) => drop(self.resting.remove(&(until, process))),
+            State::Waiting => drop(gone.turn.and_then(|turn| self.waiting.remove(&turn))),
+            State::Idle | State::Running | State::Stopped => {}
+        }
     }
 
     fn ran(&mut self, process: Id, next: u64, now: Now) {
@@ -345,7 +344,11 @@ impl Compute {
             hosted.next = next;
             hosted.failures = 0;
             hosted.state = State::Idle;
-            hosted.quiet_since = Some(now);
+            let at = now.plus_ms(QUIET_MS);
+            if let Some(before) = hosted.attest_at.replace(at) {
+                self.quiet.remove(&(before, process));
+            }
+            self.quiet.insert((at, process));
             self.queue(process);
         }
     }
@@ -356,7 +359,9 @@ impl Compute {
         if retry {
             let wait = (RETRY_MS_MIN << hosted.failures.min(7)).min(RETRY_MS_MAX);
             hosted.failures = hosted.failures.saturating_add(1);
-            hosted.state = State::Resting(now.plus_ms(wait));
+            let until = now.plus_ms(wait);
+            hosted.state = State::Resting(until);
+            self.resting.insert((until, process));
         } else {
             hosted.state = State::Stopped;
             effects.push(Effect::Stopped { process, why });
@@ -381,35 +386,30 @@ impl Compute {
 
     fn tick(&mut self, now: Now, effects: &mut Effects<Effect>) {
         let mut rested = Vec::new();
-        let mut attested = 0;
         self.wake(now, &mut rested);
-        for (process, hosted) in &mut self.processes {
-            match hosted.state {
-                State::Resting(until) if until <= now => {
-                    hosted.state = State::Idle;
-                    rested.push(*process);
-                }
-                State::Idle
-                    if attested < QUIET_PER_TICK
-                        && hosted.quiet_since.is_some_and(|since| since.plus_ms(QUIET_MS) <= now) =>
-                {
-                    attested += 1;
-                    hosted.quiet_since = None;
-                    effects.push(Effect::AttestNewest { process: *process });
-                }
-                State::Idle
-                | State::Queued
-                | State::Running
-                | State::Committing
-                | State::Resting(_)
-                | State::Waiting
-                | State::Stopped => {}
+        while let Some(process) = pop_due(&mut self.resting, now) {
+            if let Some(hosted) = self.processes.get_mut(&process) {
+                hosted.state = State::Idle;
             }
+            rested.push(process);
+        }
+        for _ in 0..QUIET_PER_TICK {
+            let Some(process) = pop_due(&mut self.quiet, now) else { break };
+            if let Some(hosted) = self.processes.get_mut(&process) {
+                hosted.attest_at = None;
+            }
+            effects.push(Effect::AttestNewest { process });
         }
         for process in rested {
             self.queue(process);
         }
     }
+}
+
+/// The first of those whose time has come.
+fn pop_due(set: &mut BTreeSet<(Now, Id)>, now: Now) -> Option<Id> {
+    set.first().filter(|(at, _)| *at <= now)?;
+    set.pop_first().map(|(_, process)| process)
 }
 
 impl Machine for Compute {
@@ -419,27 +419,26 @@ impl Machine for Compute {
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
             Input::Host { process, evaluate, unasked, next, head } => {
-                let quiet_since = (next > 0).then_some(now);
-                let (state, pace) = (State::Idle, Pace::Unknown);
-                let (wanted, failures, turn) = (None, 0, None);
-                let hosted = Hosted {
-                    next,
-                    head,
-                    evaluate,
-                    unasked,
-                    wanted,
-                    state,
-                    failures,
-                    quiet_since,
-                    pace,
-                    turn,
-                };
-                let hosted = self.processes.entry(process).or_insert(hosted);
+                let attest_at = (next > 0).then(|| now.plus_ms(QUIET_MS));
+                let hosted = self.processes.entry(process).or_insert_with(|| {
+                    self.quiet.extend(attest_at.map(|at| (at, process)));
+                    Hosted {
+                        next,
+                        head,
+                        evaluate,
+                        unasked,
+                        wanted: None,
+                        state: State::Idle,
+                        failures: 0,
+                        attest_at,
+                        pace: Pace::Unknown,
+                        turn: None,
+                    }
+                });
                 (hosted.evaluate, hosted.unasked) = (evaluate, unasked);
                 if hosted.state == State::Waiting && !unasked {
                     hosted.state = State::Idle;
-                    hosted.turn = None;
-                    self.waiting.retain(|_, waiting| *waiting != process);
+                    hosted.turn.take().and_then(|turn| self.waiting.remove(&turn));
                 }
                 self.queue(process);
             }

@@ -59,6 +59,8 @@ pub struct ComputeTask {
     /// Runs that wait until a look at the state, or leaving memory, has ended.
     deferred: BTreeMap<Id, u64>,
     looks: BTreeMap<Id, Vec<Reply>>,
+    /// Attestations of quiet processes on their way to disk.
+    attests: JoinSet<()>,
     fetches: JoinSet<Id>,
     fetching: Vec<Id>,
     /// Processes whose last run failed on this host, which the directory tells of.
@@ -127,6 +129,7 @@ impl ComputeTask {
             cells,
             deferred: BTreeMap::new(),
             looks: BTreeMap::new(),
+            attests: JoinSet::new(),
             fetches: JoinSet::new(),
             fetching: Vec::new(),
             waiting: BTreeSet::new(),
@@ -144,7 +147,7 @@ impl ComputeTask {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.perform().await;
+            self.perform();
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(done) = self.done.recv() => self.evaluated(done),
@@ -156,6 +159,9 @@ impl ComputeTask {
                 },
                 page = self.backlog.turn() => self.take_up(&page),
                 Some(question) = self.asks.recv() => self.answer(question),
+                Some(attested) = self.attests.join_next(), if !self.attests.is_empty() => {
+                    supervisor::joined(attested);
+                }
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                     let fetched = supervisor::joined(fetched);
                     self.fetching.retain(|module| fetched != Some(*module));
@@ -215,7 +221,7 @@ impl ComputeTask {
     fn host(&mut self, process: Id) -> Result<(), NodeError> {
         let reader = self.shared.store.read()?;
         let head = reader.head(&process)?.map(|(slot, _)| slot);
-        let next = reader.last_outcome(&process)?.map_or(0, |(position, _)| position.slot + 1);
+        let next = reader.last_computed(&process)?.map_or(0, |position| position.slot + 1);
         let evaluate = self.policy(&process);
         let unasked = self.shared.directory.roles(&process).is_some_and(|roles| roles.for_others);
         self.handle(Input::Host { process, evaluate, unasked, next, head });
@@ -236,7 +242,7 @@ impl ComputeTask {
         }
     }
 
-    async fn perform(&mut self) {
+    fn perform(&mut self) {
         self.cells.write(&self.residency, self.commits.len(), &self.machine);
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
@@ -244,9 +250,7 @@ impl ComputeTask {
                 match effect {
                     Effect::Run { process, to, .. } => self.start(process, to),
                     Effect::AttestNewest { process } => {
-                        if let Err(error) = commit::attest_newest(&self.shared, process).await {
-                            tracing::warn!(%process, %error, "the newest position was not attested");
-                        }
+                        self.attests.spawn(commit::attest_quiet(SharedRef::clone(&self.shared), process));
                     }
                     Effect::Waits { process } => {
                         self.waiting.insert(process);

@@ -7,6 +7,7 @@ use weft_protocol::Id;
 use weft_storage::StoreError;
 
 use super::demand::want;
+use crate::news::heard_of;
 use crate::shared::Shared;
 
 /// How often a waiter looks again, beside every time it hears news.
@@ -44,8 +45,8 @@ pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), Wa
     loop {
         let known = shared.directory.get(&process).filter(|known| known.roles.computes);
         let known = known.ok_or(WaitError::NotComputed(process))?;
-        let last = shared.store.read()?.last_outcome(&process)?;
-        if last.is_some_and(|(position, _)| position.slot >= slot) {
+        let last = shared.store.read()?.last_computed(&process)?;
+        if last.is_some_and(|position| position.slot >= slot) {
             return Ok(());
         }
         if let Some(why) = known.fault {
@@ -55,7 +56,7 @@ pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), Wa
             want(shared, process, slot);
             ask_at = Instant::now() + LOOK_AGAIN;
         }
-        // Any news is a reason to look again; missed news too.
-        let _ = tokio::time::timeout(LOOK_AGAIN, news.recv()).await;
+        // Hearing nothing in time is a reason to look again too.
+        let _ = tokio::time::timeout(LOOK_AGAIN, heard_of(&mut news, process)).await;
     }
 }

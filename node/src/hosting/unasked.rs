@@ -281,7 +281,7 @@ impl Drop for Place {
 
 /// Places that are taken.
 pub fn used(directory: &Directory) -> usize {
-    directory.count(|roles| roles.for_others)
+    directory.for_others()
 }
 
 #[cfg(test)]

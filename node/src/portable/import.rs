@@ -302,6 +302,7 @@ impl Apply<'_> {
             return Err(PortableError::Own { process: id });
         }
         self.known = Some(Arc::clone(&process));
+        let _turn = self.shared.directory.turn(&id).await;
         if self.shared.directory.get(&id).is_some() {
             self.had = self.head()?.map_or(0, |slot| slot + 1);
             return self.compare(record);

@@ -52,6 +52,17 @@ impl Reader {
         self.last(Table::Outcomes, &from, &to, position)
     }
 
+    /// The position of the newest outcome, without its result.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn last_computed(&self, process: &Id) -> Result<Option<Position>, StoreError> {
+        let (from, to) = (key::position(process, FIRST), key::position(process, LAST));
+        let keys = self.keys_down(Table::Outcomes, &from, &to, 1)?;
+        let place = |key: &Vec<u8>| position(key).ok_or_else(|| super::bad_key(Table::Outcomes, key));
+        keys.first().map(place).transpose()
+    }
+
     /// The newest outcome before a position.
     ///
     /// # Errors

@@ -385,3 +385,52 @@ fn whoever_waits_for_gas_is_not_passed_by_who_comes_later() {
     assert!(rig.evaluated[&id(2)][0] <= last);
     assert!(rig.evaluated[&id(4)].iter().all(|at| *at >= last), "it came last");
 }
+
+#[test]
+fn quiet_processes_are_attested_in_the_order_in_which_they_became_so() {
+    let many = QUIET_PER_TICK + 10;
+    let process = |number: usize| {
+        let mut bytes = [0; 32];
+        // The first to be quiet has the highest id.
+        bytes[..2].copy_from_slice(&u16::try_from(many - number).unwrap().to_be_bytes());
+        Id(bytes)
+    };
+    let (mut machine, mut effects) = (Compute::new(1, None), Effects::new());
+    let mut handle = |input, now| {
+        machine.handle(input, Now(now), &mut effects);
+        effects.drain().collect::<Vec<_>>()
+    };
+    let host =
+        |process, head| Input::Host { process, evaluate: Evaluate::Eager, unasked: false, next: 1, head };
+    for number in 0..many {
+        assert_eq!(handle(host(process(number), Some(0)), number as u64), []);
+    }
+    // News of it ends the quiet of one, and leaving that of another.
+    assert_eq!(handle(Input::Grew { process: process(0), head: 1 }, many as u64).len(), 1);
+    handle(Input::Drop { process: process(1) }, many as u64);
+    let of = |from: usize, to: usize| {
+        (from..to).map(|number| Effect::AttestNewest { process: process(number) }).collect::<Vec<_>>()
+    };
+    assert_eq!(handle(Input::Tick, QUIET_MS + 3), of(2, 4), "no sooner than they are quiet");
+    let late = QUIET_MS + many as u64;
+    assert_eq!(handle(Input::Tick, late), of(4, 4 + QUIET_PER_TICK));
+    assert_eq!(handle(Input::Tick, late), of(4 + QUIET_PER_TICK, many));
+    assert_eq!(handle(Input::Tick, late), [], "each once");
+}
+
+#[test]
+fn a_process_that_is_taken_up_again_while_it_runs_has_one_place_in_line() {
+    let mut rig = Rig::new(1);
+    rig.add(id(9), 10, 1_000);
+    rig.pass(5);
+    let (first, last) = (id(1), id(2));
+    rig.add(first, 10, 3);
+    rig.handle(Input::Drop { process: first });
+    rig.add(first, 10, 3);
+    rig.add(last, 10, 3);
+    rig.handle(Input::Drop { process: last });
+    rig.pass(2_000);
+    assert_eq!(rig.evaluated[&first].len(), 3);
+    assert!(!rig.evaluated.contains_key(&last), "it was let go");
+    assert!(rig.machine.is_idle(&first));
+}

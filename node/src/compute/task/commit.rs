@@ -155,13 +155,21 @@ fn say_attested(shared: &Shared, process: Id, position: Position, body: Body) {
     shared.publisher.publish(process, body);
 }
 
+/// Attests the newest position of a process that is quiet.
+pub(super) async fn attest_quiet(shared: SharedRef, process: Id) {
+    if let Err(error) = attest_newest(&shared, process).await {
+        tracing::warn!(%process, %error, "the newest position was not attested");
+    }
+}
+
 /// Attests the newest position, if it is not attested yet.
-pub(super) async fn attest_newest(shared: &Shared, process: Id) -> Result<(), HostError> {
+async fn attest_newest(shared: &Shared, process: Id) -> Result<(), HostError> {
     let reader = shared.store.read()?;
-    let Some((position, row)) = reader.last_outcome(&process)? else { return Ok(()) };
+    let Some(position) = reader.last_computed(&process)? else { return Ok(()) };
     if reader.attestation(&process, position, &shared.address)?.is_some() {
         return Ok(());
     }
+    let Some(row) = reader.outcome(&process, position)? else { return Ok(()) };
     let made = sign(shared, &reader, process, position, row.running, row.state_root)?;
     drop(reader);
     if let Some((write, body)) = made {

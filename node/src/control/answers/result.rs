@@ -11,6 +11,7 @@ use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
 use super::{Answers, disk, fail, no_slot};
+use crate::news::heard_of;
 use crate::prune::told;
 use crate::results::readable;
 use crate::{compute, hosting, remote};
@@ -102,8 +103,8 @@ impl Answers {
                 return Err(fail(code, text));
             }
             let next = (Instant::now() + LOOK_AGAIN).min(deadline);
-            // Any news is a reason to look again; missed news too.
-            let _ = tokio::time::timeout_at(next, news.recv()).await;
+            // Hearing nothing in time is a reason to look again too.
+            let _ = tokio::time::timeout_at(next, heard_of(&mut news, process)).await;
         }
     }
 
