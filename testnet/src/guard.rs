@@ -8,6 +8,7 @@
 //! order has left nothing, and tells it to go.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
@@ -118,19 +119,28 @@ pub(crate) fn main(args: &[std::ffi::OsString]) -> ExitCode {
 
 async fn clear(launcher: u32, folder: Option<&Path>) {
     if let Some(folder) = folder {
+        // A node closes its socket before it writes its last, so that the folder may fill again while
+        // it is removed.
         let look = async || {
-            let left = serving(folder);
-            Ok::<_, std::convert::Infallible>(match left {
-                0 => Look::There(()),
+            Ok::<_, Infallible>(match serving(folder) {
+                0 => removed(folder),
                 left => Look::NotYet(format!("{left} nodes")),
             })
         };
-        // A node that hangs is left to its user, without a folder.
-        let _ = until("the nodes to end", NODES_WAIT, look).await;
-        // Another guard has no such folder; a user who is faster does the same.
-        let _ = std::fs::remove_dir_all(folder);
+        if until("the nodes to end", NODES_WAIT, look).await.is_err() {
+            // A node that hangs is left to its user, without a folder.
+            let _ = removed(folder);
+        }
     }
     netns::remove(&netns::prefix_of(launcher)).await;
+}
+
+/// Removes a folder, whoever else removes it or parts of it at the same time.
+fn removed(folder: &Path) -> Look<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if folder.exists() => Look::NotYet(error.to_string()),
+        _ => Look::There(()),
+    }
 }
 
 /// How many nodes of a folder still answer at their sockets.
@@ -173,5 +183,21 @@ mod tests {
             panic!("a bug of the launcher");
         };
         assert_eq!(told(panics), "paused 7\n", "it is left to clear up");
+    }
+
+    #[test]
+    fn a_folder_that_is_still_written_to_is_removed_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("testnet");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("0"), "").unwrap();
+        let last = folder.clone();
+        // Fails once the folder is gone.
+        let write = move |n: u32| std::fs::write(last.join(n.to_string()), "").is_ok();
+        let node = std::thread::spawn(move || (1..20_000).all(write));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(clear(std::process::id(), Some(&folder)));
+        assert!(!folder.exists());
+        node.join().unwrap();
     }
 }
