@@ -123,6 +123,11 @@ impl Service {
         done: oneshot::Sender<Result<wire::Response, RequestError>>,
     ) {
         if self.waiting.len() >= REQUESTS_OUTBOUND_MAX {
+            // Whoever asked and went away waits for nothing: peers that are silent would keep these places
+            // until their time is over.
+            self.waiting.retain(|_, asker| !asker.is_closed());
+        }
+        if self.waiting.len() >= REQUESTS_OUTBOUND_MAX {
             let _ = done.send(Err(RequestError::TooMany { limit: REQUESTS_OUTBOUND_MAX }));
             return;
         }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::net::TcpListener;
 use weft_net::{NetConfig, NetEvent, Reply, ReplyError, RequestError};
 use weft_protocol::wire::{self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, refusal::Code, request, response};
 
@@ -122,4 +124,35 @@ async fn a_peer_that_does_not_answer_or_is_not_there_is_reported() {
     assert_eq!(client.net.request(stranger, submit(1)).await, Err(RequestError::Unreachable));
     client.net.shutdown().await;
     assert!(matches!(client.net.request(stranger, submit(1)).await, Err(RequestError::Stopped(_))));
+}
+
+#[tokio::test]
+async fn requests_that_nobody_waits_for_any_more_keep_nobody_else_from_asking() {
+    const REQUESTS_MAX: usize = 1024;
+    let (mut server, client) = pair(config(1)).await;
+    // Requests to a peer that is being dialled wait until that is over, and this dial is answered by nobody.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stranger = Node::plain(3).await.peer();
+    let at = format!("/ip4/127.0.0.1/tcp/{}/p2p/{stranger}", silent.local_addr().unwrap().port());
+    let net = client.net.clone();
+    let dial = tokio::spawn(async move { net.dial(&at).await });
+    let dialled = within("the dial", silent.accept()).await.unwrap();
+    let net = client.net.clone();
+    let asked = tokio::spawn(async move {
+        futures::future::join_all((0..REQUESTS_MAX).map(|_| net.request(stranger, submit(1)))).await
+    });
+    until("as many as there may be", || async {
+        let levels = client.net.levels();
+        levels.iter().any(|at| at.name == "requests_outbound" && at.used == at.limit).then_some(())
+    })
+    .await;
+    let refused = client.net.request(server.peer(), submit(1)).await;
+    assert!(matches!(refused, Err(RequestError::TooMany { .. })), "{refused:?}");
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled() && dial.now_or_never().is_none());
+    let (answer, ()) = tokio::join!(client.net.request(server.peer(), submit(1)), async {
+        next_request(&mut server).await.1.send(piece(1)).unwrap();
+    });
+    assert!(answer.unwrap() == piece(1));
+    drop(dialled);
 }
