@@ -58,6 +58,7 @@ impl Service {
                     let _ = dial.done.send(Ok(Peer(peer_id)));
                 }
                 self.on_connected(peer_id, connection_id, &endpoint);
+                self.end_dial(connection_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.on_gone(peer_id),
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, endpoint, .. } => {
@@ -85,6 +86,7 @@ impl Service {
                     self.run_bootstrap(bootstrap::Input::DialFailed(peer));
                     self.run_book(book::Input::Failed(peer));
                 }
+                self.end_dial(connection_id);
                 tracing::debug!(?peer_id, %error, "a dial failed");
             }
             SwarmEvent::NewListenAddr { listener_id, address } => {

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use libp2p::kad::{Quorum, Record};
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 use weft_protocol::Address;
@@ -141,16 +142,21 @@ impl Service {
     }
 
     /// Dials where a peer itself says that it is, whatever else is being tried.
-    pub(super) fn dial_location(&mut self, location: Location) {
+    pub(super) fn dial_location(&mut self, location: Location) -> Option<ConnectionId> {
         if self.swarm.is_connected(&location.peer) {
-            return;
+            return None;
         }
         let options = DialOpts::peer_id(location.peer)
             .addresses(location.addresses)
             .condition(PeerCondition::Disconnected)
             .build();
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(peer = %location.peer, %error, "cannot dial a peer where it says that it is");
+        let dial = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => Some(dial),
+            Err(error) => {
+                tracing::debug!(peer = %location.peer, %error, "cannot dial a peer where it says that it is");
+                None
+            }
         }
     }
 }

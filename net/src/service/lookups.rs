@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use libp2p::PeerId;
 use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, GetProvidersOk, GetRecordOk, InboundRequest, QueryId, QueryResult, RecordKey};
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::dial_opts::DialOpts;
 use tokio::sync::oneshot;
 use weft_protocol::{Address, Now};
@@ -15,8 +16,8 @@ use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
 use crate::limits::{
-    LOCATION_BYTES_MAX, LOCATION_DIALS_MAX, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS, LOOKUPS_MAX,
-    PROVIDERS_WANTED,
+    LOCATION_BYTES_MAX, LOCATION_DIALS_MAX, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS, LOOKUP_TIMEOUT,
+    LOOKUPS_MAX, PROVIDERS_WANTED,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
@@ -27,6 +28,7 @@ type Done = oneshot::Sender<Result<Vec<Peer>, ProvideError>>;
 struct Lookup {
     /// Which one of its key this is.
     number: u64,
+    began: Option<Now>,
     /// Queries under way, and location records that are being verified.
     open: usize,
     queries: Vec<QueryId>,
@@ -38,6 +40,8 @@ struct Lookup {
     dialled: usize,
     /// ... and the newest, if it was not.
     undialled: Option<Location>,
+    /// Dials under way to where an address may be: until they end nobody knows which of them is true.
+    dials: BTreeSet<ConnectionId>,
     found: BTreeSet<Peer>,
     /// When the first provider was found.
     found_at: Option<Now>,
@@ -97,6 +101,16 @@ impl Lookup {
             Key::Address(_) => self.found.iter().any(is_connected),
         }
     }
+
+    /// Whether nothing is under way that could bring more.
+    fn is_over(&self) -> bool {
+        self.open == 0 && self.dials.is_empty()
+    }
+
+    /// Whether it took as long as it may: a dial may be of a liar, and answered by nobody.
+    fn is_late(&self, now: Now) -> bool {
+        self.began.is_some_and(|began| began.plus_ms(LOOKUP_TIMEOUT.as_millis() as u64) <= now)
+    }
 }
 
 impl Service {
@@ -116,8 +130,8 @@ impl Service {
             }
             self.lookups.by_query.extend(queries.iter().map(|query| (*query, key)));
             self.lookups.count += 1;
-            let (number, open) = (self.lookups.count, queries.len());
-            let lookup = Lookup { number, open, queries, askers: vec![done], ..Lookup::default() };
+            let (number, open, began) = (self.lookups.count, queries.len(), Some(self.now()));
+            let lookup = Lookup { number, began, open, queries, askers: vec![done], ..Lookup::default() };
             self.lookups.by_key.insert(key, lookup);
             return;
         }
@@ -187,7 +201,10 @@ impl Service {
         {
             let dial = lookup.next_dial();
             Counters::add(&self.counters.locations_found);
-            dial.into_iter().for_each(|location| self.dial_location(location));
+            if let Some(location) = dial {
+                let dial = self.dial_location(location);
+                self.note_dial(&key, dial);
+            }
         }
         self.end_if_over(&key);
     }
@@ -204,18 +221,20 @@ impl Service {
         }
         let is_enough = lookup.found.len() >= PROVIDERS_WANTED;
         for peer in fresh {
-            self.dial_provider(&key.record_key(), peer);
+            let dial = self.dial_provider(&key.record_key(), peer);
+            self.note_dial(&key, dial);
         }
         if is_enough {
             self.end_lookup(&key);
         }
     }
 
-    /// Ends the lookups that have found enough.
+    /// Ends the lookups that have found enough, and those that take too long.
     pub(super) fn end_found_lookups(&mut self) {
         let now = self.now();
-        let over =
-            |key: &Key, lookup: &Lookup| lookup.is_enough(key, now, |peer| self.swarm.is_connected(&peer.0));
+        let over = |key: &Key, lookup: &Lookup| {
+            lookup.is_late(now) || lookup.is_enough(key, now, |peer| self.swarm.is_connected(&peer.0))
+        };
         let lookups = self.lookups.by_key.iter();
         let over: Vec<Key> = lookups.filter(|(key, lookup)| over(key, lookup)).map(|(key, _)| *key).collect();
         for key in over {
@@ -224,17 +243,40 @@ impl Service {
     }
 
     /// Connects now: the addresses that the query learned are forgotten when it ends.
-    fn dial_provider(&mut self, key: &RecordKey, peer: PeerId) {
+    fn dial_provider(&mut self, key: &RecordKey, peer: PeerId) -> Option<ConnectionId> {
         if self.swarm.is_connected(&peer) {
-            return;
+            return None;
         }
         let records = self.swarm.behaviour_mut().kademlia.store_mut().providers(key);
         let known = records.into_iter().find(|record| record.provider == peer);
         let addresses = known.map(|record| record.addresses).unwrap_or_default();
         let options =
             DialOpts::peer_id(peer).addresses(addresses).extend_addresses_through_behaviour().build();
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%peer, %error, "cannot dial a provider");
+        let dial = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => Some(dial),
+            Err(error) => {
+                tracing::debug!(%peer, %error, "cannot dial a provider");
+                None
+            }
+        }
+    }
+
+    /// Has a lookup of an address wait for a dial. Whoever serves a process is dialled beside.
+    fn note_dial(&mut self, key: &Key, dial: Option<ConnectionId>) {
+        if let (Key::Address(_), Some(dial)) = (key, dial)
+            && let Some(lookup) = self.lookups.by_key.get_mut(key)
+        {
+            lookup.dials.insert(dial);
+        }
+    }
+
+    /// A dial ended, with a connection or without; perhaps one that a lookup waits for.
+    pub(super) fn end_dial(&mut self, dial: ConnectionId) {
+        let mut lookups = self.lookups.by_key.iter_mut();
+        let waiting = lookups.find_map(|(key, lookup)| lookup.dials.remove(&dial).then_some(*key));
+        if let Some(key) = waiting {
+            self.end_if_over(&key);
         }
     }
 
@@ -248,7 +290,12 @@ impl Service {
     }
 
     fn end_if_over(&mut self, key: &Key) {
-        if self.lookups.by_key.get(key).is_some_and(|lookup| lookup.open == 0) {
+        let asked_all = self.lookups.by_key.get_mut(key).filter(|lookup| lookup.open == 0);
+        if let Some(newest) = asked_all.and_then(|lookup| lookup.undialled.take()) {
+            let dial = self.dial_location(newest);
+            self.note_dial(key, dial);
+        }
+        if self.lookups.by_key.get(key).is_some_and(Lookup::is_over) {
             self.end_lookup(key);
         }
     }
@@ -311,6 +358,19 @@ mod tests {
         assert_eq!((dialled, lookup.newest, lookup.found.len()), (LOCATION_DIALS_MAX, Some(16), 1));
         // Old ones that come first cost the newest its dial now, not for good.
         assert_eq!(lookup.undialled, Some(location(16)));
+    }
+
+    #[test]
+    fn what_is_dialled_is_waited_for_and_not_for_ever() {
+        let dial = ConnectionId::new_unchecked(1);
+        let mut lookup = Lookup { began: Some(Now(1)), dials: BTreeSet::from([dial]), ..Lookup::default() };
+        assert!(!lookup.is_over());
+        let most = LOOKUP_TIMEOUT.as_millis() as u64;
+        assert!(!lookup.is_late(Now(most)) && lookup.is_late(Now(most + 1)));
+        lookup.dials.remove(&dial);
+        assert!(lookup.is_over());
+        lookup.open = 1;
+        assert!(!lookup.is_over());
     }
 
     #[test]

@@ -10,7 +10,8 @@ use libp2p::kad::{self, InboundRequest, ProviderRecord, Quorum, Record, RecordKe
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identify, noise, tcp, yamux};
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use weft_net::{Key, Peer, Reachability};
 use weft_protocol::Address;
 
@@ -34,9 +35,13 @@ fn domain() -> String {
 }
 
 fn location_of(key: &Keypair) -> Record {
+    location_at(key, "/ip4/127.0.0.1/tcp/1")
+}
+
+fn location_at(key: &Keypair, address: &str) -> Record {
     let peer: Peer = key.public().to_peer_id().to_string().parse().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    let address: Multiaddr = address.parse().unwrap();
     let payload = Payload { sequence: now * 1000, expires: now + 3600, addresses: vec![address.to_vec()] };
     let envelope = SignedEnvelope::new(key, domain(), PAYLOAD_TYPE.to_vec(), payload.encode_to_vec());
     Record::new(of_address(peer.address().unwrap()), envelope.unwrap().into_protobuf_encoding())
@@ -188,6 +193,46 @@ async fn the_word_of_a_key_itself_wins_over_what_a_liar_says_first() {
     seeker.sees("the scheduler", &scheduler, |_| true).await;
     drop(dialled);
     liar.abort();
+}
+
+/// Whoever looked it up asks it at once, and would be told that it cannot be reached should another dial fail.
+#[tokio::test]
+async fn a_lookup_of_an_address_waits_for_the_dial_to_where_it_is() {
+    const SEED: u8 = 1;
+    let scheduler = Node::plain(SEED).await;
+    let own = Keypair::ed25519_from_bytes([SEED; 32]).unwrap();
+    assert_eq!(own.public().to_peer_id(), id_of(&scheduler));
+    // The way to it is slow.
+    let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("/ip4/127.0.0.1/tcp/{}", way.local_addr().unwrap().port());
+    let mut holder = keeper(Keypair::generate_ed25519()).await;
+    holder.behaviour_mut().kad.store_mut().put(location_at(&own, &at)).unwrap();
+    let seeker = apart(2, vec![address_of(&holder)]).await;
+    beside("the holder", &mut holder, seeker.net.wait_ready(1)).await.unwrap();
+    let mut lookup = std::pin::pin!(seeker.net.providers(Key::Address(scheduler.peer().address().unwrap())));
+    let dialled = async {
+        tokio::select! {
+            found = &mut lookup => panic!("it ended before the dial: {found:?}"),
+            dialled = way.accept() => dialled.unwrap().0,
+        }
+    };
+    let mut dialled = beside("a dial", &mut holder, dialled).await;
+    // Others that ask the same peers later are over, and so are its questions.
+    for number in 0..3 {
+        let other = seeker.net.providers(Key::Address(Address([number; 32])));
+        assert_eq!(beside("another lookup", &mut holder, other).await.unwrap(), []);
+    }
+    assert!(futures::poll!(&mut lookup).is_pending(), "it ended while the dial was under way");
+    let to = scheduler.address().split("/tcp/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let carried = tokio::spawn(async move {
+        let mut to = TcpStream::connect(format!("127.0.0.1:{to}")).await.unwrap();
+        // Until the test is over.
+        let _ = copy_bidirectional(&mut dialled, &mut to).await;
+    });
+    assert_eq!(beside("the scheduler", &mut holder, lookup).await.unwrap(), [scheduler.peer()]);
+    let peers = seeker.net.peers().await.unwrap();
+    assert!(peers.iter().any(|info| info.peer == scheduler.peer()), "it is connected");
+    carried.abort();
 }
 
 /// Records come from the keys that signed them: else one peer could fill the table of another.
