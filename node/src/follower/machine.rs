@@ -21,6 +21,10 @@ pub const HELD_SLOTS_MAX: usize = 512;
 /// Bytes of them: one item may have as many as a thousand others. From half of it on only what comes next is
 /// asked for.
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of them in all logs: with many, schedulers that keep one slot back would fill the memory. Beyond it no
+/// slot is held but the one that comes next. From half of it on nothing else is asked for either, and the other
+/// half has room for all that was.
+pub const HELD_ALL_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// How far ahead of the log a slot may be before it is only noted as a head.
 pub const AHEAD_SLOTS_MAX: u64 = 4096;
 /// How long a hole may stand before a peer is asked, in milliseconds: gossip often fills it.
@@ -126,6 +130,22 @@ pub enum Input<P, B> {
     Tick,
 }
 
+impl<P, B> Input<P, B> {
+    /// The log that it is about, if it is one.
+    const fn process(&self) -> Option<Id> {
+        match self {
+            Self::Follow { process, .. }
+            | Self::Unfollow { process }
+            | Self::Source { process, .. }
+            | Self::Head { process, .. }
+            | Self::Record { process, .. }
+            | Self::RangeEnded { process, .. }
+            | Self::PersistFailed { process } => Some(*process),
+            Self::SourceLost { .. } | Self::Tick => None,
+        }
+    }
+}
+
 /// What the follower asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect<P, B> {
@@ -193,11 +213,13 @@ pub enum Effect<P, B> {
 #[derive(Debug)]
 pub struct Follower<P, B> {
     logs: BTreeMap<Id, Log<P, B>>,
+    /// Bytes that all logs hold.
+    held: usize,
 }
 
 impl<P: Ord + Clone, B> Default for Follower<P, B> {
     fn default() -> Self {
-        Self { logs: BTreeMap::new() }
+        Self { logs: BTreeMap::new(), held: 0 }
     }
 }
 
@@ -212,7 +234,18 @@ impl<P: Ord + Clone, B> Follower<P, B> {
         self.logs.get(process).is_some_and(|log| log.head.is_some() && !log.missing())
     }
 
+    /// How far ahead of its log a slot may be that is asked for.
+    const fn ahead(&self) -> u64 {
+        if self.held < HELD_ALL_BYTES_MAX / 2 { WINDOW_SLOTS - RANGE_SLOTS_MAX } else { 0 }
+    }
+
+    /// Bytes that the log holds.
+    fn held_of(&self, process: Option<Id>) -> usize {
+        process.and_then(|process| self.logs.get(&process)).map_or(0, |log| log.held.bytes)
+    }
+
     fn record(&mut self, process: Id, record: Record<B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+        let (ahead, room) = (self.ahead(), HELD_ALL_BYTES_MAX.saturating_sub(self.held));
         let Some(log) = self.logs.get_mut(&process) else { return };
         let next = log.next();
         let slot = record.link.slot;
@@ -230,10 +263,16 @@ impl<P: Ord + Clone, B> Follower<P, B> {
             return;
         }
         if slot - next <= AHEAD_SLOTS_MAX {
-            log.held.hold(slot, record);
+            // What comes next goes on at once.
+            if slot == next || record.bytes <= room {
+                log.held.hold(slot, record);
+            }
+            if !log.held.has(slot) {
+                log.note_dropped(slot);
+            }
         }
         advance(process, log, effects);
-        step(process, log, now, effects);
+        step(process, log, (now, ahead), effects);
     }
 }
 
@@ -262,8 +301,13 @@ fn advance<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, effects: &mut Ef
     }
 }
 
-/// Decides what to ask whom, now.
-fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+/// Decides what to ask whom, now, and how far ahead of the log.
+fn step<P: Ord + Clone, B>(
+    process: Id,
+    log: &mut Log<P, B>,
+    (now, ahead): (Now, u64),
+    effects: &mut Effects<Effect<P, B>>,
+) {
     let audit_due = log.audited.is_none_or(|then| then.plus_ms(AUDIT_MS) <= now);
     if audit_due {
         log.audited = Some(now);
@@ -289,18 +333,18 @@ fn step<P: Ord + Clone, B>(process: Id, log: &mut Log<P, B>, now: Now, effects: 
     if !(far || first || since.plus_ms(HOLE_PATIENCE_MS) <= now) {
         return;
     }
-    ask_for_slots(process, log, now, effects);
+    ask_for_slots(process, log, (now, ahead), effects);
 }
 
 /// Asks several peers beside each other for the slots that are missing: who is slow holds up nobody.
 fn ask_for_slots<P: Ord + Clone, B>(
     process: Id,
     log: &mut Log<P, B>,
-    now: Now,
+    (now, ahead): (Now, u64),
     effects: &mut Effects<Effect<P, B>>,
 ) {
     while log.may_ask(now)
-        && let Some((from, to)) = log.late(now).or_else(|| log.gap())
+        && let Some((from, to)) = log.late(now).or_else(|| log.gap(ahead))
     {
         let next = log.next();
         let asking = std::mem::take(&mut log.asking);
@@ -313,7 +357,7 @@ fn ask_for_slots<P: Ord + Clone, B>(
         let peer = pick(log, now, order);
         log.asking = asking;
         let Some(peer) = peer else { return };
-        log.asking.insert(peer.clone(), Stretch { from, to, since: now });
+        log.asking.insert(peer.clone(), Stretch::new(from, to, now));
         effects.push(Effect::AskRange { process, peer, from, to });
     }
 }
@@ -332,7 +376,7 @@ fn prove_fork<P: Ord + Clone, B>(
     // Who has more than we do has the other log.
     let order = |_: &P, source: &Source| Some((source.head <= Some(slot), source.failures, source.asked));
     if let Some(peer) = pick(log, now, order) {
-        log.asking.insert(peer.clone(), Stretch { from: slot, to: slot, since: now });
+        log.asking.insert(peer.clone(), Stretch::new(slot, slot, now));
         log.fork = Some(Fork { asks_left: asks_left - 1 });
         effects.push(Effect::AskRange { process, peer, from: slot, to: slot });
     }
@@ -343,6 +387,17 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
     type Effect = Effect<P, B>;
 
     fn handle(&mut self, input: Input<P, B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+        let process = input.process();
+        let before = self.held_of(process);
+        self.hear(input, now, effects);
+        // No other log holds more or less than before.
+        self.held = self.held.saturating_sub(before) + self.held_of(process);
+    }
+}
+
+impl<P: Ord + Clone, B> Follower<P, B> {
+    fn hear(&mut self, input: Input<P, B>, now: Now, effects: &mut Effects<Effect<P, B>>) {
+        let at = (now, self.ahead());
         match input {
             Input::Follow { process, head } => {
                 let mut log = Log::new(head);
@@ -350,7 +405,7 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                     log.sources = old.sources;
                     log.known = log.known.max(old.known);
                 }
-                step(process, self.logs.entry(process).or_insert(log), now, effects);
+                step(process, self.logs.entry(process).or_insert(log), at, effects);
             }
             Input::Unfollow { process } => {
                 self.logs.remove(&process);
@@ -381,24 +436,28 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
                     source.head = source.head.max(Some(slot));
                 }
                 log.learn(slot);
-                step(process, log, now, effects);
+                step(process, log, at, effects);
             }
             Input::Record { process, record } => self.record(process, record, now, effects),
             Input::RangeEnded { process, peer, useful } => {
                 let Some(log) = self.logs.get_mut(&process) else { return };
                 // Valid slots that do not bring the log further are no use, however often they are
                 // asked for: the source rests like one that gave nothing. A fork has its own way.
-                let brought = match log.asking.remove(&peer) {
+                let stretch = log.asking.remove(&peer);
+                let brought = match stretch {
                     Some(Stretch { from, .. }) => {
                         let is_here = log.next() > from || log.held.has(from);
                         useful && (is_here || log.fork.is_some())
                     }
                     None => useful,
                 };
-                if let Some(source) = log.sources.get_mut(&peer) {
+                // That there was no room for them is no fault of who gave them, and is not asked for again
+                // before there is.
+                let was_in_vain = useful && stretch.is_some_and(|stretch| stretch.dropped);
+                if let Some(source) = log.sources.get_mut(&peer).filter(|_| brought || !was_in_vain) {
                     source.ended(brought, now);
                 }
-                step(process, log, now, effects);
+                step(process, log, at, effects);
             }
             Input::PersistFailed { process } => {
                 if let Some(log) = self.logs.get_mut(&process) {
@@ -408,7 +467,7 @@ impl<P: Ord + Clone, B> Machine for Follower<P, B> {
             }
             Input::Tick => {
                 for (process, log) in &mut self.logs {
-                    step(*process, log, now, effects);
+                    step(*process, log, at, effects);
                 }
             }
         }

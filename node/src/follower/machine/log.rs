@@ -8,7 +8,7 @@ use weft_protocol::{Id, Now};
 
 use super::{
     ASKS_MAX, HEDGE_MS, HELD_BYTES_MAX, HELD_SLOTS_MAX, RANGE_SLOTS_MAX, Record, SOURCE_FAILURES_MAX,
-    SOURCE_REST_MS_MAX, WINDOW_SLOTS,
+    SOURCE_REST_MS_MAX,
 };
 
 /// Slots that wait for those before them. The nearest matter most.
@@ -87,9 +87,15 @@ pub(super) struct Stretch {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) since: Now,
+    /// Whether the first of them came and found no room.
+    pub(super) dropped: bool,
 }
 
 impl Stretch {
+    pub(super) const fn new(from: u64, to: u64, since: Now) -> Self {
+        Self { from, to, since, dropped: false }
+    }
+
     pub(super) const fn has(&self, slot: u64) -> bool {
         self.from <= slot && slot <= self.to
     }
@@ -138,6 +144,13 @@ impl<P: Ord + Clone, B> Log<P, B> {
         self.known = self.known.max(Some(slot));
     }
 
+    /// Notes that a slot came for which there was no room.
+    pub(super) fn note_dropped(&mut self, slot: u64) {
+        for stretch in self.asking.values_mut().filter(|stretch| stretch.from == slot) {
+            stretch.dropped = true;
+        }
+    }
+
     pub(super) fn missing(&self) -> bool {
         self.known.is_some_and(|known| known >= self.next())
     }
@@ -149,12 +162,12 @@ impl<P: Ord + Clone, B> Log<P, B> {
         in_time < ASKS_MAX && self.asking.len() < 2 * ASKS_MAX
     }
 
-    /// The first missing slots that nobody was asked for.
-    pub(super) fn gap(&self) -> Option<(u64, u64)> {
+    /// The first missing slots that nobody was asked for, at most so far ahead.
+    pub(super) fn gap(&self, ahead: u64) -> Option<(u64, u64)> {
         let last = self.known?;
         let mut from = self.next();
         // Where much is held already, only what comes next is asked for.
-        let ahead = if self.held.bytes < HELD_BYTES_MAX / 2 { WINDOW_SLOTS - RANGE_SLOTS_MAX } else { 0 };
+        let ahead = if self.held.bytes < HELD_BYTES_MAX / 2 { ahead } else { 0 };
         let start_max = from + ahead;
         while from <= last.min(start_max) {
             if let Some(asked) = self.asking.values().find(|stretch| stretch.has(from)) {

@@ -183,14 +183,62 @@ fn large_slots_are_held_up_to_so_many_bytes_and_then_only_the_next_is_asked_for(
     }
     let nearest: Vec<u64> = (100..).step_by(3).take(8).collect();
     assert!(nearest.iter().all(|slot| bench.follower.logs[&PROCESS].held.has(*slot)), "the nearest are kept");
-    for peer in 1..=4 {
-        bench.hear(head(400, peer));
-    }
-    let asked = all_asked(&bench.wait());
-    assert!(asked.iter().all(|(_, from, _)| *from == links[0].slot + 1), "{asked:?}");
+    let mut asked: Vec<_> = (1..=4).flat_map(|peer| all_asked(&bench.hear(head(400, peer)))).collect();
+    asked.extend(all_asked(&bench.wait()));
+    // The second because the first is late.
+    assert_eq!(asked, [(1, 1, 99), (2, 1, 99)]);
     // One that is larger than all of it may still come next.
     bench.large(links[1], 2 * HELD_BYTES_MAX);
     assert_eq!(bench.follower.next_slot(&PROCESS), Some(links[1].slot + 1));
+}
+
+#[test]
+fn all_logs_together_hold_so_many_bytes_and_go_on_when_those_are_taken() {
+    const LARGE: usize = HELD_BYTES_MAX / 8;
+    let (links, mut bench) = (log(1, 1_000), Bench::new(Some(log(1, 1)[0])));
+    let in_log = |number: u8, link: Link, bytes| Input::Record {
+        process: Id([number; 32]),
+        record: Record { link, bytes, body: () },
+    };
+    let sum = |bench: &Bench| bench.follower.logs.values().map(|log| log.held.bytes).sum::<usize>();
+    // The log of the bench asks for what is ahead of it too, while there is room.
+    let known = |peer| Input::Head { process: PROCESS, slot: 999, peer, by_scheduler: false };
+    let ahead: Vec<_> = (1..=2).flat_map(|peer| all_asked(&bench.hear(known(peer)))).collect();
+    assert_eq!(ahead, [(1, 1, 128), (2, 129, 256)]);
+    // The schedulers of others keep a slot back, and show all that comes later.
+    for number in 100..200 {
+        bench.hear(Input::Follow { process: Id([number; 32]), head: None });
+        for link in &links[1..10] {
+            bench.hear(in_log(number, *link, LARGE));
+        }
+        assert_eq!(bench.follower.held, sum(&bench));
+        assert!(bench.follower.held <= HELD_ALL_BYTES_MAX, "{number}: {}", bench.follower.held);
+    }
+    assert_eq!(bench.follower.held, HELD_ALL_BYTES_MAX);
+    // What was asked for before finds no room now, and nobody is the worse for it; nor is it asked for again.
+    for link in &links[129..=256] {
+        bench.record(*link);
+    }
+    assert_eq!(all_asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 2, useful: true })), []);
+    assert_eq!(bench.follower.logs[&PROCESS].sources[&2].failures, 0);
+    // What comes next goes on as ever, in order.
+    let mut appended = 0;
+    for link in &links[1..=128] {
+        let effects = bench.record(*link);
+        appended += effects.iter().filter(|effect| matches!(effect, Effect::Append { .. })).count();
+    }
+    assert_eq!(appended, 128);
+    let next = all_asked(&bench.hear(Input::RangeEnded { process: PROCESS, peer: 1, useful: true }));
+    assert_eq!(next, [], "what comes next is on its way already");
+    // Room that is given back is there for others.
+    for number in 100..200 {
+        bench.hear(Input::Unfollow { process: Id([number; 32]) });
+    }
+    assert_eq!((bench.follower.held, sum(&bench)), (0, 0));
+    bench.record(links[300]);
+    assert_eq!(bench.follower.held, BYTES);
+    bench.hear(Input::PersistFailed { process: PROCESS });
+    assert_eq!(bench.follower.held, 0);
 }
 
 #[test]
