@@ -116,9 +116,15 @@ pub async fn range(
 
 /// The newest slot of a log.
 pub async fn head(shared: &Shared, peer: Peer, process: Id) -> Result<Option<wire::Head>, RemoteError> {
-    let processes = vec![Bytes::copy_from_slice(process.as_ref())];
+    Ok(heads(shared, peer, &[process]).await?.into_iter().next())
+}
+
+/// The newest slots of those of these logs that a peer has. At most [`HEADS_MAX`](wire::HEADS_MAX) may be
+/// named.
+pub async fn heads(shared: &Shared, peer: Peer, processes: &[Id]) -> Result<Vec<wire::Head>, RemoteError> {
+    let processes = processes.iter().map(|process| Bytes::copy_from_slice(process.as_ref())).collect();
     match ask(shared, peer, Ask::Head(wire::HeadRequest { processes })).await? {
-        Answer::Head(answer) => Ok(answer.heads.into_iter().next()),
+        Answer::Head(answer) => Ok(answer.heads),
         _ => Err(RemoteError::Mismatch { peer }),
     }
 }

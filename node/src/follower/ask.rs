@@ -1,6 +1,7 @@
 //! What the follower asks of peers, and what it takes of their answers: that alone which is signed by whom
 //! it must be.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::{Address, Id, wire};
 
-use super::lane::Waits;
+use super::lane::{Joins, Waits};
 use super::machine::{AUDIT_MS, Input, Record};
 use super::task::In;
 use crate::remote;
@@ -52,10 +53,41 @@ impl Waits for (Id, What) {
 /// What others are asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Range { process: Id, peer: Peer, from: u64, to: u64 },
-    Head { process: Id, peer: Peer },
-    Sources { process: Id },
-    Elsewhere { process: Id },
+    Range {
+        process: Id,
+        peer: Peer,
+        from: u64,
+        to: u64,
+    },
+    /// Of so many logs at once that following thousands of one scheduler costs little.
+    Heads {
+        peer: Peer,
+        processes: Vec<Id>,
+    },
+    Sources {
+        process: Id,
+    },
+    Elsewhere {
+        process: Id,
+    },
+}
+
+impl Joins for Ask {
+    fn has_room(&self) -> bool {
+        matches!(self, Self::Heads { processes, .. } if processes.len() < wire::HEADS_MAX)
+    }
+
+    fn join(&mut self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Heads { peer, processes }, Self::Heads { peer: asked, processes: more })
+                if *peer == asked && processes.len() + more.len() <= wire::HEADS_MAX =>
+            {
+                processes.extend(more);
+                None
+            }
+            (_, other) => Some(other),
+        }
+    }
 }
 
 impl Ask {
@@ -63,20 +95,7 @@ impl Ask {
     pub(super) async fn put(self, shared: SharedRef) -> Vec<In> {
         match self {
             Self::Range { process, peer, from, to } => ask_range(&shared, process, peer, from..=to).await,
-            Self::Head { process, peer } => {
-                let Some(known) = shared.known(process).await else { return Vec::new() };
-                // Until the next is asked: a log whose sources are silent keeps few places from the others.
-                let asked = remote::head(&shared, peer, process);
-                let Ok(Ok(Some(head))) = tokio::time::timeout(HEAD_WAIT, asked).await else {
-                    return Vec::new();
-                };
-                let head = verify_head(known.process, head).await;
-                let head = head.map(|VerifiedHead { slot, scheduler }| {
-                    let by_scheduler = peer.address() == Some(scheduler);
-                    Input::Head { process, slot, peer, by_scheduler }
-                });
-                head.into_iter().collect()
-            }
+            Self::Heads { peer, processes } => ask_heads(&shared, peer, &processes).await,
             Self::Sources { process } => {
                 let scheduler = scheduler_elsewhere(&shared, process).await;
                 sources(process, remote::sources(&shared, process, scheduler).await)
@@ -97,6 +116,26 @@ async fn scheduler_elsewhere(shared: &SharedRef, process: Id) -> Option<Address>
 
 fn sources(process: Id, peers: Vec<Peer>) -> Vec<In> {
     peers.into_iter().map(|peer| Input::Source { process, peer }).collect()
+}
+
+async fn ask_heads(shared: &SharedRef, peer: Peer, processes: &[Id]) -> Vec<In> {
+    // Until the next is asked: logs whose sources are silent keep few places from the others.
+    let answer = tokio::time::timeout(HEAD_WAIT, remote::heads(shared, peer, processes)).await;
+    let Ok(Ok(heads)) = answer else { return Vec::new() };
+    let mut asked: BTreeSet<&Id> = processes.iter().collect();
+    let mut inputs = Vec::new();
+    for head in heads {
+        // What was not asked for is not worth a look at its signature, nor is the same once more.
+        let Some(process) = wire::id("process", &head.process).ok().filter(|id| asked.remove(id)) else {
+            continue;
+        };
+        let Some(known) = shared.known(process).await else { continue };
+        if let Some(VerifiedHead { slot, scheduler }) = verify_head(known.process, head).await {
+            let by_scheduler = peer.address() == Some(scheduler);
+            inputs.push(Input::Head { process, slot, peer, by_scheduler });
+        }
+    }
+    inputs
 }
 
 async fn ask_range(shared: &SharedRef, process: Id, peer: Peer, asked: RangeInclusive<u64>) -> Vec<In> {

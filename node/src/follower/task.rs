@@ -265,7 +265,7 @@ impl FollowerTask {
                 self.ranges.add((process, peer), Ask::Range { process, peer, from, to });
             }
             Effect::AskHead { process, peer } => {
-                self.audits.add((process, What::Head(peer)), Ask::Head { process, peer });
+                self.audits.add((process, What::Head(peer)), Ask::Heads { peer, processes: vec![process] });
             }
             Effect::FindSources { process } => {
                 self.audits.add((process, What::Sources), Ask::Sources { process });

@@ -5,6 +5,7 @@
 
 mod catch_up;
 mod followed;
+mod heads;
 mod items;
 mod requests;
 mod support;
