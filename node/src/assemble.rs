@@ -35,7 +35,7 @@ use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
 use crate::gossip::{self, Publisher};
-use crate::hosting::{self, Arrival};
+use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
 use crate::keyring::NodeKey;
 use crate::messenger::MessengerTask;
@@ -118,6 +118,7 @@ pub async fn embed(
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
     let (topics, topics_inbox) = TopicsHandle::new(&metrics);
+    let (searches, sought) = SearchHandle::new();
     let terms = Terms { network, weave: Weave::Clock };
     let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
@@ -140,6 +141,7 @@ pub async fn embed(
         directory,
         fresh: Freshness::default(),
         lookups: Lookups::default(),
+        searches,
         offset: ClockOffset::default(),
         unasked: Arc::default(),
         room: room::Gauge::default(),
@@ -153,6 +155,7 @@ pub async fn embed(
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
+    tasks.start("searches", SearchTask::new(Arc::clone(&shared), sought).run(stop.clone()));
     let submitter = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
     if let Some(metrics) = metrics {
         tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));

@@ -1,5 +1,6 @@
 //! Taking up processes: finding one on the mesh, and starting what this node does for it.
 
+mod search;
 mod unasked;
 
 use std::sync::Arc;
@@ -10,16 +11,17 @@ use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Peer};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
-use weft_protocol::record::{SlotRecord, VerifiedRecord};
+use weft_protocol::record::VerifiedRecord;
 use weft_storage::{Caution, CautionRow, ProcessRow, Roles, SlotRow, StoreError, Write};
 
 use crate::config::Role;
 use crate::directory::Known;
 use crate::log;
 use crate::news::News;
-use crate::remote::{self, RemoteError};
+use crate::remote::RemoteError;
 use crate::shared::Shared;
 
+pub use search::{SearchHandle, SearchTask};
 pub use unasked::{Claim, Declined, LimitsError, Place, Unasked, limits_of, used};
 
 /// The first wait before a child that could not be taken up is tried again; doubled each time.
@@ -46,6 +48,9 @@ pub enum HostingError {
         /// What is wrong.
         why: String,
     },
+    /// The search that others waited for too came to this.
+    #[error(transparent)]
+    Search(Arc<HostingError>),
     /// There is no room on the disk.
     #[error("this node's disk budget is used up: raise `disk_budget` or make room")]
     NoRoom,
@@ -135,44 +140,12 @@ pub async fn find_process(shared: &Shared, process: Id) -> Result<Arc<Process>, 
     if let Some(found) = shared.directory.remembered(&process) {
         return Ok(found);
     }
-    let (found, _) = fetch_opening(shared, process).await?;
+    if let Some(found) = shared.searches.find(process).await {
+        return found.map_err(HostingError::Search);
+    }
+    let (found, _) = search::fetch_opening(shared, process).await?;
     shared.directory.remember(Arc::clone(&found));
     Ok(found)
-}
-
-async fn fetch_opening(shared: &Shared, process: Id) -> Result<(Arc<Process>, VerifiedRecord), HostingError> {
-    remote::first_peer(shared).await;
-    let mut peers = remote::sources(shared, process, None).await;
-    if peers.is_empty() {
-        peers = remote::everyone(shared).await;
-    }
-    let mut last = RemoteError::Nobody { what: format!("process {process}") }.into();
-    for peer in peers {
-        match fetch_opening_from(shared, peer, process).await {
-            Ok(found) => return Ok(found),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn fetch_opening_from(
-    shared: &Shared,
-    peer: Peer,
-    process: Id,
-) -> Result<(Arc<Process>, VerifiedRecord), HostingError> {
-    let mut slots = remote::range(shared, peer, process, 0, 0).await?;
-    let falsely = |why: String| HostingError::False { peer, why };
-    let record = slots.pop().ok_or_else(|| falsely("it is empty".to_owned()))?;
-    let terms = shared.terms.clone();
-    let open = move || SlotRecord::from_wire(&record).and_then(|record| record.open(&terms));
-    let opened = tokio::task::spawn_blocking(open).await;
-    let opened = opened.map_err(|error| falsely(error.to_string()))?;
-    let (found, record) = opened.map_err(|error| falsely(error.to_string()))?;
-    if found.id() != process {
-        return Err(falsely("it is another process".to_owned()));
-    }
-    Ok((Arc::new(found), record))
 }
 
 /// Takes up a process that another key schedules, or does more for one that is known.
@@ -187,7 +160,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
             if !shared.store.has_room(crate::room::LITTLE_BYTES) {
                 return Err(HostingError::NoRoom);
             }
-            let (found, record) = fetch_opening(shared, process).await?;
+            let (found, record) = search::fetch_opening(shared, process).await?;
             (found, Some(record))
         }
     };

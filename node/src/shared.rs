@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::directory::{Directory, Known};
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
-use crate::hosting::Unasked;
+use crate::hosting::{SearchHandle, Unasked};
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::remote::Lookups;
@@ -69,6 +69,8 @@ pub struct Shared {
     pub fresh: Freshness,
     /// Which logs were looked up though somebody on their topic is connected.
     pub lookups: Lookups,
+    /// Who looks for processes of others.
+    pub searches: SearchHandle,
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
     /// Places of processes that come unasked.
@@ -146,6 +148,8 @@ pub mod testing {
             room: Gauge::default(),
             fresh: Freshness::default(),
             lookups: Lookups::default(),
+            // Nobody hears: whoever looks for one does it alone.
+            searches: SearchHandle::new().0,
             offset: ClockOffset::default(),
             unasked: Arc::default(),
             started: Instant::now(),

@@ -492,7 +492,9 @@ fn not_hosted(error: &HostingError) -> Failure {
     let code = match error {
         HostingError::NoRoom => FailureCode::Full,
         HostingError::Store(_) => FailureCode::Fault,
-        HostingError::Remote(_) | HostingError::False { .. } => FailureCode::Unknown,
+        HostingError::Remote(_) | HostingError::False { .. } | HostingError::Search(_) => {
+            FailureCode::Unknown
+        }
     };
     fail(code, error.to_string())
 }

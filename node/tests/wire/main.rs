@@ -8,5 +8,6 @@ mod followed;
 mod heads;
 mod items;
 mod requests;
+mod silent;
 mod support;
 mod topic;

@@ -1,11 +1,13 @@
 //! Results: from the disk, or a peer's word, waited for if need be.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
+use weft_net::Peer;
 use weft_protocol::{DataItem, Id, Position, mark, wire};
 use weft_storage::{OutcomeRow, Reader};
 
@@ -25,8 +27,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_MIN: Duration = Duration::from_secs(3);
 /// How long one of them may take: who is silent keeps nothing from those after it.
 const PEER_WAIT: Duration = Duration::from_secs(2);
+/// How long who was silent is not asked again by the same caller: by then its request is given up, and no
+/// caller has two of them under way.
+const SILENT_REST: Duration = Duration::from_secs(30);
 /// Peers asked beside each other.
 const PEERS_AT_ONCE: usize = 4;
+
+/// Peers that were silent, and when they may be asked again.
+type Silent = BTreeMap<Peer, Instant>;
 
 /// A position and what it came to.
 type Found = (Position, OutcomeRow);
@@ -59,7 +67,7 @@ impl Answers {
         let deadline = began + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         let until = deadline.max(began + LOOK_MIN);
         let mut news = self.shared.news.listen();
-        let mut ask_at = Instant::now();
+        let (mut ask_at, mut silent) = (Instant::now(), Silent::new());
         let of = match of {
             ResultOf::Now => {
                 let late =
@@ -75,7 +83,7 @@ impl Answers {
                 Some(Stored::Whole(found)) => return Ok(*found),
                 Some(Stored::Pruned(position, item)) => {
                     let elsewhere = match item {
-                        Some(item) => self.ask_result(process, item, until).await,
+                        Some(item) => self.ask_result(process, item, until, &mut silent).await,
                         None => None,
                     };
                     return elsewhere.ok_or_else(|| fail(FailureCode::Unknown, told(&process, position)));
@@ -89,7 +97,7 @@ impl Answers {
             if is_due
                 && let Wanted::Item(item) = of
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
-                && let Some(found) = self.ask_result(process, item, until).await
+                && let Some(found) = self.ask_result(process, item, until, &mut silent).await
             {
                 return Ok(found);
             }
@@ -175,18 +183,38 @@ impl Answers {
     }
 
     /// The word of a peer that computes the process, if one gives it in time.
-    async fn ask_result(&self, process: Id, item: Id, until: Instant) -> Option<ResultInfo> {
+    async fn ask_result(
+        &self,
+        process: Id,
+        item: Id,
+        until: Instant,
+        silent: &mut Silent,
+    ) -> Option<ResultInfo> {
         let shared = &self.shared;
         let asking = async {
             let scheduler = hosting::find_process(shared, process).await.ok()?.scheduler();
-            let peers = remote::sources(shared, process, Some(scheduler)).await;
+            let mut peers = remote::sources(shared, process, Some(scheduler)).await;
+            silent.retain(|_, rests_until| Instant::now() < *rests_until);
+            peers.retain(|peer| !silent.contains_key(peer));
             let answers = futures::stream::iter(peers).map(|peer| async move {
                 let asked = remote::outcome(shared, peer, process, item);
-                let answer = tokio::time::timeout(PEER_WAIT, asked).await.ok()?.ok()?;
-                // One that makes no sense says nothing about the next.
-                read_answer(process, &answer)
+                (peer, tokio::time::timeout(PEER_WAIT, asked).await)
             });
-            pin!(answers.buffered(PEERS_AT_ONCE).filter_map(std::future::ready)).next().await
+            let mut answers = pin!(answers.buffer_unordered(PEERS_AT_ONCE));
+            while let Some((peer, answer)) = answers.next().await {
+                match answer {
+                    // One that makes no sense says nothing about the next.
+                    Ok(answer) => {
+                        if let Some(found) = answer.ok().and_then(|answer| read_answer(process, &answer)) {
+                            return Some(found);
+                        }
+                    }
+                    Err(_) => {
+                        silent.insert(peer, Instant::now() + SILENT_REST);
+                    }
+                }
+            }
+            None
         };
         tokio::time::timeout_at(until, asking).await.ok().flatten()
     }
