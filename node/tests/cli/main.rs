@@ -5,6 +5,7 @@
 mod checks;
 mod cron;
 mod crowd;
+mod disk;
 mod doors;
 mod dry_run;
 mod eval;

@@ -111,7 +111,7 @@ impl Village {
 
 /// Says why a test is left out, in the list of skips too.
 #[allow(clippy::print_stderr)]
-fn skip(name: &str, reason: &str) {
+pub(super) fn skip(name: &str, reason: &str) {
     eprintln!("{name} is skipped: {reason}");
     if let Some(list) = std::env::var_os("WEFT_SKIPS") {
         let mut list = OpenOptions::new().append(true).create(true).open(list).unwrap();
