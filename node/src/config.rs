@@ -175,6 +175,16 @@ impl Config {
         Network::of_name(&self.network)
     }
 
+    /// Looks whether the flag of this key may have this value.
+    ///
+    /// # Errors
+    /// [`ConfigError::UnknownKey`] or [`ConfigError::BadValue`].
+    pub fn check_flag(key: &str, text: &str) -> Result<(), ConfigError> {
+        let (config, sources) = (Self::new(PathBuf::new()), BTreeMap::new());
+        let mut unset = Resolved { config, warnings: Vec::new(), sources };
+        unset.set(key, &Given::Text(text), Source::Flag(key.replace('_', "-")))
+    }
+
     /// The text of a `weft.toml` that gives this configuration.
     pub fn to_toml(&self) -> String {
         let table: toml::Table =

@@ -194,3 +194,14 @@ fn an_error_repeats_only_the_beginning_of_what_is_long() {
         assert!(error.contains("weft.toml") && error.len() < 1_000, "{} characters: {error}", error.len());
     }
 }
+
+#[test]
+fn a_flag_is_checked_without_a_node() {
+    for (key, text) in [("compute_threads", "2"), ("log", "warn"), ("results_kept", "1000")] {
+        Config::check_flag(key, text).unwrap();
+    }
+    let error = |key, text| Config::check_flag(key, text).unwrap_err().to_string();
+    assert!(error("compute_treads", "2").contains("did you mean `compute_threads`?"));
+    assert!(error("compute-threads", "2").contains("did you mean `compute_threads`?"));
+    assert!(error("compute_threads", "many").contains("`compute_threads` is \"many\"; expected a whole"));
+}

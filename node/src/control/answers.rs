@@ -152,6 +152,7 @@ impl Answers {
             }
             Request::State { process, slot, memory } => self.state(process, slot, memory, out, lines).await,
             Request::Watch { process, from } => self.watch(process, from, out, lines).await,
+            Request::WatchMany { processes, from } => self.watch_many(&processes, from, out, lines).await,
             Request::Verify { process } => self.verify(process, out, lines).await,
             Request::Weave => {
                 let weave =

@@ -27,7 +27,7 @@ pub use failure::{Failure, FailureCode};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use top::{Level, Top, TopProcess};
-pub use watch::WatchEvent;
+pub use watch::{WatchEvent, Watched};
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
 pub const LINE_BYTES_MAX: usize = 96 * 1024 * 1024;
@@ -208,6 +208,13 @@ pub enum Request {
         /// Which process.
         process: Id,
         /// The first slot to show; absent means only new ones.
+        from: Option<u64>,
+    },
+    /// As `Watch`, of up to 1000 processes at once: events are [`Watched`].
+    WatchMany {
+        /// Which processes.
+        processes: Vec<Id>,
+        /// The first slot to show of each; absent means only new ones.
         from: Option<u64>,
     },
     /// Replay a process from slot 0 and compare every stored and attested outcome: events are

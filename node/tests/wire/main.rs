@@ -11,3 +11,4 @@ mod requests;
 mod silent;
 mod support;
 mod topic;
+mod watched;

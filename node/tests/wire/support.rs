@@ -106,6 +106,11 @@ impl Node {
         client.call(&request, LONG).await
     }
 
+    /// A connection to its control socket.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.folder.path()).await.unwrap()
+    }
+
     pub async fn submit(&self, item: &DataItem) -> Result<Submitted, ClientError> {
         self.ask(Request::Submit { item: STANDARD.encode(item.raw()) }).await
     }

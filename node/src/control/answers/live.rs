@@ -1,5 +1,6 @@
 //! What goes on for a while: watching a process, and replaying it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,13 +9,13 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use weft_protocol::Id;
-use weft_storage::{Reader, Roles};
+use weft_storage::Roles;
 
-use super::super::api::{FailureCode, Progress, WatchEvent};
+use super::super::api::{Failure, FailureCode, Progress, WatchEvent, Watched};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
 use super::state::why;
-use super::{Answers, SLOTS_MAX, disk, fail};
+use super::{Answers, SLOTS_MAX, fail};
 use crate::freshness::STALE_MS;
 use crate::log;
 use crate::news::News;
@@ -25,6 +26,37 @@ use crate::{hosting, replay};
 /// How often a watcher is told anew whether what it sees is fresh.
 const FRESHNESS_LOOK: Duration = Duration::from_secs(1);
 
+/// Processes that one client watches at once: each has a row here, and a page of slots is read of each when news
+/// was missed.
+const WATCHED_MAX: usize = 1_000;
+
+/// What a watcher has seen of a process.
+#[derive(Debug)]
+struct View {
+    /// The slot to show next.
+    next: u64,
+    /// Whether there may be one.
+    is_new: bool,
+    /// Whether the watcher was told that nobody confirms where the log ends.
+    stale: bool,
+}
+
+/// Whom events are told to, and whether they say of which process they are.
+struct Watcher<'a> {
+    out: &'a mut Out,
+    of_many: bool,
+}
+
+impl Watcher<'_> {
+    async fn tell(&mut self, process: Id, event: WatchEvent) -> Result<(), HungUp> {
+        if self.of_many {
+            self.out.event(Watched { process, event }).await
+        } else {
+            self.out.event(event).await
+        }
+    }
+}
+
 impl Answers {
     pub(super) async fn watch(
         &self,
@@ -33,58 +65,122 @@ impl Answers {
         out: &mut Out,
         lines: &mut BufReader<OwnedReadHalf>,
     ) -> Result<(), HungUp> {
-        if self.shared.directory.get(&process).is_none() {
-            let wanted = Roles { watches: true, ..Roles::default() };
-            if let Err(error) = hosting::host(&self.shared, process, wanted).await {
-                return out.end(Err::<(), _>(super::not_hosted(&error))).await;
+        self.watch_all(&[process], from, Watcher { out, of_many: false }, lines).await
+    }
+
+    pub(super) async fn watch_many(
+        &self,
+        processes: &[Id],
+        from: Option<u64>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let count = processes.len();
+        if !(1..=WATCHED_MAX).contains(&count) {
+            let text = format!("{count} processes cannot be watched at once: expected 1 to {WATCHED_MAX}");
+            return out.end(Err::<(), _>(fail(FailureCode::Invalid, text))).await;
+        }
+        self.watch_all(processes, from, Watcher { out, of_many: true }, lines).await
+    }
+
+    async fn watch_all(
+        &self,
+        processes: &[Id],
+        from: Option<u64>,
+        mut watcher: Watcher<'_>,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        for process in processes {
+            if let Err(failure) = self.host_to_watch(*process).await {
+                return watcher.out.end(Err::<(), _>(failure)).await;
             }
         }
         let mut news = self.shared.news.listen();
-        let head = |reader: &Reader| reader.head(&process).map_err(disk);
-        let mut next = match (from, self.read().and_then(|reader| head(&reader))) {
-            (Some(from), _) => from,
-            (None, Ok(head)) => head.map_or(0, |(slot, _)| slot + 1),
-            (None, Err(failure)) => return out.end(Err::<(), _>(failure)).await,
+        let mut views = match self.views(processes, from) {
+            Ok(views) => views,
+            Err(failure) => return watcher.out.end(Err::<(), _>(failure)).await,
         };
-        let (mut is_new, mut stale) = (true, false);
         let mut look = tokio::time::interval(FRESHNESS_LOOK);
         // The first is due at once; a log that was just taken up has its time to be confirmed.
         look.reset_after(Duration::from_millis(STALE_MS));
         loop {
-            // No news tells of those that were there before, however many pages they fill.
-            while is_new {
-                let slots = match self.slots(process, next, SLOTS_MAX).await {
-                    Ok(slots) => slots,
-                    Err(failure) => return out.end(Err::<(), _>(failure)).await,
-                };
-                is_new = slots.len() == SLOTS_MAX as usize;
-                for slot in slots {
-                    next = slot.slot + 1;
-                    out.event(WatchEvent::Slot(slot)).await?;
+            for (process, view) in views.iter_mut().filter(|(_, view)| view.is_new) {
+                if let Err(failure) = self.show(*process, view, &mut watcher).await? {
+                    return watcher.out.end(Err::<(), _>(failure)).await;
                 }
             }
             let heard = tokio::select! {
                 () = hung_up(lines) => return Err(HungUp),
-                () = self.stop.cancelled() => return out.end(Ok(Value::Null)).await,
+                () = self.stop.cancelled() => return watcher.out.end(Ok(Value::Null)).await,
                 heard = news.recv() => heard,
                 _ = look.tick() => {
-                    if let Some(event) = self.freshness(process, &mut stale) {
-                        out.event(event).await?;
+                    for (process, view) in &mut views {
+                        if let Some(event) = self.freshness(*process, &mut view.stale) {
+                            watcher.tell(*process, event).await?;
+                        }
                     }
                     continue;
                 }
             };
             match heard {
-                Ok(News::Grew { process: of, .. }) => is_new = of == process,
-                Ok(news) => {
-                    if let Some(event) = self.watch_event(process, &news) {
-                        out.event(event).await?;
+                Ok(News::Grew { process, .. }) => {
+                    if let Some(view) = views.get_mut(&process) {
+                        view.is_new = true;
                     }
                 }
-                Err(RecvError::Lagged(_)) => is_new = true,
-                Err(RecvError::Closed) => return out.end(Ok(Value::Null)).await,
+                Ok(news) => {
+                    if let Some((process, event)) = self.watch_event(|of| views.contains_key(of), &news) {
+                        watcher.tell(process, event).await?;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => views.values_mut().for_each(|view| view.is_new = true),
+                Err(RecvError::Closed) => return watcher.out.end(Ok(Value::Null)).await,
             }
         }
+    }
+
+    /// Has the node follow a process that it does not know.
+    async fn host_to_watch(&self, process: Id) -> Result<(), Failure> {
+        if self.shared.directory.get(&process).is_some() {
+            return Ok(());
+        }
+        let wanted = Roles { watches: true, ..Roles::default() };
+        let hosted = hosting::host(&self.shared, process, wanted).await;
+        hosted.map(|_| ()).map_err(|error| super::not_hosted(&error))
+    }
+
+    fn views(&self, processes: &[Id], from: Option<u64>) -> Result<BTreeMap<Id, View>, Failure> {
+        let reader = self.read()?;
+        let view = |process: &Id| {
+            let next = match from {
+                Some(from) => from,
+                None => reader.head(process)?.map_or(0, |(slot, _)| slot + 1),
+            };
+            Ok::<_, Failure>((*process, View { next, is_new: true, stale: false }))
+        };
+        processes.iter().map(view).collect()
+    }
+
+    /// Shows all slots that were not shown. No news tells of those that were there before, however many pages they
+    /// fill.
+    async fn show(
+        &self,
+        process: Id,
+        view: &mut View,
+        watcher: &mut Watcher<'_>,
+    ) -> Result<Result<(), Failure>, HungUp> {
+        while view.is_new {
+            let slots = match self.slots(process, view.next, SLOTS_MAX).await {
+                Ok(slots) => slots,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            view.is_new = slots.len() == SLOTS_MAX as usize;
+            for slot in slots {
+                view.next = slot.slot + 1;
+                watcher.tell(process, WatchEvent::Slot(slot)).await?;
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Says when a log that others write becomes stale, or fresh again.
@@ -100,23 +196,25 @@ impl Answers {
         Some(WatchEvent::Freshness { as_of: newest.map(|link| link.time.timestamp), stale: is_stale })
     }
 
-    fn watch_event(&self, process: Id, news: &News) -> Option<WatchEvent> {
+    /// What a watcher is told of a piece of news, and of which of its processes.
+    fn watch_event(&self, is_watched: impl Fn(&Id) -> bool, news: &News) -> Option<(Id, WatchEvent)> {
         match news {
-            News::Computed { process: of, position, .. } if *of == process => {
-                let row = self.shared.store.read().ok()?.outcome(&process, *position).ok()??;
+            News::Computed { process, position, .. } if is_watched(process) => {
+                let row = self.shared.store.read().ok()?.outcome(process, *position).ok()??;
                 let output = result_value(&row).get("Output").cloned().unwrap_or(Value::Null);
                 let (position, code, running) = (*position, row.code, row.running);
-                Some(WatchEvent::Outcome { position, code, output, running })
+                Some((*process, WatchEvent::Outcome { position, code, output, running }))
             }
-            News::Attested { process: of, position, attestor } if *of == process => {
+            News::Attested { process, position, attestor } if is_watched(process) => {
                 let reader = self.shared.store.read().ok()?;
-                let row = reader.attestation(&process, *position, attestor).ok()??;
+                let row = reader.attestation(process, *position, attestor).ok()??;
                 let message: weft_protocol::wire::Attestation = prost::Message::decode(row.bytes).ok()?;
                 let running = weft_protocol::wire::hash("running", &message.running).ok()?;
-                Some(WatchEvent::Attestation { position: *position, attestor: *attestor, running })
+                let event = WatchEvent::Attestation { position: *position, attestor: *attestor, running };
+                Some((*process, event))
             }
-            News::Alarm { process: of, text } if *of == process => {
-                Some(WatchEvent::Alarm { text: text.clone() })
+            News::Alarm { process, text } if is_watched(process) => {
+                Some((*process, WatchEvent::Alarm { text: text.clone() }))
             }
             _ => None,
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weft_protocol::{Address, Hash, Position};
+use weft_protocol::{Address, Hash, Id, Position};
 
 use super::SlotInfo;
 
@@ -31,4 +31,12 @@ pub enum WatchEvent {
     Alarm {
         text: String,
     },
+}
+
+/// Something seen of one of many processes that are watched over one connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Watched {
+    pub process: Id,
+    pub event: WatchEvent,
 }
