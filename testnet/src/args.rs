@@ -191,6 +191,9 @@ pub(crate) struct Bench {
     /// Nodes of a fresh testnet, 2 to 64
     #[arg(long, value_name = "NUMBER", default_value_t = 4, requires = "rate", conflicts_with_all = ["attach", "data_dir"])]
     pub(crate) peers: usize,
+    /// Start more nodes than the machine's cores are thought to carry
+    #[arg(long, requires = "rate")]
+    pub(crate) crowded: bool,
     /// Load the testnet that another terminal has up, in place of a fresh one
     #[arg(long, requires = "rate")]
     pub(crate) attach: bool,

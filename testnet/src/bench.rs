@@ -22,8 +22,9 @@ use crate::error::{AskError, TestnetError};
 use crate::fleet::{Fleet, Launch};
 use crate::guard::Guard;
 use crate::node::Door;
+use crate::out::Out;
 use crate::plan::Plan;
-use crate::run::{Exit, Folder, Signals};
+use crate::run::{Exit, Folder, Signals, check_cores};
 use crate::screen::Screen;
 use crate::state;
 use crate::town::{Actor, Town, Trouble};
@@ -91,7 +92,7 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
         return open_loop(bench, screen).await;
     }
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
-    let folder = Folder::make(bench.dir.as_deref(), false)?;
+    let mut folder = Folder::make(bench.dir.as_deref(), false)?;
     let plan = Plan::new(NODES, None, folder.path())?;
     let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&plan.user_dir())?;
@@ -100,11 +101,17 @@ pub(crate) async fn run(bench: &Bench, screen: Screen) -> Result<Exit, TestnetEr
         ended = measure(&mut fleet, &user, bench, screen) => ended.map(Some),
         () = signals.caught() => Ok(None),
     };
+    keep_logs(&mut folder, &fleet, ended.as_ref().err());
     fleet.stop().await;
     let Some(report) = ended? else { return Ok(Exit::Interrupted) };
     show(&report, screen);
     screen.report(&report);
     Ok(Exit::Green)
+}
+
+/// Keeps the folder that an error is about, unless nothing ran there.
+fn keep_logs(folder: &mut Folder, fleet: &Fleet, error: Option<&TestnetError>) {
+    folder.keep |= error.is_some_and(|error| !fleet.nodes().is_empty() || !error.is_input());
 }
 
 /// Loads nodes that run, or a fresh testnet, with messages that arrive by themselves.
@@ -114,14 +121,18 @@ async fn open_loop(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> 
     let (up, own) = if bench.attach { (bench.dir.as_deref(), None) } else { (None, bench.dir.as_deref()) };
     let there: Vec<PathBuf> =
         if bench.attach { state::find(&state::folder(), up)?.peers } else { bench.data_dir.clone() };
-    open::check(bench, if there.is_empty() { bench.peers } else { there.len() })?;
-    let folder = Folder::make(own, false)?;
+    if there.is_empty() {
+        check_cores(bench.peers, bench.crowded)?;
+    }
+    open::check(bench)?;
+    let svg = bench.svg.as_deref().map(Out::open).transpose()?;
+    let mut folder = Folder::make(own, false)?;
     let _guard = Guard::set(folder.fresh())?;
     let user = User::open(&folder.path().join("user"))?;
     if !there.is_empty() {
         let doors: Vec<Door> = there.iter().enumerate().map(|(node, dir)| Door::new(node, dir)).collect();
         return tokio::select! {
-            ended = loaded(&doors, &user, bench, screen) => ended,
+            ended = loaded(&doors, &user, (bench, svg), screen) => ended,
             () = signals.caught() => Ok(Exit::Interrupted),
         };
     }
@@ -132,17 +143,28 @@ async fn open_loop(bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> 
         fleet.start(&Launch::this_executable()?, |_| {}).await?;
         fleet.healthy(|_| {}).await?;
         drop(busy);
-        loaded(&fleet.doors(), &user, bench, screen).await
+        loaded(&fleet.doors(), &user, (bench, svg), screen).await
     };
     let ended = tokio::select! {
         ended = all => ended,
         () = signals.caught() => Ok(Exit::Interrupted),
     };
+    keep_logs(&mut folder, &fleet, ended.as_ref().err());
+    if matches!(ended, Ok(Exit::Red) | Err(TestnetError::Load { .. })) {
+        folder.keep = true;
+        let dir = folder.path().display();
+        screen.error("red", &format!("something never came; the nodes' logs are {dir}/node-*/node.log"));
+    }
     fleet.stop().await;
     ended
 }
 
-async fn loaded(doors: &[Door], user: &User, bench: &Bench, screen: Screen) -> Result<Exit, TestnetError> {
+async fn loaded(
+    doors: &[Door],
+    user: &User,
+    (bench, svg): (&Bench, Option<Out>),
+    screen: Screen,
+) -> Result<Exit, TestnetError> {
     let wanted = open::dues(bench.rate.unwrap_or_default(), bench.span, bench.seed).len();
     let bar = screen.bar("messages", wanted);
     let failed = |trouble: Trouble| TestnetError::Load { what: trouble.to_string() };
@@ -150,9 +172,10 @@ async fn loaded(doors: &[Door], user: &User, bench: &Bench, screen: Screen) -> R
     drop(bar);
     let report = OpenReport::of(&run, bench, doors.len(), wanted)?;
     report.show(screen);
-    if let Some(path) = &bench.svg {
-        report.plot(path)?;
-        screen.line(&format!("the plot is {}", path.display()));
+    if let Some(svg) = svg {
+        let path = svg.path().display().to_string();
+        report.plot(svg)?;
+        screen.line(&format!("the plot is {path}"));
     }
     screen.report(&report);
     Ok(if report.is_whole() { Exit::Green } else { Exit::Red })

@@ -36,6 +36,7 @@ use crate::user::User;
 
 use evidence::{Final, Sightings};
 use load::{Field, Load, Mix};
+use settle::{Excused, Log};
 use storm::Kills;
 
 /// Nodes of a crash run: three schedule, three carry, every process is computed by three.
@@ -124,9 +125,9 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
             return Err(error);
         }
     }
-    let logs: Vec<_> = fleet.nodes().iter().map(|node| node.log().to_owned()).collect();
+    let logs: Vec<Log> = fleet.nodes().iter().map(Log::of).collect();
     steps.push(stop(fleet, screen).await);
-    steps.push(settle::read_logs(&logs, None, screen));
+    steps.push(settle::read_logs(&logs, Excused { wronged: None, gone: true }, screen));
     let ok = steps.iter().all(|step| step.ok);
     folder.keep |= !ok;
     let report = report(crash, seed, &folder, found.unwrap_or_default(), steps, since);

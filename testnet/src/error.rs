@@ -55,6 +55,14 @@ pub enum TestnetError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file that was named and cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A module file that was named and cannot be read.
     #[error("cannot read the module file {}: {source}", path.display())]
     Module {
@@ -155,6 +163,7 @@ impl TestnetError {
             | Self::Port { .. }
             | Self::NoPorts { .. }
             | Self::Folder { .. }
+            | Self::File { .. }
             | Self::Module { .. }
             | Self::Namespaces { .. }
             | Self::Cores { .. }

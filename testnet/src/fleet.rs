@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use futures::future::{join_all, select_all, try_join_all};
+use futures::future::{join, join_all, select_all, try_join_all};
 use weft_node::control::api::{PeerInfo, Request};
 
 use crate::error::{AskError, TestnetError};
 use crate::netns;
-use crate::node::{Door, Node, Start};
+use crate::node::{Door, Node, Start, Starting};
 use crate::plan::Plan;
 use crate::topology;
 use crate::wait::{Look, WaitError, until};
@@ -31,7 +31,7 @@ const COMPILED: &str = "compiled";
 /// gives away by itself.
 const FREE_PORTS: (u16, u16) = (20_000, 32_767);
 
-/// Settings of every node, beside its roles and addresses. Batches and blocks come sooner than a
+/// Settings of every node, beside its roles and addresses, where its plan has no others. Batches and blocks come sooner than a
 /// node of its own makes them, because somebody is watching.
 const SETTINGS: [(&str, &str); 6] = [
     ("--network", "weft-testnet"),
@@ -68,20 +68,22 @@ impl Launch {
 pub struct Fleet {
     plan: Plan,
     nodes: Vec<Node>,
+    /// Nodes that were started and are not up yet.
+    starting: Vec<Starting>,
 }
 
 impl Fleet {
     /// A testnet of which no node runs yet.
     pub const fn new(plan: Plan) -> Self {
-        Self { plan, nodes: Vec::new() }
+        Self { plan, nodes: Vec::new(), starting: Vec::new() }
     }
 
     /// Starts every node of the plan. `tell` hears how many are up.
     ///
     /// # Errors
-    /// The first node that did not come up. Those that did run until [`stop`](Self::stop).
+    /// The first node that did not come up. All that were started run until [`stop`](Self::stop).
     ///
-    /// Safe to cancel: nodes that are not up yet are killed.
+    /// After an error, and where this is cancelled, only that is left to do.
     pub async fn start(&mut self, launch: &Launch, tell: impl Fn(usize)) -> Result<(), TestnetError> {
         self.start_until(launch, self.plan.peers(), tell).await
     }
@@ -90,8 +92,6 @@ impl Fleet {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    ///
-    /// Safe to cancel as [`start`](Self::start).
     pub(crate) async fn start_until(
         &mut self,
         launch: &Launch,
@@ -100,10 +100,14 @@ impl Fleet {
     ) -> Result<(), TestnetError> {
         check_ports(&self.plan, self.nodes.len()..count)?;
         for group in self.plan.groups(STARTS_MAX) {
-            let group = group.start.max(self.nodes.len())..group.end.min(count);
-            let starts: Result<Vec<Start>, TestnetError> =
-                group.map(|node| start_of(&self.plan, launch, node, &self.nodes)).collect();
-            self.nodes.extend(try_join_all(starts?.into_iter().map(Node::start)).await?);
+            for node in group.start.max(self.nodes.len())..group.end.min(count) {
+                let start = start_of(&self.plan, launch, node, &self.nodes)?;
+                // Kept from its first moment, so that `stop` waits for it wherever this is cut off.
+                self.starting.push(Starting::spawn(start)?);
+            }
+            let ready = try_join_all(self.starting.iter_mut().map(Starting::ready)).await?;
+            let up = self.starting.drain(..).zip(ready).map(|(starting, ready)| starting.up(ready));
+            self.nodes.extend(up);
             tell(self.nodes.len());
         }
         Ok(())
@@ -233,9 +237,10 @@ impl Fleet {
         self.nodes.iter_mut().filter(|node| which.contains(&node.index()))
     }
 
-    /// Ends every node and answers how each ended, by number.
+    /// Ends every node, also those that are not up yet, and answers how each that was up ended, by number.
     pub async fn stop(self) -> Vec<Option<ExitStatus>> {
-        join_all(self.nodes.into_iter().map(Node::stop)).await
+        let starting = join_all(self.starting.into_iter().map(Starting::stop));
+        join(join_all(self.nodes.into_iter().map(Node::stop)), starting).await.0
     }
 }
 
@@ -294,7 +299,9 @@ fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<St
             args.extend(["--bootstrap".into(), OsString::from(address)]);
         }
     }
-    args.extend(SETTINGS.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
+    // A flag that is given twice is refused.
+    let ours = SETTINGS.iter().filter(|(flag, _)| plan.settings().iter().all(|(given, _)| given != flag));
+    args.extend(ours.flat_map(|(flag, value)| [flag.into(), value.into()]));
     args.extend(plan.settings().iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
     let log = data_dir.join("node.log");
     Ok(Start { node, program, args, data_dir, log })
@@ -346,6 +353,21 @@ mod tests {
         let other = free_ports(5).unwrap();
         assert!(other >= base + 5 || other + 5 <= base, "{other} is among those from {base}");
         drop(all);
+    }
+
+    #[test]
+    fn a_setting_of_the_plan_takes_the_place_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = Plan::new(2, None, dir.path()).unwrap();
+        let plan = plan.with_setting("--compute-threads", 2).with_setting("--dry-runs", 3);
+        let launch = Launch { program: "weft".into(), args: Vec::new() };
+        let args = start_of(&plan, &launch, 0, &[]).unwrap().args;
+        let values = |flag: &str| -> Vec<&OsString> {
+            args.windows(2).filter(|pair| pair[0] == flag).map(|pair| &pair[1]).collect()
+        };
+        assert_eq!(values("--compute-threads"), ["2"]);
+        assert_eq!(values("--dry-runs"), ["3"]);
+        assert!(SETTINGS.iter().all(|(flag, _)| values(flag).len() == 1), "{args:?}");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod fleet;
 mod guard;
 mod netns;
 mod node;
+mod out;
 mod plan;
 mod report;
 mod run;

@@ -1,19 +1,15 @@
 //! One node as a child process.
 
+mod running;
+
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{oneshot, watch};
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::timeout;
 use weft_node::Ready;
 use weft_node::control::api::Request;
 use weft_node::control::client::{ANSWER_WAIT, Client, ClientError};
@@ -21,13 +17,8 @@ use weft_node::keyring;
 
 use crate::error::{AskError, TestnetError};
 use crate::tail::tail;
-
-/// How long a node may take to come up: it opens three databases and a port.
-const READY_WAIT: Duration = Duration::from_secs(60);
-/// How long a node may take to stop by itself before it is killed.
-const STOP_WAIT: Duration = Duration::from_secs(20);
-/// Bytes of the line that says a node is up.
-const READY_BYTES_MAX: u64 = 64 * 1024;
+pub(crate) use running::STOP_WAIT;
+use running::{Running, ended_text};
 
 /// What starts a node.
 #[derive(Debug, Clone)]
@@ -92,6 +83,47 @@ impl Door {
     }
 }
 
+/// A node that was started and has not said yet that it is up.
+///
+/// Dropping it closes its lifeline, as that of a [`Node`].
+#[derive(Debug)]
+pub(crate) struct Starting {
+    start: Start,
+    running: Running,
+}
+
+impl Starting {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// That the program cannot be started.
+    pub(crate) fn spawn(start: Start) -> Result<Self, TestnetError> {
+        let running = Running::spawn(&start)?;
+        Ok(Self { start, running })
+    }
+
+    /// Waits until it says that it is up.
+    ///
+    /// # Errors
+    /// How it ended instead, with the end of its log.
+    ///
+    /// Safe to cancel: it goes on starting.
+    pub(crate) async fn ready(&mut self) -> Result<Ready, TestnetError> {
+        self.running.ready(&self.start).await
+    }
+
+    /// The node that has said this of itself.
+    pub(crate) fn up(self, ready: Ready) -> Node {
+        let Self { start, running } = self;
+        Node { start, ready, running }
+    }
+
+    /// Ends it as [`Node::stop`] does.
+    pub(crate) async fn stop(self) -> Option<ExitStatus> {
+        self.running.stop().await
+    }
+}
+
 /// A node that came up.
 ///
 /// Dropping it closes its lifeline, upon which it stops by itself; [`stop`](Self::stop) waits for
@@ -104,20 +136,6 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node and waits until it says that it is up.
-    ///
-    /// # Errors
-    /// That the program cannot be started, or how the node ended instead, with the end of its log.
-    ///
-    /// Safe to cancel: the child is killed.
-    pub(crate) async fn start(start: Start) -> Result<Self, TestnetError> {
-        let mut running = Running::spawn(&start)?;
-        let mut guard = KillOnDrop(Some(running.keeper.abort_handle()));
-        let ready = running.ready(&start).await?;
-        guard.0 = None;
-        Ok(Self { start, ready, running })
-    }
-
     /// Its number, from 0.
     pub const fn index(&self) -> usize {
         self.start.node
@@ -224,8 +242,7 @@ impl Node {
 
     /// Waits until its process is gone.
     pub async fn gone(&self) {
-        // The keeper tells before it ends, so a closed channel says the same.
-        let _ = self.running.ended.clone().wait_for(Option::is_some).await;
+        self.running.gone().await;
     }
 
     /// Kills it as `kill -9` does, wherever it stands, and waits until its process is gone. Answers
@@ -265,146 +282,14 @@ impl Node {
 
     /// Ends it: asks by closing its lifeline, and kills it when it takes too long. Answers how it
     /// ended; a node that stops by itself exits with 0.
-    pub async fn stop(mut self) -> Option<ExitStatus> {
-        let ended = self.end().await;
-        // The keeper never panics, and it is not cancelled.
-        let _ = self.running.keeper.await;
-        ended
+    pub async fn stop(self) -> Option<ExitStatus> {
+        self.running.stop().await
     }
 
     /// As [`stop`](Self::stop), for a node that is started again later.
     pub(crate) async fn end(&mut self) -> Option<ExitStatus> {
-        drop(self.running.lifeline.take());
-        let kill = self.running.kill.take();
-        let mut ended = self.running.ended.clone();
-        let stopped = timeout(STOP_WAIT, ended.wait_for(Option::is_some)).await.is_ok();
-        if let Some(kill) = kill.filter(|_| !stopped) {
-            // It may end at this very moment.
-            let _ = kill.send(());
-        }
-        self.gone().await;
-        *ended.borrow()
+        self.running.end().await
     }
-}
-
-/// The process of a node, up or not.
-#[derive(Debug)]
-struct Running {
-    /// Closed to end it.
-    lifeline: Option<ChildStdin>,
-    /// Taken when it is used.
-    kill: Option<oneshot::Sender<()>>,
-    /// The line that says it is up, once that was said.
-    said: watch::Receiver<Option<String>>,
-    ended: watch::Receiver<Option<ExitStatus>>,
-    keeper: JoinHandle<()>,
-}
-
-impl Running {
-    fn spawn(start: &Start) -> Result<Self, TestnetError> {
-        let mut child = spawn(start)?;
-        let (Some(lifeline), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(start.failed("has no pipes".to_owned()));
-        };
-        let (kill, killed) = oneshot::channel();
-        let (say, said) = watch::channel(None);
-        let (tell, ended) = watch::channel(None);
-        let keeper = tokio::spawn(keep(child, BufReader::new(output), killed, say, tell));
-        Ok(Self { lifeline: Some(lifeline), kill: Some(kill), said, ended, keeper })
-    }
-
-    async fn ready(&mut self, start: &Start) -> Result<Ready, TestnetError> {
-        let line = match timeout(READY_WAIT, self.said.wait_for(Option::is_some)).await {
-            Ok(Ok(line)) => line.clone().unwrap_or_default(),
-            Ok(Err(_)) => {
-                let how = timeout(STOP_WAIT, self.ended.wait_for(Option::is_some)).await;
-                let status = how.ok().and_then(|ended| ended.ok().and_then(|status| *status));
-                let how = status.map_or_else(|| "closed its output".to_owned(), ended_text);
-                return Err(start.failed(format!("did not come up: it {how}")));
-            }
-            Err(_) => return Err(start.failed(format!("was not up after {} s", READY_WAIT.as_secs()))),
-        };
-        serde_json::from_str(&line).map_err(|error| {
-            start.failed(format!("came up with a line that makes no sense ({error}): {line}"))
-        })
-    }
-}
-
-/// Kills a process that nobody waits for any more: the child goes with its keeper.
-struct KillOnDrop(Option<AbortHandle>);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        if let Some(keeper) = &self.0 {
-            keeper.abort();
-        }
-    }
-}
-
-fn spawn(start: &Start) -> Result<Child, TestnetError> {
-    let folder = |source| TestnetError::Folder { path: start.log.clone(), source };
-    let log = File::options().create(true).append(true).open(&start.log).map_err(folder)?;
-    let mut command = Command::new(&start.program);
-    command
-        .args(&start.args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        // A ctrl-c at the terminal is the launcher's to handle.
-        .process_group(0)
-        .kill_on_drop(true);
-    // What the user set for a node of his own is not meant for these.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"WEFT_")) {
-        command.env_remove(name);
-    }
-    command.spawn().map_err(|source| TestnetError::Program { program: start.program.clone(), source })
-}
-
-async fn ready_line(output: &mut BufReader<ChildStdout>) -> std::io::Result<String> {
-    let mut line = String::new();
-    output.take(READY_BYTES_MAX).read_line(&mut line).await?;
-    Ok(line)
-}
-
-/// Reads what a node prints, so that it never waits for a reader, until it has ended.
-async fn keep(
-    mut child: Child,
-    mut output: BufReader<ChildStdout>,
-    killed: oneshot::Receiver<()>,
-    say: watch::Sender<Option<String>>,
-    tell: watch::Sender<Option<ExitStatus>>,
-) {
-    let waiting = async {
-        tokio::select! {
-            ended = child.wait() => ended,
-            Ok(()) = killed => {
-                child.kill().await?;
-                child.wait().await
-            }
-        }
-    };
-    let reading = async {
-        if let Ok(line) = ready_line(&mut output).await
-            && !line.is_empty()
-        {
-            say.send_replace(Some(line));
-        }
-        // Whoever waits for a line that cannot come any more is told so.
-        drop(say);
-        // An error means the same as the end: there is nothing more to read.
-        let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        ended = waiting => {
-            tell.send_replace(ended.ok());
-        }
-        () = reading => {}
-    }
-}
-
-fn ended_text(status: ExitStatus) -> String {
-    format!("ended ({status})")
 }
 
 #[cfg(test)]
@@ -425,10 +310,16 @@ mod tests {
         }
     }
 
+    async fn started(start: Start) -> Result<Node, TestnetError> {
+        let mut starting = Starting::spawn(start)?;
+        let ready = starting.ready().await?;
+        Ok(starting.up(ready))
+    }
+
     #[tokio::test]
     async fn a_child_that_ends_is_told_with_its_log() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Node::start(start(dir.path(), "echo port taken >&2; exit 7")).await.unwrap_err();
+        let error = started(start(dir.path(), "echo port taken >&2; exit 7")).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains("node 5 did not come up: it ended (exit status: 7)"), "{text}");
         assert!(text.ends_with("  port taken"), "{text}");
@@ -437,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_says_nonsense_is_told() {
         let dir = tempfile::tempdir().unwrap();
-        let error = Node::start(start(dir.path(), "echo hello; cat")).await.unwrap_err();
+        let error = started(start(dir.path(), "echo hello; cat")).await.unwrap_err();
         assert!(error.to_string().contains("makes no sense"), "{error}");
     }
 
@@ -449,7 +340,7 @@ mod tests {
             "roles": [], "weave": "w", "socket": "s", "pid": 1,
         });
         let script = format!("echo '{ready}'; cat");
-        let node = Node::start(start(dir.path(), &script)).await.unwrap();
+        let node = started(start(dir.path(), &script)).await.unwrap();
         assert!(node.obituary().is_none());
         assert_eq!(node.ready().peer_id, "p");
         assert!(node.stop().await.unwrap().success());
@@ -464,7 +355,7 @@ mod tests {
         });
         let script = format!("echo '{ready}'; if test -e end; then exit 5; fi; cat");
         let script = format!("cd '{}' && {script}", dir.path().display());
-        let mut node = Node::start(start(dir.path(), &script)).await.unwrap();
+        let mut node = started(start(dir.path(), &script)).await.unwrap();
         for _ in 0..2 {
             assert!(node.is_up());
             assert_eq!(node.kill().await.unwrap().signal(), Some(9));

@@ -279,7 +279,7 @@ fn conclude(exit: Exit, folder: &Folder, since: Instant, screen: Screen) {
     }
 }
 
-/// Stays until a signal. Nodes that die meanwhile are told and turn the end red.
+/// Stays until a signal. Nodes that die meanwhile, or do not stop in order, are told and turn the end red.
 async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
     screen.line("");
     let row = |node: &crate::node::Node| {
@@ -291,19 +291,25 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
     let first = fleet.node(0).data_dir().display();
     screen.line(&format!("talk to a node with `weft --data-dir {first} processes`; ctrl-c ends all"));
     screen.line("from another terminal: `weft-testnet status`, `logs 3`, `exec 3 processes`, `down`");
-    let exit = tokio::select! {
-        () = signals.caught() => Exit::Green,
+    let died = tokio::select! {
+        () = signals.caught() => false,
         death = fleet.first_death() => {
             screen.failure(&death);
             screen.error("died", "the other nodes go on; ctrl-c ends them");
             signals.caught().await;
-            Exit::NotUp
+            true
         }
     };
     let busy = screen.spinner("stopping the nodes");
-    fleet.stop().await;
+    let ended = fleet.stop().await;
     drop(busy);
-    exit
+    // One that died at the very moment of the signal is not told yet, nor one that did not stop in order.
+    let bad = ended.iter().enumerate().find(|(_, status)| !status.is_some_and(|status| status.success()));
+    if let Some((node, status)) = bad.filter(|_| !died) {
+        let how = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        screen.error("died", &format!("node {node} did not stop in order ({how})"));
+    }
+    if bad.is_some() { Exit::NotUp } else { Exit::Green }
 }
 
 /// The signals that end a run in order. A launcher that is killed takes its nodes along too: their

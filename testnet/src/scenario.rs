@@ -7,25 +7,29 @@
 
 mod cast;
 mod compare;
+mod cut;
 mod deeds;
 mod file;
 mod measure;
 mod play;
 mod problem;
 mod rogues;
+mod settings;
+mod span;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::args::Run;
 use crate::check::{Step, millis};
-use crate::crash::settle;
+use crate::crash::settle::{self, Excused, Log};
 use crate::error::TestnetError;
 use crate::fleet::{Fleet, Launch, free_ports};
 use crate::guard::Guard;
 use crate::netns::{self, Lanes};
+use crate::out::Out;
 use crate::plan::Plan;
 use crate::run::{Exit, Folder, Signals, check_cores, stop};
 use crate::screen::Screen;
@@ -34,9 +38,9 @@ use crate::user::User;
 
 pub(crate) use compare::compare;
 use file::{Churn, Scenario, Step as Deed};
-pub(crate) use file::{NotSpan, Span};
 use measure::Figures;
 use play::Play;
+pub(crate) use span::{NotSpan, Span};
 
 /// The scenarios that come with the program.
 const SHIPPED: [(&str, &str); 9] = [
@@ -109,14 +113,15 @@ pub(crate) async fn run(run: &Run, screen: Screen) -> Result<Exit, TestnetError>
     let peers = *scenario.peers.get_ref();
     check_cores(peers, run.crowded)?;
     let seed = run.seed.unwrap_or(scenario.seed);
+    let out = open_out(run, &name)?;
     if let Some(why) = missing(&scenario).await {
-        return skip(run, (&name, &scenario), seed, why, screen);
+        return skip(out, (&name, &scenario), seed, why, screen);
     }
     let mut folder = Folder::make(run.dir.as_deref(), run.keep_logs)?;
     let plan = plan(&scenario, seed, folder.path())?;
     let mut guard = Guard::set(folder.fresh())?;
-    let ended =
-        played(run, (&name, &scenario), seed, plan, (&mut folder, &mut guard, &mut signals), screen).await;
+    let hands = (&mut folder, &mut guard, &mut signals);
+    let ended = played((run, out), (&name, &scenario), seed, plan, hands, screen).await;
     if scenario.needs_lanes() {
         netns::remove(&netns::prefix_of(std::process::id())).await;
     }
@@ -125,7 +130,7 @@ pub(crate) async fn run(run: &Run, screen: Screen) -> Result<Exit, TestnetError>
 }
 
 async fn played(
-    run: &Run,
+    (run, out): (&Run, Option<Out>),
     (name, scenario): (&str, &Scenario),
     seed: u64,
     plan: Plan,
@@ -162,9 +167,10 @@ async fn played(
             return Err(error);
         }
     }
-    let logs: Vec<PathBuf> = fleet.nodes().iter().map(|node| node.log().to_owned()).collect();
+    let logs: Vec<Log> = fleet.nodes().iter().map(Log::of).collect();
     steps.push(stop(fleet, screen).await);
-    steps.push(settle::read_logs(&logs, wronged, screen));
+    let excused = Excused { wronged, gone: scenario.parts_peers() };
+    steps.push(settle::read_logs(&logs, excused, screen));
     let ok = steps.iter().all(|step| step.ok);
     folder.keep |= !ok;
     let processes = finals.iter().map(ProcessReport::of).collect();
@@ -182,7 +188,7 @@ async fn played(
         steps,
         elapsed_ms: millis(since.elapsed()),
     };
-    tell(run, &report, screen)?;
+    tell(out, &report, screen)?;
     if !ok {
         screen.error("red", &format!("NOT everything is as expected; logs and data are in {}", report.dir));
         screen.error("repeat", &repeat(run, seed));
@@ -203,8 +209,17 @@ impl ProcessReport {
     }
 }
 
+/// The file of the report, if there is to be one, from before anything is started.
+fn open_out(run: &Run, name: &str) -> Result<Option<Out>, TestnetError> {
+    match &run.out {
+        Some(path) => Out::open(path).map(Some),
+        None if run.json => Ok(None),
+        None => Out::open(Path::new(&format!("{name}.report.json"))).map(Some),
+    }
+}
+
 /// Prints the table and writes the report.
-fn tell(run: &Run, report: &ScenarioReport<'_>, screen: Screen) -> Result<(), TestnetError> {
+fn tell(out: Option<Out>, report: &ScenarioReport<'_>, screen: Screen) -> Result<(), TestnetError> {
     let meaning =
         |name: &str| measure::FIGURES.iter().find(|(known, _)| *known == name).map_or("", |(_, it)| it);
     let rows = report
@@ -216,42 +231,43 @@ fn tell(run: &Run, report: &ScenarioReport<'_>, screen: Screen) -> Result<(), Te
     let verdict = if report.ok { "everything is as expected" } else { "NOT everything is as expected" };
     screen.line(&format!("{verdict} ({seconds:.1} s, seed {})", report.seed));
     screen.report(report);
-    let path = match &run.out {
-        Some(path) => path.clone(),
-        None if run.json => return Ok(()),
-        None => PathBuf::from(format!("{}.report.json", report.scenario)),
-    };
-    let failed = |source| TestnetError::Folder { path: path.clone(), source };
-    let text = serde_json::to_vec_pretty(report).map_err(|error| failed(error.into()))?;
-    std::fs::write(&path, text).map_err(failed)?;
+    write(out, report, screen)
+}
+
+fn write(out: Option<Out>, report: &ScenarioReport<'_>, screen: Screen) -> Result<(), TestnetError> {
+    let Some(out) = out else { return Ok(()) };
+    let path = out.path().to_owned();
+    let text = serde_json::to_vec_pretty(report)
+        .map_err(|error| TestnetError::File { path: path.clone(), source: error.into() })?;
+    out.write(&text)?;
     screen.line(&format!("the report is {}", path.display()));
     Ok(())
 }
 
 fn skip(
-    run: &Run,
+    out: Option<Out>,
     (name, scenario): (&str, &Scenario),
     seed: u64,
     why: String,
     screen: Screen,
 ) -> Result<Exit, TestnetError> {
     screen.line(&format!("SKIPPED {name}: {why}"));
-    if run.json {
-        screen.report(&ScenarioReport {
-            scenario: name,
-            about: &scenario.about,
-            ok: false,
-            seed,
-            peers: *scenario.peers.get_ref(),
-            skipped: Some(why),
-            dir: String::new(),
-            kept: false,
-            figures: Figures::new(),
-            processes: Vec::new(),
-            steps: Vec::new(),
-            elapsed_ms: 0,
-        });
-    }
+    let report = ScenarioReport {
+        scenario: name,
+        about: &scenario.about,
+        ok: false,
+        seed,
+        peers: *scenario.peers.get_ref(),
+        skipped: Some(why),
+        dir: String::new(),
+        kept: false,
+        figures: Figures::new(),
+        processes: Vec::new(),
+        steps: Vec::new(),
+        elapsed_ms: 0,
+    };
+    screen.report(&report);
+    write(out, &report, screen)?;
     Ok(Exit::Skipped)
 }
 
@@ -324,8 +340,7 @@ fn plan(scenario: &Scenario, seed: u64, dir: &Path) -> Result<Plan, TestnetError
     let plan = Plan::new(peers, base, dir)?.with_topology(scenario.topology, seed).with_some_roles(&roles)?;
     let mut plan = plan;
     for (key, value) in &scenario.settings {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        plan = plan.with_setting(format!("--{}", key.replace('_', "-")), value);
+        plan = plan.with_setting(settings::flag(key), settings::text(value.get_ref()));
     }
     Ok(if scenario.needs_lanes() { plan.with_lanes(Lanes::of_this_launcher()) } else { plan })
 }

@@ -14,7 +14,7 @@ use weft_node::control::api::{Request, Status};
 use crate::args::{Down, Exec, Logs, Which};
 use crate::error::TestnetError;
 use crate::netns;
-use crate::node::Door;
+use crate::node::{Door, STOP_WAIT};
 use crate::run::Exit;
 use crate::screen::Screen;
 use crate::state::{self, State};
@@ -23,8 +23,8 @@ use crate::wait::{Look, until};
 
 /// How long a node may take to say how it is: one that is paused says nothing.
 const STATUS_WAIT: Duration = Duration::from_secs(5);
-/// How long a testnet may take to end: each node writes down what it has computed.
-const DOWN_WAIT: Duration = Duration::from_secs(60);
+/// How long a testnet may take to end: each node writes down what it has computed, and one that hangs is killed.
+const DOWN_WAIT: Duration = Duration::from_secs(STOP_WAIT.as_secs() + 30);
 
 /// What a testnet is at this moment.
 #[derive(Debug, Serialize)]

@@ -54,6 +54,11 @@ fn a_fresh_testnet_is_loaded_and_drawn() {
 }
 
 #[test]
+fn more_processes_are_watched_than_a_node_has_connections() {
+    expect_whole(&report(&bench(&["--peers", "3", "--processes", "70", "--pushes", "30"], &[])), 3);
+}
+
+#[test]
 fn a_testnet_that_is_up_is_loaded_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let set = [("XDG_RUNTIME_DIR", dir.path().as_os_str())];
@@ -67,11 +72,7 @@ fn a_testnet_that_is_up_is_loaded_and_stays() {
 fn nobody_to_load_is_one_clear_line() {
     let dir = tempfile::tempdir().unwrap();
     for (args, words, code) in [
-        (
-            &["--processes", "100"][..],
-            "--processes 100 on 4 nodes: one of them is watched over 75 connections",
-            2,
-        ),
+        (&["--peers", "65"][..], "--peers 65: expected 2 to 64", 2),
         (&["--attach"], "no testnet runs: start one", 2),
         (&["--data-dir", "/no/such/node"], "no node is running for data folder /no/such/node", 3),
     ] {

@@ -12,7 +12,7 @@ use serde_json::Value;
 mod launched;
 #[path = "../../tests/src/skip.rs"]
 mod skip;
-use launched::Launched;
+use launched::{Launched, Underway};
 use skip::skip;
 
 /// How long a tour may take, with two of aos, on a machine with other work.
@@ -152,6 +152,64 @@ fn a_signal_ends_everything_in_order() {
     assert!(!dir.exists(), "the folder is still there");
 }
 
+/// Processes that say this folder when they are asked for their arguments.
+fn of_folder(dir: &Path) -> Vec<PathBuf> {
+    let dir = dir.to_str().unwrap();
+    let of = |entry: std::io::Result<std::fs::DirEntry>| Some(entry.ok()?.path().join("cmdline"));
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(of);
+    // Those that have ended are no more, or have no arguments.
+    all.filter(|path| std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains(dir)))
+        .collect()
+}
+
+#[test]
+fn a_signal_during_the_start_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = [("TMPDIR", dir.path().as_os_str())];
+    let mut launcher = Underway::begin(&["--no-tour", "--peers", "16"], &set);
+    let is_starting = || {
+        of_folder(dir.path()).iter().any(|path| {
+            std::fs::read(path).is_ok_and(|line| String::from_utf8_lossy(&line).contains("--exit-with-stdin"))
+        })
+    };
+    let deadline = Instant::now() + GONE_WAIT;
+    while !is_starting() {
+        assert!(!launcher.has_ended() && Instant::now() < deadline, "no node is started");
+        // tidy-allow(sleep): polls processes that are not our children, with a deadline
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    let pid = launcher.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let output = launcher.output(RUN_WAIT);
+    // At once: it has waited for them itself.
+    let running = of_folder(dir.path());
+    assert!(running.is_empty(), "{running:?}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_node_that_dies_as_the_end_comes_is_told() {
+    let (mut launcher, report) = staying(&[]);
+    let [_, node] = pids(&report)[..] else { panic!("{report}") };
+    let launcher_pid = launcher.id().to_string();
+    // Stopped, it finds both when it goes on: the death and the signal.
+    for (signal, pid) in [
+        ("-STOP", &launcher_pid),
+        ("-9", &node.to_string()),
+        ("-TERM", &launcher_pid),
+        ("-CONT", &launcher_pid),
+    ] {
+        assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+    }
+    assert_eq!(launcher.ended().code(), Some(3), "a node had died");
+    expect_gone(&pids(&report));
+    // Where a node died, the logs are kept.
+    std::fs::remove_dir_all(report["dir"].as_str().unwrap()).unwrap();
+}
+
 #[test]
 fn a_folder_in_use_is_no_place_for_a_second_testnet() {
     let dir = tempfile::tempdir().unwrap();
@@ -176,6 +234,8 @@ fn bad_input_is_one_clear_line_and_starts_nothing() {
         (&["--roles", "2=compute", "--peers", "4"], "node 2 has not the role messenger"),
         (&["--roles", "9=compute", "--peers", "4"], "there are the peers 0 to 3"),
         (&["run", "smoek-4"], "did you mean smoke-4?"),
+        (&["run", "smoke-4", "--out", "/no/such/x"], "cannot write /no/such/x: "),
+        (&["bench", "--rate", "1", "--svg", "/no/such/x.svg"], "cannot write /no/such/x.svg: "),
     ] {
         let (code, error) = error_of(args);
         assert_eq!(code, Some(2), "{args:?}: {error}");
@@ -188,13 +248,26 @@ fn bad_input_is_one_clear_line_and_starts_nothing() {
     assert!(error.contains(&format!("port {port} of 127.0.0.1 cannot be used")), "{error}");
 }
 
+/// The first core that this process may run on.
+fn a_core() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    list.split(|c: char| !c.is_ascii_digit()).next().unwrap().to_owned()
+}
+
 #[test]
 fn too_few_cores_are_told_before_anything_starts() {
     // One core, whatever the machine has.
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0", env!("CARGO_BIN_EXE_weft-testnet"), "--no-tour", "--peers", "33"]);
-    let output = command.output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("33 peers: 1 cores carry 32, not more"), "{error}");
+    let program = env!("CARGO_BIN_EXE_weft-testnet");
+    for args in [
+        &["--no-tour", "--once", "--peers", "33"][..],
+        &["bench", "--rate", "1", "--for", "1s", "--peers", "33"],
+    ] {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &a_core(), program]).args(args);
+        let output = Underway::of(command).output(RUN_WAIT);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains("33 peers: 1 cores carry 32, not more"), "{args:?}: {error}");
+    }
 }

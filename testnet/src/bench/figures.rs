@@ -1,7 +1,6 @@
 //! What an open-loop bench came to: histograms, a table, JSON and a plot.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::open::{Assigned, Run};
 use crate::args::Bench;
 use crate::error::TestnetError;
+use crate::out::Out;
 use crate::screen::Screen;
 
 /// The longest latency that is told apart from longer ones, in microseconds.
@@ -131,12 +131,12 @@ impl OpenReport {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(super) fn plot(&self, path: &Path) -> Result<(), TestnetError> {
-        let text = self.svg().map_err(|why| TestnetError::Folder {
-            path: path.into(),
+    pub(super) fn plot(&self, out: Out) -> Result<(), TestnetError> {
+        let text = self.svg().map_err(|why| TestnetError::File {
+            path: out.path().into(),
             source: std::io::Error::other(why.to_string()),
         })?;
-        std::fs::write(path, text).map_err(|source| TestnetError::Folder { path: path.into(), source })
+        out.write(text.as_bytes())
     }
 
     fn svg(&self) -> Result<String, DrawingAreaErrorKind<std::io::Error>> {
@@ -286,7 +286,7 @@ mod tests {
     fn the_plot_is_an_svg_with_every_curve() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("plot.svg");
-        OpenReport::of(&run(), &bench(), 2, 2).unwrap().plot(&path).unwrap();
+        OpenReport::of(&run(), &bench(), 2, 2).unwrap().plot(Out::open(&path).unwrap()).unwrap();
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.starts_with("<svg") && text.contains("computed everywhere") && text.contains("99.9"));
         assert_eq!([0.0, 1.0, 2.0, 3.0].map(percentile_label), ["0", "90", "99", "99.9"]);

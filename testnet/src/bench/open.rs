@@ -6,16 +6,17 @@
 //! up, and any nodes of this machine.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures::future::{join, join_all, try_join_all};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use weft_node::control::api::{
-    FailureCode, ModuleInfo, ProcessInfo, Reply, Request, SlotInfo, Status, Submitted, WatchEvent,
+    FailureCode, ModuleInfo, ProcessInfo, Reply, Request, SlotInfo, Status, Submitted, WatchEvent, Watched,
 };
 use weft_node::control::client::{ANSWER_WAIT, Client, ClientError, typed};
 use weft_protocol::push::Source;
@@ -31,10 +32,10 @@ use crate::wait::{Look, until, until_each};
 
 /// The guest.
 const FORMAT: &str = "wasm32-weft-plain";
-/// Connections that a node serves at once.
-const SERVED: usize = 64;
-/// Connections over which messages are handed in; the others of a node look on.
+/// Connections over which messages are handed in: half of those that a node serves.
 const CONNECTIONS: usize = 32;
+/// Processes that are spawned beside each other.
+const SPAWNED_AT_ONCE: usize = 8;
 /// Nodes that compute a process, if there are so many.
 const COMPUTED_BY: usize = 3;
 /// How long all that was handed in may take to be computed and pushed when the last has arrived.
@@ -109,18 +110,13 @@ pub enum TooMuch {
         "about {messages} messages of --bytes {bytes} are {} MiB: expected at most {} MiB", .mib, DATA_MAX / 1048576.0
     )]
     Data { messages: u64, bytes: usize, mib: u64 },
-    #[error(
-        "--processes {processes} on {nodes} nodes: one of them is watched over {watches} connections, and has \
-         {} for that; fewer --processes, or more --peers", SERVED - CONNECTIONS
-    )]
-    Watches { processes: usize, nodes: usize, watches: usize },
 }
 
-/// Looks whether so many nodes can be asked for all that a bench is to measure.
+/// Looks whether all that a bench is to hand in can be held.
 ///
 /// # Errors
 /// What is too much.
-pub(super) fn check(bench: &Bench, nodes: usize) -> Result<(), TooMuch> {
+pub(super) fn check(bench: &Bench) -> Result<(), TooMuch> {
     let rate = bench.rate.unwrap_or_default();
     let expected = rate * bench.span.as_secs_f64();
     let (messages, bytes) = (expected as u64, bench.bytes);
@@ -131,14 +127,7 @@ pub(super) fn check(bench: &Bench, nodes: usize) -> Result<(), TooMuch> {
     if data > DATA_MAX {
         return Err(TooMuch::Data { messages, bytes, mib: (data / 1_048_576.0) as u64 });
     }
-    let mut watches = vec![0_usize; nodes];
-    (0..bench.processes).flat_map(|number| computing(number, nodes)).for_each(|node| watches[node] += 1);
-    match watches.into_iter().max() {
-        Some(watches) if watches + CONNECTIONS > SERVED => {
-            Err(TooMuch::Watches { processes: bench.processes, nodes, watches })
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The nodes that compute a process, its scheduler first.
@@ -173,14 +162,19 @@ pub(super) async fn load(
 ) -> Result<Run, Trouble> {
     let places = spawn(doors, user, bench.processes).await?;
     let arrivals = sign(&places, user, bench)?;
-    let wanted = places.iter().flat_map(|place| place.computing.iter().map(move |node| (place, *node)));
-    let open = async |(place, node): (_, usize)| {
-        Ok::<_, Trouble>((watched(&doors[node], place).await?, place, node))
+    let on = |node: usize| {
+        let here = places.iter().filter(move |place| place.computing.contains(&node));
+        here.map(|place| place.process).collect::<Vec<Id>>()
     };
-    let open = try_join_all(wanted.map(open)).await?;
+    let looking = (0..doors.len()).map(|node| (node, on(node))).filter(|(_, here)| !here.is_empty());
+    let open =
+        async |(node, here): (usize, Vec<Id>)| Ok::<_, Trouble>((watched(&doors[node], &here).await?, node));
+    let open = try_join_all(looking.map(open)).await?;
+    let schedulers: BTreeMap<Id, usize> =
+        places.iter().map(|place| (place.process, place.scheduler)).collect();
     let began = Instant::now();
     let seen = RefCell::new(Seen::default());
-    let watches = open.into_iter().map(|(client, place, node)| watch(client, (place, node), began, &seen));
+    let watches = open.into_iter().map(|(client, node)| watch(client, node, &schedulers, began, &seen));
     let all = async {
         let (assigned, failed) = hand_in(doors, &places, &arrivals, began, tell).await;
         let load = began.elapsed();
@@ -226,8 +220,7 @@ async fn spawn(doors: &[Door], user: &User, processes: usize) -> Result<Vec<Plac
     let module = user.module(weft_node::guests::COUNTER.to_vec(), FORMAT)?;
     let request = Request::PutModule { item: encoded(&module) };
     let module = ask::<ModuleInfo>(&doors[0], "to take a module", &request).await?.module;
-    let mut places = Vec::new();
-    for number in 0..processes {
+    let one = async |number: usize| {
         let computing = computing(number, doors.len());
         let scheduler = computing[0];
         let new = NewProcess {
@@ -238,17 +231,15 @@ async fn spawn(doors: &[Door], user: &User, processes: usize) -> Result<Vec<Plac
             tags: Vec::new(),
         };
         let item = user.process(new)?;
-        let item = encoded(&item);
-        let process = ask::<Submitted>(&doors[scheduler], "to take a process", &Request::Submit { item })
-            .await?
-            .process;
+        let request = Request::Submit { item: encoded(&item) };
+        let process = ask::<Submitted>(&doors[scheduler], "to take a process", &request).await?.process;
         for node in &computing[1..] {
             let request = Request::Host { process, compute: true, messenger: carries(*node), evaluate: None };
             ask::<ProcessInfo>(&doors[*node], "to compute a process", &request).await?;
         }
-        places.push(Place { process, scheduler, computing });
-    }
-    Ok(places)
+        Ok::<_, Trouble>(Place { process, scheduler, computing })
+    };
+    stream::iter((0..processes).map(one)).buffered(SPAWNED_AT_ONCE).try_collect().await
 }
 
 fn sign(places: &[Place], user: &User, bench: &Bench) -> Result<Vec<Arrival>, Trouble> {
@@ -342,17 +333,19 @@ async fn submit(door: &Door, clients: &mut Clients, item: &str) -> Result<Submit
     answer
 }
 
-/// A connection over which a node shows a process from now on: it has shown the first slot.
-async fn watched(door: &Door, place: &Place) -> Result<Client, Trouble> {
-    let request = Request::Watch { process: place.process, from: Some(0) };
+/// A connection over which a node shows these processes from now on: it has shown the first slot of each.
+async fn watched(door: &Door, processes: &[Id]) -> Result<Client, Trouble> {
+    let request = Request::WatchMany { processes: processes.to_vec(), from: Some(0) };
     let shown = async || {
         let mut client = door.open().await?;
         client.send(&request).await?;
-        loop {
+        let mut missing: BTreeSet<Id> = processes.iter().copied().collect();
+        while !missing.is_empty() {
             match client.reply().await? {
                 Reply::Event(value) => {
-                    if matches!(typed(value)?, WatchEvent::Slot(slot) if slot.slot == 0) {
-                        return Ok(Look::There(client));
+                    let Watched { process, event } = typed(value)?;
+                    if matches!(event, WatchEvent::Slot(slot) if slot.slot == 0) {
+                        missing.remove(&process);
                     }
                 }
                 Reply::Done(_) => return Err(ClientError::Lost),
@@ -362,19 +355,25 @@ async fn watched(door: &Door, place: &Place) -> Result<Client, Trouble> {
                 Reply::Error(failure) => return Err(ClientError::Failed(failure)),
             }
         }
+        Ok(Look::There(client))
     };
-    let failed = |source| AskError { node: door.node(), what: "to show a process", source };
+    let failed = |source| AskError { node: door.node(), what: "to show processes", source };
     let look = async || shown().await.map_err(failed);
-    Ok(until(format!("node {} to show a process", door.node()), DRAIN_WAIT, look).await?)
+    Ok(until(format!("node {} to show its processes", door.node()), DRAIN_WAIT, look).await?)
 }
 
-/// Notes what a node shows of a process, as long as it is polled.
-async fn watch(mut client: Client, (place, node): (&Place, usize), began: Instant, seen: &RefCell<Seen>) {
-    let process = place.process;
+/// Notes what a node shows of its processes, as long as it is polled.
+async fn watch(
+    mut client: Client,
+    node: usize,
+    schedulers: &BTreeMap<Id, usize>,
+    began: Instant,
+    seen: &RefCell<Seen>,
+) {
     let follow = async {
         loop {
-            let event = match client.reply().await? {
-                Reply::Event(value) => typed::<WatchEvent>(value)?,
+            let Watched { process, event } = match client.reply().await? {
+                Reply::Event(value) => typed(value)?,
                 Reply::Done(_) | Reply::Error(_) => return Ok::<_, ClientError>(()),
             };
             let at = began.elapsed();
@@ -383,7 +382,7 @@ async fn watch(mut client: Client, (place, node): (&Place, usize), began: Instan
                 WatchEvent::Outcome { position, .. } => {
                     seen.outcomes.entry((process, position.slot)).or_default().push(at);
                 }
-                WatchEvent::Slot(slot) if node == place.scheduler => {
+                WatchEvent::Slot(slot) if schedulers.get(&process) == Some(&node) => {
                     seen.slots.insert((process, slot.slot), at);
                     if slot.pushed {
                         seen.pushed.entry(process).or_default().push(slot);
@@ -448,20 +447,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_told_before_anything_starts() {
-        let of = |rate: f64, seconds: u64, bytes: usize, processes: usize| {
+        let of = |rate: f64, seconds: u64, bytes: usize| {
             let span = Duration::from_secs(seconds);
-            Bench { rate: Some(rate), span, bytes, processes, ..Bench::for_tests() }
+            Bench { rate: Some(rate), span, bytes, ..Bench::for_tests() }
         };
-        let told = |bench: &Bench, nodes| check(bench, nodes).map_err(|error| error.to_string());
-        assert_eq!(told(&of(5_000.0, 40, 0, 2), 4), Ok(()));
-        let error = told(&of(5_000.0, 60, 0, 2), 4).unwrap_err();
+        let told = |bench: &Bench| check(bench).map_err(|error| error.to_string());
+        assert_eq!(told(&of(5_000.0, 40, 0)), Ok(()));
+        let error = told(&of(5_000.0, 60, 0)).unwrap_err();
         assert_eq!(error, "--rate 5000 --for 60s are about 300000 messages: expected at most 200000");
-        let error = told(&of(100.0, 100, 100_000, 2), 4).unwrap_err();
+        let error = told(&of(100.0, 100, 100_000)).unwrap_err();
         assert!(error.starts_with("about 10000 messages of --bytes 100000 are 953 MiB: "), "{error}");
-        assert_eq!(told(&of(200.0, 30, 0, 40), 4), Ok(()), "the README's example");
-        let error = told(&of(200.0, 30, 0, 100), 4).unwrap_err();
-        assert!(error.starts_with("--processes 100 on 4 nodes: one of them is watched over 75 "), "{error}");
-        assert_eq!(told(&of(200.0, 30, 0, 100), 10), Ok(()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::judge;
 use super::nothing;
 use crate::check::{Open, Step};
 use crate::error::AskError;
-use crate::node::Door;
+use crate::node::{Door, Node};
 use crate::report::ActorReport;
 use crate::screen::Screen;
 use crate::tour::{anchor, compare};
@@ -108,24 +108,61 @@ pub(crate) async fn verify(
     Ok(format!("{said}; anchored in {} batches", batches.len()))
 }
 
-/// Looks for panics and errors in what the nodes logged from their first start on. What they say of a
-/// process that was `wronged` on purpose is as it should be.
-pub(crate) fn read_logs(logs: &[PathBuf], wronged: Option<Id>, screen: Screen) -> Step {
+/// Errors in logs that a run brought about itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Excused {
+    /// A process that is wronged on purpose: what is said of it is as it should be.
+    pub(crate) wronged: Option<Id>,
+    /// Whether peers go away before the end. In the end all of them do.
+    pub(crate) gone: bool,
+}
+
+/// The log of a node that is to stop.
+#[derive(Debug)]
+pub(crate) struct Log {
+    path: PathBuf,
+    /// Its bytes when the nodes were told to stop.
+    bytes: u64,
+}
+
+impl Log {
+    /// The log of a node that was not told to stop yet.
+    pub(crate) fn of(node: &Node) -> Self {
+        // One that cannot be read is told when it is.
+        let bytes = std::fs::metadata(node.log()).map_or(0, |log| log.len());
+        Self { path: node.log().into(), bytes }
+    }
+
+    /// What of its bytes tells of a panic or an error that is not excused.
+    fn errors(&self, bytes: &[u8], excused: Excused) -> Vec<String> {
+        let wronged = excused.wronged.map(|process| process.to_string());
+        let mut end = 0;
+        let mut errors = Vec::new();
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            end += line.len() as u64;
+            let line = String::from_utf8_lossy(line);
+            let is_of_wronged = wronged.as_ref().is_some_and(|process| line.contains(process));
+            let is_of_gone = (excused.gone || end > self.bytes) && line.contains(GONE);
+            if is_bad(&line) && !is_of_wronged && !is_of_gone {
+                errors.push(harmless(&line));
+            }
+        }
+        errors
+    }
+}
+
+/// Looks for panics and errors in what the nodes logged from their first start on.
+pub(crate) fn read_logs(logs: &[Log], excused: Excused, screen: Screen) -> Step {
     let mut open = Open::new("logs");
     let mut lines = 0;
-    let wronged = wronged.map(|process| process.to_string());
-    let is_excused = |line: &&str| !wronged.as_ref().is_some_and(|process| line.contains(process));
-    for (node, path) in logs.iter().enumerate() {
-        let what = format!("errors in the log of node {node}");
-        match std::fs::read(path) {
+    for (node, log) in logs.iter().enumerate() {
+        match std::fs::read(&log.path) {
             Ok(bytes) => {
-                let text = String::from_utf8_lossy(&bytes);
-                lines += text.lines().count();
-                let bad: Vec<String> =
-                    text.lines().filter(|line| is_bad(line)).filter(is_excused).map(harmless).collect();
-                nothing(&mut open, &what, &bad);
+                lines += bytes.split_inclusive(|byte| *byte == b'\n').count();
+                let errors = log.errors(&bytes, excused);
+                nothing(&mut open, &format!("errors in the log of node {node}"), &errors);
             }
-            Err(error) => open.broke(format!("{}: {error}", path.display())),
+            Err(error) => open.broke(format!("{}: {error}", log.path.display())),
         }
     }
     let step = open.close(format!("{lines} lines, none of a panic or an error"));
@@ -133,13 +170,13 @@ pub(crate) fn read_logs(logs: &[PathBuf], wronged: Option<Id>, screen: Screen) -
     step
 }
 
-/// What gossipsub calls an error when a peer is gone before its connection is: here peers are killed.
+/// What gossipsub calls an error when a peer is gone before its connection is.
 const GONE: &str =
     " ERROR libp2p_gossipsub::behaviour: Could not send rpc to connection handler, peer doesn't exist";
 
 /// Whether a line tells of a panic or of an error.
 fn is_bad(line: &str) -> bool {
-    line.contains("panicked at") || (line.contains(" ERROR ") && !line.contains(GONE))
+    line.contains("panicked at") || line.contains(" ERROR ")
 }
 
 fn harmless(line: &str) -> String {
@@ -150,30 +187,53 @@ fn harmless(line: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::path::Path;
+
     use super::*;
+
+    const NOTHING: Excused = Excused { wronged: None, gone: false };
+
+    /// A log that was written before the nodes were told to stop.
+    fn log(dir: &Path, name: &str, text: &str) -> Log {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        Log { path, bytes: text.len() as u64 }
+    }
+
+    fn is_clean(logs: &[Log], excused: Excused) -> bool {
+        read_logs(logs, excused, Screen::new(true)).ok
+    }
 
     #[test]
     fn panics_and_errors_in_logs_are_found() {
         let dir = tempfile::tempdir().unwrap();
-        let log = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path
-        };
-        let good = log("good", "2026-01-01T00:00:00Z  INFO weft: up\nan error that no longer matters\n");
+        let log = |name: &str, text: &str| log(dir.path(), name, text);
+        let good = || log("good", "2026-01-01T00:00:00Z  INFO weft: up\nan error that no longer matters\n");
+        assert!(is_clean(&[good()], NOTHING));
         let panic = log("panic", "thread 'main' panicked at node/src/lib.rs:1:1:\nwell\n");
+        assert!(!is_clean(&[good(), panic], NOTHING));
         let error = log("error", "2026-01-01T00:00:00Z ERROR weft: cannot\n");
-        let ok = |paths: &[PathBuf]| read_logs(paths, None, Screen::new(true)).ok;
-        assert!(ok(std::slice::from_ref(&good)));
-        assert!(!ok(&[good.clone(), panic]));
-        let gone = log("gone", &format!("2026-01-01T00:00:00Z{GONE} in connected peer list peer=x\n"));
-        assert!(ok(&[gone]), "who was killed is gone");
-        assert!(!ok(&[good.clone(), error]));
-        assert!(!ok(&[good, dir.path().join("none")]));
+        assert!(!is_clean(&[good(), error], Excused { gone: true, ..NOTHING }));
+        let none = Log { path: dir.path().join("none"), bytes: 0 };
+        assert!(!is_clean(&[good(), none], NOTHING));
+    }
+
+    #[test]
+    fn what_is_said_of_the_gone_and_the_wronged_is_excused_where_there_are_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!("2026-01-01T00:00:00Z{GONE} in connected peer list peer=x\n");
+        let gone = [log(dir.path(), "gone", &text)];
+        assert!(is_clean(&gone, Excused { gone: true, ..NOTHING }), "who was killed is gone");
+        assert!(!is_clean(&gone, NOTHING), "nobody was");
+        let up = "2026-01-01T00:00:00Z  INFO weft: up\n";
+        let mut end = log(dir.path(), "end", &format!("{up}{text}"));
+        end.bytes = up.len() as u64;
+        assert!(is_clean(&[end], NOTHING), "in the end all go");
         let wronged = Id([1; 32]);
         let line = format!("2026-01-01T00:00:00Z ERROR weft: signed twice process={wronged}\n");
-        let paths = [log("wronged", &line)];
-        assert!(!ok(&paths) && read_logs(&paths, Some(wronged), Screen::new(true)).ok);
-        assert!(!read_logs(&paths, Some(Id([2; 32])), Screen::new(true)).ok);
+        let logs = [log(dir.path(), "wronged", &line)];
+        assert!(is_clean(&logs, Excused { wronged: Some(wronged), ..NOTHING }));
+        assert!(!is_clean(&logs, Excused { wronged: Some(Id([2; 32])), ..NOTHING }));
+        assert!(!is_clean(&logs, NOTHING));
     }
 }

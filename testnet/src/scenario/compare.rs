@@ -18,6 +18,8 @@ struct Told {
     peers: usize,
     seed: u64,
     ok: bool,
+    #[serde(default)]
+    skipped: Option<String>,
     figures: BTreeMap<String, f64>,
 }
 
@@ -52,8 +54,12 @@ pub(crate) fn compare(compare: &Compare, screen: Screen) -> Result<Exit, Testnet
 fn read(path: &Path) -> Result<Told, TestnetError> {
     let failed = |why: String| TestnetError::Scenario(format!("{}: {why}", path.display()));
     let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| failed(format!("this is no report of a scenario ({error})")))
+    let told: Told = serde_json::from_slice(&text)
+        .map_err(|error| failed(format!("this is no report of a scenario ({error})")))?;
+    match &told.skipped {
+        Some(why) => Err(failed(format!("this run was skipped: {why}"))),
+        None => Ok(told),
+    }
 }
 
 fn rows(a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> Vec<[String; 5]> {
@@ -77,7 +83,25 @@ pub(super) fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn a_run_that_was_skipped_is_not_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.json");
+        let told = |skipped: &str| {
+            let text = format!(
+                r#"{{"scenario":"s","peers":4,"seed":1,"ok":true,"skipped":{skipped},"figures":{{"kills":2.0}}}}"#
+            );
+            std::fs::write(&path, text).unwrap();
+            read(&path).map_err(|error| error.to_string())
+        };
+        assert_eq!(told("null").unwrap().figures["kills"], 2.0);
+        let error = told(r#""no network namespaces""#).unwrap_err();
+        assert!(error.ends_with("b.json: this run was skipped: no network namespaces"), "{error}");
+    }
 
     #[test]
     fn figures_of_both_runs_are_told() {

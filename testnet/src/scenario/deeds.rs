@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -13,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep_until};
 
 use super::cast;
+use super::cut::{self, Crossing};
 use super::file::{Churn, Scenario, Skew, Step, Who, Wire};
 use super::measure::Figures;
 use super::rogues::RogueError;
@@ -69,6 +71,19 @@ pub(super) enum DeedError {
         /// With what.
         how: String,
     },
+    /// A node that was to stop in order did not.
+    #[error("node {node} did not stop in order ({how})")]
+    NotInOrder {
+        /// Which.
+        node: usize,
+        /// With what it ended.
+        how: String,
+    },
+}
+
+/// How a node ended, for a person.
+fn how(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "nobody knows how".to_owned(), |status| status.to_string())
 }
 
 /// The processes with all that compute them: who came later computes all.
@@ -273,8 +288,7 @@ impl<'a> Hand<'a> {
     async fn kill(&mut self, node: usize) -> Result<(), DeedError> {
         let status = self.fleet.kill(node).await;
         if status.and_then(|status| status.signal()) != Some(SIGKILL) {
-            let how = status.map_or_else(|| "nobody knows how".to_owned(), |it| it.to_string());
-            return Err(DeedError::EndedBefore { node, how });
+            return Err(DeedError::EndedBefore { node, how: how(status) });
         }
         if self.down.insert(node) {
             self.count("kills");
@@ -304,7 +318,12 @@ impl<'a> Hand<'a> {
     }
 
     async fn restart(&mut self, nodes: &[usize], change: impl Fn(&mut Node)) -> Result<(), DeedError> {
-        join_all(self.fleet.some_mut(nodes).map(Node::end)).await;
+        let end = async |node: &mut Node| (node.index(), node.end().await);
+        let ended = join_all(self.fleet.some_mut(nodes).map(end)).await;
+        let is_bad = |status: &Option<ExitStatus>| !status.is_some_and(|status| status.success());
+        if let Some((node, status)) = ended.into_iter().find(|(_, status)| is_bad(status)) {
+            return Err(DeedError::NotInOrder { node, how: how(status) });
+        }
         for node in nodes {
             self.down.remove(node);
             self.runs(*node);
@@ -388,10 +407,17 @@ impl<'a> Hand<'a> {
 
     async fn heal(&mut self) -> Result<(), DeedError> {
         let groups = std::mem::take(&mut self.cut);
-        match self.lanes().filter(|_| !groups.is_empty()) {
-            Some(lanes) => Ok(lanes.join(&groups).await?),
-            None => Ok(()),
+        let Some(lanes) = self.lanes().filter(|_| !groups.is_empty()) else { return Ok(()) };
+        let runs = |node| self.is_away(node).is_none();
+        let crossing = cut::crossing(&self.town(), self.actors, &groups, runs).await;
+        lanes.join(&groups).await?;
+        let Crossing { connections, answers } = crossing?;
+        let fewest = self.figures.entry("connections-across").or_insert(f64::INFINITY);
+        *fewest = fewest.min(connections as f64);
+        if let Some(answers) = answers {
+            *self.figures.entry("answers-across").or_default() += answers as f64;
         }
+        Ok(())
     }
 
     async fn wire(&mut self, wire: &Wire) -> Result<(), DeedError> {

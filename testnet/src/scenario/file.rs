@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::{self, Problem};
+use super::settings;
+use super::span::Span;
 use crate::netns::Link;
 use crate::plan::{PEERS_MAX, PEERS_MIN, RolesOf};
 use crate::topology::Topology;
@@ -45,7 +46,7 @@ pub(crate) struct Scenario {
     pub(crate) roles: Vec<Roles>,
     /// Keys of `weft.toml` for every peer.
     #[serde(default)]
-    pub(crate) settings: BTreeMap<String, toml::Value>,
+    pub(crate) settings: BTreeMap<String, Spanned<toml::Value>>,
     #[serde(default = "plain")]
     pub(crate) processes: Spanned<Processes>,
     #[serde(default = "plain")]
@@ -247,33 +248,6 @@ pub(crate) enum Over {
     Least,
 }
 
-/// A length of time, such as `500ms`, `5s`, `3m` or `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Span(pub(crate) Duration);
-
-/// Text that is no length of time.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no length of time: expected a number and ms, s, m or h, such as \"500ms\"")]
-pub(crate) struct NotSpan(String);
-
-impl TryFrom<String> for Span {
-    type Error = NotSpan;
-
-    fn try_from(text: String) -> Result<Self, NotSpan> {
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let scale = match unit {
-            "ms" => Some(1),
-            "s" => Some(1_000),
-            "m" => Some(60_000),
-            "h" => Some(3_600_000),
-            _ => None,
-        };
-        let ms = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-        ms.map(|ms| Self(Duration::from_millis(ms))).ok_or(NotSpan(text))
-    }
-}
-
 impl fmt::Display for Step {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = |name: &str, who: &Who| match (&who.count, who.peers.is_empty()) {
@@ -327,6 +301,11 @@ impl Scenario {
             && !(PEERS_MIN..=peers).contains(&first)
         {
             return here(start.span(), format!("start = {first}: expected {PEERS_MIN} to {peers}"));
+        }
+        for (key, value) in &self.settings {
+            if let Some(what) = settings::objection(key, value.get_ref()) {
+                return here(value.span(), format!("settings: {what}"));
+            }
         }
         self.check_processes(&here)?;
         let load = self.load.get_ref();
@@ -450,6 +429,28 @@ impl Scenario {
     pub(crate) fn needs_lanes(&self) -> bool {
         let of_wires = |step: &Spanned<Step>| matches!(step.get_ref(), Step::Partition(_) | Step::Link(_));
         self.netns || self.link != Link::default() || self.steps.iter().any(of_wires)
+    }
+
+    /// Whether peers go away from others before the end, or bad wires may make it look so.
+    pub(crate) fn parts_peers(&self) -> bool {
+        let parts = |step: &Spanned<Step>| match step.get_ref() {
+            Step::Kill(_)
+            | Step::Restart(_)
+            | Step::Pause(_)
+            | Step::Wipe(_)
+            | Step::Partition(_)
+            | Step::Link(_)
+            | Step::Skew(_)
+            | Step::Churn(_)
+            | Step::Rogue(_) => true,
+            Step::Wait(_)
+            | Step::Start(_)
+            | Step::Resume(_)
+            | Step::Join(_)
+            | Step::Heal(_)
+            | Step::Settle(_) => false,
+        };
+        self.link != Link::default() || self.steps.iter().any(parts)
     }
 
     /// The worst wires that it has: where these can be made, so can all.

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 23] = [
+pub(crate) const FIGURES: [(&str, &str); 25] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -26,6 +26,11 @@ pub(crate) const FIGURES: [(&str, &str); 23] = [
     ("restarts", "peers that stopped in order and came back"),
     ("wipes", "disks emptied"),
     ("joins", "peers that came later"),
+    (
+        "connections-across",
+        "connections between parts of a cut network when it was healed, of the cut that left fewest",
+    ),
+    ("answers-across", "slots that peers were told, while it was cut, by schedulers in other parts"),
     ("lies", "false attestations told"),
     ("second-slots", "slots that a scheduler's key signed a second time"),
     ("evidence", "peers that hold evidence of that"),

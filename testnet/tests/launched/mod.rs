@@ -43,15 +43,60 @@ fn rest(mut out: BufReader<impl Read>) -> Vec<u8> {
     bytes
 }
 
+/// One that runs by itself, and all that it says until its end.
+pub struct Underway {
+    launched: Launched,
+    stdout: Receiver<Vec<u8>>,
+    stderr: Receiver<Vec<u8>>,
+}
+
+impl Underway {
+    /// Starts one.
+    pub fn begin(args: &[&str], set: &[(&str, &OsStr)]) -> Self {
+        Self::of(Launched::command(args, set))
+    }
+
+    /// Starts one by a command that becomes it.
+    pub fn of(command: Command) -> Self {
+        let (mut launched, out) = Launched::spawn(command);
+        let err = BufReader::new(launched.child.stderr.take().unwrap());
+        // Both at once, or it stands still where one of the pipes is full.
+        let stderr = reading(move || rest(err));
+        let stdout = reading(move || rest(out));
+        Self { launched, stdout, stderr }
+    }
+
+    /// Its process id.
+    #[allow(dead_code)]
+    pub fn id(&self) -> u32 {
+        self.launched.id()
+    }
+
+    /// Whether it has ended.
+    #[allow(dead_code)]
+    pub fn has_ended(&mut self) -> bool {
+        self.launched.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits until it has ended.
+    pub fn output(mut self, wait: Duration) -> Output {
+        let stdout = in_time("its end", wait, &self.stdout);
+        let status = self.launched.ended();
+        // What it started may hold the pipe after it has ended.
+        let stderr = in_time("the end of what it says of errors", WAIT, &self.stderr);
+        Output { status, stdout, stderr }
+    }
+}
+
 impl Launched {
-    fn spawn(args: &[&str], set: &[(&str, &OsStr)]) -> (Self, BufReader<ChildStdout>) {
+    fn command(args: &[&str], set: &[(&str, &OsStr)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
+        command.args(args).envs(set.iter().copied());
         command
-            .args(args)
-            .envs(set.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+    }
+
+    fn spawn(mut command: Command) -> (Self, BufReader<ChildStdout>) {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         (Self { child }, out)
@@ -65,15 +110,7 @@ impl Launched {
 
     /// Runs it to its end, with some variables set.
     pub fn run_with(args: &[&str], set: &[(&str, &OsStr)], wait: Duration) -> Output {
-        let (mut launched, out) = Self::spawn(args, set);
-        let err = BufReader::new(launched.child.stderr.take().unwrap());
-        // Both at once, or it stands still where one of the pipes is full.
-        let errors = reading(move || rest(err));
-        let stdout = in_time("its end", wait, &reading(move || rest(out)));
-        let status = launched.ended();
-        // What it started may hold the pipe after it has ended.
-        let stderr = in_time("the end of what it says of errors", WAIT, &errors);
-        Output { status, stdout, stderr }
+        Underway::begin(args, set).output(wait)
     }
 
     /// Starts one that stays up; what it says first.
@@ -85,7 +122,7 @@ impl Launched {
     /// Starts one that stays up, with some variables set; what it says first.
     #[allow(dead_code)]
     pub fn up_with(args: &[&str], set: &[(&str, &OsStr)]) -> (Self, String) {
-        let (mut launched, mut out) = Self::spawn(args, set);
+        let (mut launched, mut out) = Self::spawn(Self::command(args, set));
         let mut err = launched.child.stderr.take().unwrap();
         // Read to the end, or it stands still one day.
         std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink()));

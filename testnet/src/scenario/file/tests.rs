@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use super::*;
 
 const GOOD: &str = r#"about = "x"
@@ -42,6 +44,16 @@ fn what_makes_no_sense_is_named_with_its_line() {
         ("peers = 6", "peers = 1", 2, "peers = 1: expected 2 to 64"),
         ("peers = 6", "peers = \"six\"", 2, "expected"),
         ("start = 4", "start = 7", 3, "start = 7: expected 2 to 6"),
+        (
+            "compute_threads",
+            "compute_treads",
+            4,
+            "is called `compute_treads`; did you mean `compute_threads`?",
+        ),
+        ("threads = 1", "threads = 0", 4, "settings: `compute_threads` is \"0\"; expected a whole number"),
+        ("compute_threads = 1", "listen = \"x\"", 4, "settings: `listen` is another one for each peer"),
+        ("compute_threads = 1", "bootstrap = []", 4, "settings: `bootstrap` is another one for each peer"),
+        ("compute_threads = 1", "roles = \"compute\"", 4, "settings: `roles` are of some peers each"),
         ("schedulers = 2", "schedulers = 5", 6, "schedulers = 5: expected 1 to 4"),
         ("schedulers = 2", "schedulrs = 2", 7, "did you mean `schedulers`?"),
         ("kill =", "kil =", 10, "did you mean `kill`?"),
@@ -84,6 +96,20 @@ fn whoever_has_joined_can_be_named() {
         .replace("schedulers = 2", "schedulers = 4")
         .replace("wait = \"500ms\"", "rogue = \"equivocating-scheduler\"");
     assert!(error(&twin).contains("expected a peer that schedules none"));
+}
+
+#[test]
+fn peers_are_parted_by_whatever_takes_one_away() {
+    let parts = |step: &str| {
+        let text = GOOD.replace("kill = { count = 2 }", step);
+        Scenario::read(&text, Path::new("s.toml")).unwrap().parts_peers()
+    };
+    for step in ["kill = {}", "pause = {}", "partition = [[0], [1]]", "rogue = \"flooder\""] {
+        assert!(parts(step), "{step}");
+    }
+    for step in ["wait = \"1s\"", "join = 6", "settle = true", "heal = true"] {
+        assert!(!parts(step), "{step}");
+    }
 }
 
 #[test]

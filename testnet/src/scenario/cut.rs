@@ -1,0 +1,88 @@
+//! What still goes from one part of a network to another while it is cut. A partition that parts nobody would
+//! break no promise, so a scenario would be green with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use weft_node::control::api::{PeerInfo, Request, Submitted};
+
+use crate::error::AskError;
+use crate::town::{Actor, Town, Trouble};
+use crate::user::encoded;
+
+/// How long a peer may take for a slot of a scheduler in another part: in a network that is whole it takes
+/// milliseconds.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+
+/// What crosses a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Crossing {
+    /// Connections from one part to another: each is there until a ping has failed twice.
+    pub(super) connections: usize,
+    /// Slots that peers were told by schedulers in other parts; nothing where nobody could be asked.
+    pub(super) answers: Option<usize>,
+}
+
+/// Looks what crosses the cut between these groups, with the help of the peers that run.
+///
+/// # Errors
+/// A peer that does not answer, or an item that cannot be signed.
+pub(super) async fn crossing(
+    town: &Town<'_>,
+    actors: &[Actor],
+    groups: &[Vec<usize>],
+    runs: impl Fn(usize) -> bool,
+) -> Result<Crossing, Trouble> {
+    let nodes: Vec<usize> = (0..town.fleet.nodes().len()).filter(|node| runs(*node)).collect();
+    let connections = connections(town, groups, &nodes).await?;
+    let answers = answers(town, actors, groups, &nodes).await?;
+    Ok(Crossing { connections, answers })
+}
+
+/// The group of a node: whoever is in none stays with the first.
+fn group_of(groups: &[Vec<usize>], node: usize) -> usize {
+    groups.iter().position(|group| group.contains(&node)).unwrap_or(0)
+}
+
+async fn connections(town: &Town<'_>, groups: &[Vec<usize>], nodes: &[usize]) -> Result<usize, AskError> {
+    let at: BTreeMap<&str, usize> =
+        nodes.iter().map(|node| (town.fleet.node(*node).ready().peer_id.as_str(), *node)).collect();
+    let ask = async |node: &usize| {
+        let peers = town.fleet.node(*node).ask::<Vec<PeerInfo>>("its peers", &Request::Peers).await?;
+        Ok::<_, AskError>((*node, peers))
+    };
+    let mut across = BTreeSet::new();
+    for (node, peers) in try_join_all(nodes.iter().map(ask)).await? {
+        let others = peers.iter().filter_map(|peer| at.get(peer.peer_id.as_str()).copied());
+        let others = others.filter(|other| group_of(groups, *other) != group_of(groups, node));
+        across.extend(others.map(|other| (node.min(other), node.max(other))));
+    }
+    Ok(across.len())
+}
+
+/// Has a peer of each group hand in a message for a process that each other group schedules.
+async fn answers(
+    town: &Town<'_>,
+    actors: &[Actor],
+    groups: &[Vec<usize>],
+    nodes: &[usize],
+) -> Result<Option<usize>, Trouble> {
+    let mut asked = Vec::new();
+    for group in 0..groups.len() {
+        let Some(peer) = nodes.iter().find(|node| group_of(groups, **node) == group) else { continue };
+        for other in (0..groups.len()).filter(|other| *other != group) {
+            let is_there = |actor: &&Actor| {
+                nodes.contains(&actor.scheduler) && group_of(groups, actor.scheduler) == other
+            };
+            let Some(actor) = actors.iter().find(is_there) else { continue };
+            let item = town.user.message(actor.id, "Increment", Vec::new(), "")?;
+            asked.push((*peer, Request::Submit { item: encoded(&item) }));
+        }
+    }
+    let answers = asked.iter().map(async |(peer, request)| {
+        town.ask::<Submitted>(*peer, "a slot from another part", request, ANSWER_WAIT).await.is_ok()
+    });
+    let answers = join_all(answers).await;
+    Ok((!answers.is_empty()).then(|| answers.into_iter().filter(|answered| *answered).count()))
+}
