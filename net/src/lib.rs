@@ -15,6 +15,7 @@
 
 mod address;
 mod behaviour;
+mod closing;
 mod codec;
 mod conduct;
 mod config;

@@ -9,6 +9,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport, dns, noise, quic, relay, tcp, websocket, yamux};
 
+use crate::closing::Closing;
 use crate::handle::NetError;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
@@ -24,7 +25,8 @@ pub(crate) fn transport(keypair: &Keypair, relayed: relay::client::Transport) ->
     let near = secured(OrTransport::new(near, websocket::Config::new(named(sockets())?)), &noise);
     let far = OrTransport::new(quic, secured(sockets(), &noise)).map(|either, _| either.into_inner());
     // Names come last: that one takes any address and finds out later.
-    Ok(OrTransport::new(near, named(far)?).map(|either, _| either.into_inner()).boxed())
+    let all = OrTransport::new(near, named(far)?).map(|either, _| either.into_inner());
+    Ok(all.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::of(muxer)))).boxed())
 }
 
 /// Resolves names in addresses that are dialled.
