@@ -155,9 +155,8 @@ impl Answers {
             Request::WatchMany { processes, from } => self.watch_many(&processes, from, out, lines).await,
             Request::Verify { process } => self.verify(process, out, lines).await,
             Request::Weave => {
-                let weave =
-                    anchor::info(&self.shared).map_err(|error| fail(FailureCode::Fault, error.to_string()));
-                out.end(weave).await
+                let weave = anchor::info(&self.shared);
+                out.end(weave.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
             Request::Top => out.end(self.top().await).await,
             Request::Metrics => {
