@@ -154,8 +154,8 @@ impl Node {
     }
 
     /// The folder of one that has ended by itself, with its exit code and its log; one that still runs.
-    pub(super) fn ended(mut self) -> Result<(tempfile::TempDir, Option<i32>, String), Self> {
-        let Some(status) = self.child.try_wait().unwrap() else { return Err(self) };
+    pub(super) fn ended(mut self) -> Result<(tempfile::TempDir, Option<i32>, String), Box<Self>> {
+        let Some(status) = self.child.try_wait().unwrap() else { return Err(Box::new(self)) };
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
