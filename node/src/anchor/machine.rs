@@ -1,6 +1,8 @@
-//! The anchor's rules: when slots become a batch, and when a batch is there to stay.
+//! The anchor's rules: when slots become a batch, and when a batch is there to stay. Input about a log
+//! looks at that log alone, and passing time at those with something left to do: most of a node's logs
+//! are anchored and quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Effects, Hash, Id, Machine, Now};
 
@@ -110,6 +112,8 @@ pub enum Effect {
 pub struct Anchor {
     policy: Policy,
     logs: BTreeMap<Id, Log>,
+    /// The logs with slots or a batch on their way.
+    open: BTreeSet<Id>,
 }
 
 #[derive(Debug, Default)]
@@ -149,12 +153,47 @@ impl Log {
     fn waiting(&self) -> u64 {
         self.head.map_or(0, |head| (head + 1).saturating_sub(self.next()))
     }
+
+    /// Whether anything is left to do.
+    fn is_open(&self) -> bool {
+        self.batch.is_some() || self.waiting() > 0
+    }
+
+    fn step(&mut self, process: Id, policy: Policy, now: Now, effects: &mut Effects<Effect>) {
+        if let Some(batch) = &mut self.batch {
+            match &mut batch.state {
+                State::Submitted(data_root, queried) if queried.plus_ms(QUERY_MS) <= now => {
+                    *queried = now;
+                    effects.push(Effect::Query { process, data_root: *data_root });
+                }
+                State::Resting(until) if *until <= now => {
+                    batch.state = State::Submitting;
+                    effects.push(Effect::Submit { process, from: batch.from, to: batch.to });
+                }
+                State::Submitting | State::Resting(_) | State::Submitted(..) | State::Confirming(_) => {}
+            }
+            return;
+        }
+        if self.waiting() == 0 {
+            self.waiting_since = None;
+            return;
+        }
+        let since = *self.waiting_since.get_or_insert(now);
+        let ripe = self.waiting() >= policy.slots || since.plus_ms(policy.age_ms) <= now;
+        if !ripe {
+            return;
+        }
+        let from = self.next();
+        let to = (from + self.waiting() - 1).min(from + BATCH_SLOTS_MAX - 1);
+        self.batch = Some(Batch { from, to, state: State::Submitting });
+        effects.push(Effect::Submit { process, from, to });
+    }
 }
 
 impl Anchor {
     /// A driver with this policy.
     pub const fn new(policy: Policy) -> Self {
-        Self { policy, logs: BTreeMap::new() }
+        Self { policy, logs: BTreeMap::new(), open: BTreeSet::new() }
     }
 
     /// The newest anchored slot of a log.
@@ -162,37 +201,25 @@ impl Anchor {
         self.logs.get(process)?.anchored
     }
 
-    fn step(&mut self, now: Now, effects: &mut Effects<Effect>) {
-        for (process, log) in &mut self.logs {
-            if let Some(batch) = &mut log.batch {
-                match &mut batch.state {
-                    State::Submitted(data_root, queried) if queried.plus_ms(QUERY_MS) <= now => {
-                        *queried = now;
-                        effects.push(Effect::Query { process: *process, data_root: *data_root });
-                    }
-                    State::Resting(until) if *until <= now => {
-                        batch.state = State::Submitting;
-                        let (from, to) = (batch.from, batch.to);
-                        effects.push(Effect::Submit { process: *process, from, to });
-                    }
-                    State::Submitting | State::Resting(_) | State::Submitted(..) | State::Confirming(_) => {}
-                }
-                continue;
-            }
-            if log.waiting() == 0 {
-                log.waiting_since = None;
-                continue;
-            }
-            let since = *log.waiting_since.get_or_insert(now);
-            let ripe = log.waiting() >= self.policy.slots || since.plus_ms(self.policy.age_ms) <= now;
-            if !ripe {
-                continue;
-            }
-            let from = log.next();
-            let to = (from + log.waiting() - 1).min(from + BATCH_SLOTS_MAX - 1);
-            log.batch = Some(Batch { from, to, state: State::Submitting });
-            effects.push(Effect::Submit { process: *process, from, to });
+    /// Decides what to do about a log, now.
+    fn step(&mut self, process: Id, now: Now, effects: &mut Effects<Effect>) {
+        let Some(log) = self.logs.get_mut(&process) else { return };
+        log.step(process, self.policy, now, effects);
+        if log.is_open() {
+            self.open.insert(process);
+        } else {
+            self.open.remove(&process);
         }
+    }
+
+    fn tick(&mut self, now: Now, effects: &mut Effects<Effect>) {
+        let logs = &mut self.logs;
+        let policy = self.policy;
+        self.open.retain(|process| {
+            let Some(log) = logs.get_mut(process) else { return false };
+            log.step(*process, policy, now, effects);
+            log.is_open()
+        });
     }
 
     fn status(
@@ -220,7 +247,7 @@ impl Machine for Anchor {
     type Effect = Effect;
 
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
-        match input {
+        let process = match input {
             Input::Log { process, head, anchored, open } => {
                 let batch = open.map(|(from, to, data_root)| Batch {
                     from,
@@ -229,16 +256,19 @@ impl Machine for Anchor {
                 });
                 let log = Log { head, anchored, waiting_since: None, batch };
                 self.logs.insert(process, log);
+                process
             }
             Input::Grew { process, head } => {
                 if let Some(log) = self.logs.get_mut(&process) {
                     log.head = log.head.max(Some(head));
                 }
+                process
             }
             Input::Submitted { process, data_root } => {
                 if let Some(batch) = self.logs.get_mut(&process).and_then(|log| log.batch.as_mut()) {
                     batch.state = State::Submitted(data_root, now);
                 }
+                process
             }
             Input::Failed { process } => {
                 if let Some(batch) = self.logs.get_mut(&process).and_then(|log| log.batch.as_mut()) {
@@ -247,6 +277,7 @@ impl Machine for Anchor {
                         _ => State::Resting(now.plus_ms(RESUBMIT_MS)),
                     };
                 }
+                process
             }
             Input::Confirmed { process, to } => {
                 if let Some(log) = self.logs.get_mut(&process) {
@@ -254,11 +285,15 @@ impl Machine for Anchor {
                     log.anchored = Some(to);
                     log.waiting_since = None;
                 }
+                process
             }
-            Input::Status { process, block, known } => self.status(process, block, known, effects),
-            Input::Tick => {}
-        }
-        self.step(now, effects);
+            Input::Status { process, block, known } => {
+                self.status(process, block, known, effects);
+                process
+            }
+            Input::Tick => return self.tick(now, effects),
+        };
+        self.step(process, now, effects);
     }
 }
 

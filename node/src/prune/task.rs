@@ -47,8 +47,7 @@ impl PruneTask {
 
 fn prune_all(shared: &SharedRef, kept: u64, stop: &CancellationToken) {
     let pruning = Pruning { store: &shared.store, weave: shared.weave.name(), kept, dry_run: false };
-    for known in shared.directory.all() {
-        let process = known.process.id();
+    for process in shared.directory.ids(|_| true) {
         let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         match pruning.run(process, &mut |_, _| go_on()) {
             Ok(PruneReport { positions: 0, .. }) => {}

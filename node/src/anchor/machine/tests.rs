@@ -115,3 +115,22 @@ fn an_open_batch_of_an_earlier_life_is_asked_for_first() {
     // Of a log that nobody told of nothing is known.
     assert_eq!(run.handle(Input::Confirmed { process: Id([9; 32]), to: 1 }, 3), []);
 }
+
+#[test]
+fn news_of_one_log_asks_nothing_of_the_others() {
+    const OTHER: Id = Id([9; 32]);
+    let mut run = Run::with(Some(2), None, None);
+    assert_eq!(run.handle(Input::Log { process: OTHER, head: None, anchored: None, open: None }, 0), []);
+    // The first log is due by now, which the passing of time finds out.
+    assert_eq!(run.handle(Input::Grew { process: OTHER, head: 1 }, 1_500), []);
+    assert_eq!(run.handle(Input::Tick, 1_500), [submit(0, 2)]);
+    assert_eq!(run.handle(Input::Tick, 2_500), [Effect::Submit { process: OTHER, from: 0, to: 1 }]);
+    assert_eq!(run.0.open.len(), 2);
+    for (process, to) in [(PROCESS, 2), (OTHER, 1)] {
+        assert_eq!(run.handle(Input::Confirmed { process, to }, 2_600), []);
+    }
+    // What has nothing left to do is not looked at.
+    assert!(run.0.open.is_empty());
+    assert_eq!(run.handle(Input::Tick, 60_000), []);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 9 }, 60_001), [submit(3, 9)]);
+}
