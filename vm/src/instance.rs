@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::error::HostFault;
 use crate::image::MemoryImage;
 use crate::interrupt::Interrupt;
-use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX};
+use crate::limits::{ARGUMENT_BYTES_MAX, KEPT_BYTES_MAX, KEPT_MESSAGES_MAX, REPLAYED_GAS_MAX, SNAPSHOT_GAS};
 use crate::live::{Allowance, Live};
 use crate::module::Module;
 use crate::outcome::{Evaluation, Limits, Outcome};
@@ -202,9 +202,15 @@ impl Instance {
         if self.pending.is_some() {
             return Err(HostFault::Misuse("the memory is in doubt until the message is kept or rolled back"));
         }
-        if !self.kept.is_empty() || !self.rolls_back() {
-            self.take_snapshot();
+        if self.kept.is_empty() && self.rolls_back() {
+            return Ok(self.snapshot.clone());
         }
+        // What is as quickly evaluated again as copied needs no second copy of the memory: of most processes
+        // nothing more is ever kept.
+        if self.rolls_back() && self.kept_gas < SNAPSHOT_GAS {
+            return Ok(self.live.image(self.module.template(), Some(&self.snapshot)));
+        }
+        self.take_snapshot();
         Ok(self.snapshot.clone())
     }
 

@@ -108,3 +108,24 @@ fn fuzzed_messages_never_break_the_shell() {
     assert!(process.instance.memory_image().unwrap() == before);
     assert_eq!(process.eval("1 + 1"), "2");
 }
+
+/// A process that has just begun is quickly made again: looking at its memory leaves no second copy behind,
+/// and it goes back as well as any.
+#[test]
+fn a_young_process_has_its_memory_once() {
+    let mut process = Process::spawn();
+    let first = process.instance.memory_image().unwrap();
+    let taken = process.instance.resident_bytes();
+    let copy = first.stored_bytes() as u64;
+    assert!(copy > 64 * 1024 && taken < 2 * copy, "{taken} bytes in memory, {copy} of them once more");
+    assert!(process.eval("error('oh')").contains("oh"));
+    assert_eq!(process.instance.memory_image().unwrap(), first);
+    assert_eq!(process.eval("Count = 1 return Count"), "1");
+    assert_ne!(process.instance.memory_image().unwrap(), first);
+    // What takes longer to evaluate again than to copy is copied.
+    process.eval("for i = 1, 3e7 do Count = i end return Count");
+    let later = process.instance.memory_image().unwrap();
+    assert!(process.instance.resident_bytes() > taken + later.stored_bytes() as u64 / 2);
+    process.eval("error('oh')");
+    assert_eq!(process.instance.memory_image().unwrap(), later);
+}
