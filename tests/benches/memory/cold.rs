@@ -4,20 +4,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weft_protocol::Id;
-use weft_tests::lone::Kind;
 
-use super::node::{Node, block_on, process_item};
+use super::node::{Guest, Node, block_on};
 use super::{child, resident_bytes};
 
 /// Cold processes that are sent a message, or all if there are fewer.
 const WOKEN: usize = 100;
+/// Nothing leaves memory for its bytes.
+const BUDGET_BYTES: u64 = 1 << 40;
 
 /// A node with 1 process, and one with so many.
 pub fn compare(count: usize) {
     let [one, many] = [1, count].map(|count| {
         let folder = tempfile::tempdir().unwrap();
         let (path, count) = (folder.path().to_str().unwrap(), count.to_string());
-        child(&["fill", path, &count]);
+        child(&["fill", path, "counter", &count]);
         child(&["cold", path, &count])
     });
     let each = |at: usize| (many[at] - one[at]) / (count as f64 - 1.0).max(1.0);
@@ -41,18 +42,17 @@ pub fn compare(count: usize) {
 /// another one, and memory of each that answered.
 pub fn measure(folder: &Path, count: usize) {
     block_on(async {
-        let module = Kind::COUNTER.module().id().to_string();
+        let guest = Guest::Counter;
         let started = Instant::now();
-        let mut node = Node::start(folder).await;
+        let mut node = Node::start(folder, guest, BUDGET_BYTES).await;
         let up = started.elapsed();
         // Its newest outcome is on disk: an answer says that the roles have taken up their work.
-        let last = process_item(&module, count - 1).0;
+        let last = guest.process(count - 1).0;
         node.result(last, 0).await;
         let cold = resident_bytes();
         let disk = std::fs::metadata(folder.join("store.redb")).unwrap().len();
-        let woken: Vec<Id> = (0..count.min(WOKEN))
-            .map(|number| process_item(&module, number * count / count.min(WOKEN)).0)
-            .collect();
+        let woken: Vec<Id> =
+            (0..count.min(WOKEN)).map(|number| guest.process(number * count / count.min(WOKEN)).0).collect();
         let (mut first, mut again) = (Vec::new(), Vec::new());
         for process in &woken {
             first.push(node.ask(*process, 1).await);

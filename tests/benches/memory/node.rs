@@ -1,4 +1,4 @@
-//! A node inside this program, and a folder of one with many processes.
+//! A node inside this program, a folder of one with many processes, and what they run.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use weft_node::builtin;
 use weft_node::config::{Config, Role};
 use weft_node::control::api::{Request, ResultInfo, ResultOf};
 use weft_node::control::client::Client;
@@ -17,11 +18,78 @@ use weft_protocol::Id;
 use weft_tests::lone::{Kind, key, sign};
 
 const WAIT: Duration = Duration::from_secs(60);
+/// Memory for processes of a node that only makes a folder.
+const FILL_BYTES: u64 = 1 << 30;
+/// What processes of the Lua runtime boot from.
+const PROGRAM: &str = r#"
+Count = 0
+Handlers.add("Increment", "Increment", function(msg)
+  Count = Count + 1
+  msg.reply({ Data = tostring(Count) })
+end)
+"#;
+
+/// What processes run: each counts its messages and answers with the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// The built-in counter.
+    Counter,
+    /// The built-in Lua runtime with [`PROGRAM`].
+    Lua,
+}
+
+impl Guest {
+    pub fn named(name: &str) -> Self {
+        match name {
+            "counter" => Self::Counter,
+            "lua" => Self::Lua,
+            other => panic!("no such guest: {other}"),
+        }
+    }
+
+    /// The process of this number.
+    pub fn process(self, number: usize) -> (Id, Bytes) {
+        let (address, number) = (key().address().to_string(), number.to_string());
+        let module = match self {
+            Self::Counter => Kind::COUNTER.module().id(),
+            Self::Lua => builtin::id_of(builtin::LUA).unwrap(),
+        };
+        let module = module.to_string();
+        let mut tags = vec![
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Variant", "ao.TN.1"),
+            ("Module", &*module),
+            ("Scheduler", &*address),
+            ("Name", &*number),
+        ];
+        let data = match self {
+            Self::Counter => "",
+            Self::Lua => {
+                tags.push(("On-Boot", "Data"));
+                PROGRAM
+            }
+        };
+        let item = sign(None, &tags, data.as_bytes());
+        (item.id(), item.raw().clone())
+    }
+
+    /// What a process answered.
+    fn answer(self, result: &Value) -> &Value {
+        match self {
+            Self::Counter => &result["Output"],
+            Self::Lua => &result["Messages"][0]["Data"],
+        }
+    }
+}
 /// Items handed in at once.
 const AT_ONCE: usize = 200;
+/// Processes that are handed in before the node has to be through with them.
+const FILL_AT_ONCE: usize = 5_000;
 
 /// A node inside this program.
 pub struct Node {
+    guest: Guest,
     folder: PathBuf,
     submitter: Submitter,
     client: Client,
@@ -30,13 +98,13 @@ pub struct Node {
 }
 
 impl Node {
-    pub async fn start(folder: &Path) -> Self {
+    /// A node whose processes may take so much memory.
+    pub async fn start(folder: &Path, guest: Guest, memory_budget_bytes: u64) -> Self {
         let config = Config {
             network: "weft-bench".into(),
             listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
             roles: [Role::Scheduler, Role::Compute].into(),
-            // Nothing leaves memory for its bytes.
-            memory_budget_bytes: 1 << 40,
+            memory_budget_bytes,
             ..Config::new(folder)
         };
         let stop = CancellationToken::new();
@@ -47,15 +115,18 @@ impl Node {
         }));
         let submitter = started.await.unwrap();
         let client = Client::connect(folder).await.unwrap();
-        Self { folder: folder.to_owned(), submitter, client, stop, running }
+        Self { guest, folder: folder.to_owned(), submitter, client, stop, running }
     }
 
-    /// Waits until a slot is evaluated.
+    /// Waits until a slot is evaluated: slot 0 is the process, and each message is answered with the count.
     pub async fn result(&mut self, process: Id, slot: u64) {
         let wait_ms = u64::try_from(WAIT.as_millis()).unwrap();
         let request = Request::Result { process, of: ResultOf::Slot(slot), wait_ms };
         let result: ResultInfo = self.client.call(&request, 2 * WAIT).await.unwrap();
         assert_eq!(result.code, 0, "{}", result.result);
+        if slot > 0 {
+            assert_eq!(*self.guest.answer(&result.result), slot.to_string(), "{}", result.result);
+        }
     }
 
     /// A message, until its outcome is durable.
@@ -96,38 +167,27 @@ pub fn message(process: Id, slot: u64) -> Bytes {
     sign(Some(process), &tags, &slot.to_be_bytes()).raw().clone()
 }
 
-/// The process of this number.
-pub fn process_item(module: &str, number: usize) -> (Id, Bytes) {
-    let (address, number) = (key().address().to_string(), number.to_string());
-    let tags = [
-        ("Data-Protocol", "ao"),
-        ("Type", "Process"),
-        ("Variant", "ao.TN.1"),
-        ("Module", module),
-        ("Scheduler", &*address),
-        ("Name", &*number),
-    ];
-    let item = sign(None, &tags, b"");
-    (item.id(), item.raw().clone())
-}
-
 pub fn block_on(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
 }
 
 /// Makes a node's folder with so many processes, slot 0 of each evaluated.
-pub fn fill(folder: &Path, count: usize) {
+pub fn fill(folder: &Path, guest: Guest, count: usize) {
     block_on(async {
-        let mut node = Node::start(folder).await;
-        let module = Kind::COUNTER.module();
-        let put = Request::PutModule { item: STANDARD.encode(module.raw()) };
-        node.client.call::<Value>(&put, WAIT).await.unwrap();
-        let module = module.id().to_string();
-        let items: Vec<(Id, Bytes)> = (0..count).map(|number| process_item(&module, number)).collect();
-        let raw: Vec<Bytes> = items.iter().map(|(_, raw)| raw.clone()).collect();
-        node.submit_all(&raw).await;
-        for (process, _) in &items {
-            node.result(*process, 0).await;
+        let mut node = Node::start(folder, guest, FILL_BYTES).await;
+        if guest == Guest::Counter {
+            let put = Request::PutModule { item: STANDARD.encode(Kind::COUNTER.module().raw()) };
+            node.client.call::<Value>(&put, WAIT).await.unwrap();
+        }
+        let mut made = 0;
+        while made < count {
+            let until = count.min(made + FILL_AT_ONCE);
+            let (ids, raw): (Vec<Id>, Vec<Bytes>) = (made..until).map(|number| guest.process(number)).unzip();
+            node.submit_all(&raw).await;
+            for process in ids {
+                node.result(process, 0).await;
+            }
+            made = until;
         }
         node.stop().await;
     });
