@@ -24,9 +24,9 @@ local function house()
   if not source then error("a house boots from its program: it needs the tag On-Boot", 0) end
   local program = source == "Data" and Inbox[1].Data or nil
 
-  Handlers.add("Open", { Action = "Open", From = is_owner, Token = "_", Judge = "_", Minutes = "^%d+$" }, function(msg)
-    if #msg.Minutes > 7 then return answer(msg, { Error = "Minutes is a whole number" }) end
-    local closes = msg.Timestamp + tonumber(msg.Minutes) * 60000
+  Handlers.add("Open", { Action = "Open", From = is_owner, Token = "_", Judge = "_", Seconds = "^%d+$" }, function(msg)
+    if #msg.Seconds > 9 then return answer(msg, { Error = "Seconds is a whole number" }) end
+    local closes = msg.Timestamp + tonumber(msg.Seconds) * 1000
     Spawn({
       Data = program, ["On-Boot"] = source, Question = tostring(msg.Data):sub(1, 500), Token = msg.Token,
       Judge = msg.Judge, Closes = tostring(closes),

@@ -166,5 +166,7 @@ Handlers.add("Balance", "Balance", function(msg)
 end)
 
 Views.add("coin", function()
-  return { supply = Supply, vaults = #Utils.keys(Vaults), price = Price and Price.value or "none" }
+  local called = 0
+  for _, vault in pairs(Vaults) do called = called + (vault.called and 1 or 0) end
+  return { supply = Supply, vaults = #Utils.keys(Vaults), called = called, price = Price and Price.value or "none" }
 end)

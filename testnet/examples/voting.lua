@@ -21,13 +21,13 @@ end
 
 local function is_owner(from) return from == Owner end
 
--- `Minutes` is how long, `Quorum` how many tokens have to vote, and `Subject` who is told what came of it.
-Handlers.add("Open", { Action = "Open", From = is_owner, Minutes = "^%d+$" }, function(msg)
+-- `Seconds` is how long, `Quorum` how many tokens have to vote, and `Subject` who is told what came of it.
+Handlers.add("Open", { Action = "Open", From = is_owner, Seconds = "^%d+$" }, function(msg)
   local quorum = bint.fromstring(msg.Quorum or "0")
-  if not quorum or #msg.Minutes > 7 then return answer(msg, { Error = "Quorum and Minutes are whole numbers" }) end
+  if not quorum or #msg.Seconds > 9 then return answer(msg, { Error = "Quorum and Seconds are whole numbers" }) end
   LastPoll = LastPoll + 1
   Polls[tostring(LastPoll)] = {
-    question = tostring(msg.Data), ends = msg.Timestamp + tonumber(msg.Minutes) * 60000, quorum = tostring(quorum),
+    question = tostring(msg.Data), ends = msg.Timestamp + tonumber(msg.Seconds) * 1000, quorum = tostring(quorum),
     subject = msg.Subject, yes = "0", no = "0", voters = {}, count = 0, state = "open",
   }
   answer(msg, { Action = "Opened", Poll = tostring(LastPoll) })

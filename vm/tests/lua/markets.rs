@@ -204,7 +204,10 @@ fn coins_are_drawn_against_enough_collateral_at_a_fresh_price() {
     assert_eq!(ask(&mut town, "ALICE", "COIN", &[("Action", "Repay"), ("Quantity", "4000")]), "Repaid");
     assert_eq!(take(&mut town, "2000"), "nothing");
     assert_eq!(town.balance("TOKENA", "ALICE"), 1_000_000);
-    assert_eq!(town.view("COIN", "coin", &[]), json!({"supply": "0", "vaults": 0, "price": "9000"}));
+    assert_eq!(
+        town.view("COIN", "coin", &[]),
+        json!({"supply": "0", "vaults": 0, "called": 0, "price": "9000"})
+    );
 }
 
 #[test]
@@ -237,7 +240,10 @@ fn a_vault_that_is_worth_too_little_is_called_and_sold() {
     assert_eq!(tick(&mut town), ["ALICE Called"]);
     assert_eq!(buy(&mut town, "BOB", "3000"), "nothing");
     assert_eq!(town.balance("TOKENA", "BOB"), 1_003_000);
-    assert_eq!(town.view("COIN", "coin", &[]), json!({"supply": "0", "vaults": 0, "price": "1000"}));
+    assert_eq!(
+        town.view("COIN", "coin", &[]),
+        json!({"supply": "0", "vaults": 0, "called": 0, "price": "1000"})
+    );
     // Nothing is decided by a price that is too old.
     pay(&mut town, "ALICE", "TOKENA", "COIN", "3000", &[("X-Action", "Deposit")]);
     ask(&mut town, "ALICE", "COIN", &[("Action", "Draw"), ("Quantity", "2000")]);
@@ -263,7 +269,7 @@ fn deposits_that_make_no_vault_come_back() {
 #[test]
 fn tokens_vote_and_come_back_when_the_poll_is_over() {
     let mut town = traders("POLLS", &[("Token", "TOKENA")], VOTING);
-    let open = [("Action", "Open"), ("Minutes", "10"), ("Quorum", "100"), ("Subject", "TREASURY")];
+    let open = [("Action", "Open"), ("Seconds", "600"), ("Quorum", "100"), ("Subject", "TREASURY")];
     assert_eq!(ask(&mut town, "BOB", "POLLS", &open), "nothing");
     assert_eq!(ask(&mut town, "BOB", "POLLS", &[&open[..], &[("From", "OWNER")]].concat()), "nothing");
     assert_eq!(ask(&mut town, "OWNER", "POLLS", &open), "Opened");
@@ -308,7 +314,7 @@ fn tokens_vote_and_come_back_when_the_poll_is_over() {
 #[test]
 fn many_voters_are_paid_by_and_by() {
     let mut town = traders("POLLS", &[("Token", "TOKENA")], VOTING);
-    ask(&mut town, "OWNER", "POLLS", &[("Action", "Open"), ("Minutes", "10")]);
+    ask(&mut town, "OWNER", "POLLS", &[("Action", "Open"), ("Seconds", "600")]);
     for voter in 0..250 {
         let who = format!("VOTER{voter}");
         mint(&mut town, "TOKENA", &who, "2");

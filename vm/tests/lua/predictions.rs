@@ -21,7 +21,7 @@ fn market() -> (Town, String) {
 
 /// Has the house open a market; nobody but its owner can.
 fn open(town: &mut Town) -> String {
-    let tags = [("Action", "Open"), ("Token", "TOKENA"), ("Judge", "JUDGE"), ("Minutes", "60")];
+    let tags = [("Action", "Open"), ("Token", "TOKENA"), ("Judge", "JUDGE"), ("Seconds", "3600")];
     assert!(town.send("BOB", "HOUSE", &tags, "mine?").is_empty());
     let mail = town.send("OWNER", "HOUSE", &tags, "will it rain?");
     let market = tag(&mail[0], "Market").unwrap().to_owned();

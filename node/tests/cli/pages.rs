@@ -1,0 +1,134 @@
+//! The page of the examples, followed word for word as a newcomer would: every command in it is typed into
+//! a shell, in order, beside a node that `weft up` started.
+//!
+//! A command must end well, and one with JSON behind its `#` must print it, soon: what processes send each
+//! other takes its time, and so do crons. Before each command everything that was sent has arrived, as it has
+//! when a person types.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::node::{Node, until};
+use super::socket::ask;
+
+/// Begins the line that ends what a command prints; its exit code follows.
+const END: &str = "@@ended ";
+
+/// A shell that is typed into.
+struct Shell {
+    child: Child,
+    typed: ChildStdin,
+    shown: BufReader<ChildStdout>,
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Shell {
+    /// In the folder of the page, where `weft` is this build's and talks to this node.
+    fn start(node: &Node, folder: &Path) -> Self {
+        let weft = Path::new(env!("CARGO_BIN_EXE_weft")).parent().unwrap();
+        let path = format!("{}:{}", weft.display(), std::env::var("PATH").unwrap());
+        let mut child = Command::new("bash")
+            .args(["--norc", "-o", "pipefail"])
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", path)
+            .env("WEFT_DATA_DIR", node.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (typed, shown) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, typed, shown }
+    }
+
+    /// What a command prints, and its exit code.
+    fn run(&mut self, command: &str) -> (String, i32) {
+        writeln!(self.typed, "{{\n{command}\n}} </dev/null\necho \"\n{END}$?\"").unwrap();
+        let mut out = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.shown.read_line(&mut line).unwrap() > 0, "the shell ended at: {command}");
+            if let Some(code) = line.strip_prefix(END) {
+                return (out, code.trim().parse().unwrap());
+            }
+            out.push_str(&line);
+        }
+    }
+}
+
+/// The commands of a page: its indented lines, those that belong together as one.
+fn commands(page: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut command = String::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("    ")) {
+        command.push_str(line);
+        let complete = Command::new("bash").args(["-n", "-c", &command]).stderr(Stdio::null()).status();
+        if line.ends_with('\\') || !complete.unwrap().success() {
+            command.push('\n');
+        } else {
+            commands.push(std::mem::take(&mut command));
+        }
+    }
+    assert_eq!(command, "", "a command of the page has no end");
+    commands
+}
+
+/// The JSON with which the remark behind a command begins.
+fn promised(command: &str) -> Option<Value> {
+    let (_, remark) = command.rsplit_once(" # ")?;
+    serde_json::Deserializer::from_str(remark).into_iter().next()?.ok()
+}
+
+/// Waits until every message is evaluated, and whatever was sent has its slot.
+fn settle(node: &Node) {
+    until("all messages to arrive", || {
+        let all = ask(node.folder.path(), &json!({ "do": "processes" }));
+        for info in all["done"].as_array().unwrap() {
+            let request = json!({ "do": "process", "process": info["process"] });
+            let detail = &ask(node.folder.path(), &request)["done"];
+            if detail["computed"]["slot"] != detail["head"] || detail["outbox_pending"] != 0 {
+                return Err(detail.to_string());
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn the_page_of_the_examples_is_true() {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../testnet/examples"));
+    let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    let node = Node::start();
+    let mut shell = Shell::start(&node, folder);
+    let (commands, mut seen) = (commands(&page), 0);
+    for command in &commands {
+        settle(&node);
+        let Some(promised) = promised(command) else {
+            let (out, code) = shell.run(command);
+            assert_eq!(code, 0, "{command}\n{out}");
+            continue;
+        };
+        seen += 1;
+        until(command, || {
+            let (out, code) = shell.run(command);
+            assert_eq!(code, 0, "{command}\n{out}");
+            let found: Value = serde_json::from_str(&out).map_err(|error| format!("{error}: {out}"))?;
+            if found == promised { Ok(()) } else { Err(found.to_string()) }
+        });
+    }
+    // Each program has a section, in which something is shown.
+    let programs = std::fs::read_dir(folder).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "lua")
+    });
+    assert!(seen >= programs.count(), "{seen} of {} commands show something", commands.len());
+}
