@@ -243,6 +243,47 @@ fn keys_are_derived_and_messages_authenticated_as_the_standards_say() {
     }
 }
 
+/// RFC 1319, 1320, 1321 and 7693; of BLAKE2b also edges of its blocks, as another implementation has them.
+#[test]
+fn old_digests_and_blake2b_are_the_standards() {
+    let mut process = Process::spawn();
+    process.eval("D = require('.crypto').digest");
+    for (program, expected) in [
+        ("D.md2('').asHex()", "8350e5a3e24c153df2275c9f80692773"),
+        ("D.md2('abcdefghijklmnopqrstuvwxyz').asHex()", "4e8ddff3650292ab5a4108c3aa47940b"),
+        ("D.md4('').asHex()", "31d6cfe0d16ae931b73c59d7e0c089c0"),
+        ("D.md4('message digest').asHex()", "d9130a8164549fe818874806e1c7014b"),
+        ("D.md5('').asHex()", "d41d8cd98f00b204e9800998ecf8427e"),
+        ("D.md5(('1234567890'):rep(8)).asHex()", "57edf4a22be3c955ac49da2e2107b67a"),
+        (
+            "D.blake2b('abc').asHex()",
+            "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923",
+        ),
+        (
+            "D.blake2b('', 32, 'key').asHex()",
+            "e65edfce5a36261cd824cb0f0da736b1109dcf20d2b831d598f337bb3552a3e4",
+        ),
+        ("D.blake2b(('ab'):rep(64), 20).asHex()", "761e2ca61023a4968b6a1453d1d93bb2326e564e"),
+        (
+            "D.blake2b(('ab'):rep(128), 32, ('k'):rep(64)).asHex()",
+            "ad5cc3240304df99f8be96be23b68e29999988662ca13533441782c4e0799c13",
+        ),
+        ("#D.blake2b('abc', 1).asBytes()", "1"),
+    ] {
+        assert_eq!(process.eval(program), expected, "{program}");
+    }
+    for (call, error) in [
+        ("D.blake2b('', 65)", "1 to 64 bytes"),
+        ("D.blake2b('', 0)", "1 to 64 bytes"),
+        ("D.blake2b('', 64, ('k'):rep(65))", "up to 64 bytes"),
+        ("require('.crypto').random(1, 2, 'seed')", "cannot be sown"),
+    ] {
+        let said = process.eval(call);
+        assert!(said.contains(error), "{call}: {said}");
+    }
+    assert_eq!(process.eval("local n = require('.crypto').random(3, 4) return n == 3 or n == 4"), "true");
+}
+
 fn verifies(process: &mut Process, key: &[u8], signature: &[u8], message: &[u8]) -> bool {
     let program = format!(
         "local c = require('.crypto') local d = c.hex.decode

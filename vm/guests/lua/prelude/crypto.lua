@@ -85,9 +85,13 @@ end
 local crypto = {
   _version = "0.1.0",
   digest = {
-    sha1 = digest(hash.sha1),
+    md2 = digest(hash.md2), md4 = digest(hash.md4), md5 = digest(hash.md5), sha1 = digest(hash.sha1),
     sha2_256 = digest(hash.sha256), sha2_512 = digest(hash.sha512), sha3_256 = digest(hash.sha3_256),
     sha3_512 = digest(hash.sha3_512), keccak256 = digest(hash.keccak256), keccak512 = digest(hash.keccak512),
+    -- So many bytes, 64 unless it is said.
+    blake2b = function(data, length, key)
+      return shown(hash.blake2b(bytes_of(data), length or 64, key and bytes_of(key) or ""))
+    end,
   },
   mac = {
     hmac_sha256 = function(data, key) return shown(hash.hmac(bytes_of(data), bytes_of(key), "sha256")) end,
@@ -111,6 +115,11 @@ local crypto = {
   hex = { encode = codec.to_hex, decode = codec.from_hex },
   base64 = { encode = codec.to_base64, decode = codec.from_base64 },
   base64url = { encode = codec.to_base64url, decode = codec.from_base64url },
+  -- A whole number from `least` to `most`, both of them among it, by chance of the assignment.
+  random = function(least, most, seed)
+    if seed ~= nil then error("random: it cannot be sown; `.chance` can", 2) end
+    return math.random(least or 0, most or 0x7fffffff)
+  end,
   -- Bytes all: the key's 32, the signature's 64, the message's.
   ed25519 = { verify = hash.ed25519_verify },
 }

@@ -248,7 +248,8 @@ int luaopen_hash(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"sha1", sha1},           {"sha256", sha256},       {"sha512", sha512},         {"sha3_256", sha3_256},
       {"sha3_512", sha3_512},   {"keccak256", keccak256}, {"keccak512", keccak512},   {"hmac", hmac},
-      {"pbkdf2", pbkdf2},       {"aes", guest_aes},       {"ed25519_verify", verify}, {NULL, NULL}};
+      {"pbkdf2", pbkdf2},       {"aes", guest_aes},       {"ed25519_verify", verify}, {"md2", guest_md2},
+      {"md4", guest_md4},       {"md5", guest_md5},       {"blake2b", guest_blake2b},  {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }

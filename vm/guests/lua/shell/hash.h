@@ -22,7 +22,11 @@ void sha512_end(Sha512 *h, unsigned char out[64]);
 int ed25519_verify(const unsigned char key[32], const unsigned char signature[64], const unsigned char *message,
                    size_t length);
 
-/* A function of Lua's: see its place. */
+/* Functions of Lua's: see their places. */
 int guest_aes(struct lua_State *L);
+int guest_md2(struct lua_State *L);
+int guest_md4(struct lua_State *L);
+int guest_md5(struct lua_State *L);
+int guest_blake2b(struct lua_State *L);
 
 #endif

@@ -191,3 +191,12 @@ local c = require(".crypto") local b = c.utils.array.fromString return c.kdf.pbk
 local c = require(".crypto") return c.mac.createHmac(c.utils.stream.fromString("data"), c.utils.array.fromString("key")).asHex()
 
 local c = require(".crypto") return c.digest.sha1(c.utils.stream.fromString("ao")).asHex()
+
+local c, s, out = require(".crypto").digest, require(".crypto").utils.stream.fromString, {} for _, n in ipairs({ 0, 1, 15, 16, 17, 55, 56, 63, 64, 65, 119, 120, 200 }) do local t = ("ab"):rep(n):sub(1, n) out[#out + 1] = c.md2(s(t)).asHex() .. c.md4(s(t)).asHex() .. c.md5(s(t)).asHex() end return table.concat(out, " ")
+
+local b, out = require(".crypto").digest.blake2b, {} for _, n in ipairs({ 1, 127, 129, 300 }) do local t = ("ab"):rep(n):sub(1, n) out[#out + 1] = b(t).asHex() .. b(t, 20).asHex() .. b(t, 32, "key").asHex() end return table.concat(out, " ")
+
+-- differs: where the text is whole blocks aos does not give what RFC 7693 says
+return require(".crypto").digest.blake2b(("ab"):rep(64)).asHex()
+
+local r = require(".crypto").random return tostring(r(5, 5)) .. math.type(r(1, 100))
