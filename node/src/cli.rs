@@ -11,6 +11,7 @@ mod bundle;
 mod completions;
 mod compose;
 mod configure;
+mod console;
 mod disk;
 mod dry_run;
 mod eval;
@@ -155,6 +156,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Module(ModuleCommand::List) => online(module::list(context)),
         Command::Spawn(spawn) => online(process::spawn(spawn, context)),
         Command::Send(send) => online(process::send(send, context)),
+        Command::Console(of) => online(console::run(of, context)),
         Command::Assign(assign) => online(process::assign(assign, context)),
         Command::Result(of) => online(process::result(of, context)),
         Command::Messages(of) => online(messages::run(of, context)),

@@ -10,6 +10,7 @@ use weft_protocol::assignment::Excluded;
 use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
+use super::console::Console;
 use super::disk::{Export, Prune};
 use super::dry_run::DryRun;
 use super::eval::Eval;
@@ -70,6 +71,8 @@ pub(crate) enum Command {
     Spawn(Spawn),
     /// Send a message to a process
     Send(Send),
+    /// Type Lua at a process, and see who else sends to it; standard input that is no terminal is a script
+    Console(Console),
     /// Give an existing item a slot in a process, whomever it was written to
     Assign(Assign),
     /// Show what a message or slot came to

@@ -24,11 +24,11 @@ pub(super) const DATA_BYTES_MAX: u64 = ITEM_BYTES_MAX as u64 - 64 * 1024;
 
 /// A message and what it came to.
 #[derive(Serialize)]
-struct Sent {
+pub(super) struct Sent {
     #[serde(flatten)]
-    submitted: Submitted,
+    pub(super) submitted: Submitted,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<ResultInfo>,
+    pub(super) result: Option<ResultInfo>,
 }
 
 pub(super) async fn spawn(spawn: Spawn, context: &Context) -> Result<Exit, CliError> {
@@ -95,18 +95,27 @@ async fn show_sent(submitted: Submitted, wait: &Wait, context: &Context) -> Resu
     }
     // The item is in the log whatever happens now, so its id is said before the wait.
     context.screen.remark(&human_submitted(&submitted));
-    let request = Request::Result {
-        process: submitted.process,
-        of: ResultOf::Item(submitted.id),
-        wait_ms: wait.timeout * 1000,
-    };
-    let result = await_result(&request, wait, context).await?;
+    let result = result_of(&submitted, wait, context).await?;
     let exit = exit_of(&result);
     let sent = Sent { submitted, result: Some(result) };
     context.screen.answer(&sent, || {
         sent.result.as_ref().map(|result| human_result(result, context.screen)).unwrap_or_default()
     })?;
     Ok(exit)
+}
+
+/// Waits for what a message came to.
+pub(super) async fn result_of(
+    submitted: &Submitted,
+    wait: &Wait,
+    context: &Context,
+) -> Result<ResultInfo, CliError> {
+    let request = Request::Result {
+        process: submitted.process,
+        of: ResultOf::Item(submitted.id),
+        wait_ms: wait.timeout * 1000,
+    };
+    await_result(&request, wait, context).await
 }
 
 pub(super) async fn result(of: ResultArgs, context: &Context) -> Result<Exit, CliError> {
@@ -158,7 +167,8 @@ fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit, CliError> 
     Ok(Exit::Ok)
 }
 
-async fn submit(draft: &Draft, context: &Context) -> Result<Submitted, CliError> {
+/// Signs an item and hands it to the scheduler of its process.
+pub(super) async fn submit(draft: &Draft, context: &Context) -> Result<Submitted, CliError> {
     let signer = context.signer()?;
     let item = draft.sign(&signer).map_err(|error| CliError::input(error.to_string()))?;
     if item.raw().len() > ITEM_BYTES_MAX {
@@ -178,7 +188,7 @@ async fn await_result(request: &Request, wait: &Wait, context: &Context) -> Resu
 }
 
 /// A result that is an error is a "no".
-fn exit_of(result: &ResultInfo) -> Exit {
+pub(super) fn exit_of(result: &ResultInfo) -> Exit {
     if result.code == 0 { Exit::Ok } else { Exit::No }
 }
 
@@ -229,7 +239,7 @@ pub(super) fn human_outcome(
 }
 
 /// aos puts what it printed in `Output.data`, older versions in `Output.data.output`.
-fn printed(output: &Value) -> &Value {
+pub(super) fn printed(output: &Value) -> &Value {
     let data = output.get("data").unwrap_or(output);
     data.get("output").unwrap_or(data)
 }

@@ -23,7 +23,7 @@ use crate::control::client::{ANSWER_WAIT, ClientError, typed};
 use crate::replays::WAIT_MAX;
 
 /// The action that a Lua process takes for a read.
-const READ: &str = "Weft-Read";
+pub(super) const READ: &str = "Weft-Read";
 
 #[derive(Debug, Args)]
 pub(crate) struct State {

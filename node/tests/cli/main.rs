@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod checks;
+mod console;
 mod cron;
 mod crowd;
 mod disk;
@@ -20,6 +21,7 @@ mod namespaces;
 mod net;
 mod node;
 mod offline;
+mod pages;
 mod regain;
 mod repair;
 mod restart;

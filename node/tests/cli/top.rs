@@ -37,7 +37,7 @@ impl Top {
 }
 
 /// Both ends of a terminal: a person's, and a program's.
-fn terminal() -> (File, File) {
+pub(super) fn terminal() -> (File, File) {
     let (mut person, mut program) = (0, 0);
     let (name, modes, size) = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: it writes two descriptors, and no name, modes or size are asked for.
@@ -57,7 +57,7 @@ fn is_cooked(terminal: &File) -> bool {
 }
 
 /// What the terminal is shown, until it is closed.
-fn shown(person: &File) -> Receiver<Vec<u8>> {
+pub(super) fn shown(person: &File) -> Receiver<Vec<u8>> {
     let mut person = person.try_clone().unwrap();
     let (sender, shown) = sync_channel(1_024);
     std::thread::spawn(move || {
@@ -73,7 +73,7 @@ fn shown(person: &File) -> Receiver<Vec<u8>> {
 }
 
 /// Reads on until a text was shown.
-fn read_until(shown: &Receiver<Vec<u8>>, seen: &mut String, text: &str) {
+pub(super) fn read_until(shown: &Receiver<Vec<u8>>, seen: &mut String, text: &str) {
     let deadline = Instant::now() + WAIT;
     while !seen.contains(text) {
         let left = deadline.saturating_duration_since(Instant::now());
