@@ -33,7 +33,8 @@ pub const RUNS_MAX: usize = 32;
 pub const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long one too many is asked to wait, in milliseconds: what a middling run takes.
 pub const BUSY_RETRY_MS: u64 = 100;
-/// Frozen states kept for the next run: each is a memory, mostly shared with its live process.
+/// Frozen states kept for the next run: each is a memory, shared with its live process
+/// as far as that one's snapshot goes; of one that has done little it is a copy, counted as held elsewhere.
 const FROZEN_MAX: usize = 8;
 /// The part of the memory budget that kept states may take; they count in it.
 const FROZEN_SHARE: u64 = 8;

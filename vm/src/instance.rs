@@ -206,7 +206,7 @@ impl Instance {
             return Ok(self.snapshot.clone());
         }
         // What is as quickly evaluated again as copied needs no second copy of the memory: of most processes
-        // nothing more is ever kept.
+        // nothing more is ever kept. Who asks twice copies, and hashes, twice.
         if self.rolls_back() && self.kept_gas < SNAPSHOT_GAS {
             return Ok(self.live.image(self.module.template(), Some(&self.snapshot)));
         }

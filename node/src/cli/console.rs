@@ -12,6 +12,7 @@ mod lua;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, IsTerminal as _};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
@@ -32,6 +33,10 @@ use command::Command;
 use editor::{Editor, Typed};
 use feed::{Feed, Happening};
 
+/// How long a prompt waits for what the process has: its program answers, and may be slow.
+const LOOK_WAIT: Duration = Duration::from_secs(2);
+/// Bytes of a name that is offered: what is longer is quicker to copy.
+const NAME_BYTES_MAX: usize = 64;
 /// Own slots that are known again when they are heard of: more than can wait to be shown.
 const OWN_MAX: usize = 1_024;
 
@@ -78,9 +83,11 @@ async fn script(session: &mut Session<'_>) -> Result<Exit, CliError> {
         if piece.len() as u64 > DATA_BYTES_MAX {
             return Err(CliError::input(format!("a piece of more than {DATA_BYTES_MAX} bytes")));
         }
-        let says_nothing = lua::says_nothing(&piece);
-        let is_whole = command::is_command(&piece) || (lua::is_whole(&piece) && !says_nothing);
-        if !says_nothing && (is_whole || is_last) {
+        if lua::says_nothing(&piece) {
+            piece.clear();
+        }
+        let is_whole = command::is_command(&piece) || lua::is_whole(&piece);
+        if !piece.is_empty() && (is_whole || is_last) {
             match session.obey(&piece).await? {
                 Step::Done(Exit::Ok) => {}
                 Step::Done(exit) => return Ok(exit),
@@ -98,12 +105,15 @@ async fn script(session: &mut Session<'_>) -> Result<Exit, CliError> {
 
 async fn at_terminal(session: &mut Session<'_>) -> Result<(), CliError> {
     let (context, data_dir) = (session.context, session.context.data_dir()?);
-    session.greet().await;
+    if tokio::time::timeout(LOOK_WAIT, session.greet()).await.is_err() {
+        session.reads = false;
+    }
     let mut editor = Editor::start(&data_dir)?;
     let mut feed = Feed::start(data_dir, session.process);
     loop {
-        session.tell_owner().await?;
-        editor.offer(session.names().await);
+        if let Some(names) = session.look().await? {
+            editor.offer(names);
+        }
         while let Some(happening) = feed.ready() {
             if let Some(text) = session.told(&happening) {
                 context.screen.raw(format!("{text}\n").as_bytes())?;
@@ -158,7 +168,7 @@ struct Session<'a> {
     context: &'a Context,
     /// As the process gave it; empty until it did.
     prompt: String,
-    /// Slots of what was typed here, the newest.
+    /// Slots of what was typed and shown here, the newest.
     own: BTreeSet<u64>,
     /// Whether what is typed is only tried.
     dry: bool,
@@ -217,11 +227,12 @@ impl Session<'_> {
         let text = bundle.text.clone().into_bytes();
         let draft = compose::message(self.process, Some("Eval".into()), Vec::new(), None, text)?;
         let submitted = process::submit(&draft, self.context).await?;
+        let mut result = process::result_of(&submitted, &self.wait, self.context).await?;
+        // What was not waited for to the end is shown when it comes.
         self.own.insert(submitted.slot);
         if self.own.len() > OWN_MAX {
             self.own.pop_first();
         }
-        let mut result = process::result_of(&submitted, &self.wait, self.context).await?;
         self.learn(&result.result);
         name_lines(&mut result.result, bundle);
         let exit = process::exit_of(&result);
@@ -306,7 +317,24 @@ impl Session<'_> {
         let value: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
         let globals = value.as_ref().and_then(|value| value.get("globals")?.as_object());
         self.reads = globals.is_some();
-        globals.map(|globals| globals.keys().cloned().collect()).unwrap_or_default()
+        globals.into_iter().flatten().map(|(name, _)| name).filter(|name| is_name(name)).cloned().collect()
+    }
+
+    /// What there is to know before the next piece: whose process it is, and what it keeps. None if that takes
+    /// too long, or the person does not want to wait; it is not asked again then.
+    async fn look(&mut self) -> Result<Option<Vec<String>>, CliError> {
+        let known = async {
+            self.tell_owner().await?;
+            Ok(self.names().await)
+        };
+        let known = tokio::select! {
+            known = tokio::time::timeout(LOOK_WAIT, known) => known.ok(),
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        if known.is_none() {
+            (self.reads, self.knows_owner) = (false, true);
+        }
+        known.transpose()
     }
 
     /// A happening for people, unless it is of something typed here, which was shown.
@@ -326,6 +354,33 @@ fn name_lines(result: &mut Value, bundle: &Bundle) {
     for part in parts {
         if let Some(Value::String(text)) = result.pointer_mut(part) {
             *text = bundle.name_lines(text);
+        }
+    }
+}
+
+/// Whether a name can be typed in Lua. A process may have any text for one, which is put into the line.
+fn is_name(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let first = name.bytes().next();
+    name.len() <= NAME_BYTES_MAX
+        && first.is_some_and(|first| is_part(first) && !first.is_ascii_digit())
+        && name.bytes().all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_offers_names_alone() {
+        for name in ["Balances", "_x", "a1"] {
+            assert!(is_name(name), "{name}");
+        }
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        for hostile in
+            ["", "1a", "a b", "A\x1b[2J", "A\nos.exit()", "A()", "A-b", "\u{e4}", "A\u{202e}", &long]
+        {
+            assert!(!is_name(hostile), "{hostile:?}");
         }
     }
 }

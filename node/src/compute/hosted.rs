@@ -371,8 +371,8 @@ impl Hosted {
         Ok(done)
     }
 
-    /// The state after the last step; none before slot 0. Hashes what of the memory changed since
-    /// it was last asked for.
+    /// The state after the last step; none before slot 0. Hashes what of the memory changed since the
+    /// instance's snapshot: of a process that has done little that is all of it, each time.
     ///
     /// # Errors
     /// A failure of this host.

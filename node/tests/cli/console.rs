@@ -41,7 +41,8 @@ fn a_script_runs_piece_by_piece_until_one_fails() {
     // A piece without an end is Lua's to judge, and a dry run keeps nothing.
     let ran = script(&node, &process, &[], "for i = 1, 2 do").expect(1);
     assert!(ran.text().contains("'end' expected near <eof>"), "{}", ran.text());
-    script(&node, &process, &[], ".dryrun\nCount = 9\n.exit\nCount = 10").expect(0);
+    script(&node, &process, &[], "-- a command after a remark\n\n.dryrun\nCount = 9\n.exit\nCount = 10")
+        .expect(0);
     assert_eq!(node.json(&["state", &process, "Count"])["value"], 1);
     let ran = script(&node, &process, &["--json"], "Count\nCount + 1").expect(0);
     let shown: Vec<Value> = ran.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
