@@ -34,17 +34,30 @@ pub(crate) struct Taken {
     _of_all: OwnedSemaphorePermit,
 }
 
-/// What large bodies of one direction may take: of one connection, and of all.
+/// What large bodies of one direction may take: of one connection or peer, and of all.
 #[derive(Debug, Clone)]
-struct Budget {
+pub(crate) struct Budget {
     connection: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
 
 impl Budget {
-    /// The share of a new connection, of so many KiB.
-    fn share(all: &Arc<Semaphore>, kib: usize) -> Self {
-        Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(all) }
+    /// That of all, of which nobody has a share yet.
+    pub(crate) fn of_all() -> Self {
+        Self { connection: Arc::new(Semaphore::new(0)), all: Arc::new(Semaphore::new(BODY_BUDGET_KIB)) }
+    }
+
+    /// The share of a new connection or peer, of so many KiB.
+    pub(crate) fn share(&self, kib: usize) -> Self {
+        Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(&self.all) }
+    }
+
+    /// Takes memory for so many bytes, if it is there now.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Taken> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        let connection = Arc::clone(&self.connection).try_acquire_many_owned(kib).ok()?;
+        let all = Arc::clone(&self.all).try_acquire_many_owned(kib).ok()?;
+        Some(Taken { _of_connection: connection, _of_all: all })
     }
 
     /// Waits for memory: first for that of the connection, so that what waits there holds up
@@ -72,9 +85,7 @@ pub(crate) struct Codec {
 
 impl Codec {
     pub(crate) fn new() -> Self {
-        let all = || Arc::new(Semaphore::new(BODY_BUDGET_KIB));
-        let (requests, responses) = (Budget::share(&all(), 0), Budget::share(&all(), 0));
-        Self { requests, responses, is_root: true }
+        Self { requests: Budget::of_all(), responses: Budget::of_all(), is_root: true }
     }
 }
 
@@ -87,8 +98,8 @@ impl Clone for Codec {
             return Self { requests: requests.clone(), responses: responses.clone(), is_root: false };
         }
         Self {
-            requests: Budget::share(&requests.all, REQUEST_SHARE_KIB),
-            responses: Budget::share(&responses.all, RESPONSE_SHARE_KIB),
+            requests: requests.share(REQUEST_SHARE_KIB),
+            responses: responses.share(RESPONSE_SHARE_KIB),
             is_root: false,
         }
     }
@@ -140,7 +151,9 @@ impl libp2p::request_response::Codec for Codec {
 }
 
 async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<M>) -> io::Result<()> {
-    let message = body.message.map_err(invalid)?;
+    // Its share of the memory is given back when the peer has read it.
+    let Body { message, budget: _budget } = body;
+    let message = message.map_err(invalid)?;
     let length = message.encoded_len();
     let mut bytes = Vec::with_capacity(length + 10);
     encode_varint(length as u64, &mut bytes);

@@ -19,15 +19,18 @@ pub enum Fault {
     Malformed,
     /// It gave an answer that is provably false: a signature, an id or a link that does not hold.
     Lie,
+    /// It said far more, or joined far more topics, than any honest peer does.
+    Flood,
 }
 
 impl Fault {
-    /// What it costs. A peer is shut out at 800 points: by the third lie, or by forty malformed requests,
-    /// which damaged connections bring now and then.
+    /// What it costs. A peer is shut out at 800 points: by a flood, the third lie, or forty malformed
+    /// requests, which damaged connections bring now and then.
     const fn points(self) -> u32 {
         match self {
             Self::Malformed => 20,
             Self::Lie => 300,
+            Self::Flood => POINTS_MAX,
         }
     }
 }

@@ -102,6 +102,11 @@ pub struct NetLimits {
     /// Events that may wait for the node. Beyond them, gossip is ignored and requests are
     /// answered with Busy.
     pub events: usize,
+    /// Announcements that one peer may hand on in a second; more are not heard, and twice as many for some
+    /// seconds shut it out. Several times what one network task takes of all peers together.
+    pub announcements_per_peer: u32,
+    /// How long a peer may be too slow for what it is sent, without a pause, before its connections end.
+    pub slow_patience: Duration,
     /// Process topics that this node joins.
     pub topics: usize,
     /// Topics whose gossip is counted apart. Each makes labels of its own, so a node counts none so.
@@ -125,6 +130,8 @@ impl Default for NetLimits {
             ping_interval: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
             events: 1024,
+            announcements_per_peer: 2_500,
+            slow_patience: Duration::from_secs(60),
             topics: TOPICS_JOINED_MAX,
             topics_measured: 0,
             memory_bytes: None,
@@ -239,6 +246,8 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections_per_place", u64::from(limits.connections_per_place)),
         ("connections_per_machine", u64::from(limits.connections_per_machine)),
         ("events", limits.events as u64),
+        ("announcements_per_peer", u64::from(limits.announcements_per_peer)),
+        ("slow_patience (ms)", limits.slow_patience.as_millis() as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
         ("ping_interval (ms)", limits.ping_interval.as_millis() as u64),
         ("idle_timeout (ms)", limits.idle_timeout.as_millis() as u64),

@@ -38,6 +38,16 @@ pub(crate) const TICKET_MS_MAX: u64 = 10_000;
 /// hands of verifiers.
 pub(crate) const TICKETS_MAX: usize = 2048;
 
+/// Announcements that may wait for a peer to take them: as large as they may be, those of one peer that takes
+/// none have 64 MiB. Whoever misses some asks for them.
+pub(crate) const SEND_QUEUE_MAX: usize = 1024;
+/// Seconds of its allowance of announcements that a peer may say at once: what it kept while it was held up.
+pub(crate) const ANNOUNCEMENTS_BURST_S: u64 = 4;
+/// Topics that a peer may join and leave in a second: an honest one does twenty.
+pub(crate) const TOPIC_CHANGES_PER_S: u64 = 40;
+/// Topics that a peer may join and leave at once: one that serves other processes from now on.
+pub(crate) const TOPIC_CHANGES_BURST: u64 = 2 * TOPICS_PER_PEER_MAX as u64;
+
 /// Something must poll the swarm this often: the heartbeat of gossipsub 0.50 registers no waker
 /// and stalls on a quiet swarm.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -56,6 +66,9 @@ pub(crate) const BODY_BUDGET_KIB: usize = 256 * 1024;
 pub(crate) const REQUEST_SHARE_KIB: usize = 16 * 1024;
 /// Of those, of responses that come on one connection: four stretches of a log at a time.
 pub(crate) const RESPONSE_SHARE_KIB: usize = 32 * 1024;
+/// KiB of larger answers to one peer that may be on their way: what an honest one asks for at once. One that
+/// asks and does not read is told to wait.
+pub(crate) const ANSWER_SHARE_KIB: usize = 48 * 1024;
 /// Requests and responses in flight on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: usize = 32;
 /// Requests from peers that may wait for the node's answer.

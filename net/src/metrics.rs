@@ -52,6 +52,8 @@ counters! {
     gossip_expired,
     /// Announcements rejected because they are larger than any may be.
     gossip_oversized,
+    /// Announcements that were not heard as their peer hands on more than it may.
+    gossip_flooded,
     /// Verdicts that came too late.
     verdicts_late,
     /// Announcements published to at least one peer.
@@ -64,6 +66,8 @@ counters! {
     requests_busy,
     /// Requests of peers refused because their bytes are not a canonical request.
     requests_malformed,
+    /// Answers that became Busy because as much is on its way to their peer as may be.
+    answers_busy,
     /// Requests sent.
     requests_sent,
     /// Requests of ours that failed without an answer.
@@ -90,6 +94,8 @@ counters! {
     direct_upgrades_failed,
     /// What peers did that no correct peer does, outside of gossip.
     faults,
+    /// Peers disconnected because they were too slow for too long.
+    slow_peers,
     /// Times that this node was alone and tried everything anew.
     alone,
     /// Peers disconnected because one of several connections broke, or pings failed, to connect

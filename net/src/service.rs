@@ -41,6 +41,7 @@ use self::lookups::Lookups;
 use self::requests::{AnswerFuture, Waiting};
 use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
+use crate::codec::Budget;
 use crate::conduct::{self, Conduct, Fault};
 use crate::config::Settings;
 use crate::discovery::machine::book::{self, Book};
@@ -48,6 +49,7 @@ use crate::discovery::machine::bootstrap::{self, Bootstrap};
 use crate::discovery::machine::provide::{self, Provided};
 use crate::discovery::machine::reach::{self, Reach};
 use crate::event::{NetEvent, Ticket};
+use crate::gossip::flood::{self, Floods};
 use crate::gossip::machine::{Tickets, Verdict};
 use crate::handle::{DialError, NetError};
 use crate::key::Key;
@@ -83,6 +85,7 @@ pub(crate) struct Service {
     /// The processes whose topics this node is on.
     joined: BTreeMap<gossipsub::TopicHash, Id>,
     tickets: Tickets<MessageRef>,
+    floods: Floods<PeerId>,
 
     peers: BTreeMap<PeerId, PeerState>,
     bootstrap: Bootstrap<PeerId>,
@@ -105,6 +108,8 @@ pub(crate) struct Service {
 
     waiting: Waiting,
     answers: FuturesUnordered<AnswerFuture>,
+    /// What large answers that are on their way may take.
+    outgoing: Budget,
 
     commands: mpsc::Receiver<Command>,
 }
@@ -130,8 +135,11 @@ impl Service {
         let remembered = std::mem::take(&mut settings.remembered);
         swarm.behaviour_mut().kademlia.store_mut().restore(&remembered.providers);
         let (status, watching) = watch::channel(Status { bound: unbound.is_empty(), ..Status::default() });
+        let patience_ms = settings.limits.slow_patience.as_millis() as u64;
         let service = Self {
             swarm,
+            floods: Floods::new(settings.limits.announcements_per_peer, patience_ms),
+            outgoing: Budget::of_all(),
             bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
             book: Book::new(remembered_peers(&settings, remembered.peers)),
             conduct: Conduct::new(),
@@ -263,6 +271,25 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Says whether the announcement that this may be is heard.
+    fn run_floods(&mut self, input: flood::Input<PeerId>) -> bool {
+        let (mut effects, mut heard) = (Effects::new(), true);
+        self.floods.handle(input, self.now(), &mut effects);
+        for effect in effects.drain() {
+            match effect {
+                flood::Effect::Unheard => heard = false,
+                flood::Effect::Flood(peer) => self.fault(peer, Fault::Flood),
+                flood::Effect::HangUp(peer) => {
+                    tracing::info!(%peer, "a peer that takes nothing is disconnected");
+                    Counters::add(&self.counters.slow_peers);
+                    // It may have gone by itself.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+            }
+        }
+        heard
     }
 
     fn run_provided(&mut self, input: provide::Input<Key>) {

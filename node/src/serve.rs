@@ -29,6 +29,8 @@ use crate::submit::{Assign, Slot, SubmitError, Submitter};
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Items of which a piece is read at once: each is read whole, for its checksum.
 const BLOBS_MAX: usize = 8;
+/// Stretches of logs that are read at once: as much memory as for the items.
+const RANGES_MAX: usize = 16;
 /// Submits and assigns to one process that are under way at once: half of all requests, so that
 /// everybody who writes to one process leaves room for those who write to another.
 const SUBMITS_PER_PROCESS_MAX: usize = REQUESTS_MAX / 2;
@@ -48,6 +50,7 @@ pub struct Server {
     shared: SharedRef,
     submitter: Submitter,
     blobs: Arc<Semaphore>,
+    ranges: Arc<Semaphore>,
     /// Submits and assigns under way, by process.
     submits: Shares<Id>,
     /// Subscriptions that wait, by peer.
@@ -71,10 +74,12 @@ impl Server {
         let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
         let submits = Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX);
         shared.metrics.watch(Level::permits("inbound", "items", &blobs, BLOBS_MAX));
+        let ranges = Arc::new(Semaphore::new(RANGES_MAX));
+        shared.metrics.watch(Level::permits("inbound", "ranges", &ranges, RANGES_MAX));
         let follows = Shares::new(FOLLOWS_MAX, FOLLOWS_PER_PEER_MAX);
         shared.metrics.watch(submits.level("inbound", "submits"));
         shared.metrics.watch(follows.level("inbound", "follows"));
-        Self { shared, submitter, blobs, submits, follows }
+        Self { shared, submitter, blobs, ranges, submits, follows }
     }
 
     /// Answers that this node has too much to do.
@@ -93,6 +98,7 @@ impl Server {
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
                     Ask::Blob(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
+                    Ask::Range(_) => Arc::clone(&self.ranges).acquire_owned().await.ok(),
                     _ => None,
                 };
                 let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::limits::{
     CONTROL_BYTES_MAX, DUPLICATE_CACHE, FRAME_BYTES_MAX, HEARTBEAT, HISTORY_GOSSIP_HEARTBEATS,
-    HISTORY_HEARTBEATS, IDONTWANT_BYTES_MIN,
+    HISTORY_HEARTBEATS, IDONTWANT_BYTES_MIN, SEND_QUEUE_MAX,
 };
 
 /// Below this score a peer gets no gossip from us.
@@ -58,6 +58,7 @@ pub(crate) fn mesh() -> Result<Config, ConfigBuilderError> {
         .max_transmit_size(FRAME_BYTES_MAX)
         .max_control_message_size(CONTROL_BYTES_MAX)
         .idontwant_message_size_threshold(IDONTWANT_BYTES_MIN)
+        .connection_handler_queue_len(SEND_QUEUE_MAX)
         .build()
 }
 
@@ -95,7 +96,9 @@ pub(crate) fn peer_score() -> PeerScoreParams {
         behaviour_penalty_weight: -10.0,
         behaviour_penalty_threshold: 6.0,
         behaviour_penalty_decay: decay(Duration::from_secs(600)),
-        slow_peer_weight: -1.0,
+        // Being slow is no fault: it costs a place in the mesh. A point for each of the thousands of
+        // announcements that an honest peer misses in a bad moment would graylist it.
+        slow_peer_weight: -0.01,
         slow_peer_threshold: 10.0,
         decay_interval: DECAY_INTERVAL,
         decay_to_zero: DECAY_TO_ZERO,

@@ -13,11 +13,13 @@ use tokio::sync::oneshot;
 use super::{Dial, Service};
 use crate::address::{is_relayed, naming, scope};
 use crate::behaviour::BehaviourEvent;
+use crate::codec::Budget;
 use crate::discovery::machine::reach::Reachability;
 use crate::discovery::machine::{book, bootstrap, reach};
 use crate::event::NetEvent;
+use crate::gossip::flood;
 use crate::handle::{DialError, PeerInfo};
-use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, DIALS_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, ANSWER_SHARE_KIB, DIALS_MAX};
 use crate::metrics::Counters;
 use crate::peer::Peer;
 
@@ -41,6 +43,8 @@ pub(super) struct PeerState {
     round_trip_ms: Option<u64>,
     /// Pings that failed in a row, by connection.
     pings_failed: BTreeMap<ConnectionId, u32>,
+    /// What large answers that are on their way to it may take.
+    pub(super) outgoing: Budget,
 }
 
 impl PeerState {
@@ -146,7 +150,9 @@ impl Service {
             agent: String::new(),
             round_trip_ms: None,
             pings_failed: BTreeMap::new(),
+            outgoing: self.outgoing.share(ANSWER_SHARE_KIB),
         };
+        self.run_floods(flood::Input::Came(peer));
         self.peers.insert(peer, state);
         self.redial.remove(&peer);
         self.run_bootstrap(bootstrap::Input::Up(peer));
@@ -155,6 +161,7 @@ impl Service {
 
     fn on_gone(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+        self.run_floods(flood::Input::Gone(peer));
         self.update_peers();
         self.run_bootstrap(bootstrap::Input::Down(peer));
         self.run_reach(reach::Input::RelayDown(peer));

@@ -8,6 +8,7 @@ use weft_protocol::{Effects, Id, Machine as _};
 
 use super::Service;
 use crate::event::{NetEvent, Ticket};
+use crate::gossip::flood;
 use crate::gossip::machine::{Cause, Effect, Input, Verdict};
 use crate::gossip::params;
 use crate::handle::{JoinError, PublishError, Published};
@@ -30,14 +31,19 @@ impl Service {
                 self.on_announcement(message_ref, message);
             }
             gossipsub::Event::Subscribed { peer_id, topic } => {
+                self.run_floods(flood::Input::Joined(peer_id));
                 if let Some(process) = self.joined.get(&topic).copied() {
                     self.notify(NetEvent::Subscribed { process, peer: Peer(peer_id) });
                 }
             }
             gossipsub::Event::SlowPeer { peer_id, .. } => {
                 tracing::debug!(peer = %peer_id, "a peer takes our messages too slowly");
+                self.run_floods(flood::Input::Slow(peer_id));
             }
-            gossipsub::Event::Unsubscribed { .. } | gossipsub::Event::GossipsubNotSupported { .. } => {}
+            gossipsub::Event::Unsubscribed { peer_id, .. } => {
+                self.run_floods(flood::Input::Left(peer_id));
+            }
+            gossipsub::Event::GossipsubNotSupported { .. } => {}
         }
     }
 
@@ -51,6 +57,11 @@ impl Service {
             // No correct peer forwards this, and the event queue would hold a gigabyte of it.
             Counters::add(&self.counters.gossip_oversized);
             self.report(&message_ref, Verdict::Reject);
+            return;
+        }
+        if !self.run_floods(flood::Input::Announced(message_ref.source)) {
+            Counters::add(&self.counters.gossip_flooded);
+            self.report(&message_ref, Verdict::Ignore);
             return;
         }
         let from = Peer(message_ref.source);

@@ -8,6 +8,7 @@ use libp2p::PeerId;
 use libp2p::request_response::{
     Event, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
+use prost::Message as _;
 use tokio::sync::oneshot;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::{self, WireError};
@@ -17,7 +18,7 @@ use crate::codec::Body;
 use crate::conduct::Fault;
 use crate::event::{NetEvent, Reply, refusal};
 use crate::handle::RequestError;
-use crate::limits::{BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX};
+use crate::limits::{BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX};
 use crate::metrics::Counters;
 use crate::peer::Peer;
 
@@ -25,6 +26,7 @@ type Channel = ResponseChannel<Body<wire::Response>>;
 
 /// The answer to one request of a peer.
 pub(super) struct Answer {
+    peer: PeerId,
     channel: Channel,
     outcome: Outcome,
 }
@@ -42,13 +44,18 @@ pub(super) type AnswerFuture = BoxFuture<'static, Answer>;
 /// Our requests that wait for an answer.
 pub(super) type Waiting = HashMap<OutboundRequestId, oneshot::Sender<Result<wire::Response, RequestError>>>;
 
-async fn answer(channel: Channel, given: oneshot::Receiver<wire::Response>, within: Duration) -> Answer {
+async fn answer(
+    peer: PeerId,
+    channel: Channel,
+    given: oneshot::Receiver<wire::Response>,
+    within: Duration,
+) -> Answer {
     let outcome = match tokio::time::timeout(within, given).await {
         Ok(Ok(response)) => Outcome::Given(response),
         Ok(Err(_)) => Outcome::Dropped,
         Err(_) => Outcome::TooLate,
     };
-    Answer { channel, outcome }
+    Answer { peer, channel, outcome }
 }
 
 impl Service {
@@ -96,12 +103,15 @@ impl Service {
             return;
         }
         Counters::add(&self.counters.requests_received);
-        self.answers.push(Box::pin(answer(channel, given, self.settings.limits.request_timeout)));
+        self.answers.push(Box::pin(answer(peer, channel, given, self.settings.limits.request_timeout)));
     }
 
     pub(super) fn on_answer(&mut self, answer: Answer) {
         match answer.outcome {
-            Outcome::Given(response) => self.respond(answer.channel, response),
+            Outcome::Given(response) => {
+                let response = self.budgeted(answer.peer, response);
+                self.respond(answer.channel, response);
+            }
             Outcome::Dropped => {
                 let text = "this node failed to answer".into();
                 self.respond(answer.channel, refusal(Code::Fault, text, 0));
@@ -110,7 +120,22 @@ impl Service {
         }
     }
 
-    fn respond(&mut self, channel: Channel, response: wire::Response) {
+    /// The answer with its share of the memory, or that the peer has to wait: it asks for more than it reads.
+    fn budgeted(&self, peer: PeerId, response: wire::Response) -> Body<wire::Response> {
+        let bytes = response.encoded_len();
+        if bytes <= BODY_SMALL_BYTES {
+            return response.into();
+        }
+        // Who has gone does not hear it in any case.
+        let budget = self.peers.get(&peer).and_then(|state| state.outgoing.try_take(bytes));
+        if budget.is_some() {
+            return Body { message: Ok(response), budget };
+        }
+        Counters::add(&self.counters.answers_busy);
+        refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
+    }
+
+    fn respond(&mut self, channel: Channel, response: impl Into<Body<wire::Response>>) {
         if self.swarm.behaviour_mut().requests.send_response(channel, response.into()).is_err() {
             tracing::debug!("a peer did not wait for its answer");
         }

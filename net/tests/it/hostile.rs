@@ -1,99 +1,23 @@
-//! A peer that does not keep to the limits: libp2p without our crate.
+//! A peer that does not keep to the limits: libp2p without our crate. What a whole network makes of such
+//! peers is in `tests/siege`.
 
-use std::io;
 use std::time::Duration;
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _};
-use libp2p::gossipsub::{self, ConfigBuilder, IdentTopic, MessageAuthenticity, ValidationMode};
-use libp2p::request_response::{self, ProtocolSupport};
-use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
+use futures::StreamExt as _;
+use libp2p::Swarm;
+use libp2p::gossipsub::{self, IdentTopic};
+use libp2p::request_response;
+use libp2p::swarm::SwarmEvent;
 use prost::Message as _;
 use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, refusal::Code, response};
 
+use crate::raw::{Hostile, HostileEvent, connect, swarm};
 use crate::support::{Node, network, process, within};
 
-/// Sends and takes any bytes.
-#[derive(Clone, Default)]
-struct Raw;
-
-impl request_response::Codec for Raw {
-    type Protocol = StreamProtocol;
-    type Request = Vec<u8>;
-    type Response = Vec<u8>;
-
-    async fn read_request<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        _: &mut T,
-    ) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        io.read_to_end(&mut bytes).await?;
-        Ok(bytes)
-    }
-
-    async fn write_request<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        bytes: Vec<u8>,
-    ) -> io::Result<()> {
-        io.write_all(&bytes).await
-    }
-
-    async fn write_response<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        _: &mut T,
-        _: Vec<u8>,
-    ) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-#[derive(NetworkBehaviour)]
-struct Hostile {
-    gossip: gossipsub::Behaviour,
-    requests: request_response::Behaviour<Raw>,
-}
-
-/// Speaks the protocols of our network and is connected to the node.
+/// One that is connected to the node.
 async fn hostile(node: &Node) -> Swarm<Hostile> {
-    let mut swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-        .unwrap()
-        .with_behaviour(|_| {
-            let config = ConfigBuilder::default()
-                .validation_mode(ValidationMode::Anonymous)
-                .max_transmit_size(1024 * 1024)
-                .message_id_fn(|message| message.data[..1].to_vec().into())
-                .build()
-                .unwrap();
-            let protocol = format!("/ao/{}/request/1", network().short());
-            Hostile {
-                gossip: gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config).unwrap(),
-                requests: request_response::Behaviour::new(
-                    [(StreamProtocol::try_from_owned(protocol).unwrap(), ProtocolSupport::Full)],
-                    request_response::Config::default(),
-                ),
-            }
-        })
-        .unwrap()
-        .build();
-    swarm.dial(node.address().parse::<libp2p::Multiaddr>().unwrap()).unwrap();
-    within("a connection", async {
-        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
-    })
-    .await;
+    let mut swarm = swarm(true);
+    connect(&mut swarm, &node.address()).await;
     swarm
 }
 
@@ -247,27 +171,4 @@ async fn a_peer_that_asks_for_what_is_not_known_here_yet_is_answered_and_stays()
     bytes.extend(long);
     ask(&mut swarm, &node, &bytes).await.unwrap();
     assert_eq!((node.net.metrics().requests_malformed, node.net.metrics().faults), (101, 1));
-}
-
-/// Names of topics cost a peer nothing. What it may have us remember is bounded, and nobody else notices.
-#[tokio::test]
-async fn a_flood_of_subscriptions_is_cut_off_and_others_are_heard() {
-    let mut node = Node::plain(1).await;
-    let other = Node::joining(2, &node).await;
-    let mut swarm = hostile(&node).await;
-    for n in 0..6_000 {
-        let topic = IdentTopic::new(format!("ao1/{}/flood-{n}", network().short()));
-        swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
-    }
-    let peer = swarm.local_peer_id().to_string();
-    let known = async || {
-        let peers = node.net.peers().await.unwrap();
-        peers.iter().find(|info| info.peer.to_string() == peer).map_or(0, |info| info.topics)
-    };
-    run_until("the first thousands", &mut swarm, async || known().await >= 4_000).await;
-    assert!(known().await <= weft_net::limits::TOPICS_PER_PEER_MAX);
-    node.net.join(process(1)).await.unwrap();
-    other.sees_subscribed(process(1), &node).await;
-    assert!(other.net.publish(process(1), "still here".into()).await.is_ok());
-    assert_eq!(&node.judge(weft_net::Verdict::Accept).await[..], b"still here");
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod large;
 mod locations;
 mod many;
+mod raw;
 mod reach;
 mod requests;
 mod support;

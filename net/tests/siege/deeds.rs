@@ -1,0 +1,262 @@
+//! What attackers do. Each deed is told by its test's name.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use libp2p::Multiaddr;
+use libp2p::gossipsub::IdentTopic;
+use libp2p::swarm::SwarmEvent;
+use prost::Message as _;
+use weft_net::RequestError;
+use weft_protocol::crypto::Signer;
+use weft_protocol::wire;
+
+use crate::attacker::Attacker;
+use crate::raw;
+use crate::support::{network, process, within};
+use crate::town::{Town, announcement, scheduler};
+
+/// What all of this program may take more while a deed is done.
+const HELD_MIB: u64 = 64;
+
+/// Counts of the issue with `WEFT_FULL=1`.
+fn count(ordinary: u32, full: u32) -> u32 {
+    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { full } else { ordinary }
+}
+
+fn numbered(number: u32) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn false_signatures_are_heard_three_times_and_no_more() {
+    let town = Town::founded().await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    for number in 0..50 {
+        let mut forged = announcement(process(1), numbered(number), &scheduler()).to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        attacker.say(process(1), forged);
+    }
+    attacker.is_driven_out(&town).await;
+    town.outlived(HELD_MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_true_elsewhere_is_no_truth_here() {
+    let town = Town::founded().await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    for number in 0..50 {
+        attacker.say(process(1), announcement(process(2), numbered(number), &scheduler()).to_vec());
+    }
+    attacker.is_driven_out(&town).await;
+    town.outlived(HELD_MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_truth_again_and_again_is_heard_once() {
+    let mut town = Town::founded().await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    let truths: Vec<Bytes> = (0..20).map(|_| town.truth(100)).collect();
+    for truth in &truths {
+        let _ = town.citizens[0].net.publish(process(1), truth.clone()).await.unwrap();
+    }
+    let received = |town: &Town| -> Vec<u64> {
+        town.citizens.iter().map(|citizen| citizen.net.metrics().gossip_received).collect()
+    };
+    let before = received(&town);
+    let mut said = 0;
+    for _ in 0..count(20, 500) {
+        for truth in &truths {
+            said += u32::from(attacker.say(process(1), truth.to_vec()));
+        }
+        attacker.run(50).await;
+    }
+    assert!(said > count(100, 1_000), "{said} were said");
+    // Each citizen's own network heard each truth once at most, and asked nobody about the others.
+    for (now, before) in received(&town).into_iter().zip(before) {
+        assert!(now - before <= truths.len() as u64, "{} of {}", now - before, truths.len());
+    }
+    // Whoever repeats what others said does no more than the mesh does: it is not at fault.
+    town.outlived(HELD_MIB).await;
+}
+
+/// As fast as they can be made: well over ten thousand a second where the machine is quick enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_that_breaks_no_rule_is_shut_out_by_its_size() {
+    let town = Town::with(|config| config.limits.announcements_per_peer = 200).await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    let stranger = Signer::from_seed(&[201; 32]);
+    let name = attacker.name.clone();
+    for number in 0..count(20_000, 200_000) {
+        attacker.say(process(1), announcement(process(1), numbered(number), &stranger).to_vec());
+        if number % 64 == 0 {
+            attacker.run(8).await;
+            if town.all_shun(&name).await {
+                break;
+            }
+        }
+    }
+    attacker.is_driven_out(&town).await;
+    for citizen in &town.citizens {
+        let metrics = citizen.net.metrics();
+        assert!(metrics.gossip_flooded > 0 && metrics.faults > 0, "{metrics:?}");
+    }
+    town.outlived(HELD_MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_topics_are_four_thousand_too_many() {
+    let town = Town::founded().await;
+    let mut attacker = Attacker::of(&town).await;
+    let name = attacker.name.clone();
+    for number in 0..100_000 {
+        let topic = IdentTopic::new(format!("ao1/{}/siege-{number}", network().short()));
+        attacker.swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
+        if number % 512 == 0 {
+            attacker.run(8).await;
+            if town.all_shun(&name).await {
+                break;
+            }
+        }
+    }
+    attacker.is_driven_out(&town).await;
+    town.outlived(HELD_MIB).await;
+}
+
+/// All in the first words of a connection, which are too many to be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_topics_at_once_are_none() {
+    let town = Town::founded().await;
+    let mut swarm = raw::swarm(true);
+    for number in 0..100_000 {
+        let topic = IdentTopic::new(format!("ao1/{}/siege-{number}", network().short()));
+        swarm.behaviour_mut().gossip.subscribe(&topic).unwrap();
+    }
+    for citizen in &town.citizens {
+        raw::connect(&mut swarm, &citizen.address()).await;
+    }
+    let name = swarm.local_peer_id().to_string();
+    let mut attacker = Attacker { swarm, name };
+    attacker.run(1_000).await;
+    for citizen in &town.citizens {
+        let peers = citizen.net.peers().await.unwrap();
+        let known = peers.iter().find(|info| info.peer.to_string() == attacker.name);
+        assert!(known.is_none_or(|info| info.topics == 0), "{known:?}");
+    }
+    drop(attacker);
+    // The attacker's own hundred thousand names are in this program too.
+    town.outlived(4 * HELD_MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_beyond_the_limit_are_not_read() {
+    let town = Town::founded().await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    for number in 0..8 {
+        let mut huge = numbered(number);
+        huge.resize(2 * 1024 * 1024, 0);
+        attacker.say(process(1), huge);
+        attacker.run(100).await;
+    }
+    for citizen in &town.citizens {
+        assert_eq!(citizen.net.metrics().gossip_oversized, 0, "a frame was read");
+    }
+    // And announcements that fit in a frame and are still too large.
+    let mut attacker = Attacker::on_topic(&town).await;
+    for number in 0..8 {
+        let mut large = numbered(number);
+        large.resize(wire::ANNOUNCEMENT_BYTES_MAX + 1, 0);
+        attacker.say(process(1), large);
+    }
+    attacker.is_driven_out(&town).await;
+    town.outlived(HELD_MIB).await;
+}
+
+/// It is on the topic, and takes nothing of what is said there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_does_not_listen_is_hung_up_on() {
+    let patience = Duration::from_secs(2);
+    let mut town = Town::with(|config| config.limits.slow_patience = patience).await;
+    let attacker = Attacker::on_topic(&town).await;
+    // From here on nobody runs its swarm.
+    within("the attacker's end", async {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        while town.citizens[0].is_connected(&attacker.name).await {
+            pace.tick().await;
+            // As many a second as the others take.
+            for _ in 0..16 {
+                let truth = town.truth(4 * 1024);
+                let _ = town.citizens[0].net.publish(process(1), truth).await;
+            }
+        }
+    })
+    .await;
+    assert_eq!(town.citizens[0].net.metrics().slow_peers, 1);
+    drop(attacker);
+    town.outlived(2 * HELD_MIB).await;
+}
+
+/// Sixty-four times eight MiB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_are_few() {
+    let town = Town::founded().await;
+    let mut attacker = Attacker::reading(&town, false).await;
+    let blob = wire::BlobRequest { id: vec![1; 32].into(), offset: 0, max_bytes: u64::MAX };
+    let ask = wire::Request { body: Some(wire::request::Body::Blob(blob)) };
+    let bytes = ask.encode_length_delimited_to_vec();
+    let victim = town.citizens[0].net.peer();
+    for _ in 0..64 {
+        let peer = victim.to_string().parse().unwrap();
+        attacker.swarm.behaviour_mut().requests.send_request(&peer, bytes.clone());
+    }
+    attacker.run_until("a refusal", async |_: &str| town.citizens[0].net.metrics().answers_busy > 0).await;
+    // Whoever reads has its answer meanwhile.
+    let mut read = false;
+    within("an answer", async {
+        while !read {
+            match town.citizens[1].net.request(victim, ask.clone()).await {
+                Ok(wire::Response { body: Some(wire::response::Body::Blob(_)) }) => read = true,
+                Ok(_) | Err(RequestError::Timeout) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    })
+    .await;
+    town.outlived(2 * HELD_MIB).await;
+}
+
+/// Each with a key of its own, all from this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hundred_connections_from_one_address_a_few_stand() {
+    const ALLOWED: usize = 12;
+    let town = Town::with(|config| config.limits.connections_per_machine = ALLOWED as u32).await;
+    let address: Multiaddr = town.citizens[0].address().parse().unwrap();
+    let (mut standing, mut refused) = (Vec::new(), 0);
+    for _ in 0..200 {
+        let mut swarm = raw::swarm(true);
+        swarm.dial(address.clone()).unwrap();
+        // One that is refused hears of it after it thought itself connected.
+        let stands = within("an end of the dial", async {
+            loop {
+                match tokio::time::timeout(Duration::from_millis(100), swarm.select_next_some()).await {
+                    Ok(SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. }) => {
+                        return false;
+                    }
+                    Ok(_) => {}
+                    Err(_) if swarm.connected_peers().next().is_some() => return true,
+                    Err(_) => {}
+                }
+            }
+        })
+        .await;
+        match stands {
+            true => standing.push(swarm),
+            false => refused += 1,
+        }
+    }
+    assert!(standing.len() <= ALLOWED && refused >= 200 - ALLOWED, "{} stand", standing.len());
+    assert!(town.citizens[0].net.metrics().connections_crowded >= 188);
+    assert!(town.citizens[0].net.peers().await.unwrap().len() <= ALLOWED + 2);
+    town.outlived(HELD_MIB).await;
+}
