@@ -117,7 +117,7 @@ impl Attacker {
     }
 
     /// Lets its swarm run until nobody in the town hears it.
-    pub async fn is_driven_out(mut self, town: &Town) {
+    pub async fn comes_to_nothing(mut self, town: &Town) {
         let name = self.name.clone();
         within("the attacker's end", async {
             tokio::select! {

@@ -38,7 +38,7 @@ async fn false_signatures_are_heard_three_times_and_no_more() {
         *forged.last_mut().unwrap() ^= 1;
         attacker.say(process(1), forged);
     }
-    attacker.is_driven_out(&town).await;
+    attacker.comes_to_nothing(&town).await;
     town.outlived(HELD_MIB).await;
 }
 
@@ -49,7 +49,7 @@ async fn what_is_true_elsewhere_is_no_truth_here() {
     for number in 0..50 {
         attacker.say(process(1), announcement(process(2), numbered(number), &scheduler()).to_vec());
     }
-    attacker.is_driven_out(&town).await;
+    attacker.comes_to_nothing(&town).await;
     town.outlived(HELD_MIB).await;
 }
 
@@ -97,7 +97,7 @@ async fn a_flood_that_breaks_no_rule_is_shut_out_by_its_size() {
             }
         }
     }
-    attacker.is_driven_out(&town).await;
+    attacker.comes_to_nothing(&town).await;
     for citizen in &town.citizens {
         let metrics = citizen.net.metrics();
         assert!(metrics.gossip_flooded > 0 && metrics.faults > 0, "{metrics:?}");
@@ -120,7 +120,7 @@ async fn a_hundred_thousand_topics_are_four_thousand_too_many() {
             }
         }
     }
-    attacker.is_driven_out(&town).await;
+    attacker.comes_to_nothing(&town).await;
     town.outlived(HELD_MIB).await;
 }
 
@@ -169,7 +169,7 @@ async fn frames_beyond_the_limit_are_not_read() {
         large.resize(wire::ANNOUNCEMENT_BYTES_MAX + 1, 0);
         attacker.say(process(1), large);
     }
-    attacker.is_driven_out(&town).await;
+    attacker.comes_to_nothing(&town).await;
     town.outlived(HELD_MIB).await;
 }
 

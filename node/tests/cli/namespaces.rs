@@ -1,6 +1,7 @@
 //! Nodes on machines of their own, as far as the kernel goes: each in a network namespace with one address,
-//! all on one switch. Takes root and Linux; where either is missing, or the kernel cannot delay packets,
-//! the tests are skipped, which is said, in the list of skips too. Whatever else fails is a fault of the test.
+//! all on one switch, or behind a router of its own. Takes root and Linux; where either is missing, or the kernel
+//! cannot delay or translate packets, the tests are skipped, which is said, in the list of skips too. Whatever
+//! else fails is a fault of the test.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
@@ -11,6 +12,9 @@ use serde_json::{Value, json};
 
 use super::node::{Node, until, until_is, up};
 
+/// The address of a house behind a router.
+const BEHIND: &str = "192.168.77.2";
+
 /// Namespaces with an address each, in one network. They go with this.
 struct Village {
     name: String,
@@ -20,9 +24,25 @@ struct Village {
 /// Villages of this program so far: each has its own names.
 static VILLAGES: AtomicU32 = AtomicU32::new(0);
 
-/// What these programs say where a machine has no root for us, or its kernel no netem.
-const LACKING: [&str; 3] =
-    ["Operation not permitted", "Permission denied", "Specified qdisc kind is unknown"];
+/// What these programs say where a machine has no root for us, or its kernel no netem or no translation.
+const LACKING: [&str; 5] = [
+    "Operation not permitted",
+    "Permission denied",
+    "Specified qdisc kind is unknown",
+    "Protocol not supported",
+    "Operation not supported",
+];
+
+/// What a router at home does: who is behind it may call, and hears answers; nobody calls in.
+const HOME_ROUTER: &str = "
+    table ip home {
+        chain out { type nat hook postrouting priority 100; oifname eth0 masquerade; }
+        chain through {
+            type filter hook forward priority 0; policy drop;
+            iifname home accept
+            ct state established,related accept
+        }
+    }";
 
 fn output(program: &str, args: &[&str]) -> std::io::Result<Output> {
     Command::new(program).args(args).env("LC_ALL", "C").output()
@@ -95,9 +115,32 @@ impl Village {
         Ok(())
     }
 
+    /// Makes a house the router of another one, which was on the switch and is behind it from now on; or says
+    /// why that cannot be.
+    fn shut_in(&self, inmate: usize, router: usize) -> Result<(), String> {
+        // Inside it would be missing without a word.
+        run("nft", &["--version"])?;
+        let (inner, outer) = (self.house(inmate), self.house(router));
+        run("ip", &["-n", &inner, "link", "del", "eth0"])?;
+        let wire = ["link", "add", "home", "type", "veth", "peer", "name", "eth0", "netns", &inner];
+        run("ip", &[&["-n", &outer][..], &wire].concat())?;
+        run("ip", &["-n", &outer, "address", "add", "192.168.77.1/24", "dev", "home"])?;
+        run("ip", &["-n", &outer, "link", "set", "home", "up"])?;
+        run("ip", &["-n", &inner, "address", "add", &format!("{BEHIND}/24"), "dev", "eth0"])?;
+        run("ip", &["-n", &inner, "link", "set", "eth0", "up"])?;
+        run("ip", &["-n", &inner, "route", "add", "default", "via", "192.168.77.1"])?;
+        let forward = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+        run("ip", &["netns", "exec", &outer, "sh", "-c", forward])?;
+        run("ip", &["netns", "exec", &outer, "nft", HOME_ROUTER])
+    }
+
     fn node(&self, number: usize, extra: &[&str]) -> Node {
+        self.node_at(number, &Self::address(number), extra)
+    }
+
+    fn node_at(&self, number: usize, address: &str, extra: &[&str]) -> Node {
         let folder = tempfile::tempdir().unwrap();
-        let listen = format!("/ip4/{}/tcp/4904", Self::address(number));
+        let listen = format!("/ip4/{address}/tcp/4904");
         let plain = up(folder.path(), &[&["--listen", &listen], extra].concat());
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.house(number)]).arg(plain.get_program()).args(plain.get_args());
@@ -185,4 +228,48 @@ fn neighbours_find_each_other_by_mdns() {
     for node in nodes {
         node.stop();
     }
+}
+
+/// A node behind a router: it takes a place at a relay by itself, is found there, and talks directly soon after.
+#[test]
+fn a_node_behind_a_router_is_reached_by_a_relay_and_then_directly() {
+    const NAME: &str = "a_node_behind_a_router_is_reached_by_a_relay_and_then_directly";
+    let village = match Village::new(4).and_then(|village| village.shut_in(4, 3).map(|()| village)) {
+        Ok(village) => village,
+        Err(why) => return skip(NAME, &why),
+    };
+    let relay = village.node(1, &["--reachable", "yes"]);
+    let known = relay.ready["listen"][0].as_str().unwrap().to_owned();
+    let home = village.node_at(4, BEHIND, &["--bootstrap", &known]);
+    let check = |node: &Node, name: &str| {
+        let doctor = node.weft(&["net", "doctor", "--json"]).json();
+        let checks = doctor["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    let relay_name = relay.ready["peer_id"].as_str().unwrap();
+    until("a place at the relay", || match check(&home, "relays") {
+        text if text.contains(relay_name) => Ok(()),
+        text => Err(text),
+    });
+    let process = home.counter();
+    // All that is known of it is its place.
+    let home_name = home.ready["peer_id"].as_str().unwrap();
+    let place = format!("{known}/p2p-circuit/p2p/{home_name}");
+    let guest = village.node(2, &["--reachable", "yes", "--bootstrap", &place]);
+    until("a direct connection", || {
+        let peers = guest.json(&["peers"]);
+        let found = peers.as_array().unwrap().iter().find(|info| info["peer_id"] == home_name);
+        match found.map(|info| info["relayed"] == false) {
+            Some(true) => Ok(()),
+            _ => Err(peers.to_string()),
+        }
+    });
+    let upgraded = [&guest, &home].map(|node| check(node, "direct"));
+    assert!(upgraded.iter().any(|text| !text.starts_with('0')), "it was direct at once: {upgraded:?}");
+    // Without the relay they have each other.
+    relay.stop();
+    let sent = guest.json(&["send", &process, "--action", "Increment", "--wait"]);
+    assert_eq!((&sent["slot"], &sent["result"]["result"]["Output"]), (&json!(1), &json!("1")));
+    guest.stop();
+    home.stop();
 }

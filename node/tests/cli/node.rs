@@ -146,6 +146,13 @@ impl Node {
         self.weft(&[args, &["--json"]].concat()).expect(0).json()
     }
 
+    /// Kills it where it stands, and returns its folder.
+    pub(super) fn killed(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
     /// Stops it by command, and returns its folder once it has ended well.
     pub(super) fn stop(mut self) -> tempfile::TempDir {
         assert_eq!(self.json(&["stop"]), json!({ "stopped": true }));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::node::Node;
+use super::node::{Node, until};
 
 #[path = "../../benches/restart/folder.rs"]
 mod folder;
@@ -40,4 +40,54 @@ fn what_lies_on_disk_is_served_at_once_and_left_as_it_was() {
     assert_eq!((grown, still.len()), (vec![(Some(last + 2), true)], PROCESSES - 1));
     assert!(still.iter().all(|(_, is_sound)| *is_sound));
     node.stop();
+}
+
+/// Killed with as many topics as the issue asks for with `WEFT_FULL=1`, and started again.
+#[test]
+fn a_killed_node_comes_back_with_all_of_its_topics() {
+    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let processes = if is_full { 1_000 } else { 200 };
+    let data = tempfile::tempdir().unwrap();
+    let made = folder::make(data.path(), processes);
+    let node = Node::start_in(data);
+    let other = node.start_beside(&[]);
+    let own = made.own[made.own.len() - 1].to_string();
+    other.json(&["host", &own, "--compute"]);
+    let on_topics = |node: &Node| {
+        let peer = node.ready["peer_id"].clone();
+        until("its topics", || {
+            let peers = other.json(&["peers"]);
+            let known = peers.as_array().unwrap().iter().find(|info| info["peer_id"] == peer);
+            match known.map(|info| info["topics"].clone()) {
+                Some(topics) if topics == processes => Ok(()),
+                topics => Err(format!("{topics:?}")),
+            }
+        });
+    };
+    on_topics(&node);
+    let address = other.ready["listen"][0].as_str().unwrap().to_owned();
+    let last = folder::SLOTS - 1;
+    let sent = node.json(&["send", &own, "--action", "Increment", "--wait"]);
+    assert_eq!(sent["slot"], last + 1);
+    let again = Node::start_as(node.killed(), &["--bootstrap", &address]);
+    on_topics(&again);
+    // What it had said it has, what it says now is heard on the topic, and nothing else was touched.
+    let sent = again.json(&["send", &own, "--action", "Increment", "--wait"]);
+    assert_eq!(
+        (&sent["slot"], &sent["result"]["result"]["Output"]),
+        (&json!(last + 2), &json!((last + 2).to_string()))
+    );
+    until("the new slot elsewhere", || match &other.json(&["inspect", &own])["computed"]["slot"] {
+        slot if *slot == last + 2 => Ok(()),
+        slot => Err(slot.to_string()),
+    });
+    let listed = again.json(&["processes"]);
+    let listed = listed.as_array().unwrap();
+    let is_sound = |info: &Value| {
+        let wanted = if info["process"] == own { last + 2 } else { last };
+        info["head"] == wanted && info["fault"].is_null()
+    };
+    assert_eq!((listed.len(), listed.iter().filter(|info| is_sound(info)).count()), (processes, processes));
+    again.stop();
+    other.stop();
 }
