@@ -16,7 +16,9 @@ use weft_protocol::wire::{
     self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, WireError, WireMessage, decode_canonical,
 };
 
-use crate::limits::{BODY_BUDGET_KIB, BODY_SMALL_BYTES, REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB};
+use crate::limits::{
+    ANSWER_SHARE_SURE_KIB, BODY_BUDGET_KIB, BODY_SMALL_BYTES, REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB,
+};
 
 /// A message as it came from a stream or as it goes out.
 #[derive(Debug)]
@@ -52,9 +54,16 @@ impl Budget {
         Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(&self.all) }
     }
 
-    /// Takes memory for so many bytes, if it is there now.
-    pub(crate) fn try_take(&self, bytes: usize) -> Option<Taken> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).ok()?;
+    /// Takes memory for so many bytes out of a share of so many KiB, if it is there now. Beyond what is sure
+    /// it is there only while half of all is free: a few that read nothing leave room for the others.
+    pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Option<Taken> {
+        let kib = bytes.div_ceil(1024);
+        let taken_kib = share_kib.saturating_sub(self.connection.available_permits());
+        let is_sure = taken_kib + kib <= ANSWER_SHARE_SURE_KIB;
+        if !is_sure && self.all.available_permits() < BODY_BUDGET_KIB / 2 {
+            return None;
+        }
+        let kib = u32::try_from(kib).ok()?;
         let connection = Arc::clone(&self.connection).try_acquire_many_owned(kib).ok()?;
         let all = Arc::clone(&self.all).try_acquire_many_owned(kib).ok()?;
         Some(Taken { _of_connection: connection, _of_all: all })
@@ -226,6 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::ANSWER_SHARE_KIB;
 
     fn head_request(processes: usize) -> wire::Request {
         let processes = vec![Bytes::from_static(&[7; 32]); processes];
@@ -291,6 +301,25 @@ mod tests {
         assert!(block_on(read_on(&other, submit(10 * 1024))).budget.is_some());
         drop(first);
         assert!(block_on(second).budget.is_some());
+    }
+
+    #[test]
+    fn those_that_read_nothing_leave_room_for_the_others() {
+        const EIGHT_MIB: usize = 8 * 1024 * 1024;
+        let all = Budget::of_all();
+        let take = |share: &Budget| share.try_take(EIGHT_MIB, ANSWER_SHARE_KIB);
+        let greedy: Vec<Vec<Taken>> = (0..8)
+            .map(|_| {
+                let share = all.share(ANSWER_SHARE_KIB);
+                std::iter::from_fn(|| take(&share)).collect()
+            })
+            .collect();
+        let answers: Vec<usize> = greedy.iter().map(Vec::len).collect();
+        // Six fit in a share. From half on each has one.
+        assert_eq!(answers, [6, 6, 5, 1, 1, 1, 1, 1]);
+        assert!(take(&all.share(ANSWER_SHARE_KIB)).is_some());
+        drop(greedy);
+        assert_eq!(all.all.available_permits(), BODY_BUDGET_KIB);
     }
 
     #[test]

@@ -69,6 +69,13 @@ pub(crate) const RESPONSE_SHARE_KIB: usize = 32 * 1024;
 /// KiB of larger answers to one peer that may be on their way: what an honest one asks for at once. One that
 /// asks and does not read is told to wait.
 pub(crate) const ANSWER_SHARE_KIB: usize = 48 * 1024;
+/// Of those, how many a peer has however much is on its way to others: the largest answer. More only while half of
+/// the budget is free.
+pub(crate) const ANSWER_SHARE_SURE_KIB: usize = 12 * 1024;
+/// Answers that a peer may leave unread in a row until their time is over.
+pub(crate) const UNREAD_MAX: u32 = 4;
+/// Time that a peer had at least to read an answer which it left unread.
+pub(crate) const UNREAD_MS: u64 = 10_000;
 /// Requests and responses in flight on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: usize = 32;
 /// Requests from peers that may wait for the node's answer.

@@ -38,7 +38,7 @@ use self::connections::PeerState;
 use self::gossip::MessageRef;
 use self::locations::Checks;
 use self::lookups::Lookups;
-use self::requests::{AnswerFuture, Waiting};
+use self::requests::{AnswerFuture, OnTheirWay, Waiting};
 use crate::address;
 use crate::behaviour::{self, Behaviour, BehaviourEvent};
 use crate::codec::Budget;
@@ -110,6 +110,7 @@ pub(crate) struct Service {
     answers: FuturesUnordered<AnswerFuture>,
     /// What large answers that are on their way may take.
     outgoing: Budget,
+    on_their_way: OnTheirWay,
 
     commands: mpsc::Receiver<Command>,
 }
@@ -140,6 +141,7 @@ impl Service {
             swarm,
             floods: Floods::new(settings.limits.announcements_per_peer, patience_ms),
             outgoing: Budget::of_all(),
+            on_their_way: OnTheirWay::default(),
             bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
             book: Book::new(remembered_peers(&settings, remembered.peers)),
             conduct: Conduct::new(),

@@ -11,6 +11,7 @@ use weft_protocol::{Effects, Machine, Now};
 
 use crate::limits::{
     ANNOUNCEMENTS_BURST_S, HEARTBEAT, TOPIC_CHANGES_BURST, TOPIC_CHANGES_PER_S, TOPICS_PER_PEER_MAX,
+    UNREAD_MAX,
 };
 
 /// Heartbeats without a word of it after which a slow peer is one no more.
@@ -31,6 +32,10 @@ pub(crate) enum Input<P> {
     Left(P),
     /// What was to be sent to it since the last heartbeat found its queue full.
     Slow(P),
+    /// It left an answer unread until its time was over.
+    Unread(P),
+    /// It read one.
+    Read(P),
 }
 
 /// What is done about it.
@@ -84,6 +89,8 @@ struct Peer {
     topics: usize,
     /// Since when it is slow, and when that was last heard.
     slow: Option<(Now, Now)>,
+    /// Answers that it left unread in a row.
+    unread: u32,
 }
 
 /// What connected peers say.
@@ -151,7 +158,7 @@ impl<P: Ord + Copy> Machine for Floods<P> {
             Input::Came(peer) => {
                 let full = Allowance::full(self.announcements, now);
                 let changes = Allowance::full(CHANGES, now);
-                let state = Peer { said: full, beyond: full, changes, topics: 0, slow: None };
+                let state = Peer { said: full, beyond: full, changes, topics: 0, slow: None, unread: 0 };
                 self.peers.insert(peer, state);
             }
             Input::Gone(peer) => {
@@ -161,6 +168,19 @@ impl<P: Ord + Copy> Machine for Floods<P> {
             Input::Joined(peer) => self.changed(peer, true, now, effects),
             Input::Left(peer) => self.changed(peer, false, now, effects),
             Input::Slow(peer) => self.slow(peer, now, effects),
+            Input::Read(peer) => {
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.unread = 0;
+                }
+            }
+            Input::Unread(peer) => {
+                let Some(state) = self.peers.get_mut(&peer) else { return };
+                state.unread += 1;
+                if state.unread >= UNREAD_MAX {
+                    state.unread = 0;
+                    effects.push(Effect::HangUp(peer));
+                }
+            }
         }
     }
 }
@@ -265,6 +285,19 @@ mod tests {
         for second in (20..200).step_by(4) {
             assert_eq!(run(&mut floods, Input::Slow(1), second * 1000), []);
         }
+    }
+
+    #[test]
+    fn who_reads_no_answer_is_hung_up_on() {
+        let mut floods = floods();
+        for _ in 1..UNREAD_MAX {
+            assert_eq!(run(&mut floods, Input::Unread(1), 0), []);
+        }
+        run(&mut floods, Input::Read(1), 0);
+        for _ in 1..UNREAD_MAX {
+            assert_eq!(run(&mut floods, Input::Unread(1), 0), []);
+        }
+        assert_eq!(run(&mut floods, Input::Unread(1), 0), [Effect::HangUp(1)]);
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use libp2p::PeerId;
 use libp2p::request_response::{
-    Event, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
+    Event, InboundFailure, InboundRequestId, Message, OutboundFailure, OutboundRequestId, ResponseChannel,
 };
 use prost::Message as _;
 use tokio::sync::oneshot;
+use weft_protocol::Now;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::{self, WireError};
 
@@ -17,8 +18,11 @@ use super::Service;
 use crate::codec::Body;
 use crate::conduct::Fault;
 use crate::event::{NetEvent, Reply, refusal};
+use crate::gossip::flood;
 use crate::handle::RequestError;
-use crate::limits::{BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX};
+use crate::limits::{
+    ANSWER_SHARE_KIB, BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX, UNREAD_MS,
+};
 use crate::metrics::Counters;
 use crate::peer::Peer;
 
@@ -26,6 +30,7 @@ type Channel = ResponseChannel<Body<wire::Response>>;
 
 /// The answer to one request of a peer.
 pub(super) struct Answer {
+    id: InboundRequestId,
     peer: PeerId,
     channel: Channel,
     outcome: Outcome,
@@ -44,8 +49,11 @@ pub(super) type AnswerFuture = BoxFuture<'static, Answer>;
 /// Our requests that wait for an answer.
 pub(super) type Waiting = HashMap<OutboundRequestId, oneshot::Sender<Result<wire::Response, RequestError>>>;
 
+/// Large answers that are on their way, and since when.
+pub(super) type OnTheirWay = HashMap<InboundRequestId, Now>;
+
 async fn answer(
-    peer: PeerId,
+    (id, peer): (InboundRequestId, PeerId),
     channel: Channel,
     given: oneshot::Receiver<wire::Response>,
     within: Duration,
@@ -55,14 +63,14 @@ async fn answer(
         Ok(Err(_)) => Outcome::Dropped,
         Err(_) => Outcome::TooLate,
     };
-    Answer { peer, channel, outcome }
+    Answer { id, peer, channel, outcome }
 }
 
 impl Service {
     pub(super) fn on_request_event(&mut self, event: Event<Body<wire::Request>, Body<wire::Response>>) {
         match event {
-            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
-                self.on_request(peer, request, channel);
+            Event::Message { peer, message: Message::Request { request_id, request, channel }, .. } => {
+                self.on_request((request_id, peer), request, channel);
             }
             Event::Message { message: Message::Response { request_id, response }, .. } => {
                 let response = response.message.map_err(|e| RequestError::Malformed(e.to_string()));
@@ -71,16 +79,35 @@ impl Service {
             Event::OutboundFailure { request_id, error, .. } => {
                 self.end_request(request_id, Err(request_error(error)));
             }
-            Event::InboundFailure { peer, error, .. } => {
-                if let InboundFailure::Io(error) = error {
-                    tracing::debug!(%peer, %error, "a request could not be read or answered");
+            Event::InboundFailure { peer, request_id, error, .. } => {
+                let since = self.on_their_way.remove(&request_id);
+                match error {
+                    // An answer that was late itself says nothing of who did not read it.
+                    InboundFailure::Timeout
+                        if since.is_some_and(|since| since.plus_ms(UNREAD_MS) <= self.now()) =>
+                    {
+                        self.run_floods(flood::Input::Unread(peer));
+                    }
+                    InboundFailure::Io(error) => {
+                        tracing::debug!(%peer, %error, "a request could not be read or answered");
+                    }
+                    _ => {}
                 }
             }
-            Event::ResponseSent { .. } => {}
+            Event::ResponseSent { peer, request_id, .. } => {
+                if self.on_their_way.remove(&request_id).is_some() {
+                    self.run_floods(flood::Input::Read(peer));
+                }
+            }
         }
     }
 
-    fn on_request(&mut self, peer: PeerId, request: Body<wire::Request>, channel: Channel) {
+    fn on_request(
+        &mut self,
+        (id, peer): (InboundRequestId, PeerId),
+        request: Body<wire::Request>,
+        channel: Channel,
+    ) {
         let message = match request.message {
             Ok(message) => message,
             Err(reason) => {
@@ -103,14 +130,17 @@ impl Service {
             return;
         }
         Counters::add(&self.counters.requests_received);
-        self.answers.push(Box::pin(answer(peer, channel, given, self.settings.limits.request_timeout)));
+        self.answers.push(Box::pin(answer((id, peer), channel, given, self.settings.limits.request_timeout)));
     }
 
     pub(super) fn on_answer(&mut self, answer: Answer) {
         match answer.outcome {
             Outcome::Given(response) => {
                 let response = self.budgeted(answer.peer, response);
-                self.respond(answer.channel, response);
+                let is_large = response.budget.is_some();
+                if self.respond(answer.channel, response) && is_large {
+                    self.on_their_way.insert(answer.id, self.now());
+                }
             }
             Outcome::Dropped => {
                 let text = "this node failed to answer".into();
@@ -127,7 +157,7 @@ impl Service {
             return response.into();
         }
         // Who has gone does not hear it in any case.
-        let budget = self.peers.get(&peer).and_then(|state| state.outgoing.try_take(bytes));
+        let budget = self.peers.get(&peer).and_then(|state| state.outgoing.try_take(bytes, ANSWER_SHARE_KIB));
         if budget.is_some() {
             return Body { message: Ok(response), budget };
         }
@@ -135,10 +165,13 @@ impl Service {
         refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
     }
 
-    fn respond(&mut self, channel: Channel, response: impl Into<Body<wire::Response>>) {
-        if self.swarm.behaviour_mut().requests.send_response(channel, response.into()).is_err() {
+    /// Says whether the peer still waited for it.
+    fn respond(&mut self, channel: Channel, response: impl Into<Body<wire::Response>>) -> bool {
+        let waited = self.swarm.behaviour_mut().requests.send_response(channel, response.into()).is_ok();
+        if !waited {
             tracing::debug!("a peer did not wait for its answer");
         }
+        waited
     }
 
     pub(super) fn request(

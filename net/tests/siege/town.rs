@@ -83,7 +83,7 @@ impl Citizen {
     }
 
     /// Hears this, and what else it hears before it.
-    async fn hears(&mut self, wanted: &Bytes) -> Vec<Bytes> {
+    pub async fn hears(&mut self, wanted: &Bytes) -> Vec<Bytes> {
         within("an announcement", async {
             let mut before = Vec::new();
             loop {
