@@ -34,6 +34,7 @@ use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
+use crate::gateway::{Desk, GatewayServer};
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
@@ -78,6 +79,9 @@ pub struct Ready {
     /// Where its metrics are served, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
+    /// Where HTTP clients are served, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 /// Runs a node until `stop` is cancelled, then closes everything in order. `ready` is called once
@@ -147,8 +151,8 @@ pub async fn embed(
         room: room::Gauge::default(),
         started: Instant::now(),
     });
-    let metrics = open_metrics(&shared).await?;
-    let metrics_address = metrics.as_ref().and_then(MetricsServer::address);
+    let doors = Doors::open(&shared).await?;
+    let addresses = doors.addresses();
     read_directory(&shared).await?;
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
@@ -156,10 +160,8 @@ pub async fn embed(
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
     tasks.start("searches", SearchTask::new(Arc::clone(&shared), sought).run(stop.clone()));
-    let submitter = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
-    if let Some(metrics) = metrics {
-        tasks.start("page of metrics", metrics.run(Arc::clone(&shared), stop.clone()));
-    }
+    let (submitter, answers) = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
+    doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
     let mut arrival = Arrival::new(&shared);
     arrival.first(&shared).await;
     tasks.start("arrival of processes", arrival.rest(Arc::clone(&shared), stop.clone()));
@@ -169,7 +171,7 @@ pub async fn embed(
         () = stop.cancelled() => {}
     }
     announce(&shared).await;
-    ready(&describe(&shared, metrics_address), submitter);
+    ready(&describe(&shared, addresses), submitter);
     until_ended(shared, tasks, stop).await
 }
 
@@ -187,11 +189,53 @@ async fn until_ended(shared: SharedRef, mut tasks: Tasks, stop: CancellationToke
     ended
 }
 
-/// Opens the page of metrics, if there is to be one.
-async fn open_metrics(shared: &Shared) -> Result<Option<MetricsServer>, NodeError> {
-    match shared.config.metrics {
-        Some(address) => Ok(Some(MetricsServer::open(address).await?)),
-        None => Ok(None),
+/// Where the node is reached over HTTP, as far as the operator says so.
+struct Doors {
+    metrics: Option<MetricsServer>,
+    gateway: Option<GatewayServer>,
+}
+
+/// Where each of them listens.
+struct Addresses {
+    metrics: Option<SocketAddr>,
+    gateway: Option<SocketAddr>,
+}
+
+impl Doors {
+    async fn open(shared: &Shared) -> Result<Self, NodeError> {
+        let metrics = match shared.config.metrics {
+            Some(address) => Some(MetricsServer::open(address).await?),
+            None => None,
+        };
+        let gateway = match shared.config.gateway {
+            Some(address) => Some(GatewayServer::open(address).await?),
+            None => None,
+        };
+        Ok(Self { metrics, gateway })
+    }
+
+    /// Also where any free port was asked for.
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            metrics: self.metrics.as_ref().and_then(MetricsServer::address),
+            gateway: self.gateway.as_ref().and_then(GatewayServer::address),
+        }
+    }
+
+    fn start(
+        self,
+        shared: &SharedRef,
+        (submitter, answers): (Submitter, Answers),
+        stop: &CancellationToken,
+        tasks: &mut Tasks,
+    ) {
+        if let Some(metrics) = self.metrics {
+            tasks.start("page of metrics", metrics.run(Arc::clone(shared), stop.clone()));
+        }
+        if let Some(gateway) = self.gateway {
+            let desk = Desk::new(Arc::clone(shared), submitter, answers);
+            tasks.start("gateway", gateway.run(desk, Arc::clone(shared), stop.clone()));
+        }
     }
 }
 
@@ -254,7 +298,7 @@ fn start_roles(
     socket: ControlSocket,
     stop: &CancellationToken,
     tasks: &mut Tasks,
-) -> Result<Submitter, NodeError> {
+) -> Result<(Submitter, Answers), NodeError> {
     watch_shared(shared);
     tasks.start("measure of the disk", RoomTask::new(Arc::clone(shared))?.run(stop.clone()));
     let is = |role| shared.config.roles.contains(&role);
@@ -286,15 +330,15 @@ fn start_roles(
     let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
     tasks.start("timekeeper", timekeeper.run(stop.clone()));
     tasks.start("pruning", PruneTask::new(Arc::clone(shared)).run(stop.clone()));
-    let server = Server::new(Arc::clone(shared), submitter.clone());
     let sinks = Sinks { follower: follower.clone(), messenger: messenger.clone() };
+    let answers =
+        Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());
+    let server = Server::new(Arc::clone(shared), submitter.clone(), answers.clone());
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
     tasks.start("inbound desk", inbound);
-    let answers =
-        Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());
-    tasks.start("control socket", socket.run(answers, stop.clone()));
-    Ok(submitter)
+    tasks.start("control socket", socket.run(answers.clone(), stop.clone()));
+    Ok((submitter, answers))
 }
 
 /// Starts what follows processes: by their topics, and by asking where there is no place for one.
@@ -322,7 +366,7 @@ async fn announce(shared: &Shared) {
     }
 }
 
-fn describe(shared: &Shared, metrics: Option<SocketAddr>) -> Ready {
+fn describe(shared: &Shared, Addresses { metrics, gateway }: Addresses) -> Ready {
     Ready {
         address: shared.address,
         peer_id: shared.net.peer().to_string(),
@@ -333,6 +377,7 @@ fn describe(shared: &Shared, metrics: Option<SocketAddr>) -> Ready {
         socket: shared.config.data_dir.join(crate::control::api::SOCKET_NAME).display().to_string(),
         pid: std::process::id(),
         metrics: metrics.map(|address| format!("http://{address}/metrics")),
+        gateway: gateway.map(|address| format!("http://{address}")),
     }
 }
 

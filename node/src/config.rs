@@ -4,6 +4,8 @@
 
 mod bytes;
 mod choice;
+mod doors;
+mod logging;
 pub(crate) mod memory;
 pub mod network_file;
 mod reach;
@@ -22,6 +24,7 @@ use weft_protocol::id::Network;
 pub use weft_protocol::process::RULES;
 
 pub use choice::{Evaluate, LogFormat};
+pub use doors::Origins;
 pub use network_file::NETWORK_FILE_NAME;
 pub use reach::Reachable;
 use setting::{Expected, Given, SETTINGS};
@@ -110,6 +113,12 @@ pub struct Config {
     pub checkpoints_kept: usize,
     /// Where metrics are served for Prometheus, if they are.
     pub metrics: Option<SocketAddr>,
+    /// Where HTTP clients of today's ao units are served, if they are.
+    pub gateway: Option<SocketAddr>,
+    /// Which pages of other origins may use it.
+    pub gateway_cors: Origins,
+    /// Names by which it may be addressed, beside `localhost` and addresses in figures.
+    pub gateway_hosts: Vec<String>,
     /// Newest slots of a process that keep their results; none when all do.
     pub results_kept: Option<u64>,
     /// Milliseconds that its clock is ahead of the machine's.
@@ -163,6 +172,9 @@ impl Config {
             checkpoint_slots: 1024,
             checkpoints_kept: 12,
             metrics: None,
+            gateway: None,
+            gateway_cors: Origins::Off,
+            gateway_hosts: Vec::new(),
             results_kept: None,
             clock_offset_ms: 0,
             log: "info".into(),

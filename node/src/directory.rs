@@ -175,6 +175,11 @@ impl Directory {
         self.remembered.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
     }
 
+    /// All processes of others that are remembered.
+    pub fn all_remembered(&self) -> Vec<Arc<Process>> {
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// Remembers a process of others. A Process item never changes, so this is never stale; when
     /// it is full all is forgotten and looked up again.
     pub fn remember(&self, process: Arc<Process>) {

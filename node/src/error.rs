@@ -80,6 +80,14 @@ pub enum NodeError {
         /// What the system says.
         why: String,
     },
+    /// The gateway for HTTP clients.
+    #[error("gateway at {address}: {why}; set `gateway` to a free address, or to `off`")]
+    Gateway {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        why: String,
+    },
     /// A task that runs as long as the node ended before it.
     #[error("the {task} ended {how}; the log says why. What was promised is on disk: start the node again")]
     Task {

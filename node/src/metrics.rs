@@ -35,7 +35,7 @@ const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The queues that drop what finds no room, or tell it to come back, and whose they are.
-const FULL: [(&str, &str); 7] = [
+const FULL: [(&str, &str); 8] = [
     ("inbound", "announcements"),
     ("inbound", "requests"),
     ("network", "announcements"),
@@ -43,6 +43,7 @@ const FULL: [(&str, &str); 7] = [
     ("witness", "inbox"),
     ("control", "clients"),
     ("metrics", "connections"),
+    ("gateway", "connections"),
 ];
 
 /// How a dry run may end.

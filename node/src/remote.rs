@@ -16,6 +16,7 @@ use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
 
 use weft_storage::Write;
 
+use crate::reads::{QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
 /// Bytes of slots asked for at once.
@@ -65,6 +66,12 @@ pub enum RemoteError {
     Mismatch {
         /// Who.
         peer: Peer,
+    },
+    /// It is too long to be asked.
+    #[error("the question has more than {max} bytes")]
+    TooLong {
+        /// What it may have.
+        max: usize,
     },
     /// What came could not be kept.
     #[error("the disk does not take it: {0}")]
@@ -189,6 +196,29 @@ pub async fn outcome(
     };
     match ask(shared, peer, Ask::Outcome(body)).await? {
         Answer::Outcome(answer) => Ok(answer),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// What a peer answers to a client's question about a process.
+pub async fn read(
+    shared: &Shared,
+    peer: Peer,
+    process: Id,
+    question: &Read,
+) -> Result<serde_json::Value, RemoteError> {
+    let question = serde_json::to_vec(question).map_err(|_| RemoteError::Mismatch { peer })?;
+    if question.len() > QUESTION_BYTES_MAX {
+        return Err(RemoteError::TooLong { max: QUESTION_BYTES_MAX });
+    }
+    let body = wire::ReadRequest {
+        process: Bytes::copy_from_slice(process.as_ref()),
+        question: Bytes::from(question),
+    };
+    match ask(shared, peer, Ask::Read(body)).await? {
+        Answer::Read(read) => {
+            serde_json::from_slice(&read.answer).map_err(|_| RemoteError::Mismatch { peer })
+        }
         _ => Err(RemoteError::Mismatch { peer }),
     }
 }
@@ -394,7 +424,11 @@ pub async fn fetch_item(shared: &Shared, process: Id, id: Id) -> Result<(), Remo
     keep(shared, &anywhere(shared, process, id).await?).await
 }
 
-async fn anywhere(shared: &Shared, process: Id, id: Id) -> Result<Verified<DataItem>, RemoteError> {
+/// An item of this id among the peers of a process, those that provide it, and everyone connected.
+///
+/// # Errors
+/// When nobody has it.
+pub async fn anywhere(shared: &Shared, process: Id, id: Id) -> Result<Verified<DataItem>, RemoteError> {
     let mut peers = sources(shared, process, None).await;
     peers.extend(shared.net.providers(Key::Process(id)).await.unwrap_or_default());
     peers.extend(everyone(shared).await);

@@ -17,10 +17,13 @@ use weft_protocol::{DataItem, Id, wire};
 use weft_storage::StoreError;
 
 use crate::attestations;
+use crate::control::Answers;
+use crate::control::api::{Failure, FailureCode};
 use crate::inbound::REQUESTS_MAX;
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
+use crate::reads::{self, Read};
 use crate::shared::SharedRef;
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
@@ -44,17 +47,25 @@ const FOLLOWS_PER_PEER_MAX: usize = 4;
 /// How long one waits at most: less than a request may take.
 const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// Questions of clients that peers pass on and that are answered at once, and those of one peer: a dry
+/// run is the dearest, and has limits of its own.
+const READS_MAX: usize = 128;
+const READS_PER_PEER_MAX: usize = 48;
+
 /// Answers peers' requests.
 #[derive(Debug, Clone)]
 pub struct Server {
     shared: SharedRef,
     submitter: Submitter,
+    answers: Answers,
     blobs: Arc<Semaphore>,
     ranges: Arc<Semaphore>,
     /// Submits and assigns under way, by process.
     submits: Shares<Id>,
     /// Subscriptions that wait, by peer.
     follows: Shares<Peer>,
+    /// Questions of clients, by the peer that passes them on.
+    reads: Shares<Peer>,
 }
 
 /// Why a request is not served.
@@ -70,7 +81,7 @@ enum ServeError {
 
 impl Server {
     /// A server of what this node has on disk.
-    pub fn new(shared: SharedRef, submitter: Submitter) -> Self {
+    pub fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
         let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
         let submits = Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX);
         shared.metrics.watch(Level::permits("inbound", "items", &blobs, BLOBS_MAX));
@@ -79,7 +90,9 @@ impl Server {
         let follows = Shares::new(FOLLOWS_MAX, FOLLOWS_PER_PEER_MAX);
         shared.metrics.watch(submits.level("inbound", "submits"));
         shared.metrics.watch(follows.level("inbound", "follows"));
-        Self { shared, submitter, blobs, ranges, submits, follows }
+        let reads = Shares::new(READS_MAX, READS_PER_PEER_MAX);
+        shared.metrics.watch(reads.level("inbound", "reads"));
+        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads }
     }
 
     /// Answers that this node has too much to do.
@@ -94,6 +107,7 @@ impl Server {
             Some(Ask::Submit(submit)) => self.submit(submit).await,
             Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
+            Some(Ask::Read(ask)) => self.read(peer, &ask).await,
             Some(body) => {
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
@@ -174,6 +188,35 @@ impl Server {
         answer_submit(self.submitter.assign_local(assign).await)
     }
 
+    /// What a client of another node asks of a process that is here.
+    async fn read(&self, peer: Peer, ask: &wire::ReadRequest) -> Answer {
+        let question = id("process", &ask.process).and_then(|process| {
+            let read = serde_json::from_slice::<Read>(&ask.question);
+            Ok((process, read.map_err(|error| ServeError::Invalid(format!("the question: {error}")))?))
+        });
+        let (process, read) = match question {
+            Ok(question) => question,
+            Err(error) => return refuse(&error),
+        };
+        let Ok(_share) = self.reads.take(peer) else {
+            return refusal(
+                Code::Busy,
+                "as many questions of this peer are answered as may be".to_owned(),
+                BUSY_RETRY_MS,
+            );
+        };
+        let answer = match self.answers.read_here(process, read.of_peer(), reads::PAGE_BYTES_MAX).await {
+            Ok(answer) => serde_json::to_vec(&answer).unwrap_or_default(),
+            Err(failure) => return refuse_read(&failure),
+        };
+        if answer.len() > reads::ANSWER_BYTES_MAX {
+            let text =
+                format!("the answer has {} bytes, too many for a peer; ask for less at a time", answer.len());
+            return refusal(Code::Invalid, text, 0);
+        }
+        Answer::Read(wire::ReadResponse { answer: Bytes::from(answer) })
+    }
+
     /// The head of a process that this node schedules, after time passed in it.
     async fn now(&self, ask: &wire::NowRequest) -> Answer {
         let process = match id("process", &ask.process) {
@@ -187,6 +230,17 @@ impl Server {
         let read = heads(&self.shared, &wire::HeadRequest { processes });
         read.map_or_else(|error| refuse(&error), Answer::Head)
     }
+}
+
+fn refuse_read(failure: &Failure) -> Answer {
+    let code = match failure.code {
+        FailureCode::Invalid => Code::Invalid,
+        FailureCode::Unknown | FailureCode::TimedOut => Code::Unknown,
+        FailureCode::Refused => Code::NotMine,
+        FailureCode::Busy | FailureCode::Full => Code::Busy,
+        FailureCode::Fault => Code::Fault,
+    };
+    refusal(code, failure.text.clone(), failure.retry_ms.unwrap_or_default())
 }
 
 fn busy_process() -> Answer {
@@ -241,7 +295,7 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
-        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) => {
+        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) => {
             Err(ServeError::Invalid("this is not read from disk".to_owned()))
         }
     }

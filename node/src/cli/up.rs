@@ -193,6 +193,7 @@ fn human(ready: &Ready, leaves: &str) -> String {
             "  metrics",
             ready.metrics.clone().unwrap_or_else(|| "not served; `weft metrics` prints them".into()),
         ),
+        ("  gateway", ready.gateway.clone().unwrap_or_else(|| "not served".into())),
         ("  leaves", leaves.into()),
     ]);
     format!("weft {} is up\n{text}", env!("CARGO_PKG_VERSION"))
@@ -224,6 +225,7 @@ mod tests {
             socket: "s".into(),
             pid: 1,
             metrics: None,
+            gateway: None,
         };
         let text = human(&ready, leaving(&ready.weave));
         assert!(text.contains("/tcp/1/p2p/12D3KooWx\n"), "{text}");

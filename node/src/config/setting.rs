@@ -7,6 +7,8 @@ use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::bytes;
+use super::doors::{set_gateway, set_gateway_cors, set_gateway_hosts, set_metrics, show_address};
+use super::logging::{set_log, set_log_format};
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
 use super::{Config, Evaluate, LogFormat, RULES, Role, Whose};
 
@@ -308,9 +310,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "metrics",
         help: "where Prometheus finds this node's metrics, such as 127.0.0.1:9464, open to all who reach it; or off",
         set: set_metrics,
-        show: |config| {
-            Value::String(config.metrics.map_or_else(|| "off".into(), |address| address.to_string()))
-        },
+        show: |config| show_address(config.metrics),
+    },
+    Setting {
+        key: "gateway",
+        help: "where clients of today's ao units (aoconnect, aos) find this node over HTTP: a port on 127.0.0.1 \
+               such as 4004, an address and a port, or off",
+        set: set_gateway,
+        show: |config| show_address(config.gateway),
+    },
+    Setting {
+        key: "gateway_cors",
+        help: "which pages may use the gateway: off (none), any, or a list of origins such as \
+               http://localhost:3000",
+        set: set_gateway_cors,
+        show: |config| config.gateway_cors.show(),
+    },
+    Setting {
+        key: "gateway_hosts",
+        help: "names by which the gateway may be addressed, beside localhost and addresses in figures",
+        set: set_gateway_hosts,
+        show: |config| texts(&config.gateway_hosts),
     },
     Setting {
         key: "results_kept",
@@ -464,33 +484,5 @@ fn set_clock_offset(config: &mut Config, given: &Given<'_>) -> Result<(), Expect
     let good = number.filter(|number| (-OFFSET_MS_MAX..=OFFSET_MS_MAX).contains(number));
     config.clock_offset_ms =
         good.ok_or_else(|| format!("a whole number from -{OFFSET_MS_MAX} to {OFFSET_MS_MAX}"))?;
-    Ok(())
-}
-
-fn set_metrics(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.metrics = match given.text() {
-        Some("off") => None,
-        Some(text) => Some(text.trim().parse().map_err(|_| METRICS_EXPECTED)?),
-        None => return Err(METRICS_EXPECTED.into()),
-    };
-    Ok(())
-}
-
-const METRICS_EXPECTED: &str = "`off`, or an address and a port such as 127.0.0.1:9464";
-
-fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    let expected = || "log directives such as `info` or `warn,weft_node=debug`".to_owned();
-    let text = given.text().filter(|text| !text.trim().is_empty()).ok_or_else(expected)?;
-    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| format!("{} ({error})", expected()))?;
-    config.log = text.into();
-    Ok(())
-}
-
-fn set_log_format(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.log_format = match given.text() {
-        Some("text") => LogFormat::Text,
-        Some("json") => LogFormat::Json,
-        _ => return Err("`text` or `json`".into()),
-    };
     Ok(())
 }

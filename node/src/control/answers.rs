@@ -5,6 +5,7 @@ mod dry;
 mod live;
 mod net;
 mod pages;
+mod read;
 mod result;
 mod slots;
 mod state;
@@ -29,7 +30,7 @@ use super::api::{
     Evaluate, EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request,
     Status, Submitted,
 };
-use super::server::{HungUp, Out};
+use super::server::{HungUp, Out, hung_up};
 use crate::anchor;
 use crate::builtin;
 use crate::compute::ComputeHandle;
@@ -151,8 +152,10 @@ impl Answers {
                 out.end(self.dry_run(process, message, slot).await).await
             }
             Request::State { process, slot, memory } => self.state(process, slot, memory, out, lines).await,
-            Request::Watch { process, from } => self.watch(process, from, out, lines).await,
-            Request::WatchMany { processes, from } => self.watch_many(&processes, from, out, lines).await,
+            Request::Watch { process, from } => self.watch(process, from, out, hung_up(lines)).await,
+            Request::WatchMany { processes, from } => {
+                self.watch_many(&processes, from, out, hung_up(lines)).await
+            }
             Request::Verify { process } => self.verify(process, out, lines).await,
             Request::Weave => {
                 let weave = anchor::info(&self.shared);
@@ -393,13 +396,8 @@ impl Answers {
 
     fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
         let reader = self.read()?;
-        let mut ids = self.shared.directory.modules();
-        ids.extend(builtin::id_of(builtin::LUA));
-        for name in reader.setting_names(MODULE_SETTING).map_err(disk)? {
-            ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
-        }
         let mut modules = Vec::new();
-        for id in ids {
+        for id in self.module_ids()? {
             let Some(raw) = reader.item(&id).map_err(disk)? else { continue };
             let item = DataItem::verify_bytes(raw);
             modules.extend(item.ok().and_then(|item| Module::accept(item).ok()).map(|m| module_info(&m)));
@@ -428,7 +426,7 @@ fn submitted(id: Id, slot: Result<Slot, SubmitError>) -> Result<Submitted, Failu
     Ok(Submitted { id, process, slot, assignment, duplicate })
 }
 
-fn no_slot(error: &SubmitError) -> Failure {
+pub(crate) fn no_slot(error: &SubmitError) -> Failure {
     let code = match error {
         SubmitError::Invalid(_) => FailureCode::Invalid,
         SubmitError::Refused(_) => FailureCode::Refused,
@@ -488,7 +486,7 @@ fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreE
 }
 
 /// Why a process, or a module, is not taken up.
-fn not_hosted(error: &HostingError) -> Failure {
+pub(crate) fn not_hosted(error: &HostingError) -> Failure {
     let code = match error {
         HostingError::NoRoom => FailureCode::Full,
         HostingError::Store(_) => FailureCode::Fault,

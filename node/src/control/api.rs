@@ -248,7 +248,7 @@ pub enum Reply {
 }
 
 /// Which result is asked for.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResultOf {
     /// Of the item with this id.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -139,7 +139,7 @@ impl Drop for ControlSocket {
 async fn serve(stream: UnixStream, answers: &Answers, large: &Arc<Semaphore>) {
     let (read, write) = stream.into_split();
     let mut lines = BufReader::new(read);
-    let mut out = Out(write);
+    let mut out = Out(Sink::Socket(write));
     loop {
         let line = match tokio::time::timeout(REQUEST_WAIT, read_line(&mut lines, large)).await {
             Ok(Ok(Some(line))) => line,
@@ -214,20 +214,34 @@ async fn read_line(
 
 /// Where the answers of one client go.
 #[derive(Debug)]
-pub struct Out(OwnedWriteHalf);
+pub struct Out(Sink);
+
+#[derive(Debug)]
+enum Sink {
+    /// To the control socket.
+    Socket(OwnedWriteHalf),
+    /// To a part of this node that passes them on.
+    Channel(mpsc::Sender<Reply>),
+}
 
 /// The client hung up, or takes its answers too slowly.
 #[derive(Debug, Clone, Copy)]
 pub struct HungUp;
 
 impl Out {
+    /// Gives answers to whoever has the other end; so many may wait there.
+    pub(crate) fn channel(answers_max: usize) -> (Self, mpsc::Receiver<Reply>) {
+        let (sender, receiver) = mpsc::channel(answers_max);
+        (Self(Sink::Channel(sender)), receiver)
+    }
+
     /// Sends something on the way.
     ///
     /// # Errors
     /// The client hung up.
     pub async fn event(&mut self, event: impl Serialize + Send) -> Result<(), HungUp> {
         match serde_json::to_value(event) {
-            Ok(value) => self.line(&Reply::Event(value)).await,
+            Ok(value) => self.line(Reply::Event(value)).await,
             Err(_) => Ok(()),
         }
     }
@@ -242,14 +256,22 @@ impl Out {
             Ok(Err(error)) => Reply::Error(Failure::new(FailureCode::Fault, error.to_string())),
             Err(failure) => Reply::Error(failure),
         };
-        self.line(&reply).await
+        self.line(reply).await
     }
 
-    async fn line(&mut self, reply: &Reply) -> Result<(), HungUp> {
-        let mut line = serde_json::to_vec(reply).map_err(|_| HungUp)?;
-        line.push(b'\n');
-        let taken = tokio::time::timeout(TAKE_WAIT, self.0.write_all(&line)).await;
-        taken.map_err(|_| HungUp)?.map_err(|_| HungUp)
+    async fn line(&mut self, reply: Reply) -> Result<(), HungUp> {
+        match &mut self.0 {
+            Sink::Socket(socket) => {
+                let mut line = serde_json::to_vec(&reply).map_err(|_| HungUp)?;
+                line.push(b'\n');
+                let taken = tokio::time::timeout(TAKE_WAIT, socket.write_all(&line)).await;
+                taken.map_err(|_| HungUp)?.map_err(|_| HungUp)
+            }
+            Sink::Channel(channel) => {
+                let taken = tokio::time::timeout(TAKE_WAIT, channel.send(reply)).await;
+                taken.map_err(|_| HungUp)?.map_err(|_| HungUp)
+            }
+        }
     }
 }
 

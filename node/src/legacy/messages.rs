@@ -188,6 +188,20 @@ pub fn timestamp(now: Now) -> Timestamp {
 /// # Errors
 /// [`LegacyError::NoProcess`], a run of equal timestamps that is too long, the disk.
 pub fn page(reader: &Reader, process: &Id, span: Span, limit: usize) -> Result<Page, LegacyError> {
+    page_within(reader, process, span, limit, PAGE_BYTES_MAX)
+}
+
+/// A page of a log with at most so many bytes of items, unless the first alone has more.
+///
+/// # Errors
+/// As [`page`].
+pub fn page_within(
+    reader: &Reader,
+    process: &Id,
+    span: Span,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Page, LegacyError> {
     let (head, _) = reader.head(process)?.ok_or(LegacyError::NoProcess)?;
     let limit = limit.clamp(1, LIMIT_MAX);
     let mut next = match span {
@@ -214,7 +228,7 @@ pub fn page(reader: &Reader, process: &Id, span: Span, limit: usize) -> Result<P
                 return Ok(page);
             }
             bytes += stored.item.as_ref().map_or(0, bytes::Bytes::len);
-            if bytes > PAGE_BYTES_MAX && !page.edges.is_empty() {
+            if bytes > bytes_max && !page.edges.is_empty() {
                 cut(&mut page, span)?;
                 return Ok(page);
             }
@@ -265,14 +279,19 @@ pub fn message(reader: &Reader, process: &Id, id: &Id) -> Result<Message, Legacy
             return Ok(found);
         }
     }
-    let slot = slot_of_assignment(reader, process, id)?.ok_or(LegacyError::NoMessage)?;
+    let slot = slot_of_assignment(reader, process, id, 0)?.ok_or(LegacyError::NoMessage)?;
     at(reader, process, slot)
 }
 
-/// The slot of an assignment, if it is one of the newest.
-fn slot_of_assignment(reader: &Reader, process: &Id, id: &Id) -> Result<Option<u64>, StoreError> {
-    let Some((head, _)) = reader.head(process)? else { return Ok(None) };
-    let first = (head + 1).saturating_sub(ASSIGNMENTS_LOOKED_AT_MAX);
+/// The slot of an assignment, if it is one of the newest and not before `since`.
+pub(crate) fn slot_of_assignment(
+    reader: &Reader,
+    process: &Id,
+    id: &Id,
+    since: u64,
+) -> Result<Option<u64>, StoreError> {
+    let Some((head, _)) = reader.head(process)?.filter(|(head, _)| *head >= since) else { return Ok(None) };
+    let first = (head + 1).saturating_sub(ASSIGNMENTS_LOOKED_AT_MAX).max(since);
     let mut to = head;
     loop {
         let from = (to + 1).saturating_sub(ASSIGNMENTS_PAGE).max(first);

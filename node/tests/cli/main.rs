@@ -10,6 +10,7 @@ mod disk;
 mod doors;
 mod dry_run;
 mod eval;
+mod gateway;
 mod hosting;
 mod item;
 mod keep;

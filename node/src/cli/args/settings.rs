@@ -104,6 +104,15 @@ pub(crate) struct ConfigFlags {
     /// Where Prometheus finds metrics, such as 127.0.0.1:9464
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<String>,
+    /// Where HTTP clients (aoconnect, aos) find this node: a port on 127.0.0.1 such as 4004
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) gateway: Option<String>,
+    /// Which pages may use it: off, any, or an origin such as http://localhost:3000; may repeat
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) gateway_cors: Vec<String>,
+    /// A name by which it may be addressed, beside localhost; may repeat
+    #[arg(long, value_name = "HOST")]
+    pub(crate) gateway_hosts: Vec<String>,
     /// Newest slots that keep their results, or all
     #[arg(long, value_name = "NUMBER")]
     pub(crate) results_kept: Option<String>,
@@ -155,6 +164,9 @@ impl ConfigFlags {
             ("checkpoint_slots", self.checkpoint_slots.clone()),
             ("checkpoints_kept", self.checkpoints_kept.clone()),
             ("metrics", self.metrics.clone()),
+            ("gateway", self.gateway.clone()),
+            ("gateway_cors", list(&self.gateway_cors)),
+            ("gateway_hosts", list(&self.gateway_hosts)),
             ("results_kept", self.results_kept.clone()),
             ("clock_offset_ms", self.clock_offset_ms.clone()),
             ("log", self.log.clone()),

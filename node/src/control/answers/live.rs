@@ -58,14 +58,15 @@ impl Watcher<'_> {
 }
 
 impl Answers {
-    pub(super) async fn watch(
+    /// Tells of slots and outcomes as they come, until whoever asked is `gone`.
+    pub(crate) async fn watch(
         &self,
         process: Id,
         from: Option<u64>,
         out: &mut Out,
-        lines: &mut BufReader<OwnedReadHalf>,
+        gone: impl Future<Output = ()>,
     ) -> Result<(), HungUp> {
-        self.watch_all(&[process], from, Watcher { out, of_many: false }, lines).await
+        self.watch_all(&[process], from, Watcher { out, of_many: false }, gone).await
     }
 
     pub(super) async fn watch_many(
@@ -73,14 +74,14 @@ impl Answers {
         processes: &[Id],
         from: Option<u64>,
         out: &mut Out,
-        lines: &mut BufReader<OwnedReadHalf>,
+        gone: impl Future<Output = ()>,
     ) -> Result<(), HungUp> {
         let count = processes.len();
         if !(1..=WATCHED_MAX).contains(&count) {
             let text = format!("{count} processes cannot be watched at once: expected 1 to {WATCHED_MAX}");
             return out.end(Err::<(), _>(fail(FailureCode::Invalid, text))).await;
         }
-        self.watch_all(processes, from, Watcher { out, of_many: true }, lines).await
+        self.watch_all(processes, from, Watcher { out, of_many: true }, gone).await
     }
 
     async fn watch_all(
@@ -88,8 +89,9 @@ impl Answers {
         processes: &[Id],
         from: Option<u64>,
         mut watcher: Watcher<'_>,
-        lines: &mut BufReader<OwnedReadHalf>,
+        gone: impl Future<Output = ()>,
     ) -> Result<(), HungUp> {
+        tokio::pin!(gone);
         for process in processes {
             if let Err(failure) = self.host_to_watch(*process).await {
                 return watcher.out.end(Err::<(), _>(failure)).await;
@@ -110,7 +112,7 @@ impl Answers {
                 }
             }
             let heard = tokio::select! {
-                () = hung_up(lines) => return Err(HungUp),
+                () = &mut gone => return Err(HungUp),
                 () = self.stop.cancelled() => return watcher.out.end(Ok(Value::Null)).await,
                 heard = news.recv() => heard,
                 _ = look.tick() => {

@@ -50,9 +50,21 @@ impl Answers {
         span: Span,
         limit: Option<usize>,
     ) -> Result<messages::Page, Failure> {
+        self.messages_within(process, span, limit, messages::PAGE_BYTES_MAX).await
+    }
+
+    /// A page of at most so many bytes of items.
+    pub(super) async fn messages_within(
+        &self,
+        process: Id,
+        span: Span,
+        limit: Option<usize>,
+        bytes: usize,
+    ) -> Result<messages::Page, Failure> {
         self.known(&process)?;
         let (reader, limit) = (self.read()?, limit.unwrap_or(messages::LIMIT));
-        let page = tokio::task::spawn_blocking(move || messages::page(&reader, &process, span, limit)).await;
+        let page = move || messages::page_within(&reader, &process, span, limit, bytes);
+        let page = tokio::task::spawn_blocking(page).await;
         page.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(|error| no_page(&error))
     }
 
@@ -83,7 +95,7 @@ impl Answers {
     }
 }
 
-fn no_page(error: &LegacyError) -> Failure {
+pub(super) fn no_page(error: &LegacyError) -> Failure {
     let code = match error {
         LegacyError::NoProcess | LegacyError::NoMessage | LegacyError::NoLatest => FailureCode::Unknown,
         LegacyError::TooLarge => FailureCode::Invalid,

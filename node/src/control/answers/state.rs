@@ -52,6 +52,28 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// The state of a process that is computed here, with its memory. Who waits for it no longer ends the
+    /// replay with that.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn old_state(&self, process: Id, slot: Option<u64>) -> Result<OldState, Failure> {
+        let known = self.known(&process)?;
+        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
+        let state = self.replays.state(known.process, slot, tell);
+        tokio::pin!(state);
+        let found = loop {
+            tokio::select! {
+                found = &mut state => break found,
+                // Nobody hears of the progress.
+                Some(_) = told.recv() => {}
+            }
+        };
+        found.map_err(|error| why(&error))
+    }
+}
+
 fn info(state: &OldState, started: Instant) -> StateInfo {
     let summary = &state.summary;
     StateInfo {

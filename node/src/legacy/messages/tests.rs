@@ -185,9 +185,11 @@ fn an_assignment_is_looked_for_over_pages_of_slots() {
     let head = reader.head(&disk.process).unwrap().unwrap().0;
     for slot in [0, 4, ASSIGNMENTS_PAGE, head - ASSIGNMENTS_PAGE, head] {
         let row = reader.slot(&disk.process, slot).unwrap().unwrap();
-        assert_eq!(slot_of_assignment(&reader, &disk.process, &row.assignment_id).unwrap(), Some(slot));
+        assert_eq!(slot_of_assignment(&reader, &disk.process, &row.assignment_id, 0).unwrap(), Some(slot));
+        let later = slot_of_assignment(&reader, &disk.process, &row.assignment_id, slot + 1).unwrap();
+        assert_eq!(later, None, "only what was not looked through yet");
     }
-    assert_eq!(slot_of_assignment(&reader, &disk.process, &Id([8; 32])).unwrap(), None);
+    assert_eq!(slot_of_assignment(&reader, &disk.process, &Id([8; 32]), 0).unwrap(), None);
 }
 
 #[test]

@@ -1,0 +1,152 @@
+//! Where a node can be reached over HTTP, and by whom.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use toml::Value;
+
+use super::Config;
+use super::setting::{Expected, Given};
+
+/// Origins, or host names, that may be listed.
+const LISTED_MAX: usize = 64;
+/// Characters of one: a host name has 253, an origin a scheme and a port beside it.
+const CHARS_MAX: usize = 270;
+
+const METRICS_EXPECTED: &str = "`off`, or an address and a port such as 127.0.0.1:9464";
+const GATEWAY_EXPECTED: &str =
+    "`off`, a port such as 4004 (on 127.0.0.1), or an address and a port such as 127.0.0.1:4004";
+
+/// Which pages of other origins may use the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// None: whoever opens a page must not have it use this node unasked.
+    Off,
+    /// These.
+    Listed(Vec<String>),
+    /// All.
+    Any,
+}
+
+impl Origins {
+    /// Whether a page of this origin may.
+    pub fn includes(&self, origin: &str) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Listed(listed) => listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin)),
+            Self::Any => true,
+        }
+    }
+
+    pub(super) fn show(&self) -> Value {
+        match self {
+            Self::Off => Value::String("off".into()),
+            Self::Any => Value::String("any".into()),
+            Self::Listed(list) => Value::Array(list.iter().cloned().map(Value::String).collect()),
+        }
+    }
+}
+
+/// `off`, or where to listen.
+pub(super) fn show_address(address: Option<SocketAddr>) -> Value {
+    Value::String(address.map_or_else(|| "off".into(), |address| address.to_string()))
+}
+
+pub(super) fn set_metrics(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.metrics = match given.text() {
+        Some("off") => None,
+        Some(text) => Some(text.trim().parse().map_err(|_| METRICS_EXPECTED)?),
+        None => return Err(METRICS_EXPECTED.into()),
+    };
+    Ok(())
+}
+
+pub(super) fn set_gateway(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let port = given.number(0, u64::from(u16::MAX)).ok().and_then(|port| u16::try_from(port).ok());
+    config.gateway = match (port, given.text()) {
+        (Some(port), _) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
+        (None, Some("off")) => None,
+        (None, Some(text)) => Some(text.trim().parse().map_err(|_| GATEWAY_EXPECTED)?),
+        (None, None) => return Err(GATEWAY_EXPECTED.into()),
+    };
+    Ok(())
+}
+
+pub(super) fn set_gateway_cors(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let expected = || {
+        Expected::from(format!(
+            "`off`, `any`, or 1 to {LISTED_MAX} origins such as http://localhost:3000, without a path"
+        ))
+    };
+    config.gateway_cors = match given.text().map(str::trim) {
+        Some("off") => Origins::Off,
+        Some("any") => Origins::Any,
+        _ => Origins::Listed(listed(given, is_origin).filter(|list| !list.is_empty()).ok_or_else(expected)?),
+    };
+    Ok(())
+}
+
+pub(super) fn set_gateway_hosts(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let expected = || format!("a list of at most {LISTED_MAX} host names, without a port");
+    config.gateway_hosts = listed(given, is_host).ok_or_else(expected)?;
+    Ok(())
+}
+
+fn listed(given: &Given<'_>, good: fn(&str) -> bool) -> Option<Vec<String>> {
+    let list = given.list().filter(|list| list.len() <= LISTED_MAX)?;
+    let good = |text: &&str| text.len() <= CHARS_MAX && good(text);
+    list.iter().all(good).then(|| list.into_iter().map(str::to_ascii_lowercase).collect())
+}
+
+/// A scheme and a host with or without a port, as browsers write it.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_rest = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]_".contains(&byte));
+    !scheme.is_empty() && is_scheme && !rest.is_empty() && is_rest
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn with(
+        set: fn(&mut Config, &Given<'_>) -> Result<(), Expected>,
+        text: &str,
+    ) -> Result<Config, Expected> {
+        let mut config = Config::new("/data");
+        set(&mut config, &Given::Text(text)).map(|()| config)
+    }
+
+    #[test]
+    fn a_port_alone_is_on_loopback() {
+        let address = |text| with(set_gateway, text).map(|config| config.gateway).ok();
+        assert_eq!(address("4004"), Some(Some("127.0.0.1:4004".parse().unwrap())));
+        assert_eq!(address("[::1]:80"), Some(Some("[::1]:80".parse().unwrap())));
+        assert_eq!(address("off"), Some(None));
+        for wrong in ["", "65536", "-1", "localhost:80", "on"] {
+            assert_eq!(address(wrong), None, "{wrong}");
+        }
+        let mut config = Config::new("/data");
+        set_gateway(&mut config, &Given::Toml(&Value::Integer(4004))).ok().unwrap();
+        assert_eq!(config.gateway, Some("127.0.0.1:4004".parse().unwrap()));
+    }
+
+    #[test]
+    fn origins_are_listed_as_browsers_write_them() {
+        let cors = |text| with(set_gateway_cors, text).map(|config| config.gateway_cors).ok();
+        assert_eq!(cors("off"), Some(Origins::Off));
+        assert_eq!(cors("any"), Some(Origins::Any));
+        let two = cors("http://Localhost:3000, https://app.example").unwrap();
+        assert!(two.includes("http://localhost:3000") && two.includes("https://app.example"));
+        assert!(!two.includes("http://localhost:3001") && !two.includes("null"));
+        for wrong in ["", "localhost", "http://", "http://x/path", "http://x,*"] {
+            assert_eq!(cors(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! GraphQL queries as the weave's gateways answer them, of what this node knows.
+//!
+//! An unknown id is no error: there are no edges then. A query is measured before it is read, and may
+//! search a few times; the schema cannot be asked for itself, as that has no end.
+
+mod measure;
+mod types;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
+use juniper::http::GraphQLRequest;
+use juniper::{
+    EmptyMutation, EmptySubscription, FieldError, FieldResult, ID, RootNode, Value, graphql_object,
+};
+use serde_json::json;
+use weft_protocol::Id;
+
+use super::arweave::{block_id, height_now};
+use super::body::QUERY_BYTES_MAX;
+use super::desk::Desk;
+use super::find::{self, Filter, Header, Key, TagRule};
+use super::params::Params;
+use super::problem::{self, Problem};
+use types::{
+    Block, BlockConnection, BlockEdge, BlockFilter, Connection, Edge, PageInfo, SortOrder, TagFilter,
+    TagOperator, Transaction,
+};
+
+/// Edges of a page unless a client says otherwise, and of any.
+const FIRST: usize = 10;
+const FIRST_MAX: usize = 1_000;
+/// Fields of a query that search.
+const SEARCHES_MAX: usize = 5;
+
+/// What can be asked.
+type Root = RootNode<Query, EmptyMutation<Asked>, EmptySubscription<Asked>>;
+
+/// What can be asked, and how.
+pub(super) struct Schema(Root);
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Schema").finish_non_exhaustive()
+    }
+}
+
+/// The one schema.
+pub(super) fn schema() -> Schema {
+    Schema(Root::new(Query, EmptyMutation::new(), EmptySubscription::new()).disable_introspection())
+}
+
+/// Who answers a query, and under which address it was asked.
+pub(super) struct Asked {
+    desk: Desk,
+    base: String,
+    searches: AtomicUsize,
+}
+
+impl juniper::Context for Asked {}
+
+impl Asked {
+    /// Counts one more search.
+    fn search(&self) -> FieldResult<&Desk> {
+        if self.searches.fetch_add(1, Ordering::Relaxed) >= SEARCHES_MAX {
+            return Err(error(format!("a query may search {SEARCHES_MAX} times")));
+        }
+        Ok(&self.desk)
+    }
+}
+
+impl Desk {
+    /// Answers a query, in the body of a POST or the parameters of a GET.
+    pub(super) async fn graphql(
+        &self,
+        parts: &Parts,
+        params: &Params,
+        body: Body,
+        schema: &Schema,
+    ) -> Result<Response, Problem> {
+        let request: GraphQLRequest = if parts.method == Method::POST {
+            let body = self.bodies.read(body, QUERY_BYTES_MAX).await?;
+            serde_json::from_slice(&body.bytes)
+                .map_err(|error| Problem::invalid(format!("the query: {error}")))?
+        } else {
+            let query = params.get("query").ok_or_else(|| Problem::invalid("`query` is missing"))?;
+            let variables: serde_json::Value = serde_json::from_str(params.get("variables").unwrap_or("{}"))
+                .map_err(|error| Problem::invalid(format!("`variables`: {error}")))?;
+            serde_json::from_value(json!({ "query": query, "variables": variables }))
+                .map_err(|error| Problem::invalid(format!("the query: {error}")))?
+        };
+        if let Some(excess) = measure::excess(&request.query) {
+            return Err(Problem::invalid(excess));
+        }
+        // The guard let this name pass.
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let base = format!("http://{host}");
+        let asked = Asked { desk: self.clone(), base, searches: AtomicUsize::new(0) };
+        let answer = Box::pin(request.execute(&schema.0, &asked)).await;
+        Ok(problem::json(StatusCode::OK, &answer))
+    }
+}
+
+/// The queries.
+pub(super) struct Query;
+
+#[graphql_object(context = Asked)]
+impl Query {
+    /// One item.
+    async fn transaction(context: &Asked, id: ID) -> FieldResult<Option<Transaction>> {
+        let desk = context.search()?;
+        let Ok(id) = id.parse::<Id>() else { return Ok(None) };
+        let found = desk.headers_of(BTreeSet::from([id])).await.map_err(told)?;
+        Ok(found.first().map(Transaction::of))
+    }
+
+    /// Items by their ids, or by what stands in them.
+    #[allow(clippy::too_many_arguments)]
+    async fn transactions(
+        context: &Asked,
+        ids: Option<Vec<ID>>,
+        owners: Option<Vec<String>>,
+        recipients: Option<Vec<String>>,
+        tags: Option<Vec<TagFilter>>,
+        bundled_in: Option<Vec<ID>>,
+        block: Option<BlockFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        sort: Option<SortOrder>,
+    ) -> FieldResult<Connection> {
+        let desk = context.search()?;
+        let (first, after) = (limit(first), after_of(after)?);
+        let (min, max) = heights(block);
+        let filter = Filter {
+            owners: owners.unwrap_or_default(),
+            recipients: recipients.unwrap_or_default(),
+            tags: tags.unwrap_or_default().into_iter().map(rule).collect(),
+            min,
+            max,
+        };
+        let found = match ids.filter(|ids| !ids.is_empty()) {
+            // Nothing here stands in a bundle that has a name.
+            _ if bundled_in.is_some_and(|bundles| !bundles.is_empty()) => Vec::new(),
+            Some(ids) => {
+                let ids = ids.iter().take(FIRST_MAX).filter_map(|id| id.parse().ok()).collect();
+                let found = desk.headers_of(ids).await.map_err(told)?;
+                found.into_iter().filter(|header| filter.takes(header)).collect()
+            }
+            None => desk.search(filter, &context.base).await.map_err(told)?,
+        };
+        let ascending = sort.is_some_and(SortOrder::is_ascending);
+        let (page, has_next_page) = find::page(found, ascending, after, first);
+        Ok(Connection { page_info: PageInfo { has_next_page }, edges: page.iter().map(edge).collect() })
+    }
+
+    /// A block of the weave `clock` among the newest by its id, or the newest.
+    fn block(context: &Asked, id: Option<ID>) -> FieldResult<Option<Block>> {
+        let now = height_now(context.search()?);
+        // A height cannot be read out of an id.
+        let near = now.saturating_sub(FIRST_MAX as u64)..=now;
+        let named = |id: ID| near.rev().find(|height| *block_id(*height) == *id);
+        Ok(id.map_or(Some(now), named).map(Block::at))
+    }
+
+    /// Blocks of the weave `clock`: a height is a function of the time.
+    fn blocks(
+        context: &Asked,
+        height: Option<BlockFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        sort: Option<SortOrder>,
+    ) -> FieldResult<BlockConnection> {
+        let now = height_now(context.search()?);
+        let (min, max) = heights(height);
+        let (mut low, mut high) = (min.unwrap_or_default(), max.unwrap_or(now).min(now));
+        let ascending = sort.is_some_and(SortOrder::is_ascending);
+        if let Some(after) = after.filter(|after| !after.is_empty()) {
+            let after: u64 = after.parse().map_err(|_| error("`after` is no cursor of a page of blocks"))?;
+            if ascending {
+                low = low.max(after.saturating_add(1));
+            } else {
+                // Nothing stands before block 0.
+                (low, high) = if after == 0 { (1, 0) } else { (low, high.min(after - 1)) };
+            }
+        }
+        let first = limit(first);
+        // One more than is shown says whether more follow.
+        let mut found: Vec<u64> = match ascending {
+            true => (low..=high).take(first + 1).collect(),
+            false => (low..=high).rev().take(first + 1).collect(),
+        };
+        let has_next_page = found.len() > first;
+        found.truncate(first);
+        let edge = |height: u64| BlockEdge { cursor: height.to_string(), node: Block::at(height) };
+        let edges = found.into_iter().map(edge).collect();
+        Ok(BlockConnection { page_info: PageInfo { has_next_page }, edges })
+    }
+}
+
+fn error(text: impl fmt::Display) -> FieldError {
+    FieldError::new(text, Value::null())
+}
+
+fn told(problem: Problem) -> FieldError {
+    error(problem.text)
+}
+
+fn limit(first: Option<i32>) -> usize {
+    first.map_or(FIRST, |first| usize::try_from(first).unwrap_or_default()).min(FIRST_MAX)
+}
+
+/// The range of heights; what is below none is as good as no limit.
+fn heights(range: Option<BlockFilter>) -> (Option<u64>, Option<u64>) {
+    let height = |height: Option<i32>| height.and_then(|height| u64::try_from(height).ok());
+    range.map_or((None, None), |range| (height(range.min), height(range.max)))
+}
+
+fn after_of(after: Option<String>) -> FieldResult<Option<Key>> {
+    let after = after.filter(|after| !after.is_empty());
+    after.map(|after| Key::parse(&after).ok_or_else(|| error("`after` is no cursor of a page"))).transpose()
+}
+
+fn rule(TagFilter { name, values, op }: TagFilter) -> TagRule {
+    TagRule { name, values: values.unwrap_or_default(), not: op == Some(TagOperator::Neq) }
+}
+
+fn edge(header: &Header) -> Edge {
+    Edge { cursor: header.cursor(), node: Transaction::of(header) }
+}

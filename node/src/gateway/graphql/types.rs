@@ -1,0 +1,183 @@
+//! The types of the schema: those of the weave's gateways, as far as clients ask for them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use juniper::{GraphQLEnum, GraphQLInputObject, GraphQLObject, ID};
+
+use super::super::arweave::block_id;
+use super::super::find::{Header, seconds_of};
+
+/// A condition on tags.
+#[derive(Debug, GraphQLInputObject)]
+pub(super) struct TagFilter {
+    pub(super) name: String,
+    /// One of these; any if there are none.
+    pub(super) values: Option<Vec<String>>,
+    pub(super) op: Option<TagOperator>,
+}
+
+/// Whether a tag must be there, or must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, GraphQLEnum)]
+pub(super) enum TagOperator {
+    Eq,
+    Neq,
+}
+
+/// Heights, both included.
+#[derive(Debug, Default, GraphQLInputObject)]
+pub(super) struct BlockFilter {
+    pub(super) min: Option<i32>,
+    pub(super) max: Option<i32>,
+}
+
+/// In which order edges stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, GraphQLEnum)]
+pub(super) enum SortOrder {
+    HeightAsc,
+    HeightDesc,
+    IngestedAtAsc,
+    IngestedAtDesc,
+}
+
+impl SortOrder {
+    pub(super) const fn is_ascending(self) -> bool {
+        matches!(self, Self::HeightAsc | Self::IngestedAtAsc)
+    }
+}
+
+/// What is said of a page.
+#[derive(Debug, GraphQLObject)]
+pub(super) struct PageInfo {
+    pub(super) has_next_page: bool,
+}
+
+/// A page of items.
+#[derive(Debug, GraphQLObject)]
+#[graphql(name = "TransactionConnection")]
+pub(super) struct Connection {
+    pub(super) page_info: PageInfo,
+    pub(super) edges: Vec<Edge>,
+}
+
+/// An item and its place.
+#[derive(Debug, GraphQLObject)]
+#[graphql(name = "TransactionEdge")]
+pub(super) struct Edge {
+    pub(super) cursor: String,
+    pub(super) node: Transaction,
+}
+
+/// An item.
+#[derive(Debug, GraphQLObject)]
+pub(super) struct Transaction {
+    id: ID,
+    anchor: String,
+    signature: String,
+    recipient: String,
+    owner: Owner,
+    fee: Amount,
+    quantity: Amount,
+    data: MetaData,
+    tags: Vec<Tag>,
+    block: Option<Block>,
+    parent: Option<Parent>,
+    bundled_in: Option<Parent>,
+}
+
+/// Who signed.
+#[derive(Debug, GraphQLObject)]
+struct Owner {
+    address: String,
+    key: String,
+}
+
+/// Items cost and carry nothing.
+#[derive(Debug, GraphQLObject)]
+struct Amount {
+    winston: String,
+    ar: String,
+}
+
+/// Of the data.
+#[derive(Debug, GraphQLObject)]
+struct MetaData {
+    size: String,
+    #[graphql(name = "type")]
+    kind: Option<String>,
+}
+
+/// A name and its value.
+#[derive(Debug, GraphQLObject)]
+struct Tag {
+    name: String,
+    value: String,
+}
+
+/// A block of the weave `clock`.
+#[derive(Debug, GraphQLObject)]
+pub(super) struct Block {
+    id: ID,
+    timestamp: i32,
+    height: i32,
+    previous: ID,
+}
+
+/// A bundle.
+#[derive(Debug, GraphQLObject)]
+struct Parent {
+    id: ID,
+}
+
+/// A page of blocks.
+#[derive(Debug, GraphQLObject)]
+pub(super) struct BlockConnection {
+    pub(super) page_info: PageInfo,
+    pub(super) edges: Vec<BlockEdge>,
+}
+
+/// A block and its place.
+#[derive(Debug, GraphQLObject)]
+pub(super) struct BlockEdge {
+    pub(super) cursor: String,
+    pub(super) node: Block,
+}
+
+/// Numbers of this language have 32 bits.
+fn number(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+impl Block {
+    pub(super) fn at(height: u64) -> Self {
+        Self {
+            id: ID::from(block_id(height)),
+            timestamp: number(seconds_of(height)),
+            height: number(height),
+            previous: ID::from(height.checked_sub(1).map(block_id).unwrap_or_default()),
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn of(header: &Header) -> Self {
+        let nothing = || Amount { winston: "0".into(), ar: "0.000000000000".into() };
+        let tags = header.tags.iter().map(|tag| Tag { name: tag.name.clone(), value: tag.value.clone() });
+        Self {
+            id: ID::from(header.id.to_string()),
+            anchor: header.anchor.map(|anchor| URL_SAFE_NO_PAD.encode(anchor)).unwrap_or_default(),
+            signature: URL_SAFE_NO_PAD.encode(&header.signature),
+            recipient: header.target.map(|target| target.to_string()).unwrap_or_default(),
+            owner: Owner { address: header.signer.clone(), key: URL_SAFE_NO_PAD.encode(&header.key) },
+            fee: nothing(),
+            quantity: nothing(),
+            data: MetaData {
+                size: header.data_bytes.to_string(),
+                kind: header.tag("Content-Type").map(str::to_owned),
+            },
+            tags: tags.collect(),
+            block: Some(Block::at(header.place.height)),
+            parent: None,
+            bundled_in: None,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Connections of HTTP clients: each is served one request at a time, and costs no more than the limits
+//! below, whatever it sends or leaves unsaid.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+
+use super::connections::{Admission, Connections, Name};
+use super::desk::Desk;
+use crate::error::NodeError;
+use crate::metrics::{Counter, Level};
+use crate::shared::SharedRef;
+
+/// Connections open at once, and so requests answered at once: those of some hundred pages, each of
+/// which waits for results. One more takes the place of one that is idle, or is hung up on.
+const CONNECTIONS_MAX: usize = 512;
+/// How long a client may take until the head of a request is there, from connecting or from its last
+/// answer: longer than clients keep idle connections.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+/// How long a piece of an answer may wait to be taken.
+const TAKE_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of the head of a request: addresses with many parameters, and what browsers add.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Fields of it.
+const FIELDS_MAX: usize = 100;
+/// The pause after the system gave no connection: it is out of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener for HTTP clients.
+#[derive(Debug)]
+pub(crate) struct GatewayServer(TcpListener);
+
+/// The open connections, each with what ends it.
+#[derive(Debug)]
+struct Open {
+    table: Connections,
+    ends: BTreeMap<Name, CancellationToken>,
+}
+
+type OpenRef = Arc<Mutex<Open>>;
+
+fn lock(open: &OpenRef) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GatewayServer {
+    /// Listens at this address.
+    ///
+    /// # Errors
+    /// [`NodeError::Gateway`].
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self, NodeError> {
+        let listener = TcpListener::bind(address).await;
+        listener.map(Self).map_err(|error| NodeError::Gateway { address, why: error.to_string() })
+    }
+
+    /// Where it listens, also if any free port was asked for.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()
+    }
+
+    /// Serves clients until the node stops.
+    pub(crate) async fn run(self, desk: Desk, shared: SharedRef, stop: CancellationToken) {
+        let table = Connections::new(CONNECTIONS_MAX);
+        let open: OpenRef = Arc::new(Mutex::new(Open { table, ends: BTreeMap::new() }));
+        watch(&shared, &open);
+        let turned_away = shared.metrics.full("gateway", "connections");
+        let mut tasks = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.0.accept() => accepted,
+            };
+            while tasks.try_join_next().is_some() {}
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a client of the gateway was not let in");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Answers are small and whole: they must not wait for more to come.
+            let _ = stream.set_nodelay(true);
+            if let Some((name, end)) = admit(&open, &turned_away) {
+                tasks.spawn(serve(stream, desk.clone(), Arc::clone(&open), name, end));
+            }
+        }
+        tasks.shutdown().await;
+    }
+}
+
+fn watch(shared: &SharedRef, open: &OpenRef) {
+    let weak = Arc::downgrade(open);
+    shared.metrics.watch(Level::budget("gateway", "connections", move || {
+        let open = weak.upgrade()?;
+        let taken = lock(&open).table.len();
+        Some((taken as u64, CONNECTIONS_MAX as u64))
+    }));
+}
+
+/// Finds a place for a new connection.
+fn admit(open: &OpenRef, turned_away: &Counter) -> Option<(Name, CancellationToken)> {
+    let mut open = lock(open);
+    match open.table.admit() {
+        Admission::Let { name, instead_of } => {
+            if let Some(ended) = instead_of.and_then(|other| open.ends.remove(&other)) {
+                turned_away.inc();
+                ended.cancel();
+            }
+            let end = CancellationToken::new();
+            open.ends.insert(name, end.clone());
+            Some((name, end))
+        }
+        Admission::Full => {
+            turned_away.inc();
+            None
+        }
+    }
+}
+
+/// Serves one connection until either side ends it.
+async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: CancellationToken) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(TAKE_WAIT));
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let (desk, open) = (desk.clone(), Arc::clone(&open));
+        async move {
+            let working = Working::begin(open, name);
+            let response = desk.answer(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Answer { body, _working: working }))
+        }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
+    http.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX);
+    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::select! {
+        () = end.cancelled() => {}
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "a client of the gateway was hung up on");
+        },
+    }
+    let mut open = lock(&open);
+    open.table.closed(name);
+    open.ends.remove(&name);
+}
+
+/// The body of an answer: until all of it is given its request is under way.
+struct Answer {
+    body: Body,
+    _working: Working,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request under way.
+struct Working {
+    open: OpenRef,
+    name: Name,
+}
+
+impl Working {
+    fn begin(open: OpenRef, name: Name) -> Self {
+        lock(&open).table.began(name);
+        Self { open, name }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        lock(&self.open).table.ended(self.name);
+    }
+}

@@ -1,0 +1,216 @@
+//! What HTTP clients of today's ao units ask of a process, as a question that any node which serves it
+//! can answer: from its own disk where it has the process, else by the word of a peer.
+//!
+//! Logs are answered by whoever follows them, everything about results by whoever evaluates. What a
+//! peer answers is its word alone, as `weft result` shows one: who wants proof hosts the process.
+
+mod elsewhere;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weft_protocol::Id;
+use weft_storage::Roles;
+
+use crate::control::api::ResultOf;
+use crate::dry_run::DryRunBody;
+use crate::legacy::messages::Span;
+use crate::results::Sort;
+
+pub(crate) use elsewhere::Elsewhere;
+
+/// Bytes of an answer that one node gives another.
+pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of the items on a page of a log for a peer: with what JSON adds they stay below
+/// [`ANSWER_BYTES_MAX`], unless they are full of control characters.
+pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a question: a dry run's message is the largest.
+pub const QUESTION_BYTES_MAX: usize = weft_protocol::limits::ITEM_BYTES_MAX;
+/// How long a node lets a peer wait for a result that is not there yet: less than a request may take.
+pub const WAIT_MS_MAX: u64 = 15_000;
+
+/// A question about one process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "read", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Read {
+    /// The result of a message, an assignment or a slot: [`ResultInfo`](crate::control::api::ResultInfo).
+    Result {
+        /// Of what.
+        of: ResultOf,
+        /// Wait for it at most so many milliseconds.
+        wait_ms: u64,
+    },
+    /// A page of results: [`Page`](crate::results::Page).
+    Results(ResultsQuery),
+    /// What a message would come to: [`DryRunInfo`](crate::control::api::DryRunInfo).
+    DryRun {
+        /// The message.
+        message: Box<DryRunBody>,
+        /// On the state after this message; as of now if absent.
+        #[serde(default)]
+        to: Option<Id>,
+    },
+    /// A page of the log: [`Page`](crate::legacy::messages::Page).
+    Messages {
+        /// Between which times or nonces.
+        span: Span,
+        /// At most so many slots.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
+    /// One slot: [`Message`](crate::legacy::messages::Message).
+    Message {
+        /// By the id of its message or of its assignment; the newest if absent.
+        #[serde(default)]
+        id: Option<Id>,
+    },
+    /// The process itself: [`ProcessInfo`](crate::legacy::messages::ProcessInfo).
+    Process,
+}
+
+/// Which results are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultsQuery {
+    /// Begin after this cursor or timestamp.
+    #[serde(default)]
+    pub from: Option<String>,
+    /// End with this one.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// At most so many entries.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// In which order.
+    #[serde(default)]
+    pub sort: Sort,
+    /// Cron ticks alone.
+    #[serde(default)]
+    pub crons: bool,
+    /// Let time pass and evaluate the newest slot first, for at most so many milliseconds.
+    #[serde(default)]
+    pub now_ms: Option<u64>,
+}
+
+/// Where a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Here, and nowhere else: nobody knows better.
+    Here,
+    /// Here if it is found here, else by a peer: what is here may be behind.
+    HereFirst,
+    /// By a peer.
+    There,
+}
+
+impl Read {
+    /// Where a node that does this for the process has it answered.
+    pub const fn place(&self, roles: Option<Roles>) -> Place {
+        let Some(roles) = roles else { return Place::There };
+        match self {
+            Self::Result { .. } | Self::Results(_) | Self::DryRun { .. } => {
+                if roles.computes {
+                    Place::Here
+                } else {
+                    Place::There
+                }
+            }
+            Self::Messages { .. } | Self::Message { .. } | Self::Process => {
+                if roles.schedules {
+                    Place::Here
+                } else {
+                    Place::HereFirst
+                }
+            }
+        }
+    }
+
+    /// The same question for the next peer, after one waited for so long: waits do not add up.
+    #[must_use]
+    pub fn after(&self, waited: Duration) -> Self {
+        match self {
+            Self::Result { of, wait_ms } => {
+                let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+                Self::Result { of: *of, wait_ms: wait_ms.saturating_sub(waited) }
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The question of a peer: it waits for no longer than one may.
+    #[must_use]
+    pub fn of_peer(self) -> Self {
+        match self {
+            Self::Result { of, wait_ms } => Self::Result { of, wait_ms: wait_ms.min(WAIT_MS_MAX) },
+            Self::Results(query) => {
+                let now_ms = query.now_ms.map(|ms| ms.min(WAIT_MS_MAX));
+                Self::Results(ResultsQuery { now_ms, ..query })
+            }
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn all() -> Vec<Read> {
+        let id = Id([7; 32]);
+        let results = ResultsQuery { now_ms: Some(600_000), ..ResultsQuery::default() };
+        vec![
+            Read::Result { of: ResultOf::Item(id), wait_ms: 600_000 },
+            Read::Results(results),
+            Read::DryRun { message: Box::default(), to: Some(id) },
+            Read::Messages { span: Span::Nonces { from: Some(3), to: None }, limit: Some(5) },
+            Read::Message { id: None },
+            Read::Process,
+        ]
+    }
+
+    #[test]
+    fn a_question_survives_the_wire_and_nothing_else_is_one() {
+        for read in all() {
+            let text = serde_json::to_string(&read).unwrap();
+            let again: Read = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&again).unwrap(), text);
+        }
+        assert!(serde_json::from_str::<Read>(r#"{"read":"state"}"#).is_err());
+        assert!(serde_json::from_str::<Read>(r#"{"read":"results","form":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn the_waits_of_several_peers_do_not_add_up() {
+        let wait = |read: &Read| match read {
+            Read::Result { wait_ms, .. } => *wait_ms,
+            _ => u64::MAX,
+        };
+        let read = Read::Result { of: ResultOf::Slot(1), wait_ms: 5_000 };
+        assert_eq!(wait(&read.after(Duration::from_secs(2))), 3_000);
+        assert_eq!(wait(&read.after(Duration::from_secs(9))), 0);
+    }
+
+    #[test]
+    fn whoever_knows_is_asked() {
+        let does = |schedules, computes| Some(Roles { schedules, computes, ..Roles::default() });
+        let places = |roles| all().iter().map(|read| read.place(roles)).collect::<Vec<_>>();
+        let (h, f, t) = (Place::Here, Place::HereFirst, Place::There);
+        assert_eq!(places(does(true, true)), [h, h, h, h, h, h]);
+        assert_eq!(places(does(false, true)), [h, h, h, f, f, f]);
+        assert_eq!(places(does(true, false)), [t, t, t, h, h, h]);
+        assert_eq!(places(does(false, false)), [t, t, t, f, f, f]);
+        assert_eq!(places(None), [t, t, t, t, t, t]);
+    }
+
+    #[test]
+    fn a_peer_waits_for_no_longer_than_its_request_lives() {
+        let waits = all().into_iter().filter_map(|read| match read.of_peer() {
+            Read::Result { wait_ms, .. } => Some(wait_ms),
+            Read::Results(query) => query.now_ms,
+            _ => None,
+        });
+        assert_eq!(waits.collect::<Vec<_>>(), [WAIT_MS_MAX, WAIT_MS_MAX]);
+    }
+}
