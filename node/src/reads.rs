@@ -21,7 +21,9 @@ pub(crate) use elsewhere::Elsewhere;
 
 /// Bytes of an answer that one node gives another.
 pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of the items on a page of a log for a peer: with what JSON adds they stay below
+/// Bytes of the items or results on a page for an HTTP client.
+pub const HTTP_PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the items or results on a page for a peer: with what JSON adds they stay below
 /// [`ANSWER_BYTES_MAX`], unless they are full of control characters.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a question: a dry run's message is the largest.
@@ -31,7 +33,7 @@ pub const WAIT_MS_MAX: u64 = 15_000;
 
 /// A question about one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "read", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Read {
     /// The result of a message, an assignment or a slot: [`ResultInfo`](crate::control::api::ResultInfo).
     Result {
@@ -137,6 +139,11 @@ impl Read {
         }
     }
 
+    /// Whether a peer may ask it: states of the past take a replay, and are shown to clients of this node.
+    pub const fn is_for_peers(&self) -> bool {
+        !matches!(self, Self::DryRun { to: Some(_), .. })
+    }
+
     /// The question of a peer: it waits for no longer than one may.
     #[must_use]
     pub fn of_peer(self) -> Self {
@@ -177,8 +184,8 @@ mod tests {
             let again: Read = serde_json::from_str(&text).unwrap();
             assert_eq!(serde_json::to_string(&again).unwrap(), text);
         }
-        assert!(serde_json::from_str::<Read>(r#"{"read":"state"}"#).is_err());
-        assert!(serde_json::from_str::<Read>(r#"{"read":"results","form":"x"}"#).is_err());
+        assert!(serde_json::from_str::<Read>(r#"{"state":{}}"#).is_err());
+        assert!(serde_json::from_str::<Read>(r#"{"results":{"form":"x"}}"#).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
 
 use weft_storage::Write;
 
-use crate::reads::{QUESTION_BYTES_MAX, Read};
+use crate::reads::{ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
 /// Bytes of slots asked for at once.
@@ -216,8 +216,10 @@ pub async fn read(
         question: Bytes::from(question),
     };
     match ask(shared, peer, Ask::Read(body)).await? {
-        Answer::Read(read) => {
-            serde_json::from_slice(&read.answer).map_err(|_| RemoteError::Mismatch { peer })
+        Answer::Read(read) if read.answer.len() <= ANSWER_BYTES_MAX => {
+            // Megabytes take their time.
+            let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice(&read.answer));
+            parsed.await.ok().and_then(Result::ok).ok_or(RemoteError::Mismatch { peer })
         }
         _ => Err(RemoteError::Mismatch { peer }),
     }

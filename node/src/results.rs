@@ -99,12 +99,17 @@ pub struct Edge {
     pub cursor: String,
 }
 
-/// Reads a page of what this node evaluated.
+/// Reads a page of what this node evaluated, with results of at most so many bytes but for the first.
 ///
 /// # Errors
 /// A damaged store.
-pub fn page(reader: &Reader, process: &Process, query: &PageQuery) -> Result<Page, StoreError> {
-    page_within(reader, process, query, LOOKED_AT_MAX)
+pub fn page(
+    reader: &Reader,
+    process: &Process,
+    query: &PageQuery,
+    bytes_max: usize,
+) -> Result<Page, StoreError> {
+    page_within(reader, process, query, LOOKED_AT_MAX, bytes_max)
 }
 
 fn page_within(
@@ -112,6 +117,7 @@ fn page_within(
     process: &Process,
     query: &PageQuery,
     looked_at_max: usize,
+    bytes_max: usize,
 ) -> Result<Page, StoreError> {
     let default = if query.show == Show::Crons { CRONS_DEFAULT } else { RESULTS_DEFAULT };
     let limit = query.limit.unwrap_or(default).clamp(1, PAGE_MAX);
@@ -122,7 +128,7 @@ fn page_within(
         (Show::All, None) => query.sort,
     };
     let mut scan = Scan::new(reader, process, sort, query.from.as_ref(), query.to.as_ref())?;
-    let (mut edges, mut last, mut pruned_to) = (Vec::new(), None, None);
+    let (mut edges, mut bytes, mut last, mut pruned_to) = (Vec::new(), 0, None, None);
     for _ in 0..looked_at_max {
         let Some((place, row)) = scan.next()? else {
             let page_info = PageInfo { has_next_page: false, cursor: None, pruned_to };
@@ -133,7 +139,8 @@ fn page_within(
         }
         let is_shown = query.show == Show::All || place.position.tick > 0;
         if is_shown && let Some(node) = shown(reader, process, place.position, &row)? {
-            if edges.len() == limit {
+            bytes += row.result.len();
+            if edges.len() == limit || (bytes > bytes_max && !edges.is_empty()) {
                 return Ok(Page {
                     page_info: PageInfo { has_next_page: true, cursor: None, pruned_to },
                     edges,

@@ -51,6 +51,9 @@ const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
 /// run is the dearest, and has limits of its own.
 const READS_MAX: usize = 128;
 const READS_PER_PEER_MAX: usize = 48;
+/// Dry runs among them, and those of one peer: fewer than wait here for clients of this node.
+const DRY_RUNS_MAX: usize = 8;
+const DRY_RUNS_PER_PEER_MAX: usize = 2;
 
 /// Answers peers' requests.
 #[derive(Debug, Clone)]
@@ -66,6 +69,8 @@ pub struct Server {
     follows: Shares<Peer>,
     /// Questions of clients, by the peer that passes them on.
     reads: Shares<Peer>,
+    /// Those of them that are dry runs.
+    dry_runs: Shares<Peer>,
 }
 
 /// Why a request is not served.
@@ -92,7 +97,9 @@ impl Server {
         shared.metrics.watch(follows.level("inbound", "follows"));
         let reads = Shares::new(READS_MAX, READS_PER_PEER_MAX);
         shared.metrics.watch(reads.level("inbound", "reads"));
-        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads }
+        let dry_runs = Shares::new(DRY_RUNS_MAX, DRY_RUNS_PER_PEER_MAX);
+        shared.metrics.watch(dry_runs.level("inbound", "dry_runs"));
+        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, dry_runs }
     }
 
     /// Answers that this node has too much to do.
@@ -107,7 +114,7 @@ impl Server {
             Some(Ask::Submit(submit)) => self.submit(submit).await,
             Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
-            Some(Ask::Read(ask)) => self.read(peer, &ask).await,
+            Some(Ask::Read(ask)) => self.read(peer, ask).await,
             Some(body) => {
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
@@ -189,21 +196,34 @@ impl Server {
     }
 
     /// What a client of another node asks of a process that is here.
-    async fn read(&self, peer: Peer, ask: &wire::ReadRequest) -> Answer {
-        let question = id("process", &ask.process).and_then(|process| {
+    async fn read(&self, peer: Peer, ask: wire::ReadRequest) -> Answer {
+        let busy =
+            || refusal(Code::Busy, "as many questions are answered as may be".to_owned(), BUSY_RETRY_MS);
+        let Ok(_share) = self.reads.take(peer) else { return busy() };
+        if ask.question.len() > reads::QUESTION_BYTES_MAX {
+            let text = format!("the question has more than {} bytes", reads::QUESTION_BYTES_MAX);
+            return refusal(Code::Invalid, text, 0);
+        }
+        let parsed = tokio::task::spawn_blocking(move || {
             let read = serde_json::from_slice::<Read>(&ask.question);
-            Ok((process, read.map_err(|error| ServeError::Invalid(format!("the question: {error}")))?))
+            let read = read.map_err(|error| ServeError::Invalid(format!("the question: {error}")))?;
+            Ok::<_, ServeError>((id("process", &ask.process)?, read))
         });
-        let (process, read) = match question {
-            Ok(question) => question,
-            Err(error) => return refuse(&error),
+        let (process, read) = match parsed.await {
+            Ok(Ok(question)) => question,
+            Ok(Err(error)) => return refuse(&error),
+            Err(error) => return refusal(Code::Fault, error.to_string(), 0),
         };
-        let Ok(_share) = self.reads.take(peer) else {
-            return refusal(
-                Code::Busy,
-                "as many questions of this peer are answered as may be".to_owned(),
-                BUSY_RETRY_MS,
-            );
+        if !read.is_for_peers() {
+            let text = "dry runs on states of the past are for clients of the node itself".to_owned();
+            return refusal(Code::Invalid, text, 0);
+        }
+        let _dry_run = match &read {
+            Read::DryRun { .. } => match self.dry_runs.take(peer) {
+                Ok(share) => Some(share),
+                Err(_) => return busy(),
+            },
+            _ => None,
         };
         let answer = match self.answers.read_here(process, read.of_peer(), reads::PAGE_BYTES_MAX).await {
             Ok(answer) => serde_json::to_vec(&answer).unwrap_or_default(),

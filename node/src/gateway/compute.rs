@@ -31,6 +31,12 @@ const RESULT_WAIT: Duration = Duration::from_secs(240);
 const UNSEEN_WAIT: Duration = Duration::from_secs(15);
 /// The pause between two looks for what is elsewhere.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a dry run is tried again where as many as may are tried out already.
+const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// Bytes of a dry run's message whose data is no text: as many small values it takes some fifty times that.
+const STRUCTURED_BYTES_MAX: usize = 1024 * 1024;
+/// Such messages that are read at once.
+pub(super) const STRUCTURED_MAX: usize = 2;
 /// Pieces of a memory that wait for a client to take them.
 const LEAVES_MAX: usize = 8;
 
@@ -142,12 +148,49 @@ impl Desk {
 
     /// What a message would come to.
     pub(super) async fn dry_run(&self, process: Id, to: Option<Id>, body: Body) -> Result<Response, Problem> {
+        // Its share of the memory for bodies is held until the run is over: so is the message.
         let body = self.bodies.read(body, BODY_BYTES_MAX).await?;
-        let message = message_of(&body.bytes)?;
-        drop(body);
-        self.find(process).await?;
-        let info = self.read(process, Read::DryRun { message: Box::new(message), to }).await?;
+        let message = self.message_of(&body.bytes).await?;
+        let info = self.try_out(process, message, to).await?;
         Ok(problem::json(StatusCode::OK, info.get("result").unwrap_or(&Value::Null)))
+    }
+
+    /// Tries out a message, again for a while where others are tried out already.
+    pub(super) async fn try_out(
+        &self,
+        process: Id,
+        message: DryRunBody,
+        to: Option<Id>,
+    ) -> Result<Value, Problem> {
+        self.find(process).await?;
+        let until = Instant::now() + BUSY_WAIT;
+        let read = Read::DryRun { message: Box::new(message), to };
+        loop {
+            let tried = self.read(process, read.clone()).await;
+            let is_busy = tried.as_ref().is_err_and(|why| why.status == StatusCode::SERVICE_UNAVAILABLE);
+            if !is_busy || Instant::now() >= until {
+                return tried;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The body of a dry run as clients write it: data that is no text is given as its JSON.
+    async fn message_of(&self, body: &Bytes) -> Result<DryRunBody, Problem> {
+        // A text is read as it is; anything else first becomes many small pieces of memory.
+        if let Some(message) = plain(body) {
+            return Ok(message);
+        }
+        if body.len() > STRUCTURED_BYTES_MAX {
+            let text = format!(
+                "the message is none, or has data that is no text and over {STRUCTURED_BYTES_MAX} bytes"
+            );
+            return Err(Problem::invalid(text));
+        }
+        let _turn = self.structured.acquire().await.map_err(Problem::fault)?;
+        let body = body.clone();
+        let read = tokio::task::spawn_blocking(move || structured(&body)).await;
+        read.map_err(Problem::fault)?
     }
 
     /// The memory of a process that is computed here, after a message or as of now.
@@ -171,8 +214,15 @@ impl Desk {
     }
 }
 
-/// The body of a dry run as clients write it: data that is no text is given as its JSON.
-fn message_of(body: &Bytes) -> Result<DryRunBody, Problem> {
+/// The message of a body with text for data.
+fn plain(body: &[u8]) -> Option<DryRunBody> {
+    // An array would be read too, as the fields one after the other.
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    is_object.then(|| serde_json::from_slice(body).ok()).flatten()
+}
+
+/// The message of a body with data of any kind.
+fn structured(body: &[u8]) -> Result<DryRunBody, Problem> {
     let invalid = |error: serde_json::Error| Problem::invalid(format!("the message: {error}"));
     let mut message: Value = serde_json::from_slice(body).map_err(invalid)?;
     if !message.is_object() {
@@ -260,14 +310,15 @@ mod tests {
     fn data_of_any_kind_is_taken() {
         let of = |data: &str| {
             let body = format!(r#"{{"Owner":"me","Data":{data},"From":"x","Tags":[]}}"#);
-            message_of(&Bytes::from(body)).unwrap().data
+            plain(body.as_bytes()).map_or_else(|| structured(body.as_bytes()).unwrap(), |plain| plain).data
         };
         assert_eq!(of(r#""text""#).as_deref(), Some("text"));
         assert_eq!(of(r#"{"a":[1,2]}"#).as_deref(), Some(r#"{"a":[1,2]}"#));
         assert_eq!(of("7").as_deref(), Some("7"));
         assert_eq!(of("null"), None);
         for wrong in ["", "[]", "7", r#"{"Owner":"me","Tags":[{"name":"a","value":1}]}"#] {
-            let problem = message_of(&Bytes::from(wrong)).unwrap_err();
+            assert!(plain(wrong.as_bytes()).is_none(), "{wrong}");
+            let problem = structured(wrong.as_bytes()).unwrap_err();
             assert_eq!(problem.status, StatusCode::BAD_REQUEST, "{wrong}");
         }
     }

@@ -1,7 +1,8 @@
 //! One request of an HTTP client: who may ask, what is asked, and who answers it.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,8 +16,9 @@ use weft_protocol::Id;
 use weft_protocol::process::Process;
 
 use super::body::Bodies;
+use super::compute::STRUCTURED_MAX;
 use super::events::LISTENERS_MAX;
-use super::graphql::{self, Schema};
+use super::graphql::{self, QUERIES_MAX, Schema};
 use super::guard::{self, Guard};
 use super::lookup::Headers;
 use super::params::Params;
@@ -25,9 +27,8 @@ use super::route::Route;
 use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::hosting;
-use crate::legacy::messages;
 use crate::metrics::Level;
-use crate::reads::{Elsewhere, Place, Read};
+use crate::reads::{Elsewhere, HTTP_PAGE_BYTES_MAX, Place, Read};
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
 
@@ -59,7 +60,13 @@ pub(crate) struct DeskParts {
     pub(super) listeners: Arc<Semaphore>,
     elsewhere: Elsewhere,
     guard: Guard,
-    schema: Schema,
+    pub(super) schema: Schema,
+    /// Turns to answer queries.
+    pub(super) queries: Arc<Semaphore>,
+    /// Turns to read messages of dry runs whose data is no text.
+    pub(super) structured: Semaphore,
+    /// Processes in which time passes for clients of the gateway, and whether each was followed before.
+    pub(super) monitored: Mutex<BTreeMap<Id, bool>>,
 }
 
 impl std::ops::Deref for Desk {
@@ -78,9 +85,22 @@ impl Desk {
         let (elsewhere, schema) = (Elsewhere::default(), graphql::schema());
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         shared.metrics.watch(Level::permits("gateway", "listeners", &listeners, LISTENERS_MAX));
-        let parts =
-            DeskParts { shared, submitter, answers, bodies, headers, listeners, elsewhere, guard, schema };
-        Self(Arc::new(parts))
+        let queries = Arc::new(Semaphore::new(QUERIES_MAX));
+        shared.metrics.watch(Level::permits("gateway", "queries", &queries, QUERIES_MAX));
+        Self(Arc::new(DeskParts {
+            shared,
+            submitter,
+            answers,
+            bodies,
+            headers,
+            listeners,
+            elsewhere,
+            guard,
+            schema,
+            queries,
+            structured: Semaphore::new(STRUCTURED_MAX),
+            monitored: Mutex::default(),
+        }))
     }
 
     /// Answers one request.
@@ -125,7 +145,7 @@ impl Desk {
             Route::Process { process } => self.process(process).await,
             Route::Timestamp => Ok(self.timestamp()),
             Route::HyperBeam(ask) => self.hyperbeam(ask, body).await,
-            Route::GraphQl => self.graphql(parts, &params, body, &self.schema).await,
+            Route::GraphQl => self.graphql(parts, &params, body).await,
             Route::Data { id } => self.data(id).await,
             Route::Tx { id } => self.tx(id).await,
             Route::TxStatus { id } => self.tx_status(id).await,
@@ -138,7 +158,7 @@ impl Desk {
 
     /// The answer to a question about a process, from here or from a peer.
     pub(super) async fn read(&self, process: Id, read: Read) -> Result<Value, Problem> {
-        let here = |read| self.answers.read_here(process, read, messages::PAGE_BYTES_MAX);
+        let here = |read| self.answers.read_here(process, read, HTTP_PAGE_BYTES_MAX);
         match read.place(self.shared.directory.roles(&process)) {
             Place::Here => Ok(here(read).await?),
             Place::There => Ok(self.elsewhere.ask(&self.shared, process, &read).await?),

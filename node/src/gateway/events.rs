@@ -1,8 +1,8 @@
 //! The verified slots and outcomes of a process as they come, for pages that would rather not poll:
 //! server-sent events, each a JSON of `weft watch`.
 //!
-//! The process is followed here, so what is told was verified here. One that this node does not know yet is
-//! taken up for that, as `weft watch` does.
+//! The process is followed here, so what is told was verified here. Nothing is taken up for a page: what a
+//! node follows is for its operator to say.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,7 +34,11 @@ impl Desk {
         let place = Arc::clone(&self.listeners).try_acquire_owned();
         let full = |_| Problem::busy(format!("{LISTENERS_MAX} pages listen here, the limit"), BUSY_RETRY_MS);
         let place = place.map_err(full)?;
-        self.find(process).await?;
+        if self.shared.directory.roles(&process).is_none() {
+            let text =
+                format!("process {process} is not followed by this node; `weft host {process}` does that");
+            return Err(Problem::unknown(text));
+        }
         let alive = KeepAlive::new().interval(SIGN_OF_LIFE);
         Ok(Sse::new(self.watched(process, from, place)).keep_alive(alive).into_response())
     }

@@ -56,6 +56,12 @@ impl Header {
         tag::first(&self.tags, name)
     }
 
+    /// Bytes of what it shows, about.
+    fn bytes(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| tag.name.len() + tag.value.len()).sum();
+        tags + self.key.len() + self.signature.len()
+    }
+
     /// The order of headers.
     fn key(&self) -> Key {
         Key { place: self.place, id: self.id }
@@ -181,6 +187,19 @@ pub(super) fn page(
     (headers, more)
 }
 
+/// Cuts a page where its headers have more than so many bytes, after the first; whether it did.
+pub(super) fn cut(page: &mut Vec<Header>, bytes_max: usize) -> bool {
+    let mut bytes = 0;
+    let within = page.iter().take_while(|header| {
+        bytes += header.bytes();
+        bytes <= bytes_max
+    });
+    let kept = within.count().max(1);
+    let is_cut = page.len() > kept;
+    page.truncate(kept);
+    is_cut
+}
+
 /// The time at which a height begins, in seconds.
 pub(super) const fn seconds_of(height: u64) -> u64 {
     height.saturating_mul(CLOCK_BLOCK_MS) / 1_000
@@ -260,6 +279,11 @@ mod tests {
             }
             assert_eq!(page(all(), ascending, after, 1), (vec![], false));
         }
+        let tagged = |number| header(number, 1, &[("Name", "12345678")]);
+        let mut three = vec![tagged(1), tagged(2), tagged(3)];
+        assert!(!cut(&mut three, 36) && three.len() == 3);
+        assert!(cut(&mut three, 35) && three.len() == 2);
+        assert!(cut(&mut three, 0) && three.len() == 1, "the first is always there");
         for wrong in ["", "%%", "MS4y", &"A".repeat(1_000)] {
             assert_eq!(Key::parse(wrong), None, "{wrong}");
         }

@@ -8,6 +8,7 @@ mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
@@ -19,6 +20,7 @@ use juniper::{
     EmptyMutation, EmptySubscription, FieldError, FieldResult, ID, RootNode, Value, graphql_object,
 };
 use serde_json::json;
+use tokio::runtime::Handle;
 use weft_protocol::Id;
 
 use super::arweave::{block_id, height_now};
@@ -37,6 +39,12 @@ const FIRST: usize = 10;
 const FIRST_MAX: usize = 1_000;
 /// Fields of a query that search.
 const SEARCHES_MAX: usize = 5;
+/// Fields of one answer, about: edges of a page times the words of the query.
+const FIELDS_MAX: usize = 100_000;
+/// Bytes of one page, about: those of its headers, for each word that may show them.
+const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Queries that are answered at once; one more waits. Each takes a thread and some megabytes.
+pub(super) const QUERIES_MAX: usize = 4;
 
 /// What can be asked.
 type Root = RootNode<Query, EmptyMutation<Asked>, EmptySubscription<Asked>>;
@@ -59,6 +67,8 @@ pub(super) fn schema() -> Schema {
 pub(super) struct Asked {
     desk: Desk,
     base: String,
+    /// Words of the query: no field is shown more often than that.
+    words: usize,
     searches: AtomicUsize,
 }
 
@@ -72,6 +82,12 @@ impl Asked {
         }
         Ok(&self.desk)
     }
+
+    /// How many edges a page has, at most as many as the answer may have fields for.
+    fn limit(&self, first: Option<i32>) -> usize {
+        let first = first.map_or(FIRST, |first| usize::try_from(first).unwrap_or_default());
+        first.min(FIRST_MAX).min((FIELDS_MAX / self.words.max(1)).max(1))
+    }
 }
 
 impl Desk {
@@ -81,7 +97,6 @@ impl Desk {
         parts: &Parts,
         params: &Params,
         body: Body,
-        schema: &Schema,
     ) -> Result<Response, Problem> {
         let request: GraphQLRequest = if parts.method == Method::POST {
             let body = self.bodies.read(body, QUERY_BYTES_MAX).await?;
@@ -94,15 +109,20 @@ impl Desk {
             serde_json::from_value(json!({ "query": query, "variables": variables }))
                 .map_err(|error| Problem::invalid(format!("the query: {error}")))?
         };
-        if let Some(excess) = measure::excess(&request.query) {
-            return Err(Problem::invalid(excess));
-        }
+        let words = measure::words(&request.query).map_err(Problem::invalid)?;
         // The guard let this name pass.
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         let base = format!("http://{host}");
-        let asked = Asked { desk: self.clone(), base, searches: AtomicUsize::new(0) };
-        let answer = Box::pin(request.execute(&schema.0, &asked)).await;
-        Ok(problem::json(StatusCode::OK, &answer))
+        let turn = Arc::clone(&self.queries).acquire_owned().await.map_err(Problem::fault)?;
+        let asked = Asked { desk: self.clone(), base, words, searches: AtomicUsize::new(0) };
+        let runtime = Handle::current();
+        // Reading a query and writing its answer is work, and not waiting.
+        let answer = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let answer = runtime.block_on(request.execute(&asked.desk.schema.0, &asked));
+            problem::json(StatusCode::OK, &answer)
+        });
+        answer.await.map_err(Problem::fault)
     }
 }
 
@@ -134,7 +154,7 @@ impl Query {
         sort: Option<SortOrder>,
     ) -> FieldResult<Connection> {
         let desk = context.search()?;
-        let (first, after) = (limit(first), after_of(after)?);
+        let (first, after) = (context.limit(first), after_of(after)?);
         let (min, max) = heights(block);
         let filter = Filter {
             owners: owners.unwrap_or_default(),
@@ -154,7 +174,8 @@ impl Query {
             None => desk.search(filter, &context.base).await.map_err(told)?,
         };
         let ascending = sort.is_some_and(SortOrder::is_ascending);
-        let (page, has_next_page) = find::page(found, ascending, after, first);
+        let (mut page, more) = find::page(found, ascending, after, first);
+        let has_next_page = find::cut(&mut page, PAGE_BYTES_MAX / context.words.max(1)) || more;
         Ok(Connection { page_info: PageInfo { has_next_page }, edges: page.iter().map(edge).collect() })
     }
 
@@ -188,7 +209,7 @@ impl Query {
                 (low, high) = if after == 0 { (1, 0) } else { (low, high.min(after - 1)) };
             }
         }
-        let first = limit(first);
+        let first = context.limit(first);
         // One more than is shown says whether more follow.
         let mut found: Vec<u64> = match ascending {
             true => (low..=high).take(first + 1).collect(),
@@ -208,10 +229,6 @@ fn error(text: impl fmt::Display) -> FieldError {
 
 fn told(problem: Problem) -> FieldError {
     error(problem.text)
-}
-
-fn limit(first: Option<i32>) -> usize {
-    first.map_or(FIRST, |first| usize::try_from(first).unwrap_or_default()).min(FIRST_MAX)
 }
 
 /// The range of heights; what is below none is as good as no limit.

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use weft_protocol::Id;
 
 use super::problem::Problem;
 use crate::config::Origins;
@@ -48,7 +49,7 @@ impl Guard {
     pub(super) fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<Asker, Problem> {
         let host = self.host(uri, headers)?;
         let Some(origin) = headers.get(header::ORIGIN) else {
-            return self.without_origin(headers);
+            return self.without_origin(uri.path(), headers);
         };
         let refused = || {
             Problem::new(
@@ -65,14 +66,17 @@ impl Guard {
     }
 
     /// A page that only loads something (a picture, say) sends no origin, but browsers say so.
-    fn without_origin(&self, headers: &HeaderMap) -> Result<Asker, Problem> {
+    fn without_origin(&self, path: &str, headers: &HeaderMap) -> Result<Asker, Problem> {
         let is = |name: &str, words: &[&str]| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
             value.is_some_and(|value| words.contains(&value))
         };
         let is_foreign = is("sec-fetch-site", &["cross-site", "same-site"]);
-        // A link that a person follows is nobody's page.
-        let is_link = is("sec-fetch-mode", &["navigate"]) && is("sec-fetch-dest", &["document"]);
+        // A link that a person follows is nobody's page, where it only shows an item.
+        let is_link = is("sec-fetch-mode", &["navigate"])
+            && is("sec-fetch-dest", &["document"])
+            && is("sec-fetch-user", &["?1"])
+            && is_document(path);
         if is_foreign && !is_link && self.origins != Origins::Any {
             let text =
                 "other pages may load nothing from this node; its operator can allow it with `gateway_cors`";
@@ -109,6 +113,16 @@ impl Guard {
             || plain.ends_with(".localhost")
             || plain.parse::<IpAddr>().is_ok()
             || self.hosts.contains(&plain)
+    }
+}
+
+/// Whether something stands at a path that a person may open: an item, or who is here.
+fn is_document(path: &str) -> bool {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    match segments.as_slice() {
+        [] | ["raw" | "tx", _] => true,
+        [id] => id.parse::<Id>().is_ok(),
+        _ => false,
     }
 }
 
@@ -193,18 +207,27 @@ mod tests {
 
     #[test]
     fn what_a_page_loads_without_saying_who_it_is_is_refused_too() {
-        let loads = |mode, dest| {
+        let loads = |mode, dest, user| {
             [
                 ("host", "localhost"),
+                ("sec-fetch-user", user),
                 ("sec-fetch-site", "cross-site"),
                 ("sec-fetch-mode", mode),
                 ("sec-fetch-dest", dest),
             ]
         };
-        assert_eq!(judge(Origins::Off, &loads("no-cors", "image")), Err(403));
-        assert_eq!(judge(Origins::Off, &loads("navigate", "iframe")), Err(403));
-        assert_eq!(judge(Origins::Off, &loads("navigate", "document")), Ok(Asker::Own));
-        assert_eq!(judge(Origins::Any, &loads("no-cors", "image")), Ok(Asker::Own));
+        assert_eq!(judge(Origins::Off, &loads("no-cors", "image", "?1")), Err(403));
+        assert_eq!(judge(Origins::Off, &loads("navigate", "iframe", "?1")), Err(403));
+        assert_eq!(judge(Origins::Off, &loads("navigate", "document", "?0")), Err(403));
+        assert_eq!(judge(Origins::Off, &loads("navigate", "document", "?1")), Ok(Asker::Own));
+        assert_eq!(judge(Origins::Any, &loads("no-cors", "image", "?1")), Ok(Asker::Own));
+        let item = Id([1; 32]);
+        for path in ["/".to_owned(), format!("/raw/{item}"), format!("//tx/{item}"), format!("/{item}")] {
+            assert!(is_document(&path), "{path}");
+        }
+        for path in [format!("/cron/{item}"), format!("/state/{item}"), "/graphql".into(), "/info".into()] {
+            assert!(!is_document(&path), "{path}");
+        }
         let own = [("host", "localhost"), ("sec-fetch-site", "same-origin")];
         assert_eq!(judge(Origins::Off, &own), Ok(Asker::Own));
     }

@@ -130,9 +130,7 @@ impl Desk {
             tags: all.into_iter().map(|(name, value)| Tag { name, value }).collect(),
             ..DryRunBody::default()
         };
-        drop(body);
-        self.find(process).await?;
-        let info = self.read(process, Read::DryRun { message: Box::new(message), to: None }).await?;
+        let info = self.try_out(process, message, None).await?;
         Ok(raw(info.get("result")))
     }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -39,6 +40,9 @@ const IDS_LOOKED_UP_MAX: usize = 16;
 const OWNERS_LOOKED_UP_MAX: usize = 4;
 /// Slots of logs that one query looks at, from the newest on.
 const SLOTS_LOOKED_AT_MAX: u64 = 5_000;
+/// Bytes of their items, and how long it may take to look at them: older ones are not found then.
+const BYTES_LOOKED_AT_MAX: usize = 64 * 1024 * 1024;
+const SCAN_WAIT: Duration = Duration::from_secs(2);
 /// Bytes of them read at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 /// Milliseconds for which clients may remember where a scheduler is: an hour.
@@ -102,8 +106,8 @@ impl Desk {
 
     /// An item that a peer has, or none if nobody gives it in time.
     async fn item_elsewhere(&self, id: Id) -> Option<Found> {
-        let _turn = self.headers.fetches.acquire().await.ok()?;
         let fetch = async {
+            let _turn = self.headers.fetches.acquire().await.ok()?;
             if let Ok(process) = hosting::find_process(&self.shared, id).await {
                 return Some(of_process(&process));
             }
@@ -246,7 +250,7 @@ fn messages(
     let named: BTreeSet<Id> = filter.recipients.iter().filter_map(|id| id.parse().ok()).collect();
     let mut logs = directory.ids(|_| true);
     logs.retain(|log| filter.recipients.is_empty() || named.contains(log));
-    let mut left = SLOTS_LOOKED_AT_MAX;
+    let (mut left, mut bytes, until) = (SLOTS_LOOKED_AT_MAX, 0, Instant::now() + SCAN_WAIT);
     // Each log has its share, so that a busy one does not hide the others.
     let share = (SLOTS_LOOKED_AT_MAX / logs.len().max(1) as u64).max(1);
     for process in logs {
@@ -256,15 +260,17 @@ fn messages(
             let read = reader.slot_records(&process, next, head, READ_BYTES)?;
             let Some(last) = read.slots.last().map(|stored| stored.slot) else { break };
             left = left.saturating_sub(read.slots.len() as u64);
+            bytes +=
+                read.slots.iter().map(|stored| stored.item.as_ref().map_or(0, Bytes::len)).sum::<usize>();
             for stored in read.slots {
                 let item = stored.item.and_then(|raw| DataItem::parse(raw).ok());
                 let header = item.map(|item| Header::of(item.claims(), place_of(&stored.row)));
                 found.extend(header.filter(|header| filter.takes(header)));
             }
+            if left == 0 || bytes > BYTES_LOOKED_AT_MAX || Instant::now() >= until {
+                return Ok(());
+            }
             next = last + 1;
-        }
-        if left == 0 {
-            break;
         }
     }
     Ok(())

@@ -3,6 +3,8 @@
 //!
 //! Nothing is signed here for a caller.
 
+use std::sync::PoisonError;
+
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use serde_json::json;
 use weft_protocol::process::Process;
 use weft_protocol::{DataItem, Id, Verified};
-use weft_storage::Roles;
+use weft_storage::{Roles, StoreError};
 
 use super::body::BODY_BYTES_MAX;
 use super::desk::Desk;
@@ -102,12 +104,18 @@ impl Desk {
         if item.target() != Some(process) {
             return Err(Problem::invalid(format!("the item is not written to process {process}")));
         }
-        if on {
-            self.keep_time(process).await?;
-        } else if let Some(known) = self.shared.directory.get(&process) {
-            let roles = |has| Ok::<_, weft_storage::StoreError>(Roles { keeps_time: false, ..has });
-            hosting::change(&self.shared, known, roles).await.map_err(Problem::fault)?;
+        if item.tag("Data-Protocol").is_some() {
+            // A message to the process is somebody's, and is no wish of his to monitor it.
+            return Err(Problem::invalid(
+                "the item is a message; one to monitor with has no `Data-Protocol`",
+            ));
         }
+        let desk = self.clone();
+        // Whoever hangs up meanwhile leaves nothing half done.
+        let changing = tokio::spawn(async move {
+            if on { desk.keep_time(process).await } else { desk.leave_time(process).await }
+        });
+        changing.await.map_err(Problem::fault)??;
         let told = if on { "Monitoring process" } else { "Process deleted" };
         Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(told)))
     }
@@ -117,8 +125,8 @@ impl Desk {
         if self.find(process).await?.crons().is_empty() {
             return Ok(());
         }
-        let is_kept = |roles: Option<Roles>| roles.is_some_and(|roles| roles.keeps_time);
-        if is_kept(self.shared.directory.roles(&process)) {
+        let has = self.shared.directory.roles(&process);
+        if has.is_some_and(|has| has.keeps_time) {
             return Ok(());
         }
         if self.shared.directory.count(|roles| roles.keeps_time) >= MONITORED_MAX {
@@ -127,7 +135,23 @@ impl Desk {
         }
         let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
         hosting::host(&self.shared, process, wanted).await.map_err(|error| not_hosted(&error))?;
+        let mut monitored = self.monitored.lock().unwrap_or_else(PoisonError::into_inner);
+        monitored.insert(process, has.is_some_and(|has| has.watches));
         Ok(())
+    }
+
+    /// Undoes what was done for clients, and nothing that the operator asked for.
+    async fn leave_time(&self, process: Id) -> Result<(), Problem> {
+        let taken = self.monitored.lock().unwrap_or_else(PoisonError::into_inner).remove(&process);
+        let (Some(watched), Some(known)) = (taken, self.shared.directory.get(&process)) else {
+            return Ok(());
+        };
+        let roles = |has: Roles| {
+            let left = Roles { keeps_time: false, ..has };
+            let was_for_this = left == Roles { watches: true, ..Roles::default() } && !watched;
+            Ok::<_, StoreError>(if was_for_this { Roles::default() } else { left })
+        };
+        hosting::change(&self.shared, known, roles).await.map_err(Problem::fault)
     }
 }
 

@@ -113,7 +113,7 @@ impl Log {
     }
 
     fn page(&self, query: &PageQuery) -> (Vec<String>, Page) {
-        let page = page(&self.store.read().unwrap(), &self.process, query).unwrap();
+        let page = page(&self.store.read().unwrap(), &self.process, query, usize::MAX).unwrap();
         (page.edges.iter().map(|edge| edge.node["Output"].as_str().unwrap().to_owned()).collect(), page)
     }
 }
@@ -215,7 +215,8 @@ fn a_long_stretch_of_failures_ends_the_page_with_a_cursor() {
     let query = |from: Option<Cursor>| PageQuery { from, ..PageQuery::default() };
     let (mut from, mut walked, mut pages) = (None, Vec::new(), 0);
     loop {
-        let page = page_within(&log.store.read().unwrap(), &log.process, &query(from), 1).unwrap();
+        let page =
+            page_within(&log.store.read().unwrap(), &log.process, &query(from), 1, usize::MAX).unwrap();
         walked.extend(page.edges.iter().map(|edge| edge.node["Output"].clone()));
         pages += 1;
         if !page.page_info.has_next_page {
@@ -225,6 +226,23 @@ fn a_long_stretch_of_failures_ends_the_page_with_a_cursor() {
         assert!(from.is_some());
     }
     assert_eq!((walked, pages), (vec![Value::from("1")], 4));
+}
+
+#[test]
+fn a_page_ends_where_its_results_have_enough_bytes() {
+    let log = Log::full();
+    let (mut from, mut walked) = (None, Vec::new());
+    loop {
+        let query = PageQuery { from, ..PageQuery::default() };
+        let page = page(&log.store.read().unwrap(), &log.process, &query, 1).unwrap();
+        assert_eq!(page.edges.len(), 1, "the first is always there");
+        walked.push(page.edges[0].node["Output"].as_str().unwrap().to_owned());
+        if !page.page_info.has_next_page {
+            break;
+        }
+        from = Some(Cursor::parse(&page.edges[0].cursor).unwrap());
+    }
+    assert_eq!(walked, ALL);
 }
 
 #[test]

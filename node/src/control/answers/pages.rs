@@ -23,6 +23,16 @@ pub(super) struct Asked {
 
 impl Answers {
     pub(super) async fn results(&self, process: Id, asked: Asked) -> Result<Page, Failure> {
+        self.results_within(process, asked, messages::PAGE_BYTES_MAX).await
+    }
+
+    /// A page of at most so many bytes of results.
+    pub(super) async fn results_within(
+        &self,
+        process: Id,
+        asked: Asked,
+        bytes: usize,
+    ) -> Result<Page, Failure> {
         let known = self.known(&process)?;
         if !known.roles.computes {
             let text = format!("process {process} is not computed here; `weft host {process} --compute`");
@@ -40,7 +50,8 @@ impl Answers {
         let show = if crons { Show::Crons } else { Show::All };
         let query = PageQuery { from, to, limit, sort, show };
         let reader = self.read()?;
-        let page = tokio::task::spawn_blocking(move || results::page(&reader, &known.process, &query)).await;
+        let page = move || results::page(&reader, &known.process, &query, bytes);
+        let page = tokio::task::spawn_blocking(page).await;
         page.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(disk)
     }
 

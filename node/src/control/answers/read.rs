@@ -20,7 +20,7 @@ use crate::reads::{Read, ResultsQuery};
 const LOOK_AGAIN_MS: u64 = 250;
 
 impl Answers {
-    /// Answers from what is here; pages of a log have at most so many bytes of items.
+    /// Answers from what is here; pages have at most so many bytes of items or results.
     ///
     /// # Errors
     /// Why there is no answer: also that the process is not followed, or not computed, here.
@@ -36,7 +36,8 @@ impl Answers {
                 json(self.result_of(process, of, wait_ms).await)
             }
             Read::Results(ResultsQuery { from, to, limit, sort, crons, now_ms }) => {
-                json(self.results(process, Asked { from, to, limit, sort, crons, now_ms }).await)
+                let asked = Asked { from, to, limit, sort, crons, now_ms };
+                json(self.results_within(process, asked, page_bytes).await)
             }
             Read::DryRun { message, to } => {
                 let slot = match to {

@@ -1,7 +1,7 @@
 //! How large a query is, told from its text before anything reads it. Pure.
 //!
-//! What a query can cost grows with the fields that it names, how deep they are nested and how often
-//! fragments are spread; the queries of today's clients are far below these limits.
+//! What a query can cost grows with the fields that it names, how deep they are nested, and fragments
+//! would multiply them; the queries of today's clients are far below these limits.
 
 /// Bytes of the text: the longest that clients send has fifteen hundred.
 pub(super) const BYTES_MAX: usize = 8 * 1024;
@@ -9,17 +9,22 @@ pub(super) const BYTES_MAX: usize = 8 * 1024;
 const WORDS_MAX: usize = 400;
 /// Brackets inside of each other: it has seven.
 const DEPTH_MAX: usize = 24;
-/// Places where fragments are spread: each may double what is read.
-const SPREADS_MAX: usize = 8;
+/// How a fragment is spread: one spread may double what is read, and today's clients use none.
+const SPREAD: &str = "...";
 
-/// Says what is too much of a query.
-pub(super) fn excess(query: &str) -> Option<&'static str> {
+/// The number of words in a query, unless it has too much of something.
+///
+/// # Errors
+/// What that is.
+pub(super) fn words(query: &str) -> Result<usize, &'static str> {
     if query.len() > BYTES_MAX {
-        return Some("the query has more than 8192 bytes");
+        return Err("the query has more than 8192 bytes");
     }
-    let (mut words, mut depth, mut spreads) = (0, 0_usize, 0);
-    let mut in_word = false;
-    for (at, byte) in query.bytes().enumerate() {
+    if query.contains(SPREAD) {
+        return Err("fragments are not spread here");
+    }
+    let (mut words, mut depth, mut in_word) = (0, 0_usize, false);
+    for byte in query.bytes() {
         let is_letter = byte.is_ascii_alphanumeric() || byte == b'_';
         words += usize::from(is_letter && !in_word);
         in_word = is_letter;
@@ -27,17 +32,13 @@ pub(super) fn excess(query: &str) -> Option<&'static str> {
             // Also those in texts and comments: what only looks like too much is refused as well.
             b'{' | b'[' | b'(' => depth += 1,
             b'}' | b']' | b')' => depth = depth.saturating_sub(1),
-            b'.' => spreads += usize::from(query.as_bytes()[at..].starts_with(b"...")),
             _ => {}
         }
         if depth > DEPTH_MAX {
-            return Some("the query nests deeper than 24 brackets");
+            return Err("the query nests deeper than 24 brackets");
         }
     }
-    if words > WORDS_MAX {
-        return Some("the query has more than 400 words");
-    }
-    (spreads > SPREADS_MAX).then_some("the query spreads fragments more than 8 times")
+    if words > WORDS_MAX { Err("the query has more than 400 words") } else { Ok(words) }
 }
 
 #[cfg(test)]
@@ -49,15 +50,15 @@ mod tests {
         let asked = "query GetSchedulerLocation ($owner: String!) { transactions (owners: [$owner] tags: [ { name: \
                      \"Type\", values: [\"Scheduler-Location\"] } ] # newest\n sort: HEIGHT_DESC first: 1 ) { edges \
                      { node { tags { name value } } } } }";
-        assert_eq!(excess(asked), None);
+        assert_eq!(words(asked), Ok(33));
         let deep = "{a".repeat(DEPTH_MAX + 1);
-        assert!(excess(&deep).is_some_and(|why| why.contains("deeper")));
+        let is = |query: &str, told: &str| words(query).is_err_and(|why| why.contains(told));
+        assert!(is(&deep, "deeper"));
         let wide = format!("{{{}}}", "a:info ".repeat(WORDS_MAX));
-        assert!(excess(&wide).is_some_and(|why| why.contains("words")));
-        let spread = format!("{{{}}}", "...f ".repeat(SPREADS_MAX + 1));
-        assert!(excess(&spread).is_some_and(|why| why.contains("fragments")));
-        assert!(excess(&" ".repeat(BYTES_MAX + 1)).is_some());
+        assert!(is(&wide, "words"));
+        assert!(is("{...f}", "fragments"));
+        assert!(is(&" ".repeat(BYTES_MAX + 1), "bytes"));
         // Closing what was never opened gains nothing.
-        assert!(excess(&format!("{}{deep}", "}".repeat(100))).is_some());
+        assert!(is(&format!("{}{deep}", "}".repeat(100)), "deeper"));
     }
 }
