@@ -310,7 +310,7 @@ mod tests {
     fn data_of_any_kind_is_taken() {
         let of = |data: &str| {
             let body = format!(r#"{{"Owner":"me","Data":{data},"From":"x","Tags":[]}}"#);
-            plain(body.as_bytes()).map_or_else(|| structured(body.as_bytes()).unwrap(), |plain| plain).data
+            plain(body.as_bytes()).unwrap_or_else(|| structured(body.as_bytes()).unwrap()).data
         };
         assert_eq!(of(r#""text""#).as_deref(), Some("text"));
         assert_eq!(of(r#"{"a":[1,2]}"#).as_deref(), Some(r#"{"a":[1,2]}"#));

@@ -251,7 +251,11 @@ fn a_typo_is_one_line_and_starts_nothing() {
         command.args(["run", &scenario, "--dir", dir.path().join("net").to_str().unwrap()]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("typo.toml:11: ") && error.contains("did you mean `clients`?"), "{error}");
+    let line = FAULTS.lines().position(|line| line == "clients = 2").unwrap() + 1;
+    assert!(
+        error.contains(&format!("typo.toml:{line}: ")) && error.contains("did you mean `clients`?"),
+        "{error}"
+    );
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(!dir.path().join("net").exists());
 }

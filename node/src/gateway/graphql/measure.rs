@@ -50,7 +50,7 @@ mod tests {
         let asked = "query GetSchedulerLocation ($owner: String!) { transactions (owners: [$owner] tags: [ { name: \
                      \"Type\", values: [\"Scheduler-Location\"] } ] # newest\n sort: HEIGHT_DESC first: 1 ) { edges \
                      { node { tags { name value } } } } }";
-        assert_eq!(words(asked), Ok(33));
+        assert_eq!(words(asked), Ok(23));
         let deep = "{a".repeat(DEPTH_MAX + 1);
         let is = |query: &str, told: &str| words(query).is_err_and(|why| why.contains(told));
         assert!(is(&deep, "deeper"));
