@@ -172,12 +172,12 @@ async fn loaded(
     drop(bar);
     let report = OpenReport::of(&run, bench, doors.len(), wanted)?;
     report.show(screen);
+    screen.report(&report);
     if let Some(svg) = svg {
         let path = svg.path().display().to_string();
         report.plot(svg)?;
         screen.line(&format!("the plot is {path}"));
     }
-    screen.report(&report);
     Ok(if report.is_whole() { Exit::Green } else { Exit::Red })
 }
 

@@ -20,12 +20,16 @@ use weft_node::control::api::SOCKET_NAME;
 
 use crate::error::TestnetError;
 use crate::netns;
+use crate::node::STOP_WAIT;
 use crate::wait::{Look, until};
 
 /// The hidden first argument that makes this executable a guard.
 pub(crate) const GUARD_ARG: &str = "__guard";
 /// How long nodes may take to end before their folder is removed under them.
-const NODES_WAIT: Duration = Duration::from_secs(30);
+const NODES_WAIT: Duration = STOP_WAIT.saturating_add(Duration::from_secs(30));
+/// How many looks in a row must find nothing: a node that was forked as the launcher died makes its folder
+/// again before it sees that nobody is there.
+const GONE_LOOKS: u32 = 40;
 
 /// How long a guard may take to go when it is told to: it has nothing more to do.
 const GO_WAIT: Duration = Duration::from_secs(10);
@@ -121,11 +125,13 @@ async fn clear(launcher: u32, folder: Option<&Path>) {
     if let Some(folder) = folder {
         // A node closes its socket before it writes its last, so that the folder may fill again while
         // it is removed.
+        let mut gone = 0;
         let look = async || {
-            Ok::<_, Infallible>(match serving(folder) {
-                0 => removed(folder),
-                left => Look::NotYet(format!("{left} nodes")),
-            })
+            let left = serving(folder);
+            let look = if left == 0 { removed(folder) } else { Look::NotYet(format!("{left} nodes")) };
+            gone = if look == Look::There(()) { gone + 1 } else { 0 };
+            let is_certain = gone == 0 || gone >= GONE_LOOKS;
+            Ok::<_, Infallible>(if is_certain { look } else { Look::NotYet("nothing".to_owned()) })
         };
         if until("the nodes to end", NODES_WAIT, look).await.is_err() {
             // A node that hangs is left to its user, without a folder.
@@ -199,5 +205,26 @@ mod tests {
         runtime.block_on(clear(std::process::id(), Some(&folder)));
         assert!(!folder.exists());
         node.join().unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_a_node_makes_again_is_removed_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("testnet");
+        std::fs::create_dir(&folder).unwrap();
+        let again = folder.join("node-0");
+        let node = std::thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while again.parent().is_some_and(Path::exists) {
+                assert!(Instant::now() < deadline, "nobody removes the folder");
+                // tidy-allow(sleep): polls a folder, with a deadline
+                std::thread::sleep(GO_LOOK);
+            }
+            std::fs::create_dir_all(again).unwrap();
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(clear(std::process::id(), Some(&folder)));
+        node.join().unwrap();
+        assert!(!folder.exists());
     }
 }

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::error::TestnetError;
 
-/// A file that is empty until the run is over. One that is not written by then goes away: what an earlier run
-/// wrote there is not of this one.
+/// A file that is written when the run is over. Until then it is what an earlier run left, or empty; one that was
+/// not there before goes away if nothing is written.
 #[derive(Debug)]
 pub(crate) struct Out {
     path: PathBuf,
     file: File,
-    written: bool,
+    is_ours: bool,
 }
 
 impl Out {
@@ -21,8 +21,11 @@ impl Out {
     /// # Errors
     /// That it cannot be written.
     pub(crate) fn open(path: &Path) -> Result<Self, TestnetError> {
-        let file = File::create(path).map_err(|source| failed(path, source))?;
-        Ok(Self { path: path.into(), file, written: false })
+        let fresh = File::options().write(true).create_new(true).open(path);
+        let is_ours = fresh.is_ok();
+        let file = fresh.or_else(|_| File::options().write(true).create(true).truncate(false).open(path));
+        let file = file.map_err(|source| failed(path, source))?;
+        Ok(Self { path: path.into(), file, is_ours })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -34,9 +37,11 @@ impl Out {
     /// # Errors
     /// What the system says.
     pub(crate) fn write(mut self, bytes: &[u8]) -> Result<(), TestnetError> {
-        self.file.write_all(bytes).map_err(|source| failed(&self.path, source))?;
-        self.written = true;
-        Ok(())
+        self.is_ours = false;
+        // A device or a pipe has no length.
+        let is_file = self.file.metadata().is_ok_and(|file| file.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        emptied.and_then(|()| self.file.write_all(bytes)).map_err(|source| failed(&self.path, source))
     }
 }
 
@@ -46,8 +51,7 @@ fn failed(path: &Path, source: std::io::Error) -> TestnetError {
 
 impl Drop for Out {
     fn drop(&mut self) {
-        // A device or a pipe is not ours to remove.
-        if !self.written && self.file.metadata().is_ok_and(|file| file.is_file()) {
+        if self.is_ours {
             // Somebody may have been faster.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -61,14 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_what_this_run_wrote_or_is_not_there() {
+    fn a_file_holds_what_this_run_wrote_or_what_it_held() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         std::fs::write(&path, "an earlier run").unwrap();
+        drop(Out::open(&path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"an earlier run");
         Out::open(&path).unwrap().write(b"this").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"this");
-        drop(Out::open(&path).unwrap());
-        assert!(!path.exists());
+        let fresh = dir.path().join("b.json");
+        drop(Out::open(&fresh).unwrap());
+        assert!(!fresh.exists());
+        Out::open(&fresh).unwrap().write(b"this").unwrap();
+        assert_eq!(std::fs::read(&fresh).unwrap(), b"this");
         let null = Path::new("/dev/null");
         drop(Out::open(null).unwrap());
         assert!(null.exists());

@@ -309,7 +309,7 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
         let how = status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         screen.error("died", &format!("node {node} did not stop in order ({how})"));
     }
-    if bad.is_some() { Exit::NotUp } else { Exit::Green }
+    if died || bad.is_some() { Exit::NotUp } else { Exit::Green }
 }
 
 /// The signals that end a run in order. A launcher that is killed takes its nodes along too: their

@@ -104,11 +104,8 @@ pub(crate) async fn run(run: &Run, screen: Screen) -> Result<Exit, TestnetError>
     let Some(name) = &run.scenario else { return list(screen) };
     let mut signals = Signals::listen().map_err(TestnetError::Runtime)?;
     let (name, mut scenario) = find(name)?;
-    if let Some(span) = run.span
-        && !stretch(&mut scenario, span)
-    {
-        let why = "--for: the scenario has neither churn nor wait that could take so long";
-        return Err(TestnetError::Scenario(why.to_owned()));
+    if let Some(span) = run.span {
+        stretch(&mut scenario, span).map_err(|why| TestnetError::Scenario(format!("--for: {why}")))?;
     }
     let peers = *scenario.peers.get_ref();
     check_cores(peers, run.crowded)?;
@@ -290,14 +287,30 @@ fn read(text: &str, path: &Path) -> Result<Scenario, TestnetError> {
     Scenario::read(text, path).map_err(|problem| TestnetError::Scenario(problem.to_string()))
 }
 
-/// Has the churn of a scenario, else its longest wait, take so long. Whether it has one of them.
-fn stretch(scenario: &mut Scenario, span: Duration) -> bool {
+/// Has the churn of a scenario, else its longest wait, take so long. A wait is never cut short: what comes after
+/// it rests on what happens meanwhile.
+///
+/// # Errors
+/// Why it cannot.
+fn stretch(scenario: &mut Scenario, span: Duration) -> Result<(), String> {
     let churns = scenario.steps.iter().any(|step| matches!(step.get_ref(), Deed::Churn(_)));
     let waits = scenario.steps.iter().filter_map(|step| match step.get_ref() {
         Deed::Wait(Span(span)) => Some(*span),
         _ => None,
     });
     let longest = waits.max();
+    match longest {
+        None if !churns => {
+            return Err("the scenario has neither churn nor wait that could take so long".into());
+        }
+        Some(longest) if !churns && span < longest => {
+            return Err(format!(
+                "the scenario waits for {} s, and cannot do with less",
+                longest.as_secs_f64()
+            ));
+        }
+        _ => {}
+    }
     for step in &mut scenario.steps {
         match step.get_mut() {
             Deed::Churn(Churn { span: of, .. }) => *of = Span(span),
@@ -305,7 +318,7 @@ fn stretch(scenario: &mut Scenario, span: Duration) -> bool {
             _ => {}
         }
     }
-    churns || longest.is_some()
+    Ok(())
 }
 
 /// The command that repeats a run.
@@ -383,11 +396,14 @@ mod tests {
     #[test]
     fn a_scenario_takes_as_long_as_it_is_asked_to() {
         let (_, mut soak) = find("soak").unwrap();
-        stretch(&mut soak, Duration::from_secs(7));
+        stretch(&mut soak, Duration::from_secs(7)).unwrap();
         let of = |step: &toml::Spanned<Deed>| match step.get_ref() {
             Deed::Churn(churn) => Some(churn.span.0),
             _ => None,
         };
         assert_eq!(soak.steps.iter().find_map(of), Some(Duration::from_secs(7)));
+        let (_, mut cut) = find("partition-24").unwrap();
+        let error = stretch(&mut cut, Duration::from_secs(20)).unwrap_err();
+        assert!(error.contains("waits for 80 s, and cannot do with less"), "{error}");
     }
 }

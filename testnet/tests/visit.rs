@@ -127,6 +127,20 @@ fn a_testnet_is_seen_and_ended_from_another_terminal() {
 }
 
 #[test]
+fn a_node_that_ends_by_itself_turns_the_end_red() {
+    let _alone = alone();
+    let terminal = Terminal::new();
+    let (mut launcher, report) = terminal.up(&[]);
+    let (code, _, error) = terminal.run(&["exec", "1", "stop"]);
+    assert_eq!(code, Some(0), "{error}");
+    wait_until("node 1 still answers", || terminal.run(&["status"]).0 == Some(1));
+    let (code, said, error) = terminal.run(&["down"]);
+    assert_eq!(code, Some(0), "{said}{error}");
+    assert_eq!(launcher.ended().code(), Some(3), "a node had ended");
+    std::fs::remove_dir_all(report["dir"].as_str().unwrap()).unwrap();
+}
+
+#[test]
 fn nothing_is_left_of_a_launcher_that_is_killed() {
     let terminal = Terminal::new();
     let (mut launcher, report) = terminal.up(&[]);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
@@ -25,6 +27,8 @@ const READY_BYTES_MAX: u64 = 64 * 1024;
 /// The process of a node, up or not.
 #[derive(Debug)]
 pub(super) struct Running {
+    /// Its number; none once it was known to be gone when it began.
+    pid: Option<Pid>,
     /// Closed to end it.
     lifeline: Option<ChildStdin>,
     /// Taken when it is used.
@@ -41,11 +45,12 @@ impl Running {
         let (Some(lifeline), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(start.failed("has no pipes".to_owned()));
         };
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let (kill, killed) = oneshot::channel();
         let (say, said) = watch::channel(None);
         let (tell, ended) = watch::channel(None);
         let keeper = tokio::spawn(keep(child, BufReader::new(output), killed, say, tell));
-        Ok(Self { lifeline: Some(lifeline), kill: Some(kill), said, ended, keeper })
+        Ok(Self { pid, lifeline: Some(lifeline), kill: Some(kill), said, ended, keeper })
     }
 
     /// Waits until it is gone.
@@ -65,12 +70,16 @@ impl Running {
     /// As [`stop`](Self::stop), for a node that is started again later.
     pub(super) async fn end(&mut self) -> Option<ExitStatus> {
         drop(self.lifeline.take());
-        let kill = self.kill.take();
+        // One that is paused notices nothing. The number is its own until the keeper has heard of its end.
+        if let Some(pid) = self.pid.filter(|_| self.ended.borrow().is_none()) {
+            let _ = kill(pid, Signal::SIGCONT);
+        }
+        let killer = self.kill.take();
         let mut ended = self.ended.clone();
         let stopped = timeout(STOP_WAIT, ended.wait_for(Option::is_some)).await.is_ok();
-        if let Some(kill) = kill.filter(|_| !stopped) {
+        if let Some(killer) = killer.filter(|_| !stopped) {
             // It may end at this very moment.
-            let _ = kill.send(());
+            let _ = killer.send(());
         }
         self.gone().await;
         *ended.borrow()

@@ -303,7 +303,7 @@ impl Scenario {
             return here(start.span(), format!("start = {first}: expected {PEERS_MIN} to {peers}"));
         }
         for (key, value) in &self.settings {
-            if let Some(what) = settings::objection(key, value.get_ref()) {
+            if let Some(what) = settings::objection(key, value.get_ref(), self.needs_lanes()) {
                 return here(value.span(), format!("settings: {what}"));
             }
         }
@@ -382,7 +382,12 @@ impl Scenario {
                 if groups.len() < 2 {
                     return Some("expected two groups or more".to_owned());
                 }
-                named.extend(groups.iter().flatten());
+                for peer in groups.iter().flatten() {
+                    if named.contains(peer) {
+                        return Some(format!("peer {peer} is named twice"));
+                    }
+                    named.push(*peer);
+                }
                 most = peers;
             }
             Step::Link(wire) => {

@@ -157,6 +157,8 @@ pub(crate) fn percentile(sorted: &[f64], hundredth: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     const TEXT: &str = "# TYPE weft_pushes counter\n\
@@ -202,6 +204,31 @@ mod tests {
         assert!(!holds(&Expect { over: Over::Most, ..expect(None, Some("weft_peers")) }, &two()));
         assert!(holds(&expect(None, Some("weft_peers")), &two()));
         assert!(!holds(&expect(None, Some("weft_none")), &two()));
+    }
+
+    #[test]
+    fn what_must_not_happen_is_told_by_each_shipped_scenario() {
+        let mut asked = 0;
+        for (name, text) in super::super::SHIPPED {
+            let scenario = super::super::read(text, std::path::Path::new(name)).unwrap();
+            for expect in scenario.expect.iter().map(|expect| expect.get_ref()) {
+                let Some(most) = expect.at_most else { continue };
+                for (value, is_held) in [(most, true), (most + 1.0, false)] {
+                    let known = FIGURES.iter().find(|(name, _)| expect.of.as_deref() == Some(name));
+                    let figures = known.map(|(name, _)| (*name, value)).into_iter().collect();
+                    let labels: Vec<String> =
+                        expect.labels.iter().map(|(label, of)| format!("{label}=\"{of}\"")).collect();
+                    let metric = expect.metric.iter();
+                    let lines: String =
+                        metric.map(|name| format!("{name}{{{}}} {value}\n", labels.join(","))).collect();
+                    let mut open = Open::new("expect");
+                    expect.judge(&figures, &[Metrics::read(&lines)], &mut open);
+                    assert_eq!(open.close("").ok, is_held, "{name}: {expect:?} at {value}");
+                    asked += 1;
+                }
+            }
+        }
+        assert!(asked > 0);
     }
 
     #[test]

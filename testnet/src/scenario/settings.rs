@@ -9,12 +9,22 @@ pub(super) fn flag(key: &str) -> String {
 
 /// A value as its flag takes it.
 pub(super) fn text(value: &toml::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+        value => value.to_string(),
+    }
 }
 
 /// What is wrong with a setting, if something is.
-pub(super) fn objection(key: &str, value: &toml::Value) -> Option<String> {
+pub(super) fn objection(key: &str, value: &toml::Value, has_lanes: bool) -> Option<String> {
     match key {
+        "log" | "log_format" => {
+            return Some(format!("`{key}` stays as it is: every run looks for errors in the nodes' logs"));
+        }
+        "gateway" | "metrics" if !has_lanes && has_port(&text(value)) => {
+            return Some(format!("`{key}` is one address for all peers: give it port 0, or the peers netns"));
+        }
         "roles" => {
             return Some("`roles` are of some peers each: say roles = [\"0-1=...\"] of the scenario".into());
         }
@@ -34,4 +44,10 @@ pub(super) fn objection(key: &str, value: &toml::Value) -> Option<String> {
         }
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// Whether an address, or a port alone, can be taken by one node of a machine only.
+fn has_port(text: &str) -> bool {
+    let port = text.rsplit(':').next().unwrap_or_default();
+    port.parse::<u16>().is_ok_and(|port| port > 0)
 }

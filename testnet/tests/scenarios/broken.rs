@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::launched::{Launched, Underway};
 use crate::skip::skip;
-use crate::{CUT, Played, play, written};
+use crate::{CUT, Played, RUN_WAIT, play, written};
 
 /// How long until something is seen of a run that is under way.
 const SEEN_WAIT: Duration = Duration::from_secs(120);
@@ -180,7 +180,7 @@ clients = 1
 rate = 10
 
 [[steps]]
-wait = "6s"
+wait = "20s"
 [[steps]]
 restart = { peers = [1] }
 "#;
@@ -295,7 +295,7 @@ fn a_peer_that_does_not_stop_in_order_is_told() {
     assert!(comes(&mut run, has_load), "it was over before");
     let pid = told(&["status", "--json"])["peers"][1]["status"]["pid"].to_string();
     assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    let played = Played::of(&scenario, run.output(SEEN_WAIT));
+    let played = Played::of(&scenario, run.output(RUN_WAIT));
     assert_eq!(played.code, Some(1), "{}", played.errors);
     assert_eq!(played.broken("steps"), ["steps"], "{:#?}", played.all_broken());
     let told = "node 1 did not stop in order (signal: 9 (SIGKILL))";
@@ -309,7 +309,7 @@ fn a_cut_that_is_undone_is_seen() {
     // Time to undo it, and nothing may cross it.
     let across = "of = \"connections-across\"\n";
     let undone = CUT.replace(&format!("{across}at-least = 1"), &format!("{across}at-most = 0"));
-    let undone = undone.replace("\"2s\"", "\"4s\"");
+    let undone = undone.replace("\"2s\"", "\"20s\"");
     let scenario = written(dir.path(), "undone", &undone);
     let mut run = Underway::begin(&["run", &scenario, "--json"], &[]);
     let hub = format!("weft-{}-hub", run.id());
@@ -324,7 +324,7 @@ fn a_cut_that_is_undone_is_seen() {
             assert!(ip(&["link", "set", wire, "master", "br0"]).unwrap().status.success());
         }
     }
-    let played = Played::of(&scenario, run.output(SEEN_WAIT));
+    let played = Played::of(&scenario, run.output(RUN_WAIT));
     if let Some(why) = played.report["skipped"].as_str() {
         return skip("broken::a_cut_that_is_undone_is_seen", why).unwrap();
     }

@@ -2,8 +2,8 @@
 //!
 //! A child makes the folder: every process is spawned with its program and booted. Another one starts a
 //! node on it whose processes may take [`BUDGET_BYTES`], sends one message to each of those that are to be
-//! in memory, spread over all, and looks at every answer. Memory is what the system says of the whole OS
-//! process, the node with its directory included.
+//! in memory, spread over all, and looks at every answer. Memory is what the whole OS process has of its own
+//! (`RssAnon`), the node with its directory included; compiled code and files that it maps are not in it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

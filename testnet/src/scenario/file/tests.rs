@@ -33,6 +33,11 @@ fn a_good_one_is_read() {
     assert_eq!((*scenario.peers.get_ref(), scenario.first()), (6, 4));
     assert_eq!(*scenario.steps[1].get_ref(), Step::Wait(Span(Duration::from_millis(500))));
     assert!(!scenario.needs_lanes());
+    for free in
+        ["gateway = 0", "gateway = \"off\"", "metrics = \"127.0.0.1:0\"", "gateway_hosts = [\"a\", \"b\"]"]
+    {
+        Scenario::read(&GOOD.replace("compute_threads = 1", free), Path::new("s.toml")).unwrap();
+    }
     let cut = GOOD.replace("wait = \"500ms\"", "partition = [[0, 1], [2, 3]]");
     assert!(Scenario::read(&cut, Path::new("s.toml")).unwrap().needs_lanes());
 }
@@ -54,6 +59,10 @@ fn what_makes_no_sense_is_named_with_its_line() {
         ("compute_threads = 1", "listen = \"x\"", 4, "settings: `listen` is another one for each peer"),
         ("compute_threads = 1", "bootstrap = []", 4, "settings: `bootstrap` is another one for each peer"),
         ("compute_threads = 1", "roles = \"compute\"", 4, "settings: `roles` are of some peers each"),
+        ("compute_threads = 1", "log = \"off\"", 4, "settings: `log` stays as it is"),
+        ("compute_threads = 1", "log_format = \"json\"", 4, "settings: `log_format` stays as it is"),
+        ("compute_threads = 1", "gateway = 4004", 4, "`gateway` is one address for all peers"),
+        ("compute_threads = 1", "metrics = \"127.0.0.1:9\"", 4, "`metrics` is one address for all peers"),
         ("schedulers = 2", "schedulers = 5", 6, "schedulers = 5: expected 1 to 4"),
         ("schedulers = 2", "schedulrs = 2", 7, "did you mean `schedulers`?"),
         ("kill =", "kil =", 10, "did you mean `kill`?"),
@@ -64,6 +73,7 @@ fn what_makes_no_sense_is_named_with_its_line() {
         ("wait = \"500ms\"", "join = 4", 12, "expected 5 to 6"),
         ("kill = { count = 2 }", "skew = { peers = [4], ms = 5 }", 9, "peer 4 has not joined"),
         ("wait = \"500ms\"", "partition = [[0], [6]]", 12, "peer 6 is none: there are the peers 0 to 5"),
+        ("wait = \"500ms\"", "partition = [[0, 1], [1]]", 12, "peer 1 is named twice"),
         ("\"500ms\"", "\"soon\"", 12, "`soon` is no length of time"),
         ("\"500ms\"", "\"5d\"", 12, "`5d` is no length of time"),
         ("\"kills\"", "\"kils\"", 15, "no figure is called `kils`; did you mean `kills`?"),
