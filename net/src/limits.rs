@@ -175,6 +175,15 @@ pub(crate) const ANCHORS_MAX: usize = 8;
 pub(crate) const BOOK_DIALS_PER_TICK: usize = 4;
 /// How often a node with enough peers dials one that it has not met for long.
 pub(crate) const FEELER_MS: u64 = 60_000;
+/// How often a node dials one of those that went while it ran, however many connections it has.
+pub(crate) const LOST_FEELER_MS: u64 = 5_000;
+/// How long it does so after one went.
+pub(crate) const LOST_MS: u64 = 10 * 60 * 1000;
+/// Peers that it does so for.
+pub(crate) const LOST_MAX: usize = 64;
+/// Peers that went within so long of each other may have been parted from this node by the same thing: pings find
+/// that out within a minute, or later when the machine is busy.
+pub(crate) const PARTED_MS: u64 = 120_000;
 /// A dial from the book that reports nothing for this long has failed.
 pub(crate) const BOOK_DIAL_MS_MAX: u64 = 30_000;
 /// First pause after a failed dial from the book; it doubles up to the next.

@@ -52,7 +52,7 @@ use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
 use crate::supervisor::Tasks;
 use crate::topics::{self, TopicsHandle, TopicsTask};
-use crate::witness::{self, WitnessTask};
+use crate::witness::{self, JudgeTask, WitnessTask};
 
 /// Processes read from disk at once at start.
 const PROCESSES_PAGE: usize = 10_000;
@@ -333,6 +333,10 @@ fn start_roles(
     let sinks = Sinks { follower: follower.clone(), messenger: messenger.clone() };
     let answers =
         Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());
+    if is(Role::Compute) {
+        let judge = JudgeTask::new(Arc::clone(shared), answers.replays.clone())?;
+        tasks.start("judge", judge.run(stop.clone()));
+    }
     let server = Server::new(Arc::clone(shared), submitter.clone(), answers.clone());
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());

@@ -12,14 +12,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use weft_protocol::process::Process;
 use weft_protocol::state::StateSummary;
-use weft_protocol::{Id, Position};
+use weft_protocol::{Hash, Id, Position};
 use weft_storage::StoreError;
 use weft_vm::MemoryImage;
 
 use crate::compute::hosted::{HostError, Hosted};
+use crate::compute::modules::load_module;
 use crate::compute::residency::Held;
 use crate::compute::{ComputeHandle, WaitError, evaluated};
 use crate::control::api::Progress;
+use crate::log;
 use crate::metrics::Level;
 use crate::shared::{Shared, SharedRef};
 
@@ -234,6 +236,46 @@ pub fn hears(tell: &mpsc::Sender<Progress>, progress: Progress) -> ControlFlow<(
         // Progress that nobody reads in time is not worth waiting for.
         Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
     }
+}
+
+/// What evaluating a position once more came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Again {
+    /// Its running outcome hash and, at a boundary, its state root; nothing if the log has no such position.
+    pub step: Option<(Hash, Option<Hash>)>,
+    /// The gas that it took.
+    pub gas: u64,
+}
+
+/// Evaluates a position again, from a checkpoint before its slot. For one of a tick the next slot must be
+/// here. Runs on a guest thread.
+///
+/// # Errors
+/// Why it cannot be had, or a ceiling that was reached.
+pub fn evaluate_again(
+    shared: &Shared,
+    process: &Arc<Process>,
+    position: Position,
+    ceiling: Ceiling,
+) -> Result<Again, ReplayError> {
+    let reader = shared.store.read()?;
+    let mut hosted = match position.slot.checked_sub(1) {
+        None => Hosted::fresh(Arc::clone(process), load_module(&reader, shared.host(), process)?)?,
+        Some(before) => {
+            let go_on = &mut |_| ControlFlow::Continue(());
+            go_back(shared, Arc::clone(process), before, ceiling, go_on)?
+        }
+    };
+    let to = position.slot + u64::from(position.tick > 0);
+    let mut step = None;
+    for record in log::read_records(&reader, process, position.slot, to).map_err(HostError::from)? {
+        for evaluated in hosted.run_slot(&record)? {
+            if evaluated.closed.outcome.position == position {
+                step = Some((evaluated.closed.running.0, evaluated.state_root));
+            }
+        }
+    }
+    Ok(Again { step, gas: hosted.spent_gas() })
 }
 
 /// A process as it was after a slot: from the nearest sound checkpoint, replayed from there. `tell`

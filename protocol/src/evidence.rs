@@ -5,8 +5,10 @@
 //! two keys that contradict each other convict nobody. Replay evidence convicts once somebody
 //! has run it.
 
+mod judgement;
 mod replay;
 
+pub use judgement::{Judgement, describe};
 pub use replay::{ReplayCase, ReplayError, ReplayEvidence};
 
 use std::fmt;

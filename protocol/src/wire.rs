@@ -107,6 +107,7 @@ impl WireMessage for Head {}
 impl WireMessage for Attestation {}
 impl WireMessage for Announcement {}
 impl WireMessage for Evidence {}
+impl WireMessage for Judgement {}
 impl WireMessage for Offer {}
 impl WireMessage for ReplayEvidence {
     const REPEATED: &'static [Repeated] = &[

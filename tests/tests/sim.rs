@@ -134,6 +134,9 @@ fn who_signs_twice_is_convicted_and_nobody_else() {
         let proven = reports.iter().filter(|report| report.convicting > 1).count();
         // Under loss and crashes not every lie comes out before all else is well.
         assert!(proven * 3 > reports.len(), "{lie:?}: proven in {proven} of {} runs", reports.len());
+        // Whoever has two attestors contradict each other finds out by a replay which of them was wrong.
+        let judged = reports.iter().filter(|report| report.judging > 0).count();
+        assert_eq!(lie == Lie::Outcomes, judged * 2 > reports.len(), "{lie:?}: judged in {judged}");
     }
 }
 

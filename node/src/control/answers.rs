@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::evidence::Evidence;
+use weft_protocol::evidence::describe;
 use weft_protocol::module::Module;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};
@@ -61,7 +61,7 @@ pub struct Answers {
     compute: Option<ComputeHandle>,
     messenger: Option<MessengerHandle>,
     dry_runs: Option<DryRuns>,
-    replays: Replays,
+    pub(crate) replays: Replays,
     stop: CancellationToken,
 }
 
@@ -275,8 +275,7 @@ impl Answers {
     fn evidence(&self, reader: &Reader, process: &Id) -> Result<Vec<EvidenceInfo>, Failure> {
         let rows = reader.evidence(process, EVIDENCE_SHOWN_MAX).map_err(disk)?;
         let info = |(name, row): (Hash, EvidenceRow)| {
-            let read = Evidence::decode(&row.bytes, self.shared.network);
-            let text = read.map_or_else(|error| error.to_string(), |read| read.claims().to_string());
+            let text = describe(&row.bytes, self.shared.network);
             EvidenceInfo { name, culprit: row.culprit, text, bytes: STANDARD.encode(&row.bytes) }
         };
         Ok(rows.into_iter().map(info).collect())

@@ -327,7 +327,7 @@ pub struct ProcessDetail {
     pub evidence: Vec<EvidenceInfo>,
 }
 
-/// Two signatures of one key that no honest key gives.
+/// Two signatures of one key that no honest key gives; or what an attestor signed that a replay here contradicts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct EvidenceInfo {

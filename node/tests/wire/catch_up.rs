@@ -3,30 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::StreamExt as _;
 use serde_json::Value;
 use weft_node::control::api::Request;
-use weft_protocol::data_item::Draft;
-use weft_protocol::{DataItem, Id, Verified};
+use weft_protocol::Id;
 
-use crate::support::{Node, Stranger, key, tags, until};
-
-/// Messages that are on their way at once.
-const AT_ONCE: usize = 32;
-
-fn message(process: Id, number: u32) -> Verified<DataItem> {
-    let tags = tags(&[("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Increment")]);
-    let mut anchor = [0; 32];
-    anchor[..4].copy_from_slice(&number.to_be_bytes());
-    Draft { target: Some(process), anchor: Some(anchor), tags, ..Draft::default() }.sign(&key(1)).unwrap()
-}
-
-async fn send(to: &Node, process: Id, numbers: std::ops::Range<u32>) {
-    let sent = futures::stream::iter(numbers).map(|number| async move {
-        to.submit(&message(process, number)).await.unwrap();
-    });
-    sent.buffer_unordered(AT_ONCE).collect::<()>().await;
-}
+use crate::support::{Node, Stranger, send, until};
 
 async fn follow(node: &Node, process: Id) {
     let host = Request::Host { process, compute: false, messenger: false, evaluate: None };

@@ -6,7 +6,9 @@
 mod catch_up;
 mod followed;
 mod heads;
+mod heal;
 mod items;
+mod judged;
 mod requests;
 mod silent;
 mod support;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use prost::Message as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -67,6 +68,24 @@ pub fn tags(pairs: &[(&str, &str)]) -> Vec<Tag> {
     pairs.iter().map(|(name, value)| Tag::new(*name, *value)).collect()
 }
 
+/// Messages that are on their way at once.
+const AT_ONCE: usize = 32;
+
+fn numbered(process: Id, number: u32) -> Verified<DataItem> {
+    let tags = tags(&[("Data-Protocol", "ao"), ("Type", "Message"), ("Action", "Increment")]);
+    let mut anchor = [0; 32];
+    anchor[..4].copy_from_slice(&number.to_be_bytes());
+    Draft { target: Some(process), anchor: Some(anchor), tags, ..Draft::default() }.sign(&key(1)).unwrap()
+}
+
+/// Hands in messages with these numbers.
+pub async fn send(to: &Node, process: Id, numbers: std::ops::Range<u32>) {
+    let sent = futures::stream::iter(numbers).map(|number| async move {
+        to.submit(&numbered(process, number)).await.unwrap();
+    });
+    sent.buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
 /// A running node.
 pub struct Node {
     pub ready: Ready,
@@ -122,6 +141,11 @@ impl Node {
 
     /// One that is another process than those of other names.
     pub async fn counter_named(&self, name: &str) -> Id {
+        self.counter_with(&[("Name", name)]).await
+    }
+
+    /// One with these tags.
+    pub async fn counter_with(&self, more: &[(&str, &str)]) -> Id {
         let module = tags(&[
             ("Data-Protocol", "ao"),
             ("Type", "Module"),
@@ -134,14 +158,11 @@ impl Node {
         let item = STANDARD.encode(module.raw());
         self.ask::<Value>(Request::PutModule { item }).await.unwrap();
         let (module, scheduler) = (module.id().to_string(), self.signer.address().to_string());
-        let process = tags(&[
-            ("Data-Protocol", "ao"),
-            ("Type", "Process"),
-            ("Module", &module),
-            ("Scheduler", &scheduler),
-            ("Name", name),
-        ]);
-        let process = Draft { tags: process, ..Draft::default() }.sign(&self.signer).unwrap();
+        let process =
+            [("Data-Protocol", "ao"), ("Type", "Process"), ("Module", &module), ("Scheduler", &scheduler)];
+        let process = Draft { tags: tags(&[&process[..], more].concat()), ..Draft::default() }
+            .sign(&self.signer)
+            .unwrap();
         self.submit(&process).await.unwrap().process
     }
 

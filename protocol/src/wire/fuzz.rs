@@ -5,7 +5,9 @@ use prost::Message;
 
 use super::*;
 use crate::epoch::Certificate;
-use crate::evidence::{Evidence as TypedEvidence, ReplayEvidence as TypedReplay};
+use crate::evidence::{
+    Evidence as TypedEvidence, Judgement as TypedJudgement, ReplayEvidence as TypedReplay,
+};
 use crate::header::Header;
 use crate::id::Network;
 use crate::origin::OriginProof as TypedProof;
@@ -37,6 +39,9 @@ pub fn fuzz_body(bytes: &[u8]) {
     same::<Response>(&bytes);
     same::<EpochCertificate>(&bytes);
     same::<Evidence>(&bytes);
+    if let Ok(read) = TypedJudgement::decode(&bytes, network) {
+        let _ = read.to_string();
+    }
     same::<OriginProof>(&bytes);
     if let Ok(read) = Certificate::decode(&bytes, network) {
         assert_eq!(read.claims().to_wire().encode_to_vec(), bytes, "certificate");

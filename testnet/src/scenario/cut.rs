@@ -5,15 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use tokio::time::Instant;
 use weft_node::control::api::{PeerInfo, Request, Submitted};
 
 use crate::error::AskError;
 use crate::town::{Actor, Town, Trouble};
 use crate::user::encoded;
+use crate::wait::{Look, until_each};
 
 /// How long a peer may take for a slot of a scheduler in another part: in a network that is whole it takes
 /// milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// How long a network may take that was cut: many times what it does.
+const HEAL_WAIT: Duration = Duration::from_secs(180);
+/// How often it is looked at meanwhile: what the figure is exact to.
+const HEAL_LOOK: Duration = Duration::from_millis(100);
 
 /// What crosses a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +44,38 @@ pub(super) async fn crossing(
     let connections = connections(town, groups, &nodes).await?;
     let answers = answers(town, actors, groups, &nodes).await?;
     Ok(Crossing { connections, answers })
+}
+
+/// Waits until everybody who computes has the slots that the schedulers have now, and gives how long that is after
+/// `whole`. Both are asked of those that run; the load goes on meanwhile.
+///
+/// # Errors
+/// A peer that does not answer, or one that never has them.
+pub(super) async fn healed(
+    town: &Town<'_>,
+    actors: &[Actor],
+    runs: impl Fn(usize) -> bool,
+    whole: Instant,
+) -> Result<Duration, Trouble> {
+    let up = actors.iter().filter(|actor| runs(actor.scheduler));
+    let wanted = up.map(async |actor| {
+        let head = town.detail(actor, actor.scheduler, false).await?.info.head;
+        Ok::<_, AskError>((actor, head))
+    });
+    let wanted = try_join_all(wanted).await?;
+    let look = async || {
+        for (actor, wanted) in &wanted {
+            let computing: Vec<usize> = actor.computing.iter().copied().filter(|node| runs(*node)).collect();
+            let details = try_join_all(computing.iter().map(|node| town.detail(actor, *node, false))).await?;
+            let behind = computing.iter().zip(&details).find(|(_, detail)| detail.info.head < *wanted);
+            if let Some((node, detail)) = behind {
+                let (name, head) = (&actor.name, detail.info.head);
+                return Ok(Look::NotYet(format!("node {node} has {head:?} of {wanted:?} of {name}")));
+            }
+        }
+        Ok::<_, AskError>(Look::There(whole.elapsed()))
+    };
+    Ok(until_each("a cut network to be one again", HEAL_WAIT, HEAL_LOOK, look).await?)
 }
 
 /// The group of a node: whoever is in none stays with the first.

@@ -411,12 +411,16 @@ impl<'a> Hand<'a> {
         let runs = |node| self.is_away(node).is_none();
         let crossing = cut::crossing(&self.town(), self.actors, &groups, runs).await;
         lanes.join(&groups).await?;
+        let whole = Instant::now();
         let Crossing { connections, answers } = crossing?;
+        let took = cut::healed(&self.town(), self.actors, runs, whole).await?;
         let fewest = self.figures.entry("connections-across").or_insert(f64::INFINITY);
         *fewest = fewest.min(connections as f64);
         if let Some(answers) = answers {
             *self.figures.entry("answers-across").or_default() += answers as f64;
         }
+        let longest = self.figures.entry("heal-ms").or_default();
+        *longest = longest.max(took.as_secs_f64() * 1000.0);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 25] = [
+pub(crate) const FIGURES: [(&str, &str); 26] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -29,6 +29,11 @@ pub(crate) const FIGURES: [(&str, &str); 25] = [
     (
         "connections-across",
         "connections between parts of a cut network when it was healed, of the cut that left fewest",
+    ),
+    (
+        "heal-ms",
+        "from the moment at which a cut network was whole until all had the slots that there were, of the cut for which \
+         that took longest",
     ),
     ("answers-across", "slots that peers were told, while it was cut, by schedulers in other parts"),
     ("lies", "false attestations told"),

@@ -149,10 +149,16 @@ impl Checker {
         if culprits.clone().any(|culprit| Some(culprit) != liar) {
             self.violation(format!("node {} convicts an honest key", node.at));
         }
-        // A node that stopped in between has forgotten one of the two.
+        if node.roles.judged.iter().any(|judged| Some(*judged) != liar) {
+            self.violation(format!("node {} finds an honest attestor wrong", node.at));
+        }
+        // A node that stopped in between has forgotten one of the two, or whom it judged.
         let is_steady = node.life == 0 && self.disks_are_sound;
         if is_steady && self.hold_both.contains(&node.at) && culprits.next().is_none() {
             self.violation(format!("node {} does not convict who lied to it", node.at));
+        }
+        if node.life == 0 && node.hears_contradictions() && node.roles.judged.is_empty() {
+            self.violation(format!("node {} does not find out which attestor was wrong", node.at));
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weft_node::compute::hosted::code_of;
 use weft_protocol::fold::{Closed, Did, Fold, Work};
 use weft_protocol::message::env_json;
+use weft_protocol::outcome::Running;
 use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::StateSummary;
@@ -97,6 +98,22 @@ impl Live {
             }
         }
         Ok(live)
+    }
+
+    /// The running outcome of a position, evaluated again from slot 0; nothing if there is no such position.
+    pub fn again(process: Arc<Process>, town: &Town, rows: &Rows, position: Position) -> Option<Running> {
+        let instance = town.guest.module.instantiate(LIMITS).expect("an instance");
+        let env = env_json(&process, &town.module);
+        let (id, fold) = (process.id(), Fold::new(&process));
+        let mut live = Self { process, env, fold, instance };
+        while live.fold.next_slot() <= position.slot + u64::from(position.tick > 0) {
+            let record = rows.slot(&id, live.fold.next_slot())?;
+            let closed = live.run_slot(record);
+            if let Some(closed) = closed.iter().find(|closed| closed.outcome.position == position) {
+                return Some(closed.running);
+            }
+        }
+        None
     }
 
     /// The slot to run next.

@@ -8,6 +8,7 @@ use weft_node::cron::machine::Input as Kept;
 use weft_node::follower::machine::Input as Followed;
 use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::Ticket;
+use weft_node::witness::judge::machine::Input as Weighed;
 use weft_protocol::crypto::Signer;
 use weft_protocol::{Address, DataItem, Id, Now};
 
@@ -129,6 +130,7 @@ impl Node {
                 || self.carry(ctx)
                 || self.keep_time(ctx)
                 || self.witness(ctx)
+                || self.judge(ctx)
                 || self.anchoring(ctx))
     }
 
@@ -141,6 +143,7 @@ impl Node {
         self.roles.compute.hear(Computed::Tick);
         self.roles.timekeeper.hear(Kept::Tick);
         self.roles.anchor.hear(Anchored::Tick);
+        self.roles.judge.hear(Weighed::Tick);
     }
 
     /// Another node stopped.

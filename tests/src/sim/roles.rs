@@ -5,11 +5,12 @@ mod carry;
 mod children;
 mod evaluate;
 mod follow;
+mod judge;
 mod schedule;
 mod timekeeping;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use weft_node::anchor::machine::{Anchor, Policy};
@@ -19,11 +20,12 @@ use weft_node::follower::Regain;
 use weft_node::follower::machine::Follower;
 use weft_node::messenger::machine::{Born, Effect as Carried, Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
+use weft_node::witness::judge::machine::Judge;
 use weft_node::witness::machine::Witness;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::crypto::Signer;
 use weft_protocol::record::VerifiedRecord;
-use weft_protocol::{Hash, Id, Now, Position, Verified, wire};
+use weft_protocol::{Address, Hash, Id, Now, Position, Verified, wire};
 
 pub(super) use children::is_named;
 pub(super) use schedule::{head_of, outcome_of};
@@ -127,6 +129,9 @@ pub struct Roles {
     pub(super) compute: Lane<Compute>,
     pub(super) timekeeper: Lane<Timekeeper>,
     pub(super) witness: Lane<Witness>,
+    pub(super) judge: Lane<Judge>,
+    /// Whom the judge found wrong.
+    pub(super) judged: BTreeSet<Address>,
     /// What others said of logs of this node's own under caution.
     regains: BTreeMap<Id, Regain>,
     /// Evidence that peers brought, until its verdict.
@@ -153,6 +158,8 @@ impl Roles {
             compute: Lane::new(Compute::new(1, None)),
             timekeeper: Lane::new(Timekeeper::default()),
             witness: Lane::new(Witness::default()),
+            judge: Lane::new(Judge::new(None)),
+            judged: BTreeSet::new(),
             regains: BTreeMap::new(),
             brought: BTreeMap::new(),
             tickets: 0,

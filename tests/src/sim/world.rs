@@ -90,6 +90,8 @@ pub struct Report {
     pub lost: u64,
     /// Slots that it signed in that log afterwards.
     pub regained: u64,
+    /// Nodes that found an attestor wrong.
+    pub judging: usize,
     /// Stops of nodes.
     pub crashes: u64,
     /// When all was well, in virtual milliseconds.
@@ -468,6 +470,7 @@ impl World<'_> {
             pushes,
             lie: self.town.liar.map(|liar| liar.lie),
             convicting: self.nodes.iter().filter(|node| !node.disk.rows.evidence.is_empty()).count(),
+            judging: self.nodes.iter().filter(|node| !node.roles.judged.is_empty()).count(),
             crashes: self.nodes.iter().map(|node| node.life).sum(),
             ended_ms: self.time,
         }

@@ -6,7 +6,8 @@
 //! would like to be its only company. With nobody for a minute it raises an alarm: all pauses end, and
 //! everything is tried anew.
 //! With enough peers it still dials one now and then that it has not met for long: two halves of a
-//! network that were apart, each content with itself, find each other so.
+//! network that were apart, each content with itself, find each other so. Those that went while it ran it dials more
+//! often for a while; and where one of them is back, whoever went at about the same time is likely to be too.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ use weft_protocol::{Effects, Machine, Now};
 
 use crate::limits::{
     ADDRESSES_PER_PEER_MAX, ALONE_MS, ANCHORS_MAX, BOOK_DIAL_MS_MAX, BOOK_DIALS_PER_TICK, BOOK_PEERS_MAX,
-    BOOK_REST_MS_MAX, BOOK_REST_MS_MIN, FEELER_MS, PEERS_WANTED,
+    BOOK_REST_MS_MAX, BOOK_REST_MS_MIN, FEELER_MS, LOST_FEELER_MS, LOST_MAX, LOST_MS, PARTED_MS,
+    PEERS_WANTED,
 };
 
 /// What the machine hears of. `P` names a peer, `A` an address.
@@ -86,12 +88,27 @@ pub(crate) struct Book<P, A> {
     alone_since: Option<Now>,
     /// When the last peer was dialled that was not needed.
     felt: Option<Now>,
+    /// Peers that went while this node ran: since when, and when each was last dialled for that.
+    lost: BTreeMap<P, (Now, Now)>,
+    /// Of those, who is likely to be back.
+    returning: BTreeSet<P>,
+    /// When the last of those was dialled.
+    felt_lost: Now,
 }
 
 impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
     pub(crate) fn new(remembered: impl IntoIterator<Item = (P, Entry<A>)>) -> Self {
         let entries = remembered.into_iter().take(BOOK_PEERS_MAX).collect();
-        Self { entries, connected: BTreeMap::new(), dialling: BTreeMap::new(), alone_since: None, felt: None }
+        Self {
+            entries,
+            connected: BTreeMap::new(),
+            dialling: BTreeMap::new(),
+            alone_since: None,
+            felt: None,
+            lost: BTreeMap::new(),
+            returning: BTreeSet::new(),
+            felt_lost: Now(0),
+        }
     }
 
     /// How many peers are in the book.
@@ -196,7 +213,7 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
         // Who dialled this node chose it: those do not count, however many they are.
         let own = self.connected.values().filter(|(dialled, _)| *dialled).count();
         let missing = PEERS_WANTED.saturating_sub(own + self.dialling.len());
-        let chosen: Vec<P> = if missing > 0 {
+        let mut chosen: Vec<P> = if missing > 0 {
             let mut candidates: Vec<_> = candidates.map(|(peer, entry)| (entry.rank(), *peer)).collect();
             candidates.sort_unstable();
             candidates.into_iter().take(missing.min(BOOK_DIALS_PER_TICK)).map(|(_, peer)| peer).collect()
@@ -204,12 +221,50 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
             self.felt = Some(now);
             candidates.min_by_key(|(_, entry)| entry.met).map(|(peer, _)| *peer).into_iter().collect()
         } else {
-            return;
+            Vec::new()
         };
+        self.choose_lost(&mut chosen, now);
         for peer in chosen {
-            self.dialling.insert(peer, now);
-            effects.push(Effect::Dial(peer));
+            if self.dialling.insert(peer, now).is_none() {
+                effects.push(Effect::Dial(peer));
+            }
         }
+    }
+
+    /// Adds those that went and are likely to be back, else one that went, now and then. They need not rest: they are few,
+    /// and what parted them from this node may be over at any time.
+    fn choose_lost(&mut self, chosen: &mut Vec<P>, now: Now) {
+        self.lost.retain(|_, (since, _)| since.plus_ms(LOST_MS) > now);
+        while chosen.len() < BOOK_DIALS_PER_TICK
+            && let Some(peer) = self.returning.pop_first()
+        {
+            chosen.push(peer);
+        }
+        if self.felt_lost.plus_ms(LOST_FEELER_MS) > now {
+            return;
+        }
+        let is_due = |(since, _): &(Now, Now)| since.plus_ms(LOST_FEELER_MS) <= now;
+        let due = self.lost.iter_mut().filter(|(_, times)| is_due(times));
+        let due = due.filter(|(peer, _)| !self.dialling.contains_key(peer));
+        if let Some((peer, (_, tried))) = due.min_by_key(|(_, (_, tried))| *tried) {
+            (*tried, self.felt_lost) = (now, now);
+            chosen.push(*peer);
+        }
+    }
+
+    /// Notes that a peer went.
+    fn lose(&mut self, peer: P, now: Now) {
+        if self.lost.len() < LOST_MAX {
+            self.lost.insert(peer, (now, now));
+        }
+    }
+
+    /// Notes that a peer is here.
+    fn regain(&mut self, peer: &P) {
+        self.returning.remove(peer);
+        let Some((since, _)) = self.lost.remove(peer) else { return };
+        let went_too = |(_, (other, _)): &(&P, &(Now, Now))| other.0.abs_diff(since.0) <= PARTED_MS;
+        self.returning.extend(self.lost.iter().filter(went_too).map(|(peer, _)| *peer));
     }
 }
 
@@ -221,6 +276,7 @@ impl<P: Ord + Copy, A: PartialEq> Machine for Book<P, A> {
         match input {
             Input::Met { peer, addresses, dialled } => {
                 self.dialling.remove(&peer);
+                self.regain(&peer);
                 self.connected.entry(peer).or_insert((dialled, now));
                 self.learn(peer, addresses, Some(now));
             }
@@ -233,11 +289,14 @@ impl<P: Ord + Copy, A: PartialEq> Machine for Book<P, A> {
                     entry.met = Some(now);
                     // One that takes connections and closes them must not be dialled in a circle.
                     entry.rest_until = now.plus_ms(BOOK_REST_MS_MIN);
+                    self.lose(peer, now);
                 }
             }
             Input::Failed(peer) => self.failed(peer, now),
             Input::Foreign(peer) => {
                 self.dialling.remove(&peer);
+                self.lost.remove(&peer);
+                self.returning.remove(&peer);
                 self.entries.remove(&peer);
             }
             Input::Tick => self.tick(now, effects),
@@ -336,6 +395,41 @@ mod tests {
         run(&mut book, Input::Failed(102), 30 + FEELER_MS);
         assert_eq!(run(&mut book, Input::Tick, 30 + FEELER_MS * 2), [Effect::Dial(102)]);
         assert_eq!(run(&mut book, Input::Tick, 30 + FEELER_MS * 3), [Effect::Dial(101)]);
+    }
+
+    #[test]
+    fn those_that_went_are_felt_for_and_where_one_is_back_the_others_are_dialled_at_once() {
+        let mut book = Book::new([]);
+        for peer in 0..20 {
+            run(&mut book, met(peer, peer >= 10), 0);
+        }
+        // One went long before the others, of another cause.
+        run(&mut book, Input::Gone(9), 0);
+        for peer in 0..6 {
+            run(&mut book, Input::Gone(peer), PARTED_MS * 3);
+        }
+        // Ten of its own choice are here, so it needs none of them.
+        let mut now = PARTED_MS * 3;
+        let mut felt = Vec::new();
+        for _ in 0..7 {
+            felt.extend(dials(run(&mut book, Input::Tick, now)));
+            felt.last().into_iter().for_each(|peer| drop(run(&mut book, Input::Failed(*peer), now)));
+            assert_eq!(run(&mut book, Input::Tick, now + LOST_FEELER_MS - 1), []);
+            now += LOST_FEELER_MS;
+        }
+        now -= 1;
+        assert_eq!(felt, [9, 0, 1, 2, 3, 4, 5], "each in its turn, whatever rest it has");
+        run(&mut book, met(3, false), now);
+        let at_once = [dials(run(&mut book, Input::Tick, now)), dials(run(&mut book, Input::Tick, now))];
+        assert_eq!(at_once, [vec![0, 1, 2, 4], vec![5]]);
+        for peer in [0, 1, 2, 4, 5] {
+            run(&mut book, Input::Failed(peer), now);
+        }
+        assert_eq!(run(&mut book, Input::Tick, now), [], "they were not, and are felt for again");
+        assert_eq!(dials(run(&mut book, Input::Tick, now + LOST_FEELER_MS)).len(), 1);
+        // After a while no more than any others.
+        dials(run(&mut book, Input::Tick, now + LOST_MS));
+        assert_eq!(run(&mut book, Input::Tick, now + LOST_MS + LOST_FEELER_MS), []);
     }
 
     #[test]

@@ -288,7 +288,10 @@ impl Node {
     ) {
         let (process, position) = (said.statement().process, said.statement().position);
         match result {
-            Ok(()) => self.check_attested(ctx, process, position),
+            Ok(()) => {
+                self.check_attested(ctx, process, position);
+                self.weigh(process, position);
+            }
             Err(WriteError::Conflict) => {
                 let held = self.disk.rows.attestations.get(&(process, position));
                 let held = held.and_then(|by| by.get(&said.attestor()));

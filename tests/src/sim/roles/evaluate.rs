@@ -115,6 +115,7 @@ impl Node {
         self.roles.live.insert(process, live);
         for (position, is_sending) in sends {
             if is_sending {
+                self.weigh(process, position);
                 self.take_up(ctx, Some((process, position)));
             }
         }
@@ -127,7 +128,9 @@ impl Node {
 
     /// Tells the messengers, here and elsewhere, what this node signed.
     pub(in crate::sim) fn say_attested(&mut self, ctx: &mut Ctx<'_, '_>, said: &Attestation) {
-        self.check_attested(ctx, said.statement().process, said.statement().position);
+        let (process, position) = (said.statement().process, said.statement().position);
+        self.check_attested(ctx, process, position);
+        self.weigh(process, position);
         self.gossip(ctx, &Message::Attestation(said.to_wire()));
     }
 }
