@@ -30,7 +30,6 @@ pub mod limits;
 mod metrics;
 mod network;
 mod peer;
-mod readers;
 mod remembered;
 mod service;
 mod transport;

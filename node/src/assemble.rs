@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Net, NetConfig, NetEvent, Reachability};
@@ -44,7 +45,7 @@ use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
 use crate::remember;
-use crate::remote::Lookups;
+use crate::remote::{ANSWER_TURNS_MAX, Lookups};
 use crate::room::{self, RoomTask};
 use crate::scheduler::SchedulerTask;
 use crate::serve::Server;
@@ -145,6 +146,7 @@ pub async fn embed(
         directory,
         fresh: Freshness::default(),
         lookups: Lookups::default(),
+        answer_turns: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)),
         searches,
         offset: ClockOffset::default(),
         unasked: Arc::default(),

@@ -6,6 +6,6 @@ pub mod client;
 mod server;
 
 pub use answers::Answers;
-pub(crate) use answers::{no_slot, not_hosted};
+pub(crate) use answers::{ForPeer, no_slot, not_hosted};
 pub use server::ControlSocket;
 pub(crate) use server::Out;

@@ -4,6 +4,7 @@
 //! this crate holds no protocol rules of its own.
 
 pub mod anchor;
+mod asking;
 mod assemble;
 mod attestations;
 mod backlog;

@@ -5,31 +5,41 @@
 //! peer answers is its word alone, as `weft result` shows one: who wants proof hosts the process.
 
 mod elsewhere;
+mod json;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_protocol::Id;
+use weft_protocol::limits::JSON_VALUES_MAX;
+use weft_protocol::wire::RESPONSE_BYTES_MAX;
 use weft_storage::Roles;
 
 use crate::control::api::ResultOf;
 use crate::dry_run::DryRunBody;
-use crate::legacy::messages::Span;
+use crate::legacy::messages::{PageBytes, Span};
 use crate::results::Sort;
 
 pub(crate) use elsewhere::Elsewhere;
+pub use json::{json_bytes, value};
 
-/// Bytes of an answer that one node gives another.
-pub const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of the items or results on a page for an HTTP client.
-pub const HTTP_PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of the items or results on a page for a peer: with what JSON adds they stay below
-/// [`ANSWER_BYTES_MAX`], unless they are full of control characters.
-pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an answer that one node gives another: the largest message that is plain text fits. One that is
+/// none, of which each byte is shown as up to three, does not from a third of that on.
+pub const ANSWER_BYTES_MAX: usize = RESPONSE_BYTES_MAX - 1024;
+/// Values in an answer of a peer, and what it may hold beside one result: each takes some 70 bytes here.
+pub const ANSWER_VALUES_MAX: usize = JSON_VALUES_MAX + 16 * 1024;
+/// What a page may have for an HTTP client.
+pub const HTTP_PAGE_BYTES: PageBytes = PageBytes { wanted: 16 * 1024 * 1024, max: 64 * 1024 * 1024 };
+/// What a page may have for a peer.
+pub const PEER_PAGE_BYTES: PageBytes =
+    PageBytes { wanted: 4 * 1024 * 1024, max: ANSWER_BYTES_MAX - 64 * 1024 };
 /// Bytes of a question: a dry run's message is the largest.
 pub const QUESTION_BYTES_MAX: usize = weft_protocol::limits::ITEM_BYTES_MAX;
 /// How long a node lets a peer wait for a result that is not there yet: less than a request may take.
 pub const WAIT_MS_MAX: u64 = 15_000;
+
+/// How long a peer takes to answer what it need not wait for.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// A question about one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -139,9 +149,43 @@ impl Read {
         }
     }
 
+    /// Whether it may wait for what is not there yet.
+    pub const fn waits(&self) -> bool {
+        match self {
+            Self::Result { wait_ms, .. } => *wait_ms > 0,
+            Self::Results(query) => query.now_ms.is_some(),
+            Self::DryRun { .. } | Self::Messages { .. } | Self::Message { .. } | Self::Process => false,
+        }
+    }
+
+    /// How long an honest peer takes for it at most, unless it has too much to do.
+    pub fn patience(&self) -> Duration {
+        let waits = match self {
+            Self::Result { wait_ms, .. } => *wait_ms,
+            Self::Results(query) => query.now_ms.unwrap_or_default(),
+            // As long as its gas lasts.
+            Self::DryRun { .. } => WAIT_MS_MAX,
+            Self::Messages { .. } | Self::Message { .. } | Self::Process => 0,
+        };
+        ANSWER_WAIT + Duration::from_millis(waits.min(WAIT_MS_MAX))
+    }
+
+    /// Whether it is about the log, which others have than those who evaluate it.
+    pub const fn is_of_log(&self) -> bool {
+        matches!(self, Self::Messages { .. } | Self::Message { .. } | Self::Process)
+    }
+
     /// Whether a peer may ask it: states of the past take a replay, and are shown to clients of this node.
     pub const fn is_for_peers(&self) -> bool {
         !matches!(self, Self::DryRun { to: Some(_), .. })
+    }
+
+    /// The same question of whoever waits for nothing; none where the answer would be another.
+    pub fn at_once(self) -> Option<Self> {
+        match self {
+            Self::Result { of, .. } => Some(Self::Result { of, wait_ms: 0 }),
+            other => Some(other).filter(|other| !other.waits()),
+        }
     }
 
     /// The question of a peer: it waits for no longer than one may.
@@ -209,6 +253,15 @@ mod tests {
         assert_eq!(places(does(true, false)), [t, t, t, h, h, h]);
         assert_eq!(places(does(false, false)), [t, t, t, f, f, f]);
         assert_eq!(places(None), [t, t, t, t, t, t]);
+    }
+
+    #[test]
+    fn what_is_asked_at_once_waits_for_nothing() {
+        let waits = |read: &Read| read.waits();
+        assert_eq!(all().iter().map(waits).collect::<Vec<_>>(), [true, true, false, false, false, false]);
+        let at_once: Vec<_> = all().into_iter().map(Read::at_once).collect();
+        assert!(at_once[1].is_none(), "time is to pass first");
+        assert!(!at_once.iter().flatten().any(waits));
     }
 
     #[test]

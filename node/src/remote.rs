@@ -1,7 +1,7 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +16,7 @@ use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
 
 use weft_storage::Write;
 
-use crate::reads::{ANSWER_BYTES_MAX, QUESTION_BYTES_MAX, Read};
+use crate::reads::{self, ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
 /// Bytes of slots asked for at once.
@@ -37,6 +37,9 @@ const LOOKUP_EVERY_MS: u64 = 60_000;
 const LOOKUPS_MAX: usize = 4;
 /// Logs of which the last such lookup is remembered; beyond that none is made.
 const LOOKUPS_KEPT_MAX: usize = 16_384;
+
+/// Answers of peers that are read at once: each may take a hundred megabytes meanwhile.
+pub const ANSWER_TURNS_MAX: usize = 4;
 
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
@@ -217,8 +220,12 @@ pub async fn read(
     };
     match ask(shared, peer, Ask::Read(body)).await? {
         Answer::Read(read) if read.answer.len() <= ANSWER_BYTES_MAX => {
+            let turn = Arc::clone(&shared.answer_turns).acquire_owned().await;
             // Megabytes take their time.
-            let parsed = tokio::task::spawn_blocking(move || serde_json::from_slice(&read.answer));
+            let parsed = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                reads::value(&read.answer, ANSWER_VALUES_MAX)
+            });
             parsed.await.ok().and_then(Result::ok).ok_or(RemoteError::Mismatch { peer })
         }
         _ => Err(RemoteError::Mismatch { peer }),
@@ -376,7 +383,7 @@ async fn looked_up(shared: &Shared, process: Id, scheduler: Option<Address>) -> 
 }
 
 /// The connected peer whose key has this address, if there is one.
-async fn connected(shared: &Shared, address: Address) -> Option<Peer> {
+pub async fn connected(shared: &Shared, address: Address) -> Option<Peer> {
     everyone(shared).await.into_iter().find(|peer| peer.address() == Some(address))
 }
 

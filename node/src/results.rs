@@ -18,6 +18,8 @@ pub use cursor::{Cursor, CursorError};
 pub(crate) use readable::readable;
 use scan::Scan;
 
+use crate::reads::json_bytes;
+
 /// Entries on a page of results unless a client says otherwise.
 pub const RESULTS_DEFAULT: usize = 25;
 /// Entries on a page of crons unless a client says otherwise.
@@ -27,6 +29,10 @@ pub const PAGE_MAX: usize = 1_000;
 /// Positions looked at for one page. A log that fails for longer than that gives an empty page
 /// with a cursor to go on from.
 pub const LOOKED_AT_MAX: usize = 20_000;
+/// Bytes of results looked at for one page: as if they were too many positions.
+const LOOKED_AT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that a value of a result counts for on a page beside those that show it: what it takes in memory.
+const VALUE_BYTES: usize = 64;
 
 /// In which order entries stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -99,7 +105,7 @@ pub struct Edge {
     pub cursor: String,
 }
 
-/// Reads a page of what this node evaluated, with results of at most so many bytes but for the first.
+/// Reads a page of what this node evaluated, with results that take at most so many bytes but for the first.
 ///
 /// # Errors
 /// A damaged store.
@@ -129,6 +135,7 @@ fn page_within(
     };
     let mut scan = Scan::new(reader, process, sort, query.from.as_ref(), query.to.as_ref())?;
     let (mut edges, mut bytes, mut last, mut pruned_to) = (Vec::new(), 0, None, None);
+    let mut looked_at_bytes = 0;
     for _ in 0..looked_at_max {
         let Some((place, row)) = scan.next()? else {
             let page_info = PageInfo { has_next_page: false, cursor: None, pruned_to };
@@ -139,7 +146,7 @@ fn page_within(
         }
         let is_shown = query.show == Show::All || place.position.tick > 0;
         if is_shown && let Some(node) = shown(reader, process, place.position, &row)? {
-            bytes += row.result.len();
+            bytes += json_bytes(&node) + VALUE_BYTES * values_in(&node);
             if edges.len() == limit || (bytes > bytes_max && !edges.is_empty()) {
                 return Ok(Page {
                     page_info: PageInfo { has_next_page: true, cursor: None, pruned_to },
@@ -149,9 +156,23 @@ fn page_within(
             edges.push(Edge { node, cursor: Cursor::of(process, &place, sort).to_text() });
         }
         last = Some(place);
+        looked_at_bytes += row.result.len();
+        if looked_at_bytes > LOOKED_AT_BYTES_MAX {
+            break;
+        }
     }
     let cursor = last.map(|place| Cursor::of(process, &place, sort).to_text());
     Ok(Page { page_info: PageInfo { has_next_page: true, cursor, pruned_to }, edges })
+}
+
+/// How many values there are in one, with itself.
+fn values_in(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(values_in).sum::<usize>(),
+        // The key is a value of its own.
+        Value::Object(entries) => entries.values().map(|value| 1 + values_in(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
 }
 
 /// The result of a position as a page shows it; none if it does not show it.

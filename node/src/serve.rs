@@ -17,8 +17,8 @@ use weft_protocol::{DataItem, Id, wire};
 use weft_storage::StoreError;
 
 use crate::attestations;
-use crate::control::Answers;
 use crate::control::api::{Failure, FailureCode};
+use crate::control::{Answers, ForPeer};
 use crate::inbound::REQUESTS_MAX;
 use crate::log;
 use crate::metrics::Level;
@@ -47,10 +47,13 @@ const FOLLOWS_PER_PEER_MAX: usize = 4;
 /// How long one waits at most: less than a request may take.
 const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Questions of clients that peers pass on and that are answered at once, and those of one peer: a dry
-/// run is the dearest, and has limits of its own.
+/// Questions of clients that peers pass on and that are under way at once, and those of one peer, so that no
+/// three keep out a fourth. They are made in few turns: a dry run is the dearest, and has limits of its own.
 const READS_MAX: usize = 128;
-const READS_PER_PEER_MAX: usize = 48;
+const READS_PER_PEER_MAX: usize = READS_MAX / 4;
+/// Those of them that wait for what is not there yet, and those of one peer: beyond that one is answered at once.
+const WAITS_MAX: usize = READS_MAX / 2;
+const WAITS_PER_PEER_MAX: usize = WAITS_MAX / 4;
 /// Dry runs among them, and those of one peer: fewer than wait here for clients of this node.
 const DRY_RUNS_MAX: usize = 8;
 const DRY_RUNS_PER_PEER_MAX: usize = 2;
@@ -69,6 +72,8 @@ pub struct Server {
     follows: Shares<Peer>,
     /// Questions of clients, by the peer that passes them on.
     reads: Shares<Peer>,
+    /// Those of them that wait.
+    waits: Shares<Peer>,
     /// Those of them that are dry runs.
     dry_runs: Shares<Peer>,
 }
@@ -97,9 +102,11 @@ impl Server {
         shared.metrics.watch(follows.level("inbound", "follows"));
         let reads = Shares::new(READS_MAX, READS_PER_PEER_MAX);
         shared.metrics.watch(reads.level("inbound", "reads"));
+        let waits = Shares::new(WAITS_MAX, WAITS_PER_PEER_MAX);
+        shared.metrics.watch(waits.level("inbound", "waits"));
         let dry_runs = Shares::new(DRY_RUNS_MAX, DRY_RUNS_PER_PEER_MAX);
         shared.metrics.watch(dry_runs.level("inbound", "dry_runs"));
-        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, dry_runs }
+        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, waits, dry_runs }
     }
 
     /// Answers that this node has too much to do.
@@ -225,16 +232,13 @@ impl Server {
             },
             _ => None,
         };
-        let answer = match self.answers.read_here(process, read.of_peer(), reads::PAGE_BYTES_MAX).await {
-            Ok(answer) => serde_json::to_vec(&answer).unwrap_or_default(),
-            Err(failure) => return refuse_read(&failure),
-        };
-        if answer.len() > reads::ANSWER_BYTES_MAX {
-            let text =
-                format!("the answer has {} bytes, too many for a peer; ask for less at a time", answer.len());
-            return refusal(Code::Invalid, text, 0);
+        let wait = if read.waits() { self.waits.take(peer).ok() } else { None };
+        let read = if wait.is_some() { Some(read.of_peer()) } else { read.at_once() };
+        let Some(read) = read else { return busy() };
+        match self.answers.read_here(process, read).await {
+            Ok(ForPeer(answer)) => Answer::Read(wire::ReadResponse { answer }),
+            Err(failure) => refuse_read(&failure),
         }
-        Answer::Read(wire::ReadResponse { answer: Bytes::from(answer) })
     }
 
     /// The head of a process that this node schedules, after time passed in it.
@@ -256,6 +260,7 @@ fn refuse_read(failure: &Failure) -> Answer {
     let code = match failure.code {
         FailureCode::Invalid => Code::Invalid,
         FailureCode::Unknown | FailureCode::TimedOut => Code::Unknown,
+        FailureCode::Gone => Code::Gone,
         FailureCode::Refused => Code::NotMine,
         FailureCode::Busy | FailureCode::Full => Code::Busy,
         FailureCode::Fault => Code::Fault,

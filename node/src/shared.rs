@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::Semaphore;
 use weft_net::Net;
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub fresh: Freshness,
     /// Which logs were looked up though somebody on their topic is connected.
     pub lookups: Lookups,
+    /// Turns to read what peers answer to questions of clients.
+    pub answer_turns: Arc<Semaphore>,
     /// Who looks for processes of others.
     pub searches: SearchHandle,
     /// How this node's clock stands to others.
@@ -148,6 +151,7 @@ pub mod testing {
             room: Gauge::default(),
             fresh: Freshness::default(),
             lookups: Lookups::default(),
+            answer_turns: Arc::new(Semaphore::new(1)),
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),

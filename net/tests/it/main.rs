@@ -9,7 +9,6 @@ mod hostile;
 mod large;
 mod locations;
 mod many;
-mod opening;
 mod raw;
 mod reach;
 mod requests;

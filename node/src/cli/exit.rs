@@ -140,6 +140,7 @@ impl From<Failure> for CliError {
         let (exit, code) = match failure.code {
             FailureCode::Invalid => (Exit::Input, "invalid"),
             FailureCode::Unknown => (Exit::No, "unknown"),
+            FailureCode::Gone => (Exit::No, "gone"),
             FailureCode::Refused => (Exit::No, "refused"),
             FailureCode::Busy => (Exit::Busy, "busy"),
             FailureCode::Full => (Exit::Busy, "full"),

@@ -39,9 +39,9 @@ pub const SLOW_MS: u64 = 250;
 pub const COMMITTING_MAX: usize = 64;
 /// A process with no new slot for so long, in milliseconds, attests its newest position.
 pub const QUIET_MS: u64 = 1_000;
-/// Quiet processes attested in one tick, so that a start with thousands of them does not hold up
-/// the rest. Those of one tick share commits.
-const QUIET_PER_TICK: usize = 256;
+/// Quiet processes that are attested at once, so that a start with thousands of them does not hold up
+/// the rest. They share commits.
+const ATTESTING_MAX: usize = 64;
 /// The first wait after a host failure, in milliseconds; doubled each time.
 pub const RETRY_MS_MIN: u64 = 250;
 /// The longest wait between two tries, in milliseconds.
@@ -107,6 +107,8 @@ pub enum Input {
         /// Whether trying again can help.
         retry: bool,
     },
+    /// The newest position of a quiet process is attested, or that failed.
+    Attested,
     /// Time passed.
     Tick,
 }
@@ -125,7 +127,7 @@ pub enum Effect {
         /// The last slot.
         to: u64,
     },
-    /// Attest the newest position: nothing came for a while.
+    /// Attest the newest position: nothing came for a while. Answer with `Attested`.
     AttestNewest {
         /// Of which process.
         process: Id,
@@ -155,6 +157,8 @@ pub struct Compute {
     line: Line,
     /// Idle processes whose newest position is to be attested, by when.
     quiet: BTreeSet<(Now, Id)>,
+    /// How many are being attested.
+    attesting: usize,
     /// Processes whose last run failed, by when they are tried again.
     resting: BTreeSet<(Now, Id)>,
     /// The gas for processes that came unasked, if it is limited.
@@ -220,6 +224,7 @@ impl Compute {
             processes: BTreeMap::new(),
             line: Line::default(),
             quiet: BTreeSet::new(),
+            attesting: 0,
             resting: BTreeSet::new(),
         }
     }
@@ -319,6 +324,7 @@ impl Compute {
             Some(State::Committing) => self.committing = self.committing.saturating_sub(1),
             // It was let go and taken up again since that run began.
             Some(State::Queued(turn)) => self.line.leave(turn),
+            Some(State::Resting(until)) => drop(self.resting.remove(&(until, process))),
             _ => {}
         }
     }
@@ -393,15 +399,21 @@ impl Compute {
             }
             rested.push(process);
         }
-        for _ in 0..QUIET_PER_TICK {
-            let Some(process) = pop_due(&mut self.quiet, now) else { break };
+        self.attest(now, effects);
+        for process in rested {
+            self.queue(process);
+        }
+    }
+
+    /// Has as many quiet processes attested as may be.
+    fn attest(&mut self, now: Now, effects: &mut Effects<Effect>) {
+        while self.attesting < ATTESTING_MAX {
+            let Some(process) = pop_due(&mut self.quiet, now) else { return };
             if let Some(hosted) = self.processes.get_mut(&process) {
                 hosted.attest_at = None;
             }
+            self.attesting += 1;
             effects.push(Effect::AttestNewest { process });
-        }
-        for process in rested {
-            self.queue(process);
         }
     }
 }
@@ -464,6 +476,10 @@ impl Machine for Compute {
             }
             Input::Ran { process, next } => self.ran(process, next, now),
             Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
+            Input::Attested => {
+                self.attesting = self.attesting.saturating_sub(1);
+                self.attest(now, effects);
+            }
             Input::Tick => self.tick(now, effects),
         }
         self.start(now, effects);

@@ -161,6 +161,7 @@ impl ComputeTask {
                 Some(question) = self.asks.recv() => self.answer(question),
                 Some(attested) = self.attests.join_next(), if !self.attests.is_empty() => {
                     supervisor::joined(attested);
+                    self.handle(Input::Attested);
                 }
                 Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                     let fetched = supervisor::joined(fetched);

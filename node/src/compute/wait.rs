@@ -53,7 +53,7 @@ pub async fn evaluated(shared: &Shared, process: Id, slot: u64) -> Result<(), Wa
             return Err(WaitError::Stopped { process, why });
         }
         if Instant::now() >= ask_at {
-            want(shared, process, slot);
+            want(shared, process, slot)?;
             ask_at = Instant::now() + LOOK_AGAIN;
         }
         // Hearing nothing in time is a reason to look again too.

@@ -2,7 +2,9 @@
 
 mod disk;
 mod dry;
+mod duties;
 mod live;
+mod modules;
 mod net;
 mod pages;
 mod read;
@@ -10,6 +12,7 @@ mod result;
 mod slots;
 mod state;
 mod top;
+mod turns;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,31 +22,30 @@ use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::evidence::describe;
-use weft_protocol::module::Module;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::Anchor as _;
-use weft_storage::{EvidenceRow, OutboxState, Reader, Roles, StoreError, Write};
-use weft_vm::Format;
+use weft_storage::{EvidenceRow, OutboxState, Reader, StoreError};
 
 use super::api::{
-    Evaluate, EvidenceInfo, Failure, FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request,
-    Status, Submitted,
+    EvidenceInfo, Failure, FailureCode, ItemInfo, ProcessDetail, ProcessInfo, Request, Status, Submitted,
 };
 use super::server::{HungUp, Out, hung_up};
 use crate::anchor;
-use crate::builtin;
 use crate::compute::ComputeHandle;
 use crate::directory::Known;
 use crate::dry_run::DryRuns;
 use crate::follower::FollowerHandle;
-use crate::hosting::{self, HostingError};
 use crate::messenger::MessengerHandle;
 use crate::metrics::{self, Counter, Level};
 use crate::replays::Replays;
 use crate::room;
 use crate::shared::SharedRef;
 use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
+use duties::duties;
+pub(crate) use duties::not_hosted;
+pub(crate) use turns::ForPeer;
+use turns::Turns;
 
 /// Slots in one answer.
 const SLOTS_MAX: u32 = 1_000;
@@ -62,6 +64,7 @@ pub struct Answers {
     messenger: Option<MessengerHandle>,
     dry_runs: Option<DryRuns>,
     pub(crate) replays: Replays,
+    turns: Turns,
     stop: CancellationToken,
 }
 
@@ -91,7 +94,8 @@ impl Answers {
     ) -> Self {
         let dry_runs = compute.clone().map(|compute| DryRuns::new(SharedRef::clone(&shared), compute));
         let replays = Replays::new(SharedRef::clone(&shared), compute.clone());
-        Self { shared, submitter, follower, compute, messenger, dry_runs, replays, stop }
+        let turns = Turns::new(&shared.metrics);
+        Self { shared, submitter, follower, compute, messenger, dry_runs, replays, turns, stop }
     }
 
     /// Has a limit of the control socket watched.
@@ -307,105 +311,6 @@ impl Answers {
         })
     }
 
-    async fn host(
-        &self,
-        process: Id,
-        compute: bool,
-        messenger: bool,
-        evaluate: Option<Evaluate>,
-    ) -> Result<ProcessInfo, Failure> {
-        let computes = compute || messenger;
-        if computes && self.compute.is_none() {
-            return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
-        }
-        let known = self.shared.directory.get(&process).filter(|known| known.roles.computes);
-        let on_demand = match (evaluate, known) {
-            (Some(evaluate), _) => evaluate == Evaluate::Lazy,
-            (None, Some(known)) => known.roles.on_demand,
-            (None, None) => self.shared.config.evaluate == Evaluate::Lazy,
-        };
-        let wanted = Roles { computes, messenges: messenger, watches: true, on_demand, ..Roles::default() };
-        let hosted = hosting::host(&self.shared, process, wanted).await;
-        hosted.map_err(|error| not_hosted(&error))?;
-        self.info(&self.read()?, &self.known(&process)?)
-    }
-
-    async fn unhost(&self, process: Id) -> Result<ProcessInfo, Failure> {
-        let known = self.known(&process)?;
-        let left = Known { roles: Roles::default(), ..known.clone() };
-        // Judged by what it does when its turn comes: it may be pinned meanwhile.
-        let roles = |has: Roles| {
-            let refused = |text: String| Err(fail(FailureCode::Refused, text));
-            if has.schedules {
-                return refused(format!(
-                    "this node schedules process {process}: without it the log would end"
-                ));
-            }
-            if has.pinned {
-                return refused(format!("process {process} is pinned; `weft pin {process} --off` first"));
-            }
-            Ok(Roles::default())
-        };
-        hosting::change(&self.shared, known, roles).await?;
-        self.info(&self.read()?, &left)
-    }
-
-    async fn cron(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
-        let known = self.known(&process)?;
-        if on && known.process.crons().is_empty() {
-            let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
-            return Err(fail(FailureCode::Refused, text));
-        }
-        let roles = |has| Ok::<_, Failure>(Roles { keeps_time: on, ..has });
-        hosting::change(&self.shared, known, roles).await?;
-        self.info(&self.read()?, &self.known(&process)?)
-    }
-
-    async fn pin(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
-        let known = self.known(&process)?;
-        let roles = |has| Ok::<_, Failure>(Roles { pinned: on, ..has });
-        hosting::change(&self.shared, known, roles).await?;
-        self.info(&self.read()?, &self.known(&process)?)
-    }
-
-    async fn put_module(&self, item: &str) -> Result<ModuleInfo, Failure> {
-        let raw = decode(item)?;
-        if !self.shared.store.has_room(raw.len()) {
-            return Err(not_hosted(&HostingError::NoRoom));
-        }
-        let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await;
-        let verified = verified.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
-        let item = verified.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
-        let (id, raw, data) = (item.id(), item.raw().clone(), item.data());
-        let module = Module::accept(item);
-        let module = module.map_err(|error| fail(FailureCode::Invalid, format!("the module: {error}")))?;
-        let format = Format::parse(module.format());
-        let format = format.map_err(|error| fail(FailureCode::Invalid, error.to_string()))?;
-        let engine = self.shared.modules.engine().clone();
-        let compiled = tokio::task::spawn_blocking(move || engine.compile(&data, format).map(drop)).await;
-        let compiled = compiled.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
-        compiled.map_err(|error| fail(FailureCode::Invalid, format!("the module is refused: {error}")))?;
-        let setting = Write::Setting { name: module_setting(&id), value: Bytes::new() };
-        self.shared.store.write(vec![Write::Item { id, raw }, setting]).await.map_err(disk)?;
-        if let Err(error) = self.shared.net.provide(weft_net::Key::Process(id)).await {
-            tracing::debug!(module = %id, %error, "it is not announced that this node has the module");
-        }
-        Ok(module_info(&module))
-    }
-
-    fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
-        let reader = self.read()?;
-        let mut modules = Vec::new();
-        for id in self.module_ids()? {
-            let Some(raw) = reader.item(&id).map_err(disk)? else { continue };
-            let item = DataItem::verify_bytes(raw);
-            modules.extend(item.ok().and_then(|item| Module::accept(item).ok()).map(|m| module_info(&m)));
-        }
-        // What was added comes first.
-        modules.sort_by_key(|module| module.name.is_some());
-        Ok(modules)
-    }
-
     async fn submit(&self, item: &str) -> Result<Submitted, Failure> {
         let raw = decode(item)?;
         let id = DataItem::parse(raw.clone()).map(|item| item.claims().id());
@@ -441,37 +346,6 @@ pub(crate) fn no_slot(error: &SubmitError) -> Failure {
     }
 }
 
-/// What names the modules that were added by hand.
-const MODULE_SETTING: &str = "module/";
-
-fn module_setting(id: &Id) -> String {
-    format!("{MODULE_SETTING}{id}")
-}
-
-fn module_info(module: &Module) -> ModuleInfo {
-    let name = builtin::id_of(builtin::LUA).filter(|id| *id == module.id());
-    ModuleInfo {
-        module: module.id(),
-        name: name.map(|_| builtin::LUA.to_owned()),
-        format: module.format().to_owned(),
-        bytes: module.wasm().len(),
-        owner: module.owner().to_owned(),
-    }
-}
-
-fn duties(roles: Roles) -> Vec<String> {
-    let all = [
-        (roles.schedules, "schedule"),
-        (roles.computes && !roles.on_demand, "compute"),
-        (roles.computes && roles.on_demand, "compute on demand"),
-        (roles.messenges, "messenger"),
-        (roles.watches, "watch"),
-        (roles.keeps_time, "cron"),
-        (roles.pinned, "pinned"),
-    ];
-    all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
-}
-
 fn decode(item: &str) -> Result<Bytes, Failure> {
     let raw = STANDARD.decode(item);
     raw.map(Bytes::from)
@@ -482,16 +356,4 @@ fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreE
     let pending = reader.outbox_pending(process, usize::MAX)?.len();
     let settled = reader.outbox_count(process, |state| matches!(state, OutboxState::Settled { .. }))?;
     Ok((pending, settled))
-}
-
-/// Why a process, or a module, is not taken up.
-pub(crate) fn not_hosted(error: &HostingError) -> Failure {
-    let code = match error {
-        HostingError::NoRoom => FailureCode::Full,
-        HostingError::Store(_) => FailureCode::Fault,
-        HostingError::Remote(_) | HostingError::False { .. } | HostingError::Search(_) => {
-            FailureCode::Unknown
-        }
-    };
-    fail(code, error.to_string())
 }

@@ -28,7 +28,7 @@ use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::hosting;
 use crate::metrics::Level;
-use crate::reads::{Elsewhere, HTTP_PAGE_BYTES_MAX, Place, Read};
+use crate::reads::{Elsewhere, Place, Read};
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
 
@@ -158,7 +158,7 @@ impl Desk {
 
     /// The answer to a question about a process, from here or from a peer.
     pub(super) async fn read(&self, process: Id, read: Read) -> Result<Value, Problem> {
-        let here = |read| self.answers.read_here(process, read, HTTP_PAGE_BYTES_MAX);
+        let here = |read| self.answers.read_here::<Value>(process, read);
         match read.place(self.shared.directory.roles(&process)) {
             Place::Here => Ok(here(read).await?),
             Place::There => Ok(self.elsewhere.ask(&self.shared, process, &read).await?),

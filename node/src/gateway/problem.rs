@@ -51,6 +51,7 @@ impl From<Failure> for Problem {
         let status = match failure.code {
             FailureCode::Invalid => StatusCode::BAD_REQUEST,
             FailureCode::Unknown => StatusCode::NOT_FOUND,
+            FailureCode::Gone => StatusCode::GONE,
             FailureCode::Refused => StatusCode::FORBIDDEN,
             FailureCode::Busy | FailureCode::Full => StatusCode::SERVICE_UNAVAILABLE,
             FailureCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -105,10 +106,11 @@ mod tests {
 
     #[tokio::test]
     async fn every_failure_is_json_with_a_status_of_its_own() {
-        use FailureCode::{Busy, Fault, Full, Invalid, Refused, TimedOut, Unknown};
+        use FailureCode::{Busy, Fault, Full, Gone, Invalid, Refused, TimedOut, Unknown};
         let expected = [
             (Invalid, 400),
             (Unknown, 404),
+            (Gone, 410),
             (Refused, 403),
             (Busy, 503),
             (Full, 503),

@@ -12,14 +12,18 @@ use weft_protocol::time::{self, Weave};
 use weft_protocol::{DataItem, Id, Now, Tag};
 use weft_storage::{Reader, SlotRow, StoreError, StoredSlot};
 
+use crate::reads::json_bytes;
+
 /// Slots of a page for which no limit is given.
 pub const LIMIT: usize = 100;
 /// Slots of a page at most, but for the rest of a run of equal timestamps.
 pub const LIMIT_MAX: usize = 1_000;
-/// Bytes of the items of one page.
-pub const PAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a page may have for the operator.
+pub const PAGE_BYTES: PageBytes = PageBytes { wanted: 64 * 1024 * 1024, max: 64 * 1024 * 1024 };
 /// Bytes of slots read at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
+/// Slots read at once at least, however few are left of a page.
+const READ_SLOTS_MIN: usize = 16;
 /// Slots that are looked through for an assignment's id, from the newest on: whoever was answered
 /// with one asks for it soon, and a read stays under a second. An index would be one more row at a
 /// random place for every slot, beside the eight that it has, for a question that a nonce or the id of
@@ -42,14 +46,27 @@ pub enum LegacyError {
     #[error("Latest message not available")]
     NoLatest,
     /// More slots of one millisecond than a page holds.
-    #[error("the page has more than {PAGE_BYTES_MAX} bytes at one timestamp; ask for nonces instead")]
-    TooLarge,
+    #[error("the page has more than {bytes_max} bytes at one timestamp; ask for nonces instead")]
+    TooLarge {
+        /// Bytes that it may have.
+        bytes_max: usize,
+    },
     /// The disk.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An item on disk that cannot be read, or is not there.
     #[error("slot {0} is damaged on disk")]
     Damaged(u64),
+}
+
+/// How much a page may have, in bytes of its JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageBytes {
+    /// It ends where it would have more, unless its first slot alone has more.
+    pub wanted: usize,
+    /// Slots of equal timestamps may have so many together where the page begins with them: a cursor cannot
+    /// name a place among them.
+    pub max: usize,
 }
 
 /// Which slots are asked for: those after `from`, up to and including `to`.
@@ -188,10 +205,10 @@ pub fn timestamp(now: Now) -> Timestamp {
 /// # Errors
 /// [`LegacyError::NoProcess`], a run of equal timestamps that is too long, the disk.
 pub fn page(reader: &Reader, process: &Id, span: Span, limit: usize) -> Result<Page, LegacyError> {
-    page_within(reader, process, span, limit, PAGE_BYTES_MAX)
+    page_within(reader, process, span, limit, PAGE_BYTES)
 }
 
-/// A page of a log with at most so many bytes of items, unless the first alone has more.
+/// A page of a log with at most so many bytes.
 ///
 /// # Errors
 /// As [`page`].
@@ -200,7 +217,7 @@ pub fn page_within(
     process: &Id,
     span: Span,
     limit: usize,
-    bytes_max: usize,
+    bytes_max: PageBytes,
 ) -> Result<Page, LegacyError> {
     let (head, _) = reader.head(process)?.ok_or(LegacyError::NoProcess)?;
     let limit = limit.clamp(1, LIMIT_MAX);
@@ -212,8 +229,11 @@ pub fn page_within(
     };
     let mut page = Page { page_info: PageInfo { has_next_page: false }, edges: Vec::new() };
     let (mut bytes, mut last) = (0, None);
+    // Where the newest run of equal cursors begins on the page.
+    let mut run = 0;
     while next <= head {
-        let read = reader.slot_records(process, next, head, READ_BYTES)?;
+        let slots = limit.saturating_sub(page.edges.len()).max(READ_SLOTS_MIN);
+        let read = reader.slot_records(process, next, head.min(next + slots as u64), READ_BYTES)?;
         if read.slots.is_empty() {
             break;
         }
@@ -223,33 +243,27 @@ pub fn page_within(
                 return Ok(page);
             }
             let cursor = span.cursor(slot, timestamp);
-            if page.edges.len() >= limit && last != Some(cursor) {
+            if last != Some(cursor) {
+                run = page.edges.len();
+            }
+            let edge = Edge { node: node(process, &stored)?, cursor: cursor.to_string() };
+            bytes += json_bytes(&edge);
+            // It ends before a run that it has no room for: the slot after that may belong to it.
+            let is_full = run >= limit || bytes > bytes_max.wanted;
+            if is_full && run > 0 {
+                page.edges.truncate(run);
                 page.page_info.has_next_page = true;
                 return Ok(page);
             }
-            bytes += stored.item.as_ref().map_or(0, bytes::Bytes::len);
-            if bytes > bytes_max && !page.edges.is_empty() {
-                cut(&mut page, span)?;
-                return Ok(page);
+            if bytes > bytes_max.max && !page.edges.is_empty() {
+                return Err(LegacyError::TooLarge { bytes_max: bytes_max.max });
             }
-            page.edges.push(Edge { node: node(process, &stored)?, cursor: cursor.to_string() });
+            page.edges.push(edge);
             last = Some(cursor);
             next = slot + 1;
         }
     }
     Ok(page)
-}
-
-/// Ends a page that has enough bytes before its last run of equal timestamps: the slot after it may
-/// belong to that.
-fn cut(page: &mut Page, span: Span) -> Result<(), LegacyError> {
-    page.page_info.has_next_page = true;
-    if matches!(span, Span::Times { .. })
-        && let Some(run) = page.edges.last().map(|edge| edge.cursor.clone())
-    {
-        page.edges.retain(|edge| edge.cursor != run);
-    }
-    if page.edges.is_empty() { Err(LegacyError::TooLarge) } else { Ok(()) }
 }
 
 /// The first slot later than a time, or the one after the head. Timestamps never decrease.
@@ -266,24 +280,17 @@ fn first_after(reader: &Reader, process: &Id, head: u64, time: u64) -> Result<u6
     Ok(low)
 }
 
-/// One message by its id, or by that of its assignment. What was not written to this process is
-/// known by its assignment alone, which is looked for among the newest
-/// `ASSIGNMENTS_LOOKED_AT_MAX` slots.
+/// One message by its id. What was not written to this process is known by its assignment alone, which
+/// [`slot_of_assignment`] looks for.
 ///
 /// # Errors
-/// [`LegacyError::NoMessage`], the disk.
-pub fn message(reader: &Reader, process: &Id, id: &Id) -> Result<Message, LegacyError> {
-    if let Some(slot) = reader.slot_of_item(process, id)? {
-        let found = at(reader, process, slot)?;
-        if found.message.is_some() {
-            return Ok(found);
-        }
-    }
-    let slot = slot_of_assignment(reader, process, id, 0)?.ok_or(LegacyError::NoMessage)?;
-    at(reader, process, slot)
+/// The disk.
+pub(crate) fn message(reader: &Reader, process: &Id, id: &Id) -> Result<Option<Message>, LegacyError> {
+    let Some(slot) = reader.slot_of_item(process, id)? else { return Ok(None) };
+    Ok(Some(at(reader, process, slot)?).filter(|found| found.message.is_some()))
 }
 
-/// The slot of an assignment, if it is one of the newest and not before `since`.
+/// The slot of an assignment, if it is one of the newest `ASSIGNMENTS_LOOKED_AT_MAX` and not before `since`.
 pub(crate) fn slot_of_assignment(
     reader: &Reader,
     process: &Id,
@@ -331,7 +338,11 @@ pub fn process_info(reader: &Reader, process: &Id) -> Result<ProcessInfo, Legacy
     Ok(ProcessInfo { process_id: id, block, owner, tags, timestamp, data, anchor, signature, target })
 }
 
-fn at(reader: &Reader, process: &Id, slot: u64) -> Result<Message, LegacyError> {
+/// The message in a slot that is in the log.
+///
+/// # Errors
+/// The disk.
+pub(crate) fn at(reader: &Reader, process: &Id, slot: u64) -> Result<Message, LegacyError> {
     let read = reader.slot_records(process, slot, slot, READ_BYTES)?;
     node(process, read.slots.first().ok_or(LegacyError::Damaged(slot))?)
 }

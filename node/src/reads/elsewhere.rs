@@ -1,16 +1,21 @@
-//! Asking peers what HTTP clients ask: whoever answered last for a process first.
+//! Asking peers what HTTP clients ask: the scheduler of a process and whoever answered last for it first, the
+//! others where those do not know.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+mod memory;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use weft_net::Peer;
-use weft_protocol::Id;
+use weft_net::{Peer, RequestError};
 use weft_protocol::wire::refusal::Code;
+use weft_protocol::{Address, Id};
 
+use self::memory::{First, Memory, Subject};
 use super::Read;
+use crate::asking::{self, Pace};
 use crate::control::api::{Failure, FailureCode};
 use crate::hosting;
 use crate::remote::{self, RemoteError};
@@ -22,127 +27,216 @@ const ASKED_MAX: usize = 8;
 const PEER_WAIT: Duration = Duration::from_secs(30);
 /// How long all of them together may.
 const WAIT: Duration = Duration::from_secs(60);
-/// Processes of which it is remembered who answered last.
-const ANSWERED_MAX: usize = 4_096;
+/// How long one has before the next is asked beside it, and how long an answer waits for that of the scheduler.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The same of dry runs, which are work.
+const DRY_RUN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks peers, and remembers who answers.
 #[derive(Debug, Default)]
 pub struct Elsewhere {
-    answered: Mutex<BTreeMap<Id, Peer>>,
+    memory: Mutex<Memory>,
+}
+
+/// What an asking peer comes to: its answer, or one that is the same whoever is asked.
+type Said = Result<Value, RemoteError>;
+
+/// A question on its way from peer to peer.
+struct Course<'a> {
+    elsewhere: &'a Elsewhere,
+    shared: &'a Shared,
+    process: Id,
+    read: &'a Read,
+    scheduler: Address,
+    began: Instant,
+    asked: BTreeSet<Peer>,
+    /// What was said by whoever knows most of those that have no answer.
+    worst: Option<RemoteError>,
+    /// The scheduler has said that it does not do this.
+    instead: bool,
 }
 
 impl Elsewhere {
-    /// The answer of the first peer that has one.
+    /// The answer of a peer: of the scheduler if it gives one soon, else of the first that has one.
     ///
     /// # Errors
     /// Why nobody has.
     pub async fn ask(&self, shared: &Shared, process: Id, read: &Read) -> Result<Value, Failure> {
-        let began = Instant::now();
-        let until = began + WAIT;
+        let asking = async {
+            let found = hosting::find_process(shared, process).await;
+            let unknown = |error| Failure::new(FailureCode::Unknown, format!("process {process}: {error}"));
+            let mut course = Course {
+                elsewhere: self,
+                shared,
+                process,
+                read,
+                scheduler: found.map_err(unknown)?.scheduler(),
+                began: Instant::now(),
+                asked: BTreeSet::new(),
+                worst: None,
+                instead: false,
+            };
+            course.run().await
+        };
         let late = || Failure::new(FailureCode::TimedOut, format!("no peer answered for process {process}"));
-        if let Some(peer) = self.remembered(&process) {
-            match ask_one(shared, peer, process, read, until).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if is_final(&error) => return Err(failure(process, &error)),
-                Err(_) => self.forget(&process),
-            }
+        tokio::time::timeout(WAIT, asking).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Course<'_> {
+    async fn run(&mut self) -> Result<Value, Failure> {
+        let (shared, of) = (self.shared, self.subject());
+        let scheduler = remote::connected(shared, self.scheduler).await;
+        let First { peers, best, then_others } =
+            self.elsewhere.memory().first(of, scheduler, shared.clock.now());
+        if let Some(said) = self.ask(peers, best, scheduler).await {
+            return self.told(said);
         }
-        let found = tokio::time::timeout_at(until, peers(shared, process)).await.map_err(|_| late())??;
-        let mut worst = None;
-        for peer in found.into_iter().take(ASKED_MAX) {
-            let read = read.after(began.elapsed());
-            match ask_one(shared, peer, process, &read, until).await {
-                Ok(answer) => {
-                    self.remember(process, peer);
-                    return Ok(answer);
-                }
-                Err(error) if is_final(&error) => return Err(failure(process, &error)),
-                Err(error) => {
-                    if worst.as_ref().is_none_or(|worst| weight(&error) > weight(worst)) {
-                        worst = Some(error);
-                    }
-                }
-            }
-            if Instant::now() >= until {
-                return Err(late());
-            }
+        if !then_others && self.worst.as_ref().is_some_and(is_passing) {
+            return Err(self.nobody());
         }
-        let text = || format!("no reachable peer serves process {process}");
+        let sources = remote::sources(shared, self.process, Some(self.scheduler)).await;
+        if let Some(said) = self.ask(sources, best, scheduler).await {
+            return self.told(said);
+        }
+        let others = remote::elsewhere(shared, self.process, self.scheduler).await;
+        if let Some(said) = self.ask(others, best, scheduler).await {
+            return self.told(said);
+        }
+        self.elsewhere.memory().nobody_knows(of, shared.clock.now());
+        Err(self.nobody())
+    }
+
+    fn subject(&self) -> Subject {
+        (self.process, self.read.is_of_log())
+    }
+
+    fn told(&self, said: Said) -> Result<Value, Failure> {
+        said.map_err(|error| failure(self.process, &error))
+    }
+
+    fn nobody(&self) -> Failure {
+        let text = || format!("no reachable peer serves process {}", self.process);
         let nobody = || Failure::new(FailureCode::Unknown, text());
-        Err(worst.map_or_else(nobody, |error| failure(process, &error)))
+        self.worst.as_ref().map_or_else(nobody, |error| failure(self.process, error))
     }
 
-    fn remembered(&self, process: &Id) -> Option<Peer> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(process).copied()
-    }
-
-    fn forget(&self, process: &Id) {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).remove(process);
-    }
-
-    /// When there are too many all are forgotten, and found again.
-    fn remember(&self, process: Id, peer: Peer) {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        if answered.len() >= ANSWERED_MAX {
-            answered.clear();
+    /// Asks those of these peers that were not asked yet.
+    async fn ask(
+        &mut self,
+        mut peers: Vec<Peer>,
+        best: Option<Peer>,
+        scheduler: Option<Peer>,
+    ) -> Option<Said> {
+        let (shared, of) = (self.shared, self.subject());
+        self.elsewhere.memory().order(&mut peers, shared.clock.now());
+        let left = ASKED_MAX.saturating_sub(self.asked.len());
+        peers.retain(|peer| self.asked.insert(*peer));
+        peers.truncate(left);
+        let is_work = matches!(self.read, Read::DryRun { .. });
+        let patience = if is_work { DRY_RUN_PATIENCE } else { PATIENCE };
+        let pace = Pace { beside: ASKED_MAX, stagger: patience, each: PEER_WAIT, grace: patience };
+        let (elsewhere, process, read, began) = (self.elsewhere, self.process, self.read, self.began);
+        let ask = |peer| async move {
+            let mut hearing = Hearing { elsewhere, shared, peer, until: Instant::now() + read.patience() };
+            let read = read.after(began.elapsed());
+            let said = remote::read(shared, peer, process, &read).await;
+            hearing.until = Instant::now() + PEER_WAIT;
+            match said {
+                Err(error) if !is_final(&error) => Err(error),
+                said => Ok(said),
+            }
+        };
+        let (worst, instead) = (&mut self.worst, &mut self.instead);
+        let found = asking::first(peers, best, pace, ask, |peer, error| {
+            let late = RemoteError::Request { peer, error: RequestError::Timeout };
+            let error = error.unwrap_or(late);
+            *instead |= scheduler == Some(peer) && code(&error) == Some(Code::NotMine);
+            if !is_passing(&error) {
+                elsewhere.memory().forget(of, peer);
+            }
+            if worst.as_ref().is_none_or(|worst| weight(&error) > weight(worst)) {
+                *worst = Some(error);
+            }
+        });
+        let (peer, said) = found.await?;
+        if said.is_ok() {
+            let is_first = scheduler.is_none_or(|scheduler| scheduler == peer);
+            let now = shared.clock.now();
+            elsewhere.memory().answered(of, peer, (is_first, self.instead), now);
         }
-        answered.insert(process, peer);
+        Some(said)
     }
 }
 
-async fn ask_one(
-    shared: &Shared,
+/// Notes that a peer was silent, if it has said nothing in its time when this is dropped.
+struct Hearing<'a> {
+    elsewhere: &'a Elsewhere,
+    shared: &'a Shared,
     peer: Peer,
-    process: Id,
-    read: &Read,
     until: Instant,
-) -> Result<Value, RemoteError> {
-    let until = until.min(Instant::now() + PEER_WAIT);
-    let asked = tokio::time::timeout_at(until, remote::read(shared, peer, process, read)).await;
-    asked.unwrap_or(Err(RemoteError::Mismatch { peer }))
 }
 
-/// Who may serve a process: its scheduler, those on its topic, and whom the mesh names.
-async fn peers(shared: &Shared, process: Id) -> Result<Vec<Peer>, Failure> {
-    let found = hosting::find_process(shared, process).await;
-    let unknown = |error| Failure::new(FailureCode::Unknown, format!("process {process}: {error}"));
-    let scheduler = found.map_err(unknown)?.scheduler();
-    let mut peers = remote::sources(shared, process, Some(scheduler)).await;
-    for peer in remote::elsewhere(shared, process, scheduler).await {
-        if !peers.contains(&peer) {
-            peers.push(peer);
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        if Instant::now() >= self.until {
+            self.elsewhere.memory().was_silent(self.peer, self.shared.clock.now());
         }
     }
-    Ok(peers)
+}
+
+fn code(error: &RemoteError) -> Option<Code> {
+    match error {
+        RemoteError::Refused { refusal, .. } => Some(refusal.code()),
+        _ => None,
+    }
 }
 
 /// Whether asking another would come to the same.
 fn is_final(error: &RemoteError) -> bool {
-    matches!(error, RemoteError::Refused { refusal, .. } if refusal.code() == Code::Invalid)
+    matches!(error, RemoteError::TooLong { .. }) || code(error) == Some(Code::Invalid)
+}
+
+/// Whether a peer that serves the process has no answer only now, or not to this question.
+fn is_passing(error: &RemoteError) -> bool {
+    matches!(code(error), Some(Code::Unknown | Code::Busy | Code::Gone))
 }
 
 /// Whose word is told where several have no answer: one that is busy with it knows more than one that
-/// has not heard of it, and that one more than one that does not serve the process.
+/// has not heard of it, and that one more than one that does not serve the process. One that cannot be reached may
+/// serve it.
 fn weight(error: &RemoteError) -> u8 {
-    let RemoteError::Refused { refusal, .. } = error else { return 0 };
-    match refusal.code() {
-        Code::Unspecified | Code::Invalid => 0,
-        Code::NotMine => 1,
-        Code::Unknown => 2,
-        Code::Fault => 3,
-        Code::Busy => 4,
+    match code(error) {
+        Some(Code::Unspecified | Code::Invalid) => 0,
+        Some(Code::NotMine) => 1,
+        None => 2,
+        Some(Code::Unknown) => 3,
+        Some(Code::Gone) => 4,
+        Some(Code::Fault) => 5,
+        Some(Code::Busy) => 6,
     }
 }
 
 /// What the client is told.
 fn failure(process: Id, error: &RemoteError) -> Failure {
-    let RemoteError::Refused { refusal, .. } = error else {
-        return Failure::new(FailureCode::Fault, error.to_string());
+    let refusal = match error {
+        RemoteError::Refused { refusal, .. } => refusal,
+        RemoteError::Request { .. } => return Failure::new(FailureCode::TimedOut, error.to_string()),
+        RemoteError::TooLong { .. } => return Failure::new(FailureCode::Invalid, error.to_string()),
+        RemoteError::Nobody { .. } => return Failure::new(FailureCode::Unknown, error.to_string()),
+        RemoteError::Mismatch { .. } | RemoteError::Disk(_) | RemoteError::NotAModule(_) => {
+            return Failure::new(FailureCode::Fault, error.to_string());
+        }
     };
     let text = refusal.text.clone();
     match refusal.code() {
         Code::Invalid => Failure::new(FailureCode::Invalid, text),
         Code::Unknown => Failure::new(FailureCode::Unknown, text),
+        Code::Gone => Failure::new(FailureCode::Gone, text),
         Code::NotMine => {
             let here = format!("`weft host {process} --compute` does it here");
             let text = format!("no peer that was asked computes process {process}; {here}");

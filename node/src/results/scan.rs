@@ -8,8 +8,9 @@ use weft_storage::{OutcomeRow, Reader, SlotRow, StoreError};
 
 use super::{Cursor, Sort};
 
-/// Outcomes read at once.
+/// Outcomes read at once, and bytes of their results.
 const CHUNK: usize = 64;
+const CHUNK_BYTES: usize = 1024 * 1024;
 /// The end of all positions.
 const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
 
@@ -105,13 +106,11 @@ impl<'a> Scan<'a> {
         let Some(from) = self.next.take() else { return Ok(None) };
         let id = self.process.id();
         let rows = match self.sort {
-            Sort::Asc => self.reader.outcomes(&id, from, LAST, CHUNK)?,
-            Sort::Desc => self.reader.outcomes_down(&id, from, CHUNK)?,
+            Sort::Asc => self.reader.outcomes_up(&id, from, CHUNK, CHUNK_BYTES)?,
+            Sort::Desc => self.reader.outcomes_down(&id, from, CHUNK, CHUNK_BYTES)?,
         };
-        if rows.len() == CHUNK {
-            let last = rows.last().map(|(position, _)| *position);
-            self.next = last.and_then(|last| if self.sort == Sort::Asc { above(last) } else { below(last) });
-        }
+        let last = rows.last().map(|(position, _)| *position);
+        self.next = last.and_then(|last| if self.sort == Sort::Asc { above(last) } else { below(last) });
         self.chunk = rows.into_iter();
         Ok(self.chunk.next())
     }

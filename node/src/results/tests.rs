@@ -245,6 +245,37 @@ fn a_page_ends_where_its_results_have_enough_bytes() {
     assert_eq!(walked, ALL);
 }
 
+/// Many small values take much more memory than they have bytes.
+#[test]
+fn a_page_counts_values_too_and_what_it_only_looks_at() {
+    let log = Log::new();
+    let process = log.process.item().clone();
+    log.slot(0, 500, &process);
+    log.outcome(Position::slot(0), Some(process.id()), 10, |_| {});
+    let dense = format!(r#"{{"Output":[{}0]}}"#, "0,".repeat(999));
+    for slot in 1..=3 {
+        log.message(slot, 2_000 + slot, |row: &mut OutcomeRow| row.result = dense.clone().into());
+    }
+    let page = |bytes| page(&log.store.read().unwrap(), &log.process, &PageQuery::default(), bytes).unwrap();
+    assert_eq!(page(usize::MAX).edges.len(), 4);
+    // Two of them have some 4,000 bytes, and 2,000 values.
+    let two = page(2 * 1_000 * VALUE_BYTES + 10_000);
+    assert_eq!((two.edges.len(), two.page_info.has_next_page), (3, true));
+    let fewer = page(6_000);
+    assert_eq!((fewer.edges.len(), fewer.page_info.has_next_page), (1, true));
+    // What fails is not shown; whoever looks for more goes on from a cursor.
+    let log = Log::new();
+    log.slot(0, 500, &process);
+    let large = format!(r#"{{"Error":"no","Output":"{}"}}"#, "x".repeat(LOOKED_AT_BYTES_MAX / 4));
+    for slot in 1..=6 {
+        log.message(slot, 2_000 + slot, |row: &mut OutcomeRow| row.result = large.clone().into());
+    }
+    let page = super::page(&log.store.read().unwrap(), &log.process, &PageQuery::default(), 1_000).unwrap();
+    assert!(page.edges.is_empty() && page.page_info.has_next_page);
+    let cursor = Cursor::parse(&page.page_info.cursor.unwrap()).unwrap();
+    assert_eq!(cursor.key(Sort::Asc).1, 4);
+}
+
 #[test]
 fn check_069_no_page_is_longer_than_its_limit() {
     let log = Log::new();

@@ -47,7 +47,7 @@ impl SubmitError {
             Code::Invalid => Self::Invalid(text),
             Code::NotMine => Self::Refused(text),
             Code::Busy => Self::Busy(refusal.retry_ms),
-            Code::Unspecified | Code::Unknown => Self::Unknown(text),
+            Code::Unspecified | Code::Unknown | Code::Gone => Self::Unknown(text),
             Code::Fault => Self::Fault(text),
         }
     }

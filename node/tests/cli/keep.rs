@@ -222,7 +222,7 @@ fn old_results_go_and_everything_else_stays() {
     assert_eq!(node.json(&["prune", "--keep", "3"]), json!([]));
 
     let (code, why) = node.weft(&["result", &process, "--slot", "1", "--json"]).expect(1).error();
-    assert!(code == "unknown" && why.contains("was pruned here"), "{why}");
+    assert!(code == "gone" && why.contains("was pruned here"), "{why}");
     let newest = SLOTS.to_string();
     assert_eq!(node.json(&["result", &process, "--slot", &newest])["result"]["Output"], *newest);
     let page = node.json(&["results", &process, "--limit", "100"]);

@@ -44,10 +44,14 @@ fn a_lazy_process_is_evaluated_for_its_readers_and_no_further() {
     assert_eq!(computed(&reader, &process), 2);
     assert_eq!(reader.json(&["dry-run", &process, "--action", "Increment"])["result"]["Output"], "7");
     assert_eq!(computed(&reader, &process), 6);
+    // Who asks for a slot that is not there yet has no later one evaluated.
+    assert_ne!(reader.weft(&["result", &process, "--slot", "9000"]).code, 0);
     // A node that comes back leaves it alone as before.
     scheduler.json(&["send", &process, "--action", "Increment"]);
     let sent = scheduler.json(&["send", &process, "--action", "Increment", "--wait"]);
     wait_for_slot(&reader, &process, 8);
+    evaluates_by_itself(&scheduler, &reader, &eager);
+    assert_eq!(computed(&reader, &process), 6);
     let reader = scheduler.join_as(reader.stop(), &[]);
     evaluates_by_itself(&scheduler, &reader, &eager);
     assert_eq!(computed(&reader, &process), 6);

@@ -7,11 +7,12 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 
 use serde_json::{Value, json};
 
-use super::node::{Node, until};
+use super::node::{Node, WAIT, until};
 use super::socket::ask;
 
 /// Begins the line that ends what a command prints; its exit code follows.
@@ -21,7 +22,8 @@ const END: &str = "@@ended ";
 struct Shell {
     child: Child,
     typed: ChildStdin,
-    shown: BufReader<ChildStdout>,
+    /// Its lines, as they come.
+    shown: Receiver<String>,
 }
 
 impl Drop for Shell {
@@ -47,21 +49,26 @@ impl Shell {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let (typed, shown) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (typed, lines) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+        let (show, shown) = mpsc::channel();
+        // It ends with the shell.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| show.send(line)));
         Self { child, typed, shown }
     }
 
-    /// What a command prints, and its exit code.
+    /// What a command prints, and its exit code. One that never ends fails the test.
     fn run(&mut self, command: &str) -> (String, i32) {
         writeln!(self.typed, "{{\n{command}\n}} </dev/null\necho \"\n{END}$?\"").unwrap();
         let mut out = String::new();
         loop {
-            let mut line = String::new();
-            assert!(self.shown.read_line(&mut line).unwrap() > 0, "the shell ended at: {command}");
+            let line = self.shown.recv_timeout(WAIT);
+            let line = line.unwrap_or_else(|why| panic!("{why}: {command}\n{out}"));
             if let Some(code) = line.strip_prefix(END) {
                 return (out, code.trim().parse().unwrap());
             }
             out.push_str(&line);
+            out.push('\n');
         }
     }
 }
@@ -83,10 +90,13 @@ fn commands(page: &str) -> Vec<String> {
     commands
 }
 
-/// The JSON with which the remark behind a command begins.
+/// The JSON with which the remark behind a command begins; none of one that is words.
 fn promised(command: &str) -> Option<Value> {
     let (_, remark) = command.rsplit_once(" # ")?;
-    serde_json::Deserializer::from_str(remark).into_iter().next()?.ok()
+    let is_json = remark.starts_with(|first: char| first.is_ascii_digit() || r#"{["-"#.contains(first));
+    let json = serde_json::Deserializer::from_str(remark).into_iter().next()?;
+    assert!(!is_json || json.is_ok(), "what is promised cannot be read: {command}");
+    json.ok()
 }
 
 /// Waits until every message is evaluated, and whatever was sent has its slot.
@@ -131,4 +141,12 @@ fn the_page_of_the_examples_is_true() {
         entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "lua")
     });
     assert!(seen >= programs.count(), "{seen} of {} commands show something", commands.len());
+}
+
+#[test]
+#[should_panic(expected = "cannot be read")]
+fn a_promise_with_a_typing_error_is_none() {
+    assert_eq!(promised("weft x # words"), None);
+    assert_eq!(promised("weft x # 7, and words"), Some(json!(7)));
+    promised(r#"weft x # {"a": 1"#);
 }

@@ -48,7 +48,8 @@ pub struct Script {
     ranges: VecDeque<Vec<wire::SlotRecord>>,
     blobs: VecDeque<wire::BlobResponse>,
     pub asked: Vec<u64>,
-    outcomes: u32,
+    /// How often it was asked what came of an item, and answered.
+    pub outcomes: u32,
     /// What came of any item, if it says so.
     pub outcome: Option<wire::OutcomeResponse>,
     heads: u32,

@@ -9,6 +9,7 @@ mod heads;
 mod heal;
 mod items;
 mod judged;
+mod reads;
 mod requests;
 mod silent;
 mod support;

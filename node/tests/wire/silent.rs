@@ -92,3 +92,31 @@ async fn a_search_goes_on_when_whoever_asked_is_gone() {
     follower.stop().await;
     serving.abort();
 }
+
+/// It need only be quicker, and nothing of its answer can be checked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_only_quick_is_not_believed_before_the_scheduler() {
+    let truth = Arc::new(truth(140, 2).await);
+    let follower = Node::start(142).await;
+    // Whoever has its key is the scheduler.
+    let (scheduler, liar) = (Script::silent(false), Arc::new(Mutex::new(Script::default())));
+    liar.lock().unwrap().outcome = Some(wire::OutcomeResponse { code: 1, ..outcome() });
+    let mut serving = vec![source(&follower, 140, &truth, &scheduler).await];
+    serving.push(source(&follower, 143, &truth, &liar).await);
+    let answering = async {
+        let held = until("both to be asked", || async {
+            let lied = liar.lock().unwrap().outcomes > 0;
+            let mut scheduler = scheduler.lock().unwrap();
+            let held = scheduler.unanswered.as_mut().unwrap();
+            (lied && !held.is_empty()).then(|| std::mem::take(held))
+        });
+        for (_, reply) in held.await {
+            // It may have been asked where the log ends.
+            let _ = reply.send(wire::Response { body: Some(Answer::Outcome(outcome())) });
+        }
+    };
+    let (result, ()) = tokio::join!(follower.ask::<Value>(asks(&truth, 60_000)), answering);
+    assert_eq!(result.unwrap()["code"], 0);
+    follower.stop().await;
+    serving.iter().for_each(tokio::task::JoinHandle::abort);
+}

@@ -42,6 +42,44 @@ async fn many_processes_are_watched_over_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_let_go_ends_no_watch_of_others() {
+    let node = Node::start(92).await;
+    let scheduler = Node::knowing(93, &[&node]).await;
+    let (gone, own) = (scheduler.counter_named("gone").await, node.counter_named("own").await);
+    let mut client = node.client().await;
+    client.send(&Request::WatchMany { processes: vec![gone, own], from: Some(0) }).await.unwrap();
+    let mut next = async || {
+        let Reply::Event(event) = within("an event", client.reply()).await.unwrap() else {
+            panic!("it ended");
+        };
+        let Watched { process, event } = typed(event).unwrap();
+        (process, event)
+    };
+    let mut begun = BTreeSet::new();
+    while begun.len() < 2 {
+        if let (process, WatchEvent::Slot(_)) = next().await {
+            begun.insert(process);
+        }
+    }
+    node.ask::<serde_json::Value>(Request::Unhost { process: gone }).await.unwrap();
+    loop {
+        if let (process, WatchEvent::Alarm { text }) = next().await {
+            assert!(process == gone && text.contains("is not hosted"), "{text}");
+            break;
+        }
+    }
+    let slot = node.increments(own, 2).await;
+    loop {
+        match next().await {
+            (process, WatchEvent::Slot(seen)) if process == own && seen.slot == slot => break,
+            (process, event) => assert_eq!(process, own, "{event:?}"),
+        }
+    }
+    node.stop().await;
+    scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_are_watched_as_one_connection_carries() {
     let node = Node::start(91).await;
     for count in [0, 1_001] {

@@ -100,7 +100,23 @@ impl Reader {
         self.rows(Table::Outcomes, &from, &to, limit, position)
     }
 
-    /// The outcomes from `from` downwards, `from` included, at most `limit`.
+    /// The outcomes from `from` upwards, `from` included: at most `limit`, and none after those whose results
+    /// have `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outcomes_up(
+        &self,
+        process: &Id,
+        from: Position,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
+        let (from, last) = (key::position(process, from), key::position(process, LAST));
+        self.some_outcomes(Direction::Up, &from, &last, limit, bytes_max)
+    }
+
+    /// As [`outcomes_up`](Self::outcomes_up), downwards.
     ///
     /// # Errors
     /// As [`process`](Self::process).
@@ -109,15 +125,29 @@ impl Reader {
         process: &Id,
         from: Position,
         limit: usize,
+        bytes_max: usize,
     ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
         let (first, from) = (key::position(process, FIRST), key::position(process, from));
+        self.some_outcomes(Direction::Down, &first, &from, limit, bytes_max)
+    }
+
+    fn some_outcomes(
+        &self,
+        direction: Direction,
+        low: &[u8],
+        high: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Position, OutcomeRow)>, StoreError> {
         let limit = limit.min(SCAN_ROWS_MAX);
-        let mut rows = Vec::new();
-        self.scan(Table::Outcomes, Direction::Down, &first, &from, |key, row: OutcomeRow| {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        self.scan(Table::Outcomes, direction, low, high, |key, row: OutcomeRow| {
+            bytes += row.result.len();
             if rows.len() < limit {
                 rows.push((position(key).ok_or_else(|| super::bad_key(Table::Outcomes, key))?, row));
             }
-            Ok(if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            let is_full = rows.len() >= limit || bytes >= bytes_max;
+            Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(rows)
     }

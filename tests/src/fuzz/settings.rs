@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use weft_node::config::{Config, FILE_NAME, Inputs, Resolved};
 use weft_node::control::api::{Reply, Request};
+use weft_node::reads::{self, Read};
 use weft_node::results::Cursor;
 
 thread_local! {
@@ -50,10 +51,19 @@ fn load(file: &[u8], env: std::collections::BTreeMap<String, OsString>) -> Optio
     })
 }
 
-/// Reads a line of a client and one of a node, and a cursor.
+/// Values that JSON of a peer may have here.
+const VALUES_MAX: usize = 1_024;
+
+/// Reads a line of a client and one of a node, a cursor, and what peers ask and answer for clients of theirs.
 pub(super) fn control(bytes: &[u8]) {
     if let Some((request, again)) = again::<Request>(bytes) {
         assert_eq!(format!("{request:?}"), format!("{again:?}"), "a request means the same again");
+    }
+    if let Some((read, again)) = again::<Read>(bytes) {
+        assert_eq!(format!("{read:?}"), format!("{again:?}"), "a question means the same again");
+    }
+    if let Ok(value) = reads::value(bytes, VALUES_MAX) {
+        assert_eq!(reads::json_bytes(&value), value.to_string().len());
     }
     // Numbers of guests that are not whole may differ in their last digit.
     again::<Reply>(bytes);

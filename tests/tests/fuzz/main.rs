@@ -171,6 +171,7 @@ fn dense_inputs_cost_no_more_than_others() {
     dense.push(("result", response(&format!(r#""Messages":[{}[]]"#, "[],".repeat(count)))));
     dense.push(("result", response(&format!(r#""Output":[{}{{}}]"#, r#"{"":0},"#.repeat(count / 2)))));
     dense.push(("control", format!(r#"{{"do":"status","x":[{}0]}}"#, "0,".repeat(count)).into_bytes()));
+    dense.push(("control", format!("[{}0]", "0,".repeat(count)).into_bytes()));
     for (name, bytes) in dense {
         let peak = run(named(name), &bytes);
         println!("{name}: {} dense bytes, {peak} held", bytes.len());

@@ -388,7 +388,7 @@ fn whoever_waits_for_gas_is_not_passed_by_who_comes_later() {
 
 #[test]
 fn quiet_processes_are_attested_in_the_order_in_which_they_became_so() {
-    let many = QUIET_PER_TICK + 10;
+    let many = ATTESTING_MAX + 10;
     let process = |number: usize| {
         let mut bytes = [0; 32];
         // The first to be quiet has the highest id.
@@ -413,9 +413,16 @@ fn quiet_processes_are_attested_in_the_order_in_which_they_became_so() {
     };
     assert_eq!(handle(Input::Tick, QUIET_MS + 3), of(2, 4), "no sooner than they are quiet");
     let late = QUIET_MS + many as u64;
-    assert_eq!(handle(Input::Tick, late), of(4, 4 + QUIET_PER_TICK));
-    assert_eq!(handle(Input::Tick, late), of(4 + QUIET_PER_TICK, many));
-    assert_eq!(handle(Input::Tick, late), [], "each once");
+    assert_eq!(handle(Input::Tick, late), of(4, 2 + ATTESTING_MAX), "with those before");
+    assert_eq!(handle(Input::Tick, late), [], "as many as may be are under way");
+    // As one ends the next begins, and each comes once.
+    for number in 2 + ATTESTING_MAX..many {
+        assert_eq!(handle(Input::Attested, late), of(number, number + 1));
+    }
+    for _ in 0..ATTESTING_MAX {
+        assert_eq!(handle(Input::Attested, late), []);
+    }
+    assert_eq!(handle(Input::Tick, late), []);
 }
 
 #[test]
@@ -433,4 +440,29 @@ fn a_process_that_is_taken_up_again_while_it_runs_has_one_place_in_line() {
     assert_eq!(rig.evaluated[&first].len(), 3);
     assert!(!rig.evaluated.contains_key(&last), "it was let go");
     assert!(rig.machine.is_idle(&first));
+}
+
+/// A failure waits for its time. Nothing of that is left when a run that began before ends after it.
+#[test]
+fn a_process_that_no_longer_rests_is_not_woken() {
+    for fails in [false, true] {
+        let mut rig = Rig::new(1);
+        rig.add(id(1), 1_000, 5);
+        // It is let go and taken up again while it runs, so a second run waits for the first.
+        rig.handle(Input::Drop { process: id(1) });
+        rig.threads_in_use.clear();
+        rig.add(id(1), 1_000, 5);
+        let failed = || Input::Failed { process: id(1), why: "no disk".into(), retry: true };
+        rig.handle(failed());
+        assert_eq!(rig.machine.resting.len(), 1);
+        // The first has failed; this is what comes of the second.
+        rig.handle(if fails { failed() } else { Input::Ran { process: id(1), next: 5 } });
+        assert_eq!(rig.machine.resting.len(), usize::from(fails));
+        rig.threads_in_use.clear();
+        rig.next.insert(id(1), if fails { 0 } else { 5 });
+        rig.pass(60_000);
+        assert_eq!(rig.count(id(1)), if fails { 5 } else { 0 });
+        assert!(rig.machine.is_idle(&id(1)) && rig.machine.committing == 0);
+        assert!(rig.machine.resting.is_empty());
+    }
 }

@@ -163,20 +163,26 @@ pub(super) async fn attest_quiet(shared: SharedRef, process: Id) {
 }
 
 /// Attests the newest position, if it is not attested yet.
-async fn attest_newest(shared: &Shared, process: Id) -> Result<(), HostError> {
-    let reader = shared.store.read()?;
-    let Some(position) = reader.last_computed(&process)? else { return Ok(()) };
-    if reader.attestation(&process, position, &shared.address)?.is_some() {
-        return Ok(());
-    }
-    let Some(row) = reader.outcome(&process, position)? else { return Ok(()) };
-    let made = sign(shared, &reader, process, position, row.running, row.state_root)?;
-    drop(reader);
-    if let Some((write, body)) = made {
+async fn attest_newest(shared: &SharedRef, process: Id) -> Result<(), HostError> {
+    let signing = SharedRef::clone(shared);
+    // It may read and verify the Process item, and an RSA key takes milliseconds.
+    let made = tokio::task::spawn_blocking(move || sign_newest(&signing, process)).await;
+    if let Some((position, write, body)) = joined(made).transpose()?.flatten() {
         shared.store.write(vec![write]).await?;
         say_attested(shared, process, position, body);
     }
     Ok(())
+}
+
+fn sign_newest(shared: &Shared, process: Id) -> Result<Option<(Position, Write, Body)>, HostError> {
+    let reader = shared.store.read()?;
+    let Some(position) = reader.last_computed(&process)? else { return Ok(None) };
+    if reader.attestation(&process, position, &shared.address)?.is_some() {
+        return Ok(None);
+    }
+    let Some(row) = reader.outcome(&process, position)? else { return Ok(None) };
+    let made = sign(shared, &reader, process, position, row.running, row.state_root)?;
+    Ok(made.map(|(write, body)| (position, write, body)))
 }
 
 /// Signs a position if this node is one of the process's attestors. The slot's assignment

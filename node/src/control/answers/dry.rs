@@ -3,7 +3,9 @@
 use weft_protocol::Id;
 
 use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
+use super::turns::{blocking, fault};
 use super::{Answers, fail, state};
+use crate::compute::DryOutcome;
 use crate::dry_run::{BUSY_RETRY_MS, DryRunError};
 use crate::results::readable;
 
@@ -14,17 +16,31 @@ impl Answers {
         message: DryRunBody,
         slot: Option<u64>,
     ) -> Result<DryRunInfo, Failure> {
+        let tried = self.try_out(process, message, slot).await?;
+        blocking(move || info(process, &tried)).await
+    }
+
+    /// What a dry run comes to.
+    pub(super) async fn try_out(
+        &self,
+        process: Id,
+        message: DryRunBody,
+        slot: Option<u64>,
+    ) -> Result<DryOutcome, Failure> {
         let known = self.known(&process)?;
         let Some(dry_runs) = self.dry_runs.as_ref().filter(|_| known.roles.computes) else {
             let text = format!("process {process} is not computed here; `weft host {process} --compute`");
             return Err(fail(FailureCode::Refused, text));
         };
-        let outcome = dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))?;
-        let result = readable(outcome.result.as_bytes());
-        let result = result.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
-        let (position, code, gas) = (outcome.position, outcome.code.number(), outcome.gas);
-        Ok(DryRunInfo { process, position, code, result, gas })
+        dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))
     }
+}
+
+/// What a client is shown of it.
+pub(super) fn info(process: Id, outcome: &DryOutcome) -> Result<DryRunInfo, Failure> {
+    let result = readable(outcome.result.as_bytes()).map_err(fault)?;
+    let (position, code, gas) = (outcome.position, outcome.code.number(), outcome.gas);
+    Ok(DryRunInfo { process, position, code, result, gas })
 }
 
 fn why(error: &DryRunError) -> Failure {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
@@ -29,6 +30,9 @@ const FRESHNESS_LOOK: Duration = Duration::from_secs(1);
 /// Processes that one client watches at once: each has a row here, and a page of slots is read of each when news
 /// was missed.
 const WATCHED_MAX: usize = 1_000;
+
+/// Processes that are taken up beside each other to be watched.
+const HOSTED_AT_ONCE: usize = 8;
 
 /// What a watcher has seen of a process.
 #[derive(Debug)]
@@ -92,10 +96,13 @@ impl Answers {
         gone: impl Future<Output = ()>,
     ) -> Result<(), HungUp> {
         tokio::pin!(gone);
-        for process in processes {
-            if let Err(failure) = self.host_to_watch(*process).await {
-                return watcher.out.end(Err::<(), _>(failure)).await;
-            }
+        let hosted = tokio::select! {
+            () = &mut gone => return Err(HungUp),
+            () = self.stop.cancelled() => return watcher.out.end(Ok(Value::Null)).await,
+            hosted = self.host_all_to_watch(processes) => hosted,
+        };
+        if let Err(failure) = hosted {
+            return watcher.out.end(Err::<(), _>(failure)).await;
         }
         let mut news = self.shared.news.listen();
         let mut views = match self.views(processes, from) {
@@ -106,10 +113,8 @@ impl Answers {
         // The first is due at once; a log that was just taken up has its time to be confirmed.
         look.reset_after(Duration::from_millis(STALE_MS));
         loop {
-            for (process, view) in views.iter_mut().filter(|(_, view)| view.is_new) {
-                if let Err(failure) = self.show(*process, view, &mut watcher).await? {
-                    return watcher.out.end(Err::<(), _>(failure)).await;
-                }
+            if let Err(failure) = self.show_new(&mut views, &mut watcher).await? {
+                return watcher.out.end(Err::<(), _>(failure)).await;
             }
             let heard = tokio::select! {
                 () = &mut gone => return Err(HungUp),
@@ -125,7 +130,8 @@ impl Answers {
                 }
             };
             match heard {
-                Ok(News::Grew { process, .. }) => {
+                // It may not be followed any more.
+                Ok(News::Grew { process, .. } | News::Hosted { process }) => {
                     if let Some(view) = views.get_mut(&process) {
                         view.is_new = true;
                     }
@@ -139,6 +145,12 @@ impl Answers {
                 Err(RecvError::Closed) => return watcher.out.end(Ok(Value::Null)).await,
             }
         }
+    }
+
+    /// Has the node follow those of these processes that it does not know.
+    async fn host_all_to_watch(&self, processes: &[Id]) -> Result<(), Failure> {
+        let hosted = futures::stream::iter(processes.to_vec()).map(|process| self.host_to_watch(process));
+        hosted.buffer_unordered(HOSTED_AT_ONCE).try_collect().await
     }
 
     /// Has the node follow a process that it does not know.
@@ -161,6 +173,29 @@ impl Answers {
             Ok::<_, Failure>((*process, View { next, is_new: true, stale: false }))
         };
         processes.iter().map(view).collect()
+    }
+
+    /// Shows what is new of each process. One that cannot be read any more is watched no longer, and the others on,
+    /// until none is left.
+    async fn show_new(
+        &self,
+        views: &mut BTreeMap<Id, View>,
+        watcher: &mut Watcher<'_>,
+    ) -> Result<Result<(), Failure>, HungUp> {
+        let mut failed = Vec::new();
+        for (process, view) in views.iter_mut().filter(|(_, view)| view.is_new) {
+            if let Err(failure) = self.show(*process, view, watcher).await? {
+                failed.push((*process, failure));
+            }
+        }
+        for (process, failure) in failed {
+            views.remove(&process);
+            if views.is_empty() {
+                return Ok(Err(failure));
+            }
+            watcher.tell(process, WatchEvent::Alarm { text: failure.text }).await?;
+        }
+        Ok(Ok(()))
     }
 
     /// Shows all slots that were not shown. No news tells of those that were there before, however many pages they

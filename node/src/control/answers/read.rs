@@ -1,18 +1,16 @@
 //! What HTTP clients and other nodes ask of a process that is here.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 use tokio::time::Instant;
 use weft_protocol::Id;
 
-use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
+use super::super::api::{Failure, FailureCode, ResultOf};
 use super::pages::Asked;
-use super::result::WAIT_MS_MAX;
-use super::{Answers, MODULE_SETTING, disk, fail, pages};
-use crate::builtin;
+use super::result::{Held, WAIT_MS_MAX};
+use super::turns::{Asker, Told, Turn, blocking};
+use super::{Answers, disk, dry, fail, pages};
 use crate::legacy::messages;
 use crate::reads::{Read, ResultsQuery};
 
@@ -20,24 +18,28 @@ use crate::reads::{Read, ResultsQuery};
 const LOOK_AGAIN_MS: u64 = 250;
 
 impl Answers {
-    /// Answers from what is here; pages have at most so many bytes of items or results.
+    /// Answers from what is here, in one of the turns of whoever asks: it is taken once there is something to
+    /// tell, and held until that is written.
     ///
     /// # Errors
     /// Why there is no answer: also that the process is not followed, or not computed, here.
-    pub(crate) async fn read_here(
-        &self,
-        process: Id,
-        read: Read,
-        page_bytes: usize,
-    ) -> Result<Value, Failure> {
+    pub(crate) async fn read_here<T: Told>(&self, process: Id, read: Read) -> Result<T, Failure> {
+        let page_bytes = T::ASKER.page_bytes();
         match read {
             Read::Result { of, wait_ms } => {
                 self.computed_here(&process)?;
-                json(self.result_of(process, of, wait_ms).await)
+                let Held { info, turn } = self.result_of(process, of, wait_ms, T::ASKER).await?;
+                blocking(move || {
+                    let _turn = turn;
+                    T::of(&info)
+                })
+                .await
             }
             Read::Results(ResultsQuery { from, to, limit, sort, crons, now_ms }) => {
                 let asked = Asked { from, to, limit, sort, crons, now_ms };
-                json(self.results_within(process, asked, page_bytes).await)
+                let (known, query) = self.results_asked(process, asked).await?;
+                let answers = self.clone();
+                self.told(move || answers.page_of_results(&known, &query, page_bytes.wanted)).await
             }
             Read::DryRun { message, to } => {
                 let slot = match to {
@@ -46,18 +48,56 @@ impl Answers {
                     }
                     None => None,
                 };
-                json(self.dry_run(process, *message, slot).await)
+                let tried = self.try_out(process, *message, slot).await?;
+                self.told(move || dry::info(process, &tried)).await
             }
             Read::Messages { span, limit } => {
-                json(self.messages_within(process, span, limit, page_bytes).await)
+                self.known(&process)?;
+                let answers = self.clone();
+                let limit = limit.unwrap_or(messages::LIMIT);
+                self.told(move || answers.page_of_messages(process, span, limit, page_bytes)).await
             }
-            Read::Message { id } => json(self.message(process, id).await),
+            Read::Message { id } => self.tell_message(process, id).await,
             Read::Process => {
                 self.known(&process)?;
-                let reader = self.read()?;
-                json(messages::process_info(&reader, &process).map_err(|error| pages::no_page(&error)))
+                let answers = self.clone();
+                let info = move || {
+                    let info = messages::process_info(&answers.read()?, &process);
+                    info.map_err(|error| pages::no_page(&error))
+                };
+                self.told(info).await
             }
         }
+    }
+
+    /// Makes an answer in a turn.
+    async fn told<T: Told, A: Serialize>(
+        &self,
+        read: impl FnOnce() -> Result<A, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let turn: Turn = self.turns.read(T::ASKER).await?;
+        blocking(move || {
+            let _turn = turn;
+            T::of(&read()?)
+        })
+        .await
+    }
+
+    async fn tell_message<T: Told>(&self, process: Id, id: Option<Id>) -> Result<T, Failure> {
+        self.known(&process)?;
+        let answers = self.clone();
+        let Some(id) = id else { return self.told(move || answers.latest(process)).await };
+        let turn = self.turns.read(T::ASKER).await?;
+        let found = blocking(move || {
+            let _turn = turn;
+            answers.message_of_item(process, id)?.map(|message| T::of(&message)).transpose()
+        });
+        if let Some(found) = found.await? {
+            return Ok(found);
+        }
+        let slot = self.slot_of_assignment(process, id, 0, T::ASKER).await?;
+        let (slot, answers) = (slot.ok_or_else(pages::unknown_message)?, self.clone());
+        self.told(move || answers.message_at(process, slot)).await
     }
 
     /// The slot of a message, or of an assignment, if its log is here and has it.
@@ -69,20 +109,35 @@ impl Answers {
         if let Some(slot) = reader.slot_of_item(&process, &id).map_err(disk)? {
             return Ok(Some(slot));
         }
-        self.slot_of_assignment(process, id, 0).await
+        self.slot_of_assignment(process, id, 0, Asker::Client).await
     }
 
     /// The slot that an assignment gives, from a slot on: it is looked for slot by slot.
-    async fn slot_of_assignment(&self, process: Id, id: Id, since: u64) -> Result<Option<u64>, Failure> {
+    pub(super) async fn slot_of_assignment(
+        &self,
+        process: Id,
+        id: Id,
+        since: u64,
+        asker: Asker,
+    ) -> Result<Option<u64>, Failure> {
+        let turn: Turn = self.turns.scan(asker).await?;
         let reader = self.read()?;
-        let found = move || messages::slot_of_assignment(&reader, &process, &id, since);
-        let found = tokio::task::spawn_blocking(found).await;
-        found.map_err(|error| fail(FailureCode::Fault, error.to_string()))?.map_err(disk)
+        blocking(move || {
+            let _turn = turn;
+            messages::slot_of_assignment(&reader, &process, &id, since).map_err(disk)
+        })
+        .await
     }
 
     /// The result of what a client names: a message, or an assignment, which may not be in the log yet.
-    async fn result_of(&self, process: Id, of: ResultOf, wait_ms: u64) -> Result<ResultInfo, Failure> {
-        let ResultOf::Item(id) = of else { return self.result(process, of, wait_ms).await };
+    async fn result_of(
+        &self,
+        process: Id,
+        of: ResultOf,
+        wait_ms: u64,
+        asker: Asker,
+    ) -> Result<Held, Failure> {
+        let ResultOf::Item(id) = of else { return self.result_for(process, of, wait_ms, Some(asker)).await };
         let until = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         let mut since = 0;
         loop {
@@ -91,34 +146,21 @@ impl Answers {
             let reader = self.read()?;
             let head = reader.head(&process).map_err(disk)?.map_or(0, |(slot, _)| slot + 1);
             if reader.slot_of_item(&process, &id).map_err(disk)?.is_some() {
-                return self.result(process, of, left_ms).await;
+                return self.result_for(process, of, left_ms, Some(asker)).await;
             }
             drop(reader);
             // What was looked through once does not change.
             if head > since
-                && let Some(slot) = self.slot_of_assignment(process, id, since).await?
+                && let Some(slot) = self.slot_of_assignment(process, id, since, asker).await?
             {
-                return self.result(process, ResultOf::Slot(slot), left_ms).await;
+                return self.result_for(process, ResultOf::Slot(slot), left_ms, Some(asker)).await;
             }
             since = head;
-            match self.result(process, of, left_ms.min(LOOK_AGAIN_MS)).await {
+            match self.result_for(process, of, left_ms.min(LOOK_AGAIN_MS), Some(asker)).await {
                 Err(failure) if failure.code == FailureCode::TimedOut => {}
                 done => return done,
             }
         }
-    }
-
-    /// The modules that this node knows: those of its processes, those that were added, and its own.
-    ///
-    /// # Errors
-    /// The disk.
-    pub(crate) fn module_ids(&self) -> Result<BTreeSet<Id>, Failure> {
-        let mut ids = self.shared.directory.modules();
-        ids.extend(builtin::id_of(builtin::LUA));
-        for name in self.read()?.setting_names(MODULE_SETTING).map_err(disk)? {
-            ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
-        }
-        Ok(ids)
     }
 
     fn computed_here(&self, process: &Id) -> Result<(), Failure> {
@@ -131,8 +173,4 @@ impl Answers {
 
 fn no_message(process: &Id, id: Id) -> Failure {
     fail(FailureCode::Unknown, format!("message {id} has no slot in process {process}"))
-}
-
-fn json(answer: Result<impl Serialize, Failure>) -> Result<Value, Failure> {
-    serde_json::to_value(answer?).map_err(|error| fail(FailureCode::Fault, error.to_string()))
 }

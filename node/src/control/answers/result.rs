@@ -1,10 +1,8 @@
 //! Results: from the disk, or a peer's word, waited for if need be.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_net::Peer;
@@ -12,7 +10,9 @@ use weft_protocol::{DataItem, Id, Position, mark, wire};
 use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
+use super::turns::{Asker, Turn, blocking};
 use super::{Answers, disk, fail, no_slot};
+use crate::asking::{self, Pace};
 use crate::news::heard_of;
 use crate::prune::told;
 use crate::results::readable;
@@ -25,13 +25,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long peers have for one look, however little the caller waits.
 const LOOK_MIN: Duration = Duration::from_secs(3);
-/// How long one of them may take: who is silent keeps nothing from those after it.
-const PEER_WAIT: Duration = Duration::from_secs(2);
+/// How they are asked: whoever is silent keeps nothing from those after it, and who is quicker than the scheduler
+/// waits for what that says.
+const PACE: Pace =
+    Pace { beside: 4, stagger: Duration::ZERO, each: Duration::from_secs(2), grace: Duration::from_secs(2) };
 /// How long who was silent is not asked again by the same caller: by then its request is given up, and no
 /// caller has two of them under way.
 const SILENT_REST: Duration = Duration::from_secs(30);
-/// Peers asked beside each other.
-const PEERS_AT_ONCE: usize = 4;
 
 /// Peers that were silent, and when they may be asked again.
 type Silent = BTreeMap<Peer, Instant>;
@@ -56,6 +56,12 @@ enum Stored {
     Pruned(Position, Option<Id>),
 }
 
+/// A result, and the turn in which it was read, to hold until it is told.
+pub(super) struct Held {
+    pub(super) info: ResultInfo,
+    pub(super) turn: Option<Turn>,
+}
+
 impl Answers {
     pub(super) async fn result(
         &self,
@@ -63,6 +69,17 @@ impl Answers {
         of: ResultOf,
         wait_ms: u64,
     ) -> Result<ResultInfo, Failure> {
+        Ok(self.result_for(process, of, wait_ms, None).await?.info)
+    }
+
+    /// As [`result`](Self::result), read in the turns of whoever asks; those of the operator are not counted.
+    pub(super) async fn result_for(
+        &self,
+        process: Id,
+        of: ResultOf,
+        wait_ms: u64,
+        asker: Option<Asker>,
+    ) -> Result<Held, Failure> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
         let until = deadline.max(began + LOOK_MIN);
@@ -79,16 +96,19 @@ impl Answers {
             ResultOf::Slot(slot) => Wanted::Slot(slot),
         };
         loop {
-            match self.find_result(process, of)? {
-                Some(Stored::Whole(found)) => return Ok(*found),
+            let (found, turn) = self.look(process, of, asker).await?;
+            match found {
+                Some(Stored::Whole(info)) => return Ok(Held { info: *info, turn }),
                 Some(Stored::Pruned(position, item)) => {
+                    drop(turn);
                     let elsewhere = match item {
                         Some(item) => self.ask_result(process, item, until, &mut silent).await,
                         None => None,
                     };
-                    return elsewhere.ok_or_else(|| fail(FailureCode::Unknown, told(&process, position)));
+                    let info = elsewhere.ok_or_else(|| fail(FailureCode::Gone, told(&process, position)))?;
+                    return Ok(Held { info, turn: None });
                 }
-                None => {}
+                None => drop(turn),
             }
             let is_due = Instant::now() >= ask_at;
             if is_due {
@@ -99,7 +119,7 @@ impl Answers {
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
                 && let Some(found) = self.ask_result(process, item, until, &mut silent).await
             {
-                return Ok(found);
+                return Ok(Held { info: found, turn: None });
             }
             if is_due {
                 // News may be lost, so it is told again, and peers are asked again.
@@ -132,10 +152,25 @@ impl Answers {
             Wanted::Slot(slot) | Wanted::Newest(slot) => Some(slot),
             Wanted::Item(item) => self.read()?.slot_of_item(&process, &item).map_err(disk)?,
         };
-        if let Some(slot) = slot {
-            compute::want(&self.shared, process, slot);
+        match slot {
+            Some(slot) => compute::want(&self.shared, process, slot).map_err(disk),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Looks on disk, in a turn of whoever asks.
+    async fn look(
+        &self,
+        process: Id,
+        of: Wanted,
+        asker: Option<Asker>,
+    ) -> Result<(Option<Stored>, Option<Turn>), Failure> {
+        let turn = match asker {
+            Some(asker) => Some(self.turns.read(asker).await?),
+            None => None,
+        };
+        let answers = self.clone();
+        blocking(move || Ok((answers.find_result(process, of)?, turn))).await
     }
 
     fn find_result(&self, process: Id, of: Wanted) -> Result<Option<Stored>, Failure> {
@@ -196,25 +231,18 @@ impl Answers {
             let mut peers = remote::sources(shared, process, Some(scheduler)).await;
             silent.retain(|_, rests_until| Instant::now() < *rests_until);
             peers.retain(|peer| !silent.contains_key(peer));
-            let answers = futures::stream::iter(peers).map(|peer| async move {
-                let asked = remote::outcome(shared, peer, process, item);
-                (peer, tokio::time::timeout(PEER_WAIT, asked).await)
-            });
-            let mut answers = pin!(answers.buffer_unordered(PEERS_AT_ONCE));
-            while let Some((peer, answer)) = answers.next().await {
-                match answer {
-                    // One that makes no sense says nothing about the next.
-                    Ok(answer) => {
-                        if let Some(found) = answer.ok().and_then(|answer| read_answer(process, &answer)) {
-                            return Some(found);
-                        }
-                    }
-                    Err(_) => {
-                        silent.insert(peer, Instant::now() + SILENT_REST);
-                    }
+            let best = peers.first().copied().filter(|peer| peer.address() == Some(scheduler));
+            // An answer that makes no sense says nothing about the next.
+            let ask = |peer| async move {
+                let answer = remote::outcome(shared, peer, process, item).await.ok();
+                answer.and_then(|answer| read_answer(process, &answer)).ok_or(())
+            };
+            let found = asking::first(peers, best, PACE, ask, |peer, said| {
+                if said.is_none() {
+                    silent.insert(peer, Instant::now() + SILENT_REST);
                 }
-            }
-            None
+            });
+            found.await.map(|(_, found)| found)
         };
         tokio::time::timeout_at(until, asking).await.ok().flatten()
     }

@@ -1,5 +1,7 @@
 //! The state of a process at any slot.
 
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -8,6 +10,7 @@ use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 use weft_protocol::Id;
+use weft_protocol::process::Process;
 
 use super::super::api::{Failure, FailureCode, StateEvent, StateInfo};
 use super::super::server::{HungUp, Out, hung_up};
@@ -28,18 +31,7 @@ impl Answers {
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
         let started = Instant::now();
-        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
-        let state = self.replays.state(known.process, slot, tell);
-        tokio::pin!(state);
-        let found = loop {
-            // A client that hangs up ends the replay with it: the channel's end is dropped.
-            tokio::select! {
-                found = &mut state => break found,
-                () = hung_up(lines) => return Err(HungUp),
-                Some(progress) = told.recv() => out.event(StateEvent::Replayed(progress)).await?,
-            }
-        };
-        let state = match found {
+        let state = match self.progress(known.process, slot, hung_up(lines), Some(out)).await? {
             Ok(state) => state,
             Err(error) => return out.end(Err::<(), _>(why(&error))).await,
         };
@@ -53,6 +45,31 @@ impl Answers {
 }
 
 impl Answers {
+    /// The state of a process, until whoever asked is gone: the replay ends with that. Says how far it is to who
+    /// wants to hear it.
+    async fn progress(
+        &self,
+        process: Arc<Process>,
+        slot: Option<u64>,
+        gone: impl Future<Output = ()>,
+        mut out: Option<&mut Out>,
+    ) -> Result<Result<OldState, ReplayError>, HungUp> {
+        let (telling, mut told) = mpsc::channel(PROGRESS_MAX);
+        let state = self.replays.state(process, slot, telling);
+        tokio::pin!(state, gone);
+        loop {
+            tokio::select! {
+                found = &mut state => return Ok(found),
+                () = &mut gone => return Err(HungUp),
+                Some(progress) = told.recv() => {
+                    if let Some(out) = &mut out {
+                        out.event(StateEvent::Replayed(progress)).await?;
+                    }
+                }
+            }
+        }
+    }
+
     /// The state of a process that is computed here, with its memory. Who waits for it no longer ends the
     /// replay with that.
     ///
@@ -60,17 +77,8 @@ impl Answers {
     /// Why there is none.
     pub(crate) async fn old_state(&self, process: Id, slot: Option<u64>) -> Result<OldState, Failure> {
         let known = self.known(&process)?;
-        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
-        let state = self.replays.state(known.process, slot, tell);
-        tokio::pin!(state);
-        let found = loop {
-            tokio::select! {
-                found = &mut state => break found,
-                // Nobody hears of the progress.
-                Some(_) = told.recv() => {}
-            }
-        };
-        found.map_err(|error| why(&error))
+        let found = self.progress(known.process, slot, pending(), None).await;
+        found.map_err(|HungUp| fail(FailureCode::Fault, "nobody waits"))?.map_err(|error| why(&error))
     }
 }
 

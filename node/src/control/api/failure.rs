@@ -36,6 +36,8 @@ pub enum FailureCode {
     Invalid,
     /// No such process, item, slot or module is known here.
     Unknown,
+    /// It was here once, and was let go for good.
+    Gone,
     /// The scheduler or a policy said no.
     Refused,
     /// Try again later.

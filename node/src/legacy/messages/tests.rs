@@ -153,6 +153,35 @@ fn a_page_never_ends_inside_a_run_of_equal_timestamps() {
     }
 }
 
+/// As a scheduler's group has it: several slots of one millisecond.
+#[test]
+fn a_log_can_be_paged_by_time_past_large_messages() {
+    let mut disk = Disk::with(&[1_001]);
+    let large = Box::leak(vec![0xff; 100_000].into_boxed_slice());
+    for number in 0..5 {
+        large[0] = number;
+        let message = item(Some(disk.process), Box::leak(large.to_vec().into_boxed_slice()));
+        disk.push(2_000, &message);
+    }
+    let last = item(Some(disk.process), b"last");
+    disk.push(2_001, &last);
+    let reader = disk.store.read().unwrap();
+    // Each is shown with some 300,000 bytes, as it is no text.
+    let bytes = PageBytes { wanted: 700_000, max: 2_000_000 };
+    let page = |span, bytes| page_within(&reader, &disk.process, span, LIMIT, bytes);
+    let count = |span| page(span, bytes).map(|page| (page.edges.len(), page.page_info.has_next_page));
+    assert_eq!(count(times(None, None)).unwrap(), (2, true), "it ends before what it has no room for");
+    assert_eq!(count(times(Some(1_001), None)).unwrap(), (5, true), "and begins with all of it");
+    assert_eq!(count(times(Some(2_000), None)).unwrap(), (1, false));
+    assert_eq!(count(Span::Nonces { from: Some(1), to: None }).unwrap(), (2, true));
+    assert_eq!(count(Span::Nonces { from: Some(5), to: None }).unwrap(), (2, false));
+    // One alone may have more than is wanted, and than any page has.
+    let tight = PageBytes { wanted: 1_000, max: 1_000_000 };
+    assert_eq!(page(Span::Nonces { from: Some(1), to: None }, tight).unwrap().edges.len(), 1);
+    let error = page(times(Some(1_001), None), tight).unwrap_err().to_string();
+    assert_eq!(error, "the page has more than 1000000 bytes at one timestamp; ask for nonces instead");
+}
+
 #[test]
 fn check_034_one_message_is_found_by_its_id() {
     let mut disk = Disk::with(&[1_001]);
@@ -164,17 +193,20 @@ fn check_034_one_message_is_found_by_its_id() {
     assert_eq!(newest.message, None);
     let named = newest.assignment.tags.iter().find(|tag| tag.name == "Message").unwrap();
     assert_eq!(named.value, foreign.id().to_string());
+    let by_id = |id: &Id| message(&reader, &disk.process, id).unwrap();
     for unknown in [foreign.id(), Id([8; 32])] {
-        assert!(matches!(message(&reader, &disk.process, &unknown), Err(LegacyError::NoMessage)));
+        assert_eq!(by_id(&unknown), None);
+        assert_eq!(slot_of_assignment(&reader, &disk.process, &unknown, 0).unwrap(), None);
     }
     let row = reader.slot(&disk.process, 1).unwrap().unwrap();
-    let found = message(&reader, &disk.process, &row.item).unwrap();
+    let found = by_id(&row.item).unwrap();
     assert_eq!((found.message.unwrap().id, found.assignment.id), (row.item, row.assignment_id));
     // By the assignment both are found, and the process too.
     for slot in 0..=2 {
         let row = reader.slot(&disk.process, slot).unwrap().unwrap();
-        let found = message(&reader, &disk.process, &row.assignment_id).unwrap();
-        assert_eq!(found.assignment.id, row.assignment_id);
+        let found = slot_of_assignment(&reader, &disk.process, &row.assignment_id, 0).unwrap();
+        assert_eq!(found, Some(slot));
+        assert_eq!(at(&reader, &disk.process, slot).unwrap().assignment.id, row.assignment_id);
     }
 }
 

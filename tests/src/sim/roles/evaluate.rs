@@ -19,7 +19,11 @@ impl Node {
         let Some(effect) = self.roles.compute.next(ctx.now(self.at)) else { return false };
         match effect {
             Effect::Run { process, to, .. } => self.run(ctx, process, to),
-            Effect::AttestNewest { process } => self.attest_newest(ctx, process),
+            Effect::AttestNewest { process } => {
+                self.attest_newest(ctx, process);
+                // What it writes waits for the disk by itself.
+                self.roles.compute.handle(Input::Attested, ctx.now(self.at));
+            }
             Effect::Waits { process } => {
                 ctx.checker.violation(format!("{process} waits for gas that is not limited here"));
             }
