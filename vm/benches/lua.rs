@@ -3,7 +3,8 @@
 //!
 //! They take turns of some messages, so that a busy machine slows all alike; printed are first quartiles
 //! of the turns, and how many times faster ours is. Then the first message of a process, the memory that
-//! a live one takes, and what one message changes of it.
+//! a live one takes, what one message changes of it, and its checkpoint: all of it, compressed by leaf as stores
+//! have it.
 //! `cargo bench -p weft-vm --bench lua [-- --quick]`
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -17,6 +18,8 @@ use weft_vm::{Engine, EngineConfig, Format, Instance, Module, guests};
 
 /// What writes to memory are counted in.
 const PAGE: usize = 4096;
+/// How hard stores compress a leaf.
+const ZSTD_LEVEL: i32 = 1;
 
 const TOKEN: &str = "local bint = require('.bint')(256) Balances = {} \
     for i = 1, 1000 do Balances['holder' .. i] = '1000000' end Balances.OWNER = '1000000000000' \
@@ -156,6 +159,13 @@ fn pages(instance: &mut Instance) -> BTreeMap<u64, Vec<u8>> {
     pages
 }
 
+/// What a checkpoint of all of a memory takes.
+fn checkpoint_bytes(instance: &mut Instance) -> usize {
+    let image = instance.memory_image().unwrap();
+    let packed = |(_, _, leaf): (u32, _, Vec<u8>)| zstd::bulk::compress(&leaf, ZSTD_LEVEL).unwrap();
+    image.leaves(|_| true).map(|leaf| packed(leaf).len()).sum()
+}
+
 fn memory(contestants: &[(Guest, Module)], case: &Case) {
     for (guest, module) in contestants {
         let mut instance = ready(module, case.setup);
@@ -168,11 +178,12 @@ fn memory(contestants: &[(Guest, Module)], case: &Case) {
         let after = pages(&mut instance);
         let changed = after.iter().filter(|(number, page)| before.get(number) != Some(page)).count();
         println!(
-            "{:34} {:14} {:6} KiB in memory, {:6} KiB changed by one message",
+            "{:34} {:14} {:6} KiB in memory, {:6} KiB changed by one message, {:6} KiB in a checkpoint",
             case.name,
             guest.name,
             instance.resident_bytes() >> 10,
-            (changed * PAGE) >> 10
+            (changed * PAGE) >> 10,
+            checkpoint_bytes(&mut instance) >> 10
         );
     }
 }

@@ -9,34 +9,37 @@ mod command;
 mod editor;
 mod feed;
 mod lua;
+mod sights;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, IsTerminal as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use weft_protocol::{Id, Tag};
+use weft_protocol::Id;
 
 use super::args::Wait;
 use super::exit::{CliError, Exit};
 use super::process::{self, DATA_BYTES_MAX, Sent, human_outcome};
 use super::screen::{Colour, pairs};
 use super::talk::{ask, ask_within};
-use super::{Context, compose, state};
-use crate::control::api::{DryRunBody, DryRunInfo, ProcessDetail, ProcessInfo, Request, ResultInfo};
+use super::up::Signals;
+use super::{Context, compose};
+use crate::control::api::{DryRunInfo, ProcessInfo, Request, ResultInfo};
 use crate::control::client::ANSWER_WAIT;
 use crate::dry_run::WAIT_MAX;
 
 use bundle::Bundle;
 use command::Command;
 use editor::{Editor, Typed};
-use feed::{Feed, Happening};
+use feed::{Feed, Told};
+use sights::{Sight, Sights};
 
-/// How long a prompt waits for what the process has: its program answers, and may be slow.
-const LOOK_WAIT: Duration = Duration::from_secs(2);
-/// Bytes of a name that is offered: what is longer is quicker to copy.
-const NAME_BYTES_MAX: usize = 64;
+/// How long the first prompt waits for what the process has for one: its program gives it, and may be slow.
+const GREET_WAIT: Duration = Duration::from_secs(2);
+/// Bytes of a prompt, with its colours: it stands in front of every line.
+const PROMPT_BYTES_MAX: usize = 256;
 /// Own slots that are known again when they are heard of: more than can wait to be shown.
 const OWN_MAX: usize = 1_024;
 
@@ -53,16 +56,13 @@ pub(crate) struct Console {
 
 pub(super) async fn run(of: Console, context: &Context) -> Result<Exit, CliError> {
     let wait = Wait { wait: true, timeout: of.timeout };
-    let (prompt, own) = (String::new(), BTreeSet::new());
     let mut session = Session {
         process: of.process,
         wait,
         context,
-        prompt,
-        own,
+        prompt: String::new(),
+        own: BTreeSet::new(),
         dry: false,
-        reads: true,
-        knows_owner: false,
     };
     let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if is_terminal && !context.screen.is_json() {
@@ -75,18 +75,23 @@ pub(super) async fn run(of: Console, context: &Context) -> Result<Exit, CliError
 /// Runs what standard input holds, piece by piece.
 async fn script(session: &mut Session<'_>) -> Result<Exit, CliError> {
     let mut piece = String::new();
+    let mut reader = lua::Reader::new();
     // Nothing else goes on here, so reading may block.
     let mut lines = std::io::stdin().lock();
     loop {
         let unread = |error: std::io::Error| CliError::input(format!("standard input: {error}"));
-        let is_last = lines.read_line(&mut piece).map_err(unread)? == 0;
+        let before = piece.len();
+        let room = (DATA_BYTES_MAX + 1).saturating_sub(before as u64);
+        let is_last = lines.by_ref().take(room).read_line(&mut piece).map_err(unread)? == 0;
         if piece.len() as u64 > DATA_BYTES_MAX {
             return Err(CliError::input(format!("a piece of more than {DATA_BYTES_MAX} bytes")));
         }
         if lua::says_nothing(&piece) {
             piece.clear();
         }
-        let is_whole = command::is_command(&piece) || lua::is_whole(&piece);
+        // Each line is read once, however long the piece becomes.
+        reader.read(piece.get(before..).unwrap_or_default());
+        let is_whole = command::is_command(&piece) || reader.is_whole();
         if !piece.is_empty() && (is_whole || is_last) {
             match session.obey(&piece).await? {
                 Step::Done(Exit::Ok) => {}
@@ -99,59 +104,79 @@ async fn script(session: &mut Session<'_>) -> Result<Exit, CliError> {
         }
         if is_whole {
             piece.clear();
+            reader = lua::Reader::new();
         }
     }
 }
 
 async fn at_terminal(session: &mut Session<'_>) -> Result<(), CliError> {
     let (context, data_dir) = (session.context, session.context.data_dir()?);
-    if tokio::time::timeout(LOOK_WAIT, session.greet()).await.is_err() {
-        session.reads = false;
+    let fault = |error: std::io::Error| CliError::fault(format!("no signals can be heard: {error}"));
+    let mut signals = Signals::listen().map_err(fault)?;
+    context.screen.remark("`.help` shows what there is beside Lua; Ctrl-D leaves");
+    let key = context.signer()?.address().to_string();
+    let mut sights = Sights::start(data_dir.clone(), session.process, key);
+    tokio::select! {
+        sight = sights.next() => session.see(sight, None),
+        () = tokio::time::sleep(GREET_WAIT) => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
     let mut editor = Editor::start(&data_dir)?;
-    let mut feed = Feed::start(data_dir, session.process);
+    let mut feed = Feed::start(data_dir, session.process, context.screen);
+    let ended = tokio::select! {
+        ended = converse(session, &mut editor, &mut feed, &mut sights) => ended,
+        () = signals.ended() => Ok(()),
+    };
+    // Whatever ended it, the terminal is given back.
+    editor.end();
+    ended
+}
+
+/// Takes what is typed, until the person leaves.
+async fn converse(
+    session: &mut Session<'_>,
+    editor: &mut Editor,
+    feed: &mut Feed,
+    sights: &mut Sights,
+) -> Result<(), CliError> {
+    let screen = session.context.screen;
     loop {
-        if let Some(names) = session.look().await? {
-            editor.offer(names);
-        }
-        while let Some(happening) = feed.ready() {
-            if let Some(text) = session.told(&happening) {
-                context.screen.raw(format!("{text}\n").as_bytes())?;
+        while let Some(told) = feed.ready() {
+            if !session.knows(&told) {
+                screen.raw(format!("{}\n", told.text).as_bytes())?;
             }
         }
+        sights.look();
         editor.ask(session.shown_prompt());
         let typed = loop {
             tokio::select! {
                 typed = editor.typed() => break typed,
-                happening = feed.next() => {
-                    if let Some(text) = session.told(&happening) {
-                        editor.print_above(text);
-                    }
-                }
+                told = feed.next() => if !session.knows(&told) {
+                    editor.print_above(told.text);
+                },
+                sight = sights.next() => session.see(sight, Some(editor)),
             }
         };
         let piece = match typed {
             Typed::Piece(piece) => piece,
             Typed::Nothing => continue,
-            Typed::End => break,
+            Typed::End => return Ok(()),
             Typed::Broken(why) => return Err(CliError::fault(format!("the terminal cannot be read: {why}"))),
         };
         let obeyed = tokio::select! {
             obeyed = session.obey(&piece) => obeyed,
             _ = tokio::signal::ctrl_c() => {
-                context.screen.remark("not waited for; what was sent stays sent");
+                screen.remark("not waited for; what was sent stays sent");
                 continue;
             }
         };
         match obeyed {
-            Ok(Step::Left) => break,
+            Ok(Step::Left) => return Ok(()),
             Ok(Step::Done(_)) => {}
-            Err(error) if error.is_unread() => break,
-            Err(error) => context.screen.error(&error),
+            Err(error) if error.is_unread() => return Ok(()),
+            Err(error) => screen.error(&error),
         }
     }
-    editor.end();
-    Ok(())
 }
 
 /// What became of a piece.
@@ -172,10 +197,6 @@ struct Session<'a> {
     own: BTreeSet<u64>,
     /// Whether what is typed is only tried.
     dry: bool,
-    /// Whether the process shows its state here.
-    reads: bool,
-    /// Whether it is known whose process it is.
-    knows_owner: bool,
 }
 
 impl Session<'_> {
@@ -215,7 +236,7 @@ impl Session<'_> {
     async fn eval(&mut self, bundle: &Bundle) -> Result<Exit, CliError> {
         let screen = self.context.screen;
         if self.dry {
-            let mut info = self.try_out("Eval", Some(&bundle.text)).await?;
+            let mut info = self.try_out(&bundle.text).await?;
             self.learn(&info.result);
             name_lines(&mut info.result, bundle);
             let head = format!("after slot {}: code {}", info.position, info.code);
@@ -228,7 +249,7 @@ impl Session<'_> {
         let draft = compose::message(self.process, Some("Eval".into()), Vec::new(), None, text)?;
         let submitted = process::submit(&draft, self.context).await?;
         let mut result = process::result_of(&submitted, &self.wait, self.context).await?;
-        // What was not waited for to the end is shown when it comes.
+        // What was not waited for to the end is shown as others' is, once it is known.
         self.own.insert(submitted.slot);
         if self.own.len() > OWN_MAX {
             self.own.pop_first();
@@ -247,58 +268,40 @@ impl Session<'_> {
         human_outcome(&result.result, &head, Some(result.gas), by, self.context.screen)
     }
 
-    /// Evaluates a message of this key without sending it.
-    async fn try_out(&self, action: &str, data: Option<&str>) -> Result<DryRunInfo, CliError> {
-        let message = DryRunBody {
-            owner: self.context.signer()?.address().to_string(),
-            data: data.map(str::to_owned),
-            tags: vec![Tag::new("Action", action)],
-            ..DryRunBody::default()
-        };
+    /// Evaluates a piece of this key without sending it.
+    async fn try_out(&self, text: &str) -> Result<DryRunInfo, CliError> {
+        let key = self.context.signer()?.address().to_string();
+        let message = sights::body(key, "Eval", Some(text.to_owned()));
         let request = Request::DryRun { process: self.process, message, slot: None };
         ask_within(self.context, "evaluating", &request, WAIT_MAX + ANSWER_WAIT).await
     }
 
-    /// Says what one may have to know, and asks the process for its prompt.
-    async fn greet(&mut self) {
-        let screen = self.context.screen;
-        screen.remark("`.help` shows what there is beside Lua; Ctrl-D leaves");
-        // A node that does not compute it cannot say.
-        match self.try_out("Eval", Some("")).await {
-            Ok(info) => self.learn(&info.result),
-            Err(_) => self.reads = false,
+    /// Takes over what was seen of the process.
+    fn see(&mut self, sight: Sight, editor: Option<&Editor>) {
+        match (sight, editor) {
+            (Sight::Prompt(prompt), _) => prompt.iter().for_each(|prompt| self.take_prompt(prompt)),
+            (Sight::Owner(owner), Some(editor)) => {
+                let text =
+                    format!("its owner is {owner}: to it, what this key types is a message like any other");
+                editor.print_above(self.context.screen.paint(Colour::Yellow, &text));
+            }
+            (Sight::Names(names), Some(editor)) => editor.offer(names),
+            // Nobody has asked for them yet.
+            (Sight::Owner(_) | Sight::Names(_), None) => {}
         }
-    }
-
-    /// Says whose process it is if that is not this key, once the node knows: one that it has not heard of
-    /// is looked for meanwhile.
-    async fn tell_owner(&mut self) -> Result<(), CliError> {
-        if self.knows_owner {
-            return Ok(());
-        }
-        let key = self.context.signer()?.address().to_string();
-        let request = Request::Process { process: self.process, state_root: false };
-        let Ok(detail) = ask::<ProcessDetail>(self.context, "looking it up", &request).await else {
-            return Ok(());
-        };
-        self.knows_owner = true;
-        if detail.owner != key {
-            let owner = detail.owner;
-            let text =
-                format!("its owner is {owner}: to it, what this key types is a message like any other");
-            self.context.screen.remark(&self.context.screen.paint(Colour::Yellow, &text));
-        }
-        Ok(())
     }
 
     /// Takes over the prompt of a result.
     fn learn(&mut self, result: &Value) {
-        let prompt =
-            ["/Output/prompt", "/Output/data/prompt"].iter().find_map(|at| result.pointer(at)?.as_str());
-        if let Some(prompt) = prompt {
-            // What stands in front of the cursor has one line.
-            self.prompt = self.context.screen.foreign(prompt).replace('\n', " ");
+        if let Some(prompt) = sights::prompt(result) {
+            self.take_prompt(prompt);
         }
+    }
+
+    fn take_prompt(&mut self, prompt: &str) {
+        let (prompt, _) = feed::cut(prompt, PROMPT_BYTES_MAX);
+        // What stands in front of the cursor has one line.
+        self.prompt = self.context.screen.foreign(prompt).replace('\n', " ");
     }
 
     fn shown_prompt(&self) -> String {
@@ -307,44 +310,9 @@ impl Session<'_> {
         if self.dry { format!("(dry run) {prompt}") } else { prompt }
     }
 
-    /// The names of what the process keeps, where this node computes it and it shows them.
-    async fn names(&mut self) -> Vec<String> {
-        if !self.reads {
-            return Vec::new();
-        }
-        let read = self.try_out(state::READ, None).await.ok();
-        let text = read.as_ref().and_then(|info| info.result.pointer("/Output/data")?.as_str());
-        let value: Option<Value> = text.and_then(|text| serde_json::from_str(text).ok());
-        let globals = value.as_ref().and_then(|value| value.get("globals")?.as_object());
-        self.reads = globals.is_some();
-        globals.into_iter().flatten().map(|(name, _)| name).filter(|name| is_name(name)).cloned().collect()
-    }
-
-    /// What there is to know before the next piece: whose process it is, and what it keeps. None if that takes
-    /// too long, or the person does not want to wait; it is not asked again then.
-    async fn look(&mut self) -> Result<Option<Vec<String>>, CliError> {
-        let known = async {
-            self.tell_owner().await?;
-            Ok(self.names().await)
-        };
-        let known = tokio::select! {
-            known = tokio::time::timeout(LOOK_WAIT, known) => known.ok(),
-            _ = tokio::signal::ctrl_c() => None,
-        };
-        if known.is_none() {
-            (self.reads, self.knows_owner) = (false, true);
-        }
-        known.transpose()
-    }
-
-    /// A happening for people, unless it is of something typed here, which was shown.
-    fn told(&self, happening: &Happening) -> Option<String> {
-        if let Happening::Slot(slot) = happening
-            && self.own.contains(&slot.0.slot)
-        {
-            return None;
-        }
-        Some(feed::human(happening, self.context.screen))
+    /// Whether it is of something typed here, which was shown.
+    fn knows(&self, told: &Told) -> bool {
+        told.slot.is_some_and(|slot| self.own.contains(&slot))
     }
 }
 
@@ -354,33 +322,6 @@ fn name_lines(result: &mut Value, bundle: &Bundle) {
     for part in parts {
         if let Some(Value::String(text)) = result.pointer_mut(part) {
             *text = bundle.name_lines(text);
-        }
-    }
-}
-
-/// Whether a name can be typed in Lua. A process may have any text for one, which is put into the line.
-fn is_name(name: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let first = name.bytes().next();
-    name.len() <= NAME_BYTES_MAX
-        && first.is_some_and(|first| is_part(first) && !first.is_ascii_digit())
-        && name.bytes().all(is_part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_offers_names_alone() {
-        for name in ["Balances", "_x", "a1"] {
-            assert!(is_name(name), "{name}");
-        }
-        let long = "a".repeat(NAME_BYTES_MAX + 1);
-        for hostile in
-            ["", "1a", "a b", "A\x1b[2J", "A\nos.exit()", "A()", "A-b", "\u{e4}", "A\u{202e}", &long]
-        {
-            assert!(!is_name(hostile), "{hostile:?}");
         }
     }
 }

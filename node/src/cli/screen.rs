@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a spinner turns.
 const TICK: Duration = Duration::from_millis(120);
 
+/// What ends all colours.
+const RESET: &str = "\x1b[0m";
+
 /// An ANSI colour.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Colour {
@@ -125,12 +128,17 @@ impl Screen {
             Colour::Red => 31,
             Colour::Cyan => 36,
         };
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour { format!("\x1b[{code}m{text}{RESET}") } else { text.to_owned() }
     }
 
     /// Text of somebody else, made harmless for a terminal.
     pub(crate) fn foreign(&self, text: &str) -> String {
         clean(text, self.colour)
+    }
+
+    /// Whether a text of somebody else would be shown as it is, without a colour, in one line.
+    pub(crate) fn is_plain(text: &str) -> bool {
+        !text.contains(['\n', '\t']) && clean(text, false) == text
     }
 
     /// Awaits `work`, with a sign of life on standard error once it takes longer than a second.
@@ -322,14 +330,17 @@ pub(crate) fn pairs(rows: &[(&str, String)]) -> String {
 }
 
 /// Replaces control characters, with which a guest or a peer could rewrite the screen. Line
-/// breaks and tabs stay, and colours where they are wanted.
+/// breaks and tabs stay, and colours where they are wanted, which end with the text.
 fn clean(text: &str, colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    let mut is_coloured = false;
     while let Some(first) = rest.chars().next() {
         if let Some(length) = colour_length(rest) {
             if colours {
-                out.push_str(&rest[..length]);
+                let colour = &rest[..length];
+                is_coloured = colour != RESET;
+                out.push_str(colour);
             }
             rest = &rest[length..];
             continue;
@@ -342,6 +353,9 @@ fn clean(text: &str, colours: bool) -> String {
             other => out.push(other),
         }
         rest = &rest[first.len_utf8()..];
+    }
+    if is_coloured {
+        out.push_str(RESET);
     }
     out
 }
@@ -362,6 +376,9 @@ mod tests {
         let evil = "a\x1b[2Jb\x1b[31mc\x1b]0;title\x07\r\nd\u{202e}";
         assert_eq!(clean(evil, false), "a\u{fffd}[2Jbc\u{fffd}]0;title\u{fffd}\u{fffd}\nd\u{fffd}");
         assert!(clean(evil, true).contains("b\x1b[31mc"));
+        // Nor hide what comes after it.
+        assert_eq!(clean("\x1b[8m> ", true), "\x1b[8m> \x1b[0m");
+        assert_eq!(clean("\x1b[31ma\x1b[0m", true), "\x1b[31ma\x1b[0m");
         assert_eq!(clean("\x1b[", true), "\u{fffd}[");
     }
 

@@ -1,6 +1,7 @@
 //! Asking a running node.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -49,6 +50,16 @@ pub(super) async fn ask_within<T: DeserializeOwned>(
         context.screen.remark(&format!("{error}; asking again in {seconds:.1} s"));
     };
     Ok(context.screen.waiting(what, insist(once, say)).await?)
+}
+
+/// Asks once beside what a person does, who is told nothing: there is an answer in time, or none. A connection of
+/// its own: one that is silent is closed.
+pub(super) async fn ask_aside<T: DeserializeOwned>(
+    data_dir: &Path,
+    request: &Request,
+    wait: Duration,
+) -> Option<T> {
+    Client::connect(data_dir).await.ok()?.call(request, wait).await.ok()
 }
 
 /// Asks until the node is not busy any more, within limits.

@@ -150,6 +150,14 @@ impl Signals {
         std::process::exit(Exit::Fault.number().into());
     }
 
+    /// Waits for one that asks for the end of everything, where Ctrl-C ends only what is being done.
+    pub(super) async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+
     /// Waits for the next one, and gives its name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {

@@ -4,12 +4,16 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::node::{Node, until};
-use super::top::{read_until, shown, terminal};
+use super::node::{Node, until, until_is};
+use super::top::{is_cooked, read_until, shown, terminal};
 use super::{Ran, weft_with};
+
+/// How long anything may take.
+const WAIT: Duration = Duration::from_secs(60);
 
 fn spawn(node: &Node) -> String {
     node.json(&["spawn", "--name", "hello"])["id"].as_str().unwrap().to_owned()
@@ -38,6 +42,9 @@ fn a_script_runs_piece_by_piece_until_one_fails() {
     .expect(1);
     assert!(ran.text().contains("eval:3: oh"), "{}", ran.text());
     assert_eq!(node.json(&["state", &process, "Count"])["value"], 1);
+    // A string goes on in the next line where Lua says so.
+    let ran = script(&node, &process, &[], "s = 'a\\\nb' .. \"\\z\n  c\"\n#s\n").expect(0);
+    assert!(ran.text().contains("\n4\n"), "{}", ran.text());
     // A piece without an end is Lua's to judge, and a dry run keeps nothing.
     let ran = script(&node, &process, &[], "for i = 1, 2 do").expect(1);
     assert!(ran.text().contains("'end' expected near <eof>"), "{}", ran.text());
@@ -110,10 +117,60 @@ impl Desk {
         self.seen.drain(..end);
     }
 
+    /// Completes what was typed, as soon as the process has shown what it keeps: until then the bell rings.
+    fn completes(&mut self, text: &str) {
+        const BELL: &str = "\x07";
+        loop {
+            self.person.write_all(b"\t").unwrap();
+            while !self.seen.contains(BELL) && !self.seen.contains(text) {
+                let bytes = self.shown.recv_timeout(WAIT).unwrap();
+                self.seen.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            if self.seen.contains(text) {
+                return;
+            }
+            self.sees(BELL);
+        }
+    }
+
     /// Types once there is a prompt.
     fn types(&mut self, text: &str) {
         self.sees("> ");
         self.person.write_all(text.as_bytes()).unwrap();
+    }
+}
+
+/// A person at a terminal with a console, and the console's end of it.
+fn sit_down(at: &Node, process: &str) -> (Console, Desk, File) {
+    let (person, program) = terminal();
+    let end = || Stdio::from(program.try_clone().unwrap());
+    let console = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .args(["console", process])
+        .env_clear()
+        .env("WEFT_DATA_DIR", at.folder.path())
+        .env("TERM", "xterm")
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    (Console(console), Desk { shown: shown(&person), seen: String::new(), person }, program)
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    let node = Node::start();
+    let process = spawn(&node);
+    for signal in [libc::SIGTERM, libc::SIGHUP] {
+        let (mut console, mut desk, terminal) = sit_down(&node, &process);
+        desk.types("half a line");
+        desk.sees("half a line");
+        until_is("keys are read", &json!(false), || json!(is_cooked(&terminal)));
+        // SAFETY: it is our child, and was not waited for yet.
+        assert_eq!(unsafe { libc::kill(console.0.id().cast_signed(), signal) }, 0);
+        let code = until("it ends", || console.0.try_wait().unwrap().ok_or("it runs".to_owned())).code();
+        assert_eq!(code, Some(0), "signal {signal}");
+        assert!(is_cooked(&terminal), "signal {signal} leaves the terminal raw");
     }
 }
 
@@ -124,28 +181,16 @@ fn a_person_types_and_sees_what_others_send() {
     // A node that does nothing for the process: it asks its peers.
     let other = node.start_beside(&["--roles", ""]);
     for (at, computes) in [(&node, true), (&other, false)] {
-        let (person, program) = terminal();
-        let end = || Stdio::from(program.try_clone().unwrap());
-        let mut console = Console(
-            Command::new(env!("CARGO_BIN_EXE_weft"))
-                .args(["console", &process])
-                .env_clear()
-                .env("WEFT_DATA_DIR", at.folder.path())
-                .env("TERM", "xterm")
-                .stdin(end())
-                .stdout(end())
-                .stderr(end())
-                .spawn()
-                .unwrap(),
-        );
-        let mut desk = Desk { shown: shown(&person), seen: String::new(), person };
+        let (mut console, mut desk, _) = sit_down(at, &process);
         if computes {
             // Two lines are one piece, and what the process has is completed.
             desk.types("function thrice(x)\r return 3 * x end\r");
             desk.sees("code 0");
             desk.types("Seven = 7\r");
             desk.sees("code 0");
-            desk.types("thrice(Sev\t)\r");
+            desk.types("thrice(Sev");
+            desk.completes("Seven");
+            desk.person.write_all(b")\r").unwrap();
             desk.sees("\n21");
             desk.types("error('oh')\r");
             desk.sees("eval:1: oh");

@@ -48,7 +48,7 @@ pub(super) fn terminal() -> (File, File) {
 }
 
 /// Whether the terminal shows what is typed and gives it line by line.
-fn is_cooked(terminal: &File) -> bool {
+pub(super) fn is_cooked(terminal: &File) -> bool {
     // SAFETY: all bits of it are numbers.
     let mut modes: libc::termios = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open, and there is room for what is written.

@@ -1,14 +1,17 @@
 //! A program of several files as one piece of Lua, and where its lines come from.
 //!
 //! What a file requires is looked for beside it, then beside the first file; what is in neither place comes
-//! with the process. Each file is run once, those first that others need.
+//! with the process. Each file is run once, those first that others need. A name stands for one file in all of
+//! the program, as the process knows modules by their names.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::super::exit::CliError;
 use super::super::files;
 use super::super::process::DATA_BYTES_MAX;
+use super::lua;
 
 /// Files of one program: a circle of files that require each other is found long before.
 const FILES_MAX: usize = 1_000;
@@ -33,7 +36,13 @@ struct Place {
 /// Reads a file and what it requires.
 pub(super) fn load(path: &Path) -> Result<Bundle, CliError> {
     let root = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut reading = Reading { root, done: Vec::new(), open: Vec::new(), bundle: Bundle::default() };
+    let mut reading = Reading {
+        root,
+        done: Vec::new(),
+        names: BTreeMap::new(),
+        open: Vec::new(),
+        bundle: Bundle::default(),
+    };
     let text = reading.take(path)?;
     reading.bundle.add(&files::shown(path), &text)?;
     Ok(reading.bundle)
@@ -65,11 +74,19 @@ impl Bundle {
     /// Names of files and their lines for those of the piece, which runtimes call `eval` and aos
     /// `[string "aos"]`.
     pub(super) fn name_lines(&self, text: &str) -> String {
+        if self.places.is_empty() {
+            return text.to_owned();
+        }
         let mut out = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some((at, name)) = NAMES.iter().filter_map(|name| Some((rest.find(name)?, *name))).min() {
-            let (before, after) = (rest.get(..at).unwrap_or_default(), rest.get(at + name.len()..));
-            let after = after.unwrap_or_default();
+        // Where each name stands next, so that one which is rare is not searched for again and again.
+        let mut next = NAMES.map(|name| text.find(name));
+        let mut from = 0;
+        while let Some((at, which)) =
+            next.iter().enumerate().filter_map(|(which, at)| Some(((*at)?, which))).min()
+        {
+            let name = NAMES[which];
+            let (before, behind) = (text.get(from..at).unwrap_or_default(), at + name.len());
+            let after = text.get(behind..).unwrap_or_default();
             out.push_str(before);
             let digits = after.bytes().take_while(u8::is_ascii_digit).count();
             let line: Option<usize> = after.get(..digits).and_then(|line| line.parse().ok());
@@ -77,21 +94,23 @@ impl Bundle {
                 Some((file, line)) => {
                     // Writing to a string cannot fail.
                     let _ = write!(out, "{file}:{line}");
-                    rest = after.get(digits..).unwrap_or_default();
+                    from = behind + digits;
                 }
                 None => {
                     out.push_str(name);
-                    rest = after;
+                    from = behind;
                 }
             }
+            next[which] = text.get(from..).and_then(|rest| rest.find(name)).map(|at| from + at);
         }
-        out + rest
+        out + text.get(from..).unwrap_or_default()
     }
 
     fn place(&self, line: usize) -> Option<(&str, usize)> {
+        // They stand in the order of their lines.
         let place =
-            self.places.iter().find(|place| (place.from..place.from + place.lines).contains(&line))?;
-        Some((&place.file, line - place.from + 1))
+            self.places.get(self.places.partition_point(|place| place.from <= line).checked_sub(1)?)?;
+        (line < place.from + place.lines).then_some((&place.file, line - place.from + 1))
     }
 }
 
@@ -111,6 +130,8 @@ struct Reading {
     root: PathBuf,
     /// The files that were read, each with the first name that it was required by.
     done: Vec<(PathBuf, String)>,
+    /// The file that each name stands for.
+    names: BTreeMap<String, PathBuf>,
     /// The files whose requirements are being read, the first one first.
     open: Vec<PathBuf>,
     bundle: Bundle,
@@ -126,21 +147,22 @@ impl Reading {
             return Err(CliError::input(format!("a program has at most {FILES_MAX} files")));
         }
         self.open.push(path.to_owned());
-        for required in required(&text) {
-            let Some(found) = self.find(path, &required) else { continue };
+        for required in lua::required(&text) {
+            let Some(found) = self.find(path, required) else { continue };
             if self.open.contains(&found) {
                 return Err(CliError::input(format!(
                     "{name} and {} require each other",
                     files::shown(&found)
                 )));
             }
+            self.names_one(required, &found)?;
             match self.done.iter().find(|(path, _)| *path == found) {
                 None => {
                     let module = self.take(&found)?;
-                    self.add_module(&required, &found, &module)?;
-                    self.done.push((found, required));
+                    self.add_module(required, &found, &module)?;
+                    self.done.push((found, required.to_owned()));
                 }
-                Some((_, first)) if *first != required => {
+                Some((_, first)) if first != required => {
                     let alias = format!("package.loaded[\"{required}\"] = package.loaded[\"{first}\"]\n");
                     self.bundle.text.push_str(&alias);
                 }
@@ -149,6 +171,19 @@ impl Reading {
         }
         self.open.pop();
         Ok(text)
+    }
+
+    /// Refuses a name that stands for another file: the process has one module of it.
+    fn names_one(&mut self, name: &str, found: &Path) -> Result<(), CliError> {
+        let first = self.names.entry(name.to_owned()).or_insert_with(|| found.to_owned());
+        if first != found {
+            let (first, found) = (files::shown(first), files::shown(found));
+            return Err(CliError::input(format!(
+                "\"{name}\" is required from {first} and from {found}, and can be one of them alone: name one of \
+                 them otherwise"
+            )));
+        }
+        Ok(())
     }
 
     /// The file that a name stands for, if there is one.
@@ -172,24 +207,6 @@ impl Reading {
         self.bundle.text.push_str(&end);
         Ok(())
     }
-}
-
-/// The names that a text requires, in order: `require "x"`, `require('x')`.
-fn required(text: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for (at, _) in text.match_indices("require") {
-        let is_word =
-            text.get(..at).is_some_and(|before| before.ends_with(|last: char| last.is_alphanumeric()));
-        let rest = text.get(at + "require".len()..).unwrap_or_default().trim_start();
-        let rest = rest.strip_prefix('(').unwrap_or(rest).trim_start();
-        let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'') && !is_word) else {
-            continue;
-        };
-        if let Some((name, _)) = rest.get(1..).and_then(|rest| rest.split_once(quote)) {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }
 
 #[cfg(test)]
@@ -240,12 +257,46 @@ mod tests {
 
     #[test]
     fn a_circle_and_what_is_no_file_are_told() {
-        let folder =
-            files(&[("a.lua", "require('b')"), ("b.lua", "require 'a'"), ("c.lua", "require('../a')")]);
+        let folder = files(&[
+            ("a.lua", "require('b')"),
+            ("b.lua", "require 'a'"),
+            ("c.lua", "require('../a')"),
+            ("d.lua", "-- local d = require('d')\nreturn \"require('d')\""),
+        ]);
         let error = load(&folder.path().join("a.lua")).unwrap_err();
         assert!(error.text.contains("require each other"), "{}", error.text);
         assert!(load(&folder.path().join("none.lua")).unwrap_err().text.contains("none.lua"));
         assert_eq!(load(&folder.path().join("c.lua")).unwrap().text, "require('../a')");
-        assert_eq!(required("require'x' prerequire('y') require (\"z\")"), ["x", "z"]);
+        // Only code requires.
+        assert!(load(&folder.path().join("d.lua")).is_ok());
+    }
+
+    #[test]
+    fn a_name_stands_for_one_file() {
+        let folder = files(&[
+            ("main.lua", "local a = require('util') local b = require('lib.x')"),
+            ("util.lua", "return 1"),
+            ("lib/x.lua", "return require('util')"),
+            ("lib/util.lua", "return 2"),
+            (
+                "late.lua",
+                "local b = require('lib.util') local b = require('lib.x') local a = require('util')",
+            ),
+        ]);
+        for first in ["main.lua", "late.lua"] {
+            let error = load(&folder.path().join(first)).unwrap_err().text;
+            let name = |file: &str| files::shown(&folder.path().join(file));
+            assert!(error.contains(&name("util.lua")) && error.contains(&name("lib/util.lua")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_read_once() {
+        let bundle = Bundle::of("a.lua", "error('oh')").unwrap();
+        let long = "eval: ".repeat(1 << 20);
+        let began = std::time::Instant::now();
+        assert_eq!(bundle.name_lines(&format!("{long}eval:1: oh")), format!("{long}a.lua:1: oh"));
+        // Reading on to the end at each of them takes hours.
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
     }
 }
