@@ -9,13 +9,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use weft_net::{Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::module::Module;
-use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
 
 use weft_storage::Write;
 
+use crate::asking::{self, Pace};
 use crate::reads::{self, ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
@@ -26,9 +26,12 @@ const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes that a piece has at least, unless it is the last: the largest item is whole after some
 /// hundred pieces, however little a peer would like to give at a time.
 const PIECE_BYTES_MIN: usize = 256 * 1024;
-/// Peers that are asked in turn for one thing: one that does not have it says so at once.
+/// Peers that are asked for one thing: one that does not have it says so at once.
 const ASKED_MAX: usize = 64;
-/// Peers that fail in another way before the search ends: each may take as long as a request may.
+/// How they are asked for the first piece of an item: a slow line takes a while for it.
+const FIRST_PIECE: Pace =
+    Pace { beside: 8, stagger: Duration::from_secs(2), each: Duration::from_secs(30), grace: Duration::ZERO };
+/// Peers that give the first piece of an item and not the others before the search ends.
 const FAILED_MAX: usize = 8;
 
 /// How often a log is looked up while somebody on its topic is connected and its scheduler is not.
@@ -88,13 +91,6 @@ pub enum RemoteError {
         /// What was looked for.
         what: String,
     },
-}
-
-impl RemoteError {
-    /// Whether the peer only does not have what it was asked for.
-    fn is_absence(&self) -> bool {
-        matches!(self, Self::Refused { refusal, .. } if refusal.code() == Code::Unknown)
-    }
 }
 
 async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer, RemoteError> {
@@ -257,33 +253,48 @@ pub async fn assign(
     }
 }
 
-/// A whole item by id, verified: modules come this way. Peers are asked in turn, each once.
+/// A whole item by id, verified: modules come this way. Peers are asked for its first piece beside each other, each
+/// once, and the first that gives it for the others.
 pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<DataItem>, RemoteError> {
     let mut last = RemoteError::Nobody { what: format!("item {id}") };
-    let (mut asked, mut failed) = (BTreeSet::new(), 0);
-    for peer in peers {
-        if asked.len() >= ASKED_MAX || failed >= FAILED_MAX || !asked.insert(peer) {
-            continue;
-        }
-        match item_from(shared, peer, id).await {
+    let mut seen = BTreeSet::new();
+    let mut left: Vec<Peer> = peers.into_iter().filter(|peer| seen.insert(*peer)).take(ASKED_MAX).collect();
+    for _ in 0..FAILED_MAX {
+        let first = |peer| piece(shared, peer, id, 0);
+        let mut without = BTreeSet::new();
+        let found = asking::first(left.clone(), None, FIRST_PIECE, first, |peer, error| {
+            without.insert(peer);
+            last = error.unwrap_or(RemoteError::Request { peer, error: RequestError::Timeout });
+        });
+        let Some((peer, first)) = found.await else { break };
+        match item_from(shared, peer, id, first).await {
             Ok(item) => return Ok(item),
-            Err(error) => {
-                failed += usize::from(!error.is_absence());
-                last = error;
-            }
+            Err(error) => last = error,
         }
+        left.retain(|other| *other != peer && !without.contains(other));
     }
     Err(last)
 }
 
-async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataItem>, RemoteError> {
+/// A piece of an item, not checked.
+async fn piece(shared: &Shared, peer: Peer, id: Id, offset: u64) -> Result<wire::BlobResponse, RemoteError> {
+    let id = Bytes::copy_from_slice(id.as_ref());
+    match ask(shared, peer, Ask::Blob(wire::BlobRequest { id, offset, max_bytes: PIECE_BYTES })).await? {
+        Answer::Blob(blob) => Ok(blob),
+        _ => Err(RemoteError::Mismatch { peer }),
+    }
+}
+
+/// The item that begins with this piece.
+async fn item_from(
+    shared: &Shared,
+    peer: Peer,
+    id: Id,
+    first: wire::BlobResponse,
+) -> Result<Verified<DataItem>, RemoteError> {
     let mismatch = || RemoteError::Mismatch { peer };
-    let mut bytes = BytesMut::new();
+    let (mut bytes, mut blob) = (BytesMut::new(), first);
     loop {
-        let offset = bytes.len() as u64;
-        let id = Bytes::copy_from_slice(id.as_ref());
-        let body = Ask::Blob(wire::BlobRequest { id, offset, max_bytes: PIECE_BYTES });
-        let Answer::Blob(blob) = ask(shared, peer, body).await? else { return Err(mismatch()) };
         let total = usize::try_from(blob.total).ok().filter(|&total| total <= MODULE_ITEM_BYTES_MAX);
         let total = total.ok_or_else(mismatch)?;
         let left = total.checked_sub(bytes.len()).ok_or_else(mismatch)?;
@@ -294,6 +305,7 @@ async fn item_from(shared: &Shared, peer: Peer, id: Id) -> Result<Verified<DataI
         if bytes.len() == total {
             break;
         }
+        blob = piece(shared, peer, id, bytes.len() as u64).await?;
     }
     let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(bytes.freeze())).await;
     verified.ok().and_then(Result::ok).filter(|item| item.id() == id).ok_or_else(mismatch)

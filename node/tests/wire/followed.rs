@@ -55,6 +55,8 @@ pub struct Script {
     heads: u32,
     /// Whether slots are asked for in vain too, where it is silent.
     pub keeps_slots: bool,
+    /// Whether items are too.
+    pub keeps_items: bool,
     /// When it was asked where the log ends or what came of an item and, if it is silent, did not answer.
     pub unanswered: Option<Vec<(Instant, weft_net::Reply)>>,
 }
@@ -74,6 +76,7 @@ impl Script {
                 self.asked.push(range.from);
                 true
             }
+            Ask::Blob(_) => self.keeps_items,
             _ => false,
         };
         match &mut self.unanswered {

@@ -120,3 +120,27 @@ async fn whoever_is_only_quick_is_not_believed_before_the_scheduler() {
     follower.stop().await;
     serving.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_sources_keep_no_item_of_others() {
+    // Each request that nobody answers takes thirty.
+    const QUICK: Duration = Duration::from_secs(25);
+    let truth = Arc::new(truth(160, 2).await);
+    let follower = Node::start(162).await;
+    let silent = Script::silent(false);
+    silent.lock().unwrap().keeps_items = true;
+    let mut serving = Vec::new();
+    for seed in 163..166 {
+        serving.push(source(&follower, seed, &truth, &silent).await);
+    }
+    serving.push(source(&follower, 166, &truth, &Arc::default()).await);
+    let host = Request::Host { process: truth.process, compute: true, messenger: false, evaluate: None };
+    follower.ask::<Value>(host).await.unwrap();
+    let began = Instant::now();
+    let of = ResultOf::Slot(0);
+    let asked = Request::Result { process: truth.process, of, wait_ms: 60_000 };
+    assert_eq!(follower.ask::<Value>(asked).await.unwrap()["code"], 0);
+    assert!(began.elapsed() < QUICK, "{:?}", began.elapsed());
+    follower.stop().await;
+    serving.iter().for_each(tokio::task::JoinHandle::abort);
+}
