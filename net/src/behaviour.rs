@@ -88,7 +88,8 @@ pub(crate) fn swarm(
     };
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle_timeout);
-    Ok(Swarm::new(transport(&settings.keypair, relay_transport)?, behaviour, peer, config))
+    let transport = transport(&settings.keypair, relay_transport, limits.opening_timeout)?;
+    Ok(Swarm::new(transport, behaviour, peer, config))
 }
 
 /// A relay that serves nobody until this node is known to be reachable.

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,12 +13,14 @@ use libp2p::StreamProtocol;
 use prost::Message;
 use prost::encoding::encode_varint;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use weft_protocol::wire::{
     self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, WireError, WireMessage, decode_canonical,
 };
 
 use crate::limits::{
-    ANSWER_SHARE_SURE_KIB, BODY_BUDGET_KIB, BODY_SMALL_BYTES, REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB,
+    ANSWER_PIECE_BYTES, ANSWER_SHARE_SURE_KIB, ANSWERS_WRITTEN_MAX, BODY_BUDGET_KIB, BODY_SMALL_BYTES,
+    REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB,
 };
 
 /// A message as it came from a stream or as it goes out.
@@ -34,6 +37,42 @@ pub(crate) struct Body<M> {
 pub(crate) struct Taken {
     _of_connection: OwnedSemaphorePermit,
     _of_all: OwnedSemaphorePermit,
+    /// How far the body is on its way, if it is an answer.
+    pub(crate) way: Arc<Way>,
+}
+
+impl Taken {
+    fn of(connection: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Self {
+        Self { _of_connection: connection, _of_all: all, way: Arc::default() }
+    }
+}
+
+/// How far an answer is on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    bytes: AtomicU64,
+    cut: CancellationToken,
+}
+
+impl Way {
+    /// Bytes that its peer took.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends it: the rest is not written.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+    }
+}
+
+/// Why there is no memory for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// The peer has as much on its way as it may have now.
+    OfItsOwn,
+    /// The peer has little, and others have all there is.
+    OfAll,
 }
 
 /// What large bodies of one direction may take: of one connection or peer, and of all.
@@ -56,17 +95,18 @@ impl Budget {
 
     /// Takes memory for so many bytes out of a share of so many KiB, if it is there now. Beyond what is sure
     /// it is there only while half of all is free: a few that read nothing leave room for the others.
-    pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Option<Taken> {
+    pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Result<Taken, NoRoom> {
         let kib = bytes.div_ceil(1024);
         let taken_kib = share_kib.saturating_sub(self.connection.available_permits());
         let is_sure = taken_kib + kib <= ANSWER_SHARE_SURE_KIB;
         if !is_sure && self.all.available_permits() < BODY_BUDGET_KIB / 2 {
-            return None;
+            return Err(NoRoom::OfItsOwn);
         }
-        let kib = u32::try_from(kib).ok()?;
-        let connection = Arc::clone(&self.connection).try_acquire_many_owned(kib).ok()?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(kib).ok()?;
-        Some(Taken { _of_connection: connection, _of_all: all })
+        let kib = u32::try_from(kib).map_err(|_| NoRoom::OfItsOwn)?;
+        let connection = Arc::clone(&self.connection).try_acquire_many_owned(kib);
+        let connection = connection.map_err(|_| NoRoom::OfItsOwn)?;
+        let all = Arc::clone(&self.all).try_acquire_many_owned(kib).map_err(|_| NoRoom::OfAll)?;
+        Ok(Taken::of(connection, all))
     }
 
     /// Waits for memory: first for that of the connection, so that what waits there holds up
@@ -74,7 +114,7 @@ impl Budget {
     async fn take(&self, kib: u32) -> io::Result<Taken> {
         let connection = Arc::clone(&self.connection).acquire_many_owned(kib).await.map_err(invalid)?;
         let all = Arc::clone(&self.all).acquire_many_owned(kib).await.map_err(invalid)?;
-        Ok(Taken { _of_connection: connection, _of_all: all })
+        Ok(Taken::of(connection, all))
     }
 }
 
@@ -88,13 +128,16 @@ impl<M> From<M> for Body<M> {
 pub(crate) struct Codec {
     requests: Budget,
     responses: Budget,
+    /// Large answers take turns on a connection.
+    turns: Arc<Semaphore>,
     /// The behaviour's own, which reads nothing: its clones are those of connections.
     is_root: bool,
 }
 
 impl Codec {
     pub(crate) fn new() -> Self {
-        Self { requests: Budget::of_all(), responses: Budget::of_all(), is_root: true }
+        let turns = Arc::new(Semaphore::new(ANSWERS_WRITTEN_MAX));
+        Self { requests: Budget::of_all(), responses: Budget::of_all(), turns, is_root: true }
     }
 }
 
@@ -102,13 +145,15 @@ impl Codec {
 /// of it. So a clone of the root has shares of its own, and its clones have the same.
 impl Clone for Codec {
     fn clone(&self) -> Self {
-        let Self { requests, responses, is_root } = self;
+        let Self { requests, responses, turns, is_root } = self;
         if !is_root {
-            return Self { requests: requests.clone(), responses: responses.clone(), is_root: false };
+            let (requests, responses, turns) = (requests.clone(), responses.clone(), Arc::clone(turns));
+            return Self { requests, responses, turns, is_root: false };
         }
         Self {
             requests: requests.share(REQUEST_SHARE_KIB),
             responses: responses.share(RESPONSE_SHARE_KIB),
+            turns: Arc::new(Semaphore::new(ANSWERS_WRITTEN_MAX)),
             is_root: false,
         }
     }
@@ -143,7 +188,7 @@ impl libp2p::request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, request).await
+        write(io, request, &self.turns).await
     }
 
     async fn write_response<T>(
@@ -155,13 +200,17 @@ impl libp2p::request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, response).await
+        write(io, response, &self.turns).await
     }
 }
 
-async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<M>) -> io::Result<()> {
+async fn write<T: AsyncWrite + Unpin + Send, M: Message>(
+    io: &mut T,
+    body: Body<M>,
+    turns: &Semaphore,
+) -> io::Result<()> {
     // Its share of the memory is given back when the peer has read it.
-    let Body { message, budget: _budget } = body;
+    let Body { message, budget } = body;
     let message = message.map_err(invalid)?;
     let length = message.encoded_len();
     let mut bytes = Vec::with_capacity(length + 10);
@@ -169,8 +218,35 @@ async fn write<T: AsyncWrite + Unpin + Send, M: Message>(io: &mut T, body: Body<
     message.encode(&mut bytes).map_err(invalid)?;
     // The message may hold the only copy of 10 MiB; it is not needed while the peer reads.
     drop(message);
-    io.write_all(&bytes).await?;
-    io.flush().await
+    match budget {
+        Some(taken) => write_large(io, &bytes, &taken.way, turns).await,
+        None => {
+            io.write_all(&bytes).await?;
+            io.flush().await
+        }
+    }
+}
+
+/// Writes when it is its turn, piece by piece, until somebody ends it.
+async fn write_large<T: AsyncWrite + Unpin + Send>(
+    io: &mut T,
+    bytes: &[u8],
+    way: &Way,
+    turns: &Semaphore,
+) -> io::Result<()> {
+    let written = async {
+        let _turn = turns.acquire().await.map_err(invalid)?;
+        for piece in bytes.chunks(ANSWER_PIECE_BYTES) {
+            io.write_all(piece).await?;
+            way.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        io.flush().await
+    };
+    tokio::select! {
+        biased;
+        written = written => written,
+        () = way.cut.cancelled() => Err(io::Error::new(io::ErrorKind::OutOfMemory, "its room was needed for others")),
+    }
 }
 
 async fn read<T, M>(
@@ -229,6 +305,9 @@ fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::E
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
     use futures::FutureExt as _;
     use futures::executor::block_on;
     use futures::io::Cursor;
@@ -260,7 +339,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let request = head_request(3);
         let mut stream = Cursor::new(Vec::new());
-        block_on(write(&mut stream, Body::from(request.clone()))).unwrap();
+        block_on(write(&mut stream, Body::from(request.clone()), &Semaphore::new(1))).unwrap();
         let read = read_request(stream.get_ref(), 1000).unwrap();
         assert_eq!(read.message, Ok(request));
         assert!(read.budget.is_none());
@@ -311,15 +390,69 @@ mod tests {
         let greedy: Vec<Vec<Taken>> = (0..8)
             .map(|_| {
                 let share = all.share(ANSWER_SHARE_KIB);
-                std::iter::from_fn(|| take(&share)).collect()
+                std::iter::from_fn(|| take(&share).ok()).collect()
             })
             .collect();
         let answers: Vec<usize> = greedy.iter().map(Vec::len).collect();
         // Six fit in a share. From half on each has one.
         assert_eq!(answers, [6, 6, 5, 1, 1, 1, 1, 1]);
-        assert!(take(&all.share(ANSWER_SHARE_KIB)).is_some());
-        drop(greedy);
+        let more: Vec<Taken> = std::iter::from_fn(|| take(&all.share(ANSWER_SHARE_KIB)).ok()).collect();
+        assert_eq!(more.len(), 10, "all but those is there for the others");
+        assert_eq!(take(&all.share(ANSWER_SHARE_KIB)).unwrap_err(), NoRoom::OfAll);
+        drop((greedy, more));
         assert_eq!(all.all.available_permits(), BODY_BUDGET_KIB);
+        let share = all.share(ANSWER_SHARE_KIB);
+        let _answers: Vec<Taken> = std::iter::from_fn(|| take(&share).ok()).collect();
+        assert_eq!(take(&share).unwrap_err(), NoRoom::OfItsOwn);
+    }
+
+    /// Takes so many bytes, and no more.
+    struct Takes(usize);
+
+    impl AsyncWrite for Takes {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.0);
+            self.0 -= taken;
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn large_answers_take_turns_and_their_room_is_free_when_they_are_cut() {
+        let (share, turns) = (Budget::of_all().share(ANSWER_SHARE_KIB), Semaphore::new(ANSWERS_WRITTEN_MAX));
+        let mut ways = Vec::new();
+        let mut written: Vec<_> = (0..=ANSWERS_WRITTEN_MAX)
+            .map(|_| {
+                let blob = wire::BlobResponse { total: 9, piece: vec![7; 1 << 20].into() };
+                let answer = wire::Response { body: Some(wire::response::Body::Blob(blob)) };
+                let budget = share.try_take(1 << 20, ANSWER_SHARE_KIB).unwrap();
+                ways.push(Arc::clone(&budget.way));
+                let body = Body { message: Ok(answer), budget: Some(budget) };
+                let turns = &turns;
+                Box::pin(async move { write(&mut Takes(3 * ANSWER_PIECE_BYTES / 2), body, turns).await })
+            })
+            .collect();
+        assert!(written.iter_mut().all(|answer| answer.now_or_never().is_none()));
+        let taken = |ways: &[Arc<Way>]| ways.iter().map(|way| way.bytes()).collect::<Vec<_>>();
+        let piece = ANSWER_PIECE_BYTES as u64;
+        assert_eq!(taken(&ways), [piece, piece, 0]);
+        ways[0].cut();
+        assert!((&mut written[0]).now_or_never().is_some_and(|end| end.is_err()));
+        assert!((&mut written[2]).now_or_never().is_none());
+        assert_eq!(taken(&ways), [piece, piece, piece]);
+        assert_eq!(share.all.available_permits(), BODY_BUDGET_KIB - 2 * 1024);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct NetLimits {
     pub connections_per_machine: u32,
     /// Connections that are being opened, of each direction; of those coming in half may be by QUIC.
     pub connections_pending: u32,
+    /// How long a connection may take to be opened, with its handshake.
+    pub opening_timeout: Duration,
     /// Up to this many connections are kept though nothing happens on them.
     pub connections_kept: u32,
     /// How long a connection beyond those may be idle.
@@ -125,6 +127,7 @@ impl Default for NetLimits {
             connections_per_place: 8,
             connections_per_machine: 64,
             connections_pending: 16,
+            opening_timeout: Duration::from_secs(20),
             connections_kept: 50,
             idle_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(15),
@@ -247,6 +250,7 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections_per_machine", u64::from(limits.connections_per_machine)),
         ("events", limits.events as u64),
         ("announcements_per_peer", u64::from(limits.announcements_per_peer)),
+        ("opening_timeout (ms)", limits.opening_timeout.as_millis() as u64),
         ("slow_patience (ms)", limits.slow_patience.as_millis() as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),
         ("ping_interval (ms)", limits.ping_interval.as_millis() as u64),

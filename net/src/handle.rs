@@ -165,6 +165,12 @@ pub enum RequestError {
         /// The limit.
         limit: usize,
     },
+    /// This node waits for answers to too large requests.
+    #[error("requests that wait for an answer have {limit} bytes, the limit; ask again later")]
+    TooMuch {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The network has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -30,6 +30,7 @@ pub mod limits;
 mod metrics;
 mod network;
 mod peer;
+mod readers;
 mod remembered;
 mod service;
 mod transport;

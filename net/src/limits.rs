@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Protocol: topics that a peer may be subscribed to. The default of the library, 100, makes a
+/// Protocol: topics at which a peer floods. The default of the library, 100, makes a
 /// peer with one topic more vanish without a word.
 pub const TOPICS_PER_PEER_MAX: usize = 4096;
 /// Process topics that this node joins; more belong on direct streams. Half of what peers take,
@@ -38,15 +38,22 @@ pub(crate) const TICKET_MS_MAX: u64 = 10_000;
 /// hands of verifiers.
 pub(crate) const TICKETS_MAX: usize = 2048;
 
-/// Announcements that may wait for a peer to take them: as large as they may be, those of one peer that takes
-/// none have 64 MiB. Whoever misses some asks for them.
-pub(crate) const SEND_QUEUE_MAX: usize = 1024;
+/// Announcements that may wait for a peer to take them: what a busy node hands on in a quarter of a second. As large as
+/// they may be, those of one peer that takes none have 16 MiB, and those of 80 such peers 1.3 GiB. Whoever misses some
+/// asks for them.
+pub(crate) const SEND_QUEUE_MAX: usize = 256;
 /// Seconds of its allowance of announcements that a peer may say at once: what it kept while it was held up.
 pub(crate) const ANNOUNCEMENTS_BURST_S: u64 = 4;
+/// What is beyond a peer's allowance is forgiven so many times as slowly as it earns the allowance: what is not heard
+/// of it is not heard of others either, as its bytes count as known, so that may not go on for ever.
+pub(crate) const ANNOUNCEMENTS_BEYOND_SHARE: u64 = 10;
+/// Peers whose allowances are kept when they go, until they are full again: that takes less than a minute.
+pub(crate) const FLOODS_GONE_MAX: usize = 1_024;
 /// Topics that a peer may join and leave in a second: an honest one does twenty.
 pub(crate) const TOPIC_CHANGES_PER_S: u64 = 40;
-/// Topics that a peer may join and leave at once: one that serves other processes from now on.
-pub(crate) const TOPIC_CHANGES_BURST: u64 = 2 * TOPICS_PER_PEER_MAX as u64;
+/// Topics that a peer may join and leave at once: all that a node may be on, on each of the connections that it may
+/// have. Who comes back before its old connections broke says them again.
+pub(crate) const TOPIC_CHANGES_BURST: u64 = 4 * TOPICS_JOINED_MAX as u64;
 
 /// Something must poll the swarm this often: the heartbeat of gossipsub 0.50 registers no waker
 /// and stalls on a quiet swarm.
@@ -69,19 +76,31 @@ pub(crate) const RESPONSE_SHARE_KIB: usize = 32 * 1024;
 /// KiB of larger answers to one peer that may be on their way: what an honest one asks for at once. One that
 /// asks and does not read is told to wait.
 pub(crate) const ANSWER_SHARE_KIB: usize = 48 * 1024;
-/// Of those, how many a peer has however much is on its way to others: the largest answer. More only while half of
-/// the budget is free.
+/// Of those, how many a peer may have though less than half of the budget is free: the largest answer. Some twenty
+/// peers can have taken all of that: then the slowest of them makes room.
 pub(crate) const ANSWER_SHARE_SURE_KIB: usize = 12 * 1024;
-/// Answers that a peer may leave unread in a row until their time is over.
-pub(crate) const UNREAD_MAX: u32 = 4;
-/// Time that a peer had at least to read an answer which it left unread.
-pub(crate) const UNREAD_MS: u64 = 10_000;
+/// Larger answers that are written at a time on one connection. The others wait: those of a slow peer are through in
+/// time one after the other, and would all be late together.
+pub(crate) const ANSWERS_WRITTEN_MAX: usize = 2;
+/// Bytes of an answer that are written at a time; how far it is on its way is known so far.
+pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1024;
+/// Parts of the patience with slow peers in which it is counted what each takes of its answers.
+pub(crate) const READER_WINDOWS: u64 = 6;
+/// How long a peer has no larger answers whose answers made room for those of others.
+pub(crate) const READER_REST_MS: u64 = 30_000;
+/// Peers that have no larger answers for a while.
+pub(crate) const READERS_RESTING_MAX: usize = 1_024;
 /// Requests and responses in flight on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: usize = 32;
 /// Requests from peers that may wait for the node's answer.
 pub(crate) const REQUESTS_INBOUND_MAX: usize = 1024;
 /// Requests of our own that may wait for an answer.
 pub(crate) const REQUESTS_OUTBOUND_MAX: usize = 1024;
+/// Requests of our own that may be under way, with those for whose answer nobody waits any more: until their time is
+/// over they are kept as they are.
+pub(crate) const REQUESTS_HELD_MAX: usize = 4 * REQUESTS_OUTBOUND_MAX;
+/// Bytes of those: as much as the requests of others may take.
+pub(crate) const REQUESTS_HELD_BYTES_MAX: usize = BODY_BUDGET_KIB * 1024;
 /// What a peer is told when we are too busy for its request.
 pub const BUSY_RETRY_MS: u64 = 500;
 

@@ -68,6 +68,8 @@ counters! {
     requests_malformed,
     /// Answers that became Busy because as much is on its way to their peer as may be.
     answers_busy,
+    /// Times that answers on their way to the slowest peer ended, as there was no room for those to others.
+    answers_cut,
     /// Requests sent.
     requests_sent,
     /// Requests of ours that failed without an answer.

@@ -4,7 +4,8 @@
 //! for the node. It never verifies (location records are, on other threads), never touches a disk and
 //! never waits for anything but its own inputs: what the node does not take at once is ignored
 //! (gossip), answered with Busy (requests) or kept in a bounded backlog (notices). What it may decide
-//! is decided by the pure machines in `gossip/machine.rs` and `discovery/machine/`.
+//! is decided by the pure machines in `gossip/`, `discovery/machine/`, `conduct.rs` and `readers.rs`; the rules of
+//! lookups are in `service/lookups.rs`, beside what they ask of Kademlia.
 //!
 //! Invariant: every announcement that gossipsub hands up gets exactly one report.
 
@@ -18,6 +19,7 @@ mod neighbours;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,6 +58,7 @@ use crate::key::Key;
 use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, BOOK_AGE_S_MAX, NOTICES_MAX, TICK};
 use crate::metrics::{Counters, Gauges};
 use crate::peer::Peer;
+use crate::readers::Readers;
 use crate::remembered::RememberedPeer;
 
 /// The machines' time at the start: what was before it has a time too.
@@ -86,6 +89,8 @@ pub(crate) struct Service {
     joined: BTreeMap<gossipsub::TopicHash, Id>,
     tickets: Tickets<MessageRef>,
     floods: Floods<PeerId>,
+    /// Makes numbers of topics, as nobody can foresee them.
+    topic_numbers: RandomState,
 
     peers: BTreeMap<PeerId, PeerState>,
     bootstrap: Bootstrap<PeerId>,
@@ -98,6 +103,8 @@ pub(crate) struct Service {
     foreign: HashSet<PeerId>,
     /// Peers that were disconnected on purpose, to be dialled again when they are gone.
     redial: BTreeSet<PeerId>,
+    /// Peers that were disconnected on purpose and are not, until they are gone.
+    unwanted: BTreeSet<PeerId>,
     dials: HashMap<ConnectionId, Dial>,
     unbound: HashSet<ListenerId>,
 
@@ -111,6 +118,7 @@ pub(crate) struct Service {
     /// What large answers that are on their way may take.
     outgoing: Budget,
     on_their_way: OnTheirWay,
+    readers: Readers<PeerId>,
 
     commands: mpsc::Receiver<Command>,
 }
@@ -140,8 +148,10 @@ impl Service {
         let service = Self {
             swarm,
             floods: Floods::new(settings.limits.announcements_per_peer, patience_ms),
+            topic_numbers: RandomState::new(),
             outgoing: Budget::of_all(),
             on_their_way: OnTheirWay::default(),
+            readers: Readers::new(patience_ms, Now(STARTED_MS)),
             bootstrap: Bootstrap::new(settings.bootstrap.keys().copied()),
             book: Book::new(remembered_peers(&settings, remembered.peers)),
             conduct: Conduct::new(),
@@ -161,6 +171,7 @@ impl Service {
             tickets: Tickets::new(),
             peers: BTreeMap::new(),
             redial: BTreeSet::new(),
+            unwanted: BTreeSet::new(),
             dials: HashMap::new(),
             unbound,
             provided: Provided::new(),
@@ -205,6 +216,7 @@ impl Service {
         self.run_book(book::Input::Tick);
         self.run_reach(reach::Input::Tick);
         self.run_conduct(conduct::Input::Tick);
+        self.follow_answers();
         self.measure();
     }
 
@@ -283,15 +295,17 @@ impl Service {
             match effect {
                 flood::Effect::Unheard => heard = false,
                 flood::Effect::Flood(peer) => self.fault(peer, Fault::Flood),
-                flood::Effect::HangUp(peer) => {
-                    tracing::info!(%peer, "a peer that takes nothing is disconnected");
-                    Counters::add(&self.counters.slow_peers);
-                    // It may have gone by itself.
-                    let _ = self.swarm.disconnect_peer_id(peer);
-                }
+                flood::Effect::HangUp(peer) => self.hang_up(peer),
             }
         }
         heard
+    }
+
+    /// Ends the connections with a peer that takes nothing. It may come again.
+    fn hang_up(&mut self, peer: PeerId) {
+        tracing::info!(%peer, "a peer that takes nothing is disconnected");
+        Counters::add(&self.counters.slow_peers);
+        self.disconnect(peer);
     }
 
     fn run_provided(&mut self, input: provide::Input<Key>) {

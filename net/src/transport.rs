@@ -1,9 +1,12 @@
 //! How bytes travel: QUIC, TCP and WebSocket (both with noise and yamux), names resolved, through relays,
 //! and in memory between the nodes of one program.
 
+use std::time::Duration;
+
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::dummy::DummyTransport;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, MemoryTransport, OrTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
@@ -14,8 +17,14 @@ use crate::handle::NetError;
 
 type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
-/// Every transport in one. Listening for TLS is left to a proxy in front; dialling it works.
-pub(crate) fn transport(keypair: &Keypair, relayed: relay::client::Transport) -> Result<Secured, NetError> {
+/// Every transport in one. Listening for TLS is left to a proxy in front; dialling it works. A connection that is not
+/// there after `opening`, in either direction, has failed: whoever takes a connection and says nothing on it would
+/// otherwise keep its place among those that are being opened.
+pub(crate) fn transport(
+    keypair: &Keypair,
+    relayed: relay::client::Transport,
+    opening: Duration,
+) -> Result<Secured, NetError> {
     let noise = noise::Config::new(keypair).map_err(NetError::setup)?;
     let sockets = || tcp::tokio::Transport::new(tcp::Config::default());
     let quic = quic::tokio::Transport::new(quic::Config::new(keypair))
@@ -26,6 +35,8 @@ pub(crate) fn transport(keypair: &Keypair, relayed: relay::client::Transport) ->
     let far = OrTransport::new(quic, secured(sockets(), &noise)).map(|either, _| either.into_inner());
     // Names come last: that one takes any address and finds out later.
     let all = OrTransport::new(near, named(far)?).map(|either, _| either.into_inner());
+    // The swarm starts all dials of one peer at once: however many addresses it has, this is the limit of all.
+    let all = TransportTimeout::new(all, opening);
     Ok(all.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::of(muxer)))).boxed())
 }
 

@@ -7,16 +7,16 @@ use libp2p::gossipsub::{MaxCountSubscriptionFilter, TopicHash, TopicSubscription
 use crate::limits::{TOPIC_BYTES_MAX, TOPICS_PER_PEER_MAX};
 use crate::metrics::Counters;
 
-/// Remembers topics of our network with short names, up to a number per peer. A peer that passes
-/// the number is not heard on this; ours stop at half of it ([`crate::limits::TOPICS_JOINED_MAX`]).
+/// Remembers topics of our network with short names, up to twice as many per peer as make a flood
+/// ([`crate::gossip::flood`], which is told of none that is refused here). Beyond that a peer is not heard on this.
 pub(crate) type TopicFilter = MaxCountSubscriptionFilter<OwnTopics>;
 
 /// The filter for topics that begin so.
 pub(crate) fn topic_filter(prefix: String, counters: Arc<Counters>) -> TopicFilter {
     MaxCountSubscriptionFilter {
         filter: OwnTopics { prefix, counters },
-        max_subscribed_topics: TOPICS_PER_PEER_MAX,
-        max_subscriptions_per_request: TOPICS_PER_PEER_MAX,
+        max_subscribed_topics: 2 * TOPICS_PER_PEER_MAX,
+        max_subscriptions_per_request: 2 * TOPICS_PER_PEER_MAX,
     }
 }
 

@@ -70,6 +70,11 @@ impl Service {
                     state.pings_failed.remove(&connection_id);
                     state.direct.remove(&connection_id);
                 }
+                if self.unwanted.contains(&peer_id) {
+                    // Had it come again meanwhile, it would hear of no topics of ours.
+                    self.disconnect(peer_id);
+                    return;
+                }
                 // Relays end connections as they like; a direct one stays.
                 if endpoint.is_relayed() {
                     return;
@@ -161,6 +166,8 @@ impl Service {
 
     fn on_gone(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
+        self.unwanted.remove(&peer);
+        self.end_answers(peer);
         self.run_floods(flood::Input::Gone(peer));
         self.update_peers();
         self.run_bootstrap(bootstrap::Input::Down(peer));
@@ -174,8 +181,20 @@ impl Service {
         }
     }
 
+    /// Ends all connections with a peer that is not dialled again. It may come by itself.
+    pub(super) fn disconnect(&mut self, peer: PeerId) {
+        self.redial.remove(&peer);
+        // It may have gone.
+        if self.swarm.disconnect_peer_id(peer).is_ok() {
+            self.unwanted.insert(peer);
+        }
+    }
+
     /// Ends all connections with a peer, and dials it when they are gone.
     fn start_afresh(&mut self, peer: PeerId, reason: &dyn std::fmt::Display) {
+        if self.unwanted.contains(&peer) {
+            return;
+        }
         tracing::debug!(%peer, %reason, "connecting afresh");
         Counters::add(&self.counters.fresh_starts);
         self.redial.insert(peer);
@@ -190,8 +209,7 @@ impl Service {
             tracing::info!(peer = %peer_id, protocols = %info.protocol_version, "a peer of another network");
             Counters::add(&self.counters.foreign_peers);
             self.note_foreign(peer_id);
-            // It may have gone by itself.
-            let _ = self.swarm.disconnect_peer_id(peer_id);
+            self.disconnect(peer_id);
             return;
         }
         let is_ours = self.settings.names.is_ours(info.protocols.iter().map(AsRef::as_ref));

@@ -1,5 +1,7 @@
 //! Announcements: from gossipsub to the node, verdicts back, and publishing.
 
+use std::hash::BuildHasher as _;
+
 use bytes::Bytes;
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
@@ -31,7 +33,7 @@ impl Service {
                 self.on_announcement(message_ref, message);
             }
             gossipsub::Event::Subscribed { peer_id, topic } => {
-                self.run_floods(flood::Input::Joined(peer_id));
+                self.run_floods(flood::Input::Joined(peer_id, self.topic_numbers.hash_one(&topic)));
                 if let Some(process) = self.joined.get(&topic).copied() {
                     self.notify(NetEvent::Subscribed { process, peer: Peer(peer_id) });
                 }
@@ -40,8 +42,8 @@ impl Service {
                 tracing::debug!(peer = %peer_id, "a peer takes our messages too slowly");
                 self.run_floods(flood::Input::Slow(peer_id));
             }
-            gossipsub::Event::Unsubscribed { peer_id, .. } => {
-                self.run_floods(flood::Input::Left(peer_id));
+            gossipsub::Event::Unsubscribed { peer_id, topic } => {
+                self.run_floods(flood::Input::Left(peer_id, self.topic_numbers.hash_one(&topic)));
             }
             gossipsub::Event::GossipsubNotSupported { .. } => {}
         }

@@ -1,6 +1,7 @@
 //! Requests of peers to the node and their answers, and our requests to peers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -10,21 +11,22 @@ use libp2p::request_response::{
 };
 use prost::Message as _;
 use tokio::sync::oneshot;
-use weft_protocol::Now;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::{self, WireError};
+use weft_protocol::{Effects, Machine as _};
 
 use super::Service;
-use crate::codec::Body;
+use crate::codec::{Body, NoRoom, Way};
 use crate::conduct::Fault;
 use crate::event::{NetEvent, Reply, refusal};
-use crate::gossip::flood;
 use crate::handle::RequestError;
 use crate::limits::{
-    ANSWER_SHARE_KIB, BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX, UNREAD_MS,
+    ANSWER_SHARE_KIB, BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_HELD_BYTES_MAX, REQUESTS_HELD_MAX,
+    REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
+use crate::readers;
 
 type Channel = ResponseChannel<Body<wire::Response>>;
 
@@ -46,11 +48,65 @@ enum Outcome {
 
 pub(super) type AnswerFuture = BoxFuture<'static, Answer>;
 
-/// Our requests that wait for an answer.
-pub(super) type Waiting = HashMap<OutboundRequestId, oneshot::Sender<Result<wire::Response, RequestError>>>;
+type Done = oneshot::Sender<Result<wire::Response, RequestError>>;
 
-/// Large answers that are on their way, and since when.
-pub(super) type OnTheirWay = HashMap<InboundRequestId, Now>;
+/// Our requests that are under way, each with its bytes. The library keeps them until they end, also those whose
+/// caller has gone.
+#[derive(Default)]
+pub(super) struct Waiting {
+    requests: HashMap<OutboundRequestId, (Done, usize)>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// How many callers wait.
+    pub(super) fn len(&self) -> usize {
+        self.requests.values().filter(|(done, _)| !done.is_closed()).count()
+    }
+
+    /// Why there may not be one more of so many bytes.
+    fn refused(&self, bytes: usize) -> Option<RequestError> {
+        let held = self.requests.len();
+        if held >= REQUESTS_HELD_MAX {
+            return Some(RequestError::TooMany { limit: REQUESTS_HELD_MAX });
+        }
+        if held >= REQUESTS_OUTBOUND_MAX && self.len() >= REQUESTS_OUTBOUND_MAX {
+            return Some(RequestError::TooMany { limit: REQUESTS_OUTBOUND_MAX });
+        }
+        let limit = REQUESTS_HELD_BYTES_MAX;
+        (self.bytes + bytes > limit).then_some(RequestError::TooMuch { limit })
+    }
+
+    fn begin(&mut self, id: OutboundRequestId, done: Done, bytes: usize) {
+        self.bytes += bytes;
+        self.requests.insert(id, (done, bytes));
+    }
+
+    fn end(&mut self, id: OutboundRequestId) -> Option<Done> {
+        let (done, bytes) = self.requests.remove(&id)?;
+        self.bytes -= bytes;
+        Some(done)
+    }
+}
+
+/// A large answer that is on its way.
+pub(super) struct OnItsWay {
+    peer: PeerId,
+    way: Arc<Way>,
+    /// How much of it was said to be taken.
+    said: u64,
+}
+
+impl OnItsWay {
+    /// What was taken of it since this was last asked.
+    fn took(&mut self) -> readers::Input<PeerId> {
+        let before = std::mem::replace(&mut self.said, self.way.bytes());
+        readers::Input::Took(self.peer, self.said - before)
+    }
+}
+
+/// Large answers that are on their way.
+pub(super) type OnTheirWay = HashMap<InboundRequestId, OnItsWay>;
 
 async fn answer(
     (id, peer): (InboundRequestId, PeerId),
@@ -80,24 +136,54 @@ impl Service {
                 self.end_request(request_id, Err(request_error(error)));
             }
             Event::InboundFailure { peer, request_id, error, .. } => {
-                let since = self.on_their_way.remove(&request_id);
-                match error {
-                    // An answer that was late itself says nothing of who did not read it.
-                    InboundFailure::Timeout
-                        if since.is_some_and(|since| since.plus_ms(UNREAD_MS) <= self.now()) =>
-                    {
-                        self.run_floods(flood::Input::Unread(peer));
-                    }
-                    InboundFailure::Io(error) => {
-                        tracing::debug!(%peer, %error, "a request could not be read or answered");
-                    }
-                    _ => {}
+                self.end_answer(request_id);
+                if let InboundFailure::Io(error) = error {
+                    tracing::debug!(%peer, %error, "a request could not be read or answered");
                 }
             }
-            Event::ResponseSent { peer, request_id, .. } => {
-                if self.on_their_way.remove(&request_id).is_some() {
-                    self.run_floods(flood::Input::Read(peer));
+            Event::ResponseSent { request_id, .. } => self.end_answer(request_id),
+        }
+    }
+
+    fn begin_answer(&mut self, id: InboundRequestId, peer: PeerId, way: Arc<Way>) {
+        self.on_their_way.insert(id, OnItsWay { peer, way, said: 0 });
+        self.run_readers(readers::Input::Sent(peer));
+    }
+
+    fn end_answer(&mut self, id: InboundRequestId) {
+        let Some(mut answer) = self.on_their_way.remove(&id) else { return };
+        self.run_readers(answer.took());
+        self.run_readers(readers::Input::Ended(answer.peer));
+    }
+
+    /// Forgets what was on its way to a peer that has gone.
+    pub(super) fn end_answers(&mut self, peer: PeerId) {
+        self.on_their_way.retain(|_, answer| answer.peer != peer);
+        self.run_readers(readers::Input::Gone(peer));
+    }
+
+    /// Looks how far answers are on their way.
+    pub(super) fn follow_answers(&mut self) {
+        let took: Vec<_> = self.on_their_way.values_mut().map(OnItsWay::took).collect();
+        for took in took {
+            self.run_readers(took);
+        }
+        self.run_readers(readers::Input::Tick);
+    }
+
+    fn run_readers(&mut self, input: readers::Input<PeerId>) {
+        let mut effects = Effects::new();
+        self.readers.handle(input, self.now(), &mut effects);
+        for effect in effects.drain() {
+            match effect {
+                readers::Effect::Cut(peer) => {
+                    tracing::debug!(%peer, "what is on its way to a peer makes room for others");
+                    Counters::add(&self.counters.answers_cut);
+                    for answer in self.on_their_way.values().filter(|answer| answer.peer == peer) {
+                        answer.way.cut();
+                    }
                 }
+                readers::Effect::HangUp(peer) => self.hang_up(peer),
             }
         }
     }
@@ -137,9 +223,11 @@ impl Service {
         match answer.outcome {
             Outcome::Given(response) => {
                 let response = self.budgeted(answer.peer, response);
-                let is_large = response.budget.is_some();
-                if self.respond(answer.channel, response) && is_large {
-                    self.on_their_way.insert(answer.id, self.now());
+                let way = response.budget.as_ref().map(|budget| Arc::clone(&budget.way));
+                if self.respond(answer.channel, response)
+                    && let Some(way) = way
+                {
+                    self.begin_answer(answer.id, answer.peer, way);
                 }
             }
             Outcome::Dropped => {
@@ -151,15 +239,18 @@ impl Service {
     }
 
     /// The answer with its share of the memory, or that the peer has to wait: it asks for more than it reads.
-    fn budgeted(&self, peer: PeerId, response: wire::Response) -> Body<wire::Response> {
+    fn budgeted(&mut self, peer: PeerId, response: wire::Response) -> Body<wire::Response> {
         let bytes = response.encoded_len();
         if bytes <= BODY_SMALL_BYTES {
             return response.into();
         }
+        let rests = self.readers.rests(&peer, self.now());
         // Who has gone does not hear it in any case.
-        let budget = self.peers.get(&peer).and_then(|state| state.outgoing.try_take(bytes, ANSWER_SHARE_KIB));
-        if budget.is_some() {
-            return Body { message: Ok(response), budget };
+        let share = self.peers.get(&peer).filter(|_| !rests).map(|state| &state.outgoing);
+        match share.map(|share| share.try_take(bytes, ANSWER_SHARE_KIB)) {
+            Some(Ok(budget)) => return Body { message: Ok(response), budget: Some(budget) },
+            Some(Err(NoRoom::OfAll)) => self.run_readers(readers::Input::Short),
+            Some(Err(NoRoom::OfItsOwn)) | None => {}
         }
         Counters::add(&self.counters.answers_busy);
         refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
@@ -174,31 +265,22 @@ impl Service {
         waited
     }
 
-    pub(super) fn request(
-        &mut self,
-        peer: Peer,
-        request: wire::Request,
-        done: oneshot::Sender<Result<wire::Response, RequestError>>,
-    ) {
-        if self.waiting.len() >= REQUESTS_OUTBOUND_MAX {
-            // Whoever asked and went away waits for nothing: peers that are silent would keep these places
-            // until their time is over.
-            self.waiting.retain(|_, asker| !asker.is_closed());
-        }
-        if self.waiting.len() >= REQUESTS_OUTBOUND_MAX {
-            let _ = done.send(Err(RequestError::TooMany { limit: REQUESTS_OUTBOUND_MAX }));
+    pub(super) fn request(&mut self, peer: Peer, request: wire::Request, done: Done) {
+        let bytes = request.encoded_len();
+        if let Some(refused) = self.waiting.refused(bytes) {
+            let _ = done.send(Err(refused));
             return;
         }
         Counters::add(&self.counters.requests_sent);
         let id = self.swarm.behaviour_mut().requests.send_request(&peer.0, request.into());
-        self.waiting.insert(id, done);
+        self.waiting.begin(id, done, bytes);
     }
 
     fn end_request(&mut self, id: OutboundRequestId, result: Result<wire::Response, RequestError>) {
         if result.is_err() {
             Counters::add(&self.counters.requests_failed);
         }
-        if let Some(done) = self.waiting.remove(&id) {
+        if let Some(done) = self.waiting.end(id) {
             let _ = done.send(result);
         }
     }

@@ -6,6 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use weft_net::limits::TOPICS_JOINED_MAX;
 
 use crate::support::{Node, config, process, until, within};
 
@@ -75,4 +76,30 @@ async fn a_dead_connection_that_nobody_closes_is_found_by_pings() {
     back.sees_subscribed(process(1), &stays).await;
     until("a fresh start", || async { (stays.net.metrics().fresh_starts >= 1).then_some(()) }).await;
     drop(dead);
+}
+
+/// A node on as many topics as it may be says all of them again, on top of those that are known of it.
+#[tokio::test]
+async fn a_peer_with_many_topics_that_comes_back_is_no_flood() {
+    let stays = Node::plain(1).await;
+    let wire = Wire::to(&stays).await;
+    let goes = on_all_topics(0).await;
+    within("a dial", goes.net.dial(&wire.address)).await.unwrap();
+    stays.sees("all topics", &goes, |info| info.topics == TOPICS_JOINED_MAX).await;
+    let dead = wire.cut().await;
+    goes.net.shutdown().await;
+    // All but one are the same.
+    let back = on_all_topics(1).await;
+    within("a dial", back.net.dial(&stays.address())).await.unwrap();
+    stays.sees("one more topic", &back, |info| info.topics == TOPICS_JOINED_MAX + 1).await;
+    assert_eq!(stays.net.metrics().faults, 0);
+    drop(dead);
+}
+
+async fn on_all_topics(first: usize) -> Node {
+    let node = Node::plain(2).await;
+    for number in first..first + TOPICS_JOINED_MAX {
+        node.net.join(process(number as u32)).await.unwrap();
+    }
+    node
 }

@@ -9,6 +9,7 @@ mod hostile;
 mod large;
 mod locations;
 mod many;
+mod opening;
 mod raw;
 mod reach;
 mod requests;

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
-use tokio::net::TcpListener;
-use weft_net::{NetConfig, NetEvent, Reply, ReplyError, RequestError};
+use tokio::net::{TcpListener, TcpStream};
+use weft_net::{NetConfig, NetEvent, Peer, Reply, ReplyError, RequestError};
 use weft_protocol::wire::{self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, refusal::Code, request, response};
 
-use crate::support::{Node, config, until, within};
+use crate::support::{LONG, Node, config, until, within};
 
 fn submit(bytes: usize) -> wire::Request {
     let item = Bytes::from(vec![1; bytes]);
@@ -126,33 +125,98 @@ async fn a_peer_that_does_not_answer_or_is_not_there_is_reported() {
     assert!(matches!(client.net.request(stranger, submit(1)).await, Err(RequestError::Stopped(_))));
 }
 
+const REQUESTS_MAX: usize = 1024;
+
+/// A node that dials a stranger who takes the connection and says nothing: requests to it wait until that is over.
+struct Dialling {
+    server: Node,
+    client: Node,
+    stranger: Peer,
+    dialled: Option<TcpStream>,
+}
+
+impl Dialling {
+    async fn begin() -> Self {
+        let server = Node::plain(1).await;
+        let mut patient = config(2);
+        (patient.bootstrap, patient.limits.opening_timeout) = (vec![server.address()], LONG);
+        let client = Node::start(patient).await;
+        within("a peer", client.net.wait_ready(1)).await.unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stranger = Node::plain(3).await.peer();
+        let at = format!("/ip4/127.0.0.1/tcp/{}/p2p/{stranger}", silent.local_addr().unwrap().port());
+        let net = client.net.clone();
+        tokio::spawn(async move { net.dial(&at).await });
+        let (dialled, _) = within("the dial", silent.accept()).await.unwrap();
+        Self { server, client, stranger, dialled: Some(dialled) }
+    }
+
+    /// So many callers ask the stranger, and go away.
+    async fn ask_and_go(&self) {
+        let (net, stranger) = (self.client.net.clone(), self.stranger);
+        let asked = tokio::spawn(async move {
+            futures::future::join_all((0..REQUESTS_MAX).map(|_| net.request(stranger, submit(1)))).await
+        });
+        until("as many as there may be", || async {
+            let levels = self.client.net.levels();
+            levels.iter().any(|at| at.name == "requests_outbound" && at.used == at.limit).then_some(())
+        })
+        .await;
+        let refused = self.client.net.request(self.server.peer(), submit(1)).await;
+        assert!(matches!(refused, Err(RequestError::TooMany { .. })), "{refused:?}");
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        until("that they are gone", || async {
+            let levels = self.client.net.levels();
+            levels.iter().any(|at| at.name == "requests_outbound" && at.used == 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn server_is_asked(&mut self) {
+        let (answer, ()) = tokio::join!(self.client.net.request(self.server.peer(), submit(1)), async {
+            next_request(&mut self.server).await.1.send(piece(1)).unwrap();
+        });
+        assert!(answer.unwrap() == piece(1));
+    }
+}
+
 #[tokio::test]
 async fn requests_that_nobody_waits_for_any_more_keep_nobody_else_from_asking() {
-    const REQUESTS_MAX: usize = 1024;
-    let (mut server, client) = pair(config(1)).await;
-    // Requests to a peer that is being dialled wait until that is over, and this dial is answered by nobody.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stranger = Node::plain(3).await.peer();
-    let at = format!("/ip4/127.0.0.1/tcp/{}/p2p/{stranger}", silent.local_addr().unwrap().port());
-    let net = client.net.clone();
-    let dial = tokio::spawn(async move { net.dial(&at).await });
-    let dialled = within("the dial", silent.accept()).await.unwrap();
-    let net = client.net.clone();
-    let asked = tokio::spawn(async move {
-        futures::future::join_all((0..REQUESTS_MAX).map(|_| net.request(stranger, submit(1)))).await
-    });
-    until("as many as there may be", || async {
-        let levels = client.net.levels();
-        levels.iter().any(|at| at.name == "requests_outbound" && at.used == at.limit).then_some(())
+    let mut dialling = Dialling::begin().await;
+    dialling.ask_and_go().await;
+    dialling.server_is_asked().await;
+}
+
+/// The library keeps them until the dial is over.
+#[tokio::test]
+async fn requests_that_nobody_waits_for_any_more_are_kept_and_those_are_few() {
+    let mut dialling = Dialling::begin().await;
+    for _ in 0..4 {
+        dialling.ask_and_go().await;
+    }
+    let refused = dialling.client.net.request(dialling.server.peer(), submit(1)).await;
+    assert_eq!(refused, Err(RequestError::TooMany { limit: 4 * REQUESTS_MAX }));
+    drop(dialling.dialled.take());
+    until("the end of the dial", || async {
+        let metrics = dialling.client.net.metrics();
+        (metrics.requests_failed >= 4 * REQUESTS_MAX as u64).then_some(())
     })
     .await;
-    let refused = client.net.request(server.peer(), submit(1)).await;
-    assert!(matches!(refused, Err(RequestError::TooMany { .. })), "{refused:?}");
-    asked.abort();
-    assert!(asked.await.unwrap_err().is_cancelled() && dial.now_or_never().is_none());
-    let (answer, ()) = tokio::join!(client.net.request(server.peer(), submit(1)), async {
-        next_request(&mut server).await.1.send(piece(1)).unwrap();
-    });
-    assert!(answer.unwrap() == piece(1));
-    drop(dialled);
+    dialling.server_is_asked().await;
+}
+
+#[tokio::test]
+async fn large_requests_that_nobody_waits_for_any_more_are_fewer() {
+    let dialling = Dialling::begin().await;
+    let large = submit(REQUEST_BYTES_MAX - 20);
+    until("as many bytes as may be", || async {
+        let asked = dialling.client.net.request(dialling.stranger, large.clone());
+        match tokio::time::timeout(Duration::from_millis(20), asked).await {
+            Err(_) => None,
+            Ok(refused) => Some(assert!(matches!(refused, Err(RequestError::TooMuch { .. })), "{refused:?}")),
+        }
+    })
+    .await;
+    assert_eq!(dialling.client.net.metrics().requests_sent, 256 * 1024 * 1024 / REQUEST_BYTES_MAX as u64);
 }

@@ -174,12 +174,15 @@ async fn frames_beyond_the_limit_are_not_read() {
     town.outlived(2 * HELD_MIB).await;
 }
 
-/// It is on the topic, and takes nothing of what is said there.
+/// It is on the topic, and takes nothing of what is said there, on either of its connections. When they end by force,
+/// that is no reason to dial it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_does_not_listen_is_hung_up_on() {
     let patience = Duration::from_secs(2);
     let mut town = Town::with(|config| config.limits.slow_patience = patience).await;
-    let attacker = Attacker::on_topic(&town).await;
+    let mut attacker = Attacker::on_topic(&town).await;
+    raw::connect(&mut attacker.swarm, &town.citizens[0].address()).await;
+    attacker.run(50).await;
     // From here on nobody runs its swarm.
     within("the attacker's end", async {
         while town.citizens[0].is_connected(&attacker.name).await {
@@ -196,50 +199,86 @@ async fn a_listener_that_does_not_listen_is_hung_up_on() {
         }
     })
     .await;
-    assert_eq!(town.citizens[0].net.metrics().slow_peers, 1);
+    let metrics = town.citizens[0].net.metrics();
+    assert_eq!((metrics.slow_peers, metrics.fresh_starts), (1, 0));
     drop(attacker);
     town.outlived(2 * HELD_MIB).await;
 }
 
-/// Eight peers, each sixteen times eight MiB: a gigabyte.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_reads_are_few() {
-    const ATTACKERS: u64 = 8;
-    const ASKED: u64 = 16;
-    let town = Town::founded().await;
+/// What a citizen answers at length.
+fn blob() -> wire::Request {
     let blob = wire::BlobRequest { id: vec![1; 32].into(), offset: 0, max_bytes: u64::MAX };
-    let ask = wire::Request { body: Some(wire::request::Body::Blob(blob)) };
-    let bytes = ask.encode_length_delimited_to_vec();
-    let victim = town.citizens[0].net.peer();
-    let mut attackers = Vec::new();
-    for number in 1..=ATTACKERS {
-        let mut attacker = Attacker::reading(&town, false).await;
+    wire::Request { body: Some(wire::request::Body::Blob(blob)) }
+}
+
+/// So many peers that ask the first citizen for sixteen times eight MiB each, and read nothing.
+async fn greedy(town: &Town, attackers: u64) -> Vec<Attacker> {
+    const ASKED: u64 = 16;
+    let victim = town.citizens[0].net.peer().to_string().parse().unwrap();
+    let mut all = Vec::new();
+    for number in 1..=attackers {
+        let mut attacker = Attacker::reading(town, false).await;
         for _ in 0..ASKED {
-            let peer = victim.to_string().parse().unwrap();
-            attacker.swarm.behaviour_mut().requests.send_request(&peer, bytes.clone());
+            let bytes = blob().encode_length_delimited_to_vec();
+            attacker.swarm.behaviour_mut().requests.send_request(&victim, bytes);
         }
         // Six at most are on their way to each.
-        let refused = number * (ASKED - 6);
+        let refused = town.citizens[0].net.metrics().answers_busy + ASKED - 6;
         attacker
-            .run_until("refusals", async |_: &str| town.citizens[0].net.metrics().answers_busy >= refused)
+            .run_until("refusals", async |_: &str| {
+                let metrics = town.citizens[0].net.metrics();
+                metrics.requests_received >= number * ASKED && metrics.answers_busy >= refused
+            })
             .await;
-        attackers.push(attacker);
+        all.push(attacker);
     }
-    // Whoever reads has its answer meanwhile.
-    let mut read = false;
+    all
+}
+
+/// The second citizen asks the first until it has its answer.
+async fn is_answered(town: &Town) {
+    let victim = town.citizens[0].net.peer();
     within("an answer", async {
-        while !read {
-            match town.citizens[1].net.request(victim, ask.clone()).await {
-                Ok(wire::Response { body: Some(wire::response::Body::Blob(_)) }) => read = true,
+        let mut pause = tokio::time::interval(WHILE);
+        loop {
+            pause.tick().await;
+            match town.citizens[1].net.request(victim, blob()).await {
+                Ok(wire::Response { body: Some(wire::response::Body::Blob(_)) }) => return,
                 Ok(_) | Err(RequestError::Timeout) => {}
                 Err(other) => panic!("{other}"),
             }
         }
     })
     .await;
+}
+
+/// Together a gigabyte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_are_few() {
+    let town = Town::founded().await;
+    let attackers = greedy(&town, 8).await;
+    // Whoever reads has its answer meanwhile.
+    is_answered(&town).await;
+    assert_eq!(town.citizens[0].net.metrics().answers_cut, 0);
     drop(attackers);
     // Two thirds of what answers may take, and what the attackers are.
     town.outlived(4 * HELD_MIB).await;
+}
+
+/// Enough of them to take all that answers may, for as long as they like.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_make_room_for_those_that_somebody_does() {
+    let town = Town::with(|config| {
+        config.limits.request_timeout = Duration::from_secs(600);
+        config.limits.slow_patience = Duration::from_secs(30);
+    })
+    .await;
+    let attackers = greedy(&town, 22).await;
+    is_answered(&town).await;
+    let metrics = town.citizens[0].net.metrics();
+    assert!(metrics.answers_cut > 0, "{metrics:?}");
+    drop(attackers);
+    town.outlived(6 * HELD_MIB).await;
 }
 
 /// Each with a key of its own, all from this machine.
