@@ -20,8 +20,8 @@ use crate::gossip::params;
 use crate::handle::NetError;
 use crate::keep::Keep;
 use crate::limits::{
-    BOOTSTRAP_INTERVAL, LOOKUP_TIMEOUT, PROVIDER_TTL, RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUIT_TIME_MAX,
-    RELAY_CIRCUITS_MAX, RELAY_PLACES_MAX, STREAMS_PER_CONNECTION_MAX,
+    BOOTSTRAP_INTERVAL, PROVIDER_TTL, RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUIT_TIME_MAX, RELAY_CIRCUITS_MAX,
+    RELAY_PLACES_MAX, STREAMS_PER_CONNECTION_MAX,
 };
 use crate::metrics::Counters;
 use crate::transport::transport;
@@ -145,7 +145,7 @@ fn kademlia(
 ) -> Result<kad::Behaviour<ProviderStore>, NetError> {
     let mut config = kad::Config::new(settings.names.kademlia().map_err(NetError::setup)?);
     config
-        .set_query_timeout(LOOKUP_TIMEOUT)
+        .set_query_timeout(settings.limits.lookup_timeout)
         .disjoint_query_paths(true)
         // Only peers that identify as ours enter the table, by addresses they listen on.
         .set_kbucket_inserts(kad::BucketInserts::Manual)

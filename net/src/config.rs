@@ -101,6 +101,8 @@ pub struct NetLimits {
     pub ping_interval: Duration,
     /// How long a request may take, from the first byte to the whole answer.
     pub request_timeout: Duration,
+    /// How long a lookup of providers may take.
+    pub lookup_timeout: Duration,
     /// Events that may wait for the node. Beyond them, gossip is ignored and requests are
     /// answered with Busy.
     pub events: usize,
@@ -132,6 +134,7 @@ impl Default for NetLimits {
             idle_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(15),
             request_timeout: Duration::from_secs(30),
+            lookup_timeout: Duration::from_secs(10),
             events: 1024,
             announcements_per_peer: 2_500,
             slow_patience: Duration::from_secs(60),
@@ -250,6 +253,7 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         ("connections_per_machine", u64::from(limits.connections_per_machine)),
         ("events", limits.events as u64),
         ("announcements_per_peer", u64::from(limits.announcements_per_peer)),
+        ("lookup_timeout (ms)", limits.lookup_timeout.as_millis() as u64),
         ("opening_timeout (ms)", limits.opening_timeout.as_millis() as u64),
         ("slow_patience (ms)", limits.slow_patience.as_millis() as u64),
         ("request_timeout (ms)", limits.request_timeout.as_millis() as u64),

@@ -113,8 +113,8 @@ pub(crate) const LOOKUPS_MAX: usize = 64;
 /// How much longer a lookup of a process goes on that has found somebody: a peer in its way that is gone
 /// would hold it up for seconds.
 pub(crate) const LOOKUP_GRACE_MS: u64 = 500;
-/// How long one lookup may take.
-pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much longer a lookup of an address goes on than it may, for the dial to the newest location.
+pub(crate) const LOCATION_WAIT_MS: u64 = 5_000;
 /// Keys that this node provides. Each costs a lookup every `PROVIDE_REFRESH_MS`.
 pub const PROVIDED_MAX: usize = 1024;
 /// How often provider records are written again: a node that restarts forgets those of others.

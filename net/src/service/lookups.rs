@@ -16,7 +16,7 @@ use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
 use crate::limits::{
-    LOCATION_BYTES_MAX, LOCATION_DIALS_MAX, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS, LOOKUP_TIMEOUT,
+    LOCATION_BYTES_MAX, LOCATION_DIALS_MAX, LOCATION_WAIT_MS, LOCATIONS_PER_LOOKUP_MAX, LOOKUP_GRACE_MS,
     LOOKUPS_MAX, PROVIDERS_WANTED,
 };
 use crate::metrics::Counters;
@@ -28,7 +28,10 @@ type Done = oneshot::Sender<Result<Vec<Peer>, ProvideError>>;
 struct Lookup {
     /// Which one of its key this is.
     number: u64,
-    began: Option<Now>,
+    /// When it ends, whatever is under way.
+    until: Option<Now>,
+    /// It asks nobody any more, and waits for the last dial alone.
+    closing: bool,
     /// Queries under way, and location records that are being verified.
     open: usize,
     queries: Vec<QueryId>,
@@ -93,6 +96,18 @@ impl Lookup {
         Some(location)
     }
 
+    /// The newest location, if it had to wait: the lookup waits for that dial also beyond its time, as what its asker
+    /// sends there would fail with the first of the older dials.
+    fn last_dial(&mut self, now: Now) -> Option<Location> {
+        if self.closing {
+            return None;
+        }
+        let newest = self.undialled.take()?;
+        self.closing = true;
+        self.until = self.until.max(Some(now.plus_ms(LOCATION_WAIT_MS)));
+        Some(newest)
+    }
+
     /// Whether what was found is enough. Anybody can name the peer of an address, and say that it is
     /// somewhere else: that it is connected is what was looked for.
     fn is_enough(&self, key: &Key, now: Now, is_connected: impl Fn(&Peer) -> bool) -> bool {
@@ -104,12 +119,12 @@ impl Lookup {
 
     /// Whether nothing is under way that could bring more.
     fn is_over(&self) -> bool {
-        self.open == 0 && self.dials.is_empty()
+        (self.open == 0 || self.closing) && self.dials.is_empty()
     }
 
     /// Whether it took as long as it may: a dial may be of a liar, and answered by nobody.
     fn is_late(&self, now: Now) -> bool {
-        self.began.is_some_and(|began| began.plus_ms(LOOKUP_TIMEOUT.as_millis() as u64) <= now)
+        self.until.is_some_and(|until| until <= now)
     }
 }
 
@@ -130,8 +145,10 @@ impl Service {
             }
             self.lookups.by_query.extend(queries.iter().map(|query| (*query, key)));
             self.lookups.count += 1;
-            let (number, open, began) = (self.lookups.count, queries.len(), Some(self.now()));
-            let lookup = Lookup { number, began, open, queries, askers: vec![done], ..Lookup::default() };
+            let limit_ms = self.settings.limits.lookup_timeout.as_millis() as u64;
+            let (number, open, until) =
+                (self.lookups.count, queries.len(), Some(self.now().plus_ms(limit_ms)));
+            let lookup = Lookup { number, until, open, queries, askers: vec![done], ..Lookup::default() };
             self.lookups.by_key.insert(key, lookup);
             return;
         }
@@ -238,7 +255,9 @@ impl Service {
         let lookups = self.lookups.by_key.iter();
         let over: Vec<Key> = lookups.filter(|(key, lookup)| over(key, lookup)).map(|(key, _)| *key).collect();
         for key in over {
-            self.end_lookup(&key);
+            if !self.dial_last(&key) {
+                self.end_lookup(&key);
+            }
         }
     }
 
@@ -290,26 +309,40 @@ impl Service {
     }
 
     fn end_if_over(&mut self, key: &Key) {
-        let asked_all = self.lookups.by_key.get_mut(key).filter(|lookup| lookup.open == 0);
-        if let Some(newest) = asked_all.and_then(|lookup| lookup.undialled.take()) {
-            let dial = self.dial_location(newest);
-            self.note_dial(key, dial);
+        if self.lookups.by_key.get(key).is_some_and(|lookup| lookup.open == 0) {
+            self.dial_last(key);
         }
         if self.lookups.by_key.get(key).is_some_and(Lookup::is_over) {
             self.end_lookup(key);
         }
     }
 
-    /// Answers all who asked, and ends what is still under way.
-    fn end_lookup(&mut self, key: &Key) {
-        let Some(lookup) = self.lookups.by_key.remove(key) else { return };
-        for query in lookup.queries {
+    /// Dials the newest location where that had to wait, and ends the queries. Says whether that dial is under way.
+    fn dial_last(&mut self, key: &Key) -> bool {
+        let now = self.now();
+        let Some(lookup) = self.lookups.by_key.get_mut(key) else { return false };
+        let Some(newest) = lookup.last_dial(now) else { return false };
+        let queries = std::mem::take(&mut lookup.queries);
+        self.end_queries(queries);
+        let dial = self.dial_location(newest);
+        self.note_dial(key, dial);
+        dial.is_some()
+    }
+
+    fn end_queries(&mut self, queries: Vec<QueryId>) {
+        for query in queries {
             if self.lookups.by_query.remove(&query).is_some()
                 && let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&query)
             {
                 query.finish();
             }
         }
+    }
+
+    /// Answers all who asked, and ends what is still under way.
+    fn end_lookup(&mut self, key: &Key) {
+        let Some(lookup) = self.lookups.by_key.remove(key) else { return };
+        self.end_queries(lookup.queries);
         if let Some(newest) = lookup.undialled {
             self.dial_location(newest);
         }
@@ -363,14 +396,31 @@ mod tests {
     #[test]
     fn what_is_dialled_is_waited_for_and_not_for_ever() {
         let dial = ConnectionId::new_unchecked(1);
-        let mut lookup = Lookup { began: Some(Now(1)), dials: BTreeSet::from([dial]), ..Lookup::default() };
+        let mut lookup = Lookup { until: Some(Now(10)), dials: BTreeSet::from([dial]), ..Lookup::default() };
         assert!(!lookup.is_over());
-        let most = LOOKUP_TIMEOUT.as_millis() as u64;
-        assert!(!lookup.is_late(Now(most)) && lookup.is_late(Now(most + 1)));
+        assert!(!lookup.is_late(Now(9)) && lookup.is_late(Now(10)));
         lookup.dials.remove(&dial);
         assert!(lookup.is_over());
         lookup.open = 1;
         assert!(!lookup.is_over());
+    }
+
+    /// Old records of a key, replayed by a liar, take the dials, and a query is kept open to the end.
+    #[test]
+    fn the_newest_location_is_dialled_and_waited_for_beyond_the_limit_once() {
+        let mut lookup = Lookup { until: Some(Now(10)), open: 1, ..Lookup::default() };
+        for sequence in 1..=LOCATION_DIALS_MAX as u64 + 1 {
+            assert!(lookup.hear(location(sequence)));
+            lookup.next_dial();
+        }
+        assert_eq!(lookup.last_dial(Now(10)), Some(location(LOCATION_DIALS_MAX as u64 + 1)));
+        lookup.dials.insert(ConnectionId::new_unchecked(1));
+        assert!(!lookup.is_late(Now(9 + LOCATION_WAIT_MS)) && lookup.is_late(Now(10 + LOCATION_WAIT_MS)));
+        // A newer one that comes now is for the next lookup.
+        assert!(lookup.hear(location(90)) && lookup.last_dial(Now(11)).is_none());
+        assert!(!lookup.is_over());
+        lookup.dials.clear();
+        assert!(lookup.is_over(), "the query is none of its concern any more");
     }
 
     #[test]

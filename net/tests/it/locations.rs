@@ -143,7 +143,7 @@ async fn apart(seed: u8, known: Vec<String>) -> Node {
     let mut apart = config(seed);
     (apart.listen, apart.reachability, apart.bootstrap) = (Vec::new(), Reachability::Relayed, known);
     // Those who say nothing are what is tested.
-    apart.limits.opening_timeout = LONG;
+    (apart.limits.opening_timeout, apart.limits.lookup_timeout) = (LONG, LONG);
     Node::start(apart).await
 }
 

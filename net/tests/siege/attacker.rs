@@ -5,12 +5,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt as _;
 use libp2p::Swarm;
 use libp2p::gossipsub::IdentTopic;
+use libp2p::request_response::Event;
+use libp2p::swarm::SwarmEvent;
+use prost::Message as _;
 use sha2::{Digest, Sha256};
 use weft_protocol::Id;
 
-use crate::raw::{Hostile, connect, swarm};
+use crate::raw::{Hostile, HostileEvent, connect, swarm};
 use crate::support::{network, process, within};
-use crate::town::{Town, WHILE};
+use crate::town::{Town, WHILE, blob};
 
 /// The topic of a process, as our nodes name it.
 pub fn topic(process: Id) -> IdentTopic {
@@ -108,6 +111,43 @@ impl Attacker {
             }
         })
         .await;
+    }
+
+    /// Asks each citizen for eight MiB and takes them. What it said before on the same connections is far smaller:
+    /// by then it was read, or is not going to be.
+    pub async fn is_answered(&mut self, town: &Town) {
+        for citizen in &town.citizens {
+            let victim = citizen.net.peer().to_string().parse().unwrap();
+            let bytes = blob().encode_length_delimited_to_vec();
+            self.swarm.behaviour_mut().requests.send_request(&victim, bytes);
+            within("an answer", async {
+                loop {
+                    match self.swarm.select_next_some().await {
+                        SwarmEvent::Behaviour(HostileEvent::Requests(Event::Message { .. })) => return,
+                        SwarmEvent::Behaviour(HostileEvent::Requests(Event::OutboundFailure {
+                            error,
+                            ..
+                        })) => {
+                            panic!("{error}");
+                        }
+                        _ => {}
+                    }
+                }
+            })
+            .await;
+        }
+    }
+
+    /// How many topics of its each citizen knows.
+    pub async fn topics_known(&self, town: &Town) -> Vec<usize> {
+        let mut known = Vec::new();
+        for citizen in &town.citizens {
+            let peers = citizen.net.peers().await.unwrap();
+            known.push(
+                peers.iter().find(|info| info.peer.to_string() == self.name).map_or(0, |info| info.topics),
+            );
+        }
+        known
     }
 
     async fn go_on(&mut self) {

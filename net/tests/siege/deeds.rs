@@ -15,7 +15,7 @@ use weft_protocol::wire;
 use crate::attacker::Attacker;
 use crate::raw;
 use crate::support::{network, process, within};
-use crate::town::{Town, WHILE, announcement, scheduler};
+use crate::town::{Town, WHILE, announcement, blob, scheduler};
 
 /// What all of this program may take more while a deed is done.
 const HELD_MIB: u64 = 64;
@@ -30,7 +30,7 @@ fn numbered(number: u32) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn false_signatures_are_heard_three_times_and_no_more() {
+async fn who_forges_signatures_is_soon_not_heard() {
     let town = Town::founded().await;
     let mut attacker = Attacker::on_topic(&town).await;
     for number in 0..50 {
@@ -124,7 +124,7 @@ async fn a_hundred_thousand_topics_are_four_thousand_too_many() {
     town.outlived(HELD_MIB).await;
 }
 
-/// All in the first words of a connection, which are too many to be read.
+/// All in the first words of a connection: the frame is too long, and a filter would not take so many either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_topics_at_once_are_none() {
     let town = Town::founded().await;
@@ -138,12 +138,8 @@ async fn a_hundred_thousand_topics_at_once_are_none() {
     }
     let name = swarm.local_peer_id().to_string();
     let mut attacker = Attacker { swarm, name };
-    attacker.run(1_000).await;
-    for citizen in &town.citizens {
-        let peers = citizen.net.peers().await.unwrap();
-        let known = peers.iter().find(|info| info.peer.to_string() == attacker.name);
-        assert!(known.is_none_or(|info| info.topics == 0), "{known:?}");
-    }
+    attacker.is_answered(&town).await;
+    assert!(attacker.topics_known(&town).await.iter().all(|known| *known == 0));
     drop(attacker);
     // The attacker's own hundred thousand names are in this program too.
     town.outlived(4 * HELD_MIB).await;
@@ -156,9 +152,10 @@ async fn frames_beyond_the_limit_are_not_read() {
     for number in 0..8 {
         let mut huge = numbered(number);
         huge.resize(2 * 1024 * 1024, 0);
-        attacker.say(process(1), huge);
+        assert!(attacker.say(process(1), huge));
         attacker.run(100).await;
     }
+    attacker.is_answered(&town).await;
     for citizen in &town.citizens {
         assert_eq!(citizen.net.metrics().gossip_oversized, 0, "a frame was read");
     }
@@ -174,8 +171,7 @@ async fn frames_beyond_the_limit_are_not_read() {
     town.outlived(2 * HELD_MIB).await;
 }
 
-/// It is on the topic, and takes nothing of what is said there, on either of its connections. When they end by force,
-/// that is no reason to dial it.
+/// It is on the topic, and takes nothing of what is said there, on either of its connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_does_not_listen_is_hung_up_on() {
     let patience = Duration::from_secs(2);
@@ -199,16 +195,9 @@ async fn a_listener_that_does_not_listen_is_hung_up_on() {
         }
     })
     .await;
-    let metrics = town.citizens[0].net.metrics();
-    assert_eq!((metrics.slow_peers, metrics.fresh_starts), (1, 0));
+    assert_eq!(town.citizens[0].net.metrics().slow_peers, 1);
     drop(attacker);
     town.outlived(2 * HELD_MIB).await;
-}
-
-/// What a citizen answers at length.
-fn blob() -> wire::Request {
-    let blob = wire::BlobRequest { id: vec![1; 32].into(), offset: 0, max_bytes: u64::MAX };
-    wire::Request { body: Some(wire::request::Body::Blob(blob)) }
 }
 
 /// So many peers that ask the first citizen for sixteen times eight MiB each, and read nothing.

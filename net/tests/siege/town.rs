@@ -32,6 +32,12 @@ pub fn announcement(of: Id, data: Vec<u8>, signer: &Signer) -> Bytes {
     draft.sign(signer).unwrap().raw().clone()
 }
 
+/// What a citizen answers at length.
+pub fn blob() -> wire::Request {
+    let blob = wire::BlobRequest { id: vec![1; 32].into(), offset: 0, max_bytes: u64::MAX };
+    wire::Request { body: Some(wire::request::Body::Blob(blob)) }
+}
+
 /// What a node's verifiers do, in small: a signature that does not hold, or another process, is nobody's error;
 /// of a key that it does not know it thinks nothing.
 fn judge(topic: Id, data: Bytes) -> Verdict {
