@@ -166,13 +166,16 @@ impl Service {
 
     fn on_gone(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
-        self.unwanted.remove(&peer);
+        let is_unwanted = self.unwanted.remove(&peer);
         self.end_answers(peer);
         self.run_floods(flood::Input::Gone(peer));
         self.update_peers();
         self.run_bootstrap(bootstrap::Input::Down(peer));
         self.run_reach(reach::Input::RelayDown(peer));
         self.run_book(book::Input::Gone(peer));
+        if is_unwanted {
+            self.run_book(book::Input::LetGo(peer));
+        }
         self.notify(NetEvent::PeerDown { peer: Peer(peer) });
         if self.redial.remove(&peer)
             && let Err(error) = self.swarm.dial(peer)

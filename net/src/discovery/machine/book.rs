@@ -1,10 +1,9 @@
 //! The peers that this node has met, whom of them to dial, and when it is alone.
 //!
-//! A node keeps a few connections of its own choice: first with its anchors (those it had dialled when
-//! it last wrote the book), then with those that failed least and were met last. So a node that starts again
-//! comes back to the network that it left, whoever its bootstrap peers are by now and whoever
-//! would like to be its only company. With nobody for a minute it raises an alarm: all pauses end, and
-//! everything is tried anew.
+//! A node keeps a few connections of its own choice: first with its anchors (those it had dialled when it last wrote
+//! the book), then with those that failed least and were met last. So a node that starts again comes back to the
+//! network that it left, whoever its bootstrap peers are by now and whoever would like to be its only company. With
+//! nobody for a minute it raises an alarm: all pauses end, and everything is tried anew.
 //! With enough peers it still dials one now and then that it has not met for long: two halves of a
 //! network that were apart, each content with itself, find each other so. Those that went while it ran it dials more
 //! often for a while; and where one of them is back, whoever went at about the same time is likely to be too.
@@ -37,6 +36,8 @@ pub(crate) enum Input<P, A> {
     },
     /// The last connection with a peer is gone.
     Gone(P),
+    /// That was because it took nothing: it may come by itself.
+    LetGo(P),
     /// A dial failed.
     Failed(P),
     /// A peer is of another network.
@@ -292,6 +293,10 @@ impl<P: Ord + Copy, A: PartialEq> Machine for Book<P, A> {
                     self.lose(peer, now);
                 }
             }
+            Input::LetGo(peer) => {
+                self.lost.remove(&peer);
+                self.failed(peer, now);
+            }
             Input::Failed(peer) => self.failed(peer, now),
             Input::Foreign(peer) => {
                 self.dialling.remove(&peer);
@@ -403,8 +408,8 @@ mod tests {
         for peer in 0..20 {
             run(&mut book, met(peer, peer >= 10), 0);
         }
-        // One went long before the others, of another cause.
-        run(&mut book, Input::Gone(9), 0);
+        // One went long before the others, of another cause; and one was let go.
+        let _ = [Input::Gone(9), Input::Gone(8), Input::LetGo(8)].map(|input| run(&mut book, input, 0));
         for peer in 0..6 {
             run(&mut book, Input::Gone(peer), PARTED_MS * 3);
         }
