@@ -24,7 +24,7 @@ use weft_protocol::id::Network;
 pub use weft_protocol::process::RULES;
 
 pub use choice::{Evaluate, LogFormat};
-pub use doors::Origins;
+pub use doors::{Origins, PublicUrl};
 pub use network_file::NETWORK_FILE_NAME;
 pub use reach::Reachable;
 use setting::{Expected, Given, SETTINGS};
@@ -119,6 +119,8 @@ pub struct Config {
     pub gateway_cors: Origins,
     /// Names by which it may be addressed, beside `localhost` and addresses in figures.
     pub gateway_hosts: Vec<String>,
+    /// The address under which a proxy shows it to others, if one does.
+    pub gateway_url: Option<PublicUrl>,
     /// Newest slots of a process that keep their results; none when all do.
     pub results_kept: Option<u64>,
     /// Milliseconds that its clock is ahead of the machine's.
@@ -175,6 +177,7 @@ impl Config {
             gateway: None,
             gateway_cors: Origins::Off,
             gateway_hosts: Vec::new(),
+            gateway_url: None,
             results_kept: None,
             clock_offset_ms: 0,
             log: "info".into(),

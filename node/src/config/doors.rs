@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use axum::http::uri::Authority;
 use toml::Value;
 
 use super::Config;
@@ -15,6 +16,47 @@ const CHARS_MAX: usize = 270;
 const METRICS_EXPECTED: &str = "`off`, or an address and a port such as 127.0.0.1:9464";
 const GATEWAY_EXPECTED: &str =
     "`off`, a port such as 4004 (on 127.0.0.1), or an address and a port such as 127.0.0.1:4004";
+
+const URL_EXPECTED: &str =
+    "`off`, or an address that begins with https:// or http://, such as https://node.example";
+
+/// The address under which a proxy shows the gateway to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// All of it, without a slash at the end.
+    pub url: String,
+    /// Its scheme, host and port, as browsers write them.
+    pub origin: String,
+    /// Its host alone.
+    pub host: String,
+}
+
+impl PublicUrl {
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://").filter(|_| text.len() <= CHARS_MAX)?;
+        let scheme = scheme.to_ascii_lowercase();
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let authority = Authority::try_from(authority).ok().filter(|found| !found.as_str().contains('@'))?;
+        let is_path = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte));
+        if !matches!(scheme.as_str(), "http" | "https") || !is_path || authority.host().is_empty() {
+            return None;
+        }
+        let host = authority.host().to_ascii_lowercase();
+        let port: Option<u16> = match authority.as_str().strip_prefix(authority.host())? {
+            "" => None,
+            port => Some(port.strip_prefix(':')?.parse().ok()?),
+        };
+        // Browsers leave out the port that goes with the scheme.
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let origin = match port.filter(|port| *port != usual) {
+            Some(port) => format!("{scheme}://{host}:{port}"),
+            None => format!("{scheme}://{host}"),
+        };
+        let path = path.trim_end_matches('/');
+        let url = if path.is_empty() { origin.clone() } else { format!("{origin}/{path}") };
+        Some(Self { url, origin, host })
+    }
+}
 
 /// Which pages of other origins may use the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +133,15 @@ pub(super) fn set_gateway_hosts(config: &mut Config, given: &Given<'_>) -> Resul
     Ok(())
 }
 
+pub(super) fn set_gateway_url(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.gateway_url = match given.text().map(str::trim) {
+        Some("off") => None,
+        Some(text) => Some(PublicUrl::parse(text).ok_or(URL_EXPECTED)?),
+        None => return Err(URL_EXPECTED.into()),
+    };
+    Ok(())
+}
+
 fn listed(given: &Given<'_>, good: fn(&str) -> bool) -> Option<Vec<String>> {
     let list = given.list().filter(|list| list.len() <= LISTED_MAX)?;
     let good = |text: &&str| text.len() <= CHARS_MAX && good(text);
@@ -147,6 +198,38 @@ mod tests {
         assert!(!two.includes("http://localhost:3001") && !two.includes("null"));
         for wrong in ["", "localhost", "http://", "http://x/path", "http://x,*"] {
             assert_eq!(cors(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_told_as_browsers_write_it() {
+        let parsed = |text| with(set_gateway_url, text).map(|config| config.gateway_url).ok();
+        let of = |text| {
+            let PublicUrl { url, origin, host } = parsed(text).unwrap().unwrap();
+            [url, origin, host]
+        };
+        assert_eq!(
+            of("https://Node.example/"),
+            ["https://node.example", "https://node.example", "node.example"]
+        );
+        assert_eq!(
+            of("https://node.example:443/ao//")[..2],
+            ["https://node.example/ao", "https://node.example"]
+        );
+        assert_eq!(of("http://[::1]:8080")[1..], ["http://[::1]:8080", "[::1]"]);
+        assert_eq!(parsed("off"), Some(None));
+        let wrong = [
+            "",
+            "node.example",
+            "ftp://x",
+            "https://",
+            "https://a@b",
+            "https://x/?a",
+            "https://x:99999",
+            "https://x y",
+        ];
+        for wrong in wrong {
+            assert_eq!(parsed(wrong), None, "{wrong}");
         }
     }
 }

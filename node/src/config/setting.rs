@@ -7,7 +7,9 @@ use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::bytes;
-use super::doors::{set_gateway, set_gateway_cors, set_gateway_hosts, set_metrics, show_address};
+use super::doors::{
+    set_gateway, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
+};
 use super::logging::{set_log, set_log_format};
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
 use super::{Config, Evaluate, LogFormat, RULES, Role, Whose};
@@ -331,6 +333,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "names by which the gateway may be addressed, beside localhost and addresses in figures",
         set: set_gateway_hosts,
         show: |config| texts(&config.gateway_hosts),
+    },
+    Setting {
+        key: "gateway_url",
+        help: "the address under which a proxy shows the gateway to others, such as https://node.example, or off: \
+               clients are told it, and pages from there are its own",
+        set: set_gateway_url,
+        show: |config| {
+            let url = config.gateway_url.as_ref();
+            Value::String(url.map_or_else(|| "off".into(), |shown| shown.url.clone()))
+        },
     },
     Setting {
         key: "results_kept",

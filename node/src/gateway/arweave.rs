@@ -3,6 +3,8 @@
 //! The heights are those of the weave `clock`, by which processes here count; blocks have an id that is
 //! made of their height, and nothing in them.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
@@ -14,22 +16,34 @@ use sha2::{Digest as _, Sha256};
 use weft_protocol::limits::CLOCK_BLOCK_MS;
 use weft_protocol::{Hash, Id};
 
-use super::desk::Desk;
+use super::desk::{Desk, ItemTurn};
 use super::find::{Place, seconds_of};
 use super::lookup::Found;
 use super::problem::{self, Problem, with_type};
+
+/// Where the height stands in the name of a block.
+const HEIGHT_FROM: usize = 24;
 
 /// The height of the weave `clock` now.
 pub(super) fn height_now(desk: &Desk) -> u64 {
     desk.shared.clock.now().0 / CLOCK_BLOCK_MS
 }
 
-/// The name of a block of it.
+/// The name of a block of it, which ends in its height, so that a block can be found by it.
 pub(super) fn block_id(height: u64) -> String {
     let mut name = Sha256::new();
     name.update(b"weft/clock-block/1");
     name.update(height.to_be_bytes());
-    Hash(name.finalize().into()).to_string()
+    let mut name: [u8; 32] = name.finalize().into();
+    name[HEIGHT_FROM..].copy_from_slice(&height.to_be_bytes());
+    Hash(name).to_string()
+}
+
+/// The height of the block of this name; none if no block has it.
+pub(super) fn height_of(name: &str) -> Option<u64> {
+    let bytes = name.parse::<Id>().ok()?.0;
+    let height = u64::from_be_bytes(bytes[HEIGHT_FROM..].try_into().ok()?);
+    (block_id(height) == name).then_some(height)
 }
 
 fn block(height: u64) -> Value {
@@ -45,7 +59,7 @@ fn block(height: u64) -> Value {
 impl Desk {
     /// The data of an item as it is. It comes from anybody, so a browser gives it no part of this place.
     pub(super) async fn data(&self, id: Id) -> Result<Response, Problem> {
-        let Found { item, .. } = self.found(id).await?;
+        let (Found { item, .. }, turn) = self.found(id).await?;
         let kind = item.tag("Content-Type").and_then(|kind| HeaderValue::from_str(kind).ok());
         let mut response = with_type(StatusCode::OK, "application/octet-stream", Body::from(item.data()));
         let headers = response.headers_mut();
@@ -53,12 +67,13 @@ impl Desk {
             headers.insert(CONTENT_TYPE, kind);
         }
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+        response.extensions_mut().insert(turn);
         Ok(response)
     }
 
     /// An item in the form of a transaction.
     pub(super) async fn tx(&self, id: Id) -> Result<Response, Problem> {
-        let Found { item, .. } = self.found(id).await?;
+        let (Found { item, .. }, _turn) = self.found(id).await?;
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let tags = item.tags().iter();
         let tags = tags
@@ -81,9 +96,12 @@ impl Desk {
         Ok(problem::json(StatusCode::OK, &answer))
     }
 
-    /// In which block it stands.
+    /// In which block it stands, if it has a slot here.
     pub(super) async fn tx_status(&self, id: Id) -> Result<Response, Problem> {
-        let Found { place: Place { height, .. }, .. } = self.found(id).await?;
+        let (Found { place, .. }, _turn) = self.found(id).await?;
+        let Some(Place { height, .. }) = place else {
+            return Ok(problem::json(StatusCode::ACCEPTED, &json!({ "status": "Pending" })));
+        };
         let answer = json!({
             "block_height": height,
             "block_indep_hash": block_id(height),
@@ -94,9 +112,11 @@ impl Desk {
 
     /// Its data in base64url.
     pub(super) async fn tx_data(&self, id: Id) -> Result<Response, Problem> {
-        let Found { item, .. } = self.found(id).await?;
+        let (Found { item, .. }, turn) = self.found(id).await?;
         let text = URL_SAFE_NO_PAD.encode(item.data());
-        Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(text)))
+        let mut response = with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(text));
+        response.extensions_mut().insert(turn);
+        Ok(response)
     }
 
     /// The state of the weave.
@@ -133,8 +153,37 @@ impl Desk {
         Ok(problem::json(StatusCode::OK, &block(height)))
     }
 
-    async fn found(&self, id: Id) -> Result<Found, Problem> {
-        let found = self.item(id).await?;
-        found.ok_or_else(|| Problem::unknown(format!("item {id} was not found, here or at a peer")))
+    /// An item, and the turn to give it: items are megabytes. Whoever waits for peers holds up nobody.
+    async fn found(&self, id: Id) -> Result<(Found, ItemTurn), Problem> {
+        let turn = self.item_turn().await?;
+        if let Some(found) = self.item_here(id).await? {
+            return Ok((found, turn));
+        }
+        drop(turn);
+        let found = self.item_elsewhere(id).await?;
+        let found =
+            found.ok_or_else(|| Problem::unknown(format!("item {id} was not found, here or at a peer")))?;
+        Ok((found, self.item_turn().await?))
+    }
+
+    async fn item_turn(&self) -> Result<ItemTurn, Problem> {
+        Arc::clone(&self.items).acquire_owned().await.map(Arc::new).map_err(Problem::fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_found_by_its_name() {
+        for height in [0, 1, 14_900_000, u64::MAX] {
+            assert_eq!(height_of(&block_id(height)), Some(height));
+        }
+        let mut other = block_id(7);
+        other.replace_range(..1, if other.starts_with('A') { "B" } else { "A" });
+        for wrong in [other.as_str(), "", "x", &"A".repeat(43)] {
+            assert_eq!(height_of(wrong), None, "{wrong}");
+        }
     }
 }

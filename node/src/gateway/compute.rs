@@ -1,14 +1,17 @@
 //! What today's clients ask of a compute unit: results, pages of them, dry runs, memories.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weft_protocol::Id;
@@ -16,49 +19,55 @@ use weft_vm::LEAF_BYTES;
 
 use super::body::BODY_BYTES_MAX;
 use super::desk::Desk;
+use super::feed;
 use super::problem::{self, Problem, with_type};
+use super::waiting::{LOOK_AGAIN, LOOK_AGAIN_MAX, no_message};
 use crate::control::api::ResultOf;
 use crate::dry_run::DryRunBody;
-use crate::legacy::messages::Span;
-use crate::reads::{Place, Read, ResultsQuery, WAIT_MS_MAX};
+use crate::reads::{Place, Read, ResultsQuery};
 use crate::replays::OldState;
 use crate::supervisor::joined;
 
-/// How long the result of a message that has a slot is waited for: below the 300 s after which clients
-/// give up by themselves.
-const RESULT_WAIT: Duration = Duration::from_secs(240);
-/// How long a message is waited for that nobody has seen yet: it may be on its way from another node.
-const UNSEEN_WAIT: Duration = Duration::from_secs(15);
-/// The pause between two looks for what is elsewhere.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a dry run is tried again where as many as may are tried out already.
 const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// Dry runs of one process under way at other nodes: what a node grants another.
+const RUNS_ELSEWHERE_MAX: usize = 2;
+/// Processes of which it is remembered how many are; beyond that those with none are forgotten.
+const PROCESSES_KEPT_MAX: usize = 1_024;
+/// When one too many is told to come back, in milliseconds.
+const DRY_RUN_RETRY_MS: u64 = 1_000;
 /// Bytes of a dry run's message whose data is no text: as many small values it takes some fifty times that.
 const STRUCTURED_BYTES_MAX: usize = 1024 * 1024;
 /// Such messages that are read at once.
 pub(super) const STRUCTURED_MAX: usize = 2;
+/// Memories that are given at once; each holds one of the few places of replays until it is taken.
+pub(super) const STATES_MAX: usize = 4;
+/// When one too many is told to come back, in milliseconds.
+const STATES_RETRY_MS: u64 = 5_000;
 /// Pieces of a memory that wait for a client to take them.
 const LEAVES_MAX: usize = 8;
 
-/// What is known of a message of which there is no result yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// It has a slot.
-    Yes,
-    /// Not here, and it may have one elsewhere.
-    NotHere,
-    /// It has none: this node gives them.
-    No,
-}
+/// Turns of dry runs at other nodes, for each process by itself.
+#[derive(Debug, Default)]
+pub(super) struct RunsElsewhere(Mutex<BTreeMap<Id, Arc<Semaphore>>>);
 
-impl Seen {
-    /// How long it is worth waiting, from the start.
-    const fn patience(self) -> Duration {
-        match self {
-            Self::Yes => RESULT_WAIT,
-            Self::NotHere => UNSEEN_WAIT,
-            Self::No => Duration::ZERO,
-        }
+impl RunsElsewhere {
+    /// A turn, as soon as those before had theirs.
+    async fn turn(&self, process: Id, until: Instant) -> Result<OwnedSemaphorePermit, Problem> {
+        let turns = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() >= PROCESSES_KEPT_MAX {
+                // Who waits for a turn holds its semaphore.
+                all.retain(|_, turns| Arc::strong_count(turns) > 1);
+            }
+            Arc::clone(all.entry(process).or_insert_with(|| Arc::new(Semaphore::new(RUNS_ELSEWHERE_MAX))))
+        };
+        let full = |_| {
+            let text = format!("too many dry runs of process {process} are under way at other nodes");
+            Problem::busy(text, DRY_RUN_RETRY_MS)
+        };
+        let turn = tokio::time::timeout_at(until, turns.acquire_owned()).await.map_err(full)?;
+        turn.map_err(Problem::fault)
     }
 }
 
@@ -69,80 +78,10 @@ impl Desk {
         Ok(problem::json(StatusCode::OK, info.get("result").unwrap_or(&Value::Null)))
     }
 
-    /// As the control socket gives it, once it is there.
-    pub(super) async fn wait_for_result(&self, process: Id, of: ResultOf) -> Result<Value, Problem> {
-        let began = Instant::now();
-        self.find(process).await?;
-        // What has a slot once has it for ever.
-        let mut seen = self.seen_here(process, of).await?;
-        loop {
-            let left = seen.patience().saturating_sub(began.elapsed());
-            let wait_ms = u64::try_from(left.as_millis()).unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
-            let read = Read::Result { of, wait_ms };
-            let is_here = read.place(self.shared.directory.roles(&process)) == Place::Here;
-            let problem = match self.read(process, read).await {
-                Ok(info) => return Ok(info),
-                Err(problem) if is_worth_waiting(&problem) => problem,
-                Err(problem) => return Err(problem),
-            };
-            if let Some(fault) = self.shared.directory.get(&process).and_then(|known| known.fault) {
-                return Err(Problem::fault(format!("process {process} is stopped here: {fault}")));
-            }
-            if seen == Seen::NotHere {
-                seen = self.seen(process, of).await;
-            }
-            if seen.patience() <= began.elapsed() {
-                return Err(match seen {
-                    Seen::Yes => problem,
-                    Seen::NotHere | Seen::No => no_message(process, of),
-                });
-            }
-            if !is_here {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-    }
-
-    /// Whether a message has a slot, as far as this node's disk tells.
-    async fn seen_here(&self, process: Id, of: ResultOf) -> Result<Seen, Problem> {
-        let Some(roles) = self.shared.directory.roles(&process) else { return Ok(Seen::NotHere) };
-        let has_slot = match of {
-            ResultOf::Item(id) => self.answers.slot_of(process, id).await?.is_some(),
-            ResultOf::Slot(slot) => {
-                let head = self.shared.store.read().and_then(|reader| reader.head(&process));
-                head.map_err(Problem::fault)?.is_some_and(|(head, _)| head >= slot)
-            }
-            ResultOf::Now => true,
-        };
-        Ok(match (has_slot, roles.schedules) {
-            (true, _) => Seen::Yes,
-            (false, true) => Seen::No,
-            (false, false) => Seen::NotHere,
-        })
-    }
-
-    /// Whether a message has a slot, as far as those tell who have its log.
-    async fn seen(&self, process: Id, of: ResultOf) -> Seen {
-        let read = match of {
-            ResultOf::Item(id) => Read::Message { id: Some(id) },
-            ResultOf::Slot(slot) => {
-                let span = Span::Nonces { from: slot.checked_sub(1), to: Some(slot) };
-                Read::Messages { span, limit: Some(1) }
-            }
-            ResultOf::Now => return Seen::Yes,
-        };
-        let is_edge = |found: &Value| match found.get("edges") {
-            Some(edges) => edges.as_array().is_some_and(|edges| !edges.is_empty()),
-            None => true,
-        };
-        let is_there = self.read(process, read).await.is_ok_and(|found| is_edge(&found));
-        if is_there { Seen::Yes } else { Seen::NotHere }
-    }
-
     /// A page of results.
     pub(super) async fn results(&self, process: Id, query: ResultsQuery) -> Result<Response, Problem> {
         self.find(process).await?;
-        let page = self.read(process, Read::Results(query)).await?;
+        let page = self.read(process, Read::Results(feed::as_meant(query))).await?;
         Ok(problem::json(StatusCode::OK, &page))
     }
 
@@ -155,7 +94,8 @@ impl Desk {
         Ok(problem::json(StatusCode::OK, info.get("result").unwrap_or(&Value::Null)))
     }
 
-    /// Tries out a message, again for a while where others are tried out already.
+    /// Tries out a message, again for a while where others are tried out already: as many as may are sent to
+    /// peers for one process, and the rest wait here.
     pub(super) async fn try_out(
         &self,
         process: Id,
@@ -165,13 +105,21 @@ impl Desk {
         self.find(process).await?;
         let until = Instant::now() + BUSY_WAIT;
         let read = Read::DryRun { message: Box::new(message), to };
+        let mut pause = LOOK_AGAIN;
         loop {
-            let tried = self.read(process, read.clone()).await;
-            let is_busy = tried.as_ref().is_err_and(|why| why.status == StatusCode::SERVICE_UNAVAILABLE);
-            if !is_busy || Instant::now() >= until {
-                return tried;
+            let is_here = read.place(self.shared.directory.roles(&process)) == Place::Here;
+            let turn = if is_here { None } else { Some(self.runs_elsewhere.turn(process, until).await?) };
+            let busy = match self.read(process, read.clone()).await {
+                Err(problem) if problem.status == StatusCode::SERVICE_UNAVAILABLE => problem,
+                tried => return tried,
+            };
+            drop(turn);
+            let pause_now = busy.retry().unwrap_or_default().clamp(pause, LOOK_AGAIN_MAX);
+            if Instant::now() + pause_now >= until {
+                return Err(busy);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause_now).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
         }
     }
 
@@ -195,6 +143,12 @@ impl Desk {
 
     /// The memory of a process that is computed here, after a message or as of now.
     pub(super) async fn state(&self, process: Id, to: Option<Id>) -> Result<Response, Problem> {
+        let place = Arc::clone(&self.states).try_acquire_owned();
+        let full = |_| {
+            let text = format!("{STATES_MAX} memories are given here at once, the limit");
+            Problem::busy(text, STATES_RETRY_MS)
+        };
+        let place = place.map_err(full)?;
         let slot = match to {
             Some(id) => {
                 let slot = self.answers.slot_of(process, id).await?;
@@ -204,9 +158,10 @@ impl Desk {
         };
         let state = self.answers.old_state(process, slot).await?;
         let position = state.summary.position;
-        let time = state.summary.time;
-        let mut response = with_type(StatusCode::OK, "application/octet-stream", memory(state));
+        let (time, bytes) = (state.summary.time, state.summary.memory_bytes);
+        let mut response = with_type(StatusCode::OK, "application/octet-stream", memory(state, place));
         let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         headers.insert("last-ordinate", HeaderValue::from(position.slot));
         headers.insert("last-timestamp", HeaderValue::from(time.timestamp));
         headers.insert("last-block-height", HeaderValue::from(time.height));
@@ -234,26 +189,12 @@ fn structured(body: &[u8]) -> Result<DryRunBody, Problem> {
     serde_json::from_value(message).map_err(invalid)
 }
 
-/// Whether it may come to a result yet.
-fn is_worth_waiting(problem: &Problem) -> bool {
-    let waits = [StatusCode::NOT_FOUND, StatusCode::GATEWAY_TIMEOUT, StatusCode::SERVICE_UNAVAILABLE];
-    waits.contains(&problem.status)
-}
-
-fn no_message(process: Id, of: ResultOf) -> Problem {
-    let what = match of {
-        ResultOf::Item(id) => format!("message {id}"),
-        ResultOf::Slot(slot) => format!("slot {slot}"),
-        ResultOf::Now => "the newest slot".to_owned(),
-    };
-    Problem::unknown(format!("{what} was not found in process {process}"))
-}
-
-/// All of a memory, piece by piece as it is taken: what was never written is zero.
-fn memory(state: OldState) -> Body {
+/// All of a memory, piece by piece as it is taken: what was never written is zero. It holds its place until then.
+fn memory(state: OldState, place: OwnedSemaphorePermit) -> Body {
     let (give, take) = mpsc::channel(LEAVES_MAX);
     let mut pieces = Pieces { give, left: state.summary.memory_bytes };
     let giving = tokio::task::spawn_blocking(move || {
+        let _place = place;
         let zeros = Bytes::from(vec![0; LEAF_BYTES]);
         let mut next = 0;
         for (number, _, bytes) in state.memory.leaves(|_| true) {
@@ -305,6 +246,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn dry_runs_elsewhere_take_turns_for_each_process() {
+        let runs = RunsElsewhere::default();
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let held =
+            [runs.turn(Id([1; 32]), soon()).await.unwrap(), runs.turn(Id([1; 32]), soon()).await.unwrap()];
+        assert_eq!(runs.turn(Id([1; 32]), soon()).await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(runs.turn(Id([2; 32]), soon()).await.is_ok());
+        for number in 0..2 * PROCESSES_KEPT_MAX as u64 {
+            let mut other = [3; 32];
+            other[..8].copy_from_slice(&number.to_be_bytes());
+            drop(runs.turn(Id(other), soon()).await.unwrap());
+        }
+        assert!(runs.0.lock().unwrap().len() <= PROCESSES_KEPT_MAX);
+        assert!(runs.turn(Id([1; 32]), soon()).await.is_err(), "what is held is not forgotten");
+        drop(held);
+        assert!(runs.turn(Id([1; 32]), soon()).await.is_ok());
+    }
 
     #[test]
     fn data_of_any_kind_is_taken() {

@@ -1,8 +1,8 @@
-//! Which connections are open, and which one makes room for the next: the one that has been idle for
-//! longest. Pure; what waits is in `server.rs`.
+//! Which connections are open, and which one makes room for the next: one that has never had an answer before
+//! one that had, and of these the one that has been idle for longest. Pure; what waits is in `server.rs`.
 //!
-//! Whoever opens thousands and says nothing only pushes out his own: one that carries a request is never
-//! closed for another.
+//! Whoever opens thousands and says nothing only pushes out his own: one that carries a request, all of which is
+//! there, is never closed for another.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,18 @@ pub(super) struct Connections {
     limit: usize,
     /// Counts what happens: a moment in its order.
     turn: u64,
-    /// Since when each is idle; none while it carries a request.
-    open: BTreeMap<Name, Option<u64>>,
+    open: BTreeMap<Name, State>,
+}
+
+/// What a connection does. In the order in which they make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// It has not asked for anything yet, and came at this moment.
+    New(u64),
+    /// It had an answer, the last at this moment.
+    Idle(u64),
+    /// It carries a request.
+    Working,
 }
 
 /// What becomes of a new connection.
@@ -37,28 +47,30 @@ impl Connections {
     pub(super) fn admit(&mut self) -> Admission {
         let mut instead_of = None;
         if self.open.len() >= self.limit {
-            let idle = self.open.iter().filter_map(|(name, since)| Some((since.as_ref()?, *name)));
-            let Some((_, longest)) = idle.min() else { return Admission::Full };
-            self.open.remove(&longest);
-            instead_of = Some(longest);
+            let first = self.open.iter().map(|(name, state)| (*state, *name)).min();
+            let Some((_, first)) = first.filter(|(state, _)| *state != State::Working) else {
+                return Admission::Full;
+            };
+            self.open.remove(&first);
+            instead_of = Some(first);
         }
         let name = self.moment();
-        self.open.insert(name, Some(name));
+        self.open.insert(name, State::New(name));
         Admission::Let { name, instead_of }
     }
 
-    /// It carries a request from now on, unless it has made room meanwhile.
+    /// It carries a whole request from now on, unless it has made room meanwhile.
     pub(super) fn began(&mut self, name: Name) {
-        if let Some(since) = self.open.get_mut(&name) {
-            *since = None;
+        if let Some(state) = self.open.get_mut(&name) {
+            *state = State::Working;
         }
     }
 
     /// Its request is answered.
     pub(super) fn ended(&mut self, name: Name) {
         let now = self.moment();
-        if let Some(since) = self.open.get_mut(&name) {
-            *since = Some(now);
+        if let Some(state) = self.open.get_mut(&name) {
+            *state = State::Idle(now);
         }
     }
 
@@ -92,17 +104,21 @@ mod tests {
     }
 
     #[test]
-    fn the_one_idle_for_longest_makes_room() {
+    fn strangers_make_room_before_clients() {
         let mut connections = Connections::new(3);
         let [(a, _), (b, _), (c, _)] = std::array::from_fn(|_| admit(&mut connections));
         connections.began(a);
         connections.ended(a);
         connections.began(b);
-        // `c` said nothing since it came; `a` was idle later; `b` is at work.
+        // `c` said nothing since it came; `a` had an answer; `b` is at work.
         let (d, instead) = admit(&mut connections);
         assert_eq!(instead, Some(c));
+        let (e, instead) = admit(&mut connections);
+        assert_eq!(instead, Some(d));
+        connections.began(e);
+        // All others are clients: the one that was idle for longest makes room.
+        connections.ended(e);
         assert_eq!(admit(&mut connections).1, Some(a));
-        assert_eq!(admit(&mut connections).1, Some(d));
         assert_eq!(connections.len(), 3);
     }
 

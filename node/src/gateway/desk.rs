@@ -1,29 +1,30 @@
 //! One request of an HTTP client: who may ask, what is asked, and who answers it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
 
-use super::body::Bodies;
-use super::compute::STRUCTURED_MAX;
+use super::body::{AnswerShare, Bodies};
+use super::compute::{RunsElsewhere, STATES_MAX, STRUCTURED_MAX};
 use super::events::LISTENERS_MAX;
-use super::graphql::{self, QUERIES_MAX, Schema};
+use super::graphql::{self, ASKING_MAX, QUERIES_MAX, Schema};
 use super::guard::{self, Guard};
 use super::lookup::Headers;
 use super::params::Params;
 use super::problem::{Problem, with_type};
 use super::route::Route;
+use super::spawned::Spawned;
+use crate::config::Config;
 use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::hosting;
@@ -35,9 +36,15 @@ use crate::submit::Submitter;
 /// How long any request may take: fetch of Node gives up after 300 s.
 const REQUEST_WAIT: Duration = Duration::from_secs(280);
 
+/// Whole items that are read and given at once.
+const ITEMS_MAX: usize = 8;
+
 /// How long a process is looked for: the search goes on where somebody is silent, and who asks again finds
 /// what it found.
 const FIND_WAIT: Duration = Duration::from_secs(15);
+
+/// A turn to give one.
+pub(super) type ItemTurn = Arc<OwnedSemaphorePermit>;
 
 /// Answers HTTP clients from these parts of the node.
 #[derive(Clone)]
@@ -59,14 +66,24 @@ pub(crate) struct DeskParts {
     /// Places of pages that listen.
     pub(super) listeners: Arc<Semaphore>,
     elsewhere: Elsewhere,
-    guard: Guard,
+    pub(super) guard: Guard,
     pub(super) schema: Schema,
     /// Turns to answer queries.
     pub(super) queries: Arc<Semaphore>,
+    /// Places of queries that ask peers.
+    pub(super) asking: Semaphore,
+    /// Places of memories that are given.
+    pub(super) states: Arc<Semaphore>,
+    /// Turns to give whole items.
+    pub(super) items: Arc<Semaphore>,
+    /// Dry runs at other nodes, by process.
+    pub(super) runs_elsewhere: RunsElsewhere,
+    /// What clients spawned through this node where it does nothing else for it.
+    pub(super) spawned: Spawned,
     /// Turns to read messages of dry runs whose data is no text.
     pub(super) structured: Semaphore,
-    /// Processes in which time passes for clients of the gateway, and whether each was followed before.
-    pub(super) monitored: Mutex<BTreeMap<Id, bool>>,
+    /// Held by whoever changes what is monitored.
+    pub(super) monitoring: tokio::sync::Mutex<()>,
 }
 
 impl std::ops::Deref for Desk {
@@ -81,12 +98,16 @@ impl Desk {
     /// A desk of this node.
     pub(crate) fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
         let (bodies, headers) = (Bodies::new(&shared.metrics), Headers::new(&shared.metrics));
-        let guard = Guard::new(shared.config.gateway_cors.clone(), shared.config.gateway_hosts.clone());
+        let Config { gateway_cors, gateway_hosts, gateway_url, .. } = &shared.config;
+        let guard = Guard::new(gateway_cors.clone(), gateway_hosts.clone(), gateway_url.clone());
         let (elsewhere, schema) = (Elsewhere::default(), graphql::schema());
         let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
         shared.metrics.watch(Level::permits("gateway", "listeners", &listeners, LISTENERS_MAX));
         let queries = Arc::new(Semaphore::new(QUERIES_MAX));
         shared.metrics.watch(Level::permits("gateway", "queries", &queries, QUERIES_MAX));
+        let states = Arc::new(Semaphore::new(STATES_MAX));
+        shared.metrics.watch(Level::permits("gateway", "states", &states, STATES_MAX));
+        let spawned = Spawned::read(&shared);
         Self(Arc::new(DeskParts {
             shared,
             submitter,
@@ -98,38 +119,61 @@ impl Desk {
             guard,
             schema,
             queries,
+            asking: Semaphore::new(ASKING_MAX),
+            states,
+            items: Arc::new(Semaphore::new(ITEMS_MAX)),
+            runs_elsewhere: RunsElsewhere::default(),
+            spawned,
             structured: Semaphore::new(STRUCTURED_MAX),
-            monitored: Mutex::default(),
+            monitoring: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Answers one request.
-    pub(super) async fn answer(&self, request: Request<Body>) -> Response {
+    /// Answers one request. The share goes with the answer until that is taken.
+    pub(super) async fn answer(&self, request: Request<Body>) -> (Response, AnswerShare) {
         let (parts, body) = request.into_parts();
         let asker = match self.guard.judge(&parts.uri, &parts.headers) {
             Ok(asker) => asker,
-            Err(problem) => return problem.into_response(),
+            Err(problem) => return (problem.into_response(), None),
         };
-        let mut response = if guard::is_preflight(&parts.method) {
+        let answered = if guard::is_preflight(&parts.method) {
             let mut allowed = with_type(StatusCode::NO_CONTENT, "text/plain", Body::empty());
             guard::answer_preflight(allowed.headers_mut());
-            allowed
+            Ok((allowed, None))
         } else {
             let late = || {
                 let text = format!("this was not done in {} s", REQUEST_WAIT.as_secs());
                 Problem::new(StatusCode::GATEWAY_TIMEOUT, text)
             };
-            let answered = tokio::time::timeout(REQUEST_WAIT, Box::pin(self.dispatch(&parts, body))).await;
-            answered.unwrap_or_else(|_| Err(late())).unwrap_or_else(Problem::into_response)
+            let answered = tokio::time::timeout(REQUEST_WAIT, Box::pin(self.shared_out(&parts, body))).await;
+            answered.unwrap_or_else(|_| Err(late()))
         };
+        let (mut response, share) = answered.unwrap_or_else(|problem| (problem.into_response(), None));
         guard::allow(response.headers_mut(), &asker);
         response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
+        (response, share)
     }
 
-    async fn dispatch(&self, parts: &Parts, body: Body) -> Result<Response, Problem> {
+    /// Answers it within what answers may take of the memory.
+    async fn shared_out(&self, parts: &Parts, body: Body) -> Result<(Response, AnswerShare), Problem> {
         let params = Params::of(&parts.uri)?;
-        match Route::of(&parts.method, parts.uri.path(), &params)? {
+        let route = Route::of(&parts.method, parts.uri.path(), &params)?;
+        let mut response = self.dispatch(route, parts, &params, body).await?;
+        // Who made a whole item into an answer keeps others from it until this one has its share.
+        let _turn = response.extensions_mut().remove::<ItemTurn>();
+        let bytes = response.body().size_hint().exact().unwrap_or_default();
+        let share = self.bodies.share_of_answer(bytes).await?;
+        Ok((response, share))
+    }
+
+    async fn dispatch(
+        &self,
+        route: Route,
+        parts: &Parts,
+        params: &Params,
+        body: Body,
+    ) -> Result<Response, Problem> {
+        match route {
             Route::Root => Ok(self.root()),
             Route::Health => Ok(with_type(StatusCode::OK, "text/plain", Body::empty())),
             Route::Submit => self.submit(body).await,
@@ -138,14 +182,14 @@ impl Desk {
             Route::Result { process, of } => self.result(process, of).await,
             Route::Results { process, query } => self.results(process, query).await,
             Route::DryRun { process, to } => self.dry_run(process, to, body).await,
-            Route::Events { process, from } => self.events(process, from).await,
+            Route::Events { process, from } => self.events(process, from, &parts.headers).await,
             Route::State { process, to } => self.state(process, to).await,
             Route::Page { process, span, limit } => self.page(process, span, limit).await,
             Route::Message { process, id } => self.message(process, id).await,
             Route::Process { process } => self.process(process).await,
             Route::Timestamp => Ok(self.timestamp()),
             Route::HyperBeam(ask) => self.hyperbeam(ask, body).await,
-            Route::GraphQl => self.graphql(parts, &params, body).await,
+            Route::GraphQl => self.graphql(parts, params, body).await,
             Route::Data { id } => self.data(id).await,
             Route::Tx { id } => self.tx(id).await,
             Route::TxStatus { id } => self.tx_status(id).await,

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::{Stream, StreamExt as _, stream};
@@ -25,12 +26,22 @@ pub(super) const LISTENERS_MAX: usize = 128;
 const BUSY_RETRY_MS: u64 = 5_000;
 /// Events that wait for a page to take them.
 const EVENTS_MAX: usize = 64;
+/// What a browser sends when it connects again.
+const LAST_EVENT_ID: &str = "last-event-id";
 /// How often a silent stream says that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 impl Desk {
-    /// Streams what happens in a process from now on, or from a slot on.
-    pub(super) async fn events(&self, process: Id, from: Option<u64>) -> Result<Response, Problem> {
+    /// Streams what happens in a process from now on, or from a slot on. A browser that lost the connection says
+    /// which slot it had last, and goes on after it.
+    pub(super) async fn events(
+        &self,
+        process: Id,
+        from: Option<u64>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Problem> {
+        let last = headers.get(LAST_EVENT_ID).and_then(|last| last.to_str().ok()?.parse::<u64>().ok());
+        let from = last.map(|slot| slot.saturating_add(1)).or(from);
         let place = Arc::clone(&self.listeners).try_acquire_owned();
         let full = |_| Problem::busy(format!("{LISTENERS_MAX} pages listen here, the limit"), BUSY_RETRY_MS);
         let place = place.map_err(full)?;
@@ -66,18 +77,22 @@ impl Desk {
 }
 
 fn event(reply: &Reply) -> Event {
+    let mut told = Event::default();
     let (name, data) = match reply {
         Reply::Event(value) => {
-            let kind = value.get("kind").and_then(|kind| kind.as_str());
-            (kind.unwrap_or("message").to_owned(), value.to_string())
+            let kind = value.get("kind").and_then(|kind| kind.as_str()).unwrap_or("message");
+            if let Some(slot) = value.get("slot").filter(|_| kind == "slot") {
+                told = told.id(slot.to_string());
+            }
+            (kind.to_owned(), value.to_string())
         }
         Reply::Done(value) => ("end".to_owned(), value.to_string()),
         Reply::Error(failure) => {
             // `error` is what a browser calls a broken connection.
-            let told = serde_json::json!({ "error": failure.text });
-            ("failure".to_owned(), told.to_string())
+            let why = serde_json::json!({ "error": failure.text });
+            ("failure".to_owned(), why.to_string())
         }
     };
-    // Both are one line: names are words, and JSON has its line ends escaped.
-    Event::default().event(name).data(data)
+    // All are one line: names are words, and JSON has its line ends escaped.
+    told.event(name).data(data)
 }

@@ -1,9 +1,10 @@
 //! Finding items by what stands in their headers, as the weave's gateways do. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use weft_protocol::limits::CLOCK_BLOCK_MS;
 use weft_protocol::{DataItem, Id, Tag, tag};
 
@@ -11,7 +12,7 @@ use weft_protocol::{DataItem, Id, Tag, tag};
 const CURSOR_CHARS_MAX: usize = 256;
 
 /// Where an item stands in time: by its slot, or at the beginning where it has none here.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The height of the weave `clock`.
     pub(super) height: u64,
@@ -20,7 +21,7 @@ pub(super) struct Place {
 }
 
 /// An item without its data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     pub(super) id: Id,
     /// The hash of the key that signed it.
@@ -33,11 +34,12 @@ pub(super) struct Header {
     pub(super) target: Option<Id>,
     pub(super) tags: Vec<Tag>,
     pub(super) data_bytes: usize,
-    pub(super) place: Place,
+    /// None where it has no slot here.
+    pub(super) place: Option<Place>,
 }
 
 impl Header {
-    pub(super) fn of(item: &DataItem, place: Place) -> Self {
+    pub(super) fn of(item: &DataItem, place: Option<Place>) -> Self {
         Self {
             id: item.id(),
             signer: item.owner().to_string(),
@@ -62,9 +64,9 @@ impl Header {
         tags + self.key.len() + self.signature.len()
     }
 
-    /// The order of headers.
+    /// The order of headers: those without a place are the oldest.
     fn key(&self) -> Key {
-        Key { place: self.place, id: self.id }
+        Key { place: self.place.unwrap_or_default(), id: self.id }
     }
 
     /// Where a page goes on after this one.
@@ -82,6 +84,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Where it stands in time.
+    pub(super) const fn place(self) -> Place {
+        self.place
+    }
+
     /// Reads a cursor that a client gives back; none if it is not one.
     pub(super) fn parse(cursor: &str) -> Option<Self> {
         if cursor.len() > CURSOR_CHARS_MAX {
@@ -140,11 +147,11 @@ impl Filter {
     pub(super) fn takes(&self, header: &Header) -> bool {
         let is_owner = |owner: &String| *owner == header.signer || owner.eq_ignore_ascii_case(&header.owner);
         let is_recipient = |to: &String| header.target.is_some_and(|target| *to == target.to_string());
-        let height = header.place.height;
+        let height = header.place.map(|place| place.height);
         (self.owners.is_empty() || self.owners.iter().any(is_owner))
             && (self.recipients.is_empty() || self.recipients.iter().any(is_recipient))
-            && self.min.is_none_or(|min| height >= min)
-            && self.max.is_none_or(|max| height <= max)
+            && self.min.is_none_or(|min| height.is_some_and(|height| height >= min))
+            && self.max.is_none_or(|max| height.is_some_and(|height| height <= max))
             && self.tags.iter().all(|rule| rule.holds(&header.tags))
     }
 
@@ -163,28 +170,95 @@ impl Filter {
     }
 }
 
-/// A page of headers: in order, each once, those after a cursor; and whether more follow.
-pub(super) fn page(
-    headers: Vec<Header>,
-    ascending: bool,
-    after: Option<Key>,
-    first: usize,
-) -> (Vec<Header>, bool) {
-    let mut seen = BTreeSet::new();
-    let is_after = |key: Key| match after {
-        Some(after) if ascending => key > after,
-        Some(after) => key < after,
-        None => true,
-    };
-    let mut headers: Vec<Header> =
-        headers.into_iter().filter(|header| is_after(header.key()) && seen.insert(header.id)).collect();
-    headers.sort_by_key(Header::key);
-    if !ascending {
-        headers.reverse();
+/// In which order a page stands, and where it begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) ascending: bool,
+    /// After this one.
+    pub(super) after: Option<Key>,
+}
+
+impl Order {
+    /// Where everything begins.
+    pub(super) const fn start(self) -> Place {
+        if self.ascending {
+            Place { height: 0, timestamp: 0 }
+        } else {
+            Place { height: u64::MAX, timestamp: u64::MAX }
+        }
     }
-    let more = headers.len() > first;
-    headers.truncate(first);
-    (headers, more)
+}
+
+/// What was found so far: as many as a page may have, and one that says whether more follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Findings {
+    order: Order,
+    first: usize,
+    headers: BTreeMap<Key, Header>,
+    /// How far everything was looked at, if not to the end.
+    edge: Option<Place>,
+}
+
+impl Findings {
+    /// Nothing yet, for a page of at most so many.
+    pub(super) const fn new(order: Order, first: usize) -> Self {
+        Self { order, first, headers: BTreeMap::new(), edge: None }
+    }
+
+    pub(super) const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// Adds those that may stand on the page.
+    pub(super) fn add(&mut self, headers: impl IntoIterator<Item = Header>) {
+        for header in headers {
+            let key = header.key();
+            let is_after = match self.order.after {
+                Some(after) if self.order.ascending => key > after,
+                Some(after) => key < after,
+                None => true,
+            };
+            if !is_after {
+                continue;
+            }
+            // The same item may be known with its place and without.
+            self.headers.insert(key, header);
+            if self.headers.len() > self.first.saturating_add(1) {
+                if self.order.ascending {
+                    self.headers.pop_last()
+                } else {
+                    self.headers.pop_first()
+                };
+            }
+        }
+    }
+
+    /// Beyond this not everything was looked at.
+    pub(super) fn cut(&mut self, edge: Place) {
+        let nearer = if self.order.ascending { Place::min } else { Place::max };
+        self.edge = Some(self.edge.map_or(edge, |other| nearer(other, edge)));
+    }
+
+    /// The page: in order, each once; and whether more follow. It ends where not everything was looked at,
+    /// unless nothing was found before that: then the next begins behind what was not.
+    pub(super) fn page(self) -> (Vec<Header>, bool) {
+        let Self { order, first, headers, edge } = self;
+        let mut headers: Vec<Header> = headers.into_values().collect();
+        if !order.ascending {
+            headers.reverse();
+        }
+        if let Some(edge) = edge {
+            let is_before = |header: &Header| {
+                let place = header.key().place;
+                if order.ascending { place < edge } else { place > edge }
+            };
+            let whole = headers.iter().take_while(|header| is_before(header)).count();
+            headers.truncate(if whole > 0 { whole } else { headers.len() });
+        }
+        let more = headers.len() > first || (edge.is_some() && !headers.is_empty());
+        headers.truncate(first);
+        (headers, more)
+    }
 }
 
 /// Cuts a page where its headers have more than so many bytes, after the first; whether it did.
@@ -222,7 +296,7 @@ mod tests {
             target: Some(Id([9; 32])),
             tags: tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect(),
             data_bytes: 0,
-            place: Place { height, timestamp: height * 10 },
+            place: Some(Place { height, timestamp: height * 10 }),
         }
     }
 
@@ -267,17 +341,43 @@ mod tests {
     }
 
     #[test]
+    fn a_page_ends_where_not_everything_was_looked_at() {
+        let ids = |ascending, edges: &[u64]| {
+            let mut found = Findings::new(Order { ascending, after: None }, 10);
+            found.add((1..=4).map(|number| header(number, number.into(), &[])));
+            for height in edges {
+                found.cut(Place { height: *height, timestamp: height * 10 });
+            }
+            let (page, more) = found.page();
+            (page.iter().map(|header| header.id.0[0]).collect::<Vec<_>>(), more)
+        };
+        assert_eq!(ids(true, &[]), (vec![1, 2, 3, 4], false));
+        assert_eq!(ids(true, &[4, 3]), (vec![1, 2], true));
+        assert_eq!(ids(false, &[1, 2]), (vec![4, 3], true));
+        assert_eq!(ids(true, &[1]), (vec![1, 2, 3, 4], true), "there is nothing before it");
+        let mut none = Findings::new(Order::default(), 10);
+        none.cut(Order::default().start());
+        assert_eq!(none.page(), (vec![], false), "no cursor leads on from nothing");
+    }
+
+    #[test]
     fn pages_follow_each_other_in_either_order() {
-        let all = || vec![header(3, 2, &[]), header(1, 1, &[]), header(2, 2, &[]), header(1, 1, &[])];
-        for (ascending, order) in [(true, [1, 2, 3]), (false, [3, 2, 1])] {
-            let mut after = None;
-            for (at, number) in order.into_iter().enumerate() {
-                let (page, more) = page(all(), ascending, after, 1);
+        let all = || [header(3, 2, &[]), header(1, 1, &[]), header(2, 2, &[]), header(1, 1, &[])];
+        let page = |order| {
+            let mut found = Findings::new(order, 1);
+            found.add(all());
+            assert!(found.headers.len() <= 2, "no more than the page needs is kept");
+            found.page()
+        };
+        for (ascending, numbers) in [(true, [1, 2, 3]), (false, [3, 2, 1])] {
+            let mut order = Order { ascending, after: None };
+            for (at, number) in numbers.into_iter().enumerate() {
+                let (page, more) = page(order);
                 assert_eq!(page[0].id, Id([number; 32]));
                 assert_eq!(more, at < 2);
-                after = Some(Key::parse(&page[0].cursor()).unwrap());
+                order.after = Some(Key::parse(&page[0].cursor()).unwrap());
             }
-            assert_eq!(page(all(), ascending, after, 1), (vec![], false));
+            assert_eq!(page(order), (vec![], false));
         }
         let tagged = |number| header(number, 1, &[("Name", "12345678")]);
         let mut three = vec![tagged(1), tagged(2), tagged(3)];

@@ -8,12 +8,12 @@ mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use juniper::http::GraphQLRequest;
 use juniper::{
@@ -21,12 +21,14 @@ use juniper::{
 };
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 use weft_protocol::Id;
 
-use super::arweave::{block_id, height_now};
+use super::arweave::{height_now, height_of};
 use super::body::QUERY_BYTES_MAX;
 use super::desk::Desk;
-use super::find::{self, Filter, Header, Key, TagRule};
+use super::find::{self, Filter, Findings, Header, Key, Order, TagRule};
 use super::params::Params;
 use super::problem::{self, Problem};
 use types::{
@@ -45,6 +47,9 @@ const FIELDS_MAX: usize = 100_000;
 const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Queries that are answered at once; one more waits. Each takes a thread and some megabytes.
 pub(super) const QUERIES_MAX: usize = 4;
+
+/// Queries that ask peers at once; one more is told to come back. Each has a thread that waits.
+pub(super) const ASKING_MAX: usize = 32;
 
 /// What can be asked.
 type Root = RootNode<Query, EmptyMutation<Asked>, EmptySubscription<Asked>>;
@@ -67,6 +72,8 @@ pub(super) fn schema() -> Schema {
 pub(super) struct Asked {
     desk: Desk,
     base: String,
+    /// The turn to be answered; none while peers are asked.
+    turn: Mutex<Option<OwnedSemaphorePermit>>,
     /// Words of the query: no field is shown more often than that.
     words: usize,
     searches: AtomicUsize,
@@ -81,6 +88,25 @@ impl Asked {
             return Err(error(format!("a query may search {SEARCHES_MAX} times")));
         }
         Ok(&self.desk)
+    }
+
+    /// Headers by ids. While peers are asked for what is not here, others have the turn.
+    async fn headers_of(&self, ids: BTreeSet<Id>) -> FieldResult<Vec<Header>> {
+        let (mut found, missing) = self.desk.headers_here(ids).await.map_err(told)?;
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let busy = |_| error(format!("{ASKING_MAX} queries ask peers already; try again"));
+        let _asking = self.desk.asking.try_acquire().map_err(busy)?;
+        self.set_turn(None);
+        found.extend(self.desk.headers_elsewhere(missing).await.map_err(told)?);
+        let turn = Arc::clone(&self.desk.queries).acquire_owned().await.map_err(error)?;
+        self.set_turn(Some(turn));
+        Ok(found)
+    }
+
+    fn set_turn(&self, turn: Option<OwnedSemaphorePermit>) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
     }
 
     /// How many edges a page has, at most as many as the answer may have fields for.
@@ -110,19 +136,22 @@ impl Desk {
                 .map_err(|error| Problem::invalid(format!("the query: {error}")))?
         };
         let words = measure::words(&request.query).map_err(Problem::invalid)?;
-        // The guard let this name pass.
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        let base = format!("http://{host}");
+        let base = self.guard.base(&parts.headers);
         let turn = Arc::clone(&self.queries).acquire_owned().await.map_err(Problem::fault)?;
-        let asked = Asked { desk: self.clone(), base, words, searches: AtomicUsize::new(0) };
+        let (desk, turn, searches) = (self.clone(), Mutex::new(Some(turn)), AtomicUsize::new(0));
+        let asked = Asked { desk, base, turn, words, searches };
         let runtime = Handle::current();
+        // Who hangs up is not answered any more.
+        let gone = CancellationToken::new();
+        let _here = gone.clone().drop_guard();
         // Reading a query and writing its answer is work, and not waiting.
         let answer = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let answer = runtime.block_on(request.execute(&asked.desk.schema.0, &asked));
-            problem::json(StatusCode::OK, &answer)
+            let execute = request.execute(&asked.desk.schema.0, &asked);
+            let answer = runtime.block_on(gone.run_until_cancelled(execute))?;
+            Some(problem::json(StatusCode::OK, &answer))
         });
-        answer.await.map_err(Problem::fault)
+        let nobody = || Problem::fault("nobody waits for it any more");
+        answer.await.map_err(Problem::fault)?.ok_or_else(nobody)
     }
 }
 
@@ -135,8 +164,8 @@ impl Query {
     async fn transaction(context: &Asked, id: ID) -> FieldResult<Option<Transaction>> {
         let desk = context.search()?;
         let Ok(id) = id.parse::<Id>() else { return Ok(None) };
-        let found = desk.headers_of(BTreeSet::from([id])).await.map_err(told)?;
-        Ok(found.first().map(Transaction::of))
+        let found = context.headers_of(BTreeSet::from([id])).await?;
+        Ok(found.first().map(|header| Transaction::of(header, height_now(desk))))
     }
 
     /// Items by their ids, or by what stands in them.
@@ -155,6 +184,7 @@ impl Query {
     ) -> FieldResult<Connection> {
         let desk = context.search()?;
         let (first, after) = (context.limit(first), after_of(after)?);
+        let order = Order { ascending: sort.is_some_and(SortOrder::is_ascending), after };
         let (min, max) = heights(block);
         let filter = Filter {
             owners: owners.unwrap_or_default(),
@@ -163,34 +193,37 @@ impl Query {
             min,
             max,
         };
-        let found = match ids.filter(|ids| !ids.is_empty()) {
+        let mut found = Findings::new(order, first);
+        match ids.filter(|ids| !ids.is_empty()) {
             // Nothing here stands in a bundle that has a name.
-            _ if bundled_in.is_some_and(|bundles| !bundles.is_empty()) => Vec::new(),
+            _ if bundled_in.is_some_and(|bundles| !bundles.is_empty()) => {}
             Some(ids) => {
                 let ids = ids.iter().take(FIRST_MAX).filter_map(|id| id.parse().ok()).collect();
-                let found = desk.headers_of(ids).await.map_err(told)?;
-                found.into_iter().filter(|header| filter.takes(header)).collect()
+                let named = context.headers_of(ids).await?;
+                found.add(named.into_iter().filter(|header| filter.takes(header)));
             }
-            None => desk.search(filter, &context.base).await.map_err(told)?,
-        };
-        let ascending = sort.is_some_and(SortOrder::is_ascending);
-        let (mut page, more) = find::page(found, ascending, after, first);
+            None => found = desk.search(filter, found, &context.base).await.map_err(told)?,
+        }
+        let (mut page, more) = found.page();
         let has_next_page = find::cut(&mut page, PAGE_BYTES_MAX / context.words.max(1)) || more;
-        Ok(Connection { page_info: PageInfo { has_next_page }, edges: page.iter().map(edge).collect() })
+        let now = height_now(desk);
+        Ok(Connection {
+            page_info: PageInfo { has_next_page },
+            edges: page.iter().map(|header| edge(header, now)).collect(),
+        })
     }
 
-    /// A block of the weave `clock` among the newest by its id, or the newest.
+    /// A block of the weave `clock` by its id, or the newest.
     fn block(context: &Asked, id: Option<ID>) -> FieldResult<Option<Block>> {
         let now = height_now(context.search()?);
-        // A height cannot be read out of an id.
-        let near = now.saturating_sub(FIRST_MAX as u64)..=now;
-        let named = |id: ID| near.rev().find(|height| *block_id(*height) == *id);
+        let named = |id: ID| height_of(&id).filter(|height| *height <= now);
         Ok(id.map_or(Some(now), named).map(Block::at))
     }
 
-    /// Blocks of the weave `clock`: a height is a function of the time.
+    /// Blocks of the weave `clock`, by their ids or between heights: a height is a function of the time.
     fn blocks(
         context: &Asked,
+        ids: Option<Vec<ID>>,
         height: Option<BlockFilter>,
         first: Option<i32>,
         after: Option<String>,
@@ -211,9 +244,14 @@ impl Query {
         }
         let first = context.limit(first);
         // One more than is shown says whether more follow.
-        let mut found: Vec<u64> = match ascending {
-            true => (low..=high).take(first + 1).collect(),
-            false => (low..=high).rev().take(first + 1).collect(),
+        let mut found: Vec<u64> = match (ids.filter(|ids| !ids.is_empty()), ascending) {
+            (Some(ids), _) => {
+                let named = ids.iter().take(FIRST_MAX).filter_map(|id| height_of(id));
+                let named: BTreeSet<u64> = named.filter(|height| (low..=high).contains(height)).collect();
+                if ascending { named.into_iter().collect() } else { named.into_iter().rev().collect() }
+            }
+            (None, true) => (low..=high).take(first + 1).collect(),
+            (None, false) => (low..=high).rev().take(first + 1).collect(),
         };
         let has_next_page = found.len() > first;
         found.truncate(first);
@@ -231,10 +269,14 @@ fn told(problem: Problem) -> FieldError {
     error(problem.text)
 }
 
-/// The range of heights; what is below none is as good as no limit.
+/// The range of heights. A lower limit below none is as good as no limit; nothing stands below such an upper one.
 fn heights(range: Option<BlockFilter>) -> (Option<u64>, Option<u64>) {
+    let BlockFilter { min, max } = range.unwrap_or_default();
+    if max.is_some_and(|max| max < 0) {
+        return (Some(u64::MAX), Some(0));
+    }
     let height = |height: Option<i32>| height.and_then(|height| u64::try_from(height).ok());
-    range.map_or((None, None), |range| (height(range.min), height(range.max)))
+    (height(min), height(max))
 }
 
 fn after_of(after: Option<String>) -> FieldResult<Option<Key>> {
@@ -246,6 +288,6 @@ fn rule(TagFilter { name, values, op }: TagFilter) -> TagRule {
     TagRule { name, values: values.unwrap_or_default(), not: op == Some(TagOperator::Neq) }
 }
 
-fn edge(header: &Header) -> Edge {
-    Edge { cursor: header.cursor(), node: Transaction::of(header) }
+fn edge(header: &Header, now: u64) -> Edge {
+    Edge { cursor: header.cursor(), node: Transaction::of(header, now) }
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use weft_protocol::Id;
 
 use super::problem::Problem;
-use crate::config::Origins;
+use crate::config::{Origins, PublicUrl};
 
 /// What a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
@@ -35,11 +35,29 @@ pub(super) enum Asker {
 pub(super) struct Guard {
     origins: Origins,
     hosts: Vec<String>,
+    public: Option<PublicUrl>,
 }
 
+/// What proxies add to a request.
+const BY_PROXY: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
 impl Guard {
-    pub(super) const fn new(origins: Origins, hosts: Vec<String>) -> Self {
-        Self { origins, hosts }
+    pub(super) const fn new(origins: Origins, hosts: Vec<String>, public: Option<PublicUrl>) -> Self {
+        Self { origins, hosts, public }
+    }
+
+    /// The address of this gateway as a client that passed here knows it. What a proxy adds is anybody's word:
+    /// it says which of two true addresses is told, and nothing else.
+    pub(super) fn base(&self, headers: &HeaderMap) -> String {
+        let host = headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let is_public = |public: &&PublicUrl| {
+            let is_named = host.as_ref().is_some_and(|host| host.host().eq_ignore_ascii_case(&public.host));
+            is_named || BY_PROXY.iter().any(|name| headers.contains_key(*name))
+        };
+        match self.public.as_ref().filter(is_public) {
+            Some(public) => public.url.clone(),
+            None => format!("http://{}", host.as_ref().map_or("localhost", Authority::as_str)),
+        }
     }
 
     /// Decides about a request.
@@ -59,7 +77,9 @@ impl Guard {
         };
         let text = origin.to_str().map_err(|_| refused())?;
         let is_own = text.strip_prefix("http://").is_some_and(|own| own.eq_ignore_ascii_case(host.as_str()));
-        if is_own {
+        // A proxy that speaks https may name this machine in `Host`, and the page comes from its own address.
+        let is_public = self.public.as_ref().is_some_and(|public| public.origin.eq_ignore_ascii_case(text));
+        if is_own || is_public {
             return Ok(Asker::Own);
         }
         if self.origins.includes(text) { Ok(Asker::Page(origin.clone())) } else { Err(refused()) }
@@ -97,7 +117,7 @@ impl Guard {
             if !self.is_here(name.host()) {
                 let text = format!(
                     "this node is not `{}`; use localhost or its address, or have its operator name it in \
-                     `gateway_hosts`",
+                     `gateway_hosts` or `gateway_url`",
                     name.host()
                 );
                 return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, text));
@@ -111,6 +131,7 @@ impl Guard {
             host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_ascii_lowercase();
         plain == "localhost"
             || plain.ends_with(".localhost")
+            || self.public.as_ref().is_some_and(|public| public.host == plain)
             || plain.parse::<IpAddr>().is_ok()
             || self.hosts.contains(&plain)
     }
@@ -155,7 +176,7 @@ mod tests {
     use super::*;
 
     fn judge(origins: Origins, given: &[(&'static str, &str)]) -> Result<Asker, u16> {
-        let guard = Guard::new(origins, vec!["node.example".into()]);
+        let guard = Guard::new(origins, vec!["node.example".into()], None);
         let mut headers = HeaderMap::new();
         for (name, value) in given {
             headers.append(*name, value.parse().unwrap());
@@ -184,7 +205,7 @@ mod tests {
         assert_eq!(judge(Origins::Off, &[]), Err(400));
         assert_eq!(judge(Origins::Off, &[("host", "localhost"), ("host", "evil.example")]), Err(400));
         assert_eq!(judge(Origins::Off, &[("host", "a b")]), Err(400));
-        let guard = Guard::new(Origins::Off, Vec::new());
+        let guard = Guard::new(Origins::Off, Vec::new(), None);
         let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
         let proxied = guard.judge(&Uri::from_static("http://evil.example/info"), &headers);
         assert_eq!(proxied.unwrap_err().status, StatusCode::MISDIRECTED_REQUEST);
@@ -203,6 +224,44 @@ mod tests {
         assert_eq!(judge(listed(), &from("http://localhost:3001")), Err(403));
         assert_eq!(judge(listed(), &from("null")), Err(403));
         assert_eq!(judge(Origins::Any, &from("https://app.example")), page("https://app.example"));
+    }
+
+    #[test]
+    fn a_proxy_shows_it_under_an_address_of_its_own() {
+        let [url, origin] = ["https://node.example/ao", "https://node.example"].map(String::from);
+        let public = PublicUrl { url, origin, host: "node.example".into() };
+        let guard = Guard::new(Origins::Off, Vec::new(), Some(public));
+        let headers = |given: &[(&'static str, &'static str)]| {
+            let given =
+                given.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
+            HeaderMap::from_iter(given)
+        };
+        let judge = |given: &[(&'static str, &'static str)]| {
+            guard.judge(&Uri::from_static("/"), &headers(given)).map_err(|problem| problem.status.as_u16())
+        };
+        // Some proxies keep the name by which they were addressed, and some write the one that they dial.
+        for host in ["node.example", "127.0.0.1:4004"] {
+            assert_eq!(
+                judge(&[("host", host), ("origin", "https://node.example")]),
+                Ok(Asker::Own),
+                "{host}"
+            );
+            for origin in
+                ["http://evil.example", "http://node.example:81", "https://node.example.evil.example"]
+            {
+                assert_eq!(judge(&[("host", host), ("origin", origin)]), Err(403), "{host} {origin}");
+            }
+        }
+        assert_eq!(judge(&[("host", "evil.example"), ("origin", "https://node.example")]), Err(421));
+        let base = |given: &[(&'static str, &'static str)]| guard.base(&headers(given));
+        assert_eq!(base(&[("host", "node.example")]), "https://node.example/ao");
+        let dialled = ("host", "127.0.0.1:4004");
+        assert_eq!(base(&[dialled, ("x-forwarded-proto", "https")]), "https://node.example/ao");
+        assert_eq!(base(&[dialled]), "http://127.0.0.1:4004");
+        assert_eq!(base(&[("host", "localhost:4004")]), "http://localhost:4004");
+        let alone = Guard::new(Origins::Off, Vec::new(), None);
+        let forwarded = headers(&[("host", "localhost:4004"), ("x-forwarded-host", "evil.example")]);
+        assert_eq!(alone.base(&forwarded), "http://localhost:4004");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::params;
 use super::problem::{self, Problem, with_type};
 use crate::control::api::ResultOf;
 use crate::dry_run::DryRunBody;
-use crate::legacy::messages::Message;
+use crate::legacy::messages::{Message, Span};
 use crate::reads::Read;
 
 /// What a path calls the device of processes.
@@ -101,8 +101,15 @@ impl Desk {
         self.find(process).await?;
         let newest = match self.read(process, Read::Message { id: None }).await {
             Ok(newest) => serde_json::from_value::<Message>(newest).map_err(Problem::fault)?,
-            // There is only the process itself.
-            Err(problem) if problem.status == StatusCode::NOT_FOUND => return Ok(text("0".to_owned())),
+            Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+                // There may be only the process itself, or nobody who was reached has the log.
+                let span = Span::Nonces { from: None, to: Some(0) };
+                let first = self.read(process, Read::Messages { span, limit: Some(1) }).await;
+                let is_there = first.is_ok_and(|first| {
+                    first.get("edges").and_then(Value::as_array).is_some_and(|edges| !edges.is_empty())
+                });
+                return if is_there { Ok(text("0".to_owned())) } else { Err(problem) };
+            }
             Err(problem) => return Err(problem),
         };
         let nonce = newest.assignment.tags.iter().find(|tag| tag.name == NONCE);

@@ -3,28 +3,21 @@
 //!
 //! Nothing is signed here for a caller.
 
-use std::sync::PoisonError;
-
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::json;
+use weft_protocol::limits::CLOCK_BLOCK_MS;
 use weft_protocol::process::Process;
 use weft_protocol::{DataItem, Id, Verified};
-use weft_storage::{Roles, StoreError};
 
 use super::body::BODY_BYTES_MAX;
 use super::desk::Desk;
-use super::problem::{self, Problem, with_type};
-use crate::control::{no_slot, not_hosted};
-use crate::hosting;
+use super::find::{Header, Place};
+use super::problem::{self, Problem};
+use crate::control::no_slot;
 use crate::submit::{Assign, Slot, StoredItem, SubmitError, excludes};
-
-/// Processes in which clients of this node let time pass.
-const MONITORED_MAX: usize = 1_000;
-/// When somebody who finds no place among them is told to come back, in milliseconds.
-const MONITORED_RETRY_MS: u64 = 60_000;
 
 /// An item that has a slot.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +49,10 @@ impl Desk {
         let slot = self.submitter.submit(body.bytes.clone(), Bytes::new()).await;
         let Slot { process, slot, .. } = slot.map_err(|error| refused(&error))?;
         if is_process {
-            self.opened(body.bytes.clone(), target).await;
+            // It has its slot, so it is remembered also for who hangs up now.
+            let (desk, raw) = (self.clone(), body.bytes.clone());
+            let opened = tokio::spawn(async move { desk.opened(raw, target).await });
+            opened.await.map_err(Problem::fault)?;
         }
         Ok(Taken { item: id, process, slot, is_process })
     }
@@ -66,10 +62,13 @@ impl Desk {
     async fn opened(&self, raw: Bytes, target: Option<Id>) {
         let Ok(item) = verify(raw.clone()).await else { return };
         let id = item.id();
-        if self.shared.directory.roles(&id).is_none()
-            && let Ok(process) = Process::accept(item, None, &self.shared.terms)
-        {
-            self.shared.directory.remember(process.into());
+        if self.shared.directory.roles(&id).is_none() {
+            let timestamp = self.shared.clock.now().0;
+            let place = Place { height: timestamp / CLOCK_BLOCK_MS, timestamp };
+            self.spawned.remember(&self.shared, Header::of(&item, Some(place))).await;
+            if let Ok(process) = Process::accept(item, None, &self.shared.terms) {
+                self.shared.directory.remember(process.into());
+            }
         }
         let Some(process) = target else { return };
         let stored = Some(StoredItem { raw, proof: Bytes::new() });
@@ -95,74 +94,16 @@ impl Desk {
         let answer = json!({ "message": "Processing Assignment", "id": slot.assignment });
         Ok(problem::json(StatusCode::ACCEPTED, &answer))
     }
-
-    /// Lets time pass in a process for whoever signs that he wants it, so that its crons run, or no more.
-    pub(super) async fn monitor(&self, process: Id, on: bool, body: Body) -> Result<Response, Problem> {
-        let body = self.bodies.read(body, BODY_BYTES_MAX).await?;
-        parse(&body.bytes)?;
-        let item = verify(body.bytes).await?;
-        if item.target() != Some(process) {
-            return Err(Problem::invalid(format!("the item is not written to process {process}")));
-        }
-        if item.tag("Data-Protocol").is_some() {
-            // A message to the process is somebody's, and is no wish of his to monitor it.
-            return Err(Problem::invalid(
-                "the item is a message; one to monitor with has no `Data-Protocol`",
-            ));
-        }
-        let desk = self.clone();
-        // Whoever hangs up meanwhile leaves nothing half done.
-        let changing = tokio::spawn(async move {
-            if on { desk.keep_time(process).await } else { desk.leave_time(process).await }
-        });
-        changing.await.map_err(Problem::fault)??;
-        let told = if on { "Monitoring process" } else { "Process deleted" };
-        Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(told)))
-    }
-
-    async fn keep_time(&self, process: Id) -> Result<(), Problem> {
-        // In a process without crons nothing falls due.
-        if self.find(process).await?.crons().is_empty() {
-            return Ok(());
-        }
-        let has = self.shared.directory.roles(&process);
-        if has.is_some_and(|has| has.keeps_time) {
-            return Ok(());
-        }
-        if self.shared.directory.count(|roles| roles.keeps_time) >= MONITORED_MAX {
-            let text = format!("{MONITORED_MAX} processes are monitored here, the limit");
-            return Err(Problem::busy(text, MONITORED_RETRY_MS));
-        }
-        let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
-        hosting::host(&self.shared, process, wanted).await.map_err(|error| not_hosted(&error))?;
-        let mut monitored = self.monitored.lock().unwrap_or_else(PoisonError::into_inner);
-        monitored.insert(process, has.is_some_and(|has| has.watches));
-        Ok(())
-    }
-
-    /// Undoes what was done for clients, and nothing that the operator asked for.
-    async fn leave_time(&self, process: Id) -> Result<(), Problem> {
-        let taken = self.monitored.lock().unwrap_or_else(PoisonError::into_inner).remove(&process);
-        let (Some(watched), Some(known)) = (taken, self.shared.directory.get(&process)) else {
-            return Ok(());
-        };
-        let roles = |has: Roles| {
-            let left = Roles { keeps_time: false, ..has };
-            let was_for_this = left == Roles { watches: true, ..Roles::default() } && !watched;
-            Ok::<_, StoreError>(if was_for_this { Roles::default() } else { left })
-        };
-        hosting::change(&self.shared, known, roles).await.map_err(Problem::fault)
-    }
 }
 
-fn parse(raw: &Bytes) -> Result<DataItem, Problem> {
+pub(super) fn parse(raw: &Bytes) -> Result<DataItem, Problem> {
     let parsed = DataItem::parse(raw.clone()).map(|item| item.claims().clone());
     parsed.map_err(|error| {
         Problem::invalid(format!("A valid and signed data item must be provided as the body: {error}"))
     })
 }
 
-async fn verify(raw: Bytes) -> Result<Verified<DataItem>, Problem> {
+pub(super) async fn verify(raw: Bytes) -> Result<Verified<DataItem>, Problem> {
     let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await;
     verified.map_err(Problem::fault)?.map_err(|error| {
         Problem::invalid(format!("A valid and signed data item must be provided as the body: {error}"))

@@ -3,6 +3,7 @@
 //! They parse every body as JSON whatever the status says, so there is no answer in any other form.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -43,6 +44,11 @@ impl Problem {
     /// Too much at once.
     pub(super) fn busy(text: impl Into<String>, retry_ms: u64) -> Self {
         Self { retry_ms: Some(retry_ms), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text) }
+    }
+
+    /// After how long to come back, if it says so.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry_ms.map(Duration::from_millis)
     }
 }
 

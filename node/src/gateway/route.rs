@@ -39,7 +39,7 @@ pub(super) enum Route {
     Results { process: Id, query: ResultsQuery },
     /// What a message would come to.
     DryRun { process: Id, to: Option<Id> },
-    /// What happens in a process, as it happens.
+    /// What happens in a process, as it happens, from a slot on; from the newest if absent.
     Events { process: Id, from: Option<u64> },
     /// The memory of a process after a slot.
     State { process: Id, to: Option<Id> },
@@ -160,7 +160,7 @@ fn read(segments: &[&str], unit: Unit, params: &Params) -> Option<Result<Route, 
         ["state", process] => params::id("process", process)
             .and_then(|process| Ok(Route::State { process, to: params.id("to")? })),
         ["events", process] => params::id("process", process)
-            .and_then(|process| Ok(Route::Events { process, from: params.number("from-nonce")? })),
+            .and_then(|process| Ok(Route::Events { process, from: first_after(params)? })),
         ["processes", process] => params::id("process", process).map(|process| Route::Process { process }),
         ["raw", id] => params::id("id", id).map(|id| Route::Data { id }),
         ["tx", id] => params::id("id", id).map(|id| Route::Tx { id }),
@@ -188,6 +188,12 @@ fn one(id: Id, unit: Unit, params: &Params) -> Result<Route, Problem> {
         Some(process) if process != id => Ok(Route::Message { process, id: Some(id) }),
         _ => Ok(Route::Page { process: id, span: span(params)?, limit: params.number("limit")? }),
     }
+}
+
+/// The slot from which on events are asked for: those after `from-nonce`, as in pages.
+fn first_after(params: &Params) -> Result<Option<u64>, Problem> {
+    let after = params.number::<i128>("from-nonce")?;
+    Ok(after.map(|after| u64::try_from(after.saturating_add(1).max(0)).unwrap_or(u64::MAX)))
 }
 
 fn span(params: &Params) -> Result<Span, Problem> {

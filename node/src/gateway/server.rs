@@ -10,18 +10,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::{Answer, Due, overdue};
 use super::connections::{Admission, Connections, Name};
 use super::desk::Desk;
+use super::refusal::ToldInJson;
 use crate::error::NodeError;
 use crate::metrics::{Counter, Level};
 use crate::shared::SharedRef;
@@ -137,20 +140,25 @@ fn admit(open: &OpenRef, turned_away: &Counter) -> Option<(Name, CancellationTok
 async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: CancellationToken) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(TAKE_WAIT));
+    let (due, falls_due) = watch::channel(None);
+    let due: Due = Arc::new(due);
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
-        let (desk, open) = (desk.clone(), Arc::clone(&open));
+        let (desk, open, due) = (desk.clone(), Arc::clone(&open), Arc::clone(&due));
         async move {
-            let working = Working::begin(open, name);
-            let response = desk.answer(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Answer { body, _working: working }))
+            let working = Working { open: Arc::clone(&open), name };
+            let request = request.map(|body| Body::new(Arriving::new(body, open, name)));
+            let (response, share) = desk.answer(request).await;
+            Ok::<_, Infallible>(Answer::of(response, (working, share), due, Instant::now()))
         }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
     http.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX);
-    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let stream = ToldInJson::new(Box::pin(stream));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = end.cancelled() => {}
+        () = overdue(falls_due) => tracing::debug!("a client of the gateway took an answer too slowly"),
         served = connection => if let Err(error) = served {
             tracing::debug!(%error, "a client of the gateway was hung up on");
         },
@@ -160,21 +168,40 @@ async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: Ca
     open.ends.remove(&name);
 }
 
-/// The body of an answer: until all of it is given its request is under way.
-struct Answer {
-    body: Body,
-    _working: Working,
+/// The body of a request. Only once all of it is there its connection is at work.
+struct Arriving<B> {
+    body: B,
+    open: OpenRef,
+    name: Name,
 }
 
-impl hyper::body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl<B: hyper::body::Body> Arriving<B> {
+    fn new(body: B, open: OpenRef, name: Name) -> Self {
+        let arriving = Self { body, open, name };
+        arriving.look();
+        arriving
+    }
+
+    fn look(&self) {
+        if self.body.is_end_stream() {
+            lock(&self.open).table.began(self.name);
+        }
+    }
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.look();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -186,17 +213,10 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// A request under way.
+/// A request under way, until its answer is taken.
 struct Working {
     open: OpenRef,
     name: Name,
-}
-
-impl Working {
-    fn begin(open: OpenRef, name: Name) -> Self {
-        lock(&open).table.began(name);
-        Self { open, name }
-    }
 }
 
 impl Drop for Working {

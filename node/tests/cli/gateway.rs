@@ -139,19 +139,124 @@ fn bodies_and_queries_that_are_too_large_are_refused() {
 }
 
 #[test]
+fn what_is_no_request_is_refused_in_json() {
+    let (_node, address) = start();
+    let fields: String = (0..200).map(|number| format!("X-{number}: y\r\n")).collect();
+    let cases = [
+        ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\r\n\r\n".to_owned(), 400),
+        ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n".to_owned(), 400),
+        ("garbage\r\n\r\n".to_owned(), 400),
+        ("GET /\u{1} HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 400),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "y".repeat(300_000)), 431),
+    ];
+    for (head, expected) in cases {
+        let (status, told) = send(&address, &head, b"");
+        let told: Value =
+            serde_json::from_str(&told).unwrap_or_else(|_| panic!("{head:.40}: no JSON: {told}"));
+        assert!(status == expected && told["error"].is_string(), "{head:.40}: {status} {told}");
+    }
+    // A request before it on the same connection is answered as ever.
+    let (_, answers) = send(&address, "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\ngarbage\r\n\r\n", b"");
+    assert!(answers.contains("HTTP/1.1 400 Bad Request") && answers.contains("{\"error\":"), "{answers}");
+    assert_lives(&address);
+}
+
+#[test]
+fn bodies_that_never_come_hold_up_nobody() {
+    let (_node, address) = start();
+    // Together they announce several times what bodies may take.
+    let announced: Vec<TcpStream> = (0..100)
+        .map(|number| {
+            let mut stream = connect(&address);
+            let begun = "x".repeat(if number % 2 == 0 { 0 } else { 1_000 });
+            let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n";
+            stream.write_all(format!("{head}{begun}").as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    for bytes in [10, 1_000_000] {
+        let (status, told) = post(&address, "/", &vec![b'x'; bytes]);
+        assert_eq!(status, 400, "{told}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(announced);
+    assert_lives(&address);
+}
+
+#[test]
+fn a_proxy_shows_the_gateway_under_its_own_address() {
+    let node = Node::start_with(&["--gateway", "0", "--gateway-url", "https://node.example"]);
+    let address = node.ready["gateway"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let own = "Host: node.example\r\nOrigin: https://node.example\r\n";
+    assert_eq!(get(&address, "/", own).0, 200);
+    let (status, told) = get(&address, "/", "Host: node.example\r\nOrigin: https://evil.example\r\n");
+    assert_eq!(status, 403, "{told}");
+    let query = "/graphql?query=%7Btransactions(tags:%5B%7Bname:%22Type%22,values:%5B%22Scheduler-Location%22%5D\
+                 %7D%5D)%7Bedges%7Bnode%7Btags%7Bname%20value%7D%7D%7D%7D%7D";
+    let url = |fields: &str| {
+        let (_, told) = get(&address, query, fields);
+        let tags = told["data"]["transactions"]["edges"][0]["node"]["tags"].as_array().cloned();
+        let tags = tags.unwrap_or_else(|| panic!("{told}"));
+        let url = tags.iter().find(|tag| tag["name"] == "Url").unwrap();
+        url["value"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(url("Host: node.example\r\n"), "https://node.example");
+    assert_eq!(url("Host: 127.0.0.1:1\r\nX-Forwarded-Proto: https\r\n"), "https://node.example");
+    assert_eq!(url("Host: localhost:1\r\n"), "http://localhost:1");
+}
+
+/// How many connections this process can have open beside everything else, if it may have so many.
+fn open_at_once(wanted: usize) -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is one that both calls may read and write.
+    let allowed = unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        }
+        usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX)
+    };
+    // The other tests of this program have some as well.
+    wanted.min(allowed.saturating_sub(2_000)).max(MANY)
+}
+
+#[test]
 fn idle_and_slow_connections_only_push_out_each_other() {
     let (_node, address) = start();
-    let many = if std::env::var("WEFT_FULL").as_deref() == Ok("1") { MANY_FULL } else { MANY };
-    // As many at a time as this process may have open.
+    let is_full = std::env::var("WEFT_FULL").as_deref() == Ok("1");
+    let many = if is_full { MANY_FULL } else { MANY };
+    let at_once = open_at_once(many);
+    // A client that was answered and is idle between two questions, as those that poll are.
+    let mut client = connect(&address);
+    let ask = |client: &mut TcpStream| {
+        client.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut head = [0; 15];
+        client.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        // Its answer has no body: what follows is the rest of the head.
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            rest.push(byte[0]);
+        }
+    };
+    ask(&mut client);
     let mut open = std::collections::VecDeque::new();
     for number in 0..many {
         let mut stream = connect(&address);
-        if number % 2 == 1 {
-            // The beginning of a request that never ends.
-            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: local");
-        }
+        let begun: &[u8] = match number % 3 {
+            0 => b"",
+            // The beginning of a request that never ends, and one whose body never comes.
+            1 => b"GET / HTTP/1.1\r\nHost: local",
+            _ => b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
+        };
+        let _ = stream.write_all(begun);
         open.push_back(stream);
-        if open.len() > MANY {
+        if open.len() > at_once {
             open.pop_front();
         }
         if number % 100 == 99 {
@@ -159,4 +264,6 @@ fn idle_and_slow_connections_only_push_out_each_other() {
         }
     }
     assert_lives(&address);
+    // It was idle for longer than all of them.
+    ask(&mut client);
 }

@@ -113,6 +113,9 @@ pub(crate) struct ConfigFlags {
     /// A name by which it may be addressed, beside localhost; may repeat
     #[arg(long, value_name = "HOST")]
     pub(crate) gateway_hosts: Vec<String>,
+    /// The address under which a proxy shows it to others, such as https://node.example
+    #[arg(long, value_name = "URL")]
+    pub(crate) gateway_url: Option<String>,
     /// Newest slots that keep their results, or all
     #[arg(long, value_name = "NUMBER")]
     pub(crate) results_kept: Option<String>,
@@ -167,6 +170,7 @@ impl ConfigFlags {
             ("gateway", self.gateway.clone()),
             ("gateway_cors", list(&self.gateway_cors)),
             ("gateway_hosts", list(&self.gateway_hosts)),
+            ("gateway_url", self.gateway_url.clone()),
             ("results_kept", self.results_kept.clone()),
             ("clock_offset_ms", self.clock_offset_ms.clone()),
             ("log", self.log.clone()),

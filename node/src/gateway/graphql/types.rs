@@ -159,9 +159,13 @@ impl Block {
 }
 
 impl Transaction {
-    pub(super) fn of(header: &Header) -> Self {
+    /// `now` is the height at which it is shown.
+    pub(super) fn of(header: &Header, now: u64) -> Self {
         let nothing = || Amount { winston: "0".into(), ar: "0.000000000000".into() };
         let tags = header.tags.iter().map(|tag| Tag { name: tag.name.clone(), value: tag.value.clone() });
+        // Whoever chooses among modules of one name reads their times; they have none here.
+        let of_module = || (header.tag("Type") == Some("Module")).then_some(now);
+        let block = header.place.map(|place| place.height).or_else(of_module);
         Self {
             id: ID::from(header.id.to_string()),
             anchor: header.anchor.map(|anchor| URL_SAFE_NO_PAD.encode(anchor)).unwrap_or_default(),
@@ -175,7 +179,7 @@ impl Transaction {
                 kind: header.tag("Content-Type").map(str::to_owned),
             },
             tags: tags.collect(),
-            block: Some(Block::at(header.place.height)),
+            block: block.map(Block::at),
             parent: None,
             bundled_in: None,
         }

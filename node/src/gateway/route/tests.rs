@@ -77,6 +77,21 @@ fn an_id_alone_is_an_item_and_with_the_words_of_a_page_a_log() {
 }
 
 #[test]
+fn events_begin_after_a_nonce_as_pages_do() {
+    let from = |query: &str| {
+        get(&format!("/events/{A}"), query).map(|route| match route {
+            Route::Events { process: A, from } => from,
+            other => panic!("{other:?}"),
+        })
+    };
+    assert_eq!(from("").unwrap(), None);
+    assert_eq!(from("from-nonce=-1").unwrap(), Some(0));
+    assert_eq!(from("from-nonce=4").unwrap(), Some(5));
+    assert_eq!(from(&format!("from-nonce={}", u64::MAX)).unwrap(), Some(u64::MAX));
+    assert!(from("from-nonce=x").is_err());
+}
+
+#[test]
 fn slashes_too_many_do_no_harm() {
     let path = format!("//raw///{A}/");
     assert_eq!(get(&path, "").unwrap(), Route::Data { id: A });

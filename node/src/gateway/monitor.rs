@@ -1,0 +1,113 @@
+//! What today's clients ask with `/monitor`: that time passes in a process, so that its crons run. What was done
+//! for them is on disk, and is undone when they want it no more, whatever the operator asked for besides.
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::Response;
+use bytes::Bytes;
+use weft_protocol::Id;
+use weft_storage::{Roles, StoreError, Write};
+
+use super::body::BODY_BYTES_MAX;
+use super::desk::Desk;
+use super::messenger::{parse, verify};
+use super::problem::{Problem, with_type};
+use crate::control::not_hosted;
+use crate::hosting;
+
+/// Processes in which clients of this node let time pass.
+const MONITORED_MAX: usize = 1_000;
+/// When somebody who finds no place among them is told to come back, in milliseconds.
+const MONITORED_RETRY_MS: u64 = 60_000;
+/// What starts the name of the setting that says that a process is monitored; its id follows. The value says
+/// whether the process was followed before.
+const SETTING: &str = "gateway-monitored/";
+const WAS_FOLLOWED: &[u8] = b"followed";
+
+impl Desk {
+    /// Lets time pass in a process for whoever signs that he wants it, so that its crons run, or no more.
+    pub(super) async fn monitor(&self, process: Id, on: bool, body: Body) -> Result<Response, Problem> {
+        let body = self.bodies.read(body, BODY_BYTES_MAX).await?;
+        parse(&body.bytes)?;
+        let item = verify(body.bytes).await?;
+        if item.target() != Some(process) {
+            return Err(Problem::invalid(format!("the item is not written to process {process}")));
+        }
+        if item.tag("Data-Protocol").is_some() {
+            // A message to the process is somebody's, and is no wish of his to monitor it.
+            return Err(Problem::invalid(
+                "the item is a message; one to monitor with has no `Data-Protocol`",
+            ));
+        }
+        let desk = self.clone();
+        // Whoever hangs up meanwhile leaves nothing half done.
+        let changing = tokio::spawn(async move {
+            let _turn = desk.monitoring.lock().await;
+            if on { desk.keep_time(process).await } else { desk.leave_time(process).await }
+        });
+        changing.await.map_err(Problem::fault)??;
+        let told = if on { "Monitoring process" } else { "Process deleted" };
+        Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(told)))
+    }
+
+    async fn keep_time(&self, process: Id) -> Result<(), Problem> {
+        // In a process without crons nothing falls due.
+        if self.find(process).await?.crons().is_empty() {
+            return Ok(());
+        }
+        let has = self.shared.directory.roles(&process);
+        if has.is_some_and(|has| has.keeps_time) {
+            return Ok(());
+        }
+        if self.shared.directory.count(|roles| roles.keeps_time) >= MONITORED_MAX {
+            let text = format!("{MONITORED_MAX} processes are monitored here, the limit");
+            return Err(Problem::busy(text, MONITORED_RETRY_MS));
+        }
+        // Noted first: who is killed in between undoes what was never done, and nothing is left behind.
+        let followed: &[u8] = if has.is_some_and(|has| has.watches) { WAS_FOLLOWED } else { b"" };
+        let note = Write::Setting { name: setting(&process), value: Bytes::from_static(followed) };
+        self.shared.store.write(vec![note]).await.map_err(Problem::fault)?;
+        let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
+        hosting::host(&self.shared, process, wanted).await.map_err(|error| not_hosted(&error))?;
+        Ok(())
+    }
+
+    /// Undoes what was done for clients, and nothing that the operator asked for.
+    async fn leave_time(&self, process: Id) -> Result<(), Problem> {
+        let note = self.shared.store.read().and_then(|reader| reader.setting(&setting(&process)));
+        let Some(note) = note.map_err(Problem::fault)? else { return Ok(()) };
+        if let Some(known) = self.shared.directory.get(&process) {
+            let was_followed = *note == *WAS_FOLLOWED;
+            let roles = |has: Roles| Ok::<_, StoreError>(left(has, was_followed));
+            hosting::change(&self.shared, known, roles).await.map_err(Problem::fault)?;
+        }
+        let forget = Write::DropSetting { name: setting(&process) };
+        self.shared.store.write(vec![forget]).await.map(drop).map_err(Problem::fault)
+    }
+}
+
+fn setting(process: &Id) -> String {
+    format!("{SETTING}{process}")
+}
+
+/// What is done for a process without what was done for clients.
+fn left(has: Roles, was_followed: bool) -> Roles {
+    let left = Roles { keeps_time: false, ..has };
+    let was_for_clients = left == Roles { watches: true, ..Roles::default() } && !was_followed;
+    if was_for_clients { Roles::default() } else { left }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_operator_asked_for_stays() {
+        let watches = Roles { watches: true, ..Roles::default() };
+        let monitored = Roles { keeps_time: true, ..watches };
+        assert_eq!(left(monitored, false), Roles::default());
+        assert_eq!(left(monitored, true), watches);
+        let computed = Roles { computes: true, ..monitored };
+        assert_eq!(left(computed, false), Roles { keeps_time: false, ..computed });
+    }
+}
