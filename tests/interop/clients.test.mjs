@@ -3,7 +3,10 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { app, checks, life, pushes } from './lib/checklist.mjs'
-import { ask, person, startGateway, versions } from './lib/gateway.mjs'
+import { ask, startGateway, until, versions } from './lib/gateway.mjs'
+import { mainnet } from './lib/mainnet.mjs'
+import { more } from './lib/more-checks.mjs'
+import { temporaryFolder } from './lib/run.mjs'
 
 /** What a test may take, on a machine with other work. */
 const timeout = 300_000
@@ -50,29 +53,47 @@ test('a page of an allowed origin may, others may not', { timeout }, async () =>
   assert.match(preflight.headers.get('access-control-allow-headers'), /content-type/)
 })
 
-test('aoconnect 0.0.98 in its mainnet mode', { timeout }, async () => {
-  const { connect, createSigner } = await import('aoconnect-98')
-  const { jwk, address } = person()
-  const ao = connect({ MODE: 'mainnet', URL: node.url, signer: createSigner(jwk) })
-  const process = await ao.spawn({ module: place.module, tags: [{ name: 'Name', value: 'mainnet' }] })
-  assert.match(process, /^[\w-]{43}$/)
-  const run = async (data) => ao.result({ process, slot: await ao.message({ process, tags: [{ name: 'Action', value: 'Eval' }], data }) })
-  const output = ({ Output }) => String(Output.data?.output ?? Output.data)
-  assert.equal(output(await run('Count = 1 return Count')), '1')
-  assert.equal(output(await run('Count = Count + 1 return Count')), '2')
-  const { edges } = await ao.results({ process })
-  assert.deepEqual([edges.length, edges[0].cursor, output(edges[0].node)], [1, '2', '2'])
-  await run('Handlers.add("dry", "Dry", function (msg) Count = 9 msg.reply({ Data = msg.From .. Count }) end)')
-  const dry = await ao.dryrun({ process, tags: [{ name: 'Action', value: 'Dry' }] })
-  assert.equal(dry.Messages[0].Data, `${address}9`)
-  assert.equal(output(await run('return Count')), '2')
+test('aoconnect 0.0.98 in its mainnet mode', { timeout }, () => mainnet(node.url, place))
+
+test('what one node does for an app besides', { timeout }, async (t) => {
+  const client = await app('98', node.url, place)
+  for (const [name, check] of Object.entries(more)) await t.test(name, () => check(client))
+})
+
+test('a node that starts again knows what it answered, and what clients monitor', { timeout }, async () => {
+  const folder = temporaryFolder()
+  const first = await startGateway([], folder)
+  const there = { ...place, scheduler: first.ready.address }
+  let client = await app('98', first.url, there)
+  const tags = [{ name: 'Cron-Interval', value: '1-second' }, { name: 'Cron-Tag-Action', value: 'Cron' }]
+  const process = await client.spawn('kept', tags)
+  const { message } = await client.run(process, 'Ticks = 0 Handlers.add("tick", "Cron", function (msg) Ticks = Ticks + 1 end) return "kept"')
+  await client.ao.monitor({ process, signer: client.signer })
+  await first.stop()
+
+  const again = await startGateway([], folder)
+  client = await app('98', again.url, there)
+  assert.equal((await client.ao.result({ process, message })).Output.data.output ?? (await client.ao.result({ process, message })).Output.data, 'kept')
+  const ticks = async () => {
+    const { Output } = await client.ao.dryrun({ process, data: 'return Ticks', tags: [{ name: 'Action', value: 'Eval' }], Owner: client.address })
+    return Number(Output.data.output ?? Output.data)
+  }
+  const before = await ticks()
+  await until('ticks after the restart', async () => (await ticks()) > before + 1)
+  await client.ao.unmonitor({ process, signer: client.signer })
+  const keepsTime = async () => {
+    const known = await again.weft('processes')
+    return known.some((info) => info.process === process && info.duties.includes('cron'))
+  }
+  await until('the end of the monitoring', async () => !(await keepsTime()))
+  await again.stop()
 })
 
 test('a page hears of a process as it goes on', { timeout }, async () => {
   const client = await app('98', node.url, place)
   const process = await client.spawn('events')
   const gone = new AbortController()
-  const stream = await fetch(`${node.url}/events/${process}?from-nonce=0`, { signal: gone.signal })
+  const stream = await fetch(`${node.url}/events/${process}?from-nonce=-1`, { signal: gone.signal })
   assert.equal(stream.headers.get('content-type'), 'text/event-stream')
   const { message } = await client.run(process, 'return "heard"')
   let told = ''

@@ -1,110 +1,116 @@
-// How quick a gateway is for aoconnect: POST, result and round trip, with one client in turn and several at
-// once; and how many messages a second it takes and evaluates whose items were signed before.
+// How quick a gateway is for aoconnect, beside the servers of wao on the same machine in the same run: POST,
+// result and round trip with one client in turn and several at once, and messages a second whose items were
+// signed before.
 //
-//   npm run gateway-speed [-- --messages 100] [--at 1,4,32]
-//   npm run gateway-speed -- --mu URL --cu URL --gateway URL --module ID --scheduler ADDRESS
+//   npm run gateway-speed [-- --messages 400] [--wao-messages 60] [--at 1,4,32] [--only weft,wao,lua] [--json]
 //
-// For BENCHMARKS.md. Without addresses it starts a node of its own, of the program in WEFT_BIN; with them it
-// drives whatever listens there, wao from npm for one, with the same messages of the same client.
+// The method: one process of the client; each server in a process of its own, on loopback, one after the other; the
+// same aos module, the same messages (`c = c + 1 return NUMBER`), each with its result before the client sends
+// the next; the first 20 are not counted. `wrong` counts results that were missing or another message's.
+// `lua` is the runtime that every node of Weft has, with the same messages. The program is the one in
+// WEFT_BIN: figures are of a release build on a machine that does nothing else.
 
-import { createRequire } from 'node:module'
-import { performance } from 'node:perf_hooks'
+import { spawn } from 'node:child_process'
+import { cpus, loadavg } from 'node:os'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { person, startGateway } from './lib/gateway.mjs'
 import { modules } from './lib/modules.mjs'
-
-const require = createRequire(import.meta.url)
-const bundles = require('@dha-team/arbundles')
+import { conversations, opened, signedBefore } from './lib/speed.mjs'
 
 const text = (value) => ({ type: 'string', default: value })
 const { values } = parseArgs({
   options: {
-    messages: text('100'),
+    messages: text('400'),
+    'wao-messages': text('60'),
     at: text('1,4,32'),
-    ...Object.fromEntries(['mu', 'cu', 'gateway', 'module', 'scheduler'].map((name) => [name, { type: 'string' }])),
+    only: text('wao,weft,lua'),
+    json: { type: 'boolean', default: false },
   },
 })
-const count = Number(values.messages)
+const widths = values.at.split(',').map(Number)
+const wanted = values.only.split(',')
 const [aos] = modules
+const WARM_UP = 20
+/** What wao may take to come up. */
+const WAO_MS = 60_000
 
-/** The addresses to drive, and what ends them. */
-async function target() {
-  if (values.mu) return { ...values, stop: () => {} }
+/** A node with a gateway, and its own runtime or aos. */
+async function weft(isLua) {
   const node = await startGateway()
-  const { module } = await node.weft('module', 'add', aos.file, '--format', aos.format)
-  const { url } = node
-  return { mu: url, cu: url, gateway: url, module, scheduler: node.ready.address, stop: node.stop }
+  const module = isLua ? (await node.weft('module', 'list'))[0].module : (await node.weft('module', 'add', aos.file, '--format', aos.format)).module
+  const { url, ready: { address } } = node
+  return { mu: url, cu: url, gateway: url, module, scheduler: address, authority: address, stop: node.stop }
 }
 
-/** Runs this for every number, so many at once. */
-async function spread(width, total, job) {
-  let next = 0
-  const worker = async () => {
-    while (next < total) await job(next++)
+/** The servers of wao, in a process of their own. */
+async function wao() {
+  const program = fileURLToPath(new URL('wao-server.mjs', import.meta.url))
+  const memory64 = '--experimental-wasm-memory64'
+  const child = spawn(process.execPath, [memory64, program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  process.on('exit', () => child.kill('SIGKILL'))
+  const ports = await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`wao did not come up in ${WAO_MS} ms`)), WAO_MS)
+    child.on('close', (code) => reject(new Error(`wao ended with ${code}`)))
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (!line.startsWith('READY ')) return
+      clearTimeout(late)
+      resolve(JSON.parse(line.slice(6)))
+    })
+  })
+  const at = (port) => `http://127.0.0.1:${port}`
+  return {
+    mu: at(ports.mu),
+    cu: at(ports.cu),
+    gateway: at(ports.ar),
+    // What it has from the start.
+    module: 'ISShJH1ij-hPPt9St5UFFr_8Ys3Kj5cyg7zrMGt7H9s',
+    scheduler: '_GQ33BkPtZrqxA84vM8Zk-N2aO0toNNu_C-l-rawrBA',
+    authority: 'eNaLJLsMiWCSWvQKNbk_YT-9ydeWl9lrWwXxLVp9kcg',
+    stop: () => child.kill('SIGKILL'),
   }
-  const began = performance.now()
-  await Promise.all(Array.from({ length: width }, worker))
-  return (total * 1000) / (performance.now() - began)
 }
 
-const quantile = (times, part) => times.toSorted((a, b) => a - b)[Math.min(times.length - 1, Math.floor(times.length * part))]
-const show = (times) => `${quantile(times, 0.5).toFixed(1)}/${quantile(times, 0.99).toFixed(1)}`
-const evaluate = [{ name: 'Action', value: 'Eval' }]
-
-/** Every result must be the one of its message. */
-function check(result, at) {
-  const data = result.Output?.data?.output ?? result.Output?.data
-  if (String(data) !== String(at)) throw new Error(`message ${at} came to ${JSON.stringify(result).slice(0, 300)}`)
+const targets = {
+  wao: { name: 'wao, aos', start: wao, count: Number(values['wao-messages']) },
+  weft: { name: 'weft, aos', start: () => weft(false), count: Number(values.messages) },
+  lua: { name: 'weft, Lua', start: () => weft(true), count: Number(values.messages) },
 }
-
-const { mu, cu, gateway, module, scheduler, stop } = await target()
-const { connect, createDataItemSigner } = await import('aoconnect-98')
-const ao = connect({ MODE: 'legacy', GATEWAY_URL: gateway, MU_URL: mu, CU_URL: cu })
+const ms = ({ p50, p99 }) => `${p50.toFixed(1)}/${p99.toFixed(1)}`
+const rows = []
 const { jwk } = person()
-const signer = createDataItemSigner(jwk)
-const process = await ao.spawn({ module, scheduler, signer, tags: [{ name: 'Authority', value: scheduler }] })
-const send = (data) => ao.message({ process, signer, tags: evaluate, data })
-for (let at = 0; at < 10; at += 1) check(await ao.result({ process, message: await send(`c = ${at} return ${at}`) }), at)
+const say = (line) => values.json || console.log(line)
 
-console.log('| clients | messages/s | POST p50/p99 ms | result p50/p99 ms | round trip p50/p99 ms |')
-console.log('|---|---|---|---|---|')
-for (const width of values.at.split(',').map(Number)) {
-  const [posts, results, trips] = [[], [], []]
-  const rate = await spread(width, count, async (at) => {
-    const began = performance.now()
-    const message = await send(`c = c + 1 return ${at}`)
-    const posted = performance.now()
-    check(await ao.result({ process, message }), at)
-    const done = performance.now()
-    posts.push(posted - began)
-    results.push(done - posted)
-    trips.push(done - began)
-  })
-  console.log(`| ${width} | ${rate.toFixed(1)} | ${show(posts)} | ${show(results)} | ${show(trips)} |`)
+say(`Node ${process.version}, ${cpus().length} cores, load ${loadavg()[0].toFixed(1)}\n`)
+say('| server | at once | messages | messages/s | POST p50/p99 ms | result p50/p99 ms | round trip p50/p99 ms | signed before: messages/s | round trip p50/p99 ms | wrong |')
+say('|---|---|---|---|---|---|---|---|---|---|')
+for (const { name, start, count } of wanted.map((key) => targets[key])) {
+  const target = await start()
+  const client = await opened(target, jwk)
+  await conversations(client, 1, WARM_UP)
+  for (const width of widths) {
+    const talk = await conversations(client, width, count)
+    const signed = await signedBefore(client, width, count)
+    rows.push({ name, width, count, talk, signed })
+    const wrong = talk.wrong + signed.wrong
+    say(`| ${name} | ${width} | ${count} | ${talk.rate.toFixed(1)} | ${ms(talk.post)} | ${ms(talk.result)} | ${ms(talk.trip)} | ${signed.rate.toFixed(1)} | ${ms(signed.trip)} | ${wrong} |`)
+  }
+  await target.stop()
 }
 
-// Without the client's own signing: the same item again and again, but for its words.
-const author = new bundles.ArweaveSigner(jwk)
-const tags = [...evaluate, { name: 'Data-Protocol', value: 'ao' }, { name: 'Type', value: 'Message' }, { name: 'Variant', value: 'ao.TN.1' }]
-const items = []
-for (let at = 0; at < count; at += 1) {
-  const item = bundles.createData(`c = c + 1 return ${at}`, author, { tags, target: process })
-  await item.sign(author)
-  items.push({ id: item.id, raw: item.getRaw() })
+/** How many times as quick one server is as another. */
+function compare(name, other) {
+  for (const width of widths) {
+    const [mine, theirs] = [name, other].map((name) => rows.find((row) => row.name === name && row.width === width))
+    if (mine && theirs) {
+      const times = (of) => (of(mine) / of(theirs)).toFixed(1)
+      say(`${name} beside ${other}, ${width} at once: ${times((row) => row.talk.rate)} times the messages, ${times((row) => row.signed.rate)} times with items signed before`)
+    }
+  }
 }
-const headers = { 'content-type': 'application/octet-stream', accept: 'application/json' }
-for (const width of values.at.split(',').map(Number)) {
-  const times = []
-  const part = Math.floor(count / values.at.split(',').length)
-  const rate = await spread(width, part, async () => {
-    const { id, raw } = items.pop()
-    const began = performance.now()
-    const posted = await fetch(mu, { method: 'POST', headers, body: raw })
-    if (!posted.ok) throw new Error(`${posted.status}: ${await posted.text()}`)
-    const result = await fetch(`${cu}/result/${id}?process-id=${process}`).then((answer) => answer.json())
-    if (result.Error !== undefined || result.Output === undefined) throw new Error(JSON.stringify(result).slice(0, 300))
-    times.push(performance.now() - began)
-  })
-  console.log(`signed before, ${width} at once: ${rate.toFixed(1)} messages/s, round trip p50/p99 ${show(times)} ms`)
-}
-await stop()
+say('')
+compare(targets.weft.name, targets.wao.name)
+compare(targets.lua.name, targets.wao.name)
+if (values.json) console.log(JSON.stringify(rows))
+process.exit(rows.some(({ name, talk, signed }) => name !== targets.wao.name && talk.wrong + signed.wrong > 0) ? 1 : 0)

@@ -31,7 +31,7 @@ export async function app(version, gateway, place) {
     const message = await send(process, data, evaluate)
     return { message, ...(await ao.result({ process, message })) }
   }
-  return { version, gateway, place, ao, signer, address, spawn, send, run }
+  return { version, gateway, place, ao, signer, address, ownerOf: createDataItemSigner, spawn, send, run }
 }
 
 const output = (result) => {
@@ -107,10 +107,13 @@ async function results(app, process) {
   const cursor = newest.edges[1].cursor
   assert.ok(JSON.parse(atob(cursor)).ordinate !== undefined)
   const url = `/results/${process}?from=${encodeURIComponent(cursor)}&sort=ASC&limit=1000`
-  // The order of the cursor wins, as in the reference.
+  // The order of the cursor wins, and it is a lower limit in either order, as in the reference.
   const page = await ask(app.gateway, url)
   assert.equal(page.status, 200)
   assert.equal(page.json.pageInfo.hasNextPage, false)
+  assert.deepEqual(page.json.edges.map(({ node }) => output(node)), ['page 3'])
+  const between = await ask(app.gateway, `/results/${process}?sort=DESC&to=${encodeURIComponent(newest.edges[1].cursor)}&limit=1`)
+  assert.deepEqual(between.json.edges.map(({ node }) => output(node)), ['page 2'])
   const after = await app.ao.results({ process, from: String(JSON.parse(atob(cursor)).timestamp), sort: 'ASC' })
   assert.ok(after.edges.map(({ node }) => output(node)).includes('page 3'))
 }
@@ -258,7 +261,9 @@ async function refusals(app, process) {
     assert.equal(answer.status, status, `${path}: ${answer.text}`)
     assert.equal(answer.headers.get('content-type'), 'application/json', path)
     assert.ok(typeof answer.json.error === 'string' && answer.json.error !== '', path)
-    assert.ok(Date.now() - began < 20_000, `${path} took ${Date.now() - began} ms`)
+    // The scheduler says at once that there is no such message; a process may be with a peer that is slow.
+    const most = path === cases[0][0] ? 10_000 : 30_000
+    assert.ok(Date.now() - began < most, `${path} took ${Date.now() - began} ms`)
   }
 }
 

@@ -16,8 +16,8 @@ export const versions = ['98', '85', '62', '53']
 const open = ['--listen', '/ip4/127.0.0.1/tcp/0', '--schedule-for', 'anyone', '--compute-for', 'anyone']
 
 /** Starts a node that serves HTTP clients: `{ ready, weft, stop, url }`. */
-export async function startGateway(flags = []) {
-  const node = await startNode(temporaryFolder(), [...open, '--gateway', '0', ...flags])
+export async function startGateway(flags = [], folder = temporaryFolder()) {
+  const node = await startNode(folder, [...open, '--gateway', '0', ...flags])
   return { ...node, url: node.ready.gateway }
 }
 
@@ -56,6 +56,13 @@ export function keys() {
     { name: 'ed25519', signer: solana, owner: createHash('sha256').update(key.publicKey).digest('base64url') },
     { name: 'Ethereum', signer: ethereum, owner: address },
   ]
+}
+
+/** Somebody with an ed25519 key, which is quickly made: `{ address, signer }`, for `createDataItemSigner` of new lines. */
+export function citizen(name) {
+  const key = ed25519(name)
+  const signer = new bundles.SolanaSigner(require('bs58').encode(Buffer.concat([key.secret, key.publicKey])))
+  return { address: createHash('sha256').update(key.publicKey).digest('base64url'), signer: signerOf('98', signer) }
 }
 
 /** A new Arweave wallet: `{ jwk, address }`. */
