@@ -34,6 +34,7 @@ mod spawned;
 mod waiting;
 
 pub(crate) use desk::Desk;
+pub(crate) use monitor::{Wish, outlast};
 pub(crate) use server::GatewayServer;
 
 /// How long a page up to this moment waits until its newest slot is evaluated, in milliseconds.

@@ -14,10 +14,11 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long any client has to take an answer, from its first byte on.
-const ANSWER_WAIT: Duration = Duration::from_secs(60);
-/// And a second more for each of so many bytes: less is no line, it is somebody who holds on to an answer.
-const BYTES_A_SECOND: u64 = 256 * 1024;
+/// How long any client has to take the first piece of an answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+/// And a second more for each of so many bytes that it was given: less is no line, it is somebody who holds on to
+/// an answer.
+const BYTES_A_SECOND: u64 = 128 * 1024;
 /// Bytes of a piece. The next is taken when this one is written.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 
@@ -44,7 +45,7 @@ pub(super) async fn overdue(mut due: watch::Receiver<Option<Instant>>) {
     }
 }
 
-/// How long a client has for so many bytes.
+/// How long a client has to take so many bytes.
 fn time_for(bytes: u64) -> Duration {
     ANSWER_WAIT + Duration::from_secs(bytes / BYTES_A_SECOND)
 }
@@ -54,6 +55,10 @@ pub(super) struct Answer<W> {
     body: Body,
     /// What is left of a piece that was too long.
     rest: Bytes,
+    /// When it began, unless it has no end.
+    began: Option<Instant>,
+    /// Bytes that were given.
+    given: u64,
     due: Due,
     _working: W,
 }
@@ -64,9 +69,10 @@ impl<W> Answer<W> {
         // One that is streamed may say how long it is; an endless one cannot.
         let told =
             response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let length = response.body().size_hint().exact().or(told);
-        due.send_replace(length.map(|length| now + time_for(length)));
-        response.map(|body| Self { body, rest: Bytes::new(), due, _working: working })
+        let length: Option<u64> = response.body().size_hint().exact().or(told);
+        let began = length.map(|_| now);
+        due.send_replace(began.map(|began| began + time_for(0)));
+        response.map(|body| Self { body, rest: Bytes::new(), began, given: 0, due, _working: working })
     }
 }
 
@@ -96,6 +102,8 @@ impl<W: Unpin> hyper::body::Body for Answer<W> {
         }
         let length = self.rest.len().min(PIECE_BYTES_MAX);
         let piece = self.rest.split_to(length);
+        self.given += length as u64;
+        self.due.send_replace(self.began.map(|began| began + time_for(self.given)));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -123,7 +131,7 @@ mod tests {
     #[test]
     fn long_answers_have_longer() {
         assert_eq!(time_for(0), ANSWER_WAIT);
-        assert_eq!(time_for(64 * 1024 * 1024), ANSWER_WAIT + Duration::from_secs(256));
+        assert_eq!(time_for(64 * 1024 * 1024), ANSWER_WAIT + Duration::from_secs(512));
     }
 
     #[tokio::test]

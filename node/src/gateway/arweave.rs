@@ -4,6 +4,7 @@
 //! made of their height, and nothing in them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -21,6 +22,10 @@ use super::find::{Place, seconds_of};
 use super::lookup::Found;
 use super::problem::{self, Problem, with_type};
 
+/// How long a turn to give an item is waited for.
+const ITEM_TURN_WAIT: Duration = Duration::from_secs(10);
+/// When who got none is told to come back, in milliseconds.
+const ITEM_TURN_RETRY_MS: u64 = 2_000;
 /// Where the height stands in the name of a block.
 const HEIGHT_FROM: usize = 24;
 
@@ -167,7 +172,9 @@ impl Desk {
     }
 
     async fn item_turn(&self) -> Result<ItemTurn, Problem> {
-        Arc::clone(&self.items).acquire_owned().await.map(Arc::new).map_err(Problem::fault)
+        let turn = tokio::time::timeout(ITEM_TURN_WAIT, Arc::clone(&self.items).acquire_owned()).await;
+        let full = |_| Problem::busy("too many items are given at once", ITEM_TURN_RETRY_MS);
+        turn.map_err(full)?.map(Arc::new).map_err(Problem::fault)
     }
 }
 

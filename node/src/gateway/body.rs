@@ -29,7 +29,11 @@ const PIECE_WAIT: Duration = Duration::from_secs(10);
 /// How long one with a share has before its pace is looked at.
 const PACE_FROM: Duration = Duration::from_secs(5);
 /// Bytes a second that come of it at least, on average.
-const PACE_BYTES_MIN: u64 = 32 * 1024;
+const PACE_BYTES_MIN: u64 = 128 * 1024;
+/// How long one may wait for its share.
+const SHARE_WAIT: Duration = Duration::from_secs(20);
+/// When a client that got none is told to come back, in milliseconds.
+const SHARE_RETRY_MS: u64 = 2_000;
 /// Bytes of a body that is too long which are read and thrown away: a client that is still sending hears
 /// the answer only then.
 const THROWN_AWAY_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -37,10 +41,12 @@ const THROWN_AWAY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const THROW_AWAY_WAIT: Duration = Duration::from_secs(10);
 /// KiB of long answers that are on their way at once; more waits.
 const ANSWERS_KIB: usize = 256 * 1024;
+/// KiB of those that are not very long, which have a budget of their own, and of one of them.
+const MIDDLE_ANSWERS_KIB: usize = 64 * 1024;
+const MIDDLE_ANSWER_KIB: usize = 1024;
 /// How long one may wait for its share.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// When a client that got none is told to come back, in milliseconds.
-const ANSWER_RETRY_MS: u64 = 2_000;
 
 /// The largest item, or a dry run's message.
 pub(super) const BODY_BYTES_MAX: usize = ITEM_BYTES_MAX;
@@ -52,6 +58,7 @@ pub(super) const QUERY_BYTES_MAX: usize = 128 * 1024;
 pub(super) struct Bodies {
     requests: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    middle_answers: Arc<Semaphore>,
 }
 
 /// A body, with its share of that memory if it is long.
@@ -79,7 +86,8 @@ impl Bodies {
             (Arc::new(Semaphore::new(BUDGET_KIB)), Arc::new(Semaphore::new(ANSWERS_KIB)));
         metrics.watch(Level::permits("gateway", "body_kib", &requests, BUDGET_KIB));
         metrics.watch(Level::permits("gateway", "answer_kib", &answers, ANSWERS_KIB));
-        Self { requests, answers }
+        let middle_answers = Arc::new(Semaphore::new(MIDDLE_ANSWERS_KIB));
+        Self { requests, answers, middle_answers }
     }
 
     /// Reads a whole body.
@@ -115,7 +123,9 @@ impl Bodies {
             coming.bytes.extend_from_slice(&piece);
             match coming.shared {
                 None if coming.bytes.len() > SHORT_BYTES_MAX => {
-                    coming.share = Some(share_of(&self.requests, length).await?);
+                    let share = tokio::time::timeout(SHARE_WAIT, share_of(&self.requests, length)).await;
+                    let full = |_| Problem::busy("too many long bodies come at once", SHARE_RETRY_MS);
+                    coming.share = Some(share.map_err(full)??);
                     coming.shared = Some((Instant::now(), coming.bytes.len()));
                 }
                 Some((since, before)) if is_too_slow(since.elapsed(), coming.bytes.len() - before) => {
@@ -135,8 +145,10 @@ impl Bodies {
         if bytes <= SHORT_BYTES_MAX {
             return Ok(None);
         }
-        let share = share_of(&self.answers, bytes.min(ANSWERS_KIB * 1024));
-        let full = |_| Problem::busy("too much is being answered at once", ANSWER_RETRY_MS);
+        let is_middle = bytes <= MIDDLE_ANSWER_KIB * 1024;
+        let budget = if is_middle { &self.middle_answers } else { &self.answers };
+        let share = share_of(budget, bytes.min(ANSWERS_KIB * 1024));
+        let full = |_| Problem::busy("too much is being answered at once", SHARE_RETRY_MS);
         tokio::time::timeout(ANSWER_WAIT, share).await.map_err(full)?.map(|share| Some(Arc::new(share)))
     }
 }
@@ -246,7 +258,7 @@ mod tests {
     fn a_pace_is_kept_on_average() {
         let at = |seconds, kib: usize| is_too_slow(Duration::from_secs(seconds), kib * 1024);
         assert!(!at(5, 0) && at(6, 0));
-        assert!(at(10, 319) && !at(10, 320));
+        assert!(at(10, 1_279) && !at(10, 1_280));
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,9 +266,12 @@ mod tests {
         let bodies = Bodies::new(&Metrics::new());
         assert!(bodies.share_of_answer(SHORT_BYTES_MAX as u64).await.unwrap().is_none());
         let all = bodies.share_of_answer(u64::MAX).await.unwrap();
-        let none = bodies.share_of_answer(SHORT_BYTES_MAX as u64 + 1).await.unwrap_err();
+        let long = 2 * MIDDLE_ANSWER_KIB as u64 * 1024;
+        let none = bodies.share_of_answer(long).await.unwrap_err();
         assert_eq!(none.status, StatusCode::SERVICE_UNAVAILABLE);
-        drop(all);
+        // Those that are not very long do not wait for them.
         assert!(bodies.share_of_answer(SHORT_BYTES_MAX as u64 + 1).await.unwrap().is_some());
+        drop(all);
+        assert!(bodies.share_of_answer(long).await.unwrap().is_some());
     }
 }

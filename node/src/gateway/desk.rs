@@ -71,7 +71,7 @@ pub(crate) struct DeskParts {
     /// Turns to answer queries.
     pub(super) queries: Arc<Semaphore>,
     /// Places of queries that ask peers.
-    pub(super) asking: Semaphore,
+    pub(super) asking: Arc<Semaphore>,
     /// Places of memories that are given.
     pub(super) states: Arc<Semaphore>,
     /// Turns to give whole items.
@@ -119,7 +119,7 @@ impl Desk {
             guard,
             schema,
             queries,
-            asking: Semaphore::new(ASKING_MAX),
+            asking: Arc::new(Semaphore::new(ASKING_MAX)),
             states,
             items: Arc::new(Semaphore::new(ITEMS_MAX)),
             runs_elsewhere: RunsElsewhere::default(),

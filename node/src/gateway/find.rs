@@ -233,6 +233,11 @@ impl Findings {
         }
     }
 
+    /// Whether not everything was looked at.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.edge.is_some()
+    }
+
     /// Beyond this not everything was looked at.
     pub(super) fn cut(&mut self, edge: Place) {
         let nearer = if self.order.ascending { Place::min } else { Place::max };

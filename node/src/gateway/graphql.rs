@@ -49,7 +49,13 @@ const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) const QUERIES_MAX: usize = 4;
 
 /// Queries that ask peers at once; one more is told to come back. Each has a thread that waits.
-pub(super) const ASKING_MAX: usize = 32;
+pub(super) const ASKING_MAX: usize = 16;
+
+/// What a query holds until it is answered.
+enum Turn {
+    Ours(#[allow(dead_code)] OwnedSemaphorePermit),
+    Asking(#[allow(dead_code)] OwnedSemaphorePermit),
+}
 
 /// What can be asked.
 type Root = RootNode<Query, EmptyMutation<Asked>, EmptySubscription<Asked>>;
@@ -72,8 +78,8 @@ pub(super) fn schema() -> Schema {
 pub(super) struct Asked {
     desk: Desk,
     base: String,
-    /// The turn to be answered; none while peers are asked.
-    turn: Mutex<Option<OwnedSemaphorePermit>>,
+    /// The turn to be answered, or the place among those that ask peers.
+    turn: Mutex<Turn>,
     /// Words of the query: no field is shown more often than that.
     words: usize,
     searches: AtomicUsize,
@@ -90,23 +96,25 @@ impl Asked {
         Ok(&self.desk)
     }
 
-    /// Headers by ids. While peers are asked for what is not here, others have the turn.
+    /// Headers by ids.
     async fn headers_of(&self, ids: BTreeSet<Id>) -> FieldResult<Vec<Header>> {
         let (mut found, missing) = self.desk.headers_here(ids).await.map_err(told)?;
-        if missing.is_empty() {
-            return Ok(found);
+        if !missing.is_empty() {
+            self.asks_peers()?;
+            found.extend(self.desk.headers_elsewhere(missing).await.map_err(told)?);
         }
-        let busy = |_| error(format!("{ASKING_MAX} queries ask peers already; try again"));
-        let _asking = self.desk.asking.try_acquire().map_err(busy)?;
-        self.set_turn(None);
-        found.extend(self.desk.headers_elsewhere(missing).await.map_err(told)?);
-        let turn = Arc::clone(&self.desk.queries).acquire_owned().await.map_err(error)?;
-        self.set_turn(Some(turn));
         Ok(found)
     }
 
-    fn set_turn(&self, turn: Option<OwnedSemaphorePermit>) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    /// Leaves its turn to others, for good, as peers take their time. Fields are answered beside each other:
+    /// one that waited for a second turn could wait for its own query.
+    fn asks_peers(&self) -> FieldResult<()> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Turn::Ours(_) = &*turn {
+            let busy = |_| error(format!("{ASKING_MAX} queries ask peers already; try again"));
+            *turn = Turn::Asking(Arc::clone(&self.desk.asking).try_acquire_owned().map_err(busy)?);
+        }
+        Ok(())
     }
 
     /// How many edges a page has, at most as many as the answer may have fields for.
@@ -138,7 +146,7 @@ impl Desk {
         let words = measure::words(&request.query).map_err(Problem::invalid)?;
         let base = self.guard.base(&parts.headers);
         let turn = Arc::clone(&self.queries).acquire_owned().await.map_err(Problem::fault)?;
-        let (desk, turn, searches) = (self.clone(), Mutex::new(Some(turn)), AtomicUsize::new(0));
+        let (desk, turn, searches) = (self.clone(), Mutex::new(Turn::Ours(turn)), AtomicUsize::new(0));
         let asked = Asked { desk, base, turn, words, searches };
         let runtime = Handle::current();
         // Who hangs up is not answered any more.
@@ -202,9 +210,18 @@ impl Query {
                 let named = context.headers_of(ids).await?;
                 found.add(named.into_iter().filter(|header| filter.takes(header)));
             }
-            None => found = desk.search(filter, found, &context.base).await.map_err(told)?,
+            None => {
+                if desk.asks_for_schedulers(&filter) {
+                    context.asks_peers()?;
+                }
+                found = desk.search(filter, found, &context.base).await.map_err(told)?;
+            }
         }
+        let is_cut = found.is_cut();
         let (mut page, more) = found.page();
+        if page.is_empty() && is_cut {
+            return Err(error("there is too much to look through; name a recipient or a range of heights"));
+        }
         let has_next_page = find::cut(&mut page, PAGE_BYTES_MAX / context.words.max(1)) || more;
         let now = height_now(desk);
         Ok(Connection {

@@ -76,10 +76,15 @@ impl Desk {
             Ask::Address => Ok(text(self.shared.address.to_string())),
             Ask::Push => self.push(body).await,
             Ask::Compute { process, of } => {
+                // What was sent with it says nothing more; whoever waits has sent all of it.
+                drop(self.bodies.read(body, BODY_BYTES_MAX).await?);
                 let info = self.wait_for_result(process, of).await?;
                 Ok(raw(info.get("result")))
             }
-            Ask::Current { process } => self.current(process).await,
+            Ask::Current { process } => {
+                drop(self.bodies.read(body, BODY_BYTES_MAX).await?);
+                self.current(process).await
+            }
             Ask::DryRun { process, tags } => self.dry_run_of(process, tags, body).await,
         }
     }

@@ -74,10 +74,14 @@ impl Headers {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// When there are too many one of them is forgotten, and read again.
+    /// When there are too many only modules find a place: searches go through processes in one order, and
+    /// would push out what they come to next.
     pub(super) fn keep(&self, header: &Header) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= HEADERS_KEPT_MAX {
+            if header.tag("Type") != Some("Module") {
+                return;
+            }
             kept.pop_first();
         }
         kept.insert(header.id, header.clone());
@@ -183,7 +187,7 @@ impl Desk {
             }
         }
         if kinds.processes {
-            found.add(self.not_here().filter(|header| filter.takes(header)));
+            found.add(self.not_here(&filter));
         }
         let turn = Arc::clone(&self.headers.scans).acquire_owned().await.map_err(Problem::fault)?;
         let desk = self.clone();
@@ -205,16 +209,30 @@ impl Desk {
     }
 
     /// Processes of other nodes: those that were spawned through this one, and those that it looked up.
-    fn not_here(&self) -> impl Iterator<Item = Header> {
+    fn not_here(&self, filter: &Filter) -> impl Iterator<Item = Header> {
         let is_elsewhere = |id: &Id| self.shared.directory.roles(id).is_none();
         let mut all: BTreeMap<Id, Header> = BTreeMap::new();
         for process in self.shared.directory.all_remembered() {
-            all.insert(process.id(), Header::of(process.item(), None));
+            let header = Header::of(process.item(), None);
+            all.extend(Some((header.id, header)).filter(|(_, header)| filter.takes(header)));
         }
         // Of these it is known when.
-        all.extend(self.spawned.all().into_iter().map(|header| (header.id, header)));
+        let spawned = self.spawned.matching(|header| filter.takes(header));
+        all.extend(spawned.into_iter().map(|header| (header.id, header)));
         all.retain(|id, _| is_elsewhere(id));
         all.into_values()
+    }
+
+    /// Whether peers are asked for schedulers that a filter names.
+    pub(super) fn asks_for_schedulers(&self, filter: &Filter) -> bool {
+        let is_unknown = |owner: &Address| !self.headers.schedules(&owner.to_string());
+        filter.kinds().locations && self.others_named(filter).iter().any(is_unknown)
+    }
+
+    /// The addresses that a filter names, but for that of this node.
+    fn others_named(&self, filter: &Filter) -> Vec<Address> {
+        let named = filter.owners.iter().filter_map(|owner| owner.parse::<Address>().ok());
+        named.filter(|owner| *owner != self.shared.address).collect()
     }
 
     /// Items that say that schedulers are found at this gateway: it takes what is for them there. Those that a
@@ -224,16 +242,17 @@ impl Desk {
         if self.shared.config.roles.contains(&Role::Scheduler) {
             schedulers.insert(self.shared.address);
         }
-        let named = filter.owners.iter().filter_map(|owner| owner.parse::<Address>().ok());
-        let named = named.filter(|owner| *owner != self.shared.address).take(OWNERS_LOOKED_UP_MAX);
-        for owner in named.collect::<Vec<_>>() {
-            let found = remote::with_address(&self.shared, owner);
-            let is_there = tokio::time::timeout(SCHEDULER_WAIT, found).await.is_ok_and(|found| found.is_ok());
+        let named = self.others_named(filter).into_iter().take(OWNERS_LOOKED_UP_MAX);
+        let looked_up = named.map(|owner| async move {
             // One that is away comes back, and whoever writes to its processes is told so then.
-            if is_there || self.headers.schedules(&owner.to_string()) {
-                schedulers.insert(owner);
+            if self.headers.schedules(&owner.to_string()) {
+                return Some(owner);
             }
-        }
+            let found = remote::with_address(&self.shared, owner);
+            let found = tokio::time::timeout(SCHEDULER_WAIT, found).await;
+            found.is_ok_and(|found| found.is_ok()).then_some(owner)
+        });
+        schedulers.extend(futures::future::join_all(looked_up).await.into_iter().flatten());
         let all = schedulers.into_iter().map(|scheduler| location(scheduler, base));
         all.filter(|header| filter.takes(header)).collect()
     }

@@ -14,6 +14,7 @@ use super::messenger::{parse, verify};
 use super::problem::{Problem, with_type};
 use crate::control::not_hosted;
 use crate::hosting;
+use crate::shared::Shared;
 
 /// Processes in which clients of this node let time pass.
 const MONITORED_MAX: usize = 1_000;
@@ -68,7 +69,11 @@ impl Desk {
         let note = Write::Setting { name: setting(&process), value: Bytes::from_static(followed) };
         self.shared.store.write(vec![note]).await.map_err(Problem::fault)?;
         let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
-        hosting::host(&self.shared, process, wanted).await.map_err(|error| not_hosted(&error))?;
+        let hosted = hosting::host(&self.shared, process, wanted).await;
+        if let Err(error) = hosted {
+            outlast(&self.shared, &process, Wish::Own).await.map_err(Problem::fault)?;
+            return Err(not_hosted(&error).into());
+        }
         Ok(())
     }
 
@@ -84,6 +89,31 @@ impl Desk {
         let forget = Write::DropSetting { name: setting(&process) };
         self.shared.store.write(vec![forget]).await.map(drop).map_err(Problem::fault)
     }
+}
+
+/// What an operator wants of a process, which clients may have wanted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// To follow it.
+    Follow,
+    /// That time passes in it or does not, or that nothing is done for it.
+    Own,
+}
+
+/// Has what an operator wants outlast what clients want no more.
+///
+/// # Errors
+/// The disk.
+pub(crate) async fn outlast(shared: &Shared, process: &Id, wish: Wish) -> Result<(), StoreError> {
+    let name = setting(process);
+    if shared.store.read()?.setting(&name)?.is_none() {
+        return Ok(());
+    }
+    let write = match wish {
+        Wish::Follow => Write::Setting { name, value: Bytes::from_static(WAS_FOLLOWED) },
+        Wish::Own => Write::DropSetting { name },
+    };
+    shared.store.write(vec![write]).await.map(drop)
 }
 
 fn setting(process: &Id) -> String {

@@ -1,13 +1,16 @@
 //! What the HTTP library refuses by itself, told in JSON like every other error: a request line that is none,
 //! a head that is too long.
 //!
-//! The library answers those with a status and nothing else. Nothing of ours looks like that, as all our
-//! answers carry `x-content-type-options`: so its answer is known on its way out, and another goes in its place.
-//! Then what the client still sends is thrown away for a moment, since who hangs up on unread bytes takes the
+//! The library answers those with a status and nothing else, while no request of ours is under way: then its
+//! answer is known on its way out, as no head of ours has so few fields, and another goes in its place. What is
+//! written while one is under way, or before all of that was flushed, is never looked at: it may be anybody's
+//! data. Then what the client still sends is thrown away for a moment, since who hangs up on unread bytes takes the
 //! answer back.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,9 +24,38 @@ const THROWN_AWAY_BYTES_MAX: usize = 1024 * 1024;
 /// And for how long.
 const THROW_AWAY_WAIT: Duration = Duration::from_secs(2);
 
+/// How many requests of ours are under way on a connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    /// One more, until this is dropped.
+    pub(super) fn begin(&self) -> Request {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Request(self.clone())
+    }
+
+    fn is_none(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct Request(UnderWay);
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A connection on which the library's own refusals are told in JSON.
 pub(super) struct ToldInJson<S> {
     stream: S,
+    under_way: UnderWay,
+    /// Whether something was written that is not flushed, or belongs to an answer that goes on.
+    is_ours: bool,
     /// A refusal under way: what is left of it, and how long the one is whose place it takes.
     telling: Option<(Bytes, usize)>,
     lingering: Option<Lingering>,
@@ -37,8 +69,8 @@ struct Lingering {
 }
 
 impl<S> ToldInJson<S> {
-    pub(super) const fn new(stream: S) -> Self {
-        Self { stream, telling: None, lingering: None }
+    pub(super) const fn new(stream: S, under_way: UnderWay) -> Self {
+        Self { stream, under_way, is_ours: false, telling: None, lingering: None }
     }
 }
 
@@ -93,8 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ToldInJson<S> {
     /// What takes the place of these bytes, if they are a refusal of the library's.
     fn refusal(&self, written: &[u8]) -> Option<(Bytes, usize)> {
         // While one is told the library comes again with the same bytes.
-        let told = self.telling.clone();
-        told.or_else(|| instead_of(written).map(|told| (told, written.len())))
+        if self.telling.is_some() {
+            return self.telling.clone();
+        }
+        let is_library = !self.is_ours && self.under_way.is_none();
+        instead_of(written).filter(|_| is_library).map(|told| (told, written.len()))
+    }
+
+    /// Notes what went out as it was.
+    fn wrote(&mut self, count: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_ours |= matches!(count, Poll::Ready(Ok(count)) if count > 0);
+        count
     }
 }
 
@@ -116,7 +157,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ToldInJson<S> {
     ) -> Poll<io::Result<usize>> {
         match self.refusal(written) {
             Some((told, length)) => self.poll_tell(context, told, length),
-            None => Pin::new(&mut self.stream).poll_write(context, written),
+            None => {
+                let count = Pin::new(&mut self.stream).poll_write(context, written);
+                self.wrote(count)
+            }
         }
     }
 
@@ -128,7 +172,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ToldInJson<S> {
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| &**slice);
         match self.refusal(first) {
             Some((told, length)) => self.poll_tell(context, told, length),
-            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+            None => {
+                let count = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+                self.wrote(count)
+            }
         }
     }
 
@@ -137,7 +184,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ToldInJson<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        // The library flushes when nothing is left to write.
+        self.is_ours &= !self.under_way.is_none();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -176,7 +226,7 @@ mod tests {
     async fn a_bare_refusal_is_told_in_json() {
         // Also where it goes out a few bytes at a time.
         let (far, near) = tokio::io::duplex(7);
-        let mut stream = ToldInJson::new(near);
+        let mut stream = ToldInJson::new(near, UnderWay::default());
         let writing = async {
             stream.write_all(BARE).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -197,12 +247,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn data_that_looks_like_a_refusal_is_left_alone() {
+        let (mut far, near) = tokio::io::duplex(100_000);
+        let under_way = UnderWay::default();
+        let mut stream = ToldInJson::new(near, under_way.clone());
+        let request = under_way.begin();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        stream.write_all(BARE).await.unwrap();
+        // The last piece of an answer goes out when nobody holds it any more.
+        drop(request);
+        stream.write_all(BARE).await.unwrap();
+        stream.flush().await.unwrap();
+        let ours = [b"HTTP/1.1 200 OK\r\n\r\n", BARE, BARE].concat();
+        let mut told = vec![0; ours.len()];
+        far.read_exact(&mut told).await.unwrap();
+        assert_eq!(told, ours);
+        // And what follows is the library's again.
+        let writing = async {
+            stream.write_all(BARE).await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let mut told = String::new();
+        let reading = far.read_to_string(&mut told);
+        let ((), read) = tokio::join!(writing, reading);
+        read.unwrap();
+        assert!(told.contains("{\"error\":"), "{told}");
+    }
+
+    #[tokio::test]
     async fn everything_else_goes_out_as_it_is() {
         let own = b"HTTP/1.1 400 Bad Request\r\nx-content-type-options: nosniff\r\ncontent-length: 0\r\n\r\n";
         let fine = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         for written in [&own[..], &fine[..], b"HTTP/1.1 431 x", b"", b"\xff\xff\r\n\r\n"] {
             let (mut far, near) = tokio::io::duplex(1024);
-            let mut stream = ToldInJson::new(near);
+            let mut stream = ToldInJson::new(near, UnderWay::default());
             stream.write_all(written).await.unwrap();
             stream.shutdown().await.unwrap();
             let mut told = Vec::new();

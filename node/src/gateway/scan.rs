@@ -24,7 +24,7 @@ const SHARE_MIN: u64 = 8;
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(2);
 /// Slots read at once.
-const SLOTS_AT_ONCE: u64 = 256;
+const SLOTS_AT_ONCE: u64 = 32;
 /// Bytes of them.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
@@ -111,12 +111,16 @@ impl Scan<'_> {
     /// Looks at a share of one log.
     fn log(&mut self, process: &Id, share: u64, found: &mut Findings) -> Result<(), StoreError> {
         let (mut low, mut high) = self.range(process)?;
-        let mut share = share.min(self.left);
+        let (mut share, mut whole_to) = (share.min(self.left), self.order.start());
         while low <= high {
             let count = share.min(SLOTS_AT_ONCE).min(high - low + 1);
             let (from, to) =
                 if self.order.ascending { (low, low + count - 1) } else { (high + 1 - count, high) };
-            let Some(edge) = self.slots(process, from, to, found)? else { return Ok(()) };
+            let Some(edge) = self.slots(process, from, to, found)? else {
+                found.cut(whole_to);
+                return Ok(());
+            };
+            whole_to = edge;
             (low, high) = if self.order.ascending { (to + 1, high) } else { (low, from - 1) };
             (share, self.left) = (share - count, self.left.saturating_sub(count));
             if low <= high && (share == 0 || self.is_over()) {
@@ -149,7 +153,7 @@ impl Scan<'_> {
     }
 
     /// Adds what the filter takes of these slots, and says where the last of them in the order stands;
-    /// none if they are not all there.
+    /// none if they are not all there, or too much to look at.
     fn slots(
         &mut self,
         process: &Id,
@@ -159,6 +163,9 @@ impl Scan<'_> {
     ) -> Result<Option<Place>, StoreError> {
         let (mut next, mut first, mut last) = (from, None, None);
         while next <= to {
+            if self.bytes > BYTES_MAX {
+                return Ok(None);
+            }
             let read = self.reader.slot_records(process, next, to, READ_BYTES)?;
             let Some(end) = read.slots.last().map(|stored| stored.slot) else { return Ok(None) };
             for stored in read.slots {

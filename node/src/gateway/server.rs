@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Answer, Due, overdue};
 use super::connections::{Admission, Connections, Name};
 use super::desk::Desk;
-use super::refusal::ToldInJson;
+use super::refusal::{ToldInJson, UnderWay};
 use crate::error::NodeError;
 use crate::metrics::{Counter, Level};
 use crate::shared::SharedRef;
@@ -142,10 +142,13 @@ async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: Ca
     stream.set_write_timeout(Some(TAKE_WAIT));
     let (due, falls_due) = watch::channel(None);
     let due: Due = Arc::new(due);
+    let under_way = UnderWay::default();
+    let told = under_way.clone();
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (desk, open, due) = (desk.clone(), Arc::clone(&open), Arc::clone(&due));
+        let under_way = under_way.clone();
         async move {
-            let working = Working { open: Arc::clone(&open), name };
+            let working = (Working { open: Arc::clone(&open), name }, under_way.begin());
             let request = request.map(|body| Body::new(Arriving::new(body, open, name)));
             let (response, share) = desk.answer(request).await;
             Ok::<_, Infallible>(Answer::of(response, (working, share), due, Instant::now()))
@@ -154,7 +157,7 @@ async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: Ca
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT);
     http.max_buf_size(HEAD_BYTES_MAX).max_headers(FIELDS_MAX);
-    let stream = ToldInJson::new(Box::pin(stream));
+    let stream = ToldInJson::new(Box::pin(stream), told);
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = end.cancelled() => {}

@@ -35,8 +35,9 @@ impl Spawned {
         self.lock().get(id).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<Header> {
-        self.lock().values().cloned().collect()
+    /// Those of which this is true.
+    pub(super) fn matching(&self, takes: impl Fn(&Header) -> bool) -> Vec<Header> {
+        self.lock().values().filter(|header| takes(header)).cloned().collect()
     }
 
     /// Adds one, and gives the writes that put it on disk.
@@ -120,6 +121,6 @@ mod tests {
         assert_eq!(again.len(), KEPT_MAX);
         assert_eq!(again.get(&last.id), Some(&last));
         assert!(!again.contains_key(&first.id) && spawned.get(&first.id).is_none());
-        assert_eq!(again.into_values().collect::<Vec<_>>(), spawned.all());
+        assert_eq!(again.into_values().collect::<Vec<_>>(), spawned.matching(|_| true));
     }
 }

@@ -6,6 +6,7 @@ use weft_storage::Roles;
 use super::super::api::{Evaluate, Failure, FailureCode, ProcessInfo};
 use super::{Answers, fail};
 use crate::directory::Known;
+use crate::gateway::{Wish, outlast};
 use crate::hosting::{self, HostingError};
 
 impl Answers {
@@ -29,6 +30,7 @@ impl Answers {
         let wanted = Roles { computes, messenges: messenger, watches: true, on_demand, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| not_hosted(&error))?;
+        outlast(&self.shared, &process, Wish::Follow).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
@@ -49,6 +51,7 @@ impl Answers {
             Ok(Roles::default())
         };
         hosting::change(&self.shared, known, roles).await?;
+        outlast(&self.shared, &process, Wish::Own).await?;
         self.info(&self.read()?, &left)
     }
 
@@ -60,6 +63,7 @@ impl Answers {
         }
         let roles = |has| Ok::<_, Failure>(Roles { keeps_time: on, ..has });
         hosting::change(&self.shared, known, roles).await?;
+        outlast(&self.shared, &process, Wish::Own).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
 
