@@ -39,6 +39,7 @@ use crate::gateway::{Desk, GatewayServer};
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
+use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
 use crate::messenger::MessengerTask;
 use crate::metrics::{Level, Metrics, MetricsServer};
@@ -149,6 +150,7 @@ pub async fn embed(
         answer_turns: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)),
         searches,
         offset: ClockOffset::default(),
+        joins: Joins::default(),
         unasked: Arc::default(),
         room: room::Gauge::default(),
         started: Instant::now(),
@@ -338,6 +340,7 @@ fn start_roles(
     if is(Role::Compute) {
         let judge = JudgeTask::new(Arc::clone(shared), answers.replays.clone())?;
         tasks.start("judge", judge.run(stop.clone()));
+        tasks.start("joining", JoinTask::new(Arc::clone(shared)).run(stop.clone()));
     }
     let server = Server::new(Arc::clone(shared), submitter.clone(), answers.clone());
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);

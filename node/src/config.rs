@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use weft_protocol::id::Network;
 pub use weft_protocol::process::RULES;
 
-pub use choice::{Evaluate, LogFormat};
+pub use choice::{Evaluate, Join, LogFormat};
 pub use doors::{Origins, PublicUrl};
 pub use network_file::NETWORK_FILE_NAME;
 pub use reach::Reachable;
@@ -91,6 +91,8 @@ pub struct Config {
     pub compute_threads: usize,
     /// When the slots of a newly hosted process are evaluated.
     pub evaluate: Evaluate,
+    /// How a process comes up whose log is far ahead.
+    pub join: Join,
     /// Guest memory kept in live instances.
     pub memory_budget_bytes: u64,
     /// Disk that the data folder may take; `u64::MAX` for all of it.
@@ -169,6 +171,7 @@ impl Config {
             replay_gas: 600_000_000_000_000,
             replay_ms: 900_000,
             evaluate: Evaluate::Eager,
+            join: Join::Auto,
             memory_budget_bytes: memory::budget(),
             disk_budget_bytes: u64::MAX,
             checkpoint_slots: 1024,

@@ -27,6 +27,7 @@ mod gossip;
 mod group;
 mod hosting;
 mod inbound;
+pub mod join;
 pub mod keyring;
 pub mod legacy;
 pub mod log;

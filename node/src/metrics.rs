@@ -128,6 +128,8 @@ pub struct Metrics {
     pub push_times: Times,
     /// Dry runs, by how they ended.
     pub dry_runs: Counters,
+    /// Processes far behind their logs, by what became of them.
+    pub joins: Counters,
     /// Batches given to the weave.
     pub batches: Counter,
     /// Processes of others that were not taken, by why.
@@ -155,6 +157,7 @@ impl Metrics {
             pushes: Counters::new("outcome", &["assigned", "born", "busy", "unreachable", "refused"]),
             push_times: Times::new(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
+            joins: Counters::new("outcome", &["joined", "replayed"]),
             batches: Counter::default(),
             declined: Counters::new("reason", &Declined::NAMES),
             full: Family::default(),
@@ -176,6 +179,7 @@ impl Metrics {
         registry.register("evictions", "Processes that left memory for others", self.evictions.clone());
         registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
+        registry.register("joins", "Processes far behind their logs", self.joins.family.clone());
         registry.register("batches", "Batches given to the weave", self.batches.clone());
         registry.register(
             "declined",

@@ -93,7 +93,8 @@ pub enum RemoteError {
     },
 }
 
-async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer, RemoteError> {
+/// Asks a peer; what it refuses is an error.
+pub(crate) async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer, RemoteError> {
     let request = wire::Request { body: Some(body) };
     let response = shared.net.request(peer, request).await;
     let response = response.map_err(|error| RemoteError::Request { peer, error })?;

@@ -20,6 +20,7 @@ use crate::attestations;
 use crate::control::api::{Failure, FailureCode};
 use crate::control::{Answers, ForPeer};
 use crate::inbound::REQUESTS_MAX;
+use crate::join;
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
@@ -46,6 +47,11 @@ const FOLLOWS_MAX: usize = 512;
 const FOLLOWS_PER_PEER_MAX: usize = 4;
 /// How long one waits at most: less than a request may take.
 const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Checkpoints, and parts of them, that are read at once, and those of one peer: a list of pages has megabytes, and
+/// so have 64 pages.
+const STATES_MAX: usize = 8;
+const STATES_PER_PEER_MAX: usize = 2;
 
 /// Questions of clients that peers pass on and that are under way at once, and those of one peer, so that no
 /// three keep out a fourth. They are made in few turns: a dry run is the dearest, and has limits of its own.
@@ -76,6 +82,8 @@ pub struct Server {
     waits: Shares<Peer>,
     /// Those of them that are dry runs.
     dry_runs: Shares<Peer>,
+    /// Checkpoints and parts of them that are read, by the peer that asks.
+    states: Shares<Peer>,
 }
 
 /// Why a request is not served.
@@ -106,7 +114,9 @@ impl Server {
         shared.metrics.watch(waits.level("inbound", "waits"));
         let dry_runs = Shares::new(DRY_RUNS_MAX, DRY_RUNS_PER_PEER_MAX);
         shared.metrics.watch(dry_runs.level("inbound", "dry_runs"));
-        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, waits, dry_runs }
+        let states = Shares::new(STATES_MAX, STATES_PER_PEER_MAX);
+        shared.metrics.watch(states.level("inbound", "states"));
+        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, waits, dry_runs, states }
     }
 
     /// Answers that this node has too much to do.
@@ -123,6 +133,13 @@ impl Server {
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(Ask::Read(ask)) => self.read(peer, ask).await,
             Some(body) => {
+                let _state = match &body {
+                    Ask::Checkpoint(_) | Ask::Pages(_) => match self.states.take(peer) {
+                        Ok(share) => Some(share),
+                        Err(_) => return Self::busy(reply),
+                    },
+                    _ => None,
+                };
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
                     Ask::Blob(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
@@ -320,10 +337,34 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
+        Ask::Checkpoint(ask) => checkpoint(shared, &ask).map(Answer::Checkpoint),
+        Ask::Pages(ask) => pages(shared, &ask).map(Answer::Pages),
         Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) => {
             Err(ServeError::Invalid("this is not read from disk".to_owned()))
         }
     }
+}
+
+/// The newest checkpoint that others may go on from.
+fn checkpoint(
+    shared: &SharedRef,
+    ask: &wire::CheckpointRequest,
+) -> Result<wire::CheckpointResponse, ServeError> {
+    let process = id("process", &ask.process)?;
+    let none = || ServeError::Unknown(format!("no signed checkpoint of process {process} is here"));
+    let known = shared.directory.get(&process).ok_or_else(none)?;
+    join::checkpoint(&shared.store.read()?, &known.process, ask.to)?.ok_or_else(none)
+}
+
+fn pages(shared: &SharedRef, ask: &wire::PagesRequest) -> Result<wire::PagesResponse, ServeError> {
+    let process = id("process", &ask.process)?;
+    if shared.directory.roles(&process).is_none() {
+        return Err(ServeError::Unknown(format!("process {process} is not here")));
+    }
+    let expected = || format!("expected 1 to {} hashes of 32 bytes", join::CHUNK_PAGES);
+    let pages = join::pages(&shared.store.read()?, &ask.hashes)?;
+    let pages = pages.ok_or_else(|| ServeError::Invalid(expected()))?;
+    Ok(wire::PagesResponse { pages })
 }
 
 /// The heads of the processes that have more than so many slots here.

@@ -19,6 +19,7 @@ use crate::directory::{Directory, Known};
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
 use crate::hosting::{SearchHandle, Unasked};
+use crate::join::Joins;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::remote::Lookups;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub searches: SearchHandle,
     /// How this node's clock stands to others.
     pub offset: ClockOffset,
+    /// The processes that go on from a checkpoint of others, and are not computed meanwhile.
+    pub joins: Joins,
     /// Places of processes that come unasked.
     pub unasked: Arc<Unasked>,
     /// When this node started.
@@ -155,6 +158,7 @@ pub mod testing {
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),
+            joins: Joins::default(),
             unasked: Arc::default(),
             started: Instant::now(),
         })

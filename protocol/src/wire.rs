@@ -56,6 +56,8 @@ pub const RANGE_SLOTS_MAX: usize = 1024;
 pub const ATTESTATIONS_MAX: usize = ATTESTORS_MAX;
 /// Attestations in one item of an exported process: some hundred kilobytes.
 pub const FILED_ATTESTATIONS_MAX: usize = 1_024;
+/// Leaves of memory in one answer: 4 MiB.
+pub const PAGES_MAX: usize = 64;
 /// Epoch certificates of one origin proof: a process that changed hands more often can no longer
 /// prove what it sends (rules.md 6.2).
 pub const CERTIFICATES_MAX: usize = 32;
@@ -150,6 +152,8 @@ impl WireMessage for Response {
         Repeated { path: &[2, 1], max: HEADS_MAX },
         Repeated { path: &[3, 1], max: RANGE_SLOTS_MAX },
         Repeated { path: &[5, 1], max: ATTESTATIONS_MAX },
+        Repeated { path: &[10, 1], max: ATTESTATIONS_MAX },
+        Repeated { path: &[11, 1], max: PAGES_MAX },
     ];
 }
 

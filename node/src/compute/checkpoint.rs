@@ -58,7 +58,7 @@ pub struct Checkpoint {
 const BODY_BYTES: usize = 4 + 32 + 16 + 32 + 8 + 32 + 32 + 32;
 
 /// The state beside the memory's pages, the state root last, so that whoever reads it compares.
-pub(super) fn encode(summary: &StateSummary) -> Bytes {
+pub(crate) fn encode(summary: &StateSummary) -> Bytes {
     let mut out = Vec::with_capacity(BODY_BYTES);
     out.extend_from_slice(&summary.rules.to_be_bytes());
     out.extend_from_slice(&summary.module.0);
@@ -73,7 +73,7 @@ pub(super) fn encode(summary: &StateSummary) -> Bytes {
 }
 
 /// Reads what [`encode`] gave; none unless its state root is that of what it says.
-pub(super) fn decode(
+pub(crate) fn decode(
     bytes: &[u8],
     process: Id,
     position: Position,

@@ -208,7 +208,8 @@ impl ComputeTask {
     }
 
     fn computes(&self, process: &Id) -> bool {
-        self.shared.directory.roles(process).is_some_and(|roles| roles.computes)
+        let computes = self.shared.directory.roles(process).is_some_and(|roles| roles.computes);
+        computes && !self.shared.joins.has(process)
     }
 
     /// One that is not on demand is evaluated as it comes; its Process item need not be read for that.

@@ -1,4 +1,8 @@
-//! Values of which there are two.
+//! Values of which there are few.
+
+use weft_protocol::attestation::BOUNDARY_SLOTS;
+
+use super::setting::{Expected, Given};
 
 /// When the slots of a process that is hosted to compute are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -17,4 +21,43 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How a process comes up whose log is far ahead of what is evaluated here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// All of it is evaluated.
+    Replay,
+    /// It goes on from a checkpoint that a quorum of its attestors signed, where there is one ahead.
+    Checkpoint,
+    /// The same, where evaluating all would take long.
+    Auto,
+}
+
+impl Join {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Replay, Self::Checkpoint, Self::Auto];
+
+    /// Its name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Checkpoint => "checkpoint",
+            Self::Auto => "auto",
+        }
+    }
+
+    pub(super) fn parse(given: &Given<'_>) -> Result<Self, Expected> {
+        let named = |text| Self::ALL.into_iter().find(|join| join.name() == text);
+        given.text().and_then(named).ok_or_else(|| "`replay`, `checkpoint` or `auto`".into())
+    }
+
+    /// How many slots a log must be ahead of what is evaluated here; none where no process joins. Fewer are evaluated sooner than asked about.
+    pub const fn slots(self) -> Option<u64> {
+        match self {
+            Self::Replay => None,
+            Self::Checkpoint => Some(64),
+            Self::Auto => Some(16 * BOUNDARY_SLOTS),
+        }
+    }
 }

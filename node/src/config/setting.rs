@@ -12,7 +12,7 @@ use super::doors::{
 };
 use super::logging::{set_log, set_log_format};
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
-use super::{Config, Evaluate, LogFormat, RULES, Role, Whose};
+use super::{Config, Evaluate, Join, LogFormat, RULES, Role, Whose};
 
 /// Characters of a value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -237,6 +237,13 @@ pub(super) const SETTINGS: &[Setting] = &[
                for an outcome; what this node attests, carries for or keeps time for is evaluated as it comes)",
         set: set_evaluate,
         show: |config| Value::String(if config.evaluate == Evaluate::Lazy { "lazy" } else { "eager" }.into()),
+    },
+    Setting {
+        key: "join",
+        help: "how a process comes up whose log is far ahead of what is evaluated here: replay (all of it), checkpoint \
+               (from one that its attestors signed, where there is one) or auto (so from 16384 slots on)",
+        set: |config, given| Join::parse(given).map(|join| config.join = join),
+        show: |config| Value::String(config.join.name().into()),
     },
     Setting {
         key: "memory_budget",

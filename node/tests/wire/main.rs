@@ -8,6 +8,7 @@ mod followed;
 mod heads;
 mod heal;
 mod items;
+mod joined;
 mod judged;
 mod reads;
 mod requests;

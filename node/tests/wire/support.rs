@@ -102,12 +102,18 @@ impl Node {
 
     /// One that knows others from its start.
     pub async fn knowing(seed: u8, others: &[&Self]) -> Self {
+        Self::set_up(seed, others, |_| ()).await
+    }
+
+    /// One with settings of its own.
+    pub async fn set_up(seed: u8, others: &[&Self], set: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let own = keyring::import_seed(folder.path(), &[seed; 32]).unwrap();
         let mut config = Config::new(folder.path());
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
         config.bootstrap = others.iter().map(|other| other.address()).collect();
         config.weave_block_ms = 100;
+        set(&mut config);
         let (tell, ready) = oneshot::channel();
         let stop = CancellationToken::new();
         let say = move |ready: &Ready| tell.send(ready.clone()).unwrap();

@@ -71,6 +71,9 @@ pub(crate) struct ConfigFlags {
     /// When to evaluate a newly hosted process: eager or lazy
     #[arg(long, value_name = "WHEN")]
     pub(crate) evaluate: Option<String>,
+    /// How a process comes up whose log is far ahead: replay, checkpoint or auto
+    #[arg(long, value_name = "HOW")]
+    pub(crate) join: Option<String>,
     /// Guest memory kept in live instances, such as 4gb
     #[arg(long, value_name = "BYTES")]
     pub(crate) memory_budget: Option<String>,
@@ -156,6 +159,7 @@ impl ConfigFlags {
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("compute_threads", self.compute_threads.clone()),
             ("evaluate", self.evaluate.clone()),
+            ("join", self.join.clone()),
             ("memory_budget", self.memory_budget.clone()),
             ("disk_budget", self.disk_budget.clone()),
             ("dry_runs", self.dry_runs.clone()),

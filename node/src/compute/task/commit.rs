@@ -180,7 +180,9 @@ fn sign_newest(shared: &Shared, process: Id) -> Result<Option<(Position, Write, 
     if reader.attestation(&process, position, &shared.address)?.is_some() {
         return Ok(None);
     }
-    let Some(row) = reader.outcome(&process, position)? else { return Ok(None) };
+    let row = reader.outcome(&process, position)?;
+    // Of a checkpoint from which the process goes on here only others know what it came of.
+    let Some(row) = row.filter(|row| !row.is_pruned()) else { return Ok(None) };
     let made = sign(shared, &reader, process, position, row.running, row.state_root)?;
     Ok(made.map(|(write, body)| (position, write, body)))
 }

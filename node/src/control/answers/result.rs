@@ -183,7 +183,7 @@ impl Answers {
                 None => None,
             },
         };
-        let Some((position, row)) = found else { return Ok(None) };
+        let Some((position, row)) = found else { return self.passed(&reader, process, of) };
         if row.is_pruned() {
             return Ok(Some(Stored::Pruned(position, row.item)));
         }
@@ -198,6 +198,21 @@ impl Answers {
             computed_here: true,
             attested_by: attested.into_iter().map(|(attestor, _)| attestor).collect(),
         }))))
+    }
+
+    /// A slot that is evaluated here no more: the process goes on from a checkpoint behind it.
+    fn passed(&self, reader: &Reader, process: Id, of: Wanted) -> Result<Option<Stored>, Failure> {
+        let slot = match of {
+            Wanted::Item(item) => reader.slot_of_item(&process, &item).map_err(disk)?,
+            Wanted::Slot(slot) | Wanted::Newest(slot) => Some(slot),
+        };
+        let Some(slot) = slot else { return Ok(None) };
+        let is_behind = |last: Position| last.slot > slot;
+        if !reader.last_computed(&process).map_err(disk)?.is_some_and(is_behind) {
+            return Ok(None);
+        }
+        let row = reader.slot(&process, slot).map_err(disk)?;
+        Ok(row.map(|row| Stored::Pruned(Position { epoch: row.epoch, slot, tick: 0 }, Some(row.item))))
     }
 
     /// The newest position from `found` backwards that is no mark: what ran last.

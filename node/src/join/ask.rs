@@ -1,0 +1,108 @@
+//! What is asked of providers, and what of their answers is taken: that which was signed, page by page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use weft_net::{Fault, Peer};
+use weft_protocol::process::Process;
+use weft_protocol::wire::refusal::Code;
+use weft_protocol::wire::request::Body as Ask;
+use weft_protocol::wire::response::Body as Answer;
+use weft_protocol::{Hash, Id, wire};
+use weft_storage::PackedPage;
+
+use super::Manifest;
+use super::machine::{ASKS_MAX, Why};
+use crate::remote::{self, RemoteError};
+use crate::shared::SharedRef;
+use crate::supervisor::joined;
+
+/// Peers that are asked for a checkpoint.
+const PEERS_MAX: usize = 8;
+/// How long a peer may take for one answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+
+/// The newest checkpoint that peers have and that is to be believed, and who has it.
+pub(super) async fn newest(shared: &SharedRef, process: &Arc<Process>) -> Option<(Manifest, Vec<Peer>)> {
+    let peers = remote::sources(shared, process.id(), Some(process.scheduler())).await;
+    let asked = futures::stream::iter(peers.into_iter().take(PEERS_MAX));
+    let asked = asked.map(|peer| async move { (peer, checkpoint(shared, peer, process).await) });
+    let answers: Vec<(Peer, Option<Manifest>)> = asked.buffer_unordered(ASKS_MAX).collect().await;
+    let mut best: Option<(Manifest, Vec<Peer>)> = None;
+    for (peer, manifest) in answers.into_iter().filter_map(|(peer, manifest)| Some((peer, manifest?))) {
+        match &mut best {
+            Some((held, peers)) if held.summary == manifest.summary => peers.push(peer),
+            Some((held, _)) if held.summary.position >= manifest.summary.position => {}
+            _ => best = Some((manifest, vec![peer])),
+        }
+    }
+    best
+}
+
+async fn checkpoint(shared: &SharedRef, peer: Peer, process: &Arc<Process>) -> Option<Manifest> {
+    let body = wire::CheckpointRequest { process: wire::bytes(process.id()), to: u64::MAX };
+    let asked = remote::ask(shared, peer, Ask::Checkpoint(body));
+    let Ok(Ok(Answer::Checkpoint(message))) = tokio::time::timeout(ANSWER_WAIT, asked).await else {
+        return None;
+    };
+    let (of, network) = (Arc::clone(process), shared.network);
+    let verified = tokio::task::spawn_blocking(move || Manifest::verify(&of, network, &message)).await;
+    match joined(verified)? {
+        Ok(manifest) => Some(manifest),
+        Err(error) => {
+            let process = process.id();
+            tracing::warn!(%process, %peer, %error, "a peer gave a false checkpoint");
+            lied(shared, peer).await;
+            None
+        }
+    }
+}
+
+/// Has a peer pay for what is provably false.
+async fn lied(shared: &SharedRef, peer: Peer) {
+    // Only a network that has stopped does not hear it.
+    let _ = shared.net.fault(peer, Fault::Lie).await;
+}
+
+/// Pages by their hashes, each verified and packed for the disk.
+pub(super) async fn pages(
+    shared: &SharedRef,
+    peer: Peer,
+    process: Id,
+    hashes: Arc<[Hash]>,
+) -> Result<Vec<PackedPage>, Why> {
+    let listed: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+    let body = wire::PagesRequest { process: wire::bytes(process), hashes: listed.into() };
+    let asked = tokio::time::timeout(ANSWER_WAIT, remote::ask(shared, peer, Ask::Pages(body))).await;
+    let pages = match asked.map_err(|_| Why::Silent)? {
+        Ok(Answer::Pages(answer)) => answer.pages,
+        Ok(_) => return Err(Why::Absent),
+        Err(RemoteError::Refused { refusal, .. }) if refusal.code() == Code::Busy => {
+            return Err(Why::Busy(refusal.retry_ms.max(1)));
+        }
+        Err(RemoteError::Refused { .. }) => return Err(Why::Absent),
+        Err(_) => return Err(Why::Silent),
+    };
+    if pages.len() < hashes.len() {
+        return Err(Why::Absent);
+    }
+    let packed = tokio::task::spawn_blocking(move || packed(&hashes, &pages)).await;
+    let packed = joined(packed).ok_or(Why::Silent)?;
+    if packed.is_none() {
+        tracing::warn!(%process, %peer, "a peer gave a false page of a checkpoint");
+        lied(shared, peer).await;
+    }
+    packed.ok_or(Why::Lie)
+}
+
+/// The pages, if each is the one of its hash.
+fn packed(hashes: &[Hash], pages: &[Bytes]) -> Option<Vec<PackedPage>> {
+    let each = hashes.iter().zip(pages);
+    each.map(|(hash, page)| {
+        let is_it = PackedPage::hash_of(page) == *hash;
+        is_it.then(|| PackedPage::pack_named(page, *hash).ok()).flatten()
+    })
+    .collect()
+}

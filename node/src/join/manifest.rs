@@ -1,0 +1,153 @@
+//! Which checkpoints are to be believed: those that a quorum of the process's attestors signed, to the last page.
+
+use std::collections::BTreeSet;
+
+use weft_protocol::attestation::Attestation;
+use weft_protocol::crypto::SignatureError;
+use weft_protocol::outcome::Running;
+use weft_protocol::process::Process;
+use weft_protocol::state::{LEAF_BYTES, StateSummary, is_boundary, tree_root, zero_leaf};
+use weft_protocol::time::TimePoint;
+use weft_protocol::wire::{self, WireError};
+use weft_protocol::{Hash, Id, Network, Verified};
+use weft_storage::PageRef;
+
+/// Bytes of a leaf in the list: its number and its hash.
+pub(super) const REF_BYTES: usize = 4 + 32;
+/// The largest memory that any process may have (rules.md 6.8).
+const MEMORY_BYTES_MAX: u64 = 16 << 30;
+
+/// Why a checkpoint is not believed. Whoever gave it could see all of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It is malformed.
+    #[error("it is malformed: {0}")]
+    Wire(#[from] WireError),
+    /// An attestation that its key did not sign.
+    #[error("an attestation: {0}")]
+    Signature(#[from] SignatureError),
+    /// Attestations of different things, or of something else.
+    #[error("its attestations are not of one boundary of this process")]
+    Statement,
+    /// Not a quorum of those whom the process names.
+    #[error("{signed} of its attestors signed it, and {quorum} must")]
+    Quorum {
+        /// How many did.
+        signed: usize,
+        /// How many must.
+        quorum: usize,
+    },
+    /// The state is another than was signed.
+    #[error("its state is not the one that was signed")]
+    State,
+    /// The pages are those of another memory.
+    #[error("its pages are not those of the memory that was signed")]
+    Pages,
+}
+
+/// A checkpoint that is to be believed.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The state but for its memory.
+    pub summary: StateSummary,
+    /// The assignment of its slot, as it was signed.
+    pub assignment: Id,
+    /// Who signed.
+    pub attestations: Vec<Verified<Attestation>>,
+    /// The leaves that are not all zero, by rising number.
+    pub pages: Vec<PageRef>,
+}
+
+impl Manifest {
+    /// Verifies what a peer gives.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify(
+        process: &Process,
+        network: Network,
+        message: &wire::CheckpointResponse,
+    ) -> Result<Self, Refused> {
+        let attestations = attested(process, network, &message.attestations)?;
+        let statement = *attestations.first().ok_or(Refused::Statement)?.statement();
+        let state = message.state.as_ref().ok_or(WireError::Field("state"))?;
+        let summary = StateSummary {
+            process: process.id(),
+            rules: process.rules(),
+            module: process.module(),
+            position: statement.position,
+            time: TimePoint { timestamp: state.timestamp, height: state.height },
+            memory_bytes: state.memory_bytes,
+            memory_root: wire::hash("memory_root", &state.memory_root)?,
+            seen_count: state.seen_count,
+            seen_root: wire::hash("seen_root", &state.seen_root)?,
+            running: Running(statement.running),
+        };
+        if summary.root() != statement.state_root {
+            return Err(Refused::State);
+        }
+        let pages = pages(&summary, &message.pages)?;
+        Ok(Self { summary, assignment: statement.assignment, attestations, pages })
+    }
+}
+
+/// The attestations, if they are a quorum that says one thing.
+fn attested(
+    process: &Process,
+    network: Network,
+    messages: &[wire::Attestation],
+) -> Result<Vec<Verified<Attestation>>, Refused> {
+    let attestors = process.attestors();
+    let mut signed = BTreeSet::new();
+    let mut attestations: Vec<Verified<Attestation>> = Vec::new();
+    for message in messages {
+        let attestation = Attestation::from_wire(message, network)?;
+        let said = *attestation.claims().statement();
+        let is_first = attestations.first().is_none_or(|first| *first.statement() == said);
+        let is_of_it = said.process == process.id() && said.rules == process.rules();
+        if !is_first
+            || !is_of_it
+            || said.position.epoch != 0
+            || said.position.slot == 0
+            || !is_boundary(said.position)
+        {
+            return Err(Refused::Statement);
+        }
+        let attestor = attestation.claims().attestor();
+        // One that the process does not name counts for nothing, and is not worth a look at its signature.
+        if attestors.members.contains(&attestor) && signed.insert(attestor) {
+            attestations.push(attestation.verify()?);
+        }
+    }
+    if attestations.len() < attestors.quorum {
+        return Err(Refused::Quorum { signed: attestations.len(), quorum: attestors.quorum });
+    }
+    Ok(attestations)
+}
+
+/// The list of leaves, if it is that of the signed memory.
+fn pages(summary: &StateSummary, bytes: &[u8]) -> Result<Vec<PageRef>, Refused> {
+    let leaf = LEAF_BYTES as u64;
+    let (entries, rest) = bytes.as_chunks::<REF_BYTES>();
+    if !rest.is_empty()
+        || summary.memory_bytes > MEMORY_BYTES_MAX
+        || !summary.memory_bytes.is_multiple_of(leaf)
+    {
+        return Err(Refused::Pages);
+    }
+    let mut leaves =
+        vec![zero_leaf(); usize::try_from(summary.memory_bytes / leaf).map_err(|_| Refused::Pages)?];
+    let mut pages: Vec<PageRef> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (number, hash) = entry.split_first_chunk().ok_or(Refused::Pages)?;
+        let number = u32::from_be_bytes(*number);
+        let hash = Hash::try_from(hash).map_err(|_| Refused::Pages)?;
+        if pages.last().is_some_and(|last| last.number >= number) {
+            return Err(Refused::Pages);
+        }
+        *leaves.get_mut(number as usize).ok_or(Refused::Pages)? = hash;
+        pages.push(PageRef { number, hash });
+    }
+    if tree_root(leaves) == summary.memory_root { Ok(pages) } else { Err(Refused::Pages) }
+}

@@ -1,0 +1,79 @@
+//! Giving checkpoints to others: what lies on disk, signed by a quorum.
+
+use bytes::Bytes;
+use weft_protocol::attestation::BOUNDARY_SLOTS;
+use weft_protocol::process::Process;
+use weft_protocol::state::StateSummary;
+use weft_protocol::{Hash, Position, wire};
+use weft_storage::{CheckpointRow, Reader, StoreError};
+
+use super::CHUNK_PAGES;
+use super::manifest::REF_BYTES;
+use crate::attestations;
+use crate::compute::checkpoint::decode;
+
+/// Checkpoints that are looked at for one that may be given.
+const LOOKED_AT_MAX: usize = 32;
+
+/// The newest checkpoint at a boundary up to this slot that a quorum signed, if there is one here.
+pub(crate) fn checkpoint(
+    reader: &Reader,
+    process: &Process,
+    to: u64,
+) -> Result<Option<wire::CheckpointResponse>, StoreError> {
+    let id = process.id();
+    let newest = Position { epoch: 0, slot: to, tick: u32::MAX };
+    for position in reader.checkpoints_before(&id, newest, LOOKED_AT_MAX)? {
+        let Position { slot, tick, .. } = position;
+        if tick != 0 || slot == 0 || !slot.is_multiple_of(BOUNDARY_SLOTS) {
+            continue;
+        }
+        // A damaged one is none.
+        let Ok(Some(row)) = reader.checkpoint(&id, position) else { continue };
+        let Some(summary) = decode(&row.state, id, position, row.memory_bytes) else { continue };
+        if let Some(attestations) = signed(reader, process, &summary)? {
+            let state = Some(wire::StateSummary::from(&summary));
+            return Ok(Some(wire::CheckpointResponse { attestations, state, pages: listed(&row) }));
+        }
+    }
+    Ok(None)
+}
+
+/// A quorum of attestations of this state.
+fn signed(
+    reader: &Reader,
+    process: &Process,
+    summary: &StateSummary,
+) -> Result<Option<Vec<wire::Attestation>>, StoreError> {
+    let attestors = process.attestors();
+    let mut all = attestations::read_wire(reader, &process.id(), summary.position)?;
+    let root = summary.root();
+    all.retain(|said| said.state_root == root.as_ref() && said.running == summary.running.0.as_ref());
+    // Those that are kept are of attestors, each once.
+    let quorum = attestors.quorum;
+    all.truncate(quorum);
+    Ok((all.len() == quorum).then_some(all))
+}
+
+fn listed(row: &CheckpointRow) -> Bytes {
+    let mut out = Vec::with_capacity(row.pages.len() * REF_BYTES);
+    for page in &row.pages {
+        out.extend_from_slice(&page.number.to_be_bytes());
+        out.extend_from_slice(&page.hash.0);
+    }
+    out.into()
+}
+
+/// Leaves by their hashes, in this order, up to the first that is not here; none where the list makes no sense.
+pub(crate) fn pages(reader: &Reader, hashes: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
+    let (hashes, rest) = hashes.as_chunks::<32>();
+    if !rest.is_empty() || hashes.is_empty() || hashes.len() > CHUNK_PAGES {
+        return Ok(None);
+    }
+    let mut pages = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        let Some(page) = reader.page(&Hash(*hash))? else { break };
+        pages.push(page);
+    }
+    Ok(Some(pages))
+}
