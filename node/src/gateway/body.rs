@@ -46,7 +46,6 @@ const MIDDLE_ANSWERS_KIB: usize = 64 * 1024;
 const MIDDLE_ANSWER_KIB: usize = 1024;
 /// How long one may wait for its share.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// When a client that got none is told to come back, in milliseconds.
 
 /// The largest item, or a dry run's message.
 pub(super) const BODY_BYTES_MAX: usize = ITEM_BYTES_MAX;
