@@ -172,7 +172,7 @@ fn gossip(
     let filter = topic_filter(settings.names.topic_prefix(), Arc::clone(counters));
     let mut gossip = Gossip::new_with_subscription_filter(
         gossipsub::MessageAuthenticity::Anonymous,
-        params::mesh().map_err(NetError::setup)?,
+        params::mesh(&settings.names).map_err(NetError::setup)?,
         filter,
     )
     .map_err(NetError::setup)?

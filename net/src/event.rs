@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::oneshot;
 use weft_protocol::Id;
+use weft_protocol::lobby::Shard;
 use weft_protocol::wire::{self, RESPONSE_BYTES_MAX};
 
 use crate::codec::Taken;
@@ -19,6 +20,17 @@ pub enum NetEvent {
         /// Whose topic it came on. The bytes may claim another process: check.
         process: Id,
         /// The announcement's bytes.
+        data: Bytes,
+        /// Who forwarded it; not who made it.
+        from: Peer,
+        /// What the verdict is given on.
+        ticket: Ticket,
+    },
+    /// A fact on a lobby shard that this node is on. The ticket is like that of other gossip.
+    Lobby {
+        /// On which shard it came. The bytes may claim another: check.
+        shard: Shard,
+        /// The fact's bytes.
         data: Bytes,
         /// Who forwarded it; not who made it.
         from: Peer,

@@ -1,5 +1,7 @@
 //! What the node holds of the network layer.
 
+mod lobby;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use crate::metrics::{Counters, NetLevel, NetMetrics};
 use crate::peer::Peer;
 use crate::remembered::Remembered;
 use crate::service::Service;
-use crate::service::command::{Command, Status};
+use crate::service::command::{Command, Place, Status};
 
 /// A handle of the network layer. Cheap to clone; the network stops with the last one.
 #[derive(Debug, Clone)]
@@ -336,7 +338,7 @@ impl Net {
         if data.len() > ANNOUNCEMENT_BYTES_MAX {
             return Err(PublishError::TooLarge { bytes: data.len(), limit: ANNOUNCEMENT_BYTES_MAX });
         }
-        self.ask(|done| Command::Publish { process, data, done }).await?
+        self.ask(|done| Command::Publish { place: Place::Process(process), data, done }).await?
     }
 
     /// Gives the verdict on an announcement. Never waits. A verdict that finds no room, which takes
@@ -429,7 +431,7 @@ impl Net {
     /// # Errors
     /// When the network has stopped.
     pub async fn subscribers(&self, process: Id) -> Result<Vec<Peer>, Stopped> {
-        self.ask(|done| Command::Subscribers { process, done }).await
+        self.ask(|done| Command::Subscribers { place: Place::Process(process), done }).await
     }
 
     /// Connects to an address such as `/ip4/127.0.0.1/tcp/4001`, with or without `/p2p/`, and

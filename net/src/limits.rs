@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use weft_protocol::lobby::{ADVERT_ADDRESSES_MAX, SHARDS};
+
 /// Protocol: topics at which a peer floods. The default of the library, 100, makes a
 /// peer with one topic more vanish without a word.
 pub const TOPICS_PER_PEER_MAX: usize = 4096;
@@ -117,6 +119,10 @@ pub(crate) const LOOKUP_GRACE_MS: u64 = 500;
 pub(crate) const LOCATION_WAIT_MS: u64 = 5_000;
 /// Keys that this node provides. Each costs a lookup every `PROVIDE_REFRESH_MS`.
 pub const PROVIDED_MAX: usize = 1024;
+/// Of those, what is kept for what a node is found by: its address and its lobby shards.
+pub(crate) const PROVIDED_RESERVED: usize = SHARDS as usize + 1;
+/// Addresses at which a peer is dialled that somebody names: those of an advert.
+pub(crate) const INTRODUCED_ADDRESSES_MAX: usize = ADVERT_ADDRESSES_MAX;
 /// How often provider records are written again: a node that restarts forgets those of others.
 pub(crate) const PROVIDE_REFRESH_MS: u64 = 10 * 60 * 1000;
 /// After a new peer enters the routing table, records are written again this much later ...
@@ -127,6 +133,10 @@ pub(crate) const PROVIDE_GAP_MS: u64 = 5_000;
 pub(crate) const PROVIDE_PER_TICK: usize = 4;
 /// How long we keep a provider record of another peer.
 pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(48 * 60 * 60);
+/// The same of who is on a lobby shard: such a record is written every ten minutes.
+pub(crate) const LOBBY_RECORD_TTL: Duration = Duration::from_secs(30 * 60);
+/// Dials under way to peers that somebody named: half of all dials that may be.
+pub(crate) const INTRODUCED_MAX: usize = 8;
 /// Provider records of others that we keep.
 pub(crate) const PROVIDER_RECORDS_MAX: usize = 65_536;
 /// Provider records kept per provider: what an honest node provides.

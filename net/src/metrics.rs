@@ -60,6 +60,8 @@ counters! {
     published,
     /// Announcements that nobody was subscribed to.
     published_to_nobody,
+    /// Facts that this node said on lobby shards to at least one peer.
+    lobby_published,
     /// Requests of peers handed to the node.
     requests_received,
     /// Requests of peers answered with Busy because there was no room for them.

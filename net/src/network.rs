@@ -7,6 +7,7 @@ use libp2p::swarm::InvalidProtocol;
 use sha2::{Digest, Sha256};
 use weft_protocol::Id;
 use weft_protocol::id::Network;
+use weft_protocol::lobby::{SHARD_BITS, Shard};
 
 /// The names of one network. Its tag, [`Network::short`], stands in each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,11 @@ impl NetworkNames {
     pub(crate) fn process_topic(&self, process: &Id) -> String {
         let hash = Sha256::digest(process.as_bytes());
         format!("ao1/{}/{}", self.tag, URL_SAFE_NO_PAD.encode(&hash[..16]))
+    }
+
+    /// The topic of a lobby shard. How many there are stands in the name: another number is another lobby.
+    pub(crate) fn lobby_topic(&self, shard: Shard) -> String {
+        format!("ao1/{}/s/{SHARD_BITS}/{}", self.tag, shard.number())
     }
 
     fn protocol_text(&self, name: &str) -> String {
@@ -89,6 +95,8 @@ mod tests {
         let names = NetworkNames::new(Network::of_name("weft-test"));
         assert_eq!(names.topic_prefix(), "ao1/jIay/");
         assert_eq!(names.process_topic(&Id([7; 32])), "ao1/jIay/S7Bvjk46dxXSAdVz0KpCNw");
+        let last = Shard::all().last().unwrap();
+        assert_eq!(names.lobby_topic(last), "ao1/jIay/s/4/15");
         assert_eq!(names.kademlia().unwrap(), "/ao/jIay/kad/1");
         assert_eq!(names.requests().unwrap(), "/ao/jIay/request/1");
     }

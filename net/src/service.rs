@@ -33,9 +33,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::{Effects, Id, Machine as _, Now};
+use weft_protocol::{Effects, Machine as _, Now};
 
-use self::command::{Command, Status};
+use self::command::{Command, Place, Status};
 use self::connections::PeerState;
 use self::gossip::MessageRef;
 use self::locations::Checks;
@@ -85,8 +85,10 @@ pub(crate) struct Service {
     status: watch::Sender<Status>,
     verdicts: mpsc::Receiver<(Ticket, Verdict)>,
 
-    /// The processes whose topics this node is on.
-    joined: BTreeMap<gossipsub::TopicHash, Id>,
+    /// What the topics are of that this node is on.
+    joined: BTreeMap<gossipsub::TopicHash, Place>,
+    /// How many of them are of processes.
+    processes: usize,
     tickets: Tickets<MessageRef>,
     floods: Floods<PeerId>,
     /// Makes numbers of topics, as nobody can foresee them.
@@ -106,6 +108,8 @@ pub(crate) struct Service {
     /// Peers that were disconnected on purpose and are not, until they are gone.
     unwanted: BTreeSet<PeerId>,
     dials: HashMap<ConnectionId, Dial>,
+    /// Dials under way to peers that somebody named.
+    introduced: HashSet<ConnectionId>,
     unbound: HashSet<ListenerId>,
 
     provided: Provided<Key>,
@@ -168,11 +172,13 @@ impl Service {
             status,
             verdicts,
             joined: BTreeMap::new(),
+            processes: 0,
             tickets: Tickets::new(),
             peers: BTreeMap::new(),
             redial: BTreeSet::new(),
             unwanted: BTreeSet::new(),
             dials: HashMap::new(),
+            introduced: HashSet::new(),
             unbound,
             provided: Provided::new(),
             lookups: Lookups::default(),
@@ -223,7 +229,7 @@ impl Service {
     /// Notes how much of each limit is taken.
     fn measure(&self) {
         let gauges = &self.counters.gauges;
-        Gauges::set(&gauges.topics, self.joined.len());
+        Gauges::set(&gauges.topics, self.processes);
         Gauges::set(&gauges.provided_keys, self.provided.len());
         Gauges::set(&gauges.tickets, self.tickets.open());
         Gauges::set(&gauges.notices, self.notices.len());

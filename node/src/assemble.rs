@@ -41,6 +41,7 @@ use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
 use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
+use crate::lobby::{Lobby, LobbyTask};
 use crate::messenger::MessengerTask;
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
@@ -119,6 +120,7 @@ pub async fn embed(
     })?;
     let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, modules) = open_folder(&config, network, address)?;
+    let lobby = Arc::new(Lobby::new(&peer_secret));
     let (net, events) = Net::start(net_config(&config, peer_secret))?;
     let metrics = Metrics::new();
     let (publisher, announcements) = Publisher::new(&metrics);
@@ -148,6 +150,7 @@ pub async fn embed(
         fresh: Freshness::default(),
         lookups: Lookups::default(),
         answer_turns: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)),
+        lobby,
         searches,
         offset: ClockOffset::default(),
         joins: Joins::default(),
@@ -163,6 +166,7 @@ pub async fn embed(
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
+    tasks.start("lobby", LobbyTask::new(Arc::clone(&shared)).run(stop.clone()));
     tasks.start("searches", SearchTask::new(Arc::clone(&shared), sought).run(stop.clone()));
     let (submitter, answers) = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
     doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
@@ -361,7 +365,7 @@ fn start_topics(
     let (direct, direct_inbox) = DirectHandle::new(&shared.metrics);
     let task = DirectTask::new(Arc::clone(shared), follower.clone(), direct_inbox);
     tasks.start("direct subscriptions", task.run(stop.clone()));
-    let of_node = (shared.net.clone(), shared.news.clone(), shared.clock);
+    let of_node = (shared.net.clone(), shared.news.clone(), shared.clock, Arc::clone(&shared.lobby));
     let task = TopicsTask::new(of_node, direct, inbox, shared.config.topics);
     tasks.start("topics", task.run(stop.clone()));
 }

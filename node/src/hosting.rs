@@ -21,6 +21,8 @@ use crate::news::News;
 use crate::remote::RemoteError;
 use crate::shared::Shared;
 
+#[cfg(test)]
+pub(crate) use search::machine as search_rules;
 pub use search::{SearchHandle, SearchTask};
 pub use unasked::{Claim, Declined, LimitsError, Place, Unasked, limits_of, used};
 

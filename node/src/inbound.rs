@@ -11,6 +11,7 @@ use weft_net::{NetEvent, Peer, Ticket, Verdict};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
+use weft_protocol::lobby::Shard;
 use weft_protocol::offer::Offer;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
@@ -22,6 +23,7 @@ use weft_protocol::{Id, wire};
 
 use crate::attestations::{Kept, keep_attestation};
 use crate::follower::{FollowerHandle, VerifiedHead, verify_head};
+use crate::lobby;
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
 use crate::metrics::Level;
 use crate::serve::Server;
@@ -49,8 +51,25 @@ pub struct Sinks {
     pub messenger: Option<MessengerHandle>,
 }
 
+/// What an announcement is about, by its topic.
+enum Topic {
+    Process(Id),
+    Lobby(Shard),
+}
+
+impl Topic {
+    /// One topic always has the same verifier, so its announcements stay in order.
+    fn verifier(&self, count: usize) -> usize {
+        let number = match self {
+            Self::Process(process) => usize::from(process.0[0]),
+            Self::Lobby(shard) => usize::from(shard.number()),
+        };
+        number % count
+    }
+}
+
 struct Gossip {
-    process: Id,
+    topic: Topic,
     data: Bytes,
     from: Peer,
     ticket: Ticket,
@@ -91,18 +110,10 @@ pub async fn run(
         let Some(event) = event else { break };
         match event {
             NetEvent::Gossip { process, data, from, ticket } => {
-                // One process always has the same verifier, so its slots stay in order.
-                let queue = &queues[usize::from(process.0[0]) % queues.len()];
-                let Ok(share) = announcements.take(from) else {
-                    shared.metrics.full("inbound", "announcements").inc();
-                    shared.net.verdict(ticket, Verdict::Ignore);
-                    continue;
-                };
-                let gossip = Gossip { process, data, from, ticket, _share: share };
-                if let Err(error) = queue.try_send(gossip) {
-                    shared.metrics.full("inbound", "announcements").inc();
-                    shared.net.verdict(error.into_inner().ticket, Verdict::Ignore);
-                }
+                queue_up(&shared, &queues, &announcements, (Topic::Process(process), data, from, ticket));
+            }
+            NetEvent::Lobby { shard, data, from, ticket } => {
+                queue_up(&shared, &queues, &announcements, (Topic::Lobby(shard), data, from, ticket));
             }
             NetEvent::Request { peer, request: wire::Request { body: Some(Ask::Follow(ask)) }, reply } => {
                 let server = server.clone();
@@ -136,6 +147,24 @@ pub async fn run(
     verifying.shutdown().await;
 }
 
+/// Hands an announcement to its verifier, or ignores it where there is no room.
+fn queue_up(
+    shared: &SharedRef,
+    queues: &[mpsc::Sender<Gossip>],
+    announcements: &Shares<Peer>,
+    (topic, data, from, ticket): (Topic, Bytes, Peer, Ticket),
+) {
+    let ignore = |ticket| {
+        shared.metrics.full("inbound", "announcements").inc();
+        shared.net.verdict(ticket, Verdict::Ignore);
+    };
+    let Ok(share) = announcements.take(from) else { return ignore(ticket) };
+    let queue = &queues[topic.verifier(queues.len())];
+    if let Err(error) = queue.try_send(Gossip { topic, data, from, ticket, _share: share }) {
+        ignore(error.into_inner().ticket);
+    }
+}
+
 /// How much waits for all verifiers together.
 fn level_of(queues: &[mpsc::Sender<Gossip>]) -> Level {
     let queues: Vec<_> = queues.iter().map(mpsc::Sender::downgrade).collect();
@@ -149,8 +178,11 @@ fn level_of(queues: &[mpsc::Sender<Gossip>]) -> Level {
 
 async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<Gossip>) {
     while let Some(gossip) = queue.recv().await {
-        let Gossip { process, data, from, ticket, _share } = gossip;
-        let verdict = judge(&shared, &sinks, process, data, from).await;
+        let Gossip { topic, data, from, ticket, _share } = gossip;
+        let verdict = match topic {
+            Topic::Process(process) => judge(&shared, &sinks, process, data, from).await,
+            Topic::Lobby(shard) => lobby::judge(&shared, shard, &data, from).await,
+        };
         shared.net.verdict(ticket, verdict);
     }
 }

@@ -30,6 +30,7 @@ mod inbound;
 pub mod join;
 pub mod keyring;
 pub mod legacy;
+pub mod lobby;
 pub mod log;
 pub mod messenger;
 pub mod metrics;

@@ -21,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use weft_protocol::outcome::Code;
 
 use crate::hosting::Declined;
+use crate::lobby::machine::Heard;
 use crate::shared::Shared;
 
 pub(crate) use http::MetricsServer;
@@ -134,6 +135,10 @@ pub struct Metrics {
     pub batches: Counter,
     /// Processes of others that were not taken, by why.
     pub declined: Counters,
+    /// Adverts of others on lobby shards, by what became of them.
+    pub lobby: Counters,
+    /// From looking for a process of others until its first slot is here, verified.
+    pub find_times: Times,
     full: Family<[(&'static str, &'static str); 2], Counter>,
 }
 
@@ -160,6 +165,8 @@ impl Metrics {
             joins: Counters::new("outcome", &["joined", "replayed"]),
             batches: Counter::default(),
             declined: Counters::new("reason", &Declined::NAMES),
+            lobby: Counters::new("outcome", &Heard::ALL.map(Heard::name)),
+            find_times: Times::new(),
             full: Family::default(),
         };
         for (role, queue) in FULL {
@@ -186,12 +193,14 @@ impl Metrics {
             "Processes of others that were not taken",
             self.declined.family.clone(),
         );
+        registry.register("lobby_adverts", "Adverts of others on lobby shards", self.lobby.family.clone());
         registry.register("queue_full", "Times that a queue had no room", self.full.clone());
         let mut times = |name, help, times: &Times| {
             registry.register_with_unit(name, help, Unit::Seconds, times.0.clone());
         };
         times("assign", "From asking the scheduler for a slot until it is durable", &self.assign_times);
         times("compute", "Time of the guest for one position", &self.compute_times);
+        times("find", "From looking for a process until its first slot is here", &self.find_times);
         times("push", "Time of one try to push", &self.push_times);
     }
 

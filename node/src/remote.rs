@@ -1,5 +1,7 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
+mod ways;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,9 @@ use weft_storage::Write;
 use crate::asking::{self, Pace};
 use crate::reads::{self, ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
+
+use self::ways::looked_up;
+pub use self::ways::together;
 
 /// Bytes of slots asked for at once.
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
@@ -91,6 +96,13 @@ pub enum RemoteError {
         /// What was looked for.
         what: String,
     },
+}
+
+impl RemoteError {
+    /// Whether the peer only does not have what it was asked for.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Refused { refusal, .. } if refusal.code() == wire::refusal::Code::Unknown)
+    }
 }
 
 /// Asks a peer; what it refuses is an error.
@@ -366,8 +378,8 @@ pub async fn elsewhere(shared: &Shared, process: Id, scheduler: Address) -> Vec<
     }
     let Some(_place) = shared.lookups.take(process, shared.clock.now()) else { return Vec::new() };
     let of_process = shared.net.providers(Key::Process(process));
-    let (all, its) = tokio::join!(of_process, shared.net.providers(Key::Address(scheduler)));
-    let found = its.into_iter().chain(all).flatten().collect();
+    let (all, its) = together(of_process, shared.net.providers(Key::Address(scheduler))).await;
+    let found = its.into_iter().chain([all]).flatten().flatten().collect();
     ordered(found, shared.net.peer(), Some(scheduler))
 }
 
@@ -377,22 +389,6 @@ fn ordered(found: Vec<Peer>, own: Peer, scheduler: Option<Address>) -> Vec<Peer>
     let mut found: Vec<Peer> = found.into_iter().filter(|peer| seen.insert(*peer)).collect();
     found.sort_by_key(|peer| scheduler.is_none() || peer.address() != scheduler);
     found
-}
-
-/// Both lookups at once: the answer of the first that finds anybody.
-async fn looked_up(shared: &Shared, process: Id, scheduler: Option<Address>) -> Vec<Peer> {
-    let by_process = async { shared.net.providers(Key::Process(process)).await.unwrap_or_default() };
-    let by_scheduler = async {
-        match scheduler {
-            Some(address) => shared.net.providers(Key::Address(address)).await.unwrap_or_default(),
-            None => Vec::new(),
-        }
-    };
-    tokio::pin!(by_process, by_scheduler);
-    tokio::select! {
-        found = &mut by_process => if found.is_empty() { by_scheduler.await } else { found },
-        found = &mut by_scheduler => if found.is_empty() { by_process.await } else { found },
-    }
 }
 
 /// The connected peer whose key has this address, if there is one.

@@ -21,6 +21,7 @@ use crate::control::api::{Failure, FailureCode};
 use crate::control::{Answers, ForPeer};
 use crate::inbound::REQUESTS_MAX;
 use crate::join;
+use crate::lobby;
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
@@ -132,6 +133,11 @@ impl Server {
             Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(Ask::Read(ask)) => self.read(peer, ask).await,
+            // From memory alone.
+            Some(Ask::WhoServes(ask)) => match id("process", &ask.process) {
+                Ok(process) => Answer::WhoServes(lobby::answer(&self.shared, &process)),
+                Err(error) => refuse(&error),
+            },
             Some(body) => {
                 let _state = match &body {
                     Ask::Checkpoint(_) | Ask::Pages(_) => match self.states.take(peer) {
@@ -339,7 +345,7 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
         Ask::Checkpoint(ask) => checkpoint(shared, &ask).map(Answer::Checkpoint),
         Ask::Pages(ask) => pages(shared, &ask).map(Answer::Pages),
-        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) => {
+        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) | Ask::WhoServes(_) => {
             Err(ServeError::Invalid("this is not read from disk".to_owned()))
         }
     }

@@ -20,6 +20,7 @@ use crate::freshness::Freshness;
 use crate::gossip::Publisher;
 use crate::hosting::{SearchHandle, Unasked};
 use crate::join::Joins;
+use crate::lobby::Lobby;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::remote::Lookups;
@@ -73,6 +74,8 @@ pub struct Shared {
     pub lookups: Lookups,
     /// Turns to read what peers answer to questions of clients.
     pub answer_turns: Arc<Semaphore>,
+    /// What is said on the lobby shards.
+    pub lobby: Arc<Lobby>,
     /// Who looks for processes of others.
     pub searches: SearchHandle,
     /// How this node's clock stands to others.
@@ -155,6 +158,7 @@ pub mod testing {
             fresh: Freshness::default(),
             lookups: Lookups::default(),
             answer_turns: Arc::new(Semaphore::new(1)),
+            lobby: Arc::new(Lobby::new(&[5; 32])),
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),

@@ -29,6 +29,7 @@ pub mod js;
 pub mod key_signature;
 pub mod l1;
 pub mod limits;
+pub mod lobby;
 pub mod machine;
 pub mod mark;
 pub mod message;

@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::id::{Hash, Id};
 use crate::limits::{ATTESTORS_MAX, EXCLUDES_MAX, ITEM_BYTES_MAX};
+use crate::lobby::ADVERT_ADDRESSES_MAX;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
@@ -33,6 +34,8 @@ pub const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024;
 pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a fact on a lobby shard.
 pub const LOBBY_BYTES_MAX: usize = 512;
+/// Bytes of what travels on a lobby shard: a fact, and which kind it is.
+pub const LOBBY_FACT_BYTES_MAX: usize = LOBBY_BYTES_MAX + 4;
 /// Bytes of an offer, which travels on a lobby shard.
 pub const OFFER_BYTES_MAX: usize = LOBBY_BYTES_MAX;
 /// Bytes of a request: the largest hands over one item with its proof and says where it goes.
@@ -50,6 +53,8 @@ pub const CERTIFICATE_BYTES_MAX: usize = 48 * 1024;
 pub const HEADS_MAX: usize = 64;
 /// Processes that one follow request names.
 pub const WATCHED_MAX: usize = 256;
+/// Adverts of others in one answer to who serves a process.
+pub const ADVERTS_MAX: usize = 8;
 /// Slots of one range response.
 pub const RANGE_SLOTS_MAX: usize = 1024;
 /// Attestations of one position: the most attestors that a process can name.
@@ -111,6 +116,9 @@ impl WireMessage for Announcement {}
 impl WireMessage for Evidence {}
 impl WireMessage for Judgement {}
 impl WireMessage for Offer {}
+impl WireMessage for LobbyFact {
+    const REPEATED: &'static [Repeated] = &[Repeated { path: &[1, 7], max: ADVERT_ADDRESSES_MAX }];
+}
 impl WireMessage for ReplayEvidence {
     const REPEATED: &'static [Repeated] = &[
         // 64 MiB of leaves, and paths in a memory of at most 16 GiB.
@@ -154,6 +162,8 @@ impl WireMessage for Response {
         Repeated { path: &[5, 1], max: ATTESTATIONS_MAX },
         Repeated { path: &[10, 1], max: ATTESTATIONS_MAX },
         Repeated { path: &[11, 1], max: PAGES_MAX },
+        Repeated { path: &[16, 2], max: ADVERTS_MAX },
+        Repeated { path: &[16, 2, 7], max: ADVERTS_MAX * ADVERT_ADDRESSES_MAX },
     ];
 }
 

@@ -12,6 +12,8 @@ mod evidence;
 mod fixture;
 #[path = "between/impersonation.rs"]
 mod impersonation;
+#[path = "between/lobby.rs"]
+mod lobby;
 #[path = "between/offer.rs"]
 mod offer;
 #[path = "between/origin.rs"]

@@ -14,8 +14,8 @@ use weft_protocol::Address;
 use crate::discovery::location::{Location, Locations};
 use crate::key::Key;
 use crate::limits::{
-    ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, PROVIDER_RECORDS_MAX, PROVIDER_RECORDS_PER_PEER_MAX,
-    PROVIDER_TTL, PROVIDERS_PER_KEY_MAX,
+    ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, LOBBY_RECORD_TTL, PROVIDER_RECORDS_MAX,
+    PROVIDER_RECORDS_PER_PEER_MAX, PROVIDER_TTL, PROVIDERS_PER_KEY_MAX,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
@@ -136,7 +136,18 @@ impl ProviderStore {
     fn take(&mut self, key: Key, mut record: ProviderRecord) -> bool {
         let provider = record.provider;
         // A record without an end would stay for ever.
-        let Some(expires) = record.expires else { return false };
+        let Some(mut expires) = record.expires else { return false };
+        if let Key::Lobby(_) = key {
+            // Every full node has these: whoever is gone makes room soon, and the stalest for one more.
+            expires = expires.min(Instant::now() + LOBBY_RECORD_TTL);
+            record.expires = Some(expires);
+            let list = self.records.get(&key).filter(|list| list.len() >= PROVIDERS_PER_KEY_MAX);
+            let is_known = list.is_some_and(|list| list.iter().any(|old| old.provider == provider));
+            let stalest = list.and_then(|list| list.iter().min_by_key(|old| old.expires));
+            if let Some(stalest) = stalest.filter(|_| !is_known).map(|old| old.provider) {
+                self.remove_record(&key, &stalest);
+            }
+        }
         if !key.admits(&Peer(provider)) {
             return false;
         }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use libp2p::gossipsub::{
     Config, ConfigBuilder, ConfigBuilderError, Message, MessageId, PeerScoreParams, PeerScoreThresholds,
-    TopicScoreParams, ValidationMode, score_parameter_decay_with_base,
+    TopicHash, TopicScoreParams, ValidationMode, score_parameter_decay_with_base,
 };
 use sha2::{Digest, Sha256};
+
+use weft_protocol::lobby::Shard;
 
 use crate::limits::{
     CONTROL_BYTES_MAX, DUPLICATE_CACHE, FRAME_BYTES_MAX, HEARTBEAT, HISTORY_GOSSIP_HEARTBEATS,
     HISTORY_HEARTBEATS, IDONTWANT_BYTES_MIN, SEND_QUEUE_MAX,
 };
+use crate::network::NetworkNames;
 
 /// Below this score a peer gets no gossip from us.
 const GOSSIP_THRESHOLD: f64 = -200.0;
@@ -40,9 +43,17 @@ fn message_id(message: &Message) -> MessageId {
 }
 
 /// The mesh: sized for topics that one to a dozen peers share.
-pub(crate) fn mesh() -> Result<Config, ConfigBuilderError> {
-    ConfigBuilder::default()
-        .validation_mode(ValidationMode::Anonymous)
+pub(crate) fn mesh(names: &NetworkNames) -> Result<Config, ConfigBuilderError> {
+    let mut mesh = ConfigBuilder::default();
+    for shard in Shard::all() {
+        // Far more nodes are on a shard than on the topic of a process.
+        let topic = || TopicHash::from_raw(names.lobby_topic(shard));
+        mesh.mesh_n_for_topic(6, topic())
+            .mesh_n_low_for_topic(4, topic())
+            .mesh_n_high_for_topic(12, topic())
+            .mesh_outbound_min_for_topic(2, topic());
+    }
+    mesh.validation_mode(ValidationMode::Anonymous)
         .validate_messages()
         .message_id_fn(message_id)
         .mesh_n(4)
@@ -80,6 +91,17 @@ pub(crate) fn topic_score() -> TopicScoreParams {
         invalid_message_deliveries_weight: -2000.0,
         invalid_message_deliveries_decay: decay(Duration::from_secs(1800)),
         ..TopicScoreParams::default()
+    }
+}
+
+/// The score of a lobby shard: there is little to gain there, and as much to lose by what is invalid.
+pub(crate) fn lobby_score() -> TopicScoreParams {
+    TopicScoreParams {
+        topic_weight: 0.5,
+        time_in_mesh_weight: 0.001,
+        first_message_deliveries_weight: 0.05,
+        invalid_message_deliveries_weight: -200.0,
+        ..topic_score()
     }
 }
 
@@ -124,16 +146,21 @@ pub(crate) fn thresholds() -> PeerScoreThresholds {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use libp2p::gossipsub::TopicHash;
+    use weft_protocol::id::Network;
 
     use super::*;
 
     #[test]
     fn the_parameters_are_valid() {
-        let mesh = mesh().unwrap();
+        let names = NetworkNames::new(Network(1));
+        let mesh = mesh(&names).unwrap();
+        let (last, process) = (Shard::all().last().unwrap(), TopicHash::from_raw("ao1/other"));
+        let last = TopicHash::from_raw(names.lobby_topic(last));
+        assert_eq!((mesh.mesh_n_for_topic(&last), mesh.mesh_n_for_topic(&process)), (6, 4));
         assert!(mesh.validate_messages());
         assert_eq!(mesh.max_transmit_size(), FRAME_BYTES_MAX);
         topic_score().validate().unwrap();
+        lobby_score().validate().unwrap();
         peer_score().validate().unwrap();
         thresholds().validate().unwrap();
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use libp2p::Multiaddr;
 use tokio::sync::oneshot::Sender;
+use weft_protocol::lobby::Shard;
 use weft_protocol::{Id, wire};
 
 use crate::conduct::Fault;
@@ -13,18 +14,38 @@ use crate::key::Key;
 use crate::peer::Peer;
 use crate::remembered::Remembered;
 
+/// What a topic is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Process(Id),
+    Lobby(Shard),
+}
+
+impl Place {
+    pub(crate) const fn process(self) -> Option<Id> {
+        match self {
+            Self::Process(process) => Some(process),
+            Self::Lobby(_) => None,
+        }
+    }
+}
+
 /// One question; the answer goes through `done`. Who asked may have gone.
 #[derive(Debug)]
 pub(crate) enum Command {
     Join { process: Id, done: Sender<Result<(), JoinError>> },
     Leave { process: Id, done: Sender<()> },
-    Publish { process: Id, data: Bytes, done: Sender<Result<Published, PublishError>> },
+    JoinLobby { shard: Shard, done: Sender<Result<(), JoinError>> },
+    LeaveLobby { shard: Shard, done: Sender<()> },
+    Publish { place: Place, data: Bytes, done: Sender<Result<Published, PublishError>> },
     Request { peer: Peer, request: wire::Request, done: Sender<Result<wire::Response, RequestError>> },
     Provide { key: Key, done: Sender<Result<(), ProvideError>> },
     StopProviding { key: Key, done: Sender<()> },
     Providers { key: Key, done: Sender<Result<Vec<Peer>, ProvideError>> },
     Peers { done: Sender<Vec<PeerInfo>> },
-    Subscribers { process: Id, done: Sender<Vec<Peer>> },
+    Subscribers { place: Place, done: Sender<Vec<Peer>> },
+    Introduce { peer: Peer, addresses: Vec<Bytes>, done: Sender<()> },
+    DialledAt { done: Sender<Vec<Bytes>> },
     Dial { address: Multiaddr, done: Sender<Result<Peer, DialError>> },
     Fault { peer: Peer, fault: Fault, done: Sender<()> },
     Reach { done: Sender<ReachInfo> },

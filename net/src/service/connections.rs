@@ -338,7 +338,7 @@ impl Service {
                 round_trip_ms: state.round_trip_ms,
                 score: gossip.peer_score(peer).unwrap_or_default(),
                 topics: topics.len(),
-                processes: topics.iter().filter_map(|topic| self.joined.get(*topic).copied()).collect(),
+                processes: topics.iter().filter_map(|topic| self.joined.get(*topic)?.process()).collect(),
             }
         });
         infos.collect()

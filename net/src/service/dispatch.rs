@@ -3,11 +3,11 @@
 use prometheus_client::encoding::text;
 
 use super::Service;
-use super::command::Command;
+use super::command::{Command, Place};
 use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
-use crate::limits::PROVIDED_MAX;
+use crate::limits::{PROVIDED_MAX, PROVIDED_RESERVED};
 
 impl Service {
     pub(super) fn on_command(&mut self, command: Command) {
@@ -16,11 +16,18 @@ impl Service {
                 let _ = done.send(self.join(process));
             }
             Command::Leave { process, done } => {
-                self.leave(&process);
+                self.leave(Place::Process(process));
                 let _ = done.send(());
             }
-            Command::Publish { process, data, done } => {
-                let _ = done.send(self.publish(&process, data));
+            Command::Publish { place, data, done } => {
+                let _ = done.send(self.publish(place, data));
+            }
+            Command::JoinLobby { shard, done } => {
+                let _ = done.send(self.join_lobby(shard));
+            }
+            Command::LeaveLobby { shard, done } => {
+                self.leave(Place::Lobby(shard));
+                let _ = done.send(());
             }
             Command::Request { peer, request, done } => self.request(peer, request, done),
             Command::Provide { key, done } => {
@@ -37,8 +44,16 @@ impl Service {
             Command::Peers { done } => {
                 let _ = done.send(self.peer_infos());
             }
-            Command::Subscribers { process, done } => {
-                let _ = done.send(self.subscribers(&process));
+            Command::Subscribers { place, done } => {
+                let _ = done.send(self.subscribers(place));
+            }
+            Command::Introduce { peer, addresses, done } => {
+                self.introduce(peer, &addresses);
+                let _ = done.send(());
+            }
+            Command::DialledAt { done } => {
+                let addresses = self.swarm.external_addresses();
+                let _ = done.send(addresses.map(|address| address.to_vec().into()).collect());
             }
             Command::Dial { address, done } => self.dial(address, done),
             Command::Fault { peer, fault, done } => {
@@ -62,8 +77,9 @@ impl Service {
     }
 
     fn provide(&mut self, key: Key) -> Result<(), ProvideError> {
-        if self.provided.is_full_for(&key) {
-            return Err(ProvideError::TooMany { limit: PROVIDED_MAX });
+        let reserved = if let Key::Process(_) = key { PROVIDED_RESERVED } else { 0 };
+        if self.provided.is_full_for(&key, reserved) {
+            return Err(ProvideError::TooMany { limit: PROVIDED_MAX - reserved });
         }
         self.run_provided(provide::Input::Provide(key));
         self.run_provided(provide::Input::Tick);

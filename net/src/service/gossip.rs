@@ -5,10 +5,12 @@ use std::hash::BuildHasher as _;
 use bytes::Bytes;
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash};
-use weft_protocol::wire::ANNOUNCEMENT_BYTES_MAX;
+use weft_protocol::lobby::Shard;
+use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, LOBBY_FACT_BYTES_MAX};
 use weft_protocol::{Effects, Id, Machine as _};
 
 use super::Service;
+use super::command::Place;
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::flood;
 use crate::gossip::machine::{Cause, Effect, Input, Verdict};
@@ -16,6 +18,16 @@ use crate::gossip::params;
 use crate::handle::{JoinError, PublishError, Published};
 use crate::metrics::Counters;
 use crate::peer::Peer;
+
+impl Place {
+    /// Bytes of what may be said there.
+    pub(crate) const fn bytes_max(self) -> usize {
+        match self {
+            Self::Process(_) => ANNOUNCEMENT_BYTES_MAX,
+            Self::Lobby(_) => LOBBY_FACT_BYTES_MAX,
+        }
+    }
+}
 
 /// By what gossipsub knows a message that waits for its verdict.
 #[derive(Debug)]
@@ -34,7 +46,7 @@ impl Service {
             }
             gossipsub::Event::Subscribed { peer_id, topic } => {
                 self.run_floods(flood::Input::Joined(peer_id, self.topic_numbers.hash_one(&topic)));
-                if let Some(process) = self.joined.get(&topic).copied() {
+                if let Some(Place::Process(process)) = self.joined.get(&topic).copied() {
                     self.notify(NetEvent::Subscribed { process, peer: Peer(peer_id) });
                 }
             }
@@ -50,12 +62,12 @@ impl Service {
     }
 
     fn on_announcement(&mut self, message_ref: MessageRef, message: gossipsub::Message) {
-        let Some(process) = self.joined.get(&message.topic).copied() else {
+        let Some(place) = self.joined.get(&message.topic).copied() else {
             // We left the topic while this was on its way.
             self.report(&message_ref, Verdict::Ignore);
             return;
         };
-        if message.data.len() > ANNOUNCEMENT_BYTES_MAX {
+        if message.data.len() > place.bytes_max() {
             // No correct peer forwards this, and the event queue would hold a gigabyte of it.
             Counters::add(&self.counters.gossip_oversized);
             self.report(&message_ref, Verdict::Reject);
@@ -73,8 +85,13 @@ impl Service {
         for effect in effects.drain() {
             match effect {
                 Effect::Deliver(ticket) => {
-                    let data = data.take().unwrap_or_default();
-                    let event = NetEvent::Gossip { process, data, from, ticket: Ticket(ticket) };
+                    let (data, ticket_given) = (data.take().unwrap_or_default(), Ticket(ticket));
+                    let event = match place {
+                        Place::Process(process) => {
+                            NetEvent::Gossip { process, data, from, ticket: ticket_given }
+                        }
+                        Place::Lobby(shard) => NetEvent::Lobby { shard, data, from, ticket: ticket_given },
+                    };
                     if self.events.try_send(event).is_err() {
                         self.run_tickets(Input::Undelivered(ticket));
                     }
@@ -131,61 +148,95 @@ impl Service {
         }
     }
 
-    fn topic(&self, process: &Id) -> TopicHash {
-        TopicHash::from_raw(self.settings.names.process_topic(process))
+    fn topic(&self, place: Place) -> TopicHash {
+        let names = &self.settings.names;
+        TopicHash::from_raw(match place {
+            Place::Process(process) => names.process_topic(&process),
+            Place::Lobby(shard) => names.lobby_topic(shard),
+        })
     }
 
     pub(super) fn join(&mut self, process: Id) -> Result<(), JoinError> {
-        let topic = self.topic(&process);
-        if let Some(other) = self.joined.get(&topic) {
-            return if *other == process { Ok(()) } else { Err(JoinError::Collision { other: *other }) };
+        let topic = self.topic(Place::Process(process));
+        match self.joined.get(&topic) {
+            Some(Place::Process(other)) if *other != process => {
+                return Err(JoinError::Collision { other: *other });
+            }
+            Some(_) => return Ok(()),
+            None => {}
         }
         let limit = self.settings.limits.topics;
-        if self.joined.len() >= limit {
+        if self.processes >= limit {
             return Err(JoinError::TooMany { limit });
         }
+        self.subscribe(topic, Place::Process(process), params::topic_score())?;
+        self.processes += 1;
+        for peer in self.subscribers(Place::Process(process)) {
+            self.notify(NetEvent::Subscribed { process, peer });
+        }
+        Ok(())
+    }
+
+    /// Shards have places of their own beside those of processes.
+    pub(super) fn join_lobby(&mut self, shard: Shard) -> Result<(), JoinError> {
+        let topic = self.topic(Place::Lobby(shard));
+        if self.joined.contains_key(&topic) {
+            return Ok(());
+        }
+        self.subscribe(topic, Place::Lobby(shard), params::lobby_score())
+    }
+
+    fn subscribe(
+        &mut self,
+        topic: TopicHash,
+        place: Place,
+        score: gossipsub::TopicScoreParams,
+    ) -> Result<(), JoinError> {
         let name = IdentTopic::new(topic.as_str());
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         // Without parameters of its own a topic has no score: what is invalid on it costs nothing.
-        if let Err(error) = gossip.set_topic_params(name.clone(), params::topic_score()) {
+        if let Err(error) = gossip.set_topic_params(name.clone(), score) {
             tracing::error!(error, "the topic has no score");
         }
         if let Err(error) = gossip.subscribe(&name) {
             // Our own filter takes our own names; should it not, the limit says it best.
             tracing::error!(%error, %topic, "cannot subscribe");
-            return Err(JoinError::TooMany { limit });
+            return Err(JoinError::TooMany { limit: self.settings.limits.topics });
         }
-        for peer in self.subscribers(&process) {
-            self.notify(NetEvent::Subscribed { process, peer });
-        }
-        self.joined.insert(topic, process);
+        self.joined.insert(topic, place);
         Ok(())
     }
 
-    pub(super) fn leave(&mut self, process: &Id) {
-        let topic = self.topic(process);
-        if self.joined.get(&topic) == Some(process) {
+    pub(super) fn leave(&mut self, place: Place) {
+        let topic = self.topic(place);
+        if self.joined.get(&topic) == Some(&place) {
             self.joined.remove(&topic);
+            self.processes -= usize::from(matches!(place, Place::Process(_)));
             self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic.into_string()));
         }
     }
 
-    pub(super) fn subscribers(&self, process: &Id) -> Vec<Peer> {
-        let topic = self.topic(process);
+    pub(super) fn subscribers(&self, place: Place) -> Vec<Peer> {
+        let topic = self.topic(place);
         let peers = self.swarm.behaviour().gossip.all_peers();
         peers.filter(|(_, topics)| topics.contains(&&topic)).map(|(peer, _)| Peer(*peer)).collect()
     }
 
-    pub(super) fn publish(&mut self, process: &Id, data: Bytes) -> Result<Published, PublishError> {
-        let topic = self.topic(process);
+    pub(super) fn publish(&mut self, place: Place, data: Bytes) -> Result<Published, PublishError> {
+        let topic = self.topic(place);
         match self.swarm.behaviour_mut().gossip.publish(topic, Vec::from(data)) {
             Ok(_) => {
-                Counters::add(&self.counters.published);
+                Counters::add(match place {
+                    Place::Process(_) => &self.counters.published,
+                    Place::Lobby(_) => &self.counters.lobby_published,
+                });
                 Ok(Published::Sent)
             }
             Err(gossipsub::PublishError::Duplicate) => Ok(Published::Duplicate),
             Err(gossipsub::PublishError::NoPeersSubscribedToTopic) => {
-                Counters::add(&self.counters.published_to_nobody);
+                if let Place::Process(_) = place {
+                    Counters::add(&self.counters.published_to_nobody);
+                }
                 Err(PublishError::NoSubscribers)
             }
             // Sizes were checked, nothing is signed or transformed: what remains is full queues.

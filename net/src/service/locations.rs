@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -16,7 +17,10 @@ use super::Service;
 use crate::conduct::Fault;
 use crate::discovery::location::{self, Location};
 use crate::key::Key;
-use crate::limits::{CHECKS_MAX, LOCATION_BYTES_MAX, PUT_CHECKS_MAX};
+use crate::limits::{
+    ADDRESS_BYTES_MAX, CHECKS_MAX, INTRODUCED_ADDRESSES_MAX, INTRODUCED_MAX, LOCATION_BYTES_MAX,
+    PUT_CHECKS_MAX,
+};
 use crate::metrics::Counters;
 use crate::peer::Peer;
 
@@ -157,6 +161,35 @@ impl Service {
                 tracing::debug!(peer = %location.peer, %error, "cannot dial a peer where it says that it is");
                 None
             }
+        }
+    }
+}
+
+impl Service {
+    /// Dials a peer where somebody says that it is.
+    pub(super) fn introduce(&mut self, peer: Peer, addresses: &[Bytes]) {
+        let fitting = addresses.iter().filter(|bytes| bytes.len() <= ADDRESS_BYTES_MAX);
+        let addresses: Vec<Multiaddr> = fitting
+            .take(INTRODUCED_ADDRESSES_MAX)
+            .filter_map(|bytes| Multiaddr::try_from(bytes.to_vec()).ok())
+            .collect();
+        if peer.0 == *self.swarm.local_peer_id() || addresses.is_empty() {
+            return;
+        }
+        if self.introduced.len() >= INTRODUCED_MAX {
+            return;
+        }
+        // One more dial to a peer that is being dialled would fail what waits for it, if it is refused.
+        let options = DialOpts::peer_id(peer.0)
+            .addresses(addresses)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .build();
+        let dial = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.introduced.insert(dial);
+            }
+            Err(error) => tracing::debug!(%peer, %error, "a peer that somebody names is not dialled"),
         }
     }
 }

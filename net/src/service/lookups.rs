@@ -112,7 +112,9 @@ impl Lookup {
     /// somewhere else: that it is connected is what was looked for.
     fn is_enough(&self, key: &Key, now: Now, is_connected: impl Fn(&Peer) -> bool) -> bool {
         match key {
-            Key::Process(_) => self.found_at.is_some_and(|at| at.plus_ms(LOOKUP_GRACE_MS) <= now),
+            Key::Process(_) | Key::Lobby(_) => {
+                self.found_at.is_some_and(|at| at.plus_ms(LOOKUP_GRACE_MS) <= now)
+            }
             Key::Address(_) => self.found.iter().any(is_connected),
         }
     }
@@ -292,6 +294,7 @@ impl Service {
 
     /// A dial ended, with a connection or without; perhaps one that a lookup waits for.
     pub(super) fn end_dial(&mut self, dial: ConnectionId) {
+        self.introduced.remove(&dial);
         let mut lookups = self.lookups.by_key.iter_mut();
         let waiting = lookups.find_map(|(key, lookup)| lookup.dials.remove(&dial).then_some(*key));
         if let Some(key) = waiting {

@@ -3,43 +3,35 @@
 //!
 //! One search for each process at a time. It waits on the network alone, and ends after a minute.
 
+pub(crate) mod machine;
+mod opening;
+
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_net::{Key, Peer, RequestError};
 use weft_protocol::Id;
 use weft_protocol::process::Process;
-use weft_protocol::record::{SlotRecord, VerifiedRecord};
+
+pub(super) use opening::fetch_opening;
 
 use super::HostingError;
 use crate::metrics::Level;
-use crate::remote::{self, RemoteError};
-use crate::shared::{Shared, SharedRef};
+use crate::remote::RemoteError;
+use crate::shared::SharedRef;
 use crate::supervisor::joined;
 
 /// Searches under way, as many as there may be lookups: beyond that each ends with whoever asked for it.
 const SEARCHES_MAX: usize = 64;
 /// Who may wait for one of them; more search by themselves.
 const ASKERS_MAX: usize = 64;
-/// How long one may take: two lookups, and peers that are silent four at a time.
+/// How long one may take: lookups beside each other, and peers that are silent a few at a time.
 const SEARCH_WAIT: Duration = Duration::from_secs(60);
-/// How long a peer has for the first slot of a process: a large item on a slow line, and no more, as those
-/// after it may have it at hand.
-const OPENING_WAIT: Duration = Duration::from_secs(10);
-/// Peers that are asked for it beside each other.
-const OPENINGS_AT_ONCE: usize = 4;
-
-/// A process, and its first slot.
-type Opening = (Arc<Process>, VerifiedRecord);
-
 /// What a search came to, for all who asked.
 type Found = Result<Arc<Process>, Arc<HostingError>>;
 
@@ -137,72 +129,6 @@ impl SearchTask {
     }
 }
 
-/// The first slot of a process from whoever has it: those on its topic, else whom the mesh names, else anyone.
-///
-/// # Errors
-/// When nobody serves it.
-pub(super) async fn fetch_opening(shared: &Shared, process: Id) -> Result<Opening, HostingError> {
-    remote::first_peer(shared).await;
-    let mut asking = Asking { shared, process, asked: BTreeSet::from([shared.net.peer()]), last: None };
-    let on_topic = shared.net.subscribers(process).await.unwrap_or_default();
-    if let Some(found) = asking.ask(on_topic).await {
-        return Ok(found);
-    }
-    let named = shared.net.providers(Key::Process(process)).await.unwrap_or_default();
-    if let Some(found) = asking.ask(named).await {
-        return Ok(found);
-    }
-    // Small networks find things by asking around.
-    if let Some(found) = asking.ask(remote::everyone(shared).await).await {
-        return Ok(found);
-    }
-    Err(asking.last.unwrap_or_else(|| nobody(process)))
-}
-
 fn nobody(process: Id) -> HostingError {
     RemoteError::Nobody { what: format!("process {process}") }.into()
-}
-
-/// Who was asked for the first slot of a process, each once, and what came of it.
-struct Asking<'a> {
-    shared: &'a Shared,
-    process: Id,
-    asked: BTreeSet<Peer>,
-    last: Option<HostingError>,
-}
-
-impl Asking<'_> {
-    /// The first valid answer of those that were not asked yet. Who is silent keeps nobody from being asked.
-    async fn ask(&mut self, mut peers: Vec<Peer>) -> Option<Opening> {
-        let (shared, process) = (self.shared, self.process);
-        peers.retain(|peer| self.asked.insert(*peer));
-        let answers = stream::iter(peers).map(|peer| async move {
-            let answer = tokio::time::timeout(OPENING_WAIT, opening_of(shared, peer, process)).await;
-            answer.unwrap_or_else(|_| Err(RemoteError::Request { peer, error: RequestError::Timeout }.into()))
-        });
-        let mut answers = pin!(answers.buffer_unordered(OPENINGS_AT_ONCE));
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(found) => return Some(found),
-                Err(error) => self.last = Some(error),
-            }
-        }
-        None
-    }
-}
-
-/// The first slot of a process from this peer.
-async fn opening_of(shared: &Shared, peer: Peer, process: Id) -> Result<Opening, HostingError> {
-    let mut slots = remote::range(shared, peer, process, 0, 0).await?;
-    let falsely = |why: String| HostingError::False { peer, why };
-    let record = slots.pop().ok_or_else(|| falsely("it is empty".to_owned()))?;
-    let terms = shared.terms.clone();
-    let open = move || SlotRecord::from_wire(&record).and_then(|record| record.open(&terms));
-    let opened = tokio::task::spawn_blocking(open).await;
-    let opened = opened.map_err(|error| falsely(error.to_string()))?;
-    let (found, record) = opened.map_err(|error| falsely(error.to_string()))?;
-    if found.id() != process {
-        return Err(falsely("it is another process".to_owned()));
-    }
-    Ok((Arc::new(found), record))
 }

@@ -1,17 +1,20 @@
 //! Joins, leaves and subscribes as the rules say.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use weft_net::Net;
+use weft_protocol::lobby::Duty;
 use weft_protocol::{Effects, Id, Machine as _};
 use weft_storage::Roles;
 
 use super::machine::{Effect, Input, Interest, Topics};
 use crate::clock::Clock;
 use crate::direct::DirectHandle;
+use crate::lobby::Lobby;
 use crate::metrics::{Level, Metrics};
 use crate::news::{News, Newsroom};
 
@@ -29,6 +32,15 @@ fn interest(roles: Roles) -> Option<Interest> {
         return Some(Interest::Computes);
     }
     (roles != Roles::default()).then_some(Interest::Watches)
+}
+
+/// What others are told of it.
+const fn duty(interest: Interest) -> Duty {
+    match interest {
+        Interest::Watches => Duty::Watches,
+        Interest::Computes => Duty::Computes,
+        Interest::Schedules => Duty::Schedules,
+    }
 }
 
 /// Something for the topics to hear, and whom to tell when it is done.
@@ -66,6 +78,7 @@ pub struct TopicsTask {
     direct: DirectHandle,
     news: Newsroom,
     clock: Clock,
+    lobby: Arc<Lobby>,
     machine: Topics,
     inbox: mpsc::Receiver<Asked>,
 }
@@ -73,12 +86,12 @@ pub struct TopicsTask {
 impl TopicsTask {
     /// A node that may be on `limit` topics.
     pub fn new(
-        (net, news, clock): (Net, Newsroom, Clock),
+        (net, news, clock, lobby): (Net, Newsroom, Clock, Arc<Lobby>),
         direct: DirectHandle,
         inbox: mpsc::Receiver<Asked>,
         limit: usize,
     ) -> Self {
-        Self { net, direct, news, clock, machine: Topics::new(limit), inbox }
+        Self { net, direct, news, clock, lobby, machine: Topics::new(limit), inbox }
     }
 
     /// Runs until the node stops.
@@ -107,8 +120,13 @@ impl TopicsTask {
     }
 
     async fn handle(&mut self, input: Input) {
-        let mut effects = Effects::new();
-        self.machine.handle(input, self.clock.now(), &mut effects);
+        let (mut effects, now) = (Effects::new(), self.clock.now());
+        match &input {
+            Input::Want { process, interest } => self.lobby.serves(*process, Some(duty(*interest)), now),
+            Input::Drop { process } => self.lobby.serves(*process, None, now),
+            Input::Heard { .. } | Input::Tick => {}
+        }
+        self.machine.handle(input, now, &mut effects);
         let effects: Vec<_> = effects.drain().collect();
         for effect in effects {
             match effect {

@@ -38,7 +38,7 @@ fn a_node_shows_its_peers_and_who_serves_a_process_and_how_it_fares() {
     assert_eq!((&providers[0]["address"], &providers[0]["head"]), (address, &json!(1)));
     assert!(providers[0]["found"].as_array().unwrap().contains(&json!("scheduler")), "{providers}");
     let doctor = other.json(&["net", "doctor"]);
-    for check in ["ports", "peers", "reach", "relays", "direct", "topics", "book", "clock"] {
+    for check in ["ports", "peers", "reach", "relays", "direct", "topics", "lobby", "book", "clock"] {
         assert_eq!(state(&doctor, check), "good", "{doctor}");
     }
     let human = String::from_utf8(other.weft(&["net", "doctor"]).expect(0).out).unwrap();

@@ -1,6 +1,9 @@
 //! A node that comes up with more processes on disk than it takes up at once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use weft_protocol::lobby::Shard;
 
 use super::node::{Node, until};
 
@@ -53,13 +56,15 @@ fn a_killed_node_comes_back_with_all_of_its_topics() {
     let other = node.start_beside(&[]);
     let own = made.own[made.own.len() - 1].to_string();
     other.json(&["host", &own, "--compute"]);
+    // Those of the lobby come beside those of the processes.
+    let shards = made.own.iter().chain(&made.foreign).map(Shard::of).collect::<BTreeSet<_>>().len();
     let on_topics = |node: &Node| {
         let peer = node.ready["peer_id"].clone();
         until("its topics", || {
             let peers = other.json(&["peers"]);
             let known = peers.as_array().unwrap().iter().find(|info| info["peer_id"] == peer);
             match known.map(|info| info["topics"].clone()) {
-                Some(topics) if topics == processes => Ok(()),
+                Some(topics) if topics == processes + shards => Ok(()),
                 topics => Err(format!("{topics:?}")),
             }
         });

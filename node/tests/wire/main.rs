@@ -10,6 +10,7 @@ mod heal;
 mod items;
 mod joined;
 mod judged;
+mod lobby;
 mod reads;
 mod requests;
 mod silent;

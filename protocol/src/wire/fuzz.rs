@@ -12,7 +12,7 @@ use crate::header::Header;
 use crate::id::Network;
 use crate::origin::OriginProof as TypedProof;
 use crate::outcome::OutboxEntry;
-use crate::{attestation, head, offer, record};
+use crate::{attestation, head, lobby, offer, record};
 
 /// Reads `bytes` as every wire message and every hand-written form, goes on into the typed
 /// values where that succeeds, and checks that what was read is written as it came.
@@ -33,6 +33,12 @@ pub fn fuzz_body(bytes: &[u8]) {
     }
     if let Some(message) = same::<Offer>(&bytes) {
         let _ = offer::Offer::from_wire(&message, network).map(|read| read.verify());
+    }
+    if let Some(LobbyFact { body: Some(lobby_fact::Body::Advert(message)) }) = same(&bytes)
+        && let Ok(read) = lobby::Advert::from_wire(&message, network)
+    {
+        assert_eq!(read.claims().to_wire(), message, "advert");
+        let _ = read.verify();
     }
     same::<Announcement>(&bytes);
     same::<Request>(&bytes);

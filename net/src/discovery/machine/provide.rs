@@ -42,9 +42,9 @@ impl<K: Ord + Copy> Provided<K> {
         self.records.len()
     }
 
-    /// Whether one more key would be too many.
-    pub(crate) fn is_full_for(&self, key: &K) -> bool {
-        self.records.len() >= PROVIDED_MAX && !self.records.contains_key(key)
+    /// Whether one more key would be too many, where so many places are for others.
+    pub(crate) fn is_full_for(&self, key: &K, reserved: usize) -> bool {
+        self.records.len() + reserved >= PROVIDED_MAX && !self.records.contains_key(key)
     }
 }
 
@@ -55,7 +55,7 @@ impl<K: Ord + Copy> Machine for Provided<K> {
     fn handle(&mut self, input: Input<K>, now: Now, effects: &mut Effects<K>) {
         match input {
             Input::Provide(key) => {
-                if !self.is_full_for(&key) {
+                if !self.is_full_for(&key, 0) {
                     self.records.entry(key).or_insert(Record { due: now, written: None });
                 }
             }
@@ -131,10 +131,11 @@ mod tests {
     fn one_key_too_many_is_refused() {
         let mut machine = Provided::new();
         for key in 0..PROVIDED_MAX {
+            assert_eq!(machine.is_full_for(&key, 10), key + 10 >= PROVIDED_MAX);
             run(&mut machine, Input::Provide(key), 0);
         }
-        assert!(machine.is_full_for(&PROVIDED_MAX));
-        assert!(!machine.is_full_for(&0));
+        assert!(machine.is_full_for(&PROVIDED_MAX, 0));
+        assert!(!machine.is_full_for(&0, 0));
         run(&mut machine, Input::Provide(PROVIDED_MAX), 0);
         assert_eq!(machine.records.len(), PROVIDED_MAX);
     }

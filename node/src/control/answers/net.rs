@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use weft_net::{Key, Peer, ReachInfo, Reachability};
 use weft_protocol::Id;
+use weft_protocol::lobby::SHARDS;
 
 use super::super::api::{Check, CheckState, Doctor, Failure, FailureCode, PeerInfo, ProviderInfo};
 use super::{Answers, fail};
 use crate::clock::Offset;
 use crate::follower::verify_head;
-use crate::{hosting, remote};
+use crate::{hosting, lobby, remote};
 
 /// Providers in one answer; more serve nobody who reads it.
 const PROVIDERS_MAX: usize = 64;
@@ -67,14 +68,19 @@ impl Answers {
         let shared = &self.shared;
         let found = hosting::find_process(shared, process).await;
         let found = found.map_err(|error| fail(FailureCode::Unknown, error.to_string()))?;
-        let (topic, records, scheduler) = tokio::join!(
-            shared.net.subscribers(process),
-            shared.net.providers(Key::Process(process)),
-            remote::with_address(shared, found.scheduler()),
-        );
-        let scheduler = scheduler.ok();
+        let others = async {
+            tokio::join!(
+                shared.net.subscribers(process),
+                shared.net.providers(Key::Process(process)),
+                async { lobby::named(shared, process) },
+            )
+        };
+        // One that is gone is looked for for ten seconds: the others are told before that.
+        let scheduler = remote::with_address(shared, found.scheduler());
+        let ((topic, records, lobby), scheduler) = remote::together(others, scheduler).await;
         let mut ways = Ways::default();
-        ways.note(scheduler, "scheduler");
+        ways.note(scheduler.and_then(Result::ok), "scheduler");
+        ways.note(lobby.into_iter().map(|named| named.peer), "lobby");
         ways.note(records.unwrap_or_default(), "record");
         ways.note(topic.unwrap_or_default(), "topic");
         let asked = ways.first(shared.net.peer()).map(|(peer, ways)| {
@@ -115,6 +121,7 @@ impl Answers {
             relays(&reach),
             direct(metrics.direct_upgrades, metrics.direct_upgrades_failed),
             full("topics", "topics joined", topics.map_or((0, 0), |level| (level.used, level.limit))),
+            lobby_of(self.shared.lobby.counts()),
             check("book", CheckState::Good, format!("{} peers to come back to after a restart", reach.book)),
             clock(self.shared.offset.seen(self.shared.clock.now())),
         ];
@@ -185,6 +192,11 @@ fn direct(made: u64, failed: u64) -> Check {
 fn full(name: &str, what: &str, (used, limit): (u64, u64)) -> Check {
     let state = if used >= limit { CheckState::Fair } else { CheckState::Good };
     check(name, state, format!("{used} of {limit} {what}"))
+}
+
+fn lobby_of((known, shards): (usize, usize)) -> Check {
+    let text = format!("on {shards} of {SHARDS} lobby shards, {known} adverts of others known");
+    check("lobby", CheckState::Good, text)
 }
 
 fn clock(offset: Option<Offset>) -> Check {

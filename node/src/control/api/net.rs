@@ -32,7 +32,7 @@ pub struct PeerInfo {
 pub struct ProviderInfo {
     pub peer_id: String,
     pub address: Option<Address>,
-    /// How it was found: `topic`, `scheduler`, `record`.
+    /// How it was found: `scheduler`, `lobby`, `record`, `topic`.
     pub found: Vec<String>,
     /// The newest slot that it has, as the scheduler signed it.
     pub head: Option<u64>,
