@@ -2,6 +2,7 @@
 
 use weft_protocol::attestation::BOUNDARY_SLOTS;
 
+use super::Config;
 use super::setting::{Expected, Given};
 
 /// When the slots of a process that is hosted to compute are evaluated.
@@ -60,4 +61,13 @@ impl Join {
             Self::Auto => Some(16 * BOUNDARY_SLOTS),
         }
     }
+}
+
+pub(super) fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.evaluate = match given.text() {
+        Some("eager") => Evaluate::Eager,
+        Some("lazy") => Evaluate::Lazy,
+        _ => return Err("`eager` or `lazy`".into()),
+    };
+    Ok(())
 }

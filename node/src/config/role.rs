@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Config;
+use super::setting::{Expected, Given};
+
 /// Something a node does for processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -43,4 +46,12 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::ALL.into_iter().find(|role| role.name() == text).ok_or(())
     }
+}
+
+pub(super) fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    let expected = || "a list of scheduler, compute, messenger and anchor".to_owned();
+    let list = given.list().ok_or_else(expected)?;
+    let roles = list.iter().map(|name| Role::from_str(name)).collect::<Result<_, _>>();
+    config.roles = roles.map_err(|()| expected())?;
+    Ok(())
 }

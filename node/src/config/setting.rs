@@ -1,18 +1,19 @@
 //! The table of keys: how each is read, shown and explained.
 
 use std::fmt;
-use std::str::FromStr;
 
 use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::bytes;
+use super::choice::set_evaluate;
 use super::doors::{
     set_gateway, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
 };
 use super::logging::{set_log, set_log_format};
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
-use super::{Config, Evaluate, Join, LogFormat, RULES, Role, Whose};
+use super::role::set_roles;
+use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 
 /// Characters of a value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 100;
@@ -408,14 +409,6 @@ fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     Ok(())
 }
 
-fn set_roles(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    let expected = || "a list of scheduler, compute, messenger and anchor".to_owned();
-    let list = given.list().ok_or_else(expected)?;
-    let roles = list.iter().map(|name| Role::from_str(name)).collect::<Result<_, _>>();
-    config.roles = roles.map_err(|()| expected())?;
-    Ok(())
-}
-
 fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(), Expected> {
     let value = given.number(min.into(), max.into())?;
     *field = u32::try_from(value).unwrap_or(max);
@@ -480,15 +473,6 @@ fn set_others_gas(config: &mut Config, given: &Given<'_>) -> Result<(), Expected
     config.others_gas = match given.text() {
         Some("all") => None,
         _ => Some(given.number(0, GAS_MAX).map_err(|Expected(text)| format!("`all`, or {text}"))?),
-    };
-    Ok(())
-}
-
-fn set_evaluate(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.evaluate = match given.text() {
-        Some("eager") => Evaluate::Eager,
-        Some("lazy") => Evaluate::Lazy,
-        _ => return Err("`eager` or `lazy`".into()),
     };
     Ok(())
 }
