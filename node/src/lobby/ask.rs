@@ -58,8 +58,9 @@ pub fn say(shared: &Shared, process: Id, whom: Vec<Peer>) -> BoxStream<'_, Vec<P
     let answers = stream::iter(whom).map(move |peer| async move {
         let told = tokio::time::timeout(SAY_WAIT, who_serves(shared, peer, process)).await;
         let Ok(Ok(told)) = told else { return Vec::new() };
-        let itself = told.duty.map(|_| Pointer { peer, addresses: Vec::new() });
-        itself.into_iter().chain(told.heard.iter().filter_map(|advert| Pointer::of(shared, advert))).collect()
+        let itself = told.duty.map(|_| Pointer::known(peer));
+        let heard = told.heard.iter().filter_map(|advert| Pointer::of(shared, advert));
+        itself.into_iter().chain(heard.map(|heard| Pointer { is_hearsay: true, ..heard })).collect()
     });
     answers.buffer_unordered(PEERS_ASKED_MAX).boxed()
 }
@@ -71,12 +72,19 @@ pub struct Pointer {
     pub peer: Peer,
     /// Multiaddr bytes; none of one that is connected.
     pub addresses: Vec<Bytes>,
+    /// Whether a peer that this node asked only heard of it.
+    pub is_hearsay: bool,
 }
 
 impl Pointer {
+    /// One of which this node knows itself where it is.
+    pub const fn known(peer: Peer) -> Self {
+        Self { peer, addresses: Vec::new(), is_hearsay: false }
+    }
+
     fn of(shared: &Shared, advert: &Advert) -> Option<Self> {
         let peer = Peer::from_ed25519(&advert.key()?).ok().filter(|peer| *peer != shared.net.peer())?;
-        Some(Self { peer, addresses: advert.terms().addresses.clone() })
+        Some(Self { peer, addresses: advert.terms().addresses.clone(), is_hearsay: false })
     }
 }
 
@@ -96,7 +104,7 @@ pub async fn named_anywhere(shared: &Shared, process: Id) -> Vec<Peer> {
         found = pin!(named).next().await.unwrap_or_default();
     }
     found.truncate(INTRODUCED_MAX);
-    for Pointer { peer, addresses } in &found {
+    for Pointer { peer, addresses, .. } in &found {
         // Whether it comes to a connection is seen when it is asked; only a network that has stopped says no.
         let _ = shared.net.introduce(*peer, addresses.clone()).await;
     }

@@ -288,9 +288,14 @@ impl World {
                 match effect {
                     search_rules::Effect::Look(source) => {
                         let answers = self.look(seeker, process, source);
-                        inputs.extend(
-                            answers.into_iter().map(|peers| search_rules::Input::Named(source, peers)),
-                        );
+                        inputs.extend(answers.into_iter().map(|(is_heard, peers)| {
+                            let named = if is_heard {
+                                search_rules::Input::Heard
+                            } else {
+                                search_rules::Input::Named
+                            };
+                            named(source, peers)
+                        }));
                         inputs.push(search_rules::Input::Ended(source));
                     }
                     search_rules::Effect::Ask(peer) => {
@@ -320,21 +325,21 @@ impl World {
         }
     }
 
-    /// What each who is asked this way names.
-    fn look(&self, seeker: usize, process: Id, source: Source) -> Vec<Vec<usize>> {
-        let told = |node: usize| -> Vec<usize> {
+    /// What each who is asked this way names, and whether it only heard of all of them.
+    fn look(&self, seeker: usize, process: Id, source: Source) -> Vec<(bool, Vec<usize>)> {
+        let told = |node: usize| -> (bool, Vec<usize>) {
             if node < LIARS {
-                return (0..LIARS).collect();
+                return (false, std::iter::once(node).chain(0..LIARS).collect());
             }
             let named = self.nodes[node].lobby.named(&process, Now(self.now));
             let itself = self.nodes[node].lobby.duty(&process).map(|_| node);
-            itself.into_iter().chain(named.into_iter().map(|named| named.peer)).collect()
+            (itself.is_none(), itself.into_iter().chain(named.into_iter().map(|named| named.peer)).collect())
         };
         let shard = Shard::of(&process);
         let whom: Vec<usize> = match source {
             Source::Topic | Source::Records => return Vec::new(),
-            Source::Lobby => return vec![told(seeker)],
-            Source::Everyone => return vec![self.peers(seeker).collect()],
+            Source::Lobby => return vec![(false, told(seeker).1)],
+            Source::Everyone => return self.peers(seeker).map(|peer| (false, vec![peer])).collect(),
             Source::Peers => self.peers(seeker).collect(),
             Source::Shard => (0..NODES).filter(|node| self.nodes[*node].shards.contains(&shard)).collect(),
         };

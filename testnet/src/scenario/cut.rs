@@ -22,12 +22,14 @@ const HEAL_WAIT: Duration = Duration::from_secs(180);
 const HEAL_LOOK: Duration = Duration::from_millis(100);
 
 /// What crosses a cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Crossing {
     /// Connections from one part to another: each is there until a ping has failed twice.
     pub(super) connections: usize,
     /// Slots that peers were told by schedulers in other parts; nothing where nobody could be asked.
     pub(super) answers: Option<usize>,
+    /// What the peers were handed for that: they go on with it when the network is whole.
+    handed: Vec<(usize, String)>,
 }
 
 /// Looks what crosses the cut between these groups, with the help of the peers that run.
@@ -42,12 +44,19 @@ pub(super) async fn crossing(
 ) -> Result<Crossing, Trouble> {
     let nodes: Vec<usize> = (0..town.fleet.nodes().len()).filter(|node| runs(*node)).collect();
     let connections = connections(town, groups, &nodes).await?;
-    let answers = answers(town, actors, groups, &nodes).await?;
-    Ok(Crossing { connections, answers })
+    let handed = handed(town, actors, groups, &nodes)?;
+    let answers = handed.iter().map(async |(peer, item)| {
+        let request = Request::Submit { item: item.clone() };
+        town.ask::<Submitted>(*peer, "a slot from another part", &request, ANSWER_WAIT).await.is_ok()
+    });
+    let answers = join_all(answers).await;
+    let answers = (!answers.is_empty()).then(|| answers.into_iter().filter(|answered| *answered).count());
+    Ok(Crossing { connections, answers, handed })
 }
 
 /// Waits until everybody who computes has the slots that the schedulers have now, and gives how long that is after
-/// `whole`. Both are asked of those that run; the load goes on meanwhile.
+/// `whole`. Both are asked of those that run; the load goes on meanwhile. In the end what was handed to peers while
+/// the network was cut has its slots too: none of them comes when nobody reckons with it.
 ///
 /// # Errors
 /// A peer that does not answer, or one that never has them.
@@ -55,7 +64,7 @@ pub(super) async fn healed(
     town: &Town<'_>,
     actors: &[Actor],
     runs: impl Fn(usize) -> bool,
-    whole: Instant,
+    (crossing, whole): (&Crossing, Instant),
 ) -> Result<Duration, Trouble> {
     let up = actors.iter().filter(|actor| runs(actor.scheduler));
     let wanted = up.map(async |actor| {
@@ -75,7 +84,16 @@ pub(super) async fn healed(
         }
         Ok::<_, AskError>(Look::There(whole.elapsed()))
     };
-    Ok(until_each("a cut network to be one again", HEAL_WAIT, HEAL_LOOK, look).await?)
+    let took = until_each("a cut network to be one again", HEAL_WAIT, HEAL_LOOK, look).await?;
+    for (peer, item) in &crossing.handed {
+        let look = async || {
+            let request = Request::Submit { item: item.clone() };
+            let told = town.ask::<Submitted>(*peer, "its slot", &request, HEAL_WAIT).await;
+            Ok::<_, AskError>(told.map_or_else(|error| Look::NotYet(error.to_string()), |_| Look::There(())))
+        };
+        until_each("a message from the time of the cut", HEAL_WAIT, HEAL_LOOK, look).await?;
+    }
+    Ok(took)
 }
 
 /// The group of a node: whoever is in none stays with the first.
@@ -99,14 +117,14 @@ async fn connections(town: &Town<'_>, groups: &[Vec<usize>], nodes: &[usize]) ->
     Ok(across.len())
 }
 
-/// Has a peer of each group hand in a message for a process that each other group schedules.
-async fn answers(
+/// A message for each group and each process that another group schedules, and the peer that hands it in.
+fn handed(
     town: &Town<'_>,
     actors: &[Actor],
     groups: &[Vec<usize>],
     nodes: &[usize],
-) -> Result<Option<usize>, Trouble> {
-    let mut asked = Vec::new();
+) -> Result<Vec<(usize, String)>, Trouble> {
+    let mut handed = Vec::new();
     for group in 0..groups.len() {
         let Some(peer) = nodes.iter().find(|node| group_of(groups, **node) == group) else { continue };
         for other in (0..groups.len()).filter(|other| *other != group) {
@@ -115,12 +133,8 @@ async fn answers(
             };
             let Some(actor) = actors.iter().find(is_there) else { continue };
             let item = town.user.message(actor.id, "Increment", Vec::new(), "")?;
-            asked.push((*peer, Request::Submit { item: encoded(&item) }));
+            handed.push((*peer, encoded(&item)));
         }
     }
-    let answers = asked.iter().map(async |(peer, request)| {
-        town.ask::<Submitted>(*peer, "a slot from another part", request, ANSWER_WAIT).await.is_ok()
-    });
-    let answers = join_all(answers).await;
-    Ok((!answers.is_empty()).then(|| answers.into_iter().filter(|answered| *answered).count()))
+    Ok(handed)
 }

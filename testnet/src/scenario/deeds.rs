@@ -412,8 +412,9 @@ impl<'a> Hand<'a> {
         let crossing = cut::crossing(&self.town(), self.actors, &groups, runs).await;
         lanes.join(&groups).await?;
         let whole = Instant::now();
-        let Crossing { connections, answers } = crossing?;
-        let took = cut::healed(&self.town(), self.actors, runs, whole).await?;
+        let crossing = crossing?;
+        let took = cut::healed(&self.town(), self.actors, runs, (&crossing, whole)).await?;
+        let Crossing { connections, answers, .. } = crossing;
         let fewest = self.figures.entry("connections-across").or_insert(f64::INFINITY);
         *fewest = fewest.min(connections as f64);
         if let Some(answers) = answers {

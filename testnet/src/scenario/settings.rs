@@ -19,8 +19,13 @@ pub(super) fn text(value: &toml::Value) -> String {
 /// What is wrong with a setting, if something is.
 pub(super) fn objection(key: &str, value: &toml::Value, has_lanes: bool) -> Option<String> {
     match key {
-        "log" | "log_format" => {
-            return Some(format!("`{key}` stays as it is: every run looks for errors in the nodes' logs"));
+        "log" if !has_errors(&text(value)) => {
+            return Some(
+                "`log` leaves out errors, and every run looks for those: begin it with info or warn".into(),
+            );
+        }
+        "log_format" => {
+            return Some("`log_format` stays as it is: every run looks for errors in the nodes' logs".into());
         }
         "gateway" | "metrics" if !has_lanes && has_port(&text(value)) => {
             return Some(format!("`{key}` is one address for all peers: give it port 0, or the peers netns"));
@@ -44,6 +49,13 @@ pub(super) fn objection(key: &str, value: &toml::Value, has_lanes: bool) -> Opti
         }
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// Whether errors of all parts are logged.
+fn has_errors(log: &str) -> bool {
+    let directives: Vec<&str> = log.split(',').map(str::trim).collect();
+    let is_level = |directive: &&str| ["error", "warn", "info", "debug", "trace"].contains(directive);
+    directives.iter().any(is_level) && !directives.iter().any(|directive| directive.ends_with("off"))
 }
 
 /// Whether an address, or a port alone, can be taken by one node of a machine only.

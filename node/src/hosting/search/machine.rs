@@ -58,6 +58,8 @@ pub const WAITING_MAX: usize = 256;
 pub enum Input<P> {
     /// These may serve it.
     Named(Source, Vec<P>),
+    /// A peer that does not serve it itself heard that these do.
+    Heard(Source, Vec<P>),
     /// Nobody more is found this way.
     Ended(Source),
     /// A peer that was asked gave nothing, or nothing true.
@@ -90,10 +92,10 @@ pub struct Search<P> {
     began: Now,
     sources: BTreeMap<Source, State>,
     /// Whom to ask: the first that each names, the best way first, then the second of each. A crowd of false
-    /// names from one hides nobody that others name.
+    /// names from one hides nobody that others name, and who speaks for himself comes before what others heard.
     queue: BTreeSet<(usize, Source, usize, P)>,
-    /// Who was named, this node included.
-    seen: BTreeSet<P>,
+    /// Who was named, this node included, and the place that it had or has in the queue.
+    seen: BTreeMap<P, (usize, Source, usize)>,
     /// Who was asked and did not answer yet, and since when.
     open: BTreeMap<P, Now>,
     /// How many were named, and asked of those that each way named.
@@ -107,7 +109,7 @@ impl<P: Ord + Copy> Search<P> {
     pub fn new(own: P, now: Now) -> Self {
         let sources = Source::ALL.into_iter().map(|(source, _)| (source, State::Waiting)).collect();
         let (queue, open) = Default::default();
-        let seen = BTreeSet::from([own]);
+        let seen = BTreeMap::from([(own, (0, Source::Topic, 0))]);
         Self { began: now, sources, queue, seen, open, named: 0, asked: BTreeMap::new(), is_over: false }
     }
 
@@ -116,11 +118,17 @@ impl<P: Ord + Copy> Search<P> {
         self.open.values().filter(|since| now < since.plus_ms(PATIENCE_MS)).count()
     }
 
-    fn named(&mut self, source: Source, peers: Vec<P>) {
-        for (place, peer) in peers.into_iter().take(NAMED_MAX).enumerate() {
-            // Who is named in two ways stays where it was first: it may be asked already.
-            if self.seen.insert(peer) {
-                self.named += 1;
+    fn named(&mut self, source: Source, first: usize, peers: Vec<P>) {
+        for (place, peer) in (first..).zip(peers.into_iter().take(NAMED_MAX)) {
+            self.named += 1;
+            let at = (place, source, self.named);
+            let is_better = match self.seen.get(&peer) {
+                None => true,
+                // Whom one names last another may name first, or he himself does; who was asked is not asked again.
+                Some(old) => at < *old && self.queue.remove(&(old.0, old.1, old.2, peer)),
+            };
+            if is_better {
+                self.seen.insert(peer, at);
                 self.queue.insert((place, source, self.named, peer));
             }
         }
@@ -177,7 +185,8 @@ impl<P: Ord + Copy> Machine for Search<P> {
 
     fn handle(&mut self, input: Input<P>, now: Now, effects: &mut Effects<Effect<P>>) {
         match input {
-            Input::Named(source, peers) => self.named(source, peers),
+            Input::Named(source, peers) => self.named(source, 0, peers),
+            Input::Heard(source, peers) => self.named(source, 1, peers),
             Input::Ended(source) => {
                 if let Some(state) = self.sources.get_mut(&source) {
                     *state = State::Ended;
@@ -255,6 +264,22 @@ mod tests {
         }
         let peers = asked.iter().filter(|effect| matches!(effect, Effect::Ask(_))).count();
         assert_eq!(peers, NAMED_MAX + 3, "of one answer the first are asked");
+    }
+
+    #[test]
+    fn who_speaks_for_himself_comes_before_what_others_heard() {
+        let mut search = Search::new(0, Now(0));
+        run(&mut search, Input::Tick, 0);
+        let asked = run(&mut search, Input::Named(Source::Topic, vec![1, 2, 3, 4]), 0);
+        assert_eq!(asked.len(), ASKED_AT_ONCE);
+        run(&mut search, Input::Heard(Source::Peers, vec![10, 11]), 1);
+        run(&mut search, Input::Named(Source::Shard, vec![20, 21]), 2);
+        // Whoever was named last by others, too.
+        run(&mut search, Input::Heard(Source::Peers, vec![30, 31, 32]), 2);
+        run(&mut search, Input::Named(Source::Shard, vec![32]), 2);
+        let next = [1, 2, 3, 4].map(|peer| run(&mut search, Input::Failed(peer), 3).remove(0));
+        assert_eq!(next, [20, 32, 10, 30].map(Effect::Ask));
+        assert_eq!(run(&mut search, Input::Named(Source::Lobby, vec![20]), 4), [], "nobody is asked twice");
     }
 
     /// Fails all that were asked, and all that are asked then; gives how many there were.

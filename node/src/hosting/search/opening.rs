@@ -98,8 +98,7 @@ impl<'a> Looking<'a> {
                     }
                     Effect::Ask(peer) => {
                         let addresses = self.addresses.remove(&peer).unwrap_or_default();
-                        let pointer = Pointer { peer, addresses };
-                        self.asked.push(ask(self.shared, pointer, self.process).boxed());
+                        self.asked.push(ask(self.shared, peer, addresses, self.process).boxed());
                     }
                     Effect::Over => {
                         return Err(self.last.take().unwrap_or_else(|| super::nobody(self.process)));
@@ -111,12 +110,14 @@ impl<'a> Looking<'a> {
 
     fn found(&mut self, source: Source, found: Option<Vec<Pointer>>) -> Input<Peer> {
         let Some(found) = found else { return Input::Ended(source) };
-        for Pointer { peer, addresses } in &found {
+        for Pointer { peer, addresses, .. } in &found {
             if !addresses.is_empty() && self.addresses.len() < ADDRESSES_KEPT_MAX {
                 self.addresses.entry(*peer).or_insert_with(|| addresses.clone());
             }
         }
-        Input::Named(source, found.into_iter().map(|pointer| pointer.peer).collect())
+        let is_heard = found.first().is_some_and(|first| first.is_hearsay);
+        let peers = found.into_iter().map(|pointer| pointer.peer).collect();
+        if is_heard { Input::Heard(source, peers) } else { Input::Named(source, peers) }
     }
 
     fn failed(&mut self, peer: Peer, error: HostingError) -> Input<Peer> {
@@ -133,9 +134,7 @@ impl<'a> Looking<'a> {
 
 /// The peers that are found in one way, as they are found.
 fn look(shared: &Shared, process: Id, source: Source) -> BoxStream<'_, Vec<Pointer>> {
-    let known = |peers: Vec<Peer>| -> Vec<Pointer> {
-        peers.into_iter().map(|peer| Pointer { peer, addresses: Vec::new() }).collect()
-    };
+    let known = |peers: Vec<Peer>| -> Vec<Pointer> { peers.into_iter().map(Pointer::known).collect() };
     match source {
         Source::Topic => {
             let peers = async move { shared.net.subscribers(process).await.unwrap_or_default() };
@@ -163,7 +162,7 @@ fn look(shared: &Shared, process: Id, source: Source) -> BoxStream<'_, Vec<Point
     }
 }
 
-async fn ask(shared: &Shared, Pointer { peer, addresses }: Pointer, process: Id) -> Answer {
+async fn ask(shared: &Shared, peer: Peer, addresses: Vec<Bytes>, process: Id) -> Answer {
     if !addresses.is_empty() {
         // Whether it is there shows when it is asked.
         let _ = shared.net.introduce(peer, addresses).await;
