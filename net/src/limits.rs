@@ -55,7 +55,7 @@ pub(crate) const FLOODS_GONE_MAX: usize = 1_024;
 pub(crate) const TOPIC_CHANGES_PER_S: u64 = 40;
 /// Topics that a peer may join and leave at once: all that a node may be on, on each of the connections that it may
 /// have. Who comes back before its old connections broke says them again.
-pub(crate) const TOPIC_CHANGES_BURST: u64 = 4 * TOPICS_JOINED_MAX as u64;
+pub(crate) const TOPIC_CHANGES_BURST: u64 = 4 * (TOPICS_JOINED_MAX as u64 + SHARDS as u64);
 
 /// Something must poll the swarm this often: the heartbeat of gossipsub 0.50 registers no waker
 /// and stalls on a quiet swarm.

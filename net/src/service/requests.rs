@@ -74,7 +74,8 @@ impl Waiting {
             return Some(RequestError::TooMany { limit: REQUESTS_OUTBOUND_MAX });
         }
         let limit = REQUESTS_HELD_BYTES_MAX;
-        (self.bytes + bytes > limit).then_some(RequestError::TooMuch { limit })
+        // Silent peers that were sent much keep nobody from a question: those are bounded by their number.
+        (bytes > BODY_SMALL_BYTES && self.bytes + bytes > limit).then_some(RequestError::TooMuch { limit })
     }
 
     fn begin(&mut self, id: OutboundRequestId, done: Done, bytes: usize) {

@@ -187,11 +187,18 @@ struct Pace {
     since: Now,
 }
 
+/// What was heard on one shard: each part of what each peer says.
+type Shelf<P, B> = BTreeMap<(P, u8), Kept<P, B>>;
+
+/// In which order peers are named, and the advert: first who names the process, then who kept its word before, then
+/// who is known for longest.
+type Rank<'a, B> = (bool, bool, Now, Reverse<Option<Duty>>, &'a B);
+
 /// The lobby as one node knows it.
 #[derive(Debug)]
 pub struct Lobby<P, B> {
     own: BTreeMap<Shard, Own>,
-    kept: BTreeMap<Shard, BTreeMap<(P, u8), Kept<P, B>>>,
+    kept: BTreeMap<Shard, Shelf<P, B>>,
     paces: BTreeMap<P, Pace>,
     doubts: BTreeMap<P, (u32, Now)>,
     /// Who gave what it said that it has.
@@ -327,7 +334,7 @@ impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
     /// those that serve more than they name come last.
     pub fn named(&self, process: &Id, now: Now) -> Vec<Named<P, B>> {
         let short = Short::of(process);
-        let mut best: BTreeMap<P, (bool, bool, Now, Reverse<Option<Duty>>, &B)> = BTreeMap::new();
+        let mut best: BTreeMap<P, Rank<'_, B>> = BTreeMap::new();
         for kept in self.kept.get(&Shard::of(process)).into_iter().flat_map(BTreeMap::values) {
             let (by, terms) = (kept.said.by, &kept.said.terms);
             let duty = terms.served.get(&short).copied();

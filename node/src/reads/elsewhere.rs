@@ -134,9 +134,13 @@ impl Course<'_> {
     ) -> Option<Said> {
         let (shared, of) = (self.shared, self.subject());
         self.elsewhere.memory().order(&mut peers, shared.clock.now());
-        let left = ASKED_MAX.saturating_sub(self.asked.len());
-        peers.retain(|peer| self.asked.insert(*peer));
-        peers.truncate(left);
+        peers.retain(|peer| !self.asked.contains(peer));
+        // However many say that they serve it, who assigned its slots is asked.
+        if let Some(at) = peers.iter().position(|peer| Some(*peer) == scheduler) {
+            peers[..=at].rotate_right(1);
+        }
+        peers.truncate(ASKED_MAX);
+        self.asked.extend(&peers);
         let is_work = matches!(self.read, Read::DryRun { .. });
         let patience = if is_work { DRY_RUN_PATIENCE } else { PATIENCE };
         let pace = Pace { beside: ASKED_MAX, stagger: patience, each: PEER_WAIT, grace: patience };

@@ -124,8 +124,9 @@ impl<P: Ord + Copy> Search<P> {
             let at = (place, source, self.named);
             let is_better = match self.seen.get(&peer) {
                 None => true,
-                // Whom one names last another may name first, or he himself does; who was asked is not asked again.
-                Some(old) => at < *old && self.queue.remove(&(old.0, old.1, old.2, peer)),
+                // Whom others name last may speak for himself; what they say of him moves him nowhere. Who was asked
+                // is not asked again.
+                Some(old) => place == 0 && at < *old && self.queue.remove(&(old.0, old.1, old.2, peer)),
             };
             if is_better {
                 self.seen.insert(peer, at);

@@ -74,11 +74,11 @@ fn a_node_says_what_it_serves_when_that_changes_and_again_before_it_ends_and_lea
     run(&mut lobby, Input::Serves(process(1), Some(Duty::Computes)), SETTLE_MS);
     let next = SETTLE_MS + CHANGE_GAP_MS;
     assert_eq!(run(&mut lobby, Input::Tick, next - 1), []);
-    let both = say(&[(0, Duty::Watches), (1, Duty::Computes)]);
-    assert_eq!(run(&mut lobby, Input::Tick, next), [both.clone()]);
+    let both = [say(&[(0, Duty::Watches), (1, Duty::Computes)])];
+    assert_eq!(run(&mut lobby, Input::Tick, next), both);
     run(&mut lobby, Input::Serves(process(1), Some(Duty::Computes)), next);
     assert_eq!(run(&mut lobby, Input::Tick, next + REFRESH_MS * 3 / 4 - 1), []);
-    assert_eq!(run(&mut lobby, Input::Tick, next + REFRESH_MS), [both]);
+    assert_eq!(run(&mut lobby, Input::Tick, next + REFRESH_MS), both);
     const { assert!(REFRESH_MS * 2 < ADVERT_TTL_MS_MAX) }
     let gone = next + REFRESH_MS;
     run(&mut lobby, Input::Serves(process(0), None), gone);
