@@ -171,7 +171,7 @@ impl Config {
             replay_gas: 600_000_000_000_000,
             replay_ms: 900_000,
             evaluate: Evaluate::Eager,
-            join: Join::Auto,
+            join: Join::Replay,
             memory_budget_bytes: memory::budget(),
             disk_budget_bytes: u64::MAX,
             checkpoint_slots: 1024,

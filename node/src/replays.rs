@@ -268,8 +268,12 @@ pub fn evaluate_again(
     };
     let to = position.slot + u64::from(position.tick > 0);
     let mut step = None;
-    for record in log::read_records(&reader, process, position.slot, to).map_err(HostError::from)? {
-        for evaluated in hosted.run_slot(&record)? {
+    // One at a time: large ones are not read together, and a position that was not come to is no missing one.
+    for slot in position.slot..=to {
+        let records = log::read_records(&reader, process, slot, slot).map_err(HostError::from)?;
+        for evaluated in
+            hosted.run_slot(records.first().ok_or(ReplayError::NoSlot { process: process.id(), slot })?)?
+        {
             if evaluated.closed.outcome.position == position {
                 step = Some((evaluated.closed.running.0, evaluated.state_root));
             }

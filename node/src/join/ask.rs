@@ -21,6 +21,8 @@ use crate::supervisor::joined;
 
 /// Peers that are asked for a checkpoint.
 const PEERS_MAX: usize = 8;
+/// How long a peer that is busy is left alone at most, in milliseconds, whatever it says.
+const REST_MS_MAX: u64 = 30_000;
 /// How long a peer may take for one answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
 
@@ -80,7 +82,7 @@ pub(super) async fn pages(
         Ok(Answer::Pages(answer)) => answer.pages,
         Ok(_) => return Err(Why::Absent),
         Err(RemoteError::Refused { refusal, .. }) if refusal.code() == Code::Busy => {
-            return Err(Why::Busy(refusal.retry_ms.max(1)));
+            return Err(Why::Busy(refusal.retry_ms.clamp(1, REST_MS_MAX)));
         }
         Err(RemoteError::Refused { .. }) => return Err(Why::Absent),
         Err(_) => return Err(Why::Silent),

@@ -47,8 +47,15 @@ fn signed(
 ) -> Result<Option<Vec<wire::Attestation>>, StoreError> {
     let attestors = process.attestors();
     let mut all = attestations::read_wire(reader, &process.id(), summary.position)?;
-    let root = summary.root();
-    all.retain(|said| said.state_root == root.as_ref() && said.running == summary.running.0.as_ref());
+    let Some(slot) = reader.slot(&process.id(), summary.position.slot)? else { return Ok(None) };
+    let (root, rules) = (summary.root(), process.rules());
+    // Whoever is asked for these answers for them: none may be of another statement.
+    all.retain(|said| {
+        said.state_root == root.as_ref()
+            && said.running == summary.running.0.as_ref()
+            && said.assignment_id == slot.assignment_id.as_ref()
+            && said.rules == rules
+    });
     // Those that are kept are of attestors, each once.
     let quorum = attestors.quorum;
     all.truncate(quorum);
