@@ -10,6 +10,7 @@ use crate::crypto::{SignatureError, Signer};
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
 use crate::position::Position;
+use crate::process::Process;
 use crate::verify::{Unverified, Verified};
 use crate::wire::{self, WireError};
 
@@ -36,6 +37,26 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// What an honest attestor of this process says of a position whose slot has this assignment: its running
+    /// outcome hash and, at a boundary, its state root.
+    pub fn of(
+        process: &Process,
+        network: Network,
+        (position, assignment): (Position, Id),
+        (running, state_root): (Hash, Option<Hash>),
+    ) -> Self {
+        let state_root = state_root.unwrap_or(Hash::ZERO);
+        Self {
+            network,
+            process: process.id(),
+            position,
+            assignment,
+            running,
+            state_root,
+            rules: process.rules(),
+        }
+    }
+
     /// The bytes that are signed.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(13 + 4 + 32 + 20 + 96 + 4);

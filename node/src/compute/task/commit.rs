@@ -202,15 +202,8 @@ fn sign(
         return Ok(None);
     }
     let Some(slot) = reader.slot(&process, position.slot)? else { return Ok(None) };
-    let statement = Statement {
-        network: shared.network,
-        process,
-        position,
-        assignment: slot.assignment_id,
-        running,
-        state_root: state_root.unwrap_or(Hash::ZERO),
-        rules: known.process.rules(),
-    };
+    let place = (position, slot.assignment_id);
+    let statement = Statement::of(&known.process, shared.network, place, (running, state_root));
     let attestation = statement
         .sign(&shared.signer)
         .map_err(|error| NodeError::Key(format!("the node's key cannot attest: {error}")))?;

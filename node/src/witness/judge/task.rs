@@ -87,6 +87,10 @@ impl JudgeTask {
             return;
         }
         let place = (process, position);
+        // One that is not computed here yet is looked at when it is.
+        if !is_computed(&self.shared, place).unwrap_or(true) {
+            return;
+        }
         let said = said_of(&self.shared, place);
         if said.len() > 1 {
             self.handle(Input::Said { place, said });
@@ -153,6 +157,12 @@ fn attested(shared: &Shared, (process, position): Place) -> Result<Vec<Verified<
     Ok(rows.into_iter().filter_map(|(_, row)| read(row.bytes)).filter(is_of_it).collect())
 }
 
+/// Whether this node came to a position or past it. The ticks after a slot are known when the next one is here.
+fn is_computed(shared: &Shared, (process, position): Place) -> Result<bool, StoreError> {
+    let computed = shared.store.read()?.last_computed(&process)?;
+    Ok(computed.is_some_and(|at| at.slot > position.slot || at == position))
+}
+
 /// Who attested what of a position.
 fn said_of(shared: &Shared, place: Place) -> Said {
     match attested(shared, place) {
@@ -201,13 +211,8 @@ async fn try_replay(
     (process, position): Place,
 ) -> Result<(Found, u64), ReplayError> {
     let Some(known) = shared.known(process).await else { return Ok((Found::Never, 0)) };
-    let (computed, slot) = {
-        let reader = shared.store.read()?;
-        (reader.last_computed(&process)?, reader.slot(&process, position.slot)?)
-    };
-    // The ticks after a slot are known when the next one is here.
-    let is_computed = |at: Position| at.slot > position.slot || at == position;
-    let Some(slot) = slot.filter(|_| computed.is_some_and(is_computed)) else {
+    let slot = shared.store.read()?.slot(&process, position.slot)?;
+    let Some(slot) = slot.filter(|_| is_computed(shared, (process, position)).unwrap_or(false)) else {
         return Ok((Found::Later, 0));
     };
     let turn = replays.turn().await?;
@@ -223,15 +228,8 @@ async fn try_replay(
     let Again { step, gas } = answer?;
     let Some((running, state_root)) = step else { return Ok((Found::NoPosition, gas)) };
     tell_own(shared, (process, position), running)?;
-    let truth = Statement {
-        network: shared.network,
-        process,
-        position,
-        assignment: slot.assignment_id,
-        running,
-        state_root: state_root.unwrap_or(Hash::ZERO),
-        rules: known.process.rules(),
-    };
+    let place = (position, slot.assignment_id);
+    let truth = Statement::of(&known.process, shared.network, place, (running, state_root));
     Ok((Found::Truth(truth), gas))
 }
 

@@ -3,7 +3,7 @@
 use weft_node::compute::machine::{Effect, Input};
 use weft_protocol::attestation::{Attestation, Statement};
 use weft_protocol::outcome::Running;
-use weft_protocol::{Hash, Id, Position, Verified};
+use weft_protocol::{Id, Position, Verified};
 
 use super::{Done, Ran};
 use crate::sim::disk::{Write, WriteError};
@@ -78,15 +78,8 @@ impl Node {
     ) -> Option<Verified<Attestation>> {
         let known = ctx.town.process(&process)?;
         known.attestors().members.contains(&self.address).then_some(())?;
-        let statement = Statement {
-            network: NETWORK,
-            process,
-            position,
-            assignment: self.disk.rows.slot(&process, position.slot)?.assignment().id,
-            running: running.0,
-            state_root: Hash::ZERO,
-            rules: known.rules(),
-        };
+        let place = (position, self.disk.rows.slot(&process, position.slot)?.assignment().id);
+        let statement = Statement::of(&known, NETWORK, place, (running.0, None));
         statement.sign(&self.key).ok()
     }
 

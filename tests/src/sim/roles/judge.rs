@@ -1,8 +1,10 @@
 //! The judge's task: attestations that contradict each other in, replays, and who was wrong.
 
+use std::sync::Arc;
+
 use weft_node::witness::judge::machine::{Effect, Found, Input, Place, Said};
 use weft_protocol::attestation::Statement;
-use weft_protocol::{Hash, Id, Position};
+use weft_protocol::{Id, Position};
 
 use crate::sim::guest::Live;
 use crate::sim::node::{Ctx, Node};
@@ -67,16 +69,10 @@ impl Node {
         if !is_computed {
             return Found::Later;
         }
-        let rules = known.rules();
-        let Some(running) = Live::again(known, ctx.town, rows, position) else { return Found::NoPosition };
-        Found::Truth(Statement {
-            network: NETWORK,
-            process,
-            position,
-            assignment: record.assignment().id,
-            running: running.0,
-            state_root: Hash::ZERO,
-            rules,
-        })
+        let Some(running) = Live::again(Arc::clone(&known), ctx.town, rows, position) else {
+            return Found::NoPosition;
+        };
+        let place = (position, record.assignment().id);
+        Found::Truth(Statement::of(&known, NETWORK, place, (running.0, None)))
     }
 }
