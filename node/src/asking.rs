@@ -21,13 +21,14 @@ pub struct Pace {
     pub grace: Duration,
 }
 
-/// The first answer, and whose it is; that of `best`, if it is among those asked, before others. `nothing` is told
-/// who has none, and why if it said so in time. Safe to cancel.
+/// The first answer, and whose it is; that of `best`, if it is among those asked, before others that are not
+/// `sure` whoever gave them. `nothing` is told who has none, and why if it said so in time. Safe to cancel.
 pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
     peers: Vec<Peer>,
     best: Option<Peer>,
     pace: Pace,
     ask: impl Fn(Peer) -> F,
+    sure: impl Fn(&T) -> bool,
     mut nothing: impl FnMut(Peer, Option<E>),
 ) -> Option<(Peer, T)> {
     let mut best = best.filter(|best| peers.contains(best));
@@ -58,7 +59,7 @@ pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
                     best = None;
                 }
                 match answer {
-                    Ok(Ok(answer)) if best.is_none() || began.elapsed() >= pace.grace => {
+                    Ok(Ok(answer)) if best.is_none() || began.elapsed() >= pace.grace || sure(&answer) => {
                         return Some((peer, answer));
                     }
                     Ok(Ok(answer)) => held = held.or(Some((peer, answer))),
@@ -110,7 +111,9 @@ mod tests {
                 if has { Ok(()) } else { Err(()) }
             }
         };
-        let found = first(peers.clone(), best.map(peer), PACE, ask, |_, _: Option<()>| nothing += 1).await;
+        let found =
+            first(peers.clone(), best.map(peer), PACE, ask, |()| false, |_, _: Option<()>| nothing += 1)
+                .await;
         let found = found.map(|(peer, ())| peers.iter().position(|at| *at == peer).unwrap() as u8);
         let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap();
         let asked = *asked.lock().unwrap();

@@ -5,7 +5,7 @@ use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::limits::{CRON_INTERVALS_MAX, TICKS_MAX};
 use weft_protocol::process::Process;
-use weft_protocol::{Verified, wire};
+use weft_protocol::{Hash, Id, Position, Verified, wire};
 use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
 
 use crate::news::News;
@@ -80,9 +80,36 @@ fn contradiction(shared: &Shared, found: &Verified<Attestation>) -> Option<Verif
 /// The disk.
 pub fn read_wire(
     reader: &Reader,
-    process: &weft_protocol::Id,
-    position: weft_protocol::Position,
+    process: &Id,
+    position: Position,
 ) -> Result<Vec<wire::Attestation>, StoreError> {
     let rows = reader.attestations(process, position)?;
     Ok(rows.iter().filter_map(|(_, row)| wire::Attestation::decode(row.bytes.clone()).ok()).collect())
+}
+
+/// A quorum of attestations of what this node has at a position, as they travel: its running outcome hash and,
+/// at a boundary, its state root. None as long as not enough attestors signed it.
+///
+/// # Errors
+/// The disk.
+pub fn quorum_wire(
+    reader: &Reader,
+    process: &Process,
+    position: Position,
+    (running, state_root): (Hash, Option<Hash>),
+) -> Result<Option<Vec<wire::Attestation>>, StoreError> {
+    let Some(slot) = reader.slot(&process.id(), position.slot)? else { return Ok(None) };
+    let mut all = read_wire(reader, &process.id(), position)?;
+    let state_root = state_root.unwrap_or(Hash::ZERO);
+    // Whoever gives these to others answers for them: none may be of another statement.
+    all.retain(|said| {
+        said.running == running.as_ref()
+            && said.state_root == state_root.as_ref()
+            && said.assignment_id == slot.assignment_id.as_ref()
+            && said.rules == process.rules()
+    });
+    // Those that are kept are of attestors, each once.
+    let quorum = process.attestors().quorum;
+    all.truncate(quorum);
+    Ok((all.len() == quorum).then_some(all))
 }

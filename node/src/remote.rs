@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use weft_net::{Key, Peer, RequestError};
+use weft_net::{Fault, Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::module::Module;
 use weft_protocol::wire::request::Body as Ask;
@@ -115,6 +115,12 @@ pub(crate) async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer
         Some(answer) => Ok(answer),
         None => Err(RemoteError::Mismatch { peer }),
     }
+}
+
+/// Has a peer pay for what is provably false.
+pub(crate) async fn lied(shared: &Shared, peer: Peer) {
+    // Only a network that has stopped does not hear it.
+    let _ = shared.net.fault(peer, Fault::Lie).await;
 }
 
 /// Slots `from..=to` of a log, as many as fit in one answer.
@@ -275,10 +281,17 @@ pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<
     for _ in 0..FAILED_MAX {
         let first = |peer| piece(shared, peer, id, 0);
         let mut without = BTreeSet::new();
-        let found = asking::first(left.clone(), None, FIRST_PIECE, first, |peer, error| {
-            without.insert(peer);
-            last = error.unwrap_or(RemoteError::Request { peer, error: RequestError::Timeout });
-        });
+        let found = asking::first(
+            left.clone(),
+            None,
+            FIRST_PIECE,
+            first,
+            |_| false,
+            |peer, error| {
+                without.insert(peer);
+                last = error.unwrap_or(RemoteError::Request { peer, error: RequestError::Timeout });
+            },
+        );
         let Some((peer, first)) = found.await else { break };
         match item_from(shared, peer, id, first).await {
             Ok(item) => return Ok(item),

@@ -5,6 +5,7 @@
 //! slot, tick), as numbers. Nothing here evaluates anything.
 
 mod cursor;
+pub(crate) mod proof;
 mod readable;
 mod scan;
 

@@ -26,6 +26,7 @@ use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::reads::{self, Read};
+use crate::results;
 use crate::shared::SharedRef;
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
@@ -436,7 +437,8 @@ fn blob(shared: &SharedRef, ask: &wire::BlobRequest) -> Result<wire::BlobRespons
 fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::OutcomeResponse, ServeError> {
     let process = id("process", &ask.process)?;
     let item = id("item", &ask.item)?;
-    let found = shared.store.read()?.outcome_of_item(&process, &item)?;
+    let reader = shared.store.read()?;
+    let found = reader.outcome_of_item(&process, &item)?;
     let found = found.ok_or_else(|| ServeError::Unknown(format!("item {item} has no outcome here yet")))?;
     let (position, row) = found;
     if row.is_pruned() {
@@ -444,10 +446,15 @@ fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::Outco
             "the result of item {item} was pruned here; ask another node"
         )));
     }
+    let proof = match shared.directory.get(&process) {
+        Some(known) => results::proof::of(&reader, &known.process, position, &row)?,
+        None => None,
+    };
     Ok(wire::OutcomeResponse {
         position: Some(position.into()),
         code: row.code.into(),
         running: wire::bytes(row.running),
         result: row.result,
+        proof,
     })
 }

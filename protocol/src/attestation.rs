@@ -4,6 +4,10 @@
 //! attestor, and two signatures of one key that agree up to the assignment and differ after it
 //! are evidence.
 
+mod quorum;
+
+pub use quorum::{NoQuorum, Quorum};
+
 use sha2::{Digest as _, Sha256};
 
 use crate::crypto::{SignatureError, Signer};

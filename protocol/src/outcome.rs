@@ -5,6 +5,7 @@
 mod entry;
 mod normalise;
 mod outbox;
+pub mod proof;
 
 pub use entry::{EntryError, EntryKind, OutboxEntry};
 pub use outbox::{EntryPath, Outbox};

@@ -22,6 +22,8 @@ mod origin;
 mod record;
 #[path = "between/replay.rs"]
 mod replay;
+#[path = "between/result.rs"]
+mod result;
 #[path = "between/spawn.rs"]
 mod spawn;
 #[path = "between/wire.rs"]

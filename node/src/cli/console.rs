@@ -264,8 +264,8 @@ impl Session<'_> {
 
     fn human(&self, result: &ResultInfo) -> String {
         let head = format!("slot {}: code {}", result.position, result.code);
-        let by = if result.computed_here { "computed here" } else { "a peer's word" };
-        human_outcome(&result.result, &head, Some(result.gas), by, self.context.screen)
+        let by = process::who_says(result);
+        human_outcome(&result.result, &head, Some(result.gas), &by, self.context.screen)
     }
 
     /// Evaluates a piece of this key without sending it.

@@ -200,13 +200,18 @@ fn human_submitted(submitted: &Submitted) -> String {
 
 /// The result as a person wants it: what the process printed, then what it sent.
 fn human_result(info: &ResultInfo, screen: Screen) -> String {
-    let by = if info.computed_here { "computed here".to_owned() } else { "a peer's word".to_owned() };
-    let attested = match info.attested_by.len() {
-        0 => String::new(),
-        count => format!(", attested by {count}"),
-    };
     let head = format!("slot {}: code {}", info.position, info.code);
-    human_outcome(&info.result, &head, Some(info.gas), &format!("{by}{attested}"), screen)
+    human_outcome(&info.result, &head, Some(info.gas), &who_says(info), screen)
+}
+
+/// Why a result is to be believed.
+pub(super) fn who_says(info: &ResultInfo) -> String {
+    match (info.computed_here, info.attested_by.len()) {
+        (true, 0) => "computed here".to_owned(),
+        (true, count) => format!("computed here, attested by {count}"),
+        (false, 0) => "a peer's word: none of its attestors signed for it yet".to_owned(),
+        (false, count) => format!("proven: {count} of its attestors signed for it"),
+    }
 }
 
 /// What any evaluation came to, with a line about it.

@@ -429,7 +429,8 @@ pub struct ResultInfo {
     pub gas: u64,
     /// Whether this node evaluated it, or a peer's word is shown.
     pub computed_here: bool,
-    /// Addresses whose attestations of this position are held.
+    /// Whose attestations of this position are held; of a peer's word, who signed for it, at this position or
+    /// later: a quorum of the process's attestors, or nobody.
     pub attested_by: Vec<Address>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use weft_net::{Fault, Peer};
+use weft_net::Peer;
 use weft_protocol::process::Process;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
@@ -49,23 +49,17 @@ async fn checkpoint(shared: &SharedRef, peer: Peer, process: &Arc<Process>) -> O
     let Ok(Ok(Answer::Checkpoint(message))) = tokio::time::timeout(ANSWER_WAIT, asked).await else {
         return None;
     };
-    let (of, network) = (Arc::clone(process), shared.network);
-    let verified = tokio::task::spawn_blocking(move || Manifest::verify(&of, network, &message)).await;
+    let of = Arc::clone(process);
+    let verified = tokio::task::spawn_blocking(move || Manifest::verify(&of, &message)).await;
     match joined(verified)? {
         Ok(manifest) => Some(manifest),
         Err(error) => {
             let process = process.id();
             tracing::warn!(%process, %peer, %error, "a peer gave a false checkpoint");
-            lied(shared, peer).await;
+            remote::lied(shared, peer).await;
             None
         }
     }
-}
-
-/// Has a peer pay for what is provably false.
-async fn lied(shared: &SharedRef, peer: Peer) {
-    // Only a network that has stopped does not hear it.
-    let _ = shared.net.fault(peer, Fault::Lie).await;
 }
 
 /// Pages by their hashes, each verified and packed for the disk.
@@ -94,7 +88,7 @@ pub(super) async fn pages(
     let packed = joined(packed).ok_or(Why::Silent)?;
     if packed.is_none() {
         tracing::warn!(%process, %peer, "a peer gave a false page of a checkpoint");
-        lied(shared, peer).await;
+        remote::lied(shared, peer).await;
     }
     packed.ok_or(Why::Lie)
 }

@@ -1,15 +1,12 @@
 //! Which checkpoints are to be believed: those that a quorum of the process's attestors signed, to the last page.
 
-use std::collections::BTreeSet;
-
-use weft_protocol::attestation::Attestation;
-use weft_protocol::crypto::SignatureError;
+use weft_protocol::attestation::{Attestation, NoQuorum, Quorum};
 use weft_protocol::outcome::Running;
 use weft_protocol::process::Process;
 use weft_protocol::state::{LEAF_BYTES, StateSummary, is_boundary, tree_root, zero_leaf};
 use weft_protocol::time::TimePoint;
 use weft_protocol::wire::{self, WireError};
-use weft_protocol::{Hash, Id, Network, Verified};
+use weft_protocol::{Hash, Id, Verified};
 use weft_storage::PageRef;
 
 /// Bytes of a leaf in the list: its number and its hash.
@@ -24,20 +21,12 @@ pub enum Refused {
     /// It is malformed.
     #[error("it is malformed: {0}")]
     Wire(#[from] WireError),
-    /// An attestation that its key did not sign.
-    #[error("an attestation: {0}")]
-    Signature(#[from] SignatureError),
-    /// Attestations of different things, or of something else.
-    #[error("its attestations are not of one boundary of this process")]
-    Statement,
-    /// Not a quorum of those whom the process names.
-    #[error("{signed} of its attestors signed it, and {quorum} must")]
-    Quorum {
-        /// How many did.
-        signed: usize,
-        /// How many must.
-        quorum: usize,
-    },
+    /// Not enough attestors signed it.
+    #[error(transparent)]
+    Quorum(#[from] NoQuorum),
+    /// They signed for something else.
+    #[error("its attestations are not of a boundary")]
+    Boundary,
     /// The state is another than was signed.
     #[error("its state is not the one that was signed")]
     State,
@@ -64,13 +53,12 @@ impl Manifest {
     ///
     /// # Errors
     /// Why it is not believed.
-    pub fn verify(
-        process: &Process,
-        network: Network,
-        message: &wire::CheckpointResponse,
-    ) -> Result<Self, Refused> {
-        let attestations = attested(process, network, &message.attestations)?;
-        let statement = *attestations.first().ok_or(Refused::Statement)?.statement();
+    pub fn verify(process: &Process, message: &wire::CheckpointResponse) -> Result<Self, Refused> {
+        let quorum = Quorum::verify(process, &message.attestations)?;
+        let statement = *quorum.statement();
+        if statement.position.slot == 0 || !is_boundary(statement.position) {
+            return Err(Refused::Boundary);
+        }
         let state = message.state.as_ref().ok_or(WireError::Field("state"))?;
         let summary = StateSummary {
             process: process.id(),
@@ -88,42 +76,9 @@ impl Manifest {
             return Err(Refused::State);
         }
         let pages = pages(&summary, &message.pages)?;
+        let attestations = quorum.into_attestations();
         Ok(Self { summary, assignment: statement.assignment, attestations, pages })
     }
-}
-
-/// The attestations, if they are a quorum that says one thing.
-fn attested(
-    process: &Process,
-    network: Network,
-    messages: &[wire::Attestation],
-) -> Result<Vec<Verified<Attestation>>, Refused> {
-    let attestors = process.attestors();
-    let mut signed = BTreeSet::new();
-    let mut attestations: Vec<Verified<Attestation>> = Vec::new();
-    for message in messages {
-        let attestation = Attestation::from_wire(message, network)?;
-        let said = *attestation.claims().statement();
-        let is_first = attestations.first().is_none_or(|first| *first.statement() == said);
-        let is_of_it = said.process == process.id() && said.rules == process.rules();
-        if !is_first
-            || !is_of_it
-            || said.position.epoch != 0
-            || said.position.slot == 0
-            || !is_boundary(said.position)
-        {
-            return Err(Refused::Statement);
-        }
-        let attestor = attestation.claims().attestor();
-        // One that the process does not name counts for nothing, and is not worth a look at its signature.
-        if attestors.members.contains(&attestor) && signed.insert(attestor) {
-            attestations.push(attestation.verify()?);
-        }
-    }
-    if attestations.len() < attestors.quorum {
-        return Err(Refused::Quorum { signed: attestations.len(), quorum: attestors.quorum });
-    }
-    Ok(attestations)
 }
 
 /// The list of leaves, if it is that of the signed memory.

@@ -31,35 +31,13 @@ pub(crate) fn checkpoint(
         // A damaged one is none.
         let Ok(Some(row)) = reader.checkpoint(&id, position) else { continue };
         let Some(summary) = decode(&row.state, id, position, row.memory_bytes) else { continue };
-        if let Some(attestations) = signed(reader, process, &summary)? {
+        let said = (summary.running.0, Some(summary.root()));
+        if let Some(attestations) = attestations::quorum_wire(reader, process, position, said)? {
             let state = Some(wire::StateSummary::from(&summary));
             return Ok(Some(wire::CheckpointResponse { attestations, state, pages: listed(&row) }));
         }
     }
     Ok(None)
-}
-
-/// A quorum of attestations of this state.
-fn signed(
-    reader: &Reader,
-    process: &Process,
-    summary: &StateSummary,
-) -> Result<Option<Vec<wire::Attestation>>, StoreError> {
-    let attestors = process.attestors();
-    let mut all = attestations::read_wire(reader, &process.id(), summary.position)?;
-    let Some(slot) = reader.slot(&process.id(), summary.position.slot)? else { return Ok(None) };
-    let (root, rules) = (summary.root(), process.rules());
-    // Whoever is asked for these answers for them: none may be of another statement.
-    all.retain(|said| {
-        said.state_root == root.as_ref()
-            && said.running == summary.running.0.as_ref()
-            && said.assignment_id == slot.assignment_id.as_ref()
-            && said.rules == rules
-    });
-    // Those that are kept are of attestors, each once.
-    let quorum = attestors.quorum;
-    all.truncate(quorum);
-    Ok((all.len() == quorum).then_some(all))
 }
 
 fn listed(row: &CheckpointRow) -> Bytes {

@@ -156,17 +156,24 @@ impl Course<'_> {
             }
         };
         let (worst, instead) = (&mut self.worst, &mut self.instead);
-        let found = asking::first(peers, best, pace, ask, |peer, error| {
-            let late = RemoteError::Request { peer, error: RequestError::Timeout };
-            let error = error.unwrap_or(late);
-            *instead |= scheduler == Some(peer) && code(&error) == Some(Code::NotMine);
-            if !is_passing(&error) {
-                elsewhere.memory().forget(of, peer);
-            }
-            if worst.as_ref().is_none_or(|worst| weight(&error) > weight(worst)) {
-                *worst = Some(error);
-            }
-        });
+        let found = asking::first(
+            peers,
+            best,
+            pace,
+            ask,
+            |_| false,
+            |peer, error| {
+                let late = RemoteError::Request { peer, error: RequestError::Timeout };
+                let error = error.unwrap_or(late);
+                *instead |= scheduler == Some(peer) && code(&error) == Some(Code::NotMine);
+                if !is_passing(&error) {
+                    elsewhere.memory().forget(of, peer);
+                }
+                if worst.as_ref().is_none_or(|worst| weight(&error) > weight(worst)) {
+                    *worst = Some(error);
+                }
+            },
+        );
         let (peer, said) = found.await?;
         if said.is_ok() {
             let is_first = scheduler.is_none_or(|scheduler| scheduler == peer);

@@ -26,19 +26,28 @@ pub struct Truth {
     running: Option<Hash>,
 }
 
+/// The key of who reads it.
+const READER: u8 = 250;
+
 pub async fn truth(seed: u8, slots: u8) -> Truth {
     let node = Node::start(seed).await;
     let process = node.counter().await;
     for number in 1..slots {
         node.increments(process, number).await;
     }
-    let reader = Stranger::of(&node, seed + 1).await;
+    let truth = truth_of(&node, process, u64::from(slots)).await;
+    node.stop().await;
+    truth
+}
+
+/// A log of a node that runs, up to this slot.
+pub async fn truth_of(node: &Node, process: Id, last: u64) -> Truth {
+    let reader = Stranger::of(node, READER).await;
     let detail = node.detail(process).await;
     let id = Bytes::copy_from_slice(detail.info.module.as_ref());
     let blob = Ask::Blob(wire::BlobRequest { id, offset: 0, max_bytes: u64::MAX });
     let Answer::Blob(blob) = reader.ask(blob).await else { panic!("no module") };
-    let slots = reader.slots(process, 0, u64::from(slots)).await;
-    node.stop().await;
+    let slots = reader.slots(process, 0, last).await;
     Truth { process, slots, module: blob.piece, running: detail.info.running }
 }
 

@@ -24,6 +24,7 @@ fn outcome() -> wire::OutcomeResponse {
         code: 0,
         result: Bytes::from_static(b"{}"),
         running: Bytes::from_static(&[1; 32]),
+        proof: None,
     }
 }
 

@@ -39,7 +39,8 @@ impl Outcome {
     }
 }
 
-fn of_response(position: Position, response: &Value, root: Option<Id>) -> Outcome {
+/// The outcome of a module that answered this.
+pub(super) fn of_response(position: Position, response: &Value, root: Option<Id>) -> Outcome {
     let output = match response.get("Output") {
         None | Some(Value::Null) => String::from("\"\""),
         Some(Value::Number(number)) => format!("\"{}\"", js::number_text(*number)),

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use weft_protocol::data_digest::DataDigest;
-use weft_protocol::outcome::{Code, EntryKind, OutboxEntry, Outcome};
+use weft_protocol::outcome::{Code, EntryKind, OutboxEntry, Outcome, proof};
 use weft_protocol::{Id, Position, js};
 use weft_vm::{Engine, EngineConfig, Format, Limits, Module, ModuleError, Outcome as Ended};
 
@@ -21,6 +21,8 @@ pub(super) fn result(bytes: &[u8]) {
     let shown = outcome.result_json(Some(7));
     let again = js::parse(shown.as_bytes()).map(|value| value.to_json());
     assert_eq!(again.as_ref(), Ok(&shown), "a result is as JavaScript prints it");
+    let read = proof::shown(position, outcome.code, shown.as_bytes(), Some(Id([1; 32])));
+    assert_eq!(read.as_ref(), Some(&outcome), "what is shown is what was hashed");
     if outcome.code != Code::Ok {
         assert!(outcome.outbox.is_empty(), "what failed sends nothing");
     }

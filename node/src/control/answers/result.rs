@@ -1,11 +1,14 @@
 //! Results: from the disk, or a peer's word, waited for if need be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_net::Peer;
+use weft_protocol::outcome::proof::{self, NoProof, Proven};
+use weft_protocol::process::Process;
 use weft_protocol::{DataItem, Id, Position, mark, wire};
 use weft_storage::{OutcomeRow, Reader};
 
@@ -16,6 +19,8 @@ use crate::asking::{self, Pace};
 use crate::news::heard_of;
 use crate::prune::told;
 use crate::results::readable;
+use crate::shared::Shared;
+use crate::supervisor::joined;
 use crate::{compute, hosting, remote};
 
 /// The longest that a request waits for a result, in milliseconds.
@@ -232,7 +237,7 @@ impl Answers {
         }
     }
 
-    /// The word of a peer that computes the process, if one gives it in time.
+    /// The word of a peer that computes the process, if one gives it in time; a proven one before others.
     async fn ask_result(
         &self,
         process: Id,
@@ -242,17 +247,16 @@ impl Answers {
     ) -> Option<ResultInfo> {
         let shared = &self.shared;
         let asking = async {
-            let scheduler = hosting::find_process(shared, process).await.ok()?.scheduler();
+            let known = hosting::find_process(shared, process).await.ok()?;
+            let scheduler = known.scheduler();
             let mut peers = remote::sources(shared, process, Some(scheduler)).await;
             silent.retain(|_, rests_until| Instant::now() < *rests_until);
             peers.retain(|peer| !silent.contains_key(peer));
             let best = peers.first().copied().filter(|peer| peer.address() == Some(scheduler));
-            // An answer that makes no sense says nothing about the next.
-            let ask = |peer| async move {
-                let answer = remote::outcome(shared, peer, process, item).await.ok();
-                answer.and_then(|answer| read_answer(process, &answer)).ok_or(())
-            };
-            let found = asking::first(peers, best, PACE, ask, |peer, said| {
+            let known = &known;
+            let ask = |peer| ask_peer(shared, peer, Arc::clone(known), item);
+            let is_proven = |found: &ResultInfo| !found.attested_by.is_empty();
+            let found = asking::first(peers, best, PACE, ask, is_proven, |peer, said| {
                 if said.is_none() {
                     silent.insert(peer, Instant::now() + SILENT_REST);
                 }
@@ -269,6 +273,28 @@ fn outcome_of_slot(reader: &Reader, process: &Id, slot: u64) -> Result<Option<Fo
     Ok(reader.outcome(process, position).map_err(disk)?.map(|row| (position, row)))
 }
 
+/// What one peer says, and whether that is proven. Who gives a proof that proves nothing pays for it; an answer
+/// that makes no sense says nothing about the next.
+async fn ask_peer(shared: &Shared, peer: Peer, process: Arc<Process>, item: Id) -> Result<ResultInfo, ()> {
+    let answer = remote::outcome(shared, peer, process.id(), item).await.map_err(|_| ())?;
+    let read = tokio::task::spawn_blocking(move || {
+        let proven = proof::verify(&process, item, &answer);
+        (process.id(), read_answer(process.id(), &answer), proven)
+    });
+    let (process, found, proven) = joined(read.await).ok_or(())?;
+    match proven {
+        Ok(Proven { attestors, .. }) => found.map(|found| ResultInfo { attested_by: attestors, ..found }),
+        Err(NoProof::Absent) => found,
+        Err(error) => {
+            tracing::warn!(%process, %item, %peer, %error, "a peer gave a false proof of a result");
+            remote::lied(shared, peer).await;
+            None
+        }
+    }
+    .ok_or(())
+}
+
+/// The word of a peer, so far.
 fn read_answer(process: Id, answer: &wire::OutcomeResponse) -> Option<ResultInfo> {
     Some(ResultInfo {
         process,

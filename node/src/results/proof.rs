@@ -1,0 +1,105 @@
+//! What proves a result to others, from what this node holds: the signatures of its attestors, at its position
+//! or the next one that they signed.
+
+use weft_protocol::outcome::proof::OUTCOMES_AFTER_MAX;
+use weft_protocol::outcome::{OutboxEntry, Running};
+use weft_protocol::process::Process;
+use weft_protocol::{Address, Hash, Position, wire};
+use weft_storage::{OutcomeRow, Reader, StoreError};
+
+use crate::attestations;
+
+/// Attestations that are looked at for the next quorum.
+const LOOKED_AT_MAX: usize = 64;
+/// Bytes of results that are passed on the way to it.
+const PASSED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The proof of a result that is here whole; none as long as no quorum signed for it, or where the one that did
+/// is far behind it.
+pub fn of(
+    reader: &Reader,
+    process: &Process,
+    position: Position,
+    row: &OutcomeRow,
+) -> Result<Option<wire::ResultProof>, StoreError> {
+    let id = process.id();
+    let Some(slot) = reader.slot(&id, position.slot)? else { return Ok(None) };
+    let Some((after, attestations)) = signed(reader, process, position, row)? else { return Ok(None) };
+    let before = reader.outcome_before(&id, position)?;
+    let before = before.map_or_else(|| Running::before(id).0, |(_, row)| row.running);
+    Ok(Some(wire::ResultProof {
+        assignment: slot.assignment,
+        root: root(reader, process, position)?,
+        before: wire::bytes(before),
+        skipped: row.skipped,
+        after: after.concat().into(),
+        attestations,
+    }))
+}
+
+/// The root that the entries of an outbox share; nothing where no entry has one.
+fn root(reader: &Reader, process: &Process, position: Position) -> Result<bytes::Bytes, StoreError> {
+    let rows = reader.outbox(&process.id(), position)?;
+    let roots = rows.iter().filter_map(|(_, row)| OutboxEntry::from_bytes(&row.entry).ok()?.root);
+    Ok(roots.take(1).map(wire::bytes).next().unwrap_or_default())
+}
+
+/// A quorum that signed for a position or the next one that it signed for, and the hashes of the outcomes between.
+fn signed(
+    reader: &Reader,
+    process: &Process,
+    position: Position,
+    row: &OutcomeRow,
+) -> Result<Option<(Vec<[u8; 32]>, Vec<wire::Attestation>)>, StoreError> {
+    if let Some(attestations) = attestations::quorum_wire(reader, process, position, said(row))? {
+        return Ok(Some((Vec::new(), attestations)));
+    }
+    let id = process.id();
+    let behind = Some((position, Address([0xff; 32])));
+    let mut candidates: Vec<Position> = Vec::new();
+    for ((at, _), _) in reader.attestations_after(&id, behind, LOOKED_AT_MAX)? {
+        if candidates.last() != Some(&at) {
+            candidates.push(at);
+        }
+    }
+    for candidate in candidates {
+        let Some(last) = reader.outcome(&id, candidate)? else { continue };
+        if let Some(attestations) = attestations::quorum_wire(reader, process, candidate, said(&last))? {
+            let hashes = between(reader, process, position, candidate)?;
+            return Ok(hashes.map(|hashes| (hashes, attestations)));
+        }
+    }
+    Ok(None)
+}
+
+/// What attestors say of an outcome.
+const fn said(row: &OutcomeRow) -> (Hash, Option<Hash>) {
+    (row.running, row.state_root)
+}
+
+/// The hashes of the outcomes after one position up to another; none where that is too far.
+fn between(
+    reader: &Reader,
+    process: &Process,
+    from: Position,
+    to: Position,
+) -> Result<Option<Vec<[u8; 32]>>, StoreError> {
+    let mut hashes = Vec::new();
+    let (mut next, mut bytes) = (from, 0);
+    loop {
+        let rows = reader.outcomes_up(&process.id(), next, OUTCOMES_AFTER_MAX + 1, PASSED_BYTES_MAX)?;
+        let Some((last, _)) = rows.last().filter(|(last, _)| *last > next) else { return Ok(None) };
+        let last = *last;
+        for (at, row) in rows.into_iter().filter(|(at, _)| *at > next && *at <= to) {
+            bytes += if at == to { 0 } else { row.result.len() };
+            hashes.push(row.outcome.0);
+        }
+        if hashes.len() > OUTCOMES_AFTER_MAX || bytes > PASSED_BYTES_MAX {
+            return Ok(None);
+        }
+        if last >= to {
+            return Ok(Some(hashes));
+        }
+        next = last;
+    }
+}
