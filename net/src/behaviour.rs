@@ -10,6 +10,7 @@ use libp2p::{
     memory_connection_limits, ping, relay, request_response, upnp,
 };
 
+use crate::bandwidth::Bandwidth;
 use crate::codec::Codec;
 use crate::config::Settings;
 use crate::crowd::Crowd;
@@ -88,7 +89,8 @@ pub(crate) fn swarm(
     };
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle_timeout);
-    let transport = transport(&settings.keypair, relay_transport, limits.opening_timeout)?;
+    let bandwidth = Bandwidth::of(limits.bandwidth_out, limits.bandwidth_in);
+    let transport = transport(&settings.keypair, relay_transport, limits.opening_timeout, bandwidth)?;
     Ok(Swarm::new(transport, behaviour, peer, config))
 }
 

@@ -93,6 +93,11 @@ impl Budget {
         Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(&self.all) }
     }
 
+    /// What is taken of all, in bytes.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        (BODY_BUDGET_KIB.saturating_sub(self.all.available_permits()) * 1024) as u64
+    }
+
     /// Takes memory for so many bytes out of a share of so many KiB, if it is there now. Beyond what is sure
     /// it is there only while half of all is free: a few that read nothing leave room for the others.
     pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Result<Taken, NoRoom> {

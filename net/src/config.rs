@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use libp2p::identity::Keypair;
@@ -10,7 +11,7 @@ use weft_protocol::id::Network;
 
 use crate::address::{self, Scope};
 use crate::discovery::machine::reach::Reachability;
-use crate::limits::TOPICS_JOINED_MAX;
+use crate::limits::{BANDWIDTH_MIN, TOPICS_JOINED_MAX};
 use crate::network::NetworkNames;
 use crate::remembered::Remembered;
 
@@ -109,6 +110,10 @@ pub struct NetLimits {
     /// Announcements that one peer may hand on in a second; more are not heard, and twice as many for some
     /// seconds shut it out. Several times what one network task takes of all peers together.
     pub announcements_per_peer: u32,
+    /// Bytes that streams to all peers together may send in a second; none for no limit.
+    pub bandwidth_out: Option<NonZeroU64>,
+    /// Bytes that are taken from all of them in a second.
+    pub bandwidth_in: Option<NonZeroU64>,
     /// How long a peer may be too slow for what it is sent, without a pause, before its connections end.
     pub slow_patience: Duration,
     /// Process topics that this node joins.
@@ -137,6 +142,8 @@ impl Default for NetLimits {
             lookup_timeout: Duration::from_secs(10),
             events: 1024,
             announcements_per_peer: 2_500,
+            bandwidth_out: None,
+            bandwidth_in: None,
             slow_patience: Duration::from_secs(60),
             topics: TOPICS_JOINED_MAX,
             topics_measured: 0,
@@ -269,6 +276,12 @@ fn check_limits(limits: &NetLimits) -> Result<(), ConfigError> {
         let value = u64::from(limits.connections_pending);
         let expected = "at least 2: one by QUIC and one by TCP".into();
         return Err(ConfigError::Limit { name: "connections_pending", value, expected });
+    }
+    for (name, limit) in [("bandwidth_out", limits.bandwidth_out), ("bandwidth_in", limits.bandwidth_in)] {
+        if let Some(value) = limit.map(NonZeroU64::get).filter(|value| *value < BANDWIDTH_MIN) {
+            let expected = format!("at least {BANDWIDTH_MIN} bytes a second, or none");
+            return Err(ConfigError::Limit { name, value, expected });
+        }
     }
     if limits.topics > TOPICS_JOINED_MAX {
         return Err(ConfigError::Limit {

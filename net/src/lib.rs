@@ -14,6 +14,7 @@
 //! address, so a scheduler named in a process can be recognised, and found by [`Key::Address`].
 
 mod address;
+mod bandwidth;
 mod behaviour;
 mod closing;
 mod codec;

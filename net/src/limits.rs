@@ -86,6 +86,13 @@ pub(crate) const ANSWER_SHARE_SURE_KIB: usize = 12 * 1024;
 pub(crate) const ANSWERS_WRITTEN_MAX: usize = 2;
 /// Bytes of an answer that are written at a time; how far it is on its way is known so far.
 pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1024;
+/// The least that a limited line has, in bytes a second: the shortest piece of an item goes over it in four seconds.
+pub const BANDWIDTH_MIN: u64 = 64 * 1024;
+/// How long what is on its way over a limited line may take, in seconds: those who wait for it give up after thirty,
+/// and would ask again.
+pub(crate) const ANSWERS_SECONDS_MAX: u64 = 12;
+/// How long one answer may take there.
+pub(crate) const ANSWER_SECONDS_MAX: u64 = 4;
 /// Parts of the patience with slow peers in which it is counted what each takes of its answers.
 pub(crate) const READER_WINDOWS: u64 = 6;
 /// How long a peer has no larger answers whose answers made room for those of others.

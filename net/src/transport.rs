@@ -1,6 +1,7 @@
 //! How bytes travel: QUIC, TCP and WebSocket (both with noise and yamux), names resolved, through relays,
 //! and in memory between the nodes of one program.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
@@ -12,6 +13,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, Transport, dns, noise, quic, relay, tcp, websocket, yamux};
 
+use crate::bandwidth::{Bandwidth, Metered};
 use crate::closing::Closing;
 use crate::handle::NetError;
 
@@ -19,11 +21,12 @@ type Secured = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// Every transport in one. Listening for TLS is left to a proxy in front; dialling it works. A connection that is not
 /// there after `opening`, in either direction, has failed: whoever takes a connection and says nothing on it would
-/// otherwise keep its place among those that are being opened.
+/// otherwise keep its place among those that are being opened. Streams keep to the bandwidth that is given.
 pub(crate) fn transport(
     keypair: &Keypair,
     relayed: relay::client::Transport,
     opening: Duration,
+    bandwidth: Option<Arc<Bandwidth>>,
 ) -> Result<Secured, NetError> {
     let noise = noise::Config::new(keypair).map_err(NetError::setup)?;
     let sockets = || tcp::tokio::Transport::new(tcp::Config::default());
@@ -37,7 +40,15 @@ pub(crate) fn transport(
     let all = OrTransport::new(near, named(far)?).map(|either, _| either.into_inner());
     // The swarm starts all dials of one peer at once: however many addresses it has, this is the limit of all.
     let all = TransportTimeout::new(all, opening);
-    Ok(all.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Closing::of(muxer)))).boxed())
+    let metered = move |(peer, muxer), _| {
+        let muxer = Closing::of(muxer);
+        let muxer = match &bandwidth {
+            Some(bandwidth) => StreamMuxerBox::new(Metered::of(muxer, Arc::clone(bandwidth))),
+            None => StreamMuxerBox::new(muxer),
+        };
+        (peer, muxer)
+    };
+    Ok(all.map(metered).boxed())
 }
 
 /// Resolves names in addresses that are dialled.

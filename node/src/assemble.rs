@@ -5,6 +5,7 @@
 //! passes between them lies in the store, and news only says where to look.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -281,6 +282,9 @@ fn net_config(config: &Config, peer_secret: [u8; 32]) -> NetConfig {
     net.upnp = config.upnp && config.reachable != Reachable::No;
     net.remembered = remember::read(&config.data_dir, Clock::default().now().0);
     net.limits.memory_bytes = config::memory::for_connections();
+    let limit = |bytes| if bytes == u64::MAX { None } else { NonZeroU64::new(bytes) };
+    net.limits.bandwidth_out = limit(config.bandwidth_out_bytes);
+    net.limits.bandwidth_in = limit(config.bandwidth_in_bytes);
     net
 }
 

@@ -1,4 +1,4 @@
-//! A node's configuration: defaults < `network.toml`, then `weft.toml`, in the data folder < `WEFT_*` environment <
+//! A node's configuration: defaults < its profile < `network.toml`, then `weft.toml`, in the data folder < `WEFT_*` environment <
 //! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
 //! an error names the source, the key, the value and what was expected.
 
@@ -8,6 +8,7 @@ mod doors;
 mod logging;
 pub(crate) mod memory;
 pub mod network_file;
+mod profile;
 mod reach;
 mod role;
 mod setting;
@@ -26,6 +27,7 @@ pub use weft_protocol::process::RULES;
 pub use choice::{Evaluate, Join, LogFormat};
 pub use doors::{Origins, PublicUrl};
 pub use network_file::NETWORK_FILE_NAME;
+pub use profile::Profile;
 pub use reach::Reachable;
 use setting::{Expected, Given, SETTINGS};
 pub use source::Source;
@@ -53,6 +55,8 @@ pub struct Config {
     pub network: String,
     /// The version of the rules.
     pub rules: u32,
+    /// What kind of machine it runs on.
+    pub profile: Profile,
     /// Multiaddresses to listen on.
     pub listen: Vec<String>,
     /// Multiaddresses, each with `/p2p/`, of peers to find the network by.
@@ -97,6 +101,10 @@ pub struct Config {
     pub memory_budget_bytes: u64,
     /// Disk that the data folder may take; `u64::MAX` for all of it.
     pub disk_budget_bytes: u64,
+    /// Bytes that go to peers in a second; `u64::MAX` for as many as the line takes.
+    pub bandwidth_out_bytes: u64,
+    /// Bytes that are taken from them.
+    pub bandwidth_in_bytes: u64,
     /// Dry runs evaluated at once.
     pub dry_runs: usize,
     /// Gas that one dry run may use.
@@ -140,6 +148,7 @@ impl Config {
             data_dir: data_dir.into(),
             network: "local".into(),
             rules: RULES,
+            profile: Profile::Local,
             listen: vec!["/ip4/127.0.0.1/tcp/4904".into()],
             bootstrap: Vec::new(),
             reachable: Reachable::Auto,
@@ -174,6 +183,8 @@ impl Config {
             join: Join::Replay,
             memory_budget_bytes: memory::budget(),
             disk_budget_bytes: u64::MAX,
+            bandwidth_out_bytes: u64::MAX,
+            bandwidth_in_bytes: u64::MAX,
             checkpoint_slots: 1024,
             checkpoints_kept: 12,
             metrics: None,
@@ -363,6 +374,7 @@ impl Resolved {
         for (key, text) in &inputs.flags {
             resolved.set(key, &Given::Text(text), Source::Flag(key.replace('_', "-")))?;
         }
+        resolved.apply_profile()?;
         Ok(resolved)
     }
 
@@ -382,6 +394,17 @@ impl Resolved {
             help: setting.help,
         });
         std::iter::once(data_dir).chain(rest).collect()
+    }
+
+    /// Sets what the profile sets and nobody else did.
+    fn apply_profile(&mut self) -> Result<(), ConfigError> {
+        let profile = self.config.profile;
+        for (key, text) in profile.values() {
+            if !self.sources.contains_key(key) {
+                self.set(key, &Given::Text(&text), Source::Profile(profile.name()))?;
+            }
+        }
+        Ok(())
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {

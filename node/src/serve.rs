@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use weft_net::{Peer, Reply};
+use weft_protocol::state::LEAF_BYTES;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
@@ -27,7 +28,7 @@ use crate::metrics::Level;
 use crate::news::News;
 use crate::reads::{self, Read};
 use crate::results;
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
 
@@ -369,7 +370,8 @@ fn pages(shared: &SharedRef, ask: &wire::PagesRequest) -> Result<wire::PagesResp
         return Err(ServeError::Unknown(format!("process {process} is not here")));
     }
     let expected = || format!("expected 1 to {} hashes of 32 bytes", join::CHUNK_PAGES);
-    let pages = join::pages(&shared.store.read()?, &ask.hashes)?;
+    let most = (answer_bytes(shared) / LEAF_BYTES).max(1);
+    let pages = join::pages(&shared.store.read()?, &ask.hashes, most)?;
     let pages = pages.ok_or_else(|| ServeError::Invalid(expected()))?;
     Ok(wire::PagesResponse { pages })
 }
@@ -406,12 +408,17 @@ fn heads(shared: &SharedRef, ask: &wire::HeadRequest) -> Result<wire::HeadRespon
     Ok(wire::HeadResponse { heads })
 }
 
+/// Bytes of one answer: fewer where this node's line is limited.
+fn answer_bytes(shared: &Shared) -> usize {
+    ANSWER_BYTES_MAX.min(shared.net.answer_bytes())
+}
+
 fn range(shared: &SharedRef, ask: &wire::RangeRequest) -> Result<wire::RangeResponse, ServeError> {
     let process = id("process", &ask.process)?;
     if ask.from > ask.to {
         return Err(ServeError::Invalid(format!("slots {}..={} are no range", ask.from, ask.to)));
     }
-    let max_bytes = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+    let max_bytes = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(answer_bytes(shared));
     let last = ask.from.saturating_add(RANGE_SLOTS_MAX as u64 - 1);
     let reader = shared.store.read()?;
     let stored = reader.slot_records(&process, ask.from, ask.to.min(last), max_bytes)?;
@@ -428,7 +435,7 @@ fn blob(shared: &SharedRef, ask: &wire::BlobRequest) -> Result<wire::BlobRespons
     let raw = raw.ok_or_else(|| ServeError::Unknown(format!("item {id} is not here")))?;
     let from = usize::try_from(ask.offset).ok().filter(|&from| from <= raw.len());
     let from = from.ok_or_else(|| ServeError::Invalid(format!("item {id} ends before {}", ask.offset)))?;
-    let most = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(ANSWER_BYTES_MAX);
+    let most = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(answer_bytes(shared));
     let to = raw.len().min(from.saturating_add(most));
     // A copy: the peer may take its time, and must not hold the rest of the item meanwhile.
     Ok(wire::BlobResponse { total: raw.len() as u64, piece: Bytes::copy_from_slice(&raw[from..to]) })

@@ -21,8 +21,8 @@ use crate::conduct::Fault;
 use crate::event::{NetEvent, Reply, refusal};
 use crate::handle::RequestError;
 use crate::limits::{
-    ANSWER_SHARE_KIB, BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_HELD_BYTES_MAX, REQUESTS_HELD_MAX,
-    REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX,
+    ANSWER_SHARE_KIB, ANSWERS_SECONDS_MAX, BODY_SMALL_BYTES, BUSY_RETRY_MS, REQUESTS_HELD_BYTES_MAX,
+    REQUESTS_HELD_MAX, REQUESTS_INBOUND_MAX, REQUESTS_OUTBOUND_MAX,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
@@ -245,6 +245,10 @@ impl Service {
         if bytes <= BODY_SMALL_BYTES {
             return response.into();
         }
+        if let Some(retry_ms) = self.overdue_ms(bytes) {
+            Counters::add(&self.counters.answers_busy);
+            return refusal(Code::Busy, "this node's line is busy".into(), retry_ms).into();
+        }
         let rests = self.readers.rests(&peer, self.now());
         // Who has gone does not hear it in any case.
         let share = self.peers.get(&peer).filter(|_| !rests).map(|state| &state.outgoing);
@@ -255,6 +259,15 @@ impl Service {
         }
         Counters::add(&self.counters.answers_busy);
         refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
+    }
+
+    /// How long a larger answer has to wait until the line has room for it; none where there is room, or no limit.
+    fn overdue_ms(&self, bytes: usize) -> Option<u64> {
+        let rate = self.settings.limits.bandwidth_out?;
+        let waiting = self.outgoing.taken_bytes();
+        // One alone goes, however large it is.
+        let is_late = waiting > 0 && (waiting + bytes as u64) / rate > ANSWERS_SECONDS_MAX;
+        is_late.then(|| (waiting.saturating_mul(1_000) / rate).max(BUSY_RETRY_MS))
     }
 
     /// Says whether the peer still waited for it.

@@ -11,6 +11,7 @@ use super::doors::{
     set_gateway, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
 };
 use super::logging::{set_log, set_log_format};
+use super::profile::set_profile;
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
 use super::role::set_roles;
 use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
@@ -118,6 +119,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "the version of the rules that the network computes by",
         set: set_rules,
         show: |config| Value::Integer(config.rules.into()),
+    },
+    Setting {
+        key: "profile",
+        help: "the kind of machine: local (others cannot dial it), home (a budget for line, disk and cores, and ways in \
+               through routers) or server; whatever else is set goes first",
+        set: set_profile,
+        show: |config| Value::String(config.profile.name().into()),
     },
     Setting {
         key: "listen",
@@ -263,6 +271,24 @@ pub(super) const SETTINGS: &[Setting] = &[
             bytes.map(|bytes| config.disk_budget_bytes = bytes)
         },
         show: |config| Value::String(bytes::show_or_none(config.disk_budget_bytes)),
+    },
+    Setting {
+        key: "bandwidth_out",
+        help: "bytes sent to peers in a second, such as 1mb, or none for no limit",
+        set: |config, given| {
+            let bytes = bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN);
+            bytes.map(|bytes| config.bandwidth_out_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show_or_none(config.bandwidth_out_bytes)),
+    },
+    Setting {
+        key: "bandwidth_in",
+        help: "bytes taken from peers in a second, such as 4mb, or none for no limit",
+        set: |config, given| {
+            let bytes = bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN);
+            bytes.map(|bytes| config.bandwidth_in_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show_or_none(config.bandwidth_in_bytes)),
     },
     Setting {
         key: "dry_runs",

@@ -15,6 +15,8 @@ pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub enum Source {
     /// Nobody said anything.
     Default,
+    /// The profile of this name.
+    Profile(&'static str),
     /// The configuration file.
     File(PathBuf),
     /// This environment variable.
@@ -27,6 +29,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Profile(name) => write!(f, "profile {name}"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag --{name}"),

@@ -103,6 +103,8 @@ fn a_bad_value_names_source_key_value_and_expectation() {
         ("compute_threads = 0", "a whole number from 1 to 256"),
         ("memory_budget = \"4 apples\"", "such as `4gb`"),
         ("disk_budget = \"1mb\"", "`none`, or bytes from 64mb"),
+        ("bandwidth_out = \"1kb\"", "`none`, or bytes from 64kb"),
+        ("profile = \"laptop\"", "`local`, `home` or `server`"),
         ("log = \"weft=shout\"", "log directives"),
         ("log_format = \"xml\"", "`text` or `json`"),
         ("network = ", "is not valid TOML"),
@@ -141,6 +143,32 @@ fn the_written_form_reads_back_equal() {
     };
     std::fs::write(folder.path().join(FILE_NAME), config.to_toml()).unwrap();
     assert_eq!(Resolved::load(&inputs).unwrap().config, config);
+}
+
+#[test]
+fn a_profile_sets_what_nobody_else_does() {
+    for profile in Profile::ALL {
+        let (_folder, mut inputs) = with_file("disk_budget = \"5gb\"");
+        inputs.env.insert("WEFT_TOPICS".into(), "7".into());
+        inputs.flags.insert("profile", profile.name().into());
+        let resolved = Resolved::load(&inputs).unwrap();
+        let config = &resolved.config;
+        assert_eq!((config.profile, config.topics, config.disk_budget_bytes), (profile, 7, 5 << 30));
+        let of_profile = |shown: &&Shown| shown.source == Source::Profile(profile.name());
+        let shown = resolved.shown();
+        let set: Vec<_> = shown.iter().filter(of_profile).map(|shown| shown.key).collect();
+        assert_eq!(set.is_empty(), profile == Profile::Local);
+        assert!(!set.contains(&"topics") && !set.contains(&"disk_budget"), "{set:?}");
+        if profile == Profile::Home {
+            assert_eq!(config.bandwidth_out_bytes, 1 << 20);
+            assert!(config.upnp && config.mdns && !config.relay);
+            assert!(config.memory_budget_bytes >= 16 << 20 && config.compute_threads >= 1);
+        }
+        // What it gives is what a file may give.
+        let (folder, again) = with_file(&config.to_toml());
+        let read = Resolved::load(&again).unwrap().config;
+        assert_eq!(Config { data_dir: folder.path().into(), ..config.clone() }, read);
+    }
 }
 
 #[test]

@@ -69,20 +69,15 @@ pub(super) async fn pages(
     process: Id,
     hashes: Arc<[Hash]>,
 ) -> Result<Vec<PackedPage>, Why> {
-    let listed: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
-    let body = wire::PagesRequest { process: wire::bytes(process), hashes: listed.into() };
-    let asked = tokio::time::timeout(ANSWER_WAIT, remote::ask(shared, peer, Ask::Pages(body))).await;
-    let pages = match asked.map_err(|_| Why::Silent)? {
-        Ok(Answer::Pages(answer)) => answer.pages,
-        Ok(_) => return Err(Why::Absent),
-        Err(RemoteError::Refused { refusal, .. }) if refusal.code() == Code::Busy => {
-            return Err(Why::Busy(refusal.retry_ms.clamp(1, REST_MS_MAX)));
+    let mut pages: Vec<Bytes> = Vec::with_capacity(hashes.len());
+    // Over a slow line they come a few at a time.
+    while let Some(left) = hashes.get(pages.len()..).filter(|left| !left.is_empty()) {
+        let mut some = some_pages(shared, peer, process, left).await?;
+        if some.is_empty() {
+            return Err(Why::Absent);
         }
-        Err(RemoteError::Refused { .. }) => return Err(Why::Absent),
-        Err(_) => return Err(Why::Silent),
-    };
-    if pages.len() < hashes.len() {
-        return Err(Why::Absent);
+        some.truncate(left.len());
+        pages.append(&mut some);
     }
     let packed = tokio::task::spawn_blocking(move || packed(&hashes, &pages)).await;
     let packed = joined(packed).ok_or(Why::Silent)?;
@@ -91,6 +86,21 @@ pub(super) async fn pages(
         remote::lied(shared, peer).await;
     }
     packed.ok_or(Why::Lie)
+}
+
+/// The first of these pages that the peer gives at once.
+async fn some_pages(shared: &SharedRef, peer: Peer, process: Id, hashes: &[Hash]) -> Result<Vec<Bytes>, Why> {
+    let listed: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+    let body = wire::PagesRequest { process: wire::bytes(process), hashes: listed.into() };
+    let asked = tokio::time::timeout(ANSWER_WAIT, remote::ask(shared, peer, Ask::Pages(body))).await;
+    match asked.map_err(|_| Why::Silent)? {
+        Ok(Answer::Pages(answer)) => Ok(answer.pages),
+        Err(RemoteError::Refused { refusal, .. }) if refusal.code() == Code::Busy => {
+            Err(Why::Busy(refusal.retry_ms.clamp(1, REST_MS_MAX)))
+        }
+        Ok(_) | Err(RemoteError::Refused { .. }) => Err(Why::Absent),
+        Err(_) => Err(Why::Silent),
+    }
 }
 
 /// The pages, if each is the one of its hash.

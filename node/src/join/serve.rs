@@ -49,14 +49,15 @@ fn listed(row: &CheckpointRow) -> Bytes {
     out.into()
 }
 
-/// Leaves by their hashes, in this order, up to the first that is not here; none where the list makes no sense.
-pub(crate) fn pages(reader: &Reader, hashes: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
+/// Leaves by their hashes, in this order, at most so many, up to the first that is not here; none where the list
+/// makes no sense.
+pub(crate) fn pages(reader: &Reader, hashes: &[u8], most: usize) -> Result<Option<Vec<Bytes>>, StoreError> {
     let (hashes, rest) = hashes.as_chunks::<32>();
     if !rest.is_empty() || hashes.is_empty() || hashes.len() > CHUNK_PAGES {
         return Ok(None);
     }
     let mut pages = Vec::with_capacity(hashes.len());
-    for hash in hashes {
+    for hash in hashes.iter().take(most) {
         let Some(page) = reader.page(&Hash(*hash))? else { break };
         pages.push(page);
     }

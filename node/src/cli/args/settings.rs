@@ -14,6 +14,9 @@ pub(crate) struct ConfigFlags {
     /// The version of the rules
     #[arg(long, value_name = "NUMBER")]
     pub(crate) rules: Option<String>,
+    /// The kind of machine: local, home or server
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
     /// An address to listen on, such as /ip4/0.0.0.0/tcp/4904; may repeat
     #[arg(long, value_name = "MULTIADDR")]
     pub(crate) listen: Vec<String>,
@@ -80,6 +83,12 @@ pub(crate) struct ConfigFlags {
     /// Disk that the data folder may take, such as 100gb, or none for all but the last of it
     #[arg(long, value_name = "BYTES")]
     pub(crate) disk_budget: Option<String>,
+    /// Bytes to send to peers in a second, such as 1mb, or none for no limit
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bandwidth_out: Option<String>,
+    /// Bytes to take from peers in a second, such as 4mb, or none for no limit
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) bandwidth_in: Option<String>,
     /// How many dry runs to evaluate at once
     #[arg(long, value_name = "NUMBER")]
     pub(crate) dry_runs: Option<String>,
@@ -140,6 +149,7 @@ impl ConfigFlags {
         [
             ("network", self.network.clone()),
             ("rules", self.rules.clone()),
+            ("profile", self.profile.clone()),
             ("listen", list(&self.listen)),
             ("bootstrap", list(&self.bootstrap)),
             ("reachable", self.reachable.clone()),
@@ -162,6 +172,8 @@ impl ConfigFlags {
             ("join", self.join.clone()),
             ("memory_budget", self.memory_budget.clone()),
             ("disk_budget", self.disk_budget.clone()),
+            ("bandwidth_out", self.bandwidth_out.clone()),
+            ("bandwidth_in", self.bandwidth_in.clone()),
             ("dry_runs", self.dry_runs.clone()),
             ("dry_run_gas", self.dry_run_gas.clone()),
             ("dry_run_ms", self.dry_run_ms.clone()),
