@@ -233,6 +233,14 @@ impl Findings {
         }
     }
 
+    /// Whether nothing at this place or behind it can come onto the page, or say that more follow.
+    pub(super) fn is_full_before(&self, place: Place) -> bool {
+        let last =
+            if self.order.ascending { self.headers.last_key_value() } else { self.headers.first_key_value() };
+        let is_before = |key: &Key| if self.order.ascending { key.place < place } else { key.place > place };
+        self.headers.len() > self.first && last.is_some_and(|(key, _)| is_before(key))
+    }
+
     /// Whether not everything was looked at.
     pub(super) const fn is_cut(&self) -> bool {
         self.edge.is_some()

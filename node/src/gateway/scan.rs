@@ -1,10 +1,11 @@
 //! Looking through logs for what a filter takes, from where a page begins in the order of its edges: the
-//! newest messages first unless a client wants the oldest.
+//! newest messages first unless a client wants the oldest. All logs are gone through together, whichever is next
+//! in time, so that however many there are, what was looked at has no holes.
 //!
 //! One query looks at so many slots. What lies beyond them is not on its page, and the cursor of its last edge
 //! is where the next query goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,12 +19,10 @@ use crate::shared::Shared;
 
 /// Slots of logs that one query looks at.
 const SLOTS_MAX: u64 = 5_000;
-/// Of one log at least: as some may stand in the moment at which a page begins, one more must be new.
-const SHARE_MIN: u64 = 8;
 /// Bytes of their items, and how long it may take to look at them.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(2);
-/// Slots read at once.
+/// Slots of a log read at once, where it was the next in time again and again.
 const SLOTS_AT_ONCE: u64 = 32;
 /// Bytes of them.
 const READ_BYTES: usize = 4 * 1024 * 1024;
@@ -79,16 +78,7 @@ pub(super) fn messages(
     let mut logs = directory.ids(|_| true);
     logs.retain(|log| filter.recipients.is_empty() || named.contains(log));
     let mut scan = Scan { reader, filter, order, left: SLOTS_MAX, bytes: 0, until: Instant::now() + WAIT };
-    // Each log has its share, so that a busy one does not hide the others.
-    let share = (SLOTS_MAX / logs.len().max(1) as u64).max(SHARE_MIN);
-    for process in logs {
-        if scan.is_over() {
-            found.cut(order.start());
-            break;
-        }
-        scan.log(&process, share, found)?;
-    }
-    Ok(())
+    scan.logs(logs, found)
 }
 
 /// A look through logs.
@@ -103,32 +93,76 @@ struct Scan<'a> {
     until: Instant,
 }
 
+/// What is left of a log.
+struct Rest {
+    low: u64,
+    high: u64,
+    /// Slots that are read of it when it is next in time.
+    at_once: u64,
+}
+
 impl Scan<'_> {
     fn is_over(&self) -> bool {
         self.left == 0 || self.bytes > BYTES_MAX || Instant::now() >= self.until
     }
 
-    /// Looks at a share of one log.
-    fn log(&mut self, process: &Id, share: u64, found: &mut Findings) -> Result<(), StoreError> {
-        let (mut low, mut high) = self.range(process)?;
-        let (mut share, mut whole_to) = (share.min(self.left), self.order.start());
-        while low <= high {
-            let count = share.min(SLOTS_AT_ONCE).min(high - low + 1);
-            let (from, to) =
-                if self.order.ascending { (low, low + count - 1) } else { (high + 1 - count, high) };
-            let Some(edge) = self.slots(process, from, to, found)? else {
-                found.cut(whole_to);
-                return Ok(());
-            };
-            whole_to = edge;
-            (low, high) = if self.order.ascending { (to + 1, high) } else { (low, from - 1) };
-            (share, self.left) = (share - count, self.left.saturating_sub(count));
-            if low <= high && (share == 0 || self.is_over()) {
-                found.cut(edge);
-                return Ok(());
+    fn logs(&mut self, logs: Vec<Id>, found: &mut Findings) -> Result<(), StoreError> {
+        let mut next: BTreeMap<(Place, Id), Rest> = BTreeMap::new();
+        for process in logs {
+            if Instant::now() >= self.until {
+                // Of those that are left nothing is known.
+                found.cut(self.order.start());
+                break;
+            }
+            let (low, high) = self.range(&process)?;
+            self.wait(&mut next, process, Rest { low, high, at_once: 1 })?;
+        }
+        while let Some(((place, process), rest)) =
+            if self.order.ascending { next.pop_first() } else { next.pop_last() }
+        {
+            if found.is_full_before(place) {
+                break;
+            }
+            if self.is_over() {
+                found.cut(place);
+                break;
+            }
+            match self.some(&process, rest, found)? {
+                Some(rest) => self.wait(&mut next, process, rest)?,
+                None => found.cut(place),
             }
         }
         Ok(())
+    }
+
+    /// Has a log wait until its next slot is the next of all.
+    fn wait(
+        &self,
+        next: &mut BTreeMap<(Place, Id), Rest>,
+        process: Id,
+        rest: Rest,
+    ) -> Result<(), StoreError> {
+        if rest.low <= rest.high {
+            let slot = if self.order.ascending { rest.low } else { rest.high };
+            if let Some(row) = self.reader.slot(&process, slot)? {
+                next.insert((place_of(&row), process), rest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the next slots of a log, and gives the rest of it; none if they are not all there, or too much
+    /// to look at.
+    fn some(&mut self, process: &Id, rest: Rest, found: &mut Findings) -> Result<Option<Rest>, StoreError> {
+        let Rest { low, high, at_once } = rest;
+        let count = at_once.min(self.left).min(high - low + 1);
+        let (from, to) = if self.order.ascending { (low, low + count - 1) } else { (high + 1 - count, high) };
+        if !self.slots(process, from, to, found)? {
+            return Ok(None);
+        }
+        self.left -= count;
+        let (low, high) = if self.order.ascending { (to + 1, high) } else { (low, from - 1) };
+        Ok(Some(Rest { low, high, at_once: (2 * at_once).min(SLOTS_AT_ONCE) }))
     }
 
     /// The slots of a log that can be on the page, the process itself excepted.
@@ -152,26 +186,17 @@ impl Scan<'_> {
         Ok((low, next - 1))
     }
 
-    /// Adds what the filter takes of these slots, and says where the last of them in the order stands;
-    /// none if they are not all there, or too much to look at.
-    fn slots(
-        &mut self,
-        process: &Id,
-        from: u64,
-        to: u64,
-        found: &mut Findings,
-    ) -> Result<Option<Place>, StoreError> {
-        let (mut next, mut first, mut last) = (from, None, None);
+    /// Adds what the filter takes of these slots; whether they are all there, and not too much to look at.
+    fn slots(&mut self, process: &Id, from: u64, to: u64, found: &mut Findings) -> Result<bool, StoreError> {
+        let mut next = from;
         while next <= to {
             if self.bytes > BYTES_MAX {
-                return Ok(None);
+                return Ok(false);
             }
             let read = self.reader.slot_records(process, next, to, READ_BYTES)?;
-            let Some(end) = read.slots.last().map(|stored| stored.slot) else { return Ok(None) };
+            let Some(end) = read.slots.last().map(|stored| stored.slot) else { return Ok(false) };
             for stored in read.slots {
                 let place = place_of(&stored.row);
-                first = first.or(Some(place));
-                last = Some(place);
                 self.bytes += stored.item.as_ref().map_or(0, Bytes::len);
                 // What is on disk was verified before it came there.
                 let item = stored.item.and_then(|raw| DataItem::parse(raw).ok());
@@ -180,7 +205,7 @@ impl Scan<'_> {
             }
             next = end + 1;
         }
-        Ok(if self.order.ascending { last } else { first })
+        Ok(true)
     }
 }
 
