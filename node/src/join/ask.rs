@@ -25,6 +25,8 @@ const PEERS_MAX: usize = 8;
 const REST_MS_MAX: u64 = 30_000;
 /// How long a peer may take for one answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
+/// And for all pages that it is asked for at once: the slowest line that a node may have takes so long.
+const CHUNK_WAIT: Duration = Duration::from_secs(90);
 
 /// The newest checkpoint that peers have and that is to be believed, and who has it.
 pub(super) async fn newest(shared: &SharedRef, process: &Arc<Process>) -> Option<(Manifest, Vec<Peer>)> {
@@ -69,16 +71,20 @@ pub(super) async fn pages(
     process: Id,
     hashes: Arc<[Hash]>,
 ) -> Result<Vec<PackedPage>, Why> {
-    let mut pages: Vec<Bytes> = Vec::with_capacity(hashes.len());
     // Over a slow line they come a few at a time.
-    while let Some(left) = hashes.get(pages.len()..).filter(|left| !left.is_empty()) {
-        let mut some = some_pages(shared, peer, process, left).await?;
-        if some.is_empty() {
-            return Err(Why::Absent);
+    let all = async {
+        let mut pages: Vec<Bytes> = Vec::with_capacity(hashes.len());
+        while let Some(left) = hashes.get(pages.len()..).filter(|left| !left.is_empty()) {
+            let mut some = some_pages(shared, peer, process, left).await?;
+            if some.is_empty() {
+                return Err(Why::Absent);
+            }
+            some.truncate(left.len());
+            pages.append(&mut some);
         }
-        some.truncate(left.len());
-        pages.append(&mut some);
-    }
+        Ok(pages)
+    };
+    let pages = tokio::time::timeout(CHUNK_WAIT, all).await.map_err(|_| Why::Silent)??;
     let packed = tokio::task::spawn_blocking(move || packed(&hashes, &pages)).await;
     let packed = joined(packed).ok_or(Why::Silent)?;
     if packed.is_none() {

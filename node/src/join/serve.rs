@@ -5,7 +5,7 @@ use weft_protocol::attestation::BOUNDARY_SLOTS;
 use weft_protocol::process::Process;
 use weft_protocol::state::StateSummary;
 use weft_protocol::{Hash, Position, wire};
-use weft_storage::{CheckpointRow, Reader, StoreError};
+use weft_storage::{CheckpointRow, OutcomeRow, Reader, StoreError};
 
 use super::CHUNK_PAGES;
 use super::manifest::REF_BYTES;
@@ -28,11 +28,14 @@ pub(crate) fn checkpoint(
         if tick != 0 || slot == 0 || !slot.is_multiple_of(BOUNDARY_SLOTS) {
             continue;
         }
+        // The row of a checkpoint has megabytes: first it is looked whether anybody signed for it.
+        let Some(OutcomeRow { running, state_root, .. }) = reader.outcome(&id, position)? else { continue };
+        let signed = attestations::quorum_wire(reader, process, position, (running, state_root))?;
+        let Some(attestations) = signed else { continue };
         // A damaged one is none.
         let Ok(Some(row)) = reader.checkpoint(&id, position) else { continue };
         let Some(summary) = decode(&row.state, id, position, row.memory_bytes) else { continue };
-        let said = (summary.running.0, Some(summary.root()));
-        if let Some(attestations) = attestations::quorum_wire(reader, process, position, said)? {
+        if (summary.running.0, Some(summary.root())) == (running, state_root) {
             let state = Some(wire::StateSummary::from(&summary));
             return Ok(Some(wire::CheckpointResponse { attestations, state, pages: listed(&row) }));
         }

@@ -1,4 +1,4 @@
-//! The loop: which processes are far behind their logs, one of them after the other from a checkpoint.
+//! The loop: which processes are far behind their logs, a few of them at a time from a checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +34,11 @@ const LOOKS_MAX: usize = 256;
 const AGAIN_MS: u64 = 10 * 60 * 1000;
 /// How often time passes while pages come.
 const FETCH_TICK: Duration = Duration::from_millis(250);
-/// How long a log may stand still that does not reach the checkpoint.
+/// Processes that join at a time.
+const JOINS_MAX: usize = 4;
+/// How long a log may take to reach the checkpoint. Meanwhile its process is not computed.
+const LOG_WAIT_ALL: Duration = Duration::from_secs(30 * 60);
+/// How long it may stand still before that.
 const LOG_WAIT: Duration = Duration::from_secs(120);
 /// How often it is looked at, beside every time that it grows.
 const LOG_LOOK: Duration = Duration::from_millis(500);
@@ -72,7 +76,8 @@ pub struct JoinTask {
     /// Processes that were just hosted, where all are to go on from a checkpoint.
     fresh: BTreeSet<Id>,
     rest: BTreeMap<Id, Now>,
-    /// The one that joins.
+    /// Those that join.
+    joining: BTreeSet<Id>,
     running: JoinSet<(Id, Result<u64, NotJoined>)>,
 }
 
@@ -80,7 +85,8 @@ impl JoinTask {
     /// A loop that looks at every process first.
     pub fn new(shared: SharedRef) -> Self {
         let grown = shared.directory.ids(|roles| roles.computes).into_iter().collect();
-        Self { shared, grown, fresh: BTreeSet::new(), rest: BTreeMap::new(), running: JoinSet::new() }
+        let (fresh, rest, joining) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self { shared, grown, fresh, rest, joining, running: JoinSet::new() }
     }
 
     /// Runs until the node stops.
@@ -104,7 +110,7 @@ impl JoinTask {
                 Some(ended) = self.running.join_next(), if !self.running.is_empty() => {
                     joined(ended).into_iter().for_each(|(process, ended)| self.ended(process, ended));
                 }
-                _ = tick.tick(), if self.running.is_empty() => self.look(least),
+                _ = tick.tick() => self.look(least),
             }
         }
     }
@@ -113,15 +119,16 @@ impl JoinTask {
     fn hosted(&mut self, process: Id, least: u64) {
         if self.shared.config.join == Join::Checkpoint {
             self.fresh.insert(process);
-            if self.running.is_empty() {
-                self.look(least);
-            }
+            self.look(least);
         }
         self.grown.insert(process);
     }
 
-    /// Begins with the first process that is so many slots behind its log.
+    /// Begins with the first process that is so many slots behind its log, if there is a place.
     fn look(&mut self, least: u64) {
+        if self.joining.len() >= JOINS_MAX {
+            return;
+        }
         let now = self.shared.clock.now();
         self.rest.retain(|_, until| *until > now);
         for _ in 0..LOOKS_MAX {
@@ -133,9 +140,11 @@ impl JoinTask {
                 Some(_) => next_slot_of(&self.shared, process).is_ok_and(|next| next <= 1),
                 None => is_behind(&self.shared, process, least),
             };
-            if !may || self.rest.contains_key(&process) || !is_due {
+            let is_under_way = self.joining.contains(&process) || self.rest.contains_key(&process);
+            if !may || is_under_way || !is_due {
                 continue;
             }
+            self.joining.insert(process);
             let shared = SharedRef::clone(&self.shared);
             self.running.spawn(async move { (process, join(&shared, process, least).await) });
             return;
@@ -143,6 +152,7 @@ impl JoinTask {
     }
 
     fn ended(&mut self, process: Id, ended: Result<u64, NotJoined>) {
+        self.joining.remove(&process);
         match ended {
             Ok(slot) => {
                 self.shared.metrics.joins.add("joined");
@@ -308,7 +318,8 @@ async fn fetch(
 /// Waits until the log here has a slot.
 async fn reached(shared: &Shared, process: Id, slot: u64) -> Result<(), NotJoined> {
     let mut news = shared.news.listen();
-    let (mut last, mut grew) = (None, Instant::now());
+    let began = Instant::now();
+    let (mut last, mut grew) = (None, began);
     loop {
         let head = shared.store.read()?.head(&process)?.map(|(slot, _)| slot);
         if head >= Some(slot) {
@@ -317,7 +328,7 @@ async fn reached(shared: &Shared, process: Id, slot: u64) -> Result<(), NotJoine
         if head != last {
             (last, grew) = (head, Instant::now());
         }
-        if grew.elapsed() >= LOG_WAIT {
+        if grew.elapsed() >= LOG_WAIT || began.elapsed() >= LOG_WAIT_ALL {
             return Err(NotJoined::Log(slot));
         }
         // Hearing nothing in time is a reason to look again too.
