@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use weft_protocol::attestation::BOUNDARY_SLOTS;
 use weft_protocol::process::Process;
-use weft_protocol::state::StateSummary;
 use weft_protocol::{Hash, Position, wire};
 use weft_storage::{CheckpointRow, OutcomeRow, Reader, StoreError};
 
