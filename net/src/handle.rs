@@ -2,7 +2,6 @@
 
 mod lobby;
 
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -15,12 +14,12 @@ use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::address;
 use crate::conduct::Fault;
-use crate::config::{ConfigError, NetConfig, NetLimits, Settings};
+use crate::config::{ConfigError, NetConfig, Settings};
 use crate::discovery::machine::reach::Reachability;
 use crate::event::{NetEvent, Ticket};
 use crate::gossip::machine::Verdict;
 use crate::key::Key;
-use crate::limits::{ANSWER_SECONDS_MAX, COMMANDS_MAX, TICKETS_MAX};
+use crate::limits::{COMMANDS_MAX, TICKETS_MAX};
 use crate::metrics::{Counters, NetLevel, NetMetrics};
 use crate::peer::Peer;
 use crate::remembered::Remembered;
@@ -40,7 +39,6 @@ struct Inner {
     verdicts: mpsc::Sender<(Ticket, Verdict)>,
     status: watch::Receiver<Status>,
     counters: Arc<Counters>,
-    answer_bytes: usize,
     stop: CancellationToken,
     task: Mutex<Option<JoinHandle<()>>>,
     _stop_with_last_handle: DropGuard,
@@ -261,12 +259,6 @@ pub struct ReachInfo {
     pub book: usize,
 }
 
-/// Bytes of an answer that are through in time where the line is limited.
-fn answer_bytes(limits: &NetLimits) -> usize {
-    let of = |rate: NonZeroU64| rate.get().saturating_mul(ANSWER_SECONDS_MAX);
-    limits.bandwidth_out.map_or(usize::MAX, |rate| usize::try_from(of(rate)).unwrap_or(usize::MAX))
-}
-
 impl Net {
     /// Starts the network in the current tokio runtime.
     ///
@@ -283,7 +275,6 @@ impl Net {
         let (verdicts, verdict_queue) = mpsc::channel(TICKETS_MAX);
         let (event_sender, events) = mpsc::channel(settings.limits.events);
         let stop = CancellationToken::new();
-        let answer_bytes = answer_bytes(&settings.limits);
         let (service, status) = Service::new(
             settings,
             command_queue,
@@ -294,17 +285,7 @@ impl Net {
         )?;
         let task = Mutex::new(Some(tokio::spawn(service.run())));
         let _stop_with_last_handle = stop.clone().drop_guard();
-        let inner = Inner {
-            peer,
-            commands,
-            verdicts,
-            status,
-            counters,
-            answer_bytes,
-            stop,
-            task,
-            _stop_with_last_handle,
-        };
+        let inner = Inner { peer, commands, verdicts, status, counters, stop, task, _stop_with_last_handle };
         Ok((Self { inner: Arc::new(inner) }, events))
     }
 
@@ -478,11 +459,6 @@ impl Net {
         let used = (commands.max_capacity() - commands.capacity()) as u64;
         levels.push(NetLevel { name: "commands", used, limit: commands.max_capacity() as u64 });
         levels
-    }
-
-    /// Bytes that one answer should have at most, for its peer to have it in time over this node's line.
-    pub fn answer_bytes(&self) -> usize {
-        self.inner.answer_bytes
     }
 
     /// How many peers are connected and of this network.

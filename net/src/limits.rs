@@ -91,8 +91,8 @@ pub const BANDWIDTH_MIN: u64 = 64 * 1024;
 /// How long what is on its way over a limited line may take, in seconds: those who wait for it give up after thirty,
 /// and would ask again.
 pub(crate) const ANSWERS_SECONDS_MAX: u64 = 12;
-/// How long one answer may take there.
-pub(crate) const ANSWER_SECONDS_MAX: u64 = 4;
+/// How long one answer should take there: whoever gives it gives no more at once.
+pub const ANSWER_SECONDS_MAX: u64 = 4;
 /// Parts of the patience with slow peers in which it is counted what each takes of its answers.
 pub(crate) const READER_WINDOWS: u64 = 6;
 /// How long a peer has no larger answers whose answers made room for those of others.

@@ -5,6 +5,7 @@
 mod bytes;
 mod choice;
 mod doors;
+mod given;
 mod logging;
 pub(crate) mod memory;
 pub mod network_file;
@@ -26,10 +27,11 @@ pub use weft_protocol::process::RULES;
 
 pub use choice::{Evaluate, Join, LogFormat};
 pub use doors::{Origins, PublicUrl};
+use given::{Expected, Given};
 pub use network_file::NETWORK_FILE_NAME;
 pub use profile::Profile;
 pub use reach::Reachable;
-use setting::{Expected, Given, SETTINGS};
+use setting::SETTINGS;
 pub use source::Source;
 use source::read_text;
 

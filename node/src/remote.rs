@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use weft_net::{Fault, Key, Peer, RequestError};
+use weft_net::{Key, Peer, RequestError};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::module::Module;
 use weft_protocol::wire::request::Body as Ask;
@@ -115,12 +115,6 @@ pub(crate) async fn ask(shared: &Shared, peer: Peer, body: Ask) -> Result<Answer
         Some(answer) => Ok(answer),
         None => Err(RemoteError::Mismatch { peer }),
     }
-}
-
-/// Has a peer pay for what is provably false.
-pub(crate) async fn lied(shared: &Shared, peer: Peer) {
-    // Only a network that has stopped does not hear it.
-    let _ = shared.net.fault(peer, Fault::Lie).await;
 }
 
 /// Slots `from..=to` of a log, as many as fit in one answer.

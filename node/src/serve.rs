@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use weft_net::limits::ANSWER_SECONDS_MAX;
 use weft_net::{Peer, Reply};
 use weft_protocol::state::LEAF_BYTES;
 use weft_protocol::wire::refusal::Code;
@@ -410,7 +411,8 @@ fn heads(shared: &SharedRef, ask: &wire::HeadRequest) -> Result<wire::HeadRespon
 
 /// Bytes of one answer: fewer where this node's line is limited.
 fn answer_bytes(shared: &Shared) -> usize {
-    ANSWER_BYTES_MAX.min(shared.net.answer_bytes())
+    let in_time = shared.config.bandwidth_out_bytes.saturating_mul(ANSWER_SECONDS_MAX);
+    ANSWER_BYTES_MAX.min(usize::try_from(in_time).unwrap_or(usize::MAX))
 }
 
 fn range(shared: &SharedRef, ask: &wire::RangeRequest) -> Result<wire::RangeResponse, ServeError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
-use weft_net::Net;
+use weft_net::{Fault, Net, Peer};
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
 use weft_protocol::{Address, Id, Network};
@@ -94,6 +94,12 @@ impl Shared {
         Host { modules: &self.modules, store: &self.store }
     }
 
+    /// Has a peer pay for what is provably false.
+    pub async fn lied(&self, peer: Peer) {
+        // Only a network that has stopped does not hear it.
+        let _ = self.net.fault(peer, Fault::Lie).await;
+    }
+
     /// A known process; its item is read and verified off this thread, the first time.
     pub async fn known(self: &Arc<Self>, process: Id) -> Option<Known> {
         let shared = Arc::clone(self);
@@ -111,7 +117,7 @@ pub mod testing {
 
     use std::path::Path;
 
-    use weft_net::{NetConfig, Peer};
+    use weft_net::NetConfig;
     use weft_protocol::time::Weave;
     use weft_storage::{LocalWeaveConfig, MemoryDisk};
     use weft_vm::EngineConfig;

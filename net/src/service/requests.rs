@@ -39,7 +39,7 @@ pub(super) struct Answer {
 }
 
 enum Outcome {
-    Given(wire::Response),
+    Given(Box<wire::Response>),
     /// The node dropped the request.
     Dropped,
     /// The peer no longer waits.
@@ -116,7 +116,7 @@ async fn answer(
     within: Duration,
 ) -> Answer {
     let outcome = match tokio::time::timeout(within, given).await {
-        Ok(Ok(response)) => Outcome::Given(response),
+        Ok(Ok(response)) => Outcome::Given(Box::new(response)),
         Ok(Err(_)) => Outcome::Dropped,
         Err(_) => Outcome::TooLate,
     };
@@ -223,7 +223,7 @@ impl Service {
     pub(super) fn on_answer(&mut self, answer: Answer) {
         match answer.outcome {
             Outcome::Given(response) => {
-                let response = self.budgeted(answer.peer, response);
+                let response = self.budgeted(answer.peer, *response);
                 let way = response.budget.as_ref().map(|budget| Arc::clone(&budget.way));
                 if self.respond(answer.channel, response)
                     && let Some(way) = way

@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// More than any machine has.
 const MAX: u64 = 64 << 40;

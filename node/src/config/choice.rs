@@ -3,7 +3,7 @@
 use weft_protocol::attestation::BOUNDARY_SLOTS;
 
 use super::Config;
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// When the slots of a process that is hosted to compute are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]

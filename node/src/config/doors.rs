@@ -6,7 +6,7 @@ use axum::http::uri::Authority;
 use toml::Value;
 
 use super::Config;
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// Origins, or host names, that may be listed.
 const LISTED_MAX: usize = 64;

@@ -1,6 +1,6 @@
 //! What is logged, and how.
 
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 use super::{Config, LogFormat};
 
 pub(super) fn set_log(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 use super::{Config, memory};
 
 /// A kind of machine.

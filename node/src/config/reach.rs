@@ -5,7 +5,7 @@ use std::str::FromStr;
 use toml::Value;
 
 use super::Config;
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// Addresses to listen on: more are a typing error.
 const LISTEN_MAX: usize = 16;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Config;
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// Something a node does for processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,5 @@
 //! The table of keys: how each is read, shown and explained.
 
-use std::fmt;
-
 use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
@@ -10,86 +8,17 @@ use super::choice::set_evaluate;
 use super::doors::{
     set_gateway, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
 };
+use super::given::{Expected, Given};
 use super::logging::{set_log, set_log_format};
 use super::profile::set_profile;
 use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
 use super::role::set_roles;
 use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 
-/// Characters of a value that an error repeats.
-const SHOWN_CHARS_MAX: usize = 100;
 /// Gas of one replay, or of strangers in an hour: 300 hours of a guest's time. More is a typing error.
 const GAS_MAX: u64 = 1_000_000_000_000_000_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
-
-/// A value as it was written: TOML has types, flags and the environment have text.
-pub(super) enum Given<'a> {
-    /// From the file.
-    Toml(&'a Value),
-    /// From a flag or a variable.
-    Text(&'a str),
-}
-
-impl fmt::Display for Given<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
-            Self::Toml(value) => value.to_string(),
-            Self::Text(text) => format!("{text:?}"),
-        };
-        let short: String = text.chars().take(SHOWN_CHARS_MAX).collect();
-        let dots = if short.len() < text.len() { "..." } else { "" };
-        write!(f, "{short}{dots}")
-    }
-}
-
-impl Given<'_> {
-    pub(super) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Toml(Value::String(text)) => Some(text),
-            Self::Toml(_) => None,
-            Self::Text(text) => Some(text),
-        }
-    }
-
-    /// A TOML array of strings, or text with commas; empty text is an empty list.
-    pub(super) fn list(&self) -> Option<Vec<&str>> {
-        match self {
-            Self::Toml(Value::Array(values)) => values.iter().map(Value::as_str).collect(),
-            Self::Toml(_) => None,
-            Self::Text(text) => {
-                Some(text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect())
-            }
-        }
-    }
-
-    pub(super) fn number(&self, min: u64, max: u64) -> Result<u64, Expected> {
-        let number = match self {
-            Self::Toml(Value::Integer(number)) => u64::try_from(*number).ok(),
-            Self::Toml(_) => None,
-            Self::Text(text) => text.trim().parse().ok(),
-        };
-        number
-            .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| Expected(format!("a whole number from {min} to {max}")))
-    }
-}
-
-/// What would have been right.
-#[derive(Debug)]
-pub(super) struct Expected(pub(super) String);
-
-impl From<&str> for Expected {
-    fn from(text: &str) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<String> for Expected {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
 
 /// Reads a value into the configuration.
 type Set = fn(&mut Config, &Given<'_>) -> Result<(), Expected>;
@@ -275,19 +204,13 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "bandwidth_out",
         help: "bytes sent to peers in a second, such as 1mb, or none for no limit",
-        set: |config, given| {
-            let bytes = bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN);
-            bytes.map(|bytes| config.bandwidth_out_bytes = bytes)
-        },
+        set: |config, given| set_rate(&mut config.bandwidth_out_bytes, given),
         show: |config| Value::String(bytes::show_or_none(config.bandwidth_out_bytes)),
     },
     Setting {
         key: "bandwidth_in",
         help: "bytes taken from peers in a second, such as 4mb, or none for no limit",
-        set: |config, given| {
-            let bytes = bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN);
-            bytes.map(|bytes| config.bandwidth_in_bytes = bytes)
-        },
+        set: |config, given| set_rate(&mut config.bandwidth_in_bytes, given),
         show: |config| Value::String(bytes::show_or_none(config.bandwidth_in_bytes)),
     },
     Setting {
@@ -514,4 +437,8 @@ fn set_clock_offset(config: &mut Config, given: &Given<'_>) -> Result<(), Expect
     config.clock_offset_ms =
         good.ok_or_else(|| format!("a whole number from -{OFFSET_MS_MAX} to {OFFSET_MS_MAX}"))?;
     Ok(())
+}
+
+fn set_rate(rate: &mut u64, given: &Given<'_>) -> Result<(), Expected> {
+    bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN).map(|bytes| *rate = bytes)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml::Value;
 use weft_protocol::Address;
 
-use super::setting::{Expected, Given};
+use super::given::{Expected, Given};
 
 /// Addresses that may be listed.
 const LISTED_MAX: usize = 1024;

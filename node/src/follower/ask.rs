@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_net::{Fault, Peer};
+use weft_net::Peer;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::head::Head;
 use weft_protocol::process::Process;
@@ -147,8 +147,7 @@ async fn ask_range(shared: &SharedRef, process: Id, peer: Peer, asked: RangeIncl
         Ok(slots) => {
             let Verified { mut inputs, lie } = verify_range(process, known.process, slots, asked).await;
             if lie {
-                // Only a network that has stopped does not hear it.
-                let _ = shared.net.fault(peer, Fault::Lie).await;
+                shared.lied(peer).await;
             }
             let useful = !inputs.is_empty();
             inputs.push(ended(useful));

@@ -58,7 +58,7 @@ async fn checkpoint(shared: &SharedRef, peer: Peer, process: &Arc<Process>) -> O
         Err(error) => {
             let process = process.id();
             tracing::warn!(%process, %peer, %error, "a peer gave a false checkpoint");
-            remote::lied(shared, peer).await;
+            shared.lied(peer).await;
             None
         }
     }
@@ -89,7 +89,7 @@ pub(super) async fn pages(
     let packed = joined(packed).ok_or(Why::Silent)?;
     if packed.is_none() {
         tracing::warn!(%process, %peer, "a peer gave a false page of a checkpoint");
-        remote::lied(shared, peer).await;
+        shared.lied(peer).await;
     }
     packed.ok_or(Why::Lie)
 }

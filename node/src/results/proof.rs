@@ -24,7 +24,9 @@ pub fn of(
 ) -> Result<Option<wire::ResultProof>, StoreError> {
     let id = process.id();
     let Some(slot) = reader.slot(&id, position.slot)? else { return Ok(None) };
-    let Some((after, attestations)) = signed(reader, process, position, row)? else { return Ok(None) };
+    let Some(Signed { after, attestations }) = signed(reader, process, position, row)? else {
+        return Ok(None);
+    };
     let before = reader.outcome_before(&id, position)?;
     let before = before.map_or_else(|| Running::before(id).0, |(_, row)| row.running);
     Ok(Some(wire::ResultProof {
@@ -44,15 +46,22 @@ fn root(reader: &Reader, process: &Process, position: Position) -> Result<bytes:
     Ok(roots.take(1).map(wire::bytes).next().unwrap_or_default())
 }
 
-/// A quorum that signed for a position or the next one that it signed for, and the hashes of the outcomes between.
+/// What a quorum signed.
+struct Signed {
+    /// The hashes of the outcomes after the result, up to the one that was signed.
+    after: Vec<[u8; 32]>,
+    attestations: Vec<wire::Attestation>,
+}
+
+/// A quorum that signed for a position, or the next one that a quorum signed for.
 fn signed(
     reader: &Reader,
     process: &Process,
     position: Position,
     row: &OutcomeRow,
-) -> Result<Option<(Vec<[u8; 32]>, Vec<wire::Attestation>)>, StoreError> {
+) -> Result<Option<Signed>, StoreError> {
     if let Some(attestations) = attestations::quorum_wire(reader, process, position, said(row))? {
-        return Ok(Some((Vec::new(), attestations)));
+        return Ok(Some(Signed { after: Vec::new(), attestations }));
     }
     let id = process.id();
     let behind = Some((position, Address([0xff; 32])));
@@ -65,8 +74,8 @@ fn signed(
     for candidate in candidates {
         let Some(last) = reader.outcome(&id, candidate)? else { continue };
         if let Some(attestations) = attestations::quorum_wire(reader, process, candidate, said(&last))? {
-            let hashes = between(reader, process, position, candidate)?;
-            return Ok(hashes.map(|hashes| (hashes, attestations)));
+            let after = between(reader, process, position, candidate)?;
+            return Ok(after.map(|after| Signed { after, attestations }));
         }
     }
     Ok(None)

@@ -287,7 +287,7 @@ async fn ask_peer(shared: &Shared, peer: Peer, process: Arc<Process>, item: Id) 
         Err(NoProof::Absent) => found,
         Err(error) => {
             tracing::warn!(%process, %item, %peer, %error, "a peer gave a false proof of a result");
-            remote::lied(shared, peer).await;
+            shared.lied(peer).await;
             None
         }
     }
