@@ -217,20 +217,52 @@ impl Draft {
         let owner = signer.owner_key();
         let hash = signing_hash(kind, &owner, target, anchor, &raw_tags, Chunk::Blob(&self.data));
         let signature = signer.sign(&hash)?;
+        Ok(Verified(self.with_signature(kind, &owner, &signature, &raw_tags)?.0))
+    }
+
+    /// The item of this draft with a signature that was made elsewhere, as an index of a weave lists it. It
+    /// is unverified as any other: tags that were encoded otherwise, for one, are not those that were signed.
+    ///
+    /// # Errors
+    /// Tags over a limit, or a key or a signature of another length than its type has.
+    pub fn signed_elsewhere(
+        &self,
+        kind: SignatureType,
+        owner: &[u8],
+        signature: &[u8],
+    ) -> Result<Unverified<DataItem>, ItemError> {
+        if signature.len() != kind.signature_bytes() {
+            return Err(ItemError::Truncated("signature"));
+        }
+        if owner.len() != kind.owner_bytes() {
+            return Err(ItemError::Truncated("owner"));
+        }
+        self.with_signature(kind, owner, signature, &tag::encode(&self.tags)?)
+    }
+
+    fn with_signature(
+        &self,
+        kind: SignatureType,
+        owner: &[u8],
+        signature: &[u8],
+        raw_tags: &[u8],
+    ) -> Result<Unverified<DataItem>, ItemError> {
+        let target = self.target.as_ref().map_or(&[][..], |id| &id.0);
+        let anchor = self.anchor.as_ref().map_or(&[][..], |anchor| anchor);
         let mut raw =
             Vec::with_capacity(2 + signature.len() + owner.len() + 82 + raw_tags.len() + self.data.len());
         raw.extend_from_slice(&kind.number().to_le_bytes());
-        raw.extend_from_slice(&signature);
-        raw.extend_from_slice(&owner);
+        raw.extend_from_slice(signature);
+        raw.extend_from_slice(owner);
         for field in [target, anchor] {
             raw.push(u8::from(!field.is_empty()));
             raw.extend_from_slice(field);
         }
         raw.extend_from_slice(&(self.tags.len() as u64).to_le_bytes());
         raw.extend_from_slice(&(raw_tags.len() as u64).to_le_bytes());
-        raw.extend_from_slice(&raw_tags);
+        raw.extend_from_slice(raw_tags);
         raw.extend_from_slice(&self.data);
-        Ok(Verified(DataItem::parse(raw)?.0))
+        DataItem::parse(raw)
     }
 }
 

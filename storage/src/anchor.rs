@@ -8,8 +8,10 @@ mod arweave;
 mod batch;
 mod local_weave;
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use weft_protocol::bundle::BundleError;
@@ -19,7 +21,7 @@ use crate::error::StoreError;
 
 pub use arweave::data_root;
 pub use batch::Batch;
-pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig};
+pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig, Placed};
 pub(crate) use local_weave::{WEAVE_KINDS, WEAVE_SCHEMA};
 
 /// Why an anchor did not do what it was asked.
@@ -89,12 +91,18 @@ impl AnchorStatus {
 pub struct TagQuery {
     /// Signed by one of these; by anyone when empty. Pin the signer, or strangers can inject.
     pub owners: Vec<Address>,
-    /// For this target.
-    pub target: Option<Id>,
+    /// For one of these targets; for any or none when empty.
+    pub targets: Vec<Id>,
     /// With all of these tags.
     pub tags: Vec<TagFilter>,
+    /// First brought by one of these batches; by any when empty.
+    pub batches: Vec<Hash>,
     /// In a block of at least this height.
     pub min_height: u64,
+    /// In a block of at most this height; of any when absent.
+    pub max_height: Option<u64>,
+    /// From the newest to the oldest.
+    pub newest_first: bool,
 }
 
 /// A tag that an item must have: this name, compared exactly, with one of these values.
@@ -120,9 +128,56 @@ pub struct Cursor {
     pub(crate) index: u32,
 }
 
+impl Cursor {
+    /// The place after this one, or before it from newest to oldest; none at the end.
+    pub const fn beyond(self, newest_first: bool) -> Option<Self> {
+        let Self { height, index } = self;
+        match (newest_first, index) {
+            (false, u32::MAX) => match height.checked_add(1) {
+                Some(height) => Some(Self { height, index: 0 }),
+                None => None,
+            },
+            (false, _) => Some(Self { height, index: index + 1 }),
+            (true, 0) => match height.checked_sub(1) {
+                Some(height) => Some(Self { height, index: u32::MAX }),
+                None => None,
+            },
+            (true, _) => Some(Self { height, index: index - 1 }),
+        }
+    }
+}
+
+/// Height and place in the block, as pages show it.
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.height, self.index)
+    }
+}
+
+/// A text that is no [`Cursor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cursor is a height and a place, such as 12.0")]
+pub struct CursorError;
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (height, index) = text.split_once('.').ok_or(CursorError)?;
+        let cursor = Self {
+            height: height.parse().map_err(|_| CursorError)?,
+            index: index.parse().map_err(|_| CursorError)?,
+        };
+        // One place has one text.
+        if cursor.to_string() == text { Ok(cursor) } else { Err(CursorError) }
+    }
+}
+
 /// A found item: its header, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemRef {
+    /// Its place in the weave.
+    pub place: Cursor,
     /// The item.
     pub id: Id,
     /// Its signer.

@@ -88,26 +88,36 @@ pub fn prove_chunks(data: &[u8]) -> Vec<ChunkProof> {
     chunks.map(prove).collect()
 }
 
-/// Checks that `chunk` is the part that holds byte `offset` of the data of this root and size, and
-/// returns which part it is.
-///
-/// The root and size must come from a verified transaction. The bounds are followed down and must
-/// end in exactly this chunk's bytes, so neither data nor place can be forged.
+/// The path to each transaction of a block, in order: the tree is that of chunks, with data roots in
+/// the place of their hashes. Takes the data root and the bytes of each.
+pub fn prove_transactions(transactions: &[(Hash, u64)]) -> Vec<Bytes> {
+    let mut end = 0_usize;
+    let leaf = |(data_root, bytes): &(Hash, u64)| {
+        let start = end;
+        end = end.saturating_add(usize::try_from(*bytes).unwrap_or(usize::MAX));
+        Leaf { range: start..end, data_hash: *data_root }
+    };
+    let leaves: Vec<Leaf> = transactions.iter().map(leaf).collect();
+    let layers = layers(&leaves);
+    leaves.iter().enumerate().map(|(index, leaf)| data_path(&layers, index, leaf)).collect()
+}
+
+/// Follows a path from a root over `size` bytes to the leaf that holds byte `offset`: what the leaf
+/// hashes, and which bytes are its own.
 ///
 /// # Errors
 /// What does not match.
-pub fn verify_chunk(
+pub fn verify_path(
     root: &Hash,
-    data_size: u64,
+    size: u64,
     offset: u64,
-    data_path: &[u8],
-    chunk: &[u8],
-) -> Result<Range<u64>, ChunkError> {
-    if offset >= data_size {
-        return Err(ChunkError::Offset { offset, data_size });
+    path: &[u8],
+) -> Result<(Hash, Range<u64>), ChunkError> {
+    if offset >= size {
+        return Err(ChunkError::Offset { offset, data_size: size });
     }
-    let (leaf, branches) = split_path(data_path)?;
-    let (mut id, mut bounds) = (*root, 0..data_size);
+    let (leaf, branches) = split_path(path)?;
+    let (mut id, mut bounds) = (*root, 0..size);
     for branch in branches {
         let [left, right, note] = split(branch);
         if branch_id(&left, &right, &note.0) != id {
@@ -125,6 +135,25 @@ pub fn verify_chunk(
     if leaf_id(&data_hash, &note.0) != id || number(&note) != Some(bounds.end) {
         return Err(ChunkError::Path);
     }
+    Ok((data_hash, bounds))
+}
+
+/// Checks that `chunk` is the part that holds byte `offset` of the data of this root and size, and
+/// returns which part it is.
+///
+/// The root and size must come from a verified transaction. The bounds are followed down and must
+/// end in exactly this chunk's bytes, so neither data nor place can be forged.
+///
+/// # Errors
+/// What does not match.
+pub fn verify_chunk(
+    root: &Hash,
+    data_size: u64,
+    offset: u64,
+    data_path: &[u8],
+    chunk: &[u8],
+) -> Result<Range<u64>, ChunkError> {
+    let (data_hash, bounds) = verify_path(root, data_size, offset, data_path)?;
     let is_whole = chunk.len() as u64 == bounds.end - bounds.start && chunk.len() <= CHUNK_BYTES_MAX;
     if !is_whole || hash(&[chunk]) != data_hash {
         return Err(ChunkError::Chunk);

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::chunk::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ChunkError, chunk_ranges, prove_chunks, verify_chunk};
+use sha2::Digest as _;
+
+use super::chunk::{
+    self, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ChunkError, chunk_ranges, prove_chunks, verify_chunk,
+};
 use super::*;
 
 const WALLET: &str = include_str!("../../../tests/vectors/wallet.json");
@@ -158,4 +162,35 @@ fn forged_chunks_are_refused() {
     assert_eq!(verify_chunk(&root, size, size, path, chunk), Err(outside));
     assert_eq!(verify_chunk(&root, size + 1, size, path, chunk), Err(ChunkError::Path));
     assert_eq!(verify_chunk(&Hash::ZERO, size, offset, path, chunk), Err(ChunkError::Path));
+}
+
+#[test]
+fn a_path_leads_to_its_transaction_and_to_no_other() {
+    let all: Vec<(Hash, u64)> = (0..5).map(|at| (Hash([at; 32]), 100 + u64::from(at))).collect();
+    let total: u64 = all.iter().map(|(_, bytes)| bytes).sum();
+    let paths = chunk::prove_transactions(&all);
+    // The root of two leaves, by hand, is what the shortest path ends in.
+    let root = |path: &[u8]| {
+        let (first, _) = path.split_first_chunk::<96>().unwrap();
+        let [left, right, note]: [&[u8]; 3] = [&first[..32], &first[32..64], &first[64..]];
+        let hash = |bytes: &[u8]| sha2::Sha256::digest(bytes).to_vec();
+        Hash(hash(&[hash(left), hash(right), hash(note)].concat()).try_into().unwrap())
+    };
+    let root = root(&paths[0]);
+    let mut start = 0;
+    for ((data_root, bytes), path) in all.iter().zip(&paths) {
+        let range = start..start + bytes;
+        for offset in [range.start, range.end - 1] {
+            let found = chunk::verify_path(&root, total, offset, path).unwrap();
+            assert_eq!(found, (*data_root, range.clone()));
+        }
+        for offset in [range.start.wrapping_sub(1), range.end] {
+            assert!(chunk::verify_path(&root, total, offset, path).is_err(), "{offset}");
+        }
+        let mut bad = path.to_vec();
+        bad[3] ^= 1;
+        assert!(chunk::verify_path(&root, total, range.start, &bad).is_err());
+        start = range.end;
+    }
+    assert!(chunk::prove_transactions(&[]).is_empty());
 }

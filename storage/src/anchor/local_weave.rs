@@ -8,10 +8,11 @@
 mod access;
 mod block;
 mod find;
+mod placed;
 mod rows;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use redb::ReadableDatabase as _;
@@ -31,6 +32,7 @@ use access::{Access as _, Reading, Writing};
 use rows::{BundleRow, Place, Table};
 
 pub use block::{Block, BlockTransaction};
+pub use placed::Placed;
 
 /// The rows of the weave, for the fuzz targets.
 pub(crate) const WEAVE_KINDS: [fuzz::Kind; 3] =
@@ -68,6 +70,18 @@ pub struct LocalWeave {
     database: Arc<Contained>,
     name: Arc<str>,
     room: Arc<Room>,
+    /// Bytes of all batches up to each block: eight bytes a block, so that a byte is found by its place.
+    ends: Arc<Mutex<Vec<u64>>>,
+}
+
+fn lock(ends: &Mutex<Vec<u64>>) -> MutexGuard<'_, Vec<u64>> {
+    ends.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the weave's bytes end after a block.
+fn end_of(before: Option<&u64>, block: &Block) -> u64 {
+    let bytes = block.transactions.iter().map(|one| one.bytes);
+    bytes.fold(before.copied().unwrap_or_default(), u64::saturating_add)
 }
 
 impl std::fmt::Debug for LocalWeave {
@@ -97,7 +111,8 @@ impl LocalWeave {
 
     fn start(database: Contained, config: &LocalWeaveConfig) -> Result<Self, AnchorError> {
         let room = Arc::new(Room::new(database.meter().cloned()));
-        let mut weave = Self { database: Arc::new(database), name: Arc::from(""), room };
+        let (name, ends) = (Arc::from(""), Arc::default());
+        let mut weave = Self { database: Arc::new(database), name, room, ends };
         if weave.read()?.block(0)?.is_none() {
             let writing = weave.write()?;
             writing.put_block(&Block::genesis(config))?;
@@ -116,12 +131,15 @@ impl LocalWeave {
         if genesis != Block::genesis(&LocalWeaveConfig { now_ms: genesis.timestamp_ms, ..*config }) {
             return Err(chain(0, "the genesis block is not this node's"));
         }
+        let mut ends = vec![end_of(None, &genesis)];
         let (name, mut previous) = (genesis.hash(), genesis);
         for height in 1..reading.length(Table::Blocks)? {
             let block = reading.block(height)?.ok_or_else(|| chain(height, "the block is missing"))?;
             block.check_follows(&previous).map_err(|reason| chain(height, reason))?;
+            ends.push(end_of(ends.last(), &block));
             previous = block;
         }
+        *lock(&self.ends) = ends;
         Ok(name)
     }
 
@@ -164,7 +182,12 @@ impl LocalWeave {
         }
         let block = previous.next(now_ms, transactions);
         writing.put_block(&block)?;
+        // Held over the commit, so that blocks come in here in their order.
+        let mut ends = lock(&self.ends);
         writing.commit()?;
+        let end = end_of(ends.last(), &block);
+        ends.push(end);
+        drop(ends);
         Ok(block)
     }
 
@@ -273,7 +296,11 @@ impl LocalWeave {
         Ok(AnchorStatus::Pending)
     }
 
-    fn status_now(&self, data_root: &Hash) -> Result<AnchorStatus, AnchorError> {
+    /// How far a batch is. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`newest_block`](Self::newest_block).
+    pub fn status_now(&self, data_root: &Hash) -> Result<AnchorStatus, AnchorError> {
         let reading = self.read()?;
         if let Some(height) = reading.get::<u64>(Table::Mined, &data_root.0)? {
             let missing = AnchorError::Chain { height, reason: "the block is missing" };
@@ -285,7 +312,11 @@ impl LocalWeave {
         Ok(if known { AnchorStatus::Pending } else { AnchorStatus::Unknown })
     }
 
-    fn fetch_now(&self, data_root: &Hash) -> Result<Option<Bytes>, AnchorError> {
+    /// The bundle of a batch, also of one in no block. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`AnchorError::Store`].
+    pub fn fetch_now(&self, data_root: &Hash) -> Result<Option<Bytes>, AnchorError> {
         let reading = self.read()?;
         let Some(bundle) = reading.get::<BundleRow>(Table::Bundles, &data_root.0)? else {
             return Ok(None);
@@ -310,7 +341,11 @@ impl LocalWeave {
         Ok(self.read()?.get::<Raw>(Table::Items, &id.0)?.map(|raw| raw.0))
     }
 
-    fn item_now(&self, id: &Id) -> Result<Option<Bytes>, AnchorError> {
+    /// A raw item that is in a block. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`AnchorError::Store`].
+    pub fn item_now(&self, id: &Id) -> Result<Option<Bytes>, AnchorError> {
         let reading = self.read()?;
         if !reading.has(Table::Places, &id.0)? {
             return Ok(None);

@@ -110,7 +110,7 @@ async fn items_are_found_by_any_mixture_of_terms_in_weave_order() {
     assert_eq!(ids(&weave, &TagQuery { tags: vec![either], ..tagged(&[]) }).await, [a0.id(), a2.id()]);
     let owners = vec![signer(3).address(), signer(2).address()];
     assert_eq!(ids(&weave, &TagQuery { owners, ..tagged(&[]) }).await, [m0.id(), m1.id()]);
-    assert_eq!(ids(&weave, &TagQuery { target: Some(id(3)), ..tagged(&[]) }).await, [m1.id()]);
+    assert_eq!(ids(&weave, &TagQuery { targets: vec![id(3)], ..tagged(&[]) }).await, [m1.id()]);
     assert_eq!(ids(&weave, &TagQuery { min_height: 2, ..assignments.clone() }).await, [a2.id()]);
     let none = TagFilter { name: "Type".into(), values: vec![] };
     assert_eq!(ids(&weave, &TagQuery { tags: vec![none], ..tagged(&[]) }).await, []);
@@ -118,6 +118,7 @@ async fn items_are_found_by_any_mixture_of_terms_in_weave_order() {
     let found = weave.find(tagged(&[("Nonce", "2")]), None, 1).await.unwrap().items;
     let block = weave.newest_block().unwrap();
     let expected = ItemRef {
+        place: "2.1".parse().unwrap(),
         id: a2.id(),
         owner: a2.owner(),
         target: a2.target(),
@@ -155,6 +156,126 @@ async fn pages_join_without_gap_or_repeat() {
         }
     }
     assert_eq!(found, items.iter().map(|item| item.id()).collect::<Vec<_>>());
+}
+
+/// The model: all items in their order, filtered.
+#[tokio::test]
+async fn both_directions_and_ranges_show_what_a_list_would() {
+    let weave = LocalWeave::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    let items: Vec<_> = (0..40).map(assignment).collect();
+    let mut all: Vec<(u64, Id, weft_protocol::Hash)> = Vec::new();
+    for (place, items) in items.chunks(6).enumerate() {
+        let batch = batch(items);
+        weave.submit(batch.clone()).await.unwrap();
+        if place % 2 == 0 {
+            weave.mine(T0).unwrap();
+        }
+        all.extend(
+            items.iter().map(|item| (place as u64 / 2 + 1 + place as u64 % 2, item.id(), batch.data_root())),
+        );
+    }
+    weave.mine(T0).unwrap();
+    let roots: Vec<_> = all.iter().map(|(.., root)| *root).collect();
+    for newest_first in [false, true] {
+        for (min_height, max_height) in
+            [(0, None), (2, None), (0, Some(2)), (2, Some(2)), (3, Some(2)), (9, None)]
+        {
+            for batches in
+                [vec![], vec![roots[7]], vec![roots[39], roots[0]], vec![weft_protocol::Hash([9; 32])]]
+            {
+                let query = TagQuery {
+                    min_height,
+                    max_height,
+                    newest_first,
+                    batches: batches.clone(),
+                    ..tagged(&[("Type", "Assignment")])
+                };
+                let mut expected: Vec<Id> = all
+                    .iter()
+                    .filter(|(height, _, root)| {
+                        *height >= min_height
+                            && max_height.is_none_or(|max| *height <= max)
+                            && (batches.is_empty() || batches.contains(root))
+                    })
+                    .map(|(_, id, _)| *id)
+                    .collect();
+                if newest_first {
+                    expected.reverse();
+                }
+                let (mut found, mut from) = (Vec::new(), None);
+                loop {
+                    let page = weave.find(query.clone(), from, 5).await.unwrap();
+                    // A place shows as text, and the next page begins beyond the last of this one.
+                    let last = page.items.last().map(|item| item.place);
+                    found.extend(page.items.into_iter().map(|item| item.id));
+                    if page.next.is_none() {
+                        break;
+                    }
+                    from = match last {
+                        Some(last) => last.to_string().parse::<Cursor>().unwrap().beyond(newest_first),
+                        None => page.next,
+                    };
+                }
+                assert_eq!(found, expected, "{query:?}");
+            }
+        }
+    }
+    for wrong in ["", "1", "1.", ".1", "01.0", "1.0.0", "-1.0", "1.99999999999"] {
+        assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn every_byte_of_the_weave_is_proven_to_its_block() {
+    use weft_protocol::l1::chunk::{prove_chunks, prove_transactions, verify_chunk, verify_path};
+    let disk = MemoryDisk::new();
+    let weave = LocalWeave::open_with_backend(disk.clone(), &config()).unwrap();
+    let sizes = [[10, 300_000, 262_144].as_slice(), &[], &[5, 700_000, 1, 40_000]];
+    let mut batches = Vec::new();
+    for (height, sizes) in sizes.iter().enumerate() {
+        for (number, size) in sizes.iter().enumerate() {
+            let data = format!("{height}{number}").repeat(*size);
+            let one = batch(&[item(1, None, &[], &data), item(2, None, &[], "end")]);
+            weave.submit(one.clone()).await.unwrap();
+            batches.push((height as u64 + 1, number, one));
+        }
+        weave.mine(T0).unwrap();
+    }
+    drop(weave);
+    let weave = LocalWeave::open_with_backend(disk, &config()).unwrap();
+    let mut start = 0;
+    for (height, number, one) in &batches {
+        let (root, bytes) = (one.data_root(), one.bytes());
+        let placed = weave.placed(&root).unwrap().unwrap();
+        let range = start..start + bytes.len() as u64;
+        assert_eq!((&placed.range, placed.index, placed.block.height), (&range, *number, *height));
+        assert_eq!(placed.confirmations, 4 - height);
+        for byte in [range.start, range.end - 1] {
+            assert_eq!(weave.placed_at(byte).unwrap().as_ref(), Some(&placed));
+        }
+        // The way from the block to the batch, and from there to each chunk.
+        let all: Vec<_> = placed.block.transactions.iter().map(|one| (one.data_root, one.bytes)).collect();
+        let total: u64 = all.iter().map(|(_, bytes)| bytes).sum();
+        let path = &prove_transactions(&all)[placed.index];
+        let in_block = range.start - placed.block_start;
+        let found = verify_path(&placed.block.transactions_root, total, in_block, path).unwrap();
+        assert_eq!(found, (root, in_block..in_block + bytes.len() as u64));
+        for proof in prove_chunks(bytes) {
+            let part = proof.range.start as u64..proof.range.end as u64;
+            let chunk = weave.bundle_part(&root, part.clone()).unwrap().unwrap();
+            let verified = verify_chunk(&root, bytes.len() as u64, part.start, &proof.data_path, &chunk);
+            assert_eq!(verified, Ok(part));
+        }
+        for part in [0..1, 0..u64::MAX, 40..5_000, u64::MAX - 1..u64::MAX] {
+            let expected = bytes.iter().skip(part.start as usize).take((part.end - part.start) as usize);
+            let expected: Vec<u8> = expected.copied().collect();
+            assert_eq!(weave.bundle_part(&root, part).unwrap().unwrap(), expected);
+        }
+        start = range.end;
+    }
+    assert_eq!((weave.bytes_at(3), weave.bytes_at(4)), (Some(start), None));
+    assert_eq!(weave.placed_at(start).unwrap(), None);
+    assert_eq!(weave.placed(&weft_protocol::Hash([1; 32])).unwrap(), None);
 }
 
 #[test]

@@ -49,8 +49,17 @@ impl BundleRow {
 
     /// The ids of the items, in order.
     pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
+        self.entries().map(|(id, _)| id)
+    }
+
+    /// The id and the bytes of each item, in order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (Id, u64)> {
         let entries = self.header.get(COUNT_BYTES..).unwrap_or_default();
-        entries.chunks_exact(ENTRY_BYTES).filter_map(|entry| Id::try_from(&entry[32..]).ok())
+        entries.chunks_exact(ENTRY_BYTES).filter_map(|entry| {
+            // A batch is far shorter than what these eight bytes can say.
+            let bytes = u64::from_le_bytes(*entry.first_chunk()?);
+            Some((Id::try_from(&entry[32..]).ok()?, bytes))
+        })
     }
 }
 
