@@ -47,6 +47,8 @@ pub enum Input {
     Submitted {
         /// Of which log.
         process: Id,
+        /// The last slot in it: no later than was asked for.
+        to: u64,
         /// The root of the bundle's bytes.
         data_root: Hash,
     },
@@ -264,8 +266,9 @@ impl Machine for Anchor {
                 }
                 process
             }
-            Input::Submitted { process, data_root } => {
+            Input::Submitted { process, to, data_root } => {
                 if let Some(batch) = self.logs.get_mut(&process).and_then(|log| log.batch.as_mut()) {
+                    batch.to = to;
                     batch.state = State::Submitted(data_root, now);
                 }
                 process

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::{DataItem, Effects, Hash, Id, Machine, Verified};
+use weft_protocol::{Effects, Hash, Id, Machine};
 use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
-use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
+use weft_storage::{AnchoredRow, BatchRow, BatchState, Write};
 
+use super::bundle::{BatchError, bundle};
 use super::machine::{Anchor, Effect, Input, Policy};
 use crate::backlog::Backlog;
 use crate::control::api::{BatchInfo, WeaveInfo};
 use crate::error::NodeError;
-use crate::log;
 use crate::news::News;
 use crate::shared::{Shared, SharedRef};
 
@@ -24,19 +24,6 @@ const OPEN_MAX: usize = 100_000;
 /// Batches shown to a person.
 const SHOWN_MAX: usize = 1_000;
 
-/// Why a batch was not made or submitted.
-#[derive(Debug, thiserror::Error)]
-enum BatchError {
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Anchor(#[from] AnchorError),
-    #[error("process {0} is not known")]
-    UnknownProcess(Id),
-}
-
 /// The anchor's loop.
 pub struct AnchorTask {
     shared: SharedRef,
@@ -46,6 +33,8 @@ pub struct AnchorTask {
     anchored: BTreeSet<Id>,
     /// Batches that were open at the start, of logs that were not taken up yet.
     open: BTreeMap<Id, (u64, u64, Hash)>,
+    /// The batch of each log that is on disk and not confirmed: what is tried again is that one, byte for byte.
+    built: BTreeMap<Id, Hash>,
 }
 
 impl AnchorTask {
@@ -62,7 +51,8 @@ impl AnchorTask {
         let open = shared.store.read()?.batches_open(OPEN_MAX)?;
         let place = |(root, row): (Hash, BatchRow)| (row.process, (row.from_slot, row.to_slot, root));
         let open = open.into_iter().map(place).collect();
-        let mut task = Self { shared, backlog, machine, effects, anchored, open };
+        let built = BTreeMap::new();
+        let mut task = Self { shared, backlog, machine, effects, anchored, open, built };
         let first = task.backlog.page();
         task.try_take_up(&first)?;
         Ok(task)
@@ -120,6 +110,7 @@ impl AnchorTask {
             if self.anchored.insert(process) {
                 let anchored = reader.anchored(&process, self.shared.weave.name())?.map(|row| row.slot);
                 let open = self.open.remove(&process);
+                self.built.extend(open.map(|(_, _, data_root)| (process, data_root)));
                 self.handle(Input::Log { process, head, anchored, open });
             } else if let Some(head) = head {
                 self.handle(Input::Grew { process, head });
@@ -160,9 +151,9 @@ impl AnchorTask {
         }
     }
 
-    async fn submit(&self, process: Id, from: u64, to: u64) -> Input {
+    async fn submit(&mut self, process: Id, from: u64, to: u64) -> Input {
         match self.try_submit(process, from, to).await {
-            Ok(data_root) => Input::Submitted { process, data_root },
+            Ok((to, data_root)) => Input::Submitted { process, to, data_root },
             Err(error) => {
                 tracing::warn!(%process, from, to, %error, "a batch was not submitted; it is tried again");
                 Input::Failed { process }
@@ -170,17 +161,21 @@ impl AnchorTask {
         }
     }
 
-    async fn try_submit(&self, process: Id, from: u64, to: u64) -> Result<Hash, BatchError> {
-        let shared = SharedRef::clone(&self.shared);
-        let batch = tokio::task::spawn_blocking(move || bundle(&shared, process, from, to));
-        let batch = batch.await.map_err(|_| AnchorError::Closed)??;
+    async fn try_submit(&mut self, process: Id, from: u64, to: u64) -> Result<(u64, Hash), BatchError> {
+        let (shared, built) = (SharedRef::clone(&self.shared), self.built.get(&process).copied());
+        let batch = tokio::task::spawn_blocking(move || match kept(&shared, built, from)? {
+            Some(kept) => Ok(kept),
+            None => bundle(&shared, process, from, to),
+        });
+        let (to, batch) = batch.await.map_err(|_| AnchorError::Closed)??;
         let data_root = batch.data_root();
         // The bundle is on disk before the weave hears of it, so a crash repeats the same bytes.
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Building)).await?;
+        self.built.insert(process, data_root);
         self.shared.weave.submit(batch.clone()).await?;
         self.shared.metrics.batches.inc();
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Submitted)).await?;
-        Ok(data_root)
+        Ok((to, data_root))
     }
 
     async fn query(&self, process: Id, data_root: Hash) -> Option<Input> {
@@ -198,7 +193,13 @@ impl AnchorTask {
         }
     }
 
-    async fn confirm(&self, process: Id, to: u64, data_root: Hash, (height, block): (u64, Hash)) -> Input {
+    async fn confirm(
+        &mut self,
+        process: Id,
+        to: u64,
+        data_root: Hash,
+        (height, block): (u64, Hash),
+    ) -> Input {
         let row = self.shared.store.read().and_then(|reader| reader.batch(&data_root));
         let mut writes = vec![Write::Anchored {
             process,
@@ -215,29 +216,18 @@ impl AnchorTask {
             tracing::error!(%process, %error, "a confirmed batch was not recorded; it is tried again");
             return Input::Failed { process };
         }
+        self.built.remove(&process);
         Input::Confirmed { process, to }
     }
 }
 
-/// Bundles slots: the assignments with their items and origin proofs, each item once.
-fn bundle(shared: &Shared, process: Id, from: u64, to: u64) -> Result<Batch, BatchError> {
-    let known = shared.directory.get(&process).ok_or(BatchError::UnknownProcess(process))?;
+/// The batch that was built before from this slot on, with its last slot.
+fn kept(shared: &Shared, built: Option<Hash>, from: u64) -> Result<Option<(u64, Batch)>, BatchError> {
+    let Some(data_root) = built else { return Ok(None) };
     let reader = shared.store.read()?;
-    let mut items: Vec<Verified<DataItem>> = Vec::new();
-    let mut have = BTreeSet::new();
-    let mut next = from;
-    while next <= to {
-        for record in log::read_records(&reader, &known.process, next, to)? {
-            next = record.assignment().slot + 1;
-            let parts = [Some(record.assignment_item()), Some(record.item()), record.proof()];
-            for part in parts.into_iter().flatten() {
-                if have.insert(part.id()) {
-                    items.push(part.clone());
-                }
-            }
-        }
-    }
-    Ok(Batch::of_items(items)?)
+    let Some(row) = reader.batch(&data_root)?.filter(|row| row.from_slot == from) else { return Ok(None) };
+    let Some(bytes) = reader.blob(&row.bundle)? else { return Ok(None) };
+    Ok(Some((row.to_slot, Batch::parse(bytes)?)))
 }
 
 fn batch_writes(process: Id, from: u64, to: u64, batch: &Batch, state: BatchState) -> Vec<Write> {

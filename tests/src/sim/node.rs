@@ -176,9 +176,9 @@ impl Node {
             Done::Kept(said) => self.kept(ctx, &said, result),
             Done::Witnessed(name) => self.witnessed(ctx, name, result),
             Done::Built(process, root) => self.built(ctx, (process, root), result),
-            Done::Handed(process, data_root) => {
+            Done::Handed(process, to, data_root) => {
                 let input = match result {
-                    Ok(()) => Anchored::Submitted { process, data_root },
+                    Ok(()) => Anchored::Submitted { process, to, data_root },
                     Err(_) => Anchored::Failed { process },
                 };
                 self.anchor_ended(ctx, input);

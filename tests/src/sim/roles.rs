@@ -106,8 +106,8 @@ pub enum Done {
     Witnessed(Hash),
     /// A batch, before the weave hears of it.
     Built(Id, Hash),
-    /// A batch that the weave has heard of.
-    Handed(Id, Hash),
+    /// A batch that the weave has heard of, up to this slot.
+    Handed(Id, u64, Hash),
     /// A batch that stays on the weave.
     Confirmed(Id, u64),
 }

@@ -32,7 +32,7 @@ impl Run {
     fn submitted(ms: u64) -> Self {
         let mut run = Self::with(Some(0), None, None);
         assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 3 }, ms), [submit(0, 3)]);
-        assert_eq!(run.handle(Input::Submitted { process: PROCESS, data_root: ROOT }, ms), []);
+        assert_eq!(run.handle(Input::Submitted { process: PROCESS, to: 3, data_root: ROOT }, ms), []);
         run
     }
 }
@@ -103,6 +103,20 @@ fn what_the_weave_dropped_or_did_not_take_is_handed_over_again_with_the_same_slo
     assert_eq!(run.handle(Input::Tick, 4 + RESUBMIT_MS), [submit(0, 3)]);
     // News of a batch that is being handed over says nothing of this one.
     assert_eq!(run.status(Some(BLOCK), true, 5 + RESUBMIT_MS), []);
+}
+
+/// Large items fill a batch before its slots are all in it.
+#[test]
+fn the_slots_that_a_batch_had_no_room_for_are_in_the_next() {
+    let mut run = Run::with(Some(0), None, None);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 3 }, 0), [submit(0, 3)]);
+    assert_eq!(run.handle(Input::Submitted { process: PROCESS, to: 1, data_root: ROOT }, 1), []);
+    // Dropped by the weave, it is asked for as it is.
+    assert_eq!(run.status(None, false, 2), [submit(0, 1)]);
+    run.handle(Input::Submitted { process: PROCESS, to: 1, data_root: ROOT }, 3);
+    assert_eq!(run.status(Some(BLOCK), true, 4), [confirm(1)]);
+    assert_eq!(run.handle(Input::Confirmed { process: PROCESS, to: 1 }, 5), []);
+    assert_eq!(run.handle(Input::Tick, 1_005), [submit(2, 3)]);
 }
 
 #[test]

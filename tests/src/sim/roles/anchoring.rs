@@ -82,7 +82,7 @@ impl Node {
         match (result, row) {
             (Ok(()), Some(row)) if !ctx.rng.random_bool(ctx.faults.weave) => {
                 ctx.weave.submit(root, row);
-                self.write(ctx, vec![Write::Batch(root, row)], Done::Handed(process, root));
+                self.write(ctx, vec![Write::Batch(root, row)], Done::Handed(process, row.to, root));
             }
             _ => self.anchor_ended(ctx, Input::Failed { process }),
         }
