@@ -36,7 +36,7 @@ use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
-use crate::gateway::{Desk, GatewayServer};
+use crate::gateway::{Desk, GatewayServer, WeaveDesk};
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
@@ -86,6 +86,9 @@ pub struct Ready {
     /// Where HTTP clients are served, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
+    /// Where its weave is read, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weave_api: Option<String>,
 }
 
 /// Runs a node until `stop` is cancelled, then closes everything in order. `ready` is called once
@@ -202,12 +205,14 @@ async fn until_ended(shared: SharedRef, mut tasks: Tasks, stop: CancellationToke
 struct Doors {
     metrics: Option<MetricsServer>,
     gateway: Option<GatewayServer>,
+    weave: Option<GatewayServer>,
 }
 
 /// Where each of them listens.
 struct Addresses {
     metrics: Option<SocketAddr>,
     gateway: Option<SocketAddr>,
+    weave: Option<SocketAddr>,
 }
 
 impl Doors {
@@ -217,10 +222,14 @@ impl Doors {
             None => None,
         };
         let gateway = match shared.config.gateway {
-            Some(address) => Some(GatewayServer::open(address).await?),
+            Some(address) => Some(GatewayServer::open("gateway", address, "gateway").await?),
             None => None,
         };
-        Ok(Self { metrics, gateway })
+        let weave = match shared.config.weave_listen {
+            Some(address) => Some(GatewayServer::open("weave", address, "weave_listen").await?),
+            None => None,
+        };
+        Ok(Self { metrics, gateway, weave })
     }
 
     /// Also where any free port was asked for.
@@ -228,6 +237,7 @@ impl Doors {
         Addresses {
             metrics: self.metrics.as_ref().and_then(MetricsServer::address),
             gateway: self.gateway.as_ref().and_then(GatewayServer::address),
+            weave: self.weave.as_ref().and_then(GatewayServer::address),
         }
     }
 
@@ -244,6 +254,10 @@ impl Doors {
         if let Some(gateway) = self.gateway {
             let desk = Desk::new(Arc::clone(shared), submitter, answers);
             tasks.start("gateway", gateway.run(desk, Arc::clone(shared), stop.clone()));
+        }
+        if let Some(weave) = self.weave {
+            let desk = WeaveDesk::new(shared);
+            tasks.start("weave's door", weave.run(desk, Arc::clone(shared), stop.clone()));
         }
     }
 }
@@ -383,7 +397,7 @@ async fn announce(shared: &Shared) {
     }
 }
 
-fn describe(shared: &Shared, Addresses { metrics, gateway }: Addresses) -> Ready {
+fn describe(shared: &Shared, Addresses { metrics, gateway, weave }: Addresses) -> Ready {
     Ready {
         address: shared.address,
         peer_id: shared.net.peer().to_string(),
@@ -395,6 +409,7 @@ fn describe(shared: &Shared, Addresses { metrics, gateway }: Addresses) -> Ready
         pid: std::process::id(),
         metrics: metrics.map(|address| format!("http://{address}/metrics")),
         gateway: gateway.map(|address| format!("http://{address}")),
+        weave_api: weave.map(|address| format!("http://{address}")),
     }
 }
 

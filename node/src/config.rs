@@ -87,6 +87,8 @@ pub struct Config {
     pub others_memory_bytes: u64,
     /// The time between two blocks of the embedded weave.
     pub weave_block_ms: u64,
+    /// Where that weave is read over HTTP, if it is.
+    pub weave_listen: Option<SocketAddr>,
     /// A batch is written when so many slots wait for one.
     pub anchor_batch_slots: u32,
     /// A batch is written when its oldest slot has waited so long.
@@ -167,6 +169,7 @@ impl Config {
             // Four times what a process has that does not say.
             others_memory_bytes: 4 << 30,
             weave_block_ms: 2000,
+            weave_listen: None,
             anchor_batch_slots: 100,
             anchor_batch_age_ms: 10_000,
             messenger_window_ms: 2000,

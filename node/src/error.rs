@@ -80,13 +80,17 @@ pub enum NodeError {
         /// What the system says.
         why: String,
     },
-    /// The gateway for HTTP clients.
-    #[error("gateway at {address}: {why}; set `gateway` to a free address, or to `off`")]
+    /// The gateway for HTTP clients, or the weave's.
+    #[error("{role} at {address}: {why}; set `{key}` to a free address, or to `off`")]
     Gateway {
+        /// Which of them.
+        role: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the system says.
         why: String,
+        /// The setting that says where.
+        key: &'static str,
     },
     /// A task that runs as long as the node ended before it.
     #[error("the {task} ended {how}; the log says why. What was promised is on disk: start the node again")]

@@ -32,10 +32,12 @@ mod scheduler;
 mod server;
 mod spawned;
 mod waiting;
+mod weave;
 
 pub(crate) use desk::Desk;
 pub(crate) use monitor::{Wish, outlast};
 pub(crate) use server::GatewayServer;
+pub(crate) use weave::WeaveDesk;
 
 /// How long a page up to this moment waits until its newest slot is evaluated, in milliseconds.
 const NOW_MS: u64 = 60_000;

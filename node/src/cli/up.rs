@@ -202,6 +202,7 @@ fn human(ready: &Ready, leaves: &str) -> String {
             ready.metrics.clone().unwrap_or_else(|| "not served; `weft metrics` prints them".into()),
         ),
         ("  gateway", ready.gateway.clone().unwrap_or_else(|| "not served".into())),
+        ("  weave at", ready.weave_api.clone().unwrap_or_else(|| "not served".into())),
         ("  leaves", leaves.into()),
     ]);
     format!("weft {} is up\n{text}", env!("CARGO_PKG_VERSION"))
@@ -234,6 +235,7 @@ mod tests {
             pid: 1,
             metrics: None,
             gateway: None,
+            weave_api: None,
         };
         let text = human(&ready, leaving(&ready.weave));
         assert!(text.contains("/tcp/1/p2p/12D3KooWx\n"), "{text}");

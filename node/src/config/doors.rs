@@ -14,7 +14,7 @@ const LISTED_MAX: usize = 64;
 const CHARS_MAX: usize = 270;
 
 const METRICS_EXPECTED: &str = "`off`, or an address and a port such as 127.0.0.1:9464";
-const GATEWAY_EXPECTED: &str =
+const DOOR_EXPECTED: &str =
     "`off`, a port such as 4004 (on 127.0.0.1), or an address and a port such as 127.0.0.1:4004";
 
 const URL_EXPECTED: &str =
@@ -102,13 +102,14 @@ pub(super) fn set_metrics(config: &mut Config, given: &Given<'_>) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn set_gateway(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+/// A door for HTTP clients.
+pub(super) fn set_door(door: &mut Option<SocketAddr>, given: &Given<'_>) -> Result<(), Expected> {
     let port = given.number(0, u64::from(u16::MAX)).ok().and_then(|port| u16::try_from(port).ok());
-    config.gateway = match (port, given.text()) {
+    *door = match (port, given.text()) {
         (Some(port), _) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
         (None, Some("off")) => None,
-        (None, Some(text)) => Some(text.trim().parse().map_err(|_| GATEWAY_EXPECTED)?),
-        (None, None) => return Err(GATEWAY_EXPECTED.into()),
+        (None, Some(text)) => Some(text.trim().parse().map_err(|_| DOOR_EXPECTED)?),
+        (None, None) => return Err(DOOR_EXPECTED.into()),
     };
     Ok(())
 }
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn a_port_alone_is_on_loopback() {
-        let address = |text| with(set_gateway, text).map(|config| config.gateway).ok();
+        let set = |config: &mut Config, given: &Given<'_>| set_door(&mut config.gateway, given);
+        let address = |text| with(set, text).map(|config| config.gateway).ok();
         assert_eq!(address("4004"), Some(Some("127.0.0.1:4004".parse().unwrap())));
         assert_eq!(address("[::1]:80"), Some(Some("[::1]:80".parse().unwrap())));
         assert_eq!(address("off"), Some(None));
@@ -184,7 +186,7 @@ mod tests {
             assert_eq!(address(wrong), None, "{wrong}");
         }
         let mut config = Config::new("/data");
-        set_gateway(&mut config, &Given::Toml(&Value::Integer(4004))).ok().unwrap();
+        set_door(&mut config.gateway, &Given::Toml(&Value::Integer(4004))).ok().unwrap();
         assert_eq!(config.gateway, Some("127.0.0.1:4004".parse().unwrap()));
     }
 

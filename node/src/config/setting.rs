@@ -6,7 +6,7 @@ use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 use super::bytes;
 use super::choice::set_evaluate;
 use super::doors::{
-    set_gateway, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
+    set_door, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
 };
 use super::given::{Expected, Given};
 use super::logging::{set_log, set_log_format};
@@ -146,6 +146,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| number(config.weave_block_ms),
     },
     Setting {
+        key: "weave_listen",
+        help: "where the embedded weave is read over HTTP as a node of Arweave is, such as by `weft recover`: a port \
+               on 127.0.0.1 such as 1984, an address and a port, or off",
+        set: |config, given| set_door(&mut config.weave_listen, given),
+        show: |config| show_address(config.weave_listen),
+    },
+    Setting {
         key: "anchor_batch_slots",
         help: "a batch is written when so many slots of a process wait for one",
         set: |config, given| set_u32(&mut config.anchor_batch_slots, given, 1, 10_000),
@@ -275,7 +282,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "gateway",
         help: "where clients of today's ao units (aoconnect, aos) find this node over HTTP: a port on 127.0.0.1 \
                such as 4004, an address and a port, or off",
-        set: set_gateway,
+        set: |config, given| set_door(&mut config.gateway, given),
         show: |config| show_address(config.gateway),
     },
     Setting {

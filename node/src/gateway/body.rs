@@ -80,11 +80,11 @@ struct Coming {
 }
 
 impl Bodies {
-    pub(super) fn new(metrics: &Metrics) -> Self {
+    pub(super) fn new(metrics: &Metrics, role: &'static str) -> Self {
         let (requests, answers) =
             (Arc::new(Semaphore::new(BUDGET_KIB)), Arc::new(Semaphore::new(ANSWERS_KIB)));
-        metrics.watch(Level::permits("gateway", "body_kib", &requests, BUDGET_KIB));
-        metrics.watch(Level::permits("gateway", "answer_kib", &answers, ANSWERS_KIB));
+        metrics.watch(Level::permits(role, "body_kib", &requests, BUDGET_KIB));
+        metrics.watch(Level::permits(role, "answer_kib", &answers, ANSWERS_KIB));
         let middle_answers = Arc::new(Semaphore::new(MIDDLE_ANSWERS_KIB));
         Self { requests, answers, middle_answers }
     }
@@ -204,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_whole_or_refused() {
-        let bodies = Bodies::new(&Metrics::new());
+        let bodies = Bodies::new(&Metrics::new(), "gateway");
         let read = bodies.read(Body::from("four"), 4).await.unwrap();
         assert_eq!(read.bytes, "four");
         let read = bodies.read(chunked(vec![b"fo".to_vec(), b"ur".to_vec()]), 4).await.unwrap();
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_never_comes_is_given_up_and_holds_up_nobody() {
-        let bodies = Bodies::new(&Metrics::new());
+        let bodies = Bodies::new(&Metrics::new(), "gateway");
         let silent: Vec<_> = (0..100).map(|_| bodies.read(stuck(1), BODY_BYTES_MAX)).collect();
         let silent = futures::future::join_all(silent);
         let others = async {
@@ -262,7 +262,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn long_answers_share_a_budget() {
-        let bodies = Bodies::new(&Metrics::new());
+        let bodies = Bodies::new(&Metrics::new(), "gateway");
         assert!(bodies.share_of_answer(SHORT_BYTES_MAX as u64).await.unwrap().is_none());
         let all = bodies.share_of_answer(u64::MAX).await.unwrap();
         let long = 2 * MIDDLE_ANSWER_KIB as u64 * 1024;

@@ -23,6 +23,7 @@ use super::lookup::Headers;
 use super::params::Params;
 use super::problem::{Problem, with_type};
 use super::route::Route;
+use super::server::Answering;
 use super::spawned::Spawned;
 use crate::config::Config;
 use crate::control::Answers;
@@ -94,10 +95,16 @@ impl std::ops::Deref for Desk {
     }
 }
 
+impl Answering for Desk {
+    async fn answer(&self, request: Request<Body>) -> (Response, AnswerShare) {
+        self.answer_one(request).await
+    }
+}
+
 impl Desk {
     /// A desk of this node.
     pub(crate) fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
-        let (bodies, headers) = (Bodies::new(&shared.metrics), Headers::new(&shared.metrics));
+        let (bodies, headers) = (Bodies::new(&shared.metrics, "gateway"), Headers::new(&shared.metrics));
         let Config { gateway_cors, gateway_hosts, gateway_url, .. } = &shared.config;
         let guard = Guard::new(gateway_cors.clone(), gateway_hosts.clone(), gateway_url.clone());
         let (elsewhere, schema) = (Elsewhere::default(), graphql::schema());
@@ -129,8 +136,7 @@ impl Desk {
         }))
     }
 
-    /// Answers one request. The share goes with the answer until that is taken.
-    pub(super) async fn answer(&self, request: Request<Body>) -> (Response, AnswerShare) {
+    async fn answer_one(&self, request: Request<Body>) -> (Response, AnswerShare) {
         let (parts, body) = request.into_parts();
         let asker = match self.guard.judge(&parts.uri, &parts.headers) {
             Ok(asker) => asker,

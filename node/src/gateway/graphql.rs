@@ -4,7 +4,7 @@
 //! search a few times; the schema cannot be asked for itself, as that has no end.
 
 mod measure;
-mod types;
+pub(super) mod types;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::Id;
 
 use super::arweave::{height_now, height_of};
-use super::body::QUERY_BYTES_MAX;
+use super::body::{Bodies, QUERY_BYTES_MAX};
 use super::desk::Desk;
 use super::find::{self, Filter, Findings, Header, Key, Order, TagRule};
 use super::params::Params;
@@ -40,11 +40,11 @@ use types::{
 const FIRST: usize = 10;
 const FIRST_MAX: usize = 1_000;
 /// Fields of a query that search.
-const SEARCHES_MAX: usize = 5;
+pub(super) const SEARCHES_MAX: usize = 5;
 /// Fields of one answer, about: edges of a page times the words of the query.
 const FIELDS_MAX: usize = 100_000;
 /// Bytes of one page, about: those of its headers, for each word that may show them.
-const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub(super) const PAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Queries that are answered at once; one more waits. Each takes a thread and some megabytes.
 pub(super) const QUERIES_MAX: usize = 4;
 
@@ -58,7 +58,7 @@ enum Turn {
 }
 
 /// What can be asked.
-type Root = RootNode<Query, EmptyMutation<Asked>, EmptySubscription<Asked>>;
+type Root = RootNode<Queries, EmptyMutation<Asked>, EmptySubscription<Asked>>;
 
 /// What can be asked, and how.
 pub(super) struct Schema(Root);
@@ -71,7 +71,7 @@ impl fmt::Debug for Schema {
 
 /// The one schema.
 pub(super) fn schema() -> Schema {
-    Schema(Root::new(Query, EmptyMutation::new(), EmptySubscription::new()).disable_introspection())
+    Schema(Root::new(Queries, EmptyMutation::new(), EmptySubscription::new()).disable_introspection())
 }
 
 /// Who answers a query, and under which address it was asked.
@@ -124,6 +124,38 @@ impl Asked {
     }
 }
 
+/// A query that is not too large.
+pub(super) struct Query {
+    pub(super) request: GraphQLRequest,
+    /// Words of it: no field is shown more often than that.
+    pub(super) words: usize,
+}
+
+/// Reads a query, in the body of a POST or the parameters of a GET.
+///
+/// # Errors
+/// It is no query, or too large a one.
+pub(super) async fn asked(
+    bodies: &Bodies,
+    parts: &Parts,
+    params: &Params,
+    body: Body,
+) -> Result<Query, Problem> {
+    let request: GraphQLRequest = if parts.method == Method::POST {
+        let body = bodies.read(body, QUERY_BYTES_MAX).await?;
+        serde_json::from_slice(&body.bytes)
+            .map_err(|error| Problem::invalid(format!("the query: {error}")))?
+    } else {
+        let query = params.get("query").ok_or_else(|| Problem::invalid("`query` is missing"))?;
+        let variables: serde_json::Value = serde_json::from_str(params.get("variables").unwrap_or("{}"))
+            .map_err(|error| Problem::invalid(format!("`variables`: {error}")))?;
+        serde_json::from_value(json!({ "query": query, "variables": variables }))
+            .map_err(|error| Problem::invalid(format!("the query: {error}")))?
+    };
+    let words = measure::words(&request.query).map_err(Problem::invalid)?;
+    Ok(Query { request, words })
+}
+
 impl Desk {
     /// Answers a query, in the body of a POST or the parameters of a GET.
     pub(super) async fn graphql(
@@ -132,18 +164,7 @@ impl Desk {
         params: &Params,
         body: Body,
     ) -> Result<Response, Problem> {
-        let request: GraphQLRequest = if parts.method == Method::POST {
-            let body = self.bodies.read(body, QUERY_BYTES_MAX).await?;
-            serde_json::from_slice(&body.bytes)
-                .map_err(|error| Problem::invalid(format!("the query: {error}")))?
-        } else {
-            let query = params.get("query").ok_or_else(|| Problem::invalid("`query` is missing"))?;
-            let variables: serde_json::Value = serde_json::from_str(params.get("variables").unwrap_or("{}"))
-                .map_err(|error| Problem::invalid(format!("`variables`: {error}")))?;
-            serde_json::from_value(json!({ "query": query, "variables": variables }))
-                .map_err(|error| Problem::invalid(format!("the query: {error}")))?
-        };
-        let words = measure::words(&request.query).map_err(Problem::invalid)?;
+        let Query { request, words } = asked(&self.bodies, parts, params, body).await?;
         let base = self.guard.base(&parts.headers);
         let turn = Arc::clone(&self.queries).acquire_owned().await.map_err(Problem::fault)?;
         let (desk, turn, searches) = (self.clone(), Mutex::new(Turn::Ours(turn)), AtomicUsize::new(0));
@@ -164,10 +185,10 @@ impl Desk {
 }
 
 /// The queries.
-pub(super) struct Query;
+pub(super) struct Queries;
 
-#[graphql_object(context = Asked)]
-impl Query {
+#[graphql_object(context = Asked, name = "Query")]
+impl Queries {
     /// One item.
     async fn transaction(context: &Asked, id: ID) -> FieldResult<Option<Transaction>> {
         let desk = context.search()?;
@@ -287,7 +308,7 @@ fn told(problem: Problem) -> FieldError {
 }
 
 /// The range of heights. A lower limit below none is as good as no limit; nothing stands below such an upper one.
-fn heights(range: Option<BlockFilter>) -> (Option<u64>, Option<u64>) {
+pub(super) fn heights(range: Option<BlockFilter>) -> (Option<u64>, Option<u64>) {
     let BlockFilter { min, max } = range.unwrap_or_default();
     if max.is_some_and(|max| max < 0) {
         return (Some(u64::MAX), Some(0));

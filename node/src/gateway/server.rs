@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,8 +24,8 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Due, overdue};
+use super::body::AnswerShare;
 use super::connections::{Admission, Connections, Name};
-use super::desk::Desk;
 use super::refusal::{ToldInJson, UnderWay};
 use crate::error::NodeError;
 use crate::metrics::{Counter, Level};
@@ -44,9 +46,19 @@ const FIELDS_MAX: usize = 100;
 /// The pause after the system gave no connection: it is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whoever answers what clients of a server ask.
+pub(crate) trait Answering: Clone + Send + Sync + 'static {
+    /// Answers one request. The share goes with the answer until that is taken.
+    fn answer(&self, request: Request<Body>) -> impl Future<Output = (Response, AnswerShare)> + Send;
+}
+
 /// A listener for HTTP clients.
 #[derive(Debug)]
-pub(crate) struct GatewayServer(TcpListener);
+pub(crate) struct GatewayServer {
+    /// What it is called where things are counted.
+    role: &'static str,
+    listener: TcpListener,
+}
 
 /// The open connections, each with what ends it.
 #[derive(Debug)]
@@ -62,37 +74,43 @@ fn lock(open: &OpenRef) -> MutexGuard<'_, Open> {
 }
 
 impl GatewayServer {
-    /// Listens at this address.
+    /// Listens at this address, which the key of a setting gave.
     ///
     /// # Errors
     /// [`NodeError::Gateway`].
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, NodeError> {
+    pub(crate) async fn open(
+        role: &'static str,
+        address: SocketAddr,
+        key: &'static str,
+    ) -> Result<Self, NodeError> {
         let listener = TcpListener::bind(address).await;
-        listener.map(Self).map_err(|error| NodeError::Gateway { address, why: error.to_string() })
+        let failed =
+            |error: std::io::Error| NodeError::Gateway { role, address, why: error.to_string(), key };
+        Ok(Self { role, listener: listener.map_err(failed)? })
     }
 
     /// Where it listens, also if any free port was asked for.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()
+        self.listener.local_addr().ok()
     }
 
     /// Serves clients until the node stops.
-    pub(crate) async fn run(self, desk: Desk, shared: SharedRef, stop: CancellationToken) {
+    pub(crate) async fn run(self, desk: impl Answering, shared: SharedRef, stop: CancellationToken) {
         let table = Connections::new(CONNECTIONS_MAX);
         let open: OpenRef = Arc::new(Mutex::new(Open { table, ends: BTreeMap::new() }));
-        watch(&shared, &open);
-        let turned_away = shared.metrics.full("gateway", "connections");
+        watch(&shared, self.role, &open);
+        let turned_away = shared.metrics.full(self.role, "connections");
         let mut tasks = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
-                accepted = self.0.accept() => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             while tasks.try_join_next().is_some() {}
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "a client of the gateway was not let in");
+                    tracing::warn!(of = self.role, %error, "a client was not let in");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -107,9 +125,9 @@ impl GatewayServer {
     }
 }
 
-fn watch(shared: &SharedRef, open: &OpenRef) {
+fn watch(shared: &SharedRef, role: &'static str, open: &OpenRef) {
     let weak = Arc::downgrade(open);
-    shared.metrics.watch(Level::budget("gateway", "connections", move || {
+    shared.metrics.watch(Level::budget(role, "connections", move || {
         let open = weak.upgrade()?;
         let taken = lock(&open).table.len();
         Some((taken as u64, CONNECTIONS_MAX as u64))
@@ -137,14 +155,14 @@ fn admit(open: &OpenRef, turned_away: &Counter) -> Option<(Name, CancellationTok
 }
 
 /// Serves one connection until either side ends it.
-async fn serve(stream: TcpStream, desk: Desk, open: OpenRef, name: Name, end: CancellationToken) {
+async fn serve(stream: TcpStream, desk: impl Answering, open: OpenRef, name: Name, end: CancellationToken) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(TAKE_WAIT));
     let (due, falls_due) = watch::channel(None);
     let due: Due = Arc::new(due);
     let under_way = UnderWay::default();
     let told = under_way.clone();
-    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let (desk, open, due) = (desk.clone(), Arc::clone(&open), Arc::clone(&due));
         let under_way = under_way.clone();
         async move {

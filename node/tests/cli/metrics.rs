@@ -86,7 +86,7 @@ fn page(address: &str) -> String {
 
 #[test]
 fn the_table_names_what_is_exported() {
-    let node = Node::start_with(&["--gateway", "127.0.0.1:0"]);
+    let node = Node::start_with(&["--gateway", "127.0.0.1:0", "--weave-listen", "0"]);
     let process = node.counter();
     node.json(&["send", &process, "--action", "Increment", "--wait"]);
     node.weft(&["dry-run", &process, "--action", "Get"]).expect(0);

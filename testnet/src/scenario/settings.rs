@@ -27,7 +27,7 @@ pub(super) fn objection(key: &str, value: &toml::Value, has_lanes: bool) -> Opti
         "log_format" => {
             return Some("`log_format` stays as it is: every run looks for errors in the nodes' logs".into());
         }
-        "gateway" | "metrics" if !has_lanes && has_port(&text(value)) => {
+        "gateway" | "metrics" | "weave_listen" if !has_lanes && has_port(&text(value)) => {
             return Some(format!("`{key}` is one address for all peers: give it port 0, or the peers netns"));
         }
         "roles" => {

@@ -59,6 +59,9 @@ pub(crate) struct ConfigFlags {
     /// The time between two blocks of the embedded weave
     #[arg(long, value_name = "MS")]
     pub(crate) weave_block_ms: Option<String>,
+    /// Where the embedded weave is read over HTTP: a port on 127.0.0.1 such as 1984
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) weave_listen: Option<String>,
     /// Write a batch when so many slots wait
     #[arg(long, value_name = "NUMBER")]
     pub(crate) anchor_batch_slots: Option<String>,
@@ -164,6 +167,7 @@ impl ConfigFlags {
             ("others_gas", self.others_gas.clone()),
             ("others_memory", self.others_memory.clone()),
             ("weave_block_ms", self.weave_block_ms.clone()),
+            ("weave_listen", self.weave_listen.clone()),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),

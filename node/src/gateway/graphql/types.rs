@@ -4,35 +4,38 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use juniper::{GraphQLEnum, GraphQLInputObject, GraphQLObject, ID};
 
+use weft_protocol::Hash;
+use weft_protocol::bundle::BUNDLE_TAGS;
+
 use super::super::arweave::block_id;
 use super::super::find::{Header, seconds_of};
 
 /// A condition on tags.
 #[derive(Debug, GraphQLInputObject)]
-pub(super) struct TagFilter {
-    pub(super) name: String,
+pub(in crate::gateway) struct TagFilter {
+    pub(in crate::gateway) name: String,
     /// One of these; any if there are none.
-    pub(super) values: Option<Vec<String>>,
-    pub(super) op: Option<TagOperator>,
+    pub(in crate::gateway) values: Option<Vec<String>>,
+    pub(in crate::gateway) op: Option<TagOperator>,
 }
 
 /// Whether a tag must be there, or must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, GraphQLEnum)]
-pub(super) enum TagOperator {
+pub(in crate::gateway) enum TagOperator {
     Eq,
     Neq,
 }
 
 /// Heights, both included.
 #[derive(Debug, Default, GraphQLInputObject)]
-pub(super) struct BlockFilter {
-    pub(super) min: Option<i32>,
-    pub(super) max: Option<i32>,
+pub(in crate::gateway) struct BlockFilter {
+    pub(in crate::gateway) min: Option<i32>,
+    pub(in crate::gateway) max: Option<i32>,
 }
 
 /// In which order edges stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, GraphQLEnum)]
-pub(super) enum SortOrder {
+pub(in crate::gateway) enum SortOrder {
     HeightAsc,
     HeightDesc,
     IngestedAtAsc,
@@ -40,36 +43,36 @@ pub(super) enum SortOrder {
 }
 
 impl SortOrder {
-    pub(super) const fn is_ascending(self) -> bool {
+    pub(in crate::gateway) const fn is_ascending(self) -> bool {
         matches!(self, Self::HeightAsc | Self::IngestedAtAsc)
     }
 }
 
 /// What is said of a page.
 #[derive(Debug, GraphQLObject)]
-pub(super) struct PageInfo {
-    pub(super) has_next_page: bool,
+pub(in crate::gateway) struct PageInfo {
+    pub(in crate::gateway) has_next_page: bool,
 }
 
 /// A page of items.
 #[derive(Debug, GraphQLObject)]
 #[graphql(name = "TransactionConnection")]
-pub(super) struct Connection {
-    pub(super) page_info: PageInfo,
-    pub(super) edges: Vec<Edge>,
+pub(in crate::gateway) struct Connection {
+    pub(in crate::gateway) page_info: PageInfo,
+    pub(in crate::gateway) edges: Vec<Edge>,
 }
 
 /// An item and its place.
 #[derive(Debug, GraphQLObject)]
 #[graphql(name = "TransactionEdge")]
-pub(super) struct Edge {
-    pub(super) cursor: String,
-    pub(super) node: Transaction,
+pub(in crate::gateway) struct Edge {
+    pub(in crate::gateway) cursor: String,
+    pub(in crate::gateway) node: Transaction,
 }
 
 /// An item.
 #[derive(Debug, GraphQLObject)]
-pub(super) struct Transaction {
+pub(in crate::gateway) struct Transaction {
     id: ID,
     anchor: String,
     signature: String,
@@ -115,7 +118,7 @@ struct Tag {
 
 /// A block of the weave `clock`.
 #[derive(Debug, GraphQLObject)]
-pub(super) struct Block {
+pub(in crate::gateway) struct Block {
     id: ID,
     timestamp: i32,
     height: i32,
@@ -130,16 +133,16 @@ struct Parent {
 
 /// A page of blocks.
 #[derive(Debug, GraphQLObject)]
-pub(super) struct BlockConnection {
-    pub(super) page_info: PageInfo,
-    pub(super) edges: Vec<BlockEdge>,
+pub(in crate::gateway) struct BlockConnection {
+    pub(in crate::gateway) page_info: PageInfo,
+    pub(in crate::gateway) edges: Vec<BlockEdge>,
 }
 
 /// A block and its place.
 #[derive(Debug, GraphQLObject)]
-pub(super) struct BlockEdge {
-    pub(super) cursor: String,
-    pub(super) node: Block,
+pub(in crate::gateway) struct BlockEdge {
+    pub(in crate::gateway) cursor: String,
+    pub(in crate::gateway) node: Block,
 }
 
 /// Numbers of this language have 32 bits.
@@ -148,7 +151,7 @@ fn number(number: u64) -> i32 {
 }
 
 impl Block {
-    pub(super) fn at(height: u64) -> Self {
+    pub(in crate::gateway) fn at(height: u64) -> Self {
         Self {
             id: ID::from(block_id(height)),
             timestamp: number(seconds_of(height)),
@@ -156,11 +159,22 @@ impl Block {
             previous: ID::from(height.checked_sub(1).map(block_id).unwrap_or_default()),
         }
     }
+
+    /// A block of the embedded weave.
+    pub(in crate::gateway) fn of_weave(block: &weft_storage::anchor::Block) -> Self {
+        let previous = block.height.checked_sub(1).map(|_| block.previous.to_string());
+        Self {
+            id: ID::from(block.hash().to_string()),
+            timestamp: number(block.timestamp_ms / 1_000),
+            height: number(block.height),
+            previous: ID::from(previous.unwrap_or_default()),
+        }
+    }
 }
 
 impl Transaction {
     /// `now` is the height at which it is shown.
-    pub(super) fn of(header: &Header, now: u64) -> Self {
+    pub(in crate::gateway) fn of(header: &Header, now: u64) -> Self {
         let nothing = || Amount { winston: "0".into(), ar: "0.000000000000".into() };
         let tags = header.tags.iter().map(|tag| Tag { name: tag.name.clone(), value: tag.value.clone() });
         // Whoever chooses among modules of one name reads their times; they have none here.
@@ -180,6 +194,33 @@ impl Transaction {
             },
             tags: tags.collect(),
             block: block.map(Block::at),
+            parent: None,
+            bundled_in: None,
+        }
+    }
+
+    /// An item that a batch on the embedded weave brought.
+    pub(in crate::gateway) fn in_batch(header: &Header, batch: Hash, block: Block) -> Self {
+        let parent = || Some(Parent { id: ID::from(batch.to_string()) });
+        Self { block: Some(block), parent: parent(), bundled_in: parent(), ..Self::of(header, 0) }
+    }
+
+    /// A batch on the embedded weave, which nobody signed.
+    pub(in crate::gateway) fn of_batch(data_root: Hash, bytes: u64, block: Block) -> Self {
+        let nothing = || Amount { winston: "0".into(), ar: "0.000000000000".into() };
+        let tags =
+            BUNDLE_TAGS.iter().map(|(name, value)| Tag { name: (*name).into(), value: (*value).into() });
+        Self {
+            id: ID::from(data_root.to_string()),
+            anchor: String::new(),
+            signature: String::new(),
+            recipient: String::new(),
+            owner: Owner { address: String::new(), key: String::new() },
+            fee: nothing(),
+            quantity: nothing(),
+            data: MetaData { size: bytes.to_string(), kind: None },
+            tags: tags.collect(),
+            block: Some(block),
             parent: None,
             bundled_in: None,
         }
