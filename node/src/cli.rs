@@ -181,6 +181,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Restore { folder } => backup::restore(&folder, context),
         Command::Export(of) => online(disk::export(of, context)),
         Command::Import { file } => online(disk::import(&file, context)),
+        Command::Recover(of) => online(disk::recover(of, context)),
         Command::Prune(of) => online(disk::prune(of, context)),
         Command::Stop => online(status::stop(context)),
         Command::Watch(of) => online(watch::watch(of, context)),

@@ -38,6 +38,7 @@ mod news;
 pub mod portable;
 pub mod prune;
 pub mod reads;
+pub mod recover;
 mod remember;
 mod remote;
 mod replay;

@@ -6,6 +6,7 @@
 //! a weave have them; the module, if it is wanted; and attestations. Whoever reads it checks every
 //! signature and every link, as if each had come from a stranger.
 
+mod apply;
 mod export;
 mod file;
 mod import;
@@ -17,6 +18,7 @@ use weft_protocol::bundle::BundleError;
 use weft_protocol::{Hash, Id, Network};
 use weft_storage::StoreError;
 
+pub(crate) use apply::{Apply, Part, attestations_of};
 pub use export::export;
 pub use import::import;
 
@@ -25,7 +27,7 @@ use crate::hosting::HostingError;
 /// `Type` of the item that says what a file holds.
 const MANIFEST_TYPE: &str = "Weft-Export";
 /// `Type` of the items whose data are attestations.
-const ATTESTATIONS_TYPE: &str = "Weft-Attestations";
+pub(crate) const ATTESTATIONS_TYPE: &str = "Weft-Attestations";
 /// The largest item that is read: a module.
 const ITEM_BYTES_MAX: usize = weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 /// Items of one file: more than two for each of a million slots, and a header of 256 MiB.
@@ -77,17 +79,17 @@ pub enum PortableError {
         /// Which.
         process: Id,
     },
-    /// The log in the file is not the one here.
+    /// The log there is not the one here.
     #[error(
-        "slot {slot} here is assignment {held}, in the file it is {offered}: the scheduler signed both. \
-         Nothing from this slot on was imported; `weft inspect` shows the evidence"
+        "slot {slot} here is assignment {held}, there it is {offered}: the scheduler signed both. \
+         Nothing from this slot on was taken; `weft inspect` shows the evidence"
     )]
     OtherLog {
         /// The first slot that differs.
         slot: u64,
         /// On disk.
         held: Id,
-        /// In the file.
+        /// There.
         offered: Id,
     },
     /// A part that does not verify.

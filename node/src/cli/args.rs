@@ -11,7 +11,7 @@ use weft_protocol::{Address, Id, Tag};
 
 use super::bundle::BundleCommand;
 use super::console::Console;
-use super::disk::{Export, Prune};
+use super::disk::{Export, Prune, Recover};
 use super::dry_run::DryRun;
 use super::eval::Eval;
 use super::messages::Messages;
@@ -151,6 +151,8 @@ pub(crate) enum Command {
         /// The file that `weft export` wrote
         file: PathBuf,
     },
+    /// Bring back a process from gateways of a weave; whatever they say, every signature and link is checked
+    Recover(Recover),
     /// Drop old results that are final and covered by a checkpoint
     Prune(Prune),
     /// Stop the node

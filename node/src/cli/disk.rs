@@ -1,4 +1,4 @@
-//! `weft export`, `import` and `prune`: long ways through a disk.
+//! `weft export`, `import`, `recover` and `prune`: long ways through a disk.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use weft_storage::{Compacted, Store, StoreConfig, StoreError};
 
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
-use super::screen::{pairs, table};
+use super::screen::{Colour, Screen, pairs, table};
 use super::{Context, configure};
 use crate::backup::STORE_NAME;
 use crate::control::api::{DiskRequest, Progress, Reply, Request};
@@ -19,6 +19,7 @@ use crate::control::client::{ClientError, typed};
 use crate::keyring;
 use crate::portable::PortableReport;
 use crate::prune::PruneReport;
+use crate::recover::{Missing, ModuleState, RecoverReport};
 
 /// How long the node may go without a sign: a commit on a disk that others load takes seconds.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -34,6 +35,18 @@ pub(crate) struct Export {
     /// Also write the module, so that the file is all it takes to compute the process
     #[arg(long)]
     with_module: bool,
+}
+
+/// What `weft recover` is told.
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    process: Id,
+    /// A gateway of the weave that has its batches, such as https://arweave.net or the `weave_listen` of a node;
+    /// may repeat: what one has not is asked of the next
+    #[arg(long, value_name = "URL", required = true)]
+    from: Vec<String>,
 }
 
 /// What `weft prune` is told.
@@ -66,6 +79,64 @@ pub(super) async fn import(file: &Path, context: &Context) -> Result<Exit, CliEr
     let report: PortableReport = ask(context, "reading and verifying", request).await?;
     show(&report, context)?;
     Ok(Exit::Ok)
+}
+
+pub(super) async fn recover(of: Recover, context: &Context) -> Result<Exit, CliError> {
+    let Recover { process, from } = of;
+    let request = DiskRequest::Recover { process, from };
+    let report: RecoverReport = ask(context, "reading and verifying", request).await?;
+    context.screen.answer(&report, || recovered(&report, context.screen))?;
+    Ok(if report.is_whole() { Exit::Ok } else { Exit::No })
+}
+
+fn recovered(report: &RecoverReport, screen: Screen) -> String {
+    let module = match report.module {
+        ModuleState::Here => "here",
+        ModuleState::Recovered => "recovered",
+        ModuleState::Missing => "no gateway has it: `weft module add`, or a peer that has it",
+    };
+    let confirmed = report.least_confirmations.map_or_else(
+        || "nobody says how deep they lie".to_owned(),
+        |least| format!("{least} blocks or more confirm them, by the word of their gateways"),
+    );
+    let missing = match report.missing {
+        None if report.ends_here => screen.paint(Colour::Green, "nothing that any gateway shows"),
+        None => screen.paint(Colour::Yellow, "unknown: every gateway lists newer slots, and none shows one"),
+        Some(Missing { from, to }) => {
+            let text =
+                format!("slots {from} to {to}: signed by the scheduler, and no gateway has slot {from}");
+            screen.paint(Colour::Red, &text)
+        }
+    };
+    let mut rows = vec![
+        ("process", report.process.to_string()),
+        ("slots", format!("{}, of which {} are new here", report.slots, report.new_slots)),
+        ("hash chain", report.hash_chain.to_string()),
+        ("module", module.to_owned()),
+        ("attestations", format!("{} new ones", report.attestations)),
+        (
+            "bundles",
+            format!(
+                "{}, of which {} are what their transaction or name commits to; {confirmed}",
+                report.bundles, report.bundles_proven
+            ),
+        ),
+        ("missing", missing),
+        ("took", format!("{} ms", report.elapsed_ms)),
+    ];
+    let unproven = report.unproven.iter().map(|text| ("unproven", screen.foreign(text)));
+    rows.extend(unproven);
+    let gateways = report.gateways.iter().map(|one| {
+        let more = one.faults_count.saturating_sub(one.faults.len() as u64);
+        let mut faults: Vec<String> = one.faults.iter().map(|fault| screen.foreign(fault)).collect();
+        faults.extend((more > 0).then(|| format!("and {more} more")));
+        faults.extend(one.given_up.then(|| "it was asked no more".to_owned()));
+        let shown = [one.slots, one.requests, one.bytes].map(|number| number.to_string());
+        let [slots, requests, bytes] = shown;
+        [screen.foreign(&one.gateway), slots, requests, bytes, faults.join("\n")]
+    });
+    let gateways = table(["GATEWAY", "SLOTS", "REQUESTS", "BYTES", "FAULTS"], gateways);
+    format!("{}\n\n{gateways}", pairs(&rows))
 }
 
 pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError> {

@@ -23,6 +23,7 @@ mod net;
 mod node;
 mod offline;
 mod pages;
+mod recover;
 mod regain;
 mod repair;
 mod restart;

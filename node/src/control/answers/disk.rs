@@ -1,4 +1,4 @@
-//! What goes through much of the disk: backups, exports, imports, pruning.
+//! What goes through much of the disk: backups, exports, imports, recovery, pruning.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use crate::backup::{self, BackupError, Source};
 use crate::hosting::HostingError;
 use crate::portable::{self, PortableError};
 use crate::prune::Pruning;
+use crate::recover::{self, RecoverError};
 use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
 
@@ -38,6 +39,7 @@ impl Answers {
                 self.export(process, file, with_module, out, lines).await
             }
             DiskRequest::Import { file } => self.import(file, out, lines).await,
+            DiskRequest::Recover { process, from } => self.recover(process, from, out, lines).await,
             DiskRequest::Prune { process, keep, dry_run } => {
                 self.prune(process, keep, dry_run, out, lines).await
             }
@@ -88,20 +90,31 @@ impl Answers {
         out: &mut Out,
         lines: &mut BufReader<OwnedReadHalf>,
     ) -> Result<(), HungUp> {
-        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
+        let (tell, told) = mpsc::channel(PROGRESS_MAX);
         let mut progress = move |done, total| hears(&tell, Progress { done, total });
         let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
-        // Dropping it, as for a client that hangs up, ends the import between two groups of slots.
-        let mut importing =
-            Box::pin(async move { portable::import(&shared, &follower, file, &mut progress).await });
-        let imported = loop {
-            tokio::select! {
-                () = hung_up(lines) => return Err(HungUp),
-                Some(progress) = told.recv() => out.event(progress).await?,
-                imported = &mut importing => break imported,
-            }
+        let importing = async move {
+            let imported = portable::import(&shared, &follower, file, &mut progress).await;
+            imported.map_err(|error| portable_failure(&error))
         };
-        out.end(imported.map_err(|error| portable_failure(&error))).await
+        tell_during(importing, told, out, lines).await
+    }
+
+    async fn recover(
+        &self,
+        process: Id,
+        from: Vec<String>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let (tell, told) = mpsc::channel(PROGRESS_MAX);
+        let mut progress = move |done, total| hears(&tell, Progress { done, total });
+        let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
+        let recovering = async move {
+            let recovered = recover::recover(&shared, &follower, process, &from, &mut progress).await;
+            recovered.map_err(|error| recover_failure(&error))
+        };
+        tell_during(recovering, told, out, lines).await
     }
 
     async fn prune(
@@ -135,6 +148,25 @@ impl Answers {
     }
 }
 
+/// Waits for work, and tells the client how far it is. Dropping the work, as for a client that hangs up, ends it
+/// between two groups of slots.
+async fn tell_during<T: Serialize + Send>(
+    work: impl Future<Output = Result<T, Failure>>,
+    mut told: mpsc::Receiver<Progress>,
+    out: &mut Out,
+    lines: &mut BufReader<OwnedReadHalf>,
+) -> Result<(), HungUp> {
+    let mut work = Box::pin(work);
+    let done = loop {
+        tokio::select! {
+            () = hung_up(lines) => return Err(HungUp),
+            Some(progress) = told.recv() => out.event(progress).await?,
+            done = &mut work => break done,
+        }
+    };
+    out.end(done).await
+}
+
 /// Does work that blocks, and tells the client how far it is. A client that hangs up ends it.
 async fn tell_while<T: Serialize + Send + 'static>(
     work: impl FnOnce(Tell<'_>) -> Result<T, Failure> + Send + 'static,
@@ -153,6 +185,16 @@ fn backup_failure(error: &BackupError) -> Failure {
     let code = match error {
         BackupError::Store(_) | BackupError::Io { .. } => FailureCode::Fault,
         _ => FailureCode::Refused,
+    };
+    fail(code, error.to_string())
+}
+
+fn recover_failure(error: &RecoverError) -> Failure {
+    let code = match error {
+        RecoverError::Portable(error) => return portable_failure(error),
+        RecoverError::Gateway(_) | RecoverError::Gateways(_) => FailureCode::Invalid,
+        RecoverError::Unknown { .. } => FailureCode::Unknown,
+        RecoverError::Refused { .. } => FailureCode::Refused,
     };
     fail(code, error.to_string())
 }

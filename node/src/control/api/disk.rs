@@ -33,6 +33,14 @@ pub enum DiskRequest {
         /// The file.
         file: PathBuf,
     },
+    /// Take in what gateways of a weave have of a process:
+    /// [`RecoverReport`](crate::recover::RecoverReport).
+    Recover {
+        /// Which process.
+        process: Id,
+        /// The addresses of the gateways.
+        from: Vec<String>,
+    },
     /// Drop old results: `[PruneReport]`, see [`PruneReport`](crate::prune::PruneReport).
     Prune {
         /// Of which process; of all if absent.

@@ -7,7 +7,7 @@ use weft_protocol::bundle::Frame;
 use weft_protocol::crypto::Signer;
 use weft_protocol::time::{TimePoint, Weave};
 use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
-use weft_protocol::{Draft, Tag, hash_chain};
+use weft_protocol::{Draft, Tag, Verified, hash_chain};
 
 use super::*;
 

@@ -1,0 +1,135 @@
+//! A log comes back from a weave: `weft recover`.
+//!
+//! Gateways of a weave are strangers that hold bytes. They are asked which of their bundles hold the
+//! assignments of a process, signed by its scheduler, slot by slot; the bundles are read and every id,
+//! signature, link and proof in them is checked as if it had come from a peer, and what verifies goes the
+//! way of all slots from outside, to the follower. The log is in order when its own slots are: no gateway's
+//! order, count or word matters. What one has not, or gives falsely, the next is asked for, and the report
+//! names who gave what and what is missing.
+//!
+//! In: [`recover`], on a node that runs. `machine` decides whom to ask; `gateway` asks over HTTP; `ask` has the
+//! questions and reads the answers; `pool` holds what came; `reading` makes verified slots of it.
+
+mod ask;
+mod asked;
+mod gateway;
+mod machine;
+mod pool;
+mod reading;
+mod task;
+
+use serde::{Deserialize, Serialize};
+use weft_protocol::{Hash, Id};
+
+pub use gateway::GatewayError;
+pub use task::recover;
+
+use crate::portable::PortableError;
+
+/// Gateways of one run.
+pub const GATEWAYS_MAX: usize = 16;
+
+/// Why nothing, or not more, was recovered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// An address that is none.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// None, or too many.
+    #[error("{0} gateways were named: expected 1 to {GATEWAYS_MAX}")]
+    Gateways(usize),
+    /// The Process item is nowhere.
+    #[error("process {process} was not found: {why}")]
+    Unknown {
+        /// Which.
+        process: Id,
+        /// What each gateway said.
+        why: String,
+    },
+    /// What is under the id is no process that this node takes.
+    #[error("process {process} is refused: {why}")]
+    Refused {
+        /// Which.
+        process: Id,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What verified was not taken by this node.
+    #[error(transparent)]
+    Portable(#[from] PortableError),
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RecoverReport {
+    pub process: Id,
+    /// Slots of the log here now, without a gap from slot 0 on.
+    pub slots: u64,
+    /// How many of them were not here before.
+    pub new_slots: u64,
+    /// The chain hash of the newest of them.
+    pub hash_chain: Hash,
+    pub module: ModuleState,
+    /// Attestations that were new here.
+    pub attestations: u64,
+    /// Bundles that were read.
+    pub bundles: u64,
+    /// How many of them are the bytes that their transaction, or their name, commits to.
+    pub bundles_proven: u64,
+    /// The fewest blocks that confirm one of them, by the word of whoever gave it.
+    pub least_confirmations: Option<u64>,
+    pub gateways: Vec<GatewayReport>,
+    /// Slots that the scheduler signed, and that nobody gave.
+    pub missing: Option<Missing>,
+    /// Whether any gateway lists nothing newer than what is here now.
+    pub ends_here: bool,
+    /// What else could not be proven, or was false.
+    pub unproven: Vec<String>,
+    pub elapsed_ms: u64,
+}
+
+impl RecoverReport {
+    /// Whether all that there is evidence of is here, and some gateway agrees that this is all.
+    pub const fn is_whole(&self) -> bool {
+        self.missing.is_none() && self.ends_here && self.slots > 0
+    }
+}
+
+/// Whether the process can be computed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModuleState {
+    /// Its module was here.
+    Here,
+    /// Its module came from a gateway.
+    Recovered,
+    /// Nobody has its module; peers may.
+    Missing,
+}
+
+/// Slots without which the log ends early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Missing {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// What a gateway was good for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct GatewayReport {
+    pub gateway: String,
+    /// Slots of which it gave the assignment.
+    pub slots: u64,
+    pub requests: u64,
+    pub bytes: u64,
+    /// What it gave that was false, and what it did not give; the first ones.
+    pub faults: Vec<String>,
+    /// How many of those there were.
+    pub faults_count: u64,
+    /// It was asked no more.
+    pub given_up: bool,
+}

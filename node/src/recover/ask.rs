@@ -1,0 +1,250 @@
+//! What gateways are asked in GraphQL, and what is read of their answers. Pure. The words of a gateway name
+//! places to look at; what stands there is judged by its own bytes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weft_protocol::crypto::SignatureType;
+use weft_protocol::{Address, DataItem, Draft, Id, Tag, Verified, tag};
+
+/// Slots that one question is about: a gateway that lists items one by one lists so many at once.
+pub(super) const SLOTS_ASKED: u64 = 50;
+/// Edges of a page, the most that gateways give.
+const EDGES_MAX: usize = 100;
+
+/// What is asked of every item.
+const NODE: &str = "pageInfo{hasNextPage} edges{node{id anchor signature recipient owner{key} \
+                    tags{name value} data{size} bundledIn{id}}}";
+
+/// Asks for the assignments of a process from a slot on, signed by its scheduler: whoever could inject others
+/// would be listed beside them.
+pub(super) fn assignments(process: Id, scheduler: Address, slots: std::ops::Range<u64>) -> Value {
+    let query = format!(
+        "query($p:[String!]!,$o:[String!]!,$n:[String!]!){{transactions(first:{EDGES_MAX},sort:HEIGHT_ASC,owners:$o,\
+         tags:[{{name:\"Data-Protocol\",values:[\"ao\"]}},{{name:\"Type\",values:[\"Assignment\"]}},\
+         {{name:\"Process\",values:$p}},{{name:\"Nonce\",values:$n}}]){{{NODE}}}}}"
+    );
+    let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
+    json!({ "query": query, "variables": { "p": [process], "o": [scheduler], "n": slots } })
+}
+
+/// Asks for the newest assignment of a process.
+pub(super) fn newest(process: Id, scheduler: Address) -> Value {
+    let query = format!(
+        "query($p:[String!]!,$o:[String!]!){{transactions(first:1,sort:HEIGHT_DESC,owners:$o,\
+         tags:[{{name:\"Data-Protocol\",values:[\"ao\"]}},{{name:\"Type\",values:[\"Assignment\"]}},\
+         {{name:\"Process\",values:$p}}]){{{NODE}}}}}"
+    );
+    json!({ "query": query, "variables": { "p": [process], "o": [scheduler] } })
+}
+
+/// Asks for an item by its id.
+pub(super) fn item(id: Id) -> Value {
+    let query = format!("query($i:[ID!]!){{transactions(ids:$i,first:1){{{NODE}}}}}");
+    json!({ "query": query, "variables": { "i": [id] } })
+}
+
+/// What is read of an answer.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    transactions: Page,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    edges: Vec<Edge>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Edge {
+    node: Node,
+}
+
+/// Whatever a gateway leaves out is empty.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    id: Id,
+    #[serde(default)]
+    anchor: Option<String>,
+    #[serde(default)]
+    signature: Option<String>,
+    #[serde(default)]
+    recipient: Option<String>,
+    #[serde(default)]
+    owner: Option<Owner>,
+    #[serde(default)]
+    tags: Vec<ListedTag>,
+    #[serde(default)]
+    data: Option<Size>,
+    #[serde(default)]
+    bundled_in: Option<Parent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Owner {
+    #[serde(default)]
+    key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ListedTag {
+    name: String,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Size {
+    size: Value,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parent {
+    id: Id,
+}
+
+/// An item as a gateway lists it.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    /// Its id.
+    pub(super) id: Id,
+    /// The bundle that it is said to be in.
+    pub(super) bundle: Option<Id>,
+    tags: Vec<Tag>,
+    /// Bytes of its data.
+    pub(super) data_bytes: u64,
+    owner: Vec<u8>,
+    signature: Vec<u8>,
+    target: Option<Id>,
+    anchor: Option<[u8; 32]>,
+}
+
+/// Reads an answer to any of these questions; none where it is no answer.
+pub(super) fn read(answer: Value) -> Option<Vec<Listed>> {
+    let answer: Answer = serde_json::from_value(answer).ok()?;
+    let edges = answer.transactions.edges.into_iter().take(EDGES_MAX);
+    Some(edges.map(|edge| Listed::of(edge.node)).collect())
+}
+
+impl Listed {
+    fn of(node: Node) -> Self {
+        let bytes =
+            |text: Option<String>| URL_SAFE_NO_PAD.decode(text.unwrap_or_default()).unwrap_or_default();
+        // Some gateways give an anchor as it is, some in base64url.
+        let anchor = node.anchor.unwrap_or_default();
+        let decoded: Option<[u8; 32]> =
+            URL_SAFE_NO_PAD.decode(&anchor).ok().and_then(|all| all.try_into().ok());
+        let size = node.data.map(|data| data.size);
+        let data_bytes = size.and_then(|size| size.as_u64().or_else(|| size.as_str()?.parse().ok()));
+        Self {
+            id: node.id,
+            bundle: node.bundled_in.map(|parent| parent.id),
+            tags: node.tags.into_iter().map(|tag| Tag::new(tag.name, tag.value)).collect(),
+            data_bytes: data_bytes.unwrap_or_default(),
+            owner: bytes(node.owner.and_then(|owner| owner.key)),
+            signature: bytes(node.signature),
+            target: node.recipient.and_then(|target| target.parse().ok()),
+            anchor: decoded.or_else(|| anchor.as_bytes().try_into().ok()),
+        }
+    }
+
+    /// The slot that its tags name.
+    pub(super) fn slot(&self) -> Option<u64> {
+        tag::first(&self.tags, "Nonce")?.parse().ok()
+    }
+
+    /// The item that these fields and this data are, if they are one: its signature says so. What a gateway
+    /// leaves out of the fields cannot be had this way.
+    pub(super) fn with_data(&self, data: Bytes) -> Option<Verified<DataItem>> {
+        let draft = Draft { target: self.target, anchor: self.anchor, tags: self.tags.clone(), data };
+        // Several types have keys of one length.
+        let items = SignatureType::ALL.into_iter().filter_map(|kind| {
+            let item = draft.signed_elsewhere(kind, &self.owner, &self.signature).ok()?;
+            item.verify().ok().filter(|item| item.id() == self.id)
+        });
+        items.take(1).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::crypto::Signer;
+
+    use super::*;
+
+    fn item() -> Verified<DataItem> {
+        let tags = vec![Tag::new("Type", "Assignment"), Tag::new("Nonce", "7")];
+        let draft = Draft { target: Some(Id([3; 32])), anchor: Some([4; 32]), tags, data: "data".into() };
+        draft.sign(&Signer::from_seed(&[1; 32])).unwrap()
+    }
+
+    fn node(item: &DataItem) -> Value {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let tags: Vec<Value> =
+            item.tags().iter().map(|tag| json!({ "name": tag.name, "value": tag.value })).collect();
+        json!({
+            "id": item.id(),
+            "anchor": encode(item.anchor().unwrap()),
+            "signature": encode(item.signature()),
+            "recipient": item.target().unwrap(),
+            "owner": { "key": encode(item.owner_key()) },
+            "tags": tags,
+            "data": { "size": item.data().len().to_string() },
+            "bundledIn": { "id": Id([9; 32]) },
+        })
+    }
+
+    fn answer(nodes: &[Value]) -> Value {
+        let edges: Vec<Value> = nodes.iter().map(|node| json!({ "node": node })).collect();
+        json!({ "transactions": { "pageInfo": { "hasNextPage": true }, "edges": edges } })
+    }
+
+    #[test]
+    fn an_item_is_put_together_from_what_is_listed_or_not_at_all() {
+        let item = item();
+        let read_one = |node: Value| read(answer(&[node])).unwrap().remove(0);
+        let listed = read_one(node(&item));
+        assert_eq!((listed.slot(), listed.bundle, listed.data_bytes), (Some(7), Some(Id([9; 32])), 4));
+        assert_eq!(listed.with_data(item.data()).unwrap(), item);
+        assert!(listed.with_data("dato".into()).is_none());
+        // Anything changed, or left out, is another item.
+        for (field, value) in [
+            ("anchor", json!("")),
+            ("signature", json!(null)),
+            ("recipient", json!("")),
+            ("owner", json!(null)),
+            ("owner", json!({})),
+            ("tags", json!([])),
+            ("id", json!(Id([1; 32]))),
+        ] {
+            let mut node = node(&item);
+            node[field] = value;
+            assert!(read_one(node).with_data(item.data()).is_none(), "{field}");
+        }
+        // An anchor as it is.
+        let text = Draft { anchor: Some(*b"abcdefghijklmnopqrstuvwxyz-_.!~'"), ..Draft::default() };
+        let text = text.sign(&Signer::from_seed(&[1; 32])).unwrap();
+        let mut plain = node(&item);
+        plain["id"] = json!(text.id());
+        plain["anchor"] = json!("abcdefghijklmnopqrstuvwxyz-_.!~'");
+        plain["signature"] = json!(URL_SAFE_NO_PAD.encode(text.signature()));
+        (plain["recipient"], plain["tags"]) = (json!(null), json!([]));
+        assert_eq!(read_one(plain).with_data(Bytes::new()).unwrap(), text);
+    }
+
+    #[test]
+    fn an_answer_is_read_as_far_as_it_may_be_long() {
+        let many = vec![node(&item()); EDGES_MAX + 1];
+        assert_eq!(read(answer(&many)).unwrap().len(), EDGES_MAX);
+        assert!(read(answer(&[])).unwrap().is_empty());
+        for none in [json!(null), json!({}), json!({ "transactions": null }), answer(&[json!({ "id": "x" })])]
+        {
+            assert!(read(none).is_none());
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What came from gateways and is not taken yet: items by id and assignments by slot, each with who gave it.
+//! Nothing here is verified but that an item's id is that of its signature; whoever takes something verifies
+//! it, and says so when it was false.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::bundle::Bundle;
+use weft_protocol::{Address, DataItem, Id, tag};
+use weft_storage::limits::BATCH_ITEMS_MAX;
+
+use super::machine::Gateway;
+use crate::portable::ATTESTATIONS_TYPE;
+
+/// Bytes that are held, and what came last beside them.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Pieces that are held: bundles, and items that came alone.
+const PIECES_MAX: usize = 512;
+/// Assignments of one slot in one piece: an honest scheduler makes one.
+const RIVALS_MAX: usize = 8;
+
+/// A bundle, or an item that came alone.
+#[derive(Debug)]
+struct Piece {
+    gateway: Gateway,
+    bytes: usize,
+    assignments: BTreeMap<u64, Vec<Rival>>,
+    items: BTreeMap<Id, Bytes>,
+    attestations: Vec<DataItem>,
+}
+
+/// An assignment, and what it claims.
+#[derive(Debug)]
+pub(super) struct Rival {
+    pub(super) raw: Bytes,
+    /// Whose key signed it, if any did.
+    pub(super) owner: Address,
+    pub(super) claims: Assignment,
+}
+
+/// What is held of one process.
+#[derive(Debug)]
+pub(super) struct Pool {
+    process: Id,
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+}
+
+/// Where an item is in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Who gave it.
+    pub(super) gateway: Gateway,
+    piece: usize,
+    id: Id,
+}
+
+impl Pool {
+    pub(super) const fn new(process: Id) -> Self {
+        Self { process, pieces: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Takes a bundle in. Items that are none are left out: they say nothing about the others.
+    ///
+    /// # Errors
+    /// The bytes are no bundle, or one of more items than any of ours.
+    pub(super) fn add_bundle(&mut self, gateway: Gateway, bytes: Bytes) -> Result<(), String> {
+        let length = bytes.len();
+        let bundle = Bundle::parse(bytes).map_err(|error| error.to_string())?;
+        if bundle.len() > BATCH_ITEMS_MAX {
+            return Err(format!("{} items, and {BATCH_ITEMS_MAX} are the most", bundle.len()));
+        }
+        let items = bundle.items().filter_map(|item| Some(item.ok()?.claims().clone()));
+        self.add(gateway, length, items);
+        Ok(())
+    }
+
+    /// Takes an item in.
+    pub(super) fn add_item(&mut self, gateway: Gateway, item: DataItem) {
+        self.add(gateway, item.raw().len(), std::iter::once(item));
+    }
+
+    fn add(&mut self, gateway: Gateway, bytes: usize, items: impl Iterator<Item = DataItem>) {
+        let mut piece = Piece {
+            gateway,
+            bytes,
+            assignments: BTreeMap::new(),
+            items: BTreeMap::new(),
+            attestations: Vec::new(),
+        };
+        for item in items {
+            let of_process =
+                tag::first(item.tags(), "Process").and_then(|id| id.parse::<Id>().ok()) == Some(self.process);
+            let kind = tag::first(item.tags(), "Type");
+            if of_process && kind == Some(ATTESTATIONS_TYPE) {
+                piece.attestations.push(item);
+                continue;
+            }
+            if of_process && let Ok(claims) = Assignment::from_item(&item) {
+                let rivals = piece.assignments.entry(claims.slot).or_default();
+                if rivals.len() < RIVALS_MAX {
+                    rivals.push(Rival { raw: item.raw().clone(), owner: item.owner(), claims });
+                }
+            }
+            piece.items.entry(item.id()).or_insert_with(|| item.raw().clone());
+        }
+        while self.pieces.len() >= PIECES_MAX || (self.bytes > BYTES_MAX && !self.pieces.is_empty()) {
+            if let Some(old) = self.pieces.pop_front() {
+                self.bytes -= old.bytes;
+            }
+        }
+        self.bytes += bytes;
+        self.pieces.push_back(piece);
+    }
+
+    /// An assignment of a slot that `is_it` takes by what it claims.
+    pub(super) fn assignment(&self, slot: u64, is_it: impl Fn(&Rival) -> bool) -> Option<(Place, &Rival)> {
+        self.pieces.iter().enumerate().rev().find_map(|(piece, held)| {
+            let rival = held.assignments.get(&slot)?.iter().find(|rival| is_it(rival))?;
+            Some((Place { gateway: held.gateway, piece, id: rival.claims.id }, rival))
+        })
+    }
+
+    /// An item.
+    pub(super) fn item(&self, id: &Id) -> Option<(Place, &Bytes)> {
+        self.pieces.iter().enumerate().rev().find_map(|(piece, held)| {
+            Some((Place { gateway: held.gateway, piece, id: *id }, held.items.get(id)?))
+        })
+    }
+
+    /// Forgets something that was false. The same id may be held from somebody else.
+    pub(super) fn forget(&mut self, place: Place) {
+        if let Some(held) = self.pieces.get_mut(place.piece) {
+            held.items.remove(&place.id);
+            for rivals in held.assignments.values_mut() {
+                rivals.retain(|rival| rival.claims.id != place.id);
+            }
+        }
+    }
+
+    /// Takes out the items that carry attestations.
+    pub(super) fn take_attestations(&mut self) -> Vec<(Gateway, DataItem)> {
+        let each = |held: &mut Piece| {
+            let gateway = held.gateway;
+            std::mem::take(&mut held.attestations).into_iter().map(move |item| (gateway, item))
+        };
+        self.pieces.iter_mut().flat_map(each).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::assignment::AssignmentDraft;
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::time::TimePoint;
+    use weft_protocol::{Draft, Hash, Network, Verified};
+
+    use super::*;
+
+    const PROCESS: Id = Id([9; 32]);
+
+    fn signer(seed: u8) -> Signer {
+        Signer::from_seed(&[seed; 32])
+    }
+
+    fn assignment(seed: u8, slot: u64, chain: u8) -> Verified<DataItem> {
+        let draft = AssignmentDraft {
+            network: Network(1),
+            process: PROCESS,
+            epoch: 0,
+            slot,
+            hash_chain: Hash([chain; 32]),
+            time: TimePoint { timestamp: 120_000, height: 1 },
+            message: (slot > 0).then_some(Id([slot as u8; 32])),
+            excludes: Vec::new(),
+        };
+        draft.draft().sign(&signer(seed)).unwrap()
+    }
+
+    fn bundle(items: &[Verified<DataItem>]) -> Bytes {
+        Bundle::build(items).raw().clone()
+    }
+
+    #[test]
+    fn what_is_false_is_forgotten_where_it_was_and_nowhere_else() {
+        let (good, rival) = (assignment(1, 3, 7), assignment(2, 3, 8));
+        let mut pool = Pool::new(PROCESS);
+        pool.add_bundle(0, bundle(&[good.clone(), rival.clone()])).unwrap();
+        pool.add_bundle(1, bundle(std::slice::from_ref(&good))).unwrap();
+        let by_chain = |chain: u8| move |rival: &Rival| rival.claims.hash_chain == Hash([chain; 32]);
+        let (place, held) = pool.assignment(3, by_chain(7)).unwrap();
+        assert_eq!((place.gateway, held.claims.id), (1, good.id()), "the newest comes first");
+        assert_eq!((&held.raw, held.owner), (good.raw(), good.owner()));
+        pool.forget(place);
+        assert_eq!(pool.assignment(3, by_chain(7)).unwrap().0.gateway, 0);
+        assert_eq!(pool.assignment(3, by_chain(8)).unwrap().0.gateway, 0);
+        assert!(pool.assignment(4, |_| true).is_none());
+        let (place, _) = pool.item(&good.id()).unwrap();
+        assert_eq!(place.gateway, 0);
+        pool.forget(place);
+        assert!(pool.item(&good.id()).is_none() && pool.item(&rival.id()).is_some());
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let mut pool = Pool::new(PROCESS);
+        for number in 0..2 * PIECES_MAX as u64 {
+            pool.add_item(0, assignment(1, number, 1).into_inner());
+        }
+        assert!(pool.pieces.len() <= PIECES_MAX);
+        assert_eq!(pool.bytes, pool.pieces.iter().map(|held| held.bytes).sum::<usize>());
+        assert!(pool.item(&assignment(1, 0, 1).id()).is_none(), "the oldest goes");
+        let large = Draft { data: vec![1; 9 * 1024 * 1024].into(), ..Draft::default() };
+        let large = large.sign(&signer(1)).unwrap();
+        for _ in 0..40 {
+            pool.add_item(0, large.clone().into_inner());
+        }
+        assert!(pool.bytes <= BYTES_MAX + large.raw().len());
+        // Rivals of one slot.
+        let rivals: Vec<_> = (0..20).map(|chain| assignment(1, 5, chain)).collect();
+        let mut pool = Pool::new(PROCESS);
+        pool.add_bundle(0, bundle(&rivals)).unwrap();
+        assert_eq!(pool.pieces[0].assignments[&5].len(), RIVALS_MAX);
+        assert!(pool.add_bundle(0, vec![0xff; 64].into()).is_err());
+    }
+}

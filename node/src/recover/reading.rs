@@ -1,0 +1,311 @@
+//! From what lies in the pool to verified slots, in order. What is false is forgotten and its giver named;
+//! what is missing is said. Verifies signatures: to be called away from the tasks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weft_protocol::assignment::Assignment;
+use weft_protocol::epoch::EpochTerms;
+use weft_protocol::module::Module;
+use weft_protocol::process::{Process, Terms};
+use weft_protocol::push::ORIGIN_PROOF;
+use weft_protocol::record::{Link, RecordError, SlotRecord, VerifiedRecord};
+use weft_protocol::{Address, DataItem, Id, Verified, wire};
+
+use super::machine::{Gateway, Want};
+use super::pool::{Place, Pool, Rival};
+use crate::portable::{Part, attestations_of};
+
+/// Slots that are verified before they are handed on.
+const GROUP_SLOTS: usize = 256;
+/// Bytes of them that are in memory at once, and one slot more.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// How far a log is read and verified.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) pool: Pool,
+    terms: Terms,
+    process: Id,
+    /// Who signs its assignments: its Process item says so, which its id proves.
+    scheduler: Option<Address>,
+    known: Option<(Arc<Process>, EpochTerms)>,
+    pub(super) link: Option<Link>,
+    /// The module came, or was here.
+    has_module: bool,
+}
+
+/// What came out of the pool.
+#[derive(Default)]
+pub(super) struct Group {
+    /// In order.
+    pub(super) parts: Vec<Part>,
+    /// Whose assignments they are.
+    pub(super) givers: Vec<Gateway>,
+    /// Who gave something false, and what.
+    pub(super) lies: Vec<(Gateway, String)>,
+    /// Two assignments of one slot, both of which the scheduler signed.
+    pub(super) rivals: Vec<(Verified<DataItem>, Verified<DataItem>)>,
+    /// What is missing for the next slot.
+    pub(super) wants: Option<Want>,
+    /// Why the log cannot go on, whoever gives it.
+    pub(super) refused: Option<String>,
+}
+
+enum Next {
+    Taken(Gateway, Part),
+    Wants(Want),
+    Refused(String),
+    /// Something was forgotten; there may be another.
+    Again,
+}
+
+impl Reading {
+    pub(super) const fn new(process: Id, terms: Terms) -> Self {
+        let (scheduler, known, link, has_module) = (None, None, None, false);
+        Self { pool: Pool::new(process), terms, process, scheduler, known, link, has_module }
+    }
+
+    /// Goes on from what is here of the process.
+    pub(super) fn go_on_from(&mut self, process: Arc<Process>, link: Link) -> Result<(), String> {
+        let terms = EpochTerms::of_process(&process).map_err(|error| error.to_string())?;
+        self.scheduler = Some(terms.scheduler());
+        self.known = Some((process, terms));
+        self.link = Some(link);
+        Ok(())
+    }
+
+    pub(super) fn next_slot(&self) -> u64 {
+        self.link.map_or(0, |link| link.slot + 1)
+    }
+
+    pub(super) const fn scheduler(&self) -> Option<Address> {
+        self.scheduler
+    }
+
+    /// Learns from the Process item who schedules it, if the pool has it.
+    pub(super) fn meet(&mut self) -> Option<Result<(), String>> {
+        let (place, raw) = self.pool.item(&self.process)?;
+        let Ok(item) = DataItem::verify_bytes(raw.clone()) else {
+            self.pool.forget(place);
+            return None;
+        };
+        let scheduler = item.tag("Scheduler").and_then(|text| text.parse().ok());
+        let none = || "its Process item names no scheduler".to_owned();
+        Some(scheduler.ok_or_else(none).map(|scheduler| self.scheduler = Some(scheduler)))
+    }
+
+    /// Whether the pool has a thing, and it is true. What is false is forgotten.
+    pub(super) fn has(&mut self, want: Want) -> Has {
+        let (place, raw) = match want {
+            Want::Item(id) => match self.pool.item(&id) {
+                Some((place, raw)) => (place, raw.clone()),
+                None => return Has::No,
+            },
+            Want::Slot(slot) => match self.pool.assignment(slot, |rival| self.continues(rival)) {
+                Some((place, rival)) => (place, rival.raw.clone()),
+                None => return Has::No,
+            },
+        };
+        if DataItem::verify_bytes(raw).is_ok() {
+            return Has::Yes;
+        }
+        self.pool.forget(place);
+        Has::False
+    }
+
+    /// Whether an assignment claims to be the next one of this log.
+    fn continues(&self, rival: &Rival) -> bool {
+        let Assignment { process, hash_chain, epoch, .. } = rival.claims;
+        let is_linked = match (&self.link, &self.known) {
+            (Some(link), Some((_, terms))) => hash_chain == link.next() && epoch == terms.epoch(),
+            // Slot 0 is checked against the process when that is accepted.
+            _ => true,
+        };
+        process == self.process && Some(rival.owner) == self.scheduler && is_linked
+    }
+
+    /// Takes as many slots as there are, up to a limit.
+    pub(super) fn group(&mut self) -> Group {
+        let mut group = Group::default();
+        let mut bytes = 0;
+        while group.givers.len() < GROUP_SLOTS && bytes < GROUP_BYTES {
+            match self.next(&mut group) {
+                Next::Taken(gateway, part) => {
+                    bytes += part.bytes();
+                    group.givers.push(gateway);
+                    group.parts.push(part);
+                }
+                Next::Again => {}
+                Next::Wants(want) => {
+                    group.wants = Some(want);
+                    break;
+                }
+                Next::Refused(why) => {
+                    group.refused = Some(why);
+                    break;
+                }
+            }
+        }
+        self.others(&mut group);
+        group
+    }
+
+    fn next(&mut self, group: &mut Group) -> Next {
+        let slot = self.next_slot();
+        let Some((place, rival)) = self.pool.assignment(slot, |rival| self.continues(rival)) else {
+            return Next::Wants(Want::Slot(slot));
+        };
+        let id = rival.claims.item();
+        let mut parts = vec![Given { name: "assignment", place, raw: rival.raw.clone() }];
+        // What a part names is believed, and looked for, only once the part itself is true.
+        for (name, named) in [("item", Some(id)), ("proof", None)] {
+            let named = named.or_else(|| parts.last().and_then(|item| proof_of(&item.raw)));
+            let Some(named) = named else { break };
+            let held = self.pool.item(&named).map(|(place, raw)| Given { name, place, raw: raw.clone() });
+            match held {
+                Some(part) => parts.push(part),
+                None if self.are_true(&parts, slot, group) => return Next::Wants(Want::Item(named)),
+                None => return Next::Again,
+            }
+        }
+        let raw = |at: usize| parts.get(at).map(|part| part.raw.clone()).unwrap_or_default();
+        let record = wire::SlotRecord { assignment: raw(0), item: raw(1), proof: raw(2) };
+        match self.verify(&record) {
+            Ok((opened, record)) => {
+                self.link = Some(record.link());
+                self.note_rival(&record, group);
+                let record = Box::new(record);
+                let part = match opened {
+                    Some(process) => Part::Opening(process, record),
+                    None => Part::Slot(record),
+                };
+                Next::Taken(place.gateway, part)
+            }
+            // Somebody else may have the true part; where all are, nobody has another.
+            Err(_) if !self.are_true(&parts, slot, group) => Next::Again,
+            Err(why) => Next::Refused(format!("slot {slot}: {why}")),
+        }
+    }
+
+    /// Whether the signatures of all these are their own; those that are not are forgotten.
+    fn are_true(&mut self, parts: &[Given], slot: u64, group: &mut Group) -> bool {
+        let mut are_true = true;
+        for Given { name, place, raw } in parts {
+            if let Err(error) = DataItem::verify_bytes(raw.clone()) {
+                group.lies.push((place.gateway, format!("the {name} of slot {slot}: {error}")));
+                self.pool.forget(*place);
+                are_true = false;
+            }
+        }
+        are_true
+    }
+
+    /// Keeps another assignment of the same slot, if the scheduler signed one.
+    fn note_rival(&self, record: &VerifiedRecord, group: &mut Group) {
+        let ours = record.assignment();
+        let is_other = |rival: &Rival| {
+            rival.claims.id != ours.id
+                && rival.claims.process == self.process
+                && rival.claims.epoch == ours.epoch
+                && Some(rival.owner) == self.scheduler
+        };
+        if let Some((_, rival)) = self.pool.assignment(ours.slot, is_other)
+            && let Ok(rival) = DataItem::verify_bytes(rival.raw.clone())
+        {
+            group.rivals.push((record.assignment_item().clone(), rival));
+        }
+    }
+
+    fn verify(
+        &mut self,
+        record: &wire::SlotRecord,
+    ) -> Result<(Option<Arc<Process>>, VerifiedRecord), RecordError> {
+        let record = SlotRecord::from_wire(record)?;
+        if let Some((process, terms)) = &self.known {
+            return Ok((None, record.verify(process, terms, self.link.as_ref())?));
+        }
+        let (process, record) = record.open(&self.terms)?;
+        let terms = EpochTerms::of_process(&process)?;
+        let process = Arc::new(process);
+        self.known = Some((Arc::clone(&process), terms));
+        Ok((Some(process), record))
+    }
+
+    /// The module and the attestations that are there, once it is known whose they are.
+    fn others(&mut self, group: &mut Group) {
+        let Some((process, _)) = &self.known else { return };
+        if !self.has_module
+            && let Some((place, raw)) = self.pool.item(&process.module())
+        {
+            match module(raw.clone()) {
+                Ok(item) => {
+                    self.has_module = true;
+                    group.parts.push(Part::Module(Box::new(item)));
+                }
+                Err(why) => {
+                    group.lies.push((place.gateway, why));
+                    self.pool.forget(place);
+                }
+            }
+        }
+        for (gateway, item) in self.pool.take_attestations() {
+            match attestations_of(&item, self.terms.network) {
+                Ok(attestations) => group.parts.push(Part::Attestations(attestations)),
+                Err(why) => group.lies.push((gateway, why)),
+            }
+        }
+    }
+
+    /// Whether the pool has an assignment of this id that the scheduler signed for this slot.
+    pub(super) fn is_signed(&self, slot: u64, id: Id) -> bool {
+        let is_it = |rival: &Rival| {
+            rival.claims.id == id
+                && rival.claims.process == self.process
+                && Some(rival.owner) == self.scheduler
+        };
+        let found = self.pool.assignment(slot, is_it);
+        found.is_some_and(|(_, rival)| DataItem::verify_bytes(rival.raw.clone()).is_ok())
+    }
+
+    /// The module is on disk.
+    pub(super) const fn has_module_here(&mut self) {
+        self.has_module = true;
+    }
+
+    /// The module that is still wanted.
+    pub(super) fn wants_module(&self) -> Option<Id> {
+        let (process, _) = self.known.as_ref()?;
+        (!self.has_module).then(|| process.module())
+    }
+}
+
+/// What the pool says of a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Has {
+    /// It is there.
+    Yes,
+    /// It is not.
+    No,
+    /// Something else was there under its name.
+    False,
+}
+
+/// A part of a slot, from the pool.
+struct Given {
+    name: &'static str,
+    place: Place,
+    raw: Bytes,
+}
+
+/// The proof that an item names.
+fn proof_of(item: &Bytes) -> Option<Id> {
+    let item = DataItem::parse(item.clone()).ok()?;
+    item.claims().tag(ORIGIN_PROOF)?.parse().ok()
+}
+
+fn module(raw: Bytes) -> Result<Verified<DataItem>, String> {
+    let item = DataItem::verify_bytes(raw).map_err(|error| format!("the module: {error}"))?;
+    Module::accept(item.clone()).map_err(|error| format!("the module: {error}"))?;
+    Ok(item)
+}

@@ -1,0 +1,250 @@
+//! Logs that come back from a weave, with real nodes that know no peer; and gateways that lie.
+
+mod liar;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::node::{Node, until_is};
+use liar::{Liar, Lie};
+
+/// A node whose weave is read at an address.
+fn keeper(extra: &[&str]) -> (Node, String) {
+    let node = Node::start_with(&[&["--weave-listen", "0"], extra].concat());
+    let address = node.ready["weave_api"].as_str().unwrap().to_owned();
+    (node, address)
+}
+
+fn increment(node: &Node, process: &str, times: usize) {
+    for _ in 0..times {
+        node.json(&["send", process, "--action", "Increment", "--wait"]);
+    }
+}
+
+fn anchored(node: &Node, process: &str, slot: u64) {
+    until_is("all slots to be anchored", &json!(slot), || {
+        let all = node.json(&["processes"]);
+        let one = all.as_array().unwrap().iter().find(|one| one["process"] == process).cloned();
+        one.unwrap_or_default()["anchored"].clone()
+    });
+}
+
+/// What a replay of all that is here comes to.
+fn replayed(node: &Node, process: &str) -> Value {
+    let report = node.json(&["verify", process]);
+    assert_eq!(report["difference"], Value::Null, "{report}");
+    json!([report["slots"], report["running"], report["state_root"]])
+}
+
+fn recover(node: &Node, process: &str, from: &[&str]) -> Value {
+    let from: Vec<&str> = from.iter().flat_map(|url| ["--from", url]).collect();
+    node.json(&[&["recover", process], &from[..]].concat())
+}
+
+#[test]
+fn every_process_comes_back_from_the_weave_alone() {
+    let (node, address) = keeper(&["--anchor-batch-slots", "5"]);
+    let counter = node.counter();
+    increment(&node, &counter, 23);
+    // One of Lua, whose module comes with the program, that another one spawned and writes to.
+    let module = node.add_counter();
+    node.json(&["send", &counter, "--action", "Spawn", "--tag", &format!("Module={module}")]);
+    until_is("the child to be spawned", &json!(2), || {
+        json!(node.json(&["processes"]).as_array().unwrap().len())
+    });
+    let all = node.json(&["processes"]);
+    let lua = node.json(&["spawn"])["id"].as_str().unwrap().to_owned();
+    node.json(&["send", &lua, "--action", "Eval", "--data", "n = 1", "--wait"]);
+    let child = all.as_array().unwrap().iter().find(|one| one["process"] != json!(counter)).unwrap();
+    let child = child["process"].as_str().unwrap().to_owned();
+    let new = Node::start();
+    for process in [&counter, &lua, &child] {
+        let head = node.json(&["processes"]);
+        let head =
+            head.as_array().unwrap().iter().find(|one| one["process"] == json!(process)).unwrap()["head"]
+                .clone();
+        anchored(&node, process, head.as_u64().unwrap());
+        let report = recover(&new, process, &[&address]);
+        let slots = json!(head.as_u64().unwrap() + 1);
+        assert_eq!((&report["slots"], &report["new_slots"]), (&slots, &slots), "{report}");
+        assert_eq!((&report["missing"], &report["unproven"]), (&Value::Null, &json!([])), "{report}");
+        assert_eq!(report["gateways"][0]["faults"], json!([]), "{report}");
+        assert_eq!(report["bundles"], report["bundles_proven"], "{report}");
+        assert!(report["least_confirmations"].as_u64().unwrap() >= 1, "{report}");
+        assert_ne!(report["module"], "missing", "{report}");
+        assert_eq!(replayed(&new, process), replayed(&node, process));
+        // Again, nothing is new.
+        assert_eq!(recover(&new, process, &[&address])["new_slots"], 0);
+    }
+    let verified = new.json(&["verify", &counter]);
+    assert!(
+        verified["attestations_checked"].as_u64().unwrap() > 0,
+        "attestations come from the weave too: {verified}"
+    );
+    // What comes later is asked for from there on.
+    increment(&node, &counter, 2);
+    let head = node.json(&["inspect", &counter])["head"].as_u64().unwrap();
+    anchored(&node, &counter, head);
+    assert_eq!(recover(&new, &counter, &[&address])["slots"], json!(head + 1));
+    assert_eq!(replayed(&new, &counter), replayed(&node, &counter));
+    // The scheduler itself takes nothing back that it has.
+    let (_, why) = node.weft(&["recover", &counter, "--from", &address, "--json"]).expect(1).error();
+    assert!(why.contains("schedules"), "{why}");
+    new.stop();
+    node.stop();
+}
+
+#[test]
+fn a_scheduler_that_has_nothing_but_its_key_comes_back() {
+    let (node, _) = keeper(&["--anchor-batch-slots", "3"]);
+    let process = node.counter();
+    increment(&node, &process, 7);
+    anchored(&node, &process, 7);
+    let before = replayed(&node, &process);
+    let old = node.stop();
+    // Its weave is elsewhere: it is read where another folder of the same key serves it.
+    let kept = tempfile::tempdir().unwrap();
+    for name in ["key.json", "weave.redb"] {
+        std::fs::copy(old.path().join(name), kept.path().join(name)).unwrap();
+    }
+    let weave = Node::start_as(kept, &["--weave-listen", "0", "--roles", "compute"]);
+    let address = weave.ready["weave_api"].as_str().unwrap().to_owned();
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::copy(old.path().join("key.json"), empty.path().join("key.json")).unwrap();
+    let node = Node::start_in(empty);
+    let report = recover(&node, &process, &[&address]);
+    assert_eq!((&report["slots"], &report["module"]), (&json!(8), &json!("recovered")), "{report}");
+    assert_eq!(replayed(&node, &process), before);
+    // It signs nothing before its operator says that nothing came after what was anchored.
+    let refused = node.weft(&["send", &process, "--action", "Increment", "--json"]);
+    assert!(refused.code != 0 && refused.err.contains("--accept-loss"), "{}", refused.err);
+    let folder = node.stop();
+    super::weft(folder.path(), &["repair", "--accept-loss", &process]).expect(0);
+    let node = Node::start_in(folder);
+    let sent = node.json(&["send", &process, "--action", "Increment", "--wait"]);
+    assert_eq!((&sent["slot"], &sent["result"]["result"]["Output"]), (&json!(8), &json!("8")));
+    node.stop();
+    weave.stop();
+}
+
+/// Every kind of lie alone, where nobody else is asked: nothing false is taken. And beside an honest gateway, which
+/// is asked after the liar: everything comes, and the liar is named.
+#[test]
+fn gateways_that_lie_lose_nothing_and_are_named() {
+    let (node, honest) = keeper(&["--anchor-batch-slots", "4"]);
+    let process = node.counter();
+    increment(&node, &process, 10);
+    anchored(&node, &process, 10);
+    let expected = replayed(&node, &process);
+    for lie in Lie::ALL {
+        let liar = Liar::before(&honest, lie);
+        let alone = Node::start();
+        let ran = alone.weft(&["recover", &process, "--from", &liar.address, "--json"]);
+        let here = alone.json(&["processes"]);
+        let slots = here[0]["head"].as_u64().map_or(0, |head| head + 1);
+        if lie.is_harmless() {
+            assert_eq!((ran.code, slots), (0, 11), "{lie:?}: {}", ran.err);
+        } else {
+            assert_ne!(ran.code, 0, "{lie:?}: {}", ran.text());
+            assert!(slots < 11, "{lie:?}: {slots}");
+        }
+        // What is here is true: the honest one only adds to it.
+        let report = recover(&alone, &process, &[&liar.address, &honest]);
+        assert_eq!((&report["slots"], &report["missing"]), (&json!(11), &Value::Null), "{lie:?}: {report}");
+        assert_eq!(replayed(&alone, &process), expected, "{lie:?}");
+        let fresh = Node::start();
+        let report = recover(&fresh, &process, &[&liar.address, &honest]);
+        assert_eq!((&report["slots"], &report["missing"]), (&json!(11), &Value::Null), "{lie:?}: {report}");
+        assert_eq!(replayed(&fresh, &process), expected, "{lie:?}");
+        let told = |at: usize| report["gateways"][at]["faults"].to_string();
+        assert_eq!(told(1), "[]", "{lie:?}: the honest one is blamed: {report}");
+        if let Some(named) = lie.named() {
+            assert!(told(0).contains(named), "{lie:?}: {}", told(0));
+        }
+        fresh.stop();
+        alone.stop();
+    }
+    node.stop();
+}
+
+/// Slots that two gateways have between them, and slots that nobody has.
+#[test]
+fn holes_are_filled_from_others_or_named() {
+    let (node, honest) = keeper(&["--anchor-batch-slots", "3"]);
+    let process = node.counter();
+    for round in 1..=4_u64 {
+        increment(&node, &process, 3);
+        anchored(&node, &process, 3 * round);
+    }
+    let expected = replayed(&node, &process);
+    let bundles = node.json(&["weave"])["batches"].clone();
+    let bundles: Vec<String> = bundles
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|batch| batch["data_root"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(bundles.len() >= 4, "{bundles:?}");
+    let (even, odd): (Vec<_>, Vec<_>) = bundles.iter().cloned().enumerate().partition(|(at, _)| at % 2 == 0);
+    let names = |list: Vec<(usize, String)>| list.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    let without_even = Liar::without(&honest, names(even));
+    let without_odd = Liar::without(&honest, names(odd.clone()));
+    let new = Node::start();
+    let report = recover(&new, &process, &[&without_even.address, &without_odd.address]);
+    assert_eq!((&report["slots"], &report["missing"]), (&json!(13), &Value::Null), "{report}");
+    assert!(
+        report["gateways"].as_array().unwrap().iter().all(|one| one["slots"].as_u64().unwrap() > 0),
+        "{report}"
+    );
+    assert_eq!(replayed(&new, &process), expected);
+    new.stop();
+    // One bundle in the middle is nowhere: the log ends before it, and what the scheduler signed after it is named.
+    let gone = Liar::without(&honest, vec![odd[0].1.clone()]);
+    let new = Node::start();
+    let ran = new.weft(&["recover", &process, "--from", &gone.address, "--json"]).expect(1);
+    let report = ran.json();
+    let slots = report["slots"].as_u64().unwrap();
+    assert!(slots > 0 && slots < 13, "{report}");
+    assert_eq!(report["missing"], json!({ "from": slots, "to": 12 }), "{report}");
+    let text = new.weft(&["recover", &process, "--from", &gone.address]).expect(1);
+    assert!(text.text().contains(&format!("slots {slots} to 12")), "{}", text.text());
+    // It comes later, from somebody else.
+    let report = recover(&new, &process, &[&honest]);
+    assert_eq!((&report["slots"], &report["missing"]), (&json!(13), &Value::Null));
+    assert_eq!(replayed(&new, &process), expected);
+    new.stop();
+    node.stop();
+}
+
+#[test]
+fn what_is_asked_for_wrongly_is_refused() {
+    let (node, address) = keeper(&[]);
+    let process = node.counter();
+    let ask = |args: &[&str], code: i32| {
+        node.weft(&[&["recover"], args, &["--json"]].concat()).expect(code).error()
+    };
+    let nobody = "A".repeat(43);
+    let (_, why) = ask(&[&nobody, "--from", &address], 1);
+    assert!(why.contains("was not found") && why.contains(&address), "{why}");
+    let (_, why) = ask(&[&process, "--from", "arweave.net"], 2);
+    assert!(why.contains("https://"), "{why}");
+    let many: Vec<String> = (0..17).map(|at| format!("http://127.0.0.1:{at}/")).collect();
+    let many: Vec<&str> = many.iter().flat_map(|url| ["--from", url]).collect();
+    let (_, why) = ask(&[&[&*nobody], &many[..]].concat(), 2);
+    assert!(why.contains("17 gateways"), "{why}");
+    // Something that is no process.
+    let module = node.json(&["module", "list"])[0]["module"].as_str().unwrap().to_owned();
+    let new = Node::start();
+    anchored(&node, &process, 0);
+    let ran = new.weft(&["recover", &module, "--from", &address, "--json"]);
+    assert!(ran.code != 0 && ran.err.contains(&module), "{}", ran.err);
+    assert_eq!(new.json(&["processes"]), json!([]));
+    // A node goes on without it; so does one whose gateway is not there.
+    let ran = new.weft(&["recover", &process, "--from", "http://127.0.0.1:1", "--json"]).expect(1);
+    assert!(ran.err.contains("cannot be reached"), "{}", ran.err);
+    new.stop();
+    let folder: &Path = node.folder.path();
+    assert!(folder.join("weave.redb").exists());
+    node.stop();
+}
