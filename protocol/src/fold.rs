@@ -70,7 +70,7 @@ pub enum Work {
     Call(String),
     /// Nothing: the item or push stood in the log before, first at this slot.
     Duplicate(u64),
-    /// Nothing: a mark only lets time pass.
+    /// Nothing: a mark lets time pass, and an offer set is for messengers.
     Mark,
 }
 
@@ -206,14 +206,14 @@ impl Fold {
         proven: Option<ProvenSource>,
     ) -> Step {
         let is_process = item.id() == process.id();
-        let is_mark = mark::is_mark(item, process.id(), process.scheduler());
+        let is_of_log = mark::is_of_log(process, item, assignment.slot);
         let origin = if is_process { Origin::Direct } else { Origin::of(process, item, proven) };
-        let keys = SeenKeys::in_log(process, item, &origin);
+        let keys = SeenKeys::in_log(process, item, assignment.slot, &origin);
         let before = self.state.seen.len();
         // Keys are added before evaluation and stay when it fails: rules.md 6.3.
         let work = match self.state.seen.admit(assignment.slot, &keys) {
             Some(first) => Work::Duplicate(first),
-            None if is_mark => Work::Mark,
+            None if is_of_log => Work::Mark,
             None if is_process => Work::Call(process_json(process, assignment)),
             None => Work::Call(message_json(assignment, item, &origin)),
         };

@@ -32,6 +32,7 @@ pub mod limits;
 pub mod lobby;
 pub mod machine;
 pub mod mark;
+pub mod market;
 pub mod message;
 pub mod module;
 pub mod offer;

@@ -7,6 +7,8 @@ use crate::cron::{self, Schedule};
 use crate::data_item::{DataItem, Draft};
 use crate::hashing;
 use crate::id::{Address, Id, Network};
+use crate::market;
+use crate::process::Process;
 use crate::tag::Tag;
 use crate::time::TimePoint;
 
@@ -29,6 +31,12 @@ pub fn draft(network: Network, process: Id, epoch: u64, slot: u64) -> Draft {
 /// anybody else that calls itself one is an ordinary message.
 pub fn is_mark(item: &DataItem, process: Id, scheduler: Address) -> bool {
     item.tag("Type") == Some("Mark") && item.target() == Some(process) && item.owner() == scheduler
+}
+
+/// Whether an item at `slot` is one that the log's scheduler puts there for the log itself, a mark or an
+/// offer set, which the module is not shown.
+pub fn is_of_log(process: &Process, item: &DataItem, slot: u64) -> bool {
+    is_mark(item, process.id(), process.scheduler()) || market::is_offer_set(process, item, slot)
 }
 
 /// Whether a scheduler that is asked for `now` assigns a mark at `next`, after a slot at `last`:

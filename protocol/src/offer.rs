@@ -4,7 +4,6 @@
 //! numbers, and two different offers of one key and number are evidence.
 
 use crate::crypto::{SignatureError, SignatureType, Signer};
-use crate::hashing;
 use crate::id::{Address, Hash, Network};
 use crate::key_signature::KeySignature;
 use crate::machine::Now;
@@ -91,12 +90,6 @@ impl OfferTerms {
         let signature = KeySignature::sign(signer, &self.to_bytes())?;
         Ok(Verified(Offer { terms: self, signature }))
     }
-}
-
-/// What messengers are ranked by for one push, highest first: every node computes the same order
-/// from the same offers, and one messenger's leaving moves only its own pushes.
-pub fn rank_score(push: &Hash, messenger: &Address) -> Hash {
-    hashing::sha256("weft/rank/1", &[&push.0, &messenger.0])
 }
 
 /// Why an offer is refused.

@@ -9,6 +9,7 @@ mod build;
 mod verify;
 
 pub use build::ProofParts;
+pub(crate) use verify::{Examined, examine};
 pub use verify::{ProvenKind, ProvenOrigin, verify};
 
 use bytes::Bytes;

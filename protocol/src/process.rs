@@ -7,6 +7,7 @@ use crate::cron::{self, Cron, CronError};
 use crate::data_item::DataItem;
 use crate::id::{Address, Id, Network};
 use crate::limits::ATTESTORS_MAX;
+use crate::market::{self, Market, PushTerms};
 use crate::module::{cut, digits, parse_compute_limit, parse_memory_limit};
 use crate::owner::owner_text;
 use crate::tag::{self, Tag};
@@ -78,6 +79,15 @@ pub enum Refusal {
     /// Cron tags that are refused.
     #[error("{0}")]
     Cron(#[from] CronError),
+    /// A market that there is not.
+    #[error("the Push-Market `{0}` is neither `soft` nor `hard`")]
+    PushMarket(String),
+    /// Hard mode without its extension.
+    #[error("`Push-Market: hard` goes with the tag `Extension: {ext}`, by which builds without it refuse the process", ext = market::EXTENSION)]
+    PushExtension,
+    /// A price that is no number.
+    #[error("the {0} `{1}` is not a number of at most 18446744073709551615")]
+    PushPrice(&'static str, String),
 }
 
 /// A Process item, read and accepted.
@@ -96,6 +106,7 @@ pub struct Process {
     crons: Vec<Cron>,
     weave: Weave,
     boots_from: Option<Id>,
+    pushes: Option<PushTerms>,
 }
 
 impl Process {
@@ -111,7 +122,8 @@ impl Process {
         {
             return Err(Refusal::NotAProcess);
         }
-        refuse_unsupported(tags)?;
+        let pushes = PushTerms::of_tags(tags)?;
+        refuse_unsupported(tags, pushes.as_ref())?;
         let scheduler = name32(tags, "Scheduler")?.ok_or(Refusal::Missing("Scheduler"))?;
         let weave = match item.tag("Weave") {
             None => terms.weave.clone(),
@@ -130,6 +142,7 @@ impl Process {
             crons: cron::parse(tags)?,
             weave,
             boots_from: item.tag("On-Boot").and_then(|boot| boot.parse().ok()),
+            pushes,
             item,
         })
     }
@@ -205,6 +218,12 @@ impl Process {
         &self.weave
     }
 
+    /// The market of the process's pushes; none in soft mode.
+    pub fn market(&self) -> Option<Market> {
+        let (network, process) = (self.network, self.id());
+        self.pushes.map(|terms| Market { network, process, terms })
+    }
+
     /// The version of the rules that compute this process.
     pub const fn rules(&self) -> u32 {
         RULES
@@ -217,13 +236,13 @@ impl Process {
     }
 }
 
-fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
+fn refuse_unsupported(tags: &[Tag], pushes: Option<&PushTerms>) -> Result<(), Refusal> {
     if let Some(rules) = tag::first(tags, "Rules")
         && digits(rules) != Some(u64::from(RULES))
     {
         return Err(Refusal::Rules(cut(rules)));
     }
-    refuse_extensions(tags)?;
+    refuse_extensions(tags, pushes.map(|_| market::EXTENSION))?;
     if let Some(mode) = tag::first(tags, "Availability-Type") {
         check_availability(mode)?;
     }
@@ -241,9 +260,11 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Every process may read `/data/`, as if it named the extension for that; there is no other.
-pub(crate) fn refuse_extensions(tags: &[Tag]) -> Result<(), Refusal> {
-    match tag::all(tags, "Extension").find(|extension| *extension != "WeaveDrive") {
+/// Every process may read `/data/`, as if it named the extension for that; beside it there is only the one that
+/// other tags ask for.
+pub(crate) fn refuse_extensions(tags: &[Tag], asked: Option<&str>) -> Result<(), Refusal> {
+    let is_there = |extension: &str| extension == "WeaveDrive" || Some(extension) == asked;
+    match tag::all(tags, "Extension").find(|extension| !is_there(extension)) {
         Some(extension) => Err(Refusal::Extension(cut(extension))),
         None => Ok(()),
     }

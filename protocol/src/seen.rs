@@ -79,13 +79,13 @@ impl SeenKeys {
         Self { item: item_key(item.id()), push, digest }
     }
 
-    /// The keys of an item at a slot of `process`, which takes it as `origin` says.
-    pub fn in_log(process: &Process, item: &DataItem, origin: &Origin) -> Self {
-        let is_mark = mark::is_mark(item, process.id(), process.scheduler());
-        if is_mark || item.id() == process.id() { Self::of_item(item.id()) } else { Self::of(item, origin) }
+    /// The keys of an item at `slot` of `process`, which takes it as `origin` says.
+    pub fn in_log(process: &Process, item: &DataItem, slot: u64, origin: &Origin) -> Self {
+        let is_of_log = mark::is_of_log(process, item, slot);
+        if is_of_log || item.id() == process.id() { Self::of_item(item.id()) } else { Self::of(item, origin) }
     }
 
-    /// The keys of an item that is no push: the Process item at slot 0, and marks.
+    /// The keys of an item that is no push: the Process item at slot 0, marks and offer sets.
     pub fn of_item(item: Id) -> Self {
         Self { item: item_key(item), push: None, digest: None }
     }

@@ -10,6 +10,7 @@ use prost::Message;
 use crate::id::{Hash, Id};
 use crate::limits::{ATTESTORS_MAX, EXCLUDES_MAX, ITEM_BYTES_MAX};
 use crate::lobby::ADVERT_ADDRESSES_MAX;
+use crate::market::{LEAF_PATH_MAX, SET_OFFERS_MAX};
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
@@ -48,6 +49,13 @@ pub const EVIDENCE_BYTES_MAX: usize = 4 * 1024;
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one epoch certificate: with the largest item of a recovery key and seven RSA votes.
 pub const CERTIFICATE_BYTES_MAX: usize = 48 * 1024;
+
+/// Bytes of the data of an `Offer-Set` item: 64 offers, each with bond, quality and framing.
+pub const OFFER_SET_BYTES_MAX: usize = SET_OFFERS_MAX * (OFFER_BYTES_MAX + 24);
+/// Bytes of an `Offer-Set` item: its data, two RSA fields and at most 4 KiB of tags.
+pub const OFFER_SET_ITEM_BYTES_MAX: usize = OFFER_SET_BYTES_MAX + ASSIGNMENT_BYTES_MAX;
+/// Bytes of an answer to a challenge: every part at its largest but the certificates, of which a few fit.
+pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Processes that one head request names.
 pub const HEADS_MAX: usize = 64;
@@ -135,6 +143,20 @@ impl WireMessage for EpochCertificate {
         Repeated { path: &[12], max: 7 },
         Repeated { path: &[14], max: 16 },
     ];
+}
+impl WireMessage for OfferSet {
+    const REPEATED: &'static [Repeated] = &[Repeated { path: &[1], max: SET_OFFERS_MAX }];
+}
+impl WireMessage for ClaimAnswer {
+    const REPEATED: &'static [Repeated] = &[
+        Repeated { path: &[1, 2], max: LEAF_PATH_MAX },
+        Repeated { path: &[2, 2], max: LEAF_PATH_MAX },
+        Repeated { path: &[3, 4], max: CERTIFICATES_MAX },
+    ];
+}
+impl WireMessage for EarlierPush {
+    const REPEATED: &'static [Repeated] =
+        &[Repeated { path: &[1, 2], max: LEAF_PATH_MAX }, Repeated { path: &[2, 4], max: CERTIFICATES_MAX }];
 }
 impl WireMessage for OriginProof {
     const REPEATED: &'static [Repeated] = &[

@@ -17,6 +17,7 @@ use crate::process::RULES;
 use crate::push::{Dispatch, ORIGIN_PROOF, Source};
 use crate::sender::ProvenSource;
 use crate::spawn::{check_child, check_first_assignment, spawned_push_id};
+use crate::tag::{self, Tag};
 use crate::verify::Verified;
 use crate::wire::{CERTIFICATES_MAX, PROOF_BYTES_MAX};
 
@@ -56,13 +57,73 @@ pub fn verify(
     proof: &Verified<DataItem>,
     network: Network,
 ) -> Result<ProvenOrigin, ProofError> {
+    examine(&**item, proof, network).map(|examined| examined.origin)
+}
+
+/// What a verified item or header shows of itself to a proof.
+pub(crate) trait Pushed {
+    fn target(&self) -> Option<Id>;
+    fn anchor(&self) -> Option<&[u8; 32]>;
+    fn tags(&self) -> &[Tag];
+    /// Of an item it is computed, so it is asked for after cheaper things.
+    fn digest(&self) -> DataDigest;
+}
+
+impl Pushed for DataItem {
+    fn target(&self) -> Option<Id> {
+        self.target()
+    }
+    fn anchor(&self) -> Option<&[u8; 32]> {
+        self.anchor()
+    }
+    fn tags(&self) -> &[Tag] {
+        self.tags()
+    }
+    fn digest(&self) -> DataDigest {
+        DataDigest::of(&self.data())
+    }
+}
+
+impl Pushed for Header {
+    fn target(&self) -> Option<Id> {
+        self.target()
+    }
+    fn anchor(&self) -> Option<&[u8; 32]> {
+        self.anchor()
+    }
+    fn tags(&self) -> &[Tag] {
+        self.tags()
+    }
+    fn digest(&self) -> DataDigest {
+        *self.data()
+    }
+}
+
+/// A proven origin with what the proof says beside it.
+pub(crate) struct Examined {
+    pub(crate) origin: ProvenOrigin,
+    /// The source's Process item.
+    pub(crate) header: Verified<Header>,
+    pub(crate) certificates: Vec<Bytes>,
+    /// The terms at the position.
+    pub(crate) terms: EpochTerms,
+    /// The assignment that the attestors name.
+    pub(crate) assignment: Id,
+}
+
+/// As [`verify()`], of a pushed item or its header, which the caller has verified.
+pub(crate) fn examine(
+    item: &impl Pushed,
+    proof: &Verified<DataItem>,
+    network: Network,
+) -> Result<Examined, ProofError> {
     if proof.raw().len() > PROOF_BYTES_MAX {
         return Err(ProofError::TooLong(proof.raw().len()));
     }
     if proof.tag("Type") != Some(PROOF_TYPE) {
         return Err(ProofError::NotAProof);
     }
-    if item.tag(ORIGIN_PROOF) != Some(proof.id().to_string().as_str()) {
+    if tag::first(item.tags(), ORIGIN_PROOF) != Some(proof.id().to_string().as_str()) {
         return Err(ProofError::NotNamed);
     }
     let proof = OriginProof::decode(&proof.data())?;
@@ -79,7 +140,9 @@ pub fn verify(
     let push = source.push_id(network);
     let push = if matches!(kind, ProvenKind::Spawned { .. }) { spawned_push_id(&push) } else { push };
     let sender = ProvenSource { process: header.id(), push, root: dispatch.entry.root };
-    Ok(ProvenOrigin { sender, source, kind })
+    let origin = ProvenOrigin { sender, source, kind };
+    let OriginProof { certificates, assignment, .. } = proof;
+    Ok(Examined { origin, header, certificates, terms, assignment })
 }
 
 /// A header that its owner has not signed: another header of the same process is valid.
@@ -117,17 +180,17 @@ impl OriginProof {
     /// that the entry must have.
     fn compare(
         &self,
-        item: &Verified<DataItem>,
+        item: &impl Pushed,
         dispatch: &Dispatch,
     ) -> Result<(ProvenKind, DataDigest), ProofError> {
         // The proof that the item names is this one: that was compared first.
-        let named = item.tag(ORIGIN_PROOF).and_then(|text| text.parse().ok());
+        let named = tag::first(item.tags(), ORIGIN_PROOF).and_then(|text| text.parse().ok());
         let proof: Id = named.ok_or(ProofError::NotNamed)?;
         if let Some(child) = &self.child {
             let header = Header::parse(&child.header)?;
             let expected = dispatch.spawned(header.claims().id(), proof).ok_or(ProofError::Kind("spawn"))?;
             same(item, &expected)?;
-            if item.data() != expected.data {
+            if item.digest() != DataDigest::of(&expected.data) {
                 return Err(ProofError::Differs("data"));
             }
             let header = header.verify().map_err(unsigned)?;
@@ -142,7 +205,7 @@ impl OriginProof {
         };
         let expected = expected.ok_or(ProofError::Kind("message or spawn"))?;
         same(item, &expected)?;
-        Ok((kind, DataDigest::of(&item.data())))
+        Ok((kind, item.digest()))
     }
 
     /// Checks that a quorum of attestors signed a running outcome that holds the entry.
@@ -185,7 +248,7 @@ impl OriginProof {
 }
 
 /// Compares everything but the data, which the entry's leaf compares.
-fn same(item: &DataItem, expected: &Draft) -> Result<(), ProofError> {
+fn same(item: &impl Pushed, expected: &Draft) -> Result<(), ProofError> {
     if item.target() != expected.target {
         return Err(ProofError::Differs("target"));
     }

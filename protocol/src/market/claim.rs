@@ -1,0 +1,240 @@
+//! Claims: what a messenger asks for its pushes of one window, and the tree behind it.
+//!
+//! A claim is a count, a root and a sum. Leaves stand by rising position and index, and each holds
+//! the sum of those before it, so that showing a leaf with the one before it shows too that no push
+//! is claimed twice and that nothing was added: of a claim that is false in any way, some leaf
+//! cannot be answered for.
+
+use prost::Message as _;
+
+use super::window::window_of;
+use crate::id::{Address, Hash, Id};
+use crate::merkle;
+use crate::position::Position;
+use crate::wire::{self, WireError};
+
+/// Leaves of one claim. What a messenger carried beyond it in one window is not paid.
+pub const LEAVES_MAX: usize = 1 << 16;
+/// Siblings of one leaf.
+pub const LEAF_PATH_MAX: usize = 16;
+
+/// A push that is to be paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paid {
+    /// The source's position that sent it.
+    pub position: Position,
+    /// Its index in the outbox there.
+    pub index: u32,
+    /// The process in whose log it stands; of a spawn, the child.
+    pub target: Id,
+    /// The slot there; 0 of a spawn.
+    pub target_slot: u64,
+    /// What it pays, in the ledger's smallest unit.
+    pub amount: u64,
+}
+
+/// A leaf of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    /// The push.
+    pub paid: Paid,
+    /// The sum of the amounts of the leaves before it.
+    pub before: u64,
+}
+
+impl Leaf {
+    /// What leaves rise by.
+    const fn place(&self) -> (Position, u32) {
+        (self.paid.position, self.paid.index)
+    }
+
+    /// The sum of the amounts up to this leaf; none if it is too large to be any claim's.
+    pub const fn sum(&self) -> Option<u64> {
+        self.before.checked_add(self.paid.amount)
+    }
+
+    /// Whether this leaf may stand right after `previous`, or first if there is none.
+    pub(super) fn follows(&self, previous: Option<&Self>) -> bool {
+        match previous {
+            None => self.before == 0,
+            Some(last) => last.place() < self.place() && last.sum() == Some(self.before),
+        }
+    }
+
+    fn hash(&self) -> Hash {
+        let Paid { position, index, target, target_slot, amount } = &self.paid;
+        merkle::leaf(&[
+            b"weft/claim/1",
+            &position.to_bytes(),
+            &index.to_be_bytes(),
+            &target.0,
+            &target_slot.to_be_bytes(),
+            &amount.to_be_bytes(),
+            &self.before.to_be_bytes(),
+        ])
+    }
+
+    fn from_wire(message: Option<&wire::ClaimLeaf>) -> Result<Self, WireError> {
+        let message = message.ok_or(WireError::Field("leaf"))?;
+        let paid = Paid {
+            position: wire::position(message.position.as_ref())?,
+            index: message.index,
+            target: wire::id("target", &message.target)?,
+            target_slot: message.target_slot,
+            amount: message.amount,
+        };
+        Ok(Self { paid, before: message.before })
+    }
+
+    fn to_wire(self) -> wire::ClaimLeaf {
+        let Self { paid: Paid { position, index, target, target_slot, amount }, before } = self;
+        wire::ClaimLeaf {
+            position: Some(position.into()),
+            index,
+            target: wire::bytes(target),
+            target_slot,
+            amount,
+            before,
+        }
+    }
+}
+
+/// A leaf with its siblings up to the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafPath {
+    /// The leaf.
+    pub leaf: Leaf,
+    /// The siblings.
+    pub siblings: Vec<Hash>,
+}
+
+impl LeafPath {
+    /// Reads the wire form.
+    ///
+    /// # Errors
+    /// A field that is missing or of a wrong length.
+    pub fn from_wire(message: &wire::ClaimPath) -> Result<Self, WireError> {
+        let siblings: Result<Vec<Hash>, _> =
+            message.siblings.iter().map(|sibling| wire::hash("siblings", sibling)).collect();
+        Ok(Self { leaf: Leaf::from_wire(message.leaf.as_ref())?, siblings: siblings? })
+    }
+
+    /// The wire form.
+    pub fn to_wire(&self) -> wire::ClaimPath {
+        let siblings = self.siblings.iter().map(wire::bytes).collect();
+        wire::ClaimPath { leaf: Some(self.leaf.to_wire()), siblings }
+    }
+}
+
+/// What a messenger asks for what it carried for one source in one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Who asks.
+    pub messenger: Address,
+    /// The source process.
+    pub source: Id,
+    /// Its window, from 1 on.
+    pub window: u64,
+    /// How many leaves there are: 1 to [`LEAVES_MAX`].
+    pub count: u32,
+    /// The root of their tree.
+    pub root: Hash,
+    /// The sum of their amounts, in the ledger's smallest unit.
+    pub sum: u64,
+}
+
+impl Claim {
+    /// Whether the path shows that its leaf is number `number` of the claim.
+    pub fn holds(&self, number: u32, path: &LeafPath) -> bool {
+        let (number, count) = (number as usize, self.count as usize);
+        let root = merkle::root_of_path(path.leaf.hash(), number, count, &path.siblings);
+        count <= LEAVES_MAX && root == Some(self.root)
+    }
+}
+
+/// Why pushes make no claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// None, or more than a claim takes.
+    #[error("{0} pushes; a claim holds 1 to {LEAVES_MAX}")]
+    Count(usize),
+    /// One push twice.
+    #[error("the push of {0}, entry {1}, is claimed twice")]
+    Twice(Position, u32),
+    /// Pushes of another window.
+    #[error("the push of {0} is not of the window")]
+    Window(Position),
+    /// More than an amount can be.
+    #[error("the sum of the amounts is too large")]
+    Sum,
+}
+
+/// The leaves of a claim, as its messenger keeps them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimTree {
+    claim: Claim,
+    leaves: Vec<Leaf>,
+    hashes: Vec<Hash>,
+}
+
+impl ClaimTree {
+    /// The claim of these pushes, in any order.
+    ///
+    /// # Errors
+    /// What a ledger would not take, or could not be answered for.
+    pub fn new(
+        messenger: Address,
+        source: Id,
+        window: u64,
+        mut pushes: Vec<Paid>,
+    ) -> Result<Self, ClaimError> {
+        if pushes.is_empty() || pushes.len() > LEAVES_MAX {
+            return Err(ClaimError::Count(pushes.len()));
+        }
+        pushes.sort_by_key(|paid| (paid.position, paid.index));
+        let mut sum = 0_u64;
+        let mut leaves: Vec<Leaf> = Vec::with_capacity(pushes.len());
+        for paid in pushes {
+            let leaf = Leaf { paid, before: sum };
+            if window_of(paid.position.slot) != window {
+                return Err(ClaimError::Window(paid.position));
+            }
+            if leaves.last().is_some_and(|last| last.place() == leaf.place()) {
+                return Err(ClaimError::Twice(paid.position, paid.index));
+            }
+            sum = leaf.sum().ok_or(ClaimError::Sum)?;
+            leaves.push(leaf);
+        }
+        let hashes: Vec<Hash> = leaves.iter().map(Leaf::hash).collect();
+        let root = merkle::root(hashes.clone());
+        let claim = Claim { messenger, source, window, count: leaves.len() as u32, root, sum };
+        Ok(Self { claim, leaves, hashes })
+    }
+
+    /// What goes to the ledger.
+    pub const fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The leaves, by number.
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// The leaf of this number with its path; none if there is none.
+    pub fn path(&self, number: u32) -> Option<LeafPath> {
+        let leaf = *self.leaves.get(number as usize)?;
+        Some(LeafPath { leaf, siblings: merkle::path(&self.hashes, number as usize)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_claim_has_the_longest_path() {
+        assert_eq!(LEAVES_MAX.next_power_of_two().ilog2() as usize, LEAF_PATH_MAX);
+    }
+}
