@@ -183,7 +183,10 @@ fn shown(
     position: Position,
     row: &OutcomeRow,
 ) -> Result<Option<Value>, StoreError> {
-    if row.duplicate_of.is_some() || is_void(reader, process, position)? || is_mark(reader, process, row)? {
+    if row.duplicate_of.is_some()
+        || is_void(reader, process, position)?
+        || is_of_log(reader, process, position, row)?
+    {
         return Ok(None);
     }
     // What is on disk was written by this node as JSON.
@@ -201,12 +204,17 @@ fn is_void(reader: &Reader, process: &Process, position: Position) -> Result<boo
     Ok(row.is_none_or(|row| row.epoch != position.epoch))
 }
 
-/// Whether a position only let time pass.
-fn is_mark(reader: &Reader, process: &Process, row: &OutcomeRow) -> Result<bool, StoreError> {
+/// Whether a position is one that its scheduler put there for the log itself.
+fn is_of_log(
+    reader: &Reader,
+    process: &Process,
+    position: Position,
+    row: &OutcomeRow,
+) -> Result<bool, StoreError> {
     // A guest that ran used gas, so only what did not run is worth reading its item.
     let Some(id) = row.item.filter(|_| row.gas == 0) else { return Ok(false) };
     let item = reader.item(&id)?.and_then(|raw| DataItem::parse(raw).ok());
-    Ok(item.is_some_and(|item| mark::is_mark(item.claims(), process.id(), process.scheduler())))
+    Ok(item.is_some_and(|item| mark::is_of_log(process, item.claims(), position.slot)))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod fixture;
 mod impersonation;
 #[path = "between/lobby.rs"]
 mod lobby;
+#[path = "between/market.rs"]
+mod market;
 #[path = "between/offer.rs"]
 mod offer;
 #[path = "between/origin.rs"]

@@ -10,7 +10,7 @@ mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weft_protocol::offer::rank_score;
+use weft_protocol::market::rank_score;
 use weft_protocol::{Address, Effects, Id, Machine, Now, Position};
 
 pub use exchange::{Born, Effect, Entry, Input, Place, PushId, PushOutcome, To};

@@ -11,7 +11,7 @@ use super::claim::{Claim, Leaf};
 use super::pay::{self, Unpaid};
 use super::set::SetError;
 use super::terms::Market;
-use super::window::{Window, set_slot, window_of};
+use super::window::{WINDOW_SLOTS, Window, set_slot, window_of};
 use crate::assignment::{Assignment, AssignmentError};
 use crate::data_item::{DataItem, ItemError};
 use crate::epoch::{Certificate, CertificateError, EpochTerms, TermsError};
@@ -213,12 +213,9 @@ pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Resu
     }
     let log = Terms { header, certificates, part: Part::SetAssignment };
     let window = window(&market, &log, claim.window, answer, court.network)?;
-    let mut link = window.seed();
-    for id in &answer.between {
-        link = hash_chain::next(*id, link);
-    }
-    let reached = set_slot(claim.window).map(|slot| slot + 1 + answer.between.len() as u64);
-    if reached != Some(sent.slot) || link != sent.hash_chain {
+    let between = sent.slot % WINDOW_SLOTS;
+    let link = answer.between.iter().fold(window.seed(), |link, id| hash_chain::next(*id, link));
+    if answer.between.len() as u64 != between || link != sent.hash_chain {
         return Err(Fraud::Chain);
     }
     let sent_at = revealed(&sent, source.position, terms, &answer.revealed)?;

@@ -2,7 +2,7 @@
 //! twice.
 
 use weft_protocol::crypto::Signer;
-use weft_protocol::offer::rank_score;
+use weft_protocol::market::rank_score;
 use weft_protocol::push::Source;
 use weft_protocol::{Address, Hash, Network, Position};
 use weft_testnet::{Actor, Open, Trouble};

@@ -220,7 +220,7 @@ impl Answers {
         Ok(row.map(|row| Stored::Pruned(Position { epoch: row.epoch, slot, tick: 0 }, Some(row.item))))
     }
 
-    /// The newest position from `found` backwards that is no mark: what ran last.
+    /// The newest position from `found` backwards that is no mark or offer set: what ran last.
     fn before_marks(&self, reader: &Reader, process: &Id, mut found: Found) -> Result<Found, Failure> {
         let known = self.known(process)?.process;
         loop {
@@ -228,10 +228,9 @@ impl Answers {
                 Some(id) => reader.item(&id).map_err(disk)?.and_then(|raw| DataItem::parse(raw).ok()),
                 None => None,
             };
-            let is_mark =
-                item.is_some_and(|item| mark::is_mark(item.claims(), known.id(), known.scheduler()));
+            let is_of_log = item.is_some_and(|item| mark::is_of_log(&known, item.claims(), found.0.slot));
             match reader.outcome_before(process, found.0).map_err(disk)? {
-                Some(before) if is_mark => found = before,
+                Some(before) if is_of_log => found = before,
                 Some(_) | None => return Ok(found),
             }
         }
