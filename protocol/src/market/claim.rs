@@ -54,7 +54,7 @@ impl Leaf {
     }
 
     /// Whether this leaf may stand right after `previous`, or first if there is none.
-    pub(super) fn follows(&self, previous: Option<&Self>) -> bool {
+    fn follows(&self, previous: Option<&Self>) -> bool {
         match previous {
             None => self.before == 0,
             Some(last) => last.place() < self.place() && last.sum() == Some(self.before),
@@ -150,6 +150,12 @@ impl Claim {
         let root = merkle::root_of_path(path.leaf.hash(), number, count, &path.siblings);
         count <= LEAVES_MAX && root == Some(self.root)
     }
+
+    /// Whether a shown leaf is what one of this number may be, after the leaf before it. Where this
+    /// holds of all leaves no push stands in the claim twice, and its sum is theirs.
+    pub(super) fn is_told(&self, number: u32, leaf: &Leaf, previous: Option<&Leaf>) -> bool {
+        leaf.follows(previous) && (number + 1 != self.count || leaf.sum() == Some(self.sum))
+    }
 }
 
 /// Why pushes make no claim.
@@ -231,10 +237,75 @@ impl ClaimTree {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn the_largest_claim_has_the_longest_path() {
         assert_eq!(LEAVES_MAX.next_power_of_two().ilog2() as usize, LEAF_PATH_MAX);
+    }
+
+    fn leaf(slot: u64, amount: u64, before: u64) -> Leaf {
+        let position = Position::slot(slot);
+        let paid = Paid { position, index: 0, target: Id([5; 32]), target_slot: 7, amount };
+        Leaf { paid, before }
+    }
+
+    /// A claim of any leaves, as a liar makes it.
+    fn claimed(leaves: Vec<Leaf>, sum: u64) -> ClaimTree {
+        let hashes: Vec<Hash> = leaves.iter().map(Leaf::hash).collect();
+        let root = merkle::root(hashes.clone());
+        let (messenger, source, count) = (Address([1; 32]), Id([2; 32]), leaves.len() as u32);
+        ClaimTree { claim: Claim { messenger, source, window: 1, count, root, sum }, leaves, hashes }
+    }
+
+    /// Leaves that cannot be answered for, whatever they pay.
+    fn caught(tree: &ClaimTree) -> Vec<u32> {
+        let shows = |number: &u32| {
+            let shown = |number| {
+                let path = tree.path(number).unwrap();
+                assert!(tree.claim.holds(number, &path));
+                path.leaf
+            };
+            let previous = number.checked_sub(1).map(shown);
+            tree.claim.is_told(*number, &shown(*number), previous.as_ref())
+        };
+        (0..tree.claim.count).filter(|number| !shows(number)).collect()
+    }
+
+    #[test]
+    fn every_lie_of_a_claim_has_a_leaf_that_cannot_be_answered_for() {
+        let honest = || vec![leaf(256, 5, 0), leaf(257, 7, 5), leaf(300, 1, 12)];
+        assert_eq!(caught(&claimed(honest(), 13)), []);
+        // A sum that no leaves come to.
+        assert_eq!(caught(&claimed(honest(), 14)), [2]);
+        assert_eq!(caught(&claimed(honest(), 12)), [2]);
+        // Leaves that hide an addition.
+        assert_eq!(caught(&claimed(vec![leaf(256, 5, 0), leaf(257, 7, 1_005)], 1_012)), [1]);
+        assert_eq!(caught(&claimed(vec![leaf(256, 5, 1_000), leaf(257, 7, 1_005)], 1_012)), [0]);
+        assert_eq!(caught(&claimed(vec![leaf(256, 2, u64::MAX), leaf(257, 1, 1)], 2)), [0, 1]);
+        // One push twice, next to each other and apart.
+        assert_eq!(caught(&claimed(vec![leaf(256, 5, 0), leaf(256, 5, 5)], 10)), [1]);
+        let apart = vec![leaf(256, 5, 0), leaf(257, 7, 5), leaf(256, 5, 12)];
+        assert_eq!(caught(&claimed(apart, 17)), [2]);
+    }
+
+    proptest! {
+        /// However leaves are chosen: either they rise and come to the sum, or one is caught.
+        #[test]
+        fn a_claim_that_is_told_in_every_leaf_is_a_sum_of_distinct_pushes(
+            leaves in proptest::collection::vec((256..260_u64, 0..3_u64, 0..6_u64), 1..6),
+            sum in 0..9_u64,
+        ) {
+            let leaves: Vec<Leaf> =
+                leaves.into_iter().map(|(slot, amount, before)| leaf(slot, amount, before)).collect();
+            let rising = leaves.is_sorted_by(|a, b| a.place() < b.place());
+            let total: u64 = leaves.iter().map(|leaf| leaf.paid.amount).sum();
+            let is_caught = !caught(&claimed(leaves, sum)).is_empty();
+            prop_assert!(is_caught || (rising && total == sum));
+        }
     }
 }

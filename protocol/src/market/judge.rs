@@ -80,12 +80,11 @@ pub enum Fraud {
     /// A leaf that is not the challenged one of the claim.
     #[error("the path does not show leaf {0} of the claim")]
     Path(u32),
-    /// A leaf that does not follow from the one before it.
-    #[error("leaf {0} does not follow the leaf before it: out of order, claimed twice or a wrong sum")]
-    Order(u32),
-    /// The leaves come to another sum.
-    #[error("the last leaf comes to another sum than {0}, which is claimed")]
-    Sum(u64),
+    /// A leaf that does not follow from the one before it, or a last one that comes to another sum.
+    #[error(
+        "leaf {0} is out of order, claimed twice or of another sum than the leaf before it or the claim says"
+    )]
+    Told(u32),
     /// A push of another window.
     #[error("slot {0} is not of the claimed window")]
     OtherWindow(u64),
@@ -258,11 +257,8 @@ fn shown(claim: &Claim, number: u32, answer: &Answer) -> Result<Leaf, Fraud> {
         (None, Some(_)) => return Err(Fraud::Path(number)),
     };
     let leaf = answer.leaf.leaf;
-    if !leaf.follows(previous) {
-        return Err(Fraud::Order(number));
-    }
-    if number + 1 == claim.count && leaf.sum() != Some(claim.sum) {
-        return Err(Fraud::Sum(claim.sum));
+    if !claim.is_told(number, &leaf, previous) {
+        return Err(Fraud::Told(number));
     }
     if window_of(leaf.paid.position.slot) != claim.window {
         return Err(Fraud::OtherWindow(leaf.paid.position.slot));

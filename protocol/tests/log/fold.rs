@@ -9,6 +9,10 @@ use weft_protocol::sender::ProvenSource;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Hash, Id, Position};
 
+use weft_protocol::market::{OfferSet, draft as set_draft};
+use weft_protocol::seen::{SeenKeys, SeenList};
+use weft_protocol::sender::Origin;
+
 use crate::fixture::*;
 
 const OK: &[u8] = br#"{"ok":true,"response":{"Output":"ran"}}"#;
@@ -143,4 +147,48 @@ fn check_065_ticks_run_once_wherever_a_computer_goes_on_from() {
     assert_eq!(whole, expected);
     assert_eq!(positions(&[1, 2, 3, 4]), whole);
     assert_eq!(positions(&[3]), whole);
+}
+
+/// Like a mark: it takes its slot, and the module never hears of it.
+#[test]
+fn an_offer_set_is_not_shown_to_the_module_and_counts_as_an_item_alone() {
+    let ledger = Id([9; 32]).to_string();
+    let scheduler = key(2).address().to_string();
+    let hard = process(&[
+        ("Push-Market", "hard"),
+        ("Extension", "Push-Market"),
+        ("Push-Ledger", &ledger),
+        // Its scheduler's word on `From-Process` counts too, for what is no set.
+        ("Authority", &scheduler),
+    ]);
+    let filled = |process: &Process, slots: u64| {
+        let mut fold = opened(process, 1_000);
+        for number in 1..slots {
+            let message = item(3, Some(process.id()), tags(&[("Number", &number.to_string())]), b"");
+            assert!(run(&mut fold, process, &message, None).0);
+        }
+        fold
+    };
+    let set = |process: &Process, window| {
+        let mut draft = set_draft(NETWORK, process.id(), window, &OfferSet::default());
+        draft.tags.push(weft_protocol::Tag::new("From-Process", "S"));
+        draft.sign(&key(2)).unwrap()
+    };
+    let own = set(&hard, 1);
+    let mut fold = filled(&hard, 255);
+    let before = fold.state().running;
+    let (calls, outcome) = run(&mut fold, &hard, &own, None);
+    assert!(!calls && outcome.outbox.is_empty() && outcome.code == Code::Ok);
+    assert_ne!(fold.state().running, before);
+    let mut seen = SeenList::default();
+    assert_eq!(seen.admit(255, &SeenKeys::in_log(&hard, &own, 255, &Origin::of(&hard, &own, None))), None);
+    assert_eq!(seen.len(), 1);
+    // The same item again is a duplicate.
+    assert_eq!(run(&mut fold, &hard, &own, None).1.duplicate_of, Some(255));
+
+    // At another slot, of another window, and in soft mode it is an ordinary message.
+    assert!(run(&mut filled(&hard, 254), &hard, &own, None).0);
+    assert!(run(&mut filled(&hard, 255), &hard, &set(&hard, 2), None).0);
+    let soft = process(&[]);
+    assert!(run(&mut filled(&soft, 255), &soft, &set(&soft, 1), None).0);
 }

@@ -1,5 +1,6 @@
 use weft_protocol::Id;
 use weft_protocol::cron::CronError;
+use weft_protocol::market::PushTerms;
 use weft_protocol::module::{Limits, Module, parse_compute_limit, parse_memory_limit};
 use weft_protocol::process::{Attestors, Process, Refusal};
 
@@ -61,6 +62,49 @@ fn what_this_build_lacks_is_refused_by_name() {
     assert_eq!(Process::accept(wrong, None, &terms()), Err(Refusal::NotAProcess));
     let bare = item(1, None, tags(&[("Data-Protocol", "ao"), ("Type", "Process")]), b"");
     assert_eq!(Process::accept(bare, None, &terms()), Err(Refusal::Missing("Scheduler")));
+}
+
+#[test]
+fn a_market_is_soft_or_hard_and_complete() {
+    let ledger = Id([9; 32]);
+    let name = ledger.to_string();
+    let hard = [("Push-Market", "hard"), ("Extension", "Push-Market"), ("Push-Ledger", name.as_str())];
+    let with =
+        |more: &[(&str, &str)]| try_process(&[&hard[..], more].concat()).map(|process| process.market());
+    let terms = |price_max, kib_max| {
+        let terms = PushTerms { ledger, price_max, kib_max };
+        with(&[("Push-Price-Max", &price_max.to_string()), ("Push-Price-Kib-Max", &kib_max.to_string())])
+            .map(|market| market.map(|market| (market.network, market.terms)) == Some((NETWORK, terms)))
+    };
+    assert_eq!(terms(0, u64::MAX), Ok(true));
+    assert_eq!(terms(u64::MAX, 7), Ok(true));
+    let free = PushTerms { ledger, price_max: 0, kib_max: 0 };
+    assert_eq!(with(&[]).unwrap().unwrap().terms, free);
+    let weave_drive = with(&[("Extension", "WeaveDrive")]);
+    assert!(weave_drive.is_ok());
+    assert_eq!(with(&[("Extension", "Other")]), Err(Refusal::Extension("Other".into())));
+
+    for (tags, refusal) in [
+        (&[("Push-Market", "Hard")][..], Refusal::PushMarket("Hard".into())),
+        (&[("Push-Market", "")], Refusal::PushMarket(String::new())),
+        (&[hard[0], hard[2]], Refusal::PushExtension),
+        (&hard[..2], Refusal::Missing("Push-Ledger")),
+        (&[hard[0], hard[1], ("Push-Ledger", "x")], Refusal::NotAnId("Push-Ledger", "x".into())),
+        // What older builds say of hard mode, too.
+        (&[("Extension", "Push-Market")], Refusal::Extension("Push-Market".into())),
+        (&[("Push-Market", "soft"), hard[1]], Refusal::Extension("Push-Market".into())),
+    ] {
+        assert_eq!(try_process(tags), Err(refusal));
+    }
+    for name in ["Push-Price-Max", "Push-Price-Kib-Max"] {
+        for price in ["", "-1", "1e3", "18446744073709551616"] {
+            assert_eq!(with(&[(name, price)]), Err(Refusal::PushPrice(name, price.into())));
+        }
+    }
+    // In soft mode, which is what older builds have, nothing else counts.
+    for soft in [&[][..], &[("Push-Market", "soft"), ("Push-Price-Max", "x")], &[("Push-Ledger", "x")]] {
+        assert_eq!(process(soft).market(), None);
+    }
 }
 
 #[test]

@@ -94,8 +94,7 @@ fn a_target_of_a_foreign_scheduler_gives_receipts_as_well() {
     let mut told = Told::new();
     let result = result().replace(&told.target.id().to_string(), &target.id().to_string());
     let position = told.source.outcome.position;
-    told.source.outcome =
-        weft_protocol::outcome::Outcome::of_result(position, result.as_bytes(), Some(ROOT));
+    told.source.outcome = weft_protocol::outcome::Outcome::of_result(position, result.as_bytes(), Some(ROOT));
     told.target = target;
     let carrier = told.at_rank(MESSAGE, 0);
     let push = told.push(MESSAGE, carrier);
@@ -122,11 +121,8 @@ fn prices_count_started_kib_and_never_overflow() {
     let terms = offer(21);
     let of = |bytes| price(&terms, bytes);
     assert_eq!([of(0), of(1), of(1_024), of(1_025)], [121, 131, 131, 141]);
-    let dearest = weft_protocol::offer::OfferTerms {
-        price_per_push: u64::MAX,
-        price_per_kib: u64::MAX,
-        ..offer(21)
-    };
+    let dearest =
+        weft_protocol::offer::OfferTerms { price_per_push: u64::MAX, price_per_kib: u64::MAX, ..offer(21) };
     assert_eq!(price(&dearest, u64::MAX), u64::MAX);
 }
 

@@ -101,7 +101,8 @@ fn only_what_a_reader_takes_is_built_in() {
 #[test]
 fn of_more_than_64_those_with_weight_come_first_then_the_cheap() {
     let bonded = |seed: u8| entry(seed, BOND_UNIT * u64::from(1 + seed / 10), 2, offer(seed % 7));
-    let free = |seed: u8| entry(seed, BOND_UNIT - 1, 4, OfferTerms { price_per_push: seed.into(), ..offer(0) });
+    let free =
+        |seed: u8| entry(seed, BOND_UNIT - 1, 4, OfferTerms { price_per_push: seed.into(), ..offer(0) });
     let count = |set: &OfferSet| set.entries().iter().filter(|entry| entry.bond() >= BOND_UNIT).count();
 
     // Bonds leave places to the cheapest without one.
@@ -134,8 +135,14 @@ fn one_wrong_entry_makes_the_set_invalid() {
     assert_eq!(changed(|entries| entries[5].quality = 5), at(5, EntryError::Quality(5)));
     assert_eq!(changed(|entries| entries[0].offer = None), Err(SetError::Wire(WireError::Field("offer"))));
     let offer = |edit: &dyn Fn(&mut wire::Offer)| changed(|entries| edit(entries[3].offer.as_mut().unwrap()));
-    assert!(matches!(offer(&|offer| offer.sequence += 1), Err(SetError::Entry { at: 3, error: EntryError::Signature(_) })));
-    assert!(matches!(offer(&|offer| offer.valid_to = 1), Err(SetError::Entry { at: 3, error: EntryError::Offer(_) })));
+    assert!(matches!(
+        offer(&|offer| offer.sequence += 1),
+        Err(SetError::Entry { at: 3, error: EntryError::Signature(_) })
+    ));
+    assert!(matches!(
+        offer(&|offer| offer.valid_to = 1),
+        Err(SetError::Entry { at: 3, error: EntryError::Offer(_) })
+    ));
     let unknown = [&build(entries()).encode()[..], &[0x78, 1]].concat();
     assert_eq!(read(unknown), Err(SetError::Wire(WireError::NotCanonical)));
     let many = wire::OfferSet { entries: vec![wire::OfferSetEntry::default(); SET_OFFERS_MAX + 1] };
