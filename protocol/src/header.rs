@@ -74,6 +74,11 @@ impl Header {
         self.shell.owner()
     }
 
+    /// The signer as messages write it, as [`DataItem::owner_text`].
+    pub fn owner_text(&self) -> String {
+        self.shell.owner_text()
+    }
+
     /// Whom the item is for.
     pub const fn target(&self) -> Option<Id> {
         self.shell.target()

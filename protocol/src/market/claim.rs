@@ -33,6 +33,38 @@ pub struct Paid {
     pub amount: u64,
 }
 
+impl Paid {
+    /// Bytes of one push in [`ClaimTree::encode`].
+    pub const BYTES: usize = 20 + 4 + 32 + 8 + 8;
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let Self { position, index, target, target_slot, amount } = self;
+        let mut out = [0; Self::BYTES];
+        out[..20].copy_from_slice(&position.to_bytes());
+        out[20..24].copy_from_slice(&index.to_be_bytes());
+        out[24..56].copy_from_slice(&target.0);
+        out[56..64].copy_from_slice(&target_slot.to_be_bytes());
+        out[64..].copy_from_slice(&amount.to_be_bytes());
+        out
+    }
+
+    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        Self {
+            position: Position::from_bytes(&part(bytes, 0)),
+            index: u32::from_be_bytes(part(bytes, 20)),
+            target: Id(part(bytes, 24)),
+            target_slot: u64::from_be_bytes(part(bytes, 56)),
+            amount: u64::from_be_bytes(part(bytes, 64)),
+        }
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; Paid::BYTES], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
 /// A leaf of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leaf {
@@ -62,16 +94,7 @@ impl Leaf {
     }
 
     fn hash(&self) -> Hash {
-        let Paid { position, index, target, target_slot, amount } = &self.paid;
-        merkle::leaf(&[
-            b"weft/claim/1",
-            &position.to_bytes(),
-            &index.to_be_bytes(),
-            &target.0,
-            &target_slot.to_be_bytes(),
-            &amount.to_be_bytes(),
-            &self.before.to_be_bytes(),
-        ])
+        merkle::leaf(&[b"weft/claim/1", &self.paid.to_bytes(), &self.before.to_be_bytes()])
     }
 
     fn from_wire(message: Option<&wire::ClaimLeaf>) -> Result<Self, WireError> {
@@ -171,6 +194,9 @@ pub enum ClaimError {
     /// Pushes of another window.
     #[error("the push of {0} is not of the window")]
     Window(Position),
+    /// Bytes that [`ClaimTree::encode`] does not write.
+    #[error("not pushes of {} bytes each, by rising position and index", Paid::BYTES)]
+    Bytes,
     /// More than an amount can be.
     #[error("the sum of the amounts is too large")]
     Sum,
@@ -216,6 +242,26 @@ impl ClaimTree {
         let root = merkle::root(hashes.clone());
         let claim = Claim { messenger, source, window, count: leaves.len() as u32, root, sum };
         Ok(Self { claim, leaves, hashes })
+    }
+
+    /// The pushes, for who makes the tree himself: each 72 bytes of position, index u32, target,
+    /// slot u64 and amount u64, by rising position and index.
+    pub fn encode(&self) -> Vec<u8> {
+        self.leaves.iter().flat_map(|leaf| leaf.paid.to_bytes()).collect()
+    }
+
+    /// The claim of pushes that [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and any other bytes.
+    pub fn decode(messenger: Address, source: Id, window: u64, bytes: &[u8]) -> Result<Self, ClaimError> {
+        let (pushes, []) = bytes.as_chunks::<{ Paid::BYTES }>() else { return Err(ClaimError::Bytes) };
+        // Counted before anything is allocated for them.
+        if pushes.len() > LEAVES_MAX {
+            return Err(ClaimError::Count(pushes.len()));
+        }
+        let tree = Self::new(messenger, source, window, pushes.iter().map(Paid::from_bytes).collect())?;
+        if tree.encode() == bytes { Ok(tree) } else { Err(ClaimError::Bytes) }
     }
 
     /// What goes to the ledger.

@@ -12,7 +12,7 @@ use crate::header::Header;
 use crate::id::Network;
 use crate::origin::OriginProof as TypedProof;
 use crate::outcome::OutboxEntry;
-use crate::{attestation, head, lobby, offer, record};
+use crate::{attestation, head, lobby, market, offer, record};
 
 /// Reads `bytes` as every wire message and every hand-written form, goes on into the typed
 /// values where that succeeds, and checks that what was read is written as it came.
@@ -41,6 +41,18 @@ pub fn fuzz_body(bytes: &[u8]) {
         let _ = read.verify();
     }
     same::<Announcement>(&bytes);
+    same::<OfferSet>(&bytes);
+    let terms = market::PushTerms { ledger: Id([0; 32]), price_max: u64::MAX, kib_max: u64::MAX };
+    let market = market::Market { network, process: Id([0; 32]), terms };
+    if let Ok(read) = market::OfferSet::read(&market, 1, &bytes) {
+        assert_eq!(read.encode(), bytes, "offer set");
+    }
+    if let Ok(read) = market::Answer::decode(&bytes) {
+        assert_eq!(read.encode(), bytes, "answer");
+    }
+    if let Ok(read) = market::Earlier::decode(&bytes) {
+        assert_eq!(read.encode(), bytes, "earlier push");
+    }
     same::<Request>(&bytes);
     same::<Response>(&bytes);
     same::<EpochCertificate>(&bytes);

@@ -42,6 +42,23 @@ fn what_no_ledger_takes_is_refused_before_it_costs_a_bond() {
 }
 
 #[test]
+fn a_claim_is_read_from_its_pushes() {
+    let tree = tree(vec![paid(300, 0, 1, 20), paid(300, 0, 0, 10), paid(256, 2, 0, 5)]).unwrap();
+    let read = |bytes: &[u8]| ClaimTree::decode(address(21), ROOT, WINDOW, bytes);
+    let bytes = tree.encode();
+    assert_eq!(bytes.len(), 3 * Paid::BYTES);
+    assert_eq!(read(&bytes), Ok(tree));
+    assert_eq!(read(&bytes[1..]), Err(ClaimError::Bytes));
+    assert_eq!(read(&[]), Err(ClaimError::Count(0)));
+    let swapped = [&bytes[Paid::BYTES..], &bytes[..Paid::BYTES]].concat();
+    assert_eq!(read(&swapped), Err(ClaimError::Bytes));
+    let twice = [&bytes[..], &bytes[2 * Paid::BYTES..]].concat();
+    assert_eq!(read(&twice), Err(ClaimError::Twice(Position::slot(300), 1)));
+    let many = vec![0; (LEAVES_MAX + 1) * Paid::BYTES];
+    assert_eq!(read(&many), Err(ClaimError::Count(LEAVES_MAX + 1)));
+}
+
+#[test]
 fn the_largest_claim_can_be_shown() {
     let tree = tree((0..LEAVES_MAX as u32).map(|index| paid(256, 0, index, 1)).collect()).unwrap();
     for number in [0, 1, LEAVES_MAX as u32 / 2, LEAVES_MAX as u32 - 1] {
