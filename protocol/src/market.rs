@@ -8,8 +8,10 @@
 //! follows from two logs, and a [`Claim`] for it is checked by showing the bytes of those logs to
 //! somebody who holds neither ([`judge`]).
 //!
-//! What the scheduler of the source says is taken as said: the offers that it knew, the bonds that
-//! it read, and a timestamp of which it may try several. It spends its own process's escrow.
+//! What schedulers say is taken as said. That of the source: the offers that it knew, the bonds that
+//! it read, and a timestamp of which it may try several; it spends its own process's escrow. That
+//! of the target: when it took a push; where its clock is ahead of the source's, a rank earns
+//! before its turn by as much.
 
 mod answer;
 mod claim;

@@ -122,8 +122,7 @@ impl Process {
         {
             return Err(Refusal::NotAProcess);
         }
-        let pushes = PushTerms::of_tags(tags)?;
-        refuse_unsupported(tags, pushes.as_ref())?;
+        refuse_unsupported(tags)?;
         let scheduler = name32(tags, "Scheduler")?.ok_or(Refusal::Missing("Scheduler"))?;
         let weave = match item.tag("Weave") {
             None => terms.weave.clone(),
@@ -142,7 +141,7 @@ impl Process {
             crons: cron::parse(tags)?,
             weave,
             boots_from: item.tag("On-Boot").and_then(|boot| boot.parse().ok()),
-            pushes,
+            pushes: PushTerms::of_tags(tags)?,
             item,
         })
     }
@@ -236,13 +235,14 @@ impl Process {
     }
 }
 
-fn refuse_unsupported(tags: &[Tag], pushes: Option<&PushTerms>) -> Result<(), Refusal> {
+fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
     if let Some(rules) = tag::first(tags, "Rules")
         && digits(rules) != Some(u64::from(RULES))
     {
         return Err(Refusal::Rules(cut(rules)));
     }
-    refuse_extensions(tags, pushes.map(|_| market::EXTENSION))?;
+    let market = PushTerms::of_tags(tags)?.map(|_| market::EXTENSION);
+    refuse_extensions(tags, market)?;
     if let Some(mode) = tag::first(tags, "Availability-Type") {
         check_availability(mode)?;
     }
