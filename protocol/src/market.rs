@@ -26,7 +26,7 @@ mod window;
 pub use answer::{Answer, Carried, Earlier};
 pub use claim::{Claim, ClaimError, ClaimTree, LEAF_PATH_MAX, LEAVES_MAX, Leaf, LeafPath, Paid};
 pub use judge::{Court, Fraud, Part, judge, refute};
-pub use pay::{RANKS_PAID, TURN_MS, Unpaid, due, price};
+pub use pay::{RANKS_PAID, TURN_MS, Unpaid, due, price, turn};
 pub use quality::{Quality, Standing};
 pub use rank::{BOND_UNIT, UNITS_MAX, draws, rank_score};
 pub use set::{

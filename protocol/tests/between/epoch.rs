@@ -68,6 +68,12 @@ fn recovered(mut certificate: Certificate, by: u8) -> Certificate {
     certificate
 }
 
+/// The certificate by which the recovery key gives a process to another scheduler from a slot on.
+pub(crate) fn handed_over(terms: &EpochTerms, length: u64, to: u8) -> Bytes {
+    let succession = Succession { length, ..succession(terms, SchedulerSet::single(address(to))) };
+    recovered(certificate(succession, &[]), OWNER).to_wire().encode_to_vec().into()
+}
+
 fn consented(mut certificate: Certificate, by: &[(u32, u8)]) -> Certificate {
     let bytes = certificate.succession.consent_bytes();
     certificate.consents =

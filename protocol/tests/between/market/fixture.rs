@@ -247,10 +247,15 @@ impl Case {
     }
 
     /// The verdict on a changed answer.
-    pub(crate) fn forged(&self, edit: impl FnOnce(&mut Answer)) -> Fraud {
+    pub(crate) fn edited(&self, edit: impl FnOnce(&mut Answer)) -> Result<u64, Fraud> {
         let mut answer = self.answer.clone();
         edit(&mut answer);
-        judge(&COURT, self.claim(), self.number, &answer).unwrap_err()
+        judge(&COURT, self.claim(), self.number, &answer)
+    }
+
+    /// Why a changed answer is worth nothing.
+    pub(crate) fn forged(&self, edit: impl FnOnce(&mut Answer)) -> Fraud {
+        self.edited(edit).unwrap_err()
     }
 
     /// The verdict on the answer with a claim whose leaf says something else.

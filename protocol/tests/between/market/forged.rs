@@ -9,7 +9,7 @@ use weft_protocol::market::{
 };
 use weft_protocol::origin::ProofError;
 use weft_protocol::record::RecordError;
-use weft_protocol::{DataItem, Hash, Id, Network, Position, Tag, Verified};
+use weft_protocol::{DataItem, Hash, Id, Network, Position, Verified};
 
 use super::fixture::*;
 use crate::fixture::*;
@@ -303,7 +303,7 @@ fn spawned_messages_are_not_paid_by_themselves() {
 
 #[test]
 fn parts_that_are_too_long_are_not_read() {
-    let (told, case) = told();
+    let (_, case) = told();
     let long = || Bytes::from(vec![0; 70_000]);
     for (edit, part) in [
         (&(|answer: &mut Answer| answer.push.proof = long()) as &dyn Fn(&mut Answer), Part::Proof),
@@ -316,14 +316,6 @@ fn parts_that_are_too_long_are_not_read() {
     }
     let header = case.forged(|answer| answer.push.item = long());
     assert!(matches!(header, Fraud::Header(Part::Item, _)), "{header}");
-    let tagged = |name: &str| {
-        case.forged(|answer| {
-            let mut tags = told.target.item().tags().to_vec();
-            tags.retain(|tag: &Tag| tag.name != name);
-            answer.push.target = header_bytes(&item(OWNER, None, tags, b"return 'boot code'"));
-        })
-    };
-    assert_eq!(tagged("Scheduler"), Fraud::OtherTarget);
 }
 
 proptest! {

@@ -1,15 +1,19 @@
 //! What is owed: every rank at its turn, every kind of entry, every kind of scheduler.
 
+use bytes::Bytes;
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
+use weft_protocol::epoch::EpochTerms;
 use weft_protocol::market::{
-    Answer, Carried, Earlier, Fraud, PushTerms, RANKS_PAID, TURN_MS, Unpaid, due, price, refute,
+    Answer, Carried, Earlier, Fraud, Part, PushTerms, RANKS_PAID, TURN_MS, Unpaid, due, price, refute,
 };
 use weft_protocol::process::Process;
+use weft_protocol::record::RecordError;
 use weft_protocol::wire::{ANSWER_BYTES_MAX, WireError};
 use weft_protocol::{Position, Verified, hash_chain};
 
 use super::fixture::*;
+use crate::epoch::handed_over;
 use crate::fixture::*;
 
 /// What the offer of a messenger asks for an entry of a few bytes.
@@ -103,6 +107,53 @@ fn a_target_of_a_foreign_scheduler_gives_receipts_as_well() {
     assert_eq!(case.verdict(), Ok(asked(carrier)));
     let forged = draft.sign(&key(SCHEDULER)).unwrap();
     assert!(matches!(Case::new(&told, push, &forged, carrier).verdict(), Err(Fraud::Record(..))));
+}
+
+#[test]
+fn processes_that_were_handed_over_are_judged_by_their_certificates() {
+    let told = Told::new();
+    let case = told.honest(MESSAGE, 0);
+    let due = Ok(asked(told.at_rank(MESSAGE, 0)));
+    let terms = EpochTerms::of_process(&told.target).unwrap();
+    let by = |seed, epoch, certificates: &[Bytes]| {
+        let draft = AssignmentDraft { epoch, ..told.acceptance(&case.push, 0) };
+        let assignment = draft.draft().sign(&key(seed)).unwrap();
+        case.edited(|answer| {
+            answer.push.assignment = assignment.raw().clone();
+            answer.push.certificates = certificates.to_vec();
+        })
+    };
+    let record = |error| Err(Fraud::Record(Part::Accepted, error));
+    // The slot of the push is 40.
+    let (before, after) = (handed_over(&terms, 40, STRANGER), handed_over(&terms, 41, STRANGER));
+    assert_eq!(by(STRANGER, 1, std::slice::from_ref(&before)), due);
+    assert_eq!(by(SCHEDULER, 0, std::slice::from_ref(&after)), due);
+    assert_eq!(by(SCHEDULER, 0, std::slice::from_ref(&before)), record(RecordError::OtherEpoch(0)));
+    assert_eq!(by(STRANGER, 1, &[after]), record(RecordError::OtherEpoch(1)));
+    assert_eq!(by(STRANGER, 1, &[]), record(RecordError::OtherEpoch(1)));
+    assert!(matches!(by(STRANGER, 1, &[before.slice(1..)]), Err(Fraud::Certificate(Part::Target, _))));
+
+    // The source, after its set: the hash chain goes on.
+    let mut told = Told::at(Position { epoch: 1, ..SENT });
+    let terms = EpochTerms::of_process(&told.source.process).unwrap();
+    let old = read(&told.sent);
+    let draft = AssignmentDraft {
+        epoch: 1,
+        slot: old.slot,
+        hash_chain: old.hash_chain,
+        time: old.time,
+        ..Log::new(told.source.process.clone()).draft(old.message)
+    };
+    told.sent = draft.draft().sign(&key(STRANGER)).unwrap();
+    told.source.assignment = told.sent.id();
+    told.source.certificates = vec![handed_over(&terms, 258, STRANGER)];
+    let case = told.honest(MESSAGE, 0);
+    assert_eq!(case.verdict(), Ok(asked(told.at_rank(MESSAGE, 0))));
+    // The set would have been another scheduler's.
+    told.source.certificates = vec![handed_over(&terms, 255, STRANGER)];
+    let error = RecordError::OtherEpoch(0);
+    let case = told.honest(MESSAGE, 0);
+    assert_eq!(case.verdict(), Err(Fraud::Record(Part::SetAssignment, error)));
 }
 
 #[test]
