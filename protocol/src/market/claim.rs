@@ -5,7 +5,6 @@
 //! is claimed twice and that nothing was added: of a claim that is false in any way, some leaf
 //! cannot be answered for.
 
-use prost::Message as _;
 
 use super::window::window_of;
 use crate::id::{Address, Hash, Id};
@@ -325,7 +324,7 @@ mod tests {
     #[test]
     fn every_lie_of_a_claim_has_a_leaf_that_cannot_be_answered_for() {
         let honest = || vec![leaf(256, 5, 0), leaf(257, 7, 5), leaf(300, 1, 12)];
-        assert_eq!(caught(&claimed(honest(), 13)), []);
+        assert!(caught(&claimed(honest(), 13)).is_empty());
         // A sum that no leaves come to.
         assert_eq!(caught(&claimed(honest(), 14)), [2]);
         assert_eq!(caught(&claimed(honest(), 12)), [2]);
