@@ -5,7 +5,6 @@
 //! is claimed twice and that nothing was added: of a claim that is false in any way, some leaf
 //! cannot be answered for.
 
-
 use super::window::window_of;
 use crate::id::{Address, Hash, Id};
 use crate::merkle;

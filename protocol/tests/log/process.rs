@@ -86,7 +86,6 @@ fn a_market_is_soft_or_hard_and_complete() {
 
     for (tags, refusal) in [
         (&[("Push-Market", "Hard")][..], Refusal::PushMarket("Hard".into())),
-        (&[("Push-Market", "")], Refusal::PushMarket(String::new())),
         (&[hard[0], hard[2]], Refusal::PushExtension),
         (&hard[..2], Refusal::Missing("Push-Ledger")),
         (&[hard[0], hard[1], ("Push-Ledger", "x")], Refusal::NotAnId("Push-Ledger", "x".into())),
@@ -97,7 +96,7 @@ fn a_market_is_soft_or_hard_and_complete() {
         assert_eq!(try_process(tags), Err(refusal));
     }
     for name in ["Push-Price-Max", "Push-Price-Kib-Max"] {
-        for price in ["", "-1", "1e3", "18446744073709551616"] {
+        for price in ["-1", "1e3", "18446744073709551616"] {
             assert_eq!(with(&[(name, price)]), Err(Refusal::PushPrice(name, price.into())));
         }
     }

@@ -123,7 +123,7 @@ impl Told {
         let set_assignment = log.assign(Some(set.id()));
         let window = Window::read(&market(&process), address(SCHEDULER), &read(&set_assignment), &set);
         log.slot = log.slot.min(position.slot);
-        let mut message = |log: &mut Log| log.assign(Some(Id([log.slot as u8; 32])));
+        let message = |log: &mut Log| log.assign(Some(Id([log.slot as u8; 32])));
         let between = (256..position.slot).map(|_| message(&mut log).id()).collect();
         let sent = message(&mut log);
         let next = message(&mut log);
