@@ -8,9 +8,8 @@ mod quorum;
 
 pub use quorum::{NoQuorum, Quorum};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::crypto::{SignatureError, Signer};
+use crate::hashing::{Digest as _, Sha256};
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
 use crate::position::Position;

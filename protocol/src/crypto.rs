@@ -6,18 +6,34 @@
 //! equation accepts sums of bad signatures that the strict check of [`verify_ed25519`] refuses.
 //!
 //! Everything here is a pure function of its bytes. The one source of randomness is the blinding
-//! of RSA private-key operations, which does not show in the signature.
+//! of RSA private-key operations, which does not show in the signature. Compiled for a guest, hashes and
+//! checks are those of its host, which are these ([`guest`]), and there is no key to sign with.
 
 mod aptos;
+#[cfg(not(target_arch = "wasm32"))]
 mod ed25519;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod guest;
+#[cfg(target_arch = "wasm32")]
+pub(crate) mod host;
+#[cfg(not(target_arch = "wasm32"))]
 mod jwk;
+#[cfg(not(target_arch = "wasm32"))]
+mod recovery;
+#[cfg(not(target_arch = "wasm32"))]
 mod rsa;
 mod secp256k1;
+#[cfg(not(target_arch = "wasm32"))]
 mod signer;
 
 pub use ed25519::verify as verify_ed25519;
+#[cfg(target_arch = "wasm32")]
+pub use host::{Signer, guest};
+#[cfg(target_arch = "wasm32")]
+use host::{ed25519, recovery, rsa};
+#[cfg(not(target_arch = "wasm32"))]
 pub use jwk::JwkError;
+#[cfg(not(target_arch = "wasm32"))]
 pub use signer::Signer;
 
 /// The scheme of an item's signature, as its first two bytes say.

@@ -1,8 +1,7 @@
 //! What stands for an item's data: its length and SHA-384, as the deep hash takes them.
 
-use sha2::{Digest as _, Sha384};
-
 use crate::deep_hash::DeepHash;
+use crate::hashing::{Digest as _, Sha384};
 
 /// Length and SHA-384 of an item's data: all of the data that a signature signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

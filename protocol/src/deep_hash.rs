@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use sha2::{Digest, Sha384};
-
 use crate::data_digest::DataDigest;
+use crate::hashing::{Digest, Sha384};
 
 /// A deep hash: 48 bytes.
 pub type DeepHash = [u8; 48];

@@ -3,8 +3,7 @@
 //! The rule is the reference SU's: slot 0 hashes the process id, slot n the id of assignment
 //! n-1 and then the link of slot n-1.
 
-use sha2::{Digest, Sha256};
-
+use crate::hashing::{Digest, Sha256};
 use crate::id::{Hash, Id};
 
 /// The link of slot 0.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::hashing::{Digest, Sha256};
 
 /// A text that is not the base64url form of 32 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use crate::crypto::{SignatureError, SignatureType, Signer};
+use crate::hashing::{Digest, Sha256};
 use crate::id::{Id, Network};
 use crate::key_signature::KeySignature;
 use crate::machine::Now;

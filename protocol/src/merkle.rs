@@ -1,6 +1,7 @@
 //! Binary BLAKE3 trees: an odd node at the end of a row is promoted as it is, and leaves and
 //! nodes hash under different domain bytes, so that neither passes for the other.
 
+use crate::hashing::{Blake3, blake3_of};
 use crate::id::Hash;
 
 const LEAF: u8 = 0;
@@ -8,7 +9,7 @@ const NODE: u8 = 1;
 
 /// The hash of a leaf.
 pub(crate) fn leaf(parts: &[&[u8]]) -> Hash {
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Blake3::new();
     hasher.update(&[LEAF]);
     for part in parts {
         hasher.update(part);
@@ -20,7 +21,7 @@ fn node(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [NODE; 65];
     bytes[1..33].copy_from_slice(&left.0);
     bytes[33..].copy_from_slice(&right.0);
-    Hash(*blake3::hash(&bytes).as_bytes())
+    Hash(*blake3_of(&bytes).as_bytes())
 }
 
 fn parents(row: &[Hash]) -> Vec<Hash> {

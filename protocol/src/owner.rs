@@ -1,9 +1,8 @@
 //! How the signer of an item is written in messages: an address text.
 
-use sha3::{Digest, Keccak256};
-
 use crate::crypto::SignatureType;
 use crate::data_item::DataItem;
+use crate::hashing::{Digest, Keccak256};
 use crate::id::Address;
 
 /// The owner text of an item as the reference prints it: the EIP-55 form of the Ethereum address

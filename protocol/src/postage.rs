@@ -3,8 +3,7 @@
 //! A little work that anybody can check, so that a full topic can always be entered by paying
 //! more, and never by asking somebody.
 
-use sha2::{Digest, Sha256};
-
+use crate::hashing::{Digest, Sha256};
 use crate::id::{Id, Network};
 
 /// Zero bits below which a stranger's pending message is not carried.

@@ -4,9 +4,8 @@
 //! The carrier chooses nothing but its own key: target, data, anchor and tags all follow from
 //! the entry and from where it stands.
 
-use sha2::{Digest, Sha256};
-
 use crate::data_item::Draft;
+use crate::hashing::{Digest, Sha256};
 use crate::id::{Address, Hash, Id, Network};
 use crate::outcome::{EntryKind, OutboxEntry};
 use crate::position::Position;

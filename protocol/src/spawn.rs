@@ -2,11 +2,11 @@
 //! message that tells the parent, and what makes a child the one that the entry asked for.
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use crate::assignment::Assignment;
 use crate::data_item::{DataItem, Draft};
 use crate::hash_chain;
+use crate::hashing::{Digest as _, Sha256};
 use crate::header::Header;
 use crate::id::{Address, Hash, Id};
 use crate::outcome::{EntryKind, OutboxEntry};

@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256, Sha384};
 use sha3::Keccak256;
 
-use super::{ed25519, rsa, secp256k1};
+use super::{ed25519, recovery, rsa};
 
 /// SHA-256.
 pub fn sha256(data: &[u8]) -> [u8; 32] {
@@ -43,5 +43,5 @@ pub fn rsa_pss_verify(modulus: &[u8], message: &[u8], signature: &[u8]) -> bool 
 /// The uncompressed key (4, x, y) that made a 65-byte signature (r, s, v) over a 32-byte digest.
 /// `None` unless s is in the lower half and v is 27 or 28.
 pub fn secp256k1_recover(digest: &[u8], signature: &[u8]) -> Option<[u8; 65]> {
-    secp256k1::recover(digest.try_into().ok()?, signature)
+    recovery::recover(digest.try_into().ok()?, signature)
 }

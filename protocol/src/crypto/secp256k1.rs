@@ -1,9 +1,8 @@
 //! Ethereum wallets: type 3 (EIP-191 personal message) and type 7 (EIP-712 typed data).
 
-use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-use sha3::{Digest, Keccak256};
-
 use super::SignatureError;
+use super::recovery::{is_key, recover};
+use crate::hashing::{Digest, Keccak256};
 
 /// Bytes of a signature: r, s, v.
 pub(super) const SIGNATURE_BYTES: usize = 65;
@@ -14,7 +13,7 @@ pub(super) const ADDRESS_TEXT_BYTES: usize = 42;
 
 /// Checks a type 3 signature: the key recovered from it is the owner.
 pub(super) fn verify_personal(owner: &[u8], message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
-    if owner.len() != KEY_BYTES || VerifyingKey::from_sec1_bytes(owner).is_err() {
+    if owner.len() != KEY_BYTES || !is_key(owner) {
         return Err(SignatureError::Key);
     }
     let mut hasher = Keccak256::new();
@@ -32,25 +31,6 @@ pub(super) fn verify_typed(owner: &[u8], message: &[u8], signature: &[u8]) -> Re
     let address = parse_address(owner).ok_or(SignatureError::Key)?;
     let key = recover(&typed_digest(&address, message), signature).ok_or(SignatureError::Mismatch)?;
     if key_address(&key) == address { Ok(()) } else { Err(SignatureError::Mismatch) }
-}
-
-/// Recovers the uncompressed key that signed a 32-byte digest.
-///
-/// Takes one form of a signature alone: 0 < r < n, 0 < s <= n/2, v 27 or 28.
-pub(super) fn recover(digest: &[u8; 32], signature: &[u8]) -> Option<[u8; KEY_BYTES]> {
-    let (&v, r_s) = signature.split_last()?;
-    let is_y_odd = match v {
-        27 => false,
-        28 => true,
-        _ => return None,
-    };
-    let signature = Signature::from_slice(r_s).ok()?;
-    if signature.normalize_s() != signature {
-        return None;
-    }
-    let key =
-        VerifyingKey::recover_from_prehash(digest, &signature, RecoveryId::new(is_y_odd, false)).ok()?;
-    key.to_sec1_point(false).as_bytes().try_into().ok()
 }
 
 /// What a type 7 wallet signs: `Bundlr(bytes Transaction hash,address address)` in the domain

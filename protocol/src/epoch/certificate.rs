@@ -5,11 +5,11 @@
 //! needed depends on what changes.
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::{EpochTerms, SchedulerSet, TermsError};
 use crate::crypto::{SignatureError, Signer};
 use crate::data_item::{DataItem, Draft, ItemError};
+use crate::hashing::{Digest as _, Sha256};
 use crate::id::{Address, Hash, Id, Network};
 use crate::key_signature::KeySignature;
 use crate::limits::ATTESTORS_MAX;

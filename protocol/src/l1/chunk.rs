@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
+use crate::hashing::{Digest, Sha256};
 use crate::id::Hash;
 
 /// Bytes of a chunk.
