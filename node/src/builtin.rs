@@ -17,32 +17,52 @@ use crate::error::NodeError;
 /// What the Lua runtime is called: the module of a process that names no other.
 pub const LUA: &str = "lua";
 
+/// What the ledger of the messenger market is called.
+pub const LEDGER: &str = "ledger";
+
+/// The modules that come with the binary: their names and bytes, in the order in which they are shown.
+const MODULES: [(&str, &[u8]); 2] = [(LUA, guests::LUA), (LEDGER, guests::LEDGER)];
+
 /// Memory of its processes, and gas of a message, unless their own tags say otherwise.
 const LIMITS: [(&str, &str); 2] = [("Memory-Limit", "1-gb"), ("Compute-Limit", "9000000000000")];
 
-/// The Lua runtime as a module.
+/// The modules that come with the binary, in the order of [`MODULES`].
 ///
 /// # Errors
-/// [`NodeError::Key`] if it cannot be signed, which no input causes.
-pub fn lua() -> Result<&'static Verified<DataItem>, NodeError> {
-    static ITEM: OnceLock<Verified<DataItem>> = OnceLock::new();
-    if let Some(item) = ITEM.get() {
-        return Ok(item);
+/// [`NodeError::Key`] if one cannot be signed, which no input causes.
+pub fn items() -> Result<&'static [Verified<DataItem>], NodeError> {
+    static ITEMS: OnceLock<Vec<Verified<DataItem>>> = OnceLock::new();
+    if let Some(items) = ITEMS.get() {
+        return Ok(items);
     }
-    let item = module(LUA, guests::LUA, Format::Plain.name())?;
-    Ok(ITEM.get_or_init(|| item))
+    let items: Result<Vec<_>, NodeError> =
+        MODULES.iter().map(|(name, wasm)| module(name, wasm, Format::Plain.name())).collect();
+    let items = items?;
+    Ok(ITEMS.get_or_init(|| items))
+}
+
+/// The names and ids of the modules that come with the binary; none of them if they cannot be signed.
+pub fn named() -> impl Iterator<Item = (&'static str, Id)> {
+    let items = items().unwrap_or_default();
+    MODULES.iter().zip(items).map(|((name, _), item)| (*name, item.id()))
 }
 
 /// The id of a module that comes with the binary, by its name.
 pub fn id_of(name: &str) -> Option<Id> {
-    (name == LUA).then(lua)?.ok().map(|item| item.id())
+    named().find(|(known, _)| *known == name).map(|(_, id)| id)
+}
+
+/// The name of a module that comes with the binary.
+pub fn name_of(module: &Id) -> Option<&'static str> {
+    named().find(|(_, id)| id == module).map(|(name, _)| name)
 }
 
 /// Puts what comes with the binary among the items that this node holds and serves.
 pub(crate) async fn keep(store: &Store) -> Result<(), NodeError> {
-    let item = lua()?;
-    if store.read()?.item(&item.id())?.is_none() {
-        store.write(vec![Write::Item { id: item.id(), raw: item.raw().clone() }]).await?;
+    for item in items()? {
+        if store.read()?.item(&item.id())?.is_none() {
+            store.write(vec![Write::Item { id: item.id(), raw: item.raw().clone() }]).await?;
+        }
     }
     Ok(())
 }
@@ -73,14 +93,15 @@ mod tests {
 
     use super::*;
 
-    /// Processes name it for ever: it changes only with the guest itself.
+    /// Processes name them for ever: they change only with the guests themselves.
     #[test]
-    fn the_module_is_one_that_any_node_takes() {
-        let item = lua().unwrap();
-        let again = DataItem::verify_bytes(item.raw().clone()).unwrap();
-        let module = Module::accept(again).unwrap();
-        assert_eq!((module.format(), module.wasm().as_ref()), (Format::Plain.name(), guests::LUA));
-        assert_eq!(id_of("lua"), Some(module.id()));
-        assert_eq!(id_of("other"), None);
+    fn the_modules_are_some_that_any_node_takes() {
+        for ((name, wasm), item) in MODULES.iter().zip(items().unwrap()) {
+            let again = DataItem::verify_bytes(item.raw().clone()).unwrap();
+            let module = Module::accept(again).unwrap();
+            assert_eq!((module.format(), module.wasm().as_ref()), (Format::Plain.name(), *wasm));
+            assert_eq!((id_of(name), name_of(&module.id())), (Some(module.id()), Some(*name)));
+        }
+        assert_eq!((id_of("other"), name_of(&Id([0; 32]))), (None, None));
     }
 }

@@ -7,26 +7,54 @@ pub const COUNTER: &[u8] = include_bytes!("../guests/counter.wasm");
 /// page says how, and whose licences stand in `guests/lua.wasm.LICENSES`.
 pub const LUA: &[u8] = include_bytes!("../guests/lua.wasm");
 
+/// The ledger of the messenger market, in the plain format. It is built from `guests/ledger/`, and its
+/// licences stand in `guests/ledger.wasm.LICENSES`.
+pub const LEDGER: &[u8] = include_bytes!("../guests/ledger.wasm");
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    /// `guests/lua/build` makes it; `tests/run lua-guest` builds it again where the tools are.
-    #[test]
-    fn the_lua_guest_is_small_and_asks_for_items_alone() {
+    /// What a guest imports, after its bytes were compared with their hash. `tests/run` builds it
+    /// again where the tools are.
+    fn imports(wasm: &[u8], name: &str, committed: &str) -> Vec<String> {
         use weft_protocol::crypto::guest::sha256;
 
-        let hash: String = sha256(super::LUA).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(include_str!("../guests/lua.wasm.sha256"), format!("{hash}  lua.wasm\n"));
-        assert!(super::LUA.len() < 400 * 1024, "{} bytes", super::LUA.len());
-        let parsed = wasmparser::Parser::new(0).parse_all(super::LUA);
+        let hash: String = sha256(wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(committed, format!("{hash}  {name}\n"));
         let mut imports = Vec::new();
-        for payload in parsed {
+        for payload in wasmparser::Parser::new(0).parse_all(wasm) {
             if let wasmparser::Payload::ImportSection(section) = payload.unwrap() {
-                imports.extend(section.into_imports().map(|import| import.unwrap().name));
+                imports.extend(section.into_imports().map(|import| import.unwrap().name.to_owned()));
             }
         }
-        assert_eq!(imports, ["read_item"]);
+        imports
+    }
+
+    #[test]
+    fn the_lua_guest_is_small_and_asks_for_items_alone() {
+        let hash = include_str!("../guests/lua.wasm.sha256");
+        assert_eq!(imports(super::LUA, "lua.wasm", hash), ["read_item"]);
+        assert!(super::LUA.len() < 400 * 1024, "{} bytes", super::LUA.len());
+    }
+
+    /// It carries no hash and no signature scheme of its own: the host has those of the rules.
+    #[test]
+    fn the_ledger_is_small_and_asks_for_hashes_and_checks_alone() {
+        let hash = include_str!("../guests/ledger.wasm.sha256");
+        let mut imports = imports(super::LEDGER, "ledger.wasm", hash);
+        imports.sort();
+        let offered = [
+            "blake3",
+            "ed25519_verify",
+            "keccak256",
+            "rsa_pss_verify",
+            "secp256k1_recover",
+            "sha256",
+            "sha384",
+        ];
+        assert_eq!(imports, offered);
+        assert!(super::LEDGER.len() < 700 * 1024, "{} bytes", super::LEDGER.len());
     }
 
     /// `WEFT_WRITE_GUESTS=1` writes the file again after a change of its source.

@@ -246,7 +246,7 @@ pub(crate) struct Data {
 
 #[derive(Debug, Args)]
 pub(crate) struct Spawn {
-    /// The module to run: an id, or `lua`, which comes with the program
+    /// The module to run: an id, or `lua` or `ledger`, which come with the program
     #[arg(long, value_name = "ID|NAME", default_value = "lua", value_parser = parse_module, allow_hyphen_values = true)]
     pub(crate) module: Id,
     /// Who gives the slots; this node if absent
@@ -439,7 +439,9 @@ impl Wrong {
 }
 
 fn parse_module(text: &str) -> Result<Id, Wrong> {
-    let named = || builtin::id_of(text).ok_or_else(|| Wrong("expected the id of a module, or `lua`".into()));
+    let named = || {
+        builtin::id_of(text).ok_or_else(|| Wrong("expected the id of a module, or `lua` or `ledger`".into()))
+    };
     text.parse().or_else(|_| named())
 }
 

@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use weft_protocol::Id;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
+use weft_protocol::{Id, Network, Tag, tag};
 
 use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
-use super::{Context, compose, files};
+use super::{Context, compose, configure, files};
 use crate::builtin;
 use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted};
 use crate::control::client::ANSWER_WAIT;
@@ -39,7 +39,13 @@ pub(super) async fn spawn(spawn: Spawn, context: &Context) -> Result<Exit, CliEr
     let scheduler = scheduler.unwrap_or_else(|| signer.address());
     let terms = compose::ProcessTerms { module, scheduler, compute, quorum };
     let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
-    let draft = compose::process(terms, name, tags.tags, data)?;
+    let mut tags = tags.tags;
+    // A ledger judges claims of one network, and a module is not told which one it runs on.
+    if builtin::id_of(builtin::LEDGER) == Some(module) && tag::first(&tags, "Network").is_none() {
+        let network = configure::resolve(&Default::default(), context)?.config.network;
+        tags.push(Tag::new("Network", Network::of_name(&network).to_string()));
+    }
+    let draft = compose::process(terms, name, tags, data)?;
     let submitted = submit(&draft, context).await?;
     context.screen.answer(&submitted, || submitted.id.to_string())?;
     context.screen.remark(&if is_lua {

@@ -15,6 +15,7 @@ mod hosting;
 mod item;
 mod keep;
 mod lazy;
+mod ledger;
 mod lua;
 mod messages;
 mod metrics;

@@ -4,12 +4,10 @@
 
 use std::cmp::Reverse;
 
-use sha2::{Digest as _, Sha256};
-
 use super::pay::started_kib;
 use super::quality::Quality;
 use super::set::Entry;
-use crate::hashing;
+use crate::hashing::{self, Digest as _, Sha256};
 use crate::id::{Address, Hash};
 
 /// The bond that is worth one draw times quality, in the ledger's smallest unit: one token of

@@ -52,7 +52,8 @@ impl Answers {
             modules.extend(item.ok().and_then(|item| Module::accept(item).ok()).map(|m| module_info(&m)));
         }
         // What was added comes first.
-        modules.sort_by_key(|module| module.name.is_some());
+        let place = |name: &String| builtin::named().position(|(known, _)| known == name);
+        modules.sort_by_key(|module| module.name.as_ref().map(place));
         Ok(modules)
     }
 
@@ -62,7 +63,7 @@ impl Answers {
     /// The disk.
     pub(crate) fn module_ids(&self) -> Result<BTreeSet<Id>, Failure> {
         let mut ids = self.shared.directory.modules();
-        ids.extend(builtin::id_of(builtin::LUA));
+        ids.extend(builtin::named().map(|(_, id)| id));
         for name in self.read()?.setting_names(MODULE_SETTING).map_err(disk)? {
             ids.extend(name.strip_prefix(MODULE_SETTING).and_then(|id| id.parse::<Id>().ok()));
         }
@@ -75,10 +76,9 @@ fn module_setting(id: &Id) -> String {
 }
 
 fn module_info(module: &Module) -> ModuleInfo {
-    let name = builtin::id_of(builtin::LUA).filter(|id| *id == module.id());
     ModuleInfo {
         module: module.id(),
-        name: name.map(|_| builtin::LUA.to_owned()),
+        name: builtin::name_of(&module.id()).map(str::to_owned),
         format: module.format().to_owned(),
         bytes: module.wasm().len(),
         owner: module.owner().to_owned(),

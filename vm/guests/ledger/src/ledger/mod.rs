@@ -1,0 +1,343 @@
+//! The ledger: a token's balances, escrows of sources, bonds of messengers, and claims that wait
+//! for challenges. It is a pure state machine: a message and its slot in, messages to send out.
+//!
+//! It moves money and never makes any. After every message
+//!
+//! > balances + escrows + bonds + sums of open claims + deposits of open challenges + withdrawn = deposited,
+//!
+//! which `Audit` counts out. What is deposited is checked against 128 bits, and everything else is
+//! a part of that: sums of parts are not checked again, and one that overflowed would trap, which
+//! undoes the message.
+//!
+//! A request is checked whole before anything changes, so one that is refused leaves no trace but
+//! its answer. Time is the ledger's own slots. What becomes due (a claim's pay, an absent answer,
+//! a bond that leaves, an escrow's release) happens before the next message, whatever that is.
+
+mod audit;
+mod claims;
+pub mod limits;
+mod money;
+mod refusal;
+mod stakes;
+mod token;
+
+use std::collections::BTreeMap;
+
+use weft_protocol::tag::{self, Tag};
+use weft_protocol::{Address, Id, Network};
+
+pub use claims::{Claim, ClaimKey, Claimed};
+use limits::{CHALLENGE_SLOTS, CHALLENGE_SLOTS_MAX, CHALLENGE_SLOTS_MIN, DUE_MAX};
+pub use money::Account;
+use money::Balances;
+pub use refusal::Refusal;
+use stakes::{Bond, Escrow};
+
+/// What the ledger's Process item says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The ledger's process.
+    pub process: Id,
+    /// Its owner, who mints where no token funds it.
+    pub owner: String,
+    /// The token that funds it (`Token`).
+    pub token: Option<Id>,
+    /// The network whose claims it judges (`Network`: its id, 8 hexadecimal digits); none if it judges none.
+    pub network: Option<Network>,
+    /// Slots to challenge a claim, and to answer (`Challenge-Slots`).
+    pub challenge_slots: u64,
+    /// `Name`, `Ticker`, `Denomination` and `Logo`, as `Info` shows them.
+    pub shown: Vec<Tag>,
+}
+
+impl Terms {
+    /// Reads the Process item, as its module is shown it.
+    ///
+    /// # Errors
+    /// The tag that says nothing: such a ledger answers nobody.
+    pub fn read(process: Id, owner: &str, tags: &[Tag]) -> Result<Self, Refusal> {
+        let token = tag::first(tags, "Token").map(str::parse).transpose();
+        let network = match tag::first(tags, "Network") {
+            None => None,
+            Some(text) => {
+                Some(network(text).ok_or(Refusal::Terms("Network", "the 8 digits of a network's id"))?)
+            }
+        };
+        let challenge_slots = match tag::first(tags, "Challenge-Slots") {
+            None => CHALLENGE_SLOTS,
+            Some(text) => number(text)
+                .filter(|slots| (CHALLENGE_SLOTS_MIN..=CHALLENGE_SLOTS_MAX).contains(slots))
+                .ok_or(Refusal::challenge_slots())?,
+        };
+        let shown = [("Name", "Ledger"), ("Ticker", "LEDGER"), ("Denomination", "12"), ("Logo", "")];
+        let shown = shown.map(|(name, value)| Tag::new(name, tag::first(tags, name).unwrap_or(value)));
+        Ok(Self {
+            process,
+            owner: owner.to_owned(),
+            token: token.map_err(|_| Refusal::Terms("Token", "the id of a process"))?,
+            network,
+            challenge_slots,
+            shown: shown.into_iter().filter(|tag| !tag.value.is_empty()).collect(),
+        })
+    }
+}
+
+/// A message, as the node shows it: `from` is proven, tags and data are the sender's words.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Whom it is from.
+    pub from: &'a str,
+    /// Its tags.
+    pub tags: &'a [Tag],
+    /// Its data.
+    pub data: &'a str,
+    /// Its slot; none in a dry run, which is read at the last one.
+    pub slot: Option<u64>,
+}
+
+/// What only bytes and signatures show.
+pub trait Court {
+    /// Reads the leaves of a claim.
+    ///
+    /// # Errors
+    /// What is wrong with them, alone or together.
+    fn claimed(&self, key: &ClaimKey, data: &str) -> Result<Claimed, Unshown>;
+
+    /// Judges the answer to the challenge of a leaf.
+    ///
+    /// # Errors
+    /// Why it does not show that the leaf is owed.
+    fn answered(&self, key: &ClaimKey, claim: &Claimed, leaf: u32, data: &str) -> Result<(), Unshown>;
+
+    /// Judges what is shown against a leaf.
+    ///
+    /// # Errors
+    /// Why it does not show that the leaf is not owed.
+    fn refuted(&self, key: &ClaimKey, claim: &Claimed, leaf: u32, data: &str) -> Result<(), Unshown>;
+
+    /// Who signed a Process item, by its header; only if that is its owner.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn signer(&self, process: Id, data: &str) -> Result<String, Unshown>;
+}
+
+/// Why something is not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unshown(pub String);
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// To whom.
+    pub target: String,
+    /// Its tags, `Action` first.
+    pub tags: Vec<Tag>,
+    /// Its data.
+    pub data: String,
+}
+
+impl Send {
+    fn new(target: impl ToString, action: &str) -> Self {
+        Self { target: target.to_string(), tags: vec![Tag::new("Action", action)], data: String::new() }
+    }
+
+    fn tag(mut self, name: &str, value: impl ToString) -> Self {
+        self.tags.push(Tag::new(name, value.to_string()));
+        self
+    }
+
+    fn with(mut self, tags: &[Tag]) -> Self {
+        self.tags.extend_from_slice(tags);
+        self
+    }
+
+    fn data(self, data: String) -> Self {
+        Self { data, ..self }
+    }
+}
+
+/// What becomes due at a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// A claim is paid.
+    Claim(ClaimKey),
+    /// Nobody answered the challenge of this leaf.
+    Challenge(ClaimKey, u32),
+    /// An escrow is released.
+    Release(Id),
+    /// A bond is given back.
+    Unbond(Address),
+}
+
+/// All that lasts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    slot: u64,
+    deposited: u128,
+    withdrawn: u128,
+    balances: Balances,
+    escrows: BTreeMap<Id, Escrow>,
+    bonds: BTreeMap<Address, Bond>,
+    claims: BTreeMap<ClaimKey, Claim>,
+    /// By slot, then in the order in which it was noted.
+    due: BTreeMap<(u64, u64), Due>,
+    noted: u64,
+}
+
+/// A request: who asks, in which words, on what terms.
+struct Call<'a> {
+    terms: &'a Terms,
+    court: &'a dyn Court,
+    message: &'a Message<'a>,
+    action: &'a str,
+}
+
+impl<'a> Call<'a> {
+    /// The account of the sender.
+    fn from(&self) -> Result<Account, Refusal> {
+        Account::read("From", self.message.from)
+    }
+
+    fn find(&self, name: &str) -> Option<&'a str> {
+        tag::first(self.message.tags, name)
+    }
+
+    fn text(&self, name: &'static str) -> Result<&'a str, Refusal> {
+        self.find(name).ok_or(Refusal::Missing(name))
+    }
+
+    fn account(&self, name: &'static str) -> Result<Account, Refusal> {
+        Account::read(name, self.text(name)?)
+    }
+
+    fn process(&self, name: &'static str) -> Result<Id, Refusal> {
+        self.text(name)?.parse().map_err(|_| Refusal::NotAProcess(name))
+    }
+
+    fn number(&self, name: &'static str) -> Result<u64, Refusal> {
+        number(self.text(name)?).ok_or(Refusal::NotANumber(name))
+    }
+
+    fn quantity(&self) -> Result<u128, Refusal> {
+        money::quantity(self.text("Quantity")?)
+    }
+
+    /// Data that says something: a message of a process that has none is given a space.
+    fn data(&self) -> &'a str {
+        self.message.data.trim_ascii()
+    }
+
+    /// The answer to the sender, under the request's own name, with the reference that he gave.
+    fn answer(&self, kind: &str) -> Send {
+        let answer = Send::new(self.message.from, &format!("{}-{kind}", self.action));
+        match self.find("Reference") {
+            Some(reference) => answer.tag("X-Reference", reference),
+            None => answer,
+        }
+    }
+}
+
+impl Ledger {
+    /// A ledger that holds nothing.
+    pub const fn new() -> Self {
+        Self {
+            slot: 0,
+            deposited: 0,
+            withdrawn: 0,
+            balances: Balances::new(),
+            escrows: BTreeMap::new(),
+            bonds: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            due: BTreeMap::new(),
+            noted: 0,
+        }
+    }
+
+    /// Takes a message: what is due first, then what it asks for. The answer to the sender comes
+    /// last. Whatever it does not know it leaves unanswered, so that no two processes
+    /// answer each other for ever.
+    pub fn handle(&mut self, terms: &Terms, court: &dyn Court, message: &Message<'_>) -> Vec<Send> {
+        self.slot = self.slot.max(message.slot.unwrap_or(0));
+        let mut sends = self.make_due();
+        let Some(action) = tag::first(message.tags, "Action") else { return sends };
+        let call = Call { terms, court, message, action };
+        match self.act(&call) {
+            Ok(done) => sends.extend(done),
+            Err(refusal) => sends.push(
+                call.answer("Error")
+                    .tag("Message-Id", message.id)
+                    .tag("Error", &refusal)
+                    .data(refusal.to_string()),
+            ),
+        }
+        sends
+    }
+
+    fn act(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
+        match call.action {
+            "Info" => Ok(self.info(call)),
+            "Balance" => self.balance(call),
+            "Balances" => self.list_balances(call),
+            "Transfer" => self.transfer(call),
+            "Mint" => self.mint(call),
+            "Credit-Notice" => Ok(self.deposit(call)),
+            "Withdraw" => self.withdraw(call),
+            "Escrow" => self.escrow(call),
+            "Escrow-Of" => self.escrow_of(call),
+            "Release" => self.release(call),
+            "Bond" => self.bond(call),
+            "Unbond" => self.unbond(call),
+            "Bond-Of" => self.bond_of(call),
+            "Bonds" => self.list_bonds(call),
+            "Claim" => self.claim(call),
+            "Claim-Of" => self.claim_of(call),
+            "Claims" => self.list_claims(call),
+            "Challenge" => self.challenge(call),
+            "Answer" => self.answer(call),
+            // What is due was done before.
+            "Settle" => Ok(vec![call.answer("Response").tag("Slot", self.slot)]),
+            "Audit" => Ok(self.audit(call)),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Notes what becomes due.
+    fn note(&mut self, slot: u64, due: Due) {
+        self.due.insert((slot, self.noted), due);
+        self.noted += 1;
+    }
+
+    /// Does what is due, oldest first. What a note is about may have changed since: then another
+    /// note stands for it.
+    fn make_due(&mut self) -> Vec<Send> {
+        let mut sends = Vec::new();
+        for _ in 0..DUE_MAX {
+            let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= self.slot) else {
+                break;
+            };
+            let ((slot, _), due) = entry.remove_entry();
+            match due {
+                Due::Claim(key) => sends.extend(self.pay_claim(&key, slot)),
+                Due::Challenge(key, leaf) => sends.extend(self.end_challenge(&key, leaf, slot)),
+                Due::Release(source) => self.give_escrow(&source, slot),
+                Due::Unbond(messenger) => self.give_bond(&messenger, slot),
+            }
+        }
+        sends
+    }
+}
+
+/// A network by its id, as `weft network show` prints it.
+fn network(text: &str) -> Option<Network> {
+    let network = u32::from_str_radix(text, 16).map(Network).ok()?;
+    // One spelling, without a sign or letters of another case.
+    (network.to_string() == text).then_some(network)
+}
+
+/// Decimal digits alone.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.len() <= 20 && text.bytes().all(|digit| digit.is_ascii_digit()))
+}
