@@ -43,7 +43,9 @@ use crate::inbound::{self, Sinks};
 use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
-use crate::messenger::MessengerTask;
+use crate::market::machine::own::Prices;
+use crate::market::{Market, MarketTask};
+use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
@@ -134,6 +136,7 @@ pub async fn embed(
     let terms = Terms { network, weave: Weave::Clock };
     let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
+        market: Market::new(prices(&config)),
         clock: Clock::new(config.clock_offset_ms),
         config,
         signer,
@@ -170,8 +173,7 @@ pub async fn embed(
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
-    tasks.start("lobby", LobbyTask::new(Arc::clone(&shared)).run(stop.clone()));
-    tasks.start("searches", SearchTask::new(Arc::clone(&shared), sought).run(stop.clone()));
+    start_lobby(&shared, SearchTask::new(Arc::clone(&shared), sought), &stop, &mut tasks);
     let (submitter, answers) = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
     doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
     let mut arrival = Arrival::new(&shared);
@@ -302,6 +304,16 @@ fn net_config(config: &Config, peer_secret: [u8; 32]) -> NetConfig {
     net
 }
 
+/// What this node asks for carrying.
+fn prices(config: &Config) -> Prices {
+    Prices {
+        network: config.network(),
+        per_push: config.price_per_push,
+        per_kib: config.price_per_kib,
+        at_once: PUSHES_MAX as u64,
+    }
+}
+
 /// Puts every process on disk into the directory, and what comes with the binary on disk.
 async fn read_directory(shared: &Shared) -> Result<(), NodeError> {
     builtin::keep(&shared.store).await?;
@@ -370,6 +382,13 @@ fn start_roles(
     tasks.start("inbound desk", inbound);
     tasks.start("control socket", socket.run(answers.clone(), stop.clone()));
     Ok((submitter, answers))
+}
+
+/// Starts what is said on the lobby and in the market, and what looks for processes there.
+fn start_lobby(shared: &SharedRef, searches: SearchTask, stop: &CancellationToken, tasks: &mut Tasks) {
+    tasks.start("lobby", LobbyTask::new(Arc::clone(shared)).run(stop.clone()));
+    tasks.start("market", MarketTask::new(Arc::clone(shared)).run(stop.clone()));
+    tasks.start("searches", searches.run(stop.clone()));
 }
 
 /// Starts what follows processes: by their topics, and by asking where there is no place for one.

@@ -20,6 +20,7 @@ mod files;
 mod inspect;
 mod item;
 mod key;
+mod market;
 mod messages;
 mod module;
 mod net;
@@ -172,6 +173,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Peers => online(net::peers(context)),
         Command::Providers { process } => online(net::providers(process, context)),
         Command::Net(NetCommand::Doctor) => online(net::doctor(context)),
+        Command::Market { command } => online(market::run(command, context)),
         Command::Network(command) => network::run(command, context),
         Command::Top(args) => online(top::run(args, context)),
         Command::Metrics => online(status::metrics(context)),

@@ -95,6 +95,10 @@ pub struct Config {
     pub anchor_batch_age_ms: u64,
     /// How long the messenger ranked before this one is given for a push.
     pub messenger_window_ms: u64,
+    /// What the messenger asks for each push, in the smallest unit of the process that settles it.
+    pub price_per_push: u64,
+    /// What it asks for each started KiB of a push's data.
+    pub price_per_kib: u64,
     /// Threads that evaluate messages.
     pub compute_threads: usize,
     /// When the slots of a newly hosted process are evaluated.
@@ -173,6 +177,8 @@ impl Config {
             anchor_batch_slots: 100,
             anchor_batch_age_ms: 10_000,
             messenger_window_ms: 2000,
+            price_per_push: 0,
+            price_per_kib: 0,
             compute_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             dry_runs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             // About a second of a guest's time, and a hundred times what aos takes to boot.

@@ -12,7 +12,6 @@ use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::lobby::Shard;
-use weft_protocol::offer::Offer;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::time::Ahead;
@@ -24,7 +23,9 @@ use weft_protocol::{Id, wire};
 use crate::attestations::{Kept, keep_attestation};
 use crate::follower::{FollowerHandle, VerifiedHead, verify_head};
 use crate::lobby;
-use crate::messenger::{MessengerHandle, NoReceipt, Receipt, is_current};
+use crate::market;
+use crate::market::machine::Place;
+use crate::messenger::{MessengerHandle, NoReceipt, Receipt};
 use crate::metrics::Level;
 use crate::serve::Server;
 use crate::shared::SharedRef;
@@ -206,7 +207,7 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
             }
             None => Verdict::Reject,
         },
-        Some(Body::Offer(message)) => offer(shared, sinks, process, &message),
+        Some(Body::Offer(message)) => offer(shared, sinks, process, &message, from).await,
         Some(Body::Receipt(message)) => receipt(shared, sinks, process, message).await,
         Some(Body::Evidence(message)) => evidence(shared, &known.process, message).await,
         // Messages that wait for a slot come with the censorship fallback; until then they are
@@ -266,6 +267,9 @@ async fn attestation(shared: &SharedRef, process: &Arc<Process>, message: &wire:
 /// nothing, which an older sender may not have known.
 async fn evidence(shared: &SharedRef, process: &Arc<Process>, message: wire::Evidence) -> Verdict {
     let Ok(unverified) = Evidence::from_wire(message, shared.network) else { return Verdict::Reject };
+    if matches!(unverified.claims(), Evidence::Offers { .. }) {
+        return market::judge_evidence(shared, process.id(), unverified).await;
+    }
     let Ok(terms) = EpochTerms::of_process(process) else { return Verdict::Ignore };
     if !unverified.claims().concerns(&terms) {
         return Verdict::Ignore;
@@ -296,17 +300,12 @@ async fn receipt(shared: &SharedRef, sinks: &Sinks, process: Id, message: wire::
     }
 }
 
-fn offer(shared: &SharedRef, sinks: &Sinks, process: Id, message: &wire::Offer) -> Verdict {
-    let Ok(offer) = Offer::from_wire(message, shared.network) else { return Verdict::Reject };
-    match offer.verify() {
-        // One that lapsed on its way is nobody's fault, but goes no further.
-        Ok(offer) if !is_current(&offer, shared.clock.now()) => Verdict::Ignore,
-        Ok(offer) => {
-            if let Some(messenger) = &sinks.messenger {
-                messenger.offer(process, offer);
-            }
-            Verdict::Accept
-        }
-        Err(_) => Verdict::Reject,
+async fn offer(shared: &SharedRef, sinks: &Sinks, process: Id, message: &wire::Offer, from: Peer) -> Verdict {
+    let verdict = market::judge(shared, Place::Process(process), message, from).await;
+    if verdict == Verdict::Accept
+        && let Some(messenger) = &sinks.messenger
+    {
+        messenger.offers(process);
     }
+    verdict
 }

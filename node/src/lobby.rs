@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_net::Peer;
 use weft_protocol::crypto::Signer;
-use weft_protocol::lobby::{Advert, AdvertTerms, Duty};
+use weft_protocol::lobby::{Advert, AdvertTerms, Duty, Shard};
 use weft_protocol::{Effects, Id, Machine as _, Now, Verified};
 
 use self::machine::{Effect, Heard, Input, Named, Said};
@@ -73,6 +73,11 @@ impl Lobby {
     /// What this node does for a process, as it says itself.
     pub fn duty(&self, process: &Id) -> Option<Duty> {
         self.machine().duty(process)
+    }
+
+    /// A process that this node serves in a shard.
+    pub fn serves_in(&self, shard: Shard) -> Option<Id> {
+        self.machine().serves_in(shard)
     }
 
     /// Whether something is worth the look at its signature.

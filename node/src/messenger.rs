@@ -8,12 +8,10 @@ mod carry;
 mod dispatch;
 mod handle;
 pub mod machine;
-mod offers;
 mod receipts;
 mod task;
 
 pub use dispatch::{destination, first_state, note_wallets};
 pub use handle::MessengerHandle;
-pub use offers::is_current;
 pub use receipts::{NoReceipt, Receipt};
-pub use task::MessengerTask;
+pub use task::{MessengerTask, PUSHES_MAX};

@@ -22,6 +22,7 @@ use weft_protocol::outcome::Code;
 
 use crate::hosting::Declined;
 use crate::lobby::machine::Heard;
+use crate::market::machine::Heard as Offered;
 use crate::shared::Shared;
 
 pub(crate) use http::MetricsServer;
@@ -137,6 +138,8 @@ pub struct Metrics {
     pub declined: Counters,
     /// Adverts of others on lobby shards, by what became of them.
     pub lobby: Counters,
+    /// Offers of other messengers, by what became of them.
+    pub offers: Counters,
     /// From looking for a process of others until its first slot is here, verified.
     pub find_times: Times,
     full: Family<[(&'static str, &'static str); 2], Counter>,
@@ -159,13 +162,17 @@ impl Metrics {
             compute_times: Times::new(),
             checkpoints: Counter::default(),
             evictions: Counter::default(),
-            pushes: Counters::new("outcome", &["assigned", "born", "busy", "unreachable", "refused"]),
+            pushes: Counters::new(
+                "outcome",
+                &["assigned", "duplicate", "found", "born", "busy", "unreachable", "refused"],
+            ),
             push_times: Times::new(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             joins: Counters::new("outcome", &["joined", "replayed"]),
             batches: Counter::default(),
             declined: Counters::new("reason", &Declined::NAMES),
             lobby: Counters::new("outcome", &Heard::ALL.map(Heard::name)),
+            offers: Counters::new("outcome", &Offered::<()>::NAMES),
             find_times: Times::new(),
             full: Family::default(),
         };
@@ -194,6 +201,7 @@ impl Metrics {
             self.declined.family.clone(),
         );
         registry.register("lobby_adverts", "Adverts of others on lobby shards", self.lobby.family.clone());
+        registry.register("market_offers", "Offers of other messengers", self.offers.family.clone());
         registry.register("queue_full", "Times that a queue had no room", self.full.clone());
         let mut times = |name, help, times: &Times| {
             registry.register_with_unit(name, help, Unit::Seconds, times.0.clone());

@@ -27,6 +27,7 @@ use crate::lobby;
 use crate::log;
 use crate::metrics::Level;
 use crate::news::News;
+use crate::pushed;
 use crate::reads::{self, Read};
 use crate::results;
 use crate::shared::{Shared, SharedRef};
@@ -151,7 +152,8 @@ impl Server {
                 };
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
-                    Ask::Blob(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
+                    // A pushed item is read whole too, for the hash of its data.
+                    Ask::Blob(_) | Ask::Pushed(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
                     Ask::Range(_) => Arc::clone(&self.ranges).acquire_owned().await.ok(),
                     _ => None,
                 };
@@ -346,6 +348,7 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
             Ok(Answer::Attestations(wire::AttestationsResponse { attestations }))
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
+        Ask::Pushed(ask) => find_push(shared, &ask).map(Answer::Pushed),
         Ask::Checkpoint(ask) => checkpoint(shared, &ask).map(Answer::Checkpoint),
         Ask::Pages(ask) => pages(shared, &ask).map(Answer::Pages),
         Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) | Ask::WhoServes(_) => {
@@ -441,6 +444,16 @@ fn blob(shared: &SharedRef, ask: &wire::BlobRequest) -> Result<wire::BlobRespons
     let to = raw.len().min(from.saturating_add(most));
     // A copy: the peer may take its time, and must not hold the rest of the item meanwhile.
     Ok(wire::BlobResponse { total: raw.len() as u64, piece: Bytes::copy_from_slice(&raw[from..to]) })
+}
+
+fn find_push(shared: &SharedRef, ask: &wire::PushedRequest) -> Result<wire::PushedResponse, ServeError> {
+    let process = id("process", &ask.process)?;
+    let push = wire::hash("push_id", &ask.push_id).map_err(|error| ServeError::Invalid(error.to_string()))?;
+    let found = pushed::read(&shared.store.read()?, process, &push)?;
+    let found = found.ok_or_else(|| {
+        ServeError::Unknown(format!("push {push} has no slot of process {process} that is known here"))
+    })?;
+    Ok(wire::PushedResponse { assignment: found.0, item: found.1.to_bytes() })
 }
 
 fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::OutcomeResponse, ServeError> {

@@ -21,6 +21,7 @@ use crate::gossip::Publisher;
 use crate::hosting::{SearchHandle, Unasked};
 use crate::join::Joins;
 use crate::lobby::Lobby;
+use crate::market::Market;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::remote::Lookups;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub answer_turns: Arc<Semaphore>,
     /// What is said on the lobby shards.
     pub lobby: Arc<Lobby>,
+    /// Who offers to carry what processes send.
+    pub market: Market,
     /// Who looks for processes of others.
     pub searches: SearchHandle,
     /// How this node's clock stands to others.
@@ -123,6 +126,7 @@ pub mod testing {
     use weft_vm::EngineConfig;
 
     use super::*;
+    use crate::market::machine::own::Prices;
 
     /// The network of such tests.
     pub const NETWORK: Network = Network(7);
@@ -165,6 +169,7 @@ pub mod testing {
             lookups: Lookups::default(),
             answer_turns: Arc::new(Semaphore::new(1)),
             lobby: Arc::new(Lobby::new(&[5; 32])),
+            market: Market::new(Prices { network: NETWORK, per_push: 0, per_kib: 0, at_once: 1 }),
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),

@@ -14,6 +14,7 @@ use super::console::Console;
 use super::disk::{Export, Prune, Recover};
 use super::dry_run::DryRun;
 use super::eval::Eval;
+use super::market::MarketCommand;
 use super::messages::Messages;
 use super::net::NetCommand;
 use super::network::NetworkCommand;
@@ -96,6 +97,11 @@ pub(crate) enum Command {
         /// The process
         #[arg(allow_hyphen_values = true)]
         process: Id,
+    },
+    /// See who offers to carry what processes send, at which price, and who carries which push
+    Market {
+        #[command(subcommand)]
+        command: Option<MarketCommand>,
     },
     /// Look into the node's place in the network
     #[command(subcommand)]

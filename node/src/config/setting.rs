@@ -17,6 +17,8 @@ use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 
 /// Gas of one replay, or of strangers in an hour: 300 hours of a guest's time. More is a typing error.
 const GAS_MAX: u64 = 1_000_000_000_000_000_000;
+/// The highest price: a hundred tokens of 12 decimals for one push. More is a typing error.
+const PRICE_MAX: u64 = 100_000_000_000_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
@@ -169,6 +171,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "milliseconds given to the messenger ranked before this one",
         set: |config, given| set_ms(&mut config.messenger_window_ms, given, 50),
         show: |config| number(config.messenger_window_ms),
+    },
+    Setting {
+        key: "price_per_push",
+        help: "what the messenger asks for each push, in the smallest unit of the process that settles it; who sends in \
+               soft mode pays nothing all the same",
+        set: |config, given| set_u64(&mut config.price_per_push, given, 0, PRICE_MAX),
+        show: |config| number(config.price_per_push),
+    },
+    Setting {
+        key: "price_per_kib",
+        help: "what it asks beside that for each started KiB of a push's data",
+        set: |config, given| set_u64(&mut config.price_per_kib, given, 0, PRICE_MAX),
+        show: |config| number(config.price_per_kib),
     },
     Setting {
         key: "compute_threads",

@@ -1,9 +1,11 @@
 //! What the node answers to each request of the control socket.
 
+mod audit;
 mod disk;
 mod dry;
 mod duties;
 mod live;
+mod market;
 mod modules;
 mod net;
 mod pages;
@@ -170,6 +172,7 @@ impl Answers {
                 let text = metrics::text(&self.shared).await;
                 out.end(text.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
+            Request::Market(request) => out.end(self.market(request).await).await,
             Request::Disk(request) => self.through_disk(request, out, lines).await,
             Request::Stop => {
                 let sent = out.end(Ok(Value::Bool(true))).await;

@@ -6,6 +6,7 @@
 //! carries none for a minute is closed.
 
 mod disk;
+mod market;
 mod net;
 mod top;
 
@@ -24,6 +25,7 @@ pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
+pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, RankInfo, RankRow, WindowAudit};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use top::{Level, Top, TopProcess};
@@ -227,6 +229,8 @@ pub enum Request {
     Weave,
     /// Everything that is counted and measured, as OpenMetrics text.
     Metrics,
+    /// The market of messengers.
+    Market(MarketRequest),
     /// What goes through much of the disk.
     Disk(DiskRequest),
     /// The node at this moment: [`Top`].

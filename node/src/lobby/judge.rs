@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weft_net::{Peer, Verdict};
 use weft_protocol::lobby::{Advert, Shard};
-use weft_protocol::offer::Offer;
 use weft_protocol::wire::lobby_fact::Body;
 use weft_protocol::wire::{self, LOBBY_FACT_BYTES_MAX, WireError, decode_canonical};
 
 use super::machine::{Heard, Said};
+use crate::market;
+use crate::market::machine::Place;
 use crate::shared::Shared;
 
 /// Decides about one fact on a shard. Reject only what no correct peer could have forwarded.
@@ -22,7 +23,7 @@ pub async fn judge(shared: &Shared, shard: Shard, data: &Bytes, from: Peer) -> V
     };
     match fact.body {
         Some(Body::Advert(message)) => advert(shared, shard, &message, from).await,
-        Some(Body::Offer(message)) => offer(shared, shard, &message),
+        Some(Body::Offer(message)) => market::judge(shared, Place::Shard(shard), &message, from).await,
         None => Verdict::Reject,
     }
 }
@@ -47,12 +48,4 @@ async fn advert(shared: &Shared, shard: Shard, message: &wire::Advert, from: Pee
     };
     shared.metrics.lobby.add(heard.name());
     if heard == Heard::Kept { Verdict::Accept } else { Verdict::Ignore }
-}
-
-/// Offers go no further yet, so nobody looks at their signatures: messengers make them on the topics of processes.
-fn offer(shared: &Shared, shard: Shard, message: &wire::Offer) -> Verdict {
-    match Offer::from_wire(message, shared.network) {
-        Ok(offer) if offer.claims().terms().shards.contains(&shard.number()) => Verdict::Ignore,
-        _ => Verdict::Reject,
-    }
 }

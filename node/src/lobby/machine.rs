@@ -10,6 +10,7 @@
 //! is asked, is not named for it again, and after a few times for nothing at all for a while.
 
 mod own;
+pub mod share;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use weft_protocol::lobby::{
 use weft_protocol::{Effects, Id, Machine, Now};
 
 use self::own::Own;
+use self::share::{Paces, gives_way};
 
 /// How long an advert waits for more changes, and for peers on a shard that was just joined.
 pub const SETTLE_MS: u64 = 1_000;
@@ -47,16 +49,6 @@ pub const LASTS_MS_MIN: u64 = 180_000;
 pub const SKEW_MS: u64 = 120_000;
 /// Adverts kept in one shard: with all shards some 8 MiB.
 pub const KEPT_PER_SHARD_MAX: usize = 512;
-/// Names that a neighbour may hand on at once that were not heard of before: those of a shard that was just joined ...
-pub const NEW_BURST: u64 = 256;
-/// ... and in a second after that.
-pub const NEW_PER_S: u64 = 8;
-/// Adverts of all kinds that a neighbour may hand on at once ...
-pub const KEPT_BURST: u64 = 512;
-/// ... and in a second after that: with every place of all shards taken honest ones are 39.
-pub const KEPT_PER_S: u64 = 64;
-/// Neighbours whose pace is known; more than a node has connections.
-pub const NEIGHBOURS_MAX: usize = 1_024;
 /// Broken promises after which a peer is believed nothing more.
 pub const BROKEN_MAX: u32 = 3;
 /// For how long, and how long a promise that was broken counts.
@@ -179,14 +171,6 @@ pub struct Named<P, B> {
     pub body: B,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    /// Of new names, and of all adverts, in thousandths.
-    new: u64,
-    all: u64,
-    since: Now,
-}
-
 /// What was heard on one shard: each part of what each peer says.
 type Shelf<P, B> = BTreeMap<(P, u8), Kept<P, B>>;
 
@@ -199,7 +183,7 @@ type Rank<'a, B> = (bool, bool, Now, Reverse<Option<Duty>>, &'a B);
 pub struct Lobby<P, B> {
     own: BTreeMap<Shard, Own>,
     kept: BTreeMap<Shard, Shelf<P, B>>,
-    paces: BTreeMap<P, Pace>,
+    paces: Paces<P>,
     doubts: BTreeMap<P, (u32, Now)>,
     /// Who gave what it said that it has.
     proven: BTreeSet<P>,
@@ -209,8 +193,8 @@ pub struct Lobby<P, B> {
 impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
     /// A lobby that knows nobody. The seed spreads what nodes say over time.
     pub fn new(seed: u64) -> Self {
-        let (own, kept, paces, doubts, proven) = Default::default();
-        Self { own, kept, paces, doubts, proven, dice: seed }
+        let (own, kept, doubts, proven) = Default::default();
+        Self { own, kept, paces: Paces::new(), doubts, proven, dice: seed }
     }
 
     /// How many adverts are kept.
@@ -226,6 +210,11 @@ impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
     /// What this node does for a process.
     pub fn duty(&self, process: &Id) -> Option<Duty> {
         self.own.get(&Shard::of(process))?.served.get(process).copied()
+    }
+
+    /// A process that this node does something for in a shard.
+    pub fn serves_in(&self, shard: Shard) -> Option<Id> {
+        self.own.get(&shard)?.served.keys().next().copied()
     }
 
     /// Whether something is worth the look at its signature; what it claims is not proven yet. Whoever claims to be
@@ -260,7 +249,9 @@ impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
         let (shard, place) = (said.terms.shard, (said.by, said.terms.part));
         let is_known = self.kept.get(&shard).is_some_and(|kept| kept.contains_key(&place));
         let room = if is_known { Some(None) } else { self.room(shard, from, now) };
-        let Some(gives_way) = room.filter(|_| self.takes(from, !is_known, now)) else { return Heard::Full };
+        let Some(gives_way) = room.filter(|_| self.paces.takes(from, !is_known, now)) else {
+            return Heard::Full;
+        };
         let kept = self.kept.entry(shard).or_default();
         if let Some(place) = gives_way {
             kept.remove(&place);
@@ -279,29 +270,6 @@ impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
         Heard::Kept
     }
 
-    /// Whether a neighbour may hand on one more, of a name that is new or known; it takes from its allowance.
-    fn takes(&mut self, from: P, is_new: bool, now: Now) -> bool {
-        if self.paces.len() >= NEIGHBOURS_MAX && !self.paces.contains_key(&from) {
-            let is_full = |pace: &Pace| pace.since.plus_ms(NEW_BURST * 1_000 / NEW_PER_S) <= now;
-            self.paces.retain(|_, pace| !is_full(pace));
-            if self.paces.len() >= NEIGHBOURS_MAX {
-                return false;
-            }
-        }
-        let (new, all) = (NEW_BURST * 1_000, KEPT_BURST * 1_000);
-        let pace = self.paces.entry(from).or_insert(Pace { new, all, since: now });
-        let passed = now.0.saturating_sub(pace.since.0);
-        pace.new = pace.new.saturating_add(passed.saturating_mul(NEW_PER_S)).min(new);
-        pace.all = pace.all.saturating_add(passed.saturating_mul(KEPT_PER_S)).min(all);
-        pace.since = now;
-        if pace.all < 1_000 || (is_new && pace.new < 1_000) {
-            return false;
-        }
-        pace.all -= 1_000;
-        pace.new -= if is_new { 1_000 } else { 0 };
-        true
-    }
-
     /// Whether there is room for one more from this neighbour, and what gives way to it: the name that came last of
     /// the neighbour with most, so that in the end all have as many.
     fn room(&mut self, shard: Shard, from: P, now: Now) -> Option<Option<(P, u8)>> {
@@ -313,15 +281,7 @@ impl<P: Ord + Copy, B: Clone> Lobby<P, B> {
         if kept.len() < KEPT_PER_SHARD_MAX {
             return Some(None);
         }
-        let mut counts: BTreeMap<P, usize> = BTreeMap::new();
-        for kept in kept.values() {
-            *counts.entry(kept.from).or_default() += 1;
-        }
-        let own = counts.get(&from).copied().unwrap_or_default();
-        let (most, _) =
-            counts.into_iter().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > own + 1)?;
-        let newest = kept.iter().filter(|(_, kept)| kept.from == most).max_by_key(|(_, kept)| kept.since);
-        newest.map(|(place, _)| Some(*place))
+        gives_way(kept.iter().map(|(place, kept)| (*place, kept.from, kept.since)), from).map(Some)
     }
 
     fn is_doubted(&self, by: &P, now: Now) -> bool {

@@ -6,19 +6,36 @@ use bytes::Bytes;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::header::Header;
 use weft_protocol::process::Process;
+use weft_protocol::push::Source;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{DataItem, Position, Verified, wire};
 
 use super::dispatch::{self, DispatchError, Parcel};
-use super::machine::{Born, Entry, PushOutcome, To};
+use super::machine::{Born, Entry, How, PushOutcome, To};
 use crate::attestations::keep_attestation;
 use crate::hosting;
+use crate::pushed;
 use crate::remote;
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
 
 /// Bytes of a pushed item up to which a receipt carries it.
 const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
+
+/// The slot that another messenger brought a message to meanwhile: what the scheduler of its target answers, which is
+/// asked before a backup hands the whole message over. None where it has none, or is not asked: then what is handed over
+/// is answered with the slot that there is.
+pub(super) async fn found_elsewhere(shared: &Shared, entry: &Entry) -> Option<PushOutcome> {
+    let To::Process(target) = entry.to else { return None };
+    let target = hosting::find_process(shared, target).await.ok()?;
+    if target.scheduler() == shared.address {
+        return None;
+    }
+    let peer = remote::with_address(shared, target.scheduler()).await.ok()?;
+    let place = Source { process: entry.source, position: entry.position, index: entry.index };
+    let pushed = pushed::ask(shared, peer, &target, place).await.ok()??;
+    Some(PushOutcome::Assigned { assignment: pushed.assignment, how: How::Found })
+}
 
 /// Builds what an entry comes to and takes it to its scheduler.
 pub(super) async fn push_once(
@@ -55,7 +72,8 @@ pub(super) async fn push_once(
         Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
         Ok(slot) => {
             announce_receipt(&shared, &entry, &slot, item);
-            PushOutcome::Assigned { assignment: slot.assignment }
+            let how = if slot.duplicate { How::Duplicate } else { How::Carried };
+            PushOutcome::Assigned { assignment: slot.assignment, how }
         }
         // Whom a scheduler takes is its policy; the process asked this one and no other.
         Err(SubmitError::Refused(why)) if !is_last => PushOutcome::Refused(why),
@@ -77,7 +95,7 @@ async fn assign_each(submitter: &Submitter, assigns: Vec<Assign>) -> PushOutcome
     let (mut given, mut refused, mut later) = (None, None, None);
     for assign in assigns {
         match submitter.assign(assign).await {
-            Ok(slot) => given = Some(slot.assignment),
+            Ok(slot) => given = Some(slot),
             Err(SubmitError::Refused(why)) => refused = Some(PushOutcome::Refused(why)),
             Err(error) => match outcome_of(error) {
                 outcome @ PushOutcome::Refused(_) => refused = Some(outcome),
@@ -85,7 +103,10 @@ async fn assign_each(submitter: &Submitter, assigns: Vec<Assign>) -> PushOutcome
             },
         }
     }
-    let given = given.map(|assignment| PushOutcome::Assigned { assignment });
+    let given = given.map(|slot: Slot| {
+        let how = if slot.duplicate { How::Duplicate } else { How::Carried };
+        PushOutcome::Assigned { assignment: slot.assignment, how }
+    });
     let none = || PushOutcome::Refused("it names no process".to_owned());
     later.or(given).or(refused).unwrap_or_else(none)
 }

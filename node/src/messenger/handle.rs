@@ -2,8 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 use weft_net::Peer;
-use weft_protocol::offer::Offer;
-use weft_protocol::{Address, Id, Verified};
+use weft_protocol::{Address, Id};
 
 use super::receipts::Receipt;
 use crate::metrics::Counter;
@@ -11,7 +10,7 @@ use crate::metrics::Counter;
 /// What peers tell the messenger.
 #[derive(Debug)]
 pub(super) enum Told {
-    Offer(Id, Box<Verified<Offer>>),
+    Offers(Id),
     Receipt(Id, Box<Receipt>),
     Carriers(Id, oneshot::Sender<Vec<Address>>),
     Up(Peer),
@@ -30,10 +29,10 @@ impl MessengerHandle {
         Self { inbox, dropped }
     }
 
-    /// An offer to carry for a process, seen on its topic. Dropped when the messenger is behind:
+    /// The market heard something new of who carries for a process. Dropped when the messenger is behind:
     /// offers are repeated.
-    pub fn offer(&self, source: Id, offer: Verified<Offer>) {
-        self.tell(Told::Offer(source, Box::new(offer)));
+    pub fn offers(&self, source: Id) {
+        self.tell(Told::Offers(source));
     }
 
     /// A receipt, seen on the topic of a process. Dropped when the messenger is behind: a push

@@ -1,26 +1,24 @@
 //! The messenger's rules: who carries what when, in which order, and when to try again.
 //!
-//! Every messenger of a source process computes the same rank for each outbox entry from the
-//! live offers it knows. Rank 0 pushes at once, rank r after r windows if no receipt was seen.
-//! Differing views only cost a duplicate submit, which the target's scheduler answers with the
-//! first assignment.
+//! Every messenger of a source process has a rank for each outbox entry: from the live offers that it knows, or
+//! in hard mode from those in the source's log, where all come to the same. Rank 0 pushes at once, rank r
+//! after r turns if no receipt was seen. Differing views only cost a duplicate submit, which the target's
+//! scheduler answers with the first assignment.
 
 mod exchange;
 mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use weft_protocol::market::rank_score;
+use weft_protocol::market::{TURN_MS, rank_score};
 use weft_protocol::{Address, Effects, Id, Machine, Now, Position};
 
-pub use exchange::{Born, Effect, Entry, Input, Place, PushId, PushOutcome, To};
+pub use exchange::{Born, Effect, Entry, How, Input, Place, PushId, PushOutcome, To, Turn};
 use lanes::Lanes;
 pub use lanes::{LANE_MAX, SOURCE_MAX};
 
 /// Ranks that wait their turn; after them anyone may push.
 pub const RANKS_MAX: u64 = 4;
-/// Live offers kept per source process.
-pub const OFFERS_MAX: usize = 64;
 /// The first wait after a failed push, in milliseconds; doubled each time.
 pub const RETRY_MS_MIN: u64 = 500;
 /// The longest wait between two tries, in milliseconds.
@@ -109,6 +107,14 @@ impl Messenger {
         self.others(source, now).iter().filter(|messenger| ahead(messenger)).count() as u64
     }
 
+    /// Whether others are to carry this entry before this messenger, by what it knows now.
+    pub fn is_backup(&self, entry: &Entry, now: Now) -> bool {
+        match entry.turn {
+            Turn::Soft => self.rank(&entry.source, &entry.push_id, now) > 0,
+            Turn::Hard(rank) => rank > 0,
+        }
+    }
+
     /// Everyone known to carry for a source process now, this messenger left out.
     pub fn others(&self, source: &Id, now: Now) -> Vec<Address> {
         let live = self.offers.get(source).into_iter().flatten();
@@ -134,14 +140,6 @@ impl Messenger {
         let job = Job { entry, born: None, since: now, tries, pushing: false };
         self.entries.insert(entry.push_id, job);
         self.sent.entry((entry.source, entry.position)).or_default().entries += 1;
-    }
-
-    fn offered(&mut self, source: Id, messenger: Address, until: u64, now: Now) {
-        let offers = self.offers.entry(source).or_default();
-        offers.retain(|_, until| *until > now.0);
-        if offers.len() < OFFERS_MAX || offers.contains_key(&messenger) {
-            offers.insert(messenger, until);
-        }
     }
 
     /// `child` is what somebody else's receipt says; what this messenger saw itself goes first.
@@ -207,9 +205,10 @@ impl Messenger {
         job.pushing = false;
         let (entry, key) = (job.entry, (job.entry.source, job.entry.to));
         match outcome {
-            PushOutcome::Assigned { assignment } => {
+            PushOutcome::Assigned { assignment, how } => {
                 self.lanes.answered(&key, now);
-                self.settle(&push_id, assignment, true, None, now, effects);
+                let ours = how == How::Carried;
+                self.settle(&push_id, assignment, ours, None, now, effects);
             }
             PushOutcome::Born(born) => self.born(&push_id, born, now),
             PushOutcome::Refused(why) => {
@@ -293,8 +292,14 @@ impl Messenger {
         if job.pushing {
             return;
         }
-        let rank = self.rank(&entry.source, &push_id, now).min(RANKS_MAX);
-        let turn = job.since.plus_ms(rank.saturating_mul(self.window_ms));
+        let wait_ms = match entry.turn {
+            Turn::Soft => {
+                let rank = self.rank(&entry.source, &push_id, now).min(RANKS_MAX);
+                rank.saturating_mul(self.window_ms)
+            }
+            Turn::Hard(rank) => u64::from(rank) * TURN_MS,
+        };
+        let turn = job.since.plus_ms(wait_ms);
         let not_before = self.lanes.not_before(&key).max(turn);
         if not_before > now {
             return self.lanes.wake(&key, not_before);
@@ -335,7 +340,7 @@ impl Machine for Messenger {
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         match input {
             Input::Pending { entry, tries } => self.pending_entry(entry, tries, now),
-            Input::Offered { source, messenger, until } => self.offered(source, messenger, until, now),
+            Input::Offers { source, offers } => drop(self.offers.insert(source, offers)),
             Input::Attested { source, position } => self.attested(source, position, now),
             Input::Pushed { push_id, outcome } => self.pushed(push_id, outcome, now, effects),
             Input::Receipt { push_id, assignment, child } => {

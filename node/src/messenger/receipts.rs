@@ -1,11 +1,12 @@
 //! Receipts: what a messenger shows the others of a source when a push of it has its slot.
 
 use weft_protocol::assignment::Assignment;
-use weft_protocol::push::{ORIGIN_PROOF, Source};
-use weft_protocol::{Address, DataItem, Id, Network, Tag, wire};
+use weft_protocol::push::Source;
+use weft_protocol::{Address, DataItem, Id, Network, wire};
 
 use super::machine::{Input, PushId};
 use crate::hosting;
+use crate::pushed;
 use crate::shared::Shared;
 
 /// A receipt whose two items are what they say: a push of one outbox entry, and a slot of the
@@ -42,12 +43,9 @@ impl Receipt {
         let signed = DataItem::verify_bytes(receipt.assignment.clone()).map_err(malformed)?;
         let assignment = Assignment::from_item(&signed).map_err(|_| NoReceipt::Malformed)?;
         let place = Source { process: source, position, index: receipt.index };
-        let proof: Option<Id> = item.tag(ORIGIN_PROOF).and_then(|proof| proof.parse().ok());
-        let proof = proof.ok_or(NoReceipt::NoPush)?;
         let is_push = assignment.message == Some(item.id())
             && item.target() == Some(assignment.process)
-            && item.tags().ends_with(&place_tags(&place, proof))
-            && item.tag("From-Process") == Some(source.to_string().as_str());
+            && pushed::is_of(&place, item.tags());
         let (target, signer) = (assignment.process, signed.owner());
         let child = item.tag("Process").and_then(|child| child.parse().ok());
         let push_id = place.push_id(network);
@@ -72,10 +70,4 @@ impl Receipt {
         let Self { push_id, assignment, child, .. } = self;
         (target.scheduler() == self.signer).then_some(Input::Receipt { push_id, assignment, child })
     }
-}
-
-/// The tags that every push of an entry ends with.
-fn place_tags(place: &Source, proof: Id) -> Vec<Tag> {
-    let tags = place.tags("Message", "", None, proof);
-    tags.into_iter().skip_while(|tag| tag.name != "From-Epoch").collect()
 }

@@ -1,6 +1,5 @@
 //! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,21 +10,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use weft_net::Peer;
+use weft_protocol::market::RANKS_PAID;
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
-use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Effects, Id, Machine, Now, Position};
-use weft_storage::{OutboxKey, OutboxRow, OutboxState, StoreError, Write};
+use weft_protocol::{Effects, Id, Machine, Position};
+use weft_storage::{OutboxKey, OutboxRow, OutboxState, Reader, StoreError, Write};
 
-use super::carry::{collect_attestations, push_once};
+use super::carry::{collect_attestations, found_elsewhere, push_once};
 use super::dispatch;
 use super::handle::{MessengerHandle, Told};
-use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To};
-use super::offers;
+use super::machine::{Born, Effect, Entry, How, Input, LANE_MAX, Messenger, Place, PushOutcome, To, Turn};
 use crate::backlog::Backlog;
 use crate::error::NodeError;
 use crate::hosting;
+use crate::market::Windows;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
@@ -37,7 +36,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// Inputs that may wait.
 const INBOX_MAX: usize = 1_024;
 /// Pushes under way at once.
-const PUSHES_MAX: usize = 64;
+pub const PUSHES_MAX: usize = 64;
 /// Of those to where the last one failed: looking for what is not there takes long, and must not
 /// hold up the others.
 const RETRIES_MAX: usize = 16;
@@ -48,8 +47,6 @@ const RECEIPTS_MAX: usize = 64;
 const ADOPTIONS_MAX: usize = 1_024;
 /// Of those, how many are tried at once: each may have a module fetched.
 const ADOPTIONS_AT_ONCE: usize = 16;
-/// Offers made in one tick: all together would fill the queue of announcements.
-const OFFERS_PER_TICK: usize = 128;
 /// Rows of the outbox read in one go.
 const ROWS_MAX: usize = 4_096;
 /// Targets that nobody knew, tried once more when any peer comes: it may be theirs.
@@ -62,10 +59,9 @@ type Left = (Vec<(Entry, u32)>, Option<Place>);
 pub struct MessengerTask {
     shared: SharedRef,
     backlog: Backlog,
-    /// Processes whose topics are still to hear the newest offer.
-    offering: VecDeque<Id>,
     submitter: Submitter,
     machine: Messenger,
+    windows: Windows,
     effects: Effects<Effect>,
     inbox: mpsc::Receiver<Told>,
     work: JoinSet<Option<Input>>,
@@ -74,9 +70,6 @@ pub struct MessengerTask {
     receipts: Arc<Semaphore>,
     adoptions: Arc<Semaphore>,
     adopting: Arc<Semaphore>,
-    offered: Option<Now>,
-    /// Somebody new offers on a topic, and cannot have heard our last offer.
-    newcomer: bool,
 }
 
 impl MessengerTask {
@@ -93,9 +86,9 @@ impl MessengerTask {
         let mut task = Self {
             shared,
             backlog,
-            offering: VecDeque::new(),
             submitter,
             machine,
+            windows: Windows::default(),
             effects: Effects::new(),
             inbox,
             work: JoinSet::new(),
@@ -104,8 +97,6 @@ impl MessengerTask {
             receipts: Arc::new(Semaphore::new(RECEIPTS_MAX)),
             adoptions: Arc::new(Semaphore::new(ADOPTIONS_MAX)),
             adopting: Arc::new(Semaphore::new(ADOPTIONS_AT_ONCE)),
-            offered: None,
-            newcomer: false,
         };
         task.watch_work();
         for process in task.backlog.page() {
@@ -151,7 +142,6 @@ impl MessengerTask {
                     Ok(())
                 }
                 _ = tick.tick() => {
-                    self.repeat_offers();
                     self.handle(Input::Tick);
                     Ok(())
                 }
@@ -176,7 +166,7 @@ impl MessengerTask {
             News::Attested { process, position, .. } => self.check_attested(*process, *position),
             News::Hosted { process } => {
                 if self.shared.directory.roles(process).is_some_and(|roles| roles.messenges) {
-                    self.offering.push_back(*process);
+                    self.hear_offers(*process);
                 } else {
                     self.handle(Input::Drop { source: *process });
                 }
@@ -204,7 +194,7 @@ impl MessengerTask {
             let page = reader.outbox_pending_from(&from, ROWS_MAX)?;
             for key in &page {
                 if let Some(row) = reader.outbox_entry(key)? {
-                    self.pending(key, &row)?;
+                    self.pending(&reader, key, &row)?;
                 }
             }
             match page.last().filter(|_| page.len() == ROWS_MAX) {
@@ -215,14 +205,14 @@ impl MessengerTask {
     }
 
     /// Reads what the machine left on disk, until there are as many as it takes.
-    fn read_left(&self, source: Id, to: Option<To>, (position, index): Place) -> Result<Left, NodeError> {
+    fn read_left(&mut self, source: Id, to: Option<To>, (position, index): Place) -> Result<Left, NodeError> {
         let mut found = Vec::new();
         let Some(process) = self.carries(&source) else { return Ok((found, None)) };
         let reader = self.shared.store.read()?;
         let page = reader.outbox_pending_from(&OutboxKey { process: source, position, index }, ROWS_MAX)?;
         for key in &page {
             let Some(row) = reader.outbox_entry(key)? else { continue };
-            let Some(entry) = self.entry_of(&process, key, &row) else { continue };
+            let Some(entry) = self.entry_of(&reader, &process, key, &row)? else { continue };
             if to.is_none_or(|to| entry.to == to) {
                 if found.len() == LANE_MAX {
                     return Ok((found, Some(entry.place())));
@@ -257,23 +247,39 @@ impl MessengerTask {
         let reader = self.shared.store.read()?;
         for (index, row) in reader.outbox(&process, position)? {
             if matches!(row.state, OutboxState::Pending) {
-                self.pending(&OutboxKey { process, position, index }, &row)?;
+                self.pending(&reader, &OutboxKey { process, position, index }, &row)?;
             }
         }
         Ok(())
     }
 
-    fn entry_of(&self, process: &Process, key: &OutboxKey, row: &OutboxRow) -> Option<Entry> {
+    fn entry_of(
+        &mut self,
+        reader: &Reader,
+        process: &Process,
+        key: &OutboxKey,
+        row: &OutboxRow,
+    ) -> Result<Option<Entry>, NodeError> {
         let place = (key.position, key.index);
-        let to = dispatch::destination(process, &OutboxEntry::from_bytes(&row.entry).ok()?, place)?;
+        let Ok(sent) = OutboxEntry::from_bytes(&row.entry) else { return Ok(None) };
+        let Some(to) = dispatch::destination(process, &sent, place) else { return Ok(None) };
         let source = Source { process: key.process, position: key.position, index: key.index };
         let push_id = source.push_id(self.shared.network);
-        Some(Entry { push_id, source: key.process, position: key.position, index: key.index, to })
+        let turn = match self.windows.at(reader, process, key.position.slot)? {
+            None => Turn::Soft,
+            Some(window) => {
+                let rank = window.rank(&push_id, sent.data.len() as u64, &self.shared.address);
+                let rank = rank.map_or(RANKS_PAID, |(rank, _)| rank.min(RANKS_PAID));
+                Turn::Hard(u8::try_from(rank).unwrap_or(u8::MAX))
+            }
+        };
+        let (source, position, index) = (key.process, key.position, key.index);
+        Ok(Some(Entry { push_id, source, position, index, to, turn }))
     }
 
-    fn pending(&mut self, key: &OutboxKey, row: &OutboxRow) -> Result<(), NodeError> {
+    fn pending(&mut self, reader: &Reader, key: &OutboxKey, row: &OutboxRow) -> Result<(), NodeError> {
         let Some(process) = self.carries(&key.process) else { return Ok(()) };
-        let Some(entry) = self.entry_of(&process, key, row) else { return Ok(()) };
+        let Some(entry) = self.entry_of(reader, &process, key, row)? else { return Ok(()) };
         self.handle(Input::Pending { entry, tries: row.attempts });
         self.check_attested(key.process, key.position)
     }
@@ -319,12 +325,9 @@ impl MessengerTask {
 
     fn told(&mut self, told: Told) -> Result<(), NodeError> {
         match told {
-            Told::Offer(source, offer) => {
-                if self.carries(&source).is_some() && offers::is_current(&offer, self.shared.clock.now()) {
-                    let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
-                    self.newcomer |=
-                        !self.machine.others(&source, self.shared.clock.now()).contains(&messenger);
-                    self.handle(Input::Offered { source, messenger, until });
+            Told::Offers(source) => {
+                if self.carries(&source).is_some() {
+                    self.hear_offers(source);
                 }
             }
             Told::Receipt(source, receipt) => {
@@ -359,31 +362,10 @@ impl MessengerTask {
         Ok(())
     }
 
-    /// Offers to carry for every process this messenger carries for, before the last lapses: on a
-    /// few topics at a time.
-    fn repeat_offers(&mut self) {
-        let time = self.shared.clock.now();
-        let wait = if self.newcomer { offers::NEWCOMER_MS } else { offers::REPEAT_MS };
-        if self.offered.is_none_or(|then| then.plus_ms(wait) <= time) {
-            (self.offered, self.newcomer) = (Some(time), false);
-            self.offering = self.shared.directory.ids(|roles| roles.messenges).into();
-        }
-        if self.offering.is_empty() {
-            return;
-        }
-        let offer = match offers::make(&self.shared.signer, self.shared.network, time) {
-            Ok(offer) => offer,
-            Err(error) => {
-                tracing::warn!(%error, "this node's key cannot make offers; it pushes without");
-                self.offering.clear();
-                return;
-            }
-        };
-        for process in self.offering.drain(..OFFERS_PER_TICK.min(self.offering.len())) {
-            if self.shared.directory.roles(&process).is_some_and(|roles| roles.messenges) {
-                self.shared.publisher.publish(process, Body::Offer(offer.to_wire()));
-            }
-        }
+    /// Takes up who offers to carry for a process, as the market has it.
+    fn hear_offers(&mut self, source: Id) {
+        let offers = self.shared.market.at(source, self.shared.clock.now());
+        self.handle(Input::Offers { source, offers });
     }
 
     async fn perform(&mut self) {
@@ -448,13 +430,24 @@ impl MessengerTask {
         let Some(process) = self.carries(&entry.source) else { return };
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
         let is_retry = self.machine.is_retry(&entry);
+        // Where the last try failed nobody answered: then one question is enough.
+        let is_backup =
+            !is_retry && born.is_none() && self.machine.is_backup(&entry, self.shared.clock.now());
         let pushes = Arc::clone(if is_retry { &self.retries } else { &self.pushes });
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
             let (metrics, began) = (SharedRef::clone(&shared), Instant::now());
             let span = dispatch::span(&shared, &entry);
-            let outcome = push_once(shared, submitter, process, entry, born).instrument(span.clone()).await;
-            metrics.metrics.push_times.add(began.elapsed());
+            let found = if is_backup { found_elsewhere(&shared, &entry).await } else { None };
+            let outcome = match found {
+                Some(found) => found,
+                None => push_once(shared, submitter, process, entry, born).instrument(span.clone()).await,
+            };
+            let took = began.elapsed();
+            metrics.metrics.push_times.add(took);
+            if matches!(outcome, PushOutcome::Assigned { how: How::Carried, .. }) {
+                metrics.market.carried_in(took, metrics.clock.now());
+            }
             metrics.metrics.pushes.add(outcome.name());
             span.in_scope(|| tracing::debug!(to = %entry.to, outcome = outcome.name(), "pushed"));
             Some(Input::Pushed { push_id: entry.push_id, outcome })

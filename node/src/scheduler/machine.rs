@@ -5,6 +5,7 @@
 //! only if nothing moved from memory to disk meanwhile.
 
 mod exchange;
+mod sets;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +18,7 @@ use weft_protocol::{Effects, Hash, Id, Machine, Network, Now, hash_chain, mark};
 pub use exchange::{
     Answer, Effect, Found, Head, Input, Look, NewSlot, Recovered, Stored, Submission, Ticket,
 };
+use sets::Windows;
 
 /// Slots of one process that may wait for the disk, and asks that may wait for its log to be read;
 /// one beyond them is told to come back.
@@ -46,6 +48,8 @@ struct Log {
     /// The keys that those add, each with its slot.
     keys: BTreeMap<Hash, u64>,
     schedule: Option<Schedule>,
+    /// In hard mode.
+    windows: Option<Windows>,
     spawn: Option<Hash>,
     reading: Reading,
     /// More may have been signed than is on disk: nothing may be signed.
@@ -223,6 +227,22 @@ impl Scheduler {
         now: Now,
         effects: &mut Effects<Effect>,
     ) {
+        let set = self.assign_set(submission.process, Vec::new(), now, effects);
+        let given = set.and_then(|_| self.give(submission, keys, vec![(ticket, false)], now, effects));
+        if let Err(answer) = given {
+            effects.push(Effect::Reply { ticket, answer });
+        }
+    }
+
+    /// Gives an item the next slot, which those that wait are told of once it is durable.
+    fn give(
+        &mut self,
+        submission: Submission,
+        keys: Vec<Hash>,
+        waiting: Vec<(Ticket, bool)>,
+        now: Now,
+        effects: &mut Effects<Effect>,
+    ) -> Result<(), Answer> {
         let Submission { process, item, proof, spawn, assigned, roles, .. } = submission;
         let log = self.logs.entry(process).or_default();
         let previous = log.head();
@@ -243,17 +263,13 @@ impl Scheduler {
             message: (slot > 0).then_some(item.id()),
             excludes: assigned.unwrap_or_default(),
         };
-        let assignment = match unsigned.draft().sign(&self.signer) {
-            Ok(assignment) => assignment,
-            Err(error) => {
-                let answer = Answer::Fault(format!("signing slot {slot} of {process}: {error}"));
-                effects.push(Effect::Reply { ticket, answer });
-                return;
-            }
-        };
+        let signed = unsigned.draft().sign(&self.signer);
+        let assignment =
+            signed.map_err(|error| Answer::Fault(format!("signing slot {slot} of {process}: {error}")))?;
         if slot == 0 {
             // A Process item with crons that cannot be read was refused before.
             log.schedule = Schedule::new(&cron::parse(item.tags()).unwrap_or_default(), time);
+            log.windows = Windows::opening(self.network, &item);
             log.spawn = spawn;
             self.children.extend(spawn.map(|spawn| (spawn, process)));
         }
@@ -262,7 +278,8 @@ impl Scheduler {
         let spawn = spawn.filter(|_| slot == 0);
         let slot = NewSlot { process, head, assignment, item, proof, keys, spawn, roles };
         effects.push(Effect::Persist(Box::new(slot.clone())));
-        log.unsaved.push_back(Unsaved { slot, waiting: vec![(ticket, false)] });
+        log.unsaved.push_back(Unsaved { slot, waiting });
+        Ok(())
     }
 
     /// Answers with the newest slot, and makes it a mark if a tick is due before now.
@@ -282,6 +299,12 @@ impl Scheduler {
         }
         if log.cautious {
             return self.hold_back(process, ticket, effects);
+        }
+        // A set lets time pass as well as a mark does.
+        match self.assign_set(process, vec![(ticket, false)], now, effects) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(answer) => return effects.push(Effect::Reply { ticket, answer }),
         }
         match mark::draft(self.network, process, head.epoch, head.slot + 1).sign(&self.signer) {
             Ok(item) => {
@@ -337,8 +360,9 @@ impl Scheduler {
     }
 
     fn recover(&mut self, recovered: Recovered, now: Now, effects: &mut Effects<Effect>) {
-        let Recovered { process, head, schedule, cautious } = recovered;
-        let log = Log { durable: head, schedule, cautious, ..Log::default() };
+        let Recovered { process, head, schedule, market, offers, cautious } = recovered;
+        let windows = Windows::of(market, offers);
+        let log = Log { durable: head, schedule, windows, cautious, ..Log::default() };
         let Some(before) = self.logs.insert(process, log) else { return };
         // On disk or lost: either way the disk says so from now on.
         self.commits += 1;
@@ -396,6 +420,11 @@ impl Machine for Scheduler {
             Input::Now { ticket, process } => {
                 self.forget_cautious(&process);
                 self.ask(Waiter::Now(ticket), process, now, effects);
+            }
+            Input::Offers { process, offers } => {
+                if let Some(windows) = self.logs.get_mut(&process).and_then(|log| log.windows.as_mut()) {
+                    windows.hear(offers);
+                }
             }
             Input::Persisted { process, slot } => self.persisted(process, slot, effects),
             Input::PersistFailed { process, answer } => self.persist_failed(process, &answer, effects),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use weft_protocol::market::window_set_at;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Effects, Id, Machine, Position, wire};
 use weft_storage::{ProcessRow, Reader, SlotRow, StoreError, Write};
@@ -193,7 +194,17 @@ impl SchedulerTask {
     }
 
     fn handle(&mut self, input: Input) {
-        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
+        let now = self.shared.clock.now();
+        let process = match &input {
+            Input::Looked { look, .. } => Some(look.submission.process),
+            Input::Now { process, .. } => Some(*process),
+            _ => None,
+        };
+        if let Some(process) = process.filter(|process| self.machine.wants_offers(process)) {
+            let offers = self.shared.market.entries(process, now);
+            self.machine.handle(Input::Offers { process, offers }, now, &mut self.effects);
+        }
+        self.machine.handle(input, now, &mut self.effects);
     }
 
     /// Performs the effects that need no waiting; says whether a commit is due.
@@ -368,10 +379,12 @@ impl SchedulerTask {
             chain: row.chain,
             time: TimePoint { timestamp: row.timestamp, height: row.block_height },
         });
-        let schedule = match self.shared.directory.get(&process) {
-            Some(known) => log::read_schedule(&reader, &known.process)?,
+        let known = self.shared.directory.get(&process).map(|known| known.process);
+        let schedule = match &known {
+            Some(known) => log::read_schedule(&reader, known)?,
             None => None,
         };
+        let market = known.and_then(|known| known.market());
         let slots = head.map_or(0, |head| head.slot + 1);
         if caution.is_some_and(|row| row.is_met(slots)) {
             return Ok(None);
@@ -379,7 +392,12 @@ impl SchedulerTask {
         // Where logs may be lost without a trace, this may be one of them.
         let may_be_lost = head.is_none() && reader.caution()?.is_some();
         let cautious = caution.is_some() || may_be_lost;
-        Ok(Some(Recovered { process, head, schedule, cautious }))
+        let ends_window = head.is_some_and(|head| window_set_at(head.slot + 1).is_some());
+        let offers = match market {
+            Some(_) if ends_window => self.shared.market.entries(process, self.shared.clock.now()),
+            _ => Vec::new(),
+        };
+        Ok(Some(Recovered { process, head, schedule, market, offers, cautious }))
     }
 
     fn look(&mut self, look: Look, snapshot: &mut Option<Reader>) {

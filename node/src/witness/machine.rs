@@ -11,6 +11,9 @@ use weft_protocol::{Address, Effects, Hash, Id, Machine, Now, Verified};
 /// Evidence kept of one key in one process. One pair convicts; a liar can sign any number.
 pub const KEPT_PER_KEY_MAX: usize = 4;
 
+/// Messengers of one process of which evidence is kept: they need no office, and anybody can make keys.
+pub const MESSENGERS_MAX: usize = 64;
+
 /// Names whoever waits for a verdict on what it brought.
 pub type Ticket = u64;
 
@@ -25,6 +28,8 @@ pub enum Input {
         culprit: Address,
         /// Its name.
         name: Hash,
+        /// Whether it is of a messenger's offers.
+        is_messenger: bool,
     },
     /// Evidence that this node made, or that a peer brought.
     Found {
@@ -86,6 +91,8 @@ pub enum Effect {
 #[derive(Debug, Default)]
 pub struct Witness {
     kept: BTreeMap<(Id, Address), BTreeSet<Hash>>,
+    /// Of each process the messengers among them.
+    messengers: BTreeMap<Id, BTreeSet<Address>>,
     writing: BTreeMap<Hash, Writing>,
 }
 
@@ -112,8 +119,13 @@ impl Witness {
             writing.brought_by.extend(ticket);
             return;
         }
-        let kept = self.kept.entry((process, evidence.culprit())).or_default();
-        if kept.len() >= KEPT_PER_KEY_MAX || !kept.insert(name) {
+        let has_place = !is_messenger(&evidence) || self.takes_messenger(process, evidence.culprit());
+        let place = (process, evidence.culprit());
+        let is_kept = has_place && {
+            let kept = self.kept.entry(place).or_default();
+            kept.len() < KEPT_PER_KEY_MAX && kept.insert(name)
+        };
+        if !is_kept {
             effects.extend(ticket.map(|ticket| Effect::Verdict { ticket, worth: false }));
             return;
         }
@@ -121,6 +133,20 @@ impl Witness {
         effects.push(Effect::Persist { process, name, evidence: evidence.clone() });
         self.writing.insert(name, Writing { process, evidence, brought_by, made_here });
     }
+
+    fn takes_messenger(&mut self, process: Id, culprit: Address) -> bool {
+        let known = self.messengers.entry(process).or_default();
+        let has_place = known.len() < MESSENGERS_MAX || known.contains(&culprit);
+        if has_place {
+            known.insert(culprit);
+        }
+        has_place
+    }
+}
+
+/// Whether evidence is of a messenger's offers.
+pub const fn is_messenger(evidence: &Evidence) -> bool {
+    matches!(evidence, Evidence::Offers { .. })
 }
 
 impl Machine for Witness {
@@ -129,7 +155,10 @@ impl Machine for Witness {
 
     fn handle(&mut self, input: Input, _: Now, effects: &mut Effects<Effect>) {
         match input {
-            Input::Recover { process, culprit, name } => {
+            Input::Recover { process, culprit, name, is_messenger } => {
+                if is_messenger {
+                    self.messengers.entry(process).or_default().insert(culprit);
+                }
                 self.kept.entry((process, culprit)).or_default().insert(name);
             }
             Input::Found { process, evidence, ticket } => self.found(process, evidence, ticket, effects),
@@ -160,6 +189,7 @@ mod tests {
 
     use weft_protocol::attestation::Statement;
     use weft_protocol::crypto::Signer;
+    use weft_protocol::offer::OfferTerms;
     use weft_protocol::{Network, Position};
 
     use super::*;
@@ -239,9 +269,46 @@ mod tests {
     fn a_liar_cannot_fill_the_disk_also_not_over_several_lives() {
         let mut witness = Witness::default();
         let culprit = evidence(1, 2).culprit();
-        hear(&mut witness, Input::Recover { process: PROCESS, culprit, name: Hash([7; 32]) });
+        let name = Hash([7; 32]);
+        hear(&mut witness, Input::Recover { process: PROCESS, culprit, name, is_messenger: false });
         let kept =
             (2..40).filter(|second| !hear(&mut witness, found(&evidence(1, *second), None)).is_empty());
         assert_eq!(kept.count(), KEPT_PER_KEY_MAX - 1);
+    }
+
+    /// Two offers of one key with one number.
+    fn offers(key: u8) -> Box<Verified<Evidence>> {
+        let offer = |price_per_push| {
+            let terms = OfferTerms {
+                network: Network(7),
+                sequence: 1,
+                shards: Vec::new(),
+                classes: 0,
+                price_per_push,
+                price_per_kib: 0,
+                max_kib: 1,
+                capacity_per_s: 1,
+                latency_p50_ms: 0,
+                stake: Hash::ZERO,
+                valid_from: 0,
+                valid_to: 1,
+            };
+            terms.sign(&Signer::from_seed(&[key; 32])).unwrap()
+        };
+        Box::new(Evidence::of_offers(&offer(1), &offer(2)).unwrap())
+    }
+
+    #[test]
+    fn made_up_messengers_cannot_fill_the_disk() {
+        let mut witness = Witness::default();
+        let culprit = offers(200).culprit();
+        let name = Hash([7; 32]);
+        hear(&mut witness, Input::Recover { process: PROCESS, culprit, name, is_messenger: true });
+        let kept = (0..200).filter(|key| !hear(&mut witness, found(&offers(*key), None)).is_empty());
+        assert_eq!(kept.count(), MESSENGERS_MAX - 1);
+        assert_eq!(hear(&mut witness, found(&offers(200), None)).len(), 1, "one that has a place");
+        assert_eq!(witness.kept.len(), MESSENGERS_MAX);
+        // They take nothing from who holds an office.
+        assert_eq!(hear(&mut witness, found(&evidence(1, 2), None)).len(), 1);
     }
 }

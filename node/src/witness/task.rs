@@ -9,7 +9,7 @@ use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Effects, Hash, Id, Machine, Verified};
 use weft_storage::{EvidenceRow, Write};
 
-use super::machine::{Effect, Input, Ticket, Witness};
+use super::machine::{Effect, Input, Ticket, Witness, is_messenger};
 use crate::error::NodeError;
 use crate::metrics::{Counter, Level, Metrics};
 use crate::news::News;
@@ -86,7 +86,9 @@ impl WitnessTask {
         };
         let reader = task.shared.store.read()?;
         for ((process, name), row) in reader.evidence_of_all(usize::MAX)? {
-            task.handle(Input::Recover { process, culprit: row.culprit, name });
+            let read = Evidence::decode(&row.bytes, task.shared.network);
+            let is_messenger = read.is_ok_and(|read| is_messenger(read.claims()));
+            task.handle(Input::Recover { process, culprit: row.culprit, name, is_messenger });
         }
         Ok(task)
     }

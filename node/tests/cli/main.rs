@@ -17,6 +17,7 @@ mod keep;
 mod lazy;
 mod ledger;
 mod lua;
+mod market;
 mod messages;
 mod metrics;
 mod namespaces;

@@ -11,6 +11,7 @@ mod items;
 mod joined;
 mod judged;
 mod lobby;
+mod market;
 mod proven;
 mod reads;
 mod requests;

@@ -30,6 +30,7 @@ fn senseless(process: Id, module: Id, me: &Stranger) -> Vec<(&'static str, Ask, 
     let short = || Bytes::from_static(b"short");
     let attestations = |process, position| Ask::Attestations(wire::AttestationsRequest { process, position });
     let outcome = |process, item| Ask::Outcome(wire::OutcomeRequest { process, item });
+    let pushed = |process, push_id| Ask::Pushed(wire::PushedRequest { process, push_id });
     let stranger = crate::support::tags(&[
         ("Data-Protocol", "ao"),
         ("Type", "Process"),
@@ -55,6 +56,8 @@ fn senseless(process: Id, module: Id, me: &Stranger) -> Vec<(&'static str, Ask, 
         ("attestations of no id", attestations(short(), None), Code::Invalid, "process"),
         ("no outcome", outcome(bytes(process), bytes(nobody)), Code::Unknown, "no outcome here yet"),
         ("an outcome of no id", outcome(bytes(process), short()), Code::Invalid, "item"),
+        ("no push", pushed(bytes(process), bytes(nobody)), Code::Unknown, "has no slot of process"),
+        ("a push of no id", pushed(bytes(process), short()), Code::Invalid, "push_id"),
         ("nothing to submit", submit("", ""), Code::Invalid, "the item ends inside its signature type"),
         ("garbage to submit", submit("hello", ""), Code::Invalid, "signature type"),
         ("a tampered item", submit(tampered, ""), Code::Invalid, "signature"),

@@ -142,6 +142,8 @@ pub struct Roles {
     unfollowed: Vec<Body>,
     live: BTreeMap<Id, Live>,
     offered: Option<Now>,
+    /// Who offers to carry, and until when.
+    offers: BTreeMap<Address, u64>,
     /// Children to take up: the spawn's row that waits for it, and whether somebody is asked.
     adoptions: BTreeMap<Id, (OutboxKey, bool)>,
     pub(super) rpcs: BTreeMap<u64, Rpc>,
@@ -168,6 +170,7 @@ impl Roles {
             unfollowed: Vec::new(),
             live: BTreeMap::new(),
             offered: None,
+            offers: BTreeMap::new(),
             adoptions: BTreeMap::new(),
             rpcs: BTreeMap::new(),
         }

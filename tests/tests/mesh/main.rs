@@ -8,6 +8,7 @@ mod chains;
 mod courier;
 mod drive;
 mod guest;
+mod hard;
 mod hostile;
 mod impersonation;
 mod llama;

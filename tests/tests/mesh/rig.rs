@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::sync::Mutex;
+use weft_node::config::FILE_NAME;
 use weft_node::control::api::SlotInfo;
 use weft_protocol::{Id, Tag};
 use weft_testnet::{
@@ -39,10 +40,23 @@ impl Rig {
 
     /// Starts one node for each of `roles`; a messenger's turn takes `window_ms`.
     pub async fn start(guest: Guest, roles: &[&'static str], window_ms: u64) -> Self {
+        Self::start_with(guest, roles, window_ms, &[]).await
+    }
+
+    /// As [`start`](Self::start), with more settings for some nodes, as their files have them.
+    pub async fn start_with(
+        guest: Guest,
+        roles: &[&'static str],
+        window_ms: u64,
+        settings: &[(usize, &str)],
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("weft-mesh-").tempdir().unwrap();
         let plan = Plan::new(roles.len(), None, dir.path()).unwrap();
         let plan = plan.with_roles(roles).with_setting("--messenger-window-ms", window_ms);
         share_compiled(&plan);
+        for (node, settings) in settings {
+            std::fs::write(plan.data_dir(*node).join(FILE_NAME), settings).unwrap();
+        }
         let launch =
             Launch { program: env!("CARGO_BIN_EXE_weft-tests-node").into(), args: vec![NODE_ARG.into()] };
         let user = User::open(&plan.user_dir()).unwrap();

@@ -71,6 +71,12 @@ pub(crate) struct ConfigFlags {
     /// The time given to the messenger ranked before this one
     #[arg(long, value_name = "MS")]
     pub(crate) messenger_window_ms: Option<String>,
+    /// What to ask for each push that is carried, in the smallest unit of what it is paid in
+    #[arg(long, visible_alias = "price", value_name = "AMOUNT")]
+    pub(crate) price_per_push: Option<String>,
+    /// What to ask beside that for each KiB of its data
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) price_per_kib: Option<String>,
     /// Threads that evaluate messages
     #[arg(long, value_name = "NUMBER")]
     pub(crate) compute_threads: Option<String>,
@@ -171,6 +177,8 @@ impl ConfigFlags {
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),
+            ("price_per_push", self.price_per_push.clone()),
+            ("price_per_kib", self.price_per_kib.clone()),
             ("compute_threads", self.compute_threads.clone()),
             ("evaluate", self.evaluate.clone()),
             ("join", self.join.clone()),

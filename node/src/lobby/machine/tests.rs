@@ -3,6 +3,7 @@
 use weft_protocol::Network;
 use weft_protocol::lobby::SHARDS;
 
+use super::share::{KEPT_BURST, KEPT_PER_S, NEIGHBOURS_MAX};
 use super::*;
 
 type Lobby8 = Lobby<u16, ()>;
@@ -287,6 +288,6 @@ fn what_is_known_of_neighbours_and_liars_is_bounded() {
         hear(&mut lobby, said(from, 0, &[process(1)]), from, 0);
         run(&mut lobby, Input::Broke(from, process(1)), 0);
     }
-    assert!(lobby.paces.len() <= NEIGHBOURS_MAX && lobby.doubts.len() <= DOUBTED_MAX);
+    assert!(lobby.paces.neighbours() <= NEIGHBOURS_MAX && lobby.doubts.len() <= DOUBTED_MAX);
     assert!(lobby.kept() <= KEPT_PER_SHARD_MAX);
 }

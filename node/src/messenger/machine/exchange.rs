@@ -1,5 +1,7 @@
 //! What the messenger hears and what it asks for.
 
+use std::collections::BTreeMap;
+
 use weft_protocol::header::Header;
 use weft_protocol::{Address, DataItem, Hash, Id, Now, Position, Verified};
 
@@ -22,6 +24,8 @@ pub struct Entry {
     pub index: u32,
     /// Where it goes first.
     pub to: To,
+    /// When this messenger's turn is.
+    pub turn: Turn,
 }
 
 impl Entry {
@@ -37,6 +41,15 @@ impl Entry {
             To::Scheduler(_) | To::Several(_) => self.source,
         }
     }
+}
+
+/// When a messenger's turn is to carry an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// By its rank among the offers that it knows then.
+    Soft,
+    /// At this rank, which the source's log gives it; of who has none, the first one after all that are paid.
+    Hard(u8),
 }
 
 /// Where an outbox entry goes first.
@@ -87,14 +100,12 @@ pub enum Input {
         /// Failed tries so far.
         tries: u32,
     },
-    /// A live offer to carry for a source process, our own included.
-    Offered {
+    /// Who offers to carry for a source process, in place of what was known.
+    Offers {
         /// For which process.
         source: Id,
-        /// Whose.
-        messenger: Address,
-        /// When it lapses, Unix milliseconds.
-        until: u64,
+        /// Each messenger, and when its offer lapses, Unix milliseconds.
+        offers: BTreeMap<Address, u64>,
     },
     /// The position is signed by a quorum of its attestors.
     Attested {
@@ -155,6 +166,8 @@ pub enum PushOutcome {
     Assigned {
         /// The target's assignment: the receipt.
         assignment: Id,
+        /// How it came by it.
+        how: How,
     },
     /// The scheduler gave the child slot 0, now or before; its parent is to be told.
     Born(Box<Born>),
@@ -169,11 +182,24 @@ pub enum PushOutcome {
     Refused(String),
 }
 
+/// How a push came by its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// This messenger's item was given it.
+    Carried,
+    /// It had it when this messenger handed its item in: the work was in vain.
+    Duplicate,
+    /// It had it when this messenger asked.
+    Found,
+}
+
 impl PushOutcome {
     /// One word for it.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Assigned { .. } => "assigned",
+            Self::Assigned { how: How::Carried, .. } => "assigned",
+            Self::Assigned { how: How::Duplicate, .. } => "duplicate",
+            Self::Assigned { how: How::Found, .. } => "found",
             Self::Born(_) => "born",
             Self::Busy { .. } => "busy",
             Self::Unreachable(_) => "unreachable",

@@ -12,7 +12,8 @@ const POSITION: Position = Position { epoch: 0, slot: 3, tick: 0 };
 const SCHEDULER: To = To::Scheduler(Address([2; 32]));
 
 fn entry(index: u32, to: To) -> Entry {
-    Entry { push_id: Hash([index as u8; 32]), source: SOURCE, position: POSITION, index, to }
+    let push_id = Hash([index as u8; 32]);
+    Entry { push_id, source: SOURCE, position: POSITION, index, to, turn: Turn::Soft }
 }
 
 /// A messenger with these entries, their position attested; the first effects with it.
@@ -39,6 +40,25 @@ fn born() -> Box<Born> {
 }
 
 #[test]
+fn in_hard_mode_the_log_says_whose_turn_it_is_and_not_who_is_known() {
+    for rank in [0, 1, 4, 5_u8] {
+        let entry = Entry { turn: Turn::Hard(rank), ..entry(0, To::Process(Id([7; 32]))) };
+        let (mut messenger, effects) = with(&[entry]);
+        if rank == 0 {
+            assert_eq!(effects, [Effect::Push(entry)]);
+            continue;
+        }
+        assert_eq!(effects, []);
+        let offers = (0..64).map(|other| (Address([other; 32]), u64::MAX)).collect();
+        handle(&mut messenger, Input::Offers { source: SOURCE, offers }, 0);
+        // Not the node's own setting, which is half of it.
+        let turn = u64::from(rank) * TURN_MS;
+        assert_eq!(handle(&mut messenger, Input::Tick, turn - 1), []);
+        assert_eq!(handle(&mut messenger, Input::Tick, turn), [Effect::Push(entry)]);
+    }
+}
+
+#[test]
 fn a_spawn_is_carried_in_two_steps() {
     let spawn = entry(0, SCHEDULER);
     let (mut messenger, effects) = with(&[spawn]);
@@ -53,7 +73,7 @@ fn a_spawn_is_carried_in_two_steps() {
     assert!(matches!(effects[..], [Effect::Retry { tries: 1, .. }]), "{effects:?}");
     assert_eq!(handle(&mut messenger, Input::Tick, 20 + RETRY_MS_MIN), [tell]);
     let assignment = Id([8; 32]);
-    let outcome = PushOutcome::Assigned { assignment };
+    let outcome = PushOutcome::Assigned { assignment, how: How::Carried };
     let child = Some(born.child());
     let settle = Effect::Settle { entry: spawn, assignment, ours: true, child };
     assert_eq!(handle(&mut messenger, Input::Pushed { push_id, outcome }, 900), [settle]);
@@ -91,7 +111,7 @@ fn a_row_that_was_not_written_is_written_again() {
     let entry = entry(0, To::Process(Id([3; 32])));
     let (mut messenger, _) = with(&[entry]);
     let (assignment, push_id) = (Id([8; 32]), entry.push_id);
-    let outcome = PushOutcome::Assigned { assignment };
+    let outcome = PushOutcome::Assigned { assignment, how: How::Carried };
     let settle = handle(&mut messenger, Input::Pushed { push_id, outcome }, 10);
     assert_eq!(settle.len(), 1);
     assert_eq!(handle(&mut messenger, Input::NotSaved(settle[0].clone()), 20), []);
@@ -109,7 +129,7 @@ fn numbered(number: u64, target: u64) -> Entry {
     };
     let position = Position { epoch: 0, slot: number, tick: 0 };
     let (push_id, to) = (Hash(id(1, number)), To::Process(Id(id(2, target))));
-    Entry { push_id, source: SOURCE, position, index: 0, to }
+    Entry { push_id, source: SOURCE, position, index: 0, to, turn: Turn::Soft }
 }
 
 /// A disk with these entries: answers what the machine asks for until it asks for nothing more, and
@@ -153,7 +173,7 @@ impl Disk {
 }
 
 fn assigned(_: &Entry) -> PushOutcome {
-    PushOutcome::Assigned { assignment: Id([8; 32]) }
+    PushOutcome::Assigned { assignment: Id([8; 32]), how: How::Carried }
 }
 
 /// With a scan of all entries for each one, this would take hours.

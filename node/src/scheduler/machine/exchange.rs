@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use weft_protocol::assignment::Excluded;
 use weft_protocol::cron::Schedule;
+use weft_protocol::market::{Entry, Market};
 use weft_protocol::seen::SeenKeys;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Hash, Id, Verified};
@@ -44,6 +45,14 @@ pub enum Input {
         /// Which log.
         process: Id,
     },
+    /// The offers to carry for a process in hard mode that are known now: given where
+    /// [`wants_offers`](super::Scheduler::wants_offers) says so, before what may be given a slot.
+    Offers {
+        /// Which process.
+        process: Id,
+        /// Each with what is known of its messenger.
+        offers: Vec<Entry>,
+    },
     /// Every slot up to and including this one is on disk.
     Persisted {
         /// Of which process.
@@ -69,6 +78,10 @@ pub struct Recovered {
     pub head: Option<Head>,
     /// What falls due in it as time passes.
     pub schedule: Option<Schedule>,
+    /// Of a process in hard mode its market.
+    pub market: Option<Market>,
+    /// As in [`Input::Offers`], where the next slot holds them.
+    pub offers: Vec<Entry>,
     /// More may have been signed than the disk has: nothing is signed before it is read again.
     pub cautious: bool,
 }

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use weft_protocol::assignment::Excluded;
+use weft_protocol::market::{Entry, Market};
 use weft_protocol::seen::SeenKeys;
 use weft_protocol::{DataItem, Draft, Tag, Verified};
 
 use super::*;
 
 mod checks;
+mod sets;
 
 const NETWORK: Network = Network(7);
 /// Block boundaries lie at whole multiples of this.
@@ -30,6 +32,9 @@ struct Run {
     ends: BTreeMap<Id, (Head, Option<Schedule>)>,
     /// Whether more may have been signed than is on disk.
     cautious: bool,
+    /// In hard mode, the market of the logs and who offers.
+    market: Option<Market>,
+    offers: Vec<Entry>,
     /// Slots on their way to disk.
     unsaved: Vec<NewSlot>,
     seen: BTreeMap<(Id, Hash), Stored>,
@@ -45,6 +50,8 @@ impl Run {
             tickets: 0,
             ends,
             cautious,
+            market: None,
+            offers: Vec::new(),
             unsaved,
             seen: BTreeMap::new(),
             children: BTreeMap::new(),
@@ -86,7 +93,8 @@ impl Run {
                 Effect::Reload { process } if !is_failure => {
                     let (head, schedule) = self.ends.get(&process).cloned().unzip();
                     let (schedule, cautious) = (schedule.flatten(), self.cautious);
-                    let recovered = Recovered { process, head, schedule, cautious };
+                    let (market, offers) = (self.market, self.offers.clone());
+                    let recovered = Recovered { process, head, schedule, market, offers, cautious };
                     asked.extend(self.hear(Input::Recover(Box::new(recovered)), ms));
                 }
                 effect => left.push(effect),
@@ -98,6 +106,15 @@ impl Run {
     /// Hands over one input and nothing else.
     fn hear(&mut self, input: Input, ms: u64) -> Vec<Effect> {
         let mut effects = Effects::new();
+        let process = match &input {
+            Input::Looked { look, .. } => Some(look.submission.process),
+            Input::Now { process, .. } => Some(*process),
+            _ => None,
+        };
+        if let Some(process) = process.filter(|process| self.scheduler.wants_offers(process)) {
+            let offers = self.offers.clone();
+            self.scheduler.handle(Input::Offers { process, offers }, Now(START + ms), &mut effects);
+        }
         self.scheduler.handle(input, Now(START + ms), &mut effects);
         let effects: Vec<Effect> = effects.drain().collect();
         for effect in &effects {
@@ -374,7 +391,8 @@ fn a_child_whose_slot_0_was_lost_leaves_its_place_to_the_next() {
 }
 
 fn recovered(process: Id, head: Option<Head>) -> Input {
-    Input::Recover(Box::new(Recovered { process, head, schedule: None, cautious: false }))
+    let (market, offers) = (None, Vec::new());
+    Input::Recover(Box::new(Recovered { process, head, schedule: None, market, offers, cautious: false }))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weft_node::messenger::destination;
-use weft_node::messenger::machine::{Born, Effect, Entry, Input, Place, PushOutcome, To};
+use weft_node::messenger::machine::{Born, Effect, Entry, How, Input, Place, PushOutcome, To, Turn};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
@@ -49,7 +49,8 @@ impl Node {
                 continue;
             };
             let push_id = Source { process: source, position, index }.push_id(NETWORK);
-            found.push((Entry { push_id, source, position, index, to }, *tries));
+            let turn = Turn::Soft;
+            found.push((Entry { push_id, source, position, index, to, turn }, *tries));
         }
         found
     }
@@ -212,7 +213,7 @@ impl Node {
             };
             return self.roles.messenger.hear(Input::Pushed { push_id, outcome });
         }
-        let outcome = PushOutcome::Assigned { assignment: *assignment };
+        let outcome = PushOutcome::Assigned { assignment: *assignment, how: How::Carried };
         self.roles.messenger.hear(Input::Pushed { push_id, outcome });
         let position = Some(entry.position.into());
         let receipt = wire::Receipt { position, index: entry.index, assignment: signed, item };
@@ -249,9 +250,10 @@ impl Node {
     pub(in crate::sim) fn hear_offer(&mut self, ctx: &Ctx<'_, '_>, message: &wire::Offer) {
         let verified = Offer::from_wire(message, NETWORK).ok().and_then(|offer| offer.verify().ok());
         let Some(offer) = verified.filter(|offer| offer.is_live(ctx.now(self.at))) else { return };
-        let (messenger, until) = (offer.messenger(), offer.terms().valid_to);
+        self.roles.offers.insert(offer.messenger(), offer.terms().valid_to);
         for source in self.hosted(ctx.town) {
-            self.roles.messenger.hear(Input::Offered { source, messenger, until });
+            let offers = self.roles.offers.clone();
+            self.roles.messenger.hear(Input::Offers { source, offers });
         }
     }
 

@@ -40,7 +40,8 @@ impl Node {
             _ => schedule(ctx.town, rows, &process),
         };
         let cautious = rows.cautions.contains_key(&process);
-        let recovered = Recovered { process, head, schedule, cautious };
+        let (market, offers) = (None, Vec::new());
+        let recovered = Recovered { process, head, schedule, market, offers, cautious };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
     }
 

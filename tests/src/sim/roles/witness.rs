@@ -15,7 +15,8 @@ impl Node {
     /// Reads from disk what was kept before.
     pub(in crate::sim) fn remember_evidence(&mut self, ctx: &Ctx<'_, '_>) {
         for ((process, name), evidence) in &self.disk.rows.evidence {
-            let input = Input::Recover { process: *process, culprit: evidence.culprit(), name: *name };
+            let (process, culprit, name) = (*process, evidence.culprit(), *name);
+            let input = Input::Recover { process, culprit, name, is_messenger: false };
             self.roles.witness.handle(input, ctx.now(self.at));
         }
     }

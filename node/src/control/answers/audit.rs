@@ -1,0 +1,236 @@
+//! Who carried what a process in hard mode sent, and what is due for it: computed from the logs, as anybody can.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use weft_protocol::market::{WINDOW_SLOTS, Window, set_slot, window_of};
+use weft_protocol::outcome::{EntryKind, OutboxEntry};
+use weft_protocol::process::Process;
+use weft_protocol::push::Source;
+use weft_protocol::{Id, Position};
+use weft_storage::{OutboxState, Reader};
+
+use super::super::api::{AuditInfo, CarrierRow, Failure, FailureCode, WindowAudit};
+use super::{Answers, disk, fail};
+use crate::hosting;
+use crate::market::audit::{Audit, Sent, audit};
+use crate::market::window_at;
+use crate::pushed::{self, Pushed};
+use crate::remote;
+
+/// Windows that are audited where none is named: the newest.
+const WINDOWS_MAX: u64 = 4;
+/// Pushes of one audit that targets' schedulers are asked about; of others it is said that nobody was asked.
+const ASKED_MAX: usize = 1_024;
+/// Of those, how many are asked at once.
+const AT_ONCE: usize = 16;
+/// Results that are read at once beside outboxes, in bytes.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where a push is from and whom it is for.
+struct Asked {
+    place: Source,
+    target: Id,
+    bytes: u64,
+    at: u64,
+}
+
+/// What the disk says of a window's pushes.
+#[derive(Default)]
+struct Outboxes {
+    sent: Vec<Asked>,
+    spawns: u64,
+    pruned: u64,
+}
+
+impl Answers {
+    pub(super) async fn audit(&self, process: Id, window: Option<u64>) -> Result<AuditInfo, Failure> {
+        let known = self.known(&process)?;
+        if known.process.market().is_none() {
+            let text = format!(
+                "process {process} is in soft mode: messengers carry for nothing, and nobody is due anything"
+            );
+            return Err(fail(FailureCode::Refused, text));
+        }
+        let (head, computed) = {
+            let reader = self.read()?;
+            let head = reader.head(&process).map_err(disk)?.map_or(0, |(slot, _)| slot);
+            (head, reader.last_computed(&process).map_err(disk)?.map(|position| position.slot))
+        };
+        let Some(computed) = computed else {
+            let text = format!(
+                "what process {process} sent is not known here: `weft host {process} --compute` evaluates it"
+            );
+            return Err(fail(FailureCode::Refused, text));
+        };
+        let newest = window_of(head);
+        let windows: Vec<u64> = match window {
+            Some(window) if (1..=newest).contains(&window) => vec![window],
+            Some(window) => {
+                let text = format!(
+                    "there is no window {window} yet: the log here ends in window {newest}, and 1 is the first"
+                );
+                return Err(fail(FailureCode::Unknown, text));
+            }
+            None => (newest.saturating_sub(WINDOWS_MAX - 1).max(1)..=newest).collect(),
+        };
+        let mut left = ASKED_MAX;
+        let mut audited = Vec::new();
+        for number in windows {
+            audited.push(self.audit_window(&known.process, number, computed, &mut left).await?);
+        }
+        let ledger = known.process.market().map(|market| market.terms.ledger);
+        Ok(AuditInfo { process, ledger, head, computed, windows: audited })
+    }
+
+    async fn audit_window(
+        &self,
+        process: &Process,
+        number: u64,
+        computed: u64,
+        left: &mut usize,
+    ) -> Result<WindowAudit, Failure> {
+        let first = number.saturating_mul(WINDOW_SLOTS);
+        let (window, outboxes) = {
+            let reader = self.read()?;
+            let window = window_at(&reader, process, first);
+            let window = window.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+            let outboxes = match &window {
+                Some(_) => outboxes(&reader, process, first, computed)?,
+                None => Outboxes::default(),
+            };
+            (window, outboxes)
+        };
+        let mut notes = Vec::new();
+        let Some(window) = window else {
+            notes.push(
+                "its slot holds no offers: its pushes are carried as in soft mode, for nothing".to_owned(),
+            );
+            return Ok(row(number, None, &Audit::default(), 0, notes));
+        };
+        if computed < first + WINDOW_SLOTS - 1 {
+            notes.push(format!("evaluated here up to slot {computed} only: later pushes are missing"));
+        }
+        if outboxes.pruned > 0 {
+            notes.push(format!("what {} slots sent was pruned here and is missing", outboxes.pruned));
+        }
+        if outboxes.spawns > 0 {
+            notes.push(format!("{} spawns are paid too and are not looked at here", outboxes.spawns));
+        }
+        let (asked, unasked) = outboxes.sent.split_at(outboxes.sent.len().min(*left));
+        *left -= asked.len();
+        if !unasked.is_empty() {
+            notes.push(format!("{} more pushes were not looked for: name this window alone", unasked.len()));
+        }
+        let sent = self.look_for(asked, &mut notes).await;
+        let pushes = (sent.len() + unasked.len()) as u64;
+        Ok(row(number, Some(&window), &audit(&window, &sent), pushes, notes))
+    }
+
+    /// Looks for the slots of pushes, some at once, and notes why those of others are not known.
+    async fn look_for(&self, asked: &[Asked], notes: &mut Vec<String>) -> Vec<Sent> {
+        let mut found = Vec::new();
+        for some in asked.chunks(AT_ONCE) {
+            found.extend(join_all(some.iter().map(|asked| self.find_push(asked))).await);
+        }
+        let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+        let mut sent = Vec::new();
+        for (asked, found) in asked.iter().zip(found) {
+            let push = asked.place.push_id(self.shared.network);
+            let (found, why) = match found {
+                Ok(found) => (found, "its target has no slot for it".to_owned()),
+                Err(why) => (None, why),
+            };
+            if found.is_none() {
+                *reasons.entry(why).or_default() += 1;
+            }
+            sent.push(Sent { push, bytes: asked.bytes, at: asked.at, found });
+        }
+        let why = |(why, count)| format!("of {count} pushes no slot is known: {why}");
+        notes.extend(reasons.into_iter().map(why));
+        sent
+    }
+
+    /// The slot of a push in its target's log: on the disk here, else as the target's scheduler shows it. The error says why
+    /// nothing is known.
+    async fn find_push(&self, asked: &Asked) -> Result<Option<Pushed>, String> {
+        let (shared, target) = (&self.shared, asked.target);
+        let found = hosting::find_process(shared, target).await;
+        let found = found.map_err(|_| format!("nobody serves its target {target}"))?;
+        let scheduler = found.scheduler();
+        let push = asked.place.push_id(shared.network);
+        let here = self.read().map_err(|failure| failure.text)?;
+        if let Some((assignment, header)) =
+            pushed::read(&here, target, &push).map_err(|error| error.to_string())?
+        {
+            return Ok(pushed::check(assignment, &header, (target, scheduler), &asked.place));
+        }
+        drop(here);
+        if scheduler == shared.address {
+            return Ok(None);
+        }
+        let peer = remote::with_address(shared, scheduler).await;
+        let peer = peer.map_err(|_| format!("the scheduler of its target {target} is not reached"))?;
+        let answer = pushed::ask(shared, peer, &found, asked.place).await;
+        answer.map_err(|error| format!("the scheduler of its target {target} gave no answer: {error}"))
+    }
+}
+
+/// What the slots of a window sent, as far as they are evaluated here.
+fn outboxes(reader: &Reader, process: &Process, first: u64, computed: u64) -> Result<Outboxes, Failure> {
+    let id = process.id();
+    let last = (first + WINDOW_SLOTS - 1).min(computed);
+    let mut found = Outboxes::default();
+    let mut from = Position { epoch: 0, slot: first, tick: 0 };
+    loop {
+        let rows = reader.outcomes_up(&id, from, WINDOW_SLOTS as usize, READ_BYTES).map_err(disk)?;
+        let Some((newest, _)) = rows.last() else { return Ok(found) };
+        let newest = *newest;
+        for (position, row) in rows.iter().filter(|(position, _)| position.slot <= last) {
+            found.pruned += u64::from(row.is_pruned() && row.outbox_count > 0);
+            // A tick is known with the slot after it.
+            let told = position.slot + u64::from(position.tick > 0);
+            let Some(slot) = reader.slot(&id, told).map_err(disk)? else { continue };
+            for (index, row) in reader.outbox(&id, *position).map_err(disk)? {
+                let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
+                let place = Source { process: id, position: *position, index };
+                match (entry.kind, entry.target) {
+                    _ if matches!(row.state, OutboxState::Dropped { .. }) => {}
+                    (EntryKind::Spawn, _) => found.spawns += 1,
+                    (EntryKind::Message, Some(target)) => {
+                        let (bytes, at) = (entry.data.len() as u64, slot.timestamp);
+                        found.sent.push(Asked { place, target, bytes, at });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if newest.slot > last {
+            return Ok(found);
+        }
+        from = Position { tick: newest.tick.saturating_add(1), ..newest };
+    }
+}
+
+fn row(window: u64, of: Option<&Window>, audit: &Audit, pushes: u64, notes: Vec<String>) -> WindowAudit {
+    let messengers = audit.messengers.iter().map(|(messenger, tally)| CarrierRow {
+        messenger: *messenger,
+        first: tally.first,
+        paid: tally.paid,
+        taken_over: tally.taken_over,
+        early: tally.early,
+        late: tally.late,
+        due: tally.due.to_string(),
+    });
+    WindowAudit {
+        window,
+        set_slot: set_slot(window).unwrap_or_default(),
+        seed: of.map(Window::seed),
+        offers: of.map_or(0, |window| window.set().entries().len()),
+        pushes,
+        unknown: audit.unknown,
+        outside: audit.outside,
+        messengers: messengers.collect(),
+        notes,
+    }
+}
