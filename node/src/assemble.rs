@@ -49,6 +49,7 @@ use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
+use crate::recover::Scratch;
 use crate::remember;
 use crate::remote::{ANSWER_TURNS_MAX, Lookups};
 use crate::room::{self, RoomTask};
@@ -274,6 +275,7 @@ fn open_folder(
     let store = room::open_store(config, &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
     let socket = ControlSocket::open(&config.data_dir)?;
+    Scratch::clear(&config.data_dir);
     let weave =
         LocalWeaveConfig { network, node: address, now_ms: Clock::new(config.clock_offset_ms).now().0 };
     let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;

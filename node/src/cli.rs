@@ -187,6 +187,6 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Prune(of) => online(disk::prune(of, context)),
         Command::Stop => online(status::stop(context)),
         Command::Watch(of) => online(watch::watch(of, context)),
-        Command::Verify { process } => online(watch::verify(process, context)),
+        Command::Verify(of) => online(watch::verify(of, context)),
     }
 }

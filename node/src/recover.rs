@@ -8,7 +8,8 @@
 //! names who gave what and what is missing.
 //!
 //! In: [`recover`], on a node that runs. `machine` decides whom to ask; `gateway` asks over HTTP; `ask` has the
-//! questions and reads the answers; `pool` holds what came; `reading` makes verified slots of it.
+//! questions and reads the answers; `pool` holds what came; `reading` makes verified slots of it. `weft verify
+//! --against weave` has them go into a `scratch` store instead, which is replayed and removed.
 
 mod ask;
 mod asked;
@@ -16,12 +17,16 @@ mod gateway;
 mod machine;
 mod pool;
 mod reading;
+mod scratch;
+mod sink;
 mod task;
 
 use serde::{Deserialize, Serialize};
 use weft_protocol::{Hash, Id};
 
 pub use gateway::GatewayError;
+pub(crate) use scratch::Scratch;
+pub(crate) use task::read_into;
 pub use task::recover;
 
 use crate::portable::PortableError;
@@ -55,6 +60,9 @@ pub enum RecoverError {
         /// What is wrong with it.
         why: String,
     },
+    /// The process is read into a store already.
+    #[error("process {0} is being checked against a weave already: wait for that")]
+    Busy(Id),
     /// What verified was not taken by this node.
     #[error(transparent)]
     Portable(#[from] PortableError),

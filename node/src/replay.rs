@@ -12,29 +12,28 @@ use weft_protocol::{Address, Hash, Position, wire};
 use weft_storage::Reader;
 
 use crate::compute::hosted::{Evaluated, HostError, Hosted};
-use crate::compute::modules::load_module;
+use crate::compute::modules::{Host, load_module};
 use crate::control::api::{Progress, VerifyReport};
 use crate::log;
-use crate::shared::Shared;
 
-/// Replays a process up to its newest slot and compares. `tell` is called as it goes, and says
+/// Replays a process up to the newest slot on the host's disk and compares. `tell` is called as it goes, and says
 /// whether to go on: there is no report if not. The first difference ends it; none means that
 /// everything is equal.
 ///
 /// # Errors
 /// A host failure, which says nothing about the process.
 pub fn verify(
-    shared: &Shared,
+    host: Host<'_>,
     process: &Arc<Process>,
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Option<VerifyReport>, HostError> {
     let started = Instant::now();
-    let reader = shared.store.read()?;
+    let reader = host.store.read()?;
     let id = process.id();
     let last = reader.head(&id)?.map(|(slot, _)| slot);
     let total = last.map_or(0, |slot| slot + 1);
-    let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, shared.host(), process)?)?;
-    let mut check = Check { shared, reader: &reader, process, checked: 0, attestors: BTreeSet::new() };
+    let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, host, process)?)?;
+    let mut check = Check { reader: &reader, process, checked: 0, attestors: BTreeSet::new() };
     let (mut positions, mut running, mut difference) = (0, Hash::ZERO, None);
     while hosted.next_slot() < total && difference.is_none() {
         let from = hosted.next_slot();
@@ -65,12 +64,12 @@ pub fn verify(
         running,
         state_root,
         difference,
+        weave: None,
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     }))
 }
 
 struct Check<'a> {
-    shared: &'a Shared,
     reader: &'a Reader,
     process: &'a Process,
     checked: u64,
@@ -102,7 +101,7 @@ impl Check<'_> {
         for (attestor, row) in self.reader.attestations(&self.process.id(), position)? {
             let message: Option<wire::Attestation> = prost::Message::decode(row.bytes).ok();
             let attestation = message.and_then(|message| {
-                Attestation::from_wire(&message, self.shared.network).ok()?.verify().ok()
+                Attestation::from_wire(&message, self.process.network()).ok()?.verify().ok()
             });
             let Some(attestation) = attestation else {
                 return Ok(Some(format!("position {position}: the attestation of {attestor} is damaged")));

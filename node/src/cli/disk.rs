@@ -89,7 +89,8 @@ pub(super) async fn recover(of: Recover, context: &Context) -> Result<Exit, CliE
     Ok(if report.is_whole() { Exit::Ok } else { Exit::No })
 }
 
-fn recovered(report: &RecoverReport, screen: Screen) -> String {
+/// What was read of a weave.
+pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
     let module = match report.module {
         ModuleState::Here => "here",
         ModuleState::Recovered => "recovered",

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weft_protocol::Id;
 
 use super::Context;
-use super::args::Watch;
+use super::args::{Against, Verify, Watch};
+use super::disk::recovered;
 use super::exit::{CliError, Exit};
 use super::inspect::believed;
 use super::screen::{Colour, Screen, pairs};
 use crate::control::api::{Progress, Reply, Request, SlotInfo, VerifyReport, WatchEvent};
 use crate::control::client::{ClientError, typed};
+use crate::recover::RecoverReport;
 use crate::trace::short;
 
 /// How long a replay may go without a sign: one message with the largest gas limit takes minutes.
@@ -81,11 +82,16 @@ fn human_slot(slot: &SlotInfo, screen: Screen) -> String {
     )
 }
 
-pub(super) async fn verify(process: Id, context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn verify(of: Verify, context: &Context) -> Result<Exit, CliError> {
+    let Verify { process, against, from } = of;
     let screen = context.screen;
     let mut client = context.client().await?;
-    client.send(&Request::Verify { process }).await?;
-    let mut bar = screen.bar("replaying", 0);
+    let (request, what) = match against {
+        None => (Request::Verify { process }, "replaying"),
+        Some(Against::Weave) => (Request::VerifyWeave { process, from }, "reading and replaying"),
+    };
+    client.send(&request).await?;
+    let mut bar = screen.bar(what, 0);
     let report: VerifyReport = loop {
         let reply = tokio::time::timeout(REPLAY_SILENCE, client.reply()).await;
         match reply.map_err(|_| ClientError::TimedOut { after: REPLAY_SILENCE })?? {
@@ -99,7 +105,8 @@ pub(super) async fn verify(process: Id, context: &Context) -> Result<Exit, CliEr
     };
     drop(bar);
     screen.answer(&report, || human_report(&report, screen))?;
-    Ok(if report.difference.is_none() { Exit::Ok } else { Exit::No })
+    let is_whole = report.weave.as_ref().is_none_or(RecoverReport::is_whole);
+    Ok(if report.difference.is_none() && is_whole { Exit::Ok } else { Exit::No })
 }
 
 fn human_report(report: &VerifyReport, screen: Screen) -> String {
@@ -107,7 +114,7 @@ fn human_report(report: &VerifyReport, screen: Screen) -> String {
         None => screen.paint(Colour::Green, "every outcome is equal"),
         Some(difference) => screen.paint(Colour::Red, &format!("DIFFERENT: {}", screen.foreign(difference))),
     };
-    pairs(&[
+    let table = pairs(&[
         ("process", report.process.to_string()),
         ("slots", report.slots.to_string()),
         ("positions", report.positions.to_string()),
@@ -119,5 +126,9 @@ fn human_report(report: &VerifyReport, screen: Screen) -> String {
         ("state root", report.state_root.to_string()),
         ("took", format!("{} ms", report.elapsed_ms)),
         ("verdict", verdict),
-    ])
+    ]);
+    match &report.weave {
+        None => table,
+        Some(weave) => format!("{table}\n\nread from the weave:\n{}", recovered(weave, screen)),
+    }
 }

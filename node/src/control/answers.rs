@@ -15,6 +15,7 @@ mod slots;
 mod state;
 mod top;
 mod turns;
+mod verify;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -163,6 +164,7 @@ impl Answers {
                 self.watch_many(&processes, from, out, hung_up(lines)).await
             }
             Request::Verify { process } => self.verify(process, out, lines).await,
+            Request::VerifyWeave { process, from } => self.verify_weave(process, from, out, lines).await,
             Request::Weave => {
                 let weave = anchor::info(&self.shared);
                 out.end(weave.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await

@@ -16,6 +16,7 @@ use weft_protocol::{Address, Hash, Id, Position, Tag};
 
 mod failure;
 mod state;
+mod verify;
 mod watch;
 
 pub use crate::config::Evaluate;
@@ -29,6 +30,7 @@ pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, Rank
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use top::{Level, Top, TopProcess};
+pub use verify::VerifyReport;
 pub use watch::{WatchEvent, Watched};
 
 /// Bytes of one line: a module item in base64 is the largest thing that travels here.
@@ -224,6 +226,14 @@ pub enum Request {
     Verify {
         /// Which process.
         process: Id,
+    },
+    /// Replay a process from what lies on a weave alone, and compare every outcome that is attested there: as
+    /// [`Verify`](Self::Verify).
+    VerifyWeave {
+        /// Which process.
+        process: Id,
+        /// The addresses of gateways of that weave; this node's own weave if there are none.
+        from: Vec<String>,
     },
     /// The embedded weave and the batches on it: [`WeaveInfo`].
     Weave,
@@ -457,22 +467,6 @@ pub struct DryRunInfo {
 pub struct Progress {
     pub done: u64,
     pub total: u64,
-}
-
-/// What a replay found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct VerifyReport {
-    pub process: Id,
-    pub slots: u64,
-    pub positions: u64,
-    pub attestations_checked: u64,
-    pub attestors: Vec<Address>,
-    pub running: Hash,
-    pub state_root: Hash,
-    /// The first difference; absent when everything is equal.
-    pub difference: Option<String>,
-    pub elapsed_ms: u64,
 }
 
 /// The embedded weave.

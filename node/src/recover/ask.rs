@@ -1,6 +1,8 @@
 //! What gateways are asked in GraphQL, and what is read of their answers. Pure. The words of a gateway name
 //! places to look at; what stands there is judged by its own bytes.
 
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weft_protocol::crypto::SignatureType;
 use weft_protocol::{Address, DataItem, Draft, Id, Tag, Verified, tag};
+use weft_storage::anchor::{AnchorError, ItemRef, LocalWeave, TagFilter, TagQuery};
 
 /// Slots that one question is about: a gateway that lists items one by one lists so many at once.
 pub(super) const SLOTS_ASKED: u64 = 50;
@@ -18,32 +21,79 @@ const EDGES_MAX: usize = 100;
 const NODE: &str = "pageInfo{hasNextPage} edges{node{id anchor signature recipient owner{key} \
                     tags{name value} data{size} bundledIn{id}}}";
 
-/// Asks for the assignments of a process from a slot on, signed by its scheduler: whoever could inject others
-/// would be listed beside them.
-pub(super) fn assignments(process: Id, scheduler: Address, slots: std::ops::Range<u64>) -> Value {
-    let query = format!(
-        "query($p:[String!]!,$o:[String!]!,$n:[String!]!){{transactions(first:{EDGES_MAX},sort:HEIGHT_ASC,owners:$o,\
-         tags:[{{name:\"Data-Protocol\",values:[\"ao\"]}},{{name:\"Type\",values:[\"Assignment\"]}},\
-         {{name:\"Process\",values:$p}},{{name:\"Nonce\",values:$n}}]){{{NODE}}}}}"
-    );
-    let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
-    json!({ "query": query, "variables": { "p": [process], "o": [scheduler], "n": slots } })
+/// What a gateway is asked to list.
+#[derive(Debug, Clone)]
+pub(super) enum Question {
+    /// The assignments of these slots, signed by the scheduler: whoever could inject others would be listed beside
+    /// them.
+    Assignments { process: Id, scheduler: Address, slots: Range<u64> },
+    /// The newest assignment.
+    Newest { process: Id, scheduler: Address },
+    /// An item.
+    Item(Id),
 }
 
-/// Asks for the newest assignment of a process.
-pub(super) fn newest(process: Id, scheduler: Address) -> Value {
-    let query = format!(
-        "query($p:[String!]!,$o:[String!]!){{transactions(first:1,sort:HEIGHT_DESC,owners:$o,\
-         tags:[{{name:\"Data-Protocol\",values:[\"ao\"]}},{{name:\"Type\",values:[\"Assignment\"]}},\
-         {{name:\"Process\",values:$p}}]){{{NODE}}}}}"
-    );
-    json!({ "query": query, "variables": { "p": [process], "o": [scheduler] } })
-}
+impl Question {
+    /// In GraphQL.
+    pub(super) fn to_json(&self) -> Value {
+        let of_process = "{name:\"Data-Protocol\",values:[\"ao\"]},{name:\"Type\",values:[\"Assignment\"]},\
+                          {name:\"Process\",values:$p}";
+        let (query, variables) = match self {
+            Self::Assignments { process, scheduler, slots } => {
+                let slots: Vec<String> = slots.clone().map(|slot| slot.to_string()).collect();
+                let query = format!(
+                    "query($p:[String!]!,$o:[String!]!,$n:[String!]!){{transactions(first:{EDGES_MAX},sort:HEIGHT_ASC,\
+                     owners:$o,tags:[{of_process},{{name:\"Nonce\",values:$n}}]){{{NODE}}}}}"
+                );
+                (query, json!({ "p": [process], "o": [scheduler], "n": slots }))
+            }
+            Self::Newest { process, scheduler } => {
+                let query = format!(
+                    "query($p:[String!]!,$o:[String!]!){{transactions(first:1,sort:HEIGHT_DESC,owners:$o,\
+                     tags:[{of_process}]){{{NODE}}}}}"
+                );
+                (query, json!({ "p": [process], "o": [scheduler] }))
+            }
+            Self::Item(id) => {
+                (format!("query($i:[ID!]!){{transactions(ids:$i,first:1){{{NODE}}}}}"), json!({ "i": [id] }))
+            }
+        };
+        json!({ "query": query, "variables": variables })
+    }
 
-/// Asks for an item by its id.
-pub(super) fn item(id: Id) -> Value {
-    let query = format!("query($i:[ID!]!){{transactions(ids:$i,first:1){{{NODE}}}}}");
-    json!({ "query": query, "variables": { "i": [id] } })
+    /// Looks on the weave of this node. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(super) fn look(&self, weave: &LocalWeave) -> Result<Vec<Listed>, AnchorError> {
+        let tag = |name: &str, value: &dyn ToString| TagFilter::new(name, value.to_string());
+        let of = |process: &Id| {
+            vec![tag("Data-Protocol", &"ao"), tag("Type", &"Assignment"), tag("Process", process)]
+        };
+        let (query, limit) = match self {
+            Self::Item(id) => return Ok(weave.found(id)?.map(Listed::here).into_iter().collect()),
+            Self::Assignments { process, scheduler, slots } => {
+                let values = slots.clone().map(|slot| slot.to_string()).collect();
+                let mut tags = of(process);
+                tags.push(TagFilter { name: "Nonce".into(), values });
+                (TagQuery { owners: vec![*scheduler], tags, ..TagQuery::default() }, EDGES_MAX)
+            }
+            Self::Newest { process, scheduler } => {
+                let (owners, tags) = (vec![*scheduler], of(process));
+                (TagQuery { owners, tags, newest_first: true, ..TagQuery::default() }, 1)
+            }
+        };
+        let mut found = Vec::new();
+        let mut from = None;
+        // A page may be short of its limit and yet have a next.
+        while found.len() < limit {
+            let page = weave.find_now(&query, from, limit - found.len())?;
+            found.extend(page.items.into_iter().map(Listed::here));
+            let Some(next) = page.next else { break };
+            from = Some(next);
+        }
+        Ok(found)
+    }
 }
 
 /// What is read of an answer.
@@ -148,6 +198,20 @@ impl Listed {
             signature: bytes(node.signature),
             target: node.recipient.and_then(|target| target.parse().ok()),
             anchor: decoded.or_else(|| anchor.as_bytes().try_into().ok()),
+        }
+    }
+
+    /// One on the weave of this node, where all are in bundles.
+    fn here(found: ItemRef) -> Self {
+        Self {
+            id: found.id,
+            bundle: Some(Id(found.batch.0)),
+            tags: found.tags,
+            data_bytes: found.data_bytes,
+            owner: Vec::new(),
+            signature: Vec::new(),
+            target: found.target,
+            anchor: None,
         }
     }
 

@@ -1,16 +1,109 @@
-//! A gateway in one run: what it was asked, and what it was good for.
+//! Who has a weave, a gateway or this node, and what it was good for in one run.
 
-use serde_json::Value;
+use bytes::Bytes;
+use weft_protocol::{Hash, Id};
+use weft_storage::anchor::{AnchorError, AnchorStatus, LocalWeave};
 
-use super::ask::{self, Listed};
-use super::gateway::{Gateway, shown};
+use super::ask::{self, Listed, Question};
+use super::gateway::{Gateway, GatewayError, shown};
 
 /// Faults that are told one by one; the rest are counted.
 const FAULTS_SHOWN_MAX: usize = 16;
 
+/// Who has a weave.
+pub(super) enum Holder {
+    /// A gateway of it.
+    Gateway(Box<Gateway>),
+    /// This node.
+    Here(LocalWeave),
+}
+
+impl Holder {
+    fn name(&self) -> &str {
+        match self {
+            Self::Gateway(gateway) => gateway.name(),
+            Self::Here(_) => "the weave of this node",
+        }
+    }
+
+    async fn list(&mut self, question: &Question) -> Result<Option<Vec<Listed>>, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.query(&question.to_json()).await.map(ask::read),
+            Self::Here(weave) => {
+                let question = question.clone();
+                here(weave, "a query", move |weave| question.look(weave).map(Some)).await.map(Some)
+            }
+        }
+    }
+
+    /// The bytes of a bundle.
+    pub(super) async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.bundle(id).await,
+            Self::Here(weave) => here(weave, "a bundle", move |weave| weave.fetch_now(&Hash(id.0))).await,
+        }
+    }
+
+    /// The data of an item that it lists alone.
+    pub(super) async fn data(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.data(id).await,
+            // Here all are in bundles.
+            Self::Here(_) => Err(GatewayError::Unknown("an item's data")),
+        }
+    }
+
+    /// The JSON of a transaction.
+    pub(super) async fn transaction(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.transaction(id).await,
+            Self::Here(_) => Err(GatewayError::Unknown("a transaction")),
+        }
+    }
+
+    /// How many blocks confirm a bundle, by its word.
+    pub(super) async fn confirmations(&mut self, id: Id) -> Result<u64, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.confirmations(id).await,
+            Self::Here(weave) => {
+                let confirmations = move |weave: &LocalWeave| {
+                    let status = weave.status_now(&Hash(id.0))?;
+                    Ok(match status {
+                        AnchorStatus::Mined { confirmations, .. } => Some(confirmations),
+                        _ => None,
+                    })
+                };
+                here(weave, "a transaction's place", confirmations).await
+            }
+        }
+    }
+
+    /// Questions that were asked over the line, and bytes that came.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        match self {
+            Self::Gateway(gateway) => (gateway.requests, gateway.bytes),
+            Self::Here(_) => (0, 0),
+        }
+    }
+}
+
+/// Looks on the weave of this node, away from the tasks.
+async fn here<T: Send + 'static>(
+    weave: &LocalWeave,
+    what: &'static str,
+    look: impl FnOnce(&LocalWeave) -> Result<Option<T>, AnchorError> + Send + 'static,
+) -> Result<T, GatewayError> {
+    let weave = weave.clone();
+    let failed = |why: String| GatewayError::Unreachable(shown(&why));
+    let looked = tokio::task::spawn_blocking(move || look(&weave)).await;
+    let looked =
+        looked.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()));
+    looked?.ok_or(GatewayError::Unknown(what))
+}
+
 /// A gateway, and what it was good for.
 pub(super) struct Asked {
-    pub(super) gateway: Gateway,
+    pub(super) holder: Holder,
     /// Slots of which it gave the assignment.
     pub(super) slots: u64,
     /// What was wrong with it, the first times.
@@ -18,16 +111,22 @@ pub(super) struct Asked {
     pub(super) faults_count: u64,
     /// The newest assignment that it listed at the beginning.
     pub(super) newest: Option<Listed>,
+    /// It answered what is the newest, if only that there is none.
+    pub(super) answered: bool,
 }
 
 impl Asked {
-    pub(super) fn of(gateway: Gateway) -> Self {
-        Self { gateway, slots: 0, faults: Vec::new(), faults_count: 0, newest: None }
+    pub(super) fn of(holder: Holder) -> Self {
+        Self { holder, slots: 0, faults: Vec::new(), faults_count: 0, newest: None, answered: false }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.holder.name()
     }
 
     /// What it lists; none where it lists nothing, which is noted.
-    pub(super) async fn query(&mut self, question: &Value) -> Option<Vec<Listed>> {
-        match self.gateway.query(question).await.map(ask::read) {
+    pub(super) async fn query(&mut self, question: &Question) -> Option<Vec<Listed>> {
+        match self.holder.list(question).await {
             Ok(Some(listed)) => Some(listed),
             Ok(None) => {
                 self.fault("its answer to a query is no list of transactions");

@@ -176,7 +176,7 @@ impl Gateway {
     /// # Errors
     /// Why there are none.
     pub async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
-        self.get(&format!("raw/{id}"), "a bundle", BATCH_BYTES_MAX).await
+        self.raw(id, "a bundle", BATCH_BYTES_MAX).await
     }
 
     /// The data of an item.
@@ -184,7 +184,15 @@ impl Gateway {
     /// # Errors
     /// Why there is none.
     pub async fn data(&mut self, id: Id) -> Result<Bytes, GatewayError> {
-        self.get(&format!("raw/{id}"), "an item's data", MODULE_ITEM_BYTES_MAX).await
+        self.raw(id, "an item's data", MODULE_ITEM_BYTES_MAX).await
+    }
+
+    /// The data under an id. Some have it without the word that says that it is meant as it is.
+    async fn raw(&mut self, id: Id, what: &'static str, max: usize) -> Result<Bytes, GatewayError> {
+        match self.get(&format!("raw/{id}"), what, max).await {
+            Err(GatewayError::Unknown(_)) => self.get(&id.to_string(), what, max).await,
+            answer => answer,
+        }
     }
 
     /// The JSON of a transaction.

@@ -128,6 +128,89 @@ fn a_scheduler_that_has_nothing_but_its_key_comes_back() {
     weave.stop();
 }
 
+/// What is replayed comes from the weave and from nowhere else, here or on a node that knows nothing of the process.
+#[test]
+fn a_process_is_checked_against_the_weave_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let seed = home.path().join("seed");
+    std::fs::write(&seed, [7; 32]).unwrap();
+    super::weft(home.path(), &["key", "import-seed", seed.to_str().unwrap()]).expect(0);
+    let node = Node::start_as(home, &["--weave-listen", "0", "--anchor-batch-slots", "3"]);
+    let address = node.ready["weave_api"].as_str().unwrap().to_owned();
+    let process = node.counter();
+    for round in 1..=4_u64 {
+        increment(&node, &process, 2);
+        anchored(&node, &process, 2 * round);
+    }
+    let expected = replayed(&node, &process);
+    let check = |node: &Node, from: &[&str]| {
+        let from: Vec<&str> = from.iter().flat_map(|url| ["--from", url]).collect();
+        node.weft(&[&["verify", &process, "--against", "weave"], &from[..], &["--json"]].concat())
+    };
+    let other = Node::start();
+    for ran in [check(&node, &[]), check(&node, &[&address]), check(&other, &[&address])] {
+        let report = ran.expect(0).json();
+        assert_eq!(report["difference"], Value::Null, "{report}");
+        assert_eq!(json!([report["slots"], report["running"], report["state_root"]]), expected, "{report}");
+        // Slot 0 is a boundary: it is attested, and so checked.
+        assert!(report["attestations_checked"].as_u64().unwrap() > 0, "{report}");
+        assert_eq!(report["weave"]["slots"], 9, "{report}");
+    }
+    assert_eq!(other.json(&["processes"]), json!([]), "nothing of it stays");
+    for folder in [&node.folder, &other.folder] {
+        let left = std::fs::read_dir(folder.path().join("from-weave")).unwrap().count();
+        assert_eq!(left, 0);
+    }
+    // An attestor who signed something else, on the weave alone.
+    let false_word = Liar::attesting(&address, &process, [7; 32], 4);
+    let ran = check(&other, &[&false_word.address]).expect(1);
+    let report = ran.json();
+    let told = report["difference"].as_str().unwrap();
+    assert!(told.starts_with("position 4: the replay gives"), "{told}");
+    assert!(told.contains(node.ready["address"].as_str().unwrap()), "{told}");
+    // The word of somebody who is no attestor decides nothing.
+    let strange_word = Liar::attesting(&address, &process, [8; 32], 4);
+    check(&other, &[&strange_word.address]).expect(0);
+    // A weave that ends too early is not all there is.
+    let bundles = node.json(&["weave"])["batches"].clone();
+    let last = bundles.as_array().unwrap().last().unwrap()["data_root"].as_str().unwrap().to_owned();
+    let first = bundles[1]["data_root"].as_str().unwrap().to_owned();
+    let hole = Liar::without(&address, vec![first]);
+    let report = check(&other, &[&hole.address]).expect(1).json();
+    assert_eq!(report["difference"], Value::Null, "{report}");
+    assert_eq!(report["weave"]["missing"]["to"], 8, "{report}");
+    let short = Liar::without(&address, vec![last]);
+    assert!(check(&other, &[&short.address]).json()["slots"].as_u64().unwrap() < 9);
+    let (_, why) = other.weft(&["verify", &process, "--from", &address, "--json"]).expect(2).error();
+    assert!(why.contains("--against"), "{why}");
+    other.stop();
+    node.stop();
+}
+
+/// More than one batch holds: it was tried again for ever, and nothing of the process was anchored any more.
+#[test]
+fn large_messages_are_anchored_in_several_batches() {
+    const BYTES: usize = 9 * 1024 * 1024;
+    let node = Node::start_with(&super::repair::WITHOUT_WEAVE);
+    let process = node.counter();
+    let data = node.folder.path().join("data");
+    for letter in ["a", "b", "c", "d"] {
+        std::fs::write(&data, letter.repeat(BYTES)).unwrap();
+        node.json(&["send", &process, "--data", &format!("@{}", data.display())]);
+    }
+    let node = Node::start_as(node.stop(), &["--weave-listen", "0"]);
+    anchored(&node, &process, 4);
+    let batches = node.json(&["weave"])["batches"].clone();
+    let slots: Vec<Value> =
+        batches.as_array().unwrap().iter().map(|batch| json!([batch["from"], batch["to"]])).collect();
+    assert_eq!(slots, [json!([0, 2]), json!([3, 4])], "{batches}");
+    let new = Node::start();
+    let report = recover(&new, &process, &[node.ready["weave_api"].as_str().unwrap()]);
+    assert_eq!((&report["slots"], &report["module"]), (&json!(5), &json!("recovered")), "{report}");
+    new.stop();
+    node.stop();
+}
+
 /// Every kind of lie alone, where nobody else is asked: nothing false is taken. And beside an honest gateway, which
 /// is asked after the liar: everything comes, and the liar is named.
 #[test]

@@ -189,10 +189,11 @@ fn backup_failure(error: &BackupError) -> Failure {
     fail(code, error.to_string())
 }
 
-fn recover_failure(error: &RecoverError) -> Failure {
+pub(super) fn recover_failure(error: &RecoverError) -> Failure {
     let code = match error {
         RecoverError::Portable(error) => return portable_failure(error),
         RecoverError::Gateway(_) | RecoverError::Gateways(_) => FailureCode::Invalid,
+        RecoverError::Busy(_) => FailureCode::Busy,
         RecoverError::Unknown { .. } => FailureCode::Unknown,
         RecoverError::Refused { .. } => FailureCode::Refused,
     };

@@ -1,4 +1,4 @@
-//! What goes on for a while: watching a process, and replaying it.
+//! What goes on for a while: watching processes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,11 @@ use weft_storage::Roles;
 use super::super::api::{Failure, FailureCode, Progress, WatchEvent, Watched};
 use super::super::server::{HungUp, Out, hung_up};
 use super::result::result_value;
-use super::state::why;
 use super::{Answers, SLOTS_MAX, fail};
 use crate::freshness::STALE_MS;
+use crate::hosting;
 use crate::log;
 use crate::news::News;
-use crate::replays::{PROGRESS_MAX, hears};
-use crate::shared::SharedRef;
-use crate::{hosting, replay};
 
 /// How often a watcher is told anew whether what it sees is fresh.
 const FRESHNESS_LOOK: Duration = Duration::from_secs(1);
@@ -255,47 +252,6 @@ impl Answers {
             }
             _ => None,
         }
-    }
-
-    pub(super) async fn verify(
-        &self,
-        process: Id,
-        out: &mut Out,
-        lines: &mut BufReader<OwnedReadHalf>,
-    ) -> Result<(), HungUp> {
-        let known = match self.known(&process) {
-            Ok(known) => known,
-            Err(failure) => return out.end(Err::<(), _>(failure)).await,
-        };
-        let turn = tokio::select! {
-            turn = self.replays.turn() => turn,
-            () = hung_up(lines) => return Err(HungUp),
-        };
-        let turn = match turn {
-            Ok(turn) => turn,
-            Err(error) => return out.end(Err::<(), _>(why(&error))).await,
-        };
-        let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
-        let shared = SharedRef::clone(&self.shared);
-        let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
-            let _held = turn;
-            replay::verify(&shared, &known.process, &mut |progress| hears(&tell, progress))
-        });
-        let replay = match replay {
-            Ok(replay) => replay,
-            Err(error) => {
-                let failure = fail(FailureCode::Fault, format!("no thread for the replay: {error}"));
-                return out.end(Err::<(), _>(failure)).await;
-            }
-        };
-        relay(&mut told, out, lines).await?;
-        let joined = tokio::task::spawn_blocking(move || replay.join()).await;
-        let report = match joined {
-            Ok(Ok(Ok(Some(report)))) => Ok(report),
-            Ok(Ok(Err(error))) => Err(fail(FailureCode::Fault, error.to_string())),
-            _ => Err(fail(FailureCode::Fault, "the replay failed")),
-        };
-        out.end(report).await
     }
 }
 

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prost::Message as _;
 use serde_json::{Value, json};
+use weft_protocol::attestation::Statement;
 use weft_protocol::bundle::{Bundle, Frame};
 use weft_protocol::crypto::Signer;
-use weft_protocol::{Draft, Id, Tag};
+use weft_protocol::process::RULES;
+use weft_protocol::{Draft, Hash, Id, Network, Position, Tag, wire};
 
 /// How long it waits for anything.
 const WAIT: Duration = Duration::from_secs(60);
@@ -107,11 +110,42 @@ impl Liar {
     /// One that has all but these bundles.
     pub(super) fn without(upstream: &str, bundles: Vec<String>) -> Self {
         Self::start(upstream, move |path, status, body| {
-            match bundles.iter().any(|bundle| path == format!("/raw/{bundle}")) {
+            match bundles.iter().any(|bundle| path.ends_with(&format!("/{bundle}"))) {
                 true => Told::Answer(404, b"Not Found.".to_vec()),
                 false if path == "/graphql" => Told::Answer(status, unlisted(&body, &bundles)),
                 false => Told::Answer(status, body),
             }
+        })
+    }
+
+    /// One whose bundles also hold what the key of this seed never said: another outcome of a slot.
+    pub(super) fn attesting(upstream: &str, process: &str, seed: [u8; 32], slot: u64) -> Self {
+        let (process, network): (Id, _) = (process.parse().unwrap(), Network::of_name("local"));
+        let signer = Signer::from_seed(&seed);
+        let statement = Statement {
+            network,
+            process,
+            position: Position::slot(slot),
+            assignment: Id([1; 32]),
+            running: Hash([2; 32]),
+            state_root: Hash::ZERO,
+            rules: RULES,
+        };
+        let attestation = statement.sign(&signer).unwrap().to_wire();
+        let message = wire::AttestationsResponse { attestations: vec![attestation] };
+        let tags = vec![
+            Tag::new("Type", "Weft-Attestations"),
+            Tag::new("Process", process.to_string()),
+            Tag::new("Network", network.to_string()),
+        ];
+        let draft = Draft { tags, data: message.encode_to_vec().into(), ..Draft::default() };
+        let item = draft.sign(&Signer::from_seed(&[9; 32])).unwrap();
+        let extra = (item.id(), item.raw().to_vec());
+        Self::start(upstream, move |path, status, body| {
+            let bundle = path.starts_with("/raw/").then(|| Bundle::parse(body.clone()).ok()).flatten();
+            let Some(bundle) = bundle else { return Told::Answer(status, body) };
+            let own = bundle.entries().map(|(id, range)| (id, bundle.raw()[range].to_vec()));
+            Told::Answer(status, rebuilt(&own.chain([extra.clone()]).collect::<Vec<_>>()))
         })
     }
 

@@ -1,0 +1,159 @@
+//! Asking one gateway: where it has a thing, and what is there.
+
+use bytes::Bytes;
+use weft_protocol::l1::{L1Tx, chunk};
+use weft_protocol::{Hash, Id};
+
+use super::super::RecoverError;
+use super::super::ask::{Listed, Question, SLOTS_ASKED};
+use super::super::gateway::GatewayError;
+use super::super::machine::{Input, Source, Want};
+use super::super::reading::Has;
+use super::super::sink::Sink;
+use super::Run;
+
+impl<S: Sink> Run<'_, S> {
+    /// Asks a gateway where it has a thing.
+    pub(super) async fn list(&mut self, gateway: usize, want: Want) -> Result<Input, RecoverError> {
+        let process = self.process;
+        let question = match (want, self.reading()?.scheduler()) {
+            (Want::Item(id), _) => Question::Item(id),
+            (Want::Slot(slot), Some(scheduler)) => {
+                Question::Assignments { process, scheduler, slots: slot..slot.saturating_add(SLOTS_ASKED) }
+            }
+            (Want::Slot(_), None) => return Ok(Input::Listed { gateway, sources: Vec::new() }),
+        };
+        let asked = self.gateways.get_mut(gateway);
+        let listed = match asked {
+            Some(asked) => asked.query(&question).await,
+            None => None,
+        };
+        let Some(listed) = listed else { return Ok(Input::Failed { gateway }) };
+        let is_wanted = |one: &Listed| match want {
+            Want::Item(id) => one.id == id,
+            Want::Slot(slot) => one.slot() == Some(slot),
+        };
+        // Assignments have no data: those that are in no bundle are whole as they are listed.
+        let whole: Vec<Listed> =
+            listed.iter().filter(|one| one.bundle.is_none() && one.data_bytes == 0).cloned().collect();
+        if !whole.is_empty() {
+            let has = self.away(move |reading| {
+                for item in whole.iter().filter_map(|one| one.with_data(Bytes::new())) {
+                    reading.pool.add_item(gateway, item.into_inner());
+                }
+                reading.has(want)
+            });
+            if has.await? == Has::Yes {
+                return Ok(Input::Had { gateway });
+            }
+        }
+        let wanted = listed.iter().enumerate().filter(|(_, one)| is_wanted(one));
+        let mut sources: Vec<Source> = Vec::new();
+        for bundle in wanted.clone().filter_map(|(_, one)| one.bundle) {
+            if !sources.contains(&Source::Bundle(bundle)) {
+                sources.push(Source::Bundle(bundle));
+            }
+        }
+        sources.extend(wanted.map(|(at, _)| Source::Alone(at)));
+        self.listed = listed;
+        Ok(Input::Listed { gateway, sources })
+    }
+
+    /// Tries one place.
+    pub(super) async fn fetch(
+        &mut self,
+        gateway: usize,
+        source: Source,
+        want: Want,
+    ) -> Result<Input, RecoverError> {
+        match source {
+            Source::Bundle(id) => self.fetch_bundle(gateway, id, want).await,
+            Source::Alone(at) => self.fetch_alone(gateway, at, want).await,
+        }
+    }
+
+    async fn fetch_bundle(&mut self, gateway: usize, id: Id, want: Want) -> Result<Input, RecoverError> {
+        let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
+        let bytes = match asked.holder.bundle(id).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(self.failed(gateway, &error)),
+        };
+        self.bundles += 1;
+        let raw = bytes.clone();
+        let (root, added, has) = self
+            .away(move |reading| {
+                let added = reading.pool.add_bundle(gateway, raw.clone());
+                (chunk::data_root(&raw), added, reading.has(want))
+            })
+            .await?;
+        self.prove(gateway, id, root).await;
+        let why = match (added, has) {
+            (Ok(()), Has::Yes) => return Ok(Input::Had { gateway }),
+            (Err(why), _) => format!("bundle {id} is none: {why}"),
+            (_, Has::False) => format!("something else is in bundle {id} under the name of {want}"),
+            (_, Has::No) => format!("{want} is not in bundle {id}, where it is said to be"),
+        };
+        self.fault(gateway, why);
+        Ok(Input::Lacked { gateway, lie: true })
+    }
+
+    async fn fetch_alone(&mut self, gateway: usize, at: usize, want: Want) -> Result<Input, RecoverError> {
+        let lacked = Input::Lacked { gateway, lie: false };
+        let Some(listed) = self.listed.get(at).cloned() else { return Ok(lacked) };
+        let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
+        let data = match listed.data_bytes {
+            0 => Ok(Bytes::new()),
+            _ => asked.holder.data(listed.id).await,
+        };
+        let data = match data {
+            Ok(data) => data,
+            Err(error) => return Ok(self.failed(gateway, &error)),
+        };
+        let id = listed.id;
+        let has = self
+            .away(move |reading| {
+                let item = listed.with_data(data)?;
+                reading.pool.add_item(gateway, item.into_inner());
+                Some(reading.has(want))
+            })
+            .await?;
+        if has == Some(Has::Yes) {
+            return Ok(Input::Had { gateway });
+        }
+        // Gateways that leave fields out are not liars.
+        self.fault(gateway, format!("what it lists of {id} with its data is not what was signed"));
+        Ok(lacked)
+    }
+
+    fn failed(&mut self, gateway: usize, error: &GatewayError) -> Input {
+        self.fault(gateway, error);
+        match error {
+            GatewayError::TooLarge { told, .. } => Input::Lacked { gateway, lie: !told },
+            error if error.is_unknown() => Input::Lacked { gateway, lie: false },
+            _ => Input::Failed { gateway },
+        }
+    }
+
+    /// Finds out whether a bundle is the bytes that its name or its transaction commits to, and how deep its
+    /// gateway says that it lies. What is in it proves itself without that.
+    async fn prove(&mut self, gateway: usize, id: Id, root: Option<Hash>) {
+        let Some(asked) = self.gateways.get_mut(gateway) else { return };
+        let is_named = root == Some(Hash(id.0));
+        if !is_named && let Ok(text) = asked.holder.transaction(id).await {
+            let transaction = L1Tx::parse_json(&text).and_then(|transaction| transaction.verify());
+            match transaction {
+                Ok(transaction) if transaction.id() == id && transaction.data_root() == root => {
+                    self.bundles_proven += 1;
+                }
+                Ok(_) => asked.fault(format!("the bytes of bundle {id} are not those of its transaction")),
+                Err(error) => asked.fault(format!(
+                    "the bytes of bundle {id} are neither those of its name nor of a signed transaction: {error}"
+                )),
+            }
+        }
+        self.bundles_proven += u64::from(is_named);
+        if let Ok(told) = asked.holder.confirmations(id).await {
+            self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
+        }
+    }
+}
