@@ -240,7 +240,9 @@ impl<P: Ord + Copy, B: Clone> Market<P, B> {
         }
         let since = self.places.get(&place).and_then(|all| all.get(&by)).map(|stand| stand.since);
         let room = if since.is_some() { Some(None) } else { self.room(place, from, now) };
-        let Some(leaves) = room.filter(|_| self.paces.takes(from, since.is_none(), now)) else {
+        // One that is known carries for as many processes as it likes: only new names come slowly.
+        let is_new = !self.offers.contains_key(&by);
+        let Some(leaves) = room.filter(|_| self.paces.takes(from, is_new, now)) else {
             return Heard::Dropped(Why::Full);
         };
         if let Some((place, leaving)) = leaves {

@@ -5,6 +5,7 @@ use weft_protocol::{Hash, Network};
 
 use super::own::*;
 use super::*;
+use crate::lobby::machine::share::{KEPT_BURST, NEW_BURST};
 
 /// An offer's proof is its price.
 type Market8 = Market<u16, u64>;
@@ -147,6 +148,19 @@ fn a_flood_of_messengers_has_one_neighbours_share_of_a_place() {
     // And who is there is heard again, though the place is full.
     let again = offer(0, now + GAP_MS, 8);
     assert_eq!(hear(&mut market, again, topic(1), honest, now + GAP_MS), Heard::Kept);
+}
+
+#[test]
+fn a_messenger_of_many_processes_is_heard_at_all_of_them_at_once() {
+    let mut market = Market8::new(OWN);
+    let count = KEPT_BURST as u32;
+    for number in 0..count {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        assert_eq!(hear(&mut market, offer(1, 0, 7), Place::Process(Id(id)), 9, 0), Heard::Kept, "{number}");
+    }
+    const { assert!(KEPT_BURST > NEW_BURST) }
+    assert_eq!((market.standing(), market.offers.len()), (count as usize, 1));
 }
 
 #[test]
