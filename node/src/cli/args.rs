@@ -24,6 +24,7 @@ use super::state::State;
 use super::top::TopArgs;
 use super::tx::TxCommand;
 use super::up::Up;
+use super::watch::Verify;
 use crate::builtin;
 use crate::config::Evaluate;
 pub(crate) use settings::ConfigFlags;
@@ -348,26 +349,6 @@ pub(crate) struct Host {
     /// Carry what it sends
     #[arg(long)]
     pub(crate) messenger: bool,
-}
-
-/// What a replay may be compared with beside what is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Against {
-    /// What lies on a weave, and nothing else
-    Weave,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    /// The process
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) process: Id,
-    /// Take the log, the module and what is attested from a weave alone, and compare every outcome attested there
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub(crate) against: Option<Against>,
-    /// A gateway of that weave; may repeat. This node's own weave if absent
-    #[arg(long, value_name = "URL", requires = "against")]
-    pub(crate) from: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
 use serde_json::Value;
+use weft_protocol::Id;
 
 use super::Context;
-use super::args::{Against, Verify, Watch};
+use super::args::Watch;
 use super::disk::recovered;
 use super::exit::{CliError, Exit};
 use super::inspect::believed;
@@ -17,6 +19,26 @@ use crate::trace::short;
 
 /// How long a replay may go without a sign: one message with the largest gas limit takes minutes.
 const REPLAY_SILENCE: Duration = Duration::from_secs(3600);
+
+/// What a replay may be compared with beside what is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Against {
+    /// What lies on a weave, and nothing else
+    Weave,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    process: Id,
+    /// Take the log, the module and what is attested from a weave alone, and compare every outcome attested there
+    #[arg(long, value_enum, value_name = "WHAT")]
+    against: Option<Against>,
+    /// A gateway of that weave; may repeat. This node's own weave if absent
+    #[arg(long, value_name = "URL", requires = "against")]
+    from: Vec<String>,
+}
 
 pub(super) async fn watch(watch: Watch, context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
