@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use weft_protocol::bundle::BUNDLE_TAGS;
 use weft_protocol::crypto::SignatureType;
 use weft_protocol::{Address, DataItem, Draft, Id, Tag, Verified, tag};
 use weft_storage::anchor::{AnchorError, ItemRef, LocalWeave, TagFilter, TagQuery};
@@ -19,7 +20,7 @@ const EDGES_MAX: usize = 100;
 
 /// What is asked of every item.
 const NODE: &str = "pageInfo{hasNextPage} edges{node{id anchor signature recipient owner{key} \
-                    tags{name value} data{size} bundledIn{id}}}";
+                    tags{name value} data{size} block{height} bundledIn{id}}}";
 
 /// What a gateway is asked to list.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub(super) enum Question {
     Newest { process: Id, scheduler: Address },
     /// An item.
     Item(Id),
+    /// The bundles in a block: some gateways do not say which of them an item is in.
+    Bundles { height: u64 },
 }
 
 impl Question {
@@ -54,6 +57,15 @@ impl Question {
                 );
                 (query, json!({ "p": [process], "o": [scheduler] }))
             }
+            Self::Bundles { height } => {
+                let tags =
+                    BUNDLE_TAGS.map(|(name, value)| format!("{{name:\"{name}\",values:[\"{value}\"]}}"));
+                let query = format!(
+                    "query($h:Int!){{transactions(first:{EDGES_MAX},block:{{min:$h,max:$h}},tags:[{}]){{{NODE}}}}}",
+                    tags.join(",")
+                );
+                (query, json!({ "h": height }))
+            }
             Self::Item(id) => {
                 (format!("query($i:[ID!]!){{transactions(ids:$i,first:1){{{NODE}}}}}"), json!({ "i": [id] }))
             }
@@ -72,6 +84,8 @@ impl Question {
         };
         let (query, limit) = match self {
             Self::Item(id) => return Ok(weave.found(id)?.map(Listed::here).into_iter().collect()),
+            // Here every item says which one it is in.
+            Self::Bundles { .. } => return Ok(Vec::new()),
             Self::Assignments { process, scheduler, slots } => {
                 let values = slots.clone().map(|slot| slot.to_string()).collect();
                 let mut tags = of(process);
@@ -131,6 +145,8 @@ struct Node {
     #[serde(default)]
     data: Option<Size>,
     #[serde(default)]
+    block: Option<BlockAt>,
+    #[serde(default)]
     bundled_in: Option<Parent>,
 }
 
@@ -152,6 +168,11 @@ struct Size {
 }
 
 #[derive(Debug, Deserialize)]
+struct BlockAt {
+    height: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct Parent {
     id: Id,
 }
@@ -163,6 +184,8 @@ pub(super) struct Listed {
     pub(super) id: Id,
     /// The bundle that it is said to be in.
     pub(super) bundle: Option<Id>,
+    /// The height of the block that it is said to be in.
+    pub(super) height: Option<u64>,
     tags: Vec<Tag>,
     /// Bytes of its data.
     pub(super) data_bytes: u64,
@@ -192,6 +215,7 @@ impl Listed {
         Self {
             id: node.id,
             bundle: node.bundled_in.map(|parent| parent.id),
+            height: node.block.map(|block| block.height),
             tags: node.tags.into_iter().map(|tag| Tag::new(tag.name, tag.value)).collect(),
             data_bytes: data_bytes.unwrap_or_default(),
             owner: bytes(node.owner.and_then(|owner| owner.key)),
@@ -206,6 +230,7 @@ impl Listed {
         Self {
             id: found.id,
             bundle: Some(Id(found.batch.0)),
+            height: Some(found.height),
             tags: found.tags,
             data_bytes: found.data_bytes,
             owner: Vec::new(),

@@ -45,6 +45,8 @@ pub enum Source {
     Bundle(Id),
     /// By itself, at this place of the list.
     Alone(usize),
+    /// In this bundle, which is in the block where it is said to be.
+    Perhaps(Id),
 }
 
 /// What the search hears.

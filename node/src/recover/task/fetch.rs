@@ -54,7 +54,15 @@ impl<S: Sink> Run<'_, S> {
                 sources.push(Source::Bundle(bundle));
             }
         }
+        let height = wanted.clone().find_map(|(_, one)| one.height).filter(|_| sources.is_empty());
         sources.extend(wanted.map(|(at, _)| Source::Alone(at)));
+        if let Some(height) = height
+            && let Some(asked) = self.gateways.get_mut(gateway)
+        {
+            // Its fields may not be all that was signed: then the bundle is needed.
+            let bundles = asked.query(&Question::Bundles { height }).await;
+            sources.extend(bundles.into_iter().flatten().map(|bundle| Source::Perhaps(bundle.id)));
+        }
         self.listed = listed;
         Ok(Input::Listed { gateway, sources })
     }
@@ -67,12 +75,19 @@ impl<S: Sink> Run<'_, S> {
         want: Want,
     ) -> Result<Input, RecoverError> {
         match source {
-            Source::Bundle(id) => self.fetch_bundle(gateway, id, want).await,
+            Source::Bundle(id) => self.fetch_bundle(gateway, id, want, true).await,
+            Source::Perhaps(id) => self.fetch_bundle(gateway, id, want, false).await,
             Source::Alone(at) => self.fetch_alone(gateway, at, want).await,
         }
     }
 
-    async fn fetch_bundle(&mut self, gateway: usize, id: Id, want: Want) -> Result<Input, RecoverError> {
+    async fn fetch_bundle(
+        &mut self,
+        gateway: usize,
+        id: Id,
+        want: Want,
+        is_said: bool,
+    ) -> Result<Input, RecoverError> {
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
         let bytes = match asked.holder.bundle(id).await {
             Ok(bytes) => bytes,
@@ -87,6 +102,9 @@ impl<S: Sink> Run<'_, S> {
             })
             .await?;
         self.prove(gateway, id, root).await;
+        if !is_said && has == Has::No && added.is_ok() {
+            return Ok(Input::Lacked { gateway, lie: false });
+        }
         let why = match (added, has) {
             (Ok(()), Has::Yes) => return Ok(Input::Had { gateway }),
             (Err(why), _) => format!("bundle {id} is none: {why}"),
