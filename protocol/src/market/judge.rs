@@ -212,6 +212,7 @@ pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Resu
     }
     let log = Terms { header, certificates, part: Part::SetAssignment };
     let window = window(&market, &log, claim.window, answer, court.network)?;
+    // As many as there are slots, or attestors who left slots out would be believed.
     let between = sent.slot % WINDOW_SLOTS;
     let link = answer.between.iter().fold(window.seed(), |link, id| hash_chain::next(*id, link));
     if answer.between.len() as u64 != between || link != sent.hash_chain {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use weft_protocol::attestation::Statement;
 use weft_protocol::crypto::Signer;
 use weft_protocol::evidence::Evidence;
-use weft_protocol::offer::OfferTerms;
+use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::wire::{self, WireMessage};
 use weft_protocol::{DataItem, Draft, Hash, Id, Network, Position, Tag, Verified};
 
@@ -105,6 +105,46 @@ fn encode(message: &impl WireMessage) -> Vec<u8> {
     message.encode_to_vec()
 }
 
+fn market(offers: &[Verified<Offer>]) -> Vec<Vec<u8>> {
+    let raw = |kind| item(kind).raw().clone();
+    let hash = Bytes::from_static(&[4; 32]);
+    let entry = |offer: &Verified<Offer>| {
+        let (offer, bond) = (Some(offer.to_wire()), 3 << 40);
+        wire::OfferSetEntry { offer, bond, quality: 2 }
+    };
+    let leaf = wire::ClaimLeaf {
+        position: Some(Position::slot(300).into()),
+        index: 1,
+        target: hash.clone(),
+        target_slot: 9,
+        amount: 50,
+        before: 100,
+    };
+    let leaf = Some(wire::ClaimPath { leaf: Some(leaf), siblings: vec![hash.clone(); 2] });
+    let push = wire::CarriedPush {
+        proof: raw("Origin-Proof"),
+        item: raw("Message"),
+        target: raw("Message"),
+        certificates: vec![Bytes::from_static(&[8, 1])],
+        assignment: raw("Assignment"),
+    };
+    let answer = wire::ClaimAnswer {
+        leaf: leaf.clone(),
+        previous: leaf.clone(),
+        push: Some(push.clone()),
+        sent: raw("Assignment"),
+        revealed: raw("Assignment"),
+        set: raw("Message"),
+        set_assignment: raw("Assignment"),
+        between: [hash.clone(), hash].concat().into(),
+    };
+    vec![
+        encode(&wire::OfferSet { entries: offers.iter().map(entry).collect() }),
+        encode(&answer),
+        encode(&wire::EarlierPush { leaf, push: Some(push) }),
+    ]
+}
+
 fn messages() -> Vec<Vec<u8>> {
     let signer = Signer::from_seed(&[2; 32]);
     let raw = |kind| item(kind).raw().clone();
@@ -120,6 +160,7 @@ fn messages() -> Vec<Vec<u8>> {
     let mut seeds = vec![encode(&record), encode(&head), encode(&attestation), encode(&offers[0].to_wire())];
     seeds.push(Evidence::of_attestations(&attestations[0], &attestations[1]).unwrap().encode());
     seeds.push(Evidence::of_offers(&offers[0], &offers[1]).unwrap().encode());
+    seeds.extend(market(&offers));
 
     use wire::announcement::Body as A;
     let bodies = [

@@ -209,6 +209,25 @@ fn the_set_is_the_one_in_the_log() {
     assert_eq!(case.forged(|answer| answer.between.swap(0, 1)), Fraud::Chain);
 }
 
+/// A log of which its scheduler and its attestors left slots out.
+#[test]
+fn a_log_with_a_gap_pays_nobody() {
+    let mut told = Told::new();
+    let old = read(&told.sent);
+    let slot = SENT.slot + 2;
+    let draft = AssignmentDraft {
+        slot,
+        hash_chain: old.hash_chain,
+        time: old.time,
+        ..Log::new(told.source.process.clone()).draft(old.message)
+    };
+    told.sent = draft.draft().sign(&key(SCHEDULER)).unwrap();
+    told.source.assignment = told.sent.id();
+    told.source.outcome.position.slot = slot;
+    let case = told.honest(MESSAGE, 0);
+    assert_eq!(case.verdict(), Err(Fraud::Chain));
+}
+
 /// An invalid set is no set, whoever made it.
 #[test]
 fn an_invalid_set_in_the_log_pays_nobody() {

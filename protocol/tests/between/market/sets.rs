@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 use prost::Message as _;
+use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::market::{
-    BOND_UNIT, Entry, EntryError, NEWCOMERS_MIN, OfferSet, PushTerms, SET_OFFERS_MAX, SetError, draft,
-    is_offer_set, set_slot, window_of, window_set_at,
+    BOND_UNIT, Entry, EntryError, NEWCOMERS_MIN, OfferSet, PushTerms, SET_OFFERS_MAX, SetError, Window,
+    draft, is_offer_set, set_slot, window_of, window_set_at,
 };
 use weft_protocol::offer::{OFFER_SHARDS_MAX, OfferTerms};
 use weft_protocol::wire::{self, OFFER_SET_BYTES_MAX, OFFER_SET_ITEM_BYTES_MAX, WireError};
@@ -180,6 +181,27 @@ fn only_the_scheduler_of_a_hard_process_makes_sets_where_they_belong() {
     // Each window has its own item.
     assert_ne!(own.id(), item(process.id(), 2, SCHEDULER).id());
     assert_eq!(own.id(), item(process.id(), 1, SCHEDULER).id());
+}
+
+#[test]
+fn a_window_is_read_from_the_item_of_its_slot_alone() {
+    let process = hard(&PUSH_TERMS);
+    let set = build(entries());
+    let item = draft(NETWORK, process.id(), WINDOW, &set).sign(&key(SCHEDULER)).unwrap();
+    let window = |slot, message, of: Id| {
+        let log = Log { slot, ..Log::new(process.clone()) };
+        let draft = AssignmentDraft { process: of, ..log.draft(Some(message)) };
+        let assignment = draft.draft().sign(&key(SCHEDULER)).unwrap();
+        let assignment = Assignment::from_item(&assignment).unwrap();
+        Window::read(&market(&process), address(SCHEDULER), &assignment, &item)
+    };
+    let read = window(255, item.id(), process.id()).unwrap();
+    assert_eq!((read.number(), read.set()), (WINDOW, &set));
+    assert_eq!(window(255, ROOT, process.id()), Err(SetError::NotASet(255)));
+    assert_eq!(window(255, item.id(), ROOT), Err(SetError::NotASet(255)));
+    for slot in [254, 256, 511] {
+        assert_eq!(window(slot, item.id(), process.id()), Err(SetError::NotASet(slot)));
+    }
 }
 
 proptest! {
