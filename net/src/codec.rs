@@ -98,6 +98,11 @@ impl Budget {
         (BODY_BUDGET_KIB.saturating_sub(self.all.available_permits()) * 1024) as u64
     }
 
+    /// Whether anything is taken of a share of so many KiB.
+    pub(crate) fn is_in_use(&self, share_kib: usize) -> bool {
+        self.connection.available_permits() < share_kib
+    }
+
     /// Takes memory for so many bytes out of a share of so many KiB, if it is there now. Beyond what is sure
     /// it is there only while half of all is free: a few that read nothing leave room for the others.
     pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Result<Taken, NoRoom> {

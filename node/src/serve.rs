@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use weft_net::limits::ANSWER_SECONDS_MAX;
@@ -14,7 +15,7 @@ use weft_protocol::state::LEAF_BYTES;
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
-use weft_protocol::wire::{HEADS_MAX, RANGE_SLOTS_MAX};
+use weft_protocol::wire::{HEADS_MAX, RANGE_SLOTS_MAX, RESPONSE_BYTES_MAX};
 use weft_protocol::{DataItem, Id, wire};
 use weft_storage::StoreError;
 
@@ -36,6 +37,8 @@ use crate::submit::{Assign, Slot, SubmitError, Submitter};
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of an answer with a result beside that and its proof.
+const PROOF_ROOM_BYTES: usize = 256;
 /// Items of which a piece is read at once: each is read whole, for its checksum.
 const BLOBS_MAX: usize = 8;
 /// Stretches of logs that are read at once: as much memory as for the items.
@@ -472,11 +475,12 @@ fn outcome(shared: &SharedRef, ask: &wire::OutcomeRequest) -> Result<wire::Outco
         Some(known) => results::proof::of(&reader, &known.process, position, &row)?,
         None => None,
     };
+    let room = RESPONSE_BYTES_MAX.saturating_sub(row.result.len() + PROOF_ROOM_BYTES);
     Ok(wire::OutcomeResponse {
         position: Some(position.into()),
         code: row.code.into(),
         running: wire::bytes(row.running),
         result: row.result,
-        proof,
+        proof: proof.filter(|proof| proof.encoded_len() <= room),
     })
 }

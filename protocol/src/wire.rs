@@ -182,6 +182,7 @@ impl WireMessage for Response {
         Repeated { path: &[2, 1], max: HEADS_MAX },
         Repeated { path: &[3, 1], max: RANGE_SLOTS_MAX },
         Repeated { path: &[5, 1], max: ATTESTATIONS_MAX },
+        Repeated { path: &[6, 5, 6], max: ATTESTATIONS_MAX },
         Repeated { path: &[10, 1], max: ATTESTATIONS_MAX },
         Repeated { path: &[11, 1], max: PAGES_MAX },
         Repeated { path: &[16, 2], max: ADVERTS_MAX },

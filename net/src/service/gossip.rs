@@ -52,7 +52,10 @@ impl Service {
             }
             gossipsub::Event::SlowPeer { peer_id, .. } => {
                 tracing::debug!(peer = %peer_id, "a peer takes our messages too slowly");
-                self.run_floods(flood::Input::Slow(peer_id));
+                // Where this node's own line is limited, it may be that which is slow.
+                if self.settings.limits.bandwidth_out.is_none() {
+                    self.run_floods(flood::Input::Slow(peer_id));
+                }
             }
             gossipsub::Event::Unsubscribed { peer_id, topic } => {
                 self.run_floods(flood::Input::Left(peer_id, self.topic_numbers.hash_one(&topic)));

@@ -245,7 +245,7 @@ impl Service {
         if bytes <= BODY_SMALL_BYTES {
             return response.into();
         }
-        if let Some(retry_ms) = self.overdue_ms(bytes) {
+        if let Some(retry_ms) = self.overdue_ms(&peer, bytes) {
             Counters::add(&self.counters.answers_busy);
             return refusal(Code::Busy, "this node's line is busy".into(), retry_ms).into();
         }
@@ -261,12 +261,14 @@ impl Service {
         refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
     }
 
-    /// How long a larger answer has to wait until the line has room for it; none where there is room, or no limit.
-    fn overdue_ms(&self, bytes: usize) -> Option<u64> {
+    /// How long one more of the larger answers to a peer has to wait until the line has room for it; none where there
+    /// is room, or no limit.
+    fn overdue_ms(&self, peer: &PeerId, bytes: usize) -> Option<u64> {
         let rate = self.settings.limits.bandwidth_out?;
         let waiting = self.outgoing.taken_bytes();
-        // One alone goes, however large it is.
-        let is_late = waiting > 0 && (waiting + bytes as u64) / rate > ANSWERS_SECONDS_MAX;
+        // Each has one, however large it is: who reads nothing keeps none from the others.
+        let has_one = self.peers.get(peer).is_some_and(|state| state.outgoing.is_in_use(ANSWER_SHARE_KIB));
+        let is_late = has_one && (waiting + bytes as u64) / rate > ANSWERS_SECONDS_MAX;
         is_late.then(|| (waiting.saturating_mul(1_000) / rate).max(BUSY_RETRY_MS))
     }
 

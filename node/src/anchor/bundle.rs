@@ -8,6 +8,7 @@ use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
 use weft_protocol::{Address, DataItem, Draft, Id, Position, Tag, Verified, wire};
 use weft_storage::anchor::{Anchor as _, AnchorError, Batch};
+use weft_storage::limits::BATCH_BYTES_MAX;
 use weft_storage::{Reader, StoreError};
 
 use crate::error::NodeError;
@@ -19,6 +20,8 @@ use crate::shared::Shared;
 const SLOT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Items of one batch that carry attestations, a thousand each.
 const ATTESTATION_ITEMS_MAX: usize = 16;
+/// Bytes that each item takes in a bundle beside its own.
+const ITEM_ROOM_BYTES: usize = 64;
 
 /// Why a batch was not made or submitted.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +67,9 @@ pub(super) fn bundle(shared: &Shared, process: Id, from: u64, to: u64) -> Result
     let last = next - 1;
     items
         .extend(module(shared, &reader, known.process.module(), from)?.filter(|item| have.insert(item.id())));
-    items.extend(attestations(shared, &reader, process, from, last)?);
+    let taken: usize = items.iter().map(|item| item.raw().len() + ITEM_ROOM_BYTES).sum();
+    let room = BATCH_BYTES_MAX.saturating_sub(taken + ITEM_ROOM_BYTES);
+    items.extend(attestations(shared, &reader, (process, from, last), room)?);
     Ok((last, Batch::of_items(items)?))
 }
 
@@ -83,13 +88,13 @@ fn module(
     Ok(raw.map(DataItem::verify_bytes).transpose()?)
 }
 
-/// What is attested of these slots, and of those in the batch before: attestations come later than their slots.
+/// What is attested of these slots, and of those in the batch before: attestations come later than their slots. As much
+/// as there is room for.
 fn attestations(
     shared: &Shared,
     reader: &Reader,
-    process: Id,
-    from: u64,
-    to: u64,
+    (process, from, to): (Id, u64, u64),
+    mut room: usize,
 ) -> Result<Vec<Verified<DataItem>>, BatchError> {
     let before = reader.anchored(&process, shared.weave.name())?;
     let before = before.map(|row| reader.batch(&row.batch)).transpose()?.flatten();
@@ -110,7 +115,10 @@ fn attestations(
             Tag::new("Network", shared.network.to_string()),
         ];
         let draft = Draft { target: None, anchor: None, tags, data: message.encode_to_vec().into() };
-        items.push(draft.sign(&shared.signer)?);
+        let item = draft.sign(&shared.signer)?;
+        let Some(left) = room.checked_sub(item.raw().len() + ITEM_ROOM_BYTES) else { break };
+        room = left;
+        items.push(item);
     }
     Ok(items)
 }

@@ -18,6 +18,8 @@ pub enum Profile {
 
 /// All addresses of the machine, by TCP and QUIC.
 const EVERYWHERE: &str = "/ip4/0.0.0.0/tcp/4904,/ip4/0.0.0.0/udp/4904/quic-v1";
+/// Cores that count: as many threads as may be set.
+const THREADS_MAX: usize = 256;
 /// Gas that one core uses in an hour, about.
 const CORE_HOUR_GAS: u64 = 3_600_000_000_000_000;
 
@@ -63,7 +65,7 @@ impl Profile {
                 ]);
                 values.extend([
                     ("others_gas", (CORE_HOUR_GAS / 10).to_string()),
-                    ("compute_threads", cores.div_ceil(2).to_string()),
+                    ("compute_threads", cores.div_ceil(2).min(THREADS_MAX).to_string()),
                     ("memory_budget", (memory::budget() / 2).to_string()),
                 ]);
                 values
@@ -71,7 +73,7 @@ impl Profile {
             Self::Server => {
                 let mut values =
                     owned(&[("listen", EVERYWHERE), ("spawn_budget", "10000"), ("join", "auto")]);
-                values.push(("others_gas", (CORE_HOUR_GAS / 2 * cores as u64).to_string()));
+                values.push(("others_gas", (CORE_HOUR_GAS / 2 * cores.min(THREADS_MAX) as u64).to_string()));
                 values
             }
         }

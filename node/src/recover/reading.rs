@@ -44,6 +44,8 @@ pub(super) struct Group {
     pub(super) givers: Vec<Gateway>,
     /// Who gave something false, and what.
     pub(super) lies: Vec<(Gateway, String)>,
+    /// What is false and nobody's lie: anybody may sign something under the name of a process.
+    pub(super) junk: Vec<(Gateway, String)>,
     /// Two assignments of one slot, both of which the scheduler signed.
     pub(super) rivals: Vec<(Verified<DataItem>, Verified<DataItem>)>,
     /// What is missing for the next slot.
@@ -97,21 +99,23 @@ impl Reading {
 
     /// Whether the pool has a thing, and it is true. What is false is forgotten.
     pub(super) fn has(&mut self, want: Want) -> Has {
-        let (place, raw) = match want {
-            Want::Item(id) => match self.pool.item(&id) {
-                Some((place, raw)) => (place, raw.clone()),
-                None => return Has::No,
-            },
-            Want::Slot(slot) => match self.pool.assignment(slot, |rival| self.continues(rival)) {
-                Some((place, rival)) => (place, rival.raw.clone()),
-                None => return Has::No,
-            },
-        };
-        if DataItem::verify_bytes(raw).is_ok() {
-            return Has::Yes;
+        let mut none = Has::No;
+        loop {
+            let held = match want {
+                Want::Item(id) => self.pool.item(&id).map(|(place, raw)| (place, raw.clone())),
+                Want::Slot(slot) => {
+                    let held = self.pool.assignment(slot, |rival| self.continues(rival));
+                    held.map(|(place, rival)| (place, rival.raw.clone()))
+                }
+            };
+            let Some((place, raw)) = held else { return none };
+            if DataItem::verify_bytes(raw).is_ok() {
+                return Has::Yes;
+            }
+            // There may be another under its name.
+            self.pool.forget(place);
+            none = Has::False;
         }
-        self.pool.forget(place);
-        Has::False
     }
 
     /// Whether an assignment claims to be the next one of this log.
@@ -252,7 +256,7 @@ impl Reading {
         for (gateway, item) in self.pool.take_attestations() {
             match attestations_of(&item, self.terms.network) {
                 Ok(attestations) => group.parts.push(Part::Attestations(attestations)),
-                Err(why) => group.lies.push((gateway, why)),
+                Err(why) => group.junk.push((gateway, why)),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod fetch;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +23,8 @@ use crate::log;
 use crate::portable::{Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
 
+/// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
+const BROUGHT_MAX: u32 = 24;
 /// Other things that could not be proven, told one by one.
 const UNPROVEN_SHOWN_MAX: usize = 64;
 
@@ -180,6 +183,7 @@ impl<'a, S: Sink> Run<'a, S> {
             met.ok_or_else(unknown)?.map_err(|why| RecoverError::Refused { process, why })?;
         }
         let total = self.ask_newest().await?;
+        let mut brought = (0, 0);
         loop {
             let group = self.away(Reading::group).await?;
             let (wants, refused) = self.take(group).await?;
@@ -194,9 +198,13 @@ impl<'a, S: Sink> Run<'a, S> {
                 self.note(why);
                 break;
             }
-            if let Some(want) = wants
-                && !self.bring(want).await?
-            {
+            let Some(want) = wants else { continue };
+            brought = if brought.0 == next { (next, brought.1 + 1) } else { (next, 1) };
+            if brought.1 > BROUGHT_MAX {
+                self.note(format!("the parts of slot {next} do not come together"));
+                break;
+            }
+            if !self.bring(want).await? {
                 break;
             }
         }
@@ -208,15 +216,22 @@ impl<'a, S: Sink> Run<'a, S> {
 
     /// Takes a group into the node.
     async fn take(&mut self, group: Group) -> Result<(Option<Want>, Option<String>), RecoverError> {
-        let Group { parts, givers, lies, rivals, wants, refused } = group;
+        let Group { parts, givers, lies, junk, rivals, wants, refused } = group;
         for gateway in givers {
             if let Some(asked) = self.gateways.get_mut(gateway) {
                 asked.slots += 1;
             }
         }
+        // Strangers can put much that is false into one bundle that a gateway gives as it is.
+        let mut liars = BTreeSet::new();
         for (gateway, why) in lies {
             self.fault(gateway, why);
-            self.handle(Input::Lacked { gateway, lie: true });
+            if liars.insert(gateway) {
+                self.handle(Input::Lacked { gateway, lie: true });
+            }
+        }
+        for (gateway, why) in junk {
+            self.fault(gateway, why);
         }
         for (ours, other) in rivals {
             self.note(format!(
@@ -344,7 +359,7 @@ impl<'a, S: Sink> Run<'a, S> {
         let next = self.reading()?.next_slot();
         let ends_here = self.gateways.iter().any(|asked| {
             let newest = asked.newest.as_ref().and_then(Listed::slot);
-            asked.answered && newest.is_none_or(|slot| slot < next)
+            asked.answered && newest.is_some_and(|slot| slot + 1 == next)
         });
         let missing = self.missing().await?;
         let reading = self.reading()?;

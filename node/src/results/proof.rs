@@ -1,10 +1,10 @@
 //! What proves a result to others, from what this node holds: the signatures of its attestors, at its position
 //! or the next one that they signed.
 
-use weft_protocol::outcome::proof::OUTCOMES_AFTER_MAX;
-use weft_protocol::outcome::{OutboxEntry, Running};
+use weft_protocol::outcome::proof::{self, OUTCOMES_AFTER_MAX};
+use weft_protocol::outcome::{Code, OutboxEntry, Outcome, Running};
 use weft_protocol::process::Process;
-use weft_protocol::{Address, Hash, Position, wire};
+use weft_protocol::{Address, Hash, Id, Position, wire};
 use weft_storage::{OutcomeRow, Reader, StoreError};
 
 use crate::attestations;
@@ -24,6 +24,10 @@ pub fn of(
 ) -> Result<Option<wire::ResultProof>, StoreError> {
     let id = process.id();
     let Some(slot) = reader.slot(&id, position.slot)? else { return Ok(None) };
+    let root = root(reader, process, position)?;
+    if !is_shown(position, row, root) {
+        return Ok(None);
+    }
     let Some(Signed { after, attestations }) = signed(reader, process, position, row)? else {
         return Ok(None);
     };
@@ -31,7 +35,7 @@ pub fn of(
     let before = before.map_or_else(|| Running::before(id).0, |(_, row)| row.running);
     Ok(Some(wire::ResultProof {
         assignment: slot.assignment,
-        root: root(reader, process, position)?,
+        root: root.map(wire::bytes).unwrap_or_default(),
         before: wire::bytes(before),
         skipped: row.skipped,
         after: after.concat().into(),
@@ -39,11 +43,18 @@ pub fn of(
     }))
 }
 
-/// The root that the entries of an outbox share; nothing where no entry has one.
-fn root(reader: &Reader, process: &Process, position: Position) -> Result<bytes::Bytes, StoreError> {
+/// Whether reading what is shown gives what was hashed: not of results that are larger than JavaScript's numbers, at
+/// their limits, or only known by their hash.
+fn is_shown(position: Position, row: &OutcomeRow, root: Option<Id>) -> bool {
+    let outcome =
+        Code::from_number(row.code).and_then(|code| proof::shown(position, code, &row.result, root));
+    outcome.is_some_and(|outcome| Outcome { skipped: row.skipped, ..outcome }.hash() == row.outcome)
+}
+
+/// The root that the entries of an outbox share; none where no entry has one.
+fn root(reader: &Reader, process: &Process, position: Position) -> Result<Option<Id>, StoreError> {
     let rows = reader.outbox(&process.id(), position)?;
-    let roots = rows.iter().filter_map(|(_, row)| OutboxEntry::from_bytes(&row.entry).ok()?.root);
-    Ok(roots.take(1).map(wire::bytes).next().unwrap_or_default())
+    Ok(rows.iter().find_map(|(_, row)| OutboxEntry::from_bytes(&row.entry).ok()?.root))
 }
 
 /// What a quorum signed.
@@ -75,6 +86,11 @@ fn signed(
         let Some(last) = reader.outcome(&id, candidate)? else { continue };
         if let Some(attestations) = attestations::quorum_wire(reader, process, candidate, said(&last))? {
             let after = between(reader, process, position, candidate)?;
+            // Where it joined from a checkpoint, a node knows no outcomes before that.
+            let fold = |after: &Vec<[u8; 32]>| {
+                after.iter().fold(Running(row.running), |running, hash| running.then(&Hash(*hash)))
+            };
+            let after = after.filter(|after| fold(after).0 == last.running);
             return Ok(after.map(|after| Signed { after, attestations }));
         }
     }

@@ -57,8 +57,10 @@ pub struct Proven {
     pub attestors: Vec<Address>,
 }
 
-/// Decides whether an answer shows what an item came to in a process. All of the result is proven but
-/// `GasUsed`, which no outcome hashes.
+/// Decides whether an answer shows what an item came to in a process: its Output, Error and Assignments, and
+/// of its Messages and Spawns what others get of them. Not proven is what no outcome hashes: `GasUsed`, fields and
+/// tags that a push leaves out, and what is in entries that go nowhere. That the item has this slot is its
+/// scheduler's word.
 ///
 /// # Errors
 /// [`NoProof::Absent`] where none is given; else what a peer that is honest never gives.

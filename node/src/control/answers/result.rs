@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_net::Peer;
+use weft_protocol::outcome::Code;
 use weft_protocol::outcome::proof::{self, NoProof, Proven};
 use weft_protocol::process::Process;
 use weft_protocol::{DataItem, Id, Position, mark, wire};
@@ -282,6 +283,8 @@ async fn ask_peer(shared: &Shared, peer: Peer, process: Arc<Process>, item: Id) 
     });
     let (process, found, proven) = joined(read.await).ok_or(())?;
     match proven {
+        // The same item had a slot before, which is what counts: somebody else may know of it.
+        Ok(Proven { code: Code::Duplicate, .. }) => found,
         Ok(Proven { attestors, .. }) => found.map(|found| ResultInfo { attested_by: attestors, ..found }),
         Err(NoProof::Absent) => found,
         Err(error) => {

@@ -170,8 +170,9 @@ fn page(
     }
     let mut more = from.is_some() || found.len() > first;
     found.truncate(first);
-    let items = found.iter().map(|found| item(weave, found)).collect::<FieldResult<Vec<_>>>()?;
-    let mut headers: Vec<Header> = items.iter().map(|item| Header::of(item.claims(), None)).collect();
+    // One after the other: each may have ten megabytes, of which its header is what is kept.
+    let header = |found| item(weave, found).map(|item| Header::of(item.claims(), None));
+    let mut headers = found.iter().map(header).collect::<FieldResult<Vec<Header>>>()?;
     if !headers.is_empty() {
         more |= find::cut(&mut headers, bytes_max);
     }

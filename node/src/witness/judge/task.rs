@@ -87,10 +87,6 @@ impl JudgeTask {
             return;
         }
         let place = (process, position);
-        // One that is not computed here yet is looked at when it is.
-        if !is_computed(&self.shared, place).unwrap_or(true) {
-            return;
-        }
         let said = said_of(&self.shared, place);
         if said.len() > 1 {
             self.handle(Input::Said { place, said });
