@@ -26,7 +26,7 @@ const MODULES: [(&str, &[u8]); 2] = [(LUA, guests::LUA), (LEDGER, guests::LEDGER
 /// Memory of its processes, and gas of a message, unless their own tags say otherwise.
 const LIMITS: [(&str, &str); 2] = [("Memory-Limit", "1-gb"), ("Compute-Limit", "9000000000000")];
 
-/// The modules that come with the binary, in the order of [`MODULES`].
+/// The modules that come with the binary, in the order of `MODULES`.
 ///
 /// # Errors
 /// [`NodeError::Key`] if one cannot be signed, which no input causes.
