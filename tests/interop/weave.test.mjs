@@ -15,6 +15,16 @@ const { generateTransactionChunks, validatePath } = require('arweave/node/lib/me
 const flags = ['--listen', '/ip4/127.0.0.1/tcp/0', '--weave-listen', '0', '--weave-block-ms', '100']
 const messages = 7
 
+/** Waits until the weave has the log up to a slot. */
+const anchored = async (slot) => {
+  const deadline = Date.now() + 60_000
+  for (;;) {
+    const [process] = (await node.weft('processes')).filter((one) => one.process === id)
+    if (process.anchored === slot) return
+    assert.ok(Date.now() < deadline, `slot ${process.anchored} of ${slot} is anchored`)
+  }
+}
+
 let node
 let address
 let arweave
@@ -25,14 +35,10 @@ before(async () => {
   const { hostname: host, port } = new URL(address)
   arweave = Arweave.init({ host, port, protocol: 'http' })
   id = (await node.weft('spawn')).id
-  for (let sent = 0; sent < messages; sent += 1) {
+  for (let sent = 1; sent <= messages; sent += 1) {
     await node.weft('send', id, '--action', 'Eval', '--data', `n = (n or 0) + ${sent}`, '--wait')
-  }
-  const deadline = Date.now() + 60_000
-  for (;;) {
-    const [{ anchored }] = (await node.weft('processes')).filter((one) => one.process === id)
-    if (anchored === messages) break
-    assert.ok(Date.now() < deadline, `slot ${anchored} of ${messages} is anchored`)
+    // What is sent after that comes in another bundle.
+    if (sent === 3 || sent === messages) await anchored(sent)
   }
 })
 after(() => node.stop())
@@ -139,7 +145,7 @@ test('arweave-js reads blocks, bundles and chunks, and their proofs hold', async
     }
     assert.equal(BigInt(block.weave_size), end)
   }
-  assert.ok(bundles >= 3)
+  assert.ok(bundles >= 2)
   assert.equal((await get(`tx/${id}`)).status, 404, 'an item is no transaction')
   assert.equal((await get(`chunk/${end + 1n}`)).status, 404)
   assert.equal((await get('chunk/0')).status, 404)
