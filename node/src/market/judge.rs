@@ -74,11 +74,12 @@ pub async fn judge_evidence(shared: &Shared, process: Id, unverified: Unverified
     let verified = tokio::task::spawn_blocking(move || unverified.verify()).await;
     match verified {
         Ok(Ok(verified)) => {
-            shared.market.convict(culprit, shared.clock.now());
-            match shared.witness.brought(process, verified).await {
-                true => Verdict::Accept,
-                false => Verdict::Ignore,
+            let is_news = shared.witness.brought(process, verified).await;
+            // Once: the same two offers, brought again, say nothing new of it.
+            if is_news {
+                shared.market.convict(culprit, shared.clock.now());
             }
+            if is_news { Verdict::Accept } else { Verdict::Ignore }
         }
         Ok(Err(_)) => Verdict::Reject,
         Err(_) => Verdict::Ignore,

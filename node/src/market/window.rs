@@ -1,6 +1,6 @@
 //! Windows of processes in hard mode, as the log here has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use weft_protocol::Id;
@@ -26,9 +26,13 @@ pub fn window_at(reader: &Reader, process: &Process, slot: u64) -> Result<Option
     Ok(window.and_then(Result::ok).filter(|window| !window.set().entries().is_empty()))
 }
 
-/// The windows that were looked at last.
+/// The windows that were read last.
 #[derive(Debug, Default)]
-pub struct Windows(BTreeMap<(Id, u64), Option<Arc<Window>>>);
+pub struct Windows {
+    held: BTreeMap<(Id, u64), Option<Arc<Window>>>,
+    /// The oldest first.
+    order: VecDeque<(Id, u64)>,
+}
 
 impl Windows {
     /// As [`window_at`], without reading it again.
@@ -45,14 +49,17 @@ impl Windows {
             return Ok(None);
         }
         let key = (process.id(), window_of(slot));
-        if let Some(window) = self.0.get(&key) {
+        if let Some(window) = self.held.get(&key) {
             return Ok(window.clone());
         }
         let window = window_at(reader, process, slot)?.map(Arc::new);
-        if self.0.len() >= KEPT_MAX {
-            self.0.pop_first();
+        if self.order.len() >= KEPT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.held.remove(&oldest);
         }
-        self.0.insert(key, window.clone());
+        self.order.push_back(key);
+        self.held.insert(key, window.clone());
         Ok(window)
     }
 }
