@@ -44,7 +44,7 @@ use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
 use crate::market::machine::own::Prices;
-use crate::market::{Market, MarketTask};
+use crate::market::{Market, MarketTask, WeighTask};
 use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
@@ -53,7 +53,7 @@ use crate::recover::Scratch;
 use crate::remember;
 use crate::remote::{ANSWER_TURNS_MAX, Lookups};
 use crate::room::{self, RoomTask};
-use crate::scheduler::SchedulerTask;
+use crate::scheduler::{SchedulerHandle, SchedulerTask};
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
@@ -342,12 +342,7 @@ fn start_roles(
     watch_shared(shared);
     tasks.start("measure of the disk", RoomTask::new(Arc::clone(shared))?.run(stop.clone()));
     let is = |role| shared.config.roles.contains(&role);
-    let mut scheduler = None;
-    if is(Role::Scheduler) {
-        let (task, handle) = SchedulerTask::new(Arc::clone(shared))?;
-        tasks.start("scheduler", task.run(stop.clone()));
-        scheduler = Some(handle);
-    }
+    let scheduler = start_scheduler(shared, stop, tasks)?;
     let submitter = Submitter::new(Arc::clone(shared), scheduler);
     let (follower_task, follower) = FollowerTask::new(Arc::clone(shared))?;
     tasks.start("follower", follower_task.run(stop.clone()));
@@ -378,12 +373,34 @@ fn start_roles(
         tasks.start("judge", judge.run(stop.clone()));
         tasks.start("joining", JoinTask::new(Arc::clone(shared)).run(stop.clone()));
     }
+    start_ledgers(shared, &answers, stop, tasks);
     let server = Server::new(Arc::clone(shared), submitter.clone(), answers.clone());
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
     tasks.start("inbound desk", inbound);
     tasks.start("control socket", socket.run(answers.clone(), stop.clone()));
     Ok((submitter, answers))
+}
+
+fn start_scheduler(
+    shared: &SharedRef,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) -> Result<Option<SchedulerHandle>, NodeError> {
+    if !shared.config.roles.contains(&Role::Scheduler) {
+        return Ok(None);
+    }
+    let (task, handle) = SchedulerTask::new(Arc::clone(shared))?;
+    tasks.start("scheduler", task.run(stop.clone()));
+    Ok(Some(handle))
+}
+
+/// Starts what reads ledgers for offer sets.
+fn start_ledgers(shared: &SharedRef, answers: &Answers, stop: &CancellationToken, tasks: &mut Tasks) {
+    if shared.config.roles.contains(&Role::Scheduler) {
+        let task = WeighTask::new(Arc::clone(shared), answers.clone());
+        tasks.start("weights of messengers", task.run(stop.clone()));
+    }
 }
 
 /// Starts what is said on the lobby and in the market, and what looks for processes there.

@@ -6,24 +6,30 @@
 
 pub(crate) mod audit;
 mod judge;
+pub(crate) mod ledger;
 pub mod machine;
+pub mod sent;
 mod task;
+mod weigh;
+mod weights;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use weft_net::Peer;
-use weft_protocol::market::{Entry, Quality};
+use weft_protocol::market::Entry;
 use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::{Address, Effects, Id, Machine as _, Now, Verified};
 
 use self::machine::own::Prices;
 use self::machine::{Effect, Heard, Input, Known, Place, Said, Why};
+use self::weights::Weights;
 
 pub use judge::{judge, judge_evidence};
 pub use task::MarketTask;
+pub use weigh::WeighTask;
 pub use window::{Windows, window_at};
 
 /// What is kept of an offer.
@@ -35,12 +41,22 @@ pub struct Market {
     machine: Mutex<machine::Market<Peer, Body>>,
     /// What this node offered last, signed.
     own: Mutex<Option<Body>>,
+    /// What the ledgers and the logs say of messengers.
+    weights: Mutex<Weights>,
 }
 
 impl Market {
     /// A market that knows nobody, of a node that offers at these prices.
-    pub const fn new(prices: Prices) -> Self {
-        Self { machine: Mutex::new(machine::Market::new(prices)), own: Mutex::new(None) }
+    pub fn new(prices: Prices) -> Self {
+        Self {
+            machine: Mutex::new(machine::Market::new(prices)),
+            own: Mutex::new(None),
+            weights: Mutex::default(),
+        }
+    }
+
+    fn weights(&self) -> MutexGuard<'_, Weights> {
+        self.weights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn machine(&self) -> MutexGuard<'_, machine::Market<Peer, Body>> {
@@ -63,14 +79,32 @@ impl Market {
         self.machine().at(process, now)
     }
 
-    /// The offers to carry for a process, this node's included, as entries of an offer set. No ledger is read yet:
-    /// nobody has a bond, and nothing is known of how well anybody carried.
+    /// The offers to carry for a process, this node's included, as entries of an offer set, each with what is known
+    /// here of its messenger by now: who waits for a ledger waits elsewhere.
     pub fn entries(&self, process: Id, now: Now) -> Vec<Entry> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let machine = self.machine();
-        let own = own.filter(|_| machine.carried().any(|carried| carried == process));
-        let known = own.into_iter().chain(machine.bodies_at(process, now));
-        known.map(|offer| Entry::new(Verified::clone(&offer), 0, Quality::NEW)).collect()
+        let known: Vec<Body> = {
+            let machine = self.machine();
+            let own = own.filter(|_| machine.carried().any(|carried| carried == process));
+            own.into_iter().chain(machine.bodies_at(process, now)).collect()
+        };
+        let weights = self.weights();
+        let entry = |offer: Body| {
+            let by = offer.messenger();
+            let bond = weights.bond(&process, &by, now).unwrap_or(0);
+            Entry::new(Verified::clone(&offer), bond, weights.quality(&process, &by))
+        };
+        known.into_iter().map(entry).collect()
+    }
+
+    /// The processes for which somebody offers to carry, this node included.
+    pub fn offered(&self, now: Now) -> BTreeSet<Id> {
+        self.machine().offered(now)
+    }
+
+    /// The bond of a messenger at the ledger of a process, as far as it was read lately.
+    pub fn bond(&self, process: &Id, messenger: &Address, now: Now) -> Option<u64> {
+        self.weights().bond(process, messenger, now)
     }
 
     /// This node offers this from now on.

@@ -319,6 +319,16 @@ impl<P: Ord + Copy, B: Clone> Market<P, B> {
         known.collect()
     }
 
+    /// The processes for which somebody offers to carry now, this node included.
+    pub fn offered(&self, now: Now) -> BTreeSet<Id> {
+        let held = self.places.iter().filter(|(_, all)| all.values().any(|stand| now.0 < stand.until));
+        let of = |(place, _): (&Place, _)| match place {
+            Place::Process(process) => Some(*process),
+            Place::Shard(_) => None,
+        };
+        held.filter_map(of).chain(self.own.carried()).collect()
+    }
+
     fn places_of(&self, by: Address) -> Vec<Place> {
         self.places.iter().filter(|(_, all)| all.contains_key(&by)).map(|(place, _)| *place).collect()
     }

@@ -329,7 +329,7 @@ impl SchedulerTask {
         match self.read_end(process) {
             Ok(Some(recovered)) => self.handle(Input::Recover(Box::new(recovered))),
             Ok(None) => self.whole.push(process),
-            Err(error) => self.unreadable(process, &error.into()),
+            Err(error) => self.unreadable(process, &error),
         }
     }
 
@@ -369,7 +369,7 @@ impl SchedulerTask {
     }
 
     /// The end of a log; none where it is under caution no longer, which is to be written down first.
-    fn read_end(&self, process: Id) -> Result<Option<Recovered>, StoreError> {
+    fn read_end(&self, process: Id) -> Result<Option<Recovered>, NodeError> {
         let reader = self.shared.store.read()?;
         let caution = reader.caution_of(&process)?;
         let head = reader.head(&process)?.map(|(slot, row)| Head {
@@ -379,7 +379,12 @@ impl SchedulerTask {
             chain: row.chain,
             time: TimePoint { timestamp: row.timestamp, height: row.block_height },
         });
-        let known = self.shared.directory.get(&process).map(|known| known.process);
+        // Whoever opened it may not have been answered yet: then only the disk knows it.
+        let known = match self.shared.directory.get(&process).map(|known| known.process) {
+            Some(known) => Some(known),
+            None if head.is_some() => log::read_process(&reader, &process, &self.shared.terms)?,
+            None => None,
+        };
         let schedule = match &known {
             Some(known) => log::read_schedule(&reader, known)?,
             None => None,

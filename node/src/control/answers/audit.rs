@@ -2,46 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
+use weft_protocol::Id;
 use weft_protocol::market::{WINDOW_SLOTS, Window, set_slot, window_of};
-use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
-use weft_protocol::push::Source;
-use weft_protocol::{Id, Position};
-use weft_storage::{OutboxState, Reader};
 
 use super::super::api::{AuditInfo, CarrierRow, Failure, FailureCode, WindowAudit};
 use super::{Answers, disk, fail};
-use crate::hosting;
 use crate::market::audit::{Audit, Sent, audit};
+use crate::market::sent::{Outboxes, Push, look_for, outboxes};
 use crate::market::window_at;
-use crate::pushed::{self, Pushed};
-use crate::remote;
 
 /// Windows that are audited where none is named: the newest.
 const WINDOWS_MAX: u64 = 4;
 /// Pushes of one audit that targets' schedulers are asked about; of others it is said that nobody was asked.
 const ASKED_MAX: usize = 1_024;
-/// Of those, how many are asked at once.
-const AT_ONCE: usize = 16;
-/// Results that are read at once beside outboxes, in bytes.
-const READ_BYTES: usize = 8 * 1024 * 1024;
-
-/// Where a push is from and whom it is for.
-struct Asked {
-    place: Source,
-    target: Id,
-    bytes: u64,
-    at: u64,
-}
-
-/// What the disk says of a window's pushes.
-#[derive(Default)]
-struct Outboxes {
-    sent: Vec<Asked>,
-    spawns: u64,
-    pruned: u64,
-}
 
 impl Answers {
     pub(super) async fn audit(&self, process: Id, window: Option<u64>) -> Result<AuditInfo, Failure> {
@@ -96,7 +70,7 @@ impl Answers {
             let window = window_at(&reader, process, first);
             let window = window.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
             let outboxes = match &window {
-                Some(_) => outboxes(&reader, process, first, computed)?,
+                Some(_) => outboxes(&reader, process, first, computed).map_err(disk)?,
                 None => Outboxes::default(),
             };
             (window, outboxes)
@@ -117,7 +91,7 @@ impl Answers {
         if outboxes.spawns > 0 {
             notes.push(format!("{} spawns are paid too and are not looked at here", outboxes.spawns));
         }
-        let (asked, unasked) = outboxes.sent.split_at(outboxes.sent.len().min(*left));
+        let (asked, unasked) = outboxes.pushes.split_at(outboxes.pushes.len().min(*left));
         *left -= asked.len();
         if !unasked.is_empty() {
             notes.push(format!("{} more pushes were not looked for: name this window alone", unasked.len()));
@@ -127,16 +101,12 @@ impl Answers {
         Ok(row(number, Some(&window), &audit(&window, &sent), pushes, notes))
     }
 
-    /// Looks for the slots of pushes, some at once, and notes why those of others are not known.
-    async fn look_for(&self, asked: &[Asked], notes: &mut Vec<String>) -> Vec<Sent> {
-        let mut found = Vec::new();
-        for some in asked.chunks(AT_ONCE) {
-            found.extend(join_all(some.iter().map(|asked| self.find_push(asked))).await);
-        }
+    /// Looks for the slots of pushes, and notes why those of others are not known.
+    async fn look_for(&self, asked: &[Push], notes: &mut Vec<String>) -> Vec<Sent> {
+        let found = look_for(&self.shared, asked).await;
         let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
         let mut sent = Vec::new();
         for (asked, found) in asked.iter().zip(found) {
-            let push = asked.place.push_id(self.shared.network);
             let (found, why) = match found {
                 Ok(found) => (found, "its target has no slot for it".to_owned()),
                 Err(why) => (None, why),
@@ -144,71 +114,11 @@ impl Answers {
             if found.is_none() {
                 *reasons.entry(why).or_default() += 1;
             }
-            sent.push(Sent { push, bytes: asked.bytes, at: asked.at, found });
+            sent.push(asked.with(found, self.shared.network));
         }
         let why = |(why, count)| format!("of {count} pushes no slot is known: {why}");
         notes.extend(reasons.into_iter().map(why));
         sent
-    }
-
-    /// The slot of a push in its target's log: on the disk here, else as the target's scheduler shows it. The error says why
-    /// nothing is known.
-    async fn find_push(&self, asked: &Asked) -> Result<Option<Pushed>, String> {
-        let (shared, target) = (&self.shared, asked.target);
-        let found = hosting::find_process(shared, target).await;
-        let found = found.map_err(|_| format!("nobody serves its target {target}"))?;
-        let scheduler = found.scheduler();
-        let push = asked.place.push_id(shared.network);
-        let here = self.read().map_err(|failure| failure.text)?;
-        if let Some((assignment, header)) =
-            pushed::read(&here, target, &push).map_err(|error| error.to_string())?
-        {
-            return Ok(pushed::check(assignment, &header, (target, scheduler), &asked.place));
-        }
-        drop(here);
-        if scheduler == shared.address {
-            return Ok(None);
-        }
-        let peer = remote::with_address(shared, scheduler).await;
-        let peer = peer.map_err(|_| format!("the scheduler of its target {target} is not reached"))?;
-        let answer = pushed::ask(shared, peer, &found, asked.place).await;
-        answer.map_err(|error| format!("the scheduler of its target {target} gave no answer: {error}"))
-    }
-}
-
-/// What the slots of a window sent, as far as they are evaluated here.
-fn outboxes(reader: &Reader, process: &Process, first: u64, computed: u64) -> Result<Outboxes, Failure> {
-    let id = process.id();
-    let last = (first + WINDOW_SLOTS - 1).min(computed);
-    let mut found = Outboxes::default();
-    let mut from = Position { epoch: 0, slot: first, tick: 0 };
-    loop {
-        let rows = reader.outcomes_up(&id, from, WINDOW_SLOTS as usize, READ_BYTES).map_err(disk)?;
-        let Some((newest, _)) = rows.last() else { return Ok(found) };
-        let newest = *newest;
-        for (position, row) in rows.iter().filter(|(position, _)| position.slot <= last) {
-            found.pruned += u64::from(row.is_pruned() && row.outbox_count > 0);
-            // A tick is known with the slot after it.
-            let told = position.slot + u64::from(position.tick > 0);
-            let Some(slot) = reader.slot(&id, told).map_err(disk)? else { continue };
-            for (index, row) in reader.outbox(&id, *position).map_err(disk)? {
-                let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
-                let place = Source { process: id, position: *position, index };
-                match (entry.kind, entry.target) {
-                    _ if matches!(row.state, OutboxState::Dropped { .. }) => {}
-                    (EntryKind::Spawn, _) => found.spawns += 1,
-                    (EntryKind::Message, Some(target)) => {
-                        let (bytes, at) = (entry.data.len() as u64, slot.timestamp);
-                        found.sent.push(Asked { place, target, bytes, at });
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if newest.slot > last {
-            return Ok(found);
-        }
-        from = Position { tick: newest.tick.saturating_add(1), ..newest };
     }
 }
 

@@ -33,14 +33,19 @@ impl Answers {
     fn offers(&self) -> Vec<OfferInfo> {
         let (shared, now) = (&self.shared, self.shared.clock.now());
         let own = shared.market.own();
-        let own = own.map(|(terms, processes)| info(shared.address, true, &terms, processes, now));
+        let own = own.map(|(terms, processes)| {
+            let bond = processes.iter().find_map(|process| shared.market.bond(process, &shared.address, now));
+            info(shared.address, bond, true, &terms, processes, now)
+        });
         let mut others: Vec<OfferInfo> = Vec::new();
         for known in shared.market.offers(now) {
             let processes = known.places.iter().filter_map(|place| match place {
                 Place::Process(process) => Some(*process),
                 Place::Shard(_) => None,
             });
-            others.push(info(known.by, false, &known.terms, processes.collect(), now));
+            let processes: Vec<Id> = processes.collect();
+            let bond = processes.iter().find_map(|process| shared.market.bond(process, &known.by, now));
+            others.push(info(known.by, bond, false, &known.terms, processes, now));
         }
         others.sort_by_key(|offer| (offer.price_per_push, offer.price_per_kib, offer.messenger));
         own.into_iter().chain(others).collect()
@@ -142,7 +147,14 @@ impl Answers {
     }
 }
 
-fn info(messenger: Address, own: bool, terms: &OfferTerms, processes: Vec<Id>, now: Now) -> OfferInfo {
+fn info(
+    messenger: Address,
+    bond: Option<u64>,
+    own: bool,
+    terms: &OfferTerms,
+    processes: Vec<Id>,
+    now: Now,
+) -> OfferInfo {
     OfferInfo {
         messenger,
         own,
@@ -152,7 +164,7 @@ fn info(messenger: Address, own: bool, terms: &OfferTerms, processes: Vec<Id>, n
         capacity_per_s: terms.capacity_per_s,
         latency_p50_ms: Some(terms.latency_p50_ms).filter(|ms| *ms > 0),
         lasts_ms: terms.valid_to.saturating_sub(now.0),
-        bond: None,
+        bond,
         shards: terms.shards.clone(),
         processes,
     }

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use weft_protocol::crypto::Signer;
+use weft_protocol::market::PushTerms;
 use weft_protocol::{DataItem, Draft, Tag, Verified};
 use weft_storage::{Disk, MemoryDisk, Roles, Store, StoreConfig};
 
@@ -59,6 +61,15 @@ fn item(target: Option<Id>, number: usize) -> Verified<DataItem> {
     Draft { target, tags, ..Draft::default() }.sign(&Signer::from_seed(&[1; 32])).unwrap()
 }
 
+/// A Process item of this scheduler.
+fn process(more: &[Tag]) -> Verified<DataItem> {
+    let scheduler = signer().address().to_string();
+    let tags =
+        [("Data-Protocol", "ao"), ("Type", "Process"), ("Scheduler", &*scheduler), ("Module", &*scheduler)];
+    let tags = tags.map(|(name, value)| Tag::new(name, value)).into_iter().chain(more.iter().cloned());
+    Draft { tags: tags.collect(), ..Draft::default() }.sign(&Signer::from_seed(&[1; 32])).unwrap()
+}
+
 fn opening(item: &Verified<DataItem>) -> Submission {
     let roles = Some(Roles { schedules: true, ..Roles::default() });
     Submission { roles, ..Submission::plain(item.id(), item.clone()) }
@@ -91,7 +102,7 @@ async fn a_disk_that_fails_is_said_to_all_and_no_slot_is_signed_twice() {
     let (disk, config) = (Failing::default(), StoreConfig::new(NETWORK, signer().address()));
     let store = Store::open_with_backend(disk.clone(), &config).unwrap();
     let (handle, stop, running) = start(&store);
-    let own = item(None, 0);
+    let own = process(&[]);
     let process = own.id();
     assert_eq!(slot(&handle.submit(opening(&own)).await), (0, false));
     let messages: Vec<_> = (1..=20).map(|number| item(Some(process), number)).collect();
@@ -127,7 +138,7 @@ async fn slots_for_which_the_disk_has_room_one_by_one_are_not_refused_together()
     let config = StoreConfig::new(NETWORK, signer().address());
     let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
     let (handle, stop, running) = start(&store);
-    let own = item(None, 0);
+    let own = process(&[]);
     let process = own.id();
     assert_eq!(slot(&handle.submit(opening(&own)).await), (0, false));
     // Room for some slots in one commit, and not for all.
@@ -152,4 +163,27 @@ async fn whoever_waits_too_long_is_told_to_come_back() {
     let handle = SchedulerHandle(sender);
     let answers = join_all([handle.now(Id([1; 32])), handle.now(Id([2; 32]))]).await;
     assert_eq!(answers, [const { Answer::Busy { retry_ms: LATE_RETRY_MS } }; 2]);
+}
+
+#[tokio::test]
+async fn a_log_is_read_back_in_hard_mode_before_anybody_was_told_of_its_process() {
+    let config = StoreConfig::new(NETWORK, signer().address());
+    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+    let (handle, stop, running) = start(&store);
+    let terms = PushTerms { ledger: Id([9; 32]), price_max: 1, kib_max: 1 };
+    let cron = Tag::new("Cron-Interval", "10-seconds");
+    let (hard, soft) = (process(&[terms.tags(), vec![cron]].concat()), process(&[]));
+    for own in [&hard, &soft] {
+        assert_eq!(slot(&handle.submit(opening(own)).await), (0, false));
+    }
+    stop.cancel();
+    running.await.unwrap();
+    drop(handle);
+
+    // As after a commit that failed: the directory knows neither.
+    let (task, _handle) = SchedulerTask::new(shared(Path::new("nowhere"), signer(), store)).unwrap();
+    let read = |item: &Verified<DataItem>| task.read_end(item.id()).unwrap().unwrap();
+    let end = read(&hard);
+    assert_eq!((end.market.map(|market| market.terms), end.schedule.is_some()), (Some(terms), true));
+    assert!(read(&soft).market.is_none());
 }

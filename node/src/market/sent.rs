@@ -1,0 +1,134 @@
+//! What a process sent in a window, as the disk here has it, and where that stands in the logs of its targets.
+
+use futures::future::join_all;
+use weft_protocol::market::WINDOW_SLOTS;
+use weft_protocol::outcome::{EntryKind, OutboxEntry};
+use weft_protocol::process::Process;
+use weft_protocol::push::Source;
+use weft_protocol::{Hash, Id, Network, Position};
+use weft_storage::{OutboxState, Reader, StoreError};
+
+use super::audit::Sent;
+use crate::hosting;
+use crate::pushed::{self, Pushed};
+use crate::remote;
+use crate::shared::Shared;
+
+/// Pushes that are looked for at once.
+const AT_ONCE: usize = 16;
+/// Results that are read at once beside outboxes, in bytes.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// A push: where it is from and whom it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Push {
+    /// Its place.
+    pub place: Source,
+    /// Its target.
+    pub target: Id,
+    /// Bytes of its data.
+    pub bytes: u64,
+    /// The timestamp of the source's slot that let it be known.
+    pub at: u64,
+}
+
+impl Push {
+    /// Its id.
+    pub fn id(&self, network: Network) -> Hash {
+        self.place.push_id(network)
+    }
+
+    /// With what was found of it.
+    pub fn with(&self, found: Option<Pushed>, network: Network) -> Sent {
+        Sent { push: self.id(network), bytes: self.bytes, at: self.at, found }
+    }
+}
+
+/// What the disk says of a window's pushes.
+#[derive(Debug, Default)]
+pub struct Outboxes {
+    /// Its messages, by position and index.
+    pub pushes: Vec<Push>,
+    /// How many spawns it has, which are paid too and not looked at here.
+    pub spawns: u64,
+    /// Positions that sent something and of which that was pruned here.
+    pub pruned: u64,
+}
+
+/// What the slots of a window sent, as far as they are evaluated here: the window that begins with slot `first`, up to
+/// slot `computed`.
+///
+/// # Errors
+/// The disk.
+pub fn outboxes(
+    reader: &Reader,
+    process: &Process,
+    first: u64,
+    computed: u64,
+) -> Result<Outboxes, StoreError> {
+    let id = process.id();
+    let last = (first + WINDOW_SLOTS - 1).min(computed);
+    let mut found = Outboxes::default();
+    let mut from = Position { epoch: 0, slot: first, tick: 0 };
+    loop {
+        let rows = reader.outcomes_up(&id, from, WINDOW_SLOTS as usize, READ_BYTES)?;
+        let Some((newest, _)) = rows.last() else { return Ok(found) };
+        let newest = *newest;
+        for (position, row) in rows.iter().filter(|(position, _)| position.slot <= last) {
+            found.pruned += u64::from(row.is_pruned() && row.outbox_count > 0);
+            // A tick is known with the slot after it.
+            let told = position.slot + u64::from(position.tick > 0);
+            let Some(slot) = reader.slot(&id, told)? else { continue };
+            for (index, row) in reader.outbox(&id, *position)? {
+                let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
+                let place = Source { process: id, position: *position, index };
+                match (entry.kind, entry.target) {
+                    _ if matches!(row.state, OutboxState::Dropped { .. }) => {}
+                    (EntryKind::Spawn, _) => found.spawns += 1,
+                    (EntryKind::Message, Some(target)) => {
+                        let (bytes, at) = (entry.data.len() as u64, slot.timestamp);
+                        found.pushes.push(Push { place, target, bytes, at });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if newest.slot > last {
+            return Ok(found);
+        }
+        from = Position { tick: newest.tick.saturating_add(1), ..newest };
+    }
+}
+
+/// What is known of a push: its slot, or none where its target has none for it; the error says why nothing is known.
+pub type Found = Result<Option<Pushed>, String>;
+
+/// Looks for the slots of pushes, some at once: on the disk here, else as the targets' schedulers show them.
+pub async fn look_for(shared: &Shared, pushes: &[Push]) -> Vec<Found> {
+    let mut found = Vec::new();
+    for some in pushes.chunks(AT_ONCE) {
+        found.extend(join_all(some.iter().map(|push| find(shared, push))).await);
+    }
+    found
+}
+
+async fn find(shared: &Shared, asked: &Push) -> Found {
+    let target = asked.target;
+    let found = hosting::find_process(shared, target).await;
+    let found = found.map_err(|_| format!("nobody serves its target {target}"))?;
+    let scheduler = found.scheduler();
+    let here = {
+        let reader = shared.store.read().map_err(|error| error.to_string())?;
+        pushed::read(&reader, target, &asked.id(shared.network)).map_err(|error| error.to_string())?
+    };
+    if let Some((assignment, header)) = here {
+        return Ok(pushed::check(assignment, &header, (target, scheduler), &asked.place));
+    }
+    if scheduler == shared.address {
+        return Ok(None);
+    }
+    let peer = remote::with_address(shared, scheduler).await;
+    let peer = peer.map_err(|_| format!("the scheduler of its target {target} is not reached"))?;
+    let answer = pushed::ask(shared, peer, &found, asked.place).await;
+    answer.map_err(|error| format!("the scheduler of its target {target} gave no answer: {error}"))
+}
