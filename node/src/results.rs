@@ -214,7 +214,8 @@ fn is_of_log(
     // A guest that ran used gas, so only what did not run is worth reading its item.
     let Some(id) = row.item.filter(|_| row.gas == 0) else { return Ok(false) };
     let item = reader.item(&id)?.and_then(|raw| DataItem::parse(raw).ok());
-    Ok(item.is_some_and(|item| mark::is_of_log(process, item.claims(), position.slot)))
+    // Logs here are of epoch 0.
+    Ok(item.is_some_and(|item| mark::is_of_log(process, process.scheduler(), item.claims(), position.slot)))
 }
 
 #[cfg(test)]

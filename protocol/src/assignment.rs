@@ -2,7 +2,7 @@
 
 use crate::data_item::{DataItem, Draft};
 use crate::hashing;
-use crate::id::{Hash, Id, Network};
+use crate::id::{Address, Hash, Id, Network};
 use crate::limits::EXCLUDES_MAX;
 use crate::tag::{self, Tag};
 use crate::time::TimePoint;
@@ -130,6 +130,8 @@ pub fn item_anchor(network: Network, process: Id, epoch: u64, slot: u64, item: I
 pub struct Assignment {
     /// The id of the assignment item.
     pub id: Id,
+    /// Whose item it is: of a verified slot, the scheduler of its epoch.
+    pub scheduler: Address,
     /// The process.
     pub process: Id,
     /// The scheduler's term.
@@ -174,6 +176,7 @@ impl Assignment {
         }
         Ok(Self {
             id: item.id(),
+            scheduler: item.owner(),
             process: parsed(item, "Process")?,
             epoch: integer(item, "Epoch")?,
             slot,

@@ -206,9 +206,9 @@ impl Fold {
         proven: Option<ProvenSource>,
     ) -> Step {
         let is_process = item.id() == process.id();
-        let is_of_log = mark::is_of_log(process, item, assignment.slot);
+        let is_of_log = mark::is_of_log(process, assignment.scheduler, item, assignment.slot);
         let origin = if is_process { Origin::Direct } else { Origin::of(process, item, proven) };
-        let keys = SeenKeys::in_log(process, item, assignment.slot, &origin);
+        let keys = SeenKeys::in_log(process, assignment, item, &origin);
         let before = self.state.seen.len();
         // Keys are added before evaluation and stay when it fails: rules.md 6.3.
         let work = match self.state.seen.admit(assignment.slot, &keys) {

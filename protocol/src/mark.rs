@@ -33,10 +33,10 @@ pub fn is_mark(item: &DataItem, process: Id, scheduler: Address) -> bool {
     item.tag("Type") == Some("Mark") && item.target() == Some(process) && item.owner() == scheduler
 }
 
-/// Whether an item at `slot` is one that the log's scheduler puts there for the log itself, a mark or an
-/// offer set, which the module is not shown.
-pub fn is_of_log(process: &Process, item: &DataItem, slot: u64) -> bool {
-    is_mark(item, process.id(), process.scheduler()) || market::is_offer_set(process, item, slot)
+/// Whether an item at `slot`, which `scheduler` assigned, is one that it put there for the log itself, a mark or
+/// an offer set, which the module is not shown.
+pub fn is_of_log(process: &Process, scheduler: Address, item: &DataItem, slot: u64) -> bool {
+    is_mark(item, process.id(), scheduler) || market::is_offer_set(process, scheduler, item, slot)
 }
 
 /// Whether a scheduler that is asked for `now` assigns a mark at `next`, after a slot at `last`:

@@ -10,8 +10,9 @@
 //!
 //! What schedulers say is taken as said. That of the source: the offers that it knew, the bonds that
 //! it read, and a timestamp of which it may try several; it spends its own process's escrow. That
-//! of the target: when it took a push; where its clock is ahead of the source's, a rank earns
-//! before its turn by as much.
+//! of the target: who carried a push, and when; where its clock is ahead of the source's, a rank earns
+//! before its turn by as much. One that signs more than one receipt of a push chooses who is paid, and nothing
+//! more: a ledger pays a push once, and one that was carried honestly is at most not paid ([`refute`]).
 
 mod answer;
 mod claim;
@@ -23,9 +24,9 @@ mod set;
 mod terms;
 mod window;
 
-pub use answer::{Answer, Carried, Earlier};
+pub use answer::{Answer, Carried, Earlier, Opening, OpeningError};
 pub use claim::{Claim, ClaimError, ClaimTree, LEAF_PATH_MAX, LEAVES_MAX, Leaf, LeafPath, Paid};
-pub use judge::{Court, Fraud, Part, judge, refute};
+pub use judge::{Court, Fraud, Judged, Part, judge, refute};
 pub use pay::{RANKS_PAID, TURN_MS, Unpaid, due, price, turn};
 pub use quality::{Quality, Standing};
 pub use rank::{BOND_UNIT, UNITS_MAX, draws, rank_score};

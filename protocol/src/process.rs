@@ -82,9 +82,6 @@ pub enum Refusal {
     /// A market that there is not.
     #[error("the Push-Market `{0}` is neither `soft` nor `hard`")]
     PushMarket(String),
-    /// Hard mode without its extension.
-    #[error("`Push-Market: hard` goes with the tag `Extension: {ext}`, by which builds without it refuse the process", ext = market::EXTENSION)]
-    PushExtension,
     /// A price that is no number.
     #[error("the {0} `{1}` is not a number of at most 18446744073709551615")]
     PushPrice(&'static str, String),

@@ -308,7 +308,7 @@ impl VerifiedRecord {
 
     /// The keys under which the item counts in the log of `process`.
     pub fn seen_keys(&self, process: &Process) -> SeenKeys {
-        SeenKeys::in_log(process, &self.item, self.assignment.slot, &self.origin)
+        SeenKeys::in_log(process, &self.assignment, &self.item, &self.origin)
     }
 
     /// What the next slot must continue.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::assignment::Assignment;
 use crate::data_item::DataItem;
 use crate::deep_hash::{Chunk, DeepHash, deep_hash};
 use crate::hashing;
@@ -79,9 +80,9 @@ impl SeenKeys {
         Self { item: item_key(item.id()), push, digest }
     }
 
-    /// The keys of an item at `slot` of `process`, which takes it as `origin` says.
-    pub fn in_log(process: &Process, item: &DataItem, slot: u64, origin: &Origin) -> Self {
-        let is_of_log = mark::is_of_log(process, item, slot);
+    /// The keys of an item that `assignment` puts into the log of `process`, which takes it as `origin` says.
+    pub fn in_log(process: &Process, assignment: &Assignment, item: &DataItem, origin: &Origin) -> Self {
+        let is_of_log = mark::is_of_log(process, assignment.scheduler, item, assignment.slot);
         if is_of_log || item.id() == process.id() { Self::of_item(item.id()) } else { Self::of(item, origin) }
     }
 

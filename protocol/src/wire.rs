@@ -10,7 +10,7 @@ use prost::Message;
 use crate::id::{Hash, Id};
 use crate::limits::{ATTESTORS_MAX, EXCLUDES_MAX, ITEM_BYTES_MAX};
 use crate::lobby::ADVERT_ADDRESSES_MAX;
-use crate::market::{LEAF_PATH_MAX, SET_OFFERS_MAX};
+use crate::market::{LEAF_PATH_MAX, LEAVES_MAX, Paid, SET_OFFERS_MAX};
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 mod generated {
@@ -56,6 +56,10 @@ pub const OFFER_SET_BYTES_MAX: usize = SET_OFFERS_MAX * (OFFER_BYTES_MAX + 24);
 pub const OFFER_SET_ITEM_BYTES_MAX: usize = OFFER_SET_BYTES_MAX + ASSIGNMENT_BYTES_MAX;
 /// Bytes of an answer to a challenge: every part at its largest but the certificates, of which a few fit.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of what opens a claim: its pushes, the answer for the first, and their framing.
+pub const OPENING_BYTES_MAX: usize = LEAVES_MAX * Paid::BYTES + ANSWER_BYTES_MAX + 64;
+/// Bytes of what shows an earlier push: the slots between it and the receipt are bounded by it, to some 120,000.
+pub const EARLIER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Processes that one head request names.
 pub const HEADS_MAX: usize = 64;
@@ -152,6 +156,13 @@ impl WireMessage for ClaimAnswer {
         Repeated { path: &[1, 2], max: LEAF_PATH_MAX },
         Repeated { path: &[2, 2], max: LEAF_PATH_MAX },
         Repeated { path: &[3, 4], max: CERTIFICATES_MAX },
+    ];
+}
+impl WireMessage for ClaimOpening {
+    const REPEATED: &'static [Repeated] = &[
+        Repeated { path: &[2, 1, 2], max: LEAF_PATH_MAX },
+        Repeated { path: &[2, 2, 2], max: LEAF_PATH_MAX },
+        Repeated { path: &[2, 3, 4], max: CERTIFICATES_MAX },
     ];
 }
 impl WireMessage for EarlierPush {

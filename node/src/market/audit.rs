@@ -135,7 +135,7 @@ mod tests {
             excludes: Vec::new(),
         };
         let assignment = Assignment::from_item(&assignment.draft().sign(&scheduler).unwrap()).unwrap();
-        Window::read(&market, scheduler.address(), &assignment, &item).unwrap()
+        Window::read(&market, &assignment, &item).unwrap()
     }
 
     fn sent(push: u8, bytes: u64, carried: Option<(Address, u64)>) -> Sent {

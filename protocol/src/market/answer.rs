@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::claim::LeafPath;
-use crate::id::Id;
-use crate::wire::{self, ANSWER_BYTES_MAX, WireError, decode_canonical};
+use super::claim::{ClaimError, ClaimTree, LeafPath};
+use crate::id::{Address, Id};
+use crate::wire::{
+    self, ANSWER_BYTES_MAX, EARLIER_BYTES_MAX, OPENING_BYTES_MAX, WireError, decode_canonical,
+};
 
 /// That a target accepted a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +65,15 @@ impl Answer {
     /// # Errors
     /// Bytes that are not canonical or too many, and fields of a wrong length.
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
-        let message: wire::ClaimAnswer = decode_canonical(bytes, ANSWER_BYTES_MAX)?;
-        let (between, []) = message.between.as_chunks::<32>() else {
-            return Err(WireError::Field("between"));
-        };
+        Self::from_wire(decode_canonical(bytes, ANSWER_BYTES_MAX)?)
+    }
+
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    fn from_wire(message: wire::ClaimAnswer) -> Result<Self, WireError> {
         Ok(Self {
             leaf: path(message.leaf.as_ref())?,
             previous: message.previous.as_ref().map(LeafPath::from_wire).transpose()?,
@@ -75,12 +82,11 @@ impl Answer {
             revealed: message.revealed,
             set: message.set,
             set_assignment: message.set_assignment,
-            between: between.iter().map(|id| Id(*id)).collect(),
+            between: ids(&message.between)?,
         })
     }
 
-    /// The canonical bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    fn to_wire(&self) -> wire::ClaimAnswer {
         wire::ClaimAnswer {
             leaf: Some(self.leaf.to_wire()),
             previous: self.previous.as_ref().map(LeafPath::to_wire),
@@ -89,20 +95,65 @@ impl Answer {
             revealed: self.revealed.clone(),
             set: self.set.clone(),
             set_assignment: self.set_assignment.clone(),
-            between: self.between.iter().flat_map(|id| id.0).collect::<Vec<u8>>().into(),
+            between: id_bytes(&self.between),
         }
-        .encode_to_vec()
     }
 }
 
-/// That the push of a leaf stands at an earlier slot of its target; [`refute`](super::refute) says
-/// whether it shows that.
+/// What opens a claim at a ledger: its pushes, and at once the answer for the first of them, so that nobody claims a
+/// window that there is not, or in which it carried nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The claim with its pushes.
+    pub tree: ClaimTree,
+    /// The answer to a challenge of leaf 0.
+    pub shown: Answer,
+}
+
+/// Why bytes open no claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpeningError {
+    /// The bytes.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The pushes.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+}
+
+impl Opening {
+    /// Reads the canonical bytes of a claim of this messenger for a window of this source.
+    ///
+    /// # Errors
+    /// Bytes that are not canonical or too many, fields of a wrong length, and what
+    /// [`ClaimTree::decode`] does not take.
+    pub fn decode(messenger: Address, source: Id, window: u64, bytes: &Bytes) -> Result<Self, OpeningError> {
+        let message: wire::ClaimOpening = decode_canonical(bytes, OPENING_BYTES_MAX)?;
+        let tree = ClaimTree::decode(messenger, source, window, &message.pushes)?;
+        let shown = Answer::from_wire(message.shown.ok_or(WireError::Field("shown"))?)?;
+        Ok(Self { tree, shown })
+    }
+
+    /// The canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let (pushes, shown) = (self.tree.encode().into(), Some(self.shown.to_wire()));
+        wire::ClaimOpening { pushes, shown }.encode_to_vec()
+    }
+}
+
+/// That the push of a leaf stands at an earlier slot of the log that its receipt is of;
+/// [`refute`](super::refute) says whether it shows that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Earlier {
     /// The leaf.
     pub leaf: LeafPath,
-    /// The push at the earlier slot.
+    /// The push at the earlier slot. Its certificates lead to the receipt's epoch.
     pub push: Carried,
+    /// The raw assignment that the leaf names.
+    pub receipt: Bytes,
+    /// The ids of the target's assignments after the earlier slot and before the receipt's, in order.
+    pub between: Vec<Id>,
 }
 
 impl Earlier {
@@ -111,17 +162,32 @@ impl Earlier {
     /// # Errors
     /// As [`Answer::decode`].
     pub fn decode(bytes: &Bytes) -> Result<Self, WireError> {
-        let message: wire::EarlierPush = decode_canonical(bytes, ANSWER_BYTES_MAX)?;
-        Ok(Self { leaf: path(message.leaf.as_ref())?, push: Carried::from_wire(message.push)? })
+        let message: wire::EarlierPush = decode_canonical(bytes, EARLIER_BYTES_MAX)?;
+        Ok(Self {
+            leaf: path(message.leaf.as_ref())?,
+            push: Carried::from_wire(message.push)?,
+            receipt: message.receipt,
+            between: ids(&message.between)?,
+        })
     }
 
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let (leaf, push) = (Some(self.leaf.to_wire()), Some(self.push.to_wire()));
-        wire::EarlierPush { leaf, push }.encode_to_vec()
+        let (receipt, between) = (self.receipt.clone(), id_bytes(&self.between));
+        wire::EarlierPush { leaf, push, receipt, between }.encode_to_vec()
     }
 }
 
 fn path(message: Option<&wire::ClaimPath>) -> Result<LeafPath, WireError> {
     LeafPath::from_wire(message.ok_or(WireError::Field("leaf"))?)
+}
+
+fn ids(bytes: &[u8]) -> Result<Vec<Id>, WireError> {
+    let (ids, []) = bytes.as_chunks::<32>() else { return Err(WireError::Field("between")) };
+    Ok(ids.iter().map(|id| Id(*id)).collect())
+}
+
+fn id_bytes(ids: &[Id]) -> Bytes {
+    ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>().into()
 }

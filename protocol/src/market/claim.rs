@@ -3,18 +3,28 @@
 //! A claim is a count, a root and a sum. Leaves stand by rising position and index, and each holds
 //! the sum of those before it, so that showing a leaf with the one before it shows too that no push
 //! is claimed twice and that nothing was added: of a claim that is false in any way, some leaf
-//! cannot be answered for.
+//! cannot be answered for. A leaf names its receipt, so that what its scheduler signs later, in another
+//! log, says nothing of it.
 
-use super::window::window_of;
+use super::window::{WINDOW_SLOTS, window_of};
 use crate::id::{Address, Hash, Id};
+use crate::limits::{OUTBOX_ENTRIES_MAX, TICKS_MAX};
 use crate::merkle;
 use crate::position::Position;
 use crate::wire::{self, WireError};
 
-/// Leaves of one claim. What a messenger carried beyond it in one window is not paid.
-pub const LEAVES_MAX: usize = 1 << 16;
+/// Leaves of one claim. What a messenger carried beyond it in one window takes another claim.
+pub const LEAVES_MAX: usize = 1 << 14;
 /// Siblings of one leaf.
-pub const LEAF_PATH_MAX: usize = 16;
+pub const LEAF_PATH_MAX: usize = 14;
+
+/// Bits of an index, a tick and a slot in [`Paid::key`].
+const INDEX_BITS: u32 = 10;
+const TICK_BITS: u32 = 12;
+const SLOT_BITS: u32 = 8;
+const EPOCH_BITS: u32 = 64 - SLOT_BITS - TICK_BITS - INDEX_BITS;
+const _: () = assert!(OUTBOX_ENTRIES_MAX <= 1 << INDEX_BITS && TICKS_MAX < 1 << TICK_BITS);
+const _: () = assert!(WINDOW_SLOTS == 1 << SLOT_BITS);
 
 /// A push that is to be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,22 +37,36 @@ pub struct Paid {
     pub target: Id,
     /// The slot there; 0 of a spawn.
     pub target_slot: u64,
+    /// The id of the assignment of that slot: the receipt.
+    pub accepted: Id,
     /// What it pays, in the ledger's smallest unit.
     pub amount: u64,
 }
 
 impl Paid {
     /// Bytes of one push in [`ClaimTree::encode`].
-    pub const BYTES: usize = 20 + 4 + 32 + 8 + 8;
+    pub const BYTES: usize = 20 + 4 + 32 + 8 + 32 + 8;
+
+    /// Which push of its source's window it is, in one number: two of one window have the same if they are one push,
+    /// whoever carried it and wherever to. They rise as position and index do. None if no process sends such a push.
+    pub fn key(&self) -> Option<u64> {
+        let Position { epoch, slot, tick } = self.position;
+        let is_sent =
+            epoch < 1 << EPOCH_BITS && tick < 1 << TICK_BITS && (self.index as usize) < OUTBOX_ENTRIES_MAX;
+        let slot = (epoch << SLOT_BITS) | (slot % WINDOW_SLOTS);
+        let step = (slot << TICK_BITS) | u64::from(tick);
+        is_sent.then(|| (step << INDEX_BITS) | u64::from(self.index))
+    }
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { position, index, target, target_slot, amount } = self;
+        let Self { position, index, target, target_slot, accepted, amount } = self;
         let mut out = [0; Self::BYTES];
         out[..20].copy_from_slice(&position.to_bytes());
         out[20..24].copy_from_slice(&index.to_be_bytes());
         out[24..56].copy_from_slice(&target.0);
         out[56..64].copy_from_slice(&target_slot.to_be_bytes());
-        out[64..].copy_from_slice(&amount.to_be_bytes());
+        out[64..96].copy_from_slice(&accepted.0);
+        out[96..].copy_from_slice(&amount.to_be_bytes());
         out
     }
 
@@ -52,7 +76,8 @@ impl Paid {
             index: u32::from_be_bytes(part(bytes, 20)),
             target: Id(part(bytes, 24)),
             target_slot: u64::from_be_bytes(part(bytes, 56)),
-            amount: u64::from_be_bytes(part(bytes, 64)),
+            accepted: Id(part(bytes, 64)),
+            amount: u64::from_be_bytes(part(bytes, 96)),
         }
     }
 }
@@ -92,7 +117,7 @@ impl Leaf {
     }
 
     fn hash(&self) -> Hash {
-        merkle::leaf(&[b"weft/claim/1", &self.paid.to_bytes(), &self.before.to_be_bytes()])
+        merkle::leaf(&[b"weft/claim/2", &self.paid.to_bytes(), &self.before.to_be_bytes()])
     }
 
     fn from_wire(message: Option<&wire::ClaimLeaf>) -> Result<Self, WireError> {
@@ -102,18 +127,21 @@ impl Leaf {
             index: message.index,
             target: wire::id("target", &message.target)?,
             target_slot: message.target_slot,
+            accepted: wire::id("accepted", &message.accepted)?,
             amount: message.amount,
         };
         Ok(Self { paid, before: message.before })
     }
 
     fn to_wire(self) -> wire::ClaimLeaf {
-        let Self { paid: Paid { position, index, target, target_slot, amount }, before } = self;
+        let Self { paid, before } = self;
+        let Paid { position, index, target, target_slot, accepted, amount } = paid;
         wire::ClaimLeaf {
             position: Some(position.into()),
             index,
             target: wire::bytes(target),
             target_slot,
+            accepted: wire::bytes(accepted),
             amount,
             before,
         }
@@ -192,6 +220,9 @@ pub enum ClaimError {
     /// Pushes of another window.
     #[error("the push of {0} is not of the window")]
     Window(Position),
+    /// A push that no process sends.
+    #[error("there is no push of {0}, entry {1}")]
+    Place(Position, u32),
     /// Bytes that [`ClaimTree::encode`] does not write.
     #[error("not pushes of {} bytes each, by rising position and index", Paid::BYTES)]
     Bytes,
@@ -230,6 +261,9 @@ impl ClaimTree {
             if window_of(paid.position.slot) != window {
                 return Err(ClaimError::Window(paid.position));
             }
+            if paid.key().is_none() {
+                return Err(ClaimError::Place(paid.position, paid.index));
+            }
             if leaves.last().is_some_and(|last| last.place() == leaf.place()) {
                 return Err(ClaimError::Twice(paid.position, paid.index));
             }
@@ -242,8 +276,8 @@ impl ClaimTree {
         Ok(Self { claim, leaves, hashes })
     }
 
-    /// The pushes, for who makes the tree himself: each 72 bytes of position, index u32, target,
-    /// slot u64 and amount u64, by rising position and index.
+    /// The pushes, for who makes the tree himself: each [`Paid::BYTES`] bytes of position, index u32, target,
+    /// slot u64, receipt and amount u64, by rising position and index.
     pub fn encode(&self) -> Vec<u8> {
         self.leaves.iter().flat_map(|leaf| leaf.paid.to_bytes()).collect()
     }
@@ -294,7 +328,8 @@ mod tests {
 
     fn leaf(slot: u64, amount: u64, before: u64) -> Leaf {
         let position = Position::slot(slot);
-        let paid = Paid { position, index: 0, target: Id([5; 32]), target_slot: 7, amount };
+        let paid =
+            Paid { position, index: 0, target: Id([5; 32]), target_slot: 7, accepted: Id([6; 32]), amount };
         Leaf { paid, before }
     }
 
@@ -335,6 +370,30 @@ mod tests {
         assert_eq!(caught(&claimed(vec![leaf(256, 5, 0), leaf(256, 5, 5)], 10)), [1]);
         let apart = vec![leaf(256, 5, 0), leaf(257, 7, 5), leaf(256, 5, 12)];
         assert_eq!(caught(&claimed(apart, 17)), [2]);
+    }
+
+    #[test]
+    fn each_push_of_a_window_has_a_number_of_its_own() {
+        let at = |epoch, slot, tick, index| {
+            let position = Position { epoch, slot, tick };
+            Paid { position, index, ..leaf(256, 1, 0).paid }.key()
+        };
+        let mut keys = Vec::new();
+        for epoch in [0, 1, (1 << 34) - 1] {
+            for slot in [256, 257, 511] {
+                for tick in [0, 1, 4_095] {
+                    keys.extend([0, 1, 999].map(|index| at(epoch, slot, tick, index).unwrap()));
+                }
+            }
+        }
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+        assert_eq!(at(0, 256, 0, 0), at(0, 512, 0, 0), "windows count for themselves");
+        for none in [at(1 << 34, 256, 0, 0), at(0, 256, 4_096, 0), at(0, 256, 0, 1_000)] {
+            assert_eq!(none, None);
+        }
+        // Whoever carried it, and wherever to.
+        let one = Paid { target: Id([8; 32]), target_slot: 0, accepted: Id([9; 32]), ..leaf(300, 1, 0).paid };
+        assert_eq!(one.key(), leaf(300, 7, 3).paid.key());
     }
 
     proptest! {

@@ -2,12 +2,14 @@
 //!
 //! It takes nothing on anybody's word but what was signed: the attestors' on what the source
 //! sent, its scheduler's on its log, the target's scheduler's on the receipt. The offer set is the
-//! log's own because hash links lead from it to the assignment that the attestors name.
+//! log's own because hash links lead from it to the assignment that the attestors name; and an earlier
+//! slot of the same push is the log's own because hash links lead from it to the receipt. A target's
+//! scheduler signs what it likes, but not into the past of a receipt that it has given away.
 
 use bytes::Bytes;
 
 use super::answer::{Answer, Carried, Earlier};
-use super::claim::{Claim, Leaf};
+use super::claim::{Claim, Leaf, Paid};
 use super::pay::{self, Unpaid};
 use super::set::SetError;
 use super::terms::Market;
@@ -53,6 +55,8 @@ pub enum Part {
     Set,
     /// Its assignment.
     SetAssignment,
+    /// The assignment that a leaf names.
+    Receipt,
 }
 
 impl std::fmt::Display for Part {
@@ -66,6 +70,7 @@ impl std::fmt::Display for Part {
             Self::Revealed => "source's next assignment",
             Self::Set => "offer set",
             Self::SetAssignment => "assignment of the offer set",
+            Self::Receipt => "receipt",
         })
     }
 }
@@ -132,6 +137,9 @@ pub enum Fraud {
     /// The pushed item is for another process than the leaf says.
     #[error("the push is not for the target of the leaf")]
     OtherTarget,
+    /// The leaf names another assignment.
+    #[error("the {0} is not the receipt of the leaf")]
+    OtherReceipt(Part),
     /// Somebody else carried it.
     #[error("the push was carried by {0}, not by the claimant")]
     OtherCarrier(Address),
@@ -176,15 +184,28 @@ pub enum Fraud {
     /// The other push is not the leaf's, or does not come before it.
     #[error("the push is not the leaf's at an earlier slot")]
     NotEarlier,
+    /// The hash links do not lead from the earlier slot to the receipt: it may be of another log, which the target's
+    /// scheduler could write at any time.
+    #[error("the earlier slot does not stand in the log of the receipt")]
+    NotBefore,
 }
 
-/// Decides what the answer to a challenge of leaf `number` is worth: what the push pays, at least
-/// what the leaf claims. The cost is bounded by [`ANSWER_BYTES_MAX`](crate::wire::ANSWER_BYTES_MAX),
+/// What a judged leaf is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged {
+    /// What the push pays, in the ledger's smallest unit.
+    pub due: u64,
+    /// When the window's offer set was assigned, in the source's timestamps.
+    pub opened: u64,
+}
+
+/// Decides what the answer to a challenge of leaf `number` is worth: a push that pays at least what the
+/// leaf claims. The cost is bounded by [`ANSWER_BYTES_MAX`](crate::wire::ANSWER_BYTES_MAX),
 /// 64 offers and at most 16 attestors.
 ///
 /// # Errors
 /// The first thing that does not hold: the same for everybody.
-pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Result<u64, Fraud> {
+pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Result<Judged, Fraud> {
     let leaf = shown(claim, number, answer)?;
     let accepted = accepted(court, claim, &answer.push)?;
     let Examined { origin, header, terms, certificates, assignment } = &accepted.examined;
@@ -192,11 +213,14 @@ pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Resu
     if (source.position, source.index) != (leaf.paid.position, leaf.paid.index) {
         return Err(Fraud::OtherEntry(source.position, source.index));
     }
-    if accepted.target != leaf.paid.target {
+    if accepted.target().id() != leaf.paid.target {
         return Err(Fraud::OtherTarget);
     }
     if accepted.assignment.slot != leaf.paid.target_slot {
         return Err(Fraud::Slot { part: Part::Accepted, slot: accepted.assignment.slot });
+    }
+    if accepted.assignment.id != leaf.paid.accepted {
+        return Err(Fraud::OtherReceipt(Part::Accepted));
     }
     if accepted.item.owner() != claim.messenger {
         return Err(Fraud::OtherCarrier(accepted.item.owner()));
@@ -211,7 +235,7 @@ pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Resu
         return Err(Fraud::NotAttested);
     }
     let log = Terms { header, certificates, part: Part::SetAssignment };
-    let window = window(&market, &log, claim.window, answer, court.network)?;
+    let (window, opened) = window(&market, &log, claim.window, answer, court.network)?;
     // As many as there are slots, or attestors who left slots out would be believed.
     let between = sent.slot % WINDOW_SLOTS;
     let link = answer.between.iter().fold(window.seed(), |link, id| hash_chain::next(*id, link));
@@ -226,24 +250,45 @@ pub fn judge(court: &Court, claim: &Claim, number: u32, answer: &Answer) -> Resu
     pay::due(rank, sent_at, accepted.assignment.time.timestamp)?;
     let due = pay::price(entry.offer().terms(), bytes);
     let claimed = leaf.paid.amount;
-    if claimed > due { Err(Fraud::Amount { claimed, due }) } else { Ok(due) }
+    if claimed > due { Err(Fraud::Amount { claimed, due }) } else { Ok(Judged { due, opened }) }
 }
 
-/// Decides whether these bytes show that the push of leaf `number` stands at an earlier slot of the
-/// same target, so that whoever carried it again is owed nothing.
+/// Decides whether these bytes show that the push of leaf `number`, which is returned, stands at an
+/// earlier slot of the log that its receipt is of, so that whoever carried it again is owed nothing.
+///
+/// The target's scheduler is whom this has to withstand. It can sign an earlier slot of another log at any
+/// time, which shows nothing here. It can also have taken the push twice in one log: then the second
+/// carrier, who may not have known the first slot, is not paid for it, as if it had been refused. So
+/// nobody should lose more by this than the one push.
 ///
 /// # Errors
 /// Why they do not.
-pub fn refute(court: &Court, claim: &Claim, number: u32, earlier: &Earlier) -> Result<(), Fraud> {
+pub fn refute(court: &Court, claim: &Claim, number: u32, earlier: &Earlier) -> Result<Paid, Fraud> {
     if !claim.holds(number, &earlier.leaf) {
         return Err(Fraud::Path(number));
     }
     let paid = earlier.leaf.leaf.paid;
     let accepted = accepted(court, claim, &earlier.push)?;
-    let source = accepted.examined.origin.source;
+    let (source, first) = (accepted.examined.origin.source, &accepted.assignment);
     let is_same =
-        (source.position, source.index, accepted.target) == (paid.position, paid.index, paid.target);
-    if is_same && accepted.assignment.slot < paid.target_slot { Ok(()) } else { Err(Fraud::NotEarlier) }
+        (source.position, source.index, accepted.target().id()) == (paid.position, paid.index, paid.target);
+    if !is_same || first.slot >= paid.target_slot {
+        return Err(Fraud::NotEarlier);
+    }
+    let certificates = &earlier.push.certificates;
+    let log = Terms { header: accepted.target(), certificates, part: Part::Target };
+    let terms = log.at(paid.target_slot, court.network)?;
+    let receipt = assigned(Part::Receipt, &earlier.receipt, &terms, paid.target_slot)?;
+    if receipt.id != paid.accepted {
+        return Err(Fraud::OtherReceipt(Part::Receipt));
+    }
+    let after = hash_chain::next(first.id, first.hash_chain);
+    let link = earlier.between.iter().fold(after, |link, id| hash_chain::next(*id, link));
+    let between = receipt.slot - first.slot - 1;
+    if earlier.between.len() as u64 != between || link != receipt.hash_chain {
+        return Err(Fraud::NotBefore);
+    }
+    Ok(paid)
 }
 
 /// The challenged leaf, at its place in the claim.
@@ -271,8 +316,16 @@ fn shown(claim: &Claim, number: u32, answer: &Answer) -> Result<Leaf, Fraud> {
 struct Accepted {
     examined: Examined,
     item: Verified<Header>,
-    target: Id,
+    /// None of a spawn, where it is the pushed item.
+    of_target: Option<Verified<Header>>,
     assignment: Assignment,
+}
+
+impl Accepted {
+    /// The header of the target.
+    fn target(&self) -> &Verified<Header> {
+        self.of_target.as_ref().unwrap_or(&self.item)
+    }
 }
 
 /// Checks that a push of the claim's source stands in the log of its target.
@@ -284,21 +337,21 @@ fn accepted(court: &Court, claim: &Claim, push: &Carried) -> Result<Accepted, Fr
     if origin.source.process != claim.source {
         return Err(Fraud::OtherSource(origin.source.process));
     }
-    let of_target;
-    let target = match origin.kind {
+    let of_target = match origin.kind {
         ProvenKind::Message => {
-            of_target = header(Part::Target, &push.target)?;
-            if item.target() != Some(of_target.id()) {
+            let target = header(Part::Target, &push.target)?;
+            if item.target() != Some(target.id()) {
                 return Err(Fraud::OtherTarget);
             }
-            &of_target
+            Some(target)
         }
         // A spawn's target is the child, whose Process item is what was pushed.
-        ProvenKind::Spawn if push.target.is_empty() => &item,
+        ProvenKind::Spawn if push.target.is_empty() => None,
         ProvenKind::Spawn => return Err(Fraud::OtherTarget),
         ProvenKind::Spawned { .. } => return Err(Fraud::Spawned),
     };
     let claims = parsed(Part::Accepted, &push.assignment)?;
+    let target = of_target.as_ref().unwrap_or(&item);
     let log = Terms { header: target, certificates: &push.certificates, part: Part::Target };
     let terms = log.at(claims.1.slot, court.network)?;
     let (_, assignment) = signed_assignment(claims.0, claims.1, &terms)
@@ -306,18 +359,17 @@ fn accepted(court: &Court, claim: &Claim, push: &Carried) -> Result<Accepted, Fr
     if assignment.item() != item.id() {
         return Err(Fraud::OtherItem(Part::Accepted));
     }
-    let target = target.id();
-    Ok(Accepted { examined, target, assignment, item })
+    Ok(Accepted { examined, item, of_target, assignment })
 }
 
-/// The window of the claim, by the set that stands before it.
+/// The window of the claim, by the set that stands before it, and the timestamp of that.
 fn window(
     market: &Market,
     log: &Terms<'_>,
     window: u64,
     answer: &Answer,
     network: Network,
-) -> Result<Window, Fraud> {
+) -> Result<(Window, u64), Fraud> {
     let slot = set_slot(window).ok_or(Fraud::NoSet(window))?;
     let terms = log.at(slot, network)?;
     let assignment = assigned(Part::SetAssignment, &answer.set_assignment, &terms, slot)?;
@@ -325,7 +377,7 @@ fn window(
     if assignment.item() != item.id() {
         return Err(Fraud::OtherItem(Part::SetAssignment));
     }
-    Ok(Window::read(market, terms.scheduler(), &assignment, &item)?)
+    Ok((Window::read(market, &assignment, &item)?, assignment.time.timestamp))
 }
 
 /// The timestamp from which turns count. A tick is computed when the slot after it is known, which

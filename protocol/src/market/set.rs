@@ -231,10 +231,10 @@ pub fn draft(network: Network, process: Id, window: u64, set: &OfferSet) -> Draf
     }
 }
 
-/// Whether `item`, at `slot` of `process`, is the offer set of the window after it, valid or not. An
-/// item of anybody else, at another slot or of another window is an ordinary message, and so is any in soft mode.
-pub fn is_offer_set(process: &Process, item: &DataItem, slot: u64) -> bool {
-    let is_set = |window| is_set_of(process.id(), process.scheduler(), item, window);
+/// Whether `item`, at `slot` of `process`, which `scheduler` assigned, is the offer set of the window after it, valid
+/// or not. An item of anybody else, at another slot or of another window is an ordinary message, and so is any in soft mode.
+pub fn is_offer_set(process: &Process, scheduler: Address, item: &DataItem, slot: u64) -> bool {
+    let is_set = |window| is_set_of(process.id(), scheduler, item, window);
     process.market().is_some() && window_set_at(slot).is_some_and(is_set)
 }
 

@@ -9,7 +9,8 @@ use crate::tag::{self, Tag};
 use crate::verify::Verified;
 
 /// The `Extension` that a process in hard mode names. Builds that know no hard mode refuse it at
-/// slot 0 by that name, instead of showing offer sets to the module (rules.md 6.0).
+/// slot 0 by that name, instead of showing offer sets to the module (rules.md 6.0). To a process that
+/// does not name it the tags of the market say nothing, as they say nothing to those builds.
 pub const EXTENSION: &str = "Push-Market";
 
 const MARKET: &str = "Push-Market";
@@ -29,18 +30,19 @@ pub struct PushTerms {
 }
 
 impl PushTerms {
-    /// Reads the tags of a Process item; none in soft mode, where only `Push-Market` is looked at.
+    /// Reads the tags of a Process item; none in soft mode, which is that of every process that does not name
+    /// [`EXTENSION`].
     ///
     /// # Errors
     /// The tag that is missing or cannot be obeyed, by name.
     pub fn of_tags(tags: &[Tag]) -> Result<Option<Self>, Refusal> {
+        if !tag::all(tags, "Extension").any(|extension| extension == EXTENSION) {
+            return Ok(None);
+        }
         match tag::first(tags, MARKET) {
             None | Some("soft") => return Ok(None),
             Some("hard") => {}
             Some(other) => return Err(Refusal::PushMarket(cut(other))),
-        }
-        if !tag::all(tags, "Extension").any(|extension| extension == EXTENSION) {
-            return Err(Refusal::PushExtension);
         }
         let ledger = tag::first(tags, LEDGER).ok_or(Refusal::Missing(LEDGER))?;
         let ledger = ledger.parse().map_err(|_| Refusal::NotAnId(LEDGER, cut(ledger)))?;

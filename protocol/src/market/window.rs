@@ -46,21 +46,20 @@ pub struct Window {
 
 impl Window {
     /// Reads a window from the item at its [`set_slot`], with the assignment of that slot; the
-    /// caller has verified both, by the `scheduler` of the slot. A window of which this fails has
+    /// caller has verified both, that one as the scheduler's of its epoch. A window of which this fails has
     /// no ranks and no pay: its pushes are carried as in soft mode.
     ///
     /// # Errors
     /// Why the slot holds no valid set.
     pub fn read(
         market: &Market,
-        scheduler: Address,
         assignment: &Assignment,
         item: &Verified<DataItem>,
     ) -> Result<Self, SetError> {
         let number = window_set_at(assignment.slot).ok_or(SetError::NotASet(assignment.slot))?;
         if assignment.process != market.process
             || assignment.item() != item.id()
-            || !set::is_set_of(market.process, scheduler, item, number)
+            || !set::is_set_of(market.process, assignment.scheduler, item, number)
         {
             return Err(SetError::NotASet(assignment.slot));
         }
@@ -79,7 +78,7 @@ impl Window {
     pub fn of_record(process: &Process, record: &VerifiedRecord) -> Option<Result<Self, SetError>> {
         let market = process.market()?;
         window_set_at(record.assignment().slot)?;
-        Some(Self::read(&market, process.scheduler(), record.assignment(), record.item()))
+        Some(Self::read(&market, record.assignment(), record.item()))
     }
 
     /// The window's number.

@@ -9,7 +9,7 @@ use crate::evidence::{
     Evidence as TypedEvidence, Judgement as TypedJudgement, ReplayEvidence as TypedReplay,
 };
 use crate::header::Header;
-use crate::id::Network;
+use crate::id::{Address, Network};
 use crate::origin::OriginProof as TypedProof;
 use crate::outcome::OutboxEntry;
 use crate::{attestation, head, lobby, market, offer, record};
@@ -49,6 +49,9 @@ pub fn fuzz_body(bytes: &[u8]) {
     }
     if let Ok(read) = market::Answer::decode(&bytes) {
         assert_eq!(read.encode(), bytes, "answer");
+    }
+    if let Ok(read) = market::Opening::decode(Address([0; 32]), Id([0; 32]), 1, &bytes) {
+        assert_eq!(read.encode(), bytes, "opening of a claim");
     }
     if let Ok(read) = market::Earlier::decode(&bytes) {
         assert_eq!(read.encode(), bytes, "earlier push");

@@ -10,5 +10,7 @@ mod forged;
 mod judged;
 #[path = "market/ranks.rs"]
 mod ranks;
+#[path = "market/refuted.rs"]
+mod refuted;
 #[path = "market/sets.rs"]
 mod sets;

@@ -181,7 +181,8 @@ fn an_offer_set_is_not_shown_to_the_module_and_counts_as_an_item_alone() {
     assert!(!calls && outcome.outbox.is_empty() && outcome.code == Code::Ok);
     assert_ne!(fold.state().running, before);
     let mut seen = SeenList::default();
-    assert_eq!(seen.admit(255, &SeenKeys::in_log(&hard, &own, 255, &Origin::of(&hard, &own, None))), None);
+    let keys = SeenKeys::in_log(&hard, &slot(&hard, 255, &own, 1_000), &own, &Origin::of(&hard, &own, None));
+    assert_eq!(seen.admit(255, &keys), None);
     assert_eq!(seen.len(), 1);
     // The same item again is a duplicate.
     assert_eq!(run(&mut fold, &hard, &own, None).1.duplicate_of, Some(255));

@@ -85,8 +85,7 @@ fn a_market_is_soft_or_hard_and_complete() {
     assert_eq!(with(&[("Extension", "Other")]), Err(Refusal::Extension("Other".into())));
 
     for (tags, refusal) in [
-        (&[("Push-Market", "Hard")][..], Refusal::PushMarket("Hard".into())),
-        (&[hard[0], hard[2]], Refusal::PushExtension),
+        (&[("Push-Market", "Hard"), hard[1]][..], Refusal::PushMarket("Hard".into())),
         (&hard[..2], Refusal::Missing("Push-Ledger")),
         (&[hard[0], hard[1], ("Push-Ledger", "x")], Refusal::NotAnId("Push-Ledger", "x".into())),
         // What older builds say of hard mode, too.
@@ -100,9 +99,18 @@ fn a_market_is_soft_or_hard_and_complete() {
             assert_eq!(with(&[(name, price)]), Err(Refusal::PushPrice(name, price.into())));
         }
     }
-    // In soft mode, which is what older builds have, nothing else counts.
-    for soft in [&[][..], &[("Push-Market", "soft"), ("Push-Price-Max", "x")], &[("Push-Ledger", "x")]] {
-        assert_eq!(process(soft).market(), None);
+    // Without the extension no tag of the market says anything: older builds, which look at none, take such a
+    // process, and who refused it would hold another log than they.
+    for soft in [
+        &[][..],
+        &[("Push-Market", "soft"), ("Push-Price-Max", "x")],
+        &[("Push-Ledger", "x")],
+        &[hard[0]],
+        &[hard[0], hard[2]],
+        &[hard[0], ("Push-Ledger", "x"), ("Push-Price-Max", "-1")],
+        &[("Push-Market", "another mode"), ("Extension", "WeaveDrive")],
+    ] {
+        assert_eq!(process(soft).market(), None, "{soft:?}");
     }
 }
 

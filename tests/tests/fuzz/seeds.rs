@@ -10,9 +10,10 @@ use serde_json::Value;
 use weft_protocol::attestation::Statement;
 use weft_protocol::crypto::Signer;
 use weft_protocol::evidence::Evidence;
+use weft_protocol::market::{ClaimTree, Paid};
 use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::wire::{self, WireMessage};
-use weft_protocol::{DataItem, Draft, Hash, Id, Network, Position, Tag, Verified};
+use weft_protocol::{Address, DataItem, Draft, Hash, Id, Network, Position, Tag, Verified};
 
 mod local;
 
@@ -117,6 +118,7 @@ fn market(offers: &[Verified<Offer>]) -> Vec<Vec<u8>> {
         index: 1,
         target: hash.clone(),
         target_slot: 9,
+        accepted: hash.clone(),
         amount: 50,
         before: 100,
     };
@@ -136,12 +138,24 @@ fn market(offers: &[Verified<Offer>]) -> Vec<Vec<u8>> {
         revealed: raw("Assignment"),
         set: raw("Message"),
         set_assignment: raw("Assignment"),
-        between: [hash.clone(), hash].concat().into(),
+        between: [hash.clone(), hash.clone()].concat().into(),
     };
+    let paid = Paid {
+        position: Position::slot(300),
+        index: 1,
+        target: Id([4; 32]),
+        target_slot: 9,
+        accepted: Id([4; 32]),
+        amount: 50,
+    };
+    let tree = ClaimTree::new(Address([0; 32]), Id([0; 32]), 1, vec![paid]).unwrap();
+    let opening = wire::ClaimOpening { pushes: tree.encode().into(), shown: Some(answer.clone()) };
+    let (receipt, between) = (raw("Assignment"), hash);
     vec![
         encode(&wire::OfferSet { entries: offers.iter().map(entry).collect() }),
         encode(&answer),
-        encode(&wire::EarlierPush { leaf, push: Some(push) }),
+        encode(&opening),
+        encode(&wire::EarlierPush { leaf, push: Some(push), receipt, between }),
     ]
 }
 

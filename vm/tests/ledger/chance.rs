@@ -1,6 +1,6 @@
 //! Random requests of many: money is conserved after every one, and no false claim pays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ enum Step {
     Deposit { to: u8, amount: u128 },
     Escrowed { source: u8, amount: u128 },
     Simple { from: u8, action: &'static str, other: u8, amount: u128 },
-    Claim { messenger: u8, source: u8, window: u64, sum: u128 },
+    Claim { messenger: u8, source: u8, window: u64, sum: u128, at: u64 },
     Challenge { messenger: u8, source: u8, window: u64, leaf: u32, shown: bool },
     Answer { messenger: u8, source: u8, window: u64, leaf: u32 },
     Pass(u64),
@@ -46,13 +46,15 @@ fn step() -> impl Strategy<Value = Step> {
     let actions =
         ["Transfer", "Withdraw", "Escrow", "Release", "Bond", "Unbond", "Mint", "Audit", "Balances"];
     let simple = (person(), prop::sample::select(actions.to_vec()), person(), amount());
-    let claim = (messenger(), source(), 0..6_u64, amount());
+    let claim = (messenger(), source(), 0..6_u64, amount(), 0..8_u64);
     let challenge = (messenger(), source(), 0..6_u64, 0..3_u32, any::<bool>());
     prop_oneof![
         2 => (person(), amount()).prop_map(|(to, amount)| Step::Deposit { to, amount }),
         1 => (source(), amount()).prop_map(|(source, amount)| Step::Escrowed { source, amount }),
         5 => simple.prop_map(|(from, action, other, amount)| Step::Simple { from, action, other, amount }),
-        4 => claim.prop_map(|(messenger, source, window, sum)| Step::Claim { messenger, source, window, sum }),
+        4 => claim.prop_map(|(messenger, source, window, sum, at)| {
+            Step::Claim { messenger, source, window, sum, at }
+        }),
         3 => challenge.prop_map(|(messenger, source, window, leaf, shown)| {
             Step::Challenge { messenger, source, window, leaf, shown }
         }),
@@ -80,10 +82,10 @@ fn run(world: &mut World, step: &Step) -> Vec<Send> {
                 [("Recipient", &*name(other)), ("Source", &*name(source)), ("Quantity", &*text(amount))];
             world.send(&name(from), action, &tags, "")
         }
-        Step::Claim { messenger, source, window, sum } => {
+        Step::Claim { messenger, source, window, sum, at } => {
             let data = if FALSE.contains(&messenger) { " false" } else { "" };
             let tags = [("Source", &*name(source)), ("Window", &*text(window.into()))];
-            world.send(&name(messenger), "Claim", &tags, &format!("3 {}{data}", sum % (4 * ONE)))
+            world.send(&name(messenger), "Claim", &tags, &format!("3 {}{data} at={at}", sum % (4 * ONE)))
         }
         Step::Challenge { messenger, source, window, leaf, shown } => {
             let data = if shown { "an earlier slot" } else { "" };
@@ -146,33 +148,47 @@ proptest! {
             world.ask(1, "Escrow", &[("Source", &name(source)), ("Quantity", &(50 * ONE).to_string())]).unwrap();
         }
         let mut said = Vec::new();
-        for step in &steps {
-            match *step {
-                Step::Claim { messenger, source, window, .. } => {
-                    said.extend(run(&mut world, step));
-                    said.extend(about(&mut world, WATCHER, "Challenge", messenger, source, window, 0, ""));
-                    said.extend(about(&mut world, messenger, "Answer", messenger, source, window, 0, "the logs"));
-                }
+        // What each claim holds: from which push on, and which of those.
+        let mut held: BTreeMap<[String; 3], (u64, BTreeSet<u64>)> = BTreeMap::new();
+        let mut paid: BTreeSet<(String, String, u64)> = BTreeSet::new();
+        for step in steps.iter().chain(&[Step::Pass(10 * PERIOD)]) {
+            let sends = match step {
+                Step::Challenge { messenger, shown: true, .. } if HONEST.contains(messenger) => run(&mut world, step),
                 // Others would get the watcher's reward, and not the less.
-                Step::Challenge { .. } | Step::Answer { .. } => {}
-                Step::Deposit { .. } | Step::Escrowed { .. } | Step::Simple { .. } | Step::Pass(_) => {
-                    said.extend(run(&mut world, step));
+                Step::Challenge { .. } | Step::Answer { .. } => continue,
+                Step::Claim { .. } | Step::Deposit { .. } | Step::Escrowed { .. } | Step::Simple { .. }
+                | Step::Pass(_) => run(&mut world, step),
+            };
+            for send in &sends {
+                let claim = ["Messenger", "Source", "Window"].map(|tag| value(send, tag).to_owned());
+                match value(send, "Action") {
+                    "Claim-Notice" => for push in held.remove(&claim).unwrap_or_default().1 {
+                        let push = (claim[1].clone(), claim[2].clone(), push);
+                        prop_assert!(paid.insert(push.clone()), "{:?} was paid twice", push);
+                    },
+                    "Leaf-Struck-Notice" => {
+                        let (first, pushes) = held.get_mut(&claim).unwrap();
+                        let leaf: u64 = value(send, "Leaf").parse().unwrap();
+                        prop_assert!(pushes.remove(&(*first + leaf)), "struck twice");
+                    }
+                    _ => {}
                 }
             }
+            let is_claimed = sends.last().is_some_and(|send| value(send, "Action") == "Claim-Response");
+            said.extend(sends);
+            if let (&Step::Claim { messenger, source, window, at, .. }, true) = (step, is_claimed) {
+                let claim = [name(messenger), name(source), window.to_string()];
+                held.insert(claim, (at, (at..at + 3).collect()));
+                said.extend(about(&mut world, WATCHER, "Challenge", messenger, source, window, 0, ""));
+                said.extend(about(&mut world, messenger, "Answer", messenger, source, window, 0, "the logs"));
+            }
         }
-        said.extend(world.pass(10 * PERIOD));
-        let mut paid: BTreeMap<String, u32> = BTreeMap::new();
-        for send in said.iter().filter(|send| value(send, "Action") == "Claim-Notice") {
-            let claim = ["Messenger", "Source", "Window"].map(|tag| value(send, tag)).join(" ");
-            *paid.entry(claim).or_default() += 1;
-        }
-        let lost = said.iter().filter(|send| value(send, "Action") == "Claim-Lost-Notice");
-        for send in lost {
-            prop_assert!(!HONEST.iter().any(|&honest| send.target == name(honest)), "{:?}", send);
-        }
-        for (claim, times) in &paid {
-            prop_assert_eq!(*times, 1, "{} was paid twice", claim);
-            prop_assert!(!FALSE.iter().any(|&liar| claim.starts_with(&name(liar))), "{} was paid", claim);
+        prop_assert!(world.ledger.sums().claims == 0);
+        for send in &said {
+            let (action, claim) = (value(send, "Action"), value(send, "Messenger"));
+            let of = |set: &[u8]| set.iter().any(|&one| claim == name(one));
+            prop_assert!(action != "Claim-Lost-Notice" || !of(&HONEST), "{:?}", send);
+            prop_assert!(action != "Claim-Notice" || !of(&FALSE), "{:?}", send);
         }
     }
 }

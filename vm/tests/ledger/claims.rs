@@ -1,11 +1,12 @@
 //! Claims from the first word to the pay, and everything that earns nothing.
 
 use super::guest::ledger::Send;
-use super::guest::ledger::limits::{CHALLENGE_DEPOSIT, ESCROW_MIN, PAID_MESSENGERS_MAX, STAKE_MIN};
-use super::world::{ONE, OWNER, PERIOD, World, has, name, value};
+use super::guest::ledger::limits::{CHALLENGE_DEPOSIT, REMEMBERED_MAX, STAKE_MIN, WINDOW_WEIGHT};
+use super::world::{CLOSES, ONE, OWNER, PERIOD, SECOND_MS, World, has, name, value};
 
 const SOURCE: u8 = 50;
 const MESSENGER: u8 = 10;
+const OTHER: u8 = 11;
 const CHALLENGER: u8 = 20;
 const BOND: u128 = 8 * ONE;
 
@@ -54,7 +55,7 @@ fn a_claim_that_nobody_challenges_is_paid_in_time() {
     let due: u64 = value(&sends[0], "Due").parse().unwrap();
     assert_eq!(due, world.slot + PERIOD);
     assert_eq!(world.ledger.sums().claims, 2 * ONE);
-    world.slot = due - 2;
+    world.skip(due - 2 - world.slot);
     assert_eq!(world.balance(MESSENGER), 0);
     let sends = world.pass(1);
     assert!(has(&sends, "Claim-Notice", MESSENGER));
@@ -63,23 +64,54 @@ fn a_claim_that_nobody_challenges_is_paid_in_time() {
 }
 
 #[test]
-fn a_window_is_paid_once() {
+fn a_push_is_paid_once_and_a_window_as_often_as_there_is_something() {
     let mut world = market();
-    claim(&mut world, MESSENGER, "3", "1 500").unwrap();
-    assert!(claim(&mut world, MESSENGER, "3", "1 500").unwrap_err().contains("claimed already"));
-    // Another window while the first waits, in any order.
-    claim(&mut world, MESSENGER, "2", "1 500").unwrap();
+    claim(&mut world, MESSENGER, "3", "3 900 at=0").unwrap();
+    assert!(claim(&mut world, MESSENGER, "3", "1 500 at=7").unwrap_err().contains("of this window is open"));
+    // Another window while the first waits, in any order, and of the same places.
+    claim(&mut world, MESSENGER, "2", "1 500 at=0").unwrap();
     world.pass(PERIOD);
-    for window in ["0", "1", "2", "3"] {
-        let error = claim(&mut world, MESSENGER, window, "1 500").unwrap_err();
-        assert!(error.contains("up to 3 "), "{error}");
+    for (window, data) in [("3", "3 900 at=0"), ("3", "2 10 at=2"), ("3", "1 10 at=1"), ("2", "1 500 at=0")] {
+        let error = claim(&mut world, MESSENGER, window, data).unwrap_err();
+        assert!(error.contains("claimed by another or paid"), "{error}");
     }
-    claim(&mut world, MESSENGER, "4", "1 500").unwrap();
-    assert_eq!(wealth(&mut world), BOND + 1_000);
-    let huge = u64::MAX.to_string();
-    claim(&mut world, MESSENGER, &huge, "1 500").unwrap();
+    // What was late is claimed by itself.
+    claim(&mut world, MESSENGER, "3", "2 50 at=3").unwrap();
     world.pass(PERIOD);
-    assert!(claim(&mut world, MESSENGER, &huge, "1 500").is_err(), "nothing is beyond the last window");
+    assert_eq!(wealth(&mut world), BOND + 1_450);
+    assert!(claim(&mut world, MESSENGER, "0", "1 5").unwrap_err().contains("up to 0 "), "no offers");
+    claim(&mut world, MESSENGER, &u64::MAX.to_string(), "1 500").unwrap();
+    world.pass(CLOSES);
+    let error = claim(&mut world, MESSENGER, "7", "1 5").unwrap_err();
+    assert!(error.contains(&format!("up to {} ", u64::MAX - 1)), "{error}");
+    claim(&mut world, MESSENGER, &u64::MAX.to_string(), "1 500 at=1").unwrap();
+}
+
+/// The attack: whoever has the target's scheduler on his side has a receipt of his own for what another
+/// carried, or another child of the same spawn. The source pays one of them.
+#[test]
+fn two_messengers_are_not_paid_for_one_push() {
+    let mut world = market();
+    bonded(&mut world, OTHER);
+    claim(&mut world, MESSENGER, "1", "4 400 at=10").unwrap();
+    let tags = [("Source", &*name(SOURCE)), ("Window", "1")];
+    let sends = world.send(&name(OTHER), "Claim", &tags, "5 500 at=8");
+    let refused = sends.last().unwrap();
+    assert_eq!((value(refused, "Taken"), value(refused, "Window")), ("2,3,4", "1"));
+    // He leaves them out, and has the others.
+    claim(&mut world, OTHER, "1", "2 200 at=8").unwrap();
+    world.pass(PERIOD);
+    assert_eq!(world.balance(OTHER), 200);
+    assert!(claim(&mut world, OTHER, "1", "1 100 at=13").is_err(), "what was paid stays paid");
+    assert_eq!(wealth(&mut world), BOND + 400);
+    // A claim that is lost holds nothing back.
+    claim(&mut world, MESSENGER, "2", "4 400 at=10 false").unwrap();
+    assert!(claim(&mut world, OTHER, "2", "2 200 at=11").is_err());
+    about(&mut world, CHALLENGER, "Challenge", "2", "3", "").unwrap();
+    world.pass(PERIOD);
+    claim(&mut world, OTHER, "2", "2 200 at=11").unwrap();
+    world.pass(PERIOD);
+    assert_eq!(world.balance(OTHER), 400);
 }
 
 #[test]
@@ -124,41 +156,51 @@ fn a_forged_claim_and_a_withheld_answer_lose_everything() {
     }
 }
 
+/// The attack: a target's scheduler that takes a push twice can have the second carrier refuted, who did not know. He
+/// is not paid for that push, as if it had been refused, and loses nothing else.
 #[test]
-fn what_an_earlier_slot_shows_ends_a_claim_at_once() {
+fn an_earlier_slot_strikes_one_leaf_and_no_more() {
     let mut world = market();
-    claim(&mut world, MESSENGER, "1", "3 500").unwrap();
-    assert!(
-        about(&mut world, CHALLENGER, "Challenge", "1", "0", "an earlier slot")
-            .unwrap_err()
-            .contains("shown")
-    );
-    claim(&mut world, MESSENGER, "2", "3 500 false").unwrap();
-    // Whoever put a deposit down before has it back.
-    world.fund(21, ONE);
-    about(&mut world, 21, "Challenge", "2", "1", "").unwrap();
-    about(&mut world, CHALLENGER, "Challenge", "2", "0", "an earlier slot").unwrap();
-    assert_eq!(world.balance(21), ONE);
-    // All of the bond but the stake of the other claim, which is paid as if nothing had been.
-    let taken = BOND - STAKE_MIN;
-    assert_eq!(world.balance(CHALLENGER), ONE + taken / 2);
+    bonded(&mut world, OTHER);
+    claim(&mut world, MESSENGER, "1", "3 600 at=10").unwrap();
+    assert!(about(&mut world, CHALLENGER, "Challenge", "1", "1", "rubbish").unwrap_err().contains("shown"));
+    // Whoever put a deposit down for that leaf has it back.
+    about(&mut world, CHALLENGER, "Challenge", "1", "1", "").unwrap();
+    let before = world.ledger.sums();
+    let sends = about(&mut world, OTHER, "Challenge", "1", "1", "an earlier slot").unwrap();
+    assert!(has(&sends, "Leaf-Struck-Notice", MESSENGER));
+    assert_eq!(value(&sends[0], "Quantity"), "200");
+    let after = world.ledger.sums();
+    assert_eq!((after.escrows, after.bonds), (before.escrows + 200, before.bonds));
+    assert_eq!((after.claims, after.deposits, world.balance(CHALLENGER)), (400, 0, ONE));
+    for data in ["", "an earlier slot"] {
+        assert!(
+            about(&mut world, OTHER, "Challenge", "1", "1", data).unwrap_err().contains("refuted already")
+        );
+    }
+    // Who was first claims it now, and nobody claims the rest.
+    assert!(claim(&mut world, OTHER, "1", "2 200 at=11").is_err());
+    claim(&mut world, OTHER, "1", "1 200 at=11").unwrap();
     world.pass(2 * PERIOD);
-    assert_eq!(wealth(&mut world), STAKE_MIN + 500);
+    assert_eq!((wealth(&mut world), world.balance(OTHER)), (BOND + 400, 200));
+    // All of them: there is nothing to pay, and still nothing lost.
+    claim(&mut world, MESSENGER, "2", "2 10 at=0").unwrap();
+    for leaf in ["0", "1"] {
+        about(&mut world, OTHER, "Challenge", "2", leaf, "an earlier slot").unwrap();
+    }
+    world.pass(PERIOD);
+    assert_eq!(wealth(&mut world), BOND + 400);
 }
 
 #[test]
 fn late_challenges_and_late_answers_are_refused() {
     let mut world = market();
-    let opened = {
-        claim(&mut world, MESSENGER, "1", "3 500").unwrap();
-        world.slot
-    };
-    world.slot = opened + PERIOD - 2;
+    claim(&mut world, MESSENGER, "1", "3 500").unwrap();
+    world.skip(PERIOD - 2);
     about(&mut world, CHALLENGER, "Challenge", "1", "0", "").unwrap();
-    let challenged = world.slot;
     // The claim waits for the answer, and can be challenged no more meanwhile.
     assert!(about(&mut world, CHALLENGER, "Challenge", "1", "1", "").unwrap_err().contains("before slot"));
-    world.slot = challenged + PERIOD - 2;
+    world.skip(PERIOD - 3);
     assert!(world.balance(MESSENGER) == 0);
     assert!(
         about(&mut world, MESSENGER, "Answer", "1", "0", "the logs").unwrap_err().contains("no such claim")
@@ -168,7 +210,7 @@ fn late_challenges_and_late_answers_are_refused() {
     let mut world = market();
     claim(&mut world, MESSENGER, "1", "3 500").unwrap();
     about(&mut world, CHALLENGER, "Challenge", "1", "0", "").unwrap();
-    world.slot += PERIOD - 2;
+    world.skip(PERIOD - 2);
     about(&mut world, MESSENGER, "Answer", "1", "0", "the logs").unwrap();
     world.pass(PERIOD);
     assert_eq!(wealth(&mut world), BOND + 500 + CHALLENGE_DEPOSIT);
@@ -190,6 +232,7 @@ fn squatters_and_the_penniless_claim_nothing() {
     assert!(tell(MESSENGER, SOURCE, &format!("1 {}", 100 * ONE)).contains("to give"));
     assert!(tell(MESSENGER, SOURCE, "1 0").contains("nothing"));
     assert!(tell(MESSENGER, SOURCE, "rubbish").contains("the claim"));
+    assert!(tell(MESSENGER, SOURCE, "1 500 unproven").contains("not shown"));
     // Who bonds for a claim cannot have the bond back before it is settled.
     claim(&mut world, MESSENGER, "1", &format!("1 {BOND}")).unwrap();
     assert!(
@@ -230,33 +273,115 @@ fn claims_go_before_a_release_and_something_stays_where_something_was_paid() {
     let source = name(SOURCE);
     world.ask(SOURCE, "Release", &[("Source", &source)]).unwrap();
     claim(&mut world, MESSENGER, "1", &format!("1 {}", 3 * ONE)).unwrap();
+    let before = world.time;
     world.pass(3 * PERIOD);
     assert_eq!(wealth(&mut world), BOND + 3 * ONE);
-    assert_eq!(world.balance(SOURCE), 97 * ONE - ESCROW_MIN);
-    assert_eq!(world.ledger.sums().escrows, ESCROW_MIN);
-    // What was paid is remembered, so that a new escrow does not pay it again.
+    assert_eq!(world.balance(SOURCE), 97 * ONE);
+    assert_eq!(world.ledger.sums().escrows, 0);
+    // With the escrow went what it remembers. A new one pays for what begins after it, and so nothing twice.
     world.fund(1, ONE);
     world.ask(1, "Escrow", &[("Source", &source), ("Quantity", &ONE.to_string())]).unwrap();
-    assert!(claim(&mut world, MESSENGER, "1", "1 5").unwrap_err().contains("up to 1 "));
+    let old = format!("1 5 began={before}");
+    assert!(claim(&mut world, MESSENGER, "1", &old).unwrap_err().contains("pays for later ones"));
+    claim(&mut world, MESSENGER, "2", "1 5").unwrap();
 }
 
-/// Messengers of old are forgotten, with their windows: nobody is paid twice for it.
+/// The attack: a window that has not come is claimed, so that those before it are forgotten. A claim shows a push of its
+/// window, and windows close by the time that all had for them.
 #[test]
-fn a_flood_of_messengers_moves_the_floor_and_pays_nobody_twice() {
+fn windows_close_four_periods_after_a_later_one_was_claimed_and_not_before() {
     let mut world = market();
-    claim(&mut world, MESSENGER, "1", "1 500").unwrap();
-    for at in 0..PAID_MESSENGERS_MAX as u8 {
-        let messenger = 100 + at;
-        bonded(&mut world, messenger);
-        claim(&mut world, messenger, &(u64::from(at) + 2).to_string(), "1 7").unwrap();
+    bonded(&mut world, OTHER);
+    let soon = format!("1 5 began={}", world.time + 60_000);
+    assert!(claim(&mut world, OTHER, "9", "1 5 unproven").unwrap_err().contains("not shown"));
+    assert!(claim(&mut world, OTHER, "9", &soon).unwrap_err().contains("it is "));
+    claim(&mut world, OTHER, "3", "1 5").unwrap();
+    // However long a window goes on: none after it is there.
+    world.pass(10 * CLOSES);
+    claim(&mut world, MESSENGER, "3", "1 500").unwrap();
+    let error = claim(&mut world, MESSENGER, "2", "1 500").unwrap_err();
+    assert!(error.contains("up to 2 "), "{error}");
+    claim(&mut world, OTHER, "4", "1 5").unwrap();
+    world.pass(CLOSES - 2);
+    claim(&mut world, MESSENGER, "3", "1 500 at=3").unwrap();
+    // The claims that are open are paid all the same.
+    let error = claim(&mut world, OTHER, "3", "1 500 at=4").unwrap_err();
+    assert!(error.contains("up to 3 "), "{error}");
+    world.pass(PERIOD);
+    assert_eq!(wealth(&mut world), BOND + 1_000);
+    // Nothing of a window stays behind that is closed.
+    world.pass(CLOSES);
+    let sends = world.ask(5, "Audit", &[]).unwrap();
+    let audit: serde_json::Value = serde_json::from_str(&sends[0].data).unwrap();
+    assert_eq!((&audit["due"], &audit["remembered"]), (&serde_json::json!(0), &serde_json::json!(17)));
+}
+
+/// The attack: thousands of messages make a challenge period short. It lasts in time as well; and in slots, or a ledger
+/// that stood still would end it before anybody is heard.
+#[test]
+fn a_period_is_over_in_slots_and_in_time() {
+    let mut world = market();
+    claim(&mut world, MESSENGER, "1", "3 500 false").unwrap();
+    world.ask(CHALLENGER, "Transfer", &[("Recipient", &name(5)), ("Quantity", "5")]).unwrap();
+    world.pace = 1;
+    world.pass(1_000);
+    let late = about(&mut world, CHALLENGER, "Challenge", "1", "0", "");
+    assert!(late.is_ok(), "{late:?}");
+    // An answer may still come: the flood took no time.
+    world.pass(1_000);
+    assert_eq!(world.ledger.sums().claims, 500);
+    world.pace = SECOND_MS;
+    world.pass(PERIOD);
+    assert_eq!(world.ledger.sums().claims, 0);
+    // Time alone.
+    let mut world = market();
+    claim(&mut world, MESSENGER, "1", "3 500 false").unwrap();
+    world.pace = 3_600_000;
+    for _ in 1..PERIOD - 1 {
+        world.pass(1);
     }
-    world.pass(2 * PERIOD);
-    let paid = wealth(&mut world);
-    assert_eq!(paid, BOND + 500);
-    assert!(claim(&mut world, MESSENGER, "1", "1 500").unwrap_err().contains("up to 1 "));
-    assert!(claim(&mut world, 99, "1", "1 500").unwrap_err().contains("up to 1 "));
-    assert!(claim(&mut world, 100, "2", "1 500").unwrap_err().contains("up to 2 "));
-    claim(&mut world, MESSENGER, "2", "1 500").unwrap();
+    about(&mut world, CHALLENGER, "Challenge", "1", "0", "").unwrap();
+    // A ledger's clock never goes back, whatever its scheduler writes.
+    world.time = 0;
+    world.pace = 0;
+    world.pass(PERIOD);
+    assert_eq!((world.balance(CHALLENGER), world.bond(MESSENGER)), (ONE - CHALLENGE_DEPOSIT, BOND));
+}
+
+/// What is remembered is bounded: who has most of it has his oldest windows closed, and nobody else any.
+#[test]
+fn when_no_more_can_be_remembered_the_source_with_most_gives_way() {
+    let mut world = market();
+    world.fund(1, 2_000 * ONE);
+    let flood = name(51);
+    world.ask(1, "Escrow", &[("Source", &flood), ("Quantity", &ONE.to_string())]).unwrap();
+    world.ask(1, "Bond", &[("Quantity", &(500 * ONE).to_string())]).unwrap();
+    claim(&mut world, MESSENGER, "1", "7 500").unwrap();
+    let each = 1 << 14;
+    let fits = REMEMBERED_MAX / (each + WINDOW_WEIGHT);
+    for window in 1..=fits {
+        let tags = [("Source", &*flood), ("Window", &*window.to_string())];
+        assert_eq!(world.quiet(&name(1), "Claim", &tags, &format!("{each} 5")), "");
+        // Nothing closes by time.
+        world.pace = 0;
+        world.time += if window % 100 == 0 { 8 * SECOND_MS } else { 0 };
+    }
+    let rooms = |world: &mut World, of: &str| {
+        let sends = world.ask(5, "Escrow-Of", &[("Source", of)]).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&sends.last().unwrap().data).unwrap();
+        (json["floor"].as_u64().unwrap(), json["windows"].as_object().unwrap().len())
+    };
+    world.time += 8 * SECOND_MS;
+    assert_eq!(rooms(&mut world, &flood), (0, fits));
+    claim(&mut world, MESSENGER, "2", &format!("{each} 500 at=20000")).unwrap();
+    assert_eq!(rooms(&mut world, &flood), (1, fits - 1));
+    assert_eq!(rooms(&mut world, &name(SOURCE)), (0, 2));
+    // The flood's own claims push its own windows out.
+    let tags = [("Source", &*flood), ("Window", &*(fits + 1).to_string())];
+    assert_eq!(world.quiet(&name(1), "Claim", &tags, &format!("{each} 5")), "");
+    assert_eq!(rooms(&mut world, &flood).0, 2);
+    let tags = [("Source", &*flood), ("Window", "2")];
+    assert!(world.quiet(&name(1), "Claim", &tags, "1 5 at=70000").contains("up to 2 "));
 }
 
 /// Many claims at once: open ones are bounded by the slots that they are open, and what is due
@@ -271,7 +396,7 @@ fn a_flood_of_claims_is_settled_over_a_few_messages() {
     }
     world.fund(MESSENGER, 100 * ONE);
     world.ask(MESSENGER, "Bond", &[("Quantity", &(100 * ONE).to_string())]).unwrap();
-    world.terms.challenge_slots = 200;
+    (world.terms.challenge_slots, world.terms.challenge_ms) = (200, 200 * SECOND_MS);
     for source in &sources {
         world.tell(MESSENGER, "Claim", &[("Source", source), ("Window", "1")], "1 500").unwrap();
     }
@@ -289,13 +414,23 @@ fn what_is_open_can_be_read() {
     let sends = about(&mut world, 5, "Claim-Of", "1", "0", "").unwrap();
     let claim: serde_json::Value = serde_json::from_str(&sends[0].data).unwrap();
     assert_eq!((&claim["leaves"], &claim["sum"]), (&serde_json::json!(3), &serde_json::json!("500")));
-    assert_eq!(claim["challenges"]["2"], world.slot - 1 + PERIOD);
-    for tags in [vec![], vec![("Source", name(SOURCE))], vec![("From-Source", name(SOURCE))]] {
+    let challenge = &claim["challenges"]["2"];
+    assert_eq!(challenge["due"], world.slot - 1 + PERIOD);
+    assert_eq!(challenge["dueTime"], world.time - SECOND_MS + 8 * SECOND_MS);
+    assert_eq!(challenge["by"], name(CHALLENGER));
+    for tags in [
+        vec![],
+        vec![("Source", name(SOURCE))],
+        vec![("From-Source", name(SOURCE))],
+        vec![("Messenger", name(MESSENGER))],
+    ] {
         let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, &**value)).collect();
         let sends = world.ask(5, "Claims", &tags).unwrap();
         let claims: serde_json::Value = serde_json::from_str(&sends[0].data).unwrap();
         assert_eq!(claims, serde_json::json!([claim]));
     }
+    let sends = world.ask(5, "Claims", &[("Messenger", &name(OTHER))]).unwrap();
+    assert_eq!(sends[0].data, "[]");
     let sends = world.ask(5, "Audit", &[]).unwrap();
     let audit: serde_json::Value = serde_json::from_str(&sends[0].data).unwrap();
     assert_eq!(
@@ -304,5 +439,7 @@ fn what_is_open_can_be_read() {
     );
     assert_eq!(audit["deposits"], CHALLENGE_DEPOSIT.to_string());
     let sends = world.ask(OWNER, "Info", &[]).unwrap();
-    assert_eq!((value(&sends[0], "Ticker"), value(&sends[0], "Challenge-Slots")), ("T", "8"));
+    let info = sends.last().unwrap();
+    let shown = ["Ticker", "Challenge-Slots", "Challenge-Seconds"].map(|name| value(info, name));
+    assert_eq!(shown, ["T", "8", "8"]);
 }

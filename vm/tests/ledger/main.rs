@@ -15,6 +15,7 @@ mod market;
 
 mod chance;
 mod claims;
+mod liars;
 mod module;
 mod stakes;
 mod token;

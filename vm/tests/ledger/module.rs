@@ -4,14 +4,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use weft_protocol::market::{BOND_UNIT, ClaimTree, LEAVES_MAX, Paid};
-use weft_protocol::{Id, Position};
+use weft_protocol::market::{Answer, BOND_UNIT, Carried, ClaimTree, Earlier, LEAVES_MAX, Opening, Paid};
+use weft_protocol::{DataItem, Id, Position, Verified};
 use weft_vm::{Engine, EngineConfig, Format, Instance, Limits, Module, Outcome, guests};
 
-use super::fixture::{MESSAGE, OTHER_MESSAGE, address};
+use super::fixture::{Log, MESSAGE, OTHER_MESSAGE, SCHEDULER, address, key};
 use super::guest::evaluate;
 use super::guest::ledger::Ledger;
-use super::market::{LEDGER, SENT, Told, header_bytes};
+use super::market::{Case, LEDGER, SENT, Told, header_bytes};
 
 const LIMITS: Limits = Limits { gas: 9_000_000_000_000, memory_bytes: 256 << 20 };
 const TOKEN: Id = Id([200; 32]);
@@ -27,6 +27,7 @@ fn environment() -> Vec<u8> {
         tag("Token", &TOKEN.to_string()),
         tag("Network", "00000007"),
         tag("Challenge-Slots", &PERIOD.to_string()),
+        tag("Challenge-Seconds", &PERIOD.to_string()),
     ]);
     let party = |id: Id, tags| json!({"Id": id, "Owner": Id([9; 32]), "Tags": tags});
     json!({"Process": party(LEDGER, tags), "Module": party(Id([8; 32]), json!([]))}).to_string().into_bytes()
@@ -34,6 +35,9 @@ fn environment() -> Vec<u8> {
 
 /// Action, tags and data of a message.
 type Request<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// The time of the story's logs at slot 0; here too a slot takes a second.
+const START_MS: u64 = 1_700_000_000_000;
 
 /// A message as the node writes it.
 fn message(slot: u64, from: &str, action: &str, tags: &[(&str, &str)], data: &str) -> Vec<u8> {
@@ -43,7 +47,7 @@ fn message(slot: u64, from: &str, action: &str, tags: &[(&str, &str)], data: &st
         .collect();
     json!({
         "Id": "m", "Signature": "s", "Data": data, "Owner": from, "Target": LEDGER, "Anchor": null, "From": from,
-        "Tags": tags, "Epoch": 0, "Nonce": slot, "Timestamp": 1_700_000_000_000_u64, "Block-Height": 3,
+        "Tags": tags, "Epoch": 0, "Nonce": slot, "Timestamp": START_MS + 1_000 * slot, "Block-Height": 3,
     })
     .to_string()
     .into_bytes()
@@ -119,7 +123,7 @@ fn tokens(number: u64) -> String {
     (u128::from(number) * u128::from(BOND_UNIT)).to_string()
 }
 
-/// A ledger with an escrow for the source of a story and a bond for the claimant.
+/// A ledger with an escrow for the source of a story and a bond for the claimant, when the window has begun.
 fn market(told: &Told, messenger: &str) -> Both {
     let mut both = Both::new();
     let source = told.source.process.id().to_string();
@@ -128,7 +132,20 @@ fn market(told: &Told, messenger: &str) -> Both {
     both.done(messenger, "Bond", &[("Quantity", &tokens(10))], "");
     let tags = [("Sender", messenger), ("Quantity", &*tokens(5)), ("X-Escrow", &*source)];
     both.done(&TOKEN.to_string(), "Credit-Notice", &tags, "");
+    both.slot += 300;
     both
+}
+
+/// A claim whose first leaf the story bears out; the other, of the window's last slot, it does not.
+fn claimed(told: &Told, rank: usize) -> Case {
+    let carrier = told.at_rank(MESSAGE, rank);
+    let push = told.push(MESSAGE, carrier);
+    let assignment = told.accept(&push, rank as u64 * 2_000);
+    Case::among(told, push, &assignment, carrier, &[511])
+}
+
+fn opening(case: &Case) -> String {
+    text(Opening { tree: case.tree.clone(), shown: case.answer.clone() }.encode())
 }
 
 /// The whole life of a claim on real logs: signatures of two attestors, three schedulers' slots and
@@ -136,7 +153,7 @@ fn market(told: &Told, messenger: &str) -> Both {
 #[test]
 fn a_claim_is_answered_with_the_bytes_of_two_logs() {
     let told = Told::new();
-    let case = told.honest(MESSAGE, 1);
+    let case = claimed(&told, 1);
     let carrier = told.at_rank(MESSAGE, 1);
     let (messenger, source) = (address(carrier).to_string(), told.source.process.id().to_string());
     let challenger = Id([44; 32]).to_string();
@@ -144,13 +161,24 @@ fn a_claim_is_answered_with_the_bytes_of_two_logs() {
     both.fund(&challenger, 1);
     let window = case.claim().window.to_string();
     let tags = [("Source", &*source), ("Window", &*window)];
-    let answer = both.done(&messenger, "Claim", &tags, &text(case.tree.encode()));
+    // Pushes alone, and with the answer for another push than the first.
+    let other = told.honest(OTHER_MESSAGE, 1);
+    let mut unshown = Opening { tree: case.tree.clone(), shown: other.answer.clone() };
+    both.refused(&messenger, "Claim", &tags, &text(case.tree.encode()));
+    let why = both.refused(&messenger, "Claim", &tags, &text(unshown.encode()));
+    assert!(why.contains("the path does not show"), "{why}");
+    unshown.shown.leaf = case.answer.leaf.clone();
+    unshown.shown.previous = None;
+    assert!(
+        both.refused(&messenger, "Claim", &tags, &text(unshown.encode())).contains("not that of the leaf")
+    );
+    let answer = both.done(&messenger, "Claim", &tags, &opening(&case));
     assert_eq!(tag(&answer, "Quantity"), case.claim().sum.to_string());
+    assert!(both.gas < 3_000_000_000, "{} gas", both.gas);
     let leaf = case.number.to_string();
     let about = [("Messenger", &*messenger), ("Source", &*source), ("Window", &*window), ("Leaf", &*leaf)];
     both.done(&challenger, "Challenge", &about, "");
     // Another push's answer, a broken one, none.
-    let other = told.honest(OTHER_MESSAGE, 1);
     for wrong in
         [text(other.answer.encode()), text(&case.answer.encode()[1..]), "not base64".into(), String::new()]
     {
@@ -160,31 +188,38 @@ fn a_claim_is_answered_with_the_bytes_of_two_logs() {
     assert!(both.gas < 3_000_000_000, "{} gas", both.gas);
     both.slot += PERIOD;
     assert_eq!(both.balance(&messenger), u128::from(case.claim().sum) + u128::from(BOND_UNIT / 100));
+    // What was paid is paid.
+    assert!(both.refused(&messenger, "Claim", &tags, &opening(&case)).contains("or paid"));
 }
 
-/// The leaf that the story does not bear out: it is challenged, cannot be answered for, and is lost.
+/// The leaf that the story does not bear out: it is challenged, cannot be answered for, and the claim is lost.
 #[test]
 fn a_leaf_that_is_not_owed_loses_claim_and_bond() {
     let told = Told::new();
-    let case = told.honest(MESSAGE, 0);
+    let case = claimed(&told, 0);
     let (carrier, source) = (told.at_rank(MESSAGE, 0), told.source.process.id());
     let messenger = address(carrier).to_string();
     let challenger = Id([44; 32]).to_string();
     let mut both = market(&told, &messenger);
     both.fund(&challenger, 1);
-    let paid = Paid {
-        amount: case.tree.leaves()[case.number as usize].paid.amount + 1,
-        ..case.tree.leaves()[case.number as usize].paid
-    };
-    let tree = ClaimTree::new(address(carrier), source, case.claim().window, vec![paid]).unwrap();
     let (source, window) = (source.to_string(), case.claim().window.to_string());
-    both.done(&messenger, "Claim", &[("Source", &source), ("Window", &window)], &text(tree.encode()));
-    let about = [("Messenger", &*messenger), ("Source", &*source), ("Window", &*window), ("Leaf", "0")];
+    let tags = [("Source", &*source), ("Window", &*window)];
+    // More than is due for the first leaf is refused at once.
+    let paid = case.tree.leaves()[0].paid;
+    let more = Paid { amount: paid.amount + 1, ..paid };
+    let tree =
+        ClaimTree::new(address(carrier), told.source.process.id(), case.claim().window, vec![more]).unwrap();
+    let shown = Answer { leaf: tree.path(0).unwrap(), ..case.answer.clone() };
+    let why = both.refused(&messenger, "Claim", &tags, &text(Opening { tree, shown }.encode()));
+    assert!(why.contains("are claimed for a push that pays"), "{why}");
+
+    both.done(&messenger, "Claim", &tags, &opening(&case));
+    let about = [("Messenger", &*messenger), ("Source", &*source), ("Window", &*window), ("Leaf", "1")];
     both.done(&challenger, "Challenge", &about, "");
     let answer =
-        weft_protocol::market::Answer { leaf: tree.path(0).unwrap(), previous: None, ..case.answer.clone() };
+        Answer { leaf: case.tree.path(1).unwrap(), previous: case.tree.path(0), ..case.answer.clone() };
     let why = both.refused(&messenger, "Answer", &about, &text(answer.encode()));
-    assert!(why.contains("are claimed for a push that pays"), "{why}");
+    assert!(why.contains("not that of the leaf"), "{why}");
     both.slot += PERIOD;
     both.send(&messenger, "Settle", &[], "");
     assert_eq!(both.balance(&messenger), 0);
@@ -193,6 +228,76 @@ fn a_leaf_that_is_not_owed_loses_claim_and_bond() {
     let audit: Value = serde_json::from_str(audit["Data"].as_str().unwrap()).unwrap();
     assert_eq!((&audit["conserves"], &audit["claims"]), (&json!(true), &json!("0")));
     assert_eq!(audit["escrows"], tokens(10));
+}
+
+/// A push that its target took twice, in one log: the second carrier's leaf is struck by what shows the first.
+#[test]
+fn a_leaf_of_the_second_of_two_slots_is_struck() {
+    let told = Told::new();
+    let mut log = TargetLog::of(&told);
+    let first = told.push(MESSAGE, told.at_rank(MESSAGE, 0));
+    let at_first = log.take(first.item.id());
+    for number in 0..5 {
+        log.take(Id([number + 1; 32]));
+    }
+    let carrier = told.at_rank(MESSAGE, 1);
+    let second = told.push(MESSAGE, carrier);
+    let receipt = log.take(second.item.id());
+    let case = Case::among(&told, second, &receipt, carrier, &[511]);
+    let (messenger, source) = (address(carrier).to_string(), told.source.process.id().to_string());
+    let mut both = market(&told, &messenger);
+    let window = case.claim().window.to_string();
+    let tags = [("Source", &*source), ("Window", &*window)];
+    both.done(&messenger, "Claim", &tags, &opening(&case));
+    let push = Carried {
+        item: header_bytes(&first.item),
+        proof: first.proof.raw().clone(),
+        assignment: at_first.raw().clone(),
+        ..case.answer.push.clone()
+    };
+    let between = log.ids[2..7].to_vec();
+    let earlier = Earlier { leaf: case.answer.leaf.clone(), push, receipt: receipt.raw().clone(), between };
+    let about = [("Messenger", &*messenger), ("Source", &*source), ("Window", &*window), ("Leaf", "0")];
+    let cut = Earlier { between: earlier.between[1..].to_vec(), ..earlier.clone() };
+    let why = both.refused(&source, "Challenge", &about, &text(cut.encode()));
+    assert!(why.contains("does not stand in the log"), "{why}");
+    let answer = both.done(&source, "Challenge", &about, &text(earlier.encode()));
+    assert!(both.gas < 3_000_000_000, "{} gas", both.gas);
+    let left = case.tree.leaves()[1].paid.amount;
+    assert_eq!(tag(&answer, "Quantity"), (case.claim().sum - left).to_string());
+    both.slot += PERIOD;
+    assert_eq!(both.balance(&messenger), u128::from(left));
+}
+
+/// A log of the story's target.
+struct TargetLog {
+    log: Log,
+    time: u64,
+    ids: Vec<Id>,
+}
+
+impl TargetLog {
+    /// After its slot 0, in time for rank 1.
+    fn of(told: &Told) -> Self {
+        let time = told.acceptance(&told.push(MESSAGE, told.at_rank(MESSAGE, 1)), 4_000).time.timestamp;
+        let mut log = Self { log: Log::new(told.target.clone()), time, ids: Vec::new() };
+        log.assign(None);
+        log
+    }
+
+    fn take(&mut self, item: Id) -> Verified<DataItem> {
+        self.assign(Some(item))
+    }
+
+    fn assign(&mut self, item: Option<Id>) -> Verified<DataItem> {
+        let mut draft = self.log.draft(item);
+        draft.time.timestamp = self.time;
+        let signed = draft.draft().sign(&key(SCHEDULER)).unwrap();
+        self.log.link = weft_protocol::hash_chain::next(signed.id(), self.log.link);
+        self.log.slot += 1;
+        self.ids.push(signed.id());
+        signed
+    }
 }
 
 /// Whoever signed the Process item of the source has its escrow back, and nobody else.
@@ -215,7 +320,7 @@ fn the_owner_of_a_source_shows_its_header() {
 #[test]
 fn a_restored_ledger_goes_on_as_the_one_that_lived() {
     let told = Told::new();
-    let case = told.honest(MESSAGE, 0);
+    let case = claimed(&told, 0);
     let messenger = address(told.at_rank(MESSAGE, 0)).to_string();
     let source = told.source.process.id().to_string();
     let window = case.claim().window.to_string();
@@ -224,7 +329,7 @@ fn a_restored_ledger_goes_on_as_the_one_that_lived() {
     let mut replayed = market(&told, &messenger);
     let leaf = case.number.to_string();
     let about = [("Messenger", &*messenger), ("Source", &*source), ("Window", &*window), ("Leaf", &*leaf)];
-    let (claim, answer, one) = (text(case.tree.encode()), text(case.answer.encode()), tokens(1));
+    let (claim, answer, one) = (opening(&case), text(case.answer.encode()), tokens(1));
     let claimed = [("Source", &*source), ("Window", &*window)];
     let to = [("Recipient", &*source), ("Quantity", &*one), ("X-Note", "\u{e9}\"\\\n")];
     let steps: [Request<'_>; 14] = [
@@ -309,24 +414,29 @@ fn an_action_costs_little_however_many_accounts_there_are() {
 #[test]
 fn the_largest_claim_fits() {
     let told = Told::new();
-    let (messenger, source) = (address(21), told.source.process.id());
-    let mut both = market(&told, &messenger.to_string());
+    let case = claimed(&told, 0);
+    let messenger = *case.claim();
+    let mut both = market(&told, &messenger.messenger.to_string());
+    let first = case.tree.leaves()[0].paid;
     let paid = |at: usize| Paid {
-        position: Position { slot: 256 + at as u64 % 256, ..SENT },
-        index: (at / 256) as u32,
-        target: Id([3; 32]),
-        target_slot: at as u64,
+        position: Position { slot: SENT.slot + 1 + at as u64 / 100, ..SENT },
+        index: (at % 100) as u32,
         amount: 5,
+        ..first
     };
-    let tree = ClaimTree::new(messenger, source, 1, (0..LEAVES_MAX).map(paid).collect()).unwrap();
-    let (source, data) = (source.to_string(), text(tree.encode()));
+    let pushes = (1..LEAVES_MAX).map(paid).chain([first]).collect();
+    let tree = ClaimTree::new(messenger.messenger, messenger.source, 1, pushes).unwrap();
+    let shown = Answer { leaf: tree.path(0).unwrap(), ..case.answer.clone() };
+    let sum = tree.claim().sum.to_string();
+    let data = text(Opening { tree, shown }.encode());
+    let (messenger, source) = (messenger.messenger.to_string(), messenger.source.to_string());
     let claim = [("Source", &*source), ("Window", "1")];
     // Who has nothing to lose has it read by nobody.
     both.refused(&Id([7; 32]).to_string(), "Claim", &claim, &data);
     let unread = both.gas;
-    let answer = both.done(&messenger.to_string(), "Claim", &claim, &data);
-    assert_eq!((tag(&answer, "Leaves"), tag(&answer, "Quantity")), ("65536", "327680"));
-    assert!(unread < both.gas / 4 && both.gas < 500_000_000_000, "{unread} and {} gas", both.gas);
+    let answer = both.done(&messenger, "Claim", &claim, &data);
+    assert_eq!((tag(&answer, "Leaves"), tag(&answer, "Quantity")), ("16384", &*sum));
+    assert!(unread < both.gas / 4 && both.gas < 200_000_000_000, "{unread} and {} gas", both.gas);
     let bytes = both.guest.resident_bytes();
-    assert!(bytes < 96 << 20, "{bytes} bytes");
+    assert!(bytes < 64 << 20, "{bytes} bytes");
 }

@@ -1,8 +1,7 @@
 //! Escrows and bonds: what they wait for, who gets them back, and their limits.
 
-use super::guest::ledger::limits::{BOND_MIN, BONDS_MAX, ESCROW_MIN, ESCROWS_MAX};
-use super::guest::ledger::{Ledger, Message};
-use super::world::{Knowing, ONE, TOKEN, WAIT, World, name, value};
+use super::guest::ledger::limits::{BOND_MIN, BONDS_MAX, ESCROW_MIN, ESCROWS_MAX, least};
+use super::world::{ONE, TOKEN, WAIT, World, name, one_of, value};
 
 const SOURCE: u8 = 50;
 
@@ -26,14 +25,18 @@ fn an_escrow_waits_and_goes_back_to_the_source_or_its_owner() {
     }
     assert!(
         world
-            .ask(SOURCE, "Release", &[("Source", &source), ("Quantity", &amount)])
+            .ask(
+                SOURCE,
+                "Release",
+                &[("Source", &source), ("Quantity", &(2 * ONE - ESCROW_MIN + 1).to_string())]
+            )
             .unwrap_err()
-            .contains("to give")
+            .contains("stay")
     );
     let sends = world.ask(SOURCE, "Release", &[("Source", &source), ("Quantity", &ONE.to_string())]).unwrap();
     let due: u64 = value(&sends[0], "Due").parse().unwrap();
     assert_eq!(due, world.slot + WAIT);
-    world.slot = due - 2;
+    world.skip(due - 2 - world.slot);
     assert_eq!(world.balance(SOURCE), 0);
     assert_eq!(world.balance(SOURCE), ONE);
     // The signer of the Process item, by its header; with the rest the escrow ends.
@@ -72,9 +75,9 @@ fn a_bond_waits_before_it_is_given_back() {
     world.ask(1, "Unbond", &[("Quantity", &ONE.to_string())]).unwrap();
     assert_eq!(world.bond(1), 2 * ONE, "what leaves gives no weight");
     // A second wish begins the wait anew, for all of it.
-    world.slot += WAIT - 4;
+    world.skip(WAIT - 4);
     world.ask(1, "Unbond", &[("Quantity", &(2 * ONE).to_string())]).unwrap();
-    world.slot += 4;
+    world.skip(4);
     assert_eq!(world.balance(1), 7 * ONE);
     world.pass(WAIT);
     assert_eq!((world.balance(1), world.bond(1)), (10 * ONE, 0));
@@ -90,42 +93,66 @@ fn a_bond_waits_before_it_is_given_back() {
     }
 }
 
-/// Whoever fills the places for bonds or escrows has put money into each.
+/// The attack: small escrows fill the places for escrows, and small bonds theirs. With each sixteenth that is taken a
+/// place costs twice as much, so that the last ones cost tens of thousands of times the first.
 #[test]
-fn full_bonds_and_escrows_refuse_new_ones() {
+fn a_place_costs_the_more_the_fewer_are_left() {
+    for (places, first, action) in [(ESCROWS_MAX, ESCROW_MIN, "Escrow"), (BONDS_MAX, BOND_MIN, "Bond")] {
+        let mut world = World::funded();
+        let total: u128 = (0..places).map(|taken| least(first, taken, places)).sum();
+        world.fund(1, 2 * total + ONE);
+        let rich = name(1);
+        let mut put_in = |world: &mut World, at: usize, quantity: u128| {
+            let (who, quantity) = (one_of(at), quantity.to_string());
+            if action == "Escrow" {
+                return world.quiet(&rich, action, &[("Source", &who), ("Quantity", &quantity)], "");
+            }
+            world.quiet(&rich, "Transfer", &[("Recipient", &who), ("Quantity", &quantity)], "");
+            world.quiet(&who, action, &[("Quantity", &quantity)], "")
+        };
+        for taken in 0..places {
+            let costs = least(first, taken, places);
+            if taken % (places / 16) == 0 {
+                let less = put_in(&mut world, taken, costs - 1);
+                assert!(less.contains(&format!("{costs} at least")), "{action} {taken}: {less}");
+                let back = [("Quantity", &*(costs - 1).to_string()), ("Recipient", &*name(1))];
+                world.quiet(&one_of(taken), "Transfer", &back, "");
+            }
+            assert_eq!(put_in(&mut world, taken, costs), "", "{action} {taken}");
+        }
+        assert!(put_in(&mut world, places, total).contains("there is room for no other"), "{action}");
+        // Who is in adds what he likes.
+        assert_eq!(put_in(&mut world, 3, 1), "");
+        let sums = world.ledger.sums();
+        assert!(sums.conserve() && sums.escrows + sums.bonds == total + 1, "{action}: {sums:?}");
+        // More than six hundred thousand tokens for all of them, where the first costs a hundredth of one.
+        assert!(total > 600_000 * ONE, "{action}: {total}");
+    }
+}
+
+/// Money that goes on does not leave a place behind that it does not pay for.
+#[test]
+fn what_begins_again_costs_as_what_begins() {
     let mut world = World::funded();
-    let each = BOND_MIN.max(ESCROW_MIN);
-    let places = BONDS_MAX.max(ESCROWS_MAX) as u128 + 10;
-    let key = |at: u64| {
-        let mut bytes = [7; 32];
-        bytes[..8].copy_from_slice(&at.to_be_bytes());
-        weft_protocol::Id(bytes).to_string()
-    };
-    world.fund(1, each * places);
-    let mut quiet = |ledger: &mut Ledger, from: &str, tags: &[(&str, &str)]| {
-        let tags: Vec<_> = tags.iter().map(|(name, value)| weft_protocol::Tag::new(*name, *value)).collect();
-        world.slot += 1;
-        let message = Message { id: "m", from, tags: &tags, data: "", slot: Some(world.slot) };
-        let sends = ledger.handle(&world.terms, &Knowing, &message);
-        sends.last().map(|send| send.data.clone()).unwrap_or_default()
-    };
-    let mut ledger = world.ledger.clone();
-    let (rich, each) = (name(1), each.to_string());
-    for at in 0..ESCROWS_MAX as u64 {
-        let tags = [("Action", "Escrow"), ("Source", &*key(at)), ("Quantity", &*each)];
-        assert_eq!(quiet(&mut ledger, &rich, &tags), "");
-    }
-    let tags = [("Action", "Escrow"), ("Source", &*key(u64::MAX)), ("Quantity", &*each)];
-    assert!(quiet(&mut ledger, &rich, &tags).contains("sources have an escrow"));
-    let tags = [("Action", "Escrow"), ("Source", &*key(3)), ("Quantity", "1")];
-    assert_eq!(quiet(&mut ledger, &rich, &tags), "", "who is in adds what he likes");
-    let mut ledger = world.ledger.clone();
-    for at in 0..=BONDS_MAX as u64 {
-        let to = key(at);
-        quiet(&mut ledger, &rich, &[("Action", "Transfer"), ("Recipient", &to), ("Quantity", &each)]);
-        let said = quiet(&mut ledger, &to, &[("Action", "Bond"), ("Quantity", &each)]);
-        let fits = at < BONDS_MAX as u64;
-        assert_eq!(said.contains("messengers have a bond"), !fits, "{at}: {said}");
-    }
-    assert!(ledger.sums().conserve());
+    world.fund(1, 10 * ONE);
+    let source = name(1);
+    world.ask(1, "Escrow", &[("Source", &source), ("Quantity", &ONE.to_string())]).unwrap();
+    world.ask(1, "Release", &[("Source", &source)]).unwrap();
+    let little = [("Source", &*source), ("Quantity", "1")];
+    assert!(world.ask(1, "Escrow", &little).unwrap_err().contains("begins with"));
+    assert!(world.ask(1, "Release", &[("Source", &source)]).unwrap_err().contains("has 0"));
+    world.pass(WAIT);
+    assert!(world.ask(1, "Escrow-Of", &[("Source", &source)]).unwrap_err().contains("no escrow"));
+    world.ask(1, "Bond", &[("Quantity", &ONE.to_string())]).unwrap();
+    world.ask(1, "Unbond", &[("Quantity", &ONE.to_string())]).unwrap();
+    assert!(world.ask(1, "Bond", &[("Quantity", "1")]).unwrap_err().contains("a bond is"));
+    world.ask(1, "Bond", &[("Quantity", &BOND_MIN.to_string())]).unwrap();
+    world.pass(WAIT);
+    assert_eq!((world.bond(1), world.balance(1)), (BOND_MIN, 10 * ONE - BOND_MIN));
+    let sends = world.ask(1, "Audit", &[]).unwrap();
+    assert!(
+        sends[0].data.contains("\"due\":0,") || sends[0].data.contains("\"due\":0}"),
+        "{}",
+        sends[0].data
+    );
 }

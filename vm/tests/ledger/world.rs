@@ -2,25 +2,45 @@
 
 use weft_protocol::{Address, Hash, Id, Network, Tag};
 
-use super::guest::ledger::{ClaimKey, Claimed, Court, Ledger, Message, Send, Terms, Unshown, limits};
+use super::guest::ledger::{
+    ClaimKey, Claimed, Court, Ledger, Message, Opened, Refuted, Send, Terms, Unshown,
+};
 
 /// A token of twelve decimals.
 pub const ONE: u128 = 1_000_000_000_000;
 /// Slots to challenge and to answer.
 pub const PERIOD: u64 = 8;
 
-/// Reads claims of the form `leaves sum`, and `leaves sum false`: no answer saves those.
-pub struct Knowing;
+/// A second, in which one message comes if nothing else is said.
+pub const SECOND_MS: u64 = 1_000;
+
+/// Reads claims of the form `leaves sum`. `false`: no answer saves it. `at=N`: of the pushes N and after, instead of those
+/// that nobody else has. `began=T`: its window began at T, instead of now. `unproven`: its first leaf is not shown.
+pub struct Knowing(pub u64);
 
 impl Court for Knowing {
-    fn claimed(&self, _: &ClaimKey, data: &str) -> Result<Claimed, Unshown> {
+    fn opened(&self, key: &ClaimKey, data: &str) -> Result<Opened, Unshown> {
         let words: Vec<&str> = data.split(' ').collect();
+        let number = |text: &str| text.parse::<u64>().map_err(|_| Unshown("no number".into()));
+        let named =
+            |name: &str| words.iter().find_map(|word| word.strip_prefix(name)).map(number).transpose();
         let (Some(count), Some(sum)) = (words.first(), words.get(1)) else {
             return Err(Unshown("no claim".into()));
         };
-        let unshown = |_| Unshown("no number".into());
-        let root = Hash([u8::from(words.len() == 2); 32]);
-        Ok(Claimed { count: count.parse().map_err(unshown)?, root, sum: sum.parse().map_err(unshown)? })
+        if words.contains(&"unproven") {
+            return Err(Unshown("the first leaf is not shown".into()));
+        }
+        let first = named("at=")?.unwrap_or(1_000 * u64::from(key.messenger.0[0]));
+        let mut root = Hash([u8::from(!words.contains(&"false")); 32]);
+        root.0[8..16].copy_from_slice(&first.to_be_bytes());
+        let count = number(count)? as u32;
+        let sum = sum.parse().map_err(|_| Unshown("no number".into()))?;
+        let pushes = (first..first + u64::from(count)).collect();
+        Ok(Opened {
+            claimed: Claimed { count, root, sum },
+            pushes,
+            began: named("began=")?.unwrap_or(self.0),
+        })
     }
 
     fn answered(&self, _: &ClaimKey, claim: &Claimed, _: u32, data: &str) -> Result<(), Unshown> {
@@ -28,9 +48,12 @@ impl Court for Knowing {
         is_shown.then_some(()).ok_or(Unshown("nothing".into()))
     }
 
-    fn refuted(&self, _: &ClaimKey, claim: &Claimed, _: u32, data: &str) -> Result<(), Unshown> {
-        let is_shown = data == "an earlier slot" && claim.root.0[0] == 0;
-        is_shown.then_some(()).ok_or(Unshown("nothing".into()))
+    fn refuted(&self, _: &ClaimKey, claim: &Claimed, leaf: u32, data: &str) -> Result<Refuted, Unshown> {
+        if data != "an earlier slot" {
+            return Err(Unshown("nothing".into()));
+        }
+        let first = u64::from_be_bytes(claim.root.0[8..16].try_into().unwrap());
+        Ok(Refuted { push: first + u64::from(leaf), amount: claim.sum / u128::from(claim.count) })
     }
 
     fn signer(&self, process: Id, data: &str) -> Result<String, Unshown> {
@@ -54,6 +77,9 @@ pub struct World {
     pub ledger: Ledger,
     pub terms: Terms,
     pub slot: u64,
+    /// What passes with a slot, in milliseconds.
+    pub pace: u64,
+    pub time: u64,
 }
 
 impl World {
@@ -63,6 +89,7 @@ impl World {
             ("Token", &name(TOKEN)),
             ("Network", "00000007"),
             ("Challenge-Slots", "8"),
+            ("Challenge-Seconds", "8"),
             ("Ticker", "T"),
         ])
     }
@@ -70,19 +97,20 @@ impl World {
     pub fn of(tags: &[(&str, &str)]) -> Self {
         let tags: Vec<Tag> = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
         let terms = Terms::read(Id([LEDGER; 32]), &name(OWNER), &tags).unwrap();
-        Self { ledger: Ledger::new(), terms, slot: 0 }
+        Self { ledger: Ledger::new(), terms, slot: 0, pace: SECOND_MS, time: 0 }
     }
 
     /// Sends a message and checks what holds after every one.
     pub fn send(&mut self, from: &str, action: &str, tags: &[(&str, &str)], data: &str) -> Vec<Send> {
-        self.slot += 1;
+        self.skip(1);
         let mut all = vec![Tag::new("Action", action)];
         all.extend(tags.iter().map(|(name, value)| Tag::new(*name, *value)));
-        let message = Message { id: "m", from, tags: &all, data, slot: Some(self.slot) };
+        let message = Message { id: "m", from, tags: &all, data, slot: Some(self.slot), time: self.time };
         let mut waited = self.ledger.clone();
         let idle = Message { tags: &[], ..message };
-        let due = waited.handle(&self.terms, &Knowing, &idle).len();
-        let sends = self.ledger.handle(&self.terms, &Knowing, &message);
+        let knowing = Knowing(self.time);
+        let due = waited.handle(&self.terms, &knowing, &idle).len();
+        let sends = self.ledger.handle(&self.terms, &knowing, &message);
         let sums = self.ledger.sums();
         assert!(sums.conserve(), "{action} {tags:?}: {sums:?}");
         if is_refused(&sends) {
@@ -125,9 +153,25 @@ impl World {
         value(sends.last().unwrap(), "Bond").parse().unwrap()
     }
 
+    /// Lets slots go by, with their time, before the next message.
+    pub fn skip(&mut self, slots: u64) {
+        self.slot += slots;
+        self.time += slots * self.pace;
+    }
+
+    /// Sends a message without looking at what holds after it: what the answer says.
+    pub fn quiet(&mut self, from: &str, action: &str, tags: &[(&str, &str)], data: &str) -> String {
+        self.skip(1);
+        let mut all = vec![Tag::new("Action", action)];
+        all.extend(tags.iter().map(|(name, value)| Tag::new(*name, *value)));
+        let message = Message { id: "m", from, tags: &all, data, slot: Some(self.slot), time: self.time };
+        let sends = self.ledger.handle(&self.terms, &Knowing(self.time), &message);
+        sends.last().filter(|_| is_refused(&sends)).map(|send| send.data.clone()).unwrap_or_default()
+    }
+
     /// Lets slots pass.
     pub fn pass(&mut self, slots: u64) -> Vec<Send> {
-        self.slot += slots.saturating_sub(1);
+        self.skip(slots.saturating_sub(1));
         self.send(&name(OWNER), "Settle", &[], "")
     }
 }
@@ -147,7 +191,16 @@ pub fn has(sends: &[Send], action: &str, to: u8) -> bool {
 }
 
 /// The wait of bonds and escrows.
-pub const WAIT: u64 = limits::WAIT_PERIODS * PERIOD;
+pub const WAIT: u64 = 2 * PERIOD;
+/// The wait before the windows before a claimed one close.
+pub const CLOSES: u64 = 4 * PERIOD;
+
+/// The name of one of many.
+pub fn one_of(number: usize) -> String {
+    let mut bytes = [7; 32];
+    bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+    Id(bytes).to_string()
+}
 
 #[test]
 fn terms_that_say_nothing_are_refused_by_name() {
@@ -156,6 +209,9 @@ fn terms_that_say_nothing_are_refused_by_name() {
         ("Challenge-Slots", "7"),
         ("Challenge-Slots", "32769"),
         ("Challenge-Slots", "+9"),
+        ("Challenge-Seconds", "0"),
+        ("Challenge-Seconds", "2592001"),
+        ("Challenge-Seconds", "1.5"),
         ("Network", "local"),
         ("Network", "7"),
         ("Network", "+0000007"),
@@ -167,5 +223,5 @@ fn terms_that_say_nothing_are_refused_by_name() {
     }
     let terms = World::of(&[("Network", "00000007")]).terms;
     assert_eq!(terms.network, Some(Network(7)));
-    assert_eq!(terms.challenge_slots, limits::CHALLENGE_SLOTS);
+    assert_eq!((terms.challenge_slots, terms.challenge_ms), (256, 24 * 60 * 60 * 1_000));
 }

@@ -10,7 +10,7 @@ use weft_net::Peer;
 use weft_protocol::outcome::Code;
 use weft_protocol::outcome::proof::{self, NoProof, Proven};
 use weft_protocol::process::Process;
-use weft_protocol::{DataItem, Id, Position, mark, wire};
+use weft_protocol::{DataItem, Id, Position, Unverified, mark, wire};
 use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
@@ -229,7 +229,11 @@ impl Answers {
                 Some(id) => reader.item(&id).map_err(disk)?.and_then(|raw| DataItem::parse(raw).ok()),
                 None => None,
             };
-            let is_of_log = item.is_some_and(|item| mark::is_of_log(&known, item.claims(), found.0.slot));
+            // Logs here are of epoch 0.
+            let is_of_log = |item: Unverified<DataItem>| {
+                mark::is_of_log(&known, known.scheduler(), item.claims(), found.0.slot)
+            };
+            let is_of_log = item.is_some_and(is_of_log);
             match reader.outcome_before(process, found.0).map_err(disk)? {
                 Some(before) if is_of_log => found = before,
                 Some(_) | None => return Ok(found),

@@ -9,7 +9,7 @@ use crate::fixture::*;
 
 fn paid(slot: u64, tick: u32, index: u32, amount: u64) -> Paid {
     let position = Position { epoch: 0, slot, tick };
-    Paid { position, index, target: Id([5; 32]), target_slot: 7, amount }
+    Paid { position, index, target: Id([5; 32]), target_slot: 7, accepted: Id([6; 32]), amount }
 }
 
 fn tree(pushes: Vec<Paid>) -> Result<ClaimTree, ClaimError> {
@@ -21,7 +21,7 @@ fn a_claim_is_golden() {
     let tree = tree(vec![paid(300, 0, 1, 20), paid(300, 0, 0, 10), paid(256, 2, 0, 5)]).unwrap();
     let Claim { count, sum, root, .. } = *tree.claim();
     assert_eq!((count, sum), (3, 35));
-    assert_eq!(hex::encode(root), "8d144a919e27421ff3ad26260f6d7f3d4a7489d55ba42f6e2a6f18cfbd686250");
+    assert_eq!(hex::encode(root), "04e08c2302dc8c6472e3c3f1f97e23dd416b39d4069379bdd7379a69a40d7288");
     let sums: Vec<u64> = tree.leaves().iter().map(|leaf| leaf.before).collect();
     assert_eq!(sums, [0, 5, 15]);
     assert_eq!(tree.path(3), None);
@@ -30,13 +30,16 @@ fn a_claim_is_golden() {
 #[test]
 fn what_no_ledger_takes_is_refused_before_it_costs_a_bond() {
     assert_eq!(tree(Vec::new()), Err(ClaimError::Count(0)));
-    let many = (0..=LEAVES_MAX as u32).map(|index| paid(256, 0, index, 1)).collect();
+    let many = (0..=LEAVES_MAX as u32).map(|at| paid(256, at / 512, at % 512, 1)).collect();
     assert_eq!(tree(many), Err(ClaimError::Count(LEAVES_MAX + 1)));
     let twice = vec![paid(256, 0, 0, 1), paid(257, 0, 0, 1), paid(256, 0, 0, 2)];
     assert_eq!(tree(twice), Err(ClaimError::Twice(Position::slot(256), 0)));
     for slot in [255, 512] {
         assert_eq!(tree(vec![paid(slot, 0, 0, 1)]), Err(ClaimError::Window(Position::slot(slot))));
     }
+    let beyond = Position { tick: 4_096, ..Position::slot(256) };
+    assert_eq!(tree(vec![paid(256, 4_096, 2, 1)]), Err(ClaimError::Place(beyond, 2)));
+    assert_eq!(tree(vec![paid(256, 0, 1_000, 1)]), Err(ClaimError::Place(Position::slot(256), 1_000)));
     assert_eq!(tree(vec![paid(256, 0, 0, u64::MAX), paid(256, 0, 1, 1)]), Err(ClaimError::Sum));
     assert!(tree(vec![paid(256, 0, 0, u64::MAX), paid(256, 0, 1, 0)]).is_ok());
 }
@@ -60,7 +63,7 @@ fn a_claim_is_read_from_its_pushes() {
 
 #[test]
 fn the_largest_claim_can_be_shown() {
-    let tree = tree((0..LEAVES_MAX as u32).map(|index| paid(256, 0, index, 1)).collect()).unwrap();
+    let tree = tree((0..LEAVES_MAX as u32).map(|at| paid(256, at / 512, at % 512, 1)).collect()).unwrap();
     for number in [0, 1, LEAVES_MAX as u32 / 2, LEAVES_MAX as u32 - 1] {
         let path = tree.path(number).unwrap();
         assert_eq!(path.siblings.len(), weft_protocol::market::LEAF_PATH_MAX);
@@ -75,7 +78,7 @@ proptest! {
         places in proptest::collection::btree_set((256..512_u64, 0..3_u32, 0..5_u32), 1..60),
         amount in 0..1_000_u64,
         at in any::<prop::sample::Index>(),
-        flip in 0..6_usize,
+        flip in 0..7_usize,
     ) {
         let pushes: Vec<Paid> =
             places.iter().rev().map(|&(slot, tick, index)| paid(slot, tick, index, amount + slot)).collect();
@@ -96,6 +99,7 @@ proptest! {
             2 => forged.leaf.paid.target = ROOT,
             3 => forged.leaf.paid.target_slot += 1,
             4 => forged.leaf.paid.position.slot += 1,
+            5 => forged.leaf.paid.accepted = ROOT,
             _ => forged.leaf.before += 1,
         }
         prop_assert!(!claim.holds(number, &forged));

@@ -79,13 +79,17 @@ pub(crate) fn read(item: &Verified<DataItem>) -> Assignment {
     Assignment::from_item(item).unwrap()
 }
 
+fn read_raw(raw: &Bytes) -> Assignment {
+    read(&DataItem::verify_bytes(raw.clone()).unwrap())
+}
+
 /// The window that a set of these entries begins in the log of a process.
 pub(crate) fn window(process: &Process, known: Vec<Entry>) -> Window {
     let set = OfferSet::build(&market(process), WINDOW, set_time(), known);
     let item = draft(NETWORK, process.id(), WINDOW, &set).sign(&key(SCHEDULER)).unwrap();
     let mut log = Log { slot: set_slot(WINDOW).unwrap(), ..Log::new(process.clone()) };
     let assignment = read(&log.assign(Some(item.id())));
-    Window::read(&market(process), address(SCHEDULER), &assignment, &item).unwrap()
+    Window::read(&market(process), &assignment, &item).unwrap()
 }
 
 /// The source's log around the window, and what it sent there.
@@ -121,7 +125,7 @@ impl Told {
     pub(crate) fn with_set(process: Process, set: Verified<DataItem>, position: Position) -> Self {
         let mut log = Log { slot: set_slot(WINDOW).unwrap(), ..Log::new(process.clone()) };
         let set_assignment = log.assign(Some(set.id()));
-        let window = Window::read(&market(&process), address(SCHEDULER), &read(&set_assignment), &set);
+        let window = Window::read(&market(&process), &read(&set_assignment), &set);
         log.slot = log.slot.min(position.slot);
         let message = |log: &mut Log| log.assign(Some(Id([log.slot as u8; 32])));
         let between = (256..position.slot).map(|_| message(&mut log).id()).collect();
@@ -211,6 +215,7 @@ impl Case {
             index: origin.source.index,
             target: accepted.process,
             target_slot: accepted.slot,
+            accepted: accepted.id,
             amount: 100 + u64::from(carrier) + 10,
         };
         let is_spawn = accepted.slot == 0;
@@ -243,14 +248,21 @@ impl Case {
 
     /// What the answer is worth.
     pub(crate) fn verdict(&self) -> Result<u64, Fraud> {
-        judge(&COURT, self.claim(), self.number, &self.answer)
+        self.judged(self.claim(), self.number, &self.answer)
+    }
+
+    fn judged(&self, claim: &Claim, number: u32, answer: &Answer) -> Result<u64, Fraud> {
+        let judged = judge(&COURT, claim, number, answer)?;
+        // The fixture's logs have one time.
+        assert_eq!(judged.opened, read_raw(&self.answer.set_assignment).time.timestamp);
+        Ok(judged.due)
     }
 
     /// The verdict on a changed answer.
     pub(crate) fn edited(&self, edit: impl FnOnce(&mut Answer)) -> Result<u64, Fraud> {
         let mut answer = self.answer.clone();
         edit(&mut answer);
-        judge(&COURT, self.claim(), self.number, &answer)
+        self.judged(self.claim(), self.number, &answer)
     }
 
     /// Why a changed answer is worth nothing.
@@ -267,7 +279,7 @@ impl Case {
         let leaf = tree.path(self.number).unwrap();
         let previous = self.number.checked_sub(1).map(|before| tree.path(before).unwrap());
         let answer = Answer { leaf, previous, ..self.answer.clone() };
-        judge(&COURT, tree.claim(), self.number, &answer)
+        self.judged(tree.claim(), self.number, &answer)
     }
 }
 

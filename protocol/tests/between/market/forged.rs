@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::header::Header;
 use weft_protocol::market::{
-    Answer, Claim, Court, Fraud, OfferSet, Part, PushTerms, SetError, TURN_MS, Unpaid, draft, judge,
+    Answer, Claim, ClaimTree, Court, Fraud, OfferSet, Paid, Part, PushTerms, SetError, TURN_MS, Unpaid,
+    draft, judge,
 };
 use weft_protocol::origin::ProofError;
 use weft_protocol::record::RecordError;
@@ -98,6 +99,8 @@ fn a_receipt_is_of_the_target_and_its_scheduler() {
     assert_eq!(case.claiming(|paid| paid.target = Id([4; 32])), Err(Fraud::OtherTarget));
     let slot = Fraud::Slot { part: Part::Accepted, slot: TARGET_SLOT };
     assert_eq!(case.claiming(|paid| paid.target_slot += 1), Err(slot));
+    let receipt = Fraud::OtherReceipt(Part::Accepted);
+    assert_eq!(case.claiming(|paid| paid.accepted = ROOT), Err(receipt.clone()));
     let by = |seed, edit: &dyn Fn(&mut AssignmentDraft)| {
         let mut draft = told.acceptance(&case.push, 0);
         edit(&mut draft);
@@ -112,6 +115,8 @@ fn a_receipt_is_of_the_target_and_its_scheduler() {
     let epoch = Fraud::Record(Part::Accepted, RecordError::OtherEpoch(1));
     assert_eq!(by(SCHEDULER, &|draft| draft.epoch = 1), epoch);
     assert_eq!(by(SCHEDULER, &|draft| draft.message = Some(ROOT)), Fraud::OtherItem(Part::Accepted));
+    // A second receipt for the same slot, which the leaf does not name.
+    assert_eq!(by(SCHEDULER, &|draft| draft.time.timestamp += 1), receipt);
     // A process that the claimant made, where it is its own scheduler.
     let own = process(&[("Name", "mine")]);
     assert_eq!(case.forged(|answer| answer.push.target = header_bytes(own.item())), Fraud::OtherTarget);
@@ -257,11 +262,13 @@ fn the_source_pays_by_its_own_tags() {
     let push = Push::of(&proof, &dispatch, told.at_rank(MESSAGE, 0));
     let assignment = told.accept(&push, 0);
     let claim = Claim { source: soft.process.id(), ..*case.claim() };
-    let mut answer = case.answer.clone();
+    let paid = Paid { accepted: assignment.id(), ..case.answer.leaf.leaf.paid };
+    let tree = ClaimTree::new(claim.messenger, claim.source, claim.window, vec![paid]).unwrap();
+    let mut answer = Answer { leaf: tree.path(0).unwrap(), previous: None, ..case.answer.clone() };
     answer.push.item = header_bytes(&push.item);
     answer.push.proof = push.proof.raw().clone();
     answer.push.assignment = assignment.raw().clone();
-    assert_eq!(judge(&COURT, &claim, case.number, &answer), Err(Fraud::Soft));
+    assert_eq!(judge(&COURT, tree.claim(), 0, &answer), Err(Fraud::Soft));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::market::{
-    Answer, Carried, Earlier, Fraud, Part, PushTerms, RANKS_PAID, TURN_MS, Unpaid, due, price, refute,
+    Answer, Claim, ClaimError, ClaimTree, Fraud, LEAVES_MAX, Opening, Paid, Part, PushTerms, RANKS_PAID,
+    TURN_MS, Unpaid, due, price,
 };
 use weft_protocol::process::Process;
 use weft_protocol::record::RecordError;
-use weft_protocol::wire::{ANSWER_BYTES_MAX, WireError};
+use weft_protocol::wire::{ANSWER_BYTES_MAX, OPENING_BYTES_MAX, WireError};
 use weft_protocol::{Position, Verified, hash_chain};
 
 use super::fixture::*;
@@ -40,6 +41,39 @@ fn an_answer_travels_as_its_canonical_bytes() {
     assert_eq!(Answer::decode(&bytes.clone().into()), Ok(case.answer));
     let long = vec![0; ANSWER_BYTES_MAX + 1];
     assert!(matches!(Answer::decode(&long.into()), Err(WireError::TooLong { .. })));
+}
+
+#[test]
+fn a_claim_opens_with_the_answer_for_its_first_leaf() {
+    let told = Told::new();
+    let carrier = told.at_rank(MESSAGE, 0);
+    let push = told.push(MESSAGE, carrier);
+    let case = Case::among(&told, push.clone(), &told.accept(&push, 0), carrier, &[511]);
+    assert_eq!((case.number, case.verdict()), (0, Ok(asked(carrier))));
+    let Claim { messenger, source, window, .. } = *case.claim();
+    let opening = Opening { tree: case.tree.clone(), shown: case.answer.clone() };
+    let bytes: Bytes = opening.encode().into();
+    assert_eq!(Opening::decode(messenger, source, window, &bytes), Ok(opening.clone()));
+    let elsewhere = Opening::decode(messenger, source, window + 1, &bytes);
+    assert_eq!(elsewhere, Err(ClaimError::Window(SENT).into()));
+    assert_eq!(
+        Opening::decode(messenger, source, window, &bytes.slice(..bytes.len() - 1)),
+        Err(WireError::Malformed.into())
+    );
+    let long = vec![0; OPENING_BYTES_MAX + 1];
+    assert!(Opening::decode(messenger, source, window, &long.into()).is_err());
+    // The largest there is: every leaf, and an answer at its limit.
+    let paid = |at: u64| Paid {
+        position: Position { slot: 256 + at / 128, ..SENT },
+        index: (at % 128) as u32,
+        ..case.tree.leaves()[0].paid
+    };
+    let pushes = (0..LEAVES_MAX as u64).map(paid).collect();
+    let tree = ClaimTree::new(messenger, source, window, pushes).unwrap();
+    let mut shown = case.answer;
+    shown.sent = vec![0; ANSWER_BYTES_MAX - shown.encode().len()].into();
+    let opening = Opening { tree, shown };
+    assert_eq!(Opening::decode(messenger, source, window, &opening.encode().into()), Ok(opening));
 }
 
 #[test]
@@ -118,10 +152,8 @@ fn processes_that_were_handed_over_are_judged_by_their_certificates() {
     let by = |seed, epoch, certificates: &[Bytes]| {
         let draft = AssignmentDraft { epoch, ..told.acceptance(&case.push, 0) };
         let assignment = draft.draft().sign(&key(seed)).unwrap();
-        case.edited(|answer| {
-            answer.push.assignment = assignment.raw().clone();
-            answer.push.certificates = certificates.to_vec();
-        })
+        let case = Case::new(&told, case.push.clone(), &assignment, told.at_rank(MESSAGE, 0));
+        case.edited(|answer| answer.push.certificates = certificates.to_vec())
     };
     let record = |error| Err(Fraud::Record(Part::Accepted, error));
     // The slot of the push is 40.
@@ -187,38 +219,6 @@ fn turns_are_two_seconds_and_end() {
     assert_eq!(due(4, 5_000, 12_999), Err(early));
     assert_eq!(due(1, 5_000, 1), Err(Unpaid::Early { rank: 1, after_ms: 0, turn_ms: 2_000 }));
     assert_eq!(due(RANKS_PAID, 0, u64::MAX), Err(Unpaid::Rank(RANKS_PAID)));
-}
-
-/// A scheduler that gave one push two slots: who stands at the second is owed nothing.
-#[test]
-fn an_earlier_slot_of_the_same_push_refutes_a_claim() {
-    let told = Told::new();
-    let case = told.honest(MESSAGE, 1);
-    assert!(case.verdict().is_ok());
-    let first = told.push(MESSAGE, told.at_rank(MESSAGE, 0));
-    let earlier = |push: &Push, slot| {
-        let draft = AssignmentDraft { slot, ..told.acceptance(push, 0) };
-        let assignment = draft.draft().sign(&key(SCHEDULER)).unwrap();
-        let push = Carried {
-            item: header_bytes(&push.item),
-            proof: push.proof.raw().clone(),
-            assignment: assignment.raw().clone(),
-            ..case.answer.push.clone()
-        };
-        Earlier { leaf: case.answer.leaf.clone(), push }
-    };
-    let verdict = |earlier: &Earlier| refute(&COURT, case.claim(), case.number, earlier);
-    let shown = earlier(&first, TARGET_SLOT - 1);
-    assert_eq!(verdict(&shown), Ok(()));
-    assert_eq!(Earlier::decode(&shown.encode().into()), Ok(shown.clone()));
-    assert_eq!(verdict(&earlier(&first, TARGET_SLOT)), Err(Fraud::NotEarlier));
-    assert_eq!(verdict(&earlier(&case.push, TARGET_SLOT)), Err(Fraud::NotEarlier));
-    let other = told.push(OTHER_MESSAGE, told.at_rank(MESSAGE, 0));
-    assert_eq!(verdict(&earlier(&other, 1)), Err(Fraud::NotEarlier));
-    assert_eq!(refute(&COURT, case.claim(), 0, &shown), Err(Fraud::Path(0)));
-    // What somebody pushed without a proof is no push.
-    let squatter = first.forged(|draft| draft.data = b"mine".to_vec().into());
-    assert!(matches!(verdict(&earlier(&squatter, 1)), Err(Fraud::Origin(_))));
 }
 
 #[test]

@@ -3,15 +3,19 @@
 use proptest::prelude::*;
 use prost::Message as _;
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::epoch::{Certificate, EpochTerms};
 use weft_protocol::market::{
     BOND_UNIT, Entry, EntryError, NEWCOMERS_MIN, OfferSet, PushTerms, SET_OFFERS_MAX, SetError, Window,
     draft, is_offer_set, set_slot, window_of, window_set_at,
 };
 use weft_protocol::offer::{OFFER_SHARDS_MAX, OfferTerms};
+use weft_protocol::record::{SlotRecord, to_wire};
+use weft_protocol::seen::SeenKeys;
 use weft_protocol::wire::{self, OFFER_SET_BYTES_MAX, OFFER_SET_ITEM_BYTES_MAX, WireError};
-use weft_protocol::{Hash, Id, Network};
+use weft_protocol::{DataItem, Hash, Id, Network, mark};
 
 use super::fixture::*;
+use crate::epoch::handed_over;
 use crate::fixture::*;
 
 fn build(known: Vec<Entry>) -> OfferSet {
@@ -169,15 +173,16 @@ fn only_the_scheduler_of_a_hard_process_makes_sets_where_they_belong() {
     let set = build(entries());
     let item = |id: Id, window, seed| draft(NETWORK, id, window, &set).sign(&key(seed)).unwrap();
     let own = item(process.id(), 1, SCHEDULER);
-    assert!(is_offer_set(&process, &own, 255));
+    let is_set = |item: &DataItem, slot| is_offer_set(&process, address(SCHEDULER), item, slot);
+    assert!(is_set(&own, 255));
     for slot in [0, 1, 254, 256, 511] {
-        assert!(!is_offer_set(&process, &own, slot), "slot {slot}");
+        assert!(!is_set(&own, slot), "slot {slot}");
     }
-    assert!(!is_offer_set(&process, &item(process.id(), 2, SCHEDULER), 255));
-    assert!(!is_offer_set(&process, &item(process.id(), 1, STRANGER), 255));
-    assert!(!is_offer_set(&process, &item(ROOT, 1, SCHEDULER), 255));
+    assert!(!is_set(&item(process.id(), 2, SCHEDULER), 255));
+    assert!(!is_set(&item(process.id(), 1, STRANGER), 255));
+    assert!(!is_set(&item(ROOT, 1, SCHEDULER), 255));
     let soft = target();
-    assert!(!is_offer_set(&soft, &item(soft.id(), 1, SCHEDULER), 255));
+    assert!(!is_offer_set(&soft, address(SCHEDULER), &item(soft.id(), 1, SCHEDULER), 255));
     // Each window has its own item.
     assert_ne!(own.id(), item(process.id(), 2, SCHEDULER).id());
     assert_eq!(own.id(), item(process.id(), 1, SCHEDULER).id());
@@ -193,7 +198,7 @@ fn a_window_is_read_from_the_item_of_its_slot_alone() {
         let draft = AssignmentDraft { process: of, ..log.draft(Some(message)) };
         let assignment = draft.draft().sign(&key(SCHEDULER)).unwrap();
         let assignment = Assignment::from_item(&assignment).unwrap();
-        Window::read(&market(&process), address(SCHEDULER), &assignment, &item)
+        Window::read(&market(&process), &assignment, &item)
     };
     let read = window(255, item.id(), process.id()).unwrap();
     assert_eq!((read.number(), read.set()), (WINDOW, &set));
@@ -202,6 +207,36 @@ fn a_window_is_read_from_the_item_of_its_slot_alone() {
     for slot in [254, 256, 511] {
         assert_eq!(window(slot, item.id(), process.id()), Err(SetError::NotASet(slot)));
     }
+}
+
+/// Whoever schedules a process after the first key does: the fold, the window and the judge take its set, and none of
+/// the key that was handed over.
+#[test]
+fn the_set_of_a_slot_is_that_of_the_slot_s_scheduler() {
+    let process = hard(&PUSH_TERMS);
+    let set = build(entries());
+    let terms = EpochTerms::of_process(&process).unwrap();
+    let handed = handed_over(&terms, 200, STRANGER);
+    let (_, later) = Certificate::decode(&handed, NETWORK).unwrap().verify(&terms).unwrap();
+    let taken = |by: u8| {
+        let item = draft(NETWORK, process.id(), WINDOW, &set).sign(&key(by)).unwrap();
+        let log = Log { slot: 255, ..Log::new(process.clone()) };
+        let assignment = AssignmentDraft { epoch: 1, ..log.draft(Some(item.id())) };
+        let assignment = assignment.draft().sign(&key(STRANGER)).unwrap();
+        let wire = to_wire(&assignment, &item, None);
+        let record = SlotRecord::from_wire(&wire).unwrap().verify(&process, &later, None).unwrap();
+        let scheduler = record.assignment().scheduler;
+        assert_eq!(scheduler, address(STRANGER));
+        let is_read =
+            matches!(Window::of_record(&process, &record), Some(Ok(window)) if *window.set() == set);
+        let is_of_log = mark::is_of_log(&process, scheduler, record.item(), 255);
+        assert_eq!(is_of_log, is_read);
+        // What counts as an item alone has one key; another message of the scheduler has no more here.
+        assert_eq!(record.seen_keys(&process), SeenKeys::of_item(item.id()));
+        is_read
+    };
+    assert!(taken(STRANGER));
+    assert!(!taken(SCHEDULER));
 }
 
 proptest! {

@@ -5,10 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use weft_protocol::Id;
 use weft_protocol::header::Header;
-use weft_protocol::market::{self, Answer, ClaimTree, Earlier};
+use weft_protocol::market::{self, Answer, Earlier, Opening, Paid};
 use weft_protocol::push::ORIGIN_PROOF;
 
-use super::ledger::{ClaimKey, Claimed, Court, Terms, Unshown};
+use super::ledger::{ClaimKey, Claimed, Court, Opened, Refuted, Terms, Unshown};
 
 /// Judges by logs, as [`market::judge`] does.
 #[derive(Debug)]
@@ -26,11 +26,17 @@ impl Logs {
 }
 
 impl Court for Logs {
-    fn claimed(&self, key: &ClaimKey, data: &str) -> Result<Claimed, Unshown> {
-        let tree = ClaimTree::decode(key.messenger, key.source, key.window, &decode(data)?);
-        let tree = tree.map_err(unshown)?;
+    fn opened(&self, key: &ClaimKey, data: &str) -> Result<Opened, Unshown> {
+        let opening = Opening::decode(key.messenger, key.source, key.window, &decode(data)?);
+        let Opening { tree, shown } = opening.map_err(unshown)?;
+        let judged = market::judge(self.court()?, tree.claim(), 0, &shown).map_err(unshown)?;
+        let pushes: Option<Vec<u64>> = tree.leaves().iter().map(|leaf| leaf.paid.key()).collect();
         let market::Claim { count, root, sum, .. } = *tree.claim();
-        Ok(Claimed { count, root, sum: sum.into() })
+        Ok(Opened {
+            claimed: Claimed { count, root, sum: sum.into() },
+            pushes: pushes.ok_or_else(no_push)?,
+            began: judged.opened,
+        })
     }
 
     fn answered(&self, key: &ClaimKey, claimed: &Claimed, leaf: u32, data: &str) -> Result<(), Unshown> {
@@ -38,9 +44,11 @@ impl Court for Logs {
         market::judge(self.court()?, &claim(key, claimed)?, leaf, &answer).map(|_| ()).map_err(unshown)
     }
 
-    fn refuted(&self, key: &ClaimKey, claimed: &Claimed, leaf: u32, data: &str) -> Result<(), Unshown> {
+    fn refuted(&self, key: &ClaimKey, claimed: &Claimed, leaf: u32, data: &str) -> Result<Refuted, Unshown> {
         let earlier = Earlier::decode(&decode(data)?).map_err(unshown)?;
-        market::refute(self.court()?, &claim(key, claimed)?, leaf, &earlier).map_err(unshown)
+        let paid = market::refute(self.court()?, &claim(key, claimed)?, leaf, &earlier).map_err(unshown)?;
+        let Paid { amount, .. } = paid;
+        Ok(Refuted { push: paid.key().ok_or_else(no_push)?, amount: amount.into() })
     }
 
     fn signer(&self, process: Id, data: &str) -> Result<String, Unshown> {
@@ -68,6 +76,11 @@ fn claim(key: &ClaimKey, claimed: &Claimed) -> Result<market::Claim, Unshown> {
 fn decode(data: &str) -> Result<Bytes, Unshown> {
     let bytes = URL_SAFE_NO_PAD.decode(data);
     bytes.map(Bytes::from).map_err(|_| Unshown("the data is not base64url without padding".into()))
+}
+
+/// No claim is read that has such a leaf.
+fn no_push() -> Unshown {
+    Unshown("there is no such push".into())
 }
 
 fn unshown(error: impl ToString) -> Unshown {

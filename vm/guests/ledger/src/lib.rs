@@ -26,6 +26,9 @@ struct Given {
     data: Option<String>,
     /// The slot; absent in ticks and dry runs.
     nonce: Option<u64>,
+    /// Of the slot, in milliseconds.
+    #[serde(default)]
+    timestamp: u64,
     #[serde(default)]
     cron: bool,
 }
@@ -64,8 +67,8 @@ pub fn evaluate(ledger: &mut Ledger, message: &[u8], environment: &[u8]) -> Stri
     }
     let logs = Logs::of(&terms);
     let data = message.data.as_deref().unwrap_or_default();
-    let Given { id, from, tags, nonce: slot, .. } = &message;
-    returned(&ledger.handle(&terms, &logs, &Message { id, from, tags, data, slot: *slot }))
+    let Given { id, from, tags, nonce: slot, timestamp: time, .. } = &message;
+    returned(&ledger.handle(&terms, &logs, &Message { id, from, tags, data, slot: *slot, time: *time }))
 }
 
 fn failed(error: &str) -> String {

@@ -78,7 +78,7 @@ fn up_to_the_set(process: &Verified<DataItem>) -> Run {
 /// The messengers of the window that a slot holds.
 fn window(process: &Verified<DataItem>, slot: &NewSlot) -> Vec<weft_protocol::Address> {
     let assignment = Assignment::from_item(&slot.assignment).unwrap();
-    let read = Window::read(&market_of(process), key(2).address(), &assignment, &slot.item);
+    let read = Window::read(&market_of(process), &assignment, &slot.item);
     read.unwrap().set().entries().iter().map(Entry::messenger).collect()
 }
 

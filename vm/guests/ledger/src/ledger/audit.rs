@@ -3,11 +3,11 @@
 use weft_protocol::{Address, Id, js};
 
 use super::claims::{Claim, ClaimKey};
-use super::limits::{CHALLENGE_DEPOSIT, LISTED_MAX};
+use super::limits::LISTED_MAX;
 use super::money::Account;
 use super::refusal::Refusal;
 use super::stakes::{Bond, Escrow, messenger};
-use super::{Call, Ledger, Send};
+use super::{Call, Ledger, Moment, Send};
 
 /// A JSON object, field by field. Amounts are texts: JSON's numbers are not exact beyond 2^53.
 struct Json(String);
@@ -34,6 +34,11 @@ impl Json {
     fn number(mut self, name: &str, value: u64) -> Self {
         self.key(name).push_str(&value.to_string());
         self
+    }
+
+    /// A point of the ledger's log: its slot under the name, its time beside it.
+    fn moment(self, name: &str, moment: Moment) -> Self {
+        self.number(name, moment.slot).number(&format!("{name}Time"), moment.time)
     }
 
     fn flag(mut self, name: &str, value: bool) -> Self {
@@ -82,22 +87,23 @@ impl Sums {
 impl Ledger {
     /// Counts all the money out.
     pub fn sums(&self) -> Sums {
-        let challenges: u128 = self.claims.values().map(|claim| claim.challenges.len() as u128).sum();
+        let challenges = self.claims.values().flat_map(|claim| claim.challenges.values());
         Sums {
             deposited: self.deposited,
             withdrawn: self.withdrawn,
             balances: self.balances.total(),
             escrows: self.escrows.values().map(Escrow::total).sum(),
             bonds: self.bonds.values().map(|bond| bond.amount + bond.leaving).sum(),
-            claims: self.claims.values().map(|claim| claim.claimed.sum).sum(),
-            deposits: challenges * CHALLENGE_DEPOSIT,
+            claims: self.claims.values().map(|claim| claim.sum).sum(),
+            deposits: challenges.map(|challenge| challenge.deposit).sum(),
         }
     }
 
     pub(super) fn audit(&self, call: &Call<'_>) -> Vec<Send> {
         let sums = self.sums();
         let json = Json::new()
-            .number("slot", self.slot)
+            .number("slot", self.now.slot)
+            .number("time", self.now.time)
             .text("deposited", sums.deposited)
             .text("withdrawn", sums.withdrawn)
             .text("balances", sums.balances)
@@ -110,7 +116,9 @@ impl Ledger {
             .number("sources", self.escrows.len() as u64)
             .number("messengers", self.bonds.len() as u64)
             .number("openClaims", self.claims.len() as u64)
-            .number("due", self.due.len() as u64);
+            .number("openChallenges", self.challenges as u64)
+            .number("remembered", self.remembered() as u64)
+            .number("due", self.dues.len() as u64);
         vec![call.answer("Response").data(json.end())]
     }
 
@@ -133,10 +141,13 @@ impl Ledger {
             if call.find("Messenger").is_some() { call.account("Messenger")? } else { call.from()? };
         let messenger = messenger(account)?;
         let bond = self.bonds.get(&messenger).cloned().unwrap_or_default();
-        let Bond { amount, locked, leaving, due } = bond;
+        let Bond { amount, locked, leaving, note } = bond;
         let answer = call.answer("Response").tag("Messenger", messenger).tag("Bond", amount);
         let answer = answer.tag("Locked", locked).tag("Leaving", leaving);
-        let answer = if leaving > 0 { answer.tag("Due", due) } else { answer };
+        let answer = match note {
+            Some(note) => answer.due(note.due),
+            None => answer,
+        };
         Ok(vec![answer.data(amount.to_string())])
     }
 
@@ -144,11 +155,15 @@ impl Ledger {
         let source = call.process("Source")?;
         let escrow = self.escrows.get(&source).ok_or(Refusal::NoEscrow)?;
         let claims = self.claims_of(&source);
-        let (open, claimed) =
-            claims.fold((0, 0), |(open, sum), (_, claim)| (open + 1, sum + claim.claimed.sum));
-        let mut last = Json::new();
-        for (messenger, window) in &escrow.last {
-            last = last.number(&messenger.to_string(), *window);
+        let (open, claimed) = claims.fold((0, 0), |(open, sum), (_, claim)| (open + 1, sum + claim.sum));
+        let mut windows = Json::new();
+        for (number, window) in escrow.windows.iter().take(LISTED_MAX) {
+            let shown = Json::new().number("paid", window.paid.len() as u64);
+            let shown = match window.note {
+                Some(note) => shown.moment("closesEarlier", note.due),
+                None => shown,
+            };
+            windows = windows.raw(&number.to_string(), &shown.end());
         }
         let json = Json::new()
             .text("source", source)
@@ -157,10 +172,11 @@ impl Ledger {
             .text("claimed", claimed)
             .number("openClaims", open)
             .text("paid", escrow.paid)
+            .number("since", escrow.since)
             .number("floor", escrow.floor)
-            .raw("lastWindows", &last.end());
+            .raw("windows", &windows.end());
         let json = match escrow.releasing {
-            Some(leaving) => json.text("releasing", leaving.amount).number("due", leaving.due),
+            Some(leaving) => json.text("releasing", leaving.amount).moment("due", leaving.note.due),
             None => json.text("releasing", 0),
         };
         Ok(vec![call.answer("Response").tag("Source", source).data(json.end())])
@@ -176,7 +192,7 @@ impl Ledger {
         Ok(vec![call.answer("Response").data(claim_json(&key, claim))])
     }
 
-    /// Open claims by source, window and messenger: those of one source, or a page of all from a
+    /// Open claims by source, window and messenger: those of one source or one messenger, or a page of all from a
     /// source on.
     pub(super) fn list_claims(&self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let source = call.find("Source").map(|_| call.process("Source")).transpose()?;
@@ -190,8 +206,10 @@ impl Ledger {
                 .transpose()?
                 .unwrap_or(Address([0; 32])),
         };
+        let by = call.find("Messenger").map(|_| messenger(call.account("Messenger")?)).transpose()?;
         let is_asked = |key: &ClaimKey| source.is_none_or(|source| key.source == source);
-        let mut found = self.claims.range(start..).take_while(|(key, _)| is_asked(key));
+        let of_source = self.claims.range(start..).take_while(|(key, _)| is_asked(key));
+        let mut found = of_source.filter(|(key, _)| by.is_none_or(|by| key.messenger == by));
         let listed: Vec<String> =
             found.by_ref().take(LISTED_MAX).map(|(key, claim)| claim_json(key, claim)).collect();
         let mut answer = call.answer("Response").data(format!("[{}]", listed.join(",")));
@@ -219,7 +237,8 @@ fn page(call: &Call<'_>, next: &str, mut entries: impl Iterator<Item = (String, 
 fn claim_json(key: &ClaimKey, claim: &Claim) -> String {
     let mut challenges = Json::new();
     for (leaf, challenge) in &claim.challenges {
-        challenges = challenges.number(&leaf.to_string(), challenge.due);
+        let shown = Json::new().text("by", challenge.by).moment("due", challenge.note.due);
+        challenges = challenges.raw(&leaf.to_string(), &shown.end());
     }
     Json::new()
         .text("source", key.source)
@@ -227,10 +246,11 @@ fn claim_json(key: &ClaimKey, claim: &Claim) -> String {
         .text("messenger", key.messenger)
         .number("leaves", u64::from(claim.claimed.count))
         .text("root", claim.claimed.root)
-        .text("sum", claim.claimed.sum)
+        .text("sum", claim.sum)
+        .number("struck", claim.struck.len() as u64)
         .text("stake", claim.stake)
-        .number("challengeableUntil", claim.until)
-        .number("due", claim.due)
+        .moment("challengeableUntil", claim.until)
+        .moment("due", claim.note.due)
         .raw("challenges", &challenges.end())
         .end()
 }

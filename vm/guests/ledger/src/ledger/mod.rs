@@ -10,28 +10,38 @@
 //! undoes the message.
 //!
 //! A request is checked whole before anything changes, so one that is refused leaves no trace but
-//! its answer. Time is the ledger's own slots. What becomes due (a claim's pay, an absent answer,
-//! a bond that leaves, an escrow's release) happens before the next message, whatever that is.
+//! its answer. What becomes due (a claim's pay, an absent answer, a bond that leaves, an escrow's
+//! release, a window's end) happens before the next message, whatever that is.
 
 mod audit;
 mod claims;
+mod due;
 pub mod limits;
 mod money;
 mod refusal;
 mod stakes;
 mod token;
+mod windows;
 
 use std::collections::BTreeMap;
 
 use weft_protocol::tag::{self, Tag};
 use weft_protocol::{Address, Id, Network};
 
-pub use claims::{Claim, ClaimKey, Claimed};
-use limits::{CHALLENGE_SLOTS, CHALLENGE_SLOTS_MAX, CHALLENGE_SLOTS_MIN, DUE_MAX};
+pub use claims::{Claim, ClaimKey, Claimed, Opened, Refuted};
+pub use due::Moment;
+use due::{Due, Dues};
+use limits::{
+    CHALLENGE_SECONDS, CHALLENGE_SECONDS_MAX, CHALLENGE_SLOTS, CHALLENGE_SLOTS_MAX, CHALLENGE_SLOTS_MIN,
+    DUE_MAX,
+};
 pub use money::Account;
 use money::Balances;
 pub use refusal::Refusal;
 use stakes::{Bond, Escrow};
+
+/// Bytes of a tag that a refusal repeats: of an id, an address or a number.
+const NAMED_BYTES_MAX: usize = 43;
 
 /// What the ledger's Process item says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +56,8 @@ pub struct Terms {
     pub network: Option<Network>,
     /// Slots to challenge a claim, and to answer (`Challenge-Slots`).
     pub challenge_slots: u64,
+    /// Milliseconds that pass meanwhile too (`Challenge-Seconds`).
+    pub challenge_ms: u64,
     /// `Name`, `Ticker`, `Denomination` and `Logo`, as `Info` shows them.
     pub shown: Vec<Tag>,
 }
@@ -69,6 +81,12 @@ impl Terms {
                 .filter(|slots| (CHALLENGE_SLOTS_MIN..=CHALLENGE_SLOTS_MAX).contains(slots))
                 .ok_or(Refusal::challenge_slots())?,
         };
+        let challenge_seconds = match tag::first(tags, "Challenge-Seconds") {
+            None => CHALLENGE_SECONDS,
+            Some(text) => number(text)
+                .filter(|seconds| (1..=CHALLENGE_SECONDS_MAX).contains(seconds))
+                .ok_or(Refusal::challenge_seconds())?,
+        };
         let shown = [("Name", "Ledger"), ("Ticker", "LEDGER"), ("Denomination", "12"), ("Logo", "")];
         let shown = shown.map(|(name, value)| Tag::new(name, tag::first(tags, name).unwrap_or(value)));
         Ok(Self {
@@ -77,6 +95,7 @@ impl Terms {
             token: token.map_err(|_| Refusal::Terms("Token", "the id of a process"))?,
             network,
             challenge_slots,
+            challenge_ms: 1_000 * challenge_seconds,
             shown: shown.into_iter().filter(|tag| !tag.value.is_empty()).collect(),
         })
     }
@@ -95,15 +114,17 @@ pub struct Message<'a> {
     pub data: &'a str,
     /// Its slot; none in a dry run, which is read at the last one.
     pub slot: Option<u64>,
+    /// The timestamp of its assignment, in milliseconds.
+    pub time: u64,
 }
 
 /// What only bytes and signatures show.
 pub trait Court {
-    /// Reads the leaves of a claim.
+    /// Reads what opens a claim, and judges its first leaf.
     ///
     /// # Errors
-    /// What is wrong with them, alone or together.
-    fn claimed(&self, key: &ClaimKey, data: &str) -> Result<Claimed, Unshown>;
+    /// What is wrong with the leaves, alone or together, or why the first is not owed.
+    fn opened(&self, key: &ClaimKey, data: &str) -> Result<Opened, Unshown>;
 
     /// Judges the answer to the challenge of a leaf.
     ///
@@ -115,7 +136,7 @@ pub trait Court {
     ///
     /// # Errors
     /// Why it does not show that the leaf is not owed.
-    fn refuted(&self, key: &ClaimKey, claim: &Claimed, leaf: u32, data: &str) -> Result<(), Unshown>;
+    fn refuted(&self, key: &ClaimKey, claim: &Claimed, leaf: u32, data: &str) -> Result<Refuted, Unshown>;
 
     /// Who signed a Process item, by its header; only if that is its owner.
     ///
@@ -149,6 +170,11 @@ impl Send {
         self
     }
 
+    /// Says when something becomes due: in slots and in time.
+    fn due(self, due: Moment) -> Self {
+        self.tag("Due", due.slot).tag("Due-Time", due.time)
+    }
+
     fn with(mut self, tags: &[Tag]) -> Self {
         self.tags.extend_from_slice(tags);
         self
@@ -159,32 +185,19 @@ impl Send {
     }
 }
 
-/// What becomes due at a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// A claim is paid.
-    Claim(ClaimKey),
-    /// Nobody answered the challenge of this leaf.
-    Challenge(ClaimKey, u32),
-    /// An escrow is released.
-    Release(Id),
-    /// A bond is given back.
-    Unbond(Address),
-}
-
 /// All that lasts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
-    slot: u64,
+    now: Moment,
     deposited: u128,
     withdrawn: u128,
     balances: Balances,
     escrows: BTreeMap<Id, Escrow>,
     bonds: BTreeMap<Address, Bond>,
     claims: BTreeMap<ClaimKey, Claim>,
-    /// By slot, then in the order in which it was noted.
-    due: BTreeMap<(u64, u64), Due>,
-    noted: u64,
+    /// How many challenges are open, of all claims.
+    challenges: usize,
+    dues: Dues,
 }
 
 /// A request: who asks, in which words, on what terms.
@@ -240,19 +253,36 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Call<'_> {
+    /// The answer to a request that changes nothing. It names what it is about, as the answer to one that does.
+    fn refuse(&self, refusal: &Refusal) -> Send {
+        let mut answer = self.answer("Error").tag("Message-Id", self.message.id).tag("Error", refusal);
+        for name in ["Messenger", "Source", "Window", "Leaf"] {
+            if let Some(value) = self.find(name).filter(|value| value.len() <= NAMED_BYTES_MAX) {
+                answer = answer.tag(name, value);
+            }
+        }
+        if let Refusal::Taken(leaves) = refusal {
+            let leaves: Vec<String> = leaves.iter().map(u32::to_string).collect();
+            answer = answer.tag("Taken", leaves.join(","));
+        }
+        answer.data(refusal.to_string())
+    }
+}
+
 impl Ledger {
     /// A ledger that holds nothing.
     pub const fn new() -> Self {
         Self {
-            slot: 0,
+            now: Moment { slot: 0, time: 0 },
             deposited: 0,
             withdrawn: 0,
             balances: Balances::new(),
             escrows: BTreeMap::new(),
             bonds: BTreeMap::new(),
             claims: BTreeMap::new(),
-            due: BTreeMap::new(),
-            noted: 0,
+            challenges: 0,
+            dues: Dues::new(),
         }
     }
 
@@ -260,18 +290,16 @@ impl Ledger {
     /// last. Whatever it does not know it leaves unanswered, so that no two processes
     /// answer each other for ever.
     pub fn handle(&mut self, terms: &Terms, court: &dyn Court, message: &Message<'_>) -> Vec<Send> {
-        self.slot = self.slot.max(message.slot.unwrap_or(0));
+        // A dry run has the time that its asker likes.
+        if let Some(slot) = message.slot {
+            self.now = Moment { slot: self.now.slot.max(slot), time: self.now.time.max(message.time) };
+        }
         let mut sends = self.make_due();
         let Some(action) = tag::first(message.tags, "Action") else { return sends };
         let call = Call { terms, court, message, action };
         match self.act(&call) {
             Ok(done) => sends.extend(done),
-            Err(refusal) => sends.push(
-                call.answer("Error")
-                    .tag("Message-Id", message.id)
-                    .tag("Error", &refusal)
-                    .data(refusal.to_string()),
-            ),
+            Err(refusal) => sends.push(call.refuse(&refusal)),
         }
         sends
     }
@@ -298,32 +326,25 @@ impl Ledger {
             "Challenge" => self.challenge(call),
             "Answer" => self.answer(call),
             // What is due was done before.
-            "Settle" => Ok(vec![call.answer("Response").tag("Slot", self.slot)]),
+            "Settle" => {
+                Ok(vec![call.answer("Response").tag("Slot", self.now.slot).tag("Time", self.now.time)])
+            }
             "Audit" => Ok(self.audit(call)),
             _ => Ok(Vec::new()),
         }
     }
 
-    /// Notes what becomes due.
-    fn note(&mut self, slot: u64, due: Due) {
-        self.due.insert((slot, self.noted), due);
-        self.noted += 1;
-    }
-
-    /// Does what is due, oldest first. What a note is about may have changed since: then another
-    /// note stands for it.
+    /// Does what is due.
     fn make_due(&mut self) -> Vec<Send> {
         let mut sends = Vec::new();
         for _ in 0..DUE_MAX {
-            let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= self.slot) else {
-                break;
-            };
-            let ((slot, _), due) = entry.remove_entry();
+            let Some(due) = self.dues.take(self.now) else { break };
             match due {
-                Due::Claim(key) => sends.extend(self.pay_claim(&key, slot)),
-                Due::Challenge(key, leaf) => sends.extend(self.end_challenge(&key, leaf, slot)),
-                Due::Release(source) => self.give_escrow(&source, slot),
-                Due::Unbond(messenger) => self.give_bond(&messenger, slot),
+                Due::Claim(key) => sends.extend(self.pay_claim(&key)),
+                Due::Challenge(key, leaf) => sends.extend(self.end_challenge(&key, leaf)),
+                Due::Release(source) => self.give_escrow(&source),
+                Due::Unbond(messenger) => self.give_bond(&messenger),
+                Due::Window(source, window) => self.close_before(&source, window),
             }
         }
         sends

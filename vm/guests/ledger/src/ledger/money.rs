@@ -7,7 +7,7 @@ use std::str::FromStr;
 use weft_protocol::Id;
 use weft_protocol::crypto::guest::keccak256;
 
-use super::limits::ACCOUNTS_MAX;
+use super::limits::{ACCOUNTS_MAX, least_of_account};
 use super::refusal::Refusal;
 
 /// Digits of the largest quantity.
@@ -128,15 +128,25 @@ impl Balances {
         self.0.values().sum()
     }
 
-    /// Whether an account may be paid by whoever likes to.
+    /// Whether an account may be paid so much by whoever likes to.
     ///
     /// # Errors
-    /// [`Refusal::AccountsFull`] if it would be one too many.
-    pub fn check_room(&self, account: &Account) -> Result<(), Refusal> {
-        if self.0.len() >= ACCOUNTS_MAX && !self.0.contains_key(account) {
+    /// [`Refusal::AccountsFull`] if it would be one too many, [`Refusal::AccountSmall`] if it would begin with
+    /// less than it takes now.
+    pub fn check_room(&self, account: &Account, amount: u128) -> Result<(), Refusal> {
+        if self.0.contains_key(account) {
+            return Ok(());
+        }
+        if self.0.len() >= ACCOUNTS_MAX {
             return Err(Refusal::AccountsFull);
         }
-        Ok(())
+        let least = self.least();
+        if amount < least { Err(Refusal::AccountSmall(least)) } else { Ok(()) }
+    }
+
+    /// What a new account begins with at least now, and what is left of one that pays for what it likes.
+    pub fn least(&self) -> u128 {
+        least_of_account(self.0.len())
     }
 
     /// Adds what the ledger holds already, so that no sum overflows. What it owes always finds room: each such
@@ -145,6 +155,20 @@ impl Balances {
         if amount > 0 {
             *self.0.entry(account).or_insert(0) += amount;
         }
+    }
+
+    /// Takes from an account what its owner spends. What he leaves is nothing, or an account: else a little money
+    /// that goes on and on would open one after the other.
+    ///
+    /// # Errors
+    /// As [`debit`](Self::debit), and [`Refusal::Dust`].
+    pub fn spend(&mut self, account: &Account, amount: u128) -> Result<(), Refusal> {
+        let left = self.of(account).saturating_sub(amount);
+        let least = self.least();
+        if left > 0 && left < least {
+            return Err(Refusal::Dust(least));
+        }
+        self.debit(account, amount)
     }
 
     /// Takes from an account.

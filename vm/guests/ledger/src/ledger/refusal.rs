@@ -1,8 +1,9 @@
 //! Why a request changes nothing.
 
+use super::due::Moment;
 use super::limits::{
-    ACCOUNTS_MAX, BOND_MIN, BONDS_MAX, CHALLENGE_SLOTS_MAX, CHALLENGE_SLOTS_MIN, ESCROW_MIN, ESCROWS_MAX,
-    FORWARDED_BYTES_MAX, FORWARDED_MAX,
+    ACCOUNTS_MAX, BONDS_MAX, CHALLENGE_SECONDS_MAX, CHALLENGE_SLOTS_MAX, CHALLENGE_SLOTS_MIN, CHALLENGES_MAX,
+    CLAIMS_MAX, ESCROWS_MAX, FORWARDED_BYTES_MAX, FORWARDED_MAX, REMEMBERED_MAX,
 };
 
 /// Why a request changes nothing: the text of the `Error` tag in the answer.
@@ -40,6 +41,12 @@ pub enum Refusal {
     /// [`ACCOUNTS_MAX`].
     #[error("{ACCOUNTS_MAX} accounts have a balance, and there is room for no other")]
     AccountsFull,
+    /// A new account with too little.
+    #[error("with so many accounts a new one begins with {0} at least")]
+    AccountSmall(u128),
+    /// Something too small that would stay in an account.
+    #[error("with so many accounts one holds {0} at least: send all that there is, or leave so much")]
+    Dust(u128),
     /// Deposits of more than 128 bits in all.
     #[error("more was deposited than the ledger can count")]
     Overflow,
@@ -65,8 +72,8 @@ pub enum Refusal {
     #[error("the ledger holds no escrow for this source")]
     NoEscrow,
     /// An escrow that begins with too little.
-    #[error("an escrow begins with {ESCROW_MIN} at least")]
-    EscrowSmall,
+    #[error("an escrow begins with {0} at least")]
+    EscrowSmall(u128),
     /// [`ESCROWS_MAX`].
     #[error("{ESCROWS_MAX} sources have an escrow, and there is room for no other")]
     EscrowsFull,
@@ -76,12 +83,20 @@ pub enum Refusal {
         /// What it has.
         has: u128,
     },
+    /// A release of nothing, or of so much that too little would stay.
+    #[error("the escrow has {has}: all of it can be released, or so much that {least} stay")]
+    ReleaseLow {
+        /// What it has that is not being released.
+        has: u128,
+        /// What stays at least.
+        least: u128,
+    },
     /// Not the source or its owner.
     #[error("only the source itself, or the signer of its Process item, releases its escrow: {0}")]
     NotTheSource(String),
     /// A first bond that is too small.
-    #[error("a bond is {BOND_MIN} at least")]
-    BondSmall,
+    #[error("a bond is {0} at least")]
+    BondSmall(u128),
     /// [`BONDS_MAX`].
     #[error("{BONDS_MAX} messengers have a bond, and there is room for no other")]
     BondsFull,
@@ -96,12 +111,33 @@ pub enum Refusal {
     /// A claim by whoever is no messenger.
     #[error("a claim is made by the messenger's own key")]
     NotAMessenger,
-    /// A window that this messenger was paid for, or one before such a window.
-    #[error("windows are claimed in rising order, and this messenger can claim none up to {0} any more")]
-    Paid(u64),
-    /// A window that waits for its time.
-    #[error("the window is claimed already, and settled at slot {0} if nobody shows otherwise")]
-    Claimed(u64),
+    /// A window that is paid to nobody any more.
+    #[error("windows up to {0} of this source are closed, and paid to nobody any more")]
+    Closed(u64),
+    /// A window that began before the escrow, or has not begun.
+    #[error(
+        "the window began at {began}; the escrow, which began at {since}, pays for later ones, and it is {now} here"
+    )]
+    Outside {
+        /// When its offers were assigned.
+        began: u64,
+        /// When the escrow began.
+        since: u64,
+        /// The ledger's time.
+        now: u64,
+    },
+    /// Pushes that are claimed or paid.
+    #[error("{count} or more of the pushes are claimed by another or paid, the first of them leaf {first}: leave them out", count = .0.len(), first = .0.first().copied().unwrap_or_default())]
+    Taken(Vec<u32>),
+    /// A claim while another of the same window waits for its time.
+    #[error("a claim of this window is open, and settled at slot {slot} and {time} ms if nobody shows otherwise", slot = .0.slot, time = .0.time)]
+    Claimed(Moment),
+    /// [`CLAIMS_MAX`].
+    #[error("{CLAIMS_MAX} claims are open, and there is room for no other")]
+    ClaimsFull,
+    /// [`REMEMBERED_MAX`].
+    #[error("{REMEMBERED_MAX} pushes are remembered, and there is room for no others")]
+    RememberedFull,
     /// Leaves that are no claim.
     #[error("the claim: {0}")]
     Claim(String),
@@ -109,11 +145,17 @@ pub enum Refusal {
     #[error("no such claim is open")]
     NoClaim,
     /// A challenge after the challenge time.
-    #[error("the claim could be challenged before slot {0}")]
-    Late(u64),
+    #[error("the claim could be challenged before slot {slot} or {time} ms", slot = .0.slot, time = .0.time)]
+    Late(Moment),
     /// A leaf that the claim has not.
     #[error("the claim has {0} leaves, the first of which is 0")]
     NoLeaf(u32),
+    /// [`CHALLENGES_MAX`].
+    #[error("{CHALLENGES_MAX} challenges are open, and there is room for no other")]
+    ChallengesFull,
+    /// A leaf that was refuted.
+    #[error("the leaf was refuted already, and is not claimed any more")]
+    Struck,
     /// A leaf that is challenged.
     #[error("the leaf is challenged already")]
     Challenged,
@@ -133,5 +175,11 @@ impl Refusal {
     pub(super) const fn challenge_slots() -> Self {
         const { assert!(CHALLENGE_SLOTS_MIN == 8 && CHALLENGE_SLOTS_MAX == 32_768) };
         Self::Terms("Challenge-Slots", "a number from 8 to 32768")
+    }
+
+    /// A `Challenge-Seconds` tag that is no such number.
+    pub(super) const fn challenge_seconds() -> Self {
+        const { assert!(CHALLENGE_SECONDS_MAX == 2_592_000) };
+        Self::Terms("Challenge-Seconds", "a number from 1 to 2592000")
     }
 }

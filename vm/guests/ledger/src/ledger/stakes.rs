@@ -1,25 +1,31 @@
 //! What stands behind the market: escrows that sources pay from, and bonds of messengers.
 
+use std::collections::BTreeMap;
+
 use weft_protocol::{Address, Id};
 
-use super::limits::{BOND_MIN, BONDS_MAX, ESCROW_MIN, ESCROWS_MAX, PAID_MESSENGERS_MAX, WAIT_PERIODS};
+use super::due::{Due, Note, Wait};
+use super::limits::{BOND_MIN, BONDS_MAX, ESCROW_MIN, ESCROWS_MAX, least};
 use super::money::Account;
 use super::refusal::Refusal;
-use super::{Call, Due, Ledger, Send};
+use super::windows::Window;
+use super::{Call, Ledger, Send};
 
 /// Money that waits for its time to go to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaving {
     pub(super) amount: u128,
     pub(super) to: Account,
-    /// From this slot on.
-    pub(super) due: u64,
+    pub(super) note: Note,
 }
 
 /// What a source pays its messengers from.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Escrow {
-    /// What claims and releases take from, [`ESCROW_MIN`] excepted.
+    /// When it began, in the ledger's time. Windows that began before it are paid nothing: what an escrow that ended
+    /// has paid is forgotten with it.
+    pub(super) since: u64,
+    /// What claims and releases take from.
     pub(super) free: u128,
     /// What is being released; claims take it until then where nothing else is left.
     pub(super) releasing: Option<Leaving>,
@@ -27,11 +33,15 @@ pub(super) struct Escrow {
     pub(super) paid: u128,
     /// Windows up to this one are paid to nobody any more; window 0 has no offers.
     pub(super) floor: u64,
-    /// The last window for which each messenger was paid.
-    pub(super) last: Vec<(Address, u64)>,
+    /// Windows that were claimed and are open.
+    pub(super) windows: BTreeMap<u64, Window>,
 }
 
 impl Escrow {
+    const fn begun(since: u64) -> Self {
+        Self { since, free: 0, releasing: None, paid: 0, floor: 0, windows: BTreeMap::new() }
+    }
+
     pub(super) fn total(&self) -> u128 {
         self.free + self.releasing.map_or(0, |releasing| releasing.amount)
     }
@@ -49,28 +59,6 @@ impl Escrow {
             releasing.amount -= sum - first;
         }
     }
-
-    /// The window up to which a messenger is paid nothing any more.
-    pub(super) fn last_window(&self, messenger: &Address) -> u64 {
-        let last = self.last.iter().find(|(paid, _)| paid == messenger).map(|(_, window)| *window);
-        last.unwrap_or(0).max(self.floor)
-    }
-
-    /// Remembers that a messenger was paid for a window.
-    pub(super) fn remember(&mut self, messenger: Address, window: u64, sum: u128) {
-        // Money may go round and be paid again; this is for people to look at.
-        self.paid = self.paid.saturating_add(sum);
-        if let Some((_, last)) = self.last.iter_mut().find(|(paid, _)| *paid == messenger) {
-            *last = window.max(*last);
-            return;
-        }
-        if self.last.len() == PAID_MESSENGERS_MAX {
-            let oldest = (0..self.last.len()).min_by_key(|&at| self.last[at].1).unwrap_or(0);
-            let (_, window) = self.last.swap_remove(oldest);
-            self.floor = self.floor.max(window);
-        }
-        self.last.push((messenger, window));
-    }
 }
 
 /// What a messenger can lose.
@@ -82,7 +70,7 @@ pub(super) struct Bond {
     pub(super) locked: u128,
     /// What waits to be given back, and can be lost until then.
     pub(super) leaving: u128,
-    pub(super) due: u64,
+    pub(super) note: Option<Note>,
 }
 
 impl Bond {
@@ -92,41 +80,47 @@ impl Bond {
 }
 
 impl Ledger {
-    /// When money that is asked back now is given.
-    fn wait(&self, call: &Call<'_>) -> u64 {
-        self.slot.saturating_add(WAIT_PERIODS * call.terms.challenge_slots)
+    /// What an escrow begins with at least, now, and keeps where not all of it is released.
+    pub(super) fn escrow_min(&self) -> u128 {
+        least(ESCROW_MIN, self.escrows.len(), ESCROWS_MAX)
+    }
+
+    /// What a bond is at least, now, when it begins or a part of it leaves.
+    pub(super) fn bond_min(&self) -> u128 {
+        least(BOND_MIN, self.bonds.len(), BONDS_MAX)
     }
 
     pub(super) fn escrow(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let (from, source, quantity) = (call.from()?, call.process("Source")?, call.quantity()?);
         self.check_escrow_room(&source, quantity)?;
-        self.balances.debit(&from, quantity)?;
+        self.balances.spend(&from, quantity)?;
         self.add_to_escrow(source, quantity);
         Ok(vec![call.answer("Response").tag("Source", source).tag("Quantity", quantity)])
     }
 
     pub(super) fn check_escrow_room(&self, source: &Id, quantity: u128) -> Result<(), Refusal> {
-        if self.escrows.contains_key(source) {
-            return Ok(());
+        match self.escrows.get(source) {
+            // One that is being released as a whole begins again, or a little would keep its place.
+            Some(escrow) if escrow.free > 0 => return Ok(()),
+            None if self.escrows.len() >= ESCROWS_MAX => return Err(Refusal::EscrowsFull),
+            Some(_) | None => {}
         }
-        if quantity < ESCROW_MIN {
-            return Err(Refusal::EscrowSmall);
-        }
-        if self.escrows.len() >= ESCROWS_MAX { Err(Refusal::EscrowsFull) } else { Ok(()) }
+        let least = self.escrow_min();
+        if quantity < least { Err(Refusal::EscrowSmall(least)) } else { Ok(()) }
     }
 
     pub(super) fn add_to_escrow(&mut self, source: Id, quantity: u128) {
-        self.escrows.entry(source).or_default().free += quantity;
+        self.escrows.entry(source).or_insert(Escrow::begun(self.now.time)).free += quantity;
     }
 
     /// Begins to give an escrow back: to the source itself, or to whoever signed its Process item.
     pub(super) fn release(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let (from, source) = (call.from()?, call.process("Source")?);
         let wanted = call.find("Quantity").map(|_| call.quantity()).transpose()?;
-        let escrow = self.escrows.get(&source).ok_or(Refusal::NoEscrow)?;
-        let has = escrow.free.saturating_sub(ESCROW_MIN);
-        if wanted.is_some_and(|wanted| wanted > has) {
-            return Err(Refusal::EscrowLow { has });
+        let has = self.escrows.get(&source).ok_or(Refusal::NoEscrow)?.free;
+        let (quantity, least) = (wanted.unwrap_or(has), self.escrow_min());
+        if quantity == 0 || (quantity != has && quantity > has.saturating_sub(least)) {
+            return Err(Refusal::ReleaseLow { has, least });
         }
         if from != Account::of(source) {
             let signer = call.court.signer(source, call.data());
@@ -135,42 +129,54 @@ impl Ledger {
                 return Err(Refusal::NotTheSource(format!("{signer} signed it")));
             }
         }
-        let (due, quantity) = (self.wait(call), wanted.unwrap_or(has));
+        let note = self.dues.note(self.now, Wait::Leave, call.terms, Due::Release(source));
         if let Some(escrow) = self.escrows.get_mut(&source) {
             escrow.free -= quantity;
-            let before = escrow.releasing.map_or(0, |releasing| releasing.amount);
-            escrow.releasing = Some(Leaving { amount: before + quantity, to: from, due });
+            let before = escrow.releasing.take();
+            let amount = quantity + before.map_or(0, |releasing| releasing.amount);
+            escrow.releasing = Some(Leaving { amount, to: from, note });
+            before.into_iter().for_each(|before| self.dues.drop(before.note));
         }
-        self.note(due, Due::Release(source));
-        let answer = call.answer("Response").tag("Source", source).tag("Quantity", quantity).tag("Due", due);
-        Ok(vec![answer])
+        let answer = call.answer("Response").tag("Source", source).tag("Quantity", quantity);
+        Ok(vec![answer.due(note.due)])
     }
 
-    /// Gives a released escrow to who asked for it. One from which nothing was ever paid ends.
-    pub(super) fn give_escrow(&mut self, source: &Id, slot: u64) {
-        let is_claimed = self.claims_of(source).next().is_some();
-        let Some(escrow) = self.escrows.get_mut(source) else { return };
-        let Some(leaving) = escrow.releasing.filter(|leaving| leaving.due == slot) else { return };
-        escrow.releasing = None;
-        let mut amount = leaving.amount;
-        if escrow.last.is_empty() && !is_claimed && escrow.free <= ESCROW_MIN {
-            amount += escrow.free;
-            self.escrows.remove(source);
+    /// Gives a released escrow to who asked for it.
+    pub(super) fn give_escrow(&mut self, source: &Id) {
+        let leaving = self.escrows.get_mut(source).and_then(|escrow| escrow.releasing.take());
+        if let Some(leaving) = leaving {
+            self.balances.credit(leaving.to, leaving.amount);
         }
-        self.balances.credit(leaving.to, amount);
+        self.forget_escrow(source);
+    }
+
+    /// Ends an escrow that is empty, with what it remembers. One that begins anew pays for later windows only.
+    pub(super) fn forget_escrow(&mut self, source: &Id) {
+        let is_empty = self.escrows.get(source).is_some_and(|escrow| escrow.total() == 0);
+        if !is_empty || self.claims_of(source).next().is_some() {
+            return;
+        }
+        self.close(source, u64::MAX);
+        if let Some(escrow) = self.escrows.remove(source) {
+            escrow.releasing.into_iter().for_each(|leaving| self.dues.drop(leaving.note));
+        }
     }
 
     pub(super) fn bond(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let (from, quantity) = (call.from()?, call.quantity()?);
         let messenger = messenger(from)?;
-        match self.bonds.get(&messenger) {
-            // Of a quantity nothing is known before it is taken.
-            Some(bond) if bond.amount < BOND_MIN.saturating_sub(quantity) => return Err(Refusal::BondSmall),
-            None if quantity < BOND_MIN => return Err(Refusal::BondSmall),
-            None if self.bonds.len() >= BONDS_MAX => return Err(Refusal::BondsFull),
-            Some(_) | None => {}
+        let there = self.bonds.get(&messenger);
+        if there.is_none() && self.bonds.len() >= BONDS_MAX {
+            return Err(Refusal::BondsFull);
         }
-        self.balances.debit(&from, quantity)?;
+        let has = there.map_or(0, |bond| bond.amount);
+        // One that is leaving as a whole begins again, or a little would keep its place.
+        let least = if has == 0 { self.bond_min() } else { BOND_MIN };
+        // Of a quantity nothing is known before it is taken.
+        if has < least.saturating_sub(quantity) {
+            return Err(Refusal::BondSmall(least));
+        }
+        self.balances.spend(&from, quantity)?;
         let bond = self.bonds.entry(messenger).or_default();
         bond.amount += quantity;
         Ok(vec![call.answer("Response").tag("Bond", bond.amount)])
@@ -179,7 +185,7 @@ impl Ledger {
     /// Begins to give a bond back. What stays is nothing, or a bond.
     pub(super) fn unbond(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let (messenger, quantity) = (messenger(call.from()?)?, call.quantity()?);
-        let due = self.wait(call);
+        let least = self.bond_min();
         let Some(bond) = self.bonds.get_mut(&messenger) else {
             return Err(Refusal::BondLow { free: 0, needed: quantity });
         };
@@ -187,20 +193,20 @@ impl Ledger {
             return Err(Refusal::BondLow { free: bond.free(), needed: quantity });
         }
         let left = bond.amount - quantity;
-        if left > 0 && left < BOND_MIN {
-            return Err(Refusal::BondSmall);
+        if left > 0 && left < least {
+            return Err(Refusal::BondSmall(least));
         }
+        let note = self.dues.note(self.now, Wait::Leave, call.terms, Due::Unbond(messenger));
         bond.amount = left;
         bond.leaving += quantity;
-        bond.due = due;
-        self.note(due, Due::Unbond(messenger));
-        Ok(vec![call.answer("Response").tag("Bond", left).tag("Quantity", quantity).tag("Due", due)])
+        bond.note.replace(note).into_iter().for_each(|before| self.dues.drop(before));
+        Ok(vec![call.answer("Response").tag("Bond", left).tag("Quantity", quantity).due(note.due)])
     }
 
-    pub(super) fn give_bond(&mut self, messenger: &Address, slot: u64) {
-        let Some(bond) = self.bonds.get_mut(messenger).filter(|bond| bond.due == slot) else { return };
+    pub(super) fn give_bond(&mut self, messenger: &Address) {
+        let Some(bond) = self.bonds.get_mut(messenger) else { return };
         self.balances.credit(Account::Key(messenger.0), bond.leaving);
-        bond.leaving = 0;
+        (bond.leaving, bond.note) = (0, None);
         self.forget_bond(messenger);
     }
 

@@ -2,7 +2,7 @@
 
 use weft_protocol::tag::Tag;
 
-use super::limits::{BOND_MIN, CHALLENGE_DEPOSIT, ESCROW_MIN, FORWARDED_BYTES_MAX, FORWARDED_MAX, STAKE_MIN};
+use super::limits::{FORWARDED_BYTES_MAX, FORWARDED_MAX};
 use super::money::{self, Account};
 use super::refusal::Refusal;
 use super::{Call, Ledger, Send};
@@ -19,10 +19,12 @@ impl Ledger {
             .with(&terms.shown)
             .tag("Supply", self.deposited - self.withdrawn)
             .tag("Challenge-Slots", terms.challenge_slots)
-            .tag("Bond-Min", BOND_MIN)
-            .tag("Stake-Min", STAKE_MIN)
-            .tag("Escrow-Min", ESCROW_MIN)
-            .tag("Challenge-Deposit", CHALLENGE_DEPOSIT);
+            .tag("Challenge-Seconds", terms.challenge_ms / 1_000)
+            .tag("Account-Min", self.balances.least())
+            .tag("Bond-Min", self.bond_min())
+            .tag("Stake-Min", self.stake_min())
+            .tag("Escrow-Min", self.escrow_min())
+            .tag("Challenge-Deposit", self.deposit_min());
         if let Some(token) = terms.token {
             answer = answer.tag("Token", token);
         }
@@ -41,8 +43,8 @@ impl Ledger {
     pub(super) fn transfer(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
         let (from, to) = (call.from()?, call.account("Recipient")?);
         let (quantity, forwarded) = (call.quantity()?, forwarded(call)?);
-        self.balances.check_room(&to)?;
-        self.balances.debit(&from, quantity)?;
+        self.balances.check_room(&to, quantity)?;
+        self.balances.spend(&from, quantity)?;
         self.balances.credit(to, quantity);
         // Who casts a transfer wants nobody told.
         if call.find("Cast").is_some() {
@@ -70,7 +72,7 @@ impl Ledger {
             None => call.from()?,
         };
         let quantity = call.quantity()?;
-        self.balances.check_room(&to)?;
+        self.balances.check_room(&to, quantity)?;
         self.deposited = self.deposited.checked_add(quantity).ok_or(Refusal::Overflow)?;
         self.balances.credit(to, quantity);
         let notice =
@@ -109,7 +111,7 @@ impl Ledger {
             self.check_escrow_room(&source, quantity)?;
             self.add_to_escrow(source, quantity);
         } else {
-            self.balances.check_room(&account)?;
+            self.balances.check_room(&account, quantity)?;
             self.balances.credit(account, quantity);
         }
         self.deposited = deposited;
@@ -128,7 +130,7 @@ impl Ledger {
         if to == Account::of(call.terms.process) || to == Account::of(token) {
             return Err(Refusal::Recipient);
         }
-        self.balances.debit(&from, quantity)?;
+        self.balances.spend(&from, quantity)?;
         // No more than was deposited, as every balance is a part of that.
         self.withdrawn += quantity;
         let transfer = Send::new(token, "Transfer").tag("Recipient", to).tag("Quantity", quantity);
