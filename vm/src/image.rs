@@ -23,6 +23,7 @@ pub const PAGE_BYTES: usize = 4096;
 pub const LEAF_BYTES: usize = weft_protocol::state::LEAF_BYTES;
 
 const PAGES_PER_LEAF: usize = LEAF_BYTES / PAGE_BYTES;
+const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// A linear memory, sparse. Cheap to clone; equal exactly when the memories are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,21 +84,26 @@ impl MemoryImage {
         Self(Arc::new(image))
     }
 
-    /// Makes a memory of the same length equal to this image. Outside of `data` it must be zero.
+    /// Makes a memory of the same length equal to this image. Outside of `data` it must be zero. Where the data
+    /// are right as they are nothing is written: such pages stay those that all instances share.
     pub(crate) fn write_to(&self, memory: &mut [u8], data: &[Range<u64>]) {
-        for range in data {
-            let zeros = Range { start: range.start as usize, end: range.end as usize };
-            if let Some(target) = memory.get_mut(zeros) {
-                target.fill(0);
-            }
-        }
+        let mut of_data: Vec<u32> = data.iter().flat_map(pages_of).collect();
+        of_data.dedup();
+        let mut of_data = of_data.into_iter().peekable();
         for (number, leaf) in &self.0.leaves {
             for (page, bytes) in leaf.pages() {
-                let at = *number as usize * LEAF_BYTES + page * PAGE_BYTES;
-                if let Some(target) = memory.get_mut(at..at + PAGE_BYTES) {
-                    target.copy_from_slice(bytes);
+                let page = *number * PAGES_PER_LEAF as u32 + page as u32;
+                while let Some(zero) = of_data.next_if(|of_data| *of_data < page) {
+                    set_page(memory, zero, &ZERO_PAGE);
+                }
+                let is_held = of_data.next_if_eq(&page).is_some();
+                if !is_held || page_of(memory, page).is_some_and(|held| held != bytes) {
+                    set_page(memory, page, bytes);
                 }
             }
+        }
+        for zero in of_data {
+            set_page(memory, zero, &ZERO_PAGE);
         }
     }
 
@@ -109,6 +115,28 @@ impl MemoryImage {
     /// Bytes that the image itself holds; what it shares with others counts in each of them.
     pub fn stored_bytes(&self) -> usize {
         self.0.leaves.iter().map(|(_, leaf)| leaf.stored_bytes()).sum()
+    }
+
+    /// Bytes that it holds beside those that it shares with `other`.
+    pub(crate) fn bytes_beside(&self, other: &Self) -> usize {
+        let mut others = other.0.leaves.iter().peekable();
+        let own = self.0.leaves.iter().filter(|(number, leaf)| {
+            while others.next_if(|(held, _)| held < number).is_some() {}
+            others.next_if(|(held, _)| held == number).is_none_or(|(_, held)| !Arc::ptr_eq(leaf, held))
+        });
+        own.map(|(_, leaf)| leaf.stored_bytes()).sum()
+    }
+
+    /// The same image, holding `other`'s leaves where they are equal.
+    pub(crate) fn sharing(&self, other: &Self) -> Self {
+        let mut others = other.0.leaves.iter().peekable();
+        let leaves = self.0.leaves.iter().map(|(number, leaf)| {
+            while others.next_if(|(held, _)| held < number).is_some() {}
+            let held = others.next_if(|(held, _)| held == number);
+            let equal = held.filter(|(_, held)| held == leaf);
+            (*number, Arc::clone(equal.map_or(leaf, |(_, held)| held)))
+        });
+        Self(Arc::new(Leaves { bytes: self.0.bytes, leaves: leaves.collect() }))
     }
 
     /// Number of leaves, zero ones included.
@@ -140,6 +168,18 @@ impl MemoryImage {
         leaves
             .filter(move |(_, hash, _)| wanted(hash))
             .map(|(number, hash, leaf)| (number, hash, leaf.bytes()))
+    }
+}
+
+fn page_of(memory: &[u8], page: u32) -> Option<&[u8]> {
+    let at = page as usize * PAGE_BYTES;
+    memory.get(at..at + PAGE_BYTES)
+}
+
+fn set_page(memory: &mut [u8], page: u32, bytes: &[u8]) {
+    let at = page as usize * PAGE_BYTES;
+    if let Some(target) = memory.get_mut(at..at + PAGE_BYTES) {
+        target.copy_from_slice(bytes);
     }
 }
 
@@ -228,6 +268,28 @@ mod tests {
         assert_eq!(memory, other);
         let leaves: Vec<_> = image.leaves(|_| true).map(|(number, ..)| number).collect();
         assert_eq!(leaves, [0, 1, 2]);
+    }
+
+    #[test]
+    fn data_that_an_image_has_not_are_zero_again() {
+        let image = MemoryImage::capture(&memory(2, &[(LEAF_BYTES + 5, 7)]), &[], None);
+        for at in [0, 4 * PAGE_BYTES, LEAF_BYTES, LEAF_BYTES + 3 * PAGE_BYTES - 1, 2 * LEAF_BYTES - 1] {
+            let mut held = memory(2, &[(at, 9)]);
+            let data = [0..1, at as u64..at as u64 + 1];
+            image.write_to(&mut held, &data);
+            assert_eq!(held, memory(2, &[(LEAF_BYTES + 5, 7)]), "data at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_shared_with_another_image_does_not_count() {
+        let [one, other] = [memory(3, &[(5, 1), (LEAF_BYTES, 2)]), memory(3, &[(5, 1), (LEAF_BYTES, 3)])]
+            .map(|memory| MemoryImage::capture(&memory, &[], None));
+        assert_eq!(other.bytes_beside(&one), other.stored_bytes());
+        let sharing = other.sharing(&one);
+        assert_eq!((&sharing, sharing.root()), (&other, other.root()));
+        assert_eq!(sharing.bytes_beside(&one) * 2, other.stored_bytes());
+        assert_eq!(sharing.bytes_beside(&sharing), 0);
     }
 
     #[test]

@@ -214,10 +214,12 @@ impl Instance {
         Ok(self.snapshot.clone())
     }
 
-    /// Bytes of the machine's memory that this instance takes up: what the guest has touched, the
-    /// snapshot, the kept messages and what every instance has. What it shares with others counts in full.
+    /// Bytes of the machine's memory that this instance takes up: what the guest has written, the
+    /// snapshot, the kept messages and what every instance has. What all instances of its module begin with
+    /// counts in [`Module::resident_bytes`].
     pub fn resident_bytes(&self) -> u64 {
-        INSTANCE_BYTES + self.live.resident_bytes() + (self.snapshot.stored_bytes() + self.kept_bytes) as u64
+        let snapshot = self.module.bytes_beside_initial(&self.snapshot);
+        INSTANCE_BYTES + self.live.resident_bytes() + (snapshot + self.kept_bytes) as u64
     }
 
     /// Evaluates from now on as if so much depth were in use already: how the suite finds the

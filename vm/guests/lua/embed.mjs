@@ -6,7 +6,7 @@ const names = readdirSync(folder).filter((name) => name.endsWith('.lua')).sort()
 const entries = []
 names.forEach((name, index) => {
   const bytes = readFileSync(`${folder}/${name}`)
-  console.log(`static const unsigned char chunk_${index}[] = {${[...bytes].join(',')}};`)
+  console.log(`static unsigned char chunk_${index}[] = {${[...bytes].join(',')}};`)
   entries.push(`{${JSON.stringify(name.replace(/\.lua$/, ''))}, chunk_${index}, ${bytes.length}}`)
 })
-console.log(`static const Chunk chunks[] = {${entries.join(', ')}, {NULL, NULL, 0}};`)
+console.log(`static Chunk chunks[] = {${entries.join(', ')}, {NULL, NULL, 0}};`)

@@ -5,9 +5,7 @@ use std::sync::OnceLock;
 use weft_protocol::Hash;
 use weft_protocol::state::leaf_hash;
 
-use super::{LEAF_BYTES, PAGE_BYTES, PAGES_PER_LEAF};
-
-const ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+use super::{LEAF_BYTES, PAGE_BYTES, PAGES_PER_LEAF, ZERO_PAGE};
 
 /// A set of pages of a leaf, the first in the lowest bit.
 pub(super) type PageSet = u16;

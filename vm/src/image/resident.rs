@@ -12,7 +12,7 @@ use super::{PAGE_BYTES, pages_of};
 /// Ranges of page numbers, ascending and not overlapping, outside of which the memory is zero.
 pub(super) fn candidates(memory: &[u8], data: &[Range<u64>]) -> Vec<Range<u32>> {
     let all = (memory.len() / PAGE_BYTES) as u32;
-    let Some(mut ranges) = existing(memory) else {
+    let Some(mut ranges) = existing(memory, PRESENT | SWAPPED, 0) else {
         return vec![Range { start: 0, end: all }];
     };
     ranges.extend(data.iter().map(pages_of));
@@ -27,19 +27,23 @@ pub(super) fn candidates(memory: &[u8], data: &[Range<u64>]) -> Vec<Range<u32>> 
     joined
 }
 
-/// Bytes of a memory that take up memory of the machine; all of them where the kernel does not say.
+/// Bytes of a memory that take up memory of the machine, but those that it has in common with others of its
+/// module: pages of the data that nobody wrote to. All of them where the kernel does not say.
 pub(crate) fn resident_bytes(memory: &[u8]) -> u64 {
-    let Some(ranges) = existing(memory) else { return memory.len() as u64 };
+    let Some(ranges) = existing(memory, PRESENT | SWAPPED, OF_A_FILE) else { return memory.len() as u64 };
     ranges.iter().map(|range| u64::from(range.end - range.start) * PAGE_BYTES as u64).sum()
 }
 
-/// Pages that are in memory or swapped out, as the kernel tells.
+// What the kernel tells of a page.
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+const OF_A_FILE: u64 = 1 << 61;
+
+/// Pages of which the kernel tells any of `some` and none of `none`.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn existing(memory: &[u8]) -> Option<Vec<Range<u32>>> {
+fn existing(memory: &[u8], some: u64, none: u64) -> Option<Vec<Range<u32>>> {
     use std::os::unix::fs::FileExt;
 
-    const PRESENT: u64 = 1 << 63;
-    const SWAPPED: u64 = 1 << 62;
     const ENTRY_BYTES: usize = 8;
     /// Entries read at once: what 64 MiB of memory need.
     const BATCH: usize = 16_384;
@@ -60,7 +64,7 @@ fn existing(memory: &[u8]) -> Option<Vec<Range<u32>>> {
         file.read_exact_at(part, offset as u64).ok()?;
         for (index, entry) in part.chunks_exact(ENTRY_BYTES).enumerate() {
             let entry = u64::from_le_bytes(entry.try_into().ok()?);
-            if entry & (PRESENT | SWAPPED) == 0 {
+            if entry & some == 0 || entry & none != 0 {
                 continue;
             }
             let number = (start + index) as u32;
@@ -75,6 +79,6 @@ fn existing(memory: &[u8]) -> Option<Vec<Range<u32>>> {
 
 /// Pages that are in memory or swapped out: not known here.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn existing(_memory: &[u8]) -> Option<Vec<Range<u32>>> {
+fn existing(_memory: &[u8], _some: u64, _none: u64) -> Option<Vec<Range<u32>>> {
     None
 }

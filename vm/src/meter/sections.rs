@@ -442,14 +442,19 @@ pub(super) fn value_type(ty: wasmparser::ValType) -> Option<ValType> {
     })
 }
 
-/// Sorted and joined, so that no byte is in two ranges.
+/// Bytes between two data segments that are not worth telling them apart: a page of most machines.
+const GAP_BYTES: u64 = 4096;
+
+/// Sorted and joined, so that no byte is in two ranges; what lies between near ones is zero and counts too.
 fn merge(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match merged.last_mut() {
-            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            Some(last) if range.start <= last.end.saturating_add(GAP_BYTES) => {
+                last.end = last.end.max(range.end);
+            }
             _ => merged.push(range),
         }
     }

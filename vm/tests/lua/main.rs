@@ -15,6 +15,7 @@ mod process;
 mod reading;
 #[path = "../../../tests/src/skip.rs"]
 mod skip;
+mod started;
 mod town;
 
 /// Whether the counts that releases are held to are asked for.

@@ -69,13 +69,24 @@ function ao.log(text)
   table.insert(ao.outbox.Output, text)
 end
 
+local sort = table.sort
+local function text_before(a, b) return tostring(a) < tostring(b) end
+
+-- Names by their text; comparing texts needs no function of ours.
+local function arrange(names)
+  for place = 1, #names do
+    if type(names[place]) ~= "string" then return sort(names, text_before) end
+  end
+  sort(names)
+end
+
 -- Fields and tags of a draft, behind `tags`; fields by name, so that the order is no accident.
 local function add_tags(tags, draft)
   local names = {}
   for name in pairs(draft) do
     if not not_tags[name] then names[#names + 1] = name end
   end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  arrange(names)
   for _, name in ipairs(names) do tags[#tags + 1] = { name = name, value = draft[name] } end
   if not draft.Tags then return end
   if utils.isArray(draft.Tags) then
@@ -83,7 +94,7 @@ local function add_tags(tags, draft)
     return
   end
   names = utils.keys(draft.Tags)
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  arrange(names)
   for _, name in ipairs(names) do tags[#tags + 1] = { name = name, value = draft.Tags[name] } end
 end
 

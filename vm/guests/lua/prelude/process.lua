@@ -11,6 +11,7 @@ local INBOX_MAX = 10000
 -- The action of a dry run that reads state.
 local READ = "Weft-Read"
 
+local find = string.find
 local handlers, colors, ao = Handlers, Colors, ao
 local printed = {}
 
@@ -86,7 +87,11 @@ local function eval(msg)
   local text = msg.Data
   if type(text) == "table" then text = json.encode(text) end
   text = text or ""
-  local run, problem = load("local pass = ... return pass(" .. text .. "\n)", "=eval", "t")
+  local run, problem
+  -- What begins so is none.
+  if not find(text, "^%s*return%f[^%w_]") then
+    run = load("local pass = ... return pass(" .. text .. "\n)", "=eval", "t")
+  end
   if not run then run, problem = load(text, "=eval", "t") end
   if not run then error(problem, 0) end
   local value, failure = run(pass)

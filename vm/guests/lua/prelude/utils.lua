@@ -49,12 +49,7 @@ function utils.matchesSpec(msg, spec)
 end
 
 -- `some_name` as `Some-Name`, as aos writes the names of tags.
-function utils.normalize(name)
-  if type(name) ~= "string" then return name end
-  return (lower(name:gsub("_", "-")):gsub("^%l", string.upper):gsub("%-(%l)", function(letter)
-    return "-" .. letter:upper()
-  end))
-end
+utils.normalize = require(".codec").title
 
 function utils.capitalize(text)
   if type(text) ~= "string" or text == "" then return text end

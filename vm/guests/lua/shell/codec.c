@@ -92,6 +92,24 @@ static int decode(lua_State *L, const char *letters) {
 static int from_base64(lua_State *L) { return decode(L, PLAIN); }
 static int from_base64url(lua_State *L) { return decode(L, URL); }
 
+/* `some_name` as `Some-Name`; what is no text as it is. */
+static int title(lua_State *L) {
+  size_t length;
+  lua_settop(L, 1);
+  if (lua_type(L, 1) != LUA_TSTRING) return 1;
+  const char *from = lua_tolstring(L, 1, &length);
+  luaL_Buffer b;
+  char *out = luaL_buffinitsize(L, &b, length);
+  for (size_t i = 0; i < length; i++) {
+    char c = from[i] == '_' ? '-' : from[i];
+    int first = i == 0 || out[i - 1] == '-';
+    if (first ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z') c ^= 32;
+    out[i] = c;
+  }
+  luaL_pushresultsize(&b, length);
+  return 1;
+}
+
 int luaopen_codec(lua_State *L) {
   static const luaL_Reg functions[] = {{"to_hex", to_hex},
                                        {"from_hex", from_hex},
@@ -99,6 +117,7 @@ int luaopen_codec(lua_State *L) {
                                        {"from_base64", from_base64},
                                        {"to_base64url", to_base64url},
                                        {"from_base64url", from_base64url},
+                                       {"title", title},
                                        {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;

@@ -159,6 +159,7 @@ static void decode_word(lua_State *L, Reader *r) {
 static void decode(lua_State *L, Reader *r, int depth);
 
 static void decode_array(lua_State *L, Reader *r, int depth) {
+  luaL_checkstack(L, 8, NULL);
   lua_newtable(L);
   r->at++;
   for (lua_Integer i = 1;; i++) {
@@ -175,6 +176,7 @@ static void decode_array(lua_State *L, Reader *r, int depth) {
 }
 
 static void decode_object(lua_State *L, Reader *r, int depth) {
+  luaL_checkstack(L, 8, NULL);
   lua_newtable(L);
   r->at++;
   for (int first = 1;; first = 0) {
@@ -197,7 +199,6 @@ static void decode_object(lua_State *L, Reader *r, int depth) {
 
 static void decode(lua_State *L, Reader *r, int depth) {
   if (depth > DEPTH_MAX) luaL_error(L, "JSON is nested too deep");
-  luaL_checkstack(L, 8, NULL);
   skip_space(r);
   if (r->at >= r->end) fail(L, r, r->at, "unexpected end");
   switch (*r->at) {

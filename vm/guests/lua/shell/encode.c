@@ -14,9 +14,11 @@
 /* What a text keeps for the next message. */
 #define ROOM_KEPT 65536
 
+/* A key of an object, and where on the stack its value is. */
 typedef struct Key {
   const char *bytes;
   size_t length;
+  int value;
 } Key;
 
 void text_add(lua_State *L, Text *text, const char *bytes, size_t length) {
@@ -94,17 +96,21 @@ static void encode_string(lua_State *L, const char *bytes, size_t length, Text *
   add_char(L, out, '"');
 }
 
+static void encode_integer(lua_State *L, lua_Integer number, Text *out) {
+  char digits[24], *at = digits + sizeof digits;
+  lua_Unsigned left = number < 0 ? 0 - (lua_Unsigned)number : (lua_Unsigned)number;
+  do *--at = (char)('0' + left % 10);
+  while (left /= 10);
+  if (number < 0) *--at = '-';
+  text_add(L, out, at, (size_t)(digits + sizeof digits - at));
+}
+
 static void encode_number(lua_State *L, int index, Text *out) {
   char digits[40];
-  int count;
-  if (lua_isinteger(L, index)) {
-    count = snprintf(digits, sizeof digits, LUA_INTEGER_FMT, lua_tointeger(L, index));
-  } else {
-    double number = lua_tonumber(L, index);
-    if (!isfinite(number)) luaL_error(L, "unexpected number value '%s'", luaL_tolstring(L, index, NULL));
-    count = snprintf(digits, sizeof digits, "%.14g", number);
-    if (strtod(digits, NULL) != number) count = snprintf(digits, sizeof digits, "%.17g", number);
-  }
+  double number = lua_tonumber(L, index);
+  if (!isfinite(number)) luaL_error(L, "unexpected number value '%s'", luaL_tolstring(L, index, NULL));
+  int count = snprintf(digits, sizeof digits, "%.14g", number);
+  if (strtod(digits, NULL) != number) count = snprintf(digits, sizeof digits, "%.17g", number);
   text_add(L, out, digits, (size_t)count);
 }
 
@@ -127,14 +133,25 @@ static int by_bytes(const void *a, const void *b) {
   return order ? order : (x->length > y->length) - (x->length < y->length);
 }
 
-/* Counts the keys of an object, or of an array if all are 1 to n. */
-static size_t measure(lua_State *L, int index, int array) {
-  size_t count = 0;
+static int of_an_object(lua_State *L) {
+  if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "invalid table: mixed or invalid key types");
+  return lua_type(L, -1) != LUA_TFUNCTION;
+}
+
+/* Counts the values of an array, all of whose keys are numbers. */
+static lua_Unsigned count_array(lua_State *L, int index) {
+  lua_Unsigned count = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != (array ? LUA_TNUMBER : LUA_TSTRING))
-      luaL_error(L, "invalid table: mixed or invalid key types");
-    count += array || lua_type(L, -1) != LUA_TFUNCTION;
+    if (lua_type(L, -2) != LUA_TNUMBER) luaL_error(L, "invalid table: mixed or invalid key types");
+    count++;
   }
+  return count;
+}
+
+/* Counts the keys of an object whose values are written. */
+static size_t count_object(lua_State *L, int index) {
+  size_t count = 0;
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) count += (size_t)of_an_object(L);
   return count;
 }
 
@@ -157,28 +174,66 @@ static int held(lua_State *L, int index) {
   return copy;
 }
 
-static void encode_object(lua_State *L, int index, Text *out, int clean, int depth) {
-  Key near[KEYS_NEAR], *keys = near;
-  size_t count = measure(L, index, 0), filled = 0;
-  if (count > KEYS_NEAR) keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
-  else lua_pushnil(L);
+static void encode_entry(lua_State *L, const Key *key, int index, Text *out, int clean, int depth) {
+  encode_string(L, key->bytes, key->length, out, clean);
+  add_char(L, out, ':');
+  encode(L, index, out, clean, depth + 1);
+}
+
+/* An object of many keys: they are sorted in memory of Lua's, and each value is looked up. */
+static void encode_large(lua_State *L, int index, Text *out, int clean, int depth) {
+  size_t count = count_object(L, index), filled = 0;
+  Key *keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
     if (lua_type(L, -1) == LUA_TFUNCTION) continue;
     keys[filled].bytes = lua_tolstring(L, -2, &keys[filled].length);
     filled++;
   }
   qsort(keys, filled, sizeof *keys, by_bytes);
-  add_char(L, out, '{');
   for (size_t i = 0; i < filled; i++) {
     if (i > 0) add_char(L, out, ',');
-    encode_string(L, keys[i].bytes, keys[i].length, out, clean);
-    add_char(L, out, ':');
     lua_pushlstring(L, keys[i].bytes, keys[i].length);
     lua_rawget(L, index);
-    encode(L, lua_gettop(L), out, clean, depth + 1);
+    encode_entry(L, &keys[i], lua_gettop(L), out, clean, depth);
     lua_pop(L, 1);
   }
-  lua_pop(L, 1);
+}
+
+/* An object of few keys has its values on the stack, in the order in which they come. */
+static void encode_object(lua_State *L, int index, Text *out, int clean, int depth) {
+  Key keys[KEYS_NEAR];
+  int base = lua_gettop(L), filled = 0, more = 0;
+  add_char(L, out, '{');
+  for (lua_pushnil(L); lua_next(L, index);) {
+    if (!of_an_object(L)) {
+      lua_pop(L, 1);
+      continue;
+    }
+    if (filled == KEYS_NEAR) {
+      more = 1;
+      break;
+    }
+    Key *key = &keys[filled++];
+    key->bytes = lua_tolstring(L, -2, &key->length);
+    key->value = base + filled;
+    lua_insert(L, -2);
+  }
+  if (more) {
+    lua_settop(L, base);
+    encode_large(L, index, out, clean, depth);
+  } else {
+    for (int i = 1; i < filled; i++) {
+      Key key = keys[i];
+      int at = i;
+      for (; at > 0 && by_bytes(&keys[at - 1], &key) > 0; at--) keys[at] = keys[at - 1];
+      keys[at] = key;
+    }
+    for (int i = 0; i < filled; i++) {
+      if (i > 0) add_char(L, out, ',');
+      encode_entry(L, &keys[i], keys[i].value, out, clean, depth);
+    }
+  }
+  lua_settop(L, base);
   add_char(L, out, '}');
 }
 
@@ -186,14 +241,16 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
   size_t length;
   const char *bytes;
   if (depth > DEPTH_MAX) luaL_error(L, "circular reference");
-  luaL_checkstack(L, 10, NULL);
   switch (lua_type(L, index)) {
     case LUA_TNIL: text_add(L, out, "null", 4); return;
     case LUA_TBOOLEAN:
       if (lua_toboolean(L, index)) text_add(L, out, "true", 4);
       else text_add(L, out, "false", 5);
       return;
-    case LUA_TNUMBER: encode_number(L, index, out); return;
+    case LUA_TNUMBER:
+      if (lua_isinteger(L, index)) encode_integer(L, lua_tointeger(L, index), out);
+      else encode_number(L, index, out);
+      return;
     case LUA_TSTRING:
       bytes = lua_tolstring(L, index, &length);
       encode_string(L, bytes, length, out, clean);
@@ -201,6 +258,7 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
     case LUA_TTABLE: break;
     default: luaL_error(L, "unexpected type '%s'", luaL_typename(L, index));
   }
+  luaL_checkstack(L, KEYS_NEAR + 10, NULL);
   index = held(L, index);
   int first = lua_rawgeti(L, index, 1);
   lua_pop(L, 1);
@@ -213,7 +271,7 @@ static void encode(lua_State *L, int index, Text *out, int clean, int depth) {
     return;
   }
   lua_Unsigned count = lua_rawlen(L, index);
-  if (measure(L, index, 1) != count) luaL_error(L, "invalid table: sparse array");
+  if (count_array(L, index) != count) luaL_error(L, "invalid table: sparse array");
   encode_array(L, index, count, out, clean, depth);
   lua_pop(L, 1);
 }

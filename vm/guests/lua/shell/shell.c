@@ -1,11 +1,9 @@
-/* The exports of `wasm32-weft-plain`, and Lua behind them. The Lua state lives in memory and is
-   made by the first message. */
+/* The exports of `wasm32-weft-plain`: a message and its environment go to the prelude's handler. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "boot.h"
 #include "lauxlib.h"
-#include "lualib.h"
-#include "text.h"
 
 #define EXPORT(name) __attribute__((export_name(name)))
 
@@ -14,30 +12,10 @@
 /* What an input buffer keeps for the next message. */
 #define INPUT_KEPT 65536
 
-/* One chunk of the prelude: `prelude.h` is made by the build. */
-typedef struct Chunk {
-  const char *name;
-  const unsigned char *bytes;
-  size_t length;
-} Chunk;
-#include "prelude.h"
-
-static lua_State *lua;
 /* Things that have a number, see `guest_topointer`. */
 static lua_Integer serials;
-static Text output;
-/* The message and the environment, in turn. */
-static Text input[2];
+/* The buffer that is next: the message's, then the environment's. */
 static unsigned turn;
-/* The environment that the prelude was given last. */
-static Text known;
-
-static void *reallocate(void *unused, void *block, size_t old, size_t size) {
-  (void)unused, (void)old;
-  if (size > 0) return realloc(block, size);
-  free(block);
-  return NULL;
-}
 
 EXPORT("alloc") void *guest_alloc(size_t length) {
   Text *text = &input[turn];
@@ -50,36 +28,6 @@ EXPORT("alloc") void *guest_alloc(size_t length) {
     if (text->bytes == NULL) __builtin_trap();
   }
   return text->bytes;
-}
-
-static void open_libraries(lua_State *L) {
-  static const luaL_Reg libraries[] = {
-      {LUA_GNAME, luaopen_base},          {LUA_TABLIBNAME, luaopen_table},
-      {LUA_STRLIBNAME, luaopen_string},   {LUA_MATHLIBNAME, luaopen_math},
-      {LUA_UTF8LIBNAME, luaopen_utf8},    {LUA_COLIBNAME, luaopen_coroutine},
-  };
-  for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
-    luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
-    lua_pop(L, 1);
-  }
-  luaL_requiref(L, "json", luaopen_json, 0);
-  luaL_requiref(L, ".hash", luaopen_hash, 0);
-  luaL_requiref(L, ".codec", luaopen_codec, 0);
-  luaL_requiref(L, ".bint", luaopen_bint, 0);
-  luaL_requiref(L, ".drive", luaopen_drive, 0);
-  lua_pop(L, 5);
-}
-
-/* `chunk(name)`: a module of the prelude, compiled; nil if there is none. */
-static int load_chunk(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1);
-  for (const Chunk *chunk = chunks; chunk->name != NULL; chunk++) {
-    if (strcmp(chunk->name, name) != 0) continue;
-    if (luaL_loadbufferx(L, (const char *)chunk->bytes, chunk->length, chunk->name, "t") != LUA_OK)
-      return lua_error(L);
-    return 1;
-  }
-  return 0;
 }
 
 /* What `tostring` shows of a table or function: the number of the first time that somebody asked.
@@ -107,33 +55,6 @@ struct GCObject;
 struct Table;
 void guest_no_finalizer(lua_State *L, struct GCObject *object, struct Table *metatable) {
   (void)L, (void)object, (void)metatable;
-}
-
-static int traceback(lua_State *L) {
-  luaL_traceback(L, L, NULL, (int)luaL_optinteger(L, 1, 1));
-  return 1;
-}
-
-/* Leaves the prelude's handler in the registry. */
-static int boot(lua_State *L) {
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_setfield(L, LUA_REGISTRYINDEX, "weft.serials");
-  open_libraries(L);
-  lua_pushcfunction(L, load_chunk);
-  lua_pushliteral(L, "boot");
-  lua_call(L, 1, 1);
-  lua_pushcfunction(L, load_chunk);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pushcfunction(L, traceback);
-  lua_call(L, 3, 1);
-  lua_setfield(L, LUA_REGISTRYINDEX, "weft.handle");
-  /* A cycle begins when memory has grown by a third, not doubled: a quarter less of it per process. */
-  lua_gc(L, LUA_GCINC, 130, 200, 0);
-  return 0;
 }
 
 typedef struct Call {
@@ -182,13 +103,6 @@ EXPORT("handle")
 unsigned long long guest_handle(const char *message, size_t message_length, const char *environment,
                                 size_t environment_length) {
   Call call = {message, environment, message_length, environment_length};
-  if (lua == NULL) {
-    lua_State *fresh = lua_newstate(reallocate, NULL);
-    if (fresh == NULL) __builtin_trap();
-    lua_pushcfunction(fresh, boot);
-    if (lua_pcall(fresh, 0, 0, 0) != LUA_OK) __builtin_trap();
-    lua = fresh;
-  }
   if (output.room > INPUT_KEPT) text_shrink(&output);
   lua_pushcfunction(lua, evaluate);
   lua_pushlightuserdata(lua, &call);
@@ -198,6 +112,7 @@ unsigned long long guest_handle(const char *message, size_t message_length, cons
     if (lua_pcall(lua, 1, 0, 0) != LUA_OK) __builtin_trap();
   }
   lua_settop(lua, 0);
+  settle();
   turn = 0;
   return (unsigned long long)(size_t)output.bytes << 32 | output.length;
 }

@@ -1,0 +1,102 @@
+//! The guest begins with Lua started and its prelude in place, of which the collector leaves alone what never
+//! changes; what messages write to lies together.
+
+use weft_vm::{MemoryImage, PAGE_BYTES};
+
+use crate::process::{Process, module};
+
+/// Bytes of the pages in which two memories differ.
+fn changed(before: &MemoryImage, after: &MemoryImage) -> usize {
+    let leaves = |image: &MemoryImage| -> std::collections::BTreeMap<u32, Vec<u8>> {
+        image.leaves(|_| true).map(|(number, _, bytes)| (number, bytes)).collect()
+    };
+    let (before, after) = (leaves(before), leaves(after));
+    let pages = after.iter().flat_map(|(number, bytes)| {
+        let held = before.get(number);
+        bytes.chunks(PAGE_BYTES).enumerate().filter(move |(page, bytes)| {
+            let at = page * PAGE_BYTES;
+            held.map_or_else(
+                || bytes.iter().any(|byte| *byte != 0),
+                |held| held[at..at + PAGE_BYTES] != **bytes,
+            )
+        })
+    });
+    pages.count() * PAGE_BYTES
+}
+
+#[test]
+fn a_small_message_changes_at_most_64_kib() {
+    let counter = "Handlers.add('inc', 'Inc', function(m) Count = (Count or 0) + 1 m.reply({ Data = tostring(Count) }) end)";
+    for (setup, action, data) in [("return 1", "Eval", "return 1 + 2"), (counter, "Inc", "")] {
+        let mut process = Process::spawn();
+        process.eval(setup);
+        for _ in 0..20 {
+            process.send(action, data);
+        }
+        let mut before = process.instance.memory_image().unwrap();
+        for number in 0..100 {
+            process.send(action, data);
+            let after = process.instance.memory_image().unwrap();
+            let bytes = changed(&before, &after);
+            assert!(bytes <= 64 << 10, "{action} {number} changed {bytes} bytes");
+            before = after;
+        }
+    }
+}
+
+/// Starting Lua took 30 times the gas of a message, and each process paid it with its first one.
+#[test]
+fn the_first_message_costs_what_others_do() {
+    let mut process = Process::unborn(&[]);
+    let mut gas = [0, 0];
+    for gas in &mut gas {
+        process.send("Eval", "return 1");
+        *gas = process.instance.gas_spent();
+    }
+    assert!(gas[0] < gas[1] * 2, "{gas:?}");
+}
+
+#[test]
+fn processes_take_little_memory_beside_their_module() {
+    let process = Process::spawn();
+    let (own, shared) = (process.instance.resident_bytes(), module().resident_bytes());
+    assert!(own < 300_000 && shared > own, "{own} bytes, and {shared} of the module");
+}
+
+/// What a program puts into the runtime's own tables and functions is as safe from the collector as anything.
+#[test]
+fn what_hangs_on_the_prelude_is_kept() {
+    let mut process = Process::spawn();
+    process.eval(
+        "string.mine = { 'kept' .. 1 } Handlers.utils.more = { { deep = 'kept' .. 2 } }
+         setmetatable(Colors, { __index = function(_, key) return 'kept' .. key end })
+         require('.utils').of = coroutine.wrap(function() local x = { 'kept' .. 4 } while true do coroutine.yield(x[1]) end end)
+         table.sort(Inbox, function() return false end) debug.traceback = function(...) return 'kept' .. 5 end",
+    );
+    let shown = "return string.mine[1] .. Handlers.utils.more[1].deep .. Colors.three .. require('.utils').of() .. debug.traceback()";
+    for round in 0..60 {
+        process.eval("local t = {} for i = 1, 500 do t[i] = { i, 'garbage' .. i } end");
+        assert_eq!(process.eval(shown), "kept1kept2keptthreekept4kept5", "round {round}");
+    }
+}
+
+/// A program that has the runtime read a chunk of its own again gets a new one, and the first one stays as it was.
+#[test]
+fn a_chunk_of_the_prelude_is_read_again_when_it_was_forgotten() {
+    let mut process = Process::spawn();
+    for name in [".utils", ".handlers-utils", ".dump", ".chance"] {
+        let again = format!(
+            "local name = '{name}' local first = require(name) package.loaded[name] = nil
+             local second = require(name) return tostring(first ~= second and second == require(name))"
+        );
+        assert_eq!(process.eval(&again), "true", "{name}");
+    }
+    assert_eq!(process.eval("return Utils.includes(2, { 1, 2 })"), "true");
+}
+
+#[test]
+fn errors_of_the_prelude_name_their_line() {
+    let mut process = Process::spawn();
+    let error = process.send("Eval", "require('.utils').reverse(nil)")["Error"].as_str().unwrap().to_owned();
+    assert!(error.contains("[string \"utils\"]:") && error.ends_with("(local 't')"), "{error}");
+}
