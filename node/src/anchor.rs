@@ -1,10 +1,14 @@
 //! The anchor role: writes the logs that this node schedules to its weave, in batches.
 //!
 //! [`machine`] decides when a batch is due and when it is there to stay; `bundle` puts it together;
-//! `task` submits, asks and records.
+//! `task` submits, asks and records. What goes to a weave that costs money goes through [`post`].
 
 mod bundle;
 pub mod machine;
+pub mod post;
 mod task;
+mod waiting;
 
+pub use post::{Board, PostTask};
 pub use task::{AnchorTask, info};
+pub(crate) use waiting::{Rest, Waiting, Weight, waiting, weigh};

@@ -16,12 +16,12 @@ use weft_net::{Key, Net, NetConfig, NetEvent, Reachability};
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
 use weft_protocol::{Address, Network};
-use weft_storage::anchor::{Anchor as _, LocalWeave, LocalWeaveConfig};
+use weft_storage::anchor::{LocalWeave, LocalWeaveConfig};
 use weft_storage::limits::{QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::EngineConfig;
 
-use crate::anchor::AnchorTask;
+use crate::anchor::{AnchorTask, Board, PostTask};
 use crate::backup;
 use crate::builtin;
 use crate::clock::{Clock, ClockOffset};
@@ -127,9 +127,8 @@ pub async fn embed(
     })?;
     let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, modules) = open_folder(&config, network, address)?;
-    let lobby = Arc::new(Lobby::new(&peer_secret));
+    let (lobby, metrics) = (Arc::new(Lobby::new(&peer_secret)), Metrics::new());
     let (net, events) = Net::start(net_config(&config, peer_secret))?;
-    let metrics = Metrics::new();
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
     let (topics, topics_inbox) = TopicsHandle::new(&metrics);
@@ -149,6 +148,7 @@ pub async fn embed(
         elsewhere: modules.elsewhere().clone(),
         modules,
         weave,
+        board: Board::default(),
         publisher,
         topics,
         witness,
@@ -361,6 +361,9 @@ fn start_roles(
     }
     if is(Role::Anchor) {
         tasks.start("anchor", AnchorTask::new(Arc::clone(shared))?.run(stop.clone()));
+        if let Some(poster) = PostTask::new(shared)? {
+            tasks.start("poster", poster.run(stop.clone()));
+        }
     }
     let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
     tasks.start("timekeeper", timekeeper.run(stop.clone()));
@@ -442,7 +445,7 @@ fn describe(shared: &Shared, Addresses { metrics, gateway, weave }: Addresses) -
         listen: shared.net.listening(),
         network: shared.config.network.clone(),
         roles: shared.config.roles.iter().map(ToString::to_string).collect(),
-        weave: shared.weave.name().to_owned(),
+        weave: shared.anchored_on().to_owned(),
         socket: shared.config.data_dir.join(crate::control::api::SOCKET_NAME).display().to_string(),
         pid: std::process::id(),
         metrics: metrics.map(|address| format!("http://{address}/metrics")),

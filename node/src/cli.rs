@@ -5,6 +5,7 @@
 //! given raw items. Answers go to standard output, everything else to standard error, and each
 //! ending has its exit code.
 
+mod anchor;
 mod args;
 mod backup;
 mod bundle;
@@ -177,6 +178,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Network(command) => network::run(command, context),
         Command::Top(args) => online(top::run(args, context)),
         Command::Metrics => online(status::metrics(context)),
+        Command::Anchor { command } => online(anchor::run(command, context)),
         Command::Weave => online(status::weave(context)),
         Command::Inspect(of) => online(inspect::inspect(of, context)),
         Command::Backup { folder, with_key } => online(backup::backup(&folder, with_key, context)),

@@ -2,9 +2,11 @@
 //! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
 //! an error names the source, the key, the value and what was expected.
 
+mod anchoring;
 mod bytes;
 mod choice;
 mod doors;
+mod error;
 mod given;
 mod logging;
 pub(crate) mod memory;
@@ -25,8 +27,10 @@ use std::path::{Path, PathBuf};
 use weft_protocol::id::Network;
 pub use weft_protocol::process::RULES;
 
+pub use anchoring::{Anchoring, Backend};
 pub use choice::{Evaluate, Join, LogFormat};
 pub use doors::{Origins, PublicUrl};
+pub use error::ConfigError;
 use given::{Expected, Given};
 pub use network_file::NETWORK_FILE_NAME;
 pub use profile::Profile;
@@ -89,6 +93,10 @@ pub struct Config {
     pub weave_block_ms: u64,
     /// Where that weave is read over HTTP, if it is.
     pub weave_listen: Option<SocketAddr>,
+    /// Whether others may post to it there.
+    pub weave_accepts: bool,
+    /// Where batches go, and on which terms.
+    pub anchor: Anchoring,
     /// A batch is written when so many slots wait for one.
     pub anchor_batch_slots: u32,
     /// A batch is written when its oldest slot has waited so long.
@@ -174,6 +182,8 @@ impl Config {
             others_memory_bytes: 4 << 30,
             weave_block_ms: 2000,
             weave_listen: None,
+            weave_accepts: false,
+            anchor: Anchoring::default(),
             anchor_batch_slots: 100,
             anchor_batch_age_ms: 10_000,
             messenger_window_ms: 2000,
@@ -231,75 +241,6 @@ impl Config {
             SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.show)(self))).collect();
         table.to_string()
     }
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No folder is named and the environment gives no place for one.
-    #[error(
-        "there is no data folder: neither --data-dir nor {DATA_DIR_ENV} is given, and neither XDG_DATA_HOME nor \
-         HOME says where to put one; give --data-dir FOLDER"
-    )]
-    NoDataDir,
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is far larger than any configuration.
-    #[error("{} has {bytes} bytes; a configuration has at most {}", path.display(), source::FILE_BYTES_MAX)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The file is not TOML.
-    #[error("{} is not valid TOML: {reason}", path.display())]
-    NotToml {
-        /// The file.
-        path: PathBuf,
-        /// Line, column and what is wrong there.
-        reason: String,
-    },
-    /// A key that nobody reads.
-    #[error("{from}: unknown key `{key}`{}", nearest.as_ref().map_or_else(
-        || "; `weft config show` lists the keys".to_owned(),
-        |nearest| format!("; did you mean `{nearest}`?"),
-    ))]
-    UnknownKey {
-        /// Where it stands.
-        from: Source,
-        /// The key.
-        key: String,
-        /// The known key that looks most like it.
-        nearest: Option<String>,
-    },
-    /// The data folder cannot be moved by the file that lies in it.
-    #[error(
-        "{from}: `data_dir` cannot be set in this file, which is found by it; use --data-dir or {DATA_DIR_ENV}"
-    )]
-    DataDirInFile {
-        /// The file.
-        from: Source,
-    },
-    /// A value that breaks its key's rule.
-    #[error("{from}: `{key}` is {value}; expected {expected}")]
-    BadValue {
-        /// Where it stands.
-        from: Source,
-        /// The key.
-        key: &'static str,
-        /// The value, cut at 100 characters.
-        value: String,
-        /// What would be right.
-        expected: String,
-    },
 }
 
 /// The process environment and flags, given so that tests can give others.
@@ -386,6 +327,7 @@ impl Resolved {
             resolved.set(key, &Given::Text(text), Source::Flag(key.replace('_', "-")))?;
         }
         resolved.apply_profile()?;
+        anchoring::settle(&mut resolved)?;
         Ok(resolved)
     }
 

@@ -24,8 +24,22 @@ pub enum NodeError {
     /// The compiler did not start.
     #[error("engine: {0}")]
     Engine(#[from] weft_vm::VmError),
-    /// The embedded weave did not open.
-    #[error("local weave: {0}")]
+    /// A batch cannot be made.
+    #[error("slots of process {process} cannot be bundled: {why}")]
+    Batch {
+        /// Of which process.
+        process: Id,
+        /// Why.
+        why: String,
+    },
+    /// Gateways cannot be asked.
+    #[error("there is no HTTP client for `anchor_gateways`: {why}")]
+    Gateways {
+        /// What the library says.
+        why: String,
+    },
+    /// The embedded weave did not open, or the wallet is none.
+    #[error("anchor: {0}")]
     Weave(#[from] weft_storage::anchor::AnchorError),
     /// A slot on disk that was verified before it was written does not verify now.
     #[error("slot {slot} of process {process} is damaged on disk: {why}")]

@@ -134,6 +134,10 @@ pub struct Metrics {
     pub joins: Counters,
     /// Batches given to the weave.
     pub batches: Counter,
+    /// Steps of postings to a weave that costs money.
+    pub postings: Counters,
+    /// Winston that was signed for.
+    pub anchor_winston: Counter,
     /// Processes of others that were not taken, by why.
     pub declined: Counters,
     /// Adverts of others on lobby shards, by what became of them.
@@ -170,6 +174,8 @@ impl Metrics {
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             joins: Counters::new("outcome", &["joined", "replayed"]),
             batches: Counter::default(),
+            postings: Counters::new("step", &["signed", "posted", "refused", "final"]),
+            anchor_winston: Counter::default(),
             declined: Counters::new("reason", &Declined::NAMES),
             lobby: Counters::new("outcome", &Heard::ALL.map(Heard::name)),
             offers: Counters::new("outcome", &Offered::<()>::NAMES),
@@ -195,6 +201,8 @@ impl Metrics {
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
         registry.register("joins", "Processes far behind their logs", self.joins.family.clone());
         registry.register("batches", "Batches given to the weave", self.batches.clone());
+        registry.register("postings", "Steps of postings to a weave", self.postings.family.clone());
+        registry.register("anchor_winston", "Winston that was signed for", self.anchor_winston.clone());
         registry.register(
             "declined",
             "Processes of others that were not taken",

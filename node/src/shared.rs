@@ -9,12 +9,13 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
 use weft_protocol::{Address, Id, Network};
 use weft_storage::Store;
-use weft_storage::anchor::LocalWeave;
+use weft_storage::anchor::{Anchor as _, LocalWeave};
 
+use crate::anchor::Board;
 use crate::clock::{Clock, ClockOffset};
 use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::directory::{Directory, Known};
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub modules: Modules,
     /// The embedded weave.
     pub weave: LocalWeave,
+    /// What the anchor and the poster say to each other.
+    pub board: Board,
     /// What goes out on process topics.
     pub publisher: Publisher,
     /// The topics that this node is on.
@@ -92,6 +95,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The name of the weave that batches go to: what is final there is final.
+    pub fn anchored_on(&self) -> &str {
+        match self.config.anchor.backend {
+            Backend::Local => self.weave.name(),
+            Backend::Arweave | Backend::Bundler => &self.config.anchor.weave,
+        }
+    }
+
     /// What processes run on.
     pub const fn host(&self) -> Host<'_> {
         Host { modules: &self.modules, store: &self.store }
@@ -158,6 +169,7 @@ pub mod testing {
             net,
             modules: Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap(),
             weave: LocalWeave::open_with_backend(MemoryDisk::new(), &weave).unwrap(),
+            board: Board::default(),
             publisher: Publisher::new(&metrics).0,
             topics: TopicsHandle::new(&metrics).0,
             witness: crate::witness::queue(&metrics).0,

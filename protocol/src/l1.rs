@@ -105,9 +105,22 @@ impl L1Draft {
         if signer.signature_type() != SignatureType::Rsa {
             return Err(SignatureError::Signing("an L1 transaction needs an RSA wallet".into()).into());
         }
+        self.sign_with(signer.owner_key().into(), |hash| Ok(signer.sign(hash)?.into()))
+    }
+
+    /// As [`sign`](Self::sign), for a wallet that somebody else holds: `owner` is its modulus, and `sign` is given
+    /// what is signed. What comes back is verified.
+    ///
+    /// # Errors
+    /// A field over its limit, what `sign` says, or a signature that is none of this owner.
+    pub fn sign_with(
+        self,
+        owner: Bytes,
+        sign: impl FnOnce(&[u8]) -> Result<Bytes, SignatureError>,
+    ) -> Result<Verified<L1Tx>, L1Error> {
         let mut tx = L1Tx {
             id: Id([0; 32]),
-            owner: signer.owner_key().into(),
+            owner,
             target: self.target,
             quantity: self.quantity,
             reward: self.reward,
@@ -119,7 +132,9 @@ impl L1Draft {
             signature: Bytes::new(),
         };
         tx.check_limits()?;
-        tx.signature = signer.sign(&tx.signing_hash())?.into();
+        let hash = tx.signing_hash();
+        tx.signature = sign(&hash)?;
+        verify_signature(SignatureType::Rsa, &tx.owner, &hash, &tx.signature)?;
         tx.id = Id::of_signature(&tx.signature);
         Ok(Verified(tx))
     }
@@ -153,7 +168,17 @@ impl L1Tx {
 
     /// The transaction as nodes take it, inline data included.
     pub fn to_json(&self) -> String {
-        json::print(self)
+        json::print(self, &self.data)
+    }
+
+    /// The same without the data, which then travels in chunks.
+    pub fn to_header_json(&self) -> String {
+        json::print(self, &[])
+    }
+
+    /// The same with this data inline.
+    pub fn to_json_with(&self, data: &[u8]) -> String {
+        json::print(self, data)
     }
 
     /// SHA-256 of the signature, once verified.

@@ -19,9 +19,9 @@ use weft_protocol::{Address, Hash, Id, Tag};
 
 use crate::error::StoreError;
 
-pub use arweave::data_root;
+pub use arweave::{Wallet, chunks, data_root};
 pub use batch::Batch;
-pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig, Placed};
+pub use local_weave::{Block, BlockTransaction, LocalWeave, LocalWeaveConfig, Placed, PostedRow};
 pub(crate) use local_weave::{WEAVE_KINDS, WEAVE_SCHEMA};
 
 /// Why an anchor did not do what it was asked.
@@ -54,6 +54,16 @@ pub enum AnchorError {
         height: u64,
         /// What does not fit.
         reason: &'static str,
+    },
+    /// A file that is no wallet.
+    #[error(
+        "the wallet {path}: {why}; `anchor_wallet` names the JSON Web Key of an Arweave wallet (RSA 4096)"
+    )]
+    Wallet {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The work was cut off by a shutdown.
     #[error("the weave was shut down before it answered")]

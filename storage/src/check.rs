@@ -16,7 +16,7 @@ use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, Nothing, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    OutboxState, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 
@@ -131,6 +131,20 @@ impl Reader {
                 let open = self.sound::<Nothing>(Table::BatchesOpen, key)?.is_some();
                 let confirmed = matches!(row.state, BatchState::Confirmed { .. });
                 says(open == confirmed, "the index of open batches says otherwise")
+            }
+            Table::Postings => {
+                let row: PostingRow = record::decode(table.name(), key, value)?;
+                let open = self.sound::<Nothing>(Table::PostingsOpen, key)?.is_some();
+                says(open == row.is_final(), "the index of open postings says otherwise")
+            }
+            Table::PostingsOpen => {
+                says(self.sound::<PostingRow>(Table::Postings, key)?.is_none(), "its posting is missing")
+            }
+            Table::Posted => {
+                let posting: Hash = record::decode(table.name(), key, value)?;
+                let row: Option<PostingRow> = self.sound(Table::Postings, &posting.0)?;
+                let names = row.is_some_and(|row| row.parts.iter().any(|part| part.0 == key));
+                says(!names, "the posting that it names has not got this batch")
             }
             Table::Checkpoints => {
                 let row: CheckpointRow = record::decode(table.name(), key, value)?;
@@ -320,7 +334,9 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Outcomes => record::decode::<OutcomeRow>(name, key, value).map(drop),
         Table::ItemOutcomes => record::decode::<Position>(name, key, value).map(drop),
         Table::Outbox => record::decode::<OutboxRow>(name, key, value).map(drop),
-        Table::OutboxDue | Table::BatchesOpen => record::decode::<Nothing>(name, key, value).map(drop),
+        Table::OutboxDue | Table::BatchesOpen | Table::PostingsOpen => {
+            record::decode::<Nothing>(name, key, value).map(drop)
+        }
         Table::Attestations => record::decode::<AttestationRow>(name, key, value).map(drop),
         Table::Evidence => record::decode::<EvidenceRow>(name, key, value).map(drop),
         Table::Checkpoints => record::decode::<CheckpointRow>(name, key, value).map(drop),
@@ -329,6 +345,8 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
             content(name, key, page.hash().0 == key && page.unpack(&page.hash()).is_some())
         }
         Table::Batches => record::decode::<BatchRow>(name, key, value).map(drop),
+        Table::Postings => record::decode::<PostingRow>(name, key, value).map(drop),
+        Table::Posted => record::decode::<Hash>(name, key, value).map(drop),
         Table::Cautions => record::decode::<CautionRow>(name, key, value).map(drop),
         Table::Anchored => record::decode::<AnchoredRow>(name, key, value).map(drop),
     }
@@ -354,6 +372,9 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::Blobs
         | Table::Batches
         | Table::BatchesOpen
+        | Table::Postings
+        | Table::PostingsOpen
+        | Table::Posted
         | Table::Cautions => 32,
         Table::Slots | Table::SeenList => 32 + 8,
         Table::ItemSlots | Table::Seen | Table::ItemOutcomes | Table::Evidence => 32 + 32,

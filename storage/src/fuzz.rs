@@ -8,14 +8,14 @@ use crate::caution::CautionRow;
 use crate::record::{self, Record};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, MetaRow, Nothing, OutboxRow,
-    OutcomeRow, PackedPage, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 
 /// Reads the payload of a row of one kind, and writes what it read; none where it is no such row.
 pub type Kind = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Rows of the store, whatever their table.
-const STORE_KINDS: [Kind; 20] = [
+const STORE_KINDS: [Kind; 21] = [
     again::<MetaRow>,
     again::<Raw>,
     again::<Nothing>,
@@ -35,6 +35,7 @@ const STORE_KINDS: [Kind; 20] = [
     page,
     again::<BatchRow>,
     again::<AnchoredRow>,
+    again::<PostingRow>,
     again::<CautionRow>,
 ];
 

@@ -53,7 +53,8 @@ pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_as
 pub use room::RoomStats;
 pub use rows::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, PageRef, ProcessRow, Roles, SeenKey, SlotRow,
+    OutboxState, OutcomeRow, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles, SeenKey,
+    SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
 pub use times::{COMMIT_BOUNDS_US, CommitTimes};

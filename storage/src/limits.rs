@@ -43,6 +43,12 @@ pub const COPY_CHUNK_BYTES: usize = 8 * 1024 * 1024;
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Items of one batch: bounds the header and the index rows that one block brings.
 pub const BATCH_ITEMS_MAX: usize = 65_536;
+/// Batches that go to a weave in one transaction: bounds a row.
+pub const POSTING_PARTS_MAX: usize = 1024;
+/// Bytes of a transaction without its data: an RSA key, a signature and the most tags, in base64.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the name of a block: those of Arweave have 64 characters.
+pub const BLOCK_NAME_BYTES_MAX: usize = 64;
 /// Batches that wait for a block of the local weave. More are refused until one is mined.
 pub const WEAVE_PENDING_MAX: usize = 10_000;
 /// Transactions of one block, as on Arweave. The rest wait for the next block.

@@ -16,8 +16,8 @@ use crate::error::{Conflict, StoreError, hex};
 use crate::key;
 use crate::record::{self, Record};
 use crate::rows::{
-    AttestationRow, BatchRow, BatchState, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, Raw,
-    SeenKey, SeenMark, SlotRow,
+    AttestationRow, BatchRow, BatchState, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PostingRow,
+    Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 use crate::write::Write;
@@ -92,6 +92,7 @@ impl Plan<'_> {
             }
             Write::DropBlob(name) => self.remove(Table::Blobs, name.0.to_vec()),
             Write::Batch { data_root, row } => self.batch(data_root, &row),
+            Write::Posting { data_root, row } => self.posting(data_root, &row),
             Write::Anchored { process, weave, row } => {
                 self.put(Table::Anchored, key::weave(&process, &weave), &row)
             }
@@ -221,6 +222,28 @@ impl Plan<'_> {
             BatchState::Confirmed { .. } => self.remove(Table::BatchesOpen, key.clone())?,
         }
         self.put(Table::Batches, key, row)
+    }
+
+    fn posting(&mut self, data_root: Hash, row: &PostingRow) -> Result<(), StoreError> {
+        let key = data_root.0.to_vec();
+        let held = self.get::<PostingRow>(Table::Postings, &key)?;
+        if held.is_some_and(|held| !held.same_content(row) || (held.is_final() && held.state != row.state)) {
+            return Err(content(Table::Postings, &key));
+        }
+        // A batch that were in two postings would be paid for twice.
+        for part in &row.parts {
+            match self.get::<Hash>(Table::Posted, &part.0)? {
+                None => self.put(Table::Posted, part.0.to_vec(), &data_root)?,
+                Some(held) if held == data_root => {}
+                Some(_) => return Err(content(Table::Posted, &part.0)),
+            }
+        }
+        if row.is_final() {
+            self.remove(Table::PostingsOpen, key.clone())?;
+        } else {
+            self.put(Table::PostingsOpen, key.clone(), &Nothing)?;
+        }
+        self.put(Table::Postings, key, row)
     }
 
     /// Writes what is named by its content. An intact copy heals a damaged record.

@@ -73,6 +73,7 @@ impl Need {
             | Write::Evidence { .. }
             | Write::Blob(_)
             | Write::Batch { .. }
+            | Write::Posting { .. }
             | Write::Anchored { .. }
             | Write::Process { .. }
             | Write::Caution { .. } => Self::Promised,

@@ -7,7 +7,7 @@ mod log;
 mod outcome;
 mod plain;
 
-pub use anchoring::{AnchoredRow, BatchRow, BatchState};
+pub use anchoring::{AnchoredRow, BatchRow, BatchState, PostingRow, PostingState};
 pub use checkpoint::{CheckpointRow, PackedPage, PageRef};
 pub use log::{ProcessRow, Roles, SeenKey, SlotRow};
 pub use outcome::{AttestationRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};

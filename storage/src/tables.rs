@@ -83,6 +83,12 @@ tables! {
     Batches = "batches/1",
     /// data root -> nothing, of batches that are not confirmed.
     BatchesOpen = "batches-open/1",
+    /// data root -> PostingRow.
+    Postings = "postings/1",
+    /// data root -> nothing, of postings that are not final.
+    PostingsOpen = "postings-open/1",
+    /// data root of a batch -> data root of the posting that it is in.
+    Posted = "posted/1",
     /// process, weave name -> AnchoredRow.
     Anchored = "anchored/1",
     /// process -> CautionRow.

@@ -5,10 +5,13 @@ use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::caution::{CautionRow, OPENINGS};
 use crate::error::StoreError;
-use crate::limits::{NAME_BYTES_MAX, REQUEST_BYTES_MAX, REQUEST_WRITES_MAX};
+use crate::limits::{
+    BLOCK_NAME_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX, POSTING_PARTS_MAX, REQUEST_BYTES_MAX,
+    REQUEST_WRITES_MAX,
+};
 use crate::rows::{
     AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState,
-    OutcomeRow, PackedPage, ProcessRow, SlotRow,
+    OutcomeRow, PackedPage, PostingRow, PostingState, ProcessRow, SlotRow,
 };
 
 /// One change. Writing what is already there is no change; so every write may be repeated, after
@@ -158,6 +161,14 @@ pub enum Write {
         /// The row.
         row: BatchRow,
     },
+    /// Batches that go to a weave together. Other batches or another bundle under the same data root conflict, and so does
+    /// a batch that is in another posting, and whatever would take a final one back; all else is replaced.
+    Posting {
+        /// The data root of the bundle.
+        data_root: Hash,
+        /// The row.
+        row: PostingRow,
+    },
     /// How far a weave holds a log; replaces the row.
     Anchored {
         /// The process.
@@ -226,6 +237,8 @@ impl Write {
                 Self::Page(page) => page.packed.len(),
                 Self::Blob(bytes) => bytes.len(),
                 Self::Setting { value, .. } => value.len(),
+                // Each batch has a row that says which posting it is in.
+                Self::Posting { row, .. } => 96 * row.parts.len() + 2 * 1024,
                 Self::Process { .. }
                 | Self::Child { .. }
                 | Self::Seen { .. }
@@ -252,6 +265,19 @@ impl Write {
             }
             Self::Anchored { weave, .. } | Self::Prune { weave, .. } => {
                 at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX)
+            }
+            Self::Posting { row, .. } => {
+                at_most("bytes of a weave's name", row.weave.len(), NAME_BYTES_MAX)?;
+                at_most("batches of a posting", row.parts.len(), POSTING_PARTS_MAX)?;
+                match &row.state {
+                    PostingState::Built => Ok(()),
+                    PostingState::Signed { header, .. } => {
+                        at_most("bytes of a transaction without its data", header.len(), HEADER_BYTES_MAX)
+                    }
+                    PostingState::Final { block, .. } => {
+                        at_most("bytes of a block's name", block.len(), BLOCK_NAME_BYTES_MAX)
+                    }
+                }
             }
             Self::Checkpoint { row, .. } => {
                 at_most("pages of a checkpoint", row.pages.len(), crate::limits::CHECKPOINT_PAGES_MAX)

@@ -1,8 +1,10 @@
-// A log that comes back from arlocal: its batches are posted there as transactions by arweave-js, as Weft posts
-// none yet, and read again by a node that has nothing but the address. Only in the full run: see lib/arlocal.mjs.
+// Batches that Weft posts to arlocal by itself, whole and in chunks, and a log that comes back from there to a node that has
+// nothing but the address. Only in the full run: see lib/arlocal.mjs.
 
 import assert from 'node:assert/strict'
 import { createRequire } from 'node:module'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { startArlocal } from './lib/arlocal.mjs'
 import { wallet } from './lib/keys.mjs'
@@ -12,49 +14,75 @@ import { temporaryFolder } from './lib/run.mjs'
 const Arweave = createRequire(import.meta.url)('arweave')
 const skip = process.env.WEFT_FULL === '1' ? false : 'three minutes of npm, in the full run'
 const listen = ['--listen', '/ip4/127.0.0.1/tcp/0']
-const anchoring = ['--weave-listen', '0', '--weave-block-ms', '100', '--anchor-batch-age-ms', '100', '--anchor-batch-slots', '4']
-const messages = 12
+const waitMs = 120_000
 
-test('a log comes back from arlocal', { skip }, async (t) => {
+/** A wallet in a file, with money on each of them: `{ file, address }`. */
+async function paying(...arlocals) {
+  const jwk = wallet()
+  const file = join(temporaryFolder(), 'wallet.json')
+  writeFileSync(file, JSON.stringify(jwk))
+  const address = await Arweave.init({}).wallets.jwkToAddress(jwk)
+  for (const arlocal of arlocals) {
+    assert.equal((await arlocal.get(`mint/${address}/1000000000000000000`)).status, 200)
+    await arlocal.mine(3)
+  }
+  return { file, address }
+}
+
+const anchoring = (arlocals, file, ...extra) => [
+  ...listen,
+  ...['--anchor', 'arweave', '--anchor-wallet', file, '--anchor-day-limit', '1000000000000000'],
+  ...arlocals.flatMap(({ url }) => ['--anchor-gateways', url]),
+  ...['--anchor-weave', arlocals[0].network, '--anchor-confirmations', '2', '--anchor-check-ms', '200'],
+  ...['--anchor-batch-age-ms', '100', '--anchor-batch-slots', '4', ...extra],
+]
+
+/** Makes blocks until the log is anchored up to a slot. */
+async function anchored(node, id, slot, mine) {
+  const deadline = Date.now() + waitMs
+  for (;;) {
+    const [one] = (await node.weft('processes')).filter(({ process }) => process === id)
+    if (one.anchored === slot) return
+    const told = JSON.stringify(await node.weft('anchor', 'status'))
+    assert.ok(Date.now() < deadline, `slot ${one.anchored} of ${slot} is anchored: ${told}`)
+    await mine()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+  }
+}
+
+async function send(node, id, number, bytes) {
+  const text = `-- ${String(number).repeat(bytes)}`.slice(0, bytes)
+  await node.weft('send', id, '--action', 'Eval', '--data', `n = (n or 0) + ${number}\n${text}`, '--wait')
+}
+
+test('a log goes to arlocal and comes back', { skip }, async (t) => {
   const arlocal = await startArlocal()
   t.after(() => arlocal.stop())
-  const arweave = Arweave.init({ host: '127.0.0.1', port: arlocal.port, protocol: 'http' })
-  const jwk = wallet()
-  const address = await arweave.wallets.jwkToAddress(jwk)
-  assert.equal((await arlocal.get(`mint/${address}/1000000000000000`)).status, 200)
-
-  const node = await startNode(temporaryFolder(), [...listen, ...anchoring])
+  const { file, address } = await paying(arlocal)
+  const node = await startNode(temporaryFolder(), anchoring([arlocal], file))
   t.after(() => node.stop())
   const { id } = await node.weft('spawn')
-  for (let sent = 0; sent < messages; sent += 1) {
-    // Long enough that some batches travel in chunks.
-    const text = `-- ${String(sent).repeat(100_000)}`.slice(0, 100_000)
-    await node.weft('send', id, '--action', 'Eval', '--data', `n = (n or 0) + ${sent}\n${text}`, '--wait')
+  const messages = 12
+  // Small ones first: what they come to is posted whole, the rest in chunks.
+  for (let sent = 0; sent < messages; sent += 1) await send(node, id, sent, sent < 4 ? 100 : 100_000)
+  await anchored(node, id, messages, () => arlocal.mine())
+  const info = await node.weft('anchor', 'status')
+  assert.equal(info.wallet, address)
+  assert.ok(info.postings.every(({ state, signed }) => state === 'final' && signed === 1), JSON.stringify(info))
+  const sizes = info.postings.map(({ bytes }) => bytes)
+  assert.ok(sizes.some((bytes) => bytes <= 262_144) && sizes.some((bytes) => bytes > 262_144), JSON.stringify(sizes))
+  // What was posted is what arweave-js takes for a transaction of this wallet.
+  const arweave = Arweave.init({ host: '127.0.0.1', port: arlocal.port, protocol: 'http' })
+  for (const posting of info.postings) {
+    const transaction = await arweave.transactions.get(posting.id)
+    assert.ok(await arweave.transactions.verify(transaction))
+    assert.equal(await arweave.wallets.ownerToAddress(transaction.owner), address)
+    assert.equal(transaction.data_root, posting.data_root)
+    const data = Buffer.from(await (await fetch(`${arlocal.url}/${posting.id}`)).arrayBuffer())
+    const chunked = await arweave.createTransaction({ data }, wallet())
+    await chunked.prepareChunks(new Uint8Array(data))
+    assert.equal(chunked.data_root, posting.data_root)
   }
-  const deadline = Date.now() + 60_000
-  for (;;) {
-    const [{ anchored }] = (await node.weft('processes')).filter((one) => one.process === id)
-    if (anchored === messages) break
-    assert.ok(Date.now() < deadline, `slot ${anchored} of ${messages} is anchored`)
-  }
-  const { batches } = await node.weft('weave')
-  for (const { data_root: root } of batches) {
-    const data = Buffer.from(await (await fetch(`${node.ready.weave_api}/raw/${root}`)).arrayBuffer())
-    const transaction = await arweave.createTransaction({ data }, jwk)
-    transaction.addTag('Bundle-Format', 'binary')
-    transaction.addTag('Bundle-Version', '2.0.0')
-    await arweave.transactions.sign(transaction, jwk)
-    const uploader = await arweave.transactions.getUploader(transaction)
-    while (!uploader.isComplete) await uploader.uploadChunk()
-    // A background task of its own gets in the way of the block now and then.
-    let mined = 0
-    for (let tries = 0; tries < 20 && mined !== 200; tries += 1) {
-      mined = (await arlocal.get('mine')).status
-      if (mined !== 200) await new Promise((resolve) => setTimeout(resolve, 500))
-    }
-    assert.equal(mined, 200)
-  }
-  assert.equal((await arlocal.get('mine/3')).status, 200)
 
   const other = await startNode(temporaryFolder(), listen)
   t.after(() => other.stop())
@@ -63,4 +91,38 @@ test('a log comes back from arlocal', { skip }, async (t) => {
   const [here, there] = [await node.weft('verify', id), await other.weft('verify', id)]
   assert.equal(there.difference, null)
   assert.equal(there.state_root, here.state_root)
+})
+
+test('what arlocal drops is posted again, as the same transaction', { skip }, async (t) => {
+  const arlocal = await startArlocal('--fails', '60')
+  t.after(() => arlocal.stop())
+  const { file } = await paying(arlocal)
+  const node = await startNode(temporaryFolder(), anchoring([arlocal], file))
+  t.after(() => node.stop())
+  const { id } = await node.weft('spawn')
+  for (let sent = 0; sent < 9; sent += 1) await send(node, id, sent, 100)
+  await anchored(node, id, 9, () => arlocal.mine(1, 'mineWithFails'))
+  const { postings } = await node.weft('anchor', 'status')
+  assert.ok(postings.length > 0 && postings.every(({ state, signed }) => state === 'final' && signed === 1), JSON.stringify(postings))
+})
+
+test('two that name different blocks are no quorum, and one alone is where that is enough', { skip }, async (t) => {
+  const both = [await startArlocal(), await startArlocal()]
+  t.after(() => Promise.all(both.map((one) => one.stop())))
+  const { file } = await paying(...both)
+  const folder = temporaryFolder()
+  let node = await startNode(folder, anchoring(both, file))
+  const { id } = await node.weft('spawn')
+  const deadline = Date.now() + waitMs
+  for (;;) {
+    const { postings, spent } = await node.weft('anchor', 'status')
+    assert.equal(spent, 0, 'nothing is signed')
+    if (postings[0]?.trouble?.includes('too few gateways name the same block')) break
+    assert.ok(Date.now() < deadline, JSON.stringify(postings))
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  await node.stop()
+  node = await startNode(folder, anchoring(both, file, '--anchor-quorum', '1'))
+  t.after(() => node.stop())
+  await anchored(node, id, 0, () => Promise.all(both.map((one) => one.mine())))
 })

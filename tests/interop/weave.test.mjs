@@ -1,15 +1,18 @@
 // The weave of a node, read by arweave-js and by a checker that knows nothing of Weft.
 
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import { after, before, test } from 'node:test'
+import { wallet } from './lib/keys.mjs'
 import { startNode } from './lib/node.mjs'
 import { run, temporaryFolder } from './lib/run.mjs'
 import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 const Arweave = require('arweave')
+const { ArweaveSigner, bundleAndSignData, createData } = require('@dha-team/arbundles')
 const { generateTransactionChunks, validatePath } = require('arweave/node/lib/merkle')
 
 const flags = ['--listen', '/ip4/127.0.0.1/tcp/0', '--weave-listen', '0', '--weave-block-ms', '100']
@@ -186,4 +189,39 @@ test('GraphQL finds items by what they are, from both ends, and no others', asyn
   assert.deepEqual(nobody.transactions.edges, [])
   const one = await ask(`{transaction(id:"${id}"){id signature owner{address key} data{size}}}`)
   assert.equal(one.transaction.id, id)
+})
+
+test('arweave-js posts to a weave that lets others, and to no other', async (t) => {
+  const accepting = await startNode(temporaryFolder(), [...flags, '--weave-accepts', 'true'])
+  t.after(() => accepting.stop())
+  const { hostname: host, port } = new URL(accepting.ready.weave_api)
+  const there = Arweave.init({ host, port, protocol: 'http' })
+  const jwk = wallet()
+  const data = Buffer.from(await (await fetch(`${address}/raw/${(await node.weft('weave')).batches[0].data_root}`)).arrayBuffer())
+  // Small, and in several chunks.
+  const signer = new ArweaveSigner(jwk)
+  const item = createData(randomBytes(700_000), signer)
+  await item.sign(signer)
+  const large = (await bundleAndSignData([item], signer)).getRaw()
+  for (const bytes of [data, large]) {
+    const transaction = await there.createTransaction({ data: bytes }, jwk)
+    transaction.addTag('Bundle-Format', 'binary')
+    transaction.addTag('Bundle-Version', '2.0.0')
+    await there.transactions.sign(transaction, jwk)
+    const uploader = await there.transactions.getUploader(transaction)
+    while (!uploader.isComplete) await uploader.uploadChunk()
+    const deadline = Date.now() + 60_000
+    for (;;) {
+      const { status, confirmed } = await there.transactions.getStatus(transaction.id)
+      if (status === 200 && confirmed.number_of_confirmations > 2) break
+      assert.ok(Date.now() < deadline, `${status}`)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    const back = Buffer.from(await (await fetch(`${accepting.ready.weave_api}/raw/${transaction.id}`)).arrayBuffer())
+    assert.ok(back.equals(Buffer.from(bytes)))
+    const read = await there.transactions.get(transaction.id)
+    assert.ok(await there.transactions.verify(read))
+    // The other weave is its node's own.
+    assert.equal((await arweave.transactions.post(transaction)).status, 405)
+  }
 })

@@ -14,11 +14,13 @@ use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use weft_node::anchor::post::chunk_json;
 use weft_protocol::bundle::{Bundle, is_bundle};
 use weft_protocol::crypto::{SignatureType, Signer, guest};
 use weft_protocol::l1::chunk::{chunk_ranges, data_root, prove_chunks, verify_chunk};
 use weft_protocol::l1::{L1Error, L1Tx};
 use weft_protocol::{DataItem, Draft, Hash, Tag, tag};
+use weft_storage::anchor;
 
 /// The files, each with its number of lines; none for a file that is one value.
 const FILES: [(&str, Option<usize>); 6] = [
@@ -388,8 +390,18 @@ impl TxDetails {
             let place = verify_chunk(&root, size, theirs.proof_offset as u64, &ours.data_path, chunk);
             assert_eq!(place, Ok(theirs.min as u64..theirs.max as u64), "{name}");
         }
-        let keys = ["data_root", "data_size", "data_path", "offset", "chunk"];
-        assert_eq!(self.chunk_post_json_keys, keys.map(|key| format!("{key}:string")), "{name}");
+        // What is posted of our own bytes comes from arweave-rs: the same, byte for byte.
+        assert_eq!(anchor::data_root(&data), Some(root), "{name}");
+        assert_eq!(anchor::chunks(&data), proofs, "{name}");
+        for (ours, theirs) in proofs.iter().zip(&self.chunks) {
+            let posted = chunk_json(&root, &data, ours);
+            let posted = posted.as_object().unwrap();
+            let keys: Vec<String> = posted.keys().map(|key| format!("{key}:string")).collect();
+            assert_eq!(self.chunk_post_json_keys, keys, "{name}");
+            assert!(posted.values().all(serde_json::Value::is_string), "{name}");
+            assert_eq!(posted["data_path"], theirs.data_path, "{name}");
+            assert_eq!(posted["offset"], theirs.proof_offset.to_string(), "{name}");
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use prost::Message as _;
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
 use weft_protocol::{Address, DataItem, Draft, Id, Position, Tag, Verified, wire};
-use weft_storage::anchor::{Anchor as _, AnchorError, Batch};
+use weft_storage::anchor::{AnchorError, Batch};
 use weft_storage::limits::BATCH_BYTES_MAX;
 use weft_storage::{Reader, StoreError};
 
+use super::post::holds;
+use crate::config::Backend;
 use crate::error::NodeError;
 use crate::log;
 use crate::portable::ATTESTATIONS_TYPE;
@@ -80,7 +82,11 @@ fn module(
     module: Id,
     from: u64,
 ) -> Result<Option<Verified<DataItem>>, BatchError> {
-    if from > 0 || shared.weave.item_now(&module)?.is_some() {
+    let is_there = || match shared.config.anchor.backend {
+        Backend::Local => Ok::<_, BatchError>(shared.weave.item_now(&module)?.is_some()),
+        Backend::Arweave | Backend::Bundler => Ok(holds(shared, &module)?),
+    };
+    if from > 0 || is_there()? {
         return Ok(None);
     }
     // A node that does not compute the process may not have it.
@@ -96,7 +102,7 @@ fn attestations(
     (process, from, to): (Id, u64, u64),
     mut room: usize,
 ) -> Result<Vec<Verified<DataItem>>, BatchError> {
-    let before = reader.anchored(&process, shared.weave.name())?;
+    let before = reader.anchored(&process, shared.anchored_on())?;
     let before = before.map(|row| reader.batch(&row.batch)).transpose()?.flatten();
     let since = before.map_or(from, |row| row.from_slot.min(from));
     let mut after =

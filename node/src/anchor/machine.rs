@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_protocol::{Effects, Hash, Id, Machine, Now};
 
 /// Slots in one batch at most.
-pub const BATCH_SLOTS_MAX: u64 = 1_000;
+pub const BATCH_SLOTS_MAX: u64 = 10_000;
 /// How often an unconfirmed batch is asked for, in milliseconds.
 pub const QUERY_MS: u64 = 500;
 /// The wait after a failed submit, in milliseconds.
@@ -73,6 +73,8 @@ pub enum Input {
         /// Whether the weave knows it at all.
         known: bool,
     },
+    /// Somebody wants whatever waits in batches now.
+    Flush,
     /// Time passed.
     Tick,
 }
@@ -293,6 +295,12 @@ impl Machine for Anchor {
             Input::Status { process, block, known } => {
                 self.status(process, block, known, effects);
                 process
+            }
+            Input::Flush => {
+                for log in self.logs.values_mut() {
+                    log.waiting_since = log.waiting_since.map(|_| Now(0));
+                }
+                return self.tick(now, effects);
             }
             Input::Tick => return self.tick(now, effects),
         };

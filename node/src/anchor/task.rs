@@ -11,7 +11,9 @@ use weft_storage::{AnchoredRow, BatchRow, BatchState, Write};
 
 use super::bundle::{BatchError, bundle};
 use super::machine::{Anchor, Effect, Input, Policy};
+use super::post::{self, Progress};
 use crate::backlog::Backlog;
+use crate::config::Backend;
 use crate::control::api::{BatchInfo, WeaveInfo};
 use crate::error::NodeError;
 use crate::news::News;
@@ -20,7 +22,9 @@ use crate::shared::{Shared, SharedRef};
 /// How often time passes for the driver.
 const TICK: Duration = Duration::from_millis(250);
 /// Open batches read after a restart: one for each log.
-const OPEN_MAX: usize = 100_000;
+pub(super) const OPEN_MAX: usize = 100_000;
+/// Empty blocks after one that is not, where others post: more than anybody asks confirmations for.
+const EMPTY_BLOCKS_MAX: u32 = 128;
 /// Batches shown to a person.
 const SHOWN_MAX: usize = 1_000;
 
@@ -35,6 +39,8 @@ pub struct AnchorTask {
     open: BTreeMap<Id, (u64, u64, Hash)>,
     /// The batch of each log that is on disk and not confirmed: what is tried again is that one, byte for byte.
     built: BTreeMap<Id, Hash>,
+    /// Blocks without anything in them since the last that had something.
+    empty_blocks: u32,
 }
 
 impl AnchorTask {
@@ -52,7 +58,7 @@ impl AnchorTask {
         let place = |(root, row): (Hash, BatchRow)| (row.process, (row.from_slot, row.to_slot, root));
         let open = open.into_iter().map(place).collect();
         let built = BTreeMap::new();
-        let mut task = Self { shared, backlog, machine, effects, anchored, open, built };
+        let mut task = Self { shared, backlog, machine, effects, anchored, open, built, empty_blocks: 0 };
         let first = task.backlog.page();
         task.try_take_up(&first)?;
         Ok(task)
@@ -60,7 +66,8 @@ impl AnchorTask {
 
     /// Runs until the node stops.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut news = self.shared.news.listen();
+        let shared = SharedRef::clone(&self.shared);
+        let mut news = shared.news.listen();
         let mut tick = tokio::time::interval(TICK);
         let mut block =
             tokio::time::interval(Duration::from_millis(self.shared.config.weave_block_ms.max(1)));
@@ -83,6 +90,7 @@ impl AnchorTask {
                     Err(RecvError::Closed) => return,
                 },
                 page = self.backlog.turn() => self.take_up(&page),
+                () = shared.board.flushed() => self.handle(Input::Flush),
                 _ = tick.tick() => self.handle(Input::Tick),
                 _ = block.tick() => self.mine().await,
             }
@@ -108,8 +116,11 @@ impl AnchorTask {
             }
             let head = reader.head(&process)?.map(|(slot, _)| slot);
             if self.anchored.insert(process) {
-                let anchored = reader.anchored(&process, self.shared.weave.name())?.map(|row| row.slot);
-                let open = self.open.remove(&process);
+                let anchored = reader.anchored(&process, self.shared.anchored_on())?.map(|row| row.slot);
+                // One that was made for another weave leaves a gap here, and another one is made.
+                let next = anchored.map_or(0, |slot| slot + 1);
+                let follows = |(from, to, _): &(u64, u64, Hash)| from > to || *from == next;
+                let open = self.open.remove(&process).filter(follows);
                 self.built.extend(open.map(|(_, _, data_root)| (process, data_root)));
                 self.handle(Input::Log { process, head, anchored, open });
             } else if let Some(head) = head {
@@ -119,17 +130,23 @@ impl AnchorTask {
         Ok(())
     }
 
-    /// Makes the next block of the embedded weave, if anything waits for one.
-    async fn mine(&self) {
+    /// Makes the next block of the embedded weave, if anything waits for one; and some empty ones where others
+    /// post, for they wait for confirmations.
+    async fn mine(&mut self) {
         let shared = SharedRef::clone(&self.shared);
+        let may_be_empty = shared.config.weave_accepts && self.empty_blocks < EMPTY_BLOCKS_MAX;
         let mined = tokio::task::spawn_blocking(move || {
-            if shared.weave.pending()? == 0 {
-                return Ok(());
+            let is_empty = shared.weave.pending()? == 0;
+            if !is_empty || may_be_empty {
+                shared.weave.mine(shared.clock.now().0)?;
             }
-            shared.weave.mine(shared.clock.now().0).map(drop)
+            Ok::<_, AnchorError>(is_empty)
         });
-        if let Ok(Err(error)) = mined.await {
-            tracing::error!(%error, "the local weave made no block");
+        match mined.await {
+            Ok(Ok(true)) => self.empty_blocks = self.empty_blocks.saturating_add(1),
+            Ok(Ok(false)) => self.empty_blocks = 0,
+            Ok(Err(error)) => tracing::error!(%error, "the local weave made no block"),
+            Err(_) => {}
         }
     }
 
@@ -172,13 +189,23 @@ impl AnchorTask {
         // The bundle is on disk before the weave hears of it, so a crash repeats the same bytes.
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Building)).await?;
         self.built.insert(process, data_root);
-        self.shared.weave.submit(batch.clone()).await?;
+        match self.shared.config.anchor.backend {
+            Backend::Local => drop(self.shared.weave.submit(batch.clone()).await?),
+            // It lies on disk: that is where it is taken up.
+            Backend::Arweave | Backend::Bundler => {
+                let size = (batch.bytes().len() as u64, batch.items().len() as u64);
+                self.shared.board.hand(data_root, size);
+            }
+        }
         self.shared.metrics.batches.inc();
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Submitted)).await?;
         Ok((to, data_root))
     }
 
     async fn query(&self, process: Id, data_root: Hash) -> Option<Input> {
+        if self.shared.config.anchor.backend != Backend::Local {
+            return self.posted(process, data_root);
+        }
         match self.shared.weave.status(data_root).await {
             Ok(AnchorStatus::Unknown) => Some(Input::Status { process, block: None, known: false }),
             Ok(status @ AnchorStatus::Mined { height, block, .. }) => {
@@ -188,6 +215,22 @@ impl AnchorTask {
             Ok(_) => Some(Input::Status { process, block: None, known: true }),
             Err(error) => {
                 tracing::warn!(%process, %error, "the weave did not say how far a batch is");
+                None
+            }
+        }
+    }
+
+    /// How far a batch is that was handed to the poster.
+    fn posted(&self, process: Id, data_root: Hash) -> Option<Input> {
+        let progress = |reader| post::progress(&reader, &self.shared.board, &data_root);
+        match self.shared.store.read().and_then(progress) {
+            Ok(Progress::Unknown) => Some(Input::Status { process, block: None, known: false }),
+            Ok(Progress::OnItsWay) => Some(Input::Status { process, block: None, known: true }),
+            Ok(Progress::Final { height, block }) => {
+                Some(Input::Status { process, block: Some((height, block)), known: true })
+            }
+            Err(error) => {
+                tracing::warn!(%process, %error, "the store did not say how far a batch is");
                 None
             }
         }
@@ -203,7 +246,7 @@ impl AnchorTask {
         let row = self.shared.store.read().and_then(|reader| reader.batch(&data_root));
         let mut writes = vec![Write::Anchored {
             process,
-            weave: self.shared.weave.name().to_owned(),
+            weave: self.shared.anchored_on().to_owned(),
             row: AnchoredRow { slot: to, batch: data_root, height },
         }];
         if let Ok(Some(row)) = row {

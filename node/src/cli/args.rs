@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use weft_protocol::assignment::Excluded;
 use weft_protocol::{Address, Id, Tag};
 
+use super::anchor::AnchorCommand;
 use super::bundle::BundleCommand;
 use super::console::Console;
 use super::disk::{Export, Prune, Recover};
@@ -134,6 +135,11 @@ pub(crate) enum Command {
     Metrics,
     /// Show the embedded weave and the batches on it
     Weave,
+    /// See what goes to the weave, what it costs and what keeps it; or have it go there now
+    Anchor {
+        #[command(subcommand)]
+        command: Option<AnchorCommand>,
+    },
     /// Copy everything the node holds into a new folder, while it runs
     Backup {
         /// The folder to make

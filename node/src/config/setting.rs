@@ -3,6 +3,7 @@
 use toml::Value;
 use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
+use super::anchoring;
 use super::bytes;
 use super::choice::set_evaluate;
 use super::doors::{
@@ -154,15 +155,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |config, given| set_door(&mut config.weave_listen, given),
         show: |config| show_address(config.weave_listen),
     },
+    anchoring::ACCEPTS,
+    anchoring::BACKEND,
+    anchoring::GATEWAYS,
+    anchoring::QUORUM,
+    anchoring::WEAVE,
+    anchoring::WALLET,
+    anchoring::BUNDLER,
+    anchoring::DAY_LIMIT,
+    anchoring::MARGIN,
+    anchoring::CONFIRMATIONS,
+    anchoring::CHECK_MS,
     Setting {
         key: "anchor_batch_slots",
-        help: "a batch is written when so many slots of a process wait for one",
+        help: "a batch is written when so many slots of a process wait for one; where batches cost money, 10000 unless it \
+               is set",
         set: |config, given| set_u32(&mut config.anchor_batch_slots, given, 1, 10_000),
         show: |config| Value::Integer(config.anchor_batch_slots.into()),
     },
     Setting {
         key: "anchor_batch_age_ms",
-        help: "a batch is written when its oldest slot has waited so many milliseconds",
+        help: "a batch is written when its oldest slot has waited so many milliseconds; where batches cost money, an hour \
+               unless it is set",
         set: |config, given| set_ms(&mut config.anchor_batch_age_ms, given, 50),
         show: |config| number(config.anchor_batch_age_ms),
     },
@@ -353,11 +367,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
-fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
+pub(super) fn texts<T: ToString>(list: impl IntoIterator<Item = T>) -> Value {
     Value::Array(list.into_iter().map(|text| Value::String(text.to_string())).collect())
 }
 
-fn number(value: u64) -> Value {
+pub(super) fn number(value: u64) -> Value {
     Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
@@ -386,7 +400,7 @@ fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(),
     Ok(())
 }
 
-fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), Expected> {
+pub(super) fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), Expected> {
     *field = given.number(min, WAIT_MS_MAX)?;
     Ok(())
 }

@@ -118,6 +118,42 @@ fn a_bad_value_names_source_key_value_and_expectation() {
 }
 
 #[test]
+fn where_batches_go_is_said_whole_or_not_at_all() {
+    let whole = "anchor = \"arweave\"\nanchor_gateways = [\"https://a.example/\", \"http://127.0.0.1:1984\"]\n\
+                 anchor_wallet = \"/keys/wallet.json\"\nanchor_day_limit = 5\n";
+    let (_folder, inputs) = with_file(whole);
+    let config = Resolved::load(&inputs).unwrap().config;
+    assert_eq!(config.anchor.gateways, ["https://a.example", "http://127.0.0.1:1984"]);
+    assert_eq!((config.anchor.quorum(), config.anchor.day_limit), (2, Some(5)));
+    // Where each batch costs money, many slots wait for one.
+    assert_eq!((config.anchor_batch_slots, config.anchor_batch_age_ms), (10_000, 3_600_000));
+    let (_folder, inputs) = with_file(&format!("{whole}anchor_batch_slots = 7"));
+    assert_eq!(Resolved::load(&inputs).unwrap().config.anchor_batch_slots, 7);
+    for (text, part) in [
+        ("anchor = \"arweave\"", "`anchor` is arweave, and it needs `anchor_wallet`, which is not set"),
+        (&whole.replace("anchor_day_limit = 5", ""), "it needs `anchor_day_limit`"),
+        (&whole.replace("arweave", "bundler"), "it has no use for `anchor_wallet`, which is set"),
+        (
+            "anchor_gateways = [\"https://a.example\"]",
+            "`anchor` is local, and it has no use for `anchor_gateways`",
+        ),
+        (&format!("{whole}anchor_quorum = 3"), "`anchor_quorum` is 3, and `anchor_gateways` has 2"),
+        ("weave_accepts = true", "set `weave_listen`"),
+        ("anchor = \"chain\"", "expected `local`, `arweave` or `bundler`"),
+        ("anchor_gateways = [\"a.example\"]", "a list of at most 8 addresses"),
+        ("anchor_gateways = [\"http://a\", \"http://a/\"]", "named twice"),
+        ("anchor_quorum = 0", "`majority`, or a whole number from 1 to 8"),
+        ("anchor_weave = \"local:x\"", "such as arweave.N.1"),
+        ("anchor_day_limit = -1", "`unset`, or a whole number"),
+        ("anchor_wallet = \"\"", "`off`, or the path of a file"),
+        ("anchor_bundler = \"ftp://x\"", "`off`, or an address that begins with"),
+    ] {
+        let error = error_of(text);
+        assert!(error.contains(part), "{text}: {error}");
+    }
+}
+
+#[test]
 fn an_oversized_file_is_refused_unread() {
     let (folder, inputs) = with_file("");
     let file = std::fs::File::create(folder.path().join(FILE_NAME)).unwrap();

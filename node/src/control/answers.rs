@@ -1,5 +1,6 @@
 //! What the node answers to each request of the control socket.
 
+mod anchor;
 mod audit;
 mod disk;
 mod dry;
@@ -27,15 +28,15 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::evidence::describe;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};
-use weft_storage::anchor::Anchor as _;
 use weft_storage::{EvidenceRow, OutboxState, Reader, StoreError};
 
 use super::api::{
     EvidenceInfo, Failure, FailureCode, ItemInfo, ProcessDetail, ProcessInfo, Request, Status, Submitted,
 };
 use super::server::{HungUp, Out, hung_up};
-use crate::anchor;
+use crate::anchor as batches;
 use crate::compute::ComputeHandle;
+use crate::config::Backend;
 use crate::directory::Known;
 use crate::dry_run::DryRuns;
 use crate::follower::FollowerHandle;
@@ -166,7 +167,7 @@ impl Answers {
             Request::Verify { process } => self.verify(process, out, lines).await,
             Request::VerifyWeave { process, from } => self.verify_weave(process, from, out, lines).await,
             Request::Weave => {
-                let weave = anchor::info(&self.shared);
+                let weave = batches::info(&self.shared);
                 out.end(weave.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
             Request::Top => out.end(self.top().await).await,
@@ -175,6 +176,7 @@ impl Answers {
                 out.end(text.map_err(|error| fail(FailureCode::Fault, error.to_string()))).await
             }
             Request::Market(request) => out.end(self.market(request).await).await,
+            Request::Anchor(request) => out.end(self.anchor(request).await).await,
             Request::Disk(request) => self.through_disk(request, out, lines).await,
             Request::Stop => {
                 let sent = out.end(Ok(Value::Bool(true))).await;
@@ -208,7 +210,15 @@ impl Answers {
             roles: shared.config.roles.iter().map(ToString::to_string).collect(),
             peers: shared.net.peers().await.map_or(0, |peers| peers.len()),
             processes: shared.directory.len(),
-            weave: format!("{} (stored here: it leaves this machine in nobody's hands)", shared.weave.name()),
+            weave: match shared.config.anchor.backend {
+                Backend::Local => {
+                    format!(
+                        "{} (stored here: it leaves this machine in nobody's hands)",
+                        shared.anchored_on()
+                    )
+                }
+                Backend::Arweave | Backend::Bundler => shared.anchored_on().to_owned(),
+            },
             uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             pid: std::process::id(),
             room: room::info(shared),
@@ -230,7 +240,7 @@ impl Answers {
         let id = process.id();
         let head = reader.head(&id).map_err(disk)?.map(|(slot, _)| slot);
         let computed = reader.last_outcome(&id).map_err(disk)?;
-        let anchored = reader.anchored(&id, self.shared.weave.name()).map_err(disk)?.map(|row| row.slot);
+        let anchored = reader.anchored(&id, self.shared.anchored_on()).map_err(disk)?.map(|row| row.slot);
         Ok(ProcessInfo {
             process: id,
             name: process.item().tag("Name").map(str::to_owned),

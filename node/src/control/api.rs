@@ -5,6 +5,7 @@
 //! `{"done": ...}` or `{"error": ...}` line. A connection may then carry the next request; one that
 //! carries none for a minute is closed.
 
+mod anchor;
 mod disk;
 mod market;
 mod net;
@@ -24,6 +25,7 @@ pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
+pub use anchor::{AnchorInfo, AnchorRequest, Estimate, GatewayInfo, PostingInfo};
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, RankInfo, RankRow, WindowAudit};
@@ -241,6 +243,8 @@ pub enum Request {
     Metrics,
     /// The market of messengers.
     Market(MarketRequest),
+    /// What goes to a weave, and what that costs.
+    Anchor(AnchorRequest),
     /// What goes through much of the disk.
     Disk(DiskRequest),
     /// The node at this moment: [`Top`].

@@ -6,8 +6,10 @@
 //! has neither owner nor signature, and its format is 0, which none of Arweave's is: nobody takes it for one of
 //! theirs, and everybody can check that the bytes under an id are its bytes. Its blocks have no proofs of work
 //! and no padding between transactions; `tx_root`, `tx_path` and `data_path` are Arweave's. Bytes of the weave
-//! are counted from 1, as there. Nothing can be posted here: a weave holds what its own node anchors.
+//! are counted from 1, as there. A weave holds what its own node anchors, and what others post where its operator
+//! says so (`weave_accepts`, `accept.rs`): then the nodes of a test network share one.
 
+mod accept;
 mod graphql;
 mod route;
 
@@ -24,6 +26,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use weft_protocol::bundle::BUNDLE_TAGS;
+use weft_protocol::l1::L1_JSON_BYTES_MAX;
 use weft_protocol::l1::chunk::{ChunkProof, prove_chunks, prove_transactions};
 use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::{AnchorError, AnchorStatus, Block, LocalWeave, Placed};
@@ -36,6 +39,7 @@ use super::server::Answering;
 use crate::config::Config;
 use crate::metrics::Level;
 use crate::shared::Shared;
+use accept::Uploads;
 use route::{Ask, BlockName};
 
 /// How long any request may take, its wait for a turn included.
@@ -65,6 +69,8 @@ struct Inner {
     bodies: Bodies,
     schema: graphql::Schema,
     turns: Arc<Semaphore>,
+    /// What is on its way here, where others may post.
+    uploads: Option<Uploads>,
     /// The newest last.
     proven: Mutex<Vec<(Hash, Proven)>>,
 }
@@ -101,7 +107,7 @@ impl Answering for WeaveDesk {
 impl WeaveDesk {
     /// A desk of this node's weave.
     pub(crate) fn new(shared: &Shared) -> Self {
-        let Config { gateway_cors, gateway_hosts, network, .. } = &shared.config;
+        let Config { gateway_cors, gateway_hosts, network, weave_accepts, .. } = &shared.config;
         let turns = Arc::new(Semaphore::new(READS_MAX));
         shared.metrics.watch(Level::permits("weave", "reads", &turns, READS_MAX));
         Self(Arc::new(Inner {
@@ -111,6 +117,7 @@ impl WeaveDesk {
             bodies: Bodies::new(&shared.metrics, "weave"),
             schema: graphql::schema(),
             turns,
+            uploads: weave_accepts.then(Uploads::default),
             proven: Mutex::default(),
         }))
     }
@@ -118,10 +125,16 @@ impl WeaveDesk {
     /// Answers within what answers may take of the memory.
     async fn shared_out(&self, parts: &Parts, body: Body) -> Result<(Response, AnswerShare), Problem> {
         let ask = Ask::of(&parts.method, parts.uri.path())?;
+        let mut posted = None;
         let query = match ask {
             Ask::GraphQl => {
                 let params = Params::of(&parts.uri)?;
                 Some(super::graphql::asked(&self.0.bodies, parts, &params, body).await?)
+            }
+            Ask::PostTx | Ask::PostChunk => {
+                self.uploads()?;
+                posted = Some(self.0.bodies.read(body, L1_JSON_BYTES_MAX).await?);
+                None
             }
             _ => None,
         };
@@ -131,9 +144,11 @@ impl WeaveDesk {
         let desk = self.clone();
         // It has its turn until it has its share, also when nobody waits for it any more.
         let work = move || {
-            let response = match query {
-                Some(query) => Ok(desk.graphql(query)),
-                None => desk.read(ask),
+            let response = match (query, posted) {
+                (Some(query), _) => Ok(desk.graphql(query)),
+                (None, Some(body)) if ask == Ask::PostTx => desk.post_tx(&body.bytes),
+                (None, Some(body)) => desk.post_chunk(&body.bytes),
+                (None, None) => desk.read(ask),
             };
             (response, turn)
         };
@@ -150,15 +165,16 @@ impl WeaveDesk {
             Ask::Info => self.info(),
             Ask::Height => Ok(text(self.newest()?.height.to_string())),
             Ask::Anchor => Ok(text(self.newest()?.hash().to_string())),
-            // What is stored here costs nothing.
-            Ask::Price => Ok(text("0".to_owned())),
+            Ask::Price(bytes) => Ok(text(self.price(bytes).to_string())),
+            // Nobody pays here, so everybody can.
+            Ask::Balance => Ok(text(accept::BALANCE.to_string())),
             Ask::Block(name) => self.block(&name),
             Ask::Tx(id) => self.tx(id),
             Ask::Status(id) => self.status(id),
             Ask::Offset(id) => self.offset(id),
             Ask::Data(id) => self.data(id),
             Ask::Chunk(offset) => self.chunk(offset),
-            Ask::GraphQl => Err(Problem::invalid("a query is expected")),
+            Ask::GraphQl | Ask::PostTx | Ask::PostChunk => Err(Problem::invalid("a body is expected")),
         }
     }
 
@@ -209,20 +225,28 @@ impl WeaveDesk {
         ))
     }
 
+    /// Where a batch lies, by its own name or that of a transaction which brought it.
     fn placed(&self, id: Id) -> Result<Option<Placed>, Problem> {
-        self.0.weave.placed(&Hash(id.0)).map_err(failed)
+        let root = self.0.weave.posted(&id).map_err(failed)?.map_or(Hash(id.0), |row| row.data_root);
+        self.0.weave.placed(&root).map_err(failed)
     }
 
     /// Where a batch is that is in no block: waiting for one, or unknown.
     fn not_placed(&self, id: Id) -> Result<Response, Problem> {
+        let waits = self.0.weave.posted(&id).map_err(failed)?.is_some() || self.is_coming(&id);
         match self.0.weave.status_now(&Hash(id.0)).map_err(failed)? {
-            AnchorStatus::Unknown => Err(Problem::unknown(format!("there is no batch {id} on this weave"))),
+            AnchorStatus::Unknown if !waits => {
+                Err(Problem::unknown(format!("there is no batch {id} on this weave")))
+            }
             _ => Ok(with_type(StatusCode::ACCEPTED, TEXT, Body::from("Pending"))),
         }
     }
 
     fn tx(&self, id: Id) -> Result<Response, Problem> {
         let Some(placed) = self.placed(id)? else { return self.not_placed(id) };
+        if let Some(row) = self.0.weave.posted(&id).map_err(failed)? {
+            return Ok(with_type(StatusCode::OK, "application/json", Body::from(row.header)));
+        }
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let tags: Vec<Value> = BUNDLE_TAGS
             .iter()
@@ -274,8 +298,8 @@ impl WeaveDesk {
     fn data(&self, id: Id) -> Result<Response, Problem> {
         let weave = &self.0.weave;
         let unknown = || Problem::unknown(format!("there is nothing under {id} in a block of this weave"));
-        let (kind, data) = if self.placed(id)?.is_some() {
-            (None, weave.fetch_now(&Hash(id.0)).map_err(failed)?.ok_or_else(unknown)?)
+        let (kind, data) = if let Some(placed) = self.placed(id)? {
+            (None, weave.fetch_now(&placed.data_root).map_err(failed)?.ok_or_else(unknown)?)
         } else {
             let raw = weave.item_now(&id).map_err(failed)?.ok_or_else(unknown)?;
             let item = DataItem::parse(raw).map_err(Problem::fault)?;

@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PruneReport, Pruning};
 use crate::shared::SharedRef;
-use weft_storage::anchor::Anchor as _;
 
 /// How often it is looked whether something may go: rows wait for nobody.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -46,7 +45,7 @@ impl PruneTask {
 }
 
 fn prune_all(shared: &SharedRef, kept: u64, stop: &CancellationToken) {
-    let pruning = Pruning { store: &shared.store, weave: shared.weave.name(), kept, dry_run: false };
+    let pruning = Pruning { store: &shared.store, weave: shared.anchored_on(), kept, dry_run: false };
     for process in shared.directory.ids(|_| true) {
         let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         match pruning.run(process, &mut |_, _| go_on()) {

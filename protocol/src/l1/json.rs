@@ -89,7 +89,7 @@ pub(super) fn parse(text: &[u8]) -> Result<L1Tx, L1Error> {
     Ok(tx)
 }
 
-pub(super) fn print(tx: &L1Tx) -> String {
+pub(super) fn print(tx: &L1Tx, data: &[u8]) -> String {
     let text = |bytes: &[u8]| Cow::from(URL_SAFE_NO_PAD.encode(bytes));
     let tag = |tag: &L1Tag| JsonTag { name: text(&tag.name), value: text(&tag.value) };
     let json = Json {
@@ -100,7 +100,7 @@ pub(super) fn print(tx: &L1Tx) -> String {
         tags: tx.tags.iter().map(tag).collect(),
         target: tx.target.map_or_else(String::new, |target| target.to_string()).into(),
         quantity: tx.quantity.to_string().into(),
-        data: text(&tx.data),
+        data: text(data),
         data_size: tx.data_size.to_string().into(),
         data_root: tx.data_root.map_or_else(String::new, |root| root.to_string()).into(),
         reward: tx.reward.to_string().into(),

@@ -42,6 +42,15 @@ fn a_signed_transaction_reads_back() {
     assert_eq!(tx.data_root(), chunk::data_root(b"data"));
     let other_wallet = L1Draft::default().sign(&Signer::from_seed(&[1; 32]));
     assert!(matches!(other_wallet, Err(L1Error::Signature(SignatureError::Signing(_)))));
+    // The header alone is signed, whether or not the data comes with it.
+    let header = L1Tx::parse_json(tx.to_header_json().as_bytes()).unwrap().verify().unwrap();
+    assert_eq!((header.data().len(), header.to_json_with(b"data")), (0, tx.to_json()));
+    let signer = Signer::from_jwk(WALLET).unwrap();
+    let foreign = draft().sign_with(signer.owner_key().into(), |_| Ok(tx.signature().clone()));
+    assert_eq!(foreign, Ok(tx.clone()), "the same draft, the same signature");
+    let other = L1Draft { reward: 1, ..draft() };
+    let foreign = other.sign_with(signer.owner_key().into(), |_| Ok(tx.signature().clone()));
+    assert_eq!(foreign, Err(L1Error::Signature(SignatureError::Mismatch)));
     let empty = L1Draft::default().sign(&Signer::from_jwk(WALLET).unwrap()).unwrap();
     assert_eq!((empty.data_root(), empty.data_size()), (None, 0));
     assert_eq!(L1Tx::parse_json(empty.to_json().as_bytes()).unwrap().verify().unwrap(), empty);

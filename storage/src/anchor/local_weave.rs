@@ -9,6 +9,7 @@ mod access;
 mod block;
 mod find;
 mod placed;
+mod posted;
 mod rows;
 
 use std::path::Path;
@@ -33,10 +34,11 @@ use rows::{BundleRow, Place, Table};
 
 pub use block::{Block, BlockTransaction};
 pub use placed::Placed;
+pub use rows::PostedRow;
 
 /// The rows of the weave, for the fuzz targets.
-pub(crate) const WEAVE_KINDS: [fuzz::Kind; 3] =
-    [fuzz::again::<Block>, fuzz::again::<BundleRow>, fuzz::again::<Place>];
+pub(crate) const WEAVE_KINDS: [fuzz::Kind; 4] =
+    [fuzz::again::<Block>, fuzz::again::<BundleRow>, fuzz::again::<Place>, fuzz::again::<PostedRow>];
 
 /// The schema of weaves that this build writes.
 pub(crate) const WEAVE_SCHEMA: u32 = 1;
@@ -273,6 +275,13 @@ impl LocalWeave {
             return Ok(status);
         }
         let writing = self.write()?;
+        self.put_batch(&writing, batch)?;
+        writing.commit()?;
+        Ok(AnchorStatus::Pending)
+    }
+
+    /// Has a batch wait for a block, unless it is known.
+    fn put_batch(&self, writing: &Writing, batch: &Batch) -> Result<(), AnchorError> {
         let waiting = writing.length(Table::Pending)?;
         if waiting >= WEAVE_PENDING_MAX as u64 {
             return Err(AnchorError::TooLarge {
@@ -283,7 +292,7 @@ impl LocalWeave {
         }
         // Only one writer at a time: what came in since the look above shows here.
         if writing.has(Table::Bundles, &batch.data_root().0)? {
-            return Ok(AnchorStatus::Pending);
+            return Ok(());
         }
         self.check_room(Cost::of_batch(batch.items().len(), batch.bytes().len()))?;
         for item in batch.items() {
@@ -292,8 +301,7 @@ impl LocalWeave {
         let sequence = writing.length(Table::Bundles)?;
         writing.put(Table::Bundles, &batch.data_root().0, &BundleRow::of(batch))?;
         writing.put(Table::Pending, &sequence.to_be_bytes(), &batch.data_root())?;
-        writing.commit()?;
-        Ok(AnchorStatus::Pending)
+        Ok(())
     }
 
     /// How far a batch is. Blocks on the disk.

@@ -7,7 +7,7 @@ use super::Reader;
 use crate::error::StoreError;
 use crate::key::{self, Parts};
 use crate::limits::NAME_BYTES_MAX;
-use crate::rows::{AnchoredRow, BatchRow, Nothing, Raw};
+use crate::rows::{AnchoredRow, BatchRow, Nothing, PostingRow, Raw};
 use crate::tables::Table;
 
 impl Reader {
@@ -49,6 +49,46 @@ impl Reader {
             }
         }
         Ok(batches)
+    }
+
+    /// A posting by the data root of its bundle.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn posting(&self, data_root: &Hash) -> Result<Option<PostingRow>, StoreError> {
+        self.get(Table::Postings, &data_root.0)
+    }
+
+    /// All postings, by data root, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn postings(&self, limit: usize) -> Result<Vec<(Hash, PostingRow)>, StoreError> {
+        self.rows(Table::Postings, &[], &[0xff; 32], limit, |key| Parts(key).hash())
+    }
+
+    /// The postings that are not final, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn postings_open(&self, limit: usize) -> Result<Vec<(Hash, PostingRow)>, StoreError> {
+        let open =
+            self.rows::<Nothing, _>(Table::PostingsOpen, &[], &[0xff; 32], limit, |key| Parts(key).hash())?;
+        let mut postings = Vec::with_capacity(open.len());
+        for (data_root, Nothing) in open {
+            if let Some(row) = self.posting(&data_root)? {
+                postings.push((data_root, row));
+            }
+        }
+        Ok(postings)
+    }
+
+    /// The posting that a batch is in.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn posting_of(&self, batch: &Hash) -> Result<Option<Hash>, StoreError> {
+        self.get(Table::Posted, &batch.0)
     }
 
     /// How far a weave holds a log.

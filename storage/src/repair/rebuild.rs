@@ -21,8 +21,8 @@ use crate::key::{self, Parts};
 use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
-    BatchRow, BatchState, CheckpointRow, Nothing, OutboxRow, OutboxState, OutcomeRow, ProcessRow, Raw, Roles,
-    SeenKey, SeenMark, SlotRow,
+    BatchRow, BatchState, CheckpointRow, Nothing, OutboxRow, OutboxState, OutcomeRow, PostingRow, ProcessRow,
+    Raw, Roles, SeenKey, SeenMark, SlotRow,
 };
 use crate::store::StoreConfig;
 use crate::tables::Table;
@@ -43,6 +43,7 @@ pub(super) fn indexes(
         reader: &reader,
         out: Out { writing: &writing, open: BTreeMap::new(), dropped: BTreeMap::new() },
         logs: BTreeMap::new(),
+        posted: BTreeSet::new(),
     };
     work.items(report)?;
     work.slots(config, terms, progress)?;
@@ -50,6 +51,7 @@ pub(super) fn indexes(
     work.pruned(report)?;
     work.checkpoints()?;
     work.outbox()?;
+    work.postings()?;
     work.batches()?;
     work.processes(config, report)?;
     report.cuts = work.cuts();
@@ -95,6 +97,8 @@ struct Rebuild<'a> {
     reader: &'a Reader,
     out: Out<'a>,
     logs: BTreeMap<Id, Log>,
+    /// Batches that are in a posting.
+    posted: BTreeSet<Hash>,
 }
 
 impl Rebuild<'_> {
@@ -120,7 +124,7 @@ impl Rebuild<'_> {
         terms: &Terms,
         progress: &mut dyn FnMut(&'static str, u64),
     ) -> Result<(), StoreError> {
-        let Self { reader, out, logs } = self;
+        let Self { reader, out, logs, .. } = self;
         let mut count = 0;
         let mut seen = (None, SeenList::default());
         each_row(reader.transaction(), Table::Slots, |key, value| {
@@ -164,7 +168,7 @@ impl Rebuild<'_> {
 
     /// Keeps the outcomes whose running hash continues from slot 0.
     fn outcomes(&mut self, progress: &mut dyn FnMut(&'static str, u64)) -> Result<(), StoreError> {
-        let Self { reader, out, logs } = self;
+        let Self { reader, out, logs, .. } = self;
         let mut count = 0;
         each_row(reader.transaction(), Table::Outcomes, |key, value| {
             count += 1;
@@ -188,7 +192,7 @@ impl Rebuild<'_> {
 
     /// Forgets how far results are pruned of logs that are computed again: those results are whole.
     fn pruned(&mut self, report: &RepairReport) -> Result<(), StoreError> {
-        let Self { reader, out, logs } = self;
+        let Self { reader, out, logs, .. } = self;
         let all = report.missed(Table::Outcomes);
         each_row(reader.transaction(), Table::Settings, |key, _| {
             let Some(process) = key.strip_prefix(PRUNED_SETTING.as_bytes()) else { return Ok(()) };
@@ -203,7 +207,7 @@ impl Rebuild<'_> {
     /// counts anew which pages the others name. What a crash left of one that was being written is no
     /// loss, and is written before the outcome that it is after.
     fn checkpoints(&mut self) -> Result<(), StoreError> {
-        let Self { reader, out, logs } = self;
+        let Self { reader, out, logs, .. } = self;
         let mut counts: BTreeMap<Hash, u64> = BTreeMap::new();
         let mut unfinished: BTreeSet<Hash> = BTreeSet::new();
         each_row(reader.transaction(), Table::Checkpoints, |key, value| {
@@ -249,15 +253,35 @@ impl Rebuild<'_> {
         })
     }
 
-    /// Drops open batches whose bundle is gone: their slots become another batch.
+    /// Says again which postings are open, and which batches are in one.
+    fn postings(&mut self) -> Result<(), StoreError> {
+        let Self { reader, out, posted, .. } = self;
+        each_row(reader.transaction(), Table::Postings, |key, value| {
+            let row: PostingRow = record::decode(Table::Postings.name(), key, value)?;
+            if !row.is_final() {
+                out.put(Table::PostingsOpen, key.to_vec(), &Nothing)?;
+            }
+            let Some(root) = Parts(key).hash() else { return Ok(()) };
+            for part in row.parts {
+                out.put(Table::Posted, part.0.to_vec(), &root)?;
+                posted.insert(part);
+            }
+            Ok(())
+        })
+    }
+
+    /// Drops open batches whose bundle is gone: their slots become another batch. What was posted may be paid
+    /// for, so it stays.
     fn batches(&mut self) -> Result<(), StoreError> {
-        let Self { reader, out, .. } = self;
+        let Self { reader, out, posted, .. } = self;
         each_row(reader.transaction(), Table::Batches, |key, value| {
             let row: BatchRow = record::decode(Table::Batches.name(), key, value)?;
             if matches!(row.state, BatchState::Confirmed { .. }) {
                 return Ok(());
             }
-            if reader.has(Table::Blobs, &row.bundle.0)? {
+            if reader.has(Table::Blobs, &row.bundle.0)?
+                || Parts(key).hash().is_some_and(|root| posted.contains(&root))
+            {
                 out.put(Table::BatchesOpen, key.to_vec(), &Nothing)
             } else {
                 out.remove(Table::Batches, key)

@@ -40,6 +40,7 @@ pub(super) const PRIMARY: &[Table] = &[
     Table::Pages,
     Table::Blobs,
     Table::Batches,
+    Table::Postings,
     Table::Anchored,
     Table::Cautions,
 ];

@@ -1,10 +1,12 @@
 //! What a store refuses, and that a refused request leaves nothing behind.
 
+use bytes::Bytes;
+
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
 use weft_protocol::{Network, Position};
 use weft_storage::{
-    AttestationRow, BatchRow, BatchState, Conflict, MemoryDisk, OutboxState, Store, StoreConfig, StoreError,
-    Write,
+    AttestationRow, BatchRow, BatchState, Conflict, MemoryDisk, OutboxState, PostingRow, PostingState, Store,
+    StoreConfig, StoreError, Write,
 };
 
 fn open() -> Store {
@@ -156,6 +158,43 @@ fn a_batch_never_changes_its_slots() {
     let reader = store.read().unwrap();
     assert_eq!(reader.batches_open(10).unwrap(), []);
     assert_eq!(reader.batch(&hash(8)).unwrap(), Some(confirmed));
+}
+
+/// What the disk refuses nobody pays for twice.
+#[test]
+fn a_batch_is_in_one_posting_and_a_final_one_stays() {
+    let store = open();
+    let row = PostingRow {
+        weave: "arweave.N.1".into(),
+        parts: vec![hash(1), hash(2)],
+        bundle: hash(3),
+        items: 2,
+        bytes: 9,
+        winston: 0,
+        signed: 0,
+        receipt: Bytes::new(),
+        state: PostingState::Built,
+    };
+    let write = |root: u8, row: &PostingRow| Write::Posting { data_root: hash(root), row: row.clone() };
+    store.write_blocking(vec![write(8, &row)]).unwrap();
+    let other = PostingRow { parts: vec![hash(2)], ..row.clone() };
+    conflict(store.write_blocking(vec![write(9, &other)]));
+    conflict(store.write_blocking(vec![write(8, &other)]));
+    assert_eq!(store.read().unwrap().posting_of(&hash(2)).unwrap(), Some(hash(8)));
+    assert_eq!(store.read().unwrap().posting(&hash(9)).unwrap(), None);
+    let state = PostingState::Signed { id: id(5), header: "header".into(), reward: 7, expires: Some(50) };
+    let signed = PostingRow { winston: 7, signed: 1, state, ..row.clone() };
+    store.write_blocking(vec![write(8, &signed)]).unwrap();
+    assert_eq!(store.read().unwrap().postings_open(9).unwrap(), [(hash(8), signed.clone())]);
+    let state = PostingState::Final { id: id(5), reward: 7, height: 40, block: "block".into() };
+    let stays = PostingRow { state, ..signed.clone() };
+    store.write_blocking(vec![write(8, &stays)]).unwrap();
+    assert_eq!(store.read().unwrap().postings_open(9).unwrap(), []);
+    conflict(store.write_blocking(vec![write(8, &signed)]));
+    store.write_blocking(vec![write(8, &stays)]).unwrap();
+    let long = PostingState::Signed { id: id(5), header: vec![0; 17_000].into(), reward: 7, expires: None };
+    let error = store.write_blocking(vec![write(8, &PostingRow { state: long, ..row })]).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { size: 17_000, .. }), "{error}");
 }
 
 #[test]

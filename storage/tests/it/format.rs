@@ -13,7 +13,7 @@ use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHand
 use weft_protocol::Position;
 use weft_storage::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, CheckpointRow, EvidenceRow,
-    OutboxState, PackedPage, PageRef, ProcessRow, Roles, Store, StoreError, Write,
+    OutboxState, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -39,6 +39,32 @@ fn batch_row() -> BatchRow {
 
 fn anchored_row() -> AnchoredRow {
     AnchoredRow { slot: 5, batch: hash(3), height: 8 }
+}
+
+const fn built_state() -> PostingState {
+    PostingState::Built
+}
+
+fn signed_state() -> PostingState {
+    PostingState::Signed { id: id(4), header: "header".into(), reward: 5, expires: Some(6) }
+}
+
+fn final_state() -> PostingState {
+    PostingState::Final { id: id(4), reward: 5, height: 7, block: "block".into() }
+}
+
+fn posting_row(state: PostingState, part: u8) -> PostingRow {
+    PostingRow {
+        weave: "arweave.N.1".into(),
+        parts: vec![hash(part)],
+        bundle: hash(2),
+        items: 3,
+        bytes: 400,
+        winston: 5,
+        signed: 1,
+        receipt: "receipt".into(),
+        state,
+    }
 }
 
 fn attestation_row() -> AttestationRow {
@@ -81,6 +107,9 @@ fn everything() -> Vec<Write> {
         Write::Checkpoint { process, position, row: checkpoint_row() },
         Write::Blob("blob".into()),
         Write::Batch { data_root: hash(3), row: batch_row() },
+        Write::Posting { data_root: hash(10), row: posting_row(built_state(), 11) },
+        Write::Posting { data_root: hash(12), row: posting_row(signed_state(), 13) },
+        Write::Posting { data_root: hash(14), row: posting_row(final_state(), 15) },
         Write::Anchored { process, weave: "local:x".into(), row: anchored_row() },
         Write::Caution { process, row: CautionRow { why: Caution::Repaired, slots: Some(9) } },
         Write::Setting { name: "name".into(), value: "value".into() },
@@ -144,6 +173,12 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.page_refs(&PackedPage::hash_of(&PAGE))?, 1);
     assert_eq!(reader.blob(&weft_protocol::Hash(blake3::hash(b"blob").into()))?, Some("blob".into()));
     assert_eq!(reader.batches_open(9)?, [(hash(3), batch_row())]);
+    let open = [(hash(10), posting_row(built_state(), 11)), (hash(12), posting_row(signed_state(), 13))];
+    assert_eq!(reader.postings_open(9)?, open);
+    assert_eq!(reader.posting(&hash(14))?, Some(posting_row(final_state(), 15)));
+    for (part, posting) in [(11, 10), (13, 12), (15, 14)] {
+        assert_eq!(reader.posting_of(&hash(part))?, Some(hash(posting)));
+    }
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));
     let caution = CautionRow { why: Caution::Repaired, slots: Some(9) };
     assert_eq!(reader.cautions()?, [(process, caution)].into());

@@ -49,6 +49,31 @@ fn tagged(tags: &[(&str, &str)]) -> TagQuery {
 }
 
 #[tokio::test]
+async fn what_is_posted_is_held_once_and_found_by_each_transaction() {
+    let disk = MemoryDisk::new();
+    let weave = LocalWeave::open_with_backend(disk.clone(), &config()).unwrap();
+    let batch = batch(&[assignment(0)]);
+    for tx in [1, 2, 1] {
+        weave.accept(id(tx), Bytes::from(vec![tx; 9]), &batch).unwrap();
+    }
+    assert_eq!(weave.pending().unwrap(), 1);
+    weave.mine(T0 + 5).unwrap();
+    // A second one for the same bytes brings nothing into a block.
+    weave.accept(id(3), "header".into(), &batch).unwrap();
+    assert_eq!((weave.pending().unwrap(), weave.mine(T0 + 6).unwrap().transactions.len()), (0, 0));
+    let long = weave.accept(id(4), vec![0; 17_000].into(), &batch).unwrap_err();
+    assert!(matches!(long, AnchorError::TooLarge { size: 17_000, .. }), "{long}");
+    drop(weave);
+    let weave = LocalWeave::open_with_backend(disk, &config()).unwrap();
+    for tx in [1, 2, 3] {
+        let row = weave.posted(&id(tx)).unwrap().unwrap();
+        assert_eq!(row.data_root, batch.data_root());
+    }
+    assert_eq!(weave.posted(&id(1)).unwrap().unwrap().header, vec![1; 9]);
+    assert_eq!(weave.posted(&id(4)).unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_batch_goes_in_by_data_root_and_comes_out_whole() {
     let disk = MemoryDisk::new();
     let weave = LocalWeave::open_with_backend(disk.clone(), &config()).unwrap();

@@ -31,13 +31,13 @@ const freePort = () =>
     })
   })
 
-/** Starts one: `{ url, get, stop }`. */
-export async function startArlocal() {
+/** Starts one, with more arguments: `{ url, port, network, get, mine, stop }`. */
+export async function startArlocal(...extra) {
   await install()
   const port = await freePort()
   // The folder of its database is joined to the current one, which is removed with all that it writes there.
   const cwd = temporaryFolder()
-  const args = ['-r', join(folder, 'loopback.cjs'), program, String(port), '--hidelogs', '--dbpath', './db']
+  const args = ['-r', join(folder, 'loopback.cjs'), program, String(port), '--hidelogs', '--dbpath', './db', ...extra]
   const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'ignore', 'inherit'] })
   const ended = new Promise((resolve) => child.on('close', resolve))
   process.on('exit', () => child.kill('SIGKILL'))
@@ -47,15 +47,28 @@ export async function startArlocal() {
     return { status: response.status, text: await response.text() }
   }
   const deadline = Date.now() + waitMs
+  let network
   for (;;) {
     const answer = await get('info').catch(() => null)
-    if (answer?.status === 200) break
+    if (answer?.status === 200) {
+      network = JSON.parse(answer.text).network
+      break
+    }
     if (Date.now() > deadline) throw new Error('arlocal did not come up')
     await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+  /** Makes blocks. A background task of its own gets in the way of one now and then. */
+  const mine = async (blocks = 1, path = 'mine') => {
+    for (let tries = 0; tries < 20; tries += 1) {
+      const { status } = await get(blocks > 1 ? `${path}/${blocks}` : path)
+      if (status === 200) return
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    }
+    throw new Error(`arlocal makes no block at /${path}`)
   }
   const stop = () => {
     child.kill('SIGTERM')
     return ended
   }
-  return { url, port, get, stop }
+  return { url, port, network, get, mine, stop }
 }

@@ -120,6 +120,19 @@ fn the_slots_that_a_batch_had_no_room_for_are_in_the_next() {
 }
 
 #[test]
+fn what_waits_becomes_a_batch_when_somebody_wants_it() {
+    let mut run = Run::with(Some(1), None, None);
+    assert_eq!(run.handle(Input::Tick, 1), []);
+    assert_eq!(run.handle(Input::Flush, 2), [submit(0, 1)]);
+    assert_eq!(run.handle(Input::Flush, 3), [], "it is on its way");
+    run.handle(Input::Submitted { process: PROCESS, to: 1, data_root: ROOT }, 4);
+    run.status(Some(BLOCK), true, 5);
+    run.handle(Input::Confirmed { process: PROCESS, to: 1 }, 6);
+    run.handle(Input::Grew { process: PROCESS, head: 2 }, 7);
+    assert_eq!(run.handle(Input::Tick, 8), [], "what comes later waits again");
+}
+
+#[test]
 fn an_open_batch_of_an_earlier_life_is_asked_for_first() {
     let mut run = Run(Anchor::new(POLICY));
     let log = Input::Log { process: PROCESS, head: Some(20), anchored: Some(1), open: Some((2, 9, ROOT)) };

@@ -62,6 +62,39 @@ pub(crate) struct ConfigFlags {
     /// Where the embedded weave is read over HTTP: a port on 127.0.0.1 such as 1984
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) weave_listen: Option<String>,
+    /// Whether others may post batches to that weave
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) weave_accepts: Option<String>,
+    /// Where batches go: local, arweave or bundler
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) anchor: Option<String>,
+    /// A gateway of the weave that they go to; may repeat
+    #[arg(long, value_name = "URL")]
+    pub(crate) anchor_gateways: Vec<String>,
+    /// How many gateways must say the same, or majority
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) anchor_quorum: Option<String>,
+    /// The name of that weave, as its gateways say it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) anchor_weave: Option<String>,
+    /// The file of the Arweave wallet that pays
+    #[arg(long, value_name = "FILE")]
+    pub(crate) anchor_wallet: Option<String>,
+    /// The address of the upload service
+    #[arg(long, value_name = "URL")]
+    pub(crate) anchor_bundler: Option<String>,
+    /// Winston that may be signed for in a day
+    #[arg(long, value_name = "WINSTON")]
+    pub(crate) anchor_day_limit: Option<String>,
+    /// Percent that are paid on top of what gateways ask
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) anchor_margin_percent: Option<String>,
+    /// Blocks after which what they hold is final
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) anchor_confirmations: Option<String>,
+    /// The time between two questions after what is posted
+    #[arg(long, value_name = "MS")]
+    pub(crate) anchor_check_ms: Option<String>,
     /// Write a batch when so many slots wait
     #[arg(long, value_name = "NUMBER")]
     pub(crate) anchor_batch_slots: Option<String>,
@@ -174,6 +207,17 @@ impl ConfigFlags {
             ("others_memory", self.others_memory.clone()),
             ("weave_block_ms", self.weave_block_ms.clone()),
             ("weave_listen", self.weave_listen.clone()),
+            ("weave_accepts", self.weave_accepts.clone()),
+            ("anchor", self.anchor.clone()),
+            ("anchor_gateways", list(&self.anchor_gateways)),
+            ("anchor_quorum", self.anchor_quorum.clone()),
+            ("anchor_weave", self.anchor_weave.clone()),
+            ("anchor_wallet", self.anchor_wallet.clone()),
+            ("anchor_bundler", self.anchor_bundler.clone()),
+            ("anchor_day_limit", self.anchor_day_limit.clone()),
+            ("anchor_margin_percent", self.anchor_margin_percent.clone()),
+            ("anchor_confirmations", self.anchor_confirmations.clone()),
+            ("anchor_check_ms", self.anchor_check_ms.clone()),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),

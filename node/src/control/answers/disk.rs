@@ -9,7 +9,6 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 use weft_protocol::Id;
 use weft_storage::StoreError;
-use weft_storage::anchor::Anchor as _;
 
 use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
 use super::super::server::{HungUp, Out, hung_up};
@@ -136,7 +135,7 @@ impl Answers {
         };
         let shared = SharedRef::clone(&self.shared);
         let work = move |tell: Tell<'_>| {
-            let pruning = Pruning { store: &shared.store, weave: shared.weave.name(), kept, dry_run };
+            let pruning = Pruning { store: &shared.store, weave: shared.anchored_on(), kept, dry_run };
             let mut reports = Vec::new();
             for known in processes {
                 let report = pruning.run(known.process.id(), tell).map_err(disk)?;

@@ -18,8 +18,8 @@ pub(super) enum Ask {
     Height,
     /// What a transaction names to be a new one.
     Anchor,
-    /// What storing costs.
-    Price,
+    /// What storing so many bytes costs.
+    Price(u64),
     /// A block.
     Block(BlockName),
     /// A batch in the form of a transaction.
@@ -32,6 +32,12 @@ pub(super) enum Ask {
     Data(Id),
     /// The chunk that holds this byte.
     Chunk(u64),
+    /// What a wallet has.
+    Balance,
+    /// Take a transaction.
+    PostTx,
+    /// Take a chunk of one.
+    PostChunk,
     /// A GraphQL query.
     GraphQl,
 }
@@ -54,10 +60,8 @@ impl Ask {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         match segments.as_slice() {
             ["graphql"] if is_read || *method == Method::POST => return Ok(Self::GraphQl),
-            ["tx" | "chunk" | "block"] if *method == Method::POST => {
-                let text = "nothing can be posted here: this weave holds what its own node anchors";
-                return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, text));
-            }
+            ["tx"] if *method == Method::POST => return Ok(Self::PostTx),
+            ["chunk"] if *method == Method::POST => return Ok(Self::PostChunk),
             _ if !is_read => {
                 let text = format!("this is not answered to {method}");
                 return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, text));
@@ -69,8 +73,9 @@ impl Ask {
             ["info"] => Ok(Self::Info),
             ["height"] => Ok(Self::Height),
             ["tx_anchor"] => Ok(Self::Anchor),
-            ["price", bytes] => number("bytes", bytes).map(|_| Self::Price),
-            ["price", bytes, target] => number("bytes", bytes).and(id(target)).map(|_| Self::Price),
+            ["price", bytes] => number("bytes", bytes).map(Self::Price),
+            ["price", bytes, target] => id(target).and(number("bytes", bytes)).map(Self::Price),
+            ["wallet", of, "balance"] => id(of).map(|_| Self::Balance),
             ["block", "current"] => Ok(Self::Block(BlockName::Newest)),
             ["block", "height", height] => {
                 number("height", height).map(|at| Self::Block(BlockName::Height(at)))
@@ -112,8 +117,9 @@ mod tests {
             ("/info".to_owned(), Ask::Info),
             ("/height".to_owned(), Ask::Height),
             ("/tx_anchor".to_owned(), Ask::Anchor),
-            ("/price/12".to_owned(), Ask::Price),
-            (format!("/price/12/{id}"), Ask::Price),
+            ("/price/12".to_owned(), Ask::Price(12)),
+            (format!("/price/12/{id}"), Ask::Price(12)),
+            (format!("/wallet/{id}/balance"), Ask::Balance),
             ("/block/current".to_owned(), Ask::Block(BlockName::Newest)),
             ("/block/height/3".to_owned(), Ask::Block(BlockName::Height(3))),
             (format!("/block/hash/{id}"), Ask::Block(hash)),
@@ -140,9 +146,11 @@ mod tests {
         ] {
             assert_eq!(get(path), Err(status), "{path}");
         }
-        for path in ["/tx", "/chunk", "/info"] {
+        for path in ["/block", "/tx/x", "/info"] {
             assert_eq!(Ask::of(&Method::POST, path).unwrap_err().status.as_u16(), 405, "{path}");
         }
+        assert_eq!(Ask::of(&Method::POST, "/tx").unwrap(), Ask::PostTx);
+        assert_eq!(Ask::of(&Method::POST, "/chunk").unwrap(), Ask::PostChunk);
         assert_eq!(Ask::of(&Method::POST, "/graphql").unwrap(), Ask::GraphQl);
     }
 }

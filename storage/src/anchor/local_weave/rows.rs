@@ -26,6 +26,28 @@ tables! {
     Order = "weave-order/1",
     /// term, height, index in block -> nothing.
     Terms = "weave-terms/1",
+    /// transaction id -> PostedRow, of what others posted.
+    Posted = "weave-posted/1",
+}
+
+/// A transaction that somebody posted: a batch is held once, however many bring it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostedRow {
+    /// The batch that it brought.
+    pub data_root: Hash,
+    /// The transaction as it was posted, without its data.
+    pub header: Bytes,
+}
+
+impl Record for PostedRow {
+    fn put(&self, out: &mut Encoder) {
+        out.name(&self.data_root.0);
+        out.bytes(&self.header);
+    }
+
+    fn take(input: &mut Decoder) -> Option<Self> {
+        Some(Self { data_root: input.hash()?, header: input.bytes()? })
+    }
 }
 
 /// A bundle without its items, which lie by themselves: many bundles may hold one item.
