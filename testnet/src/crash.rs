@@ -127,7 +127,7 @@ pub(crate) async fn run(crash: &Crash, screen: Screen) -> Result<Exit, TestnetEr
     }
     let logs: Vec<Log> = fleet.nodes().iter().map(Log::of).collect();
     steps.push(stop(fleet, screen).await);
-    steps.push(settle::read_logs(&logs, Excused { wronged: None, gone: true }, screen));
+    steps.push(settle::read_logs(&logs, Excused { wronged: None, liar: None, gone: true }, screen));
     let ok = steps.iter().all(|step| step.ok);
     folder.keep |= !ok;
     let report = report(crash, seed, &folder, found.unwrap_or_default(), steps, since);

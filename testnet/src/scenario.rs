@@ -149,7 +149,7 @@ async fn played(
         ended = play.all(&mut fleet, guard) => ended.map(Some),
         () = signals.caught() => Ok(None),
     };
-    let Play { mut steps, figures, finals, wronged, .. } = play;
+    let Play { mut steps, figures, finals, wronged, liar, .. } = play;
     match ended {
         Ok(Some(())) => {}
         Ok(None) => {
@@ -166,7 +166,7 @@ async fn played(
     }
     let logs: Vec<Log> = fleet.nodes().iter().map(Log::of).collect();
     steps.push(stop(fleet, screen).await);
-    let excused = Excused { wronged, gone: scenario.parts_peers() };
+    let excused = Excused { wronged, liar, gone: scenario.parts_peers() };
     steps.push(settle::read_logs(&logs, excused, screen));
     let ok = steps.iter().all(|step| step.ok);
     folder.keep |= !ok;

@@ -50,6 +50,8 @@ pub(crate) struct Sightings {
     liars: Vec<Address>,
     /// What the nodes themselves found wrong.
     pub(crate) alarms: Vec<String>,
+    /// Times that a node said of one of the liars that it was wrong, as it should.
+    pub(crate) convictions: usize,
 }
 
 impl Sightings {
@@ -88,13 +90,22 @@ impl Sightings {
 
     /// A node found something wrong.
     pub(crate) fn alarm(&mut self, node: usize, process: Id, text: &str) {
-        self.alarms.push(format!("node {node}, {process}: {text}"));
+        if self.liars.iter().any(|liar| convicts(text, *liar)) {
+            self.convictions += 1;
+        } else {
+            self.alarms.push(format!("node {node}, {process}: {text}"));
+        }
     }
 
     /// The slots of a process that were ever shown.
     pub(crate) fn of(&self, process: Id) -> impl Iterator<Item = (u64, Id)> {
         self.slots.range((process, 0)..=(process, u64::MAX)).map(|((_, slot), seen)| (*slot, seen.what))
     }
+}
+
+/// Whether a text, an alarm or a line of a log, says of an attestor that a replay proved it wrong.
+pub(crate) fn convicts(text: &str, attestor: Address) -> bool {
+    text.contains(&format!("attestor {attestor} was wrong about position"))
 }
 
 /// A process as it stands in the end.

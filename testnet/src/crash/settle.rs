@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use weft_node::control::api::{ProcessDetail, Request};
 use weft_node::control::client::ANSWER_WAIT;
-use weft_protocol::Id;
+use weft_protocol::{Address, Id};
 
-use super::evidence::{Final, collect};
+use super::evidence::{Final, collect, convicts};
 use super::judge;
 use super::nothing;
 use crate::check::{Open, Step};
@@ -113,6 +113,8 @@ pub(crate) async fn verify(
 pub(crate) struct Excused {
     /// A process that is wronged on purpose: what is said of it is as it should be.
     pub(crate) wronged: Option<Id>,
+    /// An attestor who lies: that nodes find out is as it should be.
+    pub(crate) liar: Option<Address>,
     /// Whether peers go away before the end. In the end all of them do.
     pub(crate) gone: bool,
 }
@@ -143,7 +145,8 @@ impl Log {
             let line = String::from_utf8_lossy(line);
             let is_of_wronged = wronged.as_ref().is_some_and(|process| line.contains(process));
             let is_of_gone = (excused.gone || end > self.bytes) && line.contains(GONE);
-            if is_bad(&line) && !is_of_wronged && !is_of_gone {
+            let is_of_liar = excused.liar.is_some_and(|liar| convicts(&line, liar));
+            if is_bad(&line) && !is_of_wronged && !is_of_gone && !is_of_liar {
                 errors.push(harmless(&line));
             }
         }
@@ -191,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Excused = Excused { wronged: None, gone: false };
+    const NOTHING: Excused = Excused { wronged: None, liar: None, gone: false };
 
     /// A log that was written before the nodes were told to stop.
     fn log(dir: &Path, name: &str, text: &str) -> Log {
@@ -234,6 +237,13 @@ mod tests {
         let logs = [log(dir.path(), "wronged", &line)];
         assert!(is_clean(&logs, Excused { wronged: Some(wronged), ..NOTHING }));
         assert!(!is_clean(&logs, Excused { wronged: Some(Id([2; 32])), ..NOTHING }));
+        assert!(!is_clean(&logs, NOTHING));
+        let liar = Address([3; 32]);
+        let line =
+            format!("2026-01-01T00:00:00Z ERROR weft: attestor {liar} was wrong about position 1: it\n");
+        let logs = [log(dir.path(), "liar", &line)];
+        assert!(is_clean(&logs, Excused { liar: Some(liar), ..NOTHING }));
+        assert!(!is_clean(&logs, Excused { liar: Some(Address([4; 32])), ..NOTHING }), "an honest one");
         assert!(!is_clean(&logs, NOTHING));
     }
 }

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 26] = [
+pub(crate) const FIGURES: [(&str, &str); 27] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -37,6 +37,7 @@ pub(crate) const FIGURES: [(&str, &str); 26] = [
     ),
     ("answers-across", "slots that peers were told, while it was cut, by schedulers in other parts"),
     ("lies", "false attestations told"),
+    ("convictions", "times that a peer said of who told them that a replay proved it wrong"),
     ("second-slots", "slots that a scheduler's key signed a second time"),
     ("evidence", "peers that hold evidence of that"),
     ("offers-not-kept", "offers to carry that peers heard, of messengers who never do"),

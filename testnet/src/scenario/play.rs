@@ -44,6 +44,8 @@ pub(super) struct Play<'a> {
     pub(super) finals: Vec<Final>,
     /// The process whose slots a rogue signs a second time.
     pub(super) wronged: Option<Id>,
+    /// The attestor who lies.
+    pub(super) liar: Option<Address>,
 }
 
 impl<'a> Play<'a> {
@@ -54,7 +56,7 @@ impl<'a> Play<'a> {
         screen: Screen,
     ) -> Self {
         let (steps, figures, finals) = (Vec::new(), Figures::new(), Vec::new());
-        Self { scenario, seed, user, launch, screen, steps, figures, finals, wronged: None }
+        Self { scenario, seed, user, launch, screen, steps, figures, finals, wronged: None, liar: None }
     }
 
     /// Plays it. A step that cannot be done ends it.
@@ -64,6 +66,7 @@ impl<'a> Play<'a> {
     pub(super) async fn all(&mut self, fleet: &mut Fleet, guard: &mut Guard) -> Result<(), TestnetError> {
         self.start(fleet).await?;
         let liar = (self.scenario.processes.get_ref().liars > 0).then(|| liar_address(self.seed));
+        self.liar = liar;
         let Some(actors) = self.spawn(fleet, liar).await else { return Ok(()) };
         let doors = fleet.doors();
         let watched: Vec<Id> = actors.iter().take(WATCHED).map(|actor| actor.id).collect();
@@ -239,6 +242,9 @@ impl<'a> Play<'a> {
         sighted(&mut open, seen);
         nothing(&mut open, "slots that were shown and are gone", &judge::lost_slots(seen, finals));
         nothing(&mut open, "holes and doubles in logs", &judge::unsound_logs(finals));
+        if self.liar.is_some() {
+            self.figures.insert("convictions", seen.convictions as f64);
+        }
         let slots: usize = finals.iter().map(|known| known.log().len()).sum();
         self.close(open, format!("{slots} slots, one for each message; nothing was shown in two ways"));
         let mut open = Open::new("pushes");

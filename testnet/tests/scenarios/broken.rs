@@ -119,6 +119,9 @@ at-most = 0
 of = "lies"
 at-least = 1
 [[expect]]
+of = "convictions"
+at-least = 1
+[[expect]]
 of = "second-slots"
 at-least = 1
 [[expect]]
@@ -256,6 +259,7 @@ fn what_no_step_brought_about_is_missed() {
         "connections-across",
         "answers-across",
         "lies",
+        "convictions",
         "second-slots",
         "evidence",
         "offers-not-kept",
