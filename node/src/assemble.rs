@@ -49,7 +49,7 @@ use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
 use crate::prune::PruneTask;
-use crate::recover::Scratch;
+use crate::recover::{Scratch, UnaskedTask, Wish, Wishes};
 use crate::remember;
 use crate::remote::{ANSWER_TURNS_MAX, Lookups};
 use crate::room::{self, RoomTask};
@@ -121,10 +121,7 @@ pub async fn embed(
 ) -> Result<(), NodeError> {
     ControlSocket::check_path(&config.data_dir)?;
     let NodeKey { signer, peer_secret } = key;
-    std::fs::create_dir_all(&config.data_dir).map_err(|error| NodeError::Folder {
-        path: config.data_dir.display().to_string(),
-        why: error.to_string(),
-    })?;
+    make_folder(&config)?;
     let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, modules) = open_folder(&config, network, address)?;
     let (lobby, metrics) = (Arc::new(Lobby::new(&peer_secret)), Metrics::new());
@@ -133,6 +130,7 @@ pub async fn embed(
     let (witness, evidence) = witness::queue(&metrics);
     let (topics, topics_inbox) = TopicsHandle::new(&metrics);
     let (searches, sought) = SearchHandle::new();
+    let (wishes, wished) = Wishes::new();
     let terms = Terms { network, weave: Weave::Clock };
     let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
@@ -152,6 +150,7 @@ pub async fn embed(
         publisher,
         topics,
         witness,
+        wishes,
         metrics,
         news: Newsroom::new(),
         directory,
@@ -175,7 +174,8 @@ pub async fn embed(
     let folder = shared.config.data_dir.clone();
     tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
     start_lobby(&shared, SearchTask::new(Arc::clone(&shared), sought), &stop, &mut tasks);
-    let (submitter, answers) = start_roles(&shared, (events, topics_inbox), socket, &stop, &mut tasks)?;
+    let (submitter, answers) =
+        start_roles(&shared, (events, topics_inbox, wished), socket, &stop, &mut tasks)?;
     doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
     let mut arrival = Arrival::new(&shared);
     arrival.first(&shared).await;
@@ -188,6 +188,14 @@ pub async fn embed(
     announce(&shared).await;
     ready(&describe(&shared, addresses), submitter);
     until_ended(shared, tasks, stop).await
+}
+
+fn make_folder(config: &Config) -> Result<(), NodeError> {
+    let failed = |error: std::io::Error| NodeError::Folder {
+        path: config.data_dir.display().to_string(),
+        why: error.to_string(),
+    };
+    std::fs::create_dir_all(&config.data_dir).map_err(failed)
 }
 
 /// Waits until the node is stopped or something ended it, then closes everything.
@@ -334,7 +342,7 @@ async fn read_directory(shared: &Shared) -> Result<(), NodeError> {
 
 fn start_roles(
     shared: &SharedRef,
-    (events, topics): (Receiver<NetEvent>, Receiver<topics::Asked>),
+    (events, topics, wished): (Receiver<NetEvent>, Receiver<topics::Asked>, Receiver<Wish>),
     socket: ControlSocket,
     stop: &CancellationToken,
     tasks: &mut Tasks,
@@ -347,6 +355,8 @@ fn start_roles(
     let (follower_task, follower) = FollowerTask::new(Arc::clone(shared))?;
     tasks.start("follower", follower_task.run(stop.clone()));
     start_topics(shared, topics, &follower, stop, tasks);
+    let unasked = UnaskedTask::new(Arc::clone(shared), follower.clone(), wished);
+    tasks.start("recovery unasked", unasked.run(stop.clone()));
     let mut compute = None;
     if is(Role::Compute) {
         let (task, handle) = ComputeTask::new(Arc::clone(shared))?;

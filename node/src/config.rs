@@ -28,7 +28,7 @@ use weft_protocol::id::Network;
 pub use weft_protocol::process::RULES;
 
 pub use anchoring::{Anchoring, Backend};
-pub use choice::{Evaluate, Join, LogFormat};
+pub use choice::{AnchorCheckpoints, Evaluate, Join, LogFormat};
 pub use doors::{Origins, PublicUrl};
 pub use error::ConfigError;
 use given::{Expected, Given};
@@ -97,8 +97,12 @@ pub struct Config {
     pub weave_accepts: bool,
     /// Where batches go, and on which terms.
     pub anchor: Anchoring,
+    /// Gateways of the weave that are read.
+    pub gateways: Vec<String>,
     /// A batch is written when so many slots wait for one.
     pub anchor_batch_slots: u32,
+    /// Which checkpoints go into batches.
+    pub anchor_checkpoints: AnchorCheckpoints,
     /// A batch is written when its oldest slot has waited so long.
     pub anchor_batch_age_ms: u64,
     /// How long the messenger ranked before this one is given for a push.
@@ -184,7 +188,10 @@ impl Config {
             weave_listen: None,
             weave_accepts: false,
             anchor: Anchoring::default(),
+            gateways: Vec::new(),
             anchor_batch_slots: 100,
+            // On the same disk it would be a second copy of what anybody computes again from the log.
+            anchor_checkpoints: AnchorCheckpoints::Off,
             anchor_batch_age_ms: 10_000,
             messenger_window_ms: 2000,
             price_per_push: 0,

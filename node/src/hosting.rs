@@ -162,8 +162,14 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
             if !shared.store.has_room(crate::room::LITTLE_BYTES) {
                 return Err(HostingError::NoRoom);
             }
-            let (found, record) = search::fetch_opening(shared, process).await?;
-            (found, Some(record))
+            match search::fetch_opening(shared, process).await {
+                Ok((found, record)) => (found, Some(record)),
+                // A weave may have it; then it is taken up to be watched, and its log is here.
+                Err(error) => {
+                    shared.wishes.read(process).await;
+                    (shared.directory.get(&process).ok_or(error)?.process, None)
+                }
+            }
         }
     };
     // Somebody else may have taken it up meanwhile, to watch it, say.

@@ -3,7 +3,8 @@
 //!
 //! The log itself is always had whole, verified and kept; what is saved is the evaluation. `manifest`
 //! says which checkpoints are to be believed, [`machine`] whom to ask for which part of one, `serve`
-//! gives them to others, and `task` is the loop. Where anything fails the process is evaluated from where
+//! gives them to others, and `task` is the loop. Where no peer has one, the configured gateways are asked (`weave`):
+//! schedulers may anchor theirs (`anchor_checkpoints`). Where anything fails the process is evaluated from where
 //! it is, as it would have been.
 
 mod ask;
@@ -11,6 +12,7 @@ pub mod machine;
 mod manifest;
 mod serve;
 mod task;
+mod weave;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -132,6 +132,8 @@ pub struct Metrics {
     pub dry_runs: Counters,
     /// Processes far behind their logs, by what became of them.
     pub joins: Counters,
+    /// Processes that nobody served and that were read from gateways, or not.
+    pub recoveries: Counters,
     /// Batches given to the weave.
     pub batches: Counter,
     /// Steps of postings to a weave that costs money.
@@ -173,6 +175,7 @@ impl Metrics {
             push_times: Times::new(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             joins: Counters::new("outcome", &["joined", "replayed"]),
+            recoveries: Counters::new("outcome", &["whole", "part", "declined", "nothing"]),
             batches: Counter::default(),
             postings: Counters::new("step", &["signed", "posted", "refused", "final"]),
             anchor_winston: Counter::default(),
@@ -200,6 +203,8 @@ impl Metrics {
         registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
         registry.register("joins", "Processes far behind their logs", self.joins.family.clone());
+        let text = "Processes that no peer served, read from gateways";
+        registry.register("recoveries", text, self.recoveries.family.clone());
         registry.register("batches", "Batches given to the weave", self.batches.clone());
         registry.register("postings", "Steps of postings to a weave", self.postings.family.clone());
         registry.register("anchor_winston", "Winston that was signed for", self.anchor_winston.clone());

@@ -7,6 +7,7 @@
 //! signature and every link, as if each had come from a stranger.
 
 mod apply;
+pub(crate) mod checkpoint;
 mod export;
 mod file;
 mod import;
@@ -28,6 +29,8 @@ use crate::hosting::HostingError;
 const MANIFEST_TYPE: &str = "Weft-Export";
 /// `Type` of the items whose data are attestations.
 pub(crate) const ATTESTATIONS_TYPE: &str = "Weft-Attestations";
+/// `Type` of the items whose data is evidence.
+pub(crate) const EVIDENCE_TYPE: &str = "Weft-Evidence";
 /// The largest item that is read: a module.
 const ITEM_BYTES_MAX: usize = weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 /// Items of one file: more than two for each of a million slots, and a header of 256 MiB.

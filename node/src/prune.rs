@@ -1,7 +1,7 @@
 //! Pruning by policy: results that only show what happened go, the log and its hashes stay.
 //!
-//! A position may be pruned when its slot is in a confirmed batch, a checkpoint covers it, nothing
-//! up to it is left to send, and so many newer slots are kept whole as the policy says. Items and
+//! A position may be pruned when its slot is in a confirmed batch with all that is attested up to it, a
+//! checkpoint covers it, nothing up to it is left to send, and so many newer slots are kept whole as the policy says. Items and
 //! assignments are never pruned: other peers ask for them, and a batch on this machine's own weave
 //! makes nothing final for anybody else (rules.md 6.14).
 
@@ -43,6 +43,8 @@ pub struct Limits {
     pub checkpoint: Option<u64>,
     /// The slot of the oldest position with something left to send.
     pub unsent: Option<u64>,
+    /// The slot of the oldest position with an attestation that is in no confirmed batch.
+    pub unanchored: Option<u64>,
 }
 
 impl Limits {
@@ -56,6 +58,7 @@ impl Limits {
             anchored: reader.anchored(process, weave)?.map(|row| row.slot),
             checkpoint: reader.whole_checkpoint(process)?.map(|position| position.slot),
             unsent: reader.outbox_pending(process, 1)?.first().map(|(key, _)| key.position.slot),
+            unanchored: reader.attestations_unanchored(process, None, 1)?.first().map(|(at, _)| at.slot),
         })
     }
 
@@ -67,7 +70,8 @@ impl Limits {
         };
         // The ticks after the checkpoint's own slot may not be in it.
         let covered = checkpoint.min(anchored.saturating_add(1));
-        covered.min(self.unsent.unwrap_or(u64::MAX)).min((head + 1).saturating_sub(kept))
+        let held_up = [self.unsent, self.unanchored].into_iter().flatten().min();
+        covered.min(held_up.unwrap_or(u64::MAX)).min((head + 1).saturating_sub(kept))
     }
 }
 
@@ -212,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_not_final_covered_and_sent_stays() {
-        let all = Limits { head: Some(99), anchored: Some(79), checkpoint: Some(90), unsent: None };
+        let all = Limits { head: Some(99), anchored: Some(79), checkpoint: Some(90), ..Limits::default() };
         assert_eq!(all.boundary(0), 80);
         assert_eq!(all.boundary(50), 50);
         assert_eq!(all.boundary(100), 0);
@@ -220,6 +224,8 @@ mod tests {
         assert_eq!(Limits { checkpoint: Some(64), ..all }.boundary(0), 64);
         assert_eq!(Limits { unsent: Some(7), ..all }.boundary(0), 7);
         assert_eq!(Limits { unsent: Some(0), ..all }.boundary(0), 0);
+        assert_eq!(Limits { unanchored: Some(9), ..all }.boundary(0), 9);
+        assert_eq!(Limits { unanchored: Some(9), unsent: Some(7), ..all }.boundary(0), 7);
         for missing in [
             Limits { anchored: None, ..all },
             Limits { checkpoint: None, ..all },

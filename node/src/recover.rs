@@ -9,29 +9,38 @@
 //!
 //! In: [`recover`], on a node that runs. `machine` decides whom to ask; `gateway` asks over HTTP; `ask` has the
 //! questions and reads the answers; `pool` holds what came; `reading` makes verified slots of it. `weft verify
-//! --against weave` has them go into a `scratch` store instead, which is replayed and removed.
+//! --against weave` has them go into a `scratch` store instead, which is replayed and removed. `unasked` reads
+//! what nobody on the mesh serves by itself.
 
 mod ask;
 mod asked;
+mod checkpoint;
 mod gateway;
 mod machine;
+mod own;
 mod pool;
 mod reading;
+mod redirect;
 mod scratch;
 mod sink;
 mod task;
+mod unasked;
 
 use serde::{Deserialize, Serialize};
 use weft_protocol::{Hash, Id};
 
+pub(crate) use checkpoint::{checkpoint_part, newest_checkpoint};
+pub(crate) use gateway::Gateway;
 pub use gateway::GatewayError;
-pub(crate) use scratch::Scratch;
+pub use own::{NotRecovered, RecoverAllReport, recover_all};
+pub(crate) use scratch::{FOLDER, Scratch};
 pub(crate) use task::read_into;
 pub use task::recover;
+pub use unasked::{UnaskedTask, Wish, Wishes};
 
 use crate::portable::PortableError;
 
-/// Gateways of one run.
+/// Gateways of one run, and of one node.
 pub const GATEWAYS_MAX: usize = 16;
 
 /// Why nothing, or not more, was recovered.
@@ -63,6 +72,12 @@ pub enum RecoverError {
     /// The process is read into a store already.
     #[error("process {0} is being checked against a weave already: wait for that")]
     Busy(Id),
+    /// No gateway said which processes there are.
+    #[error("no gateway says which processes it has: {0}")]
+    Silent(String),
+    /// There is no room for what would be read.
+    #[error("there is no room on the disk, or in `disk_budget`, to read a log from a weave: {0}")]
+    Room(String),
     /// What verified was not taken by this node.
     #[error(transparent)]
     Portable(#[from] PortableError),

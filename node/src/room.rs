@@ -10,9 +10,13 @@
 //! the store are counted. When nothing is left, new work is told to come back and logs of others are not
 //! followed on; what was promised is computed, sent and anchored, and everything can be read.
 //!
+//! What is written for a while beside them, such as a log that is read from a weave to be checked, has a [`Grant`]
+//! out of what is left: it counts from the beginning with all it may come to.
+//!
 //! Invariant: the limits of store and weave, with the rest, never come to more than the budget.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,7 @@ use weft_storage::{Compacted, Store, StoreConfig, StoreError};
 use crate::backup::{STORE_NAME, WEAVE_NAME};
 use crate::config::{Config, Role};
 use crate::error::NodeError;
+use crate::recover;
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 
@@ -53,6 +58,8 @@ const COMPACT_FREE_PART: u64 = 3;
 const COMPACT_BYTES_MIN: u64 = 4 << 20;
 /// A small item: a node without room for one takes no new work.
 pub const LITTLE_BYTES: usize = 4096;
+/// Less is no use to anybody who needs room for a while: an empty store takes about this.
+const GRANT_BYTES_MIN: u64 = 8 << 20;
 /// Part of the budget that compiled modules may take.
 const COMPILED_PART: u64 = 8;
 /// Checkpoints of one process that one look at the disk brings up.
@@ -84,6 +91,7 @@ pub struct Gauge {
     others: AtomicU64,
     free: AtomicU64,
     is_scarce: AtomicBool,
+    granted: Arc<AtomicU64>,
     /// Wakes the one task that lets results go.
     pub(crate) scarce: Notify,
 }
@@ -125,11 +133,45 @@ impl Left {
     }
 }
 
-/// Measures the folder and sets the limits: before anything is written, and ever after.
+/// Room for what is written for a while beside store and weave. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    granted: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Grant {
+    /// What may be written.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.granted.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Grants half of what is left, and takes it from store and weave. Blocks on the disk.
 ///
 /// # Errors
-/// What the system says of the data folder.
-pub fn measure(shared: &Shared) -> Result<(), NodeError> {
+/// Why there is no room, as a text for people.
+pub(crate) fn grant(shared: &Shared) -> Result<Grant, String> {
+    let left = look(shared).map_err(|error| error.to_string())?;
+    let bytes = left.both / 2;
+    if bytes < GRANT_BYTES_MIN {
+        return Err(format!("{bytes} bytes could be had, and {GRANT_BYTES_MIN} are the least"));
+    }
+    let granted = Arc::clone(&shared.room.granted);
+    granted.fetch_add(bytes, Ordering::Relaxed);
+    let grant = Grant { granted, bytes };
+    measure(shared).map_err(|error| error.to_string())?;
+    Ok(grant)
+}
+
+/// Measures what is left for store and weave.
+fn look(shared: &Shared) -> Result<Left, NodeError> {
     let (config, gauge) = (&shared.config, &shared.room);
     let failed = |error: std::io::Error| NodeError::Folder {
         path: config.data_dir.display().to_string(),
@@ -141,9 +183,23 @@ pub fn measure(shared: &Shared) -> Result<(), NodeError> {
     gauge.free.store(free, Ordering::Relaxed);
     // The cache of compiled modules may grow at any time to what it may take.
     let compiled = bytes_in(&config.data_dir.join(COMPILED), 0).map_err(failed)?;
+    // And what was granted to what it was granted.
+    let temporary = bytes_in(&config.data_dir.join(recover::FOLDER), 0).map_err(failed)?;
+    let promised = gauge.granted.load(Ordering::Relaxed).saturating_sub(temporary);
     let counted = others - compiled.min(others) + compiled.max(compiled_budget(config.disk_budget_bytes));
     let (store, weave) = (shared.store.room().bytes, shared.weave.room().bytes);
-    let left = Left::of(config.disk_budget_bytes, store + weave, counted, free);
+    let free = free.saturating_sub(promised);
+    Ok(Left::of(config.disk_budget_bytes, store + weave, counted.saturating_add(promised), free))
+}
+
+/// Measures the folder and sets the limits: before anything is written, and ever after.
+///
+/// # Errors
+/// What the system says of the data folder.
+pub fn measure(shared: &Shared) -> Result<(), NodeError> {
+    let (config, gauge) = (&shared.config, &shared.room);
+    let left = look(shared)?;
+    let (store, weave) = (shared.store.room().bytes, shared.weave.room().bytes);
     let anchors = config.roles.contains(&Role::Anchor);
     let (limit, wall) = left.limits(store, if anchors { 1 } else { 2 });
     shared.store.set_room(limit, wall);
@@ -154,9 +210,9 @@ pub fn measure(shared: &Shared) -> Result<(), NodeError> {
         room.is_full || !shared.store.has_room(usize::try_from(room.reserve()).unwrap_or(usize::MAX));
     if is_scarce && !gauge.is_scarce.swap(is_scarce, Ordering::Relaxed) {
         tracing::warn!(
-            used = store + weave + others,
+            used = store + weave + gauge.others.load(Ordering::Relaxed),
             budget = config.disk_budget_bytes,
-            free,
+            free = gauge.free.load(Ordering::Relaxed),
             "room on the disk runs out: what may be pruned goes; raise `disk_budget` or make room"
         );
         // Also for who is busy and not waiting yet.
@@ -363,47 +419,4 @@ fn drop_checkpoints(store: &Store, process: Id, stop: &CancellationToken) -> Res
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    const MB: u64 = 1 << 20;
-
-    #[test]
-    fn limits_and_the_rest_come_to_the_budget() {
-        let left = Left::of(100 * MB, 40 * MB, 10 * MB, 1000 * MB);
-        let (store, weave) = (left.limits(30 * MB, 1), left.limits(10 * MB, 1));
-        assert_eq!((store, weave), ((55 * MB, 55 * MB), (35 * MB, 35 * MB)));
-        assert_eq!(store.1 + weave.1 + 10 * MB, 100 * MB);
-        // Without a weave that grows all of it is the store's.
-        assert_eq!(
-            (left.limits(30 * MB, 2), left.limits(10 * MB, 0)),
-            ((80 * MB, 80 * MB), (10 * MB, 10 * MB))
-        );
-        // A disk that is fuller than the budget refuses sooner; what fails is a matter of the disk.
-        let left = Left::of(100 * MB, 40 * MB, 10 * MB, 84 * MB);
-        assert_eq!(left.limits(30 * MB, 1), (40 * MB, 55 * MB));
-        let left = Left::of(u64::MAX, 40 * MB, 10 * MB, 84 * MB);
-        assert_eq!(left.limits(30 * MB, 1), (40 * MB, u64::MAX));
-        // What is over already takes nothing more.
-        let left = Left::of(30 * MB, 40 * MB, 10 * MB, 84 * MB);
-        assert_eq!(left.limits(30 * MB, 1), (30 * MB, 30 * MB));
-        assert_eq!(Left::of(u64::MAX, 1, 1, MB).both, 0);
-    }
-
-    #[test]
-    fn the_folder_counts_by_its_blocks() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in [STORE_NAME, WEAVE_NAME] {
-            let sparse = std::fs::File::create(folder.path().join(name)).unwrap();
-            sparse.set_len(1 << 30).unwrap();
-        }
-        std::fs::create_dir(folder.path().join(COMPILED)).unwrap();
-        std::fs::write(folder.path().join(COMPILED).join("a"), vec![1; 100_000]).unwrap();
-        let others = others_in(folder.path(), 0).unwrap();
-        assert!((100_000..200_000).contains(&others), "{others}");
-        assert_eq!(bytes_in(&folder.path().join("none"), 0).unwrap(), 0);
-        assert!(free_bytes(folder.path()).unwrap() > 0);
-    }
-}
+mod tests;

@@ -25,6 +25,7 @@ use crate::lobby::Lobby;
 use crate::market::Market;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
+use crate::recover::Wishes;
 use crate::remote::Lookups;
 use crate::room::Gauge;
 use crate::supervisor::joined;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub topics: TopicsHandle,
     /// Who keeps what convicts a key.
     pub witness: WitnessHandle,
+    /// Asks for processes that nobody on the mesh serves.
+    pub wishes: Wishes,
     /// Guest memory that is held beside the live processes.
     pub elsewhere: Elsewhere,
     /// Pokes between the roles.
@@ -173,6 +176,8 @@ pub mod testing {
             publisher: Publisher::new(&metrics).0,
             topics: TopicsHandle::new(&metrics).0,
             witness: crate::witness::queue(&metrics).0,
+            // Nobody hears: nothing is read.
+            wishes: Wishes::new().0,
             elsewhere,
             news: Newsroom::new(),
             metrics,

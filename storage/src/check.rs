@@ -169,7 +169,9 @@ impl Reader {
             | Table::Items
             | Table::Outcomes
             | Table::Attestations
+            | Table::AttestationsUnanchored
             | Table::Evidence
+            | Table::EvidenceUnanchored
             | Table::Pages
             | Table::Blobs
             | Table::Cautions
@@ -334,7 +336,11 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Outcomes => record::decode::<OutcomeRow>(name, key, value).map(drop),
         Table::ItemOutcomes => record::decode::<Position>(name, key, value).map(drop),
         Table::Outbox => record::decode::<OutboxRow>(name, key, value).map(drop),
-        Table::OutboxDue | Table::BatchesOpen | Table::PostingsOpen => {
+        Table::OutboxDue
+        | Table::BatchesOpen
+        | Table::PostingsOpen
+        | Table::AttestationsUnanchored
+        | Table::EvidenceUnanchored => {
             record::decode::<Nothing>(name, key, value).map(drop)
         }
         Table::Attestations => record::decode::<AttestationRow>(name, key, value).map(drop),
@@ -377,10 +383,14 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::Posted
         | Table::Cautions => 32,
         Table::Slots | Table::SeenList => 32 + 8,
-        Table::ItemSlots | Table::Seen | Table::ItemOutcomes | Table::Evidence => 32 + 32,
+        Table::ItemSlots
+        | Table::Seen
+        | Table::ItemOutcomes
+        | Table::Evidence
+        | Table::EvidenceUnanchored => 32 + 32,
         Table::Outcomes | Table::Checkpoints => 32 + POSITION,
         Table::Outbox | Table::OutboxPending => 32 + POSITION + 4,
         Table::OutboxDue => 8 + 32 + POSITION + 4,
-        Table::Attestations => 32 + POSITION + 32,
+        Table::Attestations | Table::AttestationsUnanchored => 32 + POSITION + 32,
     })
 }

@@ -17,6 +17,7 @@ use crate::key;
 use crate::record::{self, Record};
 use crate::rows::{
     AttestationRow, BatchRow, BatchState, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PostingRow,
+    ProcessRow,
     Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
@@ -65,13 +66,23 @@ impl Plan<'_> {
             Write::Attestation { process, position, attestor, row } => {
                 let key = key::attestation(&process, position, &attestor.0);
                 match self.get::<AttestationRow>(Table::Attestations, &key)? {
-                    None => self.put(Table::Attestations, key, &row),
+                    None => self.attestation(&process, key, &row),
                     Some(held) if held.statement == row.statement => Ok(()),
                     Some(_) => Err(Conflict::Attestation { process, position, attestor }.into()),
                 }
             }
             Write::Evidence { process, name, row } => {
                 self.put_content(Table::Evidence, &key::pair(&process, &name.0), &row)
+            }
+            Write::AnchorEvidence { process, name } => {
+                self.put(Table::EvidenceUnanchored, key::pair(&process, &name.0), &Nothing)
+            }
+            Write::AttestationAnchored { process, position, attestor } => {
+                let key = key::attestation(&process, position, &attestor.0);
+                self.remove(Table::AttestationsUnanchored, key)
+            }
+            Write::EvidenceAnchored { process, name } => {
+                self.remove(Table::EvidenceUnanchored, key::pair(&process, &name.0))
             }
             Write::Checkpoint { process, position, row } => {
                 self.checkpoint(key::position(&process, position), &row)
@@ -156,6 +167,15 @@ impl Plan<'_> {
             }
         }
         self.put(Table::Outcomes, key, row)
+    }
+
+    /// A new attestation. Whoever schedules the process anchors it, and it is not pruned before.
+    fn attestation(&mut self, process: &Id, key: Vec<u8>, row: &AttestationRow) -> Result<(), StoreError> {
+        let known = self.get::<ProcessRow>(Table::Processes, &process.0)?;
+        if known.is_some_and(|known| known.roles.schedules) {
+            self.put(Table::AttestationsUnanchored, key.clone(), &Nothing)?;
+        }
+        self.put(Table::Attestations, key, row)
     }
 
     fn outbox(&mut self, key: OutboxKey, row: &OutboxRow) -> Result<(), StoreError> {

@@ -63,6 +63,8 @@ impl Need {
             | Write::Prune { .. }
             | Write::DropBlob(_)
             | Write::LiftCaution { .. }
+            | Write::AttestationAnchored { .. }
+            | Write::EvidenceAnchored { .. }
             | Write::DropSetting { .. }
             | Write::Setting { .. } => Self::Frees,
             Write::Seen { .. }
@@ -71,6 +73,7 @@ impl Need {
             | Write::OutboxState { .. }
             | Write::Attestation { .. }
             | Write::Evidence { .. }
+            | Write::AnchorEvidence { .. }
             | Write::Blob(_)
             | Write::Batch { .. }
             | Write::Posting { .. }

@@ -69,8 +69,12 @@ tables! {
     OutboxDue = "outbox-due/1",
     /// process, position, attestor -> AttestationRow.
     Attestations = "attestations/1",
+    /// process, position, attestor -> nothing, of attestations that are in no confirmed batch of this node's logs.
+    AttestationsUnanchored = "attestations-unanchored/1",
     /// process, name -> EvidenceRow.
     Evidence = "evidence/1",
+    /// process, name -> nothing, of evidence that is to be in a batch and is in no confirmed one.
+    EvidenceUnanchored = "evidence-unanchored/1",
     /// process, position -> CheckpointRow.
     Checkpoints = "checkpoints/2",
     /// Hash of the page in the state tree -> zstd of the page.

@@ -107,6 +107,29 @@ pub enum Write {
         /// The row.
         row: EvidenceRow,
     },
+    /// An attestation is in a confirmed batch.
+    AttestationAnchored {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The key that signed.
+        attestor: Address,
+    },
+    /// Evidence is to be anchored.
+    AnchorEvidence {
+        /// The process that it is about.
+        process: Id,
+        /// Its name.
+        name: Hash,
+    },
+    /// Evidence is in a confirmed batch.
+    EvidenceAnchored {
+        /// The process that it is about.
+        process: Id,
+        /// Its name.
+        name: Hash,
+    },
     /// A checkpoint; replaces the row. Each of its pages must be part of another checkpoint, or of
     /// this request before it.
     Checkpoint {
@@ -136,7 +159,8 @@ pub enum Write {
         pages: usize,
     },
     /// Drops what a position only shows: its result, its outbox and these attestations. One that the
-    /// weave does not hold, or that has something left to send, conflicts.
+    /// weave does not hold, or that has something left to send, conflicts; and so does an attestation that
+    /// this node is to anchor and has not.
     Prune {
         /// The process.
         process: Id,
@@ -245,6 +269,9 @@ impl Write {
                 | Self::OutboxState { .. }
                 | Self::DropCheckpoint { .. }
                 | Self::CutCheckpoint { .. }
+                | Self::AttestationAnchored { .. }
+                | Self::AnchorEvidence { .. }
+                | Self::EvidenceAnchored { .. }
                 | Self::Prune { .. }
                 | Self::DropBlob(_)
                 | Self::Batch { .. }

@@ -2,8 +2,8 @@
 //
 //     node verify-log.mjs GATEWAY PROCESS          such as http://127.0.0.1:1984, or https://arweave.net
 //
-// Gateways only say where bytes are. Everything else is computed here: the data root of each bundle, the id
-// and the signature of each item, that its scheduler signed each slot, and that the slots are one chain:
+// Gateways only say where bytes are. Everything else is computed here: the data root of each bundle, the signature
+// of the transaction that names it, the id and the signature of each item, that its scheduler signed each slot, and that the slots are one chain:
 // hash(0) = SHA-256(process), hash(n) = SHA-256(id of assignment n-1, hash(n-1)). Prints JSON, and ends with 1
 // at the first thing that does not fit.
 
@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 const { DataItem } = require('@dha-team/arbundles')
+const arweave = require('arweave').init({})
 const { generateTransactionChunks } = require('arweave/node/lib/merkle')
 
 const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
@@ -88,9 +89,13 @@ async function readBundle(gateway, id) {
   const chunks = await generateTransactionChunks(bytes)
   const root = Buffer.from(chunks.data_root).toString('base64url')
   if (root !== id) {
-    const transaction = await (await answer(`${gateway}/tx/${id}`)).json()
-    expect(transaction.data_root === root, `bundle ${id}: its bytes have the root ${root}`)
-    expect(sha256(bytesOf(transaction.signature)).toString('base64url') === id, `bundle ${id} is not that transaction`)
+    const raw = await (await answer(`${gateway}/tx/${id}`)).json()
+    expect(raw.data_root === root, `bundle ${id}: its bytes have the root ${root}`)
+    const signed = sha256(bytesOf(raw.signature)).toString('base64url')
+    expect(raw.format === 2 && raw.id === id && signed === id, `bundle ${id} is not that transaction`)
+    // Over the root and all else that is said of it.
+    const valid = await arweave.transactions.verify(arweave.transactions.fromRaw(raw)).catch(() => false)
+    expect(valid, `bundle ${id}: the signature of its transaction is not over what it says`)
   }
   try {
     return await itemsOf(bytes)

@@ -1,4 +1,4 @@
-// The weave of a node, read by arweave-js and by a checker that knows nothing of Weft.
+// The weave of a node, read by arweave-js.
 
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -7,8 +7,7 @@ import { createRequire } from 'node:module'
 import { after, before, test } from 'node:test'
 import { wallet } from './lib/keys.mjs'
 import { startNode } from './lib/node.mjs'
-import { run, temporaryFolder } from './lib/run.mjs'
-import { fileURLToPath } from 'node:url'
+import { temporaryFolder } from './lib/run.mjs'
 
 const require = createRequire(import.meta.url)
 const Arweave = require('arweave')
@@ -50,55 +49,6 @@ const get = async (path) => {
   const response = await fetch(`${address}/${path}`)
   return { status: response.status, text: await response.text() }
 }
-
-const verify = async (gateway) => {
-  const script = fileURLToPath(new URL('verify-log.mjs', import.meta.url))
-  const { code, stdout } = await run(process.execPath, [script, gateway, id])
-  return { code, told: JSON.parse(stdout.toString()) }
-}
-
-test('the checker finds a whole log', async () => {
-  const { code, told } = await verify(address)
-  assert.equal(code, 0, told.fault)
-  assert.equal(told.slots, messages + 1)
-  const { head } = await node.weft('inspect', id)
-  assert.equal(head, messages)
-})
-
-/** A gateway that changes bundles on their way. */
-async function tampered(change) {
-  const server = createServer(async (request, response) => {
-    const chunks = []
-    for await (const chunk of request) chunks.push(chunk)
-    const options = request.method === 'POST' ? { method: 'POST', body: Buffer.concat(chunks) } : {}
-    const answer = await fetch(`${address}${request.url}`, { ...options, headers: { 'content-type': 'application/json' } })
-    const body = Buffer.from(await answer.arrayBuffer())
-    response.writeHead(answer.status)
-    response.end(request.url.startsWith('/raw/') ? change(body) : body)
-  })
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  try {
-    return await verify(`http://127.0.0.1:${server.address().port}`)
-  } finally {
-    server.close()
-  }
-}
-
-test('the checker finds what was tampered with', async () => {
-  const flip = (at) => (body) => {
-    body[at(body)] ^= 1
-    return body
-  }
-  const places = [() => 0, () => 40, () => 70, (body) => body.length - 1, (body) => body.length >> 1]
-  for (const place of places) {
-    const { code, told } = await tampered(flip(place))
-    assert.equal(code, 1, 'a changed byte was not found')
-    assert.match(told.fault, /root|bundle/)
-  }
-  const { code } = await tampered((body) => body.subarray(0, body.length - 1))
-  assert.equal(code, 1)
-  assert.equal((await tampered((body) => body)).code, 0, 'and nothing where nothing was changed')
-})
 
 test('arweave-js reads blocks, bundles and chunks, and their proofs hold', async () => {
   const { height, current, blocks } = await arweave.network.getInfo()

@@ -1,6 +1,9 @@
 //! The anchor's rules: when slots become a batch, and when a batch is there to stay. Input about a log
 //! looks at that log alone, and passing time at those with something left to do: most of a node's logs
 //! are anchored and quiet.
+//!
+//! What belongs to a log and is none of its slots (attestations that came after their slots, evidence,
+//! checkpoints) goes with the next slots; where none come, a batch is made without any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +46,16 @@ pub enum Input {
         /// Its newest durable slot.
         head: u64,
     },
+    /// Something beside its slots waits.
+    Beside {
+        /// Of which log.
+        process: Id,
+    },
+    /// There was nothing to bundle after all.
+    Nothing {
+        /// Of which log.
+        process: Id,
+    },
     /// The batch is on disk with its data root and was handed to the weave.
     Submitted {
         /// Of which log.
@@ -82,7 +95,8 @@ pub enum Input {
 /// What the anchor driver asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Bundle these slots, store the batch, submit it.
+    /// Bundle these slots with what waits beside them, store the batch, submit it. Without slots the last one is
+    /// before the first.
     Submit {
         /// Of which log.
         process: Id,
@@ -125,6 +139,8 @@ struct Log {
     head: Option<u64>,
     anchored: Option<u64>,
     waiting_since: Option<Now>,
+    /// Since when something beside the slots waits.
+    beside_since: Option<Now>,
     batch: Option<Batch>,
 }
 
@@ -160,7 +176,7 @@ impl Log {
 
     /// Whether anything is left to do.
     fn is_open(&self) -> bool {
-        self.batch.is_some() || self.waiting() > 0
+        self.batch.is_some() || self.waiting() > 0 || self.beside_since.is_some()
     }
 
     fn step(&mut self, process: Id, policy: Policy, now: Now, effects: &mut Effects<Effect>) {
@@ -178,17 +194,23 @@ impl Log {
             }
             return;
         }
-        if self.waiting() == 0 {
+        let is_old = |since: Now| since.plus_ms(policy.age_ms) <= now;
+        let (from, to) = if self.waiting() == 0 {
             self.waiting_since = None;
-            return;
-        }
-        let since = *self.waiting_since.get_or_insert(now);
-        let ripe = self.waiting() >= policy.slots || since.plus_ms(policy.age_ms) <= now;
-        if !ripe {
-            return;
-        }
-        let from = self.next();
-        let to = (from + self.waiting() - 1).min(from + BATCH_SLOTS_MAX - 1);
+            if !self.beside_since.is_some_and(is_old) {
+                return;
+            }
+            let from = self.next().max(1);
+            (from, from - 1)
+        } else {
+            let since = *self.waiting_since.get_or_insert(now);
+            if self.waiting() < policy.slots && !is_old(since) {
+                return;
+            }
+            let from = self.next();
+            (from, (from + self.waiting() - 1).min(from + BATCH_SLOTS_MAX - 1))
+        };
+        self.beside_since = None;
         self.batch = Some(Batch { from, to, state: State::Submitting });
         effects.push(Effect::Submit { process, from, to });
     }
@@ -198,6 +220,11 @@ impl Anchor {
     /// A driver with this policy.
     pub const fn new(policy: Policy) -> Self {
         Self { policy, logs: BTreeMap::new(), open: BTreeSet::new() }
+    }
+
+    /// Whether it was told of a log.
+    pub fn knows(&self, process: &Id) -> bool {
+        self.logs.contains_key(process)
     }
 
     /// The newest anchored slot of a log.
@@ -258,13 +285,28 @@ impl Machine for Anchor {
                     to,
                     state: State::Submitted(data_root, Now(0)),
                 });
-                let log = Log { head, anchored, waiting_since: None, batch };
+                let log = Log { head, anchored, batch, ..Log::default() };
                 self.logs.insert(process, log);
                 process
             }
             Input::Grew { process, head } => {
                 if let Some(log) = self.logs.get_mut(&process) {
                     log.head = log.head.max(Some(head));
+                }
+                process
+            }
+            Input::Beside { process } => {
+                if let Some(log) = self.logs.get_mut(&process) {
+                    log.beside_since.get_or_insert(now);
+                }
+                process
+            }
+            Input::Nothing { process } => {
+                let is_building = |batch: &Batch| matches!(batch.state, State::Submitting);
+                if let Some(log) =
+                    self.logs.get_mut(&process).filter(|log| log.batch.as_ref().is_some_and(is_building))
+                {
+                    log.batch = None;
                 }
                 process
             }
@@ -286,9 +328,11 @@ impl Machine for Anchor {
             }
             Input::Confirmed { process, to } => {
                 if let Some(log) = self.logs.get_mut(&process) {
-                    log.batch = None;
-                    log.anchored = Some(to);
-                    log.waiting_since = None;
+                    let has_slots = log.batch.take().is_none_or(|batch| batch.from <= batch.to);
+                    if has_slots {
+                        log.anchored = Some(to);
+                        log.waiting_since = None;
+                    }
                 }
                 process
             }

@@ -7,9 +7,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::{Effects, Hash, Id, Machine};
 use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
-use weft_storage::{AnchoredRow, BatchRow, BatchState, Write};
+use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
-use super::bundle::{BatchError, bundle};
+use super::bundle::{BatchError, bundle, has_beside, settled};
 use super::machine::{Anchor, Effect, Input, Policy};
 use super::post::{self, Progress};
 use crate::backlog::Backlog;
@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(250);
 pub(super) const OPEN_MAX: usize = 100_000;
 /// Empty blocks after one that is not, where others post: more than anybody asks confirmations for.
 const EMPTY_BLOCKS_MAX: u32 = 128;
+/// Processes with evidence that no batch has, read after a restart.
+const EVIDENCE_MAX: usize = 10_000;
 /// Batches shown to a person.
 const SHOWN_MAX: usize = 1_000;
 
@@ -61,6 +63,8 @@ impl AnchorTask {
         let mut task = Self { shared, backlog, machine, effects, anchored, open, built, empty_blocks: 0 };
         let first = task.backlog.page();
         task.try_take_up(&first)?;
+        let convicted = task.shared.store.read()?.evidence_unanchored(None, EVIDENCE_MAX)?;
+        convicted.into_iter().for_each(|(process, _)| task.beside(process));
         Ok(task)
     }
 
@@ -83,6 +87,8 @@ impl AnchorTask {
                         self.handle(Input::Grew { process, head });
                     }
                     Ok(News::Hosted { process }) => self.take_up(&[process]),
+                    Ok(News::Attested { process, .. }) if self.anchored.contains(&process) => self.beside(process),
+                    Ok(News::Alarm { process, .. }) => self.beside(process),
                     Err(RecvError::Lagged(_)) => {
                         self.backlog.refill(self.shared.directory.ids(|roles| roles.schedules));
                     }
@@ -99,6 +105,20 @@ impl AnchorTask {
 
     fn handle(&mut self, input: Input) {
         self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
+    }
+
+    /// Something may wait for a batch that is no slot. Of what others schedule, evidence alone is anchored here.
+    fn beside(&mut self, process: Id) {
+        if !self.machine.knows(&process) {
+            if self.shared.directory.roles(&process).is_none_or(|roles| roles.schedules) {
+                // It is taken up with its slots, or is not known here.
+                return;
+            }
+            let open = self.open.remove(&process);
+            self.built.extend(open.map(|(_, _, data_root)| (process, data_root)));
+            self.handle(Input::Log { process, head: None, anchored: None, open });
+        }
+        self.handle(Input::Beside { process });
     }
 
     /// Takes up those of these logs that this node schedules and does not anchor yet.
@@ -123,6 +143,9 @@ impl AnchorTask {
                 let open = self.open.remove(&process).filter(follows);
                 self.built.extend(open.map(|(_, _, data_root)| (process, data_root)));
                 self.handle(Input::Log { process, head, anchored, open });
+                if has_beside(&reader, &process, head)? {
+                    self.handle(Input::Beside { process });
+                }
             } else if let Some(head) = head {
                 self.handle(Input::Grew { process, head });
             }
@@ -170,7 +193,8 @@ impl AnchorTask {
 
     async fn submit(&mut self, process: Id, from: u64, to: u64) -> Input {
         match self.try_submit(process, from, to).await {
-            Ok((to, data_root)) => Input::Submitted { process, to, data_root },
+            Ok(Some((to, data_root))) => Input::Submitted { process, to, data_root },
+            Ok(None) => Input::Nothing { process },
             Err(error) => {
                 tracing::warn!(%process, from, to, %error, "a batch was not submitted; it is tried again");
                 Input::Failed { process }
@@ -178,13 +202,18 @@ impl AnchorTask {
         }
     }
 
-    async fn try_submit(&mut self, process: Id, from: u64, to: u64) -> Result<(u64, Hash), BatchError> {
+    async fn try_submit(
+        &mut self,
+        process: Id,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<(u64, Hash)>, BatchError> {
         let (shared, built) = (SharedRef::clone(&self.shared), self.built.get(&process).copied());
         let batch = tokio::task::spawn_blocking(move || match kept(&shared, built, from)? {
-            Some(kept) => Ok(kept),
+            Some(kept) => Ok(Some(kept)),
             None => bundle(&shared, process, from, to),
         });
-        let (to, batch) = batch.await.map_err(|_| AnchorError::Closed)??;
+        let Some((to, batch)) = batch.await.map_err(|_| AnchorError::Closed)?? else { return Ok(None) };
         let data_root = batch.data_root();
         // The bundle is on disk before the weave hears of it, so a crash repeats the same bytes.
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Building)).await?;
@@ -199,7 +228,7 @@ impl AnchorTask {
         }
         self.shared.metrics.batches.inc();
         self.shared.store.write(batch_writes(process, from, to, &batch, BatchState::Submitted)).await?;
-        Ok((to, data_root))
+        Ok(Some((to, data_root)))
     }
 
     async fn query(&self, process: Id, data_root: Hash) -> Option<Input> {
@@ -243,25 +272,52 @@ impl AnchorTask {
         data_root: Hash,
         (height, block): (u64, Hash),
     ) -> Input {
-        let row = self.shared.store.read().and_then(|reader| reader.batch(&data_root));
-        let mut writes = vec![Write::Anchored {
-            process,
-            weave: self.shared.anchored_on().to_owned(),
-            row: AnchoredRow { slot: to, batch: data_root, height },
-        }];
-        if let Ok(Some(row)) = row {
-            // The weave has the bundle now; the copy made for the way there can go.
-            writes.push(Write::DropBlob(row.bundle));
-            let state = BatchState::Confirmed { height, block };
-            writes.push(Write::Batch { data_root, row: BatchRow { state, ..row } });
-        }
-        if let Err(error) = self.shared.store.write(writes).await {
+        let shared = SharedRef::clone(&self.shared);
+        let block = BatchState::Confirmed { height, block };
+        // Its bundle is read once more.
+        let writes =
+            tokio::task::spawn_blocking(move || confirmed(&shared, process, (to, height), data_root, block));
+        let written = match writes.await.map_err(|_| StoreError::Closed).flatten() {
+            Ok(writes) => self.shared.store.write(writes).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
             tracing::error!(%process, %error, "a confirmed batch was not recorded; it is tried again");
             return Input::Failed { process };
         }
         self.built.remove(&process);
+        let left = self.shared.store.read().and_then(|reader| has_beside(&reader, &process, Some(to)));
+        if left.unwrap_or_default() {
+            self.handle(Input::Beside { process });
+        }
         Input::Confirmed { process, to }
     }
+}
+
+/// What is to be noted of a batch that is there to stay.
+fn confirmed(
+    shared: &Shared,
+    process: Id,
+    (to, height): (u64, u64),
+    data_root: Hash,
+    state: BatchState,
+) -> Result<Vec<Write>, StoreError> {
+    let reader = shared.store.read()?;
+    let mut writes = Vec::new();
+    let row = reader.batch(&data_root)?;
+    if row.as_ref().is_none_or(|row| row.from_slot <= row.to_slot) {
+        let weave = shared.anchored_on().to_owned();
+        let row = AnchoredRow { slot: to, batch: data_root, height };
+        writes.push(Write::Anchored { process, weave, row });
+    }
+    if let Some(row) = row {
+        let bundle = reader.blob(&row.bundle)?;
+        writes.extend(bundle.into_iter().flat_map(|bundle| settled(shared, process, bundle)));
+        // The weave has the bundle now; the copy made for the way there can go.
+        writes.push(Write::DropBlob(row.bundle));
+        writes.push(Write::Batch { data_root, row: BatchRow { state, ..row } });
+    }
+    Ok(writes)
 }
 
 /// The batch that was built before from this slot on, with its last slot.

@@ -160,7 +160,7 @@ pub(crate) enum Command {
         /// The file that `weft export` wrote
         file: PathBuf,
     },
-    /// Bring back a process from gateways of a weave; whatever they say, every signature and link is checked
+    /// Bring back a process, or all of a key, from gateways of a weave; whatever they say, every signature and link is checked
     Recover(Recover),
     /// Drop old results that are final and covered by a checkpoint
     Prune(Prune),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use weft_protocol::Id;
+use weft_protocol::{Address, Id};
 use weft_storage::{Compacted, Store, StoreConfig, StoreError};
 
 use super::args::ConfigFlags;
@@ -19,7 +19,7 @@ use crate::control::client::{ClientError, typed};
 use crate::keyring;
 use crate::portable::PortableReport;
 use crate::prune::PruneReport;
-use crate::recover::{Missing, ModuleState, RecoverReport};
+use crate::recover::{Missing, ModuleState, RecoverAllReport, RecoverReport};
 
 /// How long the node may go without a sign: a commit on a disk that others load takes seconds.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -41,8 +41,14 @@ pub(crate) struct Export {
 #[derive(Debug, Args)]
 pub(crate) struct Recover {
     /// The process
-    #[arg(allow_hyphen_values = true)]
-    process: Id,
+    #[arg(allow_hyphen_values = true, required_unless_present = "all")]
+    process: Option<Id>,
+    /// Instead of one process all that this node schedules: it needs no more than its key
+    #[arg(long, conflicts_with = "process")]
+    all: bool,
+    /// With --all, those of this scheduler
+    #[arg(long, value_name = "ADDRESS", requires = "all", allow_hyphen_values = true)]
+    scheduler: Option<Address>,
     /// A gateway of the weave that has its batches, such as https://arweave.net or the `weave_listen` of a node;
     /// may repeat: what one has not is asked of the next
     #[arg(long, value_name = "URL", required = true)]
@@ -82,11 +88,43 @@ pub(super) async fn import(file: &Path, context: &Context) -> Result<Exit, CliEr
 }
 
 pub(super) async fn recover(of: Recover, context: &Context) -> Result<Exit, CliError> {
-    let Recover { process, from } = of;
+    let Recover { process, scheduler, from, .. } = of;
+    let Some(process) = process else { return recover_all(scheduler, from, context).await };
     let request = DiskRequest::Recover { process, from };
     let report: RecoverReport = ask(context, "reading and verifying", request).await?;
     context.screen.answer(&report, || recovered(&report, context.screen))?;
     Ok(if report.is_whole() { Exit::Ok } else { Exit::No })
+}
+
+async fn recover_all(
+    scheduler: Option<Address>,
+    from: Vec<String>,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let request = DiskRequest::RecoverAll { scheduler, from };
+    let report: RecoverAllReport = ask(context, "processes", request).await?;
+    let screen = context.screen;
+    screen.answer(&report, || {
+        let rows = [
+            ("scheduler", report.scheduler.clone()),
+            ("processes", format!("{}, of which {} are whole", report.found, report.whole)),
+            ("slots", format!("{}, of which {} are new here", report.slots, report.new_slots)),
+            ("attestations", format!("{} new ones", report.attestations)),
+            ("took", format!("{} ms", report.elapsed_ms)),
+        ];
+        if report.failed_count == 0 {
+            return pairs(&rows);
+        }
+        let failed = report
+            .failed
+            .iter()
+            .map(|one| [one.process.to_string(), one.slots.to_string(), screen.foreign(&one.why)]);
+        let failed = table(["NOT WHOLE", "SLOTS", "WHY"], failed);
+        let more = report.failed_count.saturating_sub(report.failed.len() as u64);
+        let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+        format!("{}\n\n{failed}{more}", pairs(&rows))
+    })?;
+    Ok(if report.failed_count == 0 { Exit::Ok } else { Exit::No })
 }
 
 /// What was read of a weave.

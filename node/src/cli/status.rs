@@ -14,7 +14,9 @@ const ASKING: &str = "asking the node";
 pub(super) async fn status(context: &Context) -> Result<Exit, CliError> {
     let status: Status = ask(context, ASKING, &Request::Status).await?;
     context.screen.answer(&status, || {
-        pairs(&[
+        let recovering = status.recovering.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let recovering = (!recovering.is_empty()).then(|| ("reading from gateways", recovering.join("\n")));
+        let rows = [
             ("version", status.version.clone()),
             ("address", status.address.to_string()),
             ("peer id", status.peer_id.clone()),
@@ -27,7 +29,8 @@ pub(super) async fn status(context: &Context) -> Result<Exit, CliError> {
             ("up for", format!("{} s", status.uptime_ms / 1000)),
             ("disk", super::top::disk(&status.room)),
             ("pid", status.pid.to_string()),
-        ])
+        ];
+        pairs(&rows.into_iter().chain(recovering).collect::<Vec<_>>())
     })?;
     Ok(Exit::Ok)
 }
@@ -62,7 +65,10 @@ pub(super) async fn weave(context: &Context) -> Result<Exit, CliError> {
         let rows = weave.batches.iter().map(|batch| {
             [
                 batch.process.to_string(),
-                format!("{}..={}", batch.from, batch.to),
+                match batch.from <= batch.to {
+                    true => format!("{}..={}", batch.from, batch.to),
+                    false => "none".to_owned(),
+                },
                 batch.block.map_or_else(|| "pending".to_owned(), |block| block.to_string()),
                 batch.items.to_string(),
                 batch.bytes.to_string(),

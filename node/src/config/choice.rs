@@ -35,6 +35,34 @@ pub enum Join {
     Auto,
 }
 
+/// Which checkpoints go into batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnchorCheckpoints {
+    /// None: the log gives every state again.
+    Off,
+    /// The newest one at a boundary that a quorum signed, with each batch that has none.
+    Boundaries,
+}
+
+impl AnchorCheckpoints {
+    /// Its name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Boundaries => "boundaries",
+        }
+    }
+}
+
+pub(super) fn set_anchor_checkpoints(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.anchor_checkpoints = match given.text() {
+        Some("off") => AnchorCheckpoints::Off,
+        Some("boundaries") => AnchorCheckpoints::Boundaries,
+        _ => return Err("`off` or `boundaries`".into()),
+    };
+    Ok(())
+}
+
 impl Join {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Replay, Self::Checkpoint, Self::Auto];

@@ -6,6 +6,7 @@ use toml::Value;
 
 use super::Config;
 use super::given::{Expected, Given};
+use crate::recover::{GATEWAYS_MAX, Gateway};
 
 /// Addresses to listen on: more are a typing error.
 const LISTEN_MAX: usize = 16;
@@ -15,6 +16,10 @@ const BOOTSTRAP_MAX: usize = 64;
 const LISTEN_EXPECTED: &str = "a multiaddress such as `/ip4/127.0.0.1/tcp/4904`";
 /// What a correct bootstrap address looks like.
 const DIAL_EXPECTED: &str = "a multiaddress with a peer id such as `/ip4/192.0.2.7/tcp/4904/p2p/12D3KooW...`";
+
+/// What a correct address of a gateway looks like.
+const GATEWAY_EXPECTED: &str =
+    "an address that begins with https:// or http://, such as `https://arweave.net`";
 
 /// Whether peers can dial this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,11 @@ pub(super) fn set_listen(config: &mut Config, given: &Given<'_>) -> Result<(), E
 pub(super) fn set_bootstrap(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     config.bootstrap =
         addresses(given, BOOTSTRAP_MAX, |text| weft_net::check_peer(text).is_ok(), DIAL_EXPECTED)?;
+    Ok(())
+}
+
+pub(super) fn set_gateways(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
+    config.gateways = addresses(given, GATEWAYS_MAX, |text| Gateway::new(text).is_ok(), GATEWAY_EXPECTED)?;
     Ok(())
 }
 

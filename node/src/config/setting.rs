@@ -5,14 +5,14 @@ use weft_protocol::limits::COMPUTE_LIMIT_MAX;
 
 use super::anchoring;
 use super::bytes;
-use super::choice::set_evaluate;
+use super::choice::{set_anchor_checkpoints, set_evaluate};
 use super::doors::{
     set_door, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
 };
 use super::given::{Expected, Given};
 use super::logging::{set_log, set_log_format};
 use super::profile::set_profile;
-use super::reach::{set_bool, set_bootstrap, set_listen, set_reachable, set_topics};
+use super::reach::{set_bool, set_bootstrap, set_gateways, set_listen, set_reachable, set_topics};
 use super::role::set_roles;
 use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 
@@ -167,11 +167,25 @@ pub(super) const SETTINGS: &[Setting] = &[
     anchoring::CONFIRMATIONS,
     anchoring::CHECK_MS,
     Setting {
+        key: "gateways",
+        help: "gateways of the weave that are read for what neither this node nor its peers have, such as \
+               https://arweave.net; nothing is posted to them",
+        set: set_gateways,
+        show: |config| texts(&config.gateways),
+    },
+    Setting {
         key: "anchor_batch_slots",
         help: "a batch is written when so many slots of a process wait for one; where batches cost money, 10000 unless it \
                is set",
         set: |config, given| set_u32(&mut config.anchor_batch_slots, given, 1, 10_000),
         show: |config| Value::Integer(config.anchor_batch_slots.into()),
+    },
+    Setting {
+        key: "anchor_checkpoints",
+        help: "which checkpoints go into batches: off, or boundaries (the newest that a quorum signed, of up to 24 MiB \
+               compressed; every 1,024 slots), from which others begin without evaluating what is before",
+        set: set_anchor_checkpoints,
+        show: |config| Value::String(config.anchor_checkpoints.name().into()),
     },
     Setting {
         key: "anchor_batch_age_ms",

@@ -219,6 +219,7 @@ impl Answers {
                 }
                 Backend::Arweave | Backend::Bundler => shared.anchored_on().to_owned(),
             },
+            recovering: shared.wishes.reading(),
             uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             pid: std::process::id(),
             room: room::info(shared),

@@ -294,6 +294,9 @@ pub struct Status {
     pub uptime_ms: u64,
     pub pid: u32,
     pub room: RoomInfo,
+    /// Processes that no peer serves and that are being read from the configured gateways.
+    #[serde(default)]
+    pub recovering: Vec<Id>,
 }
 
 /// What a node does for one process, and how far it is.
@@ -488,6 +491,7 @@ pub struct WeaveInfo {
 pub struct BatchInfo {
     pub process: Id,
     pub from: u64,
+    /// The last slot; one before the first where the batch has only what was attested late, or evidence.
     pub to: u64,
     pub data_root: Hash,
     /// The block it stands in, once mined.

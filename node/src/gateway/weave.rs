@@ -13,6 +13,7 @@ mod accept;
 mod graphql;
 mod route;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -104,6 +105,32 @@ impl Answering for WeaveDesk {
     }
 }
 
+/// Somebody who waits for an answer, until this is dropped: his time is over, or he went away.
+#[derive(Debug, Default)]
+struct Waiter(Arc<AtomicBool>);
+
+/// Whether he still does.
+#[derive(Debug, Clone)]
+struct Waits(Arc<AtomicBool>);
+
+impl Waiter {
+    fn waits(&self) -> Waits {
+        Waits(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Waits {
+    fn go_on(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl WeaveDesk {
     /// A desk of this node's weave.
     pub(crate) fn new(shared: &Shared) -> Self {
@@ -142,10 +169,12 @@ impl WeaveDesk {
         let full = |_| Problem::busy("too much of the weave is read at once", TURN_RETRY_MS);
         let turn = turn.map_err(full)?.map_err(Problem::fault)?;
         let desk = self.clone();
+        let waiter = Waiter::default();
+        let waits = waiter.waits();
         // It has its turn until it has its share, also when nobody waits for it any more.
         let work = move || {
             let response = match (query, posted) {
-                (Some(query), _) => Ok(desk.graphql(query)),
+                (Some(query), _) => Ok(desk.graphql(query, waits)),
                 (None, Some(body)) if ask == Ask::PostTx => desk.post_tx(&body.bytes),
                 (None, Some(body)) => desk.post_chunk(&body.bytes),
                 (None, None) => desk.read(ask),
@@ -154,6 +183,7 @@ impl WeaveDesk {
         };
         let (response, turn) = tokio::task::spawn_blocking(work).await.map_err(Problem::fault)?;
         let response = response?;
+        drop(waiter);
         let bytes = response.body().size_hint().exact().unwrap_or_default();
         let share = self.0.bodies.share_of_answer(bytes).await?;
         drop(turn);

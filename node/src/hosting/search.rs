@@ -119,8 +119,10 @@ impl SearchTask {
     }
 
     fn end(&mut self, process: Id, found: &Found) {
-        if let Ok(found) = found {
-            self.shared.directory.remember(Arc::clone(found));
+        match found {
+            Ok(found) => self.shared.directory.remember(Arc::clone(found)),
+            // A weave may have it.
+            Err(_) => self.shared.wishes.asked(process),
         }
         for asker in self.askers.remove(&process).unwrap_or_default() {
             // It may have gone.

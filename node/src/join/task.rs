@@ -16,13 +16,14 @@ use weft_protocol::{Effects, Hash, Id, Machine as _, Now};
 use weft_storage::{CheckpointRow, OutcomeRow, PackedPage, PageRef, Reader, Roles, StoreError, Write};
 
 use super::machine::{Effect, Fetch, Input, Why};
-use super::{CHUNK_PAGES, Manifest, ask};
+use super::{CHUNK_PAGES, Manifest, ask, weave};
 use crate::attestations::keep_attestation;
 use crate::compute::checkpoint;
 use crate::config::Join;
 use crate::error::NodeError;
 use crate::log;
 use crate::news::{News, heard_of};
+use crate::recover;
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 
@@ -45,7 +46,7 @@ const LOG_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a process did not go on from a checkpoint.
 #[derive(Debug, thiserror::Error)]
-enum NotJoined {
+pub(super) enum NotJoined {
     #[error("its Process item cannot be read")]
     Unknown,
     #[error("no peer has a signed checkpoint so far ahead")]
@@ -198,11 +199,19 @@ fn is_behind(shared: &Shared, process: Id, least: u64) -> bool {
 /// Has a process go on from the newest signed checkpoint, if that is so many slots ahead; gives its slot.
 async fn join(shared: &SharedRef, process: Id, least: u64) -> Result<u64, NotJoined> {
     let known = shared.known(process).await.ok_or(NotJoined::Unknown)?.process;
-    let (manifest, providers) = ask::newest(shared, &known).await.ok_or(NotJoined::Nobody)?;
+    let next = next_slot_of(shared, process)?;
+    let is_ahead = |manifest: &Manifest| manifest.summary.position.slot >= next.saturating_add(least);
+    let (manifest, from) = match ask::newest(shared, &known).await.filter(|(manifest, _)| is_ahead(manifest))
+    {
+        Some((manifest, peers)) => (manifest, Source::Peers(peers)),
+        // Peers are quicker, and cost nobody anything.
+        None => {
+            let found = recover::newest_checkpoint(shared, &known).await;
+            let found = found.filter(|found| is_ahead(&found.manifest)).ok_or(NotJoined::Nobody)?;
+            (found.manifest, Source::Weave(found.parts))
+        }
+    };
     let slot = manifest.summary.position.slot;
-    if slot < next_slot_of(shared, process)?.saturating_add(least) {
-        return Err(NotJoined::Nobody);
-    }
     if !shared.store.has_room(manifest.pages.len() * weft_protocol::state::LEAF_BYTES) {
         return Err(NotJoined::NoRoom(manifest.pages.len()));
     }
@@ -211,7 +220,7 @@ async fn join(shared: &SharedRef, process: Id, least: u64) -> Result<u64, NotJoi
     shared
         .directory
         .set_waits(&process, Some(format!("the checkpoint at slot {slot}, from which it goes on")));
-    let done = take(shared, &known, Arc::new(manifest), providers).await;
+    let done = take(shared, &known, Arc::new(manifest), from).await;
     drop(joining);
     shared.directory.set_waits(&process, None);
     // Computed again: from the checkpoint, or from where it was.
@@ -219,13 +228,23 @@ async fn join(shared: &SharedRef, process: Id, least: u64) -> Result<u64, NotJoi
     done.map(|()| slot)
 }
 
+/// Who has the pages of a checkpoint.
+enum Source {
+    Peers(Vec<Peer>),
+    /// These items.
+    Weave(Vec<Id>),
+}
+
 async fn take(
     shared: &SharedRef,
     process: &Arc<Process>,
     manifest: Arc<Manifest>,
-    providers: Vec<Peer>,
+    from: Source,
 ) -> Result<(), NotJoined> {
-    fetch(shared, process.id(), &manifest, providers).await?;
+    match from {
+        Source::Peers(providers) => fetch(shared, process.id(), &manifest, providers).await?,
+        Source::Weave(parts) => weave::fetch(shared, &manifest, &parts).await?,
+    }
     let slot = manifest.summary.position.slot;
     reached(shared, process.id(), slot).await?;
     let (of, known, held) = (SharedRef::clone(shared), Arc::clone(process), Arc::clone(&manifest));
@@ -246,7 +265,10 @@ async fn take(
 
 /// The pages of a checkpoint that are not on disk, each once, and those that are: of one that was begun before,
 /// or of others.
-fn missing(reader: &Reader, manifest: &Manifest) -> Result<(Vec<Hash>, BTreeSet<Hash>), StoreError> {
+pub(super) fn missing(
+    reader: &Reader,
+    manifest: &Manifest,
+) -> Result<(Vec<Hash>, BTreeSet<Hash>), StoreError> {
     let (mut missing, mut here) = (Vec::new(), BTreeSet::new());
     let all: BTreeSet<Hash> = manifest.pages.iter().map(|page| page.hash).collect();
     for hash in all {
@@ -260,7 +282,7 @@ fn missing(reader: &Reader, manifest: &Manifest) -> Result<(Vec<Hash>, BTreeSet<
 }
 
 /// The row that keeps the pages that are there so far. Without a state it is no checkpoint.
-fn row(manifest: &Manifest, has: impl Fn(&Hash) -> bool, state: Bytes) -> Write {
+pub(super) fn row(manifest: &Manifest, has: impl Fn(&Hash) -> bool, state: Bytes) -> Write {
     let pages: Vec<PageRef> = manifest.pages.iter().filter(|page| has(&page.hash)).copied().collect();
     let summary = &manifest.summary;
     let row = CheckpointRow { memory_bytes: summary.memory_bytes, pages, state };

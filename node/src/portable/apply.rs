@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::StreamExt as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::process::Process;
@@ -20,6 +22,8 @@ use crate::shared::SharedRef;
 
 /// How long the log may stay where it is while slots wait for it: a commit takes milliseconds.
 const APPEND_WAIT: Duration = Duration::from_secs(60);
+/// Attestations that are on their way to the disk at once.
+const KEPT_AT_ONCE: usize = 64;
 /// How often it is looked whether there is room for what waits.
 const ROOM_PERIOD: Duration = Duration::from_secs(1);
 
@@ -49,16 +53,13 @@ impl Part {
     }
 }
 
-/// Reads the attestations that an item of [`ATTESTATIONS_TYPE`] carries. Nothing is believed because of who
+/// Reads the attestations that are the data of an item of [`ATTESTATIONS_TYPE`]. Nothing is believed because of who
 /// signed the item, and a bad one says nothing about the next.
 ///
 /// # Errors
-/// It carries something else, or too many.
-pub(crate) fn attestations_of(
-    item: &DataItem,
-    network: Network,
-) -> Result<Vec<Verified<Attestation>>, String> {
-    let message = wire::decode_canonical::<wire::AttestationsResponse>(&item.data(), ITEM_BYTES_MAX);
+/// It is something else, or too many.
+pub(crate) fn attestations_of(data: &Bytes, network: Network) -> Result<Vec<Verified<Attestation>>, String> {
+    let message = wire::decode_canonical::<wire::AttestationsResponse>(data, ITEM_BYTES_MAX);
     let message = message.map_err(|error| format!("attestations: {error}"))?;
     let verified = message
         .attestations
@@ -79,9 +80,17 @@ pub(crate) struct Apply<'a> {
     pub(crate) attestations: u64,
     /// Whether the module came.
     pub(crate) module: bool,
+    /// Somebody else asked for it: it takes a place of those.
+    pub(crate) for_others: bool,
 }
 
-impl Apply<'_> {
+impl<'a> Apply<'a> {
+    /// Nothing came yet.
+    pub(crate) const fn new(shared: &'a SharedRef, follower: &'a FollowerHandle, process: Id) -> Self {
+        let (known, had, attestations, module, for_others) = (None, 0, 0, false, false);
+        Self { shared, follower, process, known, had, attestations, module, for_others }
+    }
+
     /// Takes one part.
     ///
     /// # Errors
@@ -92,10 +101,15 @@ impl Apply<'_> {
             Part::Slot(record) => self.slot(*record).await,
             Part::Attestations(attestations) => {
                 let Some(process) = &self.known else { return Ok(()) };
-                for attestation in attestations {
-                    let kept = keep_attestation(self.shared, process, &attestation).await;
-                    self.attestations += u64::from(kept == Kept::Yes);
-                }
+                // Beside each other, so that many share a commit.
+                let keep = |attestation| {
+                    let (shared, process) = (SharedRef::clone(self.shared), Arc::clone(process));
+                    async move { keep_attestation(&shared, &process, &attestation).await }
+                };
+                let kept = futures::stream::iter(attestations.into_iter().map(keep));
+                let kept = kept.buffer_unordered(KEPT_AT_ONCE);
+                let kept = kept.filter(|kept| std::future::ready(*kept == Kept::Yes)).count().await;
+                self.attestations += kept as u64;
                 Ok(())
             }
             Part::Module(module) => {
@@ -127,7 +141,8 @@ impl Apply<'_> {
         let does = |role| own && self.shared.config.roles.contains(&role);
         let computes = does(Role::Compute);
         let messenges = computes && does(Role::Messenger);
-        let wanted = Roles { watches: !own, computes, messenges, ..Roles::default() };
+        let for_others = self.for_others && !own;
+        let wanted = Roles { watches: !own, computes, messenges, for_others, ..Roles::default() };
         let (roles, mut writes) = hosting::opening_writes(self.shared, &process, record, wanted)?;
         writes.push(Write::Process { process: id, row: ProcessRow { module: process.module(), roles } });
         self.shared.store.write(writes).await?;

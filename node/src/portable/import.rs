@@ -37,7 +37,7 @@ pub async fn import(
         blocking(move || Reading::open(&path, terms)).await?
     };
     let process = read.process;
-    let mut apply = Apply { shared, follower, process, known: None, had: 0, attestations: 0, module: false };
+    let mut apply = Apply::new(shared, follower, process);
     let total = read.file.len() as u64;
     loop {
         let (after, group) = blocking(move || {
@@ -164,7 +164,7 @@ impl Reading {
         match tag::first(item.tags(), "Type") {
             Some("Assignment") if names_process => self.slot(item).map(Some),
             Some(ATTESTATIONS_TYPE) if names_process => {
-                let attestations = attestations_of(item, self.terms.network)?;
+                let attestations = attestations_of(&item.data(), self.terms.network)?;
                 Ok(Some(Part::Attestations(attestations)))
             }
             _ => Ok(None),

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use weft_protocol::bundle::BUNDLE_TAGS;
 use weft_protocol::crypto::SignatureType;
 use weft_protocol::{Address, DataItem, Draft, Id, Tag, Verified, tag};
-use weft_storage::anchor::{AnchorError, ItemRef, LocalWeave, TagFilter, TagQuery};
+use weft_storage::anchor::{AnchorError, Cursor, ItemRef, LocalWeave, TagFilter, TagQuery};
+
+use crate::portable::checkpoint::CHECKPOINT_TYPE;
 
 /// Slots that one question is about: a gateway that lists items one by one lists so many at once.
 pub(super) const SLOTS_ASKED: u64 = 50;
@@ -19,7 +21,7 @@ pub(super) const SLOTS_ASKED: u64 = 50;
 const EDGES_MAX: usize = 100;
 
 /// What is asked of every item.
-const NODE: &str = "pageInfo{hasNextPage} edges{node{id anchor signature recipient owner{key} \
+const NODE: &str = "pageInfo{hasNextPage} edges{cursor node{id anchor signature recipient owner{key} \
                     tags{name value} data{size} block{height} bundledIn{id}}}";
 
 /// What a gateway is asked to list.
@@ -30,6 +32,12 @@ pub(super) enum Question {
     Assignments { process: Id, scheduler: Address, slots: Range<u64> },
     /// The newest assignment.
     Newest { process: Id, scheduler: Address },
+    /// What such items carry beside the slots of a process, signed by one of these if any are named.
+    Beside { process: Id, kind: &'static str, signers: Vec<Address>, after: Option<String> },
+    /// The newest checkpoints of a process, signed by one of these.
+    Checkpoints { process: Id, signers: Vec<Address> },
+    /// The slots 0 that a key signed.
+    Openings { scheduler: Address, after: Option<String> },
     /// An item.
     Item(Id),
     /// The bundles in a block: some gateways do not say which of them an item is in.
@@ -57,6 +65,18 @@ impl Question {
                 );
                 (query, json!({ "p": [process], "o": [scheduler] }))
             }
+            Self::Beside { process, kind, signers, after } => {
+                let tags = [("Type", (*kind).to_owned()), ("Process", process.to_string())];
+                paged(signers, &tags, after.as_deref())
+            }
+            Self::Checkpoints { process, signers } => {
+                let query = format!(
+                    "query($p:[String!]!,$o:[String!]!){{transactions(first:10,sort:HEIGHT_DESC,owners:$o,\
+                     tags:[{{name:\"Type\",values:[\"{CHECKPOINT_TYPE}\"]}},{{name:\"Process\",values:$p}}]){{{NODE}}}}}"
+                );
+                (query, json!({ "p": [process], "o": signers }))
+            }
+            Self::Openings { scheduler, after } => paged(&[*scheduler], &openings(), after.as_deref()),
             Self::Bundles { height } => {
                 let tags =
                     BUNDLE_TAGS.map(|(name, value)| format!("{{name:\"{name}\",values:[\"{value}\"]}}"));
@@ -82,6 +102,7 @@ impl Question {
         let of = |process: &Id| {
             vec![tag("Data-Protocol", &"ao"), tag("Type", &"Assignment"), tag("Process", process)]
         };
+        let mut from = None;
         let (query, limit) = match self {
             Self::Item(id) => return Ok(weave.found(id)?.map(Listed::here).into_iter().collect()),
             // Here every item says which one it is in.
@@ -92,13 +113,26 @@ impl Question {
                 tags.push(TagFilter { name: "Nonce".into(), values });
                 (TagQuery { owners: vec![*scheduler], tags, ..TagQuery::default() }, EDGES_MAX)
             }
+            Self::Beside { process, kind, signers, after } => {
+                let tags = vec![tag("Type", kind), tag("Process", process)];
+                from = beyond(after.as_deref());
+                (TagQuery { owners: signers.clone(), tags, ..TagQuery::default() }, EDGES_MAX)
+            }
+            Self::Checkpoints { process, signers } => {
+                let tags = vec![tag("Type", &CHECKPOINT_TYPE), tag("Process", process)];
+                (TagQuery { owners: signers.clone(), tags, newest_first: true, ..TagQuery::default() }, 10)
+            }
+            Self::Openings { scheduler, after } => {
+                let tags = openings().map(|(name, value)| tag(name, &value)).into();
+                from = beyond(after.as_deref());
+                (TagQuery { owners: vec![*scheduler], tags, ..TagQuery::default() }, EDGES_MAX)
+            }
             Self::Newest { process, scheduler } => {
                 let (owners, tags) = (vec![*scheduler], of(process));
                 (TagQuery { owners, tags, newest_first: true, ..TagQuery::default() }, 1)
             }
         };
         let mut found = Vec::new();
-        let mut from = None;
         // A page may be short of its limit and yet have a next.
         while found.len() < limit {
             let page = weave.find_now(&query, from, limit - found.len())?;
@@ -108,6 +142,39 @@ impl Question {
         }
         Ok(found)
     }
+}
+
+/// The tags of an assignment of slot 0.
+fn openings() -> [(&'static str, String); 3] {
+    [("Data-Protocol", "ao"), ("Type", "Assignment"), ("Nonce", "0")]
+        .map(|(name, value)| (name, value.to_owned()))
+}
+
+/// A page of items with these tags, of these owners if any are named.
+fn paged(owners: &[Address], tags: &[(&str, String)], after: Option<&str>) -> (String, Value) {
+    let tags = tags.iter().map(|(name, value)| format!("{{name:\"{name}\",values:[\"{value}\"]}}"));
+    let tags = tags.collect::<Vec<_>>().join(",");
+    let (mut declared, mut filters, mut variables) = (Vec::new(), String::new(), json!({}));
+    if !owners.is_empty() {
+        declared.push("$o:[String!]!");
+        filters.push_str("owners:$o,");
+        variables["o"] = json!(owners);
+    }
+    if let Some(after) = after {
+        declared.push("$a:String!");
+        filters.push_str("after:$a,");
+        variables["a"] = json!(after);
+    }
+    let declared = if declared.is_empty() { String::new() } else { format!("({})", declared.join(",")) };
+    let query = format!(
+        "query{declared}{{transactions(first:{EDGES_MAX},sort:HEIGHT_ASC,{filters}tags:[{tags}]){{{NODE}}}}}"
+    );
+    (query, variables)
+}
+
+/// The place after a cursor of this node's own weave.
+fn beyond(after: Option<&str>) -> Option<Cursor> {
+    after?.parse().ok().and_then(|at: Cursor| at.beyond(false))
 }
 
 /// What is read of an answer.
@@ -124,6 +191,8 @@ struct Page {
 
 #[derive(Debug, Deserialize)]
 struct Edge {
+    #[serde(default)]
+    cursor: Option<String>,
     node: Node,
 }
 
@@ -186,6 +255,8 @@ pub(super) struct Listed {
     pub(super) bundle: Option<Id>,
     /// The height of the block that it is said to be in.
     pub(super) height: Option<u64>,
+    /// Where the list goes on after it.
+    pub(super) cursor: Option<String>,
     tags: Vec<Tag>,
     /// Bytes of its data.
     pub(super) data_bytes: u64,
@@ -199,7 +270,8 @@ pub(super) struct Listed {
 pub(super) fn read(answer: Value) -> Option<Vec<Listed>> {
     let answer: Answer = serde_json::from_value(answer).ok()?;
     let edges = answer.transactions.edges.into_iter().take(EDGES_MAX);
-    Some(edges.map(|edge| Listed::of(edge.node)).collect())
+    let listed = |edge: Edge| Listed { cursor: edge.cursor, ..Listed::of(edge.node) };
+    Some(edges.map(listed).collect())
 }
 
 impl Listed {
@@ -216,6 +288,7 @@ impl Listed {
             id: node.id,
             bundle: node.bundled_in.map(|parent| parent.id),
             height: node.block.map(|block| block.height),
+            cursor: None,
             tags: node.tags.into_iter().map(|tag| Tag::new(tag.name, tag.value)).collect(),
             data_bytes: data_bytes.unwrap_or_default(),
             owner: bytes(node.owner.and_then(|owner| owner.key)),
@@ -231,6 +304,7 @@ impl Listed {
             id: found.id,
             bundle: Some(Id(found.batch.0)),
             height: Some(found.height),
+            cursor: Some(found.place.to_string()),
             tags: found.tags,
             data_bytes: found.data_bytes,
             owner: Vec::new(),
@@ -243,6 +317,11 @@ impl Listed {
     /// The slot that its tags name.
     pub(super) fn slot(&self) -> Option<u64> {
         tag::first(&self.tags, "Nonce")?.parse().ok()
+    }
+
+    /// The process that its tags name.
+    pub(super) fn process(&self) -> Option<Id> {
+        tag::first(&self.tags, "Process")?.parse().ok()
     }
 
     /// The item that these fields and this data are, if they are one: its signature says so. What a gateway

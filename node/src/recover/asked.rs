@@ -1,7 +1,7 @@
 //! Who has a weave, a gateway or this node, and what it was good for in one run.
 
 use bytes::Bytes;
-use weft_protocol::{Hash, Id};
+use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::{AnchorError, AnchorStatus, LocalWeave};
 
 use super::ask::{self, Listed, Question};
@@ -50,6 +50,21 @@ impl Holder {
             Self::Gateway(gateway) => gateway.data(id).await,
             // Here all are in bundles.
             Self::Here(_) => Err(GatewayError::Unknown("an item's data")),
+        }
+    }
+
+    /// The data of an item that has at most so many bytes, wherever it is.
+    pub(super) async fn small_data(&mut self, id: Id, max: usize) -> Result<Bytes, GatewayError> {
+        let what = "an item's data";
+        match self {
+            Self::Gateway(gateway) => gateway.small_data(id, max).await,
+            Self::Here(weave) => {
+                let data = move |weave: &LocalWeave| {
+                    let raw = weave.item_now(&id)?;
+                    Ok(raw.and_then(|raw| Some(DataItem::parse(raw).ok()?.claims().data())))
+                };
+                here(weave, what, data).await
+            }
         }
     }
 

@@ -7,13 +7,15 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, StatusCode, Url, redirect};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_protocol::Id;
 use weft_protocol::l1::L1_JSON_BYTES_MAX;
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_storage::limits::BATCH_BYTES_MAX;
+
+use super::redirect::Reach;
 
 /// How long connecting may take.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -27,8 +29,6 @@ const BYTES_A_SECOND: u64 = 128 * 1024;
 const QUERY_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of what is said of a transaction's place.
 const STATUS_BYTES_MAX: usize = 16 * 1024;
-/// Redirects that are followed: gateways give each item a name of its own.
-const REDIRECTS_MAX: usize = 3;
 /// Tries of one question.
 const TRIES_MAX: usize = 3;
 /// The wait before the second try; doubled before the third.
@@ -130,20 +130,13 @@ impl Gateway {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !is_plain {
             return Err(wrong());
         }
-        // What began encrypted stays so.
-        let policy = redirect::Policy::custom(|attempt| {
-            let was_safe = attempt.previous().iter().all(|url| url.scheme() == "https");
-            if attempt.previous().len() > REDIRECTS_MAX || (was_safe && attempt.url().scheme() != "https") {
-                attempt.stop()
-            } else {
-                attempt.follow()
-            }
-        });
+        let reach = Reach::of(&base);
         let client = Client::builder()
             .user_agent(concat!("weft/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WAIT)
             .read_timeout(PIECE_WAIT)
-            .redirect(policy)
+            .redirect(reach.policy())
+            .dns_resolver(reach.resolver())
             .referer(false)
             .build()
             .map_err(|error| GatewayError::Unreachable(shown(&error.to_string())))?;
@@ -185,6 +178,14 @@ impl Gateway {
     /// Why there is none.
     pub async fn data(&mut self, id: Id) -> Result<Bytes, GatewayError> {
         self.raw(id, "an item's data", MODULE_ITEM_BYTES_MAX).await
+    }
+
+    /// The data of an item that has at most so many bytes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn small_data(&mut self, id: Id, max: usize) -> Result<Bytes, GatewayError> {
+        self.raw(id, "an item's data", max).await
     }
 
     /// The data under an id. Some have it without the word that says that it is meant as it is.

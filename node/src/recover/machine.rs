@@ -14,6 +14,9 @@ use weft_protocol::{Effects, Id, Machine, Now};
 pub const FAILURES_MAX: u32 = 3;
 /// Times that a gateway may give something false.
 pub const LIES_MAX: u32 = 8;
+/// Times that it may give something false that is in a bundle as it was signed: whoever wrote that is a stranger, and
+/// to choose such bundles costs a gateway little.
+pub const JUNK_MAX: u32 = 64;
 /// Places that are tried of those that a gateway lists for one thing.
 pub const PLACES_MAX: usize = 6;
 
@@ -70,14 +73,25 @@ pub enum Input {
     Lacked {
         /// Who.
         gateway: Gateway,
-        /// Something false came.
-        lie: bool,
+        /// What came instead.
+        instead: Instead,
     },
     /// Nothing came.
     Failed {
         /// Who.
         gateway: Gateway,
     },
+}
+
+/// What came instead of what was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// Nothing, or something else that is what it is said to be.
+    Nothing,
+    /// Something false, in bytes that are those which their name or their transaction commits to.
+    Junk,
+    /// Something false.
+    Lie,
 }
 
 /// What the search asks for.
@@ -115,6 +129,7 @@ pub enum Effect {
 struct Conduct {
     failures: u32,
     lies: u32,
+    junk: u32,
     given_up: bool,
 }
 
@@ -178,14 +193,17 @@ impl Search {
         self.looking = None;
     }
 
-    fn count(&mut self, gateway: Gateway, lie: bool, effects: &mut Effects<Effect>) {
+    /// Counts something against a gateway.
+    fn count(
+        &mut self,
+        gateway: Gateway,
+        what: impl FnOnce(&mut Conduct) -> &mut u32,
+        effects: &mut Effects<Effect>,
+    ) {
         let Some(conduct) = self.gateways.get_mut(gateway) else { return };
-        if lie {
-            conduct.lies += 1;
-        } else {
-            conduct.failures += 1;
-        }
-        if !conduct.given_up && (conduct.failures >= FAILURES_MAX || conduct.lies >= LIES_MAX) {
+        *what(conduct) += 1;
+        let Conduct { failures, lies, junk, given_up } = *conduct;
+        if !given_up && (failures >= FAILURES_MAX || lies >= LIES_MAX || junk >= JUNK_MAX) {
             conduct.given_up = true;
             effects.push(Effect::GiveUp { gateway });
         }
@@ -216,19 +234,23 @@ impl Machine for Search {
                 self.looking = None;
                 effects.push(Effect::Found);
             }
-            Input::Lacked { gateway, lie } => {
-                if lie {
-                    self.count(gateway, true, effects);
+            Input::Lacked { gateway, instead } => {
+                match instead {
+                    Instead::Nothing => {}
+                    Instead::Junk => self.count(gateway, |conduct| &mut conduct.junk, effects),
+                    Instead::Lie => self.count(gateway, |conduct| &mut conduct.lies, effects),
                 }
                 self.go_on(effects);
             }
             Input::Failed { gateway } => {
-                self.count(gateway, false, effects);
+                self.count(gateway, |conduct| &mut conduct.failures, effects);
                 self.go_on(effects);
             }
         }
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

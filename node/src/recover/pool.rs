@@ -11,7 +11,7 @@ use weft_protocol::{Address, DataItem, Id, tag};
 use weft_storage::limits::BATCH_ITEMS_MAX;
 
 use super::machine::Gateway;
-use crate::portable::ATTESTATIONS_TYPE;
+use crate::portable::{ATTESTATIONS_TYPE, EVIDENCE_TYPE};
 
 /// Bytes that are held, and what came last beside them.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -24,10 +24,13 @@ const RIVALS_MAX: usize = 8;
 #[derive(Debug)]
 struct Piece {
     gateway: Gateway,
+    /// It is a bundle of the bytes that its name or its transaction commits to.
+    is_proven: bool,
     bytes: usize,
     assignments: BTreeMap<u64, Vec<Rival>>,
     items: BTreeMap<Id, Bytes>,
-    attestations: Vec<DataItem>,
+    /// Items that carry attestations or evidence.
+    beside: Vec<DataItem>,
 }
 
 /// An assignment, and what it claims.
@@ -52,8 +55,16 @@ pub(super) struct Pool {
 pub(super) struct Place {
     /// Who gave it.
     pub(super) gateway: Gateway,
+    /// It is in a bundle as that was signed: what is false in it is a stranger's.
+    pub(super) is_proven: bool,
     piece: usize,
     id: Id,
+}
+
+impl Piece {
+    const fn place(&self, piece: usize, id: Id) -> Place {
+        Place { gateway: self.gateway, is_proven: self.is_proven, piece, id }
+    }
 }
 
 impl Pool {
@@ -65,36 +76,46 @@ impl Pool {
     ///
     /// # Errors
     /// The bytes are no bundle, or one of more items than any of ours.
-    pub(super) fn add_bundle(&mut self, gateway: Gateway, bytes: Bytes) -> Result<(), String> {
+    pub(super) fn add_bundle(
+        &mut self,
+        (gateway, is_proven): (Gateway, bool),
+        bytes: Bytes,
+    ) -> Result<(), String> {
         let length = bytes.len();
         let bundle = Bundle::parse(bytes).map_err(|error| error.to_string())?;
         if bundle.len() > BATCH_ITEMS_MAX {
             return Err(format!("{} items, and {BATCH_ITEMS_MAX} are the most", bundle.len()));
         }
         let items = bundle.items().filter_map(|item| Some(item.ok()?.claims().clone()));
-        self.add(gateway, length, items);
+        self.add((gateway, is_proven), length, items);
         Ok(())
     }
 
     /// Takes an item in.
     pub(super) fn add_item(&mut self, gateway: Gateway, item: DataItem) {
-        self.add(gateway, item.raw().len(), std::iter::once(item));
+        self.add((gateway, false), item.raw().len(), std::iter::once(item));
     }
 
-    fn add(&mut self, gateway: Gateway, bytes: usize, items: impl Iterator<Item = DataItem>) {
+    fn add(
+        &mut self,
+        (gateway, is_proven): (Gateway, bool),
+        bytes: usize,
+        items: impl Iterator<Item = DataItem>,
+    ) {
         let mut piece = Piece {
             gateway,
+            is_proven,
             bytes,
             assignments: BTreeMap::new(),
             items: BTreeMap::new(),
-            attestations: Vec::new(),
+            beside: Vec::new(),
         };
         for item in items {
             let of_process =
                 tag::first(item.tags(), "Process").and_then(|id| id.parse::<Id>().ok()) == Some(self.process);
             let kind = tag::first(item.tags(), "Type");
-            if of_process && kind == Some(ATTESTATIONS_TYPE) {
-                piece.attestations.push(item);
+            if of_process && matches!(kind, Some(ATTESTATIONS_TYPE | EVIDENCE_TYPE)) {
+                piece.beside.push(item);
                 continue;
             }
             if of_process && let Ok(claims) = Assignment::from_item(&item) {
@@ -118,15 +139,17 @@ impl Pool {
     pub(super) fn assignment(&self, slot: u64, is_it: impl Fn(&Rival) -> bool) -> Option<(Place, &Rival)> {
         self.pieces.iter().enumerate().rev().find_map(|(piece, held)| {
             let rival = held.assignments.get(&slot)?.iter().find(|rival| is_it(rival))?;
-            Some((Place { gateway: held.gateway, piece, id: rival.claims.id }, rival))
+            Some((held.place(piece, rival.claims.id), rival))
         })
     }
 
     /// An item.
     pub(super) fn item(&self, id: &Id) -> Option<(Place, &Bytes)> {
-        self.pieces.iter().enumerate().rev().find_map(|(piece, held)| {
-            Some((Place { gateway: held.gateway, piece, id: *id }, held.items.get(id)?))
-        })
+        self.pieces
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(piece, held)| Some((held.place(piece, *id), held.items.get(id)?)))
     }
 
     /// Forgets something that was false. The same id may be held from somebody else.
@@ -139,11 +162,11 @@ impl Pool {
         }
     }
 
-    /// Takes out the items that carry attestations.
-    pub(super) fn take_attestations(&mut self) -> Vec<(Gateway, DataItem)> {
+    /// Takes out the items that carry attestations or evidence.
+    pub(super) fn take_beside(&mut self) -> Vec<(Gateway, DataItem)> {
         let each = |held: &mut Piece| {
             let gateway = held.gateway;
-            std::mem::take(&mut held.attestations).into_iter().map(move |item| (gateway, item))
+            std::mem::take(&mut held.beside).into_iter().map(move |item| (gateway, item))
         };
         self.pieces.iter_mut().flat_map(each).collect()
     }
@@ -188,11 +211,12 @@ mod tests {
     fn what_is_false_is_forgotten_where_it_was_and_nowhere_else() {
         let (good, rival) = (assignment(1, 3, 7), assignment(2, 3, 8));
         let mut pool = Pool::new(PROCESS);
-        pool.add_bundle(0, bundle(&[good.clone(), rival.clone()])).unwrap();
-        pool.add_bundle(1, bundle(std::slice::from_ref(&good))).unwrap();
+        pool.add_bundle((0, false), bundle(&[good.clone(), rival.clone()])).unwrap();
+        pool.add_bundle((1, true), bundle(std::slice::from_ref(&good))).unwrap();
         let by_chain = |chain: u8| move |rival: &Rival| rival.claims.hash_chain == Hash([chain; 32]);
         let (place, held) = pool.assignment(3, by_chain(7)).unwrap();
         assert_eq!((place.gateway, held.claims.id), (1, good.id()), "the newest comes first");
+        assert!(place.is_proven);
         assert_eq!((&held.raw, held.owner), (good.raw(), good.owner()));
         pool.forget(place);
         assert_eq!(pool.assignment(3, by_chain(7)).unwrap().0.gateway, 0);
@@ -222,8 +246,8 @@ mod tests {
         // Rivals of one slot.
         let rivals: Vec<_> = (0..20).map(|chain| assignment(1, 5, chain)).collect();
         let mut pool = Pool::new(PROCESS);
-        pool.add_bundle(0, bundle(&rivals)).unwrap();
+        pool.add_bundle((0, false), bundle(&rivals)).unwrap();
         assert_eq!(pool.pieces[0].assignments[&5].len(), RIVALS_MAX);
-        assert!(pool.add_bundle(0, vec![0xff; 64].into()).is_err());
+        assert!(pool.add_bundle((0, false), vec![0xff; 64].into()).is_err());
     }
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weft_protocol::assignment::Assignment;
+use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::evidence::Evidence;
 use weft_protocol::module::Module;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::push::ORIGIN_PROOF;
 use weft_protocol::record::{Link, RecordError, SlotRecord, VerifiedRecord};
-use weft_protocol::{Address, DataItem, Id, Verified, wire};
+use weft_protocol::{Address, DataItem, Id, Verified, tag, wire};
 
 use super::machine::{Gateway, Want};
 use super::pool::{Place, Pool, Rival};
-use crate::portable::{Part, attestations_of};
+use crate::portable::{EVIDENCE_TYPE, Part, attestations_of};
 
 /// Slots that are verified before they are handed on.
 const GROUP_SLOTS: usize = 256;
@@ -42,16 +44,26 @@ pub(super) struct Group {
     pub(super) parts: Vec<Part>,
     /// Whose assignments they are.
     pub(super) givers: Vec<Gateway>,
-    /// Who gave something false, and what.
-    pub(super) lies: Vec<(Gateway, String)>,
+    /// Where something false was, and what.
+    pub(super) lies: Vec<(Place, String)>,
     /// What is false and nobody's lie: anybody may sign something under the name of a process.
     pub(super) junk: Vec<(Gateway, String)>,
     /// Two assignments of one slot, both of which the scheduler signed.
     pub(super) rivals: Vec<(Verified<DataItem>, Verified<DataItem>)>,
+    /// What convicts somebody who signed for this log.
+    pub(super) evidence: Vec<Verified<Evidence>>,
+    /// The last slot that came, of all groups.
+    pub(super) link: Option<Link>,
     /// What is missing for the next slot.
     pub(super) wants: Option<Want>,
     /// Why the log cannot go on, whoever gives it.
     pub(super) refused: Option<String>,
+}
+
+/// What belongs to a log beside its slots.
+pub(super) enum Beside {
+    Attestations(Vec<Verified<Attestation>>),
+    Evidence(Box<Verified<Evidence>>),
 }
 
 enum Next {
@@ -152,6 +164,7 @@ impl Reading {
             }
         }
         self.others(&mut group);
+        group.link = self.link;
         group
     }
 
@@ -197,7 +210,7 @@ impl Reading {
         let mut are_true = true;
         for Given { name, place, raw } in parts {
             if let Err(error) = DataItem::verify_bytes(raw.clone()) {
-                group.lies.push((place.gateway, format!("the {name} of slot {slot}: {error}")));
+                group.lies.push((*place, format!("the {name} of slot {slot}: {error}")));
                 self.pool.forget(*place);
                 are_true = false;
             }
@@ -248,17 +261,45 @@ impl Reading {
                     group.parts.push(Part::Module(Box::new(item)));
                 }
                 Err(why) => {
-                    group.lies.push((place.gateway, why));
+                    group.lies.push((place, why));
                     self.pool.forget(place);
                 }
             }
         }
-        for (gateway, item) in self.pool.take_attestations() {
-            match attestations_of(&item, self.terms.network) {
-                Ok(attestations) => group.parts.push(Part::Attestations(attestations)),
+        for (gateway, item) in self.pool.take_beside() {
+            match self.beside(&item.data(), tag::first(item.tags(), "Type")) {
+                Ok(Beside::Attestations(attestations)) => group.parts.push(Part::Attestations(attestations)),
+                Ok(Beside::Evidence(evidence)) => group.evidence.push(*evidence),
                 Err(why) => group.junk.push((gateway, why)),
             }
         }
+    }
+
+    /// Reads what belongs to the log beside its slots. It proves itself, whoever carries it.
+    ///
+    /// # Errors
+    /// It is false, or of another process.
+    pub(super) fn beside(&self, data: &Bytes, kind: Option<&str>) -> Result<Beside, String> {
+        if kind != Some(EVIDENCE_TYPE) {
+            return attestations_of(data, self.terms.network).map(Beside::Attestations);
+        }
+        let evidence = Evidence::decode(data, self.terms.network).and_then(|read| read.verify());
+        let evidence = evidence.map_err(|error| format!("evidence: {error}"))?;
+        let concerns = self.known.as_ref().is_some_and(|(_, terms)| evidence.concerns(terms));
+        if concerns {
+            Ok(Beside::Evidence(Box::new(evidence)))
+        } else {
+            Err("evidence: it convicts nobody here".to_owned())
+        }
+    }
+
+    /// Whose word about the log counts: its scheduler's, and its attestors'.
+    pub(super) fn signers(&self) -> Vec<Address> {
+        let members = self.known.iter().flat_map(|(process, _)| process.attestors().members.clone());
+        let mut signers: Vec<Address> = self.scheduler.into_iter().chain(members).collect();
+        signers.sort_unstable();
+        signers.dedup();
+        signers
     }
 
     /// Whether the pool has an assignment of this id that the scheduler signed for this slot.

@@ -1,6 +1,7 @@
 //! A store for one log from a weave, to be replayed there and then removed: nothing that is on this node's own
 //! disk has a part in it.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,24 +10,25 @@ use prost::Message as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, VerifiedRecord};
-use weft_protocol::{Id, Verified};
-use weft_storage::{AttestationRow, ProcessRow, Roles, SlotRow, Store, StoreConfig, StoreError, Write};
+use weft_protocol::{Address, Id, Position, Verified};
+use weft_storage::{AttestationRow, ProcessRow, Roles, SlotRow, Store, StoreConfig, Write};
 
 use super::RecoverError;
 use super::sink::{Sink, Tally};
 use crate::log;
 use crate::portable::{Part, PortableError};
-use crate::room;
-use crate::shared::Shared;
+use crate::room::{self, Grant};
+use crate::shared::SharedRef;
 
 /// The folder in the data folder, with one for each process that is checked.
-const FOLDER: &str = "from-weave";
+pub(crate) const FOLDER: &str = "from-weave";
 
 /// The store.
 pub(crate) struct Scratch {
     id: Id,
     store: Store,
     folder: Folder,
+    grant: Grant,
     process: Option<Arc<Process>>,
     attestations: u64,
     module: bool,
@@ -45,14 +47,17 @@ impl Drop for Folder {
 }
 
 impl Scratch {
-    /// An empty one for a process, which takes no more of the disk than the node may.
+    /// An empty one for a process, with a share of its own of what the node may take of the disk.
     ///
     /// # Errors
     /// The disk, or that another check of the process is under way.
-    pub(crate) async fn open(shared: &Shared, process: Id) -> Result<Self, RecoverError> {
+    pub(crate) async fn open(shared: &SharedRef, process: Id) -> Result<Self, RecoverError> {
         let all = shared.config.data_dir.join(FOLDER);
         let path = all.join(process.to_string());
         let config = StoreConfig::new(shared.network, shared.address);
+        let granting = SharedRef::clone(shared);
+        let granted = tokio::task::spawn_blocking(move || room::grant(&granting)).await;
+        let grant = granted.map_err(|_| PortableError::Stopped)?.map_err(RecoverError::Room)?;
         let opened = tokio::task::spawn_blocking(move || {
             let io = |action| {
                 let path = path.clone();
@@ -70,15 +75,12 @@ impl Scratch {
             Ok((store, folder))
         });
         let (store, folder) = opened.await.map_err(|_| PortableError::Stopped)??;
-        let room = room::info(shared);
-        if let Some(budget) = room.budget_bytes {
-            let left = budget.saturating_sub(room.used_bytes);
-            store.set_room(left, left);
-        }
+        store.set_room(grant.bytes(), grant.bytes());
         Ok(Self {
             id: process,
             store,
             folder,
+            grant,
             process: None,
             attestations: 0,
             module: false,
@@ -108,11 +110,13 @@ impl Scratch {
 
     /// Removes it.
     pub(crate) async fn remove(self) {
-        let Self { store, folder, .. } = self;
+        let Self { store, folder, grant, .. } = self;
         let removed = tokio::task::spawn_blocking(move || {
             store.shutdown();
             drop(store);
             drop(folder);
+            // Others may have the room once it is free.
+            drop(grant);
         });
         if let Err(error) = removed.await {
             tracing::warn!(%error, "a store that was read from a weave was not removed");
@@ -127,6 +131,8 @@ impl Scratch {
     /// Keeps what the process's attestors signed: what others say decides nothing.
     async fn attested(&mut self, attestations: Vec<Verified<Attestation>>) -> Result<(), PortableError> {
         let Some(process) = self.process.clone() else { return Ok(()) };
+        let reader = self.store.read()?;
+        let mut new: BTreeMap<(Position, Address), AttestationRow> = BTreeMap::new();
         for found in attestations {
             let (statement, attestor) = (found.statement(), found.attestor());
             if statement.process != self.id || !process.attestors().members.contains(&attestor) {
@@ -135,16 +141,32 @@ impl Scratch {
             let position = statement.position;
             let row =
                 AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
-            let write = Write::Attestation { process: self.id, position, attestor, row };
-            match self.store.write(vec![write]).await {
-                Ok(()) => self.attestations += 1,
-                Err(StoreError::Conflict(_)) => {
+            let held = match new.get(&(position, attestor)) {
+                Some(held) => Some(held.statement),
+                None => reader.attestation(&self.id, position, &attestor)?.map(|held| held.statement),
+            };
+            match held {
+                Some(held) if held != row.statement => {
                     self.contradictions
                         .push(format!("{attestor} signed two things about position {position}"));
                 }
-                Err(error) => return Err(error.into()),
+                Some(_) => {}
+                None => drop(new.insert((position, attestor), row)),
             }
         }
+        drop(reader);
+        let count = new.len() as u64;
+        let writes = new.into_iter().map(|((position, attestor), row)| Write::Attestation {
+            process: self.id,
+            position,
+            attestor,
+            row,
+        });
+        let writes: Vec<Write> = writes.collect();
+        if !writes.is_empty() {
+            self.store.write(writes).await?;
+        }
+        self.attestations += count;
         Ok(())
     }
 }

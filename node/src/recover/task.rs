@@ -1,5 +1,6 @@
 //! One run: asks gateways, has what comes verified, and hands it to the node.
 
+mod beside;
 mod fetch;
 
 use std::collections::BTreeSet;
@@ -7,13 +8,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
 use weft_protocol::evidence::Evidence;
-use weft_protocol::{Effects, Hash, Id, Machine as _};
+use weft_protocol::{Effects, Hash, Id, Machine as _, Verified};
 
 use super::ask::{Listed, Question};
 use super::asked::{Asked, Holder};
 use super::gateway::Gateway;
-use super::machine::{Effect, Input, Search, Want};
+use super::machine::{Effect, Input, Instead, Search, Want};
+use super::pool::Place;
 use super::reading::{Group, Reading};
 use super::scratch::Scratch;
 use super::sink::Sink;
@@ -43,8 +46,22 @@ pub async fn recover(
     from: &[String],
     progress: Progress<'_>,
 ) -> Result<RecoverReport, RecoverError> {
+    recover_as(shared, follower, process, (from, false), progress).await
+}
+
+/// [`recover`] of a process that, where it is new here and says so, takes a place of those of others.
+///
+/// # Errors
+/// As [`recover`].
+pub(super) async fn recover_as(
+    shared: &SharedRef,
+    follower: &FollowerHandle,
+    process: Id,
+    (from, for_others): (&[String], bool),
+    progress: Progress<'_>,
+) -> Result<RecoverReport, RecoverError> {
     let holders = gateways(from)?;
-    let mut apply = Apply { shared, follower, process, known: None, had: 0, attestations: 0, module: false };
+    let mut apply = Apply { for_others, ..Apply::new(shared, follower, process) };
     let mut reading = Reading::new(process, shared.terms.clone());
     begin(shared, &mut apply, &mut reading)?;
     Run::new(shared, process, holders, &mut apply, reading).whole(progress).await
@@ -73,7 +90,7 @@ pub(crate) async fn read_into(
 }
 
 /// The gateways of these addresses, each once.
-fn gateways(from: &[String]) -> Result<Vec<Holder>, RecoverError> {
+pub(super) fn gateways(from: &[String]) -> Result<Vec<Holder>, RecoverError> {
     let mut addresses: Vec<&String> = Vec::new();
     for address in from {
         if !addresses.contains(&address) {
@@ -114,6 +131,8 @@ struct Run<'a, S> {
     sink: &'a mut S,
     /// What the gateway that is asked listed.
     listed: Vec<Listed>,
+    /// Bundles that were read.
+    read: BTreeSet<Id>,
     bundles: u64,
     bundles_proven: u64,
     least_confirmations: Option<u64>,
@@ -138,6 +157,7 @@ impl<'a, S: Sink> Run<'a, S> {
             reading: Some(reading),
             sink,
             listed: Vec::new(),
+            read: BTreeSet::new(),
             bundles: 0,
             bundles_proven: 0,
             least_confirmations: None,
@@ -148,6 +168,7 @@ impl<'a, S: Sink> Run<'a, S> {
 
     async fn whole(mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
         self.read_all(progress).await?;
+        self.read_beside().await?;
         self.report().await
     }
 
@@ -171,6 +192,15 @@ impl<'a, S: Sink> Run<'a, S> {
         Ok(done)
     }
 
+    /// Begins to verify what comes next.
+    fn ahead(&mut self) -> Result<JoinHandle<(Reading, Group)>, RecoverError> {
+        let mut reading = self.reading.take().ok_or(PortableError::Stopped)?;
+        Ok(tokio::task::spawn_blocking(move || {
+            let group = reading.group();
+            (reading, group)
+        }))
+    }
+
     /// Takes slot after slot, until one is missing.
     async fn read_all(&mut self, progress: Progress<'_>) -> Result<(), RecoverError> {
         let process = self.process;
@@ -184,12 +214,22 @@ impl<'a, S: Sink> Run<'a, S> {
         }
         let total = self.ask_newest().await?;
         let mut brought = (0, 0);
+        let mut group = self.away(Reading::group).await?;
         loop {
-            let group = self.away(Reading::group).await?;
+            // The next slots are verified while these go to the disk.
+            let ahead = match (group.wants, &group.refused) {
+                (None, None) => Some(self.ahead()?),
+                _ => None,
+            };
+            let next = group.link.map_or(0, |link| link.slot + 1);
             let (wants, refused) = self.take(group).await?;
-            let next = self.reading()?.next_slot();
             if progress(next, total.max(next)).is_break() {
                 return Err(PortableError::Stopped.into());
+            }
+            if let Some(ahead) = ahead {
+                let (reading, verified) = ahead.await.map_err(|_| PortableError::Stopped)?;
+                (self.reading, group) = (Some(reading), verified);
+                continue;
             }
             if let Some(why) = refused {
                 if next == 0 {
@@ -198,7 +238,7 @@ impl<'a, S: Sink> Run<'a, S> {
                 self.note(why);
                 break;
             }
-            let Some(want) = wants else { continue };
+            let Some(want) = wants else { break };
             brought = if brought.0 == next { (next, brought.1 + 1) } else { (next, 1) };
             if brought.1 > BROUGHT_MAX {
                 self.note(format!("the parts of slot {next} do not come together"));
@@ -207,6 +247,7 @@ impl<'a, S: Sink> Run<'a, S> {
             if !self.bring(want).await? {
                 break;
             }
+            group = self.away(Reading::group).await?;
         }
         if self.reading()?.next_slot() == 0 {
             return Err(RecoverError::Unknown { process, why: self.all_faults() });
@@ -216,7 +257,7 @@ impl<'a, S: Sink> Run<'a, S> {
 
     /// Takes a group into the node.
     async fn take(&mut self, group: Group) -> Result<(Option<Want>, Option<String>), RecoverError> {
-        let Group { parts, givers, lies, junk, rivals, wants, refused } = group;
+        let Group { parts, givers, lies, junk, rivals, evidence, link, wants, refused } = group;
         for gateway in givers {
             if let Some(asked) = self.gateways.get_mut(gateway) {
                 asked.slots += 1;
@@ -224,10 +265,11 @@ impl<'a, S: Sink> Run<'a, S> {
         }
         // Strangers can put much that is false into one bundle that a gateway gives as it is.
         let mut liars = BTreeSet::new();
-        for (gateway, why) in lies {
+        for (Place { gateway, is_proven, .. }, why) in lies {
             self.fault(gateway, why);
-            if liars.insert(gateway) {
-                self.handle(Input::Lacked { gateway, lie: true });
+            if liars.insert((gateway, is_proven)) {
+                let instead = if is_proven { Instead::Junk } else { Instead::Lie };
+                self.handle(Input::Lacked { gateway, instead });
             }
         }
         for (gateway, why) in junk {
@@ -243,10 +285,16 @@ impl<'a, S: Sink> Run<'a, S> {
                 self.shared.witness.found(self.process, evidence);
             }
         }
+        evidence.into_iter().for_each(|evidence| self.convicted(evidence));
         self.sink.parts(parts).await?;
-        let link = self.reading()?.link;
         self.sink.settle(link).await?;
         Ok((wants, refused))
+    }
+
+    /// Evidence came from a weave: it is told, and kept as all evidence is.
+    fn convicted(&mut self, evidence: Verified<Evidence>) {
+        self.note(evidence.to_string());
+        self.shared.witness.found(self.process, evidence);
     }
 
     async fn find_module(&mut self) -> Result<(), RecoverError> {

@@ -142,7 +142,9 @@ impl WitnessTask {
 
     async fn persist(&mut self, process: Id, name: Hash, evidence: &Evidence) {
         let row = EvidenceRow { culprit: evidence.culprit(), bytes: evidence.encode().into() };
-        let input = match self.shared.store.write(vec![Write::Evidence { process, name, row }]).await {
+        // Whoever sees it anchors it: it may convict the one who anchors the log.
+        let writes = vec![Write::Evidence { process, name, row }, Write::AnchorEvidence { process, name }];
+        let input = match self.shared.store.write(writes).await {
             Ok(()) => Input::Persisted { name },
             Err(error) => {
                 tracing::error!(%process, %error, "evidence was not stored");

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use weft_net::{NetEvent, Verdict};
-use weft_node::config::Join;
+use weft_node::config::{AnchorCheckpoints, Join};
 use weft_node::control::api::{Request, ResultOf};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::wire::request::Body as Ask;
@@ -82,6 +82,54 @@ async fn a_new_computer_goes_on_from_a_signed_checkpoint_and_comes_to_the_same_s
     computed(&new, process, slot).await;
     same_state(&scheduler, &new, process).await;
     for node in [new, scheduler] {
+        node.stop().await;
+    }
+}
+
+/// Whether the weave at an address has a checkpoint of a process.
+async fn has_checkpoint(address: &str, process: Id) -> bool {
+    let query = format!(
+        "{{transactions(tags:[{{name:\"Type\",values:[\"Weft-Checkpoint\"]}},\
+         {{name:\"Process\",values:[\"{process}\"]}}]){{edges{{node{{id}}}}}}}}"
+    );
+    let body = serde_json::json!({ "query": query }).to_string();
+    let asked = reqwest::Client::new().post(format!("{address}/graphql"));
+    let answer = asked.header("content-type", "application/json").body(body).send().await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    !answer["data"]["transactions"]["edges"].as_array().unwrap().is_empty()
+}
+
+/// No peer is left. The log comes from a weave, and so does a checkpoint that the attestors signed: only what is
+/// after that is evaluated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_computer_goes_on_from_a_signed_checkpoint_on_a_weave() {
+    let keeper = Node::set_up(163, &[], |config| {
+        config.weave_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.anchor_checkpoints = AnchorCheckpoints::Boundaries;
+        config.anchor_batch_age_ms = 200;
+    });
+    let keeper = keeper.await;
+    let process = keeper.counter().await;
+    send(&keeper, process, 1..SLOTS).await;
+    let last = u64::from(SLOTS) - 1;
+    computed(&keeper, process, last).await;
+    until("the log to be anchored", || async {
+        (keeper.detail(process).await.info.anchored >= Some(last)).then_some(())
+    })
+    .await;
+    let address = keeper.ready.weave_api.clone().unwrap();
+    until("a checkpoint on the weave", || async { has_checkpoint(&address, process).await.then_some(()) })
+        .await;
+    let new = Node::set_up(164, &[], |config| {
+        config.join = Join::Checkpoint;
+        config.gateways = vec![address];
+    });
+    let new = new.await;
+    compute(&new, process).await;
+    computed(&new, process, last).await;
+    assert!(metric(&new, "weft_joins_total{outcome=\"joined\"}").await > 0.0);
+    same_state(&keeper, &new, process).await;
+    for node in [new, keeper] {
         node.stop().await;
     }
 }

@@ -3,15 +3,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use weft_node::control::api::EvidenceInfo;
+use weft_node::control::api::{DiskRequest, EvidenceInfo};
+use weft_node::recover::RecoverReport;
 use weft_protocol::attestation::{Attestation, Statement};
 use weft_protocol::crypto::Signer;
-use weft_protocol::evidence::Judgement;
+use weft_protocol::evidence::{Evidence, Judgement};
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Hash, Id, Position, wire};
 
+use crate::recovered::told;
 use crate::support::{Node, Stranger, announcement, key, network, until};
 
 /// Judgements of one key that are kept.
@@ -78,4 +80,47 @@ async fn of_two_attestors_a_replay_says_who_was_wrong_and_both_statements_are_ke
     assert_eq!(all.len(), JUDGED_MAX);
     assert!(all.iter().all(|judged| judged.culprit == liar));
     node.stop().await;
+}
+
+/// What convicts a key outlives everybody who saw it: it is anchored, and comes back with the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_is_anchored_and_comes_back_with_the_log() {
+    let node = Node::set_up(153, &[], |config| {
+        config.weave_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.anchor_batch_age_ms = 100;
+    });
+    let node = node.await;
+    let (own, liar) = (node.signer.address().to_string(), key(154).address());
+    let both = format!("{own},{liar}");
+    let process = node.counter_with(&[("Compute", &both), ("Compute-Quorum", "2")]).await;
+    let stranger = Stranger::on(&node, process, 154).await;
+    let first = truth(&stranger, process, 0).await;
+    // One key says two things about one assignment.
+    for byte in [1, 2] {
+        let said = Statement { running: Hash([byte; 32]), ..*first.statement() };
+        let body = Body::Attestation(said.sign(&key(154)).unwrap().to_wire());
+        stranger.publish(process, announcement(process, body)).await;
+    }
+    let convicting = async |node: &Node| {
+        let all = evidence(node, process).await;
+        all.into_iter().find(|one| {
+            let bytes = Bytes::from(STANDARD.decode(&one.bytes).unwrap());
+            one.culprit == liar && Evidence::decode(&bytes, network()).is_ok_and(|read| read.verify().is_ok())
+        })
+    };
+    let kept = until("evidence", || convicting(&node)).await;
+    let new = Node::start(155).await;
+    let from = vec![node.ready.weave_api.clone().unwrap()];
+    let back = until("evidence to come back", || async {
+        let request = DiskRequest::Recover { process, from: from.clone() };
+        let (report, _): (RecoverReport, u64) = told(&new, request).await;
+        let back = convicting(&new).await?;
+        assert!(report.unproven.iter().any(|text| text.contains(&liar.to_string())), "{report:?}");
+        Some(back)
+    })
+    .await;
+    assert_eq!((back.bytes, back.culprit), (kept.bytes, kept.culprit));
+    for node in [new, node] {
+        node.stop().await;
+    }
 }

@@ -14,6 +14,7 @@ mod lobby;
 mod market;
 mod proven;
 mod reads;
+mod recovered;
 mod requests;
 mod silent;
 mod support;

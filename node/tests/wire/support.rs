@@ -107,7 +107,16 @@ impl Node {
 
     /// One with settings of its own.
     pub async fn set_up(seed: u8, others: &[&Self], set: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), seed, others, set).await
+    }
+
+    /// One in a folder that has all but a key.
+    pub async fn start_in(
+        folder: tempfile::TempDir,
+        seed: u8,
+        others: &[&Self],
+        set: impl FnOnce(&mut Config),
+    ) -> Self {
         let own = keyring::import_seed(folder.path(), &[seed; 32]).unwrap();
         let mut config = Config::new(folder.path());
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
@@ -208,6 +217,16 @@ impl Node {
                 }
             }
         })
+    }
+
+    /// Stops it; of all that it had its weave stays.
+    pub async fn wiped(self) -> tempfile::TempDir {
+        self.stop.cancel();
+        within("the node's end", self.running).await.unwrap().unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        let name = "weave.redb";
+        std::fs::copy(self.folder.path().join(name), kept.path().join(name)).unwrap();
+        kept
     }
 
     pub async fn stop(self) {

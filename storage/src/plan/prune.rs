@@ -10,11 +10,12 @@ use weft_protocol::{Address, Id, Position};
 use super::Plan;
 use crate::error::{Conflict, StoreError};
 use crate::key;
-use crate::rows::{AnchoredRow, OutboxRow, OutboxState, OutcomeRow};
+use crate::rows::{AnchoredRow, Nothing, OutboxRow, OutboxState, OutcomeRow};
 use crate::tables::Table;
 
 impl Plan<'_> {
-    /// Refuses a position that the weave does not hold, or one that still has something to send.
+    /// Refuses a position that the weave does not hold, or one that still has something to send; and attestations
+    /// that are in no confirmed batch.
     pub(super) fn prune(
         &mut self,
         process: Id,
@@ -40,7 +41,11 @@ impl Plan<'_> {
             }
         }
         for attestor in attestors {
-            self.remove(Table::Attestations, key::attestation(&process, position, &attestor.0))?;
+            let key = key::attestation(&process, position, &attestor.0);
+            if self.get::<Nothing>(Table::AttestationsUnanchored, &key)?.is_some() {
+                return Err(Conflict::NotFinal { process, position }.into());
+            }
+            self.remove(Table::Attestations, key)?;
         }
         if row.is_pruned() {
             return Ok(());

@@ -1,13 +1,14 @@
-//! Reading blobs, batches and settings.
+//! Reading blobs, batches, what waits for one, and settings.
 
 use bytes::Bytes;
-use weft_protocol::{Hash, Id};
+use weft_protocol::{Address, Hash, Id};
 
 use super::Reader;
+use super::outcome::{AttestationKey, FIRST, LAST, NamedEvidence};
 use crate::error::StoreError;
 use crate::key::{self, Parts};
 use crate::limits::NAME_BYTES_MAX;
-use crate::rows::{AnchoredRow, BatchRow, Nothing, PostingRow, Raw};
+use crate::rows::{AnchoredRow, BatchRow, EvidenceRow, Nothing, PostingRow, Raw};
 use crate::tables::Table;
 
 impl Reader {
@@ -97,6 +98,58 @@ impl Reader {
     /// As [`process`](Self::process).
     pub fn anchored(&self, process: &Id, weave: &str) -> Result<Option<AnchoredRow>, StoreError> {
         self.get(Table::Anchored, &key::weave(process, weave))
+    }
+
+    /// Attestations of a process that this node is to anchor and that are in no confirmed batch, from the one after
+    /// `after` on, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn attestations_unanchored(
+        &self,
+        process: &Id,
+        after: Option<AttestationKey>,
+        limit: usize,
+    ) -> Result<Vec<AttestationKey>, StoreError> {
+        let (position, attestor) = after.unwrap_or((FIRST, Address([0; 32])));
+        let mut from = key::attestation(process, position, &attestor.0);
+        // The key after `from` is `from` and a zero byte.
+        from.extend(after.map(|_| 0));
+        let to = key::attestation(process, LAST, &[0xff; 32]);
+        let rows = self.rows::<Nothing, _>(Table::AttestationsUnanchored, &from, &to, limit, |key| {
+            let mut parts = Parts(key);
+            parts.id()?;
+            Some((parts.position()?, Address(parts.hash()?.0)))
+        })?;
+        Ok(rows.into_iter().map(|(key, Nothing)| key).collect())
+    }
+
+    /// Evidence that is in no confirmed batch, about this process or about any, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn evidence_unanchored(
+        &self,
+        process: Option<&Id>,
+        limit: usize,
+    ) -> Result<Vec<NamedEvidence>, StoreError> {
+        let (from, to) = match process {
+            Some(process) => (key::pair(process, &[0; 32]), key::pair(process, &[0xff; 32])),
+            None => (Vec::new(), vec![0xff; 64]),
+        };
+        let rows = self.rows::<Nothing, _>(Table::EvidenceUnanchored, &from, &to, limit, |key| {
+            let mut parts = Parts(key);
+            Some((parts.id()?, parts.hash()?))
+        })?;
+        Ok(rows.into_iter().map(|(key, Nothing)| key).collect())
+    }
+
+    /// One piece of evidence about a process.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn evidence_named(&self, process: &Id, name: &Hash) -> Result<Option<EvidenceRow>, StoreError> {
+        self.get(Table::Evidence, &key::pair(process, &name.0))
     }
 
     /// A setting.

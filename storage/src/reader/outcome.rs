@@ -16,14 +16,14 @@ use crate::rows::{
 use crate::tables::Table;
 
 /// The first and the last position there can be.
-const FIRST: Position = Position { epoch: 0, slot: 0, tick: 0 };
-const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+pub(super) const FIRST: Position = Position { epoch: 0, slot: 0, tick: 0 };
+pub(super) const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
 
 /// Names an attestation of one process: what it is of, and whose it is.
 pub type AttestationKey = (Position, Address);
 
 /// A piece of evidence: against the keys of which process, and its name.
-type NamedEvidence = (Id, Hash);
+pub(super) type NamedEvidence = (Id, Hash);
 
 /// Where the checkpoints of a process are, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -411,6 +411,14 @@ impl Reader {
             reason: "the page does not unpack to what its name says",
         })?;
         Ok(Some(page))
+    }
+
+    /// A page of memory as it lies on disk. Its bytes are not compared with its name.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn packed_page(&self, name: &Hash) -> Result<Option<PackedPage>, StoreError> {
+        self.get(Table::Pages, &name.0)
     }
 
     /// How many checkpoints name a page.

@@ -35,7 +35,9 @@ pub(super) const PRIMARY: &[Table] = &[
     Table::Outcomes,
     Table::Outbox,
     Table::Attestations,
+    Table::AttestationsUnanchored,
     Table::Evidence,
+    Table::EvidenceUnanchored,
     Table::Checkpoints,
     Table::Pages,
     Table::Blobs,
@@ -110,11 +112,17 @@ fn contradictions(reader: &Reader, report: &mut RepairReport, progress: &mut dyn
     }
 }
 
-/// Whether a store of schema 1 never had this table.
+/// Whether a store of an earlier build never had this table.
 fn is_later(table: Table, reading: &ReadTransaction) -> bool {
     let later = matches!(
         table,
-        Table::Checkpoints | Table::Pages | Table::PageRefs | Table::Children | Table::Cautions
+        Table::Checkpoints
+            | Table::Pages
+            | Table::PageRefs
+            | Table::Children
+            | Table::Cautions
+            | Table::AttestationsUnanchored
+            | Table::EvidenceUnanchored
     );
     later && matches!(reading.open_table(table.definition()), Err(redb::TableError::TableDoesNotExist(_)))
 }

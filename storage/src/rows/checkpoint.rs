@@ -102,6 +102,13 @@ impl PackedPage {
         &self.packed
     }
 
+    /// A page from its compressed bytes, under the name that it has; none where they are no page.
+    pub fn unpacked(packed: Bytes) -> Option<Self> {
+        let page = zstd::bulk::decompress(&packed, PAGE_BYTES_MAX).ok()?;
+        // At most a page, which is 64 KiB.
+        Some(Self { hash: Self::hash_of(&page), length: page.len() as u32, packed })
+    }
+
     /// The page's bytes; `None` when they do not unpack to what the name says.
     pub(crate) fn unpack(&self, name: &Hash) -> Option<Bytes> {
         let length = usize::try_from(self.length).ok().filter(|&length| length <= PAGE_BYTES_MAX)?;

@@ -103,6 +103,7 @@ fn everything() -> Vec<Write> {
         Write::OutboxState { key: outbox_key(1, 5, 1), state: settled, attempts: 3, next_try_ms: 4 },
         Write::Attestation { process, position, attestor: address(6), row: attestation_row() },
         Write::Evidence { process, name: hash(7), row: evidence_row() },
+        Write::AnchorEvidence { process, name: hash(7) },
         Write::Page(PackedPage::pack(&PAGE).unwrap()),
         Write::Checkpoint { process, position, row: checkpoint_row() },
         Write::Blob("blob".into()),

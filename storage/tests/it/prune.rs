@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use weft_protocol::{Address, Position};
 use weft_storage::{
-    AnchoredRow, AttestationRow, Conflict, MemoryDisk, OutboxState, OutcomeRow, Reader, Store, StoreError,
-    Write,
+    AnchoredRow, AttestationRow, Conflict, MemoryDisk, OutboxState, OutcomeRow, ProcessRow, Reader, Roles,
+    Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -172,4 +172,31 @@ fn what_was_sent_and_pruned_is_not_sent_again() {
     // A position that was never pruned sends as ever, also in the request that evaluates it.
     store.write_blocking(writes(1, &Made { settled: 0, ..made })).unwrap();
     assert_eq!(store.read().unwrap().outbox_pending(&id(1), usize::MAX).unwrap().len(), 2);
+}
+
+/// What was attested late was dropped before any batch had it.
+#[test]
+fn an_attestation_stays_until_a_confirmed_batch_has_it() {
+    let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    let (process, position) = (id(1), Position::slot(0));
+    let row = ProcessRow { module: id(2), roles: Roles { schedules: true, ..Roles::default() } };
+    store.write_blocking(vec![Write::Process { process, row }]).unwrap();
+    let made = Made { entries: 0, settled: 0, attestors: 2 };
+    store.write_blocking(writes(0, &made)).unwrap();
+    let row = AnchoredRow { slot: 0, batch: hash(9), height: 1 };
+    store.write_blocking(vec![Write::Anchored { process, weave: WEAVE.into(), row }]).unwrap();
+    let waiting = |store: &Store| store.read().unwrap().attestations_unanchored(&process, None, 9).unwrap();
+    assert_eq!(waiting(&store), [(position, address(0)), (position, address(1))]);
+    for left in [1, 0] {
+        let StoreError::Conflict(conflict) = prune(&store, 0).unwrap_err() else { panic!("another error") };
+        assert!(matches!(*conflict, Conflict::NotFinal { .. }), "{conflict}");
+        let attestor = address(left);
+        store.write_blocking(vec![Write::AttestationAnchored { process, position, attestor }]).unwrap();
+        // The same attestation again is not a new one.
+        store.write_blocking(writes(0, &made)).unwrap();
+        assert_eq!(waiting(&store).len(), usize::from(left));
+    }
+    prune(&store, 0).unwrap();
+    assert_eq!(attestors(&store.read().unwrap(), 0), []);
+    assert!(store.read().unwrap().check(&mut |_, _| {}).unwrap().is_sound());
 }

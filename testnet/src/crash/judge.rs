@@ -124,7 +124,9 @@ pub(crate) fn differences(finals: &[Final]) -> Vec<String> {
 
 /// Slots that stand in no batch, or in two.
 pub(crate) fn misplaced_batches(name: &str, batches: &[BatchInfo], slots: usize) -> Vec<String> {
-    let mut spans: Vec<(u64, u64)> = batches.iter().map(|batch| (batch.from, batch.to)).collect();
+    // Those without slots have what was attested late.
+    let with_slots = batches.iter().filter(|batch| batch.from <= batch.to);
+    let mut spans: Vec<(u64, u64)> = with_slots.map(|batch| (batch.from, batch.to)).collect();
     spans.sort_unstable();
     let mut next = 0;
     let mut misplaced = Vec::new();

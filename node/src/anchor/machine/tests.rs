@@ -161,3 +161,46 @@ fn news_of_one_log_asks_nothing_of_the_others() {
     assert_eq!(run.handle(Input::Tick, 60_000), []);
     assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 9 }, 60_001), [submit(3, 9)]);
 }
+
+/// Attestations that came after their slots were never anchored where no more slots came.
+#[test]
+fn what_waits_beside_the_slots_goes_with_the_next_ones_or_alone() {
+    let beside = || Input::Beside { process: PROCESS };
+    let mut run = Run::with(Some(3), Some(3), None);
+    assert_eq!(run.handle(beside(), 0), []);
+    assert_eq!(run.handle(beside(), 500), []);
+    assert_eq!(run.handle(Input::Tick, 999), []);
+    assert_eq!(run.handle(Input::Tick, 1_000), [submit(4, 3)]);
+    // It moves nothing, and what came meanwhile is not lost.
+    run.handle(Input::Submitted { process: PROCESS, to: 3, data_root: ROOT }, 1_001);
+    assert_eq!(run.handle(beside(), 1_002), []);
+    assert_eq!(run.handle(Input::Grew { process: PROCESS, head: 5 }, 1_003), []);
+    assert_eq!(run.status(Some(BLOCK), true, 1_004), [confirm(3)]);
+    assert_eq!(run.handle(Input::Confirmed { process: PROCESS, to: 3 }, 1_005), []);
+    assert_eq!(run.0.anchored(&PROCESS), Some(3));
+    assert_eq!(run.handle(Input::Tick, 2_005), [submit(4, 5)], "with the slots that came");
+    run.handle(Input::Submitted { process: PROCESS, to: 5, data_root: ROOT }, 2_006);
+    run.status(Some(BLOCK), true, 2_007);
+    run.handle(Input::Confirmed { process: PROCESS, to: 5 }, 2_008);
+    assert!(run.0.open.is_empty());
+}
+
+#[test]
+fn a_log_without_slots_here_has_batches_of_evidence() {
+    let mut run = Run::with(None, None, None);
+    run.handle(Input::Beside { process: PROCESS }, 0);
+    assert_eq!(run.handle(Input::Tick, 1_000), [submit(1, 0)]);
+    // There was nothing: it is left alone.
+    assert_eq!(run.handle(Input::Nothing { process: PROCESS }, 1_001), []);
+    assert_eq!(run.handle(Input::Tick, 60_000), []);
+    assert!(run.0.open.is_empty() && run.0.knows(&PROCESS));
+    // One that could not be handed over is tried again as it was.
+    run.handle(Input::Beside { process: PROCESS }, 60_001);
+    assert_eq!(run.handle(Input::Tick, 61_001), [submit(1, 0)]);
+    run.handle(Input::Failed { process: PROCESS }, 61_002);
+    assert_eq!(run.handle(Input::Tick, 61_002 + RESUBMIT_MS), [submit(1, 0)]);
+    run.handle(Input::Submitted { process: PROCESS, to: 0, data_root: ROOT }, 64_000);
+    assert_eq!(run.status(Some(BLOCK), true, 64_001), [confirm(0)]);
+    run.handle(Input::Confirmed { process: PROCESS, to: 0 }, 64_002);
+    assert_eq!(run.0.anchored(&PROCESS), None);
+}

@@ -95,9 +95,15 @@ pub(crate) struct ConfigFlags {
     /// The time between two questions after what is posted
     #[arg(long, value_name = "MS")]
     pub(crate) anchor_check_ms: Option<String>,
+    /// A gateway of the weave to read, such as https://arweave.net; may repeat
+    #[arg(long, value_name = "URL")]
+    pub(crate) gateways: Vec<String>,
     /// Write a batch when so many slots wait
     #[arg(long, value_name = "NUMBER")]
     pub(crate) anchor_batch_slots: Option<String>,
+    /// Which checkpoints go into batches: off or boundaries
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) anchor_checkpoints: Option<String>,
     /// Write a batch when its oldest slot has waited so long
     #[arg(long, value_name = "MS")]
     pub(crate) anchor_batch_age_ms: Option<String>,
@@ -218,7 +224,9 @@ impl ConfigFlags {
             ("anchor_margin_percent", self.anchor_margin_percent.clone()),
             ("anchor_confirmations", self.anchor_confirmations.clone()),
             ("anchor_check_ms", self.anchor_check_ms.clone()),
+            ("gateways", list(&self.gateways)),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
+            ("anchor_checkpoints", self.anchor_checkpoints.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("price_per_push", self.price_per_push.clone()),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
-use weft_protocol::Id;
+use weft_protocol::{Address, Id};
 use weft_storage::StoreError;
 
 use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
@@ -39,6 +39,9 @@ impl Answers {
             }
             DiskRequest::Import { file } => self.import(file, out, lines).await,
             DiskRequest::Recover { process, from } => self.recover(process, from, out, lines).await,
+            DiskRequest::RecoverAll { scheduler, from } => {
+                self.recover_all(scheduler, from, out, lines).await
+            }
             DiskRequest::Prune { process, keep, dry_run } => {
                 self.prune(process, keep, dry_run, out, lines).await
             }
@@ -111,6 +114,24 @@ impl Answers {
         let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
         let recovering = async move {
             let recovered = recover::recover(&shared, &follower, process, &from, &mut progress).await;
+            recovered.map_err(|error| recover_failure(&error))
+        };
+        tell_during(recovering, told, out, lines).await
+    }
+
+    async fn recover_all(
+        &self,
+        scheduler: Option<Address>,
+        from: Vec<String>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let (tell, told) = mpsc::channel(PROGRESS_MAX);
+        let mut progress = move |done, total| hears(&tell, Progress { done, total });
+        let (shared, follower) = (SharedRef::clone(&self.shared), self.follower.clone());
+        let recovering = async move {
+            let scheduler = scheduler.unwrap_or(shared.address);
+            let recovered = recover::recover_all(&shared, &follower, scheduler, &from, &mut progress).await;
             recovered.map_err(|error| recover_failure(&error))
         };
         tell_during(recovering, told, out, lines).await
@@ -193,7 +214,8 @@ pub(super) fn recover_failure(error: &RecoverError) -> Failure {
         RecoverError::Portable(error) => return portable_failure(error),
         RecoverError::Gateway(_) | RecoverError::Gateways(_) => FailureCode::Invalid,
         RecoverError::Busy(_) => FailureCode::Busy,
-        RecoverError::Unknown { .. } => FailureCode::Unknown,
+        RecoverError::Room(_) => FailureCode::Full,
+        RecoverError::Unknown { .. } | RecoverError::Silent(_) => FailureCode::Unknown,
         RecoverError::Refused { .. } => FailureCode::Refused,
     };
     fail(code, error.to_string())

@@ -48,37 +48,50 @@ impl Answers {
         out: &mut Out,
         lines: &mut BufReader<OwnedReadHalf>,
     ) -> Result<(), HungUp> {
+        let mut scratch = match Scratch::open(&self.shared, process).await {
+            Ok(scratch) => scratch,
+            Err(error) => return out.end(Err::<(), _>(recover_failure(&error))).await,
+        };
+        let verified = self.verify_scratch(&mut scratch, process, &from, out, lines).await;
+        // Also where the client went away: closing a store takes a while, and no task may wait for that.
+        scratch.remove().await;
+        out.end(verified?).await
+    }
+
+    async fn verify_scratch(
+        &self,
+        scratch: &mut Scratch,
+        process: Id,
+        from: &[String],
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<Result<VerifyReport, Failure>, HungUp> {
         let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
         let mut progress = move |done, total| hears(&tell, Progress { done, total });
-        let shared = SharedRef::clone(&self.shared);
-        let read = async move {
-            let mut scratch = Scratch::open(&shared, process).await?;
-            let report = recover::read_into(&shared, &mut scratch, process, &from, &mut progress).await?;
-            Ok((scratch, report))
-        };
-        let mut read = Box::pin(read);
+        let mut read = Box::pin(recover::read_into(&self.shared, scratch, process, from, &mut progress));
         let read = loop {
             tokio::select! {
                 () = hung_up(lines) => return Err(HungUp),
                 Some(progress) = told.recv() => out.event(progress).await?,
-                read = &mut read => break read,
+                ended = &mut read => {
+                    drop(read);
+                    break ended;
+                }
             }
         };
-        let (scratch, report) = match read.map_err(|error| recover_failure(&error)) {
-            Ok(read) => read,
-            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        let report = match read.map_err(|error| recover_failure(&error)) {
+            Ok(report) => report,
+            Err(failure) => return Ok(Err(failure)),
         };
         let Some(process) = scratch.process() else {
-            return out.end(Err::<(), _>(fail(FailureCode::Fault, "the log has no process"))).await;
+            return Ok(Err(fail(FailureCode::Fault, "the log has no process")));
         };
         let turn = match self.turn(lines).await? {
             Ok(turn) => turn,
-            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+            Err(failure) => return Ok(Err(failure)),
         };
-        let verified = self.replayed(scratch.store().clone(), process, turn, out, lines).await;
-        scratch.remove().await;
-        let verified = verified?.map(|verified| VerifyReport { weave: Some(report), ..verified });
-        out.end(verified).await
+        let verified = self.replayed(scratch.store().clone(), process, turn, out, lines).await?;
+        Ok(verified.map(|verified| VerifyReport { weave: Some(report), ..verified }))
     }
 
     async fn turn(&self, lines: &mut BufReader<OwnedReadHalf>) -> Result<Result<Turn, Failure>, HungUp> {

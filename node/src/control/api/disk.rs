@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use weft_protocol::Id;
+use weft_protocol::{Address, Id};
 
 /// What a client asks; events are [`Progress`](super::Progress). Paths are absolute.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +38,15 @@ pub enum DiskRequest {
     Recover {
         /// Which process.
         process: Id,
+        /// The addresses of the gateways.
+        from: Vec<String>,
+    },
+    /// Take in all processes of which gateways list a slot 0 that this key signed:
+    /// [`RecoverAllReport`](crate::recover::RecoverAllReport).
+    RecoverAll {
+        /// The scheduler; this node if absent.
+        #[serde(default)]
+        scheduler: Option<Address>,
         /// The addresses of the gateways.
         from: Vec<String>,
     },

@@ -19,7 +19,7 @@ use super::super::graphql::types::{
 };
 use super::super::graphql::{PAGE_BYTES_MAX, Query as Text, SEARCHES_MAX, heights};
 use super::super::problem;
-use super::WeaveDesk;
+use super::{Waits, WeaveDesk};
 
 /// Edges of a page unless a client says otherwise, and of any: as gateways of Arweave have them.
 const FIRST: usize = 10;
@@ -43,21 +43,28 @@ pub(super) struct Asked {
     desk: WeaveDesk,
     words: usize,
     searches: AtomicUsize,
+    waits: Waits,
 }
 
 impl juniper::Context for Asked {}
 
 impl WeaveDesk {
-    /// Answers a query. Blocks on the disk.
-    pub(super) fn graphql(&self, Text { request, words }: Text) -> Response {
-        let asked = Asked { desk: self.clone(), words, searches: AtomicUsize::new(0) };
+    /// Answers a query, for as long as somebody waits for it. Blocks on the disk.
+    pub(super) fn graphql(&self, Text { request, words }: Text, waits: Waits) -> Response {
+        let asked = Asked { desk: self.clone(), words, searches: AtomicUsize::new(0), waits };
         problem::json(StatusCode::OK, &request.execute_sync(&self.0.schema.0, &asked))
     }
 }
 
 impl Asked {
+    /// Ends a query that nobody waits for: one may look through much of the weave, and has the turn of another.
+    fn goes_on(&self) -> FieldResult<()> {
+        if self.waits.go_on() { Ok(()) } else { Err(error("nobody waits for the answer any more")) }
+    }
+
     /// Counts one more search.
     fn search(&self) -> FieldResult<&anchor::LocalWeave> {
+        self.goes_on()?;
         if self.searches.fetch_add(1, Ordering::Relaxed) >= SEARCHES_MAX {
             return Err(error(format!("a query may search {SEARCHES_MAX} times")));
         }
@@ -124,7 +131,7 @@ impl Query {
         if is_void {
             return Ok(Connection { page_info: PageInfo { has_next_page: false }, edges: Vec::new() });
         }
-        page(weave, query, first, after, PAGE_BYTES_MAX / context.words.max(1))
+        page(context, weave, query, first, after)
     }
 
     /// A block by its hash, or the newest.
@@ -141,12 +148,13 @@ impl Query {
 
 /// Looks for one page.
 fn page(
+    context: &Asked,
     weave: &anchor::LocalWeave,
     query: TagQuery,
     first: usize,
     after: Option<String>,
-    bytes_max: usize,
 ) -> FieldResult<Connection> {
+    let bytes_max = PAGE_BYTES_MAX / context.words.max(1);
     let none = || Connection { page_info: PageInfo { has_next_page: false }, edges: Vec::new() };
     let mut from = None;
     if let Some(after) = after.filter(|after| !after.is_empty()) {
@@ -158,6 +166,7 @@ fn page(
     // One more than is shown says whether more follow.
     let wanted = first + 1;
     for _ in 0..ROUNDS_MAX {
+        context.goes_on()?;
         let part = weave.find_now(&query, from, wanted - found.len()).map_err(told)?;
         found.extend(part.items);
         from = part.next;
@@ -171,7 +180,10 @@ fn page(
     let mut more = from.is_some() || found.len() > first;
     found.truncate(first);
     // One after the other: each may have ten megabytes, of which its header is what is kept.
-    let header = |found| item(weave, found).map(|item| Header::of(item.claims(), None));
+    let header = |found| {
+        context.goes_on()?;
+        item(weave, found).map(|item| Header::of(item.claims(), None))
+    };
     let mut headers = found.iter().map(header).collect::<FieldResult<Vec<Header>>>()?;
     if !headers.is_empty() {
         more |= find::cut(&mut headers, bytes_max);
@@ -223,4 +235,41 @@ fn error(text: impl fmt::Display) -> FieldError {
 
 fn told(error: anchor::AnchorError) -> FieldError {
     FieldError::new(error, Value::null())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use juniper::http::GraphQLRequest;
+    use weft_protocol::crypto::Signer;
+    use weft_storage::{MemoryDisk, Store, StoreConfig};
+
+    use super::super::Waiter;
+    use super::*;
+    use crate::shared::testing;
+
+    #[tokio::test]
+    async fn a_query_ends_with_whoever_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let signer = Signer::from_seed(&[9; 32]);
+        let config = StoreConfig::new(testing::NETWORK, signer.address());
+        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        let desk = WeaveDesk::new(&testing::shared(folder.path(), signer, store));
+        let ask = |waiter: &Waiter| {
+            let query = "{transactions(tags:[{name:\"a\",values:[\"b\"]}]){edges{node{id}}}}".to_owned();
+            let request = GraphQLRequest::new(query, None, None);
+            let asked =
+                Asked { desk: desk.clone(), words: 1, searches: AtomicUsize::new(0), waits: waiter.waits() };
+            serde_json::to_value(request.execute_sync(&desk.0.schema.0, &asked)).unwrap()
+        };
+        let waiter = Waiter::default();
+        assert_eq!(ask(&waiter)["data"]["transactions"]["edges"], serde_json::json!([]));
+        let waits = waiter.waits();
+        drop(waiter);
+        assert!(!waits.go_on());
+        let gone = Waiter(Arc::clone(&waits.0));
+        let told = ask(&gone)["errors"][0]["message"].to_string();
+        assert!(told.contains("nobody waits"), "{told}");
+    }
 }

@@ -15,13 +15,22 @@ enum Nature {
     Boasts,
     /// Gives false bytes.
     Lies,
+    /// Gives bundles as they are, in which strangers wrote what is false.
+    Strangers,
     Silent,
     /// Answers the list, and is silent then.
     Stalls,
 }
 
-const NATURES: [Nature; 6] =
-    [Nature::Honest, Nature::Empty, Nature::Boasts, Nature::Lies, Nature::Silent, Nature::Stalls];
+const NATURES: [Nature; 7] = [
+    Nature::Honest,
+    Nature::Empty,
+    Nature::Boasts,
+    Nature::Lies,
+    Nature::Strangers,
+    Nature::Silent,
+    Nature::Stalls,
+];
 
 /// Plays the search for some things; answers what was found, and how often each was asked for anything.
 fn play(natures: &[Nature], wants: u64) -> (Vec<bool>, Vec<usize>, Search) {
@@ -41,7 +50,7 @@ fn play(natures: &[Nature], wants: u64) -> (Vec<bool>, Vec<usize>, Search) {
                         Nature::Silent => None,
                         Nature::Empty => Some(0),
                         Nature::Honest => Some(1),
-                        Nature::Boasts | Nature::Lies | Nature::Stalls => Some(1_000),
+                        Nature::Boasts | Nature::Lies | Nature::Strangers | Nature::Stalls => Some(1_000),
                     };
                     let sources = places.map(|count| (0..count).map(Source::Alone).collect());
                     match sources {
@@ -53,8 +62,9 @@ fn play(natures: &[Nature], wants: u64) -> (Vec<bool>, Vec<usize>, Search) {
                     asked[gateway] += 1;
                     match natures[gateway] {
                         Nature::Honest => Input::Had { gateway },
-                        Nature::Boasts => Input::Lacked { gateway, lie: false },
-                        Nature::Lies => Input::Lacked { gateway, lie: true },
+                        Nature::Boasts => Input::Lacked { gateway, instead: Instead::Nothing },
+                        Nature::Lies => Input::Lacked { gateway, instead: Instead::Lie },
+                        Nature::Strangers => Input::Lacked { gateway, instead: Instead::Junk },
                         Nature::Stalls | Nature::Silent | Nature::Empty => Input::Failed { gateway },
                     }
                 }
@@ -89,6 +99,7 @@ proptest! {
                 // Its answer to a list ends what it failed before.
                 Nature::Stalls => wants as usize * (1 + PLACES_MAX),
                 Nature::Lies => 2 * LIES_MAX as usize,
+                Nature::Strangers => 2 * JUNK_MAX as usize,
                 Nature::Honest => 2 * wants as usize,
                 Nature::Boasts => wants as usize * (1 + PLACES_MAX),
                 Nature::Empty => wants as usize,

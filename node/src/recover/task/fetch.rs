@@ -7,10 +7,13 @@ use weft_protocol::{Hash, Id};
 use super::super::RecoverError;
 use super::super::ask::{Listed, Question, SLOTS_ASKED};
 use super::super::gateway::GatewayError;
-use super::super::machine::{Input, Source, Want};
+use super::super::machine::{Input, Instead, Source, Want};
 use super::super::reading::Has;
 use super::super::sink::Sink;
 use super::Run;
+
+/// Bundles of which it is noted that they were read: others may be asked for what is in them once more.
+const READ_NOTED_MAX: usize = 100_000;
 
 impl<S: Sink> Run<'_, S> {
     /// Asks a gateway where it has a thing.
@@ -94,29 +97,32 @@ impl<S: Sink> Run<'_, S> {
             Err(error) => return Ok(self.failed(gateway, &error)),
         };
         self.bundles += 1;
-        let raw = bytes.clone();
-        let (root, added, has) = self
-            .away(move |reading| {
-                let added = reading.pool.add_bundle(gateway, raw.clone());
-                (chunk::data_root(&raw), added, reading.has(want))
-            })
-            .await?;
-        self.prove(gateway, id, root).await;
-        if !is_said && has == Has::No && added.is_ok() {
-            return Ok(Input::Lacked { gateway, lie: false });
+        if self.read.len() < READ_NOTED_MAX {
+            self.read.insert(id);
         }
+        let raw = bytes.clone();
+        let root = self.away(move |_| chunk::data_root(&raw)).await?;
+        let is_proven = self.prove(gateway, id, root).await;
+        let (added, has) = self
+            .away(move |reading| (reading.pool.add_bundle((gateway, is_proven), bytes), reading.has(want)))
+            .await?;
+        let instead = if is_proven { Instead::Junk } else { Instead::Lie };
         let why = match (added, has) {
             (Ok(()), Has::Yes) => return Ok(Input::Had { gateway }),
+            (Ok(()), Has::No) if !is_said => return Ok(Input::Lacked { gateway, instead: Instead::Nothing }),
             (Err(why), _) => format!("bundle {id} is none: {why}"),
             (_, Has::False) => format!("something else is in bundle {id} under the name of {want}"),
-            (_, Has::No) => format!("{want} is not in bundle {id}, where it is said to be"),
+            (_, Has::No) => {
+                self.fault(gateway, format!("{want} is not in bundle {id}, where it is said to be"));
+                return Ok(Input::Lacked { gateway, instead: Instead::Lie });
+            }
         };
         self.fault(gateway, why);
-        Ok(Input::Lacked { gateway, lie: true })
+        Ok(Input::Lacked { gateway, instead })
     }
 
     async fn fetch_alone(&mut self, gateway: usize, at: usize, want: Want) -> Result<Input, RecoverError> {
-        let lacked = Input::Lacked { gateway, lie: false };
+        let lacked = Input::Lacked { gateway, instead: Instead::Nothing };
         let Some(listed) = self.listed.get(at).cloned() else { return Ok(lacked) };
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
         let data = match listed.data_bytes {
@@ -146,32 +152,36 @@ impl<S: Sink> Run<'_, S> {
     fn failed(&mut self, gateway: usize, error: &GatewayError) -> Input {
         self.fault(gateway, error);
         match error {
-            GatewayError::TooLarge { told, .. } => Input::Lacked { gateway, lie: !told },
-            error if error.is_unknown() => Input::Lacked { gateway, lie: false },
+            GatewayError::TooLarge { told: false, .. } => Input::Lacked { gateway, instead: Instead::Lie },
+            GatewayError::TooLarge { .. } => Input::Lacked { gateway, instead: Instead::Nothing },
+            error if error.is_unknown() => Input::Lacked { gateway, instead: Instead::Nothing },
             _ => Input::Failed { gateway },
         }
     }
 
     /// Finds out whether a bundle is the bytes that its name or its transaction commits to, and how deep its
     /// gateway says that it lies. What is in it proves itself without that.
-    async fn prove(&mut self, gateway: usize, id: Id, root: Option<Hash>) {
-        let Some(asked) = self.gateways.get_mut(gateway) else { return };
-        let is_named = root == Some(Hash(id.0));
-        if !is_named && let Ok(text) = asked.holder.transaction(id).await {
+    async fn prove(&mut self, gateway: usize, id: Id, root: Option<Hash>) -> bool {
+        let Some(asked) = self.gateways.get_mut(gateway) else { return false };
+        let mut is_proven = root == Some(Hash(id.0));
+        if !is_proven && let Ok(text) = asked.holder.transaction(id).await {
             let transaction = L1Tx::parse_json(&text).and_then(|transaction| transaction.verify());
             match transaction {
-                Ok(transaction) if transaction.id() == id && transaction.data_root() == root => {
-                    self.bundles_proven += 1;
+                Ok(transaction) => {
+                    is_proven = transaction.id() == id && transaction.data_root() == root;
+                    if !is_proven {
+                        asked.fault(format!("the bytes of bundle {id} are not those of its transaction"));
+                    }
                 }
-                Ok(_) => asked.fault(format!("the bytes of bundle {id} are not those of its transaction")),
                 Err(error) => asked.fault(format!(
                     "the bytes of bundle {id} are neither those of its name nor of a signed transaction: {error}"
                 )),
             }
         }
-        self.bundles_proven += u64::from(is_named);
+        self.bundles_proven += u64::from(is_proven);
         if let Ok(told) = asked.holder.confirmations(id).await {
             self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
         }
+        is_proven
     }
 }

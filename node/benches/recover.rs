@@ -1,0 +1,38 @@
+//! How fast a log comes back from a weave: every id, signature and link checked, and then evaluated. Both nodes are in
+//! this process, the weave is read over HTTP on loopback. Prints one line; `cargo bench -p weft-node --bench recover
+//! [-- --quick]`.
+#![allow(missing_docs, dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stdout)]
+
+#[path = "../tests/wire/recovered.rs"]
+mod recovered;
+#[path = "../tests/wire/support.rs"]
+mod support;
+
+fn main() {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let is = |flag: &str| given.iter().any(|argument| argument == flag);
+    // `tests/run` only asks whether it runs.
+    let messages = if is("--test") || !is("--bench") {
+        50
+    } else if is("--quick") {
+        5_000
+    } else {
+        100_000
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let recovered::Figures { report, evaluating } = runtime.block_on(recovered::read_back(140, messages));
+    let seconds = report.elapsed_ms as f64 / 1000.0;
+    // Each slot is an assignment and its item.
+    let items = 2.0 * report.slots as f64;
+    println!(
+        "{} messages in {} bundles of {} bytes: read in {seconds:.1} s, {:.0} items/s; evaluated in {:.1} s, {:.0} \
+         messages/s",
+        report.slots - 1,
+        report.bundles,
+        report.gateways.iter().map(|one| one.bytes).sum::<u64>(),
+        items / seconds,
+        evaluating.as_secs_f64(),
+        report.slots as f64 / evaluating.as_secs_f64(),
+    );
+}

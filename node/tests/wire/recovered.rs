@@ -1,0 +1,139 @@
+//! Logs that come back from weaves alone: of many peers that are all gone, and of one whose log is long.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weft_node::config::Role;
+use weft_node::control::api::{DiskRequest, Progress, Reply, Request};
+use weft_node::recover::{RecoverAllReport, RecoverReport};
+use weft_protocol::{Address, Hash, Id};
+
+use crate::support::{Node, send, until, within};
+
+/// Peers that are wiped.
+const PEERS: u8 = 16;
+/// Messages to each one's process.
+const MESSAGES: u32 = 12;
+
+/// Sends a request that tells how far it is; answers how often it did, too.
+pub async fn told<T: serde::de::DeserializeOwned>(node: &Node, request: DiskRequest) -> (T, u64) {
+    let mut client = node.client().await;
+    client.send(&Request::Disk(request)).await.unwrap();
+    let mut heard = 0;
+    loop {
+        match within("a reply", client.reply()).await.unwrap() {
+            Reply::Event(event) => {
+                let Progress { done, total } = serde_json::from_value(event).unwrap();
+                assert!(done <= total, "{done} of {total}");
+                heard += 1;
+            }
+            Reply::Done(value) => return (serde_json::from_value(value).unwrap(), heard),
+            Reply::Error(failure) => panic!("{failure:?}"),
+        }
+    }
+}
+
+async fn anchored(node: &Node, process: Id, slot: u64) {
+    until("the log to be anchored", || async {
+        (node.detail(process).await.info.anchored >= Some(slot)).then_some(())
+    })
+    .await;
+}
+
+/// Computes a process up to a slot; answers its state root, and the outcome hash at that place.
+async fn state(node: &Node, process: Id, slot: u64) -> (Option<Hash>, Option<Hash>) {
+    until("the process to be computed", || async {
+        let detail = node.detail(process).await;
+        let there = detail.info.computed.is_some_and(|position| position.slot >= slot);
+        there.then_some((detail.state_root, detail.info.running))
+    })
+    .await
+}
+
+async fn compute(node: &Node, process: Id) {
+    let host = Request::Host { process, compute: true, messenger: false, evaluate: None };
+    node.ask::<Value>(host).await.unwrap();
+}
+
+/// Everything of all peers is gone but their weaves. A node that knew none of them has every process again, to the
+/// same state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_peers_are_wiped_and_every_process_comes_back() {
+    let last = u64::from(MESSAGES) - 1;
+    let mut gone: Vec<(Address, Id, (Option<Hash>, Option<Hash>), tempfile::TempDir, u8)> = Vec::new();
+    for seed in 0..PEERS {
+        let seed = 170 + seed;
+        let node = Node::set_up(seed, &[], |config| config.anchor_batch_age_ms = 100).await;
+        let process = node.counter().await;
+        send(&node, process, 1..MESSAGES).await;
+        let state = state(&node, process, last).await;
+        assert!(state.0.is_some() && state.1.is_some());
+        anchored(&node, process, last).await;
+        let address = node.signer.address();
+        gone.push((address, process, state, node.wiped().await, seed));
+    }
+    let mut weaves = Vec::new();
+    let mut expected = Vec::new();
+    for (address, process, state, folder, seed) in gone {
+        // A key has its weave again, and serves it; of its processes it knows nothing.
+        let weave = Node::start_in(folder, seed, &[], |config| {
+            config.weave_listen = Some("127.0.0.1:0".parse().unwrap());
+            config.roles = [Role::Anchor].into();
+        });
+        weaves.push(weave.await);
+        expected.push((address, process, state));
+    }
+    let from: Vec<String> = weaves.iter().map(|node| node.ready.weave_api.clone().unwrap()).collect();
+    let new = Node::start(200).await;
+    for (scheduler, process, state_before) in expected {
+        let request = DiskRequest::RecoverAll { scheduler: Some(scheduler), from: from.clone() };
+        let (report, heard): (RecoverAllReport, u64) = told(&new, request).await;
+        assert!(heard > 0, "it tells how far it is");
+        assert_eq!((report.found, report.whole, report.slots), (1, 1, last + 1), "{report:?}");
+        assert!(report.failed.is_empty(), "{report:?}");
+        compute(&new, process).await;
+        assert_eq!(state(&new, process, last).await, state_before);
+    }
+    for node in weaves.into_iter().chain([new]) {
+        node.stop().await;
+    }
+}
+
+/// What reading a log back costs, and what evaluating it.
+pub struct Figures {
+    pub report: RecoverReport,
+    pub evaluating: Duration,
+}
+
+/// A node with so many messages in one log, and another that reads them from its weave and then evaluates them.
+pub async fn read_back(seed: u8, messages: u32) -> Figures {
+    let keeper = Node::set_up(seed, &[], |config| {
+        config.weave_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.anchor_batch_slots = 1_000;
+        config.anchor_batch_age_ms = 1_000;
+    });
+    let keeper = keeper.await;
+    let process = keeper.counter().await;
+    send(&keeper, process, 1..messages + 1).await;
+    anchored(&keeper, process, messages.into()).await;
+    let before = state(&keeper, process, messages.into()).await;
+    let new = Node::start(seed + 1).await;
+    let from = vec![keeper.ready.weave_api.clone().unwrap()];
+    let (report, _): (RecoverReport, u64) = told(&new, DiskRequest::Recover { process, from }).await;
+    let began = Instant::now();
+    compute(&new, process).await;
+    assert_eq!(state(&new, process, messages.into()).await, before);
+    let evaluating = began.elapsed();
+    for node in [new, keeper] {
+        node.stop().await;
+    }
+    Figures { report, evaluating }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_several_batches_is_read_back() {
+    let figures = read_back(230, 300).await;
+    assert!(figures.report.is_whole(), "{:?}", figures.report);
+    assert_eq!((figures.report.slots, figures.report.new_slots), (301, 301));
+    assert!(figures.evaluating > Duration::ZERO);
+}
