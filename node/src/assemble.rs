@@ -9,7 +9,6 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Net, NetConfig, NetEvent, Reachability};
@@ -51,7 +50,7 @@ use crate::news::Newsroom;
 use crate::prune::PruneTask;
 use crate::recover::{Scratch, UnaskedTask, Wish, Wishes};
 use crate::remember;
-use crate::remote::{ANSWER_TURNS_MAX, Lookups};
+use crate::remote::{Lookups, Turns};
 use crate::room::{self, RoomTask};
 use crate::scheduler::{SchedulerHandle, SchedulerTask};
 use crate::serve::Server;
@@ -136,6 +135,7 @@ pub async fn embed(
     let shared = Arc::new(Shared {
         market: Market::new(prices(&config)),
         clock: Clock::new(config.clock_offset_ms),
+        turns: Turns::new(&metrics),
         config,
         signer,
         address,
@@ -156,7 +156,6 @@ pub async fn embed(
         directory,
         fresh: Freshness::default(),
         lookups: Lookups::default(),
-        answer_turns: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)),
         lobby,
         searches,
         offset: ClockOffset::default(),

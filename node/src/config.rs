@@ -99,6 +99,8 @@ pub struct Config {
     pub anchor: Anchoring,
     /// Gateways of the weave that are read.
     pub gateways: Vec<String>,
+    /// Blocks that confirm a transaction of the base layer before it is assigned.
+    pub settlement_depth: u64,
     /// A batch is written when so many slots wait for one.
     pub anchor_batch_slots: u32,
     /// Which checkpoints go into batches.
@@ -189,6 +191,7 @@ impl Config {
             weave_accepts: false,
             anchor: Anchoring::default(),
             gateways: Vec::new(),
+            settlement_depth: 20,
             anchor_batch_slots: 100,
             // On the same disk it would be a second copy of what anybody computes again from the log.
             anchor_checkpoints: AnchorCheckpoints::Off,

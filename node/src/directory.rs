@@ -119,6 +119,11 @@ impl Directory {
         self.entries().values().filter(|entry| entry.fault.is_some()).count()
     }
 
+    /// How many processes wait for something here.
+    pub fn waiting(&self) -> usize {
+        self.entries().values().filter(|entry| entry.waits.is_some()).count()
+    }
+
     /// The modules of all known processes, each once.
     pub fn modules(&self) -> BTreeSet<Id> {
         self.entries().values().map(|entry| entry.module).collect()

@@ -114,6 +114,8 @@ pub struct Metrics {
     pub assign_times: Times,
     /// Slots of others appended to logs here.
     pub followed: Counter,
+    /// What processes need by id and this disk had not: who gave it, or that nobody did.
+    pub weave_reads: Counters,
     /// Positions evaluated, by the code of their outcome.
     pub outcomes: Counters,
     /// Gas that they used.
@@ -163,6 +165,7 @@ impl Metrics {
             ),
             assign_times: Times::new(),
             followed: Counter::default(),
+            weave_reads: Counters::new("outcome", &["peer", "gateway", "false", "missing"]),
             outcomes: Counters::new("code", &codes()),
             gas: Counter::default(),
             compute_times: Times::new(),
@@ -196,6 +199,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("submits", "Answers of the scheduler", self.submits.family.clone());
         registry.register("followed_slots", "Slots of others appended to logs here", self.followed.clone());
+        let reads = self.weave_reads.family.clone();
+        registry.register("weave_reads", "Things that a process needs by id, looked for elsewhere", reads);
         registry.register("outcomes", "Positions evaluated", self.outcomes.family.clone());
         registry.register("gas", "Gas used by evaluated positions", self.gas.clone());
         registry.register("checkpoints", "Checkpoints written", self.checkpoints.clone());

@@ -23,6 +23,7 @@ mod reading;
 mod redirect;
 mod scratch;
 mod sink;
+mod source;
 mod task;
 mod unasked;
 
@@ -34,6 +35,7 @@ pub(crate) use gateway::Gateway;
 pub use gateway::GatewayError;
 pub use own::{NotRecovered, RecoverAllReport, recover_all};
 pub(crate) use scratch::{FOLDER, Scratch};
+pub(crate) use source::{Settled, seek, settled};
 pub(crate) use task::read_into;
 pub use task::recover;
 pub use unasked::{UnaskedTask, Wish, Wishes};

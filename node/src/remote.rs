@@ -1,43 +1,29 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
+mod held;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use weft_net::{Key, Peer, RequestError};
-use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
-use weft_protocol::module::Module;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
-use weft_protocol::{Address, DataItem, Id, Now, Position, Verified, wire};
+use weft_protocol::{Address, Id, Now, Position, wire};
 
-use weft_storage::Write;
-
-use crate::asking::{self, Pace};
+use crate::metrics::{Level, Metrics};
 use crate::reads::{self, ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
+pub use self::held::{HELD_BYTES_MAX, anywhere, everywhere, fetch_item, fetch_module};
 use self::ways::looked_up;
 pub use self::ways::together;
 
 /// Bytes of slots asked for at once.
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes of an item asked for at once.
-const PIECE_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes that a piece has at least, unless it is the last: the largest item is whole after some
-/// hundred pieces, however little a peer would like to give at a time.
-const PIECE_BYTES_MIN: usize = 256 * 1024;
-/// Peers that are asked for one thing: one that does not have it says so at once.
-const ASKED_MAX: usize = 64;
-/// How they are asked for the first piece of an item: a slow line takes a while for it.
-const FIRST_PIECE: Pace =
-    Pace { beside: 8, stagger: Duration::from_secs(2), each: Duration::from_secs(30), grace: Duration::ZERO };
-/// Peers that give the first piece of an item and not the others before the search ends.
-const FAILED_MAX: usize = 8;
 
 /// How often a log is looked up while somebody on its topic is connected and its scheduler is not.
 const LOOKUP_EVERY_MS: u64 = 60_000;
@@ -47,7 +33,9 @@ const LOOKUPS_MAX: usize = 4;
 const LOOKUPS_KEPT_MAX: usize = 16_384;
 
 /// Answers of peers that are read at once: each may take a hundred megabytes meanwhile.
-pub const ANSWER_TURNS_MAX: usize = 4;
+const ANSWER_TURNS_MAX: usize = 4;
+/// Things that gateways are asked for at once; one more waits. Each may take the bytes of a batch.
+const GATEWAY_TURNS_MAX: usize = 4;
 
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
@@ -90,6 +78,17 @@ pub enum RemoteError {
     /// The item of this id is something else than a module.
     #[error("it is refused: {0}")]
     NotAModule(String),
+    /// What has the id is no data item, which alone will do.
+    #[error("{0} is a transaction of the base layer, not a data item")]
+    NotAnItem(Id),
+    /// Neither peers nor gateways gave it.
+    #[error("{peers}; gateways: {gateways}")]
+    Gateways {
+        /// Why peers did not.
+        peers: String,
+        /// What each gateway said.
+        gateways: String,
+    },
     /// Nobody who could be asked is known.
     #[error("no reachable peer serves {what}")]
     Nobody {
@@ -229,7 +228,7 @@ pub async fn read(
     };
     match ask(shared, peer, Ask::Read(body)).await? {
         Answer::Read(read) if read.answer.len() <= ANSWER_BYTES_MAX => {
-            let turn = Arc::clone(&shared.answer_turns).acquire_owned().await;
+            let turn = Arc::clone(&shared.turns.answers).acquire_owned().await;
             // Megabytes take their time.
             let parsed = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
@@ -266,69 +265,22 @@ pub async fn assign(
     }
 }
 
-/// A whole item by id, verified: modules come this way. Peers are asked for its first piece beside each other, each
-/// once, and the first that gives it for the others.
-pub async fn item(shared: &Shared, peers: Vec<Peer>, id: Id) -> Result<Verified<DataItem>, RemoteError> {
-    let mut last = RemoteError::Nobody { what: format!("item {id}") };
-    let mut seen = BTreeSet::new();
-    let mut left: Vec<Peer> = peers.into_iter().filter(|peer| seen.insert(*peer)).take(ASKED_MAX).collect();
-    for _ in 0..FAILED_MAX {
-        let first = |peer| piece(shared, peer, id, 0);
-        let mut without = BTreeSet::new();
-        let found = asking::first(
-            left.clone(),
-            None,
-            FIRST_PIECE,
-            first,
-            |_| false,
-            |peer, error| {
-                without.insert(peer);
-                last = error.unwrap_or(RemoteError::Request { peer, error: RequestError::Timeout });
-            },
-        );
-        let Some((peer, first)) = found.await else { break };
-        match item_from(shared, peer, id, first).await {
-            Ok(item) => return Ok(item),
-            Err(error) => last = error,
-        }
-        left.retain(|other| *other != peer && !without.contains(other));
-    }
-    Err(last)
+/// Turns for what takes much memory for a while.
+#[derive(Debug)]
+pub struct Turns {
+    /// To read what peers answer to questions of clients.
+    pub answers: Arc<Semaphore>,
+    /// To ask gateways of the weave.
+    pub gateways: Arc<Semaphore>,
 }
 
-/// A piece of an item, not checked.
-async fn piece(shared: &Shared, peer: Peer, id: Id, offset: u64) -> Result<wire::BlobResponse, RemoteError> {
-    let id = Bytes::copy_from_slice(id.as_ref());
-    match ask(shared, peer, Ask::Blob(wire::BlobRequest { id, offset, max_bytes: PIECE_BYTES })).await? {
-        Answer::Blob(blob) => Ok(blob),
-        _ => Err(RemoteError::Mismatch { peer }),
+impl Turns {
+    /// All of them free; the metrics show those of gateways.
+    pub fn new(metrics: &Metrics) -> Self {
+        let gateways = Arc::new(Semaphore::new(GATEWAY_TURNS_MAX));
+        metrics.watch(Level::permits("weave", "gateway_reads", &gateways, GATEWAY_TURNS_MAX));
+        Self { answers: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)), gateways }
     }
-}
-
-/// The item that begins with this piece.
-async fn item_from(
-    shared: &Shared,
-    peer: Peer,
-    id: Id,
-    first: wire::BlobResponse,
-) -> Result<Verified<DataItem>, RemoteError> {
-    let mismatch = || RemoteError::Mismatch { peer };
-    let (mut bytes, mut blob) = (BytesMut::new(), first);
-    loop {
-        let total = usize::try_from(blob.total).ok().filter(|&total| total <= MODULE_ITEM_BYTES_MAX);
-        let total = total.ok_or_else(mismatch)?;
-        let left = total.checked_sub(bytes.len()).ok_or_else(mismatch)?;
-        if !(left.min(PIECE_BYTES_MIN)..=left).contains(&blob.piece.len()) || left == 0 {
-            return Err(mismatch());
-        }
-        bytes.extend_from_slice(&blob.piece);
-        if bytes.len() == total {
-            break;
-        }
-        blob = piece(shared, peer, id, bytes.len() as u64).await?;
-    }
-    let verified = tokio::task::spawn_blocking(move || DataItem::verify_bytes(bytes.freeze())).await;
-    verified.ok().and_then(Result::ok).filter(|item| item.id() == id).ok_or_else(mismatch)
 }
 
 /// Which logs were looked up though somebody on their topic is connected, and when: whoever is there may be
@@ -428,41 +380,6 @@ pub async fn with_address(shared: &Shared, address: Address) -> Result<Peer, Rem
     let providers = shared.net.providers(Key::Address(address)).await.unwrap_or_default();
     let what = format!("the scheduler {address}");
     providers.into_iter().next().ok_or(RemoteError::Nobody { what })
-}
-
-/// Finds a module among the peers of its process, or anyone connected, and keeps it.
-///
-/// # Errors
-/// When nobody has it or the disk does not take it.
-pub async fn fetch_module(shared: &Shared, process: Id, module: Id) -> Result<(), RemoteError> {
-    let item = anywhere(shared, process, module).await?;
-    // What is no module would take disk and serve nobody.
-    Module::accept(item.clone()).map_err(|refusal| RemoteError::NotAModule(refusal.to_string()))?;
-    keep(shared, &item).await
-}
-
-/// Finds an item that a process reads, as [`fetch_module`] does.
-///
-/// # Errors
-/// When nobody has it or the disk does not take it.
-pub async fn fetch_item(shared: &Shared, process: Id, id: Id) -> Result<(), RemoteError> {
-    keep(shared, &anywhere(shared, process, id).await?).await
-}
-
-/// An item of this id among the peers of a process, those that provide it, and everyone connected.
-///
-/// # Errors
-/// When nobody has it.
-pub async fn anywhere(shared: &Shared, process: Id, id: Id) -> Result<Verified<DataItem>, RemoteError> {
-    let mut peers = sources(shared, process, None).await;
-    peers.extend(shared.net.providers(Key::Process(id)).await.unwrap_or_default());
-    peers.extend(everyone(shared).await);
-    item(shared, peers, id).await
-}
-
-async fn keep(shared: &Shared, item: &Verified<DataItem>) -> Result<(), RemoteError> {
-    let write = Write::Item { id: item.id(), raw: item.raw().clone() };
-    shared.store.write(vec![write]).await.map_err(|error| RemoteError::Disk(error.to_string()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use weft_net::{Fault, Net, Peer};
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
@@ -26,7 +25,7 @@ use crate::market::Market;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::recover::Wishes;
-use crate::remote::Lookups;
+use crate::remote::{Lookups, Turns};
 use crate::room::Gauge;
 use crate::supervisor::joined;
 use crate::topics::TopicsHandle;
@@ -79,8 +78,8 @@ pub struct Shared {
     pub fresh: Freshness,
     /// Which logs were looked up though somebody on their topic is connected.
     pub lookups: Lookups,
-    /// Turns to read what peers answer to questions of clients.
-    pub answer_turns: Arc<Semaphore>,
+    /// Turns for what takes much memory for a while.
+    pub turns: Turns,
     /// What is said on the lobby shards.
     pub lobby: Arc<Lobby>,
     /// Who offers to carry what processes send.
@@ -184,7 +183,7 @@ pub mod testing {
             room: Gauge::default(),
             fresh: Freshness::default(),
             lookups: Lookups::default(),
-            answer_turns: Arc::new(Semaphore::new(1)),
+            turns: Turns::new(&Metrics::new()),
             lobby: Arc::new(Lobby::new(&[5; 32])),
             market: Market::new(Prices { network: NETWORK, per_push: 0, per_kib: 0, at_once: 1 }),
             // Nobody hears: whoever looks for one does it alone.

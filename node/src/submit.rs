@@ -2,6 +2,7 @@
 //! what this node's own scheduler takes: rules.md 6.10.
 
 mod assign;
+mod base_layer;
 mod error;
 
 use std::sync::Arc;
@@ -380,7 +381,7 @@ impl Submitter {
             SubmitError::Unknown(format!("process {process} is not scheduled by this node"))
         })?;
         let origin = verified.origin(&known.process);
-        let keys = SeenKeys::of(&verified.item, &origin);
+        let keys = SeenKeys::of_submission(&known.process, &verified.item, &origin);
         let Verification { item, proof } = verified;
         let proof = proof.map(|(proof, _)| proof);
         Ok(Submission { process, item, proof, keys, spawn: None, assigned: None, roles: None })

@@ -8,11 +8,13 @@
 use std::collections::VecDeque;
 
 use crate::assignment::Assignment;
+use crate::base_layer;
 use crate::cron::{self, Tick};
 use crate::data_item::DataItem;
 use crate::id::{Hash, Id};
+use crate::l1::L1Tx;
 use crate::mark;
-use crate::message::{message_json, process_json, tick_json};
+use crate::message::{message_json, process_json, tick_json, transaction_json};
 use crate::outcome::{Code, Outcome, Running};
 use crate::position::Position;
 use crate::process::Process;
@@ -20,6 +22,7 @@ use crate::seen::{SeenKeys, SeenList};
 use crate::sender::{Origin, ProvenSource};
 use crate::state::StateSummary;
 use crate::time::TimePoint;
+use crate::verify::Unverified;
 
 /// Everything of a process's state but its memory and its Process item: what a checkpoint carries
 /// beside the memory.
@@ -209,20 +212,24 @@ impl Fold {
         let is_of_log = mark::is_of_log(process, assignment.scheduler, item, assignment.slot);
         let origin = if is_process { Origin::Direct } else { Origin::of(process, item, proven) };
         let keys = SeenKeys::in_log(process, assignment, item, &origin);
+        // What a carrier holds was verified with its record.
+        let carried = base_layer::carried(process, item).ok().flatten();
+        let carried = carried.as_ref().map(Unverified::claims);
         let before = self.state.seen.len();
         // Keys are added before evaluation and stay when it fails: rules.md 6.3.
-        let work = match self.state.seen.admit(assignment.slot, &keys) {
-            Some(first) => Work::Duplicate(first),
-            None if is_of_log => Work::Mark,
-            None if is_process => Work::Call(process_json(process, assignment)),
-            None => Work::Call(message_json(assignment, item, &origin)),
+        let work = match (self.state.seen.admit(assignment.slot, &keys), carried) {
+            (Some(first), _) => Work::Duplicate(first),
+            (None, _) if is_of_log => Work::Mark,
+            (None, _) if is_process => Work::Call(process_json(process, assignment)),
+            (None, Some(tx)) => Work::Call(transaction_json(assignment, tx)),
+            (None, None) => Work::Call(message_json(assignment, item, &origin)),
         };
         Step {
             position,
             item: Some(item.id()),
             work,
             keys: self.state.seen.iter().skip(before).map(|(key, _)| key).collect(),
-            root: Some(origin.root_of_entries(item.id())),
+            root: Some(origin.root_of_entries(carried.map_or(item.id(), L1Tx::id))),
             time: assignment.time,
             skipped: 0,
         }

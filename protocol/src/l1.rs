@@ -5,6 +5,7 @@
 //! inline, its root. What it proves is that the wallet signed this data; that the transaction was
 //! mined is another matter. Chunks and their proofs are in [`chunk`].
 
+mod binary;
 pub mod chunk;
 mod json;
 
@@ -14,6 +15,7 @@ use crate::crypto::{SignatureError, SignatureType, Signer, verify_signature};
 use crate::deep_hash::{Chunk, DeepHash, deep_hash};
 use crate::id::{Address, Hash, Id};
 use crate::verify::{Unverified, Verified};
+use crate::wire::WireError;
 
 /// Bytes of a transaction's JSON: a node takes bodies up to this size.
 pub const L1_JSON_BYTES_MAX: usize = 15 * 1024 * 1024;
@@ -58,6 +60,9 @@ pub enum L1Error {
     /// The signature does not verify, or a key cannot sign.
     #[error("signature: {0}")]
     Signature(#[from] SignatureError),
+    /// Bytes that are no transaction in the form that peers exchange.
+    #[error("not a transaction: {0}")]
+    Wire(#[from] WireError),
     /// Inline data that is not what the transaction commits to.
     #[error("the data of the transaction does not match its size and root")]
     Data,
@@ -166,6 +171,19 @@ impl L1Tx {
         json::parse(text).map(Unverified)
     }
 
+    /// Reads a transaction with all of its data, as peers exchange it.
+    ///
+    /// # Errors
+    /// As [`parse_json`](Self::parse_json); bytes that are not canonical.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Unverified<Self>, L1Error> {
+        binary::parse(bytes).map(Unverified)
+    }
+
+    /// The canonical bytes, with the inline data: they say nothing of data that is not inline.
+    pub fn to_bytes(&self) -> Bytes {
+        binary::print(self)
+    }
+
     /// The transaction as nodes take it, inline data included.
     pub fn to_json(&self) -> String {
         json::print(self, &self.data)
@@ -246,6 +264,11 @@ impl L1Tx {
         &self.data
     }
 
+    /// Whether all of its data is inline.
+    pub fn is_whole(&self) -> bool {
+        self.data.len() as u64 == self.data_size
+    }
+
     /// The signature bytes.
     pub const fn signature(&self) -> &Bytes {
         &self.signature
@@ -312,6 +335,20 @@ impl Unverified<L1Tx> {
             return Err(L1Error::Data);
         }
         Ok(Verified(self.0))
+    }
+}
+
+impl Verified<L1Tx> {
+    /// The same transaction with this data inline, which came another way.
+    ///
+    /// # Errors
+    /// [`L1Error::Data`] where it is not the data that the transaction commits to.
+    pub fn with_data(self, data: Bytes) -> Result<Self, L1Error> {
+        let tx = self.0;
+        if data.len() as u64 != tx.data_size || chunk::data_root(&data) != tx.data_root {
+            return Err(L1Error::Data);
+        }
+        Ok(Self(L1Tx { data, ..tx }))
     }
 }
 

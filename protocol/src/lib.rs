@@ -12,6 +12,7 @@ mod merkle;
 
 pub mod assignment;
 pub mod attestation;
+pub mod base_layer;
 pub mod bundle;
 pub mod cron;
 pub mod crypto;
@@ -24,6 +25,7 @@ pub mod fold;
 pub mod hash_chain;
 pub mod head;
 pub mod header;
+pub mod held;
 pub mod id;
 pub mod js;
 pub mod key_signature;

@@ -13,6 +13,7 @@ use crate::assignment::{Assignment, Excluded};
 use crate::cron::Tick;
 use crate::data_item::DataItem;
 use crate::js::write_str;
+use crate::l1::L1Tx;
 use crate::module::Module;
 use crate::owner::owner_text;
 use crate::process::Process;
@@ -45,6 +46,28 @@ pub fn message_json(assignment: &Assignment, item: &DataItem, origin: &Origin) -
         forwarded_by,
         tags: visible(item.tags(), *origin != Origin::Direct),
         ..Fields::of_item(assignment, item)
+    };
+    fields.exclude(&assignment.excludes);
+    fields.to_json()
+}
+
+/// The JSON of an assigned transaction of the base layer, as the reference reads it from a gateway: the wallet is
+/// Owner and From, and the anchor is what the transaction follows. What it claims of its origin is taken out.
+pub fn transaction_json(assignment: &Assignment, tx: &L1Tx) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let tags: Vec<Tag> = tx.tags().iter().map(|tag| Tag::new(text(&tag.name), text(&tag.value))).collect();
+    let (anchor, owner) = (URL_SAFE_NO_PAD.encode(tx.last_tx()), tx.owner().to_string());
+    let mut fields = Fields {
+        id: Some(tx.id().to_string()),
+        signature: Some(URL_SAFE_NO_PAD.encode(tx.signature())),
+        data: Some(Some(String::from_utf8_lossy(tx.data()))),
+        owner: owner.clone(),
+        target: tx.target().map(|target| target.to_string()).unwrap_or_default(),
+        anchor: Some(Some(&anchor)),
+        from: owner,
+        tags: visible(&tags, false),
+        assignment: Some(assignment),
+        ..Fields::at(assignment.time)
     };
     fields.exclude(&assignment.excludes);
     fields.to_json()

@@ -45,7 +45,7 @@ impl Module {
         for name in ["Input-Encoding", "Output-Encoding"] {
             item.tag(name).ok_or(Refusal::Missing(name))?;
         }
-        refuse_extensions(item.tags(), None)?;
+        refuse_extensions(item.tags(), &[])?;
         let owner = owner_text(&item);
         Ok(Self { item, owner, format })
     }

@@ -3,6 +3,7 @@
 //! Whatever this build or these rules lack is refused here by name, before slot 0 is assigned or
 //! evaluated: it is never computed differently.
 
+use crate::base_layer;
 use crate::cron::{self, Cron, CronError};
 use crate::data_item::DataItem;
 use crate::id::{Address, Id, Network};
@@ -103,6 +104,8 @@ pub struct Process {
     crons: Vec<Cron>,
     weave: Weave,
     boots_from: Option<Id>,
+    takes_base_layer: bool,
+    data_attestors: Vec<String>,
     pushes: Option<PushTerms>,
 }
 
@@ -120,6 +123,8 @@ impl Process {
             return Err(Refusal::NotAProcess);
         }
         refuse_unsupported(tags)?;
+        let takes_base_layer =
+            tag::all(tags, "Extension").any(|extension| extension == base_layer::EXTENSION);
         let scheduler = name32(tags, "Scheduler")?.ok_or(Refusal::Missing("Scheduler"))?;
         let weave = match item.tag("Weave") {
             None => terms.weave.clone(),
@@ -138,6 +143,8 @@ impl Process {
             crons: cron::parse(tags)?,
             weave,
             boots_from: item.tag("On-Boot").and_then(|boot| boot.parse().ok()),
+            takes_base_layer,
+            data_attestors: listed(tags, "Attestor").map(str::to_owned).collect(),
             pushes: PushTerms::of_tags(tags)?,
             item,
         })
@@ -230,6 +237,16 @@ impl Process {
     pub const fn boots_from(&self) -> Option<Id> {
         self.boots_from
     }
+
+    /// Whether the process takes from the weave's base layer ([`base_layer`]).
+    pub const fn takes_base_layer(&self) -> bool {
+        self.takes_base_layer
+    }
+
+    /// The signers, beside the scheduler, whose attestations open data to the process (rules.md 6.13).
+    pub fn data_attestors(&self) -> &[String] {
+        &self.data_attestors
+    }
 }
 
 fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
@@ -239,7 +256,7 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
         return Err(Refusal::Rules(cut(rules)));
     }
     let market = PushTerms::of_tags(tags)?.map(|_| market::EXTENSION);
-    refuse_extensions(tags, market)?;
+    refuse_extensions(tags, &[Some(base_layer::EXTENSION), market])?;
     if let Some(mode) = tag::first(tags, "Availability-Type") {
         check_availability(mode)?;
     }
@@ -257,10 +274,9 @@ fn refuse_unsupported(tags: &[Tag]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Every process may read `/data/`, as if it named the extension for that; beside it there is only the one that
-/// other tags ask for.
-pub(crate) fn refuse_extensions(tags: &[Tag], asked: Option<&str>) -> Result<(), Refusal> {
-    let is_there = |extension: &str| extension == "WeaveDrive" || Some(extension) == asked;
+/// Every process may read `/data/`, as if it named the extension for that; beside it there are those given.
+pub(crate) fn refuse_extensions(tags: &[Tag], known: &[Option<&str>]) -> Result<(), Refusal> {
+    let is_there = |extension: &str| extension == "WeaveDrive" || known.contains(&Some(extension));
     match tag::all(tags, "Extension").find(|extension| !is_there(extension)) {
         Some(extension) => Err(Refusal::Extension(cut(extension))),
         None => Ok(()),

@@ -8,11 +8,13 @@
 use bytes::Bytes;
 
 use crate::assignment::{Assignment, AssignmentError};
+use crate::base_layer;
 use crate::crypto::SignatureError;
 use crate::data_item::{DataItem, ItemError};
 use crate::epoch::{EpochTerms, TermsError};
 use crate::hash_chain;
 use crate::id::{Address, Hash, Id, Network};
+use crate::l1::L1Error;
 use crate::limits::ITEM_BYTES_MAX;
 use crate::machine::Now;
 use crate::origin::{self, ProofError, ProvenKind, ProvenOrigin};
@@ -96,6 +98,9 @@ pub enum RecordError {
     /// The record holds a proof that the item does not name.
     #[error("the record holds an origin proof that its item does not name")]
     StrayProof,
+    /// A carrier that holds no valid transaction.
+    #[error("the transaction of the base layer: {0}")]
+    Carried(#[from] L1Error),
     /// The Process item names no scheduler or attestors.
     #[error(transparent)]
     Terms(#[from] TermsError),
@@ -121,7 +126,8 @@ impl RecordError {
             | Self::Time(_)
             | Self::OtherItem { .. }
             | Self::NoProof(_)
-            | Self::StrayProof => Blame::Sender,
+            | Self::StrayProof
+            | Self::Carried(_) => Blame::Sender,
         }
     }
 }
@@ -235,6 +241,9 @@ impl Unverified<SlotRecord> {
         let linked = check_link(&claims, terms, previous)?;
         time::check(process.weave(), previous.map(|link| link.time), claims.time)?;
         let item = verified("item", item)?;
+        if let Some(tx) = base_layer::carried(process, &item)? {
+            tx.verify()?;
+        }
         let proof = named_proof(&item, proof)?;
         let judged = judge(&item, proof.as_ref(), process.network());
         let origin = match (&judged, claims.slot) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::assignment::Assignment;
+use crate::base_layer;
 use crate::data_item::DataItem;
 use crate::deep_hash::{Chunk, DeepHash, deep_hash};
 use crate::hashing;
@@ -63,8 +64,12 @@ pub fn reference_digest(item: &DataItem) -> DeepHash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKeys {
     item: Hash,
+    /// Of the transaction that the item carries.
+    carried: Option<Hash>,
     push: Option<Hash>,
     digest: Option<Hash>,
+    /// Of what the item opens under `/data/`.
+    attested: Option<Hash>,
 }
 
 impl SeenKeys {
@@ -77,18 +82,34 @@ impl SeenKeys {
             Origin::Legacy { .. } => (None, Some(digest())),
             Origin::Direct => (None, None),
         };
-        Self { item: item_key(item.id()), push, digest }
+        Self { push, digest, ..Self::of_item(item.id()) }
+    }
+
+    /// The keys of an item that `process` takes as `origin` says, at whatever slot it comes to stand.
+    pub fn of_submission(process: &Process, item: &DataItem, origin: &Origin) -> Self {
+        Self {
+            carried: base_layer::carried_id(process, item).map(item_key),
+            // Whoever carries a push signs what somebody else says.
+            attested: (*origin == Origin::Direct)
+                .then(|| base_layer::attested(process, item).map(base_layer::attested_key))
+                .flatten(),
+            ..Self::of(item, origin)
+        }
     }
 
     /// The keys of an item that `assignment` puts into the log of `process`, which takes it as `origin` says.
     pub fn in_log(process: &Process, assignment: &Assignment, item: &DataItem, origin: &Origin) -> Self {
         let is_of_log = mark::is_of_log(process, assignment.scheduler, item, assignment.slot);
-        if is_of_log || item.id() == process.id() { Self::of_item(item.id()) } else { Self::of(item, origin) }
+        if is_of_log || item.id() == process.id() {
+            Self::of_item(item.id())
+        } else {
+            Self::of_submission(process, item, origin)
+        }
     }
 
     /// The keys of an item that is no push: the Process item at slot 0, marks and offer sets.
     pub fn of_item(item: Id) -> Self {
-        Self { item: item_key(item), push: None, digest: None }
+        Self { item: item_key(item), carried: None, push: None, digest: None, attested: None }
     }
 
     /// The first slot that held the item or push, where `slot_of` says which slot added a key.
@@ -100,12 +121,12 @@ impl SeenKeys {
     /// so of a proven push the digest does not count.
     fn blocking(&self) -> impl Iterator<Item = Hash> {
         let digest = if self.push.is_some() { None } else { self.digest };
-        [Some(self.item), self.push, digest].into_iter().flatten()
+        [Some(self.item), self.carried, self.push, digest].into_iter().flatten()
     }
 
     /// The keys that the item adds, as far as they are not there already.
     pub fn all(&self) -> impl Iterator<Item = Hash> {
-        [Some(self.item), self.push, self.digest].into_iter().flatten()
+        [Some(self.item), self.carried, self.push, self.digest, self.attested].into_iter().flatten()
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::id::{Hash, Id};
+use crate::l1::L1_TAGS_MAX;
 use crate::limits::{ATTESTORS_MAX, EXCLUDES_MAX, ITEM_BYTES_MAX};
 use crate::lobby::ADVERT_ADDRESSES_MAX;
 use crate::market::{LEAF_PATH_MAX, LEAVES_MAX, Paid, SET_OFFERS_MAX};
@@ -176,6 +177,9 @@ impl WireMessage for OriginProof {
         Repeated { path: &[6], max: 10 },
         Repeated { path: &[11], max: ATTESTORS_MAX },
     ];
+}
+impl WireMessage for BaseTransaction {
+    const REPEATED: &'static [Repeated] = &[Repeated { path: &[6], max: L1_TAGS_MAX }];
 }
 impl WireMessage for AttestationsResponse {
     // Of many positions, in a file.

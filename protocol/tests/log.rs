@@ -3,6 +3,8 @@
 
 #[path = "log/assignment.rs"]
 mod assignment;
+#[path = "log/base_layer.rs"]
+mod base_layer;
 #[path = "log/cron.rs"]
 mod cron;
 #[path = "log/fixture.rs"]

@@ -304,6 +304,9 @@ pub(crate) struct Assign {
     /// The item; the scheduler asks around if this node does not hold it
     #[arg(allow_hyphen_values = true)]
     pub(crate) item: Id,
+    /// It is a transaction of the weave's base layer, which the scheduler reads at its gateways
+    #[arg(long)]
+    pub(crate) base_layer: bool,
     /// What of it the process does not see: Data, Tags, Signature or Anchor; may repeat
     #[arg(long, value_name = "FIELD", value_parser = parse_excluded)]
     pub(crate) exclude: Vec<Excluded>,

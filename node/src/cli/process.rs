@@ -86,9 +86,9 @@ pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError
 
 /// Asks for a slot of an item that exists.
 pub(super) async fn assign(assign: Assign, context: &Context) -> Result<Exit, CliError> {
-    let Assign { process, item, exclude, wait } = assign;
+    let Assign { process, item, base_layer, exclude, wait } = assign;
     let exclude = exclude.iter().map(|field| field.name().to_owned()).collect();
-    let request = Request::Assign { process, item, exclude };
+    let request = Request::Assign { process, item, base_layer, exclude };
     let submitted: Submitted = ask(context, "waiting for the scheduler", &request).await?;
     show_sent(submitted, &wait, context).await
 }

@@ -151,6 +151,7 @@ impl Hosted {
 
     fn new(process: Arc<Process>, loaded: Arc<Loaded>, fold: Fold, mut instance: Instance) -> Self {
         loaded.prepare(&mut instance);
+        loaded.drive.hear(fold.state().seen.iter());
         let since = Since { slots: 0, gas: 0 };
         let (stored, damaged) = (BTreeSet::new(), Vec::new());
         Self { process, loaded, fold, instance, since, spent_gas: 0, stored, damaged }
@@ -326,7 +327,8 @@ impl Hosted {
 
     /// Bytes of the machine's memory that it takes up.
     pub fn resident_bytes(&self) -> u64 {
-        self.instance.resident_bytes() + self.fold.state().seen.len() as u64 * SEEN_KEY_BYTES
+        let keys = self.fold.state().seen.len() + self.loaded.drive.heard();
+        self.instance.resident_bytes() + keys as u64 * SEEN_KEY_BYTES
     }
 
     /// Runs the ticks before a slot and its item.
@@ -339,6 +341,7 @@ impl Hosted {
         let mut done = Vec::with_capacity(1);
         while let Some(step) = self.fold.step() {
             let started = Instant::now();
+            self.loaded.drive.hear(step.keys.iter().map(|key| (*key, step.position.slot)));
             let (closed, gas, shown) = match &step.work {
                 Work::Call(message) => {
                     self.instance.offer(self.loaded.drive.at(step.position.slot));

@@ -23,6 +23,9 @@ const PRICE_MAX: u64 = 100_000_000_000_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
+/// The deepest settlement: two weeks of blocks. More is a typing error.
+const SETTLEMENT_DEPTH_MAX: u64 = 10_000;
+
 /// Reads a value into the configuration.
 type Set = fn(&mut Config, &Given<'_>) -> Result<(), Expected>;
 
@@ -172,6 +175,20 @@ pub(super) const SETTINGS: &[Setting] = &[
                https://arweave.net; nothing is posted to them",
         set: set_gateways,
         show: |config| texts(&config.gateways),
+    },
+    Setting {
+        key: "gateways",
+        help: "gateways of the weave that are read for what neither this node nor its peers have, such as \
+               https://arweave.net; nothing is posted to them",
+        set: set_gateways,
+        show: |config| texts(&config.gateways),
+    },
+    Setting {
+        key: "settlement_depth",
+        help: "how many blocks must confirm a transaction of the base layer before it is assigned, where the process \
+               does not say (`Settlement-Depth`)",
+        set: |config, given| set_u64(&mut config.settlement_depth, given, 1, SETTLEMENT_DEPTH_MAX),
+        show: |config| number(config.settlement_depth),
     },
     Setting {
         key: "anchor_batch_slots",

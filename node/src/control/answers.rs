@@ -25,6 +25,7 @@ use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
+use weft_protocol::assignment::Assignment;
 use weft_protocol::evidence::describe;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};
@@ -142,8 +143,8 @@ impl Answers {
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
-            Request::Assign { process, item, exclude } => {
-                out.end(self.assign(process, item, &exclude).await).await
+            Request::Assign { process, item, base_layer, exclude } => {
+                out.end(self.assign(process, item, base_layer, &exclude).await).await
             }
             Request::Messages { process, span, limit } => {
                 out.end(self.messages(process, span, limit).await).await
@@ -334,10 +335,23 @@ impl Answers {
         submitted(id, self.submitter.submit(raw, Bytes::new()).await)
     }
 
-    async fn assign(&self, process: Id, item: Id, exclude: &[String]) -> Result<Submitted, Failure> {
+    async fn assign(
+        &self,
+        process: Id,
+        item: Id,
+        base_layer: bool,
+        exclude: &[String],
+    ) -> Result<Submitted, Failure> {
         let excludes = excludes(exclude).map_err(|error| no_slot(&error))?;
-        let stored = StoredItem::read(&self.read()?, item).map_err(disk)?;
-        submitted(item, self.submitter.assign(Assign { process, item, excludes, stored }).await)
+        let stored = StoredItem::of(&self.read()?, item, base_layer).map_err(disk)?;
+        let slot = self.submitter.assign(Assign { process, item, base_layer, excludes, stored }).await;
+        // What stands at the slot of a transaction is the item that carries it.
+        let standing = |slot: &Slot| {
+            let assignment = DataItem::parse(slot.signed.clone()).ok()?;
+            Some(Assignment::from_item(assignment.claims()).ok()?.item())
+        };
+        let item = slot.as_ref().ok().filter(|_| base_layer).and_then(standing).unwrap_or(item);
+        submitted(item, slot)
     }
 }
 

@@ -132,6 +132,9 @@ pub enum Request {
         process: Id,
         /// The item.
         item: Id,
+        /// Whether it is a transaction of the weave's base layer.
+        #[serde(default)]
+        base_layer: bool,
         /// Fields that the process does not see: `Data`, `Tags`, `Signature`, `Anchor`.
         #[serde(default)]
         exclude: Vec<String>,
@@ -429,6 +432,7 @@ pub struct ModuleInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Submitted {
+    /// The item at the slot: of a transaction, the one that carries it.
     pub id: Id,
     pub process: Id,
     pub slot: u64,

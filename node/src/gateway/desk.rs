@@ -183,7 +183,9 @@ impl Desk {
             Route::Root => Ok(self.root()),
             Route::Health => Ok(with_type(StatusCode::OK, "text/plain", Body::empty())),
             Route::Submit => self.submit(body).await,
-            Route::Assign { process, item, exclude } => self.assign(process, item, &exclude).await,
+            Route::Assign { process, item, base_layer, exclude } => {
+                self.assign(process, item, base_layer, &exclude).await
+            }
             Route::Monitor { process, on } => self.monitor(process, on, body).await,
             Route::Result { process, of } => self.result(process, of).await,
             Route::Results { process, query } => self.results(process, query).await,

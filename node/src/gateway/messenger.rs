@@ -72,8 +72,10 @@ impl Desk {
         }
         let Some(process) = target else { return };
         let stored = Some(StoredItem { raw, proof: Bytes::new() });
-        let assigned =
-            self.submitter.assign(Assign { process, item: id, excludes: Vec::new(), stored }).await;
+        let assigned = self
+            .submitter
+            .assign(Assign { process, item: id, base_layer: false, excludes: Vec::new(), stored })
+            .await;
         if let Err(error) = assigned {
             tracing::debug!(%process, item = %id, %error, "a new process was not assigned to its target");
         }
@@ -84,12 +86,13 @@ impl Desk {
         &self,
         process: Id,
         item: Id,
+        base_layer: bool,
         exclude: &[String],
     ) -> Result<Response, Problem> {
         let excludes = excludes(exclude).map_err(|error| refused(&error))?;
-        let read = self.shared.store.read().and_then(|reader| StoredItem::read(&reader, item));
+        let read = self.shared.store.read().and_then(|reader| StoredItem::of(&reader, item, base_layer));
         let stored = read.map_err(Problem::fault)?;
-        let slot = self.submitter.assign(Assign { process, item, excludes, stored }).await;
+        let slot = self.submitter.assign(Assign { process, item, base_layer, excludes, stored }).await;
         let slot = slot.map_err(|error| refused(&error))?;
         let answer = json!({ "message": "Processing Assignment", "id": slot.assignment });
         Ok(problem::json(StatusCode::ACCEPTED, &answer))

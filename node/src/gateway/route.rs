@@ -30,7 +30,7 @@ pub(super) enum Route {
     /// A signed item for its scheduler.
     Submit,
     /// A slot for an existing item.
-    Assign { process: Id, item: Id, exclude: Vec<String> },
+    Assign { process: Id, item: Id, base_layer: bool, exclude: Vec<String> },
     /// Let time pass in a process, or no more.
     Monitor { process: Id, on: bool },
     /// The result of a message, an assignment or a slot.
@@ -127,13 +127,11 @@ fn wrong_method(method: &Method) -> Problem {
 fn submit(params: &Params) -> Result<Route, Problem> {
     match (params.id("process-id")?, params.id("assign")?) {
         (None, None) => Ok(Route::Submit),
-        (Some(_), Some(_)) if params.has("base-layer") => Err(Problem::invalid(
-            "assignments of the base layer are not supported; leave `base-layer` out to assign an item",
-        )),
         (Some(process), Some(item)) => {
             let exclude = params.get("exclude").unwrap_or_default().split(',');
             let exclude = exclude.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
-            Ok(Route::Assign { process, item, exclude: exclude.collect() })
+            let base_layer = params.has("base-layer");
+            Ok(Route::Assign { process, item, base_layer, exclude: exclude.collect() })
         }
         _ => Err(Problem::invalid(
             "You must set both process-id and assign to send an assignment, not just one",

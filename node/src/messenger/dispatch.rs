@@ -83,9 +83,6 @@ pub fn first_state(entry: &OutboxEntry, is_wallet: impl Fn(&Id) -> bool) -> Outb
             dropped("its Scheduler is no address")
         }
         EntryKind::Spawn => OutboxState::Pending,
-        EntryKind::Assignment if tag::first(&entry.tags, "Base-Layer").is_some() => {
-            dropped("items of the base layer are not read by this build")
-        }
         EntryKind::Assignment => OutboxState::Pending,
     }
 }
@@ -181,8 +178,10 @@ fn assigns(shared: &Shared, entry: &Entry) -> Result<Option<Vec<Assign>>, Dispat
     let mut excludes: Vec<_> = tag::all(&sent.tags, "Exclude").filter_map(Excluded::parse).collect();
     let mut seen = BTreeSet::new();
     excludes.retain(|field| seen.insert(*field));
-    let stored = StoredItem::read(&reader, item)?;
-    let assign = |process| Assign { process, item, excludes: excludes.clone(), stored: stored.clone() };
+    let base_layer = tag::first(&sent.tags, "Base-Layer").is_some();
+    let stored = StoredItem::of(&reader, item, base_layer)?;
+    let assign =
+        |process| Assign { process, item, base_layer, excludes: excludes.clone(), stored: stored.clone() };
     Ok(Some(assigned_to(&sent).into_iter().map(assign).collect()))
 }
 

@@ -157,15 +157,20 @@ fn of_levels(readings: &[Reading], shared: &Shared) -> Vec<Family> {
     families.into()
 }
 
-fn of_processes(shared: &Shared) -> [Family; 2] {
+fn of_processes(shared: &Shared) -> [Family; 3] {
     let mut duties = Family::new("processes", MetricType::Gauge, "Processes, by what is done for them.");
     for (name, has) in DUTIES {
         let count = shared.directory.count(has);
         duties.values.push((vec![("duty", name.to_owned())], count as f64));
     }
-    let stopped = shared.directory.stopped();
-    let help = "Processes that something stopped here.";
-    [duties, Family::one("stopped_processes", MetricType::Gauge, help, stopped as f64)]
+    let one = |name, help, count: usize| Family::one(name, MetricType::Gauge, help, count as f64);
+    let stopped = "Processes that something stopped here.";
+    let waiting = "Processes that wait here for a module, an item or gas.";
+    [
+        duties,
+        one("stopped_processes", stopped, shared.directory.stopped()),
+        one("waiting_processes", waiting, shared.directory.waiting()),
+    ]
 }
 
 fn of_network(shared: &Shared) -> Vec<Family> {

@@ -238,8 +238,13 @@ fn failure(process: Id, error: &RemoteError) -> Failure {
         RemoteError::Refused { refusal, .. } => refusal,
         RemoteError::Request { .. } => return Failure::new(FailureCode::TimedOut, error.to_string()),
         RemoteError::TooLong { .. } => return Failure::new(FailureCode::Invalid, error.to_string()),
-        RemoteError::Nobody { .. } => return Failure::new(FailureCode::Unknown, error.to_string()),
-        RemoteError::Mismatch { .. } | RemoteError::Disk(_) | RemoteError::NotAModule(_) => {
+        RemoteError::Nobody { .. } | RemoteError::Gateways { .. } => {
+            return Failure::new(FailureCode::Unknown, error.to_string());
+        }
+        RemoteError::Mismatch { .. }
+        | RemoteError::Disk(_)
+        | RemoteError::NotAModule(_)
+        | RemoteError::NotAnItem(_) => {
             return Failure::new(FailureCode::Fault, error.to_string());
         }
     };

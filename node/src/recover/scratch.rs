@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use prost::Message as _;
 use weft_protocol::attestation::Attestation;
+use weft_protocol::held::Held;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, VerifiedRecord};
 use weft_protocol::{Address, Id, Position, Verified};
@@ -106,6 +107,14 @@ impl Scratch {
     /// Where the log is.
     pub(crate) const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Keeps what the log only names.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(crate) async fn keep(&self, held: &Verified<Held>) -> Result<(), StoreError> {
+        self.store.write(vec![Write::Item { id: held.id(), raw: held.raw() }]).await
     }
 
     /// Removes it.

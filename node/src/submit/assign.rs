@@ -12,6 +12,7 @@ use weft_protocol::seen::SeenKeys;
 use weft_protocol::{Address, DataItem, Id, wire};
 use weft_storage::{Reader, StoreError};
 
+use super::base_layer::check_takes;
 use super::{Slot, SubmitError, Submitter, check_answer, refused};
 use crate::hosting;
 use crate::remote;
@@ -20,7 +21,7 @@ use crate::scheduler::machine::Submission;
 /// Items that are looked for among peers at once; one more is told to come back.
 pub(super) const SEARCHES_MAX: usize = 8;
 /// When, in milliseconds.
-const SEARCH_RETRY_MS: u64 = 1_000;
+pub(super) const SEARCH_RETRY_MS: u64 = 1_000;
 /// Characters of a name that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
 
@@ -34,6 +35,15 @@ pub struct StoredItem {
 }
 
 impl StoredItem {
+    /// What this node sends along that asks for a slot of an item: nothing of a transaction, which its
+    /// scheduler finds.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn of(reader: &Reader, id: Id, base_layer: bool) -> Result<Option<Self>, StoreError> {
+        if base_layer { Ok(None) } else { Self::read(reader, id) }
+    }
+
     /// The item of this id if it is on disk, whole.
     ///
     /// # Errors
@@ -57,6 +67,8 @@ pub struct Assign {
     pub process: Id,
     /// Of which item.
     pub item: Id,
+    /// Whether it is a transaction of the base layer.
+    pub base_layer: bool,
     /// What of it the module must not see.
     pub excludes: Vec<Excluded>,
     /// The item, if whoever asks has it.
@@ -94,6 +106,7 @@ impl Assign {
         Ok(Self {
             process: wire::id("process", &ask.process).map_err(invalid)?,
             item: wire::id("id", &ask.id).map_err(invalid)?,
+            base_layer: ask.base_layer,
             excludes: excludes(&ask.excludes)?,
             stored,
         })
@@ -107,6 +120,7 @@ impl Assign {
             item,
             proof,
             excludes: self.excludes.iter().map(|field| field.name().to_owned()).collect(),
+            base_layer: self.base_layer,
         }
     }
 }
@@ -122,6 +136,9 @@ impl Submitter {
         let known = known.map_err(|error| SubmitError::Unknown(format!("process {process}: {error}")))?;
         if known.scheduler() == self.shared.address {
             return self.assign_local(assign).await;
+        }
+        if assign.base_layer {
+            check_takes(&known)?;
         }
         if assign.stored.as_ref().is_some_and(|stored| stored.raw.len() > ITEM_BYTES_MAX) {
             return Err(too_long(assign.item));
@@ -141,7 +158,8 @@ impl Submitter {
         let signed = DataItem::parse(answer.assignment.clone()).ok();
         let named = signed.and_then(|signed| Assignment::from_item(signed.claims()).ok());
         // Before it may have come another way: a push that another messenger carried.
-        if !answer.duplicate && named.is_none_or(|named| named.item() != assign.item) {
+        // The item of a transaction's slot is the scheduler's own, which carries it.
+        if !answer.duplicate && !assign.base_layer && named.is_none_or(|named| named.item() != assign.item) {
             return Err(falsely("the slot is another item's".to_owned()));
         }
         let wire::SubmitResponse { slot, assignment: signed, duplicate } = answer;
@@ -153,10 +171,13 @@ impl Submitter {
     /// # Errors
     /// Why it got none.
     pub async fn assign_local(&self, assign: Assign) -> Result<Slot, SubmitError> {
-        let Assign { process, item: id, excludes, stored } = assign;
+        let Assign { process, item: id, base_layer, excludes, stored } = assign;
         let known = self.shared.directory.get(&process).filter(|known| known.roles.schedules);
         let unknown = || SubmitError::Unknown(format!("process {process} is not scheduled by this node"));
         let known = known.ok_or_else(unknown)?;
+        if base_layer {
+            return self.assign_transaction(&known.process, id, excludes).await;
+        }
         let StoredItem { raw, proof } = match stored {
             Some(stored) => stored,
             None => self.find_item(process, id).await?,
@@ -169,33 +190,41 @@ impl Submitter {
             return Err(SubmitError::Invalid(format!("the item is {}, not {id}", verified.item.id())));
         }
         let origin = verified.origin(&known.process);
-        let keys = SeenKeys::of(&verified.item, &origin);
+        self.check_brings(&known.process, &verified.item, &origin).await?;
+        let keys = SeenKeys::of_submission(&known.process, &verified.item, &origin);
         let (item, proof) = (verified.item, verified.proof.map(|(proof, _)| proof));
         let assigned = Some(excludes);
         self.schedule(Submission { process, item, proof, keys, spawn: None, assigned, roles: None }, None)
             .await
     }
 
-    /// The item and its proof: from this node's disk, else from peers.
+    /// The item and its proof: from this node's disk, else from peers or gateways.
     async fn find_item(&self, process: Id, id: Id) -> Result<StoredItem, SubmitError> {
         let read = self.shared.store.read().and_then(|reader| StoredItem::read(&reader, id));
         if let Some(stored) = read.map_err(|error| SubmitError::Fault(error.to_string()))? {
             return Ok(stored);
         }
         let Ok(_turn) = self.searches.try_acquire() else { return Err(SubmitError::Busy(SEARCH_RETRY_MS)) };
-        let mut peers = remote::sources(&self.shared, process, None).await;
-        peers.extend(remote::everyone(&self.shared).await);
-        let unknown = |error: remote::RemoteError| SubmitError::Unknown(format!("item {id}: {error}"));
-        let raw = remote::item(&self.shared, peers.clone(), id).await.map_err(unknown)?.raw().clone();
+        let item = async |wanted| {
+            let found = remote::everywhere(&self.shared, process, wanted, ITEM_BYTES_MAX).await;
+            let found = found.map_err(|error| SubmitError::Unknown(format!("item {id}: {error}")))?;
+            let item = found.into_item().ok_or_else(|| {
+                let text =
+                    format!("{wanted} is a transaction of the base layer: ask for it with `base-layer`");
+                SubmitError::Invalid(text)
+            })?;
+            Ok::<_, SubmitError>(item.raw().clone())
+        };
+        let raw = item(id).await?;
         let proof = match named_proof(&raw) {
-            Some(proof) => remote::item(&self.shared, peers, proof).await.map_err(unknown)?.raw().clone(),
+            Some(proof) => item(proof).await?,
             None => Bytes::new(),
         };
         Ok(StoredItem { raw, proof })
     }
 }
 
-fn too_long(id: Id) -> SubmitError {
+pub(super) fn too_long(id: Id) -> SubmitError {
     SubmitError::Invalid(format!("item {id} has more than {ITEM_BYTES_MAX} bytes: no slot holds it"))
 }
 
@@ -221,7 +250,8 @@ mod tests {
         let stored = Some(StoredItem { raw: Bytes::from_static(b"item"), proof: Bytes::new() });
         let (process, item) = (Id([1; 32]), Id([2; 32]));
         for stored in [stored, None] {
-            let assign = Assign { process, item, excludes: vec![Excluded::Anchor], stored };
+            let excludes = vec![Excluded::Anchor];
+            let assign = Assign { process, item, base_layer: stored.is_none(), excludes, stored };
             assert_eq!(Assign::from_wire(assign.to_wire()).unwrap(), assign);
         }
         let short = wire::AssignRequest { process: Bytes::from_static(b"short"), ..Default::default() };

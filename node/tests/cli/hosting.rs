@@ -62,3 +62,23 @@ fn a_process_that_is_let_go_is_gone_and_can_be_taken_up_again() {
     assert_eq!((&missed["computed_here"], &missed["result"]["Output"]), (&json!(true), &json!("2")));
     assert_eq!(host.json(&["verify", &process])["difference"], Value::Null);
 }
+
+#[test]
+fn a_transaction_gets_no_slot_where_nobody_can_say_that_it_is_settled() {
+    let node = Node::start();
+    let transaction = weft_protocol::Id([7; 32]).to_string();
+    let plain = node.counter();
+    let (code, text) =
+        node.weft(&["assign", &plain, &transaction, "--base-layer", "--json"]).expect(2).error();
+    assert!(code == "invalid" && text.contains("Extension: Base-Layer"), "{code} {text}");
+    let takes = node.json(&["spawn", "--tag", "Extension=Base-Layer"])["id"].as_str().unwrap().to_owned();
+    let (code, text) =
+        node.weft(&["assign", &takes, &transaction, "--base-layer", "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("`gateways`"), "{code} {text}");
+    // Nothing listens there, which is said by name.
+    let node = Node::start_as(node.stop(), &["--gateways", "http://127.0.0.1:1"]);
+    let (code, text) =
+        node.weft(&["assign", &takes, &transaction, "--base-layer", "--json"]).expect(1).error();
+    assert!(code == "unknown" && text.contains("http://127.0.0.1:1: it cannot be reached"), "{code} {text}");
+    node.stop();
+}

@@ -123,7 +123,7 @@ fn optional<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<Opt
 }
 
 /// A number as it is signed: digits alone, no leading zero.
-fn decimal(field: &'static str, text: &str) -> Result<u128, L1Error> {
+pub(super) fn decimal(field: &'static str, text: &str) -> Result<u128, L1Error> {
     let is_canonical = text.len() <= AMOUNT_DIGITS_MAX
         && text.bytes().all(|byte| byte.is_ascii_digit())
         && (text == "0" || !text.starts_with('0'));

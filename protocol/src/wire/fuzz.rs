@@ -9,7 +9,9 @@ use crate::evidence::{
     Evidence as TypedEvidence, Judgement as TypedJudgement, ReplayEvidence as TypedReplay,
 };
 use crate::header::Header;
+use crate::held::Held;
 use crate::id::{Address, Network};
+use crate::l1::L1Tx;
 use crate::origin::OriginProof as TypedProof;
 use crate::outcome::OutboxEntry;
 use crate::{attestation, head, lobby, market, offer, record};
@@ -31,6 +33,7 @@ pub fn fuzz_body(bytes: &[u8]) {
     if let Some(message) = same::<Attestation>(&bytes) {
         let _ = attestation::Attestation::from_wire(&message, network).map(|read| read.verify());
     }
+    fuzz_held(&bytes);
     if let Some(message) = same::<Offer>(&bytes) {
         let _ = offer::Offer::from_wire(&message, network).map(|read| read.verify());
     }
@@ -93,4 +96,15 @@ fn same<T: WireMessage>(bytes: &Bytes) -> Option<T> {
     let message: T = decode_canonical(bytes, RESPONSE_BYTES_MAX).ok()?;
     assert_eq!(Message::encode_to_vec(&message), *bytes, "a message is not canonical");
     Some(message)
+}
+
+fn fuzz_held(bytes: &Bytes) {
+    if let Ok(tx) = L1Tx::from_bytes(bytes) {
+        assert_eq!(tx.claims().to_bytes(), bytes, "transaction");
+        let _ = tx.verify();
+    }
+    if let Ok(held) = Held::parse(bytes.clone()) {
+        assert_eq!(held.claims().raw(), bytes, "what is held");
+        let _ = held.verify();
+    }
 }

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use weft_protocol::seen::item_key;
 use weft_protocol::{Hash, Id, Position};
 
 use super::{Direction, Reader};
@@ -131,12 +132,16 @@ impl Reader {
         Ok(found)
     }
 
-    /// The first slot that an item was assigned to.
+    /// The first slot that an item was assigned to, or one that carries a transaction of this id: that is known
+    /// where the seen list is.
     ///
     /// # Errors
     /// As [`process`](Self::process).
     pub fn slot_of_item(&self, process: &Id, item: &Id) -> Result<Option<u64>, StoreError> {
-        self.get(Table::ItemSlots, &key::pair(process, &item.0))
+        match self.get(Table::ItemSlots, &key::pair(process, &item.0))? {
+            Some(slot) => Ok(Some(slot)),
+            None => Ok(self.seen(process, &item_key(*item))?.map(|position| position.slot)),
+        }
     }
 
     /// The child that a spawn has in a log of this node's scheduler.

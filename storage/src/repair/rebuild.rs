@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redb::{ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::held::Held;
 use weft_protocol::origin::ProvenKind;
 use weft_protocol::outcome::Running;
 use weft_protocol::process::{Process, Terms};
@@ -107,7 +108,7 @@ impl Rebuild<'_> {
         let Self { reader, out, .. } = self;
         each_row(reader.transaction(), Table::Items, |key, value| {
             let Raw(raw) = record::decode(Table::Items.name(), key, value)?;
-            let fits = DataItem::parse(raw).is_ok_and(|item| item.claims().id().0 == *key);
+            let fits = Held::parse(raw).is_ok_and(|held| held.claims().id().0 == *key);
             if fits {
                 return Ok(());
             }

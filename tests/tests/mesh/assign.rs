@@ -24,7 +24,7 @@ async fn assign(
     exclude: &[&str],
 ) -> Result<Submitted, Trouble> {
     let exclude = exclude.iter().map(|field| (*field).to_owned()).collect();
-    let request = Request::Assign { process: to.id, item, exclude };
+    let request = Request::Assign { process: to.id, item, base_layer: false, exclude };
     town.insist(node, "to ask for a slot", &request).await
 }
 
@@ -121,11 +121,16 @@ async fn the_counter_counts_what_is_assigned_to_it_once() -> Result<(), Trouble>
     // The process's own item stands at slot 0, and there is no item of no id.
     let own = assign(&town, 0, &c, c.id, &[]).await?;
     open.same("its own item", &(0, true), &(own.slot, own.duplicate));
-    let nobody = Request::Assign { process: c.id, item: Id([7; 32]), exclude: Vec::new() };
+    let nobody = Request::Assign { process: c.id, item: Id([7; 32]), base_layer: false, exclude: Vec::new() };
     let refused = town.ask::<Value>(0, "to ask for a slot", &nobody, PATIENCE).await.unwrap_err().to_string();
     let named = format!("item {}", Id([7; 32]));
     open.that("why an item of no id has no slot", "its id", &refused, refused.contains(&named));
-    let odd = Request::Assign { process: c.id, item: sent.id, exclude: vec!["Owner".to_owned()] };
+    let odd = Request::Assign {
+        process: c.id,
+        item: sent.id,
+        base_layer: false,
+        exclude: vec!["Owner".to_owned()],
+    };
     let refused = town.ask::<Value>(0, "to ask for a slot", &odd, PATIENCE).await.unwrap_err().to_string();
     open.that("why Owner is not hidden", "its name", &refused, refused.contains("`Owner`"));
     let slots = town.slots(&c, 0, 0).await?.len();

@@ -15,7 +15,7 @@ const WINDOW_MS: u64 = 2_000;
 
 /// Lua that reads a path as the drive of aos does, or says that there is nothing. Our runtime is asked for the id
 /// alone where there is one.
-fn read(guest: &Guest, path: &str) -> String {
+pub fn read(guest: &Guest, path: &str) -> String {
     if matches!(guest, Guest::Lua) {
         let id = path.strip_prefix("/data/").unwrap_or(path);
         return format!("return (require('.drive').getData('{id}') or 'nothing')");
@@ -64,7 +64,12 @@ async fn reads(guest: Guest) -> Result<(), Trouble> {
     // Its bytes are on this disk, and still it is not there for a process whose log has no slot of it.
     let said = eval(&town, &reader, &read(&rig.guest, &path), &mut open).await?;
     open.equal("before its slot", "nothing", said.as_str());
-    let request = Request::Assign { process: reader.id, item: kept.id, exclude: vec!["Data".to_owned()] };
+    let request = Request::Assign {
+        process: reader.id,
+        item: kept.id,
+        base_layer: false,
+        exclude: vec!["Data".to_owned()],
+    };
     let given: Submitted = town.insist(0, "to ask for a slot", &request).await?;
     town.result(&reader, 0, given.slot).await?;
     let said = eval(&town, &reader, &read(&rig.guest, &path), &mut open).await?;
@@ -85,7 +90,7 @@ async fn reads(guest: Guest) -> Result<(), Trouble> {
 }
 
 /// Waits until a node says that a process waits for an item.
-async fn waits_for(town: &Town<'_>, actor: &Actor, node: usize, item: Id) -> Result<(), Trouble> {
+pub async fn waits_for(town: &Town<'_>, actor: &Actor, node: usize, item: Id) -> Result<(), Trouble> {
     let what = format!("node {node} to say that {} waits for {item}", actor.name);
     let look = async || {
         let waits = town.detail(actor, node, false).await?.info.waits.unwrap_or_default();

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod assign;
+mod base_layer;
 mod chains;
 mod courier;
 mod drive;
+mod gateway;
 mod guest;
 mod hard;
 mod hostile;

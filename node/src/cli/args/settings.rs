@@ -98,6 +98,9 @@ pub(crate) struct ConfigFlags {
     /// A gateway of the weave to read, such as https://arweave.net; may repeat
     #[arg(long, value_name = "URL")]
     pub(crate) gateways: Vec<String>,
+    /// Blocks that must confirm a transaction of the base layer before it is assigned
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) settlement_depth: Option<String>,
     /// Write a batch when so many slots wait
     #[arg(long, value_name = "NUMBER")]
     pub(crate) anchor_batch_slots: Option<String>,
@@ -225,6 +228,7 @@ impl ConfigFlags {
             ("anchor_confirmations", self.anchor_confirmations.clone()),
             ("anchor_check_ms", self.anchor_check_ms.clone()),
             ("gateways", list(&self.gateways)),
+            ("settlement_depth", self.settlement_depth.clone()),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),
             ("anchor_checkpoints", self.anchor_checkpoints.clone()),
             ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),

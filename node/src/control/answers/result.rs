@@ -182,7 +182,14 @@ impl Answers {
     fn find_result(&self, process: Id, of: Wanted) -> Result<Option<Stored>, Failure> {
         let reader = self.read()?;
         let found = match of {
-            Wanted::Item(item) => reader.outcome_of_item(&process, &item).map_err(disk)?,
+            Wanted::Item(item) => match reader.outcome_of_item(&process, &item).map_err(disk)? {
+                Some(found) => Some(found),
+                // A transaction stands in the log by another item, which carries it.
+                None => match reader.slot_of_item(&process, &item).map_err(disk)? {
+                    Some(slot) => outcome_of_slot(&reader, &process, slot)?,
+                    None => None,
+                },
+            },
             Wanted::Slot(slot) => outcome_of_slot(&reader, &process, slot)?,
             Wanted::Newest(slot) => match outcome_of_slot(&reader, &process, slot)? {
                 Some(found) => Some(self.before_marks(&reader, &process, found)?),

@@ -15,11 +15,35 @@ use super::disk::recover_failure;
 use super::live::relay;
 use super::state::why;
 use super::{Answers, fail};
+use crate::compute::hosted::HostError;
 use crate::compute::modules::Host;
 use crate::recover::{self, Scratch};
+use crate::remote::{self, HELD_BYTES_MAX};
 use crate::replay;
 use crate::replays::{PROGRESS_MAX, Turn, hears};
 use crate::shared::SharedRef;
+
+/// Things under `/data/` that one check looks for: each begins the replay anew.
+const SOUGHT_MAX: usize = 64;
+
+/// Why a log was not replayed to its end.
+enum NotReplayed {
+    /// It reads this, which is not in the store.
+    Without(Id),
+    /// Something else.
+    Failed(Failure),
+}
+
+impl NotReplayed {
+    fn failure(self) -> Failure {
+        match self {
+            Self::Without(id) => {
+                fail(FailureCode::Unknown, format!("the log reads {id} under /data/, and it is not here"))
+            }
+            Self::Failed(failure) => failure,
+        }
+    }
+}
 
 impl Answers {
     pub(super) async fn verify(
@@ -37,7 +61,7 @@ impl Answers {
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
         let report = self.replayed(self.shared.store.clone(), known.process, turn, out, lines).await?;
-        out.end(report).await
+        out.end(report.map_err(|error| error.failure())).await
     }
 
     /// Reads the log into a store of its own, which is gone afterwards, and replays it there.
@@ -86,12 +110,45 @@ impl Answers {
         let Some(process) = scratch.process() else {
             return Ok(Err(fail(FailureCode::Fault, "the log has no process")));
         };
-        let turn = match self.turn(lines).await? {
-            Ok(turn) => turn,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let verified = self.replayed(scratch.store().clone(), process, turn, out, lines).await?;
+        let verified = self.replayed_whole(scratch, &process, out, lines).await?;
         Ok(verified.map(|verified| VerifyReport { weave: Some(report), ..verified }))
+    }
+
+    /// Replays a log that was read, and looks for what it reads under `/data/` and only names, one thing after
+    /// the other.
+    async fn replayed_whole(
+        &self,
+        scratch: &Scratch,
+        process: &Arc<Process>,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<Result<VerifyReport, Failure>, HungUp> {
+        let mut sought = 0;
+        loop {
+            let turn = match self.turn(lines).await? {
+                Ok(turn) => turn,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let replayed =
+                self.replayed(scratch.store().clone(), Arc::clone(process), turn, out, lines).await?;
+            let id = match replayed {
+                Err(NotReplayed::Without(id)) if sought < SOUGHT_MAX => id,
+                other => return Ok(other.map_err(|error| error.failure())),
+            };
+            sought += 1;
+            let found = tokio::select! {
+                found = remote::everywhere(&self.shared, process.id(), id, HELD_BYTES_MAX) => found,
+                () = hung_up(lines) => return Err(HungUp),
+            };
+            let kept = match found {
+                Ok(held) => scratch.keep(&held).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = kept {
+                let text = format!("the log reads {id} under /data/, and it is not to be had: {error}");
+                return Ok(Err(fail(FailureCode::Unknown, text)));
+            }
+        }
     }
 
     async fn turn(&self, lines: &mut BufReader<OwnedReadHalf>) -> Result<Result<Turn, Failure>, HungUp> {
@@ -109,9 +166,10 @@ impl Answers {
         turn: Turn,
         out: &mut Out,
         lines: &mut BufReader<OwnedReadHalf>,
-    ) -> Result<Result<VerifyReport, Failure>, HungUp> {
+    ) -> Result<Result<VerifyReport, NotReplayed>, HungUp> {
         let (tell, mut told) = mpsc::channel(PROGRESS_MAX);
         let shared = SharedRef::clone(&self.shared);
+        let failed = |text: String| NotReplayed::Failed(fail(FailureCode::Fault, text));
         let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
             let _held = turn;
             let host = Host { modules: &shared.modules, store: &store };
@@ -119,16 +177,15 @@ impl Answers {
         });
         let replay = match replay {
             Ok(replay) => replay,
-            Err(error) => {
-                return Ok(Err(fail(FailureCode::Fault, format!("no thread for the replay: {error}"))));
-            }
+            Err(error) => return Ok(Err(failed(format!("no thread for the replay: {error}")))),
         };
         relay(&mut told, out, lines).await?;
         let joined = tokio::task::spawn_blocking(move || replay.join()).await;
         Ok(match joined {
             Ok(Ok(Ok(Some(report)))) => Ok(report),
-            Ok(Ok(Err(error))) => Err(fail(FailureCode::Fault, error.to_string())),
-            _ => Err(fail(FailureCode::Fault, "the replay failed")),
+            Ok(Ok(Err(HostError::NoItem { id, .. }))) => Err(NotReplayed::Without(id)),
+            Ok(Ok(Err(error))) => Err(failed(error.to_string())),
+            _ => Err(failed("the replay failed".to_owned())),
         })
     }
 }

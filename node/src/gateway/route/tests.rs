@@ -20,8 +20,11 @@ fn what_aoconnect_asks_is_understood() {
     assert_eq!(Route::of(&Method::POST, "/", &of("")).unwrap(), Route::Submit);
     let assign = format!("{of_process}&assign={B}&exclude=Data,Tags");
     let excluded = vec!["Data".to_owned(), "Tags".to_owned()];
-    let expected = Route::Assign { process: A, item: B, exclude: excluded };
+    let expected = Route::Assign { process: A, item: B, base_layer: false, exclude: excluded };
     assert_eq!(Route::of(&Method::POST, "/", &of(&assign)).unwrap(), expected);
+    let base = format!("{of_process}&assign={B}&base-layer");
+    let expected = Route::Assign { process: A, item: B, base_layer: true, exclude: Vec::new() };
+    assert_eq!(Route::of(&Method::POST, "/", &of(&base)).unwrap(), expected);
     let of_item = Route::Result { process: A, of: ResultOf::Item(B) };
     assert_eq!(get(&format!("/result/{B}"), &of_process).unwrap(), of_item);
     let of_slot = Route::Result { process: A, of: ResultOf::Slot(12) };
@@ -117,8 +120,6 @@ fn what_is_not_there_and_what_is_wrong_have_their_own_status() {
     assert_eq!(status(&Method::POST, "/nothing", ""), 404);
     let half = Route::of(&Method::POST, "/", &of(&format!("assign={A}"))).unwrap_err();
     assert!(half.text.starts_with("You must set both process-id and assign"), "{}", half.text);
-    let base = format!("process-id={A}&assign={B}&base-layer");
-    assert!(Route::of(&Method::POST, "/", &of(&base)).unwrap_err().text.contains("base layer"));
     let long = format!("/{}", "x".repeat(100_000));
     assert!(get(&long, "").unwrap_err().text.len() < 200);
 }

@@ -106,7 +106,7 @@ impl Node {
         };
         let keys = match is_process {
             true => SeenKeys::of_item(verified.item.id()),
-            false => SeenKeys::of(&verified.item, &verified.origin(&known)),
+            false => SeenKeys::of_submission(&known, &verified.item, &verified.origin(&known)),
         };
         let process = known.id();
         let Verification { item, proof } = verified;
