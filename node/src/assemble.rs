@@ -44,6 +44,7 @@ use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
 use crate::market::machine::own::Prices;
 use crate::market::{Market, MarketTask, WeighTask};
+use crate::messenger::collect::CollectorTask;
 use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics, MetricsServer};
 use crate::news::Newsroom;
@@ -56,6 +57,7 @@ use crate::scheduler::{SchedulerHandle, SchedulerTask};
 use crate::serve::Server;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::Submitter;
+use crate::subscriptions::{self, Subscriptions};
 use crate::supervisor::Tasks;
 use crate::topics::{self, TopicsHandle, TopicsTask};
 use crate::witness::{self, JudgeTask, WitnessTask};
@@ -162,6 +164,7 @@ pub async fn embed(
         joins: Joins::default(),
         unasked: Arc::default(),
         room: room::Gauge::default(),
+        subscriptions: Subscriptions::default(),
         started: Instant::now(),
     });
     let doors = Doors::open(&shared).await?;
@@ -170,8 +173,6 @@ pub async fn embed(
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
     tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
-    let folder = shared.config.data_dir.clone();
-    tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
     start_lobby(&shared, SearchTask::new(Arc::clone(&shared), sought), &stop, &mut tasks);
     let (submitter, answers) =
         start_roles(&shared, (events, topics_inbox, wished), socket, &stop, &mut tasks)?;
@@ -366,6 +367,8 @@ fn start_roles(
     if is(Role::Messenger) {
         let (task, handle) = MessengerTask::new(Arc::clone(shared), submitter.clone())?;
         tasks.start("messenger", task.run(stop.clone()));
+        tasks.start("collector", CollectorTask::new(Arc::clone(shared)).run(stop.clone()));
+        tasks.start("subscriptions", subscriptions::run(Arc::clone(shared), stop.clone()));
         messenger = Some(handle);
     }
     if is(Role::Anchor) {
@@ -415,11 +418,13 @@ fn start_ledgers(shared: &SharedRef, answers: &Answers, stop: &CancellationToken
     }
 }
 
-/// Starts what is said on the lobby and in the market, and what looks for processes there.
+/// Starts what is said on the lobby and in the market, what looks for processes there, and the book of peers.
 fn start_lobby(shared: &SharedRef, searches: SearchTask, stop: &CancellationToken, tasks: &mut Tasks) {
     tasks.start("lobby", LobbyTask::new(Arc::clone(shared)).run(stop.clone()));
     tasks.start("market", MarketTask::new(Arc::clone(shared)).run(stop.clone()));
     tasks.start("searches", searches.run(stop.clone()));
+    let folder = shared.config.data_dir.clone();
+    tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
 }
 
 /// Starts what follows processes: by their topics, and by asking where there is no place for one.

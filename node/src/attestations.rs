@@ -87,6 +87,19 @@ pub fn read_wire(
     Ok(rows.iter().filter_map(|(_, row)| wire::Attestation::decode(row.bytes.clone()).ok()).collect())
 }
 
+/// Whether a quorum of the process's attestors said one thing of a position, by what is here.
+///
+/// # Errors
+/// The disk.
+pub fn is_signed(reader: &Reader, process: &Process, position: Position) -> Result<bool, StoreError> {
+    // Those that are kept are of attestors, each once.
+    let rows = reader.attestations(&process.id(), position)?;
+    let agree =
+        |said: &AttestationRow| rows.iter().filter(|(_, row)| row.statement == said.statement).count();
+    let quorum = process.attestors().quorum;
+    Ok(rows.iter().any(|(_, row)| agree(row) >= quorum))
+}
+
 /// A quorum of attestations of what this node has at a position, as they travel: its running outcome hash and,
 /// at a boundary, its state root. None as long as not enough attestors signed it.
 ///

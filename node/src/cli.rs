@@ -9,6 +9,7 @@ mod anchor;
 mod args;
 mod backup;
 mod bundle;
+mod carry;
 mod completions;
 mod compose;
 mod configure;
@@ -167,6 +168,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::DryRun(of) => online(dry_run::run(*of, context)),
         Command::Host(host) => online(process::host(host, context)),
         Command::Unhost { process } => online(process::unhost(process, context)),
+        Command::Carry(command) => online(carry::run(command, context)),
         Command::Cron(cron) => online(process::cron(cron, context)),
         Command::Pin(pin) => online(process::pin(pin, context)),
         Command::Status => online(status::status(context)),

@@ -83,6 +83,8 @@ pub struct Config {
     pub schedule_for: Whose,
     /// Whose processes it computes of those that come unasked.
     pub compute_for: Whose,
+    /// Whose subscriptions it takes.
+    pub carry_for: Whose,
     /// How many processes that came unasked it works for at most.
     pub spawn_budget: u32,
     /// Gas that all of those may use in an hour; none when there is no limit.
@@ -181,6 +183,7 @@ impl Config {
             roles: Role::ALL.into(),
             schedule_for: Whose::Own,
             compute_for: Whose::Anyone,
+            carry_for: Whose::Own,
             spawn_budget: 1000,
             // About half of one core's time.
             others_gas: Some(1_800_000_000_000_000),

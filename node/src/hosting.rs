@@ -14,9 +14,11 @@ use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
 use weft_storage::{Caution, CautionRow, ProcessRow, Roles, SlotRow, StoreError, Write};
 
+use crate::carrying::{self, Terms};
 use crate::config::Role;
 use crate::directory::Known;
 use crate::log;
+use crate::messenger::collect::collects;
 use crate::news::News;
 use crate::remote::RemoteError;
 use crate::shared::Shared;
@@ -265,10 +267,10 @@ pub async fn change<E: From<StoreError>>(
 }
 
 /// Takes up a child of a process that this node carries for, if the child names this node among
-/// its attestors: whoever computes the parent answers for such children too. Says whether that is
-/// settled: what is missing may come, but is not waited for for ever. A child that names others is
-/// theirs. As many are tried at once as there are permits.
-pub async fn adopt(shared: &Shared, child: Id, at_once: &Semaphore) -> bool {
+/// its attestors: whoever computes the parent answers for such children too. Who only carries for the
+/// parent carries for all its children. Says whether that is settled: what is missing may come, but is not
+/// waited for for ever. A child that names others is theirs. As many are tried at once as there are permits.
+pub async fn adopt(shared: &Shared, (parent, child): (Id, Id), at_once: &Semaphore) -> bool {
     let mut wait = ADOPT_WAIT_MIN;
     for number in 1..=ADOPT_TRIES_MAX {
         if number > 1 {
@@ -276,7 +278,7 @@ pub async fn adopt(shared: &Shared, child: Id, at_once: &Semaphore) -> bool {
             wait = (wait * 2).min(ADOPT_WAIT_MAX);
         }
         let permit = at_once.acquire().await;
-        let tried = try_adopt(shared, child).await;
+        let tried = try_adopt(shared, parent, child).await;
         drop(permit);
         let Err(error) = tried else { return true };
         if number == ADOPT_TOLD {
@@ -294,8 +296,14 @@ pub async fn adopt(shared: &Shared, child: Id, at_once: &Semaphore) -> bool {
     false
 }
 
-async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
-    if shared.directory.roles(&child).is_some() || !shared.config.roles.contains(&Role::Compute) {
+async fn try_adopt(shared: &Shared, parent: Id, child: Id) -> Result<(), AdoptError> {
+    if shared.directory.roles(&child).is_some() {
+        return Ok(());
+    }
+    if shared.directory.roles(&parent).is_some_and(collects) {
+        return carry_child(shared, child).await;
+    }
+    if !shared.config.roles.contains(&Role::Compute) {
         return Ok(());
     }
     let found = find_process(shared, child).await?;
@@ -327,6 +335,22 @@ async fn try_adopt(shared: &Shared, child: Id) -> Result<(), AdoptError> {
     let wanted = Roles { computes: true, messenges, watches: true, for_others: true, ..Roles::default() };
     host(shared, child, wanted).await?;
     tracing::info!(%child, "took up a child that names this node as an attestor");
+    Ok(())
+}
+
+/// Carries for a child from its first slot on: nobody else may have heard of it.
+async fn carry_child(shared: &Shared, child: Id) -> Result<(), AdoptError> {
+    let budget = shared.config.spawn_budget;
+    let _place = match shared.unasked.reserve(&shared.directory, child, None, budget) {
+        Ok(place) => place,
+        Err(declined) => {
+            shared.metrics.declined.add(declined.name());
+            tracing::warn!(%child, why = %declined, "a child is not carried for; `weft carry` takes it");
+            return Ok(());
+        }
+    };
+    carrying::begin(shared, child, Terms { all: true, for_others: true }).await?;
+    tracing::info!(%child, "carries for a child of a process that this node carries for");
     Ok(())
 }
 

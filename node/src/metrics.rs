@@ -130,6 +130,10 @@ pub struct Metrics {
     pub pushes: Counters,
     /// The time of one try.
     pub push_times: Times,
+    /// Positions whose outboxes were collected from computers.
+    pub collected: Counter,
+    /// Answers of computers that were not what was sent.
+    pub collect_lies: Counter,
     /// Dry runs, by how they ended.
     pub dry_runs: Counters,
     /// Processes far behind their logs, by what became of them.
@@ -176,6 +180,8 @@ impl Metrics {
                 &["assigned", "duplicate", "found", "born", "busy", "unreachable", "refused"],
             ),
             push_times: Times::new(),
+            collected: Counter::default(),
+            collect_lies: Counter::default(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             joins: Counters::new("outcome", &["joined", "replayed"]),
             recoveries: Counters::new("outcome", &["whole", "part", "declined", "nothing"]),
@@ -206,6 +212,10 @@ impl Metrics {
         registry.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
         registry.register("evictions", "Processes that left memory for others", self.evictions.clone());
         registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
+        let help = "Positions whose outboxes were collected from computers";
+        registry.register("collected", help, self.collected.clone());
+        let help = "Answers of computers that were not what a process sent";
+        registry.register("collect_lies", help, self.collect_lies.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
         registry.register("joins", "Processes far behind their logs", self.joins.family.clone());
         let text = "Processes that no peer served, read from gateways";

@@ -41,6 +41,13 @@ pub enum News {
         /// Whether it has an outbox.
         sends: bool,
     },
+    /// Something that a position sent waits to be pushed, though it was not evaluated here just now.
+    Unsent {
+        /// Of which process.
+        process: Id,
+        /// Which position.
+        position: Position,
+    },
     /// An attestation arrived or was made.
     Attested {
         /// Of which process.
@@ -93,6 +100,7 @@ impl News {
         | Self::Grew { process, .. }
         | Self::Wanted { process, .. }
         | Self::Computed { process, .. }
+        | Self::Unsent { process, .. }
         | Self::Attested { process, .. }
         | Self::Alarm { process, .. }) = self;
         process

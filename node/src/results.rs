@@ -8,6 +8,7 @@ mod cursor;
 pub(crate) mod proof;
 mod readable;
 mod scan;
+pub(crate) mod sent;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

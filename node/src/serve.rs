@@ -34,6 +34,7 @@ use crate::results;
 use crate::shared::{Shared, SharedRef};
 use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
+use crate::subscriptions;
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -140,6 +141,7 @@ impl Server {
             Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(Ask::Read(ask)) => self.read(peer, ask).await,
+            Some(Ask::Subscribe(ask)) => subscriptions::answer(&self.shared, ask).await,
             // From memory alone.
             Some(Ask::WhoServes(ask)) => match id("process", &ask.process) {
                 Ok(process) => Answer::WhoServes(lobby::answer(&self.shared, &process)),
@@ -157,7 +159,8 @@ impl Server {
                 let share = match &body {
                     // A pushed item is read whole too, for the hash of its data.
                     Ask::Blob(_) | Ask::Pushed(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
-                    Ask::Range(_) => Arc::clone(&self.ranges).acquire_owned().await.ok(),
+                    // What was sent is as much as slots are.
+                    Ask::Range(_) | Ask::Sent(_) => Arc::clone(&self.ranges).acquire_owned().await.ok(),
                     _ => None,
                 };
                 let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;
@@ -352,11 +355,18 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
         }
         Ask::Outcome(ask) => outcome(shared, &ask).map(Answer::Outcome),
         Ask::Pushed(ask) => find_push(shared, &ask).map(Answer::Pushed),
+        Ask::Sent(ask) => results::sent::answer(shared, &ask, answer_bytes(shared))?
+            .map(Answer::Sent)
+            .ok_or_else(|| ServeError::Unknown("nothing newer of what it sent is here".to_owned())),
         Ask::Checkpoint(ask) => checkpoint(shared, &ask).map(Answer::Checkpoint),
         Ask::Pages(ask) => pages(shared, &ask).map(Answer::Pages),
-        Ask::Submit(_) | Ask::Assign(_) | Ask::Now(_) | Ask::Follow(_) | Ask::Read(_) | Ask::WhoServes(_) => {
-            Err(ServeError::Invalid("this is not read from disk".to_owned()))
-        }
+        Ask::Submit(_)
+        | Ask::Assign(_)
+        | Ask::Now(_)
+        | Ask::Follow(_)
+        | Ask::Read(_)
+        | Ask::Subscribe(_)
+        | Ask::WhoServes(_) => Err(ServeError::Invalid("this is not read from disk".to_owned())),
     }
 }
 

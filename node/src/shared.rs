@@ -27,6 +27,7 @@ use crate::news::Newsroom;
 use crate::recover::Wishes;
 use crate::remote::{Lookups, Turns};
 use crate::room::Gauge;
+use crate::subscriptions::Subscriptions;
 use crate::supervisor::joined;
 use crate::topics::TopicsHandle;
 use crate::witness::WitnessHandle;
@@ -92,6 +93,8 @@ pub struct Shared {
     pub joins: Joins,
     /// Places of processes that come unasked.
     pub unasked: Arc<Unasked>,
+    /// Whose word to carry was taken.
+    pub subscriptions: Subscriptions,
     /// When this node started.
     pub started: Instant,
 }
@@ -191,6 +194,7 @@ pub mod testing {
             offset: ClockOffset::default(),
             joins: Joins::default(),
             unasked: Arc::default(),
+            subscriptions: Subscriptions::default(),
             started: Instant::now(),
         })
     }

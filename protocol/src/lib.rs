@@ -50,6 +50,7 @@ pub mod seen;
 pub mod sender;
 pub mod spawn;
 pub mod state;
+pub mod subscription;
 pub mod tag;
 pub mod time;
 pub mod verify;

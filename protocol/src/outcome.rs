@@ -6,6 +6,7 @@ mod entry;
 mod normalise;
 mod outbox;
 pub mod proof;
+pub mod sent;
 
 pub use entry::{EntryError, EntryKind, OutboxEntry};
 pub use outbox::{EntryPath, Outbox};

@@ -74,6 +74,12 @@ pub const RANGE_SLOTS_MAX: usize = 1024;
 pub const ATTESTATIONS_MAX: usize = ATTESTORS_MAX;
 /// Attestations in one item of an exported process: some hundred kilobytes.
 pub const FILED_ATTESTATIONS_MAX: usize = 1_024;
+/// Positions in one answer to what a process sent: from one boundary to the next, and many ticks.
+pub const SENT_OUTCOMES_MAX: usize = 8_192;
+/// Outbox entries in it.
+pub const SENT_ENTRIES_MAX: usize = 32_768;
+/// Attestations in it: some megabytes.
+pub const SENT_ATTESTATIONS_MAX: usize = 8_192;
 /// Leaves of memory in one answer: 4 MiB.
 pub const PAGES_MAX: usize = 64;
 /// Epoch certificates of one origin proof: a process that changed hands more often can no longer
@@ -202,6 +208,9 @@ impl WireMessage for Response {
         Repeated { path: &[11, 1], max: PAGES_MAX },
         Repeated { path: &[16, 2], max: ADVERTS_MAX },
         Repeated { path: &[16, 2, 7], max: ADVERTS_MAX * ADVERT_ADDRESSES_MAX },
+        Repeated { path: &[18, 3], max: SENT_OUTCOMES_MAX },
+        Repeated { path: &[18, 3, 2], max: SENT_ENTRIES_MAX },
+        Repeated { path: &[18, 4], max: SENT_ATTESTATIONS_MAX },
     ];
 }
 

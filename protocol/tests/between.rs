@@ -26,7 +26,11 @@ mod record;
 mod replay;
 #[path = "between/result.rs"]
 mod result;
+#[path = "between/sent.rs"]
+mod sent;
 #[path = "between/spawn.rs"]
 mod spawn;
+#[path = "between/subscription.rs"]
+mod subscription;
 #[path = "between/wire.rs"]
 mod wire;

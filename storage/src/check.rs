@@ -15,8 +15,8 @@ use crate::limits::PROBLEMS_SHOWN_MAX;
 use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CheckpointRow, EvidenceRow, Nothing, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, CheckpointRow, EvidenceRow, Nothing,
+    OutboxRow, OutboxState, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 
@@ -168,6 +168,7 @@ impl Reader {
             | Table::Processes
             | Table::Items
             | Table::Outcomes
+            | Table::Carried
             | Table::Attestations
             | Table::AttestationsUnanchored
             | Table::Evidence
@@ -334,15 +335,14 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Seen | Table::SeenCounts => record::decode::<SeenMark>(name, key, value).map(drop),
         Table::SeenList => record::decode::<SeenKey>(name, key, value).map(drop),
         Table::Outcomes => record::decode::<OutcomeRow>(name, key, value).map(drop),
+        Table::Carried => record::decode::<CarriedRow>(name, key, value).map(drop),
         Table::ItemOutcomes => record::decode::<Position>(name, key, value).map(drop),
         Table::Outbox => record::decode::<OutboxRow>(name, key, value).map(drop),
         Table::OutboxDue
         | Table::BatchesOpen
         | Table::PostingsOpen
         | Table::AttestationsUnanchored
-        | Table::EvidenceUnanchored => {
-            record::decode::<Nothing>(name, key, value).map(drop)
-        }
+        | Table::EvidenceUnanchored => record::decode::<Nothing>(name, key, value).map(drop),
         Table::Attestations => record::decode::<AttestationRow>(name, key, value).map(drop),
         Table::Evidence => record::decode::<EvidenceRow>(name, key, value).map(drop),
         Table::Checkpoints => record::decode::<CheckpointRow>(name, key, value).map(drop),
@@ -388,7 +388,7 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::ItemOutcomes
         | Table::Evidence
         | Table::EvidenceUnanchored => 32 + 32,
-        Table::Outcomes | Table::Checkpoints => 32 + POSITION,
+        Table::Outcomes | Table::Carried | Table::Checkpoints => 32 + POSITION,
         Table::Outbox | Table::OutboxPending => 32 + POSITION + 4,
         Table::OutboxDue => 8 + 32 + POSITION + 4,
         Table::Attestations | Table::AttestationsUnanchored => 32 + POSITION + 32,

@@ -7,8 +7,8 @@ use crate::anchor::WEAVE_KINDS;
 use crate::caution::CautionRow;
 use crate::record::{self, Record};
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, MetaRow, Nothing, OutboxRow,
-    OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, EvidenceRow, MetaRow, Nothing,
+    OutboxRow, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 
 /// Reads the payload of a row of one kind, and writes what it read; none where it is no such row.
@@ -29,6 +29,7 @@ const STORE_KINDS: [Kind; 21] = [
     again::<SlotRow>,
     again::<OutcomeRow>,
     again::<OutboxRow>,
+    again::<CarriedRow>,
     again::<AttestationRow>,
     again::<EvidenceRow>,
     again::<CheckpointRow>,

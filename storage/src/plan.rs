@@ -16,9 +16,8 @@ use crate::error::{Conflict, StoreError, hex};
 use crate::key;
 use crate::record::{self, Record};
 use crate::rows::{
-    AttestationRow, BatchRow, BatchState, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PostingRow,
-    ProcessRow,
-    Raw, SeenKey, SeenMark, SlotRow,
+    AttestationRow, BatchRow, BatchState, CarriedRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
+    PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 use crate::write::Write;
@@ -59,6 +58,10 @@ impl Plan<'_> {
             },
             Write::Seen { process, key, position } => self.seen(process, key, position),
             Write::Outcome { process, position, row } => self.outcome(process, position, &row),
+            Write::Carried { process, position, row } => self.carried(process, position, &row),
+            Write::DropCarried { process, position, attestors } => {
+                self.drop_carried(process, position, &attestors)
+            }
             Write::Outbox { key, row } => self.outbox(key, &row),
             Write::OutboxState { key, state, attempts, next_try_ms } => {
                 self.outbox_state(key, state, attempts, next_try_ms)
@@ -176,6 +179,17 @@ impl Plan<'_> {
             self.put(Table::AttestationsUnanchored, key.clone(), &Nothing)?;
         }
         self.put(Table::Attestations, key, row)
+    }
+
+    fn carried(&mut self, process: Id, position: Position, row: &CarriedRow) -> Result<(), StoreError> {
+        let key = key::position(&process, position);
+        match self.get::<CarriedRow>(Table::Carried, &key)? {
+            Some(held) if held.running != row.running => {
+                let (held, offered) = (held.running, row.running);
+                Err(Conflict::Outcome { process, position, held, offered }.into())
+            }
+            _ => self.put(Table::Carried, key, row),
+        }
     }
 
     fn outbox(&mut self, key: OutboxKey, row: &OutboxRow) -> Result<(), StoreError> {

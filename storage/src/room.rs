@@ -61,6 +61,7 @@ impl Need {
             Write::DropCheckpoint { .. }
             | Write::CutCheckpoint { .. }
             | Write::Prune { .. }
+            | Write::DropCarried { .. }
             | Write::DropBlob(_)
             | Write::LiftCaution { .. }
             | Write::AttestationAnchored { .. }
@@ -69,6 +70,7 @@ impl Need {
             | Write::Setting { .. } => Self::Frees,
             Write::Seen { .. }
             | Write::Outcome { .. }
+            | Write::Carried { .. }
             | Write::Outbox { .. }
             | Write::OutboxState { .. }
             | Write::Attestation { .. }

@@ -10,5 +10,5 @@ mod plain;
 pub use anchoring::{AnchoredRow, BatchRow, BatchState, PostingRow, PostingState};
 pub use checkpoint::{CheckpointRow, PackedPage, PageRef};
 pub use log::{ProcessRow, Roles, SeenKey, SlotRow};
-pub use outcome::{AttestationRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
+pub use outcome::{AttestationRow, CarriedRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow};
 pub(crate) use plain::{MetaRow, Nothing, Raw, SeenMark};

@@ -61,6 +61,8 @@ tables! {
     Outcomes = "outcomes/1",
     /// process, item id -> first position.
     ItemOutcomes = "item-outcomes/1",
+    /// process, position -> CarriedRow.
+    Carried = "carried/1",
     /// process, position, index -> OutboxRow.
     Outbox = "outbox/1",
     /// process, position, index -> next try, of rows that are pending.

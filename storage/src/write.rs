@@ -10,8 +10,8 @@ use crate::limits::{
     REQUEST_WRITES_MAX,
 };
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState,
-    OutcomeRow, PackedPage, PostingRow, PostingState, ProcessRow, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
+    OutboxState, OutcomeRow, PackedPage, PostingRow, PostingState, ProcessRow, SlotRow,
 };
 
 /// One change. Writing what is already there is no change; so every write may be repeated, after
@@ -97,6 +97,26 @@ pub enum Write {
         attestor: Address,
         /// The row.
         row: AttestationRow,
+    },
+    /// A position that sent something, of a process that is not computed here. Another running hash at the same
+    /// position conflicts.
+    Carried {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The row.
+        row: CarriedRow,
+    },
+    /// Forgets such a position with its outbox and, of these attestors, what they signed of it. One that has an
+    /// entry without a receipt conflicts, unless the entry goes nowhere.
+    DropCarried {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// Whose attestations go.
+        attestors: Vec<Address>,
     },
     /// Evidence under its name. Other bytes under the same name conflict.
     Evidence {
@@ -253,6 +273,7 @@ impl Write {
                 Self::Item { raw, .. } => raw.len(),
                 Self::Slot { row, .. } => row.assignment.len(),
                 Self::Outcome { row, .. } => row.result.len(),
+                Self::Carried { row, .. } => row.core.len(),
                 Self::Outbox { row, .. } => row.entry.len(),
                 Self::OutboxState { state: OutboxState::Settled { receipt }, .. } => receipt.len(),
                 Self::Attestation { row, .. } => row.bytes.len(),
@@ -273,6 +294,7 @@ impl Write {
                 | Self::AnchorEvidence { .. }
                 | Self::EvidenceAnchored { .. }
                 | Self::Prune { .. }
+                | Self::DropCarried { .. }
                 | Self::DropBlob(_)
                 | Self::Batch { .. }
                 | Self::Anchored { .. }

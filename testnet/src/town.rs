@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use weft_node::control::api::{
-    FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request, ResultInfo, ResultOf, SlotInfo,
-    Submitted,
+    CarryRequest, FailureCode, ItemInfo, ModuleInfo, ProcessDetail, ProcessInfo, Request, ResultInfo,
+    ResultOf, SlotInfo, Submitted,
 };
 use weft_node::control::client::{ANSWER_WAIT, ClientError};
 use weft_protocol::data_item::ItemError;
@@ -257,6 +257,18 @@ impl Town<'_> {
         let holds = does("compute") && (!messenger || does("messenger"));
         let expected = if messenger { "compute messenger" } else { "compute" };
         open.that(format!("duties of node {node} for {}", actor.name), expected, seen, holds);
+        Ok(())
+    }
+
+    /// Has one node carry what a process sends from now on, without computing it.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn carry_on(&self, actor: &Actor, node: usize, open: &mut Open) -> Result<(), Trouble> {
+        let request = Request::Carry(CarryRequest::Begin { process: actor.id, all: false });
+        let info: ProcessInfo = self.insist(node, "to carry for a process", &request).await?;
+        let (what, duties) = (format!("duties of node {node} for {}", actor.name), info.duties.join(" "));
+        open.equal(what, "carry watch", duties.as_str());
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use weft_protocol::{Address, Id, Tag};
 
 use super::anchor::AnchorCommand;
 use super::bundle::BundleCommand;
+use super::carry::CarryCommand;
 use super::console::Console;
 use super::disk::{Export, Prune, Recover};
 use super::dry_run::DryRun;
@@ -119,6 +120,8 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true)]
         process: Id,
     },
+    #[command(flatten)]
+    Carry(CarryCommand),
     /// Run the crons of a process while this node is up, though nobody sends it anything
     Cron(Cron),
     /// Keep a process in memory and on disk when others have to go

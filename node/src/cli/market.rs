@@ -40,7 +40,7 @@ pub(crate) enum MarketCommand {
 }
 
 /// `SLOT/INDEX` or `SLOT.TICK/INDEX`.
-fn parse_push(text: &str) -> Result<PushName, Wrong> {
+pub(super) fn parse_push(text: &str) -> Result<PushName, Wrong> {
     let expected = || Wrong::new("expected SLOT/INDEX or SLOT.TICK/INDEX, such as 17/0");
     let (place, index) = text.split_once('/').ok_or_else(expected)?;
     let (slot, tick) = place.split_once('.').unwrap_or((place, "0"));

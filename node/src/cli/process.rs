@@ -165,7 +165,7 @@ pub(super) async fn pin(pin: Pin, context: &Context) -> Result<Exit, CliError> {
     show_duties(&info, context)
 }
 
-fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit, CliError> {
+pub(super) fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit, CliError> {
     context.screen.answer(info, || {
         let head = info.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
         pairs(&[("process", info.process.to_string()), ("duties", info.duties.join(", ")), ("head", head)])

@@ -126,6 +126,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |config| config.compute_for.show(),
     },
     Setting {
+        key: "carry_for",
+        help: "whose subscriptions a messenger takes: it then carries what their process sends, without computing it, and lets \
+               time pass in it: own (the default), a list of addresses of payers or owners, or anyone",
+        set: |config, given| Whose::parse(given).map(|whose| config.carry_for = whose),
+        show: |config| config.carry_for.show(),
+    },
+    Setting {
         key: "spawn_budget",
         help: "how many processes that came unasked this node works for at most",
         set: |config, given| set_u32(&mut config.spawn_budget, given, 0, 1_000_000),

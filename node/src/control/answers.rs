@@ -2,6 +2,7 @@
 
 mod anchor;
 mod audit;
+mod carry;
 mod disk;
 mod dry;
 mod duties;
@@ -139,6 +140,7 @@ impl Answers {
             }
             Request::Unhost { process } => out.end(self.unhost(process).await).await,
             Request::Cron { process, on } => out.end(self.cron(process, on).await).await,
+            Request::Carry(request) => out.end(self.carry(request).await).await,
             Request::Pin { process, on } => out.end(self.pin(process, on).await).await,
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,

@@ -6,6 +6,7 @@
 //! carries none for a minute is closed.
 
 mod anchor;
+mod carry;
 mod disk;
 mod market;
 mod net;
@@ -26,6 +27,7 @@ pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
 pub use anchor::{AnchorInfo, AnchorRequest, Estimate, GatewayInfo, PostingInfo};
+pub use carry::{CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, RankInfo, RankRow, WindowAudit};
@@ -114,6 +116,8 @@ pub enum Request {
         /// Whether it is kept.
         on: bool,
     },
+    /// Carrying what processes send: see [`CarryRequest`].
+    Carry(CarryRequest),
     /// Keep a signed Module item and serve it: [`ModuleInfo`].
     PutModule {
         /// The raw item, base64.

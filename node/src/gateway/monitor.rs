@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
-use weft_protocol::Id;
+use weft_protocol::{Address, Id};
 use weft_storage::{Roles, StoreError, Write};
 
 use super::body::BODY_BYTES_MAX;
@@ -24,6 +24,10 @@ const MONITORED_RETRY_MS: u64 = 60_000;
 /// whether the process was followed before.
 const SETTING: &str = "gateway-monitored/";
 const WAS_FOLLOWED: &[u8] = b"followed";
+/// What starts the names of the settings that say who monitors a process; its id and their address follow.
+const CLIENTS: &str = "gateway-monitors/";
+/// Keys that monitor one process.
+const CLIENTS_MAX: usize = 64;
 
 impl Desk {
     /// Lets time pass in a process for whoever signs that he wants it, so that its crons run, or no more.
@@ -40,25 +44,28 @@ impl Desk {
                 "the item is a message; one to monitor with has no `Data-Protocol`",
             ));
         }
-        let desk = self.clone();
+        let (desk, by) = (self.clone(), item.owner());
         // Whoever hangs up meanwhile leaves nothing half done.
         let changing = tokio::spawn(async move {
             let _turn = desk.monitoring.lock().await;
-            if on { desk.keep_time(process).await } else { desk.leave_time(process).await }
+            if on { desk.keep_time(process, by).await } else { desk.leave_time(process, by).await }
         });
         changing.await.map_err(Problem::fault)??;
         let told = if on { "Monitoring process" } else { "Process deleted" };
         Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", Body::from(told)))
     }
 
-    async fn keep_time(&self, process: Id) -> Result<(), Problem> {
+    async fn keep_time(&self, process: Id, by: Address) -> Result<(), Problem> {
         // In a process without crons nothing falls due.
         if self.find(process).await?.crons().is_empty() {
             return Ok(());
         }
         let has = self.shared.directory.roles(&process);
         if has.is_some_and(|has| has.keeps_time) {
-            return Ok(());
+            let reader = self.shared.store.read().map_err(Problem::fault)?;
+            let is_for_clients = reader.setting(&setting(&process)).map_err(Problem::fault)?.is_some();
+            // What the operator has done needs nobody's wish.
+            return if is_for_clients { self.note_client(process, by).await } else { Ok(()) };
         }
         if self.shared.directory.count(|roles| roles.keeps_time) >= MONITORED_MAX {
             let text = format!("{MONITORED_MAX} processes are monitored here, the limit");
@@ -68,6 +75,7 @@ impl Desk {
         let followed: &[u8] = if has.is_some_and(|has| has.watches) { WAS_FOLLOWED } else { b"" };
         let note = Write::Setting { name: setting(&process), value: Bytes::from_static(followed) };
         self.shared.store.write(vec![note]).await.map_err(Problem::fault)?;
+        self.note_client(process, by).await?;
         let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         if let Err(error) = hosted {
@@ -77,8 +85,47 @@ impl Desk {
         Ok(())
     }
 
-    /// Undoes what was done for clients, and nothing that the operator asked for.
-    async fn leave_time(&self, process: Id) -> Result<(), Problem> {
+    /// Notes that this key wants time to pass there.
+    async fn note_client(&self, process: Id, by: Address) -> Result<(), Problem> {
+        let name = format!("{}{by}", clients(&process));
+        let reader = self.shared.store.read().map_err(Problem::fault)?;
+        let known = reader.setting_names(&clients(&process)).map_err(Problem::fault)?;
+        if known.len() >= CLIENTS_MAX && !known.contains(&name) {
+            let text = format!("{CLIENTS_MAX} clients monitor process {process} here, the limit");
+            return Err(Problem::busy(text, MONITORED_RETRY_MS));
+        }
+        let note = Write::Setting { name, value: Bytes::new() };
+        self.shared.store.write(vec![note]).await.map(drop).map_err(Problem::fault)
+    }
+
+    /// Undoes what was done for clients, and nothing that the operator asked for, once the last one wants it no more. Only who
+    /// wanted it may, for himself, or the owner of the process, for all.
+    async fn leave_time(&self, process: Id, by: Address) -> Result<(), Problem> {
+        let reader = self.shared.store.read().map_err(Problem::fault)?;
+        let known = reader.setting_names(&clients(&process)).map_err(Problem::fault)?;
+        if reader.setting(&setting(&process)).map_err(Problem::fault)?.is_none() {
+            return Ok(());
+        }
+        let own = format!("{}{by}", clients(&process));
+        let is_owner = self.find(process).await?.item().owner() == by;
+        if !is_owner && !known.contains(&own) {
+            let text = "only who monitors the process with this key, and its owner, may end that";
+            return Err(Problem::new(StatusCode::FORBIDDEN, text));
+        }
+        let gone: Vec<String> = if is_owner {
+            known.clone()
+        } else {
+            known.iter().filter(|name| **name == own).cloned().collect()
+        };
+        let is_last = gone.len() == known.len();
+        if is_last {
+            self.leave_all(process).await?;
+        }
+        let forget = gone.into_iter().map(|name| Write::DropSetting { name }).collect();
+        self.shared.store.write(forget).await.map(drop).map_err(Problem::fault)
+    }
+
+    async fn leave_all(&self, process: Id) -> Result<(), Problem> {
         let note = self.shared.store.read().and_then(|reader| reader.setting(&setting(&process)));
         let Some(note) = note.map_err(Problem::fault)? else { return Ok(()) };
         if let Some(known) = self.shared.directory.get(&process) {
@@ -114,6 +161,11 @@ pub(crate) async fn outlast(shared: &Shared, process: &Id, wish: Wish) -> Result
         Wish::Own => Write::DropSetting { name },
     };
     shared.store.write(vec![write]).await.map(drop)
+}
+
+/// What the names of the settings start with that say which keys monitor a process.
+fn clients(process: &Id) -> String {
+    format!("{CLIENTS}{process}/")
 }
 
 fn setting(process: &Id) -> String {

@@ -52,6 +52,13 @@ impl Windows {
         if let Some(window) = self.held.get(&key) {
             return Ok(window.clone());
         }
+        let set = set_slot(window_of(slot));
+        if let Some(set) = set
+            && reader.slot(&process.id(), set)?.is_none()
+        {
+            // Whoever does not compute may hear what was sent before it has the log that far.
+            return Ok(None);
+        }
         let window = window_at(reader, process, slot)?.map(Arc::new);
         if self.order.len() >= KEPT_MAX
             && let Some(oldest) = self.order.pop_front()

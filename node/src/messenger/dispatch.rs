@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use weft_protocol::assignment::Excluded;
-use weft_protocol::attestation::Attestation;
+use weft_protocol::attestation::{Attestation, Statement};
 use weft_protocol::header::Header;
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
 use weft_protocol::outcome::{EntryKind, Outbox, OutboxEntry, OutcomeCore, Running};
 use weft_protocol::process::Process;
 use weft_protocol::push::Dispatch;
 use weft_protocol::{Address, DataItem, Hash, Id, Position, Verified, tag, wire};
-use weft_storage::{OutboxKey, OutboxState, OutcomeRow, Reader, StoreError};
+use weft_storage::{CarriedRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow, Reader, StoreError, Write};
 
 use super::machine::{Born, Entry, Place, To};
 use crate::shared::Shared;
@@ -72,7 +73,7 @@ pub fn note_wallets(
 }
 
 /// How a new outbox entry starts. `is_wallet` says of an id that it is the address of a key.
-pub fn first_state(entry: &OutboxEntry, is_wallet: impl Fn(&Id) -> bool) -> OutboxState {
+fn first_state(entry: &OutboxEntry, is_wallet: impl Fn(&Id) -> bool) -> OutboxState {
     let dropped = |why: &str| OutboxState::Dropped { why: why.to_owned() };
     match entry.kind {
         EntryKind::Message if entry.target.as_ref().is_some_and(is_wallet) => dropped(WALLET),
@@ -85,6 +86,27 @@ pub fn first_state(entry: &OutboxEntry, is_wallet: impl Fn(&Id) -> bool) -> Outb
         EntryKind::Spawn => OutboxState::Pending,
         EntryKind::Assignment => OutboxState::Pending,
     }
+}
+
+/// The writes that put an outbox on disk; `is_wallet` says of an id that it is the address of a key.
+pub fn outbox_writes(
+    process: Id,
+    position: Position,
+    outbox: &Outbox,
+    is_wallet: impl Fn(&Id) -> bool,
+) -> Vec<Write> {
+    let write = |(index, entry): (u32, &OutboxEntry)| {
+        let row = OutboxRow {
+            kind: entry.kind as u8,
+            entry: entry.to_bytes().into(),
+            root: entry.root,
+            state: first_state(entry, &is_wallet),
+            attempts: 0,
+            next_try_ms: 0,
+        };
+        Write::Outbox { key: OutboxKey { process, position, index }, row }
+    };
+    (0u32..).zip(outbox.entries()).map(write).collect()
 }
 
 /// The `Scheduler` that a spawn names, if it names one, and if that is an address.
@@ -125,7 +147,7 @@ pub enum Parcel {
 /// what an assignment asks for.
 ///
 /// # Errors
-/// [`ProofError::Attestors`] until a quorum has attested the position; else what is missing.
+/// [`DispatchError::Missing`] until a quorum has attested the position; else what is wrong.
 pub fn parcel(
     shared: &Shared,
     source: &Process,
@@ -189,13 +211,14 @@ fn assigns(shared: &Shared, entry: &Entry) -> Result<Option<Vec<Assign>>, Dispat
 fn prove(shared: &Shared, source: &Process, entry: &Entry) -> Result<(OriginProof, Dispatch), DispatchError> {
     let reader = shared.store.read()?;
     let (process, position) = (entry.source, entry.position);
-    let row = reader.outcome(&process, position)?.ok_or(DispatchError::Missing("the outcome"))?;
-    let core = core_of(&row).ok_or(DispatchError::Damaged("the outcome"))?;
-    let outbox = read_outbox(&reader, process, position, row.outbox_count)?;
+    let origin = Origin::read(&reader, process, position)?.ok_or(DispatchError::Missing("the outcome"))?;
+    let core = origin.core.as_ref().try_into().ok().and_then(OutcomeCore::from_bytes);
+    let outbox = read_outbox(&reader, process, position, origin.outbox_count)?;
     let at = usize::try_from(entry.index).ok();
     let sent = at.and_then(|at| outbox.entries().get(at)).ok_or(DispatchError::Missing("the entry"))?;
-    let slot = reader.slot(&process, position.slot)?.ok_or(DispatchError::Missing("the slot"))?;
     let attestations = read_attestations(shared, &reader, process, position)?;
+    let said = agreed(source, &attestations, origin.running);
+    let said = said.ok_or(DispatchError::Missing("a quorum of attestations"))?;
     let header = Verified::<Header>::of(source.item());
     let parts = ProofParts {
         network: shared.network,
@@ -203,10 +226,10 @@ fn prove(shared: &Shared, source: &Process, entry: &Entry) -> Result<(OriginProo
         certificates: &[],
         entry: sent,
         path: outbox.path(entry.index).ok_or(DispatchError::Missing("the entry"))?,
-        outcome: core,
-        before: running_before(&reader, process, position)?,
-        assignment: slot.assignment_id,
-        state_root: row.state_root.unwrap_or(Hash::ZERO),
+        outcome: core.ok_or(DispatchError::Damaged("the outcome"))?,
+        before: Running(origin.before),
+        assignment: said.assignment,
+        state_root: said.state_root,
         attestations: &attestations,
     };
     Ok(OriginProof::build(&parts)?)
@@ -218,17 +241,42 @@ fn prove(shared: &Shared, source: &Process, entry: &Entry) -> Result<(OriginProo
 /// The disk.
 pub fn is_attested(shared: &Shared, source: &Process, position: Position) -> Result<bool, StoreError> {
     let reader = shared.store.read()?;
-    let Some(row) = reader.outcome(&source.id(), position)? else { return Ok(false) };
-    let attestors = source.attestors();
+    let Some(origin) = Origin::read(&reader, source.id(), position)? else { return Ok(false) };
     let attestations = read_attestations(shared, &reader, source.id(), position)?;
-    let agreeing = attestations.iter().filter(|attestation| {
-        attestors.members.contains(&attestation.attestor()) && attestation.statement().running == row.running
-    });
-    Ok(agreeing.count() >= attestors.quorum)
+    Ok(agreed(source, &attestations, origin.running).is_some())
 }
 
-fn core_of(row: &OutcomeRow) -> Option<OutcomeCore> {
-    OutcomeCore::from_bytes(row.core.as_ref().try_into().ok()?)
+/// What a proof repeats of a position: evaluated here, or collected.
+struct Origin {
+    core: Bytes,
+    before: Hash,
+    running: Hash,
+    outbox_count: u32,
+}
+
+impl Origin {
+    fn read(reader: &Reader, process: Id, position: Position) -> Result<Option<Self>, StoreError> {
+        if let Some(CarriedRow { core, before, running, outbox_count, .. }) =
+            reader.carried(&process, position)?
+        {
+            return Ok(Some(Self { core, before, running, outbox_count }));
+        }
+        let Some(row) = reader.outcome(&process, position)? else { return Ok(None) };
+        let OutcomeRow { core, running, outbox_count, .. } = row;
+        let before = running_before(reader, process, position)?.0;
+        Ok(Some(Self { core, before, running, outbox_count }))
+    }
+}
+
+/// What a quorum of the process's attestors said of a position at which O was this.
+fn agreed(source: &Process, attestations: &[Verified<Attestation>], running: Hash) -> Option<Statement> {
+    let attestors = source.attestors();
+    let of_it = attestations.iter().filter(|attestation| {
+        attestors.members.contains(&attestation.attestor()) && attestation.statement().running == running
+    });
+    let said: Vec<&Statement> = of_it.map(|attestation| attestation.statement()).collect();
+    let agree = |one: &Statement| said.iter().filter(|other| **other == one).count();
+    said.iter().copied().find(|one| agree(one) >= attestors.quorum).copied()
 }
 
 fn read_outbox(

@@ -162,7 +162,9 @@ impl MessengerTask {
 
     fn hear(&mut self, news: &News) -> Result<(), NodeError> {
         match news {
-            News::Computed { process, position, sends: true } => self.take_up(*process, *position),
+            News::Computed { process, position, sends: true } | News::Unsent { process, position } => {
+                self.take_up(*process, *position)
+            }
             News::Attested { process, position, .. } => self.check_attested(*process, *position),
             News::Hosted { process } => {
                 if self.shared.directory.roles(process).is_some_and(|roles| roles.messenges) {
@@ -413,7 +415,7 @@ impl MessengerTask {
             };
             let at_once = Arc::clone(&self.adopting);
             self.work.spawn(async move {
-                let is_settled = hosting::adopt(&shared, child, &at_once).await;
+                let is_settled = hosting::adopt(&shared, (entry.source, child), &at_once).await;
                 drop(place);
                 if !is_settled {
                     return None;

@@ -29,7 +29,9 @@ pub const QUIET_MS: u64 = 10 * 60_000;
 pub enum Interest {
     /// It watches.
     Watches,
-    /// It computes or carries.
+    /// It carries, and does not compute.
+    Carries,
+    /// It computes.
     Computes,
     /// It schedules.
     Schedules,

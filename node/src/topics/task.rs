@@ -28,8 +28,11 @@ fn interest(roles: Roles) -> Option<Interest> {
     if roles.schedules {
         return Some(Interest::Schedules);
     }
-    if roles.computes || roles.messenges || roles.pinned {
+    if roles.computes || roles.pinned {
         return Some(Interest::Computes);
+    }
+    if roles.messenges {
+        return Some(Interest::Carries);
     }
     (roles != Roles::default()).then_some(Interest::Watches)
 }
@@ -37,7 +40,8 @@ fn interest(roles: Roles) -> Option<Interest> {
 /// What others are told of it.
 const fn duty(interest: Interest) -> Duty {
     match interest {
-        Interest::Watches => Duty::Watches,
+        // Whoever only carries has the log and no results.
+        Interest::Watches | Interest::Carries => Duty::Watches,
         Interest::Computes => Duty::Computes,
         Interest::Schedules => Duty::Schedules,
     }
@@ -158,6 +162,10 @@ mod tests {
         assert_eq!(interest(Roles::default()), None);
         assert_eq!(interest(Roles { watches: true, ..Roles::default() }), Some(Interest::Watches));
         assert_eq!(interest(computes), Some(Interest::Computes));
+        let carries = Roles { messenges: true, watches: true, ..Roles::default() };
+        assert_eq!(interest(carries), Some(Interest::Carries));
+        assert_eq!(duty(Interest::Carries), Duty::Watches);
+        assert_eq!(interest(Roles { messenges: true, ..computes }), Some(Interest::Computes));
         assert_eq!(interest(Roles { schedules: true, ..computes }), Some(Interest::Schedules));
     }
 }

@@ -61,6 +61,10 @@ pub struct Script {
     pub outcomes: u32,
     /// What came of any item, if it says so.
     pub outcome: Option<wire::OutcomeResponse>,
+    /// How often it was asked what the process sent.
+    pub sent_asked: u32,
+    /// What the process sent, if it says so.
+    pub sent: Option<wire::SentResponse>,
     heads: u32,
     /// Whether slots are asked for in vain too, where it is silent.
     pub keeps_slots: bool,
@@ -74,6 +78,11 @@ impl Script {
     /// Of a source that says nothing, or nothing but slots.
     pub fn silent(keeps_slots: bool) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { keeps_slots, unanswered: Some(Vec::new()), ..Self::default() }))
+    }
+
+    /// Of a source that answers so what the process sent.
+    pub fn saying(sent: wire::SentResponse) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { sent: Some(sent), ..Self::default() }))
     }
 
     /// The request back if it is answered.
@@ -139,6 +148,11 @@ fn answer(truth: &Truth, script: &mut Script, ask: Ask) -> Answer {
             script.outcomes += 1;
             let refused = || Answer::Refusal(wire::Refusal::default());
             script.outcome.clone().map_or_else(refused, Answer::Outcome)
+        }
+        Ask::Sent(_) => {
+            script.sent_asked += 1;
+            let refused = || Answer::Refusal(wire::Refusal::default());
+            script.sent.clone().map_or_else(refused, Answer::Sent)
         }
         Ask::Head(_) => {
             script.heads += 1;

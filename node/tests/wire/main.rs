@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod carried;
 mod catch_up;
 mod followed;
 mod heads;
@@ -17,6 +18,7 @@ mod reads;
 mod recovered;
 mod requests;
 mod silent;
+mod subscribed;
 mod support;
 mod topic;
 mod watched;

@@ -10,7 +10,7 @@ use weft_protocol::{Address, Id, Position};
 use super::Plan;
 use crate::error::{Conflict, StoreError};
 use crate::key;
-use crate::rows::{AnchoredRow, Nothing, OutboxRow, OutboxState, OutcomeRow};
+use crate::rows::{AnchoredRow, CarriedRow, Nothing, OutboxRow, OutboxState, OutcomeRow};
 use crate::tables::Table;
 
 impl Plan<'_> {
@@ -51,6 +51,38 @@ impl Plan<'_> {
             return Ok(());
         }
         self.put(Table::Outcomes, outcome, &OutcomeRow { result: Bytes::new(), ..row })
+    }
+
+    /// Refuses a position that still has something to send, or something that was given up and may be taken up again.
+    pub(super) fn drop_carried(
+        &mut self,
+        process: Id,
+        position: Position,
+        attestors: &[Address],
+    ) -> Result<(), StoreError> {
+        let carried = key::position(&process, position);
+        let Some(row) = self.get::<CarriedRow>(Table::Carried, &carried)? else { return Ok(()) };
+        self.remove(Table::Carried, carried)?;
+        if self.get::<OutcomeRow>(Table::Outcomes, &key::position(&process, position))?.is_some() {
+            // Computed here since: what it sent is kept as long as its outcome.
+            return Ok(());
+        }
+        for index in 0..row.outbox_count {
+            let entry = key::outbox(&process, position, index);
+            match self.get::<OutboxRow>(Table::Outbox, &entry)?.map(|row| row.state) {
+                Some(OutboxState::Pending | OutboxState::GivenUp) => {
+                    return Err(Conflict::Unsent { process, position, index }.into());
+                }
+                Some(OutboxState::Settled { .. } | OutboxState::Dropped { .. }) => {
+                    self.remove(Table::Outbox, entry)?;
+                }
+                None => break,
+            }
+        }
+        for attestor in attestors {
+            self.remove(Table::Attestations, key::attestation(&process, position, &attestor.0))?;
+        }
+        Ok(())
     }
 
     /// Whether the outbox of a position went with its result. What this request writes itself was

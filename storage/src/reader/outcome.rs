@@ -10,8 +10,8 @@ use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
 use crate::limits::{CHECKPOINTS_LOOKED_AT_MAX, SCAN_ROWS_MAX};
 use crate::rows::{
-    AttestationRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
-    PackedPage,
+    AttestationRow, CarriedRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState,
+    OutcomeRow, PackedPage,
 };
 use crate::tables::Table;
 
@@ -172,6 +172,24 @@ impl Reader {
         Ok(Some((position, self.outcome(process, position)?.ok_or_else(missing)?)))
     }
 
+    /// What is kept of a position that this node carries and did not evaluate.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn carried(&self, process: &Id, position: Position) -> Result<Option<CarriedRow>, StoreError> {
+        self.get(Table::Carried, &key::position(process, position))
+    }
+
+    /// The positions that this node carries of a process, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn carried_positions(&self, process: &Id, limit: usize) -> Result<Vec<Position>, StoreError> {
+        let (from, to) = (key::position(process, FIRST), key::position(process, LAST));
+        let rows = self.rows::<CarriedRow, _>(Table::Carried, &from, &to, limit, position)?;
+        Ok(rows.into_iter().map(|(position, _)| position).collect())
+    }
+
     /// The outbox of a position, in index order.
     ///
     /// # Errors
@@ -244,6 +262,32 @@ impl Reader {
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(count)
+    }
+
+    /// The entries of a process that have no receipt, those that go nowhere included, in position order, at most
+    /// `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn outbox_unsettled(
+        &self,
+        process: &Id,
+        limit: usize,
+    ) -> Result<Vec<(OutboxKey, OutboxRow)>, StoreError> {
+        let from = key::outbox(process, FIRST, 0);
+        let to = key::outbox(process, LAST, u32::MAX);
+        let mut rows = Vec::new();
+        self.scan(Table::Outbox, Direction::Up, &from, &to, |key, row: OutboxRow| {
+            if rows.len() >= limit {
+                return Ok(ControlFlow::Break(()));
+            }
+            if !matches!(row.state, OutboxState::Settled { .. }) {
+                let key = outbox_key(key).ok_or_else(|| super::bad_key(Table::Outbox, key))?;
+                rows.push((key, row));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rows)
     }
 
     /// When the next pending entry is due, in milliseconds since the Unix epoch.

@@ -33,6 +33,7 @@ pub(super) const PRIMARY: &[Table] = &[
     Table::Items,
     Table::Slots,
     Table::Outcomes,
+    Table::Carried,
     Table::Outbox,
     Table::Attestations,
     Table::AttestationsUnanchored,
@@ -123,6 +124,7 @@ fn is_later(table: Table, reading: &ReadTransaction) -> bool {
             | Table::Cautions
             | Table::AttestationsUnanchored
             | Table::EvidenceUnanchored
+            | Table::Carried
     );
     later && matches!(reading.open_table(table.definition()), Err(redb::TableError::TableDoesNotExist(_)))
 }

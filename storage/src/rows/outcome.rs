@@ -79,6 +79,42 @@ impl Record for OutcomeRow {
     }
 }
 
+/// A position that sent something, of a process that this node carries for and does not compute: what an origin
+/// proof repeats of its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CarriedRow {
+    /// What the outcome hashes beside the outbox root.
+    pub core: Bytes,
+    /// The running hash O before this position.
+    pub before: Hash,
+    /// The running hash O up to and including it.
+    pub running: Hash,
+    /// The state root that its attestors signed, at a boundary.
+    pub state_root: Option<Hash>,
+    /// Entries in the outbox, those over the limit of kept ones included.
+    pub outbox_count: u32,
+}
+
+impl Record for CarriedRow {
+    fn put(&self, out: &mut Encoder) {
+        out.bytes(&self.core);
+        out.name(&self.before.0);
+        out.name(&self.running.0);
+        out.option(self.state_root.as_ref(), |out, root| out.name(&root.0));
+        out.u32(self.outbox_count);
+    }
+
+    fn take(input: &mut Decoder) -> Option<Self> {
+        Some(Self {
+            core: input.bytes()?,
+            before: input.hash()?,
+            running: input.hash()?,
+            state_root: input.option(Decoder::hash)?,
+            outbox_count: input.u32()?,
+        })
+    }
+}
+
 /// Names one outbox entry of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxKey {

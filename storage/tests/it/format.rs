@@ -12,8 +12,9 @@ use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
 use weft_protocol::Position;
 use weft_storage::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, Caution, CautionRow, CheckpointRow, EvidenceRow,
-    OutboxState, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles, Store, StoreError, Write,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, Caution, CautionRow, CheckpointRow,
+    EvidenceRow, OutboxState, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles, Store,
+    StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -75,6 +76,11 @@ fn evidence_row() -> EvidenceRow {
     EvidenceRow { culprit: address(6), bytes: "evidence".into() }
 }
 
+fn carried_row() -> CarriedRow {
+    let (core, state_root) = ("core".into(), Some(hash(9)));
+    CarriedRow { core, before: hash(2), running: hash(3), state_root, outbox_count: 4 }
+}
+
 fn process_row() -> ProcessRow {
     ProcessRow {
         module: id(2),
@@ -101,6 +107,7 @@ fn everything() -> Vec<Write> {
         Write::Outbox { key: outbox_key(1, 5, 0), row: outbox_row(1) },
         Write::Outbox { key: outbox_key(1, 5, 1), row: outbox_row(2) },
         Write::OutboxState { key: outbox_key(1, 5, 1), state: settled, attempts: 3, next_try_ms: 4 },
+        Write::Carried { process, position, row: carried_row() },
         Write::Attestation { process, position, attestor: address(6), row: attestation_row() },
         Write::Evidence { process, name: hash(7), row: evidence_row() },
         Write::AnchorEvidence { process, name: hash(7) },
@@ -165,6 +172,7 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.seen_count(&process)?, 1);
     assert_eq!(reader.evidence(&process, 9)?, [(hash(7), evidence_row())]);
     assert_eq!(reader.outcome_of_item(&process, &id(12))?, Some((position, outcome_row(12))));
+    assert_eq!(reader.carried(&process, position)?, Some(carried_row()));
     assert_eq!(reader.outbox(&process, Position::slot(5))?.len(), 2);
     assert_eq!(reader.outbox_pending(&process, 9)?, [(outbox_key(1, 5, 0), 1)]);
     assert_eq!(reader.outbox_due(1, 9)?, [(1, outbox_key(1, 5, 0))]);

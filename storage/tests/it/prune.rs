@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use weft_protocol::{Address, Position};
 use weft_storage::{
-    AnchoredRow, AttestationRow, Conflict, MemoryDisk, OutboxState, OutcomeRow, ProcessRow, Reader, Roles,
-    Store, StoreError, Write,
+    AnchoredRow, AttestationRow, CarriedRow, Conflict, MemoryDisk, OutboxState, OutcomeRow, ProcessRow,
+    Reader, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -199,4 +199,46 @@ fn an_attestation_stays_until_a_confirmed_batch_has_it() {
     prune(&store, 0).unwrap();
     assert_eq!(attestors(&store.read().unwrap(), 0), []);
     assert!(store.read().unwrap().check(&mut |_, _| {}).unwrap().is_sound());
+}
+
+fn carried_row(seed: u8) -> CarriedRow {
+    let (core, before) = (vec![seed; 69].into(), hash(seed));
+    CarriedRow { core, before, running: hash(seed + 1), state_root: None, outbox_count: 2 }
+}
+
+#[test]
+fn what_was_carried_goes_once_all_of_it_has_a_receipt() {
+    let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    let (process, position) = (id(1), Position::slot(5));
+    let row = AttestationRow { statement: hash(1), bytes: vec![1; 120].into() };
+    let carried = Write::Carried { process, position, row: carried_row(1) };
+    let sent = (0..2).map(|index| Write::Outbox { key: outbox_key(1, 5, index), row: outbox_row(1) });
+    let attested = Write::Attestation { process, position, attestor: address(2), row };
+    store.write_blocking([carried.clone(), attested].into_iter().chain(sent).collect()).unwrap();
+    // Again is no change, and another hash is a contradiction.
+    store.write_blocking(vec![carried]).unwrap();
+    let other = Write::Carried { process, position, row: carried_row(2) };
+    let refused = store.write_blocking(vec![other]);
+    assert!(matches!(refused, Err(StoreError::Conflict(why)) if matches!(*why, Conflict::Outcome { .. })));
+    let drop_it =
+        || store.write_blocking(vec![Write::DropCarried { process, position, attestors: vec![address(2)] }]);
+    let state = |index, state| {
+        let key = outbox_key(1, 5, index);
+        store.write_blocking(vec![Write::OutboxState { key, state, attempts: 1, next_try_ms: 0 }]).unwrap();
+    };
+    for (index, unsent) in [(0, OutboxState::Pending), (1, OutboxState::GivenUp)] {
+        state(index, unsent);
+        let refused = drop_it();
+        let is_unsent = |why: &Conflict| matches!(why, Conflict::Unsent { index: at, .. } if *at == index);
+        assert!(matches!(refused, Err(StoreError::Conflict(why)) if is_unsent(&why)), "entry {index}");
+        assert_eq!(store.read().unwrap().carried(&process, position).unwrap(), Some(carried_row(1)));
+        state(index, OutboxState::Settled { receipt: "receipt".into() });
+    }
+    drop_it().unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.carried(&process, position).unwrap(), None);
+    assert!(reader.outbox(&process, position).unwrap().is_empty());
+    assert!(reader.attestations(&process, position).unwrap().is_empty());
+    assert!(reader.carried_positions(&process, 9).unwrap().is_empty());
+    drop_it().unwrap();
 }

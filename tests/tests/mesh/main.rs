@@ -5,6 +5,7 @@
 
 mod assign;
 mod base_layer;
+mod carried;
 mod chains;
 mod courier;
 mod drive;

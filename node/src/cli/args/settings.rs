@@ -47,6 +47,9 @@ pub(crate) struct ConfigFlags {
     /// Whose to compute of those that come unasked: own, anyone, or addresses
     #[arg(long, value_name = "WHOSE")]
     pub(crate) compute_for: Option<String>,
+    /// Whose subscriptions to take: own, anyone, or addresses
+    #[arg(long, value_name = "WHOSE")]
+    pub(crate) carry_for: Option<String>,
     /// How many processes that came unasked to work for at most
     #[arg(long, value_name = "NUMBER")]
     pub(crate) spawn_budget: Option<String>,
@@ -211,6 +214,7 @@ impl ConfigFlags {
             ("roles", self.roles.clone()),
             ("schedule_for", self.schedule_for.clone()),
             ("compute_for", self.compute_for.clone()),
+            ("carry_for", self.carry_for.clone()),
             ("spawn_budget", self.spawn_budget.clone()),
             ("others_gas", self.others_gas.clone()),
             ("others_memory", self.others_memory.clone()),

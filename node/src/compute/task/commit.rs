@@ -6,7 +6,7 @@ use prost::Message as _;
 use weft_protocol::attestation::Statement;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Hash, Id, Position};
-use weft_storage::{AttestationRow, Checkpoints, OutboxKey, OutboxRow, OutcomeRow, Reader, Write};
+use weft_storage::{AttestationRow, Checkpoints, OutcomeRow, Reader, Write};
 
 use crate::compute::checkpoint::{Checkpoint, surplus};
 use crate::compute::hosted::{Evaluated, HostError};
@@ -236,18 +236,6 @@ pub fn outcome_writes(process: Id, step: &Evaluated, is_wallet: impl Fn(&Id) -> 
     };
     let mut writes: Vec<Write> = crate::log::seen_writes(process, position, &closed.keys).collect();
     writes.push(Write::Outcome { process, position, row });
-    for (index, entry) in (0u32..).zip(outcome.outbox.entries()) {
-        let key = OutboxKey { process, position, index };
-        let state = crate::messenger::first_state(entry, &is_wallet);
-        let row = OutboxRow {
-            kind: entry.kind as u8,
-            entry: entry.to_bytes().into(),
-            root: entry.root,
-            state,
-            attempts: 0,
-            next_try_ms: 0,
-        };
-        writes.push(Write::Outbox { key, row });
-    }
+    writes.extend(crate::messenger::outbox_writes(process, position, &outcome.outbox, is_wallet));
     writes
 }

@@ -5,6 +5,7 @@ use weft_storage::Roles;
 
 use super::super::api::{Evaluate, Failure, FailureCode, ProcessInfo};
 use super::{Answers, fail};
+use crate::carrying;
 use crate::directory::Known;
 use crate::gateway::{Wish, outlast};
 use crate::hosting::{self, HostingError};
@@ -51,6 +52,7 @@ impl Answers {
             Ok(Roles::default())
         };
         hosting::change(&self.shared, known, roles).await?;
+        carrying::forget(&self.shared, process).await?;
         outlast(&self.shared, &process, Wish::Own).await?;
         self.info(&self.read()?, &left)
     }
@@ -81,7 +83,8 @@ pub(super) fn duties(roles: Roles) -> Vec<String> {
         (roles.schedules, "schedule"),
         (roles.computes && !roles.on_demand, "compute"),
         (roles.computes && roles.on_demand, "compute on demand"),
-        (roles.messenges, "messenger"),
+        (roles.messenges && roles.computes, "messenger"),
+        (roles.messenges && !roles.computes, "carry"),
         (roles.watches, "watch"),
         (roles.keeps_time, "cron"),
         (roles.pinned, "pinned"),

@@ -1,0 +1,308 @@
+//! Subscriptions at this node: whose word it took to carry for a process, and what it does for that.
+//!
+//! What is agreed is on disk before it is answered. As long as any payer's agreement about a process holds, this node carries what
+//! that sends and lets time pass in it; in the end it leaves the process as it was before the first.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::process::Process;
+use weft_protocol::subscription::{Agreement, NotTaken, Said, Statement, decide};
+use weft_protocol::wire::refusal::Code;
+use weft_protocol::wire::request::Body as Ask;
+use weft_protocol::wire::response::Body as Answer;
+use weft_protocol::{Address, DataItem, Id, wire};
+use weft_storage::{Reader, Roles, StoreError, Write};
+
+use crate::carrying::{self, Terms};
+use crate::config::Role;
+use crate::control::api::SubscriptionInfo;
+use crate::hosting::{self, Declined, HostingError};
+use crate::remote::{self, RemoteError};
+use crate::shared::{Shared, SharedRef};
+use crate::supervisor::joined;
+
+/// What starts the name of the setting that holds an agreement; process and payer follow.
+const SETTING: &str = "subscription/";
+/// What starts the name of the setting that says that a process is served for its payers; its id follows. The value says
+/// what was done for it before: one byte for carrying, one for letting time pass.
+const SERVED: &str = "subscribed/";
+/// Payers of one process.
+const PAYERS_MAX: usize = 16;
+/// Agreements in all, those that were cancelled and must be remembered included.
+const HELD_MAX: usize = 10_000;
+/// When somebody who finds no place is told to come back, in milliseconds.
+const FULL_RETRY_MS: u64 = 60_000;
+/// How often what is over is looked for: an agreement holds so long too long at most.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// One change of what is agreed at a time.
+#[derive(Debug, Default)]
+pub struct Subscriptions(tokio::sync::Mutex<()>);
+
+/// Why a statement is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubscribeError {
+    /// It is malformed, too old, or not its signer's to make.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// It is no signed item.
+    #[error("the statement: {0}")]
+    Item(String),
+    /// This node carries for nobody.
+    #[error("this node has no messenger role")]
+    NoRole,
+    /// Neither payer nor owner are served here.
+    #[error(
+        "this messenger does not carry for {0}; ask its operator to set `carry_for`, or subscribe at another"
+    )]
+    Whose(Address),
+    /// As many agreements are held as may be.
+    #[error("this messenger holds as many subscriptions as it may")]
+    Full,
+    /// All places for processes of others are taken.
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    /// The process could not be taken up.
+    #[error(transparent)]
+    Hosting(#[from] HostingError),
+    /// The messenger could not be asked, or refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes a statement that is for this node.
+///
+/// # Errors
+/// Why not.
+pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, SubscribeError> {
+    let (statement, by) = read(shared, raw).await?;
+    if statement.messenger != shared.address {
+        return Err(NotTaken::Messenger(statement.messenger).into());
+    }
+    if !shared.config.roles.contains(&Role::Messenger) {
+        return Err(SubscribeError::NoRole);
+    }
+    let process = hosting::find_process(shared, statement.process).await?;
+    let _turn = shared.subscriptions.0.lock().await;
+    let now = shared.clock.now().0;
+    let (payer, agreement, is_first) = {
+        let reader = shared.store.read()?;
+        let held = all_of(&reader, Some(&process.id()))?;
+        let of = |payer: &Address| held.iter().find(|(_, by, _)| by == payer).map(|(_, _, held)| *held);
+        let (payer, agreement) = decide(&process, (&statement, by), of, now)?;
+        let is_first = of(&payer).is_none();
+        if is_first && (held.len() >= PAYERS_MAX || reader.setting_names(SETTING)?.len() >= HELD_MAX) {
+            return Err(SubscribeError::Full);
+        }
+        (payer, agreement, is_first)
+    };
+    if is_first {
+        admit(shared, &process, payer)?;
+    }
+    if agreement.holds(now) {
+        serve(shared, &process).await?;
+    }
+    let value = Bytes::copy_from_slice(&agreement.to_bytes());
+    shared.store.write(vec![Write::Setting { name: setting(&process.id(), &payer), value }]).await?;
+    if !agreement.holds(now) {
+        leave_if_over(shared, process.id(), now).await?;
+    }
+    tracing::info!(process = %process.id(), %payer, holds = agreement.holds(now), "a subscription");
+    Ok(info(&process, shared.address, payer, &agreement, now))
+}
+
+/// Hands a statement to the messenger that it is for, which may be this node.
+///
+/// # Errors
+/// Why that does not take it.
+pub async fn hand_in(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, SubscribeError> {
+    let (statement, by) = read(shared, raw.clone()).await?;
+    if statement.messenger == shared.address {
+        return take(shared, raw).await;
+    }
+    let process = hosting::find_process(shared, statement.process).await?;
+    let peer = remote::with_address(shared, statement.messenger).await?;
+    let ask = Ask::Subscribe(wire::SubscribeRequest { item: raw });
+    let Answer::Subscribe(answer) = remote::ask(shared, peer, ask).await? else {
+        return Err(RemoteError::Mismatch { peer }.into());
+    };
+    let payer = if let Said::Cancelled(payer) = statement.said { payer } else { by };
+    let is_cancelled = matches!(statement.said, Said::Cancelled(_));
+    let agreement = Agreement { number: statement.number, until: answer.until_ms, is_cancelled };
+    Ok(info(&process, statement.messenger, payer, &agreement, shared.clock.now().0))
+}
+
+/// Answers a peer that hands in a statement.
+pub async fn answer(shared: &Shared, ask: wire::SubscribeRequest) -> Answer {
+    let error = match take(shared, ask.item).await {
+        Ok(info) => return Answer::Subscribe(wire::SubscribeResponse { until_ms: info.until_ms }),
+        Err(error) => error,
+    };
+    let (code, retry_ms) = match &error {
+        SubscribeError::NotTaken(_) | SubscribeError::Item(_) => (Code::Invalid, 0),
+        SubscribeError::NoRole | SubscribeError::Whose(_) => (Code::NotMine, 0),
+        SubscribeError::Full | SubscribeError::Declined(_) => (Code::Busy, FULL_RETRY_MS),
+        SubscribeError::Hosting(_) | SubscribeError::Remote(_) => (Code::Unknown, 0),
+        SubscribeError::Store(_) => (Code::Fault, 0),
+    };
+    Answer::Refusal(wire::Refusal { code: code.into(), text: error.to_string(), retry_ms })
+}
+
+/// What is agreed at this node, by process and payer.
+///
+/// # Errors
+/// The disk.
+pub fn list(shared: &Shared) -> Result<Vec<SubscriptionInfo>, StoreError> {
+    let now = shared.clock.now().0;
+    let held = all_of(&shared.store.read()?, None)?;
+    let known = |(id, payer, agreement): (Id, Address, Agreement)| {
+        let process = shared.directory.get(&id).map(|known| known.process)?;
+        Some(info(&process, shared.address, payer, &agreement, now))
+    };
+    Ok(held.into_iter().filter_map(known).collect())
+}
+
+/// Ends what is over, now and then, until the node stops.
+pub async fn run(shared: SharedRef, stop: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        if let Err(error) = end_what_is_over(&shared).await {
+            tracing::error!(%error, "a subscription that is over was not ended");
+        }
+    }
+}
+
+async fn end_what_is_over(shared: &Shared) -> Result<(), StoreError> {
+    let _turn = shared.subscriptions.0.lock().await;
+    let now = shared.clock.now().0;
+    let (held, served) = {
+        let reader = shared.store.read()?;
+        (all_of(&reader, None)?, reader.setting_names(SERVED)?)
+    };
+    // What is over by its date need not be remembered: nobody can show it again.
+    let over = held.iter().filter(|(.., agreement)| agreement.until <= now);
+    let over: Vec<Write> =
+        over.map(|(process, payer, _)| Write::DropSetting { name: setting(process, payer) }).collect();
+    if !over.is_empty() {
+        shared.store.write(over).await?;
+    }
+    for name in served {
+        if let Some(process) = name.strip_prefix(SERVED).and_then(|id| id.parse().ok()) {
+            leave_if_over(shared, process, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether processes of this payer, or of its owner, are carried for.
+fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<(), SubscribeError> {
+    let owner = process.item().owner();
+    let whose = &shared.config.carry_for;
+    let is_taken = [payer, owner].iter().any(|address| whose.includes(address, *address == shared.address));
+    if is_taken { Ok(()) } else { Err(SubscribeError::Whose(payer)) }
+}
+
+/// Carries for a process and lets time pass in it, if that is not done already.
+async fn serve(shared: &Shared, process: &Process) -> Result<(), SubscribeError> {
+    let (id, name) = (process.id(), format!("{SERVED}{}", process.id()));
+    if shared.store.read()?.setting(&name)?.is_some() {
+        return Ok(());
+    }
+    let budget = shared.config.spawn_budget;
+    let _place = shared.unasked.reserve(&shared.directory, id, None, budget)?;
+    let had = shared.directory.roles(&id).unwrap_or_default();
+    let value = Bytes::copy_from_slice(&[u8::from(had.messenges), u8::from(had.keeps_time)]);
+    // Noted first: who is killed in between undoes what was never done.
+    shared.store.write(vec![Write::Setting { name: name.clone(), value }]).await?;
+    let began = async {
+        carrying::begin(shared, id, Terms { all: false, for_others: true }).await?;
+        // In a process without crons nothing falls due.
+        if !process.crons().is_empty() {
+            let roles = Roles { watches: true, keeps_time: true, for_others: true, ..Roles::default() };
+            hosting::host(shared, id, roles).await?;
+        }
+        Ok::<_, HostingError>(())
+    };
+    if let Err(error) = began.await {
+        leave(shared, id).await?;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+/// Leaves a process of which no agreement holds any more.
+async fn leave_if_over(shared: &Shared, process: Id, now: u64) -> Result<(), StoreError> {
+    let held = all_of(&shared.store.read()?, Some(&process))?;
+    if held.iter().any(|(.., agreement)| agreement.holds(now)) {
+        Ok(())
+    } else {
+        leave(shared, process).await
+    }
+}
+
+/// Leaves a process as it was before it was served.
+async fn leave(shared: &Shared, process: Id) -> Result<(), StoreError> {
+    let name = format!("{SERVED}{process}");
+    let Some(had) = shared.store.read()?.setting(&name)? else { return Ok(()) };
+    let had = |at: usize| had.get(at).is_some_and(|had| *had != 0);
+    if let Some(known) = shared.directory.get(&process)
+        && !had(1)
+    {
+        hosting::change(shared, known, |has| Ok::<_, StoreError>(Roles { keeps_time: false, ..has })).await?;
+    }
+    if let Some(known) = shared.directory.get(&process)
+        && !had(0)
+    {
+        carrying::end(shared, known).await?;
+    }
+    shared.store.write(vec![Write::DropSetting { name }]).await.map(drop)
+}
+
+async fn read(shared: &Shared, raw: Bytes) -> Result<(Statement, Address), SubscribeError> {
+    let verified = joined(tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await);
+    let stopped = || SubscribeError::Item("the node stops".to_owned());
+    let item = verified.ok_or_else(stopped)?.map_err(|error| SubscribeError::Item(error.to_string()))?;
+    Ok(Statement::read(&item, shared.network)?)
+}
+
+/// Agreements by process and payer: of one process, or all.
+fn all_of(reader: &Reader, process: Option<&Id>) -> Result<Vec<(Id, Address, Agreement)>, StoreError> {
+    let prefix = process.map_or_else(|| SETTING.to_owned(), |process| format!("{SETTING}{process}/"));
+    let mut all = Vec::new();
+    for name in reader.setting_names(&prefix)? {
+        let parts = name.strip_prefix(SETTING).and_then(|rest| rest.split_once('/'));
+        let Some((process, payer)) = parts else { continue };
+        if let (Ok(process), Ok(payer), Some(value)) =
+            (process.parse(), payer.parse(), reader.setting(&name)?)
+            && let Some(agreement) = Agreement::from_bytes(&value)
+        {
+            all.push((process, payer, agreement));
+        }
+    }
+    Ok(all)
+}
+
+fn setting(process: &Id, payer: &Address) -> String {
+    format!("{SETTING}{process}/{payer}")
+}
+
+fn info(process: &Process, messenger: Address, payer: Address, of: &Agreement, now: u64) -> SubscriptionInfo {
+    let pay = match process.market() {
+        Some(market) => {
+            format!("by hard mode, from the escrow of the process in ledger {}", market.terms.ledger)
+        }
+        None => "nothing: the process names no ledger".to_owned(),
+    };
+    let (number, until_ms, holds) = (of.number, of.until, of.holds(now));
+    SubscriptionInfo { process: process.id(), messenger, payer, number, until_ms, holds, pay }
+}
