@@ -1,6 +1,6 @@
 //! What a message costs in a network of many nodes, beside a bare gossipsub swarm of the same shape:
 //! copies, propagation, processor time, memory. Prints one table; `cargo bench --bench mesh -- NODES MESSAGES`
-//! takes other numbers than 64 and 400.
+//! takes other numbers than 64 and 400, and `-- shapes` also shows what other parameters of the mesh come to.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(missing_docs, unreachable_pub)]
@@ -10,7 +10,7 @@ mod large;
 
 use std::time::Duration;
 
-use large::Figures;
+use large::{Figures, OURS, Shape};
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -23,8 +23,16 @@ fn main() {
     println!("| | delivered | copies | p50 ms | p99 ms | last ms | CPU ms/delivery | KiB/node |");
     println!("|---|---|---|---|---|---|---|---|");
     // Each in a runtime of its own, so that neither pays for what the other leaves behind.
-    row("bare gossipsub", &runtime().block_on(large::bare(nodes, messages, PAUSE)));
+    let bare = |shape| runtime().block_on(large::bare(nodes, messages, PAUSE, shape));
+    row("bare gossipsub", &bare(OURS));
     row("weft-net, verified", &runtime().block_on(large::ours(nodes, messages, PAUSE)));
+    if std::env::args().any(|word| word == "shapes") {
+        // What other parameters of the mesh would come to.
+        row("bare, no flood", &bare(Shape { flood: false, ..OURS }));
+        row("bare, at most 5", &bare(Shape { most: 5, ..OURS }));
+        row("bare, at most 5, no flood", &bare(Shape { most: 5, flood: false }));
+        row("bare, at most 8, no flood", &bare(Shape { most: 8, flood: false }));
+    }
 }
 
 fn row(name: &str, figures: &Figures) {

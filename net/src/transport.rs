@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::ConnectedPoint;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::dummy::DummyTransport;
 use libp2p::core::transport::timeout::TransportTimeout;
@@ -40,11 +41,14 @@ pub(crate) fn transport(
     let all = OrTransport::new(near, named(far)?).map(|either, _| either.into_inner());
     // The swarm starts all dials of one peer at once: however many addresses it has, this is the limit of all.
     let all = TransportTimeout::new(all, opening);
-    let metered = move |(peer, muxer), _| {
+    let metered = move |(peer, muxer), endpoint: ConnectedPoint| {
         let muxer = Closing::of(muxer);
         let muxer = match &bandwidth {
-            Some(bandwidth) => StreamMuxerBox::new(Metered::of(muxer, Arc::clone(bandwidth))),
-            None => StreamMuxerBox::new(muxer),
+            // What goes through a relay goes over the connection with it, and is counted there.
+            Some(bandwidth) if !endpoint.is_relayed() => {
+                StreamMuxerBox::new(Metered::of(muxer, Arc::clone(bandwidth)))
+            }
+            _ => StreamMuxerBox::new(muxer),
         };
         (peer, muxer)
     };

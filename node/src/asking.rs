@@ -19,10 +19,12 @@ pub struct Pace {
     pub each: Duration,
     /// How long the answers of others wait for the one who knows best.
     pub grace: Duration,
+    /// How long an answer that is not sure, whoever gave it, waits for one that is; others are asked meanwhile.
+    pub until_sure: Duration,
 }
 
 /// The first answer, and whose it is; that of `best`, if it is among those asked, before others that are not
-/// `sure` whoever gave them. `nothing` is told who has none, and why if it said so in time. Safe to cancel.
+/// `sure` whoever gave them, and none of those before a sure one that comes soon. `nothing` is told who has none, and why if it said so in time. Safe to cancel.
 pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
     peers: Vec<Peer>,
     best: Option<Peer>,
@@ -36,7 +38,8 @@ pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
     let began = Instant::now();
     let (mut next_at, mut held) = (began, None);
     loop {
-        while held.is_none()
+        let waits = held.is_none() || Instant::now() < began + pace.until_sure;
+        while waits
             && asked.len() < pace.beside
             && (asked.is_empty() || Instant::now() >= next_at)
             && let Some(peer) = left.next()
@@ -45,8 +48,10 @@ pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
             asked.push(async move { (peer, answer.await) });
             next_at = Instant::now() + pace.stagger;
         }
-        let may_begin = held.is_none() && asked.len() < pace.beside && left.peek().is_some();
-        let wake = if held.is_some() { Some(began + pace.grace) } else { may_begin.then_some(next_at) };
+        let may_begin = waits && asked.len() < pace.beside && left.peek().is_some();
+        let grace = if best.is_some() { pace.grace.max(pace.until_sure) } else { pace.until_sure };
+        let told_at = held.is_some().then_some(began + grace);
+        let wake = told_at.into_iter().chain(may_begin.then_some(next_at)).min();
         let answered = async {
             match wake {
                 Some(at) => tokio::time::timeout_at(at, asked.next()).await.ok(),
@@ -55,25 +60,27 @@ pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
         };
         match answered.await {
             Some(Some((peer, answer))) => {
-                if best == Some(peer) {
+                let knows_best = best == Some(peer);
+                if knows_best {
                     best = None;
                 }
                 match answer {
-                    Ok(Ok(answer)) if best.is_none() || began.elapsed() >= pace.grace || sure(&answer) => {
-                        return Some((peer, answer));
-                    }
+                    Ok(Ok(answer)) if sure(&answer) => return Some((peer, answer)),
+                    // The one who knows best knows it better than whoever was quicker.
+                    Ok(Ok(answer)) if knows_best => held = Some((peer, answer)),
                     Ok(Ok(answer)) => held = held.or(Some((peer, answer))),
                     Ok(Err(error)) => nothing(peer, Some(error)),
                     Err(_) => nothing(peer, None),
                 }
                 next_at = Instant::now();
-                if best.is_none() && held.is_some() {
+                let grace = if best.is_some() { pace.grace.max(pace.until_sure) } else { pace.until_sure };
+                if held.is_some() && began.elapsed() >= grace {
                     return held;
                 }
             }
             // Nobody is asked any more, and nobody is left.
             Some(None) => return held,
-            None if held.is_some() => return held,
+            None if told_at.is_some_and(|at| at <= Instant::now()) => return held,
             None => {}
         }
     }
@@ -94,6 +101,7 @@ mod tests {
         stagger: Duration::from_secs(1),
         each: Duration::from_secs(10),
         grace: Duration::from_secs(2),
+        until_sure: Duration::ZERO,
     };
 
     /// What peers 0, 1, .. do: after how many milliseconds they answer, and whether they have it. Gives who was
@@ -147,5 +155,28 @@ mod tests {
         // The first of the others is told, and nobody else asked meanwhile.
         assert_eq!(run(Some(0), &[(NEVER, true), (5, true), (1, true)]).await, (Some(1), 2_000, 0, 2));
         assert_eq!(run(Some(9), &[(5, true)]).await, (Some(0), 5, 0, 1), "it is not among them");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn who_is_sure_comes_before_who_knows_best_if_it_is_soon() {
+        let pace = Pace { stagger: Duration::ZERO, until_sure: Duration::from_millis(500), ..PACE };
+        // After how many milliseconds each answers, and whether it is sure.
+        let asked = |script: &'static [(u64, bool)]| async move {
+            let peers: Vec<Peer> = (0..script.len()).map(|number| peer(number as u8)).collect();
+            let began = Instant::now();
+            let ask = |of: Peer| async move {
+                let at = (0..script.len()).find(|number| peer(*number as u8) == of).unwrap();
+                // tidy-allow(sleep): a peer takes its time, on a clock that does not wait.
+                tokio::time::sleep(Duration::from_millis(script[at].0)).await;
+                Ok::<_, ()>(script[at].1)
+            };
+            let found = first(peers, Some(peer(0)), pace, ask, |sure| *sure, |_, _| ()).await;
+            let at = found.map(|(of, _)| (0..script.len()).find(|number| peer(*number as u8) == of).unwrap());
+            (at, began.elapsed().as_millis())
+        };
+        assert_eq!(asked(&[(5, false), (300, true)]).await, (Some(1), 300));
+        assert_eq!(asked(&[(5, false), (700, true)]).await, (Some(0), 500), "that is not soon");
+        assert_eq!(asked(&[(5, false), (6, false)]).await, (Some(0), 6), "nobody is left who could be");
+        assert_eq!(asked(&[(5, false), (6, false), (7, false), (8, true)]).await, (Some(3), 13));
+        assert_eq!(asked(&[(900, false), (5, false), (800, true)]).await, (Some(2), 800));
     }
 }

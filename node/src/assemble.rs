@@ -4,22 +4,25 @@
 //! network service waits on nobody. Scheduler, compute and messenger do not hold each other: what
 //! passes between them lies in the store, and news only says where to look.
 
-use std::net::SocketAddr;
+mod doors;
+
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use weft_net::{Key, Net, NetConfig, NetEvent, Reachability};
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
-use weft_protocol::{Address, Network};
+use weft_protocol::{Address, Id, Network};
 use weft_storage::anchor::{LocalWeave, LocalWeaveConfig};
 use weft_storage::limits::{QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::EngineConfig;
 
+use self::doors::{Addresses, Doors};
 use crate::anchor::{AnchorTask, Board, PostTask};
 use crate::backup;
 use crate::builtin;
@@ -35,7 +38,6 @@ use crate::directory::Directory;
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
-use crate::gateway::{Desk, GatewayServer, WeaveDesk};
 use crate::gossip::{self, Publisher};
 use crate::hosting::{self, Arrival, SearchHandle, SearchTask};
 use crate::inbound::{self, Sinks};
@@ -46,8 +48,9 @@ use crate::market::machine::own::Prices;
 use crate::market::{Market, MarketTask, WeighTask};
 use crate::messenger::collect::CollectorTask;
 use crate::messenger::{MessengerTask, PUSHES_MAX};
-use crate::metrics::{Level, Metrics, MetricsServer};
+use crate::metrics::{Level, Metrics};
 use crate::news::Newsroom;
+use crate::pending::{Pending, PendingInbox, PendingTask};
 use crate::prune::PruneTask;
 use crate::recover::{Scratch, UnaskedTask, Wish, Wishes};
 use crate::remember;
@@ -130,6 +133,7 @@ pub async fn embed(
     let (publisher, announcements) = Publisher::new(&metrics);
     let (witness, evidence) = witness::queue(&metrics);
     let (topics, topics_inbox) = TopicsHandle::new(&metrics);
+    let (pending, pending_inbox) = Pending::new(&metrics);
     let (searches, sought) = SearchHandle::new();
     let (wishes, wished) = Wishes::new();
     let terms = Terms { network, weave: Weave::Clock };
@@ -153,6 +157,7 @@ pub async fn embed(
         topics,
         witness,
         wishes,
+        pending,
         metrics,
         news: Newsroom::new(),
         directory,
@@ -172,19 +177,16 @@ pub async fn embed(
     read_directory(&shared).await?;
     let mut tasks = Tasks::default();
     tasks.start("witness", WitnessTask::new(Arc::clone(&shared), evidence)?.run(stop.clone()));
-    tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
+    start_network(&shared, announcements, &stop, &mut tasks);
     start_lobby(&shared, SearchTask::new(Arc::clone(&shared), sought), &stop, &mut tasks);
     let (submitter, answers) =
         start_roles(&shared, (events, topics_inbox, wished), socket, &stop, &mut tasks)?;
+    start_pending(&shared, &submitter, pending_inbox, &stop, &mut tasks)?;
     doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
     let mut arrival = Arrival::new(&shared);
     arrival.first(&shared).await;
     tasks.start("arrival of processes", arrival.rest(Arc::clone(&shared), stop.clone()));
-    // Until it listens there is nothing to announce; a node that stops first never does.
-    tokio::select! {
-        bound = shared.net.wait_ready(0) => bound.map_err(|error| NodeError::Key(error.to_string()))?,
-        () = stop.cancelled() => {}
-    }
+    listening(&shared, &stop).await?;
     announce(&shared).await;
     ready(&describe(&shared, addresses), submitter);
     until_ended(shared, tasks, stop).await
@@ -210,67 +212,6 @@ async fn until_ended(shared: SharedRef, mut tasks: Tasks, stop: CancellationToke
     stop.cancel();
     close(shared, tasks).await;
     ended
-}
-
-/// Where the node is reached over HTTP, as far as the operator says so.
-struct Doors {
-    metrics: Option<MetricsServer>,
-    gateway: Option<GatewayServer>,
-    weave: Option<GatewayServer>,
-}
-
-/// Where each of them listens.
-struct Addresses {
-    metrics: Option<SocketAddr>,
-    gateway: Option<SocketAddr>,
-    weave: Option<SocketAddr>,
-}
-
-impl Doors {
-    async fn open(shared: &Shared) -> Result<Self, NodeError> {
-        let metrics = match shared.config.metrics {
-            Some(address) => Some(MetricsServer::open(address).await?),
-            None => None,
-        };
-        let gateway = match shared.config.gateway {
-            Some(address) => Some(GatewayServer::open("gateway", address, "gateway").await?),
-            None => None,
-        };
-        let weave = match shared.config.weave_listen {
-            Some(address) => Some(GatewayServer::open("weave", address, "weave_listen").await?),
-            None => None,
-        };
-        Ok(Self { metrics, gateway, weave })
-    }
-
-    /// Also where any free port was asked for.
-    fn addresses(&self) -> Addresses {
-        Addresses {
-            metrics: self.metrics.as_ref().and_then(MetricsServer::address),
-            gateway: self.gateway.as_ref().and_then(GatewayServer::address),
-            weave: self.weave.as_ref().and_then(GatewayServer::address),
-        }
-    }
-
-    fn start(
-        self,
-        shared: &SharedRef,
-        (submitter, answers): (Submitter, Answers),
-        stop: &CancellationToken,
-        tasks: &mut Tasks,
-    ) {
-        if let Some(metrics) = self.metrics {
-            tasks.start("page of metrics", metrics.run(Arc::clone(shared), stop.clone()));
-        }
-        if let Some(gateway) = self.gateway {
-            let desk = Desk::new(Arc::clone(shared), submitter, answers);
-            tasks.start("gateway", gateway.run(desk, Arc::clone(shared), stop.clone()));
-        }
-        if let Some(weave) = self.weave {
-            let desk = WeaveDesk::new(shared);
-            tasks.start("weave's door", weave.run(desk, Arc::clone(shared), stop.clone()));
-        }
-    }
 }
 
 /// Opens what lies in the data folder.
@@ -418,13 +359,44 @@ fn start_ledgers(shared: &SharedRef, answers: &Answers, stop: &CancellationToken
     }
 }
 
-/// Starts what is said on the lobby and in the market, what looks for processes there, and the book of peers.
+/// Waits until the node listens: until then there is nothing to announce. One that stops first never does.
+async fn listening(shared: &Shared, stop: &CancellationToken) -> Result<(), NodeError> {
+    tokio::select! {
+        bound = shared.net.wait_ready(0) => bound.map_err(|error| NodeError::Key(error.to_string())),
+        () = stop.cancelled() => Ok(()),
+    }
+}
+
+/// Starts what says things on the network, and what remembers its peers.
+fn start_network(
+    shared: &SharedRef,
+    announcements: Receiver<(Id, Bytes)>,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) {
+    tasks.start("publisher", gossip::run(shared.net.clone(), announcements, stop.clone()));
+    let folder = shared.config.data_dir.clone();
+    tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
+}
+
+/// Starts what takes care of messages that wait for a slot.
+fn start_pending(
+    shared: &SharedRef,
+    submitter: &Submitter,
+    inbox: PendingInbox,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) -> Result<(), NodeError> {
+    let task = PendingTask::new(Arc::clone(shared), submitter.clone(), inbox)?;
+    tasks.start("pending messages", task.run(stop.clone()));
+    Ok(())
+}
+
+/// Starts what is said on the lobby and in the market, and what looks for processes there.
 fn start_lobby(shared: &SharedRef, searches: SearchTask, stop: &CancellationToken, tasks: &mut Tasks) {
     tasks.start("lobby", LobbyTask::new(Arc::clone(shared)).run(stop.clone()));
     tasks.start("market", MarketTask::new(Arc::clone(shared)).run(stop.clone()));
     tasks.start("searches", searches.run(stop.clone()));
-    let folder = shared.config.data_dir.clone();
-    tasks.start("peer book", remember::run(shared.net.clone(), folder, stop.clone()));
 }
 
 /// Starts what follows processes: by their topics, and by asking where there is no place for one.

@@ -27,6 +27,7 @@ mod messages;
 mod module;
 mod net;
 mod network;
+mod pending;
 mod process;
 mod quiet;
 mod repair;
@@ -173,6 +174,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Pin(pin) => online(process::pin(pin, context)),
         Command::Status => online(status::status(context)),
         Command::Processes => online(status::processes(context)),
+        Command::Pending { process } => online(pending::list(process, context)),
         Command::Peers => online(net::peers(context)),
         Command::Providers { process } => online(net::providers(process, context)),
         Command::Net(NetCommand::Doctor) => online(net::doctor(context)),

@@ -27,6 +27,7 @@ use crate::market;
 use crate::market::machine::Place;
 use crate::messenger::{MessengerHandle, NoReceipt, Receipt};
 use crate::metrics::Level;
+use crate::pending;
 use crate::serve::Server;
 use crate::shared::SharedRef;
 use crate::shares::{Share, Shares};
@@ -133,13 +134,19 @@ pub async fn run(
                     Server::busy(reply);
                 }
             },
-            NetEvent::Subscribed { process, peer } => sinks.follower.source(process, peer).await,
+            NetEvent::Subscribed { process, peer } => {
+                shared.pending.shares(process, peer);
+                sinks.follower.source(process, peer).await;
+            }
             NetEvent::PeerUp { peer } => {
                 if let Some(messenger) = &sinks.messenger {
                     messenger.up(peer);
                 }
             }
-            NetEvent::PeerDown { peer } => sinks.follower.lost(peer).await,
+            NetEvent::PeerDown { peer } => {
+                shared.pending.lost(peer);
+                sinks.follower.lost(peer).await;
+            }
             _ => {}
         }
         while tasks.try_join_next().is_some() {}
@@ -210,9 +217,7 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
         Some(Body::Offer(message)) => offer(shared, sinks, process, &message, from).await,
         Some(Body::Receipt(message)) => receipt(shared, sinks, process, message).await,
         Some(Body::Evidence(message)) => evidence(shared, &known.process, message).await,
-        // Messages that wait for a slot come with the censorship fallback; until then they are
-        // not carried further.
-        Some(Body::Pending(_)) => Verdict::Ignore,
+        Some(Body::Pending(message)) => pending::judge(shared, &known.process, &message, from).await,
         None => Verdict::Reject,
     }
 }

@@ -37,6 +37,7 @@ pub mod market;
 pub mod messenger;
 pub mod metrics;
 mod news;
+pub mod pending;
 pub mod portable;
 pub mod prune;
 mod pushed;

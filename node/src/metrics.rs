@@ -23,6 +23,7 @@ use weft_protocol::outcome::Code;
 use crate::hosting::Declined;
 use crate::lobby::machine::Heard;
 use crate::market::machine::Heard as Offered;
+use crate::pending::machine::Heard as Waits;
 use crate::shared::Shared;
 
 pub(crate) use http::MetricsServer;
@@ -152,6 +153,8 @@ pub struct Metrics {
     pub lobby: Counters,
     /// Offers of other messengers, by what became of them.
     pub offers: Counters,
+    /// Messages that wait for a slot, by what became of them here.
+    pub pending: Counters,
     /// From looking for a process of others until its first slot is here, verified.
     pub find_times: Times,
     full: Family<[(&'static str, &'static str); 2], Counter>,
@@ -191,6 +194,7 @@ impl Metrics {
             declined: Counters::new("reason", &Declined::NAMES),
             lobby: Counters::new("outcome", &Heard::ALL.map(Heard::name)),
             offers: Counters::new("outcome", &Offered::<()>::NAMES),
+            pending: Counters::new("outcome", &Waits::NAMES),
             find_times: Times::new(),
             full: Family::default(),
         };
@@ -230,6 +234,7 @@ impl Metrics {
         );
         registry.register("lobby_adverts", "Adverts of others on lobby shards", self.lobby.family.clone());
         registry.register("market_offers", "Offers of other messengers", self.offers.family.clone());
+        registry.register("pending", "Messages that wait for a slot on a topic", self.pending.family.clone());
         registry.register("queue_full", "Times that a queue had no room", self.full.clone());
         let mut times = |name, help, times: &Times| {
             registry.register_with_unit(name, help, Unit::Seconds, times.0.clone());

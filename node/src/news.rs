@@ -10,7 +10,7 @@ use weft_protocol::{Address, Id, Position};
 /// News that a slow listener may fall behind by.
 const NEWS_MAX: usize = 8_192;
 
-/// Something that is now on disk.
+/// Something that is now on disk, or in memory where that is said.
 #[derive(Debug, Clone)]
 pub enum News {
     /// This node now works for a process, or does more or less for it than before.
@@ -57,6 +57,17 @@ pub enum News {
         /// Whose.
         attestor: Address,
     },
+    /// A message waits for a slot of a process, and is held here. It is in memory alone.
+    Waits {
+        /// Of which process.
+        process: Id,
+        /// Which message.
+        item: Id,
+        /// Who signed it.
+        signer: Address,
+        /// The postage that it paid, in bits.
+        bits: u32,
+    },
     /// Something a person should look at.
     Alarm {
         /// Of which process.
@@ -102,6 +113,7 @@ impl News {
         | Self::Computed { process, .. }
         | Self::Unsent { process, .. }
         | Self::Attested { process, .. }
+        | Self::Waits { process, .. }
         | Self::Alarm { process, .. }) = self;
         process
     }

@@ -142,6 +142,13 @@ impl Server {
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(Ask::Read(ask)) => self.read(peer, ask).await,
             Some(Ask::Subscribe(ask)) => subscriptions::answer(&self.shared, ask).await,
+            Some(Ask::Pending(ask)) => {
+                let processes: Result<Vec<Id>, _> =
+                    ask.processes.iter().map(|bytes| id("process", bytes)).collect();
+                let told =
+                    processes.map(|processes| self.shared.pending.told(&processes, self.shared.clock.now()));
+                told.map_or_else(|error| refuse(&error), Answer::Pending)
+            }
             // From memory alone.
             Some(Ask::WhoServes(ask)) => match id("process", &ask.process) {
                 Ok(process) => Answer::WhoServes(lobby::answer(&self.shared, &process)),
@@ -293,7 +300,7 @@ impl Server {
 fn refuse_read(failure: &Failure) -> Answer {
     let code = match failure.code {
         FailureCode::Invalid => Code::Invalid,
-        FailureCode::Unknown | FailureCode::TimedOut => Code::Unknown,
+        FailureCode::Unknown | FailureCode::TimedOut | FailureCode::Pending => Code::Unknown,
         FailureCode::Gone => Code::Gone,
         FailureCode::Refused => Code::NotMine,
         FailureCode::Busy | FailureCode::Full => Code::Busy,
@@ -366,6 +373,7 @@ fn read(shared: &SharedRef, body: Ask) -> Result<Answer, ServeError> {
         | Ask::Follow(_)
         | Ask::Read(_)
         | Ask::Subscribe(_)
+        | Ask::Pending(_)
         | Ask::WhoServes(_) => Err(ServeError::Invalid("this is not read from disk".to_owned())),
     }
 }

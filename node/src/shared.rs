@@ -24,6 +24,7 @@ use crate::lobby::Lobby;
 use crate::market::Market;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
+use crate::pending::Pending;
 use crate::recover::Wishes;
 use crate::remote::{Lookups, Turns};
 use crate::room::Gauge;
@@ -85,6 +86,8 @@ pub struct Shared {
     pub lobby: Arc<Lobby>,
     /// Who offers to carry what processes send.
     pub market: Market,
+    /// Messages that wait for a slot on the topics of their processes.
+    pub pending: Pending,
     /// Who looks for processes of others.
     pub searches: SearchHandle,
     /// How this node's clock stands to others.
@@ -180,6 +183,7 @@ pub mod testing {
             witness: crate::witness::queue(&metrics).0,
             // Nobody hears: nothing is read.
             wishes: Wishes::new().0,
+            pending: Pending::new(&metrics).0,
             elsewhere,
             news: Newsroom::new(),
             metrics,

@@ -175,7 +175,7 @@ impl Submitter {
         proof: Bytes,
     ) -> Result<Slot, SubmitError> {
         let peer = remote::with_address(&self.shared, scheduler).await;
-        let peer = peer.map_err(|error| SubmitError::Unknown(error.to_string()))?;
+        let peer = peer.map_err(|error| SubmitError::NoAnswer(error.to_string()))?;
         let answer = remote::submit(&self.shared, peer, verified.item.raw().clone(), proof).await;
         let answer = answer.map_err(|error| refused(&error))?;
         // The scheduler may know another child of the same spawn already.
@@ -185,7 +185,7 @@ impl Submitter {
         };
         let checked = check_answer(process, scheduler, &answer);
         let (process, assignment) = checked.map_err(|why| {
-            SubmitError::Unknown(format!("the answer of scheduler {scheduler} is false: {why}"))
+            SubmitError::NoAnswer(format!("the answer of scheduler {scheduler} is false: {why}"))
         })?;
         let wire::SubmitResponse { slot, assignment: signed, duplicate } = answer;
         Ok(Slot { process, slot, assignment, signed, duplicate })
@@ -400,7 +400,7 @@ struct New {
 fn refused(error: &RemoteError) -> SubmitError {
     match error {
         RemoteError::Refused { refusal, .. } => SubmitError::of_refusal(refusal),
-        _ => SubmitError::Unknown(error.to_string()),
+        _ => SubmitError::NoAnswer(error.to_string()),
     }
 }
 

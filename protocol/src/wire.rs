@@ -32,7 +32,7 @@ pub const PROOF_BYTES_MAX: usize = 64 * 1024;
 pub const RECORD_BYTES_MAX: usize = ASSIGNMENT_BYTES_MAX + ITEM_BYTES_MAX + PROOF_BYTES_MAX + 32;
 /// Bytes of what travels on a process topic; larger slots are announced by head and fetched.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a pending item inline (rules.md 6.15).
+/// Bytes of a pending item with its origin proof (rules.md 6.15).
 pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a fact on a lobby shard.
 pub const LOBBY_BYTES_MAX: usize = 512;
@@ -68,6 +68,8 @@ pub const HEADS_MAX: usize = 64;
 pub const WATCHED_MAX: usize = 256;
 /// Adverts of others in one answer to who serves a process.
 pub const ADVERTS_MAX: usize = 8;
+/// Messages that wait for a slot, in one answer: one MiB.
+pub const WAITING_MAX: usize = 256;
 /// Slots of one range response.
 pub const RANGE_SLOTS_MAX: usize = 1024;
 /// Attestations of one position: the most attestors that a process can name.
@@ -196,6 +198,7 @@ impl WireMessage for Request {
         Repeated { path: &[2, 1], max: HEADS_MAX },
         Repeated { path: &[8, 5], max: EXCLUDES_MAX },
         Repeated { path: &[9, 1], max: WATCHED_MAX },
+        Repeated { path: &[20, 1], max: HEADS_MAX },
     ];
 }
 impl WireMessage for Response {
@@ -211,6 +214,7 @@ impl WireMessage for Response {
         Repeated { path: &[18, 3], max: SENT_OUTCOMES_MAX },
         Repeated { path: &[18, 3, 2], max: SENT_ENTRIES_MAX },
         Repeated { path: &[18, 4], max: SENT_ATTESTATIONS_MAX },
+        Repeated { path: &[20, 1], max: WAITING_MAX },
     ];
 }
 

@@ -215,8 +215,20 @@ fn copies_in(metrics: &str) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
+/// What a bare swarm differs in.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Peers in a mesh, at most.
+    pub most: usize,
+    /// Whether who publishes says it to all on the topic, and not to its mesh alone.
+    pub flood: bool,
+}
+
+/// As this crate has it.
+pub const OURS: Shape = Shape { most: 6, flood: true };
+
 /// A bare gossipsub node: the same mesh, nothing else, and nothing verified.
-fn bare_swarm(registry: &mut Registry) -> Swarm<gossipsub::Behaviour> {
+fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behaviour> {
     let key = Keypair::generate_ed25519();
     let transport = MemoryTransport::new()
         .upgrade(Version::V1Lazy)
@@ -228,8 +240,9 @@ fn bare_swarm(registry: &mut Registry) -> Swarm<gossipsub::Behaviour> {
         .message_id_fn(|message| gossipsub::MessageId::new(&Sha256::digest(&message.data)[..20]))
         .mesh_n(4)
         .mesh_n_low(2)
-        .mesh_n_high(6)
+        .mesh_n_high(shape.most)
         .mesh_outbound_min(1)
+        .flood_publish(shape.flood)
         .max_transmit_size(1024 * 1024)
         .build()
         .unwrap();
@@ -239,8 +252,8 @@ fn bare_swarm(registry: &mut Registry) -> Swarm<gossipsub::Behaviour> {
     Swarm::new(transport, gossip, key.public().to_peer_id(), config)
 }
 
-/// A bare gossipsub swarm of the same shape.
-pub async fn bare(nodes: usize, count: usize, pause: Duration) -> Figures {
+/// A bare gossipsub swarm on the same graph.
+pub async fn bare(nodes: usize, count: usize, pause: Duration, shape: Shape) -> Figures {
     let before = resident_kib();
     let topic = IdentTopic::new("bare");
     let (tell, mut heard) = mpsc::channel(nodes * count);
@@ -249,7 +262,7 @@ pub async fn bare(nodes: usize, count: usize, pause: Duration) -> Figures {
     let (mut tasks, mut publishers, mut addresses) = (JoinSet::new(), Vec::new(), Vec::<Multiaddr>::new());
     for node in 0..nodes {
         let mut registry = Registry::default();
-        let mut swarm = bare_swarm(&mut registry);
+        let mut swarm = bare_swarm(&mut registry, shape);
         swarm.listen_on("/memory/0".parse().unwrap()).unwrap();
         let address = loop {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {

@@ -14,7 +14,7 @@ const COPIES_MAX: f64 = 4.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_reaches_every_one_of_sixty_four_nodes_with_few_copies() {
-    let bare = large::bare(NODES, MESSAGES, PAUSE).await;
+    let bare = large::bare(NODES, MESSAGES, PAUSE, large::OURS).await;
     let ours = large::ours(NODES, MESSAGES, PAUSE).await;
     for (name, figures) in [("bare", &bare), ("ours", &ours)] {
         assert_eq!(figures.delivered, figures.expected, "{name}");

@@ -93,6 +93,12 @@ pub(crate) enum Command {
     Status,
     /// List the processes the node works for
     Processes,
+    /// List the messages that wait for a slot: those that this node sends, and those that it holds for others
+    Pending {
+        /// Of this process alone
+        #[arg(allow_hyphen_values = true)]
+        process: Option<Id>,
+    },
     /// List connected peers
     Peers,
     /// List the peers that serve a process, and how far each is
@@ -291,6 +297,9 @@ pub(crate) struct Send {
     /// if absent
     #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
     pub(crate) anchor: Option<[u8; 32]>,
+    /// Say it on the process's topic, whatever its scheduler says: for one that refuses
+    #[arg(long)]
+    pub(crate) topic: bool,
     #[command(flatten)]
     pub(crate) data: Data,
     #[command(flatten)]

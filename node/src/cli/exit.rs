@@ -142,6 +142,7 @@ impl From<Failure> for CliError {
             FailureCode::Unknown => (Exit::No, "unknown"),
             FailureCode::Gone => (Exit::No, "gone"),
             FailureCode::Refused => (Exit::No, "refused"),
+            FailureCode::Pending => (Exit::TimedOut, "pending"),
             FailureCode::Busy => (Exit::Busy, "busy"),
             FailureCode::Full => (Exit::Busy, "full"),
             FailureCode::TimedOut => (Exit::TimedOut, "timed-out"),

@@ -111,6 +111,12 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
         ("memory", or_none(detail.memory_bytes.map(|bytes| format!("{bytes} bytes")))),
         ("outbox", format!("{} pending, {} settled", detail.outbox_pending, detail.outbox_settled)),
     ];
+    if info.pending > 0 {
+        rows.push((
+            "pending",
+            format!("{} messages wait for a slot; `weft pending` lists them", info.pending),
+        ));
+    }
     if !detail.messengers.is_empty() {
         let messengers: Vec<String> = detail.messengers.iter().map(Address::to_string).collect();
         rows.push(("messengers", messengers.join("\n")));

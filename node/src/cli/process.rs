@@ -8,13 +8,13 @@ use serde::Serialize;
 use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
-use weft_protocol::{Id, Network, Tag, tag};
+use weft_protocol::{DataItem, Id, Network, Tag, Verified, tag};
 
 use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
-use super::{Context, compose, configure, files};
+use super::{Context, compose, configure, files, pending};
 use crate::builtin;
 use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted};
 use crate::control::client::ANSWER_WAIT;
@@ -77,10 +77,22 @@ fn check_compute_set(compute: &[weft_protocol::Address], quorum: Option<usize>) 
 }
 
 pub(super) async fn send(send: Send, context: &Context) -> Result<Exit, CliError> {
-    let Send { process, action, anchor, data, tags, wait } = send;
+    let Send { process, action, anchor, topic, data, tags, wait } = send;
     let data = files::data(data.data.as_deref(), DATA_BYTES_MAX)?;
     let draft = compose::message(process, action, tags.tags, anchor, data)?;
-    let submitted = submit(&draft, context).await?;
+    let item = sign(&draft, context)?;
+    let sent = match topic {
+        true => pending::send(&item, context).await,
+        false => hand_in(&item, context).await,
+    };
+    // Whoever waits is told when it has its slot, or that it has none in time.
+    let submitted = match sent {
+        Err(error) if error.code == pending::CODE && wait.wait => {
+            context.screen.remark(&error.text);
+            pending::slot_of(&item, process, &wait, context).await?
+        }
+        sent => sent?,
+    };
     show_sent(submitted, &wait, context).await
 }
 
@@ -175,6 +187,11 @@ pub(super) fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit,
 
 /// Signs an item and hands it to the scheduler of its process.
 pub(super) async fn submit(draft: &Draft, context: &Context) -> Result<Submitted, CliError> {
+    let item = sign(draft, context)?;
+    hand_in(&item, context).await
+}
+
+fn sign(draft: &Draft, context: &Context) -> Result<Verified<DataItem>, CliError> {
     let signer = context.signer()?;
     let item = draft.sign(&signer).map_err(|error| CliError::input(error.to_string()))?;
     if item.raw().len() > ITEM_BYTES_MAX {
@@ -183,6 +200,10 @@ pub(super) async fn submit(draft: &Draft, context: &Context) -> Result<Submitted
             "the item has {bytes} bytes; at most {ITEM_BYTES_MAX} are allowed"
         )));
     }
+    Ok(item)
+}
+
+async fn hand_in(item: &DataItem, context: &Context) -> Result<Submitted, CliError> {
     let request = Request::Submit { item: STANDARD.encode(item.raw()) };
     ask(context, "waiting for the scheduler", &request).await
 }

@@ -84,6 +84,10 @@ fn human(event: &WatchEvent, screen: Screen) -> String {
                 screen.paint(Colour::Green, &format!("fresh as of {as_of}"))
             }
         }
+        WatchEvent::Waits { item, signer, postage_bits } => {
+            let head = screen.paint(Colour::Yellow, &format!("waits for a slot: {}", short(item)));
+            format!("{head} of {signer}, {postage_bits} bits of postage")
+        }
         WatchEvent::Alarm { text } => screen.paint(Colour::Red, &format!("ALARM {}", screen.foreign(text))),
     }
 }

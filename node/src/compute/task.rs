@@ -184,7 +184,11 @@ impl ComputeTask {
             News::Grew { process, head } => self.handle(Input::Grew { process: *process, head: *head }),
             News::Hosted { process } => self.take_up(&[*process]),
             News::Wanted { process, slot } => self.handle(Input::Wanted { process: *process, slot: *slot }),
-            News::Computed { .. } | News::Unsent { .. } | News::Attested { .. } | News::Alarm { .. } => {}
+            News::Computed { .. }
+            | News::Unsent { .. }
+            | News::Attested { .. }
+            | News::Waits { .. }
+            | News::Alarm { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod read;
 mod result;
 mod slots;
 mod state;
+mod submit;
 mod top;
 mod turns;
 mod verify;
@@ -32,9 +33,7 @@ use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::{EvidenceRow, OutboxState, Reader, StoreError};
 
-use super::api::{
-    EvidenceInfo, Failure, FailureCode, ItemInfo, ProcessDetail, ProcessInfo, Request, Status, Submitted,
-};
+use super::api::{EvidenceInfo, Failure, FailureCode, ItemInfo, ProcessDetail, ProcessInfo, Request, Status};
 use super::server::{HungUp, Out, hung_up};
 use crate::anchor as batches;
 use crate::compute::ComputeHandle;
@@ -47,9 +46,10 @@ use crate::metrics::{self, Counter, Level};
 use crate::replays::Replays;
 use crate::room;
 use crate::shared::SharedRef;
-use crate::submit::{Assign, Slot, StoredItem, SubmitError, Submitter, excludes};
+use crate::submit::Submitter;
 use duties::duties;
 pub(crate) use duties::not_hosted;
+pub(crate) use submit::no_slot;
 pub(crate) use turns::ForPeer;
 use turns::Turns;
 
@@ -145,6 +145,7 @@ impl Answers {
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
             Request::Modules => out.end(self.modules()).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
+            Request::Pending(request) => out.end(self.pending(request).await).await,
             Request::Assign { process, item, base_layer, exclude } => {
                 out.end(self.assign(process, item, base_layer, &exclude).await).await
             }
@@ -257,6 +258,7 @@ impl Answers {
             anchored,
             fault: known.fault.clone(),
             waits: known.waits.clone(),
+            pending: self.shared.pending.held_of(&id),
         })
     }
 
@@ -328,53 +330,6 @@ impl Answers {
             data: shown.then(|| std::str::from_utf8(&data).ok().map(str::to_owned)).flatten(),
             slots,
         })
-    }
-
-    async fn submit(&self, item: &str) -> Result<Submitted, Failure> {
-        let raw = decode(item)?;
-        let id = DataItem::parse(raw.clone()).map(|item| item.claims().id());
-        let id = id.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
-        submitted(id, self.submitter.submit(raw, Bytes::new()).await)
-    }
-
-    async fn assign(
-        &self,
-        process: Id,
-        item: Id,
-        base_layer: bool,
-        exclude: &[String],
-    ) -> Result<Submitted, Failure> {
-        let excludes = excludes(exclude).map_err(|error| no_slot(&error))?;
-        let stored = StoredItem::of(&self.read()?, item, base_layer).map_err(disk)?;
-        let slot = self.submitter.assign(Assign { process, item, base_layer, excludes, stored }).await;
-        // What stands at the slot of a transaction is the item that carries it.
-        let standing = |slot: &Slot| {
-            let assignment = DataItem::parse(slot.signed.clone()).ok()?;
-            Some(Assignment::from_item(assignment.claims()).ok()?.item())
-        };
-        let item = slot.as_ref().ok().filter(|_| base_layer).and_then(standing).unwrap_or(item);
-        submitted(item, slot)
-    }
-}
-
-fn submitted(id: Id, slot: Result<Slot, SubmitError>) -> Result<Submitted, Failure> {
-    let Slot { process, slot, assignment, duplicate, .. } = slot.map_err(|error| no_slot(&error))?;
-    Ok(Submitted { id, process, slot, assignment, duplicate })
-}
-
-pub(crate) fn no_slot(error: &SubmitError) -> Failure {
-    let code = match error {
-        SubmitError::Invalid(_) => FailureCode::Invalid,
-        SubmitError::Refused(_) => FailureCode::Refused,
-        SubmitError::Unknown(_) => FailureCode::Unknown,
-        SubmitError::Busy(_) => FailureCode::Busy,
-        SubmitError::Full(_) => FailureCode::Full,
-        SubmitError::Fault(_) => FailureCode::Fault,
-    };
-    let failure = fail(code, error.to_string());
-    match error {
-        SubmitError::Busy(ms) => failure.retry_in(*ms),
-        _ => failure,
     }
 }
 

@@ -18,6 +18,7 @@ use weft_protocol::{Address, Hash, Id, Position, Tag};
 
 mod failure;
 mod state;
+mod submitted;
 mod verify;
 mod watch;
 
@@ -33,6 +34,7 @@ pub use failure::{Failure, FailureCode};
 pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, RankInfo, RankRow, WindowAudit};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
+pub use submitted::{HeldInfo, LetterInfo, LetterState, PendingInfo, PendingRequest, Submitted};
 pub use top::{Level, Top, TopProcess};
 pub use verify::VerifyReport;
 pub use watch::{WatchEvent, Watched};
@@ -125,11 +127,14 @@ pub enum Request {
     },
     /// The modules it holds: `[ModuleInfo]`.
     Modules,
-    /// Hand a signed item to the scheduler of its process, wherever that is: [`Submitted`].
+    /// Hand a signed item to the scheduler of its process, wherever that is: [`Submitted`]; a message of at most 4 KiB
+    /// whose scheduler cannot be reached is sent by its topic, and the failure is [`FailureCode::Pending`].
     Submit {
         /// The raw item, base64.
         item: String,
     },
+    /// Messages that wait for a slot on the topics of their processes.
+    Pending(PendingRequest),
     /// Give an existing item a slot in the log of a process, whomever it is for: [`Submitted`].
     Assign {
         /// Which process.
@@ -329,6 +334,9 @@ pub struct ProcessInfo {
     /// What it waits for here: something failed or is missing, and is tried again.
     #[serde(default)]
     pub waits: Option<String>,
+    /// Messages that wait for a slot on its topic, as far as they are held here.
+    #[serde(default)]
+    pub pending: usize,
 }
 
 /// One process in depth.
@@ -430,19 +438,6 @@ pub struct ModuleInfo {
     pub format: String,
     pub bytes: usize,
     pub owner: String,
-}
-
-/// An accepted item.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct Submitted {
-    /// The item at the slot: of a transaction, the one that carries it.
-    pub id: Id,
-    pub process: Id,
-    pub slot: u64,
-    pub assignment: Id,
-    /// It was in the log before; `slot` is the first one's.
-    pub duplicate: bool,
 }
 
 /// A result.

@@ -60,7 +60,7 @@ impl From<Failure> for Problem {
             FailureCode::Gone => StatusCode::GONE,
             FailureCode::Refused => StatusCode::FORBIDDEN,
             FailureCode::Busy | FailureCode::Full => StatusCode::SERVICE_UNAVAILABLE,
-            FailureCode::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            FailureCode::TimedOut | FailureCode::Pending => StatusCode::GATEWAY_TIMEOUT,
             FailureCode::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, text: failure.text, retry_ms: failure.retry_ms }

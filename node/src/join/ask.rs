@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use tokio::time::Instant;
 use weft_net::Peer;
 use weft_protocol::process::Process;
 use weft_protocol::wire::refusal::Code;
@@ -64,34 +65,40 @@ async fn checkpoint(shared: &SharedRef, peer: Peer, process: &Arc<Process>) -> O
     }
 }
 
-/// Pages by their hashes, each verified and packed for the disk.
-pub(super) async fn pages(
-    shared: &SharedRef,
-    peer: Peer,
-    process: Id,
-    hashes: Arc<[Hash]>,
-) -> Result<Vec<PackedPage>, Why> {
+/// The pages that a peer gave, and why it gave no more.
+pub(super) type Given = (Vec<PackedPage>, Option<Why>);
+
+/// Pages by their hashes, each verified and packed for the disk: the first of them, and why there are no more. What came
+/// before a piece that is late, or is not given, stays.
+pub(super) async fn pages(shared: &SharedRef, peer: Peer, process: Id, hashes: Arc<[Hash]>) -> Given {
+    let until = Instant::now() + CHUNK_WAIT;
+    let mut pages: Vec<Bytes> = Vec::with_capacity(hashes.len());
+    let mut why = None;
     // Over a slow line they come a few at a time.
-    let all = async {
-        let mut pages: Vec<Bytes> = Vec::with_capacity(hashes.len());
-        while let Some(left) = hashes.get(pages.len()..).filter(|left| !left.is_empty()) {
-            let mut some = some_pages(shared, peer, process, left).await?;
-            if some.is_empty() {
-                return Err(Why::Absent);
+    while let Some(left) = hashes.get(pages.len()..).filter(|left| !left.is_empty()) {
+        let some = tokio::time::timeout_at(until, some_pages(shared, peer, process, left)).await;
+        match some.unwrap_or(Err(Why::Silent)) {
+            Ok(mut some) if !some.is_empty() => {
+                some.truncate(left.len());
+                pages.append(&mut some);
             }
-            some.truncate(left.len());
-            pages.append(&mut some);
+            Ok(_) => why = Some(Why::Absent),
+            Err(error) => why = Some(error),
         }
-        Ok(pages)
-    };
-    let pages = tokio::time::timeout(CHUNK_WAIT, all).await.map_err(|_| Why::Silent)??;
-    let packed = tokio::task::spawn_blocking(move || packed(&hashes, &pages)).await;
-    let packed = joined(packed).ok_or(Why::Silent)?;
-    if packed.is_none() {
-        tracing::warn!(%process, %peer, "a peer gave a false page of a checkpoint");
-        shared.lied(peer).await;
+        if why.is_some() {
+            break;
+        }
     }
-    packed.ok_or(Why::Lie)
+    let packed = tokio::task::spawn_blocking(move || packed(&hashes, &pages)).await;
+    match joined(packed) {
+        Some(Some(packed)) => (packed, why),
+        Some(None) => {
+            tracing::warn!(%process, %peer, "a peer gave a false page of a checkpoint");
+            shared.lied(peer).await;
+            (Vec::new(), Some(Why::Lie))
+        }
+        None => (Vec::new(), Some(Why::Silent)),
+    }
 }
 
 /// The first of these pages that the peer gives at once.

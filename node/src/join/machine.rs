@@ -15,6 +15,9 @@ pub const FAILURES_MAX: u32 = 8;
 /// The first rest after a failure, in milliseconds; doubled each time.
 pub const REST_MS_MIN: u64 = 250;
 
+/// One in so many pages of a chunk makes a failure none: a slow line gives more in its time.
+pub const PART_OF: usize = 8;
+
 /// What the machine hears; `P` names a provider.
 #[derive(Debug)]
 pub enum Input<P> {
@@ -22,6 +25,8 @@ pub enum Input<P> {
     Provider(P),
     /// It gave the chunk that it was asked for, and that is on disk.
     Got(P),
+    /// It gave some pages of that chunk, so many of so many, and they are on disk; `Failed` says why no more.
+    Part(P, usize, usize),
     /// It did not.
     Failed(P, Why),
     /// Time passed.
@@ -130,6 +135,14 @@ impl<P: Ord + Copy> Machine for Fetch<P> {
                     *provider = Provider::default();
                 }
             }
+            Input::Part(peer, gave, asked) => {
+                // Who gives a page at a time is as good as silent.
+                if let Some(provider) =
+                    self.providers.get_mut(&peer).filter(|_| gave >= asked.div_ceil(PART_OF))
+                {
+                    provider.failures = 0;
+                }
+            }
             Input::Failed(peer, why) => self.failed(peer, why, now),
             Input::Tick => {}
         }
@@ -178,6 +191,19 @@ mod tests {
             assert_eq!(run(&mut fetch, Input::Tick, now), [Effect::Ask(1, 0)]);
         }
         assert_eq!(run(&mut fetch, Input::Failed(1, Why::Silent), now), [Effect::Ended { whole: false }]);
+        // Who gives a part each time is not silent; one page of many is no part.
+        for (gave, ends) in [(8, false), (7, true)] {
+            let (mut fetch, mut now) = (Fetch::new(1), 0);
+            run(&mut fetch, Input::Provider(1), now);
+            let mut all = Vec::new();
+            for _ in 0..FAILURES_MAX * 2 {
+                all.extend(run(&mut fetch, Input::Part(1, gave, 64), now));
+                all.extend(run(&mut fetch, Input::Failed(1, Why::Silent), now));
+                now += 1 << 20;
+                all.extend(run(&mut fetch, Input::Tick, now));
+            }
+            assert_eq!(all.contains(&Effect::Ended { whole: false }), ends, "{gave}");
+        }
         // With nothing to fetch there is nobody to ask.
         assert_eq!(run(&mut Fetch::new(0), Input::Tick, 0), [Effect::Ended { whole: true }]);
     }

@@ -15,7 +15,7 @@ use weft_protocol::seen::SeenList;
 use weft_protocol::{Effects, Hash, Id, Machine as _, Now};
 use weft_storage::{CheckpointRow, OutcomeRow, PackedPage, PageRef, Reader, Roles, StoreError, Write};
 
-use super::machine::{Effect, Fetch, Input, Why};
+use super::machine::{Effect, Fetch, Input};
 use super::{CHUNK_PAGES, Manifest, ask, weave};
 use crate::attestations::keep_attestation;
 use crate::compute::checkpoint;
@@ -302,7 +302,7 @@ async fn fetch(
     }
     let chunks: Vec<Arc<[Hash]>> = missing.chunks(CHUNK_PAGES).map(Arc::from).collect();
     let (mut machine, mut effects) = (Fetch::new(chunks.len()), Effects::new());
-    let mut asks: JoinSet<(Peer, Result<Vec<PackedPage>, Why>)> = JoinSet::new();
+    let mut asks: JoinSet<(Peer, usize, ask::Given)> = JoinSet::new();
     let mut tick = tokio::time::interval(FETCH_TICK);
     for peer in providers {
         machine.handle(Input::Provider(peer), shared.clock.now(), &mut effects);
@@ -311,9 +311,15 @@ async fn fetch(
         for effect in effects.drain().collect::<Vec<_>>() {
             match effect {
                 Effect::Ask(peer, chunk) => {
-                    let Some(hashes) = chunks.get(chunk).cloned() else { continue };
+                    let Some(hashes) = chunks.get(chunk) else { continue };
+                    // Of one that came in part, the rest.
+                    let left: Arc<[Hash]> =
+                        hashes.iter().filter(|hash| !here.contains(hash)).copied().collect();
                     let shared = SharedRef::clone(shared);
-                    asks.spawn(async move { (peer, ask::pages(&shared, peer, process, hashes).await) });
+                    asks.spawn(async move {
+                        let asked = left.len();
+                        (peer, asked, ask::pages(&shared, peer, process, left).await)
+                    });
                 }
                 Effect::Ended { whole: true } => return Ok(()),
                 Effect::Ended { whole: false } => return Err(NotJoined::Pages),
@@ -321,14 +327,17 @@ async fn fetch(
         }
         let input = tokio::select! {
             Some(ended) = asks.join_next(), if !asks.is_empty() => match joined(ended) {
-                Some((peer, Ok(pages))) => {
+                Some((peer, asked, (pages, why))) => {
+                    let gave = pages.len();
                     here.extend(pages.iter().map(PackedPage::hash));
                     let mut writes: Vec<Write> = pages.into_iter().map(Write::Page).collect();
                     writes.push(row(manifest, |hash| here.contains(hash), Bytes::new()));
-                    shared.store.write(writes).await?;
-                    Input::Got(peer)
+                    if gave > 0 {
+                        shared.store.write(writes).await?;
+                        machine.handle(Input::Part(peer, gave, asked), shared.clock.now(), &mut effects);
+                    }
+                    why.map_or(Input::Got(peer), |why| Input::Failed(peer, why))
                 }
-                Some((peer, Err(why))) => Input::Failed(peer, why),
                 None => continue,
             },
             _ = tick.tick() => Input::Tick,

@@ -174,7 +174,11 @@ impl MessengerTask {
                 }
                 self.take_up_pending(*process)
             }
-            News::Computed { .. } | News::Grew { .. } | News::Wanted { .. } | News::Alarm { .. } => Ok(()),
+            News::Computed { .. }
+            | News::Grew { .. }
+            | News::Wanted { .. }
+            | News::Waits { .. }
+            | News::Alarm { .. } => Ok(()),
         }
     }
 

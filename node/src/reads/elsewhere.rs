@@ -143,7 +143,13 @@ impl Course<'_> {
         self.asked.extend(&peers);
         let is_work = matches!(self.read, Read::DryRun { .. });
         let patience = if is_work { DRY_RUN_PATIENCE } else { PATIENCE };
-        let pace = Pace { beside: ASKED_MAX, stagger: patience, each: PEER_WAIT, grace: patience };
+        let pace = Pace {
+            beside: ASKED_MAX,
+            stagger: patience,
+            each: PEER_WAIT,
+            grace: patience,
+            until_sure: Duration::ZERO,
+        };
         let (elsewhere, process, read, began) = (self.elsewhere, self.process, self.read, self.began);
         let ask = |peer| async move {
             let mut hearing = Hearing { elsewhere, shared, peer, until: Instant::now() + read.patience() };

@@ -28,8 +28,13 @@ const PIECE_BYTES_MIN: usize = 256 * 1024;
 /// Peers that are asked for one thing: one that does not have it says so at once.
 const ASKED_MAX: usize = 64;
 /// How they are asked for the first piece of an item: a slow line takes a while for it.
-const FIRST_PIECE: Pace =
-    Pace { beside: 8, stagger: Duration::from_secs(2), each: Duration::from_secs(30), grace: Duration::ZERO };
+const FIRST_PIECE: Pace = Pace {
+    beside: 8,
+    stagger: Duration::from_secs(2),
+    each: Duration::from_secs(30),
+    grace: Duration::ZERO,
+    until_sure: Duration::ZERO,
+};
 /// Peers that give the first piece of an item and not the others before the search ends.
 const FAILED_MAX: usize = 8;
 /// Bytes of data of what is read under `/data/`: with a header, what a module may have.

@@ -16,6 +16,9 @@ pub enum SubmitError {
     /// Its process is not known or its scheduler not reachable.
     #[error("{0}")]
     Unknown(String),
+    /// Its scheduler cannot be reached, or gives neither a slot nor a reason.
+    #[error("{0}")]
+    NoAnswer(String),
     /// Come back after so many milliseconds.
     #[error("the scheduler is busy; try again in {0} ms")]
     Busy(u64),
@@ -33,7 +36,7 @@ impl SubmitError {
         let (code, retry_ms) = match self {
             Self::Invalid(_) => (Code::Invalid, 0),
             Self::Refused(_) => (Code::NotMine, 0),
-            Self::Unknown(_) => (Code::Unknown, 0),
+            Self::Unknown(_) | Self::NoAnswer(_) => (Code::Unknown, 0),
             Self::Busy(ms) | Self::Full(ms) => (Code::Busy, *ms),
             Self::Fault(_) => (Code::Fault, 0),
         };
@@ -43,6 +46,9 @@ impl SubmitError {
     /// What a peer told.
     pub(super) fn of_refusal(refusal: &wire::Refusal) -> Self {
         let text = refusal.text.clone();
+        if text.is_empty() && refusal.code() != Code::Busy {
+            return Self::NoAnswer("its scheduler refused it without a reason".to_owned());
+        }
         match refusal.code() {
             Code::Invalid => Self::Invalid(text),
             Code::NotMine => Self::Refused(text),

@@ -82,3 +82,26 @@ fn a_transaction_gets_no_slot_where_nobody_can_say_that_it_is_settled() {
     assert!(code == "unknown" && text.contains("http://127.0.0.1:1: it cannot be reached"), "{code} {text}");
     node.stop();
 }
+
+#[test]
+fn a_message_that_is_said_on_the_topic_says_what_becomes_of_it() {
+    let node = Node::start();
+    let process = node.counter();
+    assert_eq!(node.json(&["pending"]), json!({ "letters": [], "held": [] }));
+    let send = ["send", &process, "--action", "Increment", "--topic", "--json"];
+    let (code, text) = node.weft(&send).expect(4).error();
+    assert!(code == "pending" && text.contains("18 bits") && text.contains("weft pending"), "{code} {text}");
+    // Its scheduler hears it like anybody's.
+    let state = || node.json(&["pending", &process])["letters"][0]["state"].clone();
+    until_is("its slot", &json!("assigned"), state);
+    let letter = node.json(&["pending"])["letters"][0].clone();
+    assert_eq!((&letter["slot"], &letter["process"]), (&json!(1), &json!(process)));
+    until_is("nothing to be held", &json!([]), || node.json(&["pending"])["held"].clone());
+    // Whoever waits is given the result.
+    let sent = node.json(&["send", &process, "--action", "Increment", "--topic", "--wait"]);
+    assert_eq!((&sent["slot"], &sent["result"]["result"]["Output"]), (&json!(2), &json!("2")));
+    let large = "x".repeat(5_000);
+    let send = ["send", &process, "--data", &large, "--topic", "--json"];
+    let (code, text) = node.weft(&send).expect(2).error();
+    assert!(code == "invalid" && text.contains("at most 4096"), "{code} {text}");
+}

@@ -27,8 +27,11 @@ async fn thousands_of_missed_slots_are_caught_up_while_traffic_goes_on() {
     let process = scheduler.counter().await;
     let other = Node::knowing(91, &[&scheduler]).await;
     follow(&other, process).await;
+    let away = Node::knowing(92, &[&scheduler, &other]).await;
+    follow(&away, process).await;
+    let folder = away.rest().await;
     send(&scheduler, process, 0..missed).await;
-    let (stop, away) = (Arc::new(AtomicBool::new(false)), Node::knowing(92, &[&scheduler, &other]).await);
+    let stop = Arc::new(AtomicBool::new(false));
     let traffic = tokio::spawn({
         let (scheduler, stop) = (Arc::clone(&scheduler), Arc::clone(&stop));
         async move {
@@ -40,7 +43,7 @@ async fn thousands_of_missed_slots_are_caught_up_while_traffic_goes_on() {
             sent
         }
     });
-    follow(&away, process).await;
+    let away = Node::in_folder(folder, &[&scheduler, &other], |_| ()).await;
     until("what was missed", || async { (head(&away, process).await >= u64::from(missed)).then_some(()) })
         .await;
     stop.store(true, Ordering::Relaxed);

@@ -13,6 +13,7 @@ mod joined;
 mod judged;
 mod lobby;
 mod market;
+mod pending;
 mod proven;
 mod reads;
 mod recovered;

@@ -117,7 +117,24 @@ impl Node {
         others: &[&Self],
         set: impl FnOnce(&mut Config),
     ) -> Self {
-        let own = keyring::import_seed(folder.path(), &[seed; 32]).unwrap();
+        keyring::import_seed(folder.path(), &[seed; 32]).unwrap();
+        Self::in_folder(folder, others, set).await
+    }
+
+    /// Stops it; gives its folder, with which it comes back.
+    pub async fn rest(self) -> tempfile::TempDir {
+        self.stop.cancel();
+        within("the node's end", self.running).await.unwrap().unwrap();
+        self.folder
+    }
+
+    /// One with the key and the store of a folder.
+    pub async fn in_folder(
+        folder: tempfile::TempDir,
+        others: &[&Self],
+        set: impl FnOnce(&mut Config),
+    ) -> Self {
+        let own = keyring::load(folder.path()).unwrap();
         let mut config = Config::new(folder.path());
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".into()];
         config.bootstrap = others.iter().map(|other| other.address()).collect();
@@ -230,8 +247,7 @@ impl Node {
     }
 
     pub async fn stop(self) {
-        self.stop.cancel();
-        within("the node's end", self.running).await.unwrap().unwrap();
+        drop(self.rest().await);
     }
 }
 

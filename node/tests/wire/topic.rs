@@ -115,6 +115,13 @@ fn lies(process: Id, last: &wire::SlotRecord, me: &Stranger) -> Vec<(&'static st
             announcement(process, Body::Receipt(receipt(signed.raw().clone(), last.assignment.clone()))),
         ),
         ("a message that waits", announcement(process, Body::Pending(wire::Pending::default()))),
+        (
+            "a message that waits and paid nothing",
+            announcement(
+                process,
+                Body::Pending(wire::Pending { item: proper.item.clone(), ..Default::default() }),
+            ),
+        ),
     ]
 }
 

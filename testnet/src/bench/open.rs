@@ -391,6 +391,7 @@ async fn watch(
                 WatchEvent::Slot(_)
                 | WatchEvent::Attestation { .. }
                 | WatchEvent::Freshness { .. }
+                | WatchEvent::Waits { .. }
                 | WatchEvent::Alarm { .. } => {}
             }
         }

@@ -71,6 +71,8 @@ async fn follow(
             WatchEvent::Alarm { text } => seen.alarm(node, process, &text),
             // Nodes are killed all the time here, and what they were told before stays true.
             WatchEvent::Freshness { .. } => {}
+            // It promises nothing.
+            WatchEvent::Waits { .. } => {}
         }
     }
 }

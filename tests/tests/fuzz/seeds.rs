@@ -181,7 +181,7 @@ fn messages() -> Vec<Vec<u8>> {
         A::Slot(record.clone()),
         A::Attestation(attestation.clone()),
         A::Head(head.clone()),
-        A::Pending(pending),
+        A::Pending(pending.clone()),
     ];
     for body in bodies {
         seeds.push(encode(&wire::Announcement { process: process.clone(), body: Some(body) }));
@@ -194,6 +194,7 @@ fn messages() -> Vec<Vec<u8>> {
         Q::Blob(wire::BlobRequest { id: process.clone(), offset: 1, max_bytes: 9 }),
         Q::Attestations(wire::AttestationsRequest { process: process.clone(), position }),
         Q::Outcome(wire::OutcomeRequest { process: process.clone(), item: process.clone() }),
+        Q::Pending(wire::PendingRequest { processes: vec![process.clone(); 2] }),
     ] {
         seeds.push(encode(&wire::Request { body: Some(body) }));
     }
@@ -203,6 +204,10 @@ fn messages() -> Vec<Vec<u8>> {
         R::Head(wire::HeadResponse { heads: vec![head] }),
         R::Range(wire::RangeResponse { slots: vec![record; 2], more: true }),
         R::Attestations(wire::AttestationsResponse { attestations: vec![attestation; 2] }),
+        R::Pending(wire::PendingResponse {
+            waiting: vec![wire::Waiting { process: process.clone(), pending: Some(pending), age_ms: 9 }; 2],
+            answered: 1,
+        }),
         R::Refusal(wire::Refusal { code: 4, text: "busy".into(), retry_ms: 100 }),
     ] {
         seeds.push(encode(&wire::Response { body: Some(body) }));

@@ -238,7 +238,7 @@ impl Follower {
             WatchEvent::Freshness { stale: false, .. } => {
                 self.warn(Colour::Green, "it is known again where the log ends");
             }
-            WatchEvent::Attestation { .. } => {}
+            WatchEvent::Attestation { .. } | WatchEvent::Waits { .. } => {}
         }
     }
 

@@ -247,6 +247,10 @@ impl Answers {
                 let event = WatchEvent::Attestation { position: *position, attestor: *attestor, running };
                 Some((*process, event))
             }
+            News::Waits { process, item, signer, bits } if is_watched(process) => {
+                let event = WatchEvent::Waits { item: *item, signer: *signer, postage_bits: *bits };
+                Some((*process, event))
+            }
             News::Alarm { process, text } if is_watched(process) => {
                 Some((*process, WatchEvent::Alarm { text: text.clone() }))
             }

@@ -33,8 +33,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_MIN: Duration = Duration::from_secs(3);
 /// How they are asked: whoever is silent keeps nothing from those after it, and who is quicker than the scheduler
 /// waits for what that says.
-const PACE: Pace =
-    Pace { beside: 4, stagger: Duration::ZERO, each: Duration::from_secs(2), grace: Duration::from_secs(2) };
+const PACE: Pace = Pace {
+    beside: 4,
+    stagger: Duration::ZERO,
+    each: Duration::from_secs(2),
+    grace: Duration::from_secs(2),
+    until_sure: Duration::from_millis(500),
+};
 /// How long who was silent is not asked again by the same caller: by then its request is given up, and no
 /// caller has two of them under way.
 const SILENT_REST: Duration = Duration::from_secs(30);

@@ -26,6 +26,11 @@ const PEER_SCANS_MAX: usize = 1;
 const SCAN_WAIT: Duration = Duration::from_secs(3);
 /// When to come back after that, in milliseconds.
 const SCAN_RETRY_MS: u64 = 1_000;
+/// How long a peer waits for a turn to have an answer made: it asks another meanwhile, and waits no longer than
+/// a question of a client takes. What waits behind it would otherwise wait for answers that nobody takes any more.
+const PEER_READ_WAIT: Duration = Duration::from_secs(10);
+/// When it may come back, in milliseconds.
+const PEER_READ_RETRY_MS: u64 = 2_000;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +80,18 @@ impl Turns {
 
     /// Waits for a turn to make an answer.
     pub(super) async fn read(&self, asker: Asker) -> Result<Turn, Failure> {
-        let turns = Arc::clone(match asker {
-            Asker::Client => &self.client_reads,
-            Asker::Peer => &self.peer_reads,
-        });
-        turns.acquire_owned().await.map_err(fault)
+        match asker {
+            // Its connection bounds how long it waits.
+            Asker::Client => Arc::clone(&self.client_reads).acquire_owned().await.map_err(fault),
+            Asker::Peer => {
+                let busy = |_| {
+                    let text = "as many answers are made for peers as may be";
+                    fail(FailureCode::Busy, text).retry_in(PEER_READ_RETRY_MS)
+                };
+                let turn = Arc::clone(&self.peer_reads).acquire_owned();
+                tokio::time::timeout(PEER_READ_WAIT, turn).await.map_err(busy)?.map_err(fault)
+            }
+        }
     }
 
     /// Waits a while for a turn to look through a log.
@@ -171,5 +183,21 @@ mod tests {
         assert_eq!((failure.code, failure.retry_ms), (FailureCode::Busy, Some(SCAN_RETRY_MS)));
         // Peers hold up no client of this node.
         assert!(turns.scan(Asker::Client).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_waits_for_a_turn_no_longer_than_it_may() {
+        let turns = Turns::new(&Metrics::new());
+        let mut taken = Vec::new();
+        for _ in 0..PEER_READS_MAX {
+            taken.push(turns.read(Asker::Peer).await.unwrap());
+        }
+        let began = tokio::time::Instant::now();
+        let failure = turns.read(Asker::Peer).await.unwrap_err();
+        assert_eq!((failure.code, failure.retry_ms), (FailureCode::Busy, Some(PEER_READ_RETRY_MS)));
+        assert_eq!(began.elapsed(), PEER_READ_WAIT);
+        assert!(turns.read(Asker::Client).await.is_ok());
+        taken.pop();
+        assert!(turns.read(Asker::Peer).await.is_ok());
     }
 }

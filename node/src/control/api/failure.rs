@@ -40,6 +40,8 @@ pub enum FailureCode {
     Gone,
     /// The scheduler or a policy said no.
     Refused,
+    /// It waits for a slot on the topic of its process: nothing is to be done but to look again.
+    Pending,
     /// Try again later.
     Busy,
     /// The disk budget is used up. Try again when there is room.

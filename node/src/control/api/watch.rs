@@ -28,6 +28,12 @@ pub enum WatchEvent {
         as_of: Option<u64>,
         stale: bool,
     },
+    /// A message waits for a slot on the topic; it may never get one.
+    Waits {
+        item: Id,
+        signer: Address,
+        postage_bits: u32,
+    },
     Alarm {
         text: String,
     },

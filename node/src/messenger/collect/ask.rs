@@ -26,6 +26,7 @@ const PACE: Pace = Pace {
     stagger: Duration::from_millis(250),
     each: Duration::from_secs(20),
     grace: Duration::ZERO,
+    until_sure: Duration::ZERO,
 };
 /// Peers that are asked.
 const ASKED_MAX: usize = 16;

@@ -18,10 +18,18 @@ pub const JUDGED_PER_KEY_MAX: usize = 4;
 pub const WAITING_MAX: usize = 64;
 /// Of those, of one process: its attestors hold up nobody else's.
 pub const WAITING_PER_PROCESS_MAX: usize = 4;
-/// Times that a replay which cannot be had yet is tried.
+/// Times that a replay which cannot be had yet is tried soon, for some eight minutes.
 pub const TRIES_MAX: u32 = 10;
 /// The first wait until it is tried again, in milliseconds; doubled each time.
 pub const RETRY_MS_MIN: u64 = 500;
+
+/// How long one is left alone that could not be had by then, in milliseconds: this node may have a long log to compute
+/// first.
+pub const LATE_MS: u64 = 15 * 60_000;
+/// Times that it is tried in all: for about a week.
+pub const LATE_TRIES_MAX: u32 = TRIES_MAX + 7 * 24 * 4;
+/// Such positions; one more is given up at once.
+pub const LATE_MAX: usize = 256;
 
 /// A place in a process.
 pub type Place = (Id, Position);
@@ -118,6 +126,8 @@ enum Settled {
 #[derive(Debug)]
 pub struct Judge {
     waiting: BTreeMap<Place, Waiting>,
+    /// Those that could not be had soon.
+    late: BTreeMap<Place, Waiting>,
     running: Option<(Place, u32)>,
     /// At most [`JUDGED_PER_KEY_MAX`] for each attestor, and those that were given up.
     settled: BTreeMap<Place, Settled>,
@@ -131,6 +141,7 @@ impl Judge {
     pub const fn new(allowance: Option<Allowance>) -> Self {
         Self {
             waiting: BTreeMap::new(),
+            late: BTreeMap::new(),
             running: None,
             settled: BTreeMap::new(),
             wrong: BTreeMap::new(),
@@ -149,7 +160,8 @@ impl Judge {
             return self.judge(place, &said, effects);
         }
         let agree = said.windows(2).all(|pair| pair[0].1 == pair[1].1);
-        let is_under_way = self.running.is_some_and(|(running, _)| running == place);
+        let is_running = self.running.is_some_and(|(running, _)| running == place);
+        let is_under_way = is_running || self.late.contains_key(&place);
         let of_process = self.waiting.keys().filter(|(process, _)| *process == place.0).count();
         let has_room = self.waiting.len() < WAITING_MAX && of_process < WAITING_PER_PROCESS_MAX;
         if !agree && !is_under_way && has_room {
@@ -187,6 +199,11 @@ impl Judge {
                 self.waiting.insert(place, Waiting { turn: self.turns, due, tries });
                 return;
             }
+            Found::Later if tries < LATE_TRIES_MAX && self.late.len() < LATE_MAX => {
+                self.turns += 1;
+                self.late.insert(place, Waiting { turn: self.turns, due: now.plus_ms(LATE_MS), tries });
+                return;
+            }
             Found::Later | Found::Never => Settled::GivenUp,
             Found::Truth(truth) => Settled::Truth(Some(truth), Vec::new()),
             Found::NoPosition => Settled::Truth(None, Vec::new()),
@@ -197,13 +214,16 @@ impl Judge {
     }
 
     fn start(&mut self, now: Now, effects: &mut Effects<Effect>) {
-        let due = self.waiting.iter().filter(|(_, waiting)| waiting.due <= now);
-        let Some((place, _)) = due.min_by_key(|(_, waiting)| waiting.turn) else { return };
-        let place = *place;
+        let first = |of: &BTreeMap<Place, Waiting>| {
+            let due = of.iter().filter(|(_, waiting)| waiting.due <= now);
+            due.min_by_key(|(_, waiting)| waiting.turn).map(|(place, _)| *place)
+        };
+        // Those that are late come when no other is due.
+        let Some(place) = first(&self.waiting).or_else(|| first(&self.late)) else { return };
         let may = self.allowance.as_mut().is_none_or(|allowance| allowance.has_some(now));
         if self.running.is_none()
             && may
-            && let Some(waiting) = self.waiting.remove(&place)
+            && let Some(waiting) = self.waiting.remove(&place).or_else(|| self.late.remove(&place))
         {
             self.running = Some((place, waiting.tries + 1));
             effects.push(Effect::Replay(place));
@@ -359,9 +379,44 @@ mod tests {
             assert_eq!(hear(&mut judge, Input::Tick, now - 1), NONE, "{tries}");
             assert_eq!(hear(&mut judge, Input::Tick, now), [Effect::Replay(at)], "{tries}");
         }
+        // What could not be had soon is tried now and then, for days, and takes nobody's place.
+        for tries in TRIES_MAX..LATE_TRIES_MAX {
+            let later = Input::Replayed { place: at, found: Found::Later, said: of(at, &lies), gas: 0 };
+            assert_eq!(hear(&mut judge, later, now), NONE);
+            assert_eq!(said(&mut judge, at, &lies), NONE, "it waits already");
+            assert_eq!((judge.waiting.len(), judge.late.len()), (0, 1));
+            now += LATE_MS;
+            assert_eq!(hear(&mut judge, Input::Tick, now - 1), NONE, "{tries}");
+            assert_eq!(hear(&mut judge, Input::Tick, now), [Effect::Replay(at)], "{tries}");
+        }
+        assert!(now > 7 * 24 * 3_600_000);
         replayed(&mut judge, at, Found::Later, &lies);
         assert_eq!(hear(&mut judge, Input::Tick, u64::MAX / 2), NONE);
         assert_eq!(said(&mut judge, at, &lies), NONE);
+    }
+
+    #[test]
+    fn those_that_are_late_are_bounded_and_come_after_the_others() {
+        let mut judge = Judge::new(None);
+        let lies = [(1, 7), (2, 8)];
+        let mut now = 0;
+        for slot in 0..=LATE_MAX as u64 {
+            let at = place(slot);
+            said(&mut judge, at, &lies);
+            for _ in 0..TRIES_MAX {
+                let later = Input::Replayed { place: at, found: Found::Later, said: of(at, &lies), gas: 0 };
+                hear(&mut judge, later, now);
+                // The others that are late are not due as long as time does not pass for them.
+                judge.late.values_mut().for_each(|waiting| waiting.due = Now(u64::MAX));
+                now += RETRY_MS_MIN << TRIES_MAX;
+                hear(&mut judge, Input::Tick, now);
+            }
+        }
+        assert_eq!((judge.late.len(), judge.waiting.len()), (LATE_MAX, 0));
+        assert!(judge.running.is_none());
+        judge.late.values_mut().for_each(|waiting| waiting.due = Now(0));
+        let next = place(9_999);
+        assert_eq!(said(&mut judge, next, &lies), [Effect::Replay(next)]);
     }
 
     #[test]
