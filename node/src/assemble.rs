@@ -35,6 +35,7 @@ use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
 use crate::direct::{DirectHandle, DirectTask};
 use crate::directory::Directory;
+use crate::earn::{DoubtTask, EarnTask};
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
@@ -329,7 +330,7 @@ fn start_roles(
         tasks.start("judge", judge.run(stop.clone()));
         tasks.start("joining", JoinTask::new(Arc::clone(shared)).run(stop.clone()));
     }
-    start_ledgers(shared, &answers, stop, tasks);
+    start_ledgers(shared, (&submitter, &answers), stop, tasks)?;
     let server = Server::new(Arc::clone(shared), submitter.clone(), answers.clone());
     let verifiers = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
     let inbound = inbound::run(Arc::clone(shared), events, sinks, server, verifiers, stop.clone());
@@ -351,12 +352,26 @@ fn start_scheduler(
     Ok(Some(handle))
 }
 
-/// Starts what reads ledgers for offer sets.
-fn start_ledgers(shared: &SharedRef, answers: &Answers, stop: &CancellationToken, tasks: &mut Tasks) {
+/// Starts what reads ledgers: for offer sets, and for what this node is owed.
+fn start_ledgers(
+    shared: &SharedRef,
+    (submitter, answers): (&Submitter, &Answers),
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) -> Result<(), NodeError> {
     if shared.config.roles.contains(&Role::Scheduler) {
         let task = WeighTask::new(Arc::clone(shared), answers.clone());
         tasks.start("weights of messengers", task.run(stop.clone()));
     }
+    if shared.config.roles.contains(&Role::Messenger) {
+        let task = EarnTask::new(Arc::clone(shared), submitter.clone())?;
+        tasks.start("claims", task.run(stop.clone()));
+    }
+    if shared.config.roles.contains(&Role::Compute) && shared.config.pay.audit_challenges > 0 {
+        let task = DoubtTask::new(Arc::clone(shared), submitter.clone(), answers.clone());
+        tasks.start("claims of others", task.run(stop.clone()));
+    }
+    Ok(())
 }
 
 /// Waits until the node listens: until then there is nothing to announce. One that stops first never does.

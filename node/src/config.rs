@@ -11,6 +11,7 @@ mod given;
 mod logging;
 pub(crate) mod memory;
 pub mod network_file;
+mod pay;
 mod profile;
 mod reach;
 mod role;
@@ -33,6 +34,7 @@ pub use doors::{Origins, PublicUrl};
 pub use error::ConfigError;
 use given::{Expected, Given};
 pub use network_file::NETWORK_FILE_NAME;
+pub use pay::Pay;
 pub use profile::Profile;
 pub use reach::Reachable;
 use setting::SETTINGS;
@@ -115,6 +117,8 @@ pub struct Config {
     pub price_per_push: u64,
     /// What it asks for each started KiB of a push's data.
     pub price_per_kib: u64,
+    /// What it claims of that, and which claims of others it doubts.
+    pub pay: Pay,
     /// Threads that evaluate messages.
     pub compute_threads: usize,
     /// When the slots of a newly hosted process are evaluated.
@@ -202,6 +206,7 @@ impl Config {
             messenger_window_ms: 2000,
             price_per_push: 0,
             price_per_kib: 0,
+            pay: Pay::default(),
             compute_threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             dry_runs: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             // About a second of a guest's time, and a hundred times what aos takes to boot.

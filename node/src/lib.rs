@@ -20,6 +20,7 @@ pub mod cron;
 mod direct;
 mod directory;
 pub mod dry_run;
+pub mod earn;
 mod error;
 pub mod follower;
 mod freshness;

@@ -15,8 +15,9 @@ use crate::limits::PROBLEMS_SHOWN_MAX;
 use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, CheckpointRow, EvidenceRow, Nothing,
-    OutboxRow, OutboxState, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, CheckpointRow, ClaimRow, EarnedRow,
+    EvidenceRow, Nothing, OutboxRow, OutboxState, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw,
+    SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 
@@ -176,6 +177,8 @@ impl Reader {
             | Table::Pages
             | Table::Blobs
             | Table::Cautions
+            | Table::Earned
+            | Table::Claims
             | Table::Anchored => Ok(None),
         }
     }
@@ -355,6 +358,8 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Posted => record::decode::<Hash>(name, key, value).map(drop),
         Table::Cautions => record::decode::<CautionRow>(name, key, value).map(drop),
         Table::Anchored => record::decode::<AnchoredRow>(name, key, value).map(drop),
+        Table::Earned => record::decode::<EarnedRow>(name, key, value).map(drop),
+        Table::Claims => record::decode::<ClaimRow>(name, key, value).map(drop),
     }
 }
 
@@ -389,7 +394,8 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         | Table::Evidence
         | Table::EvidenceUnanchored => 32 + 32,
         Table::Outcomes | Table::Carried | Table::Checkpoints => 32 + POSITION,
-        Table::Outbox | Table::OutboxPending => 32 + POSITION + 4,
+        Table::Outbox | Table::OutboxPending | Table::Earned => 32 + POSITION + 4,
+        Table::Claims => 32 + 8 + 4,
         Table::OutboxDue => 8 + 32 + POSITION + 4,
         Table::Attestations | Table::AttestationsUnanchored => 32 + POSITION + 32,
     })

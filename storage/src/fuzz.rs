@@ -7,15 +7,16 @@ use crate::anchor::WEAVE_KINDS;
 use crate::caution::CautionRow;
 use crate::record::{self, Record};
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, EvidenceRow, MetaRow, Nothing,
-    OutboxRow, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, ClaimRow, EarnedRow, EvidenceRow,
+    MetaRow, Nothing, OutboxRow, OutcomeRow, PackedPage, PostingRow, ProcessRow, Raw, SeenKey, SeenMark,
+    SlotRow,
 };
 
 /// Reads the payload of a row of one kind, and writes what it read; none where it is no such row.
 pub type Kind = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Rows of the store, whatever their table.
-const STORE_KINDS: [Kind; 21] = [
+const STORE_KINDS: [Kind; 23] = [
     again::<MetaRow>,
     again::<Raw>,
     again::<Nothing>,
@@ -37,6 +38,8 @@ const STORE_KINDS: [Kind; 21] = [
     again::<BatchRow>,
     again::<AnchoredRow>,
     again::<PostingRow>,
+    again::<EarnedRow>,
+    again::<ClaimRow>,
     again::<CautionRow>,
 ];
 

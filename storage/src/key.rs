@@ -2,6 +2,8 @@
 
 use weft_protocol::{Hash, Id, Position};
 
+use crate::rows::ClaimKey;
+
 /// Process and one more 32-byte name.
 pub(crate) fn pair(process: &Id, other: &[u8; 32]) -> Vec<u8> {
     [process.as_bytes().as_slice(), other].concat()
@@ -35,6 +37,11 @@ pub(crate) fn due(next_try_ms: u64, outbox_key: &[u8]) -> Vec<u8> {
 /// Process and the name of a weave.
 pub(crate) fn weave(process: &Id, weave: &str) -> Vec<u8> {
     [process.as_bytes().as_slice(), weave.as_bytes()].concat()
+}
+
+/// Source, window and number of a claim.
+pub(crate) fn claim(claim: &ClaimKey) -> Vec<u8> {
+    [claim.source.as_bytes().as_slice(), &claim.window.to_be_bytes(), &claim.number.to_be_bytes()].concat()
 }
 
 /// Height of a block and place in it.

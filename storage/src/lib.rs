@@ -52,9 +52,9 @@ pub use reader::{AttestationKey, Checkpoints, Reader, StoredSlot, StoredSlots};
 pub use repair::{CutLog, RepairMode, RepairReport, RepairedTable, repair, set_aside};
 pub use room::RoomStats;
 pub use rows::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, CheckpointRow, EvidenceRow, OutboxKey,
-    OutboxRow, OutboxState, OutcomeRow, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles,
-    SeenKey, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, ChallengeRow, CheckpointRow, ClaimKey,
+    ClaimRow, ClaimState, EarnedRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PackedPage,
+    PageRef, PostingRow, PostingState, ProcessRow, Roles, SeenKey, SlotRow,
 };
 pub use store::{Stats, Store, StoreConfig, Ticket};
 pub use times::{COMMIT_BOUNDS_US, CommitTimes};

@@ -110,6 +110,13 @@ impl Plan<'_> {
             Write::Anchored { process, weave, row } => {
                 self.put(Table::Anchored, key::weave(&process, &weave), &row)
             }
+            Write::Earned { key, row } => {
+                self.put(Table::Earned, key::outbox(&key.process, key.position, key.index), &row)
+            }
+            Write::DropEarned { key } => {
+                self.remove(Table::Earned, key::outbox(&key.process, key.position, key.index))
+            }
+            Write::Claim { key, row } => self.put(Table::Claims, key::claim(&key), &row),
             Write::Caution { process, row } => self.put(Table::Cautions, process.0.to_vec(), &row),
             Write::LiftCaution { process } => self.remove(Table::Cautions, process.0.to_vec()),
             Write::Setting { name, value } => self.put(Table::Settings, name.into_bytes(), &Raw(value)),

@@ -1,5 +1,6 @@
 //! Reading: a snapshot that later writes do not change.
 
+mod earned;
 mod log;
 mod other;
 mod outcome;

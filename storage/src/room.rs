@@ -67,6 +67,7 @@ impl Need {
             | Write::AttestationAnchored { .. }
             | Write::EvidenceAnchored { .. }
             | Write::DropSetting { .. }
+            | Write::DropEarned { .. }
             | Write::Setting { .. } => Self::Frees,
             Write::Seen { .. }
             | Write::Outcome { .. }
@@ -81,6 +82,8 @@ impl Need {
             | Write::Posting { .. }
             | Write::Anchored { .. }
             | Write::Process { .. }
+            | Write::Earned { .. }
+            | Write::Claim { .. }
             | Write::Caution { .. } => Self::Promised,
             Write::Item { .. }
             | Write::Slot { .. }

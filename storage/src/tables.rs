@@ -99,4 +99,8 @@ tables! {
     Anchored = "anchored/1",
     /// process -> CautionRow.
     Cautions = "cautions/1",
+    /// process, position, index -> EarnedRow, of pushes that this node carried for pay.
+    Earned = "earned/1",
+    /// source, window, number -> ClaimRow, of claims of this node.
+    Claims = "claims/1",
 }

@@ -10,8 +10,9 @@ use crate::limits::{
     REQUEST_WRITES_MAX,
 };
 use crate::rows::{
-    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow,
-    OutboxState, OutcomeRow, PackedPage, PostingRow, PostingState, ProcessRow, SlotRow,
+    AnchoredRow, AttestationRow, BatchRow, CarriedRow, CheckpointRow, ClaimKey, ClaimRow, EarnedRow,
+    EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow, PackedPage, PostingRow, PostingState,
+    ProcessRow, SlotRow,
 };
 
 /// One change. Writing what is already there is no change; so every write may be repeated, after
@@ -222,6 +223,25 @@ pub enum Write {
         /// The row.
         row: AnchoredRow,
     },
+    /// A push that this node carried for pay; replaces the row.
+    Earned {
+        /// Which push.
+        key: OutboxKey,
+        /// The row.
+        row: EarnedRow,
+    },
+    /// Forgets such a push.
+    DropEarned {
+        /// Which push.
+        key: OutboxKey,
+    },
+    /// A claim of this node; replaces the row.
+    Claim {
+        /// Which claim.
+        key: ClaimKey,
+        /// The row.
+        row: ClaimRow,
+    },
     /// Puts a log under caution; replaces the row.
     Caution {
         /// The process.
@@ -284,6 +304,7 @@ impl Write {
                 Self::Setting { value, .. } => value.len(),
                 // Each batch has a row that says which posting it is in.
                 Self::Posting { row, .. } => 96 * row.parts.len() + 2 * 1024,
+                Self::Claim { row, .. } => row.pushes.len(),
                 Self::Process { .. }
                 | Self::Child { .. }
                 | Self::Seen { .. }
@@ -296,6 +317,8 @@ impl Write {
                 | Self::Prune { .. }
                 | Self::DropCarried { .. }
                 | Self::DropBlob(_)
+                | Self::Earned { .. }
+                | Self::DropEarned { .. }
                 | Self::Batch { .. }
                 | Self::Anchored { .. }
                 | Self::Caution { .. }

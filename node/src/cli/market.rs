@@ -1,10 +1,13 @@
-//! `weft market`: who offers to carry pushes, and who carries which.
+//! `weft market`: who offers to carry pushes, who carries which, and what that earns.
+
+mod money;
 
 use std::time::Duration;
 
 use clap::Subcommand;
-use weft_protocol::{Address, Id};
+use weft_protocol::{Address, Id, Tag};
 
+use self::money::Money;
 use super::Context;
 use super::args::Wrong;
 use super::exit::{CliError, Exit};
@@ -37,6 +40,46 @@ pub(crate) enum MarketCommand {
         #[arg(long, value_name = "NUMBER")]
         window: Option<u64>,
     },
+    /// Show what this node earned: what it can claim, claims, was paid and lost, with its balance and bond
+    Earnings {
+        /// Only at this ledger
+        #[arg(allow_hyphen_values = true)]
+        ledger: Option<Id>,
+    },
+    /// Have a ledger pay out of this key's balance, by a transfer of the token that funds it
+    Withdraw {
+        #[command(flatten)]
+        money: Money,
+        /// To whom; to this key if absent
+        #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true, value_parser = account)]
+        to: Option<String>,
+    },
+    /// Put a part of this key's balance at a ledger into its bond: claims need one, and it weighs in who carries first
+    Bond(Money),
+    /// Ask for a part of the bond back; the ledger gives it after two challenge periods
+    Unbond(Money),
+    /// Pay in for what a process in hard mode sends, out of this key's balance at its ledger
+    Escrow {
+        /// The ledger
+        #[arg(allow_hyphen_values = true)]
+        ledger: Id,
+        /// The process that sends
+        #[arg(allow_hyphen_values = true)]
+        source: Id,
+        /// How much, in the ledger's smallest unit
+        #[arg(value_parser = money::amount)]
+        amount: u128,
+    },
+}
+
+/// Somebody's account at a ledger, as it stands in a tag; the ledger knows which there are.
+fn account(text: &str) -> Result<String, Wrong> {
+    let is_like_one = (40..=43).contains(&text.len()) && text.is_ascii();
+    if is_like_one {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::new("expected the address of a key or a process"))
+    }
 }
 
 /// `SLOT/INDEX` or `SLOT.TICK/INDEX`.
@@ -54,6 +97,17 @@ pub(super) async fn run(command: Option<MarketCommand>, context: &Context) -> Re
         MarketCommand::Offers => offers(context).await,
         MarketCommand::Rank { process, push } => rank(process, push, context).await,
         MarketCommand::Audit { process, window } => audit(process, window, context).await,
+        MarketCommand::Earnings { ledger } => money::earnings(ledger, context).await,
+        MarketCommand::Withdraw { money, to } => {
+            let to = to.map(|to| Tag::new("Recipient", to)).into_iter().collect();
+            money::move_money(money, "Withdraw", to, context).await
+        }
+        MarketCommand::Bond(money) => money::move_money(money, "Bond", Vec::new(), context).await,
+        MarketCommand::Unbond(money) => money::move_money(money, "Unbond", Vec::new(), context).await,
+        MarketCommand::Escrow { ledger, source, amount } => {
+            let source = vec![Tag::new("Source", source.to_string())];
+            money::move_money(Money { ledger, amount }, "Escrow", source, context).await
+        }
     }
 }
 

@@ -20,6 +20,10 @@ use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 const GAS_MAX: u64 = 1_000_000_000_000_000_000;
 /// The highest price: a hundred tokens of 12 decimals for one push. More is a typing error.
 const PRICE_MAX: u64 = 100_000_000_000_000;
+/// The largest sum: as much as the file can say.
+const SUM_MAX: u64 = i64::MAX as u64;
+/// Challenges of one day. More is a typing error.
+const AUDIT_CHALLENGES_MAX: u64 = 100_000;
 /// Longest wait or interval: a week. Longer is a typing error.
 const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
@@ -236,6 +240,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "what it asks beside that for each started KiB of a push's data",
         set: |config, given| set_u64(&mut config.price_per_kib, given, 0, PRICE_MAX),
         show: |config| number(config.price_per_kib),
+    },
+    Setting {
+        key: "claim_least",
+        help: "the smallest sum that the messenger claims for one window of one process, in the ledger's smallest unit",
+        set: |config, given| set_u64(&mut config.pay.claim_least, given, 1, SUM_MAX),
+        show: |config| number(config.pay.claim_least),
+    },
+    Setting {
+        key: "audit_challenges",
+        help: "how many false claims of others this node challenges in a day, each with a deposit out of its balance at \
+               the ledger, half a bond to win; 0 for none",
+        set: |config, given| set_u64(&mut config.pay.audit_challenges, given, 0, AUDIT_CHALLENGES_MAX),
+        show: |config| number(config.pay.audit_challenges),
     },
     Setting {
         key: "compute_threads",

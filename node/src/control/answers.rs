@@ -6,6 +6,7 @@ mod carry;
 mod disk;
 mod dry;
 mod duties;
+mod earnings;
 mod live;
 mod market;
 mod modules;

@@ -31,7 +31,10 @@ pub use anchor::{AnchorInfo, AnchorRequest, Estimate, GatewayInfo, PostingInfo};
 pub use carry::{CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
-pub use market::{AuditInfo, CarrierRow, MarketRequest, OfferInfo, PushName, RankInfo, RankRow, WindowAudit};
+pub use market::{
+    AuditInfo, CarrierRow, ClaimInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, PushName,
+    RankInfo, RankRow, WindowAudit,
+};
 pub use net::{Check, CheckState, Doctor, PeerInfo, ProviderInfo};
 pub use state::{StateEvent, StateInfo};
 pub use submitted::{HeldInfo, LetterInfo, LetterState, PendingInfo, PendingRequest, Submitted};

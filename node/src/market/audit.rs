@@ -82,7 +82,7 @@ pub fn audit(window: &Window, sent: &[Sent]) -> Audit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use weft_protocol::assignment::{Assignment, AssignmentDraft};
@@ -96,12 +96,12 @@ mod tests {
 
     use super::*;
 
-    const NETWORK: Network = Network(7);
-    const PROCESS: Id = Id([1; 32]);
-    const TIME: u64 = 1_000_000;
+    pub(crate) const NETWORK: Network = Network(7);
+    pub(crate) const PROCESS: Id = Id([1; 32]);
+    pub(crate) const TIME: u64 = 1_000_000;
 
     /// Window 1 with seven messengers, each at its own price.
-    fn window() -> Window {
+    pub(crate) fn window() -> Window {
         let terms = PushTerms { ledger: Id([9; 32]), price_max: 100, kib_max: 100 };
         let market = Market { network: NETWORK, process: PROCESS, terms };
         let offer = |seed: u8| {

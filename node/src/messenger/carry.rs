@@ -13,6 +13,7 @@ use weft_protocol::{DataItem, Position, Verified, wire};
 use super::dispatch::{self, DispatchError, Parcel};
 use super::machine::{Born, Entry, How, PushOutcome, To};
 use crate::attestations::keep_attestation;
+use crate::earn::{self, Delivered};
 use crate::hosting;
 use crate::pushed;
 use crate::remote;
@@ -46,6 +47,7 @@ pub(super) async fn push_once(
     born: Option<Box<Born>>,
 ) -> PushOutcome {
     let is_last = born.is_some() || !matches!(entry.to, To::Scheduler(_));
+    let source = Arc::clone(&process);
     let build = {
         let shared = SharedRef::clone(&shared);
         move || dispatch::parcel(&shared, &process, &entry, born.as_deref())
@@ -68,9 +70,15 @@ pub(super) async fn push_once(
         Parcel::Assigns(assigns) => return assign_each(&submitter, assigns).await,
     };
     let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
-    match submitter.submit(item.clone(), proof).await {
+    match submitter.submit(item.clone(), proof.clone()).await {
         Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
         Ok(slot) => {
+            if matches!(entry.to, To::Process(_)) {
+                let place = Source { process: entry.source, position: entry.position, index: entry.index };
+                let (carried, assignment) = (push.item.clone(), slot.signed.clone());
+                let delivered = Delivered { place, item: carried, proof, assignment };
+                earn::keep(&shared, &source, delivered).await;
+            }
             announce_receipt(&shared, &entry, &slot, item);
             let how = if slot.duplicate { How::Duplicate } else { How::Carried };
             PushOutcome::Assigned { assignment: slot.assignment, how }

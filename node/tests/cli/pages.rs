@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use super::node::{Node, WAIT, until};
 use super::socket::ask;
 
+/// Where the pages lie.
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testnet/examples");
 /// Begins the line that ends what a command prints; its exit code follows.
 const END: &str = "@@ended ";
 
@@ -114,15 +116,14 @@ fn settle(node: &Node) {
     });
 }
 
-#[test]
-fn the_page_of_the_examples_is_true() {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../testnet/examples"));
-    let page = std::fs::read_to_string(folder.join("README.md")).unwrap();
-    let node = Node::start();
-    let mut shell = Shell::start(&node, folder);
+/// Follows a page of the examples beside a node, and gives how many of its commands show something.
+fn follow(page: &str, node: &Node) -> usize {
+    let folder = Path::new(EXAMPLES);
+    let page = std::fs::read_to_string(folder.join(page)).unwrap();
+    let mut shell = Shell::start(node, folder);
     let (commands, mut seen) = (commands(&page), 0);
     for command in &commands {
-        settle(&node);
+        settle(node);
         let Some(promised) = promised(command) else {
             let (out, code) = shell.run(command);
             assert_eq!(code, 0, "{command}\n{out}");
@@ -136,11 +137,23 @@ fn the_page_of_the_examples_is_true() {
             if found == promised { Ok(()) } else { Err(found.to_string()) }
         });
     }
+    seen
+}
+
+#[test]
+fn the_page_of_the_examples_is_true() {
+    let seen = follow("README.md", &Node::start());
     // Each program has a section, in which something is shown.
-    let programs = std::fs::read_dir(folder).unwrap().filter(|entry| {
+    let programs = std::fs::read_dir(EXAMPLES).unwrap().filter(|entry| {
         entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "lua")
     });
-    assert!(seen >= programs.count(), "{seen} of {} commands show something", commands.len());
+    assert!(seen >= programs.count(), "{seen} commands show something");
+}
+
+#[test]
+fn the_page_of_earning_is_true() {
+    let node = Node::start_with(&["--price", "1000000000"]);
+    assert_eq!(follow("earn.md", &node), 2, "what was paid, and where it is");
 }
 
 #[test]

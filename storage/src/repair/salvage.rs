@@ -46,6 +46,8 @@ pub(super) const PRIMARY: &[Table] = &[
     Table::Postings,
     Table::Anchored,
     Table::Cautions,
+    Table::Earned,
+    Table::Claims,
 ];
 
 /// Puts every row that verifies into the new file.
@@ -125,6 +127,8 @@ fn is_later(table: Table, reading: &ReadTransaction) -> bool {
             | Table::AttestationsUnanchored
             | Table::EvidenceUnanchored
             | Table::Carried
+            | Table::Earned
+            | Table::Claims
     );
     later && matches!(reading.open_table(table.definition()), Err(redb::TableError::TableDoesNotExist(_)))
 }

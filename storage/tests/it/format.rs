@@ -12,9 +12,9 @@ use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
 use weft_protocol::Position;
 use weft_storage::{
-    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, Caution, CautionRow, CheckpointRow,
-    EvidenceRow, OutboxState, PackedPage, PageRef, PostingRow, PostingState, ProcessRow, Roles, Store,
-    StoreError, Write,
+    AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, Caution, CautionRow, ChallengeRow,
+    CheckpointRow, ClaimKey, ClaimRow, ClaimState, EarnedRow, EvidenceRow, OutboxState, PackedPage, PageRef,
+    PostingRow, PostingState, ProcessRow, Roles, Store, StoreError, Write,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
@@ -93,6 +93,33 @@ fn checkpoint_row() -> CheckpointRow {
     CheckpointRow { memory_bytes: 1 << 20, pages: vec![page], state: "state".into() }
 }
 
+fn earned_row() -> EarnedRow {
+    EarnedRow {
+        ledger: id(4),
+        target: id(5),
+        slot: 6,
+        accepted: id(7),
+        amount: 8,
+        shown: hash(9),
+        claim: Some(1),
+        next_try_ms: 2,
+    }
+}
+
+const CLAIM: ClaimKey = ClaimKey { source: Id([1; 32]), window: 2, number: 3 };
+
+/// A claim in this state: the others are read back by what uses them.
+fn claim_row(state: ClaimState) -> ClaimRow {
+    let challenge = ChallengeRow { leaf: 1, due: 2, due_ms: 3, answered: true, tries: 4, next_try_ms: 5 };
+    let (ledger, pushes) = (id(4), "pushes".into());
+    ClaimRow { ledger, pushes, sum: 9, state, tries: 1, next_try_ms: 7, challenges: vec![challenge] }
+}
+
+fn claim_states() -> [ClaimState; 5] {
+    let open = ClaimState::Open { due: 5, due_ms: 6 };
+    [ClaimState::Made, open, ClaimState::Refused { why: "why".into() }, ClaimState::Paid, ClaimState::Lost]
+}
+
 /// One row of every kind.
 fn everything() -> Vec<Write> {
     let (process, position) = (id(1), Position { epoch: 1, slot: 5, tick: 2 });
@@ -121,7 +148,15 @@ fn everything() -> Vec<Write> {
         Write::Anchored { process, weave: "local:x".into(), row: anchored_row() },
         Write::Caution { process, row: CautionRow { why: Caution::Repaired, slots: Some(9) } },
         Write::Setting { name: "name".into(), value: "value".into() },
+        Write::Earned { key: outbox_key(1, 5, 0), row: earned_row() },
     ]
+    .into_iter()
+    .chain(
+        (3..)
+            .zip(claim_states())
+            .map(|(number, state)| Write::Claim { key: ClaimKey { number, ..CLAIM }, row: claim_row(state) }),
+    )
+    .collect()
 }
 
 /// Every table, key and value of a store file.
@@ -175,6 +210,14 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.carried(&process, position)?, Some(carried_row()));
     assert_eq!(reader.outbox(&process, Position::slot(5))?.len(), 2);
     assert_eq!(reader.outbox_pending(&process, 9)?, [(outbox_key(1, 5, 0), 1)]);
+    assert_eq!(reader.earned(&outbox_key(1, 5, 0))?, Some(earned_row()));
+    assert_eq!(reader.earned_in(&process, (5, 5), 9)?, [(outbox_key(1, 5, 0), earned_row())]);
+    assert_eq!(reader.earned_from(&outbox_key(1, 5, 1), 9)?, []);
+    let claims = reader.claims_after(None, 9)?.into_iter().map(|(_, row)| row);
+    assert!(claims.eq(claim_states().map(claim_row)));
+    let last = ClaimKey { number: 7, ..CLAIM };
+    assert_eq!(reader.claim(&last)?, Some(claim_row(ClaimState::Lost)));
+    assert_eq!(reader.claims_after(Some(&last), 9)?, []);
     assert_eq!(reader.outbox_due(1, 9)?, [(1, outbox_key(1, 5, 0))]);
     assert_eq!(reader.attestations(&process, position)?, [(address(6), attestation_row())]);
     assert_eq!(reader.checkpoint(&process, position)?, Some(checkpoint_row()));

@@ -9,6 +9,7 @@ mod carried;
 mod chains;
 mod courier;
 mod drive;
+mod earn;
 mod gateway;
 mod guest;
 mod hard;

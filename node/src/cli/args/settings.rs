@@ -122,6 +122,12 @@ pub(crate) struct ConfigFlags {
     /// What to ask beside that for each KiB of its data
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) price_per_kib: Option<String>,
+    /// The smallest sum to claim for one window of one process
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) claim_least: Option<String>,
+    /// How many false claims of others to challenge in a day, each with a deposit
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) audit_challenges: Option<String>,
     /// Threads that evaluate messages
     #[arg(long, value_name = "NUMBER")]
     pub(crate) compute_threads: Option<String>,
@@ -239,6 +245,8 @@ impl ConfigFlags {
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("price_per_push", self.price_per_push.clone()),
             ("price_per_kib", self.price_per_kib.clone()),
+            ("claim_least", self.claim_least.clone()),
+            ("audit_challenges", self.audit_challenges.clone()),
             ("compute_threads", self.compute_threads.clone()),
             ("evaluate", self.evaluate.clone()),
             ("join", self.join.clone()),

@@ -25,6 +25,7 @@ impl Answers {
             MarketRequest::Audit { process, window } => {
                 serde_json::to_value(self.audit(process, window).await?)
             }
+            MarketRequest::Earnings { ledger } => serde_json::to_value(self.earnings(ledger).await?),
         };
         answer.map_err(|error| fail(FailureCode::Fault, error.to_string()))
     }

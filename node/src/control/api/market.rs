@@ -25,6 +25,12 @@ pub enum MarketRequest {
         #[serde(default)]
         window: Option<u64>,
     },
+    /// What this node earned as a messenger: [`EarningsInfo`].
+    Earnings {
+        /// At this ledger; at all if absent.
+        #[serde(default)]
+        ledger: Option<Id>,
+    },
 }
 
 /// A push by where it is sent from.
@@ -152,4 +158,62 @@ pub struct CarrierRow {
     pub late: u64,
     /// What it is due, in the ledger's smallest unit: digits, as it may be larger than a number of JSON.
     pub due: String,
+}
+
+/// What this node earned by carrying pushes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct EarningsInfo {
+    pub messenger: Address,
+    pub ledgers: Vec<LedgerEarnings>,
+}
+
+/// What this node earned at one ledger. Amounts are texts, in the ledger's smallest unit.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct LedgerEarnings {
+    pub ledger: Id,
+    /// Whether the ledger is computed here: nothing is claimed at others.
+    pub computed_here: bool,
+    /// Carried in windows that are not over.
+    pub running: String,
+    /// Carried in windows that are over, and not claimed yet.
+    pub claimable: String,
+    /// In claims that wait for their time.
+    pub claimed: String,
+    /// Of that, in claims with a challenge that is not answered.
+    pub challenged: String,
+    pub paid: String,
+    /// In claims that a challenge took.
+    pub lost: String,
+    /// What this node has there, as the ledger is computed here.
+    pub balance: Option<String>,
+    pub bond: Option<String>,
+    /// Of the bond, what claims lock.
+    pub locked: Option<String>,
+    /// What is being unbonded.
+    pub leaving: Option<String>,
+    /// The newest claims of each source, by source and window.
+    pub claims: Vec<ClaimInfo>,
+    /// What keeps money away.
+    pub notes: Vec<String>,
+}
+
+/// A claim of this node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ClaimInfo {
+    pub source: Id,
+    pub window: u64,
+    pub number: u32,
+    pub sum: String,
+    /// `made`, `open`, `refused`, `paid` or `lost`.
+    pub state: String,
+    /// Of an open one the slot and the time of the ledger at which it is paid if nobody challenges it.
+    pub due: Option<u64>,
+    pub due_ms: Option<u64>,
+    /// Challenges that are not answered.
+    pub challenges: usize,
+    /// Why it was refused.
+    pub why: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What this node offers itself: at which prices, how quick it says that it is, and when it says so again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weft_protocol::limits::ITEM_BYTES_MAX;
 use weft_protocol::lobby::Shard;
@@ -8,6 +8,7 @@ use weft_protocol::offer::OfferTerms;
 use weft_protocol::{Effects, Hash, Id, Network, Now};
 
 use super::{Effect, Place};
+use crate::lobby::machine::share::{KEPT_BURST, KEPT_PER_S};
 
 /// How long an offer holds, in milliseconds: whoever is gone is ranked no longer than this.
 pub const OFFER_MS: u64 = 120_000;
@@ -16,8 +17,14 @@ pub const REPEAT_MS: u64 = 40_000;
 /// How soon after its last offer a messenger offers again for one that is new on a topic and cannot
 /// have heard it, or for processes of another shard, in milliseconds.
 pub const AGAIN_MS: u64 = 1_000;
+/// How soon one process is told again for one more that is new there, in milliseconds: keys are made for nothing.
+pub const NEWCOMER_MS: u64 = 10_000;
 /// Places at which an offer is said in one tick: all together would fill the queue of announcements.
 pub const SAID_PER_TICK: usize = 128;
+/// Places at which offers are said at once: half of what a neighbour takes from another ...
+pub const SAID_BURST: u64 = KEPT_BURST / 2;
+/// ... and in a second after that, so that the last of many places is heard through one neighbour too.
+pub const SAID_PER_S: u64 = KEPT_PER_S / 2;
 /// Pushes of which the median is offered.
 pub const TIMED_MAX: usize = 64;
 /// Pushes a second that are offered before any was timed.
@@ -47,8 +54,14 @@ pub(super) struct Own {
     said: Option<Now>,
     /// Where the terms are still to be said.
     waiting: VecDeque<Place>,
-    /// Whether somebody cannot know what is offered, or it says too little.
+    /// How many places may be said now, in thousandths, and as of when.
+    allowance: (u64, Now),
+    /// Whether it says too little.
     is_stale: bool,
+    /// Processes at which somebody is new, and cannot know what is offered.
+    missed: BTreeSet<Id>,
+    /// When each process was told last for somebody new.
+    told: BTreeMap<Id, Now>,
     /// How long the last pushes took, the oldest first, in milliseconds.
     times: VecDeque<u64>,
 }
@@ -61,7 +74,10 @@ impl Own {
             terms: None,
             said: None,
             waiting: VecDeque::new(),
+            allowance: (SAID_BURST * 1_000, Now(0)),
             is_stale: false,
+            missed: BTreeSet::new(),
+            told: BTreeMap::new(),
             times: VecDeque::new(),
         }
     }
@@ -77,6 +93,8 @@ impl Own {
     pub(super) fn carries(&mut self, process: Id, is_carried: bool) {
         if !is_carried {
             self.carries.remove(&process);
+            self.missed.remove(&process);
+            self.told.remove(&process);
             return;
         }
         if self.carries.insert(process) {
@@ -89,7 +107,11 @@ impl Own {
     /// Somebody new offers at a place.
     pub(super) fn newcomer(&mut self, place: Place) {
         // On shards nobody waits for it: ranks are of processes.
-        self.is_stale |= matches!(place, Place::Process(process) if self.carries.contains(&process));
+        if let Place::Process(process) = place
+            && self.carries.contains(&process)
+        {
+            self.missed.insert(process);
+        }
     }
 
     pub(super) fn carried_in(&mut self, ms: u64) {
@@ -105,12 +127,15 @@ impl Own {
             self.waiting.clear();
             return;
         }
+        self.tell_newcomers(now);
         let wait = if self.is_stale { AGAIN_MS } else { REPEAT_MS };
         if self.said.is_none_or(|said| said.plus_ms(wait) <= now) {
             self.make(now);
         }
         let Some(terms) = self.terms.clone().filter(|_| !self.waiting.is_empty()) else { return };
-        let places = self.waiting.drain(..SAID_PER_TICK.min(self.waiting.len()));
+        let count = self.waiting.len().min(SAID_PER_TICK).min(self.allowed(now));
+        self.allowance.0 -= count as u64 * 1_000;
+        let places = self.waiting.drain(..count);
         let carries = &self.carries;
         let still = |place: &Place| match place {
             Place::Process(process) => carries.contains(process),
@@ -122,12 +147,57 @@ impl Own {
         }
     }
 
-    /// Makes a new offer, to be said everywhere.
+    /// At how many places something may be said now.
+    fn allowed(&mut self, now: Now) -> usize {
+        let (left, since) = self.allowance;
+        let passed = now.0.saturating_sub(since.0);
+        let left = left.saturating_add(passed.saturating_mul(SAID_PER_S)).min(SAID_BURST * 1_000);
+        self.allowance = (left, now);
+        usize::try_from(left / 1_000).unwrap_or(usize::MAX)
+    }
+
+    /// Makes a new offer for those who are new somewhere, to be said there and nowhere else: whoever has the last one
+    /// would not hand it on again, and all others have it.
+    fn tell_newcomers(&mut self, now: Now) {
+        let wait = |process: &Id| self.told.get(process).is_some_and(|told| now < told.plus_ms(NEWCOMER_MS));
+        let Some(terms) = self.terms.as_ref() else { return };
+        if self.missed.is_empty() || now.0 < terms.valid_from.saturating_add(AGAIN_MS) {
+            return;
+        }
+        let due: Vec<Id> = self.missed.iter().filter(|process| !wait(process)).copied().collect();
+        if due.is_empty() {
+            return;
+        }
+        self.terms = Some(self.new_terms(now));
+        for process in due {
+            self.missed.remove(&process);
+            self.told.insert(process, now);
+            let place = Place::Process(process);
+            self.waiting.retain(|waiting| *waiting != place);
+            self.waiting.push_front(place);
+        }
+    }
+
+    /// Makes a new offer, to be said everywhere: first where the last one was not said yet.
     fn make(&mut self, now: Now) {
+        let terms = self.new_terms(now);
+        let shards = terms.shards.iter().filter_map(|shard| Shard::numbered(*shard)).map(Place::Shard);
+        let all: BTreeSet<Place> = shards.chain(self.carries.iter().copied().map(Place::Process)).collect();
+        self.waiting.retain(|place| all.contains(place));
+        let waiting: BTreeSet<Place> = self.waiting.iter().copied().collect();
+        // Shards are few, and looked at by whoever knows no messenger yet.
+        let (shards, processes): (Vec<Place>, Vec<Place>) =
+            all.difference(&waiting).partition(|place| matches!(place, Place::Shard(_)));
+        self.waiting.extend(shards.into_iter().chain(processes));
+        self.terms = Some(terms);
+        (self.said, self.is_stale) = (Some(now), false);
+    }
+
+    fn new_terms(&self, now: Now) -> OfferTerms {
         let shards: BTreeSet<Shard> = self.carries.iter().map(Shard::of).collect();
         let last = self.terms.as_ref().map_or(0, |terms| terms.sequence);
         let median = self.median();
-        self.terms = Some(OfferTerms {
+        OfferTerms {
             network: self.prices.network,
             // The time in milliseconds only grows, across restarts too; two offers of one number
             // would convict this node.
@@ -142,10 +212,7 @@ impl Own {
             stake: Hash::ZERO,
             valid_from: now.0,
             valid_to: now.plus_ms(OFFER_MS).0,
-        });
-        (self.said, self.is_stale) = (Some(now), false);
-        let topics = self.carries.iter().copied().map(Place::Process);
-        self.waiting = shards.into_iter().map(Place::Shard).chain(topics).collect();
+        }
     }
 
     /// The median time of the last pushes, rounded up so that it is never the 0 that stands for none.

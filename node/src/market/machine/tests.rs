@@ -5,7 +5,7 @@ use weft_protocol::{Hash, Network};
 
 use super::own::*;
 use super::*;
-use crate::lobby::machine::share::{KEPT_BURST, NEW_BURST};
+use crate::lobby::machine::share::{KEPT_BURST, NEW_BURST, Paces};
 
 /// An offer's proof is its price.
 type Market8 = Market<u16, u64>;
@@ -267,7 +267,7 @@ fn many_topics_are_told_a_few_at_a_time() {
         run(&mut market, Input::Carries(Id(id), true), 0);
     }
     let mut told = Vec::new();
-    for tick in 0..4 {
+    for tick in 0..40 {
         if let Some((_, places)) = said(run(&mut market, Input::Tick, tick * 100)) {
             assert!(places.len() <= SAID_PER_TICK);
             told.extend(places);
@@ -277,4 +277,57 @@ fn many_topics_are_told_a_few_at_a_time() {
     told.dedup();
     let topics = told.iter().filter(|place| matches!(place, Place::Process(_)));
     assert_eq!(topics.count(), count, "every topic once");
+}
+
+/// Carries for so many processes, and gives when each was told, as a neighbour hears it that keeps its own pace.
+fn told_by_one_neighbour(count: u32, until: u64) -> BTreeMap<Place, Vec<u64>> {
+    let (mut market, mut paces) = (Market8::new(OWN), Paces::new());
+    for number in 0..count {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        run(&mut market, Input::Carries(Id(id), true), 0);
+    }
+    let mut told: BTreeMap<Place, Vec<u64>> = BTreeMap::new();
+    for now in (0..until).step_by(100) {
+        let Some((_, places)) = said(run(&mut market, Input::Tick, now)) else { continue };
+        for place in places.into_iter().filter(|place| matches!(place, Place::Process(_))) {
+            assert!(paces.takes(1, false, Now(START + now)), "{place:?} goes unheard at {now} ms");
+            told.entry(place).or_default().push(now);
+        }
+    }
+    told
+}
+
+#[test]
+fn the_last_of_many_processes_is_heard_through_one_neighbour_too() {
+    let told = told_by_one_neighbour(2_000, 2 * OFFER_MS);
+    assert_eq!(told.len(), 2_000);
+    for (place, times) in told {
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(u64::MAX);
+        assert!(times[0] < OFFER_MS && gaps < OFFER_MS, "{place:?} at {times:?}");
+    }
+}
+
+#[test]
+fn keys_made_for_nothing_have_little_said_anew() {
+    let mut market = Market8::new(OWN);
+    for number in 1..=30 {
+        run(&mut market, Input::Carries(process(number), true), 0);
+    }
+    for now in (0..20_000).step_by(100) {
+        run(&mut market, Input::Tick, now);
+    }
+    let mut count = 0;
+    for second in 20..80 {
+        let now = second * 1_000;
+        hear(&mut market, offer(second as u32, now, 0), topic(7), 9, now);
+        if let Some((terms, places)) = said(run(&mut market, Input::Tick, now)) {
+            if !places.contains(&Place::Shard(Shard::of(&process(7)))) {
+                assert_eq!(places, [topic(7)], "the others know it");
+            }
+            assert_eq!(terms.valid_from, START + now);
+            count += places.iter().filter(|place| **place == topic(7)).count();
+        }
+    }
+    assert!((5..=9).contains(&count), "{count}");
 }

@@ -1,0 +1,188 @@
+//! What a ledger says of claims, as its log stands and is evaluated here: nobody carries it, for keys have no log.
+
+use weft_protocol::outcome::OutboxEntry;
+use weft_protocol::{Address, DataItem, Id, Position, Tag, tag};
+use weft_storage::{OutcomeRow, Reader, StoreError};
+
+use super::machine::Said;
+
+/// Positions that are read in one go.
+pub const POSITIONS_MAX: usize = 256;
+/// Results that are read beside them at once, in bytes.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is told of a claim of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The source.
+    pub source: Id,
+    /// Its window.
+    pub window: u64,
+    /// What.
+    pub said: Said,
+}
+
+/// A claim that a ledger opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Whose.
+    pub messenger: Address,
+    /// On which source.
+    pub source: Id,
+    /// For which window.
+    pub window: u64,
+    /// The message that made it.
+    pub item: Id,
+}
+
+/// A stretch of a ledger's log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// What is told to this node, in order.
+    pub notices: Vec<Notice>,
+    /// Claims that were opened, this node's included.
+    pub opened: Vec<Opened>,
+    /// Where to read on; none where there is no more.
+    pub next: Option<Position>,
+}
+
+/// Reads what a ledger said from a position on.
+///
+/// # Errors
+/// The disk.
+pub fn read(reader: &Reader, ledger: &Id, me: Address, from: Position) -> Result<Heard, StoreError> {
+    let mut heard = Heard::default();
+    for (position, row) in reader.outcomes_up(ledger, from, POSITIONS_MAX, READ_BYTES)? {
+        heard.next = Some(Position { tick: position.tick.saturating_add(1), ..position });
+        if row.outbox_count == 0 {
+            continue;
+        }
+        let asked = asked(reader, &row)?;
+        for (_, row) in reader.outbox(ledger, position)? {
+            let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
+            heard.opened.extend(asked.as_ref().and_then(|asked| opened(asked, &entry)));
+            if entry.target == Some(Id(me.0)) {
+                let own = asked.as_ref().filter(|asked| asked.by == me);
+                heard.notices.extend(notice(own, &entry.tags));
+            }
+        }
+    }
+    Ok(heard)
+}
+
+/// The message that was evaluated.
+struct Asked {
+    by: Address,
+    item: Id,
+    tags: Vec<Tag>,
+}
+
+fn asked(reader: &Reader, row: &OutcomeRow) -> Result<Option<Asked>, StoreError> {
+    let Some(id) = row.item else { return Ok(None) };
+    let Some(raw) = reader.item(&id)? else { return Ok(None) };
+    // It was verified before it came to disk.
+    let parsed = DataItem::parse(raw).ok();
+    let asked = parsed.map(|item| {
+        let item = item.claims();
+        Asked { by: item.owner(), item: id, tags: item.tags().to_vec() }
+    });
+    Ok(asked)
+}
+
+fn number(tags: &[Tag], name: &str) -> Option<u64> {
+    tag::first(tags, name)?.parse().ok()
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split(',').filter_map(|number| number.parse().ok()).collect()
+}
+
+fn claim(tags: &[Tag]) -> Option<(Id, u64)> {
+    Some((tag::first(tags, "Source")?.parse().ok()?, number(tags, "Window")?))
+}
+
+fn opened(asked: &Asked, entry: &OutboxEntry) -> Option<Opened> {
+    let is_answer = tag::first(&entry.tags, "Action") == Some("Claim-Response");
+    if !is_answer || entry.target != Some(Id(asked.by.0)) {
+        return None;
+    }
+    let (source, window) = claim(&asked.tags)?;
+    Some(Opened { messenger: asked.by, source, window, item: asked.item })
+}
+
+/// What an entry to this node tells: an answer is about what was asked, anything else about what it names.
+fn notice(asked: Option<&Asked>, tags: &[Tag]) -> Option<Notice> {
+    let action = tag::first(tags, "Action")?;
+    let of_asked = asked.map(|asked| asked.tags.as_slice());
+    let leaf = |tags: &[Tag]| u32::try_from(number(tags, "Leaf")?).ok();
+    let due = || Some((number(tags, "Due")?, number(tags, "Due-Time")?));
+    let is_answer = action.ends_with("-Response") || action.ends_with("-Error");
+    let of = if is_answer { of_asked? } else { tags };
+    let said = match action {
+        "Claim-Response" => due().map(|(due, due_ms)| Said::Opened { due, due_ms })?,
+        "Claim-Error" => Said::Refused {
+            why: tag::first(tags, "Error").unwrap_or("the ledger does not say why").to_owned(),
+            taken: tag::first(tags, "Taken").map(numbers).unwrap_or_default(),
+        },
+        "Answer-Response" => Said::Answered(leaf(of)?),
+        "Answer-Error" => Said::Unanswered(leaf(of)?),
+        "Challenge-Notice" => {
+            let (due, due_ms) = due()?;
+            Said::Challenged { leaf: leaf(tags)?, due, due_ms }
+        }
+        "Leaf-Struck-Notice" => Said::Struck(leaf(tags)?, number(tags, "Quantity")?),
+        "Claim-Notice" => Said::Paid,
+        "Claim-Lost-Notice" => Said::Lost,
+        _ => return None,
+    };
+    let (source, window) = claim(of)?;
+    Some(Notice { source, window, said })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const SOURCE: Id = Id([1; 32]);
+
+    fn tags(action: &str, more: &[(&str, &str)]) -> Vec<Tag> {
+        let more = more.iter().map(|(name, value)| Tag::new(*name, *value));
+        std::iter::once(Tag::new("Action", action)).chain(more).collect()
+    }
+
+    fn named(action: &str, more: &[(&str, &str)]) -> Vec<Tag> {
+        let source = SOURCE.to_string();
+        tags(action, &[&[("Source", source.as_str()), ("Window", "3")], more].concat())
+    }
+
+    #[test]
+    fn answers_are_about_what_was_asked_and_notices_about_what_they_name() {
+        let asked =
+            Asked { by: Address([2; 32]), item: Id([3; 32]), tags: named("Answer", &[("Leaf", "5")]) };
+        let said = |asked, tags: &[Tag]| {
+            notice(asked, tags).map(|notice| {
+                assert_eq!((notice.source, notice.window), (SOURCE, 3));
+                notice.said
+            })
+        };
+        let due = [("Due", "7"), ("Due-Time", "9")];
+        let opened = tags("Claim-Response", &due);
+        assert_eq!(said(Some(&asked), &opened), Some(Said::Opened { due: 7, due_ms: 9 }));
+        assert_eq!(said(None, &named("Claim-Response", &due)), None, "nobody asked");
+        let taken = tags("Claim-Error", &[("Error", "no"), ("Taken", "4,7,x")]);
+        assert_eq!(said(Some(&asked), &taken), Some(Said::Refused { why: "no".into(), taken: vec![4, 7] }));
+        assert_eq!(said(Some(&asked), &tags("Answer-Response", &[])), Some(Said::Answered(5)));
+        assert_eq!(said(Some(&asked), &tags("Answer-Error", &[])), Some(Said::Unanswered(5)));
+        let challenged = named("Challenge-Notice", &[&due[..], &[("Leaf", "1")]].concat());
+        assert_eq!(said(None, &challenged), Some(Said::Challenged { leaf: 1, due: 7, due_ms: 9 }));
+        assert_eq!(said(None, &named("Challenge-Notice", &due)), None, "which leaf?");
+        let struck = named("Leaf-Struck-Notice", &[("Leaf", "1"), ("Quantity", "6")]);
+        assert_eq!(said(None, &struck), Some(Said::Struck(1, 6)));
+        assert_eq!(said(None, &named("Claim-Notice", &[])), Some(Said::Paid));
+        assert_eq!(said(None, &named("Claim-Lost-Notice", &[])), Some(Said::Lost));
+        assert_eq!(said(None, &named("Credit-Notice", &[])), None);
+        assert_eq!(said(None, &tags("Claim-Notice", &[])), None, "of which claim?");
+    }
+}

@@ -1,0 +1,326 @@
+//! Messengers that carry for pay: what they carried is claimed, audited by who was not there, paid and taken out; and a claim
+//! that is made up loses its bond.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use weft_node::control::api::{
+    AuditInfo, DryRunInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, Request, Submitted,
+};
+use weft_node::dry_run::DryRunBody;
+use weft_node::{builtin, earn, keyring, log};
+use weft_protocol::market::{BOND_UNIT, ClaimTree, Opening, Paid, PushTerms, WINDOW_SLOTS, set_slot};
+use weft_protocol::process::Terms;
+use weft_protocol::time::Weave;
+use weft_protocol::{Address, Draft, Network, Tag};
+use weft_storage::{Store, StoreConfig};
+use weft_testnet::{Actor, AskError, Cast, Look, Open, PATIENCE, Trouble, aos, until};
+
+use crate::guest::Guest;
+use crate::rig::{Rig, assert_holds};
+
+/// The example that `testnet/examples` shows.
+const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
+/// Two schedulers, two messengers, and one that is not there until it audits.
+const ROLES: [&str; 5] =
+    ["scheduler,compute", "scheduler,compute", "compute,messenger", "compute,messenger", "compute"];
+const HONEST: usize = 2;
+const OTHER: usize = 3;
+const AUDITOR: usize = 4;
+/// What a push costs: a hundredth of the least bond, as the settings say.
+const PRICE: u64 = BOND_UNIT / 1_000;
+/// The messenger that is not honest makes its claims by hand.
+const SETTINGS: [(usize, &str); 3] = [
+    (HONEST, "price_per_push = 1000000000\n"),
+    (OTHER, "price_per_push = 1000000000\nclaim_least = 1000000000000000000\n"),
+    (AUDITOR, "audit_challenges = 3\n"),
+];
+/// Messages that the source sends in the window.
+const PUSHES: u64 = 24;
+/// How long an audit may take on a busy machine.
+const AUDIT_WAIT: Duration = Duration::from_secs(120);
+
+/// Money, a ledger for it, a process that pays, and one that it sends to.
+struct Stage {
+    rig: Rig,
+    token: Actor,
+    ledger: Actor,
+    source: Actor,
+}
+
+fn tags(pairs: &[(&str, String)]) -> Vec<Tag> {
+    pairs.iter().map(|(name, value)| Tag::new(*name, value.clone())).collect()
+}
+
+impl Stage {
+    async fn open() -> Result<Self, Trouble> {
+        let rig = Rig::start_with(Guest::Counter, &ROLES, 50, &SETTINGS).await;
+        let network = rig.fleet.node(0).ready().network.clone();
+        let module = |name| builtin::id_of(name).unwrap();
+        let cast = |name, module, tags| Cast {
+            name,
+            module,
+            scheduler: 0,
+            attestors: &[],
+            quorum: 1,
+            computing: &[0, HONEST],
+            tags,
+        };
+        let token = rig.cast(cast("token", module(builtin::LUA), &[])).await?;
+        let mut open = Open::new("money");
+        aos::eval(&rig.town(), &token, TOKEN, &mut open).await?;
+        let terms = tags(&[
+            ("Token", token.id.to_string()),
+            ("Network", Network::of_name(&network).to_string()),
+            ("Challenge-Slots", "8".into()),
+            ("Challenge-Seconds", "1".into()),
+        ]);
+        let ledger = rig.cast(cast("ledger", module(builtin::LEDGER), &terms)).await?;
+        let terms = PushTerms { ledger: ledger.id, price_max: PRICE, kib_max: 0 }.tags();
+        let source = rig.spawn("source", 0, &[0, HONEST, OTHER], &terms).await?;
+        assert_holds(open);
+        Ok(Self { rig, token, ledger, source })
+    }
+
+    fn address(&self, node: usize) -> Address {
+        self.rig.fleet.node(node).ready().address
+    }
+
+    /// Asks the ledger as its scheduler has it; nothing while it has no answer.
+    async fn ledger(&self, action: &str, of: &[(&str, String)]) -> Result<Option<String>, AskError> {
+        let mut tags = tags(of);
+        tags.push(Tag::new("Action", action));
+        let message = DryRunBody { owner: self.address(0).to_string(), tags, ..DryRunBody::default() };
+        let request = Request::DryRun { process: self.ledger.id, message, slot: None };
+        let tried: DryRunInfo = self.rig.fleet.node(0).ask("the ledger", &request).await?;
+        Ok(tried.result.get("Output").and_then(Value::as_str).map(str::to_owned))
+    }
+
+    /// Waits until the ledger says this of what it holds.
+    async fn holds(&self, action: &str, of: &[(&str, String)], wanted: &str) -> Result<(), Trouble> {
+        let look = async || {
+            let said = self.ledger(action, of).await?.unwrap_or_default();
+            Ok::<_, AskError>(if said == wanted { Look::There(()) } else { Look::NotYet(said) })
+        };
+        Ok(until(format!("{action} of {of:?} to be {wanted}"), PATIENCE, look).await?)
+    }
+
+    /// A message of a node to the ledger, as `weft market` on its machine sends it.
+    async fn ask(
+        &self,
+        node: usize,
+        action: &str,
+        of: &[(&str, String)],
+        data: &str,
+    ) -> Result<Submitted, Trouble> {
+        let key = keyring::load(self.rig.fleet.node(node).data_dir()).unwrap();
+        let mut tags =
+            tags(&[("Data-Protocol", "ao".into()), ("Type", "Message".into()), ("Action", action.into())]);
+        tags.extend(of.iter().map(|(name, value)| Tag::new(*name, value.clone())));
+        let draft =
+            Draft { target: Some(self.ledger.id), tags, data: data.to_owned().into(), ..Draft::default() };
+        self.rig.town().submit(&draft.sign(&key.signer).unwrap()).await
+    }
+
+    /// Puts money into the escrow of the source and into the hands of these nodes, all of it from the token.
+    async fn fund(&self, nodes: &[usize], each: u64, escrow: u64) -> Result<(), Trouble> {
+        let (town, ledger) = (self.rig.town(), self.ledger.id.to_string());
+        let quantity = |amount: u64| ("Quantity", amount.to_string());
+        town.send(&self.token, "Mint", tags(&[quantity(each * nodes.len() as u64 + escrow)]), "").await?;
+        let source = self.source.id.to_string();
+        let of = [("Recipient", ledger.clone()), quantity(escrow), ("X-Escrow", source)];
+        town.send(&self.token, "Transfer", tags(&of), "").await?;
+        let of = [("Recipient", ledger), quantity(each * nodes.len() as u64)];
+        town.send(&self.token, "Transfer", tags(&of), "").await?;
+        let me = self.rig.user.address().to_string();
+        self.holds("Balance", &[("Recipient", me)], &(each * nodes.len() as u64).to_string()).await?;
+        for node in nodes {
+            let to = self.address(*node).to_string();
+            let of = [("Recipient", to.clone()), quantity(each)];
+            town.send(&self.ledger, "Transfer", tags(&of), "").await?;
+            self.holds("Balance", &[("Recipient", to)], &each.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    async fn bond(&self, node: usize, amount: u64) -> Result<(), Trouble> {
+        self.ask(node, "Bond", &[("Quantity", amount.to_string())], "").await?;
+        let of = [("Messenger", self.address(node).to_string())];
+        self.holds("Bond-Of", &of, &amount.to_string()).await
+    }
+
+    /// Waits until the scheduler of the source knows both offers, each with this bond.
+    async fn weighed(&self, bond: u64) -> Result<(), Trouble> {
+        let look = async || {
+            let request = Request::Market(MarketRequest::Offers);
+            let offers: Vec<OfferInfo> = self.rig.fleet.node(0).ask("the offers", &request).await?;
+            let of_source = offers.iter().filter(|offer| offer.processes.contains(&self.source.id));
+            let bonds: Vec<Option<u64>> = of_source.map(|offer| offer.bond).collect();
+            let done = bonds == [Some(bond); 2];
+            Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(format!("{bonds:?}")) })
+        };
+        Ok(until("the scheduler to have read both bonds".to_owned(), PATIENCE, look).await?)
+    }
+
+    /// Goes through window 0, and through window 1 with messages to the target.
+    async fn play(&self, target: &Actor) -> Result<(), Trouble> {
+        let town = self.rig.town();
+        for _ in 1..set_slot(1).unwrap() {
+            town.send(&self.source, "Increment", Vec::new(), "").await?;
+        }
+        let to = tags(&[("To", target.id.to_string())]);
+        for at in 0..WINDOW_SLOTS {
+            let (action, tags) = if at < PUSHES { ("Relay", to.clone()) } else { ("Increment", Vec::new()) };
+            town.send(&self.source, action, tags, "").await?;
+        }
+        // The offers of window 2 took a slot of their own.
+        let head = town.send(&self.source, "Increment", Vec::new(), "").await?.slot;
+        assert!(head >= 2 * WINDOW_SLOTS, "{head}");
+        Ok(())
+    }
+
+    async fn earnings(&self, node: usize) -> Result<LedgerEarnings, AskError> {
+        let request = Request::Market(MarketRequest::Earnings { ledger: Some(self.ledger.id) });
+        let earned: EarningsInfo = self.rig.fleet.node(node).ask("what it earned", &request).await?;
+        Ok(earned.ledgers.into_iter().next().unwrap())
+    }
+
+    /// What each messenger is due in window 1, as a node computes it from the logs.
+    async fn audit(&self, node: usize) -> Result<Vec<(Address, u64)>, Trouble> {
+        let request = Request::Market(MarketRequest::Audit { process: self.source.id, window: Some(1) });
+        let audit: AuditInfo = self.rig.fleet.node(node).ask_within("an audit", &request, AUDIT_WAIT).await?;
+        let window = &audit.windows[0];
+        assert_eq!((window.pushes, window.unknown, window.outside), (PUSHES, 0, 0), "{audit:?}");
+        let rows = window.messengers.iter().map(|row| (row.messenger, row.due.parse().unwrap()));
+        Ok(rows.collect())
+    }
+
+    /// All money of the ledger is somewhere.
+    async fn conserves(&self) -> Result<(), Trouble> {
+        let audit = self.ledger("Audit", &[]).await?.unwrap();
+        let audit: Value = serde_json::from_str(&audit).unwrap();
+        assert_eq!(audit["conserves"], true, "{audit}");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
+    let stage = Stage::open().await?;
+    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
+    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
+    stage.fund(&[HONEST, OTHER], 2 * BOND_UNIT, BOND_UNIT).await?;
+    for node in [HONEST, OTHER] {
+        stage.bond(node, BOND_UNIT).await?;
+    }
+    stage.weighed(BOND_UNIT).await?;
+    stage.play(&target).await?;
+
+    // Nobody asks for it: the messenger claims, waits for the ledger's time, and is paid.
+    let look = async || {
+        let earned = stage.earnings(HONEST).await?;
+        let done = earned.paid != "0" && earned.claimed == "0" && earned.claimable == "0";
+        Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
+    };
+    let earned = until("the messenger to be paid".to_owned(), 2 * PATIENCE, look).await?;
+    let paid: u64 = earned.paid.parse().unwrap();
+    let has = BOND_UNIT + paid;
+    assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
+    assert_eq!((earned.bond, earned.locked), (Some(BOND_UNIT.to_string()), Some("0".into())));
+
+    // A node that was not there comes to the same sum from the logs.
+    let mut open = Open::new("audit");
+    stage.rig.town().host_on(&stage.source, AUDITOR, false, &mut open).await?;
+    stage.rig.town().result(&stage.source, AUDITOR, 2 * WINDOW_SLOTS).await?;
+    let due = stage.audit(AUDITOR).await?;
+    let of = |node| due.iter().find(|(of, _)| *of == stage.address(node)).map(|(_, due)| *due);
+    assert_eq!(of(HONEST), Some(paid), "{due:?}");
+    assert_eq!(due.iter().map(|(_, due)| due).sum::<u64>(), PUSHES * PRICE, "{due:?}");
+
+    // Out of the ledger, into the token.
+    let out = stage.address(HONEST).to_string();
+    stage.ask(HONEST, "Withdraw", &[("Quantity", has.to_string())], "").await?;
+    let code = format!("return Balances['{out}'] or '0'");
+    let look = async || {
+        let said = aos::eval(&stage.rig.town(), &stage.token, &code, &mut Open::new("withdraw")).await;
+        let said = said.unwrap_or_default();
+        Ok::<_, AskError>(if said == has.to_string() { Look::There(()) } else { Look::NotYet(said) })
+    };
+    until("the token to have paid it out".to_owned(), PATIENCE, look).await?;
+    stage.holds("Balance", &[("Recipient", out)], "0").await?;
+    stage.conserves().await?;
+    assert_holds(open);
+    stage.rig.end(&[]).await;
+    Ok(())
+}
+
+/// The claim of a messenger that is off, with these amounts for its pushes: what its own node would never make.
+fn forged(stage: &Stage, node: usize, amount: impl Fn(usize) -> u64) -> (String, usize) {
+    let fleet = &stage.rig.fleet;
+    let (me, network) = (stage.address(node), Network::of_name(&fleet.node(node).ready().network));
+    let store = fleet.node(node).data_dir().join("store.redb");
+    let reader = Store::open(&store, &StoreConfig::new(network, me)).unwrap().read().unwrap();
+    let owing = earn::owing(&reader).unwrap();
+    let owing = owing.iter().find(|owing| owing.key.source == stage.source.id).unwrap();
+    let paid = owing.pushes.iter().enumerate().map(|(at, (key, row))| Paid {
+        position: key.position,
+        index: key.index,
+        target: row.target,
+        target_slot: row.slot,
+        accepted: row.accepted,
+        amount: amount(at),
+    });
+    let tree = ClaimTree::new(me, stage.source.id, 1, paid.collect()).unwrap();
+    let source = log::read_process(&reader, &stage.source.id, &Terms { network, weave: Weave::Clock });
+    let shown = earn::answer(&reader, &source.unwrap().unwrap(), &tree, 0).unwrap();
+    let count = tree.leaves().len();
+    (URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()), count)
+}
+
+#[tokio::test]
+async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> Result<(), Trouble> {
+    let mut stage = Stage::open().await?;
+    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
+    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
+    stage.fund(&[HONEST, OTHER, AUDITOR], BOND_UNIT, BOND_UNIT).await?;
+    for node in [HONEST, OTHER] {
+        stage.bond(node, BOND_UNIT).await?;
+    }
+    stage.weighed(BOND_UNIT).await?;
+    let mut open = Open::new("audit");
+    for of in [&stage.source, &stage.ledger] {
+        stage.rig.town().host_on(of, AUDITOR, false, &mut open).await?;
+    }
+    stage.play(&target).await?;
+    let look = async || {
+        let earned = stage.earnings(HONEST).await?;
+        let done = earned.paid != "0";
+        Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
+    };
+    let earned = until("the honest one to be paid".to_owned(), 2 * PATIENCE, look).await?;
+    assert_eq!((earned.lost.as_str(), earned.challenged.as_str()), ("0", "0"), "{earned:?}");
+
+    // The other asks for ten times what its pushes but the first pay.
+    stage.rig.fleet.kill(OTHER).await;
+    let (claim, count) = forged(&stage, OTHER, |at| if at == 0 { PRICE } else { 10 * PRICE });
+    assert!(count > 1, "it carried {count} pushes");
+    let of = [("Source", stage.source.id.to_string()), ("Window", "1".to_owned())];
+    stage.ask(OTHER, "Claim", &of, &claim).await?;
+    // Nobody answers for it: half of the bond is the auditor's.
+    let who = [("Recipient", stage.address(AUDITOR).to_string())];
+    let look = async || {
+        // Time passes as the ledger is used.
+        stage.rig.town().send(&stage.ledger, "Settle", Vec::new(), "").await.ok();
+        let has = stage.ledger("Balance", &who).await?.unwrap_or_default();
+        let done = has == (BOND_UNIT + BOND_UNIT / 2).to_string();
+        Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(has) })
+    };
+    until("the auditor to have won".to_owned(), 2 * PATIENCE, look).await?;
+    stage.holds("Bond-Of", &[("Messenger", stage.address(OTHER).to_string())], "0").await?;
+    stage.conserves().await?;
+    assert_holds(open);
+    stage.rig.end(&[OTHER]).await;
+    Ok(())
+}
