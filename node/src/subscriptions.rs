@@ -3,6 +3,7 @@
 //! What is agreed is on disk before it is answered. As long as any payer's agreement about a process holds, this node carries what
 //! that sends and lets time pass in it; in the end it leaves the process as it was before the first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,7 +88,7 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
     if !shared.config.roles.contains(&Role::Messenger) {
         return Err(SubscribeError::NoRole);
     }
-    let process = hosting::find_process(shared, statement.process).await?;
+    let process = find(shared, &statement, by).await?;
     let _turn = shared.subscriptions.0.lock().await;
     let now = shared.clock.now().0;
     let (payer, agreement, is_first) = {
@@ -114,6 +115,20 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
     }
     tracing::info!(process = %process.id(), %payer, holds = agreement.holds(now), "a subscription");
     Ok(info(&process, shared.address, payer, &agreement, now))
+}
+
+/// The process of a statement. A stranger has this node look for none: without a payer who is served here it is one that is known.
+async fn find(shared: &Shared, statement: &Statement, by: Address) -> Result<Arc<Process>, SubscribeError> {
+    if let Some(known) = shared.directory.get(&statement.process) {
+        return Ok(known.process);
+    }
+    match statement.said {
+        Said::Cancelled(_) => Err(NotTaken::Nothing.into()),
+        Said::Until(_) if !shared.config.carry_for.includes(&by, by == shared.address) => {
+            Err(SubscribeError::Whose(by))
+        }
+        Said::Until(_) => Ok(hosting::find_process(shared, statement.process).await?),
+    }
 }
 
 /// Hands a statement to the messenger that it is for, which may be this node.
