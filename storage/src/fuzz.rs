@@ -16,7 +16,7 @@ use crate::rows::{
 pub type Kind = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Rows of the store, whatever their table.
-const STORE_KINDS: [Kind; 23] = [
+const STORE_KINDS: [Kind; 24] = [
     again::<MetaRow>,
     again::<Raw>,
     again::<Nothing>,

@@ -10,14 +10,14 @@ mod prune;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use weft_protocol::{Hash, Id, Position};
+use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::error::{Conflict, StoreError, hex};
 use crate::key;
 use crate::record::{self, Record};
 use crate::rows::{
-    AttestationRow, BatchRow, BatchState, CarriedRow, Nothing, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
-    PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
+    AttestationRow, BatchRow, BatchState, CarriedRow, EarnedRow, Nothing, OutboxKey, OutboxRow, OutboxState,
+    OutcomeRow, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
 use crate::write::Write;
@@ -67,12 +67,7 @@ impl Plan<'_> {
                 self.outbox_state(key, state, attempts, next_try_ms)
             }
             Write::Attestation { process, position, attestor, row } => {
-                let key = key::attestation(&process, position, &attestor.0);
-                match self.get::<AttestationRow>(Table::Attestations, &key)? {
-                    None => self.attestation(&process, key, &row),
-                    Some(held) if held.statement == row.statement => Ok(()),
-                    Some(_) => Err(Conflict::Attestation { process, position, attestor }.into()),
-                }
+                self.attestation((process, position, attestor), &row)
             }
             Write::Evidence { process, name, row } => {
                 self.put_content(Table::Evidence, &key::pair(&process, &name.0), &row)
@@ -110,12 +105,8 @@ impl Plan<'_> {
             Write::Anchored { process, weave, row } => {
                 self.put(Table::Anchored, key::weave(&process, &weave), &row)
             }
-            Write::Earned { key, row } => {
-                self.put(Table::Earned, key::outbox(&key.process, key.position, key.index), &row)
-            }
-            Write::DropEarned { key } => {
-                self.remove(Table::Earned, key::outbox(&key.process, key.position, key.index))
-            }
+            Write::Earned { key, row } => self.earned(&key, &row),
+            Write::DropEarned { key } => self.drop_earned(&key),
             Write::Claim { key, row } => self.put(Table::Claims, key::claim(&key), &row),
             Write::Caution { process, row } => self.put(Table::Cautions, process.0.to_vec(), &row),
             Write::LiftCaution { process } => self.remove(Table::Cautions, process.0.to_vec()),
@@ -179,8 +170,26 @@ impl Plan<'_> {
         self.put(Table::Outcomes, key, row)
     }
 
+    fn earned(&mut self, key: &OutboxKey, row: &EarnedRow) -> Result<(), StoreError> {
+        self.put(Table::Earned, key::outbox(&key.process, key.position, key.index), row)
+    }
+
+    fn drop_earned(&mut self, key: &OutboxKey) -> Result<(), StoreError> {
+        self.remove(Table::Earned, key::outbox(&key.process, key.position, key.index))
+    }
+
     /// A new attestation. Whoever schedules the process anchors it, and it is not pruned before.
-    fn attestation(&mut self, process: &Id, key: Vec<u8>, row: &AttestationRow) -> Result<(), StoreError> {
+    fn attestation(
+        &mut self,
+        (process, position, attestor): (Id, Position, Address),
+        row: &AttestationRow,
+    ) -> Result<(), StoreError> {
+        let key = key::attestation(&process, position, &attestor.0);
+        match self.get::<AttestationRow>(Table::Attestations, &key)? {
+            None => {}
+            Some(held) if held.statement == row.statement => return Ok(()),
+            Some(_) => return Err(Conflict::Attestation { process, position, attestor }.into()),
+        }
         let known = self.get::<ProcessRow>(Table::Processes, &process.0)?;
         if known.is_some_and(|known| known.roles.schedules) {
             self.put(Table::AttestationsUnanchored, key.clone(), &Nothing)?;

@@ -182,7 +182,7 @@ fn memory(contestants: &[(Guest, Module)], case: &Case) {
                 let after = pages(&mut instance);
                 let changed = after.iter().filter(|(number, page)| before.get(number) != Some(page)).count();
                 before = after;
-                changed * PAGE >> 10
+                (changed * PAGE) >> 10
             })
             .collect();
         changed.sort_unstable();

@@ -280,11 +280,8 @@ impl Machine for Anchor {
     fn handle(&mut self, input: Input, now: Now, effects: &mut Effects<Effect>) {
         let process = match input {
             Input::Log { process, head, anchored, open } => {
-                let batch = open.map(|(from, to, data_root)| Batch {
-                    from,
-                    to,
-                    state: State::Submitted(data_root, Now(0)),
-                });
+                let submitted = |data_root| State::Submitted(data_root, Now(0));
+                let batch = open.map(|(from, to, data_root)| Batch { from, to, state: submitted(data_root) });
                 let log = Log { head, anchored, batch, ..Log::default() };
                 self.logs.insert(process, log);
                 process

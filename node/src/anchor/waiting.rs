@@ -86,8 +86,9 @@ fn of_log(
 /// What keeps it from being made.
 pub(crate) fn weigh(shared: &Shared, waiting: Waiting) -> Result<Weight, NodeError> {
     let Waiting { process, from, to } = waiting;
-    let (last, batch) = bundle(shared, process, from, to)
+    let bundled = bundle(shared, process, from, to)
         .map_err(|error| NodeError::Batch { process, why: error.to_string() })?;
+    let Some((last, batch)) = bundled else { return Ok(Weight::default()) };
     Ok(Weight {
         slots: last + 1 - from,
         items: batch.items().len() as u64,

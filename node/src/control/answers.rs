@@ -28,7 +28,6 @@ use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::assignment::Assignment;
 use weft_protocol::evidence::describe;
 use weft_protocol::owner::owner_text;
 use weft_protocol::{DataItem, Hash, Id};

@@ -166,7 +166,7 @@ impl Claims {
     }
 
     /// How many claims are under way.
-    pub fn len(&self) -> usize {
+    pub fn under_way(&self) -> usize {
         self.held.len()
     }
 

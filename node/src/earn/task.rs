@@ -266,7 +266,7 @@ impl EarnTask {
                     let (leaf, tries) = (challenge.leaf, challenge.tries);
                     self.send(row.ledger, Letters::Answer(key, row, leaf, tries));
                 }
-                Effect::Settle(ledger, count) => self.send(ledger, Letters::Settle(count)),
+                Effect::Settle(ledger, _) => self.send(ledger, Letters::Settle),
                 Effect::End { key, row, .. } => {
                     let ClaimKey { source, window, .. } = key;
                     tracing::info!(%source, window, sum = row.sum, state = ?row.state, "a claim is over");
@@ -303,7 +303,7 @@ fn is_computed(shared: &Shared, ledger: &Id) -> bool {
 enum Letters {
     Claim(ClaimKey, ClaimRow),
     Answer(ClaimKey, ClaimRow, u32, u32),
-    Settle(u32),
+    Settle,
 }
 
 impl Letters {
@@ -312,7 +312,7 @@ impl Letters {
             Self::Claim(key, _) | Self::Answer(key, ..) => {
                 (shared.known(key.source).await.map(|known| known.process), SharedRef::clone(shared))
             }
-            Self::Settle(_) => (None, SharedRef::clone(shared)),
+            Self::Settle => (None, SharedRef::clone(shared)),
         };
         let making = tokio::task::spawn_blocking(move || self.made(&making, source.as_deref(), ledger));
         let Some(letter) = joined(making.await) else { return Ok(()) };
@@ -342,7 +342,7 @@ impl Letters {
                 letter(Ask::Answer(key, leaf), tries.into(), shown.encode())
             }
             // The count begins anew with each claim, so time tells them apart.
-            Self::Settle(_) => letter(Ask::Settle, shared.clock.now().0, Vec::new()),
+            Self::Settle => letter(Ask::Settle, shared.clock.now().0, Vec::new()),
         })
     }
 }

@@ -12,7 +12,7 @@ use weft_protocol::held::Held;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Link, VerifiedRecord};
 use weft_protocol::{Address, Id, Position, Verified};
-use weft_storage::{AttestationRow, ProcessRow, Roles, SlotRow, Store, StoreConfig, Write};
+use weft_storage::{AttestationRow, ProcessRow, Roles, SlotRow, Store, StoreConfig, StoreError, Write};
 
 use super::RecoverError;
 use super::sink::{Sink, Tally};

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
-use weft_protocol::Position;
+use weft_protocol::{Id, Position};
 use weft_storage::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, Caution, CautionRow, ChallengeRow,
     CheckpointRow, ClaimKey, ClaimRow, ClaimState, EarnedRow, EvidenceRow, OutboxState, PackedPage, PageRef,

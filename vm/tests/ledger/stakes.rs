@@ -102,7 +102,7 @@ fn a_place_costs_the_more_the_fewer_are_left() {
         let total: u128 = (0..places).map(|taken| least(first, taken, places)).sum();
         world.fund(1, 2 * total + ONE);
         let rich = name(1);
-        let mut put_in = |world: &mut World, at: usize, quantity: u128| {
+        let put_in = |world: &mut World, at: usize, quantity: u128| {
             let (who, quantity) = (one_of(at), quantity.to_string());
             if action == "Escrow" {
                 return world.quiet(&rich, action, &[("Source", &who), ("Quantity", &quantity)], "");

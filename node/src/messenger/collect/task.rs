@@ -116,6 +116,7 @@ impl CollectorTask {
             | News::Wanted { .. }
             | News::Computed { .. }
             | News::Unsent { .. }
+            | News::Waits { .. }
             | News::Alarm { .. } => Ok(()),
         }
     }
