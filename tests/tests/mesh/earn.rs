@@ -161,7 +161,7 @@ impl Stage {
             let done = bonds == [Some(bond); 2];
             Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(format!("{bonds:?}")) })
         };
-        Ok(until("the scheduler to have read both bonds".to_owned(), PATIENCE, look).await?)
+        Ok(until("the scheduler to have read both bonds".to_owned(), 2 * PATIENCE, look).await?)
     }
 
     /// Goes through window 0, and through window 1 with messages to the target.
