@@ -98,7 +98,7 @@ fn every_process_comes_back_from_the_weave_alone() {
 /// What is attested comes after its slot. Where no more slots came it was in no batch, and lost with the node.
 #[test]
 fn what_is_attested_late_is_anchored_too() {
-    let (node, address) = keeper(&["--anchor-batch-slots", "1", "--anchor-batch-age-ms", "200"]);
+    let (node, address) = keeper(&["--anchor-batch-slots", "1"]);
     let process = node.counter();
     increment(&node, &process, 3);
     anchored(&node, &process, 3);
@@ -206,7 +206,7 @@ fn what_nobody_serves_is_read_from_the_configured_gateways() {
         anchored(&node, process, 3);
     }
     let new = Node::start_with(&["--gateways", &address]);
-    new.json(&["host", &hosted]);
+    new.json(&["host", &hosted, "--compute"]);
     until_is("the hosted process to be computed", &json!(3), || {
         let all = new.json(&["processes"]);
         all.as_array()
@@ -217,12 +217,12 @@ fn what_nobody_serves_is_read_from_the_configured_gateways() {
     });
     assert_eq!(replayed(&new, &hosted), replayed(&node, &hosted));
     // Somebody asks: nobody has it now, and later it is there.
-    new.weft(&["result", &asked, "3", "--json"]);
+    new.weft(&["result", &asked, &asked, "--json"]);
     until_is("the other to be read too", &json!(3), || {
         let all = new.json(&["processes"]);
         let found = all.as_array().unwrap().iter().find(|one| one["process"] == asked).cloned();
         if found.is_none() {
-            new.weft(&["result", &asked, "3", "--json"]);
+            new.weft(&["result", &asked, &asked, "--json"]);
         }
         found.unwrap_or_default()["head"].clone()
     });

@@ -232,6 +232,8 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
         assert_eq!(reader.posting_of(&hash(part))?, Some(hash(posting)));
     }
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));
+    assert_eq!(reader.attestations_unanchored(&process, None, 9)?, [(position, address(6))]);
+    assert_eq!(reader.evidence_unanchored(None, 9)?, [(process, hash(7))]);
     let caution = CautionRow { why: Caution::Repaired, slots: Some(9) };
     assert_eq!(reader.cautions()?, [(process, caution)].into());
     assert_eq!(reader.setting("name")?, Some("value".into()));
