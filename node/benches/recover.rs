@@ -1,7 +1,15 @@
 //! How fast a log comes back from a weave: every id, signature and link checked, and then evaluated. Both nodes are in
 //! this process, the weave is read over HTTP on loopback. Prints one line; `cargo bench -p weft-node --bench recover
 //! [-- --quick]`.
-#![allow(missing_docs, dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 #![allow(clippy::print_stdout)]
 
 #[path = "../tests/wire/recovered.rs"]

@@ -60,7 +60,7 @@ async fn compute(node: &Node, process: Id) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_peers_are_wiped_and_every_process_comes_back() {
     let last = u64::from(MESSAGES) - 1;
-    let mut gone: Vec<(Address, Id, (Option<Hash>, Option<Hash>), tempfile::TempDir, u8)> = Vec::new();
+    let mut gone = Vec::new();
     for seed in 0..PEERS {
         let seed = 170 + seed;
         let node = Node::set_up(seed, &[], |config| config.anchor_batch_age_ms = 100).await;
