@@ -11,6 +11,7 @@ mod given;
 mod logging;
 pub(crate) mod memory;
 pub mod network_file;
+mod numbers;
 mod pay;
 mod profile;
 mod reach;

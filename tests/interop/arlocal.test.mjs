@@ -34,7 +34,8 @@ const anchoring = (arlocals, file, ...extra) => [
   ...['--anchor', 'arweave', '--anchor-wallet', file, '--anchor-day-limit', '1000000000000000'],
   ...arlocals.flatMap(({ url }) => ['--anchor-gateways', url]),
   ...['--anchor-weave', arlocals[0].network, '--anchor-confirmations', '2', '--anchor-check-ms', '200'],
-  ...['--anchor-batch-age-ms', '100', '--anchor-batch-slots', '4', ...extra],
+  // arlocal reads a bundle from its chunks in the order in which they came.
+  ...['--anchor-chunks-at-once', '1', '--anchor-batch-age-ms', '100', '--anchor-batch-slots', '4', ...extra],
 ]
 
 /** Makes blocks until the log is anchored up to a slot. */

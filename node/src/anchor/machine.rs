@@ -340,6 +340,7 @@ impl Machine for Anchor {
             Input::Flush => {
                 for log in self.logs.values_mut() {
                     log.waiting_since = log.waiting_since.map(|_| Now(0));
+                    log.beside_since = log.beside_since.map(|_| Now(0));
                 }
                 return self.tick(now, effects);
             }

@@ -23,8 +23,9 @@ use crate::shared::{Shared, SharedRef};
 const TICK: Duration = Duration::from_millis(250);
 /// Open batches read after a restart: one for each log.
 pub(super) const OPEN_MAX: usize = 100_000;
-/// Empty blocks after one that is not, where others post: more than anybody asks confirmations for.
-const EMPTY_BLOCKS_MAX: u32 = 128;
+/// Empty blocks after one that is not, where others post: for confirmations, and too few for what is signed meanwhile to
+/// grow too old.
+const EMPTY_BLOCKS_MAX: u32 = 40;
 /// Processes with evidence that no batch has, read after a restart.
 const EVIDENCE_MAX: usize = 10_000;
 /// Batches shown to a person.

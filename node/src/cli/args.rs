@@ -1,5 +1,6 @@
 //! What can be typed. One id in 64 begins with `-`: wherever an id may stand, that is no flag.
 
+mod duties;
 mod settings;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use super::tx::TxCommand;
 use super::up::Up;
 use super::watch::Verify;
 use crate::builtin;
-use crate::config::Evaluate;
+pub(crate) use duties::{Cron, Host, Pin};
 pub(crate) use settings::ConfigFlags;
 
 /// A peer-to-peer node for the ao computer.
@@ -354,42 +355,6 @@ pub(crate) struct ResultOf {
     pub(crate) now: bool,
     #[command(flatten)]
     pub(crate) wait: Wait,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Host {
-    /// The process
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) process: Id,
-    /// Evaluate it
-    #[arg(long)]
-    pub(crate) compute: bool,
-    /// When to evaluate it: as slots come, or when somebody asks; as configured if absent
-    #[arg(long, value_enum, value_name = "WHEN")]
-    pub(crate) evaluate: Option<Evaluate>,
-    /// Carry what it sends
-    #[arg(long)]
-    pub(crate) messenger: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Cron {
-    /// The process
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) process: Id,
-    /// Leave it alone again
-    #[arg(long)]
-    pub(crate) off: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Pin {
-    /// The process
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) process: Id,
-    /// Treat it as any other again
-    #[arg(long)]
-    pub(crate) off: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,12 +6,15 @@ use reqwest::Url;
 use toml::Value;
 
 use super::given::{Expected, Given};
+use super::numbers::set_ms;
 use super::reach::set_bool;
-use super::setting::{Setting, number, set_ms, texts};
+use super::setting::{Setting, number, texts};
 use super::{Config, ConfigError, Resolved};
 
 /// Gateways that may be named: each is asked about each posting.
 pub const GATEWAYS_MAX: usize = 8;
+/// Chunks on their way at once at most, as nodes bear it.
+const CHUNKS_MAX: u64 = 32;
 /// Characters of an address, or of a weave's name.
 const URL_CHARS_MAX: usize = 512;
 const WEAVE_CHARS_MAX: usize = 64;
@@ -72,6 +75,8 @@ pub struct Anchoring {
     pub confirmations: u64,
     /// How often a posting is asked after.
     pub check_ms: u64,
+    /// Chunks of one transaction on their way to one gateway at once.
+    pub chunks_at_once: usize,
 }
 
 impl Default for Anchoring {
@@ -87,6 +92,7 @@ impl Default for Anchoring {
             margin_percent: 10,
             confirmations: 20,
             check_ms: 30_000,
+            chunks_at_once: 8,
         }
     }
 }
@@ -236,6 +242,16 @@ pub(super) const CHECK_MS: Setting = Setting {
     help: "milliseconds between two questions to gateways after what is posted",
     set: |config, given| set_ms(&mut config.anchor.check_ms, given, 50),
     show: |config| number(config.anchor.check_ms),
+};
+
+pub(super) const CHUNKS: Setting = Setting {
+    key: "anchor_chunks_at_once",
+    help: "chunks of a transaction on their way to one gateway at once; 1 for those that need them in order",
+    set: |config, given| {
+        config.anchor.chunks_at_once = usize::try_from(given.number(1, CHUNKS_MAX)?).unwrap_or(1);
+        Ok(())
+    },
+    show: |config| number(config.anchor.chunks_at_once as u64),
 };
 
 /// An address of a place and nothing more.

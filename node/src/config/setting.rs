@@ -11,21 +11,23 @@ use super::doors::{
 };
 use super::given::{Expected, Given};
 use super::logging::{set_log, set_log_format};
+use super::numbers::{
+    set_checkpoint_slots, set_checkpoints_kept, set_clock_offset, set_compute_threads, set_dry_runs, set_ms,
+    set_others_gas, set_rate, set_replays, set_results_kept, set_u32, set_u64,
+};
 use super::profile::set_profile;
 use super::reach::{set_bool, set_bootstrap, set_gateways, set_listen, set_reachable, set_topics};
 use super::role::set_roles;
 use super::{Config, Evaluate, Join, LogFormat, RULES, Whose};
 
 /// Gas of one replay, or of strangers in an hour: 300 hours of a guest's time. More is a typing error.
-const GAS_MAX: u64 = 1_000_000_000_000_000_000;
+pub(super) const GAS_MAX: u64 = 1_000_000_000_000_000_000;
 /// The highest price: a hundred tokens of 12 decimals for one push. More is a typing error.
 const PRICE_MAX: u64 = 100_000_000_000_000;
 /// The largest sum: as much as the file can say.
 const SUM_MAX: u64 = i64::MAX as u64;
 /// Challenges of one day. More is a typing error.
 const AUDIT_CHALLENGES_MAX: u64 = 100_000;
-/// Longest wait or interval: a week. Longer is a typing error.
-const WAIT_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
 /// The deepest settlement: two weeks of blocks. More is a typing error.
 const SETTLEMENT_DEPTH_MAX: u64 = 10_000;
@@ -180,13 +182,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     anchoring::MARGIN,
     anchoring::CONFIRMATIONS,
     anchoring::CHECK_MS,
-    Setting {
-        key: "gateways",
-        help: "gateways of the weave that are read for what neither this node nor its peers have, such as \
-               https://arweave.net; nothing is posted to them",
-        set: set_gateways,
-        show: |config| texts(&config.gateways),
-    },
+    anchoring::CHUNKS,
     Setting {
         key: "gateways",
         help: "gateways of the weave that are read for what neither this node nor its peers have, such as \
@@ -447,89 +443,4 @@ fn set_rules(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
     }
     config.rules = RULES;
     Ok(())
-}
-
-fn set_u32(field: &mut u32, given: &Given<'_>, min: u32, max: u32) -> Result<(), Expected> {
-    let value = given.number(min.into(), max.into())?;
-    *field = u32::try_from(value).unwrap_or(max);
-    Ok(())
-}
-
-pub(super) fn set_ms(field: &mut u64, given: &Given<'_>, min: u64) -> Result<(), Expected> {
-    *field = given.number(min, WAIT_MS_MAX)?;
-    Ok(())
-}
-
-fn set_u64(field: &mut u64, given: &Given<'_>, min: u64, max: u64) -> Result<(), Expected> {
-    *field = given.number(min, max)?;
-    Ok(())
-}
-
-fn set_dry_runs(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    let most = crate::dry_run::RUNS_MAX as u64;
-    config.dry_runs = usize::try_from(given.number(1, most)?).unwrap_or(1);
-    Ok(())
-}
-
-fn set_replays(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    let most = crate::replays::REPLAYS_MAX as u64;
-    config.replays = usize::try_from(given.number(1, most)?).unwrap_or(1);
-    Ok(())
-}
-
-fn set_compute_threads(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    const THREADS_MAX: u64 = 256;
-    config.compute_threads = usize::try_from(given.number(1, THREADS_MAX)?).unwrap_or(1);
-    Ok(())
-}
-
-fn set_checkpoint_slots(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    // More makes a restart replay for minutes.
-    const SLOTS_MAX: u64 = 1_000_000;
-    config.checkpoint_slots = given.number(1, SLOTS_MAX)?;
-    Ok(())
-}
-
-fn set_checkpoints_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    // The spread doubles distances: further ones would be of no use.
-    const KEPT_MAX: u64 = 1_000;
-    config.checkpoints_kept = usize::try_from(given.number(2, KEPT_MAX)?).unwrap_or(2);
-    Ok(())
-}
-
-fn set_results_kept(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    const SLOTS_MAX: u64 = 1_000_000_000_000;
-    config.results_kept = match given.text() {
-        Some("all") => None,
-        _ => {
-            let expected = |_| Expected::from("`all`, or a number of slots from 0 to 1000000000000");
-            Some(given.number(0, SLOTS_MAX).map_err(expected)?)
-        }
-    };
-    Ok(())
-}
-
-fn set_others_gas(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.others_gas = match given.text() {
-        Some("all") => None,
-        _ => Some(given.number(0, GAS_MAX).map_err(|Expected(text)| format!("`all`, or {text}"))?),
-    };
-    Ok(())
-}
-
-fn set_clock_offset(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    // Further off, its slots are ignored for so long that a typing error is likelier.
-    const OFFSET_MS_MAX: i64 = 24 * 3_600_000;
-    let number = match given {
-        Given::Toml(value) => value.as_integer(),
-        Given::Text(text) => text.trim().parse().ok(),
-    };
-    let good = number.filter(|number| (-OFFSET_MS_MAX..=OFFSET_MS_MAX).contains(number));
-    config.clock_offset_ms =
-        good.ok_or_else(|| format!("a whole number from -{OFFSET_MS_MAX} to {OFFSET_MS_MAX}"))?;
-    Ok(())
-}
-
-fn set_rate(rate: &mut u64, given: &Given<'_>) -> Result<(), Expected> {
-    bytes::parse_or_none(given, "64kb", weft_net::limits::BANDWIDTH_MIN).map(|bytes| *rate = bytes)
 }

@@ -1,5 +1,7 @@
 //! Making a file of salvaged rows whole: logs are verified and cut where they end, indexes made.
 
+mod batches;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,8 +24,8 @@ use crate::key::{self, Parts};
 use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
-    BatchRow, BatchState, CheckpointRow, Nothing, OutboxRow, OutboxState, OutcomeRow, PostingRow, ProcessRow,
-    Raw, Roles, SeenKey, SeenMark, SlotRow,
+    CheckpointRow, Nothing, OutboxRow, OutboxState, OutcomeRow, ProcessRow, Raw, Roles, SeenKey, SeenMark,
+    SlotRow,
 };
 use crate::store::StoreConfig;
 use crate::tables::Table;
@@ -251,42 +253,6 @@ impl Rebuild<'_> {
                 out.put(Table::OutboxDue, key::due(row.next_try_ms, key), &Nothing)?;
             }
             Ok(())
-        })
-    }
-
-    /// Says again which postings are open, and which batches are in one.
-    fn postings(&mut self) -> Result<(), StoreError> {
-        let Self { reader, out, posted, .. } = self;
-        each_row(reader.transaction(), Table::Postings, |key, value| {
-            let row: PostingRow = record::decode(Table::Postings.name(), key, value)?;
-            if !row.is_final() {
-                out.put(Table::PostingsOpen, key.to_vec(), &Nothing)?;
-            }
-            let Some(root) = Parts(key).hash() else { return Ok(()) };
-            for part in row.parts {
-                out.put(Table::Posted, part.0.to_vec(), &root)?;
-                posted.insert(part);
-            }
-            Ok(())
-        })
-    }
-
-    /// Drops open batches whose bundle is gone: their slots become another batch. What was posted may be paid
-    /// for, so it stays.
-    fn batches(&mut self) -> Result<(), StoreError> {
-        let Self { reader, out, posted, .. } = self;
-        each_row(reader.transaction(), Table::Batches, |key, value| {
-            let row: BatchRow = record::decode(Table::Batches.name(), key, value)?;
-            if matches!(row.state, BatchState::Confirmed { .. }) {
-                return Ok(());
-            }
-            if reader.has(Table::Blobs, &row.bundle.0)?
-                || Parts(key).hash().is_some_and(|root| posted.contains(&root))
-            {
-                out.put(Table::BatchesOpen, key.to_vec(), &Nothing)
-            } else {
-                out.remove(Table::Batches, key)
-            }
         })
     }
 

@@ -16,6 +16,7 @@ use weft_storage::limits::{BATCH_BYTES_MAX, BLOCK_NAME_BYTES_MAX};
 
 use super::machine::{Quote, Took};
 use super::quorum::Told;
+use crate::config::Anchoring;
 
 /// How long connecting may take, and each piece of an answer.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -27,8 +28,6 @@ const LONG_WAIT: Duration = Duration::from_secs(600);
 const SHORT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a block: a thousand transactions, and the proof of access with its chunk.
 const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Chunks on their way to one gateway at once.
-const CHUNKS_AT_ONCE: usize = 8;
 /// Tries of one chunk, and the wait before the second, which doubles.
 const CHUNK_TRIES_MAX: u32 = 5;
 const CHUNK_REST: Duration = Duration::from_millis(500);
@@ -52,6 +51,8 @@ pub struct Client {
     base: String,
     /// The name of the weave: of another one nothing is believed.
     weave: String,
+    /// Chunks on their way there at once.
+    chunks_at_once: usize,
 }
 
 /// What it says of itself.
@@ -68,7 +69,7 @@ impl Client {
     ///
     /// # Errors
     /// There is no client.
-    pub fn new(base: &str, weave: &str) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &str, anchor: &Anchoring) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("weft/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WAIT)
@@ -77,7 +78,8 @@ impl Client {
             .redirect(redirect::Policy::none())
             .referer(false)
             .build()?;
-        Ok(Self { http, base: base.to_owned(), weave: weave.to_owned() })
+        let (weave, chunks_at_once) = (anchor.weave.clone(), anchor.chunks_at_once);
+        Ok(Self { http, base: base.to_owned(), weave, chunks_at_once })
     }
 
     /// Its address.
@@ -178,7 +180,8 @@ impl Client {
         };
         let (Took::All, Some((root, data, proofs))) = (took, chunks) else { return took };
         let each: Vec<_> = proofs.iter().map(|proof| self.post_chunk(root, data, proof)).collect();
-        let all: Vec<Took> = futures::stream::iter(each).buffer_unordered(CHUNKS_AT_ONCE).collect().await;
+        let all: Vec<Took> =
+            futures::stream::iter(each).buffer_unordered(self.chunks_at_once).collect().await;
         let worst = [Took::Refused, Took::NotNow].into_iter().find(|took| all.contains(took));
         worst.unwrap_or(Took::All)
     }

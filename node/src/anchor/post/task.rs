@@ -44,8 +44,7 @@ impl PostTask {
     pub fn new(shared: &SharedRef) -> Result<Option<Self>, NodeError> {
         let anchor = &shared.config.anchor;
         let client = |address: &str| {
-            Client::new(address, &anchor.weave)
-                .map_err(|error| NodeError::Gateways { why: error.to_string() })
+            Client::new(address, anchor).map_err(|error| NodeError::Gateways { why: error.to_string() })
         };
         let payer = match (anchor.backend, &anchor.wallet, &anchor.bundler) {
             (Backend::Arweave, Some(wallet), _) => {

@@ -98,6 +98,9 @@ pub(crate) struct ConfigFlags {
     /// The time between two questions after what is posted
     #[arg(long, value_name = "MS")]
     pub(crate) anchor_check_ms: Option<String>,
+    /// Chunks on their way to one gateway at once
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) anchor_chunks_at_once: Option<String>,
     /// A gateway of the weave to read, such as https://arweave.net; may repeat
     #[arg(long, value_name = "URL")]
     pub(crate) gateways: Vec<String>,
@@ -237,6 +240,7 @@ impl ConfigFlags {
             ("anchor_margin_percent", self.anchor_margin_percent.clone()),
             ("anchor_confirmations", self.anchor_confirmations.clone()),
             ("anchor_check_ms", self.anchor_check_ms.clone()),
+            ("anchor_chunks_at_once", self.anchor_chunks_at_once.clone()),
             ("gateways", list(&self.gateways)),
             ("settlement_depth", self.settlement_depth.clone()),
             ("anchor_batch_slots", self.anchor_batch_slots.clone()),

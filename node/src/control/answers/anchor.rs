@@ -75,7 +75,7 @@ impl Answers {
 
     fn clients(&self) -> Result<Vec<Client>, Failure> {
         let anchor = &self.shared.config.anchor;
-        anchor.gateways.iter().map(|address| Client::new(address, &anchor.weave).map_err(fault)).collect()
+        anchor.gateways.iter().map(|address| Client::new(address, anchor).map_err(fault)).collect()
     }
 
     async fn anchor_status(&self) -> Result<AnchorInfo, Failure> {

@@ -371,7 +371,8 @@ mod tests {
         }
         assert_eq!(door.desk.0.weave.pending().unwrap(), 1);
         // Another transaction for the same bytes needs them no second time.
-        let again = door.sign(door.draft(&data));
+        let draft = door.draft(&data);
+        let again = door.sign(L1Draft { reward: draft.reward + 1, ..draft });
         assert_eq!(door.post(&again.to_header_json()).0, 200);
         assert_eq!(door.desk.0.weave.pending().unwrap(), 1);
         door.desk.0.weave.mine(5).unwrap();

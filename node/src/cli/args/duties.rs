@@ -1,0 +1,42 @@
+//! What a node is asked to do for a process.
+
+use clap::Args;
+use weft_protocol::Id;
+
+use crate::config::Evaluate;
+
+#[derive(Debug, Args)]
+pub(crate) struct Host {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Evaluate it
+    #[arg(long)]
+    pub(crate) compute: bool,
+    /// When to evaluate it: as slots come, or when somebody asks; as configured if absent
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) evaluate: Option<Evaluate>,
+    /// Carry what it sends
+    #[arg(long)]
+    pub(crate) messenger: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cron {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Leave it alone again
+    #[arg(long)]
+    pub(crate) off: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pin {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Treat it as any other again
+    #[arg(long)]
+    pub(crate) off: bool,
+}
