@@ -208,7 +208,6 @@ pub(crate) struct ConfigFlags {
 impl ConfigFlags {
     /// The given flags by configuration key.
     pub(crate) fn by_key(&self) -> BTreeMap<&'static str, String> {
-        let list = |given: &[String]| (!given.is_empty()).then(|| given.join(","));
         [
             ("network", self.network.clone()),
             ("rules", self.rules.clone()),
@@ -227,25 +226,6 @@ impl ConfigFlags {
             ("spawn_budget", self.spawn_budget.clone()),
             ("others_gas", self.others_gas.clone()),
             ("others_memory", self.others_memory.clone()),
-            ("weave_block_ms", self.weave_block_ms.clone()),
-            ("weave_listen", self.weave_listen.clone()),
-            ("weave_accepts", self.weave_accepts.clone()),
-            ("anchor", self.anchor.clone()),
-            ("anchor_gateways", list(&self.anchor_gateways)),
-            ("anchor_quorum", self.anchor_quorum.clone()),
-            ("anchor_weave", self.anchor_weave.clone()),
-            ("anchor_wallet", self.anchor_wallet.clone()),
-            ("anchor_bundler", self.anchor_bundler.clone()),
-            ("anchor_day_limit", self.anchor_day_limit.clone()),
-            ("anchor_margin_percent", self.anchor_margin_percent.clone()),
-            ("anchor_confirmations", self.anchor_confirmations.clone()),
-            ("anchor_check_ms", self.anchor_check_ms.clone()),
-            ("anchor_chunks_at_once", self.anchor_chunks_at_once.clone()),
-            ("gateways", list(&self.gateways)),
-            ("settlement_depth", self.settlement_depth.clone()),
-            ("anchor_batch_slots", self.anchor_batch_slots.clone()),
-            ("anchor_checkpoints", self.anchor_checkpoints.clone()),
-            ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
             ("messenger_window_ms", self.messenger_window_ms.clone()),
             ("price_per_push", self.price_per_push.clone()),
             ("price_per_kib", self.price_per_kib.clone()),
@@ -277,7 +257,39 @@ impl ConfigFlags {
             ("log_format", self.log_format.clone()),
         ]
         .into_iter()
+        .chain(self.of_weave())
         .filter_map(|(key, given)| Some((key, given?)))
         .collect()
     }
+
+    /// Those of the weave.
+    fn of_weave(&self) -> impl Iterator<Item = (&'static str, Option<String>)> {
+        [
+            ("weave_block_ms", self.weave_block_ms.clone()),
+            ("weave_listen", self.weave_listen.clone()),
+            ("weave_accepts", self.weave_accepts.clone()),
+            ("anchor", self.anchor.clone()),
+            ("anchor_gateways", list(&self.anchor_gateways)),
+            ("anchor_quorum", self.anchor_quorum.clone()),
+            ("anchor_weave", self.anchor_weave.clone()),
+            ("anchor_wallet", self.anchor_wallet.clone()),
+            ("anchor_bundler", self.anchor_bundler.clone()),
+            ("anchor_day_limit", self.anchor_day_limit.clone()),
+            ("anchor_margin_percent", self.anchor_margin_percent.clone()),
+            ("anchor_confirmations", self.anchor_confirmations.clone()),
+            ("anchor_check_ms", self.anchor_check_ms.clone()),
+            ("anchor_chunks_at_once", self.anchor_chunks_at_once.clone()),
+            ("gateways", list(&self.gateways)),
+            ("settlement_depth", self.settlement_depth.clone()),
+            ("anchor_batch_slots", self.anchor_batch_slots.clone()),
+            ("anchor_checkpoints", self.anchor_checkpoints.clone()),
+            ("anchor_batch_age_ms", self.anchor_batch_age_ms.clone()),
+        ]
+        .into_iter()
+    }
+}
+
+/// What was given of a flag that may repeat.
+fn list(given: &[String]) -> Option<String> {
+    (!given.is_empty()).then(|| given.join(","))
 }

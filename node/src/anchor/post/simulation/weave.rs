@@ -4,7 +4,7 @@ use super::*;
 
 /// What the node asks for.
 impl World {
-    fn perform(&mut self, effect: Effect) {
+    pub(super) fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Build { number, parts } => {
                 if self.is_full() {
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// What must hold in the end.
-    fn judge(&mut self) {
+    pub(super) fn judge(&mut self) {
         let mut paid: BTreeMap<u64, Vec<Id>> = BTreeMap::new();
         for tx in self.chain.iter().flat_map(|block| &block.txs) {
             paid.entry(self.txs[tx].posting).or_default().push(*tx);
