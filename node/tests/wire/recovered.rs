@@ -6,7 +6,7 @@ use serde_json::Value;
 use weft_node::config::Role;
 use weft_node::control::api::{DiskRequest, Progress, Reply, Request};
 use weft_node::recover::{RecoverAllReport, RecoverReport};
-use weft_protocol::{Address, Hash, Id};
+use weft_protocol::{Hash, Id};
 
 use crate::support::{Node, send, until, within};
 
