@@ -20,7 +20,7 @@ use weft_protocol::{DataItem, Id, wire};
 use weft_storage::StoreError;
 
 use crate::attestations;
-use crate::control::api::{Failure, FailureCode};
+use crate::control::api::Failure;
 use crate::control::{Answers, ForPeer};
 use crate::inbound::REQUESTS_MAX;
 use crate::join;
@@ -298,15 +298,7 @@ impl Server {
 }
 
 fn refuse_read(failure: &Failure) -> Answer {
-    let code = match failure.code {
-        FailureCode::Invalid => Code::Invalid,
-        FailureCode::Unknown | FailureCode::TimedOut | FailureCode::Pending => Code::Unknown,
-        FailureCode::Gone => Code::Gone,
-        FailureCode::Refused => Code::NotMine,
-        FailureCode::Busy | FailureCode::Full => Code::Busy,
-        FailureCode::Fault => Code::Fault,
-    };
-    refusal(code, failure.text.clone(), failure.retry_ms.unwrap_or_default())
+    refusal(failure.code.to_peer(), failure.text.clone(), failure.retry_ms.unwrap_or_default())
 }
 
 fn busy_process() -> Answer {

@@ -27,7 +27,7 @@ pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
-pub use anchor::{AnchorInfo, AnchorRequest, Estimate, GatewayInfo, PostingInfo};
+pub use anchor::{AnchorInfo, AnchorRequest, BatchInfo, Estimate, GatewayInfo, PostingInfo, WeaveInfo};
 pub use carry::{CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
@@ -480,28 +480,4 @@ pub struct DryRunInfo {
 pub struct Progress {
     pub done: u64,
     pub total: u64,
-}
-
-/// The embedded weave.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct WeaveInfo {
-    pub weave: String,
-    pub height: u64,
-    pub batches: Vec<BatchInfo>,
-}
-
-/// One anchored batch.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct BatchInfo {
-    pub process: Id,
-    pub from: u64,
-    /// The last slot; one before the first where the batch has only what was attested late, or evidence.
-    pub to: u64,
-    pub data_root: Hash,
-    /// The block it stands in, once mined.
-    pub block: Option<u64>,
-    pub items: u32,
-    pub bytes: u64,
 }

@@ -95,3 +95,27 @@ pub struct Estimate {
     /// Logs that were left out: the rest is as large or smaller than these.
     pub left_out: u64,
 }
+
+/// The embedded weave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct WeaveInfo {
+    pub weave: String,
+    pub height: u64,
+    pub batches: Vec<BatchInfo>,
+}
+
+/// One anchored batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BatchInfo {
+    pub process: Id,
+    pub from: u64,
+    /// The last slot; one before the first where the batch has only what was attested late, or evidence.
+    pub to: u64,
+    pub data_root: Hash,
+    /// The block it stands in, once mined.
+    pub block: Option<u64>,
+    pub items: u32,
+    pub bytes: u64,
+}

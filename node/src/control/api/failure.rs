@@ -1,6 +1,7 @@
 //! Why a node does not do what it is asked, as it says so.
 
 use serde::{Deserialize, Serialize};
+use weft_protocol::wire::refusal::Code;
 
 /// Why a request failed, for a person and for a script.
 #[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
@@ -50,4 +51,18 @@ pub enum FailureCode {
     TimedOut,
     /// The node itself failed: disk, network.
     Fault,
+}
+
+impl FailureCode {
+    /// What a peer is told.
+    pub(crate) const fn to_peer(self) -> Code {
+        match self {
+            Self::Invalid => Code::Invalid,
+            Self::Unknown | Self::TimedOut | Self::Pending => Code::Unknown,
+            Self::Gone => Code::Gone,
+            Self::Refused => Code::NotMine,
+            Self::Busy | Self::Full => Code::Busy,
+            Self::Fault => Code::Fault,
+        }
+    }
 }
