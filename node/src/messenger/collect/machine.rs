@@ -131,7 +131,9 @@ impl Kept {
     /// When somebody is to be asked; never, as far as is known now, for none.
     fn ask_at(&self) -> Option<Now> {
         let (Some(head), false) = (self.head, self.asking) else { return None };
-        let is_behind = |to: Position| self.signed.is_some_and(|signed| signed > to && signed.slot <= head);
+        // What a tick came to is known with the slot after its own, which says when: claims of its pushes need that.
+        let needs = |at: Position| at.slot.saturating_add(u64::from(at.tick > 0));
+        let is_behind = |to: Position| self.signed.is_some_and(|signed| signed > to && needs(signed) <= head);
         match self.to {
             None => Some(self.not_before),
             Some(to) if is_behind(to) => Some(self.not_before),

@@ -74,6 +74,12 @@ fn what_a_quorum_signed_is_asked_for_at_once_and_once_its_slot_is_here() {
     assert!(!bench.tell(signed(12)) && !bench.after(600_000));
     assert!(bench.tell(grew(12)));
     assert!(!bench.tell(took(12, false)));
+    // A tick is known with the slot after it.
+    let tick = Input::Signed { process: P, position: Position { tick: 1, ..Position::slot(12) } };
+    assert!(!bench.tell(tick));
+    assert!(bench.tell(grew(13)));
+    let to = Position { tick: 1, ..Position::slot(12) };
+    assert!(!bench.tell(asked(Came::Took { to, more: false })));
     assert!(!bench.machine.wants(&P, Position::slot(12)) && bench.machine.wants(&P, Position::slot(13)));
 }
 
