@@ -72,7 +72,9 @@ async function itemsOf(bytes) {
     start += size
     const item = new DataItem(raw)
     expect(sha256(item.rawSignature).equals(named), `item ${index} has another id than the header says`)
-    expect(await DataItem.verify(raw), `the signature of item ${index} is not over its bytes`)
+    // What is no point of the curve is thrown.
+    const valid = await DataItem.verify(raw).catch(() => false)
+    expect(valid, `the signature of item ${index} is not over its bytes`)
     items.push({
       id: named.toString('base64url'),
       owner: sha256(item.rawOwner).toString('base64url'),

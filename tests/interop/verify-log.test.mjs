@@ -100,7 +100,9 @@ const rootOf = async (bytes) => Buffer.from((await generateTransactionChunks(byt
 /** All bundles of the log, by name. */
 async function bundles() {
   const all = new Map()
-  for (const { data_root } of (await node.weft('weave')).batches) {
+  // One may wait for its block.
+  const mined = (await node.weft('weave')).batches.filter(({ block }) => block !== null)
+  for (const { data_root } of mined) {
     all.set(data_root, Buffer.from(await (await fetch(`${address}/raw/${data_root}`)).arrayBuffer()))
   }
   return all

@@ -42,8 +42,18 @@ before(async () => {
     // What is sent after that comes in another bundle.
     if (sent === 3 || sent === messages) await anchored(sent)
   }
+  await quiet()
 })
 after(() => node.stop())
+
+/** Waits for the batch of what is attested once the process is quiet, as no test here expects a block meanwhile. */
+const quiet = async () => {
+  const deadline = Date.now() + 20_000
+  while (Date.now() < deadline) {
+    const { batches } = await node.weft('weave')
+    if (batches.some(({ from, to, block }) => from > to && block !== null) && batches.every(({ block }) => block !== null)) return
+  }
+}
 
 const get = async (path) => {
   const response = await fetch(`${address}/${path}`)
