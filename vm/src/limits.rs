@@ -43,9 +43,6 @@ pub const INITIALISE_GAS: u64 = 20_000_000_000;
 /// Bytes of memory that a module may have when it is initialised to look at it, before there is a
 /// process with a limit of its own: the default of processes.
 pub const INITIALISE_MEMORY_BYTES: u64 = 1 << 30;
-/// Bytes that a guest may have written while it was initialised to look at it, for it to be kept until somebody
-/// wants an instance: twice what aos comes to.
-pub const SPARE_BYTES_MAX: u64 = 4 << 20;
 
 /// Depth of one frame before its slots, in bytes (rules 6.8).
 pub const FRAME_BYTES: u64 = 64;

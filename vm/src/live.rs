@@ -305,11 +305,6 @@ impl Live {
         Ok(Evaluation { outcome, gas, gas_used: u64::try_from(gas_used).unwrap_or(0) })
     }
 
-    /// From now on its memory grows as this limit says.
-    pub(crate) fn govern(&mut self, memory_bytes: u64) {
-        self.store.data_mut().limiter.govern(memory_bytes);
-    }
-
     /// Lets its messages be ended.
     pub(crate) fn heed(&mut self, interrupt: Interrupt) {
         self.store.data_mut().interrupt = Some(interrupt);

@@ -1,7 +1,7 @@
 //! A compiled module, ready to be instantiated or restored any number of times.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use wasmtime::{InstancePre, Linker, Val};
 
@@ -11,7 +11,7 @@ use crate::format::{Format, emscripten, plain};
 use crate::host::HostState;
 use crate::image::MemoryImage;
 use crate::instance::Instance;
-use crate::limits::{INITIALISE_MEMORY_BYTES, MEMORY_BYTES_MAX, SPARE_BYTES_MAX};
+use crate::limits::{INITIALISE_MEMORY_BYTES, MEMORY_BYTES_MAX};
 use crate::live::Live;
 use crate::outcome::Limits;
 use crate::thread::on_guest_thread;
@@ -25,8 +25,6 @@ struct Prepared {
     template: Template,
     /// Set by the first initialisation that had memory enough.
     initial: OnceLock<Initial>,
-    /// What was initialised to know it, for the first instance.
-    spare: Mutex<Option<Live>>,
 }
 
 /// What every instance of a module is made from.
@@ -114,7 +112,7 @@ impl Module {
             )));
         }
         let template = Template { engine, format, pre, data, dyn_calls, least_bytes };
-        let module = Self(Arc::new(Prepared { template, initial: OnceLock::new(), spare: Mutex::new(None) }));
+        let module = Self(Arc::new(Prepared { template, initial: OnceLock::new() }));
         match module.initial(INITIALISE_MEMORY_BYTES) {
             Ok(_) | Err(VmError::MemoryLimit { .. }) => Ok(module),
             Err(VmError::Module(refusal)) => Err(refusal),
@@ -130,34 +128,19 @@ impl Module {
             return Ok(initial);
         }
         let template = self.template();
-        let (initial, live) = on_guest_thread(|| {
+        let initial = on_guest_thread(|| {
             let live = Live::fresh(template, memory_bytes)?;
-            let initial = Initial { image: live.image(template, None), globals: live.initial_globals() };
-            Ok::<_, VmError>((initial, live))
+            Ok::<_, VmError>(Initial { image: live.image(template, None), globals: live.initial_globals() })
         })??;
-        if live.resident_bytes() <= SPARE_BYTES_MAX {
-            *self.spare() = Some(live);
-        }
         Ok(self.0.initial.get_or_init(|| initial))
-    }
-
-    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Live>> {
-        self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new instance, initialised, with nothing evaluated yet.
     pub fn instantiate(&self, limits: Limits) -> Result<Instance, VmError> {
         let image = self.initial(limits.memory_bytes)?.image.clone();
         fits(limits, &image)?;
-        let spare = self.spare().take();
-        let live = match spare {
-            Some(mut live) => {
-                live.govern(limits.memory_bytes);
-                live
-            }
-            None => on_guest_thread(|| Live::fresh(self.template(), limits.memory_bytes))?.map_err(host)?,
-        };
-        Ok(Instance::new(self.clone(), limits, live, image))
+        let live = on_guest_thread(|| Live::fresh(self.template(), limits.memory_bytes))?;
+        Ok(Instance::new(self.clone(), limits, live.map_err(host)?, image))
     }
 
     /// An instance with the memory of another one of the same module.
@@ -188,9 +171,8 @@ impl Module {
     /// code, and the memory that they begin with.
     pub fn resident_bytes(&self) -> u64 {
         let initial = self.0.initial.get().map_or(0, |initial| initial.image.stored_bytes() as u64);
-        let spare = self.spare().as_ref().map_or(0, Live::resident_bytes);
         let code = self.0.template.pre.module().image_range();
-        (code.end.addr() - code.start.addr()) as u64 + initial + spare
+        (code.end.addr() - code.start.addr()) as u64 + initial
     }
 
     pub(crate) fn live(&self, image: &MemoryImage, limits: Limits) -> Result<Live, HostFault> {

@@ -67,21 +67,6 @@ fn loading_runs_what_the_format_s_loader_runs() {
     }
 }
 
-/// The first one is what was initialised to look at the module.
-#[test]
-fn the_first_instance_is_as_all_others() {
-    for format in reference_formats() {
-        let (name, module) = module(format);
-        let [first, second] = [(); 2].map(|()| {
-            let mut instance = module.instantiate(LIMITS).unwrap();
-            let begins_with = instance.memory_image().unwrap();
-            let answer = run(&mut instance, name, "7f8 R O 900 5678 W 900 R O ");
-            (begins_with, answer, instance.memory_image().unwrap())
-        });
-        assert_eq!(first, second, "{format}");
-    }
-}
-
 #[test]
 fn a_caught_jump_goes_on_and_nothing_else_is_caught() {
     for format in reference_formats() {
