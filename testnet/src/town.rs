@@ -140,7 +140,10 @@ impl Town<'_> {
             Ok(answer) => Ok(Look::There(answer)),
             Err(error) => match &error.source {
                 ClientError::Failed(failure)
-                    if matches!(failure.code, FailureCode::Busy | FailureCode::Unknown) =>
+                    if matches!(
+                        failure.code,
+                        FailureCode::Busy | FailureCode::Unknown | FailureCode::Pending
+                    ) =>
                 {
                     Ok(Look::NotYet(failure.text.clone()))
                 }

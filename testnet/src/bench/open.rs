@@ -204,7 +204,7 @@ async fn ask<T: serde::de::DeserializeOwned>(
     let look = async || match door.ask(what, request, ANSWER_WAIT).await {
         Ok(answer) => Ok(Look::There(answer)),
         Err(AskError { source: ClientError::Failed(failure), .. })
-            if matches!(failure.code, FailureCode::Busy | FailureCode::Unknown) =>
+            if matches!(failure.code, FailureCode::Busy | FailureCode::Unknown | FailureCode::Pending) =>
         {
             Ok(Look::NotYet(failure.text))
         }

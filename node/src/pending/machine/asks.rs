@@ -26,6 +26,8 @@ pub const LATELY_MAX: usize = 16_384;
 const TRIES_MAX: u32 = 3;
 /// The wait between them, in milliseconds.
 const AGAIN_MS: u64 = 2_000;
+/// How often what is over makes room for others, in milliseconds: thousands may come at once.
+const SWEEP_MS: u64 = 1_000;
 
 /// What is heard of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,19 +74,22 @@ pub struct Asks<P> {
     peers: BTreeMap<P, Peer>,
     /// Since when, and how many peers.
     lately: BTreeMap<Id, (Now, usize)>,
+    /// When what is over was thrown out.
+    swept: Now,
 }
 
 impl<P: Ord + Copy> Default for Asks<P> {
     fn default() -> Self {
-        Self { peers: BTreeMap::new(), lately: BTreeMap::new() }
+        Self { peers: BTreeMap::new(), lately: BTreeMap::new(), swept: Now(0) }
     }
 }
 
 impl<P: Ord + Copy> Asks<P> {
     fn shared(&mut self, process: Id, peer: P, is_mine: bool, now: Now) {
         let is_over = |since: &Now| since.plus_ms(ASKED_MS) <= now;
-        if self.lately.len() >= LATELY_MAX {
+        if self.lately.len() >= LATELY_MAX && self.swept.plus_ms(SWEEP_MS) <= now {
             self.lately.retain(|_, (since, _)| !is_over(since));
+            self.swept = now;
         }
         let wanted: usize = self.peers.values().map(|peer| peer.wanted.len()).sum();
         let is_known = self.lately.contains_key(&process);
@@ -249,5 +254,11 @@ mod tests {
         }
         let wanted: usize = asks.peers.values().map(|peer| peer.wanted.len()).sum();
         assert_eq!((wanted, asks.lately.len()), (WANTED_MAX, LATELY_MAX));
+        // What is over makes room.
+        for peer in 0..64 {
+            run(&mut asks, Input::Gone(peer), ASKED_MS);
+        }
+        share(&mut asks, u16::MAX, 7, false, ASKED_MS);
+        assert_eq!(run(&mut asks, Input::Tick, ASKED_MS), [(7, vec![id(u16::MAX)])]);
     }
 }
