@@ -198,7 +198,7 @@ fn a_node_offers_where_it_carries_and_says_so_again_before_it_ends() {
     run(&mut market, Input::Carries(process(1), true), 0);
     let (terms, places) = said(run(&mut market, Input::Tick, 0)).unwrap();
     let at_shard = Shard::of(&process(1));
-    assert_eq!(places, [Place::Shard(at_shard), topic(1)]);
+    assert_eq!(places, [topic(1), Place::Shard(at_shard)], "what waits is said first");
     assert_eq!((terms.price_per_push, terms.price_per_kib, terms.latency_p50_ms), (5, 2, 0));
     assert_eq!((terms.shards.clone(), terms.capacity_per_s), (vec![at_shard.number()], CAPACITY_DEFAULT));
     assert_eq!((terms.valid_from, terms.valid_to), (START, START + OFFER_MS));
