@@ -30,7 +30,7 @@ use crate::clock::{Clock, ClockOffset};
 use crate::compute::ComputeTask;
 use crate::compute::modules::Modules;
 use crate::compute::residency::Elsewhere;
-use crate::config::{self, Config, Reachable, Role};
+use crate::config::{self, Config, Reachable, Role, Whose};
 use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
 use crate::direct::{DirectHandle, DirectTask};
@@ -430,12 +430,14 @@ fn start_topics(
     tasks.start("topics", task.run(stop.clone()));
 }
 
-/// Says on the mesh that this key schedules, so that others find it by its address.
+/// Says on the mesh that this key schedules, or takes subscriptions of others, so that they find it by its address.
 async fn announce(shared: &Shared) {
-    if shared.config.roles.contains(&Role::Scheduler)
+    let config = &shared.config;
+    let takes_subscriptions = config.roles.contains(&Role::Messenger) && config.carry_for != Whose::Own;
+    if (config.roles.contains(&Role::Scheduler) || takes_subscriptions)
         && let Err(error) = shared.net.provide(Key::Address(shared.address)).await
     {
-        tracing::warn!(%error, "this scheduler is not announced; only connected peers find it");
+        tracing::warn!(%error, "this node is not announced by its address; only connected peers find it");
     }
 }
 

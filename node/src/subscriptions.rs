@@ -68,6 +68,9 @@ pub enum SubscribeError {
     /// The process could not be taken up.
     #[error(transparent)]
     Hosting(#[from] HostingError),
+    /// Nobody knows where its messenger is.
+    #[error("messenger {0} is not found: it has to run, and to be connected to the peers of this network")]
+    NotFound(Address),
     /// The messenger could not be asked, or refused.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -141,7 +144,8 @@ pub async fn hand_in(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Su
         return take(shared, raw).await;
     }
     let process = hosting::find_process(shared, statement.process).await?;
-    let peer = remote::with_address(shared, statement.messenger).await?;
+    let peer = remote::with_address(shared, statement.messenger).await;
+    let peer = peer.map_err(|_| SubscribeError::NotFound(statement.messenger))?;
     let ask = Ask::Subscribe(wire::SubscribeRequest { item: raw });
     let Answer::Subscribe(answer) = remote::ask(shared, peer, ask).await? else {
         return Err(RemoteError::Mismatch { peer }.into());
@@ -162,7 +166,9 @@ pub async fn answer(shared: &Shared, ask: wire::SubscribeRequest) -> Answer {
         SubscribeError::NotTaken(_) | SubscribeError::Item(_) => (Code::Invalid, 0),
         SubscribeError::NoRole | SubscribeError::Whose(_) => (Code::NotMine, 0),
         SubscribeError::Full | SubscribeError::Declined(_) => (Code::Busy, FULL_RETRY_MS),
-        SubscribeError::Hosting(_) | SubscribeError::Remote(_) => (Code::Unknown, 0),
+        SubscribeError::Hosting(_) | SubscribeError::NotFound(_) | SubscribeError::Remote(_) => {
+            (Code::Unknown, 0)
+        }
         SubscribeError::Store(_) => (Code::Fault, 0),
     };
     Answer::Refusal(wire::Refusal { code: code.into(), text: error.to_string(), retry_ms })

@@ -96,7 +96,7 @@ impl Answers {
                 SubscribeError::NotTaken(_) | SubscribeError::Item(_) => FailureCode::Invalid,
                 SubscribeError::NoRole | SubscribeError::Whose(_) => FailureCode::Refused,
                 SubscribeError::Full | SubscribeError::Declined(_) => FailureCode::Busy,
-                SubscribeError::Hosting(_) => FailureCode::Unknown,
+                SubscribeError::Hosting(_) | SubscribeError::NotFound(_) => FailureCode::Unknown,
                 // What the messenger said is its text.
                 SubscribeError::Remote(_) => FailureCode::Refused,
                 SubscribeError::Store(_) => FailureCode::Fault,
