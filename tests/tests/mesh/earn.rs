@@ -38,7 +38,7 @@ const SETTINGS: [(usize, &str); 3] = [
     (AUDITOR, "audit_challenges = 3\n"),
 ];
 /// Messages that the source sends in the window.
-const PUSHES: u64 = 24;
+const PUSHES: u64 = 32;
 /// How long an audit may take on a busy machine.
 const AUDIT_WAIT: Duration = Duration::from_secs(120);
 
@@ -181,6 +181,30 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until a node has so much at the ledger, which is used meanwhile, so that its time passes.
+    async fn comes_to_have(&self, node: usize, wanted: u64) -> Result<(), Trouble> {
+        let who = [("Recipient", self.address(node).to_string())];
+        let look = async || {
+            self.rig.town().send(&self.ledger, "Settle", Vec::new(), "").await.ok();
+            let has = self.ledger("Balance", &who).await?.unwrap_or_default();
+            let done = has == wanted.to_string();
+            Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(has) })
+        };
+        Ok(until(format!("node {node} to have {wanted}"), 2 * PATIENCE, look).await?)
+    }
+
+    /// Waits until somebody challenged the claim of a node for window 1. Meanwhile nobody lets the ledger's slots pass.
+    async fn is_challenged(&self, node: usize) -> Result<(), Trouble> {
+        let (messenger, source) = (self.address(node).to_string(), self.source.id.to_string());
+        let of = [("Messenger", messenger), ("Source", source), ("Window", "1".to_owned())];
+        let look = async || {
+            let claim = self.ledger("Claim-Of", &of).await?.unwrap_or_default();
+            let done = claim.contains(r#""challenges":{""#);
+            Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(claim) })
+        };
+        Ok(until(format!("the claim of node {node} to be challenged"), 2 * PATIENCE, look).await?)
+    }
+
     async fn earnings(&self, node: usize) -> Result<LedgerEarnings, AskError> {
         let request = Request::Market(MarketRequest::Earnings { ledger: Some(self.ledger.id) });
         let earned: EarningsInfo = self.rig.fleet.node(node).ask("what it earned", &request).await?;
@@ -256,15 +280,19 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The claim of a messenger that is off, with these amounts for its pushes: what its own node would never make.
-fn forged(stage: &Stage, node: usize, amount: impl Fn(usize) -> u64) -> (String, usize) {
+/// The claim of a messenger that is off, of some of its pushes and with these amounts: what its own node would never
+/// make.
+fn by_hand(stage: &Stage, node: usize, which: impl Fn(usize) -> bool, amount: impl Fn(usize) -> u64) -> Made {
     let fleet = &stage.rig.fleet;
     let (me, network) = (stage.address(node), Network::of_name(&fleet.node(node).ready().network));
-    let store = fleet.node(node).data_dir().join("store.redb");
-    let reader = Store::open(&store, &StoreConfig::new(network, me)).unwrap().read().unwrap();
+    let path = fleet.node(node).data_dir().join("store.redb");
+    let store = Store::open(&path, &StoreConfig::new(network, me)).unwrap();
+    let reader = store.read().unwrap();
     let owing = earn::owing(&reader).unwrap();
-    let owing = owing.iter().find(|owing| owing.key.source == stage.source.id).unwrap();
-    let paid = owing.pushes.iter().enumerate().map(|(at, (key, row))| Paid {
+    let owing =
+        owing.iter().find(|owing| owing.key.source == stage.source.id && owing.key.window == 1).unwrap();
+    let chosen = owing.pushes.iter().enumerate().filter(|(at, _)| which(*at)).map(|(_, push)| push);
+    let paid = chosen.enumerate().map(|(at, (key, row))| Paid {
         position: key.position,
         index: key.index,
         target: row.target,
@@ -275,8 +303,14 @@ fn forged(stage: &Stage, node: usize, amount: impl Fn(usize) -> u64) -> (String,
     let tree = ClaimTree::new(me, stage.source.id, 1, paid.collect()).unwrap();
     let source = log::read_process(&reader, &stage.source.id, &Terms { network, weave: Weave::Clock });
     let shown = earn::answer(&reader, &source.unwrap().unwrap(), &tree, 0).unwrap();
-    let count = tree.leaves().len();
-    (URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()), count)
+    let count = tree.leaves().len() as u64;
+    Made { data: URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()), count }
+}
+
+/// A claim as it is sent.
+struct Made {
+    data: String,
+    count: u64,
 }
 
 #[tokio::test]
@@ -302,22 +336,25 @@ async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> 
     let earned = until("the honest one to be paid".to_owned(), 2 * PATIENCE, look).await?;
     assert_eq!((earned.lost.as_str(), earned.challenged.as_str()), ("0", "0"), "{earned:?}");
 
-    // The other asks for ten times what its pushes but the first pay.
+    // The other is off, and has every second of its pushes claimed by hand: that is paid, once.
     stage.rig.fleet.kill(OTHER).await;
-    let (claim, count) = forged(&stage, OTHER, |at| if at == 0 { PRICE } else { 10 * PRICE });
-    assert!(count > 1, "it carried {count} pushes");
     let of = [("Source", stage.source.id.to_string()), ("Window", "1".to_owned())];
-    stage.ask(OTHER, "Claim", &of, &claim).await?;
-    // Nobody answers for it: half of the bond is the auditor's.
-    let who = [("Recipient", stage.address(AUDITOR).to_string())];
-    let look = async || {
-        // Time passes as the ledger is used.
-        stage.rig.town().send(&stage.ledger, "Settle", Vec::new(), "").await.ok();
-        let has = stage.ledger("Balance", &who).await?.unwrap_or_default();
-        let done = has == (BOND_UNIT + BOND_UNIT / 2).to_string();
-        Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(has) })
-    };
-    until("the auditor to have won".to_owned(), 2 * PATIENCE, look).await?;
+    let right = by_hand(&stage, OTHER, |at| at % 2 == 0, |_| PRICE);
+    stage.ask(OTHER, "Claim", &of, &right.data).await?;
+    stage.comes_to_have(OTHER, right.count * PRICE).await?;
+    let again = [&of[..], &[("Again", "1".to_owned())]].concat();
+    let again = stage.ask(OTHER, "Claim", &again, &right.data).await?;
+    let refused = stage.rig.town().result(&stage.ledger, 0, again.slot).await?.result.to_string();
+    assert!(refused.contains("Claim-Error") && refused.contains("Taken"), "{refused}");
+
+    // Of the others it asks for ten times what all but the first pay. Nobody answers for it: half of the bond is the
+    // auditor's.
+    let wrong = by_hand(&stage, OTHER, |at| at % 2 == 1, |at| if at == 0 { PRICE } else { 10 * PRICE });
+    assert!(wrong.count > 1, "it carried {} and {} pushes", right.count, wrong.count);
+    stage.ask(OTHER, "Claim", &of, &wrong.data).await?;
+    stage.is_challenged(OTHER).await?;
+    stage.comes_to_have(AUDITOR, BOND_UNIT + BOND_UNIT / 2).await?;
+    stage.comes_to_have(OTHER, right.count * PRICE).await?;
     stage.holds("Bond-Of", &[("Messenger", stage.address(OTHER).to_string())], "0").await?;
     stage.conserves().await?;
     assert_holds(open);
