@@ -109,6 +109,7 @@ async fn evidence_is_anchored_and_comes_back_with_the_log() {
         })
     };
     let kept = until("evidence", || convicting(&node)).await;
+    until("slot 0 to be anchored", || async { node.detail(process).await.info.anchored.map(drop) }).await;
     let new = Node::start(155).await;
     let from = vec![node.ready.weave_api.clone().unwrap()];
     let back = until("evidence to come back", || async {
