@@ -124,6 +124,9 @@ fn is_later(table: Table, reading: &ReadTransaction) -> bool {
             | Table::PageRefs
             | Table::Children
             | Table::Cautions
+            | Table::Postings
+            | Table::PostingsOpen
+            | Table::Posted
             | Table::AttestationsUnanchored
             | Table::EvidenceUnanchored
             | Table::Carried
