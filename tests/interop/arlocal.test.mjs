@@ -112,14 +112,18 @@ test('a log goes to arlocal and comes back', { skip }, async (t) => {
 })
 
 test('what arlocal drops is posted again, as the same transaction', { skip }, async (t) => {
-  const arlocal = await startArlocal('--fails', '60')
+  const arlocal = await startArlocal('--fails', '50')
   t.after(() => arlocal.stop())
   const { file } = await paying(arlocal)
   const node = await startNode(temporaryFolder(), anchoring([arlocal], file))
   t.after(() => node.stop())
   const { id } = await node.weft('spawn')
   for (let sent = 0; sent < 9; sent += 1) await send(node, id, sent, 100)
-  await anchored(node, id, 9, () => arlocal.mine(1, 'mineWithFails'))
+  // At a pace at which what was dropped is posted again long before fifty blocks have passed, after which it would be signed anew.
+  await anchored(node, id, 9, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await arlocal.mine(1, 'mineWithFails')
+  })
   const { postings } = await node.weft('anchor', 'status')
   const final = postings.filter(({ state }) => state === 'final')
   assert.ok(final.length > 0 && postings.every(({ signed }) => signed <= 1), JSON.stringify(postings))
