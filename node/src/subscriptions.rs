@@ -84,12 +84,12 @@ pub enum SubscribeError {
 /// # Errors
 /// Why not.
 pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, SubscribeError> {
+    if !shared.config.roles.contains(&Role::Messenger) {
+        return Err(SubscribeError::NoRole);
+    }
     let (statement, by) = read(shared, raw).await?;
     if statement.messenger != shared.address {
         return Err(NotTaken::Messenger(statement.messenger).into());
-    }
-    if !shared.config.roles.contains(&Role::Messenger) {
-        return Err(SubscribeError::NoRole);
     }
     let process = find(shared, &statement, by).await?;
     let _turn = shared.subscriptions.0.lock().await;
@@ -210,7 +210,7 @@ async fn end_what_is_over(shared: &Shared) -> Result<(), StoreError> {
         let reader = shared.store.read()?;
         (all_of(&reader, None)?, reader.setting_names(SERVED)?)
     };
-    // What is over by its date need not be remembered: nobody can show it again.
+    // What is over by its date need not be remembered: nothing that its payer said before lasts longer.
     let over = held.iter().filter(|(.., agreement)| agreement.until <= now);
     let over: Vec<Write> =
         over.map(|(process, payer, _)| Write::DropSetting { name: setting(process, payer) }).collect();

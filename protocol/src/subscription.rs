@@ -64,6 +64,11 @@ pub enum NotTaken {
     /// It ends in the past, or too far ahead.
     #[error("it must end in the future, and within 400 days")]
     Until,
+    /// An earlier one would outlast it, and could be shown again once this one is forgotten.
+    #[error(
+        "it must end no earlier than what its payer said before, at {0}, in milliseconds since 1970; or cancel it"
+    )]
+    Shorter(u64),
     /// There is nothing to cancel.
     #[error("there is no subscription of this payer")]
     Nothing,
@@ -184,6 +189,7 @@ pub fn decide(
                 // Handed in again, as its answer was lost.
                 Some(held) if held == new => {}
                 Some(held) if held.number >= statement.number => return Err(NotTaken::Old(held.number)),
+                Some(held) if until < held.until => return Err(NotTaken::Shorter(held.until)),
                 _ => {}
             }
             Ok((by, new))

@@ -90,7 +90,9 @@ fn from_source(
         return Ok(if told > head { Seen::Beyond } else { Seen::ToCome });
     }
     let Some(row) = reader.outcome(&process, paid.position)? else {
-        return Ok(Seen::NotSent("the source has no such position"));
+        // Who went on from a checkpoint evaluated nothing before it.
+        let is_whole = reader.outcome(&process, Position::slot(0))?.is_some();
+        return Ok(if is_whole { Seen::NotSent("the source has no such position") } else { Seen::Unknown });
     };
     if row.is_pruned() {
         return Ok(Seen::Unknown);

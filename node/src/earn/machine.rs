@@ -92,6 +92,8 @@ pub enum Input {
     Owed(Owed),
     /// What the ledger told of the newest claim of a window.
     Said {
+        /// Which ledger told it.
+        ledger: Id,
         /// The source.
         source: Id,
         /// Its window.
@@ -327,8 +329,12 @@ impl Machine for Claims {
                 }
             }
             Input::Owed(owed) => self.owed(owed, now, effects),
-            Input::Said { source, window, said } => {
-                if let Some(key) = self.of(&source, window) {
+            // Any process can say such a thing; it counts from the ledger of the claim alone.
+            Input::Said { ledger, source, window, said } => {
+                let key = self.of(&source, window);
+                let is_its =
+                    |key: &ClaimKey| self.held.get(key).is_some_and(|held| held.row.ledger == ledger);
+                if let Some(key) = key.filter(is_its) {
                     self.said(key, said, now, effects);
                 }
             }

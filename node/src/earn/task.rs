@@ -212,7 +212,7 @@ impl EarnTask {
             let Some(next) = heard.next else { return Ok(()) };
             for notices::Notice { source, window, said } in heard.notices {
                 tracing::debug!(%ledger, %source, window, ?said, "the ledger says of a claim");
-                self.handle(Input::Said { source, window, said });
+                self.handle(Input::Said { ledger, source, window, said });
             }
             let (name, value) = (format!("{READ_SETTING}{ledger}"), next.to_bytes().to_vec().into());
             self.perform(vec![Write::Setting { name, value }]).await?;

@@ -312,6 +312,8 @@ impl<P: Ord + Copy, B: Clone> Pools<P, B> {
         if age_ms >= HELD_MS {
             return Heard::Dropped(Why::Old);
         }
+        // An age is a peer's word: of one that is almost over nothing would be offered to the scheduler that is here.
+        let age_ms = if is_mine { 0 } else { age_ms };
         let Claim { process, item, signer, bits } = claim;
         self.numbers += 1;
         let since = Now(now.0.saturating_sub(age_ms));

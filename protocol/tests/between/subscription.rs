@@ -39,6 +39,10 @@ fn a_payer_subscribes_prolongs_and_cancels_and_nothing_counts_twice() {
     assert_eq!(verdict(STRANGER, 5, until, held(5, false)), stands(5, false));
     assert_eq!(verdict(STRANGER, 5, Said::Until(NOW + 2 * DAY), held(5, false)), Err(NotTaken::Old(5)));
     assert_eq!(verdict(STRANGER, 4, until, held(5, false)), Err(NotTaken::Old(5)));
+    // Else the longer one would be shown again once the shorter one is over and forgotten.
+    let shorter = Said::Until(NOW + DAY - 1);
+    assert_eq!(verdict(STRANGER, 6, shorter, held(5, false)), Err(NotTaken::Shorter(NOW + DAY)));
+    assert_eq!(verdict(STRANGER, 6, shorter, held(5, true)), Err(NotTaken::Shorter(NOW + DAY)));
     // Cancelled is what had its number; shown again it does not come back.
     let cancelled = Said::Cancelled(payer);
     assert_eq!(verdict(STRANGER, 5, cancelled, held(5, false)), stands(5, true));

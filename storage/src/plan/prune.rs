@@ -80,7 +80,11 @@ impl Plan<'_> {
             }
         }
         for attestor in attestors {
-            self.remove(Table::Attestations, key::attestation(&process, position, &attestor.0))?;
+            let key = key::attestation(&process, position, &attestor.0);
+            // One that no batch has yet stays: pruning takes it later.
+            if self.get::<Nothing>(Table::AttestationsUnanchored, &key)?.is_none() {
+                self.remove(Table::Attestations, key)?;
+            }
         }
         Ok(())
     }

@@ -162,7 +162,9 @@ impl Client {
                 let Some(block) = block else { return Told::Pending };
                 let at = block.get("height").and_then(Value::as_u64).filter(|at| *at <= height);
                 match at.zip(block.get("id").and_then(name)) {
-                    Some((at, block)) => Told::Mined { height: at, block, confirmations: height - at + 1 },
+                    Some((at, block)) => {
+                        Told::Mined { height: at, block, confirmations: (height - at).saturating_add(1) }
+                    }
                     None => Told::Silent,
                 }
             }

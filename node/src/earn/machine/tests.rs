@@ -36,7 +36,7 @@ fn owed(amounts: &[u64]) -> Input {
 }
 
 fn said(said: Said) -> Input {
-    Input::Said { source: SOURCE, window: 1, said }
+    Input::Said { ledger: LEDGER, source: SOURCE, window: 1, said }
 }
 
 const OPENED: Said = Said::Opened { due: 8, due_ms: 5_000 };
@@ -52,6 +52,8 @@ fn a_claim_is_written_down_before_it_is_sent_and_again_until_it_is_answered() {
     assert_eq!(run(&mut claims, 0, owed(&[4, 6])), [], "one claim of a window at a time");
     assert_eq!(run(&mut claims, ANSWER_MS - 1, Input::Tick), []);
     assert_eq!(run(&mut claims, ANSWER_MS, Input::Tick), [Effect::Send(KEY, row.clone())], "byte for byte");
+    let elsewhere = Input::Said { ledger: Id([9; 32]), source: SOURCE, window: 1, said: Said::Lost };
+    assert_eq!(run(&mut claims, ANSWER_MS, elsewhere), [], "another process has no say in it");
     let saved = run(&mut claims, ANSWER_MS, said(OPENED));
     assert!(
         matches!(&saved[..], [Effect::Save(KEY, row)] if row.state == ClaimState::Open { due: 8, due_ms: 5_000 })

@@ -221,3 +221,14 @@ fn what_left_is_bounded() {
     assert_eq!(stranger(&mut pools, 0, 18, 20_000), Heard::Kept, "the oldest are forgotten");
     assert_eq!(stranger(&mut pools, 60, 18, 20_000), OVER);
 }
+
+/// A peer that says a message is almost over had it dropped before the scheduler that is here was offered it.
+#[test]
+fn a_scheduler_believes_nobody_about_the_age_of_a_message() {
+    let mut pools: Pools<u8, u32> = Pools::new();
+    let late = Said { is_mine: true, age_ms: HELD_MS - 1, ..said(claim(1, 200, 18), false) };
+    assert_eq!(pools.hear(late, Now(HELD_MS)), Heard::Kept);
+    let mut effects = Effects::new();
+    pools.handle(Input::Tick, Now(HELD_MS + 1), &mut effects);
+    assert_eq!(effects.drain().count(), 1, "it is offered");
+}

@@ -144,7 +144,8 @@ pub(super) async fn ask(shared: SharedRef, peer: Peer, processes: Vec<Id>) -> Do
     };
     for waiting in answer.waiting {
         match take(&shared, peer, &processes, &waiting).await {
-            Some(Heard::Dropped(Why::Busy)) => break,
+            // The rest was not looked at: the peer is asked once more.
+            Some(Heard::Dropped(Why::Busy)) => return Done::Asked(peer, None),
             Some(_) => {}
             None => {
                 tracing::warn!(%peer, "a peer gave messages that nobody paid for, or that nobody signed");

@@ -190,6 +190,9 @@ impl Poster {
     ) {
         let policy = self.policy;
         let height = reached(heights.iter().flatten().copied(), policy.quorum);
+        // Heights of those that know of no block: a quorum must be that far *and* have seen none.
+        let open = told.iter().zip(heights).filter(|(told, _)| matches!(told, Told::Unknown | Told::Pending));
+        let open = reached(open.filter_map(|(_, height)| *height), policy.quorum);
         let Some(posting) = self.answered(number) else { return };
         let Stage::Signed { tx, expires } = posting.stage else { return };
         posting.mined = None;
@@ -205,7 +208,7 @@ impl Poster {
                 posting.mined = Some((height, confirmations));
                 posting.go_on(policy.ask_ms, now);
             }
-            Verdict::Open if has_lapsed(expires, height, policy.confirmations) => {
+            Verdict::Open if has_lapsed(expires, open, policy.confirmations) => {
                 posting.stage = Stage::Built;
                 posting.rest(Some(Trouble::Lapsed), 0, now);
             }

@@ -105,11 +105,16 @@ fn another_is_signed_only_when_no_block_can_hold_the_first() {
     assert_eq!(run.trouble(), None);
     // One gateway alone says nothing.
     assert_eq!(run.told([Told::Unknown, silent.clone(), silent.clone()], 168, 5_000), []);
+    // And one that lags far behind says nothing of blocks that it never saw.
+    assert_eq!(run.handle(Input::Tick, 12_000), [Effect::Ask { number: 0, tx: TX }]);
+    let (told, heights) =
+        (vec![Told::Unknown, Told::Unknown, mined(30)], vec![Some(100), Some(168), Some(168)]);
+    assert_eq!(run.handle(Input::Told { number: 0, told, heights }, 12_000), []);
     let quote = Effect::Quote { number: 0, bytes: 12 };
-    assert_eq!(run.told([Told::Unknown, Told::Unknown, mined(30)], 168, 12_000), [quote]);
+    assert_eq!(run.told([Told::Unknown, Told::Unknown, mined(30)], 168, 40_000), [quote]);
     assert_eq!(run.trouble(), Some(Trouble::Lapsed));
     // What was signed before counts in the day.
-    assert_eq!(run.quotes(900, 12_100), []);
+    assert_eq!(run.quotes(900, 40_100), []);
     assert_eq!(run.trouble(), Some(Trouble::Limit { spent: 112, needs: 990, limit: 1_000 }));
 }
 
