@@ -1,6 +1,6 @@
 //! Pay: what this node carried in its turn for processes in hard mode is claimed at their ledgers, and accounted for.
 //!
-//! [`evidence`] is written down with each push, so that no target can take it back; [`machine`] decides what is claimed
+//! `evidence` is written down with each push, so that no target can take it back; [`machine`] decides what is claimed
 //! when, `notices` reads what the ledger says of it in a log that this node computes, `letters` makes the messages, `task`
 //! is the loop. `doubt` looks at the claims of others, and challenges what the logs refute.
 //!

@@ -10,7 +10,7 @@
 //! the store are counted. When nothing is left, new work is told to come back and logs of others are not
 //! followed on; what was promised is computed, sent and anchored, and everything can be read.
 //!
-//! What is written for a while beside them, such as a log that is read from a weave to be checked, has a [`Grant`]
+//! What is written for a while beside them, such as a log that is read from a weave to be checked, has a `Grant`
 //! out of what is left: it counts from the beginning with all it may come to.
 //!
 //! Invariant: the limits of store and weave, with the rest, never come to more than the budget.
