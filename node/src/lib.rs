@@ -17,6 +17,8 @@ pub mod compute;
 pub mod config;
 pub mod control;
 pub mod cron;
+#[cfg(test)]
+mod dice;
 mod direct;
 mod directory;
 pub mod dry_run;

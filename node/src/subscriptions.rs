@@ -31,6 +31,8 @@ const SETTING: &str = "subscription/";
 const SERVED: &str = "subscribed/";
 /// Payers of one process.
 const PAYERS_MAX: usize = 16;
+/// Bytes of a statement with its signature, of any kind of key; looked at before that.
+const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 /// Agreements in all, those that were cancelled and must be remembered included.
 const HELD_MAX: usize = 10_000;
 /// When somebody who finds no place is told to come back, in milliseconds.
@@ -290,6 +292,9 @@ async fn leave(shared: &Shared, process: Id) -> Result<(), StoreError> {
 }
 
 async fn read(shared: &Shared, raw: Bytes) -> Result<(Statement, Address), SubscribeError> {
+    if raw.len() > STATEMENT_BYTES_MAX {
+        return Err(SubscribeError::Item(format!("a statement has at most {STATEMENT_BYTES_MAX} bytes")));
+    }
     let verified = joined(tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw)).await);
     let stopped = || SubscribeError::Item("the node stops".to_owned());
     let item = verified.ok_or_else(stopped)?.map_err(|error| SubscribeError::Item(error.to_string()))?;

@@ -26,7 +26,7 @@ use crate::market::ledger::ask_here;
 use crate::market::sent::{Found, Push, look_for};
 use crate::market::window_at;
 use crate::shared::{Shared, SharedRef};
-use crate::submit::Submitter;
+use crate::submit::{SubmitError, Submitter};
 use crate::supervisor::joined;
 
 /// How often the ledgers' logs are looked at.
@@ -264,10 +264,10 @@ impl DoubtTask {
                 return Ok(true);
             }
         };
-        if let Err(error) = sent {
-            tracing::error!(%ledger, %error, "a false claim was not challenged");
-        }
-        Ok(true)
+        let Err(error) = sent else { return Ok(true) };
+        tracing::error!(%ledger, %error, "a false claim was not challenged");
+        // What may pass is tried again, as far as today's number goes.
+        Ok(matches!(error, SubmitError::Invalid(_) | SubmitError::Refused(_)))
     }
 
     /// Counts one more challenge of today, if there may be one.

@@ -12,6 +12,7 @@ use weft_protocol::lobby::{
 use weft_protocol::{Effects, Id, Machine as _, Network, Now};
 
 use super::machine::{Effect, Heard, Input, KEPT_PER_SHARD_MAX, LINGER_MS, Lobby, REFRESH_MS, Said};
+use crate::dice::Dice;
 use crate::hosting::search_rules::{self, Search, Source};
 
 const TICK_MS: u64 = 500;
@@ -22,23 +23,6 @@ const PROCESSES: usize = 60;
 const PEERS: usize = 6;
 /// How long a silent liar leaves a question open.
 const SILENCE_MS: u64 = 10_000;
-
-/// A generator of numbers that are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % below as u64) as usize
-    }
-
-    fn percent(&mut self, chance: usize) -> bool {
-        self.roll(100) < chance
-    }
-}
 
 /// What travels; a name beyond those of the nodes is a liar's.
 #[derive(Clone)]
@@ -66,7 +50,7 @@ struct World {
     /// On the way: to whom, from whom.
     wire: Vec<(usize, usize, Fact)>,
     processes: Vec<Id>,
-    loss: usize,
+    loss: u64,
     names: usize,
     old: Vec<Fact>,
 }
@@ -75,7 +59,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let processes: Vec<Id> =
-            (0..PROCESSES).map(|_| Id(std::array::from_fn(|_| dice.roll(256) as u8))).collect();
+            (0..PROCESSES).map(|_| Id(std::array::from_fn(|_| dice.pick(256) as u8))).collect();
         let nodes = (0..NODES).map(|node| Self::fresh(seed ^ node as u64, BTreeMap::new())).collect();
         let mut world = Self {
             dice,
@@ -89,8 +73,8 @@ impl World {
             old: Vec::new(),
         };
         for number in 0..PROCESSES {
-            for copy in 0..=world.dice.roll(3) {
-                let node = LIARS + world.dice.roll(NODES - LIARS);
+            for copy in 0..=world.dice.pick(3) {
+                let node = LIARS + world.dice.pick(NODES - LIARS);
                 let duty = if copy == 0 { Duty::Schedules } else { Duty::Watches };
                 let process = world.processes[number];
                 world.nodes[node].serves.insert(process, duty);
@@ -120,7 +104,7 @@ impl World {
 
     fn link(&mut self, node: usize) {
         while self.peers(node).count() < PEERS / 2 {
-            let other = self.dice.roll(NODES);
+            let other = self.dice.pick(NODES);
             if other != node && self.nodes[other].is_up {
                 self.links.insert((node.min(other), node.max(other)));
             }
@@ -158,7 +142,7 @@ impl World {
                     let others: Vec<usize> = (0..NODES).filter(on_shard).collect();
                     if !is_heard && !others.is_empty() {
                         // By the records in Kademlia, liars among them.
-                        let other = others[self.dice.roll(others.len())];
+                        let other = others[self.dice.pick(others.len())];
                         self.links.insert((node.min(other), node.max(other)));
                     }
                     self.run(node, Input::Reached(shard, is_heard));
@@ -217,7 +201,7 @@ impl World {
     /// What the liars say in a tick, each its own kind of lie.
     fn lie(&mut self) {
         for liar in 0..LIARS {
-            let shard = Shard::numbered(self.dice.roll(usize::from(SHARDS)) as u16).unwrap();
+            let shard = Shard::numbered(self.dice.pick(usize::from(SHARDS)) as u16).unwrap();
             let of_shard = self.processes.iter().filter(|process| Shard::of(process) == shard);
             let all: BTreeMap<Short, Duty> = of_shard
                 .map(|process| (Short::of(process), Duty::Schedules))
@@ -236,12 +220,12 @@ impl World {
                     }
                 }
                 _ => {
-                    if let Some(old) = (!self.old.is_empty()).then(|| self.dice.roll(self.old.len())) {
+                    if let Some(old) = (!self.old.is_empty()).then(|| self.dice.pick(self.old.len())) {
                         let old = self.old[old].clone();
                         self.publish(liar, &old);
                     }
                     // In the name of an honest one, that it serves nothing any more.
-                    let victim = LIARS + self.dice.roll(NODES - LIARS);
+                    let victim = LIARS + self.dice.pick(NODES - LIARS);
                     let mut forged = fact(victim, (self.now + 60_000, shard), (0, 1), false, BTreeMap::new());
                     forged.is_signed = false;
                     self.publish(liar, &forged);
@@ -252,7 +236,7 @@ impl World {
 
     fn trouble(&mut self) {
         self.loss = self.dice.roll(40);
-        let node = LIARS + self.dice.roll(NODES - LIARS);
+        let node = LIARS + self.dice.pick(NODES - LIARS);
         if self.nodes[node].is_up {
             self.nodes[node].is_up = false;
             self.links.retain(|(a, b)| *a != node && *b != node);
@@ -384,7 +368,7 @@ fn whoever_serves_a_process_is_found_by_the_lobby_whatever_is_lost_and_whoever_l
             let process = world.processes[number];
             let seekers: Vec<usize> =
                 (LIARS..NODES).filter(|node| !world.nodes[*node].serves.contains_key(&process)).collect();
-            let seeker = seekers[world.dice.roll(seekers.len())];
+            let seeker = seekers[world.dice.pick(seekers.len())];
             let found = world.find(seeker, process);
             assert!(found.is_some(), "seed {seed}: process {number} is not found by {seeker}");
             let (questions, took_ms) = found.unwrap();

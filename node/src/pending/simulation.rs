@@ -13,6 +13,7 @@ use super::machine::letters::{self, End, Letter, Letters, Tried};
 use super::machine::{
     AT_PROCESS_MAX, Claim, Effect, HELD_MS, Heard, Input, LOOKS_BURST, LOOKS_PER_S, Pools, Said,
 };
+use crate::dice::Dice;
 
 const TICK_MS: u64 = 500;
 const NODES: usize = 12;
@@ -26,19 +27,6 @@ const HASHES_PER_MS: u64 = 4_000;
 const LOOKUP_MS: u64 = 10_000;
 /// A signer who stands in the log.
 const KNOWN: Address = Address([1; 32]);
-
-/// A generator of numbers that are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % below as u64) as usize
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Packet {
@@ -112,7 +100,7 @@ impl World {
         let mut world =
             Self { dice, now, nodes, links, later, numbers: 0, log, signers, ends, loss: 0, packets: 0 };
         for node in 1..NODES {
-            let others = (0..3).map(|_| 1 + world.dice.roll(SENDERS.start - 1)).collect::<Vec<_>>();
+            let others = (0..3).map(|_| 1 + world.dice.pick(SENDERS.start - 1)).collect::<Vec<_>>();
             // A ring of those on the topic, so that they are one network.
             let next = if is_on_topic(node) { 1 + node % (SENDERS.start - 1) } else { others[0] };
             for other in others.into_iter().chain([next]) {
@@ -157,8 +145,8 @@ impl World {
     fn say(&mut self, from: usize, to: usize, packet: Packet) {
         self.packets += 1;
         let is_gossip = matches!(packet, Packet::Gossip(_));
-        if !is_gossip || self.dice.roll(100) >= self.loss {
-            let ms = 5 + self.dice.roll(200) as u64;
+        if !is_gossip || self.dice.pick(100) >= self.loss {
+            let ms = 5 + self.dice.pick(200) as u64;
             self.at(ms, to, Later::Arrives { from, packet });
         }
     }
@@ -233,7 +221,7 @@ impl World {
             match effect {
                 letters::Effect::Keep(item, letter) => drop(self.nodes[node].disk.insert(item, letter)),
                 letters::Effect::Mine { item, bits, .. } => {
-                    let takes = (1 << bits) / HASHES_PER_MS + self.dice.roll(100) as u64;
+                    let takes = (1 << bits) / HASHES_PER_MS + self.dice.pick(100) as u64;
                     let mined = letters::Input::Mined { item, nonce: Some(0) };
                     self.at(takes, node, Later::Letter(mined));
                 }
@@ -347,7 +335,7 @@ impl World {
         let item = item(number);
         let signer = if is_known { KNOWN } else { Address(item.0) };
         self.signers.insert(item, signer);
-        let node = SENDERS.start + self.dice.roll(SENDERS.len());
+        let node = SENDERS.start + self.dice.pick(SENDERS.len());
         let letter = Letter::new(PROCESS, String::new(), false, Now(self.now));
         self.run_letters(node, letters::Input::Send(item, letter, "it is away".to_owned()));
         item
@@ -373,16 +361,16 @@ fn a_scheduler_that_was_away_for_five_minutes_hears_of_all_that_was_sent() {
     for seed in 0..seeds() {
         let mut world = World::new(seed);
         world.kill(SCHEDULER);
-        world.loss = world.dice.roll(30);
+        world.loss = world.dice.pick(30);
         let mut sent = Vec::new();
         for number in 0..8 {
-            let is_known = world.dice.roll(2) == 0;
+            let is_known = world.dice.pick(2) == 0;
             sent.push(world.send(number, is_known));
             world.run_for(10_000);
         }
         // Nodes go and come back meanwhile, senders too.
         for _ in 0..5 {
-            let node = 1 + world.dice.roll(NODES - 1);
+            let node = 1 + world.dice.pick(NODES - 1);
             world.kill(node);
             world.run_for(20_000);
             world.revive(node);
@@ -392,7 +380,7 @@ fn a_scheduler_that_was_away_for_five_minutes_hears_of_all_that_was_sent() {
         // It is back, where it knows one node.
         world.links.retain(|(one, _)| *one != SCHEDULER);
         world.revive(SCHEDULER);
-        let somebody = 1 + world.dice.roll(SENDERS.start - 1);
+        let somebody = 1 + world.dice.pick(SENDERS.start - 1);
         world.link(SCHEDULER, somebody);
         world.run_for(15_000);
         for item in &sent {
@@ -432,7 +420,7 @@ fn parted_nodes_hear_of_what_was_sent_on_the_other_side_from_each_other() {
         world.run_for(200_000);
         assert!(world.log.is_empty(), "nobody there reaches it");
         // One connection between two that neither send nor schedule.
-        let (one, other) = (2 + world.dice.roll(3), 5 + world.dice.roll(2));
+        let (one, other) = (2 + world.dice.pick(3), 5 + world.dice.pick(2));
         world.link(one, other);
         world.run_for(20_000);
         for item in &sent {
@@ -454,7 +442,7 @@ fn a_flood_that_pays_little_takes_no_more_than_its_places_and_keeps_out_nobody()
                     number += 1;
                     let item = item(number);
                     // Some pay more by luck: of all that look for 18 bits a quarter finds 20.
-                    let luck = (world.dice.roll(1 << 16) as u32 | (1 << 16)).trailing_zeros();
+                    let luck = (world.dice.pick(1 << 16) as u32 | (1 << 16)).trailing_zeros();
                     let bits = 18 + if one < 2 { luck } else { 0 };
                     let claim = Claim { process: PROCESS, item, signer: Address(item.0), bits };
                     world.publish(flooder, claim);

@@ -115,15 +115,10 @@ fn what_is_attested_late_is_anchored_too() {
     node.stop();
 }
 
-#[test]
-fn a_scheduler_that_has_nothing_but_its_key_comes_back() {
-    let (node, _) = keeper(&["--anchor-batch-slots", "3"]);
-    let process = node.counter();
-    increment(&node, &process, 7);
-    anchored(&node, &process, 7);
-    let before = replayed(&node, &process);
+/// A node that lost everything but its key. Its weave is elsewhere: another folder of the same key serves it, at this
+/// address.
+fn wiped(node: Node) -> (Node, String, Node) {
     let old = node.stop();
-    // Its weave is elsewhere: it is read where another folder of the same key serves it.
     let kept = tempfile::tempdir().unwrap();
     for name in ["key.json", "weave.redb"] {
         std::fs::copy(old.path().join(name), kept.path().join(name)).unwrap();
@@ -132,7 +127,17 @@ fn a_scheduler_that_has_nothing_but_its_key_comes_back() {
     let address = weave.ready["weave_api"].as_str().unwrap().to_owned();
     let empty = tempfile::tempdir().unwrap();
     std::fs::copy(old.path().join("key.json"), empty.path().join("key.json")).unwrap();
-    let node = Node::start_in(empty);
+    (weave, address, Node::start_in(empty))
+}
+
+#[test]
+fn a_scheduler_that_has_nothing_but_its_key_comes_back() {
+    let (node, _) = keeper(&["--anchor-batch-slots", "3"]);
+    let process = node.counter();
+    increment(&node, &process, 7);
+    anchored(&node, &process, 7);
+    let before = replayed(&node, &process);
+    let (weave, address, node) = wiped(node);
     let report = recover(&node, &process, &[&address]);
     assert_eq!((&report["slots"], &report["module"]), (&json!(8), &json!("recovered")), "{report}");
     assert_eq!(replayed(&node, &process), before);
@@ -159,16 +164,7 @@ fn all_processes_of_a_key_come_back() {
     }
     let states: Vec<Value> = processes.iter().map(|process| replayed(&node, process)).collect();
     let owner = node.ready["address"].as_str().unwrap().to_owned();
-    let old = node.stop();
-    let kept = tempfile::tempdir().unwrap();
-    for name in ["key.json", "weave.redb"] {
-        std::fs::copy(old.path().join(name), kept.path().join(name)).unwrap();
-    }
-    let weave = Node::start_as(kept, &["--weave-listen", "0", "--roles", "compute"]);
-    let address = weave.ready["weave_api"].as_str().unwrap().to_owned();
-    let empty = tempfile::tempdir().unwrap();
-    std::fs::copy(old.path().join("key.json"), empty.path().join("key.json")).unwrap();
-    let node = Node::start_in(empty);
+    let (weave, address, node) = wiped(node);
     let report = node.json(&["recover", "--all", "--from", &address]);
     let told = json!([report["found"], report["whole"], report["slots"], report["failed"]]);
     assert_eq!(told, json!([3, 3, 12, []]), "{report}");

@@ -14,6 +14,7 @@ use weft_protocol::{Effects, Hash, Id, Machine as _, Now};
 use super::machine::{Effect, Held, Input, Pays, Policy, Poster, Quote, Terms, Took, Trouble};
 use super::quorum::Told;
 use super::spending::Spent;
+use crate::dice::Dice;
 
 const ASK_MS: u64 = 30_000;
 const BLOCK_MS: u64 = 120_000;
@@ -27,23 +28,6 @@ const BATCHES: u8 = 30;
 /// What honest gateways ask, and what those on a fork do.
 const PRICE: u64 = 10_000;
 const FORK_PRICE: u64 = 11_000;
-
-/// A generator of numbers that are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.roll(100) < chance
-    }
-}
 
 /// How the harness breaks a rule, to see that the checker notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use weft_protocol::assignment::Assignment;
+use weft_protocol::record::Submission;
 use weft_protocol::{DataItem, Id, Now};
 
 use super::super::api::{
@@ -79,9 +80,10 @@ impl Answers {
     async fn send_pending(&self, item: &str) -> Result<LetterInfo, Failure> {
         let raw = decode(item)?;
         let named = names(&raw)?;
-        let verify = move |raw| tokio::task::spawn_blocking(move || DataItem::verify_bytes(raw));
-        let verified =
-            verify(raw.clone()).await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
+        // As peers will: what they would reject costs this node its standing with them.
+        let (of, network) = (raw.clone(), self.shared.network);
+        let verify = tokio::task::spawn_blocking(move || Submission::verify(&of, &Bytes::new(), network));
+        let verified = verify.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
         verified.map_err(|error| fail(FailureCode::Invalid, format!("the item: {error}")))?;
         let why = "its sender did not ask the scheduler first".to_owned();
         let sent = self.send_letter(named, &raw, true, why).await;

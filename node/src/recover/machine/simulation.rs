@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::dice::Dice;
 
 /// Slots of a log.
 const SLOTS: u64 = 400;
@@ -12,20 +13,6 @@ const SLOTS: u64 = 400;
 const BUNDLE: u64 = 20;
 /// Runs.
 const SEEDS: u64 = 300;
-
-/// Numbers from a seed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        // Splitmix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 /// A gateway: which bundles it lists, which it gives, and how it behaves.
 struct Peer {
