@@ -18,6 +18,7 @@ mod reach;
 mod role;
 mod setting;
 mod source;
+mod table;
 mod whose;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +39,10 @@ pub use network_file::NETWORK_FILE_NAME;
 pub use pay::Pay;
 pub use profile::Profile;
 pub use reach::Reachable;
-use setting::SETTINGS;
+pub use setting::Takes;
 pub use source::Source;
 use source::read_text;
+pub use table::{Flag, flags};
 
 /// The file's name in the data folder.
 pub const FILE_NAME: &str = "weft.toml";
@@ -257,7 +259,7 @@ impl Config {
     /// The text of a `weft.toml` that gives this configuration.
     pub fn to_toml(&self) -> String {
         let table: toml::Table =
-            SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.show)(self))).collect();
+            table::settings().map(|setting| (setting.key.to_owned(), (setting.show)(self))).collect();
         table.to_string()
     }
 }
@@ -359,7 +361,7 @@ impl Resolved {
             source: source("data_dir"),
             help: "the folder of the key, the store, the caches and the control socket",
         };
-        let rest = SETTINGS.iter().map(|setting| Shown {
+        let rest = table::settings().map(|setting| Shown {
             key: setting.key,
             value: (setting.show)(&self.config),
             source: source(setting.key),
@@ -395,7 +397,7 @@ impl Resolved {
         let ours = env.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(ENV_PREFIX)?, value)));
         for (name, key, value) in ours.filter(|(name, ..)| *name != DATA_DIR_ENV) {
             let (key, from) = (key.to_ascii_lowercase(), Source::Env(name.clone()));
-            let known = SETTINGS.iter().find(|setting| setting.key == key);
+            let known = table::settings().find(|setting| setting.key == key);
             if let (Some(setting), None) = (known, value.to_str()) {
                 let (key, value) = (setting.key, cut(&format!("{value:?}")));
                 return Err(ConfigError::BadValue { from, key, value, expected: "text in UTF-8".into() });
@@ -415,7 +417,7 @@ impl Resolved {
     }
 
     fn set(&mut self, key: &str, given: &Given<'_>, from: Source) -> Result<(), ConfigError> {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+        let Some(setting) = table::settings().find(|setting| setting.key == key) else {
             return Err(match from {
                 Source::File(_) if key == "data_dir" => ConfigError::DataDirInFile { from },
                 from => ConfigError::UnknownKey { from, key: cut(key), nearest: nearest(key) },
@@ -441,8 +443,7 @@ fn cut(text: &str) -> String {
 fn nearest(key: &str) -> Option<String> {
     const NEAR: f64 = 0.75;
     let near = |known: &str| strsim::jaro_winkler(&key.to_ascii_lowercase(), known);
-    SETTINGS
-        .iter()
+    table::settings()
         .map(|setting| (near(setting.key), setting.key))
         .filter(|(score, _)| *score >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))

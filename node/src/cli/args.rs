@@ -1,5 +1,6 @@
 //! What can be typed. One id in 64 begins with `-`: wherever an id may stand, that is no flag.
 
+mod commands;
 mod duties;
 mod settings;
 
@@ -29,6 +30,7 @@ use super::tx::TxCommand;
 use super::up::Up;
 use super::watch::Verify;
 use crate::builtin;
+pub(crate) use commands::command;
 pub(crate) use duties::{Cron, Host, Pin};
 pub(crate) use settings::ConfigFlags;
 

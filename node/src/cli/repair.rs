@@ -69,8 +69,7 @@ struct Files {
 
 /// Runs the command.
 pub(super) fn run(of: &Repair, context: &Context) -> Result<Exit, CliError> {
-    let flags =
-        ConfigFlags { network: of.network.clone(), rules: of.rules.clone(), ..ConfigFlags::default() };
+    let flags = ConfigFlags::of([("network", of.network.clone()), ("rules", of.rules.clone())]);
     let config = configure::resolve(&flags, context)?.config;
     let signer = keyring::load(&config.data_dir)?.signer;
     let network = config.network();

@@ -17,6 +17,18 @@ fn the_commands_are_well_formed() {
 }
 
 #[test]
+fn every_command_stands_under_one_heading() {
+    let mut command = Cli::command();
+    command.build();
+    let mut all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let mut listed: Vec<&str> =
+        commands::GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+    all.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(listed, all);
+}
+
+#[test]
 fn every_flag_is_a_configuration_key() {
     let command = Cli::command();
     let check = command.find_subcommand("config").unwrap().find_subcommand("check").unwrap();

@@ -1,0 +1,66 @@
+//! Which roles a node has, and for whose processes.
+
+use toml::Value;
+
+use super::super::numbers::{set_others_gas, set_u32};
+use super::super::role::set_roles;
+use super::super::setting::{Setting, Takes, number, texts};
+use super::super::{Whose, bytes};
+
+/// `What to do, and for whom`.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "roles",
+        takes: Takes::One("LIST"),
+        help: "what this node does: scheduler, compute, messenger, anchor",
+        set: set_roles,
+        show: |config| texts(config.roles.iter().map(|role| role.name())),
+    },
+    Setting {
+        key: "schedule_for",
+        takes: Takes::One("WHOSE"),
+        help: "whose new processes are taken: own (this node's key; the default, so that nobody fills this disk \
+               unasked), a list of addresses, or anyone (test networks)",
+        set: |config, given| Whose::parse(given).map(|whose| config.schedule_for = whose),
+        show: |config| config.schedule_for.show(),
+    },
+    Setting {
+        key: "compute_for",
+        takes: Takes::One("WHOSE"),
+        help: "whose processes are computed of those that come unasked (scheduled here for others, or spawned by \
+               processes that this node carries for): own, a list of addresses, or anyone",
+        set: |config, given| Whose::parse(given).map(|whose| config.compute_for = whose),
+        show: |config| config.compute_for.show(),
+    },
+    Setting {
+        key: "carry_for",
+        takes: Takes::One("WHOSE"),
+        help: "whose subscriptions a messenger takes: it then carries what their process sends, without computing it, and lets \
+               time pass in it: own (the default), a list of addresses of payers or owners, or anyone",
+        set: |config, given| Whose::parse(given).map(|whose| config.carry_for = whose),
+        show: |config| config.carry_for.show(),
+    },
+    Setting {
+        key: "spawn_budget",
+        takes: Takes::One("NUMBER"),
+        help: "how many processes that came unasked this node works for at most",
+        set: |config, given| set_u32(&mut config.spawn_budget, given, 0, 1_000_000),
+        show: |config| Value::Integer(config.spawn_budget.into()),
+    },
+    Setting {
+        key: "others_gas",
+        takes: Takes::One("GAS"),
+        help: "gas that processes that came unasked may use in an hour, all together; beyond it they wait; or `all`",
+        set: set_others_gas,
+        show: |config| config.others_gas.map_or_else(|| Value::String("all".into()), number),
+    },
+    Setting {
+        key: "others_memory",
+        takes: Takes::One("BYTES"),
+        help: "the largest memory limit of a process that came unasked and is computed, such as 4gb",
+        set: |config, given| {
+            bytes::parse(given, "64kb", 64 << 10).map(|bytes| config.others_memory_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show(config.others_memory_bytes)),
+    },
+];

@@ -1,0 +1,53 @@
+//! Where clients and Prometheus find a node.
+
+use toml::Value;
+
+use super::super::doors::{
+    set_door, set_gateway_cors, set_gateway_hosts, set_gateway_url, set_metrics, show_address,
+};
+use super::super::setting::{Setting, Takes, texts};
+
+/// `Over HTTP`.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "gateway",
+        takes: Takes::One("ADDRESS"),
+        help: "where clients of today's ao units (aoconnect, aos) find this node over HTTP: a port on 127.0.0.1 \
+               such as 4004, an address and a port, or off",
+        set: |config, given| set_door(&mut config.gateway, given),
+        show: |config| show_address(config.gateway),
+    },
+    Setting {
+        key: "gateway_cors",
+        takes: Takes::Many("ORIGIN"),
+        help: "which pages may use the gateway: off (none), any, or a list of origins such as \
+               http://localhost:3000",
+        set: set_gateway_cors,
+        show: |config| config.gateway_cors.show(),
+    },
+    Setting {
+        key: "gateway_hosts",
+        takes: Takes::Many("HOST"),
+        help: "names by which the gateway may be addressed, beside localhost and addresses in figures",
+        set: set_gateway_hosts,
+        show: |config| texts(&config.gateway_hosts),
+    },
+    Setting {
+        key: "gateway_url",
+        takes: Takes::One("URL"),
+        help: "the address under which a proxy shows the gateway to others, such as https://node.example, or off: \
+               clients are told it, and pages from there are its own",
+        set: set_gateway_url,
+        show: |config| {
+            let url = config.gateway_url.as_ref();
+            Value::String(url.map_or_else(|| "off".into(), |shown| shown.url.clone()))
+        },
+    },
+    Setting {
+        key: "metrics",
+        takes: Takes::One("ADDRESS"),
+        help: "where Prometheus finds this node's metrics, such as 127.0.0.1:9464, open to all who reach it; or off",
+        set: set_metrics,
+        show: |config| show_address(config.metrics),
+    },
+];
