@@ -22,6 +22,7 @@ use crate::messenger::collect::collects;
 use crate::news::News;
 use crate::remote::RemoteError;
 use crate::shared::Shared;
+use crate::subscriptions;
 
 #[cfg(test)]
 pub(crate) use search::machine as search_rules;
@@ -166,7 +167,9 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
             }
             match search::fetch_opening(shared, process).await {
                 Ok((found, record)) => (found, Some(record)),
-                // A weave may have it; then it is taken up to be watched, and its log is here.
+                // A weave may have it; then it is taken up to be watched, and its log is here. For strangers it is not
+                // read: that has no end, and is as large as they like.
+                Err(error) if wanted.for_others => return Err(error.into()),
                 Err(error) => {
                     shared.wishes.read(process).await;
                     (shared.directory.get(&process).ok_or(error)?.process, None)
@@ -223,7 +226,7 @@ pub fn opening_writes(
 }
 
 /// A process that was hosted before, if what lies on disk of it is whole.
-fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Process>>, StoreError> {
+pub(crate) fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Process>>, StoreError> {
     let reader = shared.store.read()?;
     if reader.process(process)?.is_none() {
         return Ok(None);
@@ -301,7 +304,7 @@ async fn try_adopt(shared: &Shared, parent: Id, child: Id) -> Result<(), AdoptEr
         return Ok(());
     }
     if shared.directory.roles(&parent).is_some_and(collects) {
-        return carry_child(shared, child).await;
+        return carry_child(shared, parent, child).await;
     }
     if !shared.config.roles.contains(&Role::Compute) {
         return Ok(());
@@ -339,7 +342,7 @@ async fn try_adopt(shared: &Shared, parent: Id, child: Id) -> Result<(), AdoptEr
 }
 
 /// Carries for a child from its first slot on: nobody else may have heard of it.
-async fn carry_child(shared: &Shared, child: Id) -> Result<(), AdoptError> {
+async fn carry_child(shared: &Shared, parent: Id, child: Id) -> Result<(), AdoptError> {
     let budget = shared.config.spawn_budget;
     let _place = match shared.unasked.reserve(&shared.directory, child, None, budget) {
         Ok(place) => place,
@@ -349,6 +352,12 @@ async fn carry_child(shared: &Shared, child: Id) -> Result<(), AdoptError> {
             return Ok(());
         }
     };
+    let is_served = shared.directory.roles(&parent).is_some_and(|roles| roles.for_others);
+    if is_served && !subscriptions::take_child(shared, parent, child).await.map_err(HostingError::from)? {
+        shared.metrics.declined.add(Declined::CHILDREN);
+        tracing::warn!(%child, %parent, "a child is not carried for, as its parent has as many as it may; `weft carry` takes it");
+        return Ok(());
+    }
     carrying::begin(shared, child, Terms { all: true, for_others: true }).await?;
     tracing::info!(%child, "carries for a child of a process that this node carries for");
     Ok(())

@@ -1,13 +1,14 @@
 //! Answering peers: heads, ranges, items, attestations, outcomes, and submits to this node's
 //! scheduler. Everything given is on disk; everything asked is bounded.
 
+mod places;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use weft_net::limits::ANSWER_SECONDS_MAX;
 use weft_net::{Peer, Reply};
@@ -22,56 +23,27 @@ use weft_storage::StoreError;
 use crate::attestations;
 use crate::control::api::Failure;
 use crate::control::{Answers, ForPeer};
-use crate::inbound::REQUESTS_MAX;
 use crate::join;
 use crate::lobby;
 use crate::log;
-use crate::metrics::Level;
 use crate::news::News;
 use crate::pushed;
 use crate::reads::{self, Read};
 use crate::results;
 use crate::shared::{Shared, SharedRef};
-use crate::shares::Shares;
 use crate::submit::{Assign, Slot, SubmitError, Submitter};
 use crate::subscriptions;
+use places::Places;
 
 /// Bytes of slots or of an item in one answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of an answer with a result beside that and its proof.
 const PROOF_ROOM_BYTES: usize = 256;
-/// Items of which a piece is read at once: each is read whole, for its checksum.
-const BLOBS_MAX: usize = 8;
-/// Stretches of logs that are read at once: as much memory as for the items.
-const RANGES_MAX: usize = 16;
-/// Submits and assigns to one process that are under way at once: half of all requests, so that
-/// everybody who writes to one process leaves room for those who write to another.
-const SUBMITS_PER_PROCESS_MAX: usize = REQUESTS_MAX / 2;
 /// How long a busy node asks a peer to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 500;
 
-/// Subscriptions that may wait at once, and of one peer: each takes little, and waits for its peer's
-/// sake.
-const FOLLOWS_MAX: usize = 512;
-const FOLLOWS_PER_PEER_MAX: usize = 4;
 /// How long one waits at most: less than a request may take.
 const FOLLOW_WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// Checkpoints, and parts of them, that are read at once, and those of one peer: a list of pages has megabytes, and
-/// so have 64 pages.
-const STATES_MAX: usize = 8;
-const STATES_PER_PEER_MAX: usize = 2;
-
-/// Questions of clients that peers pass on and that are under way at once, and those of one peer, so that no
-/// three keep out a fourth. They are made in few turns: a dry run is the dearest, and has limits of its own.
-const READS_MAX: usize = 128;
-const READS_PER_PEER_MAX: usize = READS_MAX / 4;
-/// Those of them that wait for what is not there yet, and those of one peer: beyond that one is answered at once.
-const WAITS_MAX: usize = READS_MAX / 2;
-const WAITS_PER_PEER_MAX: usize = WAITS_MAX / 4;
-/// Dry runs among them, and those of one peer: fewer than wait here for clients of this node.
-const DRY_RUNS_MAX: usize = 8;
-const DRY_RUNS_PER_PEER_MAX: usize = 2;
 
 /// Answers peers' requests.
 #[derive(Debug, Clone)]
@@ -79,20 +51,7 @@ pub struct Server {
     shared: SharedRef,
     submitter: Submitter,
     answers: Answers,
-    blobs: Arc<Semaphore>,
-    ranges: Arc<Semaphore>,
-    /// Submits and assigns under way, by process.
-    submits: Shares<Id>,
-    /// Subscriptions that wait, by peer.
-    follows: Shares<Peer>,
-    /// Questions of clients, by the peer that passes them on.
-    reads: Shares<Peer>,
-    /// Those of them that wait.
-    waits: Shares<Peer>,
-    /// Those of them that are dry runs.
-    dry_runs: Shares<Peer>,
-    /// Checkpoints and parts of them that are read, by the peer that asks.
-    states: Shares<Peer>,
+    places: Places,
 }
 
 /// Why a request is not served.
@@ -109,23 +68,8 @@ enum ServeError {
 impl Server {
     /// A server of what this node has on disk.
     pub fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
-        let blobs = Arc::new(Semaphore::new(BLOBS_MAX));
-        let submits = Shares::new(REQUESTS_MAX, SUBMITS_PER_PROCESS_MAX);
-        shared.metrics.watch(Level::permits("inbound", "items", &blobs, BLOBS_MAX));
-        let ranges = Arc::new(Semaphore::new(RANGES_MAX));
-        shared.metrics.watch(Level::permits("inbound", "ranges", &ranges, RANGES_MAX));
-        let follows = Shares::new(FOLLOWS_MAX, FOLLOWS_PER_PEER_MAX);
-        shared.metrics.watch(submits.level("inbound", "submits"));
-        shared.metrics.watch(follows.level("inbound", "follows"));
-        let reads = Shares::new(READS_MAX, READS_PER_PEER_MAX);
-        shared.metrics.watch(reads.level("inbound", "reads"));
-        let waits = Shares::new(WAITS_MAX, WAITS_PER_PEER_MAX);
-        shared.metrics.watch(waits.level("inbound", "waits"));
-        let dry_runs = Shares::new(DRY_RUNS_MAX, DRY_RUNS_PER_PEER_MAX);
-        shared.metrics.watch(dry_runs.level("inbound", "dry_runs"));
-        let states = Shares::new(STATES_MAX, STATES_PER_PEER_MAX);
-        shared.metrics.watch(states.level("inbound", "states"));
-        Self { shared, submitter, answers, blobs, ranges, submits, follows, reads, waits, dry_runs, states }
+        let places = Places::new(&shared);
+        Self { shared, submitter, answers, places }
     }
 
     /// Answers that this node has too much to do.
@@ -141,7 +85,10 @@ impl Server {
             Some(Ask::Assign(ask)) => self.assign(ask).await,
             Some(Ask::Now(ask)) => self.now(&ask).await,
             Some(Ask::Read(ask)) => self.read(peer, ask).await,
-            Some(Ask::Subscribe(ask)) => subscriptions::answer(&self.shared, ask).await,
+            Some(Ask::Subscribe(ask)) => {
+                let Ok(_share) = self.places.subscribes.take(peer) else { return Self::busy(reply) };
+                subscriptions::answer(&self.shared, ask).await
+            }
             Some(Ask::Pending(ask)) => {
                 let processes: Result<Vec<Id>, _> =
                     ask.processes.iter().map(|bytes| id("process", bytes)).collect();
@@ -156,7 +103,7 @@ impl Server {
             },
             Some(body) => {
                 let _state = match &body {
-                    Ask::Checkpoint(_) | Ask::Pages(_) => match self.states.take(peer) {
+                    Ask::Checkpoint(_) | Ask::Pages(_) => match self.places.states.take(peer) {
                         Ok(share) => Some(share),
                         Err(_) => return Self::busy(reply),
                     },
@@ -165,9 +112,13 @@ impl Server {
                 let shared = SharedRef::clone(&self.shared);
                 let share = match &body {
                     // A pushed item is read whole too, for the hash of its data.
-                    Ask::Blob(_) | Ask::Pushed(_) => Arc::clone(&self.blobs).acquire_owned().await.ok(),
+                    Ask::Blob(_) | Ask::Pushed(_) => {
+                        Arc::clone(&self.places.blobs).acquire_owned().await.ok()
+                    }
                     // What was sent is as much as slots are.
-                    Ask::Range(_) | Ask::Sent(_) => Arc::clone(&self.ranges).acquire_owned().await.ok(),
+                    Ask::Range(_) | Ask::Sent(_) => {
+                        Arc::clone(&self.places.ranges).acquire_owned().await.ok()
+                    }
                     _ => None,
                 };
                 let read = tokio::task::spawn_blocking(move || read(&shared, body)).await;
@@ -190,7 +141,7 @@ impl Server {
 
     /// Answers a subscription: it waits, so it takes none of the places of other requests.
     pub async fn follow(&self, peer: Peer, ask: wire::FollowRequest, reply: Reply) {
-        let Ok(_share) = self.follows.take(peer) else { return Self::busy(reply) };
+        let Ok(_share) = self.places.follows.take(peer) else { return Self::busy(reply) };
         send(reply, self.followed(ask).await.map_or_else(|error| refuse(&error), Answer::Head));
     }
 
@@ -227,7 +178,7 @@ impl Server {
     async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
         // What is no item is refused by name further on, and takes nobody's place.
         let target = DataItem::parse(item.clone()).ok().map(|item| item.claims().target());
-        let _share = match target.flatten().map(|process| self.submits.take(process)) {
+        let _share = match target.flatten().map(|process| self.places.submits.take(process)) {
             Some(Err(_)) => return busy_process(),
             share => share,
         };
@@ -239,7 +190,7 @@ impl Server {
             Ok(assign) => assign,
             Err(error) => return Answer::Refusal(error.to_refusal()),
         };
-        let Ok(_share) = self.submits.take(assign.process) else { return busy_process() };
+        let Ok(_share) = self.places.submits.take(assign.process) else { return busy_process() };
         answer_submit(self.submitter.assign_local(assign).await)
     }
 
@@ -247,7 +198,7 @@ impl Server {
     async fn read(&self, peer: Peer, ask: wire::ReadRequest) -> Answer {
         let busy =
             || refusal(Code::Busy, "as many questions are answered as may be".to_owned(), BUSY_RETRY_MS);
-        let Ok(_share) = self.reads.take(peer) else { return busy() };
+        let Ok(_share) = self.places.reads.take(peer) else { return busy() };
         if ask.question.len() > reads::QUESTION_BYTES_MAX {
             let text = format!("the question has more than {} bytes", reads::QUESTION_BYTES_MAX);
             return refusal(Code::Invalid, text, 0);
@@ -267,13 +218,13 @@ impl Server {
             return refusal(Code::Invalid, text, 0);
         }
         let _dry_run = match &read {
-            Read::DryRun { .. } => match self.dry_runs.take(peer) {
+            Read::DryRun { .. } => match self.places.dry_runs.take(peer) {
                 Ok(share) => Some(share),
                 Err(_) => return busy(),
             },
             _ => None,
         };
-        let wait = if read.waits() { self.waits.take(peer).ok() } else { None };
+        let wait = if read.waits() { self.places.waits.take(peer).ok() } else { None };
         let read = if wait.is_some() { Some(read.of_peer()) } else { read.at_once() };
         let Some(read) = read else { return busy() };
         match self.answers.read_here(process, read).await {

@@ -3,13 +3,14 @@
 //! What is agreed is on disk before it is answered. As long as any payer's agreement about a process holds, this node carries what
 //! that sends and lets time pass in it; in the end it leaves the process as it was before the first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::process::Process;
-use weft_protocol::subscription::{Agreement, NotTaken, Said, Statement, decide};
+use weft_protocol::subscription::{self, Agreement, NotTaken, Said, Statement, decide};
 use weft_protocol::wire::refusal::Code;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
@@ -29,8 +30,17 @@ const SETTING: &str = "subscription/";
 /// What starts the name of the setting that says that a process is served for its payers; its id follows. The value says
 /// what was done for it before: one byte for carrying, one for letting time pass.
 const SERVED: &str = "subscribed/";
-/// Payers of one process.
+/// Agreements of one process that hold: of whoever is carried for himself, and of others. Its owner always has a place.
 const PAYERS_MAX: usize = 16;
+const STRANGERS_MAX: usize = PAYERS_MAX / 2;
+/// Agreements of one process in all: those that were cancelled are remembered until their date, so that nothing that
+/// their payers said before brings them back.
+const REMEMBERED_MAX: usize = 64;
+/// What starts the name of the setting that says that a process is carried for as the child of one that is served; parent
+/// and child follow.
+const CHILD: &str = "subscribed-child/";
+/// Children of one process take this share of the places for what came unasked at most.
+const CHILDREN_SHARE: usize = 4;
 /// Bytes of a statement with its signature, of any kind of key; looked at before that.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 /// Agreements in all, those that were cancelled and must be remembered included.
@@ -40,9 +50,25 @@ const FULL_RETRY_MS: u64 = 60_000;
 /// How often what is over is looked for: an agreement holds so long too long at most.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// One change of what is agreed at a time.
-#[derive(Debug, Default)]
-pub struct Subscriptions(tokio::sync::Mutex<()>);
+/// Processes of which what is agreed may be changed at once, about: by the first bits of their ids.
+const TURNS: usize = 64;
+
+/// One change at a time of what is agreed of a process.
+#[derive(Debug)]
+pub struct Subscriptions([tokio::sync::Mutex<()>; TURNS]);
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| tokio::sync::Mutex::new(())))
+    }
+}
+
+impl Subscriptions {
+    async fn turn(&self, process: &Id) -> tokio::sync::MutexGuard<'_, ()> {
+        let first = process.0.first().copied().unwrap_or_default();
+        self.0[usize::from(first) % TURNS].lock().await
+    }
+}
 
 /// Why a statement is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +88,10 @@ pub enum SubscribeError {
     )]
     Whose(Address),
     /// As many agreements are held as may be.
-    #[error("this messenger holds as many subscriptions as it may")]
-    Full,
+    #[error(
+        "this messenger holds as many subscriptions as it may {0}: one that ends or is cancelled makes room"
+    )]
+    Full(&'static str),
     /// All places for processes of others are taken.
     #[error(transparent)]
     Declined(#[from] Declined),
@@ -94,22 +122,23 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
         return Err(NotTaken::Messenger(statement.messenger).into());
     }
     let process = find(shared, &statement, by).await?;
-    let _turn = shared.subscriptions.0.lock().await;
+    let _turn = shared.subscriptions.turn(&process.id()).await;
     let now = shared.clock.now().0;
-    let (payer, agreement, is_first) = {
+    let (payer, agreement) = {
         let reader = shared.store.read()?;
         let held = all_of(&reader, Some(&process.id()))?;
         let of = |payer: &Address| held.iter().find(|(_, by, _)| by == payer).map(|(_, _, held)| *held);
         let (payer, agreement) = decide(&process, (&statement, by), of, now)?;
-        let is_first = of(&payer).is_none();
-        if is_first && (held.len() >= PAYERS_MAX || reader.setting_names(SETTING)?.len() >= HELD_MAX) {
-            return Err(SubscribeError::Full);
+        if of(&payer).is_none() {
+            let standing = admit(shared, &process, payer)?;
+            let held: Vec<Agreement> = held.iter().map(|(.., agreement)| *agreement).collect();
+            has_place(standing, &held, now).map_err(SubscribeError::Full)?;
+            if reader.setting_names(SETTING)?.len() >= HELD_MAX {
+                return Err(SubscribeError::Full("in all"));
+            }
         }
-        (payer, agreement, is_first)
+        (payer, agreement)
     };
-    if is_first {
-        admit(shared, &process, payer)?;
-    }
     if agreement.holds(now) {
         serve(shared, &process).await?;
     }
@@ -128,7 +157,11 @@ async fn find(shared: &Shared, statement: &Statement, by: Address) -> Result<Arc
         return Ok(known.process);
     }
     match statement.said {
-        Said::Cancelled(_) => Err(NotTaken::Nothing.into()),
+        // One that its operator left alone is on disk.
+        Said::Cancelled(_) => {
+            let left = hosting::left_here(shared, &statement.process)?;
+            Ok(left.ok_or(NotTaken::Nothing)?)
+        }
         Said::Until(_) if !shared.config.carry_for.includes(&by, by == shared.address) => {
             Err(SubscribeError::Whose(by))
         }
@@ -167,7 +200,7 @@ pub async fn answer(shared: &Shared, ask: wire::SubscribeRequest) -> Answer {
     let (code, retry_ms) = match &error {
         SubscribeError::NotTaken(_) | SubscribeError::Item(_) => (Code::Invalid, 0),
         SubscribeError::NoRole | SubscribeError::Whose(_) => (Code::NotMine, 0),
-        SubscribeError::Full | SubscribeError::Declined(_) => (Code::Busy, FULL_RETRY_MS),
+        SubscribeError::Full(_) | SubscribeError::Declined(_) => (Code::Busy, FULL_RETRY_MS),
         SubscribeError::Hosting(_) | SubscribeError::NotFound(_) | SubscribeError::Remote(_) => {
             (Code::Unknown, 0)
         }
@@ -184,7 +217,8 @@ pub fn list(shared: &Shared) -> Result<Vec<SubscriptionInfo>, StoreError> {
     let now = shared.clock.now().0;
     let held = all_of(&shared.store.read()?, None)?;
     let known = |(id, payer, agreement): (Id, Address, Agreement)| {
-        let process = shared.directory.get(&id).map(|known| known.process)?;
+        let known = shared.directory.get(&id).map(|known| known.process);
+        let process = known.or_else(|| hosting::left_here(shared, &id).ok().flatten())?;
         Some(info(&process, shared.address, payer, &agreement, now))
     };
     Ok(held.into_iter().filter_map(known).collect())
@@ -206,47 +240,79 @@ pub async fn run(shared: SharedRef, stop: CancellationToken) {
 }
 
 async fn end_what_is_over(shared: &Shared) -> Result<(), StoreError> {
-    let _turn = shared.subscriptions.0.lock().await;
-    let now = shared.clock.now().0;
-    let (held, served) = {
+    let processes: BTreeSet<Id> = {
         let reader = shared.store.read()?;
-        (all_of(&reader, None)?, reader.setting_names(SERVED)?)
+        let served = reader.setting_names(SERVED)?;
+        let served = served.iter().filter_map(|name| name.strip_prefix(SERVED)?.parse().ok());
+        all_of(&reader, None)?.into_iter().map(|(process, ..)| process).chain(served).collect()
     };
-    // What is over by its date need not be remembered: nothing that its payer said before lasts longer.
-    let over = held.iter().filter(|(.., agreement)| agreement.until <= now);
-    let over: Vec<Write> =
-        over.map(|(process, payer, _)| Write::DropSetting { name: setting(process, payer) }).collect();
-    if !over.is_empty() {
-        shared.store.write(over).await?;
-    }
-    for name in served {
-        if let Some(process) = name.strip_prefix(SERVED).and_then(|id| id.parse().ok()) {
-            leave_if_over(shared, process, now).await?;
+    for process in processes {
+        let _turn = shared.subscriptions.turn(&process).await;
+        let now = shared.clock.now().0;
+        // What is over by its date need not be remembered: nothing that its payer said before lasts longer.
+        let held = all_of(&shared.store.read()?, Some(&process))?;
+        let over = held.iter().filter(|(.., agreement)| agreement.until <= now);
+        let over: Vec<Write> =
+            over.map(|(process, payer, _)| Write::DropSetting { name: setting(process, payer) }).collect();
+        if !over.is_empty() {
+            shared.store.write(over).await?;
         }
+        leave_if_over(shared, process, now).await?;
     }
     Ok(())
 }
 
-/// Whether processes of this payer, or of its owner, are carried for.
-fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<(), SubscribeError> {
-    let owner = process.item().owner();
-    let whose = &shared.config.carry_for;
-    let is_taken = [payer, owner].iter().any(|address| whose.includes(address, *address == shared.address));
-    if is_taken { Ok(()) } else { Err(SubscribeError::Whose(payer)) }
+/// What a payer is to a process and to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// He owns it.
+    Owner,
+    /// He is carried for himself.
+    Listed,
+    /// Its owner is.
+    Stranger,
+}
+
+/// What a payer is, if processes of him, or of the owner of this one, are carried for.
+fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<Standing, SubscribeError> {
+    let is_taken = |address: &Address| shared.config.carry_for.includes(address, *address == shared.address);
+    let owner = subscription::owner(process);
+    let is_owner = owner == Some(payer);
+    match owner {
+        _ if is_taken(&payer) => Ok(if is_owner { Standing::Owner } else { Standing::Listed }),
+        Some(owner) if is_taken(&owner) => Ok(Standing::Stranger),
+        _ => Err(SubscribeError::Whose(payer)),
+    }
+}
+
+/// Whether there is a place for one more payer of a process: of strangers no number keeps out whoever is carried for
+/// himself, and nobody keeps out the owner.
+fn has_place(standing: Standing, held: &[Agreement], now: u64) -> Result<(), &'static str> {
+    let holding = held.iter().filter(|agreement| agreement.holds(now)).count();
+    let most = match standing {
+        Standing::Owner => return Ok(()),
+        Standing::Listed => PAYERS_MAX,
+        Standing::Stranger => STRANGERS_MAX,
+    };
+    if holding < most && held.len() < REMEMBERED_MAX { Ok(()) } else { Err("of this process") }
 }
 
 /// Carries for a process and lets time pass in it, if that is not done already.
 async fn serve(shared: &Shared, process: &Process) -> Result<(), SubscribeError> {
     let (id, name) = (process.id(), format!("{SERVED}{}", process.id()));
-    if shared.store.read()?.setting(&name)?.is_some() {
+    let is_noted = shared.store.read()?.setting(&name)?.is_some();
+    let had = shared.directory.roles(&id).unwrap_or_default();
+    // The operator may have ended what is noted; who asks anew is served anew.
+    if is_noted && had.messenges && (had.keeps_time || process.crons().is_empty()) {
         return Ok(());
     }
     let budget = shared.config.spawn_budget;
     let _place = shared.unasked.reserve(&shared.directory, id, None, budget)?;
-    let had = shared.directory.roles(&id).unwrap_or_default();
-    let value = Bytes::copy_from_slice(&[u8::from(had.messenges), u8::from(had.keeps_time)]);
-    // Noted first: who is killed in between undoes what was never done.
-    shared.store.write(vec![Write::Setting { name: name.clone(), value }]).await?;
+    if !is_noted {
+        let value = Bytes::copy_from_slice(&[u8::from(had.messenges), u8::from(had.keeps_time)]);
+        // Noted first: who is killed in between undoes what was never done.
+        shared.store.write(vec![Write::Setting { name, value }]).await?;
+    }
     let began = async {
         carrying::begin(shared, id, Terms { all: false, for_others: true }).await?;
         // In a process without crons nothing falls due.
@@ -273,6 +339,30 @@ async fn leave_if_over(shared: &Shared, process: Id, now: u64) -> Result<(), Sto
     }
 }
 
+/// What the operator says he wants of a process himself: that is left to him when the last agreement about it ends, as
+/// if it had been so before the first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted {
+    /// Whether it is carried for, if he said anything of it.
+    pub carries: Option<bool>,
+    /// Whether time passes in it, likewise.
+    pub keeps_time: Option<bool>,
+}
+
+/// Notes what the operator wants of a process that is served for its payers; nothing for others.
+///
+/// # Errors
+/// The disk.
+pub async fn ordered(shared: &Shared, process: Id, wanted: Wanted) -> Result<(), StoreError> {
+    let _turn = shared.subscriptions.turn(&process).await;
+    let name = format!("{SERVED}{process}");
+    let Some(had) = shared.store.read()?.setting(&name)? else { return Ok(()) };
+    let was = |at: usize| had.get(at).is_some_and(|had| *had != 0);
+    let noted = [wanted.carries.unwrap_or_else(|| was(0)), wanted.keeps_time.unwrap_or_else(|| was(1))];
+    let value = Bytes::copy_from_slice(&noted.map(u8::from));
+    shared.store.write(vec![Write::Setting { name, value }]).await.map(drop)
+}
+
 /// Leaves a process as it was before it was served.
 async fn leave(shared: &Shared, process: Id) -> Result<(), StoreError> {
     let name = format!("{SERVED}{process}");
@@ -287,8 +377,48 @@ async fn leave(shared: &Shared, process: Id) -> Result<(), StoreError> {
         && !had(0)
     {
         carrying::end(shared, known).await?;
+        leave_children(shared, process).await?;
     }
     shared.store.write(vec![Write::DropSetting { name }]).await.map(drop)
+}
+
+/// Whether one more child of a process that is carried for others is carried for too; notes it, so that it is left with its
+/// parent.
+///
+/// # Errors
+/// The disk.
+pub async fn take_child(shared: &Shared, parent: Id, child: Id) -> Result<bool, StoreError> {
+    let (name, prefix) = (format!("{CHILD}{parent}/{child}"), format!("{CHILD}{parent}/"));
+    let most = (shared.config.spawn_budget as usize / CHILDREN_SHARE).max(1);
+    let taken = shared.store.read()?.setting_names(&prefix)?;
+    if !taken.contains(&name) {
+        if taken.len() >= most {
+            return Ok(false);
+        }
+        shared.store.write(vec![Write::Setting { name, value: Bytes::new() }]).await?;
+    }
+    Ok(true)
+}
+
+/// Leaves what was carried for as the child of a process, and their children, but for what is served for its own payers.
+async fn leave_children(shared: &Shared, process: Id) -> Result<(), StoreError> {
+    let mut parents = vec![process];
+    while let Some(parent) = parents.pop() {
+        let prefix = format!("{CHILD}{parent}/");
+        for name in shared.store.read()?.setting_names(&prefix)? {
+            let child = name.strip_prefix(&prefix).and_then(|id| id.parse::<Id>().ok());
+            if let Some(child) = child
+                && shared.store.read()?.setting(&format!("{SERVED}{child}"))?.is_none()
+                && let Some(known) = shared.directory.get(&child)
+                && known.roles.for_others
+            {
+                carrying::end(shared, known).await?;
+                parents.push(child);
+            }
+            shared.store.write(vec![Write::DropSetting { name }]).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn read(shared: &Shared, raw: Bytes) -> Result<(Statement, Address), SubscribeError> {
@@ -331,4 +461,27 @@ fn info(process: &Process, messenger: Address, payer: Address, of: &Agreement, n
     };
     let (number, until_ms, holds) = (of.number, of.until, of.holds(now));
     SubscriptionInfo { process: process.id(), messenger, payer, number, until_ms, holds, pay }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000;
+
+    #[test]
+    fn strangers_keep_out_neither_the_listed_nor_the_owner() {
+        let holds = Agreement { number: 1, until: NOW + 1, is_cancelled: false };
+        let cancelled = Agreement { is_cancelled: true, ..holds };
+        let held = |count: usize, ended: usize| [vec![holds; count], vec![cancelled; ended]].concat();
+        let full = Err("of this process");
+        assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX - 1, 0), NOW), Ok(()));
+        assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX, 0), NOW), full);
+        assert_eq!(has_place(Standing::Listed, &held(STRANGERS_MAX, 0), NOW), Ok(()));
+        assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX, 0), NOW), full);
+        // What was cancelled is remembered, and takes no place.
+        assert_eq!(has_place(Standing::Stranger, &held(1, PAYERS_MAX), NOW), Ok(()));
+        assert_eq!(has_place(Standing::Listed, &held(0, REMEMBERED_MAX), NOW), full);
+        assert_eq!(has_place(Standing::Owner, &held(PAYERS_MAX, REMEMBERED_MAX), NOW), Ok(()));
+    }
 }

@@ -168,6 +168,11 @@ impl Agreement {
     }
 }
 
+/// Who owns a process by signature: of one that was spawned nobody does, as its item is signed by whoever carried it.
+pub fn owner(process: &Process) -> Option<Address> {
+    process.parent().is_none().then(|| process.item().owner())
+}
+
 /// Decides what a statement that is for this messenger comes to: whose agreement, and what stands then. `held` gives
 /// what stood with a payer.
 ///
@@ -195,7 +200,7 @@ pub fn decide(
             Ok((by, new))
         }
         Said::Cancelled(payer) => {
-            if by != payer && by != process.item().owner() {
+            if by != payer && Some(by) != owner(process) {
                 return Err(NotTaken::Stranger);
             }
             let held = held(&payer).ok_or(NotTaken::Nothing)?;

@@ -69,11 +69,13 @@ impl Declined {
     }
 
     /// Every word.
-    pub const NAMES: [&'static str; 6] =
-        ["owner", "no-compute", "computing", "memory", "places", Self::MODULE];
+    pub const NAMES: [&'static str; 7] =
+        ["owner", "no-compute", "computing", "memory", "places", Self::MODULE, Self::CHILDREN];
 
     /// The word for one whose module everybody refuses.
     pub const MODULE: &'static str = "module";
+    /// The word for one whose parent, served for pay, has as many as it may.
+    pub const CHILDREN: &'static str = "children";
 }
 
 /// Why the limits of a process cannot be told.

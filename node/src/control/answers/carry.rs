@@ -18,7 +18,7 @@ use crate::directory::Known;
 use crate::messenger::{collect, destination};
 use crate::news::News;
 use crate::shared::SharedRef;
-use crate::subscriptions::{self, SubscribeError};
+use crate::subscriptions::{self, SubscribeError, Wanted};
 
 /// How long somebody waits until carrying has begun.
 const START_WAIT: Duration = Duration::from_secs(10);
@@ -54,6 +54,7 @@ impl Answers {
         let terms = Terms { all, for_others: false };
         let begun = carrying::begin(&self.shared, process, terms).await;
         let roles = begun.map_err(|error| not_hosted(&error))?;
+        self.ordered(process, Wanted { carries: Some(true), keeps_time: None }).await?;
         if collect::collects(roles) && !all {
             self.wait_for_start(process).await?;
         }
@@ -81,8 +82,14 @@ impl Answers {
             return Err(fail(FailureCode::Refused, text));
         }
         carrying::end(&self.shared, known.clone()).await?;
+        self.ordered(process, Wanted { carries: Some(false), keeps_time: None }).await?;
         let left = Known { roles: Roles::default(), ..known };
         self.info(&self.read()?, &self.known(&process).unwrap_or(left))
+    }
+
+    /// Notes what the operator wants, beside what he is paid for.
+    pub(super) async fn ordered(&self, process: Id, wanted: Wanted) -> Result<(), Failure> {
+        Ok(subscriptions::ordered(&self.shared, process, wanted).await?)
     }
 
     async fn subscribe(&self, item: &str) -> Result<SubscriptionInfo, Failure> {
@@ -95,7 +102,7 @@ impl Answers {
             let code = match &error {
                 SubscribeError::NotTaken(_) | SubscribeError::Item(_) => FailureCode::Invalid,
                 SubscribeError::NoRole | SubscribeError::Whose(_) => FailureCode::Refused,
-                SubscribeError::Full | SubscribeError::Declined(_) => FailureCode::Busy,
+                SubscribeError::Full(_) | SubscribeError::Declined(_) => FailureCode::Busy,
                 SubscribeError::Hosting(_) | SubscribeError::NotFound(_) => FailureCode::Unknown,
                 // What the messenger said is its text.
                 SubscribeError::Remote(_) => FailureCode::Refused,

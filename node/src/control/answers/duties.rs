@@ -9,6 +9,7 @@ use crate::carrying;
 use crate::directory::Known;
 use crate::gateway::{Wish, outlast};
 use crate::hosting::{self, HostingError};
+use crate::subscriptions::Wanted;
 
 impl Answers {
     pub(super) async fn host(
@@ -31,6 +32,7 @@ impl Answers {
         let wanted = Roles { computes, messenges: messenger, watches: true, on_demand, ..Roles::default() };
         let hosted = hosting::host(&self.shared, process, wanted).await;
         hosted.map_err(|error| not_hosted(&error))?;
+        self.ordered(process, Wanted { carries: messenger.then_some(true), keeps_time: None }).await?;
         outlast(&self.shared, &process, Wish::Follow).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
@@ -53,6 +55,7 @@ impl Answers {
         };
         hosting::change(&self.shared, known, roles).await?;
         carrying::forget(&self.shared, process).await?;
+        self.ordered(process, Wanted { carries: Some(false), keeps_time: Some(false) }).await?;
         outlast(&self.shared, &process, Wish::Own).await?;
         self.info(&self.read()?, &left)
     }
@@ -65,6 +68,7 @@ impl Answers {
         }
         let roles = |has| Ok::<_, Failure>(Roles { keeps_time: on, ..has });
         hosting::change(&self.shared, known, roles).await?;
+        self.ordered(process, Wanted { carries: None, keeps_time: Some(on) }).await?;
         outlast(&self.shared, &process, Wish::Own).await?;
         self.info(&self.read()?, &self.known(&process)?)
     }
