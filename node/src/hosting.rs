@@ -169,7 +169,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
                 Ok((found, record)) => (found, Some(record)),
                 // A weave may have it; then it is taken up to be watched, and its log is here. For strangers it is not
                 // read: that has no end, and is as large as they like.
-                Err(error) if wanted.for_others => return Err(error.into()),
+                Err(error) if wanted.for_others => return Err(error),
                 Err(error) => {
                     shared.wishes.read(process).await;
                     (shared.directory.get(&process).ok_or(error)?.process, None)

@@ -10,7 +10,9 @@ const ID: &str = "6oYAxVAnH8yKsZKpMgHSbRv7uVWey68PAqYuSXeZBbg";
 fn help_lists_the_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
     let help = weft(folder.path(), &["--help"]).expect(0);
-    for part in ["Usage: weft", "Run a node:\n  up ", "Exit codes:", " 3  no node runs", "70  something failed"] {
+    for part in
+        ["Usage: weft", "Run a node:\n  up ", "Exit codes:", " 3  no node runs", "70  something failed"]
+    {
         assert!(help.text().contains(part), "{}", help.text());
     }
     weft(folder.path(), &["--version"]).expect(0);

@@ -1,4 +1,5 @@
-//! Flags for the keys of the configuration.
+//! Flags for the keys of the configuration. What clap prints is not folded at the edge of a terminal: these texts are
+//! longer than its lines.
 
 use std::collections::BTreeMap;
 
@@ -48,13 +49,32 @@ impl FromArgMatches for ConfigFlags {
     }
 }
 
+/// Columns of the text beside a flag: with the flags, those of a terminal that is not narrow.
+const HELP_COLUMNS: usize = 72;
+
+/// Breaks a text into lines.
+fn folded(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        if let Some(line) = lines.last_mut()
+            && (line.is_empty() || line.len() + 1 + word.len() <= HELP_COLUMNS)
+        {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
 fn arg(flag: Flag) -> Arg {
     let (name, action) = match flag.takes {
         Takes::One(name) => (name, ArgAction::Set),
         Takes::Many(name) => (name, ArgAction::Append),
     };
     let arg = Arg::new(flag.key).long(flag.key.replace('_', "-")).value_name(name).action(action);
-    let arg = arg.help(flag.help).help_heading(flag.heading);
+    let arg = arg.help(folded(flag.help)).help_heading(flag.heading);
     match flag.key {
         "bootstrap" => arg.visible_alias("peer"),
         "price_per_push" => arg.visible_alias("price"),
