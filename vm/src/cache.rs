@@ -1,12 +1,11 @@
 //! Compiled modules on disk.
 //!
 //! One file per module, named by a BLAKE3 of everything that decides its code: the module, its
-//! format, the pass, wasmtime's version and settings, this CPU. A file is `magic`, a BLAKE3 of the
-//! rest, the ranges of the data segments, and wasmtime's artefact. A file that does not match its
+//! format, the pass, wasmtime's version and settings, this CPU ([`entry`]). A file that does not match its
 //! checksum is compiled again. Losing the whole folder costs time and nothing else, so no error
 //! here stops a node.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::ops::Range;
@@ -19,8 +18,13 @@ use crate::error::VmError;
 use crate::format::Format;
 use crate::meter::PASS_VERSION;
 
-const MAGIC: &[u8; 8] = b"weftcw01";
+mod entry;
+
+use entry::Entry;
+
 const EXTENSION: &str = "cwasm";
+/// Says what the names are hashes of: other contents, another name.
+const KEY_OF: &[u8; 8] = b"weftcw02";
 
 /// The folder of compiled modules.
 #[derive(Debug)]
@@ -60,7 +64,7 @@ impl Cache {
     /// Name of the entry of this module.
     pub(crate) fn key(&self, wasm: &[u8], format: Format, guard: Guard) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(MAGIC);
+        hasher.update(KEY_OF);
         hasher.update(&PASS_VERSION.to_be_bytes());
         hasher.update(&[u8::from(guard == Guard::On)]);
         hasher.update(&self.compatibility);
@@ -76,14 +80,21 @@ impl Cache {
         engine: &wasmtime::Engine,
     ) -> Option<(wasmtime::Module, Vec<Range<u64>>)> {
         let path = self.path(key);
-        let bytes = fs::read(&path).ok()?;
-        let Some((data, code)) = parse(&bytes) else {
-            tracing::warn!(path = %path.display(), "a compiled module is damaged and is compiled again");
-            return None;
+        let Entry { data, code } = match read(&path) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => {
+                tracing::warn!(path = %path.display(), "a compiled module is damaged and is compiled again");
+                return None;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a compiled module was not read and is compiled again");
+                return None;
+            }
         };
-        // SAFETY: `deserialize` runs what it is given. The bytes are as `store` wrote them (their
-        // checksum holds), in a folder that only this user can write.
-        match unsafe { wasmtime::Module::deserialize(engine, code) } {
+        // SAFETY: the code is as `store` wrote it (its checksum holds), in a folder that only this user can write,
+        // and nobody can change it any more.
+        match unsafe { code.module(engine) } {
             Ok(module) => Some((module, data)),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a compiled module cannot be used");
@@ -101,7 +112,7 @@ impl Cache {
 
     fn try_store(&self, key: &str, code: &wasmtime::Module, data: &[Range<u64>]) -> io::Result<()> {
         let code = code.serialize().map_err(|error| io::Error::other(format!("{error:#}")))?;
-        let bytes = assemble(&code, data);
+        let bytes = entry::written(&code, data);
         let size = bytes.len() as u64;
         if size > self.bytes_max {
             return Ok(());
@@ -146,6 +157,12 @@ impl Cache {
     }
 }
 
+fn read(path: &Path) -> io::Result<Option<Entry>> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    entry::read(file, bytes)
+}
+
 #[cfg(unix)]
 fn restrict(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -155,36 +172,6 @@ fn restrict(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn restrict(_folder: &Path) -> io::Result<()> {
     Ok(())
-}
-
-fn assemble(code: &[u8], data: &[Range<u64>]) -> Vec<u8> {
-    let mut rest = Vec::with_capacity(code.len() + 8 + data.len() * 16);
-    rest.extend_from_slice(&(data.len() as u64).to_be_bytes());
-    for range in data {
-        rest.extend_from_slice(&range.start.to_be_bytes());
-        rest.extend_from_slice(&range.end.to_be_bytes());
-    }
-    rest.extend_from_slice(code);
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(blake3::hash(&rest).as_bytes());
-    bytes.extend_from_slice(&rest);
-    bytes
-}
-
-fn parse(bytes: &[u8]) -> Option<(Vec<Range<u64>>, &[u8])> {
-    let (checksum, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<32>()?;
-    if blake3::hash(rest).as_bytes() != checksum {
-        return None;
-    }
-    let (count, rest) = rest.split_first_chunk::<8>()?;
-    let bytes = usize::try_from(u64::from_be_bytes(*count)).ok()?.checked_mul(16)?;
-    let (ranges, code) = rest.split_at_checked(bytes)?;
-    let number = |part: &[u8]| Some(u64::from_be_bytes(part.try_into().ok()?));
-    let data = ranges
-        .chunks_exact(16)
-        .map(|range| Some(number(range.get(..8)?)?..number(range.get(8..)?)?))
-        .collect::<Option<Vec<_>>>()?;
-    Some((data, code))
 }
 
 /// Feeds `Hash` into BLAKE3: the standard hasher may change with the toolchain.
@@ -199,30 +186,5 @@ impl Hasher for Blake3Hasher {
         let mut first = [0; 8];
         self.0.finalize_xof().fill(&mut first);
         u64::from_be_bytes(first)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn an_entry_is_read_as_written() {
-        let bytes = assemble(b"code", &[1..2, 70..u64::MAX]);
-        assert_eq!(parse(&bytes), Some((vec![1..2, 70..u64::MAX], &b"code"[..])));
-    }
-
-    #[test]
-    fn every_damaged_byte_is_noticed() {
-        let bytes = assemble(b"code", &[Range { start: 1, end: 2 }]);
-        for index in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[index] ^= 1;
-            assert_eq!(parse(&damaged), None, "byte {index}");
-        }
-        for length in 0..bytes.len() {
-            assert_eq!(parse(&bytes[..length]), None, "length {length}");
-        }
     }
 }

@@ -163,6 +163,8 @@ fn settings(interruptible: bool) -> wasmtime::Config {
         // the jump.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
+        // For debuggers alone: they are read and hashed with the code.
+        .native_unwind_info(cfg!(windows))
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         // Not used, but must not be less.

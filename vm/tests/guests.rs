@@ -239,3 +239,25 @@ fn a_cached_module_is_used_and_a_damaged_one_is_not() {
     std::fs::write(file, &sound[..sound.len() / 3]).unwrap();
     assert_eq!(answer(&engine.compile(&wasm, Format::Plain).unwrap()), fresh);
 }
+
+#[test]
+fn what_becomes_of_a_cached_file_changes_no_module_made_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EngineConfig { cache_dir: Some(folder.path().to_owned()), ..EngineConfig::default() };
+    let engine = Engine::new(config).unwrap();
+    let wasm = wat::parse_str(wat("(call $answer (i32.const 3))")).unwrap();
+    let answer = |module: &Module| {
+        let mut instance = module.instantiate(LIMITS).unwrap();
+        instance.evaluate(b"", b"").unwrap()
+    };
+    let fresh = answer(&engine.compile(&wasm, Format::Plain).unwrap());
+    let read_from_it = engine.compile(&wasm, Format::Plain).unwrap();
+    // In place: whoever had mapped the file itself would now run this, and then find pages gone.
+    let entry = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+    let bytes = usize::try_from(entry.metadata().unwrap().len()).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(entry.path()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xcc; bytes], 0).unwrap();
+    assert_eq!(answer(&read_from_it), fresh);
+    file.set_len(0).unwrap();
+    assert_eq!(answer(&read_from_it), fresh);
+}
