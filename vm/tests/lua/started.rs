@@ -24,24 +24,53 @@ fn changed(before: &MemoryImage, after: &MemoryImage) -> usize {
     pages.count() * PAGE_BYTES
 }
 
-#[test]
-fn a_small_message_changes_at_most_64_kib() {
-    let counter = "Handlers.add('inc', 'Inc', function(m) Count = (Count or 0) + 1 m.reply({ Data = tostring(Count) }) end)";
-    for (setup, action, data) in [("return 1", "Eval", "return 1 + 2"), (counter, "Inc", "")] {
-        let mut process = Process::spawn();
-        process.eval(setup);
-        for _ in 0..20 {
-            process.send(action, data);
-        }
-        let mut before = process.instance.memory_image().unwrap();
-        for number in 0..100 {
+const COUNTER: &str = "Handlers.add('inc', 'Inc', function(m) Count = (Count or 0) + 1 m.reply({ Data = tostring(Count) }) end)";
+const TOKEN: &str = "local bint = require('.bint')(256) Balances = {}
+    for i = 1, 1000 do Balances['holder' .. i] = '1000000' end Balances[Owner] = '1000000000000'
+    Handlers.add('transfer', 'Transfer', function(m)
+      local q = bint(m.Data) assert(bint(Balances[m.From]) >= q, 'too little')
+      local to = 'holder' .. (m.Nonce * 7 % 1000 + 1)
+      Balances[m.From] = tostring(bint(Balances[m.From]) - q)
+      Balances[to] = tostring(bint(Balances[to] or '0') + q)
+      m.reply({ Action = 'Debit-Notice', Recipient = to, Quantity = m.Data })
+      Send({ Target = to, Action = 'Credit-Notice', Sender = m.From, Quantity = m.Data }) end)";
+
+/// What each of 500 messages changed, from the least to the most.
+fn changes(setup: &str, action: &str, data: &str) -> Vec<usize> {
+    let mut process = Process::spawn();
+    process.eval(setup);
+    for _ in 0..20 {
+        process.send(action, data);
+    }
+    let mut before = process.instance.memory_image().unwrap();
+    let mut changes: Vec<usize> = (0..500)
+        .map(|_| {
             process.send(action, data);
             let after = process.instance.memory_image().unwrap();
             let bytes = changed(&before, &after);
-            assert!(bytes <= 64 << 10, "{action} {number} changed {bytes} bytes");
             before = after;
-        }
+            bytes
+        })
+        .collect();
+    changes.sort_unstable();
+    changes
+}
+
+#[test]
+fn a_small_message_changes_at_most_64_kib() {
+    for (setup, action, data) in [("return 1", "Eval", "return 1 + 2"), (COUNTER, "Inc", "")] {
+        let changes = changes(setup, action, data);
+        assert!(changes[499] <= 64 << 10, "{action} changed {} bytes", changes[499]);
     }
+}
+
+/// The collector neither marks nor writes to what is older than the message: a cycle changed 188 KiB of a process
+/// with a thousand balances.
+#[test]
+fn a_transfer_among_a_thousand_balances_changes_64_kib_and_rarely_a_page_more() {
+    let changes = changes(TOKEN, "Transfer", "25");
+    let (nearly_all, most) = (changes[474], changes[499]);
+    assert!(nearly_all <= 64 << 10 && most <= 72 << 10, "{nearly_all} bytes, at most {most}");
 }
 
 /// Starting Lua took 30 times the gas of a message, and each process paid it with its first one.

@@ -2,8 +2,8 @@
 local hash = require(".hash")
 
 local clock = {}
--- The message's time in milliseconds, and what chance is drawn from.
-local now, seed = 0, nil
+-- Of the message: its `time` in milliseconds, and the `seed` that chance is drawn from.
+local now = { time = 0 }
 
 local month_days = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 }
 local day_names = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" }
@@ -92,13 +92,13 @@ end
 os = {
   -- Without a date: the message's time, in milliseconds as programs of ao expect it.
   time = function(date)
-    if date == nil then return now end
+    if date == nil then return now.time end
     return seconds_of(date)
   end,
   -- Of seconds, in UTC.
   date = function(format, seconds)
     format = format or "%c"
-    seconds = seconds == nil and now // 1000 or math.floor(seconds)
+    seconds = seconds == nil and now.time // 1000 or math.floor(seconds)
     if math.abs(seconds) > 2 ^ 42 then error("os.date: the time is out of range", 2) end
     local t = fields(math.tointeger(seconds))
     if format:sub(1, 1) == "!" then format = format:sub(2) end
@@ -113,16 +113,16 @@ os = {
 local random, randomseed = math.random, math.randomseed
 
 function math.random(...)
-  if seed then
-    local bytes = hash.sha256(seed)
+  if now.seed then
+    local bytes = hash.sha256(now.seed)
     randomseed(("<i8"):unpack(bytes), (("<i8"):unpack(bytes, 9)))
-    seed = nil
+    now.seed = nil
   end
   return random(...)
 end
 
 function math.randomseed(...)
-  seed = nil
+  now.seed = nil
   if select("#", ...) > 0 then randomseed(...) end
 end
 
@@ -130,11 +130,14 @@ local function text(value) return value == nil and "" or tostring(value) end
 
 -- Begins a message. Two ticks of one slot differ in their time or in what they are called.
 function clock.set(msg)
-  now = math.tointeger(tonumber(msg.Timestamp)) or 0
-  seed = table.concat({
+  now.time = math.tointeger(tonumber(msg.Timestamp)) or 0
+  now.seed = table.concat({
     "weft.random", text(msg.Id), text(msg["Hash-Chain"]), text(msg.Epoch), text(msg.Nonce),
     text(msg.Timestamp), text(msg["Block-Height"]), text(msg.Cron),
   }, "\n")
 end
+
+-- Ends it.
+function clock.forget() now.seed = nil end
 
 return clock

@@ -14,6 +14,8 @@ local READ = "Weft-Read"
 local find = string.find
 local handlers, colors, ao = Handlers, Colors, ao
 local printed = {}
+-- Lines for which there is room from message to message.
+local LINES_KEPT = 16
 
 -- The first of each name counts.
 function Tab(msg)
@@ -203,16 +205,16 @@ end
 local function run(msg)
   local thread = coroutine.create(function() return pcall(handlers.evaluate, msg, ao.env) end)
   local _, sound, problem = coroutine.resume(thread)
-  local waiting = {}
-  for _, one in ipairs(handlers.coroutines) do
-    if coroutine.status(one) ~= "dead" then waiting[#waiting + 1] = one end
+  local waits = coroutine.status(thread) ~= "dead"
+  if waits or #handlers.coroutines > 0 then
+    local waiting = {}
+    for _, one in ipairs(handlers.coroutines) do
+      if coroutine.status(one) ~= "dead" then waiting[#waiting + 1] = one end
+    end
+    if waits then waiting[#waiting + 1] = thread end
+    handlers.coroutines = waiting
   end
-  if coroutine.status(thread) ~= "dead" then
-    waiting[#waiting + 1] = thread
-    sound = true
-  end
-  handlers.coroutines = waiting
-  return sound, problem
+  return sound or waits, problem
 end
 
 local function output(msg)
@@ -241,9 +243,17 @@ local function read_state(msg)
   return { Output = { data = json.encode(value) } }
 end
 
-return function(msg, env)
+-- Garbage is collected after each message: what is still held then is kept for one message more.
+local function forget()
+  if #printed > LINES_KEPT then printed = {} end
+  for place = #printed, 1, -1 do printed[place] = nil end
+  ao.outbox = nil
+  clock.forget()
+end
+
+local function take(msg, env)
+  forget()
   if env then start(env) end
-  printed = {}
   ao.clearOutbox()
   prepare(msg)
   if msg["Read-Only"] and msg.Action == READ then return read_state(msg) end
@@ -260,4 +270,10 @@ return function(msg, env)
   if not sound then return failed(msg, problem) end
   ao.Nonce = msg.Nonce
   return ao.result({ Output = output(msg) })
+end
+
+return function(msg, env)
+  local result = take(msg, env)
+  forget()
+  return result
 end

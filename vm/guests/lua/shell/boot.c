@@ -16,13 +16,16 @@
 #include "lualib.h"
 
 #include "boot.h"
+#include "heap.h"
 
 #define EXPORT(name) __attribute__((export_name(name)))
 
 /* What each of the shell's buffers begins with. */
-#define ROOM 2048
+#define ROOM 2040
 /* More chunks than the prelude has. */
 #define CHUNKS_MAX 64
+/* Slots of Lua's stack that the shell has at hand: a stack that shrank after each message would move with each. */
+#define STACK 60
 /* What changes of memory are counted in. */
 #define PAGE 4096
 
@@ -34,25 +37,34 @@ typedef struct Chunk {
 } Chunk;
 #include "prelude.h"
 
-/* What a small process has at most of its own, and what a message leaves that is worth looking for. */
-#define SMALL 65536
-#define LITTER 16384
+/* Of memory in use, in bytes. What has at most so much is collected as one generation after the other. */
+#define LARGE (2 << 20)
+/* A process with at most so much of its own is collected after nearly each message: when garbage is a 16th of it, and
+   a quarter where there is more. */
+#define SMALL (1 << 19)
+/* By how much memory grows until all of it is looked through, beside half of what the process has of its own. */
+#define GROWTH 65536
+/* Within a message: by how many percent memory grows until what is new, and what has become old, is looked through. */
+#define YOUNG 25
+#define OLD 100
 
-/* A part of memory that is given away from its beginning, and never taken back. */
+/* A part of memory that is given away from its beginning and from its end, and never taken back. */
 typedef struct Arena {
   char *start;
   size_t used, room;
+  /* Given away from the end. */
+  size_t back;
 } Arena;
 
 lua_State *lua;
 Text input[2], output, known;
 
-/* Strings and code; what messages change. */
+/* Strings and code; what messages change, and at its end what only the collector does. */
 static Arena still, busy;
 /* Whether a chunk is read; whether what there is moves to where it stays. */
 static int loading, gathering;
-/* What is in use before there is a message. */
-static lu_mem begins_with;
+/* What is in use before there is a message, and what was when garbage was collected last. */
+static lu_mem begins_with, rests;
 /* The chunks as the build compiled them, while it starts them. */
 static const char *compiled[CHUNKS_MAX];
 static size_t compiled_length[CHUNKS_MAX];
@@ -69,12 +81,8 @@ static int lies_in(const Arena *arena, const void *block) {
 
 static void *reallocate(void *unused, void *block, size_t old, size_t size) {
   (void)unused;
-  if (!lies_in(&still, block) && !lies_in(&busy, block)) {
-    if (size > 0) return realloc(block, size);
-    free(block);
-    return NULL;
-  }
-  void *moved = size > 0 ? malloc(size) : NULL;
+  if (block == NULL || (!lies_in(&still, block) && !lies_in(&busy, block))) return heap_move(block, old, size);
+  void *moved = size > 0 ? heap_move(NULL, 0, size) : NULL;
   if (moved != NULL) memcpy(moved, block, old < size ? old : size);
   return moved;
 }
@@ -87,9 +95,16 @@ static size_t aligned(size_t at, size_t size, size_t kind) {
 
 static void *take(Arena *arena, size_t size, size_t kind) {
   size_t at = aligned(arena->used, size, kind);
-  if (at > arena->room || size > arena->room - at) __builtin_trap();
+  if (at + arena->back > arena->room || size > arena->room - arena->back - at) __builtin_trap();
   arena->used = at + size;
   return arena->start + at;
+}
+
+static void *take_last(Arena *arena, size_t size) {
+  size_t back = (arena->back + size + 7) & ~(size_t)7;
+  if (arena->used + back > arena->room) __builtin_trap();
+  arena->back = back;
+  return arena->start + arena->room - back;
 }
 
 /* While the prelude starts: every thing in its place, and zeros where something was. `old` of a new block
@@ -98,8 +113,8 @@ static void *place(void *unused, void *block, size_t old, size_t size) {
   (void)unused;
   if (block == NULL) {
     if (size == 0) return NULL;
-    if (old == LUA_TTABLE || old == LUA_TFUNCTION || old == LUA_TUPVAL || old == LUA_TTHREAD)
-      return take(&busy, size, old);
+    if (old == LUA_TTABLE || old == LUA_TTHREAD) return take(&busy, size, old);
+    if (old == LUA_TFUNCTION || old == LUA_TUPVAL) return take_last(&busy, size);
     if (loading || old == LUA_TSTRING || old == LUA_TPROTO) return take(&still, size, old);
     return malloc(size);
   }
@@ -205,63 +220,107 @@ static void fix(lua_State *L) {
   }
 }
 
-/* A process whose own things take little is cleared of garbage after each message, so that the next one writes
-   where the last one did. What has more is collected bit by bit, as memory grows. */
+/* Bytes that the process has beside those that it began with. */
+static lu_mem own(lu_mem bytes) { return bytes > begins_with ? bytes - begins_with : 0; }
+
+/* Collects what the messages since the last time made: what is older is neither marked nor written to, and the next
+   message writes where this one did. Tables that were written to are looked through whole, so that it has to be worth
+   it. When enough became old everything is looked through. */
+static void collect(void) {
+  global_State *g = G(lua);
+  if (rests > gettotalbytes(g)) rests = gettotalbytes(g);
+  if (gettotalbytes(g) < rests + own(rests) / (own(rests) > SMALL ? 4 : 16) && g->lastatomic == 0) return;
+  // Within the message everything was looked through in vain: Lua would go on so.
+  if (g->lastatomic != 0) lua_gc(lua, LUA_GCGEN, YOUNG, OLD);
+  else lua_gc(lua, LUA_GCSTEP, 0);
+  if (gettotalbytes(g) > g->GCestimate + GROWTH + own(g->GCestimate) / 2) {
+    lua_gc(lua, LUA_GCCOLLECT);
+    heap_release();
+  }
+  rests = gettotalbytes(g);
+}
+
+/* What has more than fits is collected bit by bit, as memory grows: no message waits for all of it. */
 void settle(void) {
   global_State *g = G(lua);
-  if (g->GCestimate <= begins_with + SMALL && gettotalbytes(g) >= g->GCestimate + LITTER) lua_gc(lua, LUA_GCCOLLECT);
+  if (isdecGCmodegen(g)) {
+    collect();
+    if (gettotalbytes(g) > LARGE) {
+      lua_gc(lua, LUA_GCINC, 130, 200, 0);
+      luaE_setdebt(g, -(l_mem)(gettotalbytes(g) / 100 * 30));
+    }
+  } else if (gettotalbytes(g) <= LARGE / 2) {
+    lua_gc(lua, LUA_GCGEN, YOUNG, OLD);
+    heap_release();
+    rests = gettotalbytes(g);
+  }
+  heap_rewind();
 }
 
 static void make_room(Text *text) {
   text->room = ROOM;
-  text->bytes = malloc(ROOM);
+  // The first one begins a page, and what comes next follows it.
+  text->bytes = text == input ? aligned_alloc(PAGE, ROOM) : malloc(ROOM);
   if (text->bytes == NULL) __builtin_trap();
 }
 
 static void make_arena(Arena *arena, size_t room) {
   arena->start = malloc(room);
   arena->room = room;
+  arena->back = 0;
   if (arena->start == NULL) __builtin_trap();
 }
 
-static void *moved(void *block, size_t size) {
-  void *to = take(&busy, size, 0);
+static void *moved(void *block, size_t size, int last) {
+  void *to = last ? take_last(&busy, size) : take(&busy, size, 0);
   memcpy(to, block, size);
   clear(block, size);
   free(block);
   return to;
 }
 
-/* Whether a table holds functions, texts and flags alone, as those of libraries do: messages write to others. */
-static int is_library(Table *table) {
-  int found = luaH_realasize(table) == 0;
+/* Tables that messages write to lie in front. */
+enum { COUNTS, OTHERS, LIBRARIES };
+
+/* A table that holds functions, texts and flags alone, as those of libraries do, is written to by nobody; one with
+   a number that begins at 0 by nearly each message. */
+static int kind_of(Table *table) {
+  int kind = luaH_realasize(table) == 0 ? LIBRARIES : OTHERS;
   for (int i = 0; i < sizenode(table); i++) {
     const TValue *value = gval(gnode(table, i));
-    found &= isempty(value) || ttisfunction(value) || ttisstring(value) || ttisboolean(value);
+    if (ttisinteger(value) && ivalue(value) == 0) return COUNTS;
+    if (!isempty(value) && !ttisfunction(value) && !ttisstring(value) && !ttisboolean(value)) kind = OTHERS;
   }
-  return found;
+  return kind;
 }
 
-/* Brings together what tables have that grew here and there: libraries, all others, and the table of strings. */
+/* Brings together what tables of a kind have that grew here and there. */
+static void gather_tables(const global_State *g, int kind) {
+  int last = kind == LIBRARIES;
+  for (GCObject *object = g->allgc; object != NULL; object = object->next) {
+    if (object->tt != LUA_VTABLE || kind_of(gco2t(object)) != kind) continue;
+    Table *table = gco2t(object);
+    unsigned size = luaH_realasize(table);
+    if (size > 0) table->array = moved(table->array, size * sizeof *table->array, last);
+    if (isdummy(table)) continue;
+    ptrdiff_t free_from = table->lastfree - table->node;
+    table->node = moved(table->node, sizenode(table) * sizeof *table->node, last);
+    table->lastfree = table->node + free_from;
+  }
+}
+
+/* The same for all tables, Lua's stack, and the table of strings. */
 static void gather(lua_State *L) {
   global_State *g = G(L);
-  for (int libraries = 1; libraries >= 0; libraries--) {
-    for (GCObject *object = g->allgc; object != NULL; object = object->next) {
-      if (object->tt != LUA_VTABLE || is_library(gco2t(object)) != libraries) continue;
-      Table *table = gco2t(object);
-      unsigned size = luaH_realasize(table);
-      if (size > 0) table->array = moved(table->array, size * sizeof *table->array);
-      if (isdummy(table)) continue;
-      ptrdiff_t free_from = table->lastfree - table->node;
-      table->node = moved(table->node, sizenode(table) * sizeof *table->node);
-      table->lastfree = table->node + free_from;
-    }
-  }
+  lua_checkstack(L, STACK);
   gathering = 1;
   luaD_reallocstack(L, stacksize(L), 0);
   gathering = 0;
+  gather_tables(g, COUNTS);
+  gather_tables(g, OTHERS);
+  gather_tables(g, LIBRARIES);
   busy.used += -(size_t)(busy.start + busy.used) % PAGE;
-  g->strt.hash = moved(g->strt.hash, (size_t)g->strt.size * sizeof *g->strt.hash);
+  g->strt.hash = moved(g->strt.hash, (size_t)g->strt.size * sizeof *g->strt.hash, 0);
 }
 
 static int write_text(lua_State *L, const void *bytes, size_t length, void *text) {
@@ -278,6 +337,7 @@ static int dump(lua_State *L) {
 /* Of the build: one chunk, compiled; 0 behind the last one. */
 EXPORT("compile") unsigned long long guest_compile(size_t number) {
   if (chunks[number].name == NULL) return 0;
+  heap_prepare();
   lua_State *L = lua_newstate(reallocate, NULL);
   lua_pushcfunction(L, dump);
   lua_pushlightuserdata(L, &chunks[number]);
@@ -297,6 +357,7 @@ EXPORT("room") size_t guest_room(size_t length) {
 EXPORT("boot")
 unsigned long long guest_boot(const char *code, size_t still_bytes, size_t busy_bytes) {
   make_arena(&busy, busy_bytes);
+  heap_prepare();
   make_room(&input[1]);
   make_room(&known);
   make_arena(&still, still_bytes);
@@ -318,10 +379,10 @@ unsigned long long guest_boot(const char *code, size_t still_bytes, size_t busy_
   lua_gc(L, LUA_GCCOLLECT);
   fix(L);
   gather(L);
-  lua_gc(L, LUA_GCINC, 130, 200, 0);
+  lua_gc(L, LUA_GCGEN, YOUNG, OLD);
   lua_gc(L, LUA_GCRESTART);
   lua_setallocf(L, reallocate, NULL);
   lua = L;
-  begins_with = gettotalbytes(G(L));
-  return (unsigned long long)still.used << 32 | busy.used;
+  begins_with = rests = gettotalbytes(G(L));
+  return (unsigned long long)still.used << 32 | ((busy.used + 7) & ~(size_t)7) + busy.back;
 }

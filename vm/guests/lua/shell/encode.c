@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heap.h"
 #include "lauxlib.h"
 #include "text.h"
 
@@ -29,6 +30,10 @@ void text_add(lua_State *L, Text *text, const char *bytes, size_t length) {
       room *= 2;
     }
     char *grown = realloc(text->bytes, room);
+    if (grown == NULL) {
+      heap_release();
+      grown = realloc(text->bytes, room);
+    }
     if (grown == NULL) luaL_error(L, "not enough memory");
     text->bytes = grown;
     text->room = room;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "boot.h"
+#include "heap.h"
 #include "lauxlib.h"
 
 #define EXPORT(name) __attribute__((export_name(name)))
@@ -25,6 +26,10 @@ EXPORT("alloc") void *guest_alloc(size_t length) {
     free(text->bytes);
     text->room = length < 1024 ? 1024 : length;
     text->bytes = malloc(text->room);
+    if (text->bytes == NULL) {
+      heap_release();
+      text->bytes = malloc(text->room);
+    }
     if (text->bytes == NULL) __builtin_trap();
   }
   return text->bytes;

@@ -1,0 +1,20 @@
+/* Memory for Lua, given so that a message writes to few pages. */
+#ifndef weft_heap_h
+#define weft_heap_h
+
+#include <stddef.h>
+
+/* Of the build: before anything else here. */
+void heap_prepare(void);
+
+/* As `lua_Alloc`: `block` has `old` bytes, and is to have `size`. NULL where there is no memory. What libc gave
+   before is taken back too. */
+void *heap_move(void *block, size_t old, size_t size);
+
+/* Has what is given next lie as far in front as it can: for when garbage was collected. */
+void heap_rewind(void);
+
+/* Gives libc the fields in which nothing lies. */
+void heap_release(void);
+
+#endif
