@@ -10,6 +10,7 @@ mod dispatch;
 mod handle;
 pub mod machine;
 mod receipts;
+pub mod steps;
 mod task;
 
 pub use dispatch::{destination, note_wallets, outbox_writes};

@@ -23,6 +23,7 @@ use weft_protocol::outcome::Code;
 use crate::hosting::Declined;
 use crate::lobby::machine::Heard;
 use crate::market::machine::Heard as Offered;
+use crate::messenger::steps::STAGES;
 use crate::pending::machine::Heard as Waits;
 use crate::shared::Shared;
 
@@ -104,6 +105,29 @@ impl Times {
     }
 }
 
+/// Times by the value of one label.
+#[derive(Debug, Clone)]
+pub struct TimesOf {
+    label: &'static str,
+    family: Family<Label, Histogram>,
+}
+
+impl TimesOf {
+    /// All values are there from the beginning, as those of [`Counters`].
+    fn new(label: &'static str, values: &[&'static str]) -> Self {
+        let family = Family::<Label, Histogram>::new_with_constructor(|| Histogram::new(SECONDS));
+        for value in values {
+            drop(family.get_or_create(&[(label, *value)]));
+        }
+        Self { label, family }
+    }
+
+    /// Notes one under a value.
+    pub fn add(&self, value: &'static str, time: Duration) {
+        self.family.get_or_create(&[(self.label, value)]).observe(time.as_secs_f64());
+    }
+}
+
 /// What the roles of one node count.
 #[derive(Debug)]
 pub struct Metrics {
@@ -131,6 +155,8 @@ pub struct Metrics {
     pub pushes: Counters,
     /// The time of one try.
     pub push_times: Times,
+    /// The stages of pushes that were this messenger's at once and went as they should.
+    pub push_stages: TimesOf,
     /// Positions whose outboxes were collected from computers.
     pub collected: Counter,
     /// Answers of computers that were not what was sent.
@@ -183,6 +209,7 @@ impl Metrics {
                 &["assigned", "duplicate", "found", "born", "busy", "unreachable", "refused"],
             ),
             push_times: Times::new(),
+            push_stages: TimesOf::new("stage", &STAGES),
             collected: Counter::default(),
             collect_lies: Counter::default(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
@@ -243,6 +270,8 @@ impl Metrics {
         times("compute", "Time of the guest for one position", &self.compute_times);
         times("find", "From looking for a process until its first slot is here", &self.find_times);
         times("push", "Time of one try to push", &self.push_times);
+        let help = "Stages of pushes that were this messenger's at once";
+        registry.register_with_unit("push_stage", help, Unit::Seconds, self.push_stages.family.clone());
     }
 
     /// Watches a queue or a budget from now on. One of the same role and name takes its place.

@@ -22,6 +22,7 @@ use weft_storage::{CautionRow, Roles};
 use crate::config::Role;
 use crate::follower::verify_head;
 use crate::hosting::{self, Claim, Declined, LimitsError};
+use crate::messenger::steps::{self, Step};
 use crate::metrics::Level;
 use crate::remote::{self, RemoteError};
 use crate::room::ROOM_RETRY_MS;
@@ -114,9 +115,14 @@ impl Submitter {
     /// # Errors
     /// Why it got no slot.
     pub async fn submit_local(&self, item: Bytes, proof: Bytes) -> Result<Slot, SubmitError> {
+        let is_push = !proof.is_empty();
         let verified = self.verify(item, proof).await?;
         let span = trace::message(&verified.item.id());
-        self.submit_here(verified).instrument(span).await
+        let slot = self.submit_here(verified).instrument(span).await;
+        if is_push && slot.is_ok() {
+            steps::reached(Step::Assigned);
+        }
+        slot
     }
 
     /// The newest slot of a process as of now: its scheduler lets time pass first where a tick is

@@ -10,6 +10,7 @@ mod compare;
 mod cut;
 mod deeds;
 mod file;
+mod hops;
 mod measure;
 mod play;
 mod problem;
@@ -43,13 +44,14 @@ use play::Play;
 pub(crate) use span::{NotSpan, Span};
 
 /// The scenarios that come with the program.
-const SHIPPED: [(&str, &str); 9] = [
+const SHIPPED: [(&str, &str); 10] = [
     ("smoke-4", include_str!("../scenarios/smoke-4.toml")),
     ("tour-16", include_str!("../scenarios/tour-16.toml")),
     ("churn-24", include_str!("../scenarios/churn-24.toml")),
     ("partition-24", include_str!("../scenarios/partition-24.toml")),
     ("restart-all-12", include_str!("../scenarios/restart-all-12.toml")),
     ("liars-12", include_str!("../scenarios/liars-12.toml")),
+    ("messengers-12", include_str!("../scenarios/messengers-12.toml")),
     ("join-late-32", include_str!("../scenarios/join-late-32.toml")),
     ("many-processes-16", include_str!("../scenarios/many-processes-16.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),

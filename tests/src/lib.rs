@@ -5,3 +5,4 @@ pub mod fuzz;
 pub mod lone;
 pub mod sim;
 pub mod skip;
+pub mod stop_at;

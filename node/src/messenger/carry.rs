@@ -1,8 +1,10 @@
 //! One push, from the outbox to its slot and the news of it, and the asking for attestations.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use tracing::Instrument as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::header::Header;
 use weft_protocol::process::Process;
@@ -11,7 +13,8 @@ use weft_protocol::wire::announcement::Body;
 use weft_protocol::{DataItem, Position, Verified, wire};
 
 use super::dispatch::{self, DispatchError, Parcel};
-use super::machine::{Born, Entry, How, PushOutcome, To};
+use super::machine::{Born, Entry, How, Input, PushOutcome, To};
+use super::steps::{self, Step, Stopwatch};
 use crate::attestations::keep_attestation;
 use crate::earn::{self, Delivered};
 use crate::hosting;
@@ -23,10 +26,41 @@ use crate::submit::{Assign, Slot, SubmitError, Submitter};
 /// Bytes of a pushed item up to which a receipt carries it.
 const RECEIPT_ITEM_BYTES_MAX: usize = 64 * 1024;
 
+/// Takes an entry to its scheduler, and says what came of it. One that others were to carry before `asks_first` whether
+/// they did; the stages of one that is timed are noted if all went as it should.
+pub(super) async fn carry(
+    (shared, submitter): (SharedRef, Submitter),
+    (process, entry, born): (Arc<Process>, Entry, Option<Box<Born>>),
+    asks_first: bool,
+    mut watch: Option<Stopwatch>,
+) -> Input {
+    let (metrics, began) = (SharedRef::clone(&shared), Instant::now());
+    let span = dispatch::span(&shared, &entry);
+    let found = if asks_first { found_elsewhere(&shared, &entry).await } else { None };
+    let outcome = match found {
+        Some(found) => found,
+        None => {
+            let pushed = push_once((shared, submitter), process, entry, born, watch.as_mut());
+            pushed.instrument(span.clone()).await
+        }
+    };
+    let took = began.elapsed();
+    metrics.metrics.push_times.add(took);
+    if matches!(outcome, PushOutcome::Assigned { how: How::Carried, .. }) {
+        metrics.market.carried_in(took, metrics.clock.now());
+        if let Some(watch) = watch {
+            watch.note(&metrics, &entry);
+        }
+    }
+    metrics.metrics.pushes.add(outcome.name());
+    span.in_scope(|| tracing::debug!(to = %entry.to, outcome = outcome.name(), "pushed"));
+    Input::Pushed { push_id: entry.push_id, outcome }
+}
+
 /// The slot that another messenger brought a message to meanwhile: what the scheduler of its target answers, which is
 /// asked before a backup hands the whole message over. None where it has none, or is not asked: then what is handed over
 /// is answered with the slot that there is.
-pub(super) async fn found_elsewhere(shared: &Shared, entry: &Entry) -> Option<PushOutcome> {
+async fn found_elsewhere(shared: &Shared, entry: &Entry) -> Option<PushOutcome> {
     let To::Process(target) = entry.to else { return None };
     let target = hosting::find_process(shared, target).await.ok()?;
     if target.scheduler() == shared.address {
@@ -39,12 +73,12 @@ pub(super) async fn found_elsewhere(shared: &Shared, entry: &Entry) -> Option<Pu
 }
 
 /// Builds what an entry comes to and takes it to its scheduler.
-pub(super) async fn push_once(
-    shared: SharedRef,
-    submitter: Submitter,
+async fn push_once(
+    (shared, submitter): (SharedRef, Submitter),
     process: Arc<Process>,
     entry: Entry,
     born: Option<Box<Born>>,
+    mut watch: Option<&mut Stopwatch>,
 ) -> PushOutcome {
     let is_last = born.is_some() || !matches!(entry.to, To::Scheduler(_));
     let source = Arc::clone(&process);
@@ -70,7 +104,18 @@ pub(super) async fn push_once(
         Parcel::Assigns(assigns) => return assign_each(&submitter, assigns).await,
     };
     let (item, proof) = (push.item.raw().clone(), push.proof.raw().clone());
-    match submitter.submit(item.clone(), proof.clone()).await {
+    steps::reached(Step::Proved);
+    if let Some(watch) = &mut watch {
+        watch.proved();
+    }
+    let submitted = submitter.submit(item.clone(), proof.clone()).await;
+    if let Some(watch) = &mut watch {
+        watch.answered();
+    }
+    if submitted.is_ok() {
+        steps::reached(Step::Answered);
+    }
+    match submitted {
         Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
         Ok(slot) => {
             if matches!(entry.to, To::Process(_)) {

@@ -100,6 +100,11 @@ impl Messenger {
         self.entries.get(push_id).map(|job| job.entry)
     }
 
+    /// Since when the entry of a push without a receipt is known here.
+    pub fn known_since(&self, push_id: &PushId) -> Option<Now> {
+        self.entries.get(push_id).map(|job| job.since)
+    }
+
     /// This messenger's rank for a push among the live offers; 0 pushes at once.
     pub fn rank(&self, source: &Id, push_id: &PushId, now: Now) -> u64 {
         let own = rank_score(push_id, &self.own);

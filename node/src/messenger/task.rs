@@ -1,14 +1,13 @@
 //! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use weft_net::Peer;
 use weft_protocol::market::RANKS_PAID;
 use weft_protocol::outcome::OutboxEntry;
@@ -17,10 +16,11 @@ use weft_protocol::push::Source;
 use weft_protocol::{Effects, Id, Machine, Position};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, Reader, StoreError, Write};
 
-use super::carry::{collect_attestations, found_elsewhere, push_once};
+use super::carry::{carry, collect_attestations};
 use super::dispatch;
 use super::handle::{MessengerHandle, Told};
-use super::machine::{Born, Effect, Entry, How, Input, LANE_MAX, Messenger, Place, PushOutcome, To, Turn};
+use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To, Turn};
+use super::steps::{self, Step, Stopwatch};
 use crate::backlog::Backlog;
 use crate::error::NodeError;
 use crate::hosting;
@@ -203,6 +203,12 @@ impl MessengerTask {
                     self.pending(&reader, key, &row)?;
                 }
             }
+            // Signatures are of positions, and one may have sent a thousand entries.
+            let mut positions: Vec<Position> = page.iter().map(|key| key.position).collect();
+            positions.dedup();
+            for position in positions {
+                self.check_attested(process, position)?;
+            }
             match page.last().filter(|_| page.len() == ROWS_MAX) {
                 Some(last) => from = after(last),
                 None => return Ok(()),
@@ -256,7 +262,7 @@ impl MessengerTask {
                 self.pending(&reader, &OutboxKey { process, position, index }, &row)?;
             }
         }
-        Ok(())
+        self.check_attested(process, position)
     }
 
     fn entry_of(
@@ -287,7 +293,7 @@ impl MessengerTask {
         let Some(process) = self.carries(&key.process) else { return Ok(()) };
         let Some(entry) = self.entry_of(reader, &process, key, row)? else { return Ok(()) };
         self.handle(Input::Pending { entry, tries: row.attempts });
-        self.check_attested(key.process, key.position)
+        Ok(())
     }
 
     /// Wakes what waits for a scheduler that is there again.
@@ -435,28 +441,18 @@ impl MessengerTask {
     fn push(&mut self, entry: Entry, born: Option<Box<Born>>) {
         let Some(process) = self.carries(&entry.source) else { return };
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
+        let now = self.shared.clock.now();
         let is_retry = self.machine.is_retry(&entry);
         // Where the last try failed nobody answered: then one question is enough.
-        let is_backup =
-            !is_retry && born.is_none() && self.machine.is_backup(&entry, self.shared.clock.now());
+        let asks_first = !is_retry && born.is_none() && self.machine.is_backup(&entry, now);
+        let is_timed = !is_retry && !asks_first && born.is_none() && matches!(entry.to, To::Process(_));
+        let known_since = self.machine.known_since(&entry.push_id).filter(|_| is_timed);
+        let watch = known_since.map(|since| Stopwatch::begin(since, now));
         let pushes = Arc::clone(if is_retry { &self.retries } else { &self.pushes });
+        steps::reached(Step::Chosen);
         self.work.spawn(async move {
             let _permit = pushes.acquire_owned().await;
-            let (metrics, began) = (SharedRef::clone(&shared), Instant::now());
-            let span = dispatch::span(&shared, &entry);
-            let found = if is_backup { found_elsewhere(&shared, &entry).await } else { None };
-            let outcome = match found {
-                Some(found) => found,
-                None => push_once(shared, submitter, process, entry, born).instrument(span.clone()).await,
-            };
-            let took = began.elapsed();
-            metrics.metrics.push_times.add(took);
-            if matches!(outcome, PushOutcome::Assigned { how: How::Carried, .. }) {
-                metrics.market.carried_in(took, metrics.clock.now());
-            }
-            metrics.metrics.pushes.add(outcome.name());
-            span.in_scope(|| tracing::debug!(to = %entry.to, outcome = outcome.name(), "pushed"));
-            Some(Input::Pushed { push_id: entry.push_id, outcome })
+            Some(carry((shared, submitter), (process, entry, born), asks_first, watch).await)
         });
     }
 
@@ -487,6 +483,10 @@ async fn save(
 ) -> Result<(), StoreError> {
     let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
     let write = Write::OutboxState { key, state, attempts, next_try_ms };
+    let is_settled = matches!(&write, Write::OutboxState { state: OutboxState::Settled { .. }, .. });
     let saved = shared.store.write(vec![write]).await;
+    if is_settled && saved.is_ok() {
+        steps::reached(Step::Stored);
+    }
     saved.inspect_err(|error| tracing::error!(%error, "the outbox was not updated"))
 }

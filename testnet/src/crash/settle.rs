@@ -78,6 +78,14 @@ async fn whole(
     if let Some((node, detail)) = behind {
         return Ok(Err(format!("node {node} has {:?}, the head is {head:?}", detail.info.head)));
     }
+    // Whoever carries alone must have heard of all that was sent, and have a receipt for it.
+    let sent = details.get(&actor.scheduler).map(|detail| detail.outbox_pending + detail.outbox_settled);
+    let alone = |detail: &ProcessDetail| detail.info.duties.iter().any(|duty| duty == "carry");
+    let is_done = |detail: &ProcessDetail| detail.outbox_pending == 0 && Some(detail.outbox_settled) >= sent;
+    if let Some((node, detail)) = details.iter().find(|(_, detail)| alone(detail) && !is_done(detail)) {
+        let (pending, settled) = (detail.outbox_pending, detail.outbox_settled);
+        return Ok(Err(format!("node {node} has {pending} to carry, and receipts of {settled} of {sent:?}")));
+    }
     let computing: Vec<ProcessDetail> =
         actor.computing.iter().filter_map(|node| details.get(node).cloned()).collect();
     Ok(compare::laggard(actor, &computing).map_or(Ok(head), Err))

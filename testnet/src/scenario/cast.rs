@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use weft_node::control::api::{ProcessInfo, Request};
-use weft_protocol::{Address, Tag};
+use weft_node::control::api::{CarryRequest, ProcessInfo, Request};
+use weft_protocol::{Address, Id, Tag};
 
 use super::file::{Processes, Scenario};
 use crate::check::Open;
+use crate::fleet::Fleet;
 use crate::town::{Actor, Cast, Town, Trouble};
 
 /// The built-in guest, which counts and relays.
@@ -35,8 +36,26 @@ pub(super) fn computing(of: &Processes, process: usize, peers: usize) -> Vec<usi
 }
 
 /// The peers that hold the log of a process, of `peers` that there are.
-pub(super) fn holders(actor: &Actor, processes: usize, peers: usize) -> Vec<usize> {
-    if processes <= HELD_BY_ALL { (0..peers).collect() } else { actor.computing.clone() }
+pub(super) fn holders(actor: &Actor, scenario: &Scenario, peers: usize) -> Vec<usize> {
+    if scenario.processes.get_ref().count <= HELD_BY_ALL {
+        return (0..peers).collect();
+    }
+    let carriers = scenario.carriers().filter(|node| *node < peers);
+    actor.computing.iter().copied().chain(carriers).collect()
+}
+
+/// Who carries for each process: its id, and the addresses of those peers.
+pub(super) fn carriers(fleet: &Fleet, scenario: &Scenario, actors: &[Actor]) -> Vec<(Id, Vec<Address>)> {
+    let carries = |actor: &Actor, node: usize| {
+        fleet.plan().carries(node)
+            && node < scenario.first()
+            && (actor.computing.contains(&node) || scenario.carriers().contains(&node))
+    };
+    let of = |actor: &Actor| {
+        let nodes = (0..fleet.nodes().len()).filter(|node| carries(actor, *node));
+        (actor.id, nodes.map(|node| fleet.node(node).ready().address).collect())
+    };
+    actors.iter().map(of).collect()
 }
 
 /// Spawns the processes under load and has all hold them that are to.
@@ -55,7 +74,7 @@ pub(super) async fn found(
     // An attestor that is no peer is named beside the others.
     let tags: Vec<Tag> = liar.iter().map(|liar| Tag::new("Compute", liar.to_string())).collect();
     let spawn = async |process: usize| {
-        let computing = computing(of, process, peers);
+        let computing = computing(of, process, scenario.carriers().start);
         let name = format!("p{process}");
         let (scheduler, computing, quorum) = (computing[0], &computing[..], of.quorum);
         let cast =
@@ -67,9 +86,9 @@ pub(super) async fn found(
         stream::iter((0..of.count).map(spawn)).buffered(AT_ONCE).try_collect().await?;
     let (actors, parts): (Vec<Actor>, Vec<Open>) = spawned.into_iter().unzip();
     parts.into_iter().for_each(|part| open.take(part));
-    let of_actor = |actor: &Actor| holders(actor, of.count, peers);
+    let of_actor = |actor: &Actor| holders(actor, scenario, peers);
     let wanted = actors.iter().flat_map(|actor| of_actor(actor).into_iter().map(move |node| (actor, node)));
-    hold(town, wanted, peers).await?;
+    hold(town, wanted, scenario).await?;
     Ok(actors)
 }
 
@@ -78,7 +97,12 @@ pub(super) async fn found(
 ///
 /// # Errors
 /// Why there is none.
-pub(super) async fn victim(town: &Town<'_>, scheduler: usize, open: &mut Open) -> Result<Actor, Trouble> {
+pub(super) async fn victim(
+    town: &Town<'_>,
+    scenario: &Scenario,
+    scheduler: usize,
+    open: &mut Open,
+) -> Result<Actor, Trouble> {
     let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
     let computing = [scheduler];
     let cast = Cast {
@@ -92,11 +116,11 @@ pub(super) async fn victim(town: &Town<'_>, scheduler: usize, open: &mut Open) -
     };
     let actor = town.spawn(cast, open).await?;
     let peers = town.fleet.nodes().len();
-    hold(town, (0..peers).map(|node| (&actor, node)), peers).await?;
+    hold(town, (0..peers).map(|node| (&actor, node)), scenario).await?;
     Ok(actor)
 }
 
-/// Has nodes do for processes what the scenario says, until they do. Those below `carrying` carry what a process
+/// Has nodes do for processes what the scenario says, until they do. Those that were there first carry what a process
 /// sends: to have all who came later do so, too, would only be more of the same.
 ///
 /// # Errors
@@ -104,11 +128,11 @@ pub(super) async fn victim(town: &Town<'_>, scheduler: usize, open: &mut Open) -
 pub(super) async fn hold(
     town: &Town<'_>,
     wanted: impl IntoIterator<Item = (&Actor, usize)>,
-    carrying: usize,
+    scenario: &Scenario,
 ) -> Result<(), Trouble> {
     let wanted = wanted.into_iter().filter(|(actor, node)| *node != actor.scheduler);
     let one = async |(actor, node): (&Actor, usize)| {
-        let request = request(town, actor, node, carrying);
+        let request = request(town, actor, node, scenario);
         let _: ProcessInfo = town.insist(node, "to hold a process", &request).await?;
         Ok::<_, Trouble>(())
     };
@@ -119,10 +143,10 @@ pub(super) async fn hold(
 pub(super) async fn try_hold(
     town: &Town<'_>,
     wanted: impl IntoIterator<Item = (&Actor, usize)>,
-    carrying: usize,
+    scenario: &Scenario,
 ) -> BTreeSet<usize> {
     let one = async |(actor, node): (&Actor, usize)| {
-        let request = request(town, actor, node, carrying);
+        let request = request(town, actor, node, scenario);
         let asked = town.ask::<ProcessInfo>(node, "to hold a process", &request, TRY_WAIT).await;
         asked.is_err().then_some(node)
     };
@@ -130,9 +154,12 @@ pub(super) async fn try_hold(
     failed.filter_map(std::future::ready).collect().await
 }
 
-fn request(town: &Town<'_>, actor: &Actor, node: usize, carrying: usize) -> Request {
+fn request(town: &Town<'_>, actor: &Actor, node: usize, scenario: &Scenario) -> Request {
+    if scenario.carriers().contains(&node) {
+        return Request::Carry(CarryRequest::Begin { process: actor.id, all: true });
+    }
     let compute = actor.computing.contains(&node);
-    let messenger = compute && node < carrying && town.fleet.plan().carries(node);
+    let messenger = compute && node < scenario.first() && town.fleet.plan().carries(node);
     Request::Host { process: actor.id, compute, messenger, evaluate: None }
 }
 
@@ -142,7 +169,7 @@ mod tests {
 
     #[test]
     fn processes_are_spread_over_the_peers() {
-        let of = Processes { count: 12, schedulers: 3, computed_by: 3, quorum: 2, liars: 0 };
+        let of = Processes { count: 12, schedulers: 3, computed_by: 3, quorum: 2, ..Processes::default() };
         let mut work = [0; 12];
         for process in 0..of.count {
             let computing = computing(&of, process, work.len());

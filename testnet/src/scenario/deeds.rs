@@ -213,7 +213,7 @@ impl<'a> Hand<'a> {
         self.fleet.healthy(|_| ()).await?;
         let wanted = self.missing();
         let wanted = wanted.iter().map(|(actor, node)| (actor, *node));
-        cast::hold(&self.town(), wanted, self.scenario.first()).await?;
+        cast::hold(&self.town(), wanted, self.scenario).await?;
         self.empty.clear();
         Ok(())
     }
@@ -359,9 +359,9 @@ impl<'a> Hand<'a> {
 
     /// What a peer is to hold. Who came later computes all of it.
     fn actors_of(&self, node: usize) -> Vec<Actor> {
-        let processes = self.actors.len();
         let actors = with_late(self.actors, self.scenario.first(), self.fleet.nodes().len());
-        actors.into_iter().filter(|actor| cast::holders(actor, processes, node + 1).contains(&node)).collect()
+        let holds = |actor: &Actor| cast::holders(actor, self.scenario, node + 1).contains(&node);
+        actors.into_iter().filter(holds).collect()
     }
 
     /// What peers that hold nothing are to hold again.
@@ -376,7 +376,7 @@ impl<'a> Hand<'a> {
         let wanted = self.missing();
         let wanted = wanted.iter().filter(|(_, node)| self.is_away(*node).is_none());
         let wanted = wanted.map(|(actor, node)| (actor, *node));
-        let failed = cast::try_hold(&self.town(), wanted, self.scenario.first()).await;
+        let failed = cast::try_hold(&self.town(), wanted, self.scenario).await;
         self.empty
             .retain(|node| failed.contains(node) || self.down.contains(node) || self.paused.contains(node));
     }
@@ -454,6 +454,7 @@ impl<'a> Hand<'a> {
         let mut back: Vec<(Instant, usize)> = Vec::new();
         let mut deaths = 0_usize;
         let mut refill = Instant::now();
+        let among = |node: usize| churn.peers.is_empty() || churn.peers.contains(&node);
         while Instant::now() < end || !back.is_empty() {
             let first = back.iter().map(|(at, _)| *at).min();
             let until = if Instant::now() < end {
@@ -473,9 +474,11 @@ impl<'a> Hand<'a> {
             }
             if now >= next && now < end {
                 next = now + self.about(churn.every.0);
-                if back.len() < self.fleet.nodes().len().div_ceil(AWAY) {
+                let peers = (0..self.fleet.nodes().len()).filter(|node| among(*node)).count();
+                if back.len() < peers.div_ceil(AWAY) {
                     let one = Who { peers: Vec::new(), count: Some(1) };
-                    let node = self.choose(&one, Self::is_down)?[0];
+                    let other = |node| (!among(node)).then_some("is not meant");
+                    let node = self.choose(&one, |hand, node| hand.is_down(node).or_else(|| other(node)))?[0];
                     self.kill(node).await?;
                     deaths += 1;
                     if churn.wipe && deaths.is_multiple_of(2) && !self.schedules(node) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -88,11 +89,13 @@ pub(crate) struct Processes {
     pub(crate) quorum: usize,
     /// Liars among the attestors of each, who are no peers.
     pub(crate) liars: usize,
+    /// The last so many of the first peers carry what all of them send, and compute none.
+    pub(crate) carried_by: usize,
 }
 
 impl Default for Processes {
     fn default() -> Self {
-        Self { count: 3, schedulers: 2, computed_by: 3, quorum: 2, liars: 0 }
+        Self { count: 3, schedulers: 2, computed_by: 3, quorum: 2, liars: 0, carried_by: 0 }
     }
 }
 
@@ -192,6 +195,9 @@ pub(crate) struct Skew {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Churn {
+    /// Which peers; all where none are named.
+    #[serde(default)]
+    pub(crate) peers: Vec<usize>,
     /// How long.
     #[serde(rename = "for")]
     pub(crate) span: Span,
@@ -339,12 +345,14 @@ impl Scenario {
         &self,
         here: &impl Fn(std::ops::Range<usize>, String) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let Processes { count, schedulers, computed_by, quorum, liars } = *self.processes.get_ref();
-        let first = self.first();
+        let Processes { count, schedulers, computed_by, quorum, liars, carried_by } =
+            *self.processes.get_ref();
+        let computers = self.carriers().start;
         for (what, value, least, most) in [
             ("count", count, 1, PROCESSES_MAX),
-            ("schedulers", schedulers, 1, first),
-            ("computed-by", computed_by, 1, first),
+            ("carried-by", carried_by, 0, self.first().saturating_sub(1)),
+            ("schedulers", schedulers, 1, computers),
+            ("computed-by", computed_by, 1, computers),
             // Of keys of whom half may be wrong, no quorum is one.
             ("quorum", quorum, (computed_by + liars) / 2 + 1, computed_by + liars),
             ("liars", liars, 0, 1),
@@ -402,6 +410,7 @@ impl Scenario {
             Step::Churn(churn) if churn.every.0.is_zero() => {
                 return Some("every: expected more than 0".to_owned());
             }
+            Step::Churn(churn) => named.extend(&churn.peers),
             Step::Rogue(_) if self.needs_lanes() => {
                 return Some(
                     "rogues are not in the peers' namespaces: expected no netns, link or partition".into(),
@@ -413,12 +422,7 @@ impl Scenario {
             Step::Rogue(Rogue::EquivocatingScheduler) if self.processes.get_ref().schedulers >= there => {
                 return Some("expected a peer that schedules none of the processes".to_owned());
             }
-            Step::Wait(_)
-            | Step::Join(_)
-            | Step::Heal(_)
-            | Step::Churn(_)
-            | Step::Rogue(_)
-            | Step::Settle(_) => {}
+            Step::Wait(_) | Step::Join(_) | Step::Heal(_) | Step::Rogue(_) | Step::Settle(_) => {}
         }
         let stranger = named.into_iter().find(|peer| *peer >= most)?;
         let why = if stranger < peers { "has not joined" } else { "is none" };
@@ -428,6 +432,12 @@ impl Scenario {
     /// How many peers are there at the beginning.
     pub(crate) fn first(&self) -> usize {
         self.start.as_ref().map_or(*self.peers.get_ref(), |start| *start.get_ref())
+    }
+
+    /// The peers that carry for all processes and compute none.
+    pub(crate) fn carriers(&self) -> Range<usize> {
+        let first = self.first();
+        first.saturating_sub(self.processes.get_ref().carried_by)..first
     }
 
     /// Whether it takes network namespaces.

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 27] = [
+pub(crate) const FIGURES: [(&str, &str); 38] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -22,6 +22,23 @@ pub(crate) const FIGURES: [(&str, &str); 27] = [
     ("reply-p99-ms", "the same, for 99 of a hundred"),
     ("slots", "slots in all logs under load in the end"),
     ("pushes", "messages from process to process that have a slot"),
+    ("pushes-evaluated", "of these, those that were evaluated, and once"),
+    (
+        "hop-p50-ms",
+        "from the slot that sends until the slot that was sent to, carried by who was first in rank, for half",
+    ),
+    ("hop-p99-ms", "the same, for 99 of a hundred"),
+    (
+        "hop-told-p50-ms",
+        "of this: until its messenger knew what is sent, for half, by the messengers' metrics",
+    ),
+    ("hop-turn-p50-ms", "until its attestors had signed and those before it had their answers, the same"),
+    ("hop-proof-p50-ms", "until its proof was made, the same"),
+    ("hop-slot-p50-ms", "until the target's scheduler had answered, the same"),
+    ("takeovers", "pushes that were not carried by who was first in rank"),
+    ("takeover-p99-ms", "from slot to slot of these, for 99 of a hundred"),
+    ("reordered", "pushes of one process to another that one messenger handed over after a later one"),
+    ("overtaken", "those that stand behind a later one, whoever carried them: nothing is promised of that"),
     ("kills", "peers killed with kill -9"),
     ("restarts", "peers that stopped in order and came back"),
     ("wipes", "disks emptied"),
@@ -123,6 +140,23 @@ impl Metrics {
     /// Reads OpenMetrics text. What is no sample is passed over.
     pub(super) fn read(text: &str) -> Self {
         Self(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    /// The samples of a histogram that have this label, by the upper bounds of their buckets.
+    pub(super) fn buckets<'a>(
+        &'a self,
+        name: &'a str,
+        (label, value): (&'a str, &'a str),
+    ) -> impl Iterator<Item = (f64, f64)> + 'a {
+        let is_meant = move |sample: &&Sample| {
+            sample.name.strip_suffix("_bucket") == Some(name)
+                && sample.labels.get(label).is_some_and(|is| is == value)
+        };
+        let bound = |sample: &Sample| match sample.labels.get("le")?.as_str() {
+            "+Inf" => Some(f64::INFINITY),
+            bound => bound.parse().ok(),
+        };
+        self.0.iter().filter(is_meant).filter_map(move |sample| Some((bound(sample)?, sample.value)))
     }
 
     /// The sum of the samples of a metric that have these labels. A counter is meant by its name

@@ -6,11 +6,12 @@ use std::time::Instant;
 use futures::future::{join, try_join_all};
 use weft_node::control::api::Request;
 use weft_node::control::client::ANSWER_WAIT;
-use weft_protocol::{Address, Id};
+use weft_protocol::{Address, Id, Network};
 
 use super::cast;
 use super::deeds::{DeedError, Hand, with_late};
 use super::file::{Load as Wanted, Scenario, Step as Deed};
+use super::hops;
 use super::measure::{Figures, Metrics, percentile};
 use super::rogues::{Rogues, liar_address};
 use crate::check::{Open, Step};
@@ -129,7 +130,7 @@ impl<'a> Play<'a> {
         let doors = fleet.doors();
         let peers = fleet.nodes().len();
         let actors = with_late(actors, self.scenario.first(), peers);
-        let holders = |actor: &Actor| cast::holders(actor, actors.len(), peers);
+        let holders = |actor: &Actor| cast::holders(actor, self.scenario, peers);
         let mut open = Open::new("settle");
         let busy = self.screen.spinner("waiting until all have everything");
         let finals = settle::settle(&town, &doors, &actors, &holders).await;
@@ -153,6 +154,9 @@ impl<'a> Play<'a> {
         self.wronged = rogues.victim();
         self.figures.extend(told);
         self.measure(&load, &finals, fleet);
+        let network = Network::of_name(&fleet.node(0).ready().network);
+        let carriers = cast::carriers(fleet, self.scenario, &actors);
+        self.figures.extend(hops::figures(network, &finals, &carriers));
         self.expect(fleet).await;
         self.finals = finals;
         Ok(())
@@ -292,6 +296,7 @@ impl<'a> Play<'a> {
                 Err(error) => open.broke(error),
             }
         }
+        self.figures.extend(hops::stages(&metrics));
         for expect in &self.scenario.expect {
             expect.get_ref().judge(&self.figures, &metrics, &mut open);
         }

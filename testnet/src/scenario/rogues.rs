@@ -133,7 +133,7 @@ impl Rogues {
                 // The first that schedules none of the processes under load.
                 let twin = scenario.processes.get_ref().schedulers;
                 let key = keyring::load(town.fleet.node(twin).data_dir()).map_err(RogueError::from)?;
-                let victim = cast::victim(town, twin, &mut Open::new("victim")).await?;
+                let victim = cast::victim(town, scenario, twin, &mut Open::new("victim")).await?;
                 let act = tokio::spawn(acts::sign_twice(place, key.signer, victim.id));
                 for _ in 0..VICTIM_MESSAGES {
                     town.send(&victim, "Increment", Vec::new(), "").await?;

@@ -168,6 +168,39 @@ rate = 20
 join = 3
 "#;
 
+/// Half of the messengers are dead from the beginning to the end: whose turn it is first is often one of them.
+const HALF_ARE_DEAD: &str = r#"
+about = "Messengers that stay away"
+peers = 6
+roles = ["0-1=scheduler,compute", "2-5=messenger"]
+
+[processes]
+count = 2
+computed-by = 2
+carried-by = 4
+
+[load]
+clients = 2
+rate = 10
+pushes = 100
+failures = 0
+
+[[steps]]
+kill = { peers = [2, 3] }
+[[steps]]
+wait = "6s"
+
+[[expect]]
+of = "pushes-evaluated"
+at-least = 5
+[[expect]]
+of = "takeovers"
+at-most = 0
+[[expect]]
+of = "takeover-p99-ms"
+at-most = 1000
+"#;
+
 /// Time for somebody else to kill a peer that is then told to stop in order.
 const KILLED_BESIDE: &str = r#"
 about = "A peer that ends by itself"
@@ -280,6 +313,16 @@ fn a_peer_that_joins_in_vain_is_missed() {
     assert_eq!(played.code, Some(1), "{}", played.errors);
     let [("steps", why)] = played.all_broken()[..] else { panic!("{:#?}", played.all_broken()) };
     assert!(why.contains("node 2: to hold a process: ") && why.contains("no compute role"), "{why}");
+    remove_kept(&played);
+}
+
+#[test]
+fn messengers_that_stay_away_are_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = play(&written(dir.path(), "half-are-dead", HALF_ARE_DEAD), &[]);
+    assert_eq!(played.code, Some(1), "{}", played.errors);
+    assert_eq!(played.broken("expect"), ["takeovers", "takeover-p99-ms"], "{:#?}", played.all_broken());
+    assert_eq!(played.all_broken().len(), 2, "{:#?}", played.all_broken());
     remove_kept(&played);
 }
 

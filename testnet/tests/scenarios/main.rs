@@ -75,6 +75,49 @@ of = "pushes"
 at-least = 1
 "#;
 
+/// What messengers-12 shows, small: peers that compute nothing carry, and come and go.
+const CARRIED: &str = r#"
+about = "Messengers come and go"
+peers = 6
+roles = ["0-1=scheduler,compute", "2-5=messenger"]
+settings = { messenger_window_ms = 500 }
+
+[processes]
+count = 2
+computed-by = 2
+carried-by = 4
+
+[load]
+clients = 2
+rate = 20
+pushes = 100
+failures = 0
+
+[[steps]]
+wait = "1s"
+[[steps]]
+churn = { for = "6s", every = "1s", down = "500ms", peers = [2, 3, 4, 5] }
+
+[[expect]]
+of = "kills"
+at-least = 2
+[[expect]]
+of = "pushes"
+at-least = 20
+[[expect]]
+of = "pushes-evaluated"
+at-least = 20
+[[expect]]
+of = "reordered"
+at-most = 0
+[[expect]]
+of = "hop-p50-ms"
+at-least = 1
+[[expect]]
+of = "hop-slot-p50-ms"
+at-least = 0.1
+"#;
+
 /// The network is cut, and what the parts did is one again.
 const CUT: &str = r#"
 about = "A partition"
@@ -222,6 +265,15 @@ fn faults_break_no_promise() {
 }
 
 #[test]
+fn pushes_are_evaluated_once_while_messengers_come_and_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let played = play(&written(dir.path(), "carried", CARRIED), &[]);
+    assert_green(&played);
+    let figures = &played.report["figures"];
+    assert_eq!(figures["pushes"], figures["pushes-evaluated"], "{figures}");
+}
+
+#[test]
 fn a_partition_is_healed() {
     let dir = tempfile::tempdir().unwrap();
     let played = play(&written(dir.path(), "cut", CUT), &[]);
@@ -266,7 +318,7 @@ fn the_shipped_scenarios_are_green_in_the_full_run() {
     for name in ["tour-16", "restart-all-12", "liars-12"] {
         shipped(name, 20, &[]);
     }
-    for name in ["join-late-32", "many-processes-16"] {
+    for name in ["join-late-32", "many-processes-16", "messengers-12"] {
         shipped(name, 1, &[]);
     }
     shipped("soak", 1, &["--for", "2m"]);
