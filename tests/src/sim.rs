@@ -7,18 +7,24 @@
 //! found broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod audit;
 pub mod checker;
 pub mod disk;
 pub mod guest;
+pub mod hard;
 pub mod lane;
 pub mod liar;
 pub mod network;
 pub mod node;
 pub mod roles;
+pub mod settings;
 pub mod town;
+pub mod vice;
 pub mod workload;
 pub mod world;
 
 pub use guest::Guest;
 pub use liar::Lie;
-pub use world::{Mutation, Report, SKEW_MS, Settings, run};
+pub use settings::{Mutation, Report, SKEW_MS, Settings};
+pub use vice::Vice;
+pub use world::run;

@@ -1,16 +1,19 @@
 //! Seeds through the simulator. A failure prints the one line that repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_protocol::outcome::{Code, Outcome};
 use weft_protocol::record::to_wire;
 use weft_tests::lone::next_slot;
+use weft_tests::sim::audit::Carried;
 use weft_tests::sim::disk::Rows;
 use weft_tests::sim::guest::Live;
+use weft_tests::sim::hard::PRICE;
 use weft_tests::sim::town::{NETWORK, Town, item};
 use weft_tests::sim::workload::pieces;
-use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, run};
+use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, Vice, run};
 
 /// Seeds in the ordinary run.
 const SEEDS: u64 = 40;
@@ -24,11 +27,13 @@ const SEEDS_LIARS: u64 = 64;
 const SEEDS_CLOCKS: u64 = 8;
 /// Seeds in which a scheduler loses the end of its log.
 const SEEDS_LOSS: u64 = 12;
+/// Seeds with a process in hard mode, in the ordinary run and when `WEFT_FULL=1`.
+const SEEDS_HARD: (u64, u64) = (18, 288);
 /// Seeds in which a broken harness must be found out.
 const SEEDS_MUTANT: u64 = 40;
 
 fn play(guest: &Guest, seed: u64) -> Report {
-    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: false })
+    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: false, hard: false })
 }
 
 fn complain(seed: u64, report: &Report) -> String {
@@ -66,7 +71,8 @@ fn one_seed() {
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let guest =
         if std::env::var("WEFT_GUEST").is_ok_and(|name| name == "lua") { Guest::lua() } else { Guest::new() };
-    let report = play(&guest, seed);
+    let is_hard = std::env::var("WEFT_HARD").is_ok_and(|value| value == "1");
+    let report = if is_hard { run(&guest, hard(seed, Mutation::None)) } else { play(&guest, seed) };
     assert!(report.violations.is_empty(), "{}\n{report:?}", complain(seed, &report));
 }
 
@@ -150,7 +156,8 @@ fn clocks_that_are_seconds_apart_change_nothing() {
     for seed in 0..if full { 20 * SEEDS_CLOCKS } else { SEEDS_CLOCKS } {
         // From a little to more than the ten seconds that a peer forwards ahead of its clock.
         let skew_ms = 500 + 700 * (seed % 8);
-        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms, loses: false });
+        let report =
+            run(&guest, Settings { seed, mutation: Mutation::None, skew_ms, loses: false, hard: false });
         assert!(report.violations.is_empty(), "skew {skew_ms}: {}", complain(seed, &report));
         ticks += report.ticks;
     }
@@ -165,7 +172,10 @@ fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let (mut lost, mut regained) = (0, 0);
     for seed in 0..if full { 10 * SEEDS_LOSS } else { SEEDS_LOSS } {
-        let report = run(&guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: true });
+        let report = run(
+            &guest,
+            Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: true, hard: false },
+        );
         assert!(report.violations.is_empty(), "loses: {}", complain(seed, &report));
         assert!(report.lost > 0, "seed {seed} lost nothing");
         (lost, regained) = (lost + report.lost, regained + report.regained);
@@ -179,10 +189,70 @@ fn a_lost_end_without_caution_is_found_out() {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
         let mutation = Mutation::ForgetCaution;
-        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: true });
+        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: true, hard: false });
         report.violations.iter().any(|what| what.contains("left as") || what.contains("signed oddly"))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed it");
+}
+
+/// The settings of a seed with a process in hard mode.
+const fn hard(seed: u64, mutation: Mutation) -> Settings {
+    Settings { seed, mutation, skew_ms: SKEW_MS, loses: false, hard: true }
+}
+
+/// A process in hard mode, whose log comes to its first window: its scheduler and all messengers crash, miss each other's offers
+/// and lose messages, and two of them mean harm, each seed in other ways. Every push has one place, as it was sent; who
+/// keeps to its turn is paid, who does not is paid where it was its turn, and an honest one keeps the order of what
+/// was sent.
+#[test]
+fn hard_mode_keeps_the_promises() {
+    let guest = Guest::new();
+    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let (mut all, mut acts, mut refused, mut duplicates) = (Carried::default(), BTreeMap::new(), 0, 0);
+    for seed in 0..if full { SEEDS_HARD.1 } else { SEEDS_HARD.0 } {
+        let report = run(&guest, hard(seed, Mutation::None));
+        assert!(report.violations.is_empty(), "WEFT_HARD=1 {}", complain(seed, &report));
+        let carried = report.carried;
+        assert_eq!(carried.due, carried.paid as u64 * PRICE);
+        all.ranked += carried.ranked;
+        all.paid += carried.paid;
+        all.taken_over += carried.taken_over;
+        all.early += carried.early;
+        all.strangers += carried.strangers;
+        all.reordered += carried.reordered;
+        all.crowd = all.crowd.max(carried.crowd);
+        for (vice, count) in report.acts {
+            *acts.entry(vice).or_insert(0) += count;
+        }
+        refused += report.refused;
+        duplicates += report.duplicates;
+    }
+    // A market in which nobody does harm, and nobody is stopped, proves nothing.
+    let what = format!("{all:?}, {acts:?}, {refused} refused, {duplicates} duplicates");
+    assert!(Vice::ALL.iter().all(|vice| acts.contains_key(vice)), "{what}");
+    assert!(all.ranked > 150 && all.paid > 50 && all.taken_over > 0 && all.early > 10, "{what}");
+    assert!(all.strangers > 0 && all.reordered > 0 && all.crowd > 8, "{what}");
+    assert!(refused > 10 && duplicates > 10, "{what}");
+}
+
+/// The checker must be able to fail here too: with each defence off it sees what comes in by that.
+#[test]
+fn hard_mode_without_a_defence_is_found_out() {
+    let guest = Guest::new();
+    for (mutation, signs) in [
+        (Mutation::ForgetSeen, &["times in its target"][..]),
+        (Mutation::TakeUnproven, &["a bad slot", "to a false push"]),
+        (Mutation::NobodyWaits, &["and was early"]),
+        (Mutation::OwnViews, &["and was early"]),
+        (Mutation::PayEarly, &["is paid before"]),
+        (Mutation::NoOrder, &["out of order"]),
+    ] {
+        let found = (0..SEEDS_MUTANT).any(|seed| {
+            let report = run(&guest, hard(seed, mutation));
+            report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
+        });
+        assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");
+    }
 }
 
 /// Seeds that once found a mistake in a machine.
@@ -212,7 +282,7 @@ fn a_seed_always_gives_the_same_run() {
 fn is_found_out(mutation: Mutation, signs: &[&str]) {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
-        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: false });
+        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: false, hard: false });
         report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");

@@ -222,6 +222,8 @@ pub(crate) enum Rogue {
     WithholdingMessenger,
     /// A messenger who hands schedulers what no process sent.
     ForgingMessenger,
+    /// Messengers who offer to carry everything, more of them without end.
+    OfferFlooder,
     /// A peer who sends as much as it can of what nobody wants.
     Flooder,
 }

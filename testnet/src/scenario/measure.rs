@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 38] = [
+pub(crate) const FIGURES: [(&str, &str); 39] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -60,6 +60,7 @@ pub(crate) const FIGURES: [(&str, &str); 38] = [
     ("offers-not-kept", "offers to carry that peers heard, of messengers who never do"),
     ("forgeries", "messages that no process sent, on which a scheduler gave its answer"),
     ("forgeries-taken", "forged messages that a scheduler gave a slot"),
+    ("names-made-up", "messengers who were made up, whose offers peers heard"),
     ("thrown", "requests of a flooder that were answered, and announcements that peers heard"),
     ("resident-most-mib", "memory of the largest peer in the end"),
 ];

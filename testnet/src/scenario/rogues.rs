@@ -44,6 +44,7 @@ struct Tally {
     offers: AtomicU64,
     forgeries: AtomicU64,
     forgeries_taken: AtomicU64,
+    names: AtomicU64,
     thrown: AtomicU64,
 }
 
@@ -143,6 +144,7 @@ impl Rogues {
             }
             Rogue::WithholdingMessenger => tokio::spawn(acts::withhold(place)),
             Rogue::ForgingMessenger => tokio::spawn(acts::forge(place)),
+            Rogue::OfferFlooder => tokio::spawn(acts::crowd(place)),
             Rogue::Flooder => tokio::spawn(acts::flood(place)),
         };
         self.tasks.push(act);
@@ -194,6 +196,7 @@ impl Rogues {
                     figures.insert("forgeries", of(&tally.forgeries));
                     figures.insert("forgeries-taken", of(&tally.forgeries_taken));
                 }
+                Rogue::OfferFlooder => figures.extend([("names-made-up", of(&tally.names))]),
                 Rogue::Flooder => figures.extend([("thrown", of(&tally.thrown))]),
             }
         }

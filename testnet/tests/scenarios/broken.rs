@@ -137,6 +137,9 @@ at-least = 1
 of = "forgeries-taken"
 at-most = 0
 [[expect]]
+of = "names-made-up"
+at-least = 1
+[[expect]]
 of = "thrown"
 at-least = 1
 [[expect]]
@@ -298,6 +301,7 @@ fn what_no_step_brought_about_is_missed() {
         "offers-not-kept",
         "forgeries",
         "forgeries-taken",
+        "names-made-up",
         "thrown",
         "sum of weft_outcomes{code=error}",
     ];

@@ -14,10 +14,11 @@ use weft_protocol::push::Source;
 use weft_protocol::{DataItem, Hash, Id, Now, Position};
 
 use super::disk::{OutboxState, Rows};
-use super::network::{Answer, Message};
+use super::network::{Answer, Assigned, Message, Refused};
 use super::node::Node;
 use super::roles;
 use super::town::{NETWORK, Town};
+use super::vice::Vice;
 use super::workload::Errand;
 use super::world::Weave;
 
@@ -47,6 +48,12 @@ pub struct Checker {
     hold_both: BTreeSet<usize>,
     /// No write fails, so no evidence is lost.
     disks_are_sound: bool,
+    /// How often messengers did what their vice asks for.
+    pub acts: BTreeMap<Vice, usize>,
+    /// False pushes that a scheduler refused.
+    pub refused: usize,
+    /// Pushes that were handed in when they had a slot.
+    pub duplicates: usize,
 }
 
 impl Checker {
@@ -59,6 +66,24 @@ impl Checker {
     pub fn violation(&mut self, what: String) {
         if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(what);
+        }
+    }
+
+    /// Notes that a messenger did what its vice asks for.
+    pub fn acted(&mut self, vice: Vice) {
+        *self.acts.entry(vice).or_default() += 1;
+    }
+
+    /// Looks at what became of something that a messenger tried beside its pushes; `is_false` says that no scheduler may
+    /// take it.
+    pub fn tried(&mut self, is_false: bool, became: &Result<Assigned, Refused>) {
+        match became {
+            Ok(Assigned { process, slot, .. }) if is_false => {
+                self.violation(format!("slot {slot} of {process} was given to a false push"));
+            }
+            Err(Refused::Invalid(_)) if is_false => self.refused += 1,
+            Err(Refused::Invalid(why)) => self.violation(format!("a true push was called invalid: {why}")),
+            Ok(_) | Err(Refused::Busy(_) | Refused::Unknown(_)) => {}
         }
     }
 

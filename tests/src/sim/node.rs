@@ -6,11 +6,12 @@ use weft_node::anchor::machine::Input as Anchored;
 use weft_node::compute::machine::Input as Computed;
 use weft_node::cron::machine::Input as Kept;
 use weft_node::follower::machine::Input as Followed;
+use weft_node::market::machine::Input as Offered;
 use weft_node::messenger::machine::{Input as Carried, PushOutcome};
 use weft_node::scheduler::machine::Ticket;
 use weft_node::witness::judge::machine::Input as Weighed;
 use weft_protocol::crypto::Signer;
-use weft_protocol::{Address, DataItem, Id, Now};
+use weft_protocol::{Address, DataItem, Effects, Id, Machine as _, Now};
 
 use super::checker::Checker;
 use super::disk::{Disk, Fate, Write};
@@ -144,6 +145,8 @@ impl Node {
         self.roles.timekeeper.hear(Kept::Tick);
         self.roles.anchor.hear(Anchored::Tick);
         self.roles.judge.hear(Weighed::Tick);
+        // It throws out what has ended; this node's own offer is made elsewhere.
+        self.roles.market.handle(Offered::Tick, ctx.now(self.at), &mut Effects::new());
     }
 
     /// Another node stopped.
@@ -231,7 +234,7 @@ impl Node {
             }
             Some(Rpc::Adopt(child)) => self.adoption_failed(child),
             Some(Rpc::Now(process)) => self.kept_time(process, false),
-            Some(Rpc::Head(..) | Rpc::Attestations) | None => {}
+            Some(Rpc::Head(..) | Rpc::Attestations | Rpc::Tried { .. }) | None => {}
         }
     }
 
@@ -240,7 +243,7 @@ impl Node {
         match message {
             Message::Slot(record) => self.hear_slot(ctx, &record),
             Message::Attestation(said) => self.hear_attestation(ctx, &said),
-            Message::Offer(offer) => self.hear_offer(ctx, &offer),
+            Message::Offer(offer) => self.hear_offer(ctx, from, &offer),
             Message::Receipt(source, receipt) => self.hear_receipt(ctx, source, &receipt),
             Message::Evidence(process, evidence) => self.hear_evidence(ctx, process, *evidence),
             Message::Ask(number, Ask::Submit(item, proof)) => {
@@ -286,6 +289,7 @@ impl Node {
             (Rpc::Attestations, Answer::Attestations(said)) => {
                 said.iter().for_each(|said| self.hear_attestation(ctx, said));
             }
+            (Rpc::Tried { is_false }, Answer::Submit(became)) => ctx.checker.tried(is_false, &became),
             (Rpc::Adopt(child), Answer::Range(slots)) => self.hear_child(ctx, child, &slots),
             (Rpc::Push(pushing, item), Answer::Submit(Ok(assigned))) => {
                 let signed = DataItem::verify_bytes(assigned.signed.clone()).ok();

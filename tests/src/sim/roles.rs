@@ -18,21 +18,26 @@ use weft_node::compute::machine::Compute;
 use weft_node::cron::machine::Timekeeper;
 use weft_node::follower::Regain;
 use weft_node::follower::machine::Follower;
+use weft_node::market::machine::Market;
+use weft_node::market::machine::own::Prices;
 use weft_node::messenger::machine::{Born, Effect as Carried, Entry, Messenger};
 use weft_node::scheduler::machine::{NewSlot, Scheduler, Ticket};
 use weft_node::witness::judge::machine::Judge;
 use weft_node::witness::machine::Witness;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::crypto::Signer;
+use weft_protocol::offer::Offer;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Address, Hash, Id, Now, Position, Verified, wire};
 
+pub(super) use carry::offer;
 pub(super) use children::is_named;
 pub(super) use schedule::{head_of, outcome_of};
 pub(super) use timekeeping::schedule;
 
 use super::disk::OutboxKey;
 use super::guest::Live;
+use super::hard::PRICE;
 use super::lane::Lane;
 use super::town::NETWORK;
 
@@ -42,6 +47,9 @@ pub type Body = Box<VerifiedRecord>;
 const WINDOW_MS: u64 = 1_000;
 /// When batches are made.
 const POLICY: Policy = Policy { slots: 4, age_ms: 3_000 };
+
+/// What every node asks for; the simulator makes the offers itself.
+const PRICES: Prices = Prices { network: NETWORK, per_push: PRICE, per_kib: 0, at_once: 1 };
 
 /// Who waits for a submit.
 pub enum Waits {
@@ -78,6 +86,11 @@ pub enum Rpc {
     Attestations,
     /// For time to pass.
     Now(Id),
+    /// For a slot for what a messenger tries beside its pushes.
+    Tried {
+        /// Whether it is no push.
+        is_false: bool,
+    },
     /// For a slot for this push, which is this item.
     Push(Box<Pushing>, Bytes),
     /// For slot 0 of a child.
@@ -142,8 +155,12 @@ pub struct Roles {
     unfollowed: Vec<Body>,
     live: BTreeMap<Id, Live>,
     offered: Option<Now>,
-    /// Who offers to carry, and until when.
-    offers: BTreeMap<Address, u64>,
+    /// What this node offered last.
+    pub(super) own: Option<Verified<Offer>>,
+    /// What the others offer.
+    pub(super) market: Market<usize, Verified<Offer>>,
+    /// Names in which this node offered, beside its own.
+    pub(super) names: u8,
     /// Children to take up: the spawn's row that waits for it, and whether somebody is asked.
     adoptions: BTreeMap<Id, (OutboxKey, bool)>,
     pub(super) rpcs: BTreeMap<u64, Rpc>,
@@ -170,7 +187,9 @@ impl Roles {
             unfollowed: Vec::new(),
             live: BTreeMap::new(),
             offered: None,
-            offers: BTreeMap::new(),
+            own: None,
+            market: Market::new(PRICES),
+            names: 0,
             adoptions: BTreeMap::new(),
             rpcs: BTreeMap::new(),
         }

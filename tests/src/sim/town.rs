@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weft_protocol::crypto::Signer;
 use weft_protocol::epoch::EpochTerms;
+use weft_protocol::market::PushTerms;
 use weft_protocol::module::Module;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::record::{RecordError, SlotRecord, VerifiedRecord};
@@ -15,6 +16,7 @@ use weft_protocol::{Address, DataItem, Draft, Id, Network, Tag, Verified, wire};
 
 use super::guest::Guest;
 use super::liar::{Liar, Lie};
+use super::vice::Vice;
 
 /// The network of all simulations.
 pub const NETWORK: Network = Network(7);
@@ -41,6 +43,10 @@ pub struct Town<'a> {
     pub user: Signer,
     /// The node that lies, if there is one.
     pub liar: Option<Liar>,
+    /// The process in hard mode, if there is one.
+    pub hard: Option<Id>,
+    /// How nodes 1 and 2 carry for it.
+    pub vices: [Vice; 2],
 }
 
 /// An item of the user's.
@@ -89,6 +95,7 @@ fn process(
     keys: &[Signer],
     number: usize,
     first: Option<Id>,
+    market: Option<PushTerms>,
 ) -> Arc<Process> {
     let attestors: Vec<String> =
         (0..ATTESTORS).map(|at| keys[(number + at) % keys.len()].address().to_string()).collect();
@@ -104,7 +111,12 @@ fn process(
         tags.push(("On-Boot", "Data".to_owned()));
     }
     tags.extend(crons(number, first));
-    let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let market = market.map(|terms| terms.tags()).unwrap_or_default();
+    let tags: Vec<(&str, &str)> = tags
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .chain(market.iter().map(|tag| (tag.name.as_str(), tag.value.as_str())))
+        .collect();
     let item = item(user, None, number as u64, &tags, program.unwrap_or(NOTHING));
     Arc::new(Process::accept(item, None, &terms()).expect("a process"))
 }
@@ -112,6 +124,16 @@ fn process(
 impl<'a> Town<'a> {
     /// A town of so many nodes, each with one process to schedule.
     pub fn new(guest: &'a Guest, nodes: usize, liar: Option<Liar>) -> Self {
+        Self::of(guest, nodes, liar, None)
+    }
+
+    /// A town whose first process is in hard mode, and two messengers of which mean harm.
+    pub fn hard(guest: &'a Guest, nodes: usize, seed: u64) -> Self {
+        let town = Self::of(guest, nodes, None, Some(super::hard::TERMS));
+        Self { vices: Vice::drawn(seed), ..town }
+    }
+
+    fn of(guest: &'a Guest, nodes: usize, liar: Option<Liar>, market: Option<PushTerms>) -> Self {
         let user = Signer::from_seed(&[200; 32]);
         let keys: Vec<Signer> = (0..nodes).map(|at| Signer::from_seed(&[at as u8 + 1; 32])).collect();
         let module = item(
@@ -129,13 +151,24 @@ impl<'a> Town<'a> {
         );
         let module = Module::accept(module).expect("a module");
         let code = (module.id(), guest.program);
-        let first = process(&user, code, &keys, 0, None);
+        let first = process(&user, code, &keys, 0, None, market);
+        let hard = market.map(|_| first.id());
         let made = |number| match number {
             0 => Arc::clone(&first),
-            _ => process(&user, code, &keys, number, Some(first.id())),
+            _ => process(&user, code, &keys, number, Some(first.id()), None),
         };
         let processes = (0..nodes).map(|number| (made(number).id(), (made(number), number))).collect();
-        Self { guest, module, keys, processes, children: RefCell::default(), user, liar }
+        Self {
+            guest,
+            module,
+            keys,
+            processes,
+            children: RefCell::default(),
+            user,
+            liar,
+            hard,
+            vices: [Vice::None; 2],
+        }
     }
 
     /// Whether a process has a scheduler that signs different slots for different peers.

@@ -7,14 +7,18 @@ use rand::{RngExt as _, SeedableRng as _};
 use weft_protocol::{Hash, Id};
 use weft_storage::{Caution, CautionRow};
 
+use super::audit::audit;
 use super::checker::Checker;
 use super::disk::{BatchRow, Fate};
 use super::guest::Guest;
-use super::liar::{Liar, Lie};
+use super::hard;
+use super::liar::Liar;
 use super::network::{Answer, Ask, Faults, Message, Network};
 use super::node::{Ctx, Node, Out, clock};
 use super::town::Town;
 use super::workload::{self, Errand, PATIENCE_MS, Reading};
+
+pub use super::settings::{Mutation, Report, SKEW_MS, Settings};
 
 /// How often time passes for the roles, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -30,73 +34,6 @@ const HEAL_MS: u64 = 240_000;
 const LOSE_AGAIN_MS: u64 = 250;
 /// Effects at one point in time; more means that a machine spins.
 const TURNS_MAX: usize = 100_000;
-
-/// How the harness breaks a rule, to see that the checker notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mutation {
-    /// It breaks none.
-    #[default]
-    None,
-    /// The scheduler is told that slots are durable before they are.
-    AnswerEarly,
-    /// The scheduler forgets the seen list when it reads a log.
-    ForgetSeen,
-    /// The scheduler is not told which spawn a Process item is of.
-    ForgetSpawns,
-    /// The scheduler forgets that a process has crons when it reads a log.
-    ForgetCrons,
-    /// A store that lost the end of a log is not put under caution.
-    ForgetCaution,
-}
-
-/// What a run is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// From which everything is drawn.
-    pub seed: u64,
-    /// What the harness breaks.
-    pub mutation: Mutation,
-    /// How far the clock of each node is ahead of that of the one before it, in milliseconds.
-    pub skew_ms: u64,
-    /// Whether the store of one scheduler loses the end of its log.
-    pub loses: bool,
-}
-
-/// Clocks that are set as well as clocks are.
-pub const SKEW_MS: u64 = 37;
-
-/// What a run came to.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// What the checker found.
-    pub violations: Vec<String>,
-    /// Slots in all logs.
-    pub slots: usize,
-    /// Outbox entries that were carried.
-    pub pushes: usize,
-    /// Processes that others spawned.
-    pub children: usize,
-    /// Slots that are marks.
-    pub marks: usize,
-    /// Cron ticks that ran.
-    pub ticks: usize,
-    /// Programs in messages that ran to their end.
-    pub evals: usize,
-    /// About what one node lied, if one did.
-    pub lie: Option<Lie>,
-    /// Nodes that convict it.
-    pub convicting: usize,
-    /// Slots that a scheduler's own store lost.
-    pub lost: u64,
-    /// Slots that it signed in that log afterwards.
-    pub regained: u64,
-    /// Nodes that found an attestor wrong.
-    pub judging: usize,
-    /// Stops of nodes.
-    pub crashes: u64,
-    /// When all was well, in virtual milliseconds.
-    pub ended_ms: u64,
-}
 
 /// The weave: bundles wait for a block, and may be dropped before.
 #[derive(Debug, Default)]
@@ -176,10 +113,14 @@ struct World<'t> {
 pub fn run(guest: &Guest, settings: Settings) -> Report {
     let mut rng = StdRng::seed_from_u64(settings.seed);
     let nodes = 3 + usize::from(rng.random_bool(0.3));
-    let town = Town::new(guest, nodes, Liar::of(settings.seed, nodes));
+    let town = match settings.hard {
+        true => Town::hard(guest, nodes, settings.seed),
+        false => Town::new(guest, nodes, Liar::of(settings.seed, nodes)),
+    };
     let faults = Faults::draw(&mut rng);
     let messages = rng.random_range(6..24);
-    let errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
+    let mut errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
+    errands.extend(hard::errands(&town, FAULTS_MS, &mut rng));
     let count = rng.random_range(0..12);
     let readings = workload::draw_readings(&town, count, FAULTS_MS, &mut rng);
     let keys = town.keys.iter().enumerate();
@@ -203,6 +144,7 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
         loses: settings.loses.then(|| town.liar.map_or(0, |liar| (liar.node + 1) % nodes)),
         lost: None,
     };
+    hard::remember(&town, &mut world.nodes);
     world.play();
     world.report()
 }
@@ -446,7 +388,9 @@ impl World<'_> {
         }
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
+        let (carried, violations) = audit(self.town, &self.nodes, self.mutation);
+        violations.into_iter().for_each(|what| self.checker.violation(what));
         let rows = |node: &Node, process| node.disk.rows.slots.get(process).map_or(0, |slots| slots.len());
         let slots = self.town.processes.iter().map(|(id, (_, at))| rows(&self.nodes[*at], id)).sum();
         let pushes = self.nodes.iter().map(|node| node.disk.rows.outbox.len()).max().unwrap_or_default();
@@ -472,6 +416,10 @@ impl World<'_> {
             convicting: self.nodes.iter().filter(|node| !node.disk.rows.evidence.is_empty()).count(),
             judging: self.nodes.iter().filter(|node| !node.roles.judged.is_empty()).count(),
             crashes: self.nodes.iter().map(|node| node.life).sum(),
+            carried,
+            acts: self.checker.acts,
+            refused: self.checker.refused,
+            duplicates: self.checker.duplicates,
             ended_ms: self.time,
         }
     }

@@ -44,7 +44,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
 }
 
 /// Whether a source file has a test or a function of this name, or a test file a case of it.
-fn exists(root: &Path, path: &str, name: &str, as_test: bool) -> bool {
+pub(super) fn exists(root: &Path, path: &str, name: &str, as_test: bool) -> bool {
     let Ok(text) = fs::read_to_string(root.join(path)) else { return false };
     if !path.ends_with(".rs") {
         return [format!("'{name}'"), format!("`{name}`")].iter().any(|quoted| text.contains(quoted));

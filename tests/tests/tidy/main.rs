@@ -11,6 +11,7 @@ mod crates;
 mod docs;
 mod edge;
 mod files;
+mod hostile;
 mod laws;
 mod source;
 

@@ -3,6 +3,7 @@
 //!
 //! Logs, offers, proofs, receipts, claims, answers and evidence are the real ones, judged by the ledger's own judge.
 
+mod blind;
 mod play;
 
 use std::collections::BTreeMap;

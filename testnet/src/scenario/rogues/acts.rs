@@ -29,6 +29,9 @@ const LATER_MS: u64 = 1;
 const WITHHOLDERS: u8 = 4;
 /// How often they offer again: topics that nobody is on yet are missed.
 const OFFER_EVERY: Duration = Duration::from_secs(5);
+/// How often one more messenger offers who is made up: on all topics of a scenario not so often that peers keep its
+/// neighbour out.
+const NAME_EVERY: Duration = Duration::from_millis(80);
 /// How often a message is forged.
 const FORGE_EVERY: Duration = Duration::from_millis(250);
 /// Requests that a flooder has under way.
@@ -81,6 +84,24 @@ pub(super) async fn withhold(place: Place) {
                     one_more(&place.tally.offers);
                 }
             }
+        }
+    }
+}
+
+/// Offers to carry what all processes send in one new name after the other, for nothing.
+pub(super) async fn crowd(place: Place) {
+    let mut again = interval(NAME_EVERY);
+    for number in 0_u64.. {
+        again.tick().await;
+        let mut name = secret(place.seed, 30);
+        name[8..16].copy_from_slice(&number.to_be_bytes());
+        let Some(offer) = offer(place.network, &Signer::from_seed(&name)) else { continue };
+        let mut is_heard = false;
+        for (process, _) in &place.processes {
+            is_heard |= publish(&place, *process, offer.clone()).await;
+        }
+        if is_heard {
+            one_more(&place.tally.names);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weft_node::messenger::destination;
-use weft_node::messenger::machine::{Born, Effect, Entry, How, Input, Place, PushOutcome, To, Turn};
+use weft_node::messenger::machine::{Born, Effect, Entry, How, Input, Place, PushOutcome, To};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
@@ -10,11 +10,12 @@ use weft_protocol::header::Header;
 use weft_protocol::offer::{Offer, OfferTerms};
 use weft_protocol::origin::{OriginProof, ProofError, ProofParts};
 use weft_protocol::outcome::Running;
-use weft_protocol::push::Source;
+use weft_protocol::push::{Dispatch, Source};
 use weft_protocol::{Address, DataItem, Hash, Id, Now, Position, Verified, wire};
 
 use super::{Done, Pushing, Rpc, Waits};
 use crate::sim::disk::{OutboxKey, OutboxState, Write, WriteError};
+use crate::sim::hard::PRICE;
 use crate::sim::network::{Ask, Assigned, Message};
 use crate::sim::node::{Ctx, Node};
 use crate::sim::town::{NETWORK, Town};
@@ -35,7 +36,11 @@ impl Node {
     }
 
     /// The pending entries on disk that are wanted, in order, each with its tries.
-    fn pending(&self, ctx: &Ctx<'_, '_>, wanted: impl Fn(Id, Place) -> bool) -> Vec<(Entry, u32)> {
+    pub(in crate::sim) fn pending(
+        &self,
+        ctx: &Ctx<'_, '_>,
+        wanted: impl Fn(Id, Place) -> bool,
+    ) -> Vec<(Entry, u32)> {
         let mut found = Vec::new();
         for (key, state) in &self.disk.rows.outbox {
             let ((source, position, index), OutboxState::Pending(tries)) = (*key, state) else { continue };
@@ -49,7 +54,8 @@ impl Node {
                 continue;
             };
             let push_id = Source { process: source, position, index }.push_id(NETWORK);
-            let turn = Turn::Soft;
+            let bytes = entry.map_or(0, |entry| entry.data.len() as u64);
+            let turn = self.turn_of(ctx, &known, position.slot, &push_id, bytes);
             found.push((Entry { push_id, source, position, index, to, turn }, *tries));
         }
         found
@@ -124,6 +130,10 @@ impl Node {
 
     fn push(&mut self, ctx: &mut Ctx<'_, '_>, pushing: Pushing) {
         let push_id = pushing.entry.push_id;
+        if self.cheats(ctx, &pushing) {
+            let outcome = PushOutcome::Unreachable("it does not carry it".to_owned());
+            return self.roles.messenger.hear(Input::Pushed { push_id, outcome });
+        }
         let (item, proof) = match self.build(ctx, &pushing) {
             Ok(built) => built,
             Err(error) => {
@@ -148,34 +158,13 @@ impl Node {
     }
 
     /// The pushed item and its origin proof, from what the disk holds.
-    fn build(
+    pub(in crate::sim) fn build(
         &self,
         ctx: &Ctx<'_, '_>,
-        Pushing { entry, born }: &Pushing,
+        pushing: &Pushing,
     ) -> Result<(Verified<DataItem>, Verified<DataItem>), ProofError> {
-        let (rows, position) = (&self.disk.rows, entry.position);
-        let missing = ProofError::Outcome;
-        let source = ctx.town.process(&entry.source).ok_or(missing.clone())?;
-        let closed = rows.outcome(&entry.source, position).ok_or(missing.clone())?;
-        let slot = rows.slot(&entry.source, position.slot).ok_or(missing.clone())?;
-        let outbox = &closed.outcome.outbox;
-        let before = rows.outcomes.get(&entry.source).and_then(|all| all.range(..position).next_back());
-        let before = before.map_or_else(|| Running::before(entry.source), |(_, closed)| closed.running);
-        let said = rows.attestations.get(&(entry.source, position));
-        let attestations: Vec<_> = said.into_iter().flatten().map(|(_, said)| said.clone()).collect();
-        let header = Verified::<Header>::of(source.item());
-        let (proof, dispatch) = OriginProof::build(&ProofParts {
-            network: NETWORK,
-            header: &header,
-            certificates: &[],
-            entry: outbox.entries().get(entry.index as usize).ok_or(missing.clone())?,
-            path: outbox.path(entry.index).ok_or(ProofError::Path)?,
-            outcome: closed.outcome.core(),
-            before,
-            assignment: slot.assignment().id,
-            state_root: Hash::ZERO,
-            attestations: &attestations,
-        })?;
+        let Pushing { entry, born } = pushing;
+        let (proof, dispatch) = self.prove(ctx, pushing)?;
         let proof = match born {
             None => proof,
             Some(born) => proof.with_child(&born.header, &born.assignment),
@@ -188,7 +177,38 @@ impl Node {
             // The simulator's guest assigns nothing.
             (None, To::Several(_)) => None,
         };
-        Ok((draft.ok_or(missing)?.sign(&self.key)?, proof))
+        Ok((draft.ok_or(ProofError::Outcome)?.sign(&self.key)?, proof))
+    }
+
+    /// The origin proof of an entry, from what the disk holds, and what it lets be pushed.
+    pub(in crate::sim) fn prove(
+        &self,
+        ctx: &Ctx<'_, '_>,
+        Pushing { entry, .. }: &Pushing,
+    ) -> Result<(OriginProof, Dispatch), ProofError> {
+        let (rows, position) = (&self.disk.rows, entry.position);
+        let missing = ProofError::Outcome;
+        let source = ctx.town.process(&entry.source).ok_or(missing.clone())?;
+        let closed = rows.outcome(&entry.source, position).ok_or(missing.clone())?;
+        let slot = rows.slot(&entry.source, position.slot).ok_or(missing.clone())?;
+        let outbox = &closed.outcome.outbox;
+        let before = rows.outcomes.get(&entry.source).and_then(|all| all.range(..position).next_back());
+        let before = before.map_or_else(|| Running::before(entry.source), |(_, closed)| closed.running);
+        let said = rows.attestations.get(&(entry.source, position));
+        let attestations: Vec<_> = said.into_iter().flatten().map(|(_, said)| said.clone()).collect();
+        let header = Verified::<Header>::of(source.item());
+        OriginProof::build(&ProofParts {
+            network: NETWORK,
+            header: &header,
+            certificates: &[],
+            entry: outbox.entries().get(entry.index as usize).ok_or(missing.clone())?,
+            path: outbox.path(entry.index).ok_or(ProofError::Path)?,
+            outcome: closed.outcome.core(),
+            before,
+            assignment: slot.assignment().id,
+            state_root: Hash::ZERO,
+            attestations: &attestations,
+        })
     }
 
     /// A push of this node's has a slot: tells its messenger, and at the end of it the others with
@@ -247,25 +267,28 @@ impl Node {
     }
 
     /// Takes an offer to carry.
-    pub(in crate::sim) fn hear_offer(&mut self, ctx: &Ctx<'_, '_>, message: &wire::Offer) {
+    pub(in crate::sim) fn hear_offer(&mut self, ctx: &mut Ctx<'_, '_>, from: usize, message: &wire::Offer) {
         let verified = Offer::from_wire(message, NETWORK).ok().and_then(|offer| offer.verify().ok());
         let Some(offer) = verified.filter(|offer| offer.is_live(ctx.now(self.at))) else { return };
-        self.roles.offers.insert(offer.messenger(), offer.terms().valid_to);
+        self.keep_offer(ctx, from, offer);
+        let offers = self.offers(ctx.now(self.at));
         for source in self.hosted(ctx.town) {
-            let offers = self.roles.offers.clone();
+            let offers = offers.clone();
             self.roles.messenger.hear(Input::Offers { source, offers });
         }
     }
 
     /// Offers to carry, before the last offer lapses.
     pub(in crate::sim) fn repeat_offer(&mut self, ctx: &mut Ctx<'_, '_>) {
+        self.flood(ctx);
         let now = ctx.now(self.at);
         if self.roles.offered.is_some_and(|then| then.plus_ms(REPEAT_MS) > now) {
             return;
         }
         self.roles.offered = Some(now);
-        if let Ok(offer) = terms(now).sign(&self.key) {
+        if let Ok(offer) = offer(now).sign(&self.key) {
             self.gossip(ctx, &Message::Offer(offer.to_wire()));
+            self.roles.own = Some(offer);
         }
     }
 
@@ -324,13 +347,14 @@ impl Pushing {
     }
 }
 
-fn terms(now: Now) -> OfferTerms {
+/// What a node offers.
+pub(in crate::sim) fn offer(now: Now) -> OfferTerms {
     OfferTerms {
         network: NETWORK,
         sequence: now.0,
         shards: Vec::new(),
         classes: 0,
-        price_per_push: 0,
+        price_per_push: PRICE,
         price_per_kib: 0,
         max_kib: 1_024,
         capacity_per_s: 100,

@@ -9,9 +9,10 @@ use weft_node::scheduler::machine::{
     Answer as Reply, Effect, Found, Head, Input, NewSlot, Recovered, Stored, Submission, Ticket,
 };
 use weft_protocol::head::Head as SignedHead;
+use weft_protocol::process::Process;
 use weft_protocol::record::{Submission as Verification, VerifiedRecord};
 use weft_protocol::seen::SeenKeys;
-use weft_protocol::{Id, Verified, wire};
+use weft_protocol::{DataItem, Id, Verified, wire};
 
 use super::{Done, Submitted, Waits, schedule};
 use crate::sim::disk::{Write, WriteError};
@@ -40,7 +41,8 @@ impl Node {
             _ => schedule(ctx.town, rows, &process),
         };
         let cautious = rows.cautions.contains_key(&process);
-        let (market, offers) = (None, Vec::new());
+        let market = ctx.town.process(&process).and_then(|known| known.market());
+        let offers = self.entries(ctx);
         let recovered = Recovered { process, head, schedule, market, offers, cautious };
         self.roles.scheduler.handle(Input::Recover(Box::new(recovered)), ctx.now(self.at));
     }
@@ -91,7 +93,10 @@ impl Node {
     ) {
         let verified = match Verification::verify(item, proof, NETWORK) {
             Ok(verified) => verified,
-            Err(error) => return self.refuse(ctx, waits, Refused::Invalid(error.to_string())),
+            Err(error) => match unproven(ctx, item) {
+                Some(verified) => verified,
+                None => return self.refuse(ctx, waits, Refused::Invalid(error.to_string())),
+            },
         };
         let is_process = verified.item.tag("Type") == Some("Process");
         let spawn = verified.spawn().map(|(_, push)| push);
@@ -115,9 +120,18 @@ impl Node {
         self.roles.submits.insert(ticket, Submitted { waits, item: Some(item.id()) });
         let proof = proof.map(|(proof, _)| proof);
         let spawn = spawn.filter(|_| ctx.mutation != Mutation::ForgetSpawns);
+        self.tell_offers(ctx, &known);
         let submission =
             Box::new(Submission { process, item, proof, keys, spawn, assigned: None, roles: None });
         self.roles.scheduler.hear(Input::Submit { ticket, submission });
+    }
+
+    /// Tells the scheduler which offers there are, before it may give a slot of a process in hard mode.
+    pub(in crate::sim) fn tell_offers(&mut self, ctx: &Ctx<'_, '_>, known: &Process) {
+        if known.market().is_some() {
+            let (process, offers) = (known.id(), self.entries(ctx));
+            self.roles.scheduler.hear(Input::Offers { process, offers });
+        }
     }
 
     pub(in crate::sim) fn refuse(&mut self, ctx: &mut Ctx<'_, '_>, waits: Waits, why: Refused) {
@@ -227,6 +241,9 @@ impl Node {
             self.take_up_process(ctx, process);
         }
         let stored = self.disk.rows.slot(&process, slot);
+        if !is_new && stored.is_some_and(|record| record.proven().is_some()) {
+            ctx.checker.duplicates += 1;
+        }
         let signed = stored.map(|record| record.assignment_item().raw().clone()).unwrap_or_default();
         match waits {
             Waits::Peer(to, rpc) => {
@@ -244,6 +261,13 @@ impl Node {
             }
         }
     }
+}
+
+/// An item whose proof fails, where the harness takes it all the same.
+fn unproven(ctx: &Ctx<'_, '_>, item: &Bytes) -> Option<Verification> {
+    let item =
+        DataItem::verify_bytes(item.clone()).ok().filter(|_| ctx.mutation == Mutation::TakeUnproven)?;
+    Some(Verification { item, proof: None })
 }
 
 /// What a refusal means to a messenger.

@@ -63,6 +63,9 @@ impl Node {
         self.roles.tickets += 1;
         let ticket = self.roles.tickets;
         self.roles.submits.insert(ticket, Submitted { waits, item: None });
+        if let Some(known) = ctx.town.process(&process) {
+            self.tell_offers(ctx, &known);
+        }
         self.roles.scheduler.hear(Scheduled::Now { ticket, process });
     }
 }

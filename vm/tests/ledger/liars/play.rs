@@ -8,14 +8,16 @@ use weft_protocol::market::{ClaimTree, Opening, Paid, judge};
 use weft_protocol::{Id, Position, Tag};
 
 use super::super::fixture::address;
-use super::super::guest::court::Logs;
 use super::super::guest::ledger::{Ledger, Message, Send, Terms};
 use super::super::market::{COURT, LEDGER, MESSENGERS, WINDOW};
 use super::super::world::{ONE, value};
+use super::blind::{Blind, Off};
 use super::{Town, Way};
 
 /// Seeds in the ordinary run, and when `WEFT_FULL=1`.
 const SEEDS: (u64, u64) = (24, 400);
+/// Seeds in one of which a judge with a defence off must be found out.
+const SEEDS_BLIND: u64 = 40;
 /// Slots and seconds of a period: more than the messages of one round.
 const PERIOD: u64 = 1_000;
 const TOKEN: Id = Id([200; 32]);
@@ -27,12 +29,13 @@ const ESCROW: u128 = 1_000 * ONE;
 struct Bank {
     ledger: Ledger,
     terms: Terms,
+    off: Off,
     slot: u64,
     said: Vec<Send>,
 }
 
 impl Bank {
-    fn new() -> Self {
+    fn new(off: Off) -> Self {
         let period = PERIOD.to_string();
         let tags = [
             Tag::new("Token", TOKEN.to_string()),
@@ -41,7 +44,7 @@ impl Bank {
             Tag::new("Challenge-Seconds", &*period),
         ];
         let terms = Terms::read(LEDGER, "owner", &tags).unwrap();
-        Self { ledger: Ledger::new(), terms, slot: 0, said: Vec::new() }
+        Self { ledger: Ledger::new(), terms, off, slot: 0, said: Vec::new() }
     }
 
     fn send(&mut self, from: &str, action: &str, tags: &[(&str, &str)], data: &str) -> Send {
@@ -51,7 +54,7 @@ impl Bank {
         // The story's logs begin then, and here too a slot takes a second.
         let time = 1_700_000_000_000 + 1_000 * self.slot;
         let message = Message { id: "m", from, tags: &all, data, slot: Some(self.slot), time };
-        let sends = self.ledger.handle(&self.terms, &Logs::of(&self.terms), &message);
+        let sends = self.ledger.handle(&self.terms, &Blind::of(&self.terms, self.off), &message);
         let sums = self.ledger.sums();
         assert!(sums.conserve(), "{action} {tags:?}: {sums:?}");
         self.said.extend(sends.iter().cloned());
@@ -97,10 +100,10 @@ struct Play {
 }
 
 impl Play {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, off: Off) -> Self {
         let town = Town::new(seed);
         let source = town.sent[0].told.source.process.id();
-        let (mut bank, source) = (Bank::new(), source.to_string());
+        let (mut bank, source) = (Bank::new(off), source.to_string());
         bank.fund("0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf", ONE);
         let amount = ESCROW.to_string();
         let tags = [("Sender", &*source), ("Quantity", &*amount), ("X-Escrow", &*source)];
@@ -164,6 +167,9 @@ impl Play {
     /// One who has both logs looks at every claim: shows what stands earlier, and challenges what is not owed. Now and
     /// then he asks for nothing.
     fn watch(&mut self) {
+        if self.bank.off == Off::Watch {
+            return;
+        }
         for by in MESSENGERS {
             let Some((tree, _)) = self.open.get(&by).cloned() else { continue };
             for number in 0..tree.claim().count {
@@ -222,8 +228,8 @@ impl Play {
     }
 }
 
-fn play(seed: u64) -> Came {
-    let mut play = Play::new(seed);
+fn play(seed: u64, off: Off) -> Came {
+    let mut play = Play::new(seed, off);
     // In the order that chance gives: liars may be first.
     for _ in 0..3 {
         let mut order: Vec<u8> = MESSENGERS.to_vec();
@@ -254,7 +260,8 @@ fn liars_earn_nothing_and_the_honest_what_the_logs_say() {
     let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let mut all = Came::default();
     for seed in 0..if full { SEEDS.1 } else { SEEDS.0 } {
-        let came = std::panic::catch_unwind(|| play(seed)).unwrap_or_else(|_| panic!("seed {seed}"));
+        let came =
+            std::panic::catch_unwind(|| play(seed, Off::None)).unwrap_or_else(|_| panic!("seed {seed}"));
         all.paid += came.paid;
         all.struck += came.struck;
         all.lost += came.lost;
@@ -263,4 +270,24 @@ fn liars_earn_nothing_and_the_honest_what_the_logs_say() {
     }
     // A town in which nothing happens shows nothing.
     assert!(all.paid > 0 && all.struck > 5 && all.lost > 5 && all.refused > 5 && all.taken > 5, "{all:?}");
+}
+
+/// The town must be able to fail: each defence is off in turn, and what comes in by that is noticed for what it is.
+#[test]
+fn a_judge_with_a_defence_off_is_found_out() {
+    for (off, sign) in [
+        (Off::Turns, "Snipes"),
+        (Off::Amounts, "Overcharges"),
+        (Off::Carriers, "Copies"),
+        (Off::Origins, "Squats"),
+        (Off::Once, "was paid before"),
+        (Off::Watch, "Withholds"),
+    ] {
+        let said = |seed| {
+            let panic = std::panic::catch_unwind(|| play(seed, off)).err()?;
+            panic.downcast_ref::<String>().cloned()
+        };
+        let found = (0..SEEDS_BLIND).any(|seed| said(seed).is_some_and(|said| said.contains(sign)));
+        assert!(found, "no seed of {SEEDS_BLIND} noticed {off:?}");
+    }
 }
