@@ -1,6 +1,6 @@
 //! What a message costs in a network of many nodes, beside a bare gossipsub swarm of the same shape:
-//! copies, propagation, processor time, memory. Prints one table; `cargo bench --bench mesh -- NODES MESSAGES`
-//! takes other numbers than 64 and 400, and `-- shapes` also shows what other parameters of the mesh come to.
+//! copies, propagation, processor time, memory. Prints one table; `cargo bench --bench mesh -- NODES MESSAGES ROUNDS`
+//! takes other numbers than 64, 400 and 3, and `-- shapes` also shows what other parameters of the mesh come to.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(missing_docs, unreachable_pub)]
@@ -11,6 +11,9 @@ mod large;
 use std::time::Duration;
 
 use large::{Figures, OURS, Shape};
+
+/// The library's own parameters, but for the four peers in a mesh.
+const LIBRARY: Shape = Shape { most: 12, flood: true, idontwant: 1000 };
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -24,14 +27,19 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|");
     // Each in a runtime of its own, so that neither pays for what the other leaves behind.
     let bare = |shape| runtime().block_on(large::bare(nodes, messages, PAUSE, shape));
-    row("bare gossipsub", &bare(OURS));
-    row("weft-net, verified", &runtime().block_on(large::ours(nodes, messages, PAUSE)));
+    let rounds = numbers.get(2).copied().unwrap_or(3);
+    for _ in 0..rounds {
+        row("bare gossipsub, the same parameters", &bare(OURS));
+        row("bare gossipsub, the library's own at D=4", &bare(LIBRARY));
+        row("weft-net, verified", &runtime().block_on(large::ours(nodes, messages, PAUSE)));
+    }
     if std::env::args().any(|word| word == "shapes") {
         // What other parameters of the mesh would come to.
-        row("bare, no flood", &bare(Shape { flood: false, ..OURS }));
-        row("bare, at most 5", &bare(Shape { most: 5, ..OURS }));
-        row("bare, at most 5, no flood", &bare(Shape { most: 5, flood: false }));
-        row("bare, at most 8, no flood", &bare(Shape { most: 8, flood: false }));
+        row("bare, flood", &bare(Shape { flood: true, ..OURS }));
+        row("bare, at most 6", &bare(Shape { most: 6, ..OURS }));
+        row("bare, at most 6, flood", &bare(Shape { most: 6, flood: true, ..OURS }));
+        row("bare, at most 8", &bare(Shape { most: 8, ..OURS }));
+        row("bare, idontwant", &bare(Shape { idontwant: 512, ..OURS }));
     }
 }
 

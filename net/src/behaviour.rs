@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::crowd::Crowd;
 use crate::discovery::machine::reach::Reachability;
 use crate::discovery::store::ProviderStore;
+use crate::doze::Dozing;
 use crate::gossip::filter::{TopicFilter, topic_filter};
 use crate::gossip::params;
 use crate::handle::NetError;
@@ -38,21 +39,21 @@ pub(crate) struct Behaviour {
     pub(crate) banned: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     crowd: Crowd,
     keep: Keep,
-    identify: identify::Behaviour,
-    ping: ping::Behaviour,
-    pub(crate) kademlia: kad::Behaviour<ProviderStore>,
+    identify: Dozing<identify::Behaviour>,
+    ping: Dozing<ping::Behaviour>,
+    pub(crate) kademlia: Dozing<kad::Behaviour<ProviderStore>>,
     pub(crate) gossip: Gossip,
-    pub(crate) requests: request_response::Behaviour<Codec>,
+    pub(crate) requests: Dozing<request_response::Behaviour<Codec>>,
     /// Reaches peers through relays, and is reached through them.
-    relayed: relay::client::Behaviour,
+    relayed: Dozing<relay::client::Behaviour>,
     /// Relays for others.
-    pub(crate) relay: Toggle<relay::Behaviour>,
+    pub(crate) relay: Dozing<Toggle<relay::Behaviour>>,
     /// Makes direct connections of relayed ones.
-    upgrade: dcutr::Behaviour,
+    upgrade: Dozing<dcutr::Behaviour>,
     /// Has this node's addresses tried out.
-    probe: Toggle<autonat::v2::client::Behaviour>,
+    probe: Dozing<Toggle<autonat::v2::client::Behaviour>>,
     /// Tries out those of others.
-    prober: autonat::v2::server::Behaviour,
+    prober: Dozing<autonat::v2::server::Behaviour>,
     mdns: Toggle<mdns::tokio::Behaviour>,
     /// Asks the router for a way in.
     upnp: Toggle<upnp::tokio::Behaviour>,
@@ -74,16 +75,16 @@ pub(crate) fn swarm(
         banned: allow_block_list::Behaviour::default(),
         crowd: Crowd::new(limits, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
-        identify: identify(settings),
-        ping: ping(settings),
-        kademlia: kademlia(settings, peer, counters)?,
+        identify: identify(settings).into(),
+        ping: ping(settings).into(),
+        kademlia: kademlia(settings, peer, counters)?.into(),
         gossip: gossip(settings, counters, registry)?,
-        requests: requests(settings)?,
-        relayed,
-        relay: settings.relay.then(|| relay(peer)).into(),
-        upgrade: dcutr::Behaviour::new(peer),
-        probe: probed.then(autonat::v2::client::Behaviour::default).into(),
-        prober: autonat::v2::server::Behaviour::default(),
+        requests: requests(settings)?.into(),
+        relayed: relayed.into(),
+        relay: Toggle::from(settings.relay.then(|| relay(peer))).into(),
+        upgrade: dcutr::Behaviour::new(peer).into(),
+        probe: Toggle::from(probed.then(autonat::v2::client::Behaviour::default)).into(),
+        prober: autonat::v2::server::Behaviour::default().into(),
         mdns: mdns(settings, peer)?.into(),
         upnp: settings.upnp.then(upnp::tokio::Behaviour::default).into(),
     };

@@ -22,6 +22,7 @@ mod conduct;
 mod config;
 mod crowd;
 mod discovery;
+mod doze;
 mod event;
 mod gossip;
 mod handle;

@@ -21,9 +21,9 @@ pub(crate) const TOPIC_BYTES_MAX: usize = 64;
 pub(crate) const CONTROL_BYTES_MAX: usize = 512 * 1024;
 /// Protocol: bytes of one gossip frame: an announcement, or all subscriptions and control messages.
 pub(crate) const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// Announcements larger than this are worth telling other peers not to send again: that takes some
-/// 40 bytes a peer. In a mesh of four it halves the copies of a slot, which has a kilobyte or more.
-pub(crate) const IDONTWANT_BYTES_MIN: usize = 512;
+/// Announcements larger than this are worth telling other peers not to send again. A smaller one says so itself: it
+/// takes its way no longer than the word about it, which of a kilobyte saves no copies (`benches/mesh.rs`).
+pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
 
 /// How often the mesh is looked after.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -58,14 +58,21 @@ pub(crate) fn mesh(names: &NetworkNames) -> Result<Config, ConfigBuilderError> {
         .message_id_fn(message_id)
         .mesh_n(4)
         .mesh_n_low(2)
-        // Who joins grafts four peers, and is grafted by those who join later: more than six are copies.
-        .mesh_n_high(6)
+        // Who joins grafts four peers, and is grafted by those who join later: more than four are copies.
+        .mesh_n_high(5)
+        // Which one goes must not be decided by scores alone: it would be whoever came last, everywhere, and that
+        // one would hear everything a heartbeat late for a minute.
+        .retain_scores(2)
         .mesh_outbound_min(1)
         .heartbeat_interval(HEARTBEAT)
+        // Six seconds without one after a start, as the library has it, are six without a word for a node that all
+        // meshes were too full for.
+        .heartbeat_initial_delay(Duration::ZERO)
         .history_length(HISTORY_HEARTBEATS)
         .history_gossip(HISTORY_GOSSIP_HEARTBEATS)
         .duplicate_cache_time(DUPLICATE_CACHE)
-        .flood_publish(true)
+        // Where up to four peers are on a topic it goes to all of them as well.
+        .flood_publish(false)
         .max_transmit_size(FRAME_BYTES_MAX)
         .max_control_message_size(CONTROL_BYTES_MAX)
         .idontwant_message_size_threshold(IDONTWANT_BYTES_MIN)

@@ -218,14 +218,16 @@ fn copies_in(metrics: &str) -> u64 {
 /// What a bare swarm differs in.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// Peers in a mesh, at most.
+    /// From so many peers on a mesh is cut down to four.
     pub most: usize,
     /// Whether who publishes says it to all on the topic, and not to its mesh alone.
     pub flood: bool,
+    /// Bytes from which on a node says that it has a message.
+    pub idontwant: usize,
 }
 
 /// As this crate has it.
-pub const OURS: Shape = Shape { most: 6, flood: true };
+pub const OURS: Shape = Shape { most: 5, flood: false, idontwant: 16 * 1024 };
 
 /// A bare gossipsub node: the same mesh, nothing else, and nothing verified.
 fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behaviour> {
@@ -243,6 +245,7 @@ fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behavio
         .mesh_n_high(shape.most)
         .mesh_outbound_min(1)
         .flood_publish(shape.flood)
+        .idontwant_message_size_threshold(shape.idontwant)
         .max_transmit_size(1024 * 1024)
         .build()
         .unwrap();

@@ -16,6 +16,9 @@ pub const ASKED_MAX: usize = 2;
 pub const ASKED_BY_SCHEDULER_MAX: usize = 8;
 /// ... and how long that is, in milliseconds.
 pub const ASKED_MS: u64 = 60_000;
+/// Times that one of them answers for the same process in it: once, and again when it went and came back, as after a
+/// parting it knows of more.
+pub const ANSWERS_MAX: u8 = 2;
 /// Peers that are asked beside each other.
 pub const UNDER_WAY_MAX: usize = 8;
 /// Processes that wait until their peer is asked for them, over all peers; one more is not asked for.
@@ -72,8 +75,8 @@ struct Peer {
 #[derive(Debug)]
 pub struct Asks<P> {
     peers: BTreeMap<P, Peer>,
-    /// Since when, and how many peers.
-    lately: BTreeMap<Id, (Now, usize)>,
+    /// Since when, which peers, and how often each.
+    lately: BTreeMap<Id, (Now, Vec<(P, u8)>)>,
     /// When what is over was thrown out.
     swept: Now,
 }
@@ -96,13 +99,39 @@ impl<P: Ord + Copy> Asks<P> {
         if wanted >= WANTED_MAX || (self.lately.len() >= LATELY_MAX && !is_known) {
             return;
         }
-        let lately = self.lately.entry(process).or_insert((now, 0));
-        if is_over(&lately.0) {
-            *lately = (now, 0);
+        let (since, asked) = self.lately.entry(process).or_insert((now, Vec::new()));
+        if is_over(since) {
+            (*since, *asked) = (now, Vec::new());
         }
         let most = if is_mine { ASKED_BY_SCHEDULER_MAX } else { ASKED_MAX };
-        if lately.1 < most && self.peers.entry(peer).or_default().wanted.insert(process) {
-            lately.1 += 1;
+        let is_being_asked =
+            |state: &Peer| state.wanted.contains(&process) || state.under_way.contains(&process);
+        if self.peers.get(&peer).is_some_and(is_being_asked) {
+            return;
+        }
+        // Who comes back takes no place from others.
+        if let Some((_, times)) = asked.iter_mut().find(|(name, _)| *name == peer) {
+            if *times >= ANSWERS_MAX {
+                return;
+            }
+            *times += 1;
+        } else if asked.len() < most {
+            asked.push((peer, 1));
+        } else {
+            return;
+        }
+        self.peers.entry(peer).or_default().wanted.insert(process);
+    }
+
+    /// Asks a peer no more. What it was not asked for, or did not answer, others may be asked for in its place.
+    fn drop_peer(&mut self, name: P) {
+        let Some(Peer { wanted, under_way, .. }) = self.peers.remove(&name) else { return };
+        for process in wanted.into_iter().chain(under_way) {
+            let Some((_, asked)) = self.lately.get_mut(&process) else { continue };
+            for (_, times) in asked.iter_mut().filter(|(peer, _)| *peer == name) {
+                *times -= 1;
+            }
+            asked.retain(|(_, times)| *times > 0);
         }
     }
 
@@ -144,7 +173,7 @@ impl<P: Ord + Copy> Asks<P> {
         let Some(peer) = self.peers.get_mut(&name) else { return };
         peer.tries += 1;
         if peer.tries >= TRIES_MAX {
-            self.peers.remove(&name);
+            self.drop_peer(name);
             return;
         }
         peer.wanted.extend(std::mem::take(&mut peer.under_way));
@@ -161,7 +190,7 @@ impl<P: Ord + Copy> Machine for Asks<P> {
             Input::Shared { process, peer, is_mine } => self.shared(process, peer, is_mine, now),
             Input::Answered(peer, count) => self.answered(peer, count),
             Input::Silent(peer) => self.silent(peer, now),
-            Input::Gone(peer) => drop(self.peers.remove(&peer)),
+            Input::Gone(peer) => self.drop_peer(peer),
             Input::Tick => self.ask(now, effects),
         }
     }
@@ -244,6 +273,46 @@ mod tests {
         share(&mut asks, 2, 8, false, 0);
         run(&mut asks, Input::Gone(8), 0);
         assert!(run(&mut asks, Input::Tick, 0).is_empty());
+    }
+
+    #[test]
+    fn one_that_leaves_and_comes_back_takes_no_place_from_others() {
+        let mut asks = Asks::default();
+        let mut answers = 0;
+        for round in 0..50 {
+            share(&mut asks, 1, 7, true, round);
+            for (peer, processes) in run(&mut asks, Input::Tick, round) {
+                answers += 1;
+                run(&mut asks, Input::Answered(peer, processes.len()), round);
+            }
+            run(&mut asks, Input::Gone(7), round);
+        }
+        assert_eq!(answers, ANSWERS_MAX, "and is not asked without end");
+        for peer in 100..120 {
+            share(&mut asks, 1, peer, true, 50);
+        }
+        let asked: Vec<_> = run(&mut asks, Input::Tick, 50).into_iter().map(|(peer, _)| peer).collect();
+        assert_eq!(asked.len(), ASKED_BY_SCHEDULER_MAX - 1, "{asked:?}");
+    }
+
+    #[test]
+    fn those_that_went_before_they_answered_leave_their_places_to_others() {
+        let mut asks = Asks::default();
+        for peer in 0..50 {
+            share(&mut asks, 1, peer, false, 0);
+            // Every other one goes while it is being asked.
+            if peer % 2 == 0 {
+                assert_eq!(run(&mut asks, Input::Tick, 0), [(peer, vec![id(1)])]);
+            }
+            run(&mut asks, Input::Gone(peer), 0);
+        }
+        for tries in 0..u64::from(TRIES_MAX) {
+            share(&mut asks, 2, 8, false, tries * AGAIN_MS);
+            assert_eq!(run(&mut asks, Input::Tick, tries * AGAIN_MS).len(), 1);
+            run(&mut asks, Input::Silent(8), tries * AGAIN_MS);
+        }
+        let left: Vec<_> = asks.lately.values().map(|(_, asked)| asked.len()).collect();
+        assert_eq!(left, [0, 0]);
     }
 
     #[test]

@@ -1,0 +1,321 @@
+//! Lets the protocols of a connection sleep until something happens to them.
+//!
+//! Whatever wakes a connection, one frame of gossip say, the swarm polls the handlers of all its protocols, and each
+//! of those its streams and timers: on a busy topic that costs as much as gossip itself. A handler in here is polled
+//! when what it waits for has woken it, and after each event that it is told of; so it misses nothing that it has
+//! asked to be woken for.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
+use libp2p::PeerId;
+use libp2p::core::transport::PortUse;
+use libp2p::core::{Endpoint, Multiaddr};
+use libp2p::swarm::handler::ConnectionEvent;
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+
+/// A protocol whose handlers sleep. The protocol itself does not: some look at the clock only when they are polled.
+pub(crate) struct Dozing<B> {
+    inner: B,
+}
+
+impl<B> From<B> for Dozing<B> {
+    fn from(inner: B) -> Self {
+        Self { inner }
+    }
+}
+
+impl<B> Deref for Dozing<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.inner
+    }
+}
+
+impl<B> DerefMut for Dozing<B> {
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.inner
+    }
+}
+
+impl<B: NetworkBehaviour> NetworkBehaviour for Dozing<B> {
+    type ConnectionHandler = DozingHandler<THandler<B>>;
+    type ToSwarm = B::ToSwarm;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner.handle_pending_inbound_connection(connection, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let handler = self.inner.handle_established_inbound_connection(connection, peer, local, remote)?;
+        Ok(DozingHandler::new(handler))
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let inner = &mut self.inner;
+        let handler = inner.handle_established_outbound_connection(connection, peer, address, role, port)?;
+        Ok(DozingHandler::new(handler))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm) {
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        self.inner.on_connection_handler_event(peer, connection, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.inner.poll(cx)
+    }
+}
+
+/// Wakes the connection, and notes whom for.
+struct Bell {
+    rung: AtomicBool,
+    connection: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::SeqCst);
+        self.connection.wake();
+    }
+}
+
+/// A handler that is polled when its bell was rung.
+pub(crate) struct DozingHandler<H> {
+    inner: H,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+impl<H> DozingHandler<H> {
+    fn new(inner: H) -> Self {
+        // The first time it is polled to ask to be woken.
+        let bell = Arc::new(Bell { rung: AtomicBool::new(true), connection: AtomicWaker::new() });
+        Self { inner, waker: Waker::from(Arc::clone(&bell)), bell }
+    }
+
+    /// Has it polled the next time: the connection polls its handlers after whatever it tells them.
+    fn rouse(&self) {
+        self.bell.rung.store(true, Ordering::SeqCst);
+    }
+}
+
+impl<H: ConnectionHandler> ConnectionHandler for DozingHandler<H> {
+    type FromBehaviour = H::FromBehaviour;
+    type ToBehaviour = H::ToBehaviour;
+    type InboundProtocol = H::InboundProtocol;
+    type OutboundProtocol = H::OutboundProtocol;
+    type InboundOpenInfo = H::InboundOpenInfo;
+    type OutboundOpenInfo = H::OutboundOpenInfo;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
+        self.inner.listen_protocol()
+    }
+
+    fn connection_keep_alive(&self) -> bool {
+        self.inner.connection_keep_alive()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
+        // First: whoever rings after the bell was looked at wakes this poll's task.
+        self.bell.connection.register(cx.waker());
+        if !self.bell.rung.swap(false, Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        let polled = self.inner.poll(&mut Context::from_waker(&self.waker));
+        if polled.is_ready() {
+            // There may be more, and it has not asked to be woken.
+            self.rouse();
+        }
+        polled
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
+        self.inner.poll_close(cx)
+    }
+
+    fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
+        self.rouse();
+        self.inner.on_behaviour_event(event);
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<
+            '_,
+            Self::InboundProtocol,
+            Self::OutboundProtocol,
+            Self::InboundOpenInfo,
+            Self::OutboundOpenInfo,
+        >,
+    ) {
+        self.rouse();
+        self.inner.on_connection_event(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::AtomicUsize;
+
+    use libp2p::core::upgrade::DeniedUpgrade;
+
+    use super::*;
+
+    /// Says what it was given, and sleeps.
+    #[derive(Default)]
+    struct Echo {
+        polls: usize,
+        said: VecDeque<u8>,
+        waker: Option<Waker>,
+        /// Whether it wakes itself while it is polled.
+        restless: bool,
+    }
+
+    impl ConnectionHandler for Echo {
+        type FromBehaviour = u8;
+        type ToBehaviour = u8;
+        type InboundProtocol = DeniedUpgrade;
+        type OutboundProtocol = DeniedUpgrade;
+        type InboundOpenInfo = ();
+        type OutboundOpenInfo = ();
+
+        fn listen_protocol(&self) -> SubstreamProtocol<DeniedUpgrade, ()> {
+            SubstreamProtocol::new(DeniedUpgrade, ())
+        }
+
+        fn on_behaviour_event(&mut self, event: u8) {
+            self.said.push_back(event);
+        }
+
+        fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<DeniedUpgrade, (), u8>> {
+            self.polls += 1;
+            if self.restless {
+                cx.waker().wake_by_ref();
+            }
+            self.waker = Some(cx.waker().clone());
+            self.said
+                .pop_front()
+                .map_or(Poll::Pending, |said| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(said)))
+        }
+
+        fn on_connection_event(&mut self, _: ConnectionEvent<'_, DeniedUpgrade, DeniedUpgrade, (), ()>) {}
+    }
+
+    /// A connection's task that counts how often it is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Task {
+        fn woken(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn poll(handler: &mut DozingHandler<Echo>, task: &Arc<Task>) -> Option<u8> {
+        match handler.poll(&mut Context::from_waker(&Waker::from(Arc::clone(task)))) {
+            Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(said)) => Some(said),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_handler_that_nothing_happens_to_is_polled_once() {
+        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
+        for _ in 0..10 {
+            assert_eq!(poll(&mut handler, &task), None);
+        }
+        assert_eq!((handler.inner.polls, task.woken()), (1, 0));
+    }
+
+    #[test]
+    fn all_that_it_has_to_say_is_heard_after_one_event() {
+        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
+        assert_eq!(poll(&mut handler, &task), None);
+        (1..4).for_each(|number| handler.on_behaviour_event(number));
+        let said: Vec<_> = (0..4).map(|_| poll(&mut handler, &task)).collect();
+        assert_eq!(said, [Some(1), Some(2), Some(3), None]);
+        assert_eq!(handler.inner.polls, 5);
+    }
+
+    #[test]
+    fn what_wakes_it_wakes_the_task_that_polled_last() {
+        let mut handler = DozingHandler::new(Echo::default());
+        let (first, second) = (Arc::new(Task::default()), Arc::new(Task::default()));
+        assert_eq!(poll(&mut handler, &first), None);
+        // It sleeps, and another task has the connection now.
+        assert_eq!(poll(&mut handler, &second), None);
+        let waker = handler.inner.waker.clone();
+        waker.into_iter().for_each(Waker::wake);
+        assert_eq!((first.woken(), second.woken()), (0, 1));
+        assert_eq!(poll(&mut handler, &second), None);
+        assert_eq!(handler.inner.polls, 2);
+    }
+
+    #[test]
+    fn what_wakes_it_while_it_is_polled_is_not_forgotten() {
+        let restless = Echo { restless: true, ..Echo::default() };
+        let (mut handler, task) = (DozingHandler::new(restless), Arc::new(Task::default()));
+        for polls in 1..5 {
+            assert_eq!(poll(&mut handler, &task), None);
+            assert_eq!((handler.inner.polls, task.woken()), (polls, polls));
+        }
+    }
+}
