@@ -11,8 +11,10 @@ mod evidence;
 mod letters;
 pub mod machine;
 mod notices;
+mod owed;
 mod task;
 
 pub use doubt::DoubtTask;
 pub use evidence::{AnswerError, Delivered, answer, keep};
-pub use task::{EarnTask, Owing, owing};
+pub use owed::{KEPT_EACH, KEPT_MAX, Look, Owing, owing};
+pub use task::EarnTask;

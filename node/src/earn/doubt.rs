@@ -18,12 +18,12 @@ use weft_protocol::{Address, DataItem, Id, Network, Position};
 use weft_storage::{OutboxKey, Reader, StoreError, Write};
 
 use super::letters::{Ask, Letter};
-use super::notices::{self, Opened};
+use super::notices::{self, OfOthers, Opened};
 use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::error::NodeError;
 use crate::market::ledger::ask_here;
-use crate::market::sent::{Found, Push, look_for};
+use crate::market::sent::{Found, Push, look_for, stands_at};
 use crate::market::window_at;
 use crate::shared::{Shared, SharedRef};
 use crate::submit::{SubmitError, Submitter};
@@ -112,13 +112,14 @@ fn from_source(
     })
 }
 
-/// Why a leaf of this messenger is not owed, by where its push stands.
+/// Why a leaf of this messenger is not owed, by where its push stands; `other` is what the target's scheduler signed for
+/// the slot that the leaf names.
 fn from_target(
     window: &Window,
     messenger: &Address,
     leaf: &Leaf,
     push: &Push,
-    found: &Found,
+    (found, other): (&Found, Option<Id>),
     network: Network,
 ) -> Option<String> {
     let Some((rank, entry)) = window.rank(&push.id(network), push.bytes, messenger) else {
@@ -130,7 +131,8 @@ fn from_target(
     }
     // Where nobody answers nothing is known.
     match found.as_ref().ok()? {
-        None => Some("its target has no slot for it".to_owned()),
+        // That there is none nobody signs: who has the target's scheduler would have right claims challenged.
+        None => (other? != leaf.paid.accepted).then(|| "its slot is another's".to_owned()),
         Some(pushed) if pushed.carrier != *messenger => Some(format!("{} carried it", pushed.carrier)),
         Some(pushed) if pushed.slot != leaf.paid.target_slot => {
             Some(format!("it stands in slot {}", pushed.slot))
@@ -204,7 +206,8 @@ impl DoubtTask {
         let Some(heard) = joined(read.await) else { return Ok(()) };
         let heard = heard?;
         let Some(next) = heard.next else { return Ok(()) };
-        for opened in heard.opened.into_iter().filter(|opened| opened.messenger != shared.address) {
+        for told in heard.of_others {
+            let OfOthers::Opened(opened) = told else { continue };
             if !self.look_at(ledger, opened).await? {
                 // All of them are looked at again.
                 return Ok(());
@@ -255,7 +258,7 @@ impl DoubtTask {
             tracing::warn!(%ledger, "no more claims are challenged today (`audit_challenges`)");
             return Ok(true);
         }
-        let ask = Ask::Challenge { messenger, source, window, leaf };
+        let ask = Ask::Challenge { messenger, source, window, leaf, item };
         let letter = Letter { ledger, ask, tries: 0, data: Vec::new() };
         let sent = match letter.sign(&self.shared.signer) {
             Ok(item) => self.submitter.submit(item.raw().clone(), Bytes::new()).await.map(drop),
@@ -312,7 +315,8 @@ impl DoubtTask {
         // What needs no other log is looked at for all.
         let unknown: Found = Err(String::new());
         for (number, leaf, push) in &sent {
-            if let Some(why) = from_target(&window, &opened.messenger, leaf, push, &unknown, network) {
+            if let Some(why) = from_target(&window, &opened.messenger, leaf, push, (&unknown, None), network)
+            {
                 return Ok(Verdict::False(*number, why));
             }
         }
@@ -320,7 +324,12 @@ impl DoubtTask {
             let pushes: Vec<Push> = some.iter().map(|(.., push)| *push).collect();
             let found = look_for(&self.shared, &pushes).await;
             for ((number, leaf, push), found) in some.iter().zip(found) {
-                if let Some(why) = from_target(&window, &opened.messenger, leaf, push, &found, network) {
+                let other = match &found {
+                    Ok(None) => stands_at(&self.shared, push.target, leaf.paid.target_slot).await,
+                    _ => None,
+                };
+                let shown = (&found, other);
+                if let Some(why) = from_target(&window, &opened.messenger, leaf, push, shown, network) {
                     return Ok(Verdict::False(*number, why));
                 }
             }
@@ -389,7 +398,7 @@ mod tests {
             Ok(Some(Pushed { slot, assignment, timestamp, carrier }))
         };
         let why = |entry: &weft_protocol::market::Entry, leaf: &Leaf, found: &Found| {
-            from_target(&window, &entry.messenger(), leaf, &push, found, NETWORK)
+            from_target(&window, &entry.messenger(), leaf, &push, (found, None), NETWORK)
         };
         let own = found(first.messenger(), 5, 0);
         assert_eq!(why(first, &leaf(first, 0), &own), None);
@@ -397,13 +406,20 @@ mod tests {
         assert!(
             why(first, &leaf(first, 1), &Err("nobody answers".into())).unwrap().contains("for a push of")
         );
-        assert!(why(first, &leaf(first, 0), &Ok(None)).unwrap().contains("no slot"));
+        // Its scheduler's word that there is none is not enough: what it signed for the slot is.
+        let denied = |other| {
+            from_target(&window, &first.messenger(), &leaf(first, 0), &push, (&Ok(None), other), NETWORK)
+        };
+        assert_eq!(denied(None), None);
+        assert_eq!(denied(Some(Id([4; 32]))), None, "the receipt that the leaf names");
+        assert!(denied(Some(Id([5; 32]))).unwrap().contains("another's"));
         assert!(why(first, &leaf(first, 0), &found(first.messenger(), 6, 0)).unwrap().contains("slot 6"));
         assert!(why(third, &leaf(third, 0), &own).unwrap().contains("carried it"));
         let early = found(third.messenger(), 5, 2 * TURN_MS - 1);
         assert!(why(third, &leaf(third, 0), &early).unwrap().contains("before its turn"));
         assert_eq!(why(third, &leaf(third, 0), &found(third.messenger(), 5, 2 * TURN_MS)), None);
-        let stranger = from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, &own, NETWORK);
+        let stranger =
+            from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, (&own, None), NETWORK);
         assert!(stranger.unwrap().contains("no offer"));
     }
 }

@@ -108,22 +108,18 @@ fn writes(
     Ok(vec![Write::Blob(shown), Write::Earned { key, row }])
 }
 
-/// The bytes that show a leaf, from what was kept of it and from the source's log here.
+/// The bytes that show a leaf, from what was kept of it and from the source's log here. Whether that goes on here
+/// does not matter: who is paid may leave, and is answered for all the same.
 ///
 /// # Errors
 /// The disk, or what is not on it any more.
-pub fn answer(
-    reader: &Reader,
-    source: &Process,
-    tree: &ClaimTree,
-    number: u32,
-) -> Result<Answer, AnswerError> {
+pub fn answer(reader: &Reader, source: Id, tree: &ClaimTree, number: u32) -> Result<Answer, AnswerError> {
     let missing = |what| move || AnswerError::Missing(what);
     let leaf = tree.path(number).ok_or_else(missing("the leaf"))?;
     let previous =
         number.checked_sub(1).map(|before| tree.path(before).ok_or_else(missing("the leaf before")));
     let Leaf { paid, .. } = leaf.leaf;
-    let (process, position) = (source.id(), paid.position);
+    let (process, position) = (source, paid.position);
     let row = reader.earned(&OutboxKey { process, position, index: paid.index })?;
     let shown = row.map(|row| reader.blob(&row.shown)).transpose()?.flatten();
     let shown = shown.ok_or_else(missing("what shows the push"))?;

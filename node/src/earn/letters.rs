@@ -1,4 +1,5 @@
-//! Messages of this node to a ledger. Each is the same bytes however often it is made, so it has one slot.
+//! Messages of this node to a ledger. Each is the same bytes however often it is made, so it has one slot, and the ledger
+//! hears it once: so it names what it is about, or it would be taken for one about something else that was heard long ago.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +15,14 @@ pub enum Ask {
     /// Take this claim.
     Claim(ClaimKey),
     /// Take the answer for a leaf of a claim of this messenger.
-    Answer(ClaimKey, u32),
+    Answer {
+        /// Which claim.
+        key: ClaimKey,
+        /// Which leaf.
+        leaf: u32,
+        /// The ledger's slot at which it is due: a leaf may be challenged again.
+        due: u64,
+    },
     /// Have a leaf of somebody's claim shown.
     Challenge {
         /// Whose claim.
@@ -25,6 +33,8 @@ pub enum Ask {
         window: u64,
         /// Which leaf.
         leaf: u32,
+        /// The message that made the claim: one that was lost may be made again.
+        item: Id,
     },
     /// Let a slot pass.
     Settle,
@@ -52,12 +62,12 @@ impl Letter {
         };
         match &self.ask {
             Ask::Claim(ClaimKey { source, window, .. }) => claim(None, *source, *window),
-            Ask::Answer(ClaimKey { source, window, .. }, leaf) => {
+            Ask::Answer { key: ClaimKey { source, window, .. }, leaf, .. } => {
                 let mut tags = claim(Some(me), *source, *window);
                 tags.push(("Leaf", leaf.to_string()));
                 tags
             }
-            Ask::Challenge { messenger, source, window, leaf } => {
+            Ask::Challenge { messenger, source, window, leaf, .. } => {
                 let mut tags = claim(Some(*messenger), *source, *window);
                 tags.push(("Leaf", leaf.to_string()));
                 tags
@@ -69,7 +79,7 @@ impl Letter {
     const fn action(&self) -> &'static str {
         match self.ask {
             Ask::Claim(_) => "Claim",
-            Ask::Answer(..) => "Answer",
+            Ask::Answer { .. } => "Answer",
             Ask::Challenge { .. } => "Challenge",
             Ask::Settle => "Settle",
         }
@@ -88,9 +98,11 @@ impl Letter {
             Tag::new("Action", self.action()),
         ];
         tags.extend(said.into_iter().map(|(name, value)| Tag::new(name, value)));
-        let number = match self.ask {
-            Ask::Claim(key) | Ask::Answer(key, _) => key.number,
-            Ask::Challenge { .. } | Ask::Settle => 0,
+        let (number, about) = match self.ask {
+            Ask::Claim(key) => (key.number, Vec::new()),
+            Ask::Answer { key, due, .. } => (key.number, due.to_be_bytes().to_vec()),
+            Ask::Challenge { item, .. } => (0, item.0.to_vec()),
+            Ask::Settle => (0, Vec::new()),
         };
         let words: String = tags.iter().map(|tag| format!("{}={}\n", tag.name, tag.value)).collect();
         let anchor = Sha256::new()
@@ -98,6 +110,7 @@ impl Letter {
             .chain_update(self.ledger.0)
             .chain_update(number.to_be_bytes())
             .chain_update(self.tries.to_be_bytes())
+            .chain_update(about)
             .chain_update(words);
         let data = URL_SAFE_NO_PAD.encode(&self.data).into();
         Draft { target: Some(self.ledger), anchor: Some(anchor.finalize().into()), tags, data }.sign(signer)
@@ -119,12 +132,20 @@ mod tests {
         assert_eq!(sign(&letter).id(), sign(&letter).id());
         let later = Letter { tries: 1, ..letter.clone() };
         let next = Letter { ask: Ask::Claim(ClaimKey { number: 1, ..key }), ..letter.clone() };
-        let answers = [0, 1].map(|leaf| Letter { ask: Ask::Answer(key, leaf), ..letter.clone() });
-        let mut ids: Vec<Id> =
-            [&letter, &later, &next, &answers[0], &answers[1]].map(|l| sign(l).id()).to_vec();
+        let asked = |ask| Letter { ask, ..letter.clone() };
+        let answer = |leaf, due| asked(Ask::Answer { key, leaf, due });
+        let answers = [answer(0, 9), answer(1, 9), answer(1, 10)];
+        let of_claim = |item| {
+            let (messenger, source, window) = (Address([5; 32]), key.source, key.window);
+            asked(Ask::Challenge { messenger, source, window, leaf: 0, item })
+        };
+        // The same false claim, made again, is challenged again.
+        let challenges = [of_claim(Id([6; 32])), of_claim(Id([7; 32]))];
+        let letters = [&letter, &later, &next].into_iter().chain(&answers).chain(&challenges);
+        let mut ids: Vec<Id> = letters.map(|letter| sign(letter).id()).collect();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), 5);
+        assert_eq!(ids.len(), 8);
 
         let item = sign(&answers[1]);
         let tag = |name| item.tag(name).unwrap().to_owned();

@@ -2,14 +2,19 @@
 //!
 //! Pure. All that decides is what the ledger said, in the order of its log, and what is on the disk; so a node that was off
 //! goes on where it stopped. A message is sent again, byte for byte, until the ledger has answered it: its scheduler
-//! gives one item one slot.
+//! gives one item one slot. What the ledger is to hear anew is another item.
 
-use std::collections::BTreeMap;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use weft_protocol::market::{ClaimTree, Paid};
 use weft_protocol::{Address, Effects, Id, Machine, Now};
 use weft_storage::{ChallengeRow, ClaimKey, ClaimRow, ClaimState};
+
+use places::Places;
+pub use places::{ANSWERS_EACH, ANSWERS_MAX, SENDS_EACH, SENDS_MAX, Sending};
 
 /// Pushes of one claim. What is beyond them is claimed when this one is over.
 pub const CLAIM_PUSHES_MAX: usize = 4_096;
@@ -19,6 +24,11 @@ pub const CLAIMS_MAX: usize = 1_024;
 pub const CHALLENGES_MAX: usize = CLAIM_PUSHES_MAX;
 /// How long the ledger has to answer before a message goes out again, in milliseconds.
 pub const ANSWER_MS: u64 = 15_000;
+/// How often that doubles for an answer that the ledger did not take: in the end it is a quarter of an hour.
+const ANSWER_DOUBLES: u32 = 6;
+/// How long this node lets no slots pass at a ledger where it has a challenge to answer, in milliseconds: they are the
+/// time that is left. What it cannot answer in that it cannot answer, and other claims wait for their pay.
+pub const UNANSWERED_MS: u64 = 3_600_000;
 /// How long a claim waits that the ledger refused, in milliseconds: a bond or an escrow may be filled meanwhile.
 pub const REFUSED_MS: u64 = 120_000;
 /// How often that doubles, with every time more: in the end it is about two hours.
@@ -61,6 +71,10 @@ pub enum Said {
         why: String,
         /// Leaves that claims of others hold, if that is why: the first ones.
         taken: Vec<u32>,
+        /// Those of them that are paid.
+        paid: Vec<u32>,
+        /// Whether it is never taken.
+        is_final: bool,
     },
     /// A leaf was challenged, and is to be answered for before this slot and time.
     Challenged {
@@ -74,7 +88,12 @@ pub enum Said {
     /// The answer for a leaf was right.
     Answered(u32),
     /// It was not.
-    Unanswered(u32),
+    Unanswered {
+        /// Which leaf's.
+        leaf: u32,
+        /// Whether no other will be: no challenge is open any more.
+        is_final: bool,
+    },
     /// A leaf was struck, for so much.
     Struck(u32, u64),
     /// It was paid.
@@ -101,6 +120,8 @@ pub enum Input {
         /// What.
         said: Said,
     },
+    /// A message to a ledger is not under way any more.
+    Ended(Id, Sending),
     /// Time passed.
     Tick,
 }
@@ -121,7 +142,8 @@ pub enum Effect {
         /// Its pushes.
         pushes: Bytes,
     },
-    /// Write the claim down, and on its pushes that they are free again from a time on; the taken ones later.
+    /// Write the claim down, and on its pushes that they are free again from a time on; the taken ones later. Those that
+    /// are paid to others are forgotten.
     Free {
         /// Which.
         key: ClaimKey,
@@ -133,6 +155,8 @@ pub enum Effect {
         taken: Vec<u32>,
         /// Until when those wait, in milliseconds since the Unix epoch.
         taken_until_ms: u64,
+        /// Leaves that others were paid for.
+        paid: Vec<u32>,
     },
     /// Send the claim.
     Send(ClaimKey, ClaimRow),
@@ -142,12 +166,36 @@ pub enum Effect {
     Settle(Id, u32),
 }
 
+impl Effect {
+    /// The message that this sends, with its ledger. That it ended is to be told.
+    pub const fn sending(&self) -> Option<(Id, Sending)> {
+        match self {
+            Self::Send(key, row) => Some((row.ledger, Sending::Claim(*key))),
+            Self::Answer(key, row, challenge) => Some((row.ledger, Sending::Answer(*key, challenge.leaf))),
+            Self::Settle(ledger, _) => Some((*ledger, Sending::Settle)),
+            Self::Make(..) | Self::Save(..) | Self::End { .. } | Self::Free { .. } => None,
+        }
+    }
+}
+
 /// A claim under way.
 #[derive(Debug)]
 struct Held {
     row: ClaimRow,
     /// When its message went out last.
     sent: Option<Now>,
+    /// Since when, as far as this run knows, it has a challenge to answer.
+    unanswered: Option<Now>,
+}
+
+impl Held {
+    const fn new(row: ClaimRow) -> Self {
+        Self { row, sent: None, unanswered: None }
+    }
+
+    fn is_unanswered(&self) -> bool {
+        self.row.challenges.iter().any(|challenge| !challenge.answered)
+    }
 }
 
 /// The claims of this node that are under way.
@@ -159,12 +207,13 @@ pub struct Claims {
     held: BTreeMap<ClaimKey, Held>,
     /// How many messages each ledger was sent to let its slots pass, and when the last.
     settles: BTreeMap<Id, (u32, Now)>,
+    places: Places,
 }
 
 impl Claims {
     /// No claims, of this messenger, that are worth so much at least.
     pub const fn new(me: Address, least: u64) -> Self {
-        Self { me, least, held: BTreeMap::new(), settles: BTreeMap::new() }
+        Self { me, least, held: BTreeMap::new(), settles: BTreeMap::new(), places: Places::new() }
     }
 
     /// How many claims are under way.
@@ -180,9 +229,15 @@ impl Claims {
         ledgers
     }
 
-    /// Whether a claim of this window is under way.
-    pub fn holds(&self, source: &Id, window: u64) -> bool {
-        self.of(source, window).is_some()
+    /// The windows of which a claim is under way.
+    pub fn windows(&self) -> BTreeSet<(Id, u64)> {
+        self.held.keys().map(|key| (key.source, key.window)).collect()
+    }
+
+    /// Whether a claim that comes to so much would be made now: to be asked before its pushes are judged.
+    pub fn wants(&self, key: &ClaimKey, sum: u64) -> bool {
+        let is_free = self.held.len() < CLAIMS_MAX && self.of(&key.source, key.window).is_none();
+        is_free && sum >= self.least.max(1)
     }
 
     fn of(&self, source: &Id, window: u64) -> Option<ClaimKey> {
@@ -192,13 +247,10 @@ impl Claims {
 
     fn owed(&mut self, owed: Owed, now: Now, effects: &mut Effects<Effect>) {
         let Owed { key, ledger, tries, mut pushes } = owed;
-        if self.held.len() >= CLAIMS_MAX || self.holds(&key.source, key.window) {
-            return;
-        }
         pushes.truncate(CLAIM_PUSHES_MAX);
         // What makes no claim is not made one by asking again.
         let tree = ClaimTree::new(self.me, key.source, key.window, pushes).ok();
-        let Some(tree) = tree.filter(|tree| tree.claim().sum >= self.least.max(1)) else { return };
+        let Some(tree) = tree.filter(|tree| self.wants(&key, tree.claim().sum)) else { return };
         let row = ClaimRow {
             ledger,
             pushes: tree.encode().into(),
@@ -209,8 +261,8 @@ impl Claims {
             challenges: Vec::new(),
         };
         effects.push(Effect::Make(key, row.clone()));
-        effects.push(Effect::Send(key, row.clone()));
-        self.held.insert(key, Held { row, sent: Some(now) });
+        self.held.insert(key, Held::new(row));
+        self.send(now, effects);
     }
 
     fn said(&mut self, key: ClaimKey, said: Said, now: Now, effects: &mut Effects<Effect>) {
@@ -219,7 +271,11 @@ impl Claims {
         let is_made = row.state == ClaimState::Made;
         match said {
             Said::Opened { due, due_ms } if is_made => row.state = ClaimState::Open { due, due_ms },
-            Said::Refused { why, taken } if is_made => {
+            Said::Refused { why, is_final: true, .. } if is_made => {
+                row.state = ClaimState::Refused { why };
+                return self.end(key, effects);
+            }
+            Said::Refused { why, taken, paid, .. } if is_made => {
                 let wait = REFUSED_MS << row.tries.min(REFUSED_DOUBLES);
                 row.tries = row.tries.saturating_add(1);
                 row.next_try_ms = now.plus_ms(if taken.is_empty() { wait } else { 0 }).0;
@@ -227,17 +283,19 @@ impl Claims {
                 let (mut row, taken_until_ms) = (row.clone(), now.plus_ms(TAKEN_MS).0);
                 let pushes = std::mem::take(&mut row.pushes);
                 self.held.remove(&key);
-                return effects.push(Effect::Free { key, row, pushes, taken, taken_until_ms });
+                return effects.push(Effect::Free { key, row, pushes, taken, taken_until_ms, paid });
             }
             // That it was taken at all was told before, or is told by this.
             Said::Challenged { leaf, due, due_ms } => {
-                if row.challenges.len() >= CHALLENGES_MAX {
+                let before = row.challenges.iter().find(|challenge| challenge.leaf == leaf);
+                if before.is_none() && row.challenges.len() >= CHALLENGES_MAX {
                     return;
                 }
+                // The answer to an earlier challenge has its slot, and is not heard again.
+                let tries = before.map_or(0, |before| before.tries.saturating_add(1));
                 row.challenges.retain(|challenge| challenge.leaf != leaf);
-                let challenge =
-                    ChallengeRow { leaf, due, due_ms, answered: false, tries: 0, next_try_ms: now.0 };
-                row.challenges.push(challenge);
+                let next_try_ms = now.0;
+                row.challenges.push(ChallengeRow { leaf, due, due_ms, answered: false, tries, next_try_ms });
                 row.state = ClaimState::Open { due, due_ms };
                 effects.push(Effect::Save(key, row.clone()));
                 return self.answer(now, effects);
@@ -249,11 +307,12 @@ impl Claims {
                 };
                 challenge.answered = true;
             }
-            Said::Unanswered(leaf) => {
+            Said::Unanswered { leaf, is_final } => {
                 let open = |challenge: &&mut ChallengeRow| challenge.leaf == leaf && !challenge.answered;
                 let Some(challenge) = row.challenges.iter_mut().find(open) else { return };
+                challenge.answered = is_final;
+                challenge.next_try_ms = now.plus_ms(ANSWER_MS << challenge.tries.min(ANSWER_DOUBLES)).0;
                 challenge.tries = challenge.tries.saturating_add(1);
-                challenge.next_try_ms = now.plus_ms(ANSWER_MS).0;
             }
             Said::Struck(leaf, amount) => {
                 row.sum = row.sum.saturating_sub(amount);
@@ -261,58 +320,99 @@ impl Claims {
             }
             Said::Paid | Said::Lost => {
                 row.state = if said == Said::Paid { ClaimState::Paid } else { ClaimState::Lost };
-                let mut row = row.clone();
-                let pushes = std::mem::take(&mut row.pushes);
-                row.challenges.clear();
                 self.settles.remove(&row.ledger);
-                self.held.remove(&key);
-                return effects.push(Effect::End { key, row, pushes });
+                return self.end(key, effects);
             }
             Said::Opened { .. } | Said::Refused { .. } => return,
         }
         effects.push(Effect::Save(key, held.row.clone()));
     }
 
-    /// Sends the answers whose time has come.
+    /// A claim is over: it is not under way any more, and nothing is kept of its pushes.
+    fn end(&mut self, key: ClaimKey, effects: &mut Effects<Effect>) {
+        let Some(Held { mut row, .. }) = self.held.remove(&key) else { return };
+        let pushes = std::mem::take(&mut row.pushes);
+        row.challenges.clear();
+        effects.push(Effect::End { key, row, pushes });
+    }
+
+    /// Sends the answers whose time has come, as many as there are places for: first what is lost first.
     fn answer(&mut self, now: Now, effects: &mut Effects<Effect>) {
-        for (key, held) in &mut self.held {
-            let mut due = Vec::new();
-            for challenge in &mut held.row.challenges {
-                if !challenge.answered && challenge.next_try_ms <= now.0 {
-                    challenge.next_try_ms = now.plus_ms(ANSWER_MS).0;
-                    due.push(*challenge);
-                }
+        let mut due = Vec::new();
+        for (key, held) in &self.held {
+            let open = held.row.challenges.iter().enumerate();
+            let open = open.filter(|(_, challenge)| !challenge.answered && challenge.next_try_ms <= now.0);
+            due.extend(open.map(|(at, challenge)| (challenge.due_ms, *key, at)));
+        }
+        due.sort_unstable();
+        for (_, key, at) in due {
+            let Some(Held { row, .. }) = self.held.get_mut(&key) else { continue };
+            let Some(challenge) = row.challenges.get_mut(at) else { continue };
+            if self.places.take(row.ledger, Sending::Answer(key, challenge.leaf)) {
+                challenge.next_try_ms = now.plus_ms(ANSWER_MS).0;
+                let challenge = *challenge;
+                effects.push(Effect::Answer(key, row.clone(), challenge));
             }
-            effects
-                .extend(due.into_iter().map(|challenge| Effect::Answer(*key, held.row.clone(), challenge)));
         }
     }
 
-    fn tick(&mut self, now: Now, effects: &mut Effects<Effect>) {
-        let mut waits = BTreeMap::new();
+    /// Sends the claims whose time has come, as many as there are places for.
+    fn send(&mut self, now: Now, effects: &mut Effects<Effect>) {
         for (key, held) in &mut self.held {
-            match held.row.state {
-                ClaimState::Made if held.sent.is_none_or(|sent| sent.plus_ms(ANSWER_MS) <= now) => {
-                    held.sent = Some(now);
-                    effects.push(Effect::Send(*key, held.row.clone()));
-                }
-                // Nothing is paid before the ledger's slots have passed too, and nobody else may want that.
-                ClaimState::Open { due_ms, .. } if due_ms <= now.0 => {
-                    waits.insert(held.row.ledger, ());
-                }
-                _ => {}
+            let is_due = held.sent.is_none_or(|sent| sent.plus_ms(ANSWER_MS) <= now);
+            let is_due = is_due && held.row.state == ClaimState::Made;
+            if is_due && self.places.take(held.row.ledger, Sending::Claim(*key)) {
+                held.sent = Some(now);
+                effects.push(Effect::Send(*key, held.row.clone()));
             }
         }
-        self.answer(now, effects);
-        self.settles.retain(|ledger, _| waits.contains_key(ledger));
-        for ledger in waits.into_keys() {
+    }
+
+    /// Lets slots pass where claims wait for them: nothing is paid before, and nobody else may want that.
+    fn settle(&mut self, now: Now, effects: &mut Effects<Effect>) {
+        let (mut waits, mut unanswered) = (BTreeSet::new(), BTreeSet::new());
+        for held in self.held.values_mut() {
+            let since = held.unanswered.unwrap_or(now);
+            held.unanswered = held.is_unanswered().then_some(since);
+            if held.unanswered.is_some() && now < since.plus_ms(UNANSWERED_MS) {
+                unanswered.insert(held.row.ledger);
+            }
+            if matches!(held.row.state, ClaimState::Open { due_ms, .. } if due_ms <= now.0) {
+                waits.insert(held.row.ledger);
+            }
+        }
+        waits.retain(|ledger| !unanswered.contains(ledger));
+        self.settles.retain(|ledger, _| waits.contains(ledger));
+        for ledger in waits {
             let (count, last) = self.settles.get(&ledger).copied().unwrap_or((0, now));
             let wait =
                 SETTLE_MS.checked_shl(count / SETTLES).unwrap_or(u64::MAX).clamp(SETTLE_MS, SETTLE_MS_MAX);
-            if count == 0 || last.plus_ms(wait) <= now {
+            let is_due = count == 0 || last.plus_ms(wait) <= now;
+            if is_due && self.places.take(ledger, Sending::Settle) {
                 self.settles.insert(ledger, (count.saturating_add(1), now));
                 effects.push(Effect::Settle(ledger, count));
             }
+        }
+    }
+
+    /// Takes back the place of a message. What it asked for has time to be said before it is sent again.
+    fn ended(&mut self, ledger: Id, sending: Sending, now: Now, effects: &mut Effects<Effect>) {
+        self.places.give(ledger, sending);
+        match sending {
+            Sending::Claim(key) => {
+                if let Some(held) = self.held.get_mut(&key) {
+                    held.sent = Some(now);
+                }
+            }
+            Sending::Answer(key, leaf) => {
+                let challenges = self.held.get_mut(&key).map(|held| &mut held.row.challenges);
+                let sent = challenges.and_then(|all| all.iter_mut().find(|one| one.leaf == leaf));
+                if let Some(challenge) = sent {
+                    challenge.next_try_ms = challenge.next_try_ms.max(now.plus_ms(ANSWER_MS).0);
+                }
+                self.answer(now, effects);
+            }
+            Sending::Settle => {}
         }
     }
 }
@@ -325,7 +425,7 @@ impl Machine for Claims {
         match input {
             Input::Held(key, row) => {
                 if matches!(row.state, ClaimState::Made | ClaimState::Open { .. }) {
-                    self.held.insert(key, Held { row, sent: None });
+                    self.held.insert(key, Held::new(row));
                 }
             }
             Input::Owed(owed) => self.owed(owed, now, effects),
@@ -338,7 +438,12 @@ impl Machine for Claims {
                     self.said(key, said, now, effects);
                 }
             }
-            Input::Tick => self.tick(now, effects),
+            Input::Ended(ledger, sending) => self.ended(ledger, sending, now, effects),
+            Input::Tick => {
+                self.answer(now, effects);
+                self.send(now, effects);
+                self.settle(now, effects);
+            }
         }
     }
 }

@@ -35,13 +35,35 @@ pub struct Opened {
     pub item: Id,
 }
 
+/// What a ledger answered to a challenge of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenged {
+    /// Whose claim.
+    pub messenger: Address,
+    /// On which source.
+    pub source: Id,
+    /// For which window.
+    pub window: u64,
+    /// Why it was refused, if it was, and whether another would be too.
+    pub refused: Option<(String, bool)>,
+}
+
+/// What is told of claims of others, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfOthers {
+    /// One was opened.
+    Opened(Opened),
+    /// The answer to a challenge of this node.
+    Challenged(Challenged),
+}
+
 /// A stretch of a ledger's log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// What is told to this node, in order.
     pub notices: Vec<Notice>,
-    /// Claims that were opened, this node's included.
-    pub opened: Vec<Opened>,
+    /// Claims that were opened by others, and what this node's challenges came to, in order.
+    pub of_others: Vec<OfOthers>,
     /// Where to read on; none where there is no more.
     pub next: Option<Position>,
 }
@@ -60,10 +82,14 @@ pub fn read(reader: &Reader, ledger: &Id, me: Address, from: Position) -> Result
         let asked = asked(reader, &row)?;
         for (_, row) in reader.outbox(ledger, position)? {
             let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
-            heard.opened.extend(asked.as_ref().and_then(|asked| opened(asked, &entry)));
+            let others = asked.as_ref().filter(|asked| asked.by != me);
+            let made = others.and_then(|asked| opened(asked, &entry));
+            heard.of_others.extend(made.map(OfOthers::Opened));
             if entry.target == Some(Id(me.0)) {
                 let own = asked.as_ref().filter(|asked| asked.by == me);
                 heard.notices.extend(notice(own, &entry.tags));
+                let challenged = own.and_then(|own| challenged(own, &entry.tags));
+                heard.of_others.extend(challenged.map(OfOthers::Challenged));
             }
         }
     }
@@ -110,6 +136,20 @@ fn opened(asked: &Asked, entry: &OutboxEntry) -> Option<Opened> {
     Some(Opened { messenger: asked.by, source, window, item: asked.item })
 }
 
+fn challenged(asked: &Asked, tags: &[Tag]) -> Option<Challenged> {
+    let refused = match tag::first(tags, "Action")? {
+        "Challenge-Response" => None,
+        "Challenge-Error" => {
+            let why = tag::first(tags, "Error").unwrap_or("the ledger does not say why").to_owned();
+            Some((why, tag::first(tags, "Final") == Some("true")))
+        }
+        _ => return None,
+    };
+    let messenger = tag::first(&asked.tags, "Messenger")?.parse().ok()?;
+    let (source, window) = claim(&asked.tags)?;
+    Some(Challenged { messenger, source, window, refused })
+}
+
 /// What an entry to this node tells: an answer is about what was asked, anything else about what it names.
 fn notice(asked: Option<&Asked>, tags: &[Tag]) -> Option<Notice> {
     let action = tag::first(tags, "Action")?;
@@ -118,14 +158,17 @@ fn notice(asked: Option<&Asked>, tags: &[Tag]) -> Option<Notice> {
     let due = || Some((number(tags, "Due")?, number(tags, "Due-Time")?));
     let is_answer = action.ends_with("-Response") || action.ends_with("-Error");
     let of = if is_answer { of_asked? } else { tags };
+    let is_final = tag::first(tags, "Final") == Some("true");
     let said = match action {
         "Claim-Response" => due().map(|(due, due_ms)| Said::Opened { due, due_ms })?,
         "Claim-Error" => Said::Refused {
             why: tag::first(tags, "Error").unwrap_or("the ledger does not say why").to_owned(),
             taken: tag::first(tags, "Taken").map(numbers).unwrap_or_default(),
+            paid: tag::first(tags, "Paid").map(numbers).unwrap_or_default(),
+            is_final,
         },
-        "Answer-Response" => Said::Answered(leaf(of)?),
-        "Answer-Error" => Said::Unanswered(leaf(of)?),
+        "Answer-Response" | "Answer-Notice" => Said::Answered(leaf(of)?),
+        "Answer-Error" => Said::Unanswered { leaf: leaf(of)?, is_final },
         "Challenge-Notice" => {
             let (due, due_ms) = due()?;
             Said::Challenged { leaf: leaf(tags)?, due, due_ms }
@@ -171,10 +214,18 @@ mod tests {
         let opened = tags("Claim-Response", &due);
         assert_eq!(said(Some(&asked), &opened), Some(Said::Opened { due: 7, due_ms: 9 }));
         assert_eq!(said(None, &named("Claim-Response", &due)), None, "nobody asked");
-        let taken = tags("Claim-Error", &[("Error", "no"), ("Taken", "4,7,x")]);
-        assert_eq!(said(Some(&asked), &taken), Some(Said::Refused { why: "no".into(), taken: vec![4, 7] }));
+        let taken = tags("Claim-Error", &[("Error", "no"), ("Taken", "4,7,x"), ("Paid", "7")]);
+        let why = || "no".to_owned();
+        let refused = |taken, paid, is_final| Some(Said::Refused { why: why(), taken, paid, is_final });
+        assert_eq!(said(Some(&asked), &taken), refused(vec![4, 7], vec![7], false));
+        let closed = tags("Claim-Error", &[("Error", "no"), ("Final", "true")]);
+        assert_eq!(said(Some(&asked), &closed), refused(vec![], vec![], true));
         assert_eq!(said(Some(&asked), &tags("Answer-Response", &[])), Some(Said::Answered(5)));
-        assert_eq!(said(Some(&asked), &tags("Answer-Error", &[])), Some(Said::Unanswered(5)));
+        let unanswered = |is_final| Some(Said::Unanswered { leaf: 5, is_final });
+        assert_eq!(said(Some(&asked), &tags("Answer-Error", &[])), unanswered(false));
+        assert_eq!(said(Some(&asked), &tags("Answer-Error", &[("Final", "true")])), unanswered(true));
+        let by_another = named("Answer-Notice", &[("Leaf", "1")]);
+        assert_eq!(said(None, &by_another), Some(Said::Answered(1)), "a stranger's answer is as good");
         let challenged = named("Challenge-Notice", &[&due[..], &[("Leaf", "1")]].concat());
         assert_eq!(said(None, &challenged), Some(Said::Challenged { leaf: 1, due: 7, due_ms: 9 }));
         assert_eq!(said(None, &named("Challenge-Notice", &due)), None, "which leaf?");
@@ -184,5 +235,19 @@ mod tests {
         assert_eq!(said(None, &named("Claim-Lost-Notice", &[])), Some(Said::Lost));
         assert_eq!(said(None, &named("Credit-Notice", &[])), None);
         assert_eq!(said(None, &tags("Claim-Notice", &[])), None, "of which claim?");
+    }
+
+    #[test]
+    fn what_a_challenge_of_this_node_came_to_is_heard() {
+        let messenger = Address([9; 32]);
+        let tags_of = named("Challenge", &[("Messenger", &messenger.to_string()), ("Leaf", "5")]);
+        let asked = Asked { by: Address([2; 32]), item: Id([3; 32]), tags: tags_of };
+        let heard = |refused| Some(Challenged { messenger, source: SOURCE, window: 3, refused });
+        assert_eq!(challenged(&asked, &named("Challenge-Response", &[])), heard(None));
+        let poor = tags("Challenge-Error", &[("Error", "the balance is 0")]);
+        assert_eq!(challenged(&asked, &poor), heard(Some(("the balance is 0".into(), false))));
+        let over = tags("Challenge-Error", &[("Error", "no"), ("Final", "true")]);
+        assert_eq!(challenged(&asked, &over), heard(Some(("no".into(), true))));
+        assert_eq!(challenged(&asked, &named("Challenge-Notice", &[])), None, "a challenge of his own claim");
     }
 }

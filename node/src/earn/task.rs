@@ -1,6 +1,6 @@
 //! The loop: what was carried becomes claims, and what the ledgers say of them is followed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::market::{ClaimTree, Court, Opening, Paid, judge, window_of};
-use weft_protocol::process::Process;
+use weft_protocol::market::{ClaimTree, Opening, Paid};
 use weft_protocol::{Address, Effects, Id, Machine as _, Position};
-use weft_storage::{ClaimKey, ClaimRow, ClaimState, EarnedRow, OutboxKey, Reader, StoreError, Write};
+use weft_storage::{ChallengeRow, ClaimKey, ClaimRow, EarnedRow, OutboxKey, Reader, StoreError, Write};
 
-use super::evidence::{AnswerError, answer};
+use super::evidence::answer;
 use super::letters::{Ask, Letter};
-use super::machine::{CLAIM_PUSHES_MAX, Claims, Effect, Input, Owed};
+use super::machine::{ANSWERS_MAX, Claims, Effect, Input, Owed, SENDS_MAX, Sending};
 use super::notices;
+use super::owed::{Look, Owing, dropped, forgotten, given_up, judged, owing};
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::shared::{Shared, SharedRef};
@@ -29,82 +29,19 @@ const TICK: Duration = Duration::from_secs(1);
 const OWED_EVERY: u32 = 5;
 /// Stretches of a ledger's log that are read in one look.
 const STRETCHES_MAX: usize = 16;
-/// Messages to ledgers under way at once; what finds no place goes out later.
-const SENDS_MAX: usize = 16;
-/// Pushes that are read at once.
+/// Messages to ledgers under way at once, which is what the machine has places for.
+const PLACES: usize = ANSWERS_MAX + SENDS_MAX;
+/// Claims that are read at once.
 const ROWS_MAX: usize = 4_096;
 /// What starts the name of the setting that says how far a ledger's log was read; its id follows.
 const READ_SETTING: &str = "earn/";
 
-/// Unclaimed pushes of one window of a source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owing {
-    /// Where its claim stands: of one that was refused, or of a new one.
-    pub key: ClaimKey,
-    /// The ledger.
-    pub ledger: Id,
-    /// How often it was refused.
-    pub tries: u32,
-    /// Whether the window is over.
-    pub is_over: bool,
-    /// The pushes, with when each may be claimed.
-    pub pushes: Vec<(OutboxKey, EarnedRow)>,
-}
-
-/// What this node carried and has not claimed, by window.
-///
-/// # Errors
-/// The disk.
-pub fn owing(reader: &Reader) -> Result<Vec<Owing>, StoreError> {
-    let mut by_window: BTreeMap<(Id, u64), Owing> = BTreeMap::new();
-    let first = Position { epoch: 0, slot: 0, tick: 0 };
-    let mut from = OutboxKey { process: Id([0; 32]), position: first, index: 0 };
-    loop {
-        let page = reader.earned_from(&from, ROWS_MAX)?;
-        let last = page.last().map(|(key, _)| *key).filter(|_| page.len() == ROWS_MAX);
-        for (key, row) in page.into_iter().filter(|(_, row)| row.claim.is_none()) {
-            let window = window_of(key.position.slot);
-            let owing = match by_window.entry((key.process, window)) {
-                std::collections::btree_map::Entry::Occupied(held) => held.into_mut(),
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(begin(reader, key.process, window, row.ledger)?)
-                }
-            };
-            owing.pushes.push((key, row));
-        }
-        match last {
-            // An index is far below its limit: an outbox has a thousand entries.
-            Some(last) => from = OutboxKey { index: last.index + 1, ..last },
-            None => return Ok(by_window.into_values().collect()),
-        }
-    }
-}
-
-fn begin(reader: &Reader, source: Id, window: u64, ledger: Id) -> Result<Owing, StoreError> {
-    let head = reader.head(&source)?.map_or(0, |(slot, _)| slot);
-    let before = ClaimKey { source, window: window.saturating_sub(1), number: u32::MAX };
-    // More than so many of one window are of a ledger that keeps no rules.
-    let claims = reader.claims_after(Some(&before), ROWS_MAX)?;
-    let of_window = claims.into_iter().take_while(|(key, _)| (key.source, key.window) == (source, window));
-    let (number, tries) = match of_window.last() {
-        None => (0, 0),
-        Some((key, ClaimRow { state: ClaimState::Refused { .. }, tries, .. })) => (key.number, tries),
-        Some((key, _)) => (key.number.saturating_add(1), 0),
-    };
-    let key = ClaimKey { source, window, number };
-    let is_over = window_of(head) > window;
-    Ok(Owing { key, ledger, tries, is_over, pushes: Vec::new() })
-}
-
-fn paid(key: &OutboxKey, row: &EarnedRow) -> Paid {
-    Paid {
-        position: key.position,
-        index: key.index,
-        target: row.target,
-        target_slot: row.slot,
-        accepted: row.accepted,
-        amount: row.amount,
-    }
+/// What was found beside the loop.
+enum Found {
+    /// What may be claimed.
+    Owing(Vec<Owing>),
+    /// The pushes of a window that can be claimed, and what is to be written down of the others.
+    Judged(Owing, Vec<Paid>, Vec<Write>),
 }
 
 /// The loop.
@@ -115,8 +52,15 @@ pub struct EarnTask {
     effects: Effects<Effect>,
     /// How far the log of each ledger is read.
     read: BTreeMap<Id, Position>,
-    sends: JoinSet<()>,
+    sends: JoinSet<(Id, Sending)>,
     places: Arc<Semaphore>,
+    /// The look for what may be claimed, or the judging of a window of that: one at a time, and beside the loop, or no
+    /// challenge is heard and answered meanwhile.
+    finding: JoinSet<Result<Found, NodeError>>,
+    /// What the last look found and is not judged yet.
+    owed: VecDeque<Owing>,
+    /// The ledgers that owe something, by that look.
+    owing: BTreeSet<Id>,
 }
 
 impl EarnTask {
@@ -126,8 +70,8 @@ impl EarnTask {
     /// A damaged store.
     pub fn new(shared: SharedRef, submitter: Submitter) -> Result<Self, NodeError> {
         let mut machine = Claims::new(shared.address, shared.config.pay.claim_least);
-        let places = Arc::new(Semaphore::new(SENDS_MAX));
-        shared.metrics.watch(Level::permits("earn", "sends", &places, SENDS_MAX));
+        let places = Arc::new(Semaphore::new(PLACES));
+        shared.metrics.watch(Level::permits("earn", "sends", &places, PLACES));
         let (mut effects, reader) = (Effects::new(), shared.store.read()?);
         let (mut after, mut read) = (None, BTreeMap::new());
         loop {
@@ -146,56 +90,109 @@ impl EarnTask {
             }
         }
         drop(reader);
-        Ok(Self { shared, submitter, machine, effects, read, sends: JoinSet::new(), places })
+        let (sends, finding, owed, owing) = Default::default();
+        Ok(Self { shared, submitter, machine, effects, read, sends, places, finding, owed, owing })
     }
 
     /// Runs until the node stops. Messages under way are dropped; they are made again.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looks = 0;
+        let mut looks = 0_u32;
         loop {
-            tokio::select! {
+            let done = tokio::select! {
                 () = stop.cancelled() => return,
-                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => {
-                    joined(sent);
-                    continue;
+                Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => self.ended(joined(sent)).await,
+                Some(found) = self.finding.join_next(), if !self.finding.is_empty() => {
+                    self.found(joined(found)).await
                 }
-                _ = tick.tick() => {}
-            }
-            if let Err(error) = self.look(looks % OWED_EVERY == 0).await {
+                _ = tick.tick() => {
+                    looks = looks.wrapping_add(1);
+                    if looks % OWED_EVERY == 1 && self.finding.is_empty() {
+                        self.find();
+                    }
+                    self.look().await
+                }
+            };
+            if let Err(error) = done {
                 tracing::error!(%error, "what is owed to this node is not known");
             }
-            looks = looks.wrapping_add(1);
         }
     }
 
-    async fn look(&mut self, for_owed: bool) -> Result<(), NodeError> {
-        let owing = if for_owed { self.owing().await? } else { Vec::new() };
-        let of_claims = self.machine.ledgers();
-        let ledgers: BTreeSet<Id> = owing.iter().map(|owing| owing.ledger).chain(of_claims).collect();
+    async fn look(&mut self) -> Result<(), NodeError> {
+        let ledgers: BTreeSet<Id> = self.owing.iter().copied().chain(self.machine.ledgers()).collect();
         for ledger in ledgers {
             if is_computed(&self.shared, &ledger) {
                 self.hear(ledger).await?;
-            }
-        }
-        for owing in owing {
-            if owing.is_over && is_computed(&self.shared, &owing.ledger) {
-                self.claim(owing).await?;
             }
         }
         self.handle(Input::Tick);
         self.perform(Vec::new()).await
     }
 
-    fn handle(&mut self, input: Input) {
-        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
+    async fn ended(&mut self, sent: Option<(Id, Sending)>) -> Result<(), NodeError> {
+        if let Some((ledger, sending)) = sent {
+            self.handle(Input::Ended(ledger, sending));
+        }
+        self.perform(Vec::new()).await
     }
 
-    async fn owing(&self) -> Result<Vec<Owing>, NodeError> {
-        let shared = SharedRef::clone(&self.shared);
-        let read = tokio::task::spawn_blocking(move || Ok(owing(&shared.store.read()?)?));
-        joined(read.await).unwrap_or(Ok(Vec::new()))
+    /// Looks for what may be claimed, and forgets what nobody will.
+    fn find(&mut self) {
+        let (shared, but) = (SharedRef::clone(&self.shared), self.machine.windows());
+        self.finding.spawn(async move {
+            let looking = SharedRef::clone(&shared);
+            let looked = tokio::task::spawn_blocking(move || {
+                let is_followed = |source: &Id| looking.directory.roles(source).is_some();
+                let look = Look { now_ms: looking.clock.now().0, but: &but, is_followed: &is_followed };
+                Ok::<_, NodeError>(owing(&looking.store.read()?, &look)?)
+            });
+            let owing = joined(looked.await).unwrap_or(Ok(Vec::new()))?;
+            for key in given_up(&owing, |ledger| is_computed(&shared, ledger)) {
+                forget(&shared, key).await?;
+            }
+            Ok(Found::Owing(owing))
+        });
+    }
+
+    /// Takes up what was found, and goes on with the next window.
+    async fn found(&mut self, found: Option<Result<Found, NodeError>>) -> Result<(), NodeError> {
+        match found.transpose()? {
+            Some(Found::Owing(owing)) => {
+                self.owing = owing.iter().map(|owing| owing.ledger).collect();
+                self.owed = owing.into();
+            }
+            Some(Found::Judged(owing, pushes, unpaid)) => {
+                let Owing { key, ledger, tries, .. } = owing;
+                self.handle(Input::Owed(Owed { key, ledger, tries, pushes }));
+                self.perform(unpaid).await?;
+            }
+            None => {}
+        }
+        self.judge_next();
+        Ok(())
+    }
+
+    /// Judges the next window that would be claimed now, as far as every push of it can be answered for.
+    fn judge_next(&mut self) {
+        while let Some(owing) = self.owed.pop_front() {
+            let is_claimable = owing.is_over && is_computed(&self.shared, &owing.ledger);
+            if !is_claimable || !self.machine.wants(&owing.key, owing.ready) {
+                continue;
+            }
+            let (shared, now) = (SharedRef::clone(&self.shared), self.shared.clock.now().0);
+            self.finding.spawn(async move {
+                let judging = tokio::task::spawn_blocking(move || judged(&shared, &owing, now));
+                let (pushes, unpaid) = joined(judging.await).unwrap_or_else(|| Ok(Default::default()))?;
+                Ok(Found::Judged(owing, pushes, unpaid))
+            });
+            return;
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
     /// Reads on in the log of a ledger. How far it was read is written down with what that came to.
@@ -221,52 +218,29 @@ impl EarnTask {
         Ok(())
     }
 
-    /// Claims what is owed of a window, as far as every push can be answered for.
-    async fn claim(&mut self, owing: Owing) -> Result<(), NodeError> {
-        let now = self.shared.clock.now().0;
-        let Owing { key, ledger, tries, mut pushes, .. } = owing;
-        pushes.retain(|(_, row)| row.next_try_ms <= now);
-        pushes.truncate(CLAIM_PUSHES_MAX);
-        if pushes.is_empty() || self.machine.holds(&key.source, key.window) {
+    /// Writes down what is to be written, all at once, then sends what is to be sent.
+    async fn perform(&mut self, writes: Vec<Write>) -> Result<(), NodeError> {
+        let effects: Vec<Effect> = self.effects.drain().collect();
+        if effects.is_empty() && writes.is_empty() {
             return Ok(());
         }
-        let Some(source) = self.shared.known(key.source).await.map(|known| known.process) else {
-            return Ok(());
-        };
-        let shared = SharedRef::clone(&self.shared);
-        let judging = tokio::task::spawn_blocking(move || judged(&shared, &source, &key, ledger, pushes));
-        let Some(judged) = joined(judging.await) else { return Ok(()) };
-        let (pushes, unpaid) = judged?;
-        self.handle(Input::Owed(Owed { key, ledger, tries, pushes }));
-        self.perform(unpaid).await
-    }
-
-    /// Writes down what is to be written, all at once, then sends what is to be sent.
-    async fn perform(&mut self, mut writes: Vec<Write>) -> Result<(), NodeError> {
-        let effects: Vec<Effect> = self.effects.drain().collect();
-        let shared = SharedRef::clone(&self.shared);
-        let made = effects.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let reader = shared.store.read()?;
-            let mut writes = Vec::new();
-            for effect in made {
-                writes.extend(writes_of(&reader, effect, shared.address)?);
+        if let Err(error) = self.write(writes, effects.clone()).await {
+            // What is not written down is not sent either.
+            for (ledger, sending) in effects.iter().filter_map(Effect::sending) {
+                self.handle(Input::Ended(ledger, sending));
             }
-            Ok::<_, StoreError>(writes)
-        });
-        let Some(made) = joined(reading.await) else { return Ok(()) };
-        writes.extend(made?);
-        if !writes.is_empty() {
-            self.shared.store.write(writes).await?;
+            return Err(error);
         }
         for effect in effects {
             match effect {
-                Effect::Send(key, row) => self.send(row.ledger, Letters::Claim(key, row)),
-                Effect::Answer(key, row, challenge) => {
-                    let (leaf, tries) = (challenge.leaf, challenge.tries);
-                    self.send(row.ledger, Letters::Answer(key, row, leaf, tries));
+                Effect::Send(key, row) => {
+                    self.send((row.ledger, Sending::Claim(key)), Letters::Claim(key, row));
                 }
-                Effect::Settle(ledger, _) => self.send(ledger, Letters::Settle),
+                Effect::Answer(key, row, challenge) => {
+                    let sending = (row.ledger, Sending::Answer(key, challenge.leaf));
+                    self.send(sending, Letters::Answer(key, row, challenge));
+                }
+                Effect::Settle(ledger, _) => self.send((ledger, Sending::Settle), Letters::Settle),
                 Effect::End { key, row, .. } => {
                     let ClaimKey { source, window, .. } = key;
                     tracing::info!(%source, window, sum = row.sum, state = ?row.state, "a claim is over");
@@ -281,16 +255,57 @@ impl EarnTask {
         Ok(())
     }
 
-    fn send(&mut self, ledger: Id, letters: Letters) {
-        // The machine sends it again.
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+    async fn write(&self, mut writes: Vec<Write>, effects: Vec<Effect>) -> Result<(), NodeError> {
+        let shared = SharedRef::clone(&self.shared);
+        let reading = tokio::task::spawn_blocking(move || {
+            let reader = shared.store.read()?;
+            let mut writes = Vec::new();
+            for effect in effects {
+                writes.extend(writes_of(&reader, effect, shared.address)?);
+            }
+            Ok::<_, StoreError>(writes)
+        });
+        writes.extend(joined(reading.await).unwrap_or(Ok(Vec::new()))?);
+        if !writes.is_empty() {
+            self.shared.store.write(writes).await?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, (ledger, sending): (Id, Sending), letters: Letters) {
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
+        let place = Arc::clone(&self.places).try_acquire_owned();
         self.sends.spawn(async move {
             let _place = place;
+            let challenged = letters.challenged();
             if let Err(error) = letters.send(&shared, &submitter, ledger).await {
-                tracing::warn!(%ledger, error, "a message to a ledger was not sent");
+                match challenged {
+                    None => tracing::warn!(%ledger, error, "a message to a ledger was not sent"),
+                    Some((ClaimKey { source, window, .. }, ChallengeRow { leaf, due, due_ms, .. })) => {
+                        let why =
+                            "a challenge is not answered: the claim and the bond are lost when it is due";
+                        tracing::error!(%ledger, %source, window, leaf, due, due_ms, error, "{why}");
+                    }
+                }
             }
+            (ledger, sending)
         });
+    }
+}
+
+/// Forgets the unclaimed pushes of a window at a ledger that is not computed here.
+async fn forget(shared: &SharedRef, key: ClaimKey) -> Result<(), NodeError> {
+    let ClaimKey { source, window, .. } = key;
+    tracing::warn!(%source, window, "pushes for a ledger that is not computed here are kept no longer");
+    loop {
+        let reading = SharedRef::clone(shared);
+        let read =
+            tokio::task::spawn_blocking(move || Ok::<_, NodeError>(forgotten(&reading.store.read()?, &key)?));
+        let writes = joined(read.await).unwrap_or(Ok(Vec::new()))?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        shared.store.write(writes).await?;
     }
 }
 
@@ -302,33 +317,34 @@ fn is_computed(shared: &Shared, ledger: &Id) -> bool {
 /// A message that is made when it is sent.
 enum Letters {
     Claim(ClaimKey, ClaimRow),
-    Answer(ClaimKey, ClaimRow, u32, u32),
+    Answer(ClaimKey, ClaimRow, ChallengeRow),
     Settle,
 }
 
 impl Letters {
+    /// The challenge that it answers.
+    const fn challenged(&self) -> Option<(ClaimKey, ChallengeRow)> {
+        match self {
+            Self::Answer(key, _, challenge) => Some((*key, *challenge)),
+            Self::Claim(..) | Self::Settle => None,
+        }
+    }
+
     async fn send(self, shared: &SharedRef, submitter: &Submitter, ledger: Id) -> Result<(), String> {
-        let (source, making) = match &self {
-            Self::Claim(key, _) | Self::Answer(key, ..) => {
-                (shared.known(key.source).await.map(|known| known.process), SharedRef::clone(shared))
-            }
-            Self::Settle => (None, SharedRef::clone(shared)),
-        };
-        let making = tokio::task::spawn_blocking(move || self.made(&making, source.as_deref(), ledger));
+        let making = SharedRef::clone(shared);
+        let making = tokio::task::spawn_blocking(move || self.made(&making, ledger));
         let Some(letter) = joined(making.await) else { return Ok(()) };
         let item = letter?.sign(&shared.signer).map_err(|error| error.to_string())?;
         let sent = submitter.submit(item.raw().clone(), Bytes::new()).await;
         sent.map(drop).map_err(|error| error.to_string())
     }
 
-    fn made(self, shared: &Shared, source: Option<&Process>, ledger: Id) -> Result<Letter, String> {
+    fn made(self, shared: &Shared, ledger: Id) -> Result<Letter, String> {
         let shown = |key: &ClaimKey, row: &ClaimRow, leaf: u32| {
             let tree = ClaimTree::decode(shared.address, key.source, key.window, &row.pushes);
             let tree = tree.map_err(|error| error.to_string())?;
-            let source =
-                source.ok_or_else(|| format!("process {} is not hosted here any more", key.source))?;
             let reader = shared.store.read().map_err(|error| error.to_string())?;
-            let shown = answer(&reader, source, &tree, leaf).map_err(|error| error.to_string())?;
+            let shown = answer(&reader, key.source, &tree, leaf).map_err(|error| error.to_string())?;
             Ok::<_, String>((tree, shown))
         };
         let letter = |ask, tries, data| Letter { ledger, ask, tries, data };
@@ -337,53 +353,14 @@ impl Letters {
                 let (tree, shown) = shown(&key, &row, 0)?;
                 letter(Ask::Claim(key), row.tries.into(), Opening { tree, shown }.encode())
             }
-            Self::Answer(key, row, leaf, tries) => {
+            Self::Answer(key, row, ChallengeRow { leaf, due, tries, .. }) => {
                 let (_, shown) = shown(&key, &row, leaf)?;
-                letter(Ask::Answer(key, leaf), tries.into(), shown.encode())
+                letter(Ask::Answer { key, leaf, due }, tries.into(), shown.encode())
             }
             // The count begins anew with each claim, so time tells them apart.
             Self::Settle => letter(Ask::Settle, shared.clock.now().0, Vec::new()),
         })
     }
-}
-
-/// Of these pushes those that the ledger would have to pay, and what is to be written down of the others: they are not
-/// looked at again.
-fn judged(
-    shared: &Shared,
-    source: &Process,
-    key: &ClaimKey,
-    ledger: Id,
-    pushes: Vec<(OutboxKey, EarnedRow)>,
-) -> Result<(Vec<Paid>, Vec<Write>), NodeError> {
-    let court = Court { network: shared.network, ledger };
-    let all = pushes.iter().map(|(key, row)| paid(key, row)).collect();
-    let tree = match ClaimTree::new(shared.address, key.source, key.window, all) {
-        Ok(tree) => tree,
-        Err(error) => {
-            tracing::error!(source = %key.source, window = key.window, %error, "nothing is claimed");
-            return Ok((Vec::new(), Vec::new()));
-        }
-    };
-    let reader = shared.store.read()?;
-    let (mut good, mut writes) = (Vec::new(), Vec::new());
-    for (number, (key, row)) in (0_u32..).zip(pushes) {
-        let judged = match answer(&reader, source, &tree, number) {
-            Ok(answer) => judge(&court, tree.claim(), number, &answer).map_err(|fraud| fraud.to_string()),
-            Err(AnswerError::Disk(error)) => return Err(error.into()),
-            Err(missing) => Err(missing.to_string()),
-        };
-        match judged {
-            Ok(_) => good.push(paid(&key, &row)),
-            Err(why) => {
-                let OutboxKey { process, position, index } = key;
-                tracing::warn!(%process, %position, index, why, "a push that was carried for pay is not claimed");
-                writes.push(Write::DropBlob(row.shown));
-                writes.push(Write::DropEarned { key });
-            }
-        }
-    }
-    Ok((good, writes))
 }
 
 /// What an effect writes.
@@ -411,12 +388,15 @@ fn writes_of(reader: &Reader, effect: Effect, me: Address) -> Result<Vec<Write>,
         }
         Effect::Save(key, row) => writes.push(Write::Claim { key, row }),
         Effect::End { key, row, pushes } => {
-            each(&key, &pushes, &|_, key, row| vec![Write::DropBlob(row.shown), Write::DropEarned { key }])?;
+            each(&key, &pushes, &|_, key, row| dropped(key, &row).to_vec())?;
             writes.push(Write::Claim { key, row });
         }
-        Effect::Free { key, row, pushes, taken, taken_until_ms } => {
+        Effect::Free { key, row, pushes, taken, taken_until_ms, paid } => {
             let free_at = row.next_try_ms;
             each(&key, &pushes, &|number, key, row| {
+                if paid.contains(&number) {
+                    return dropped(key, &row).to_vec();
+                }
                 let next_try_ms = if taken.contains(&number) { taken_until_ms } else { free_at };
                 vec![Write::Earned { key, row: EarnedRow { claim: None, next_try_ms, ..row } }]
             })?;

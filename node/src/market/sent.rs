@@ -1,11 +1,12 @@
 //! What a process sent in a window, as the disk here has it, and where that stands in the logs of its targets.
 
 use futures::future::join_all;
+use weft_protocol::assignment::Assignment;
 use weft_protocol::market::WINDOW_SLOTS;
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
-use weft_protocol::{Hash, Id, Network, Position};
+use weft_protocol::{DataItem, Hash, Id, Network, Position};
 use weft_storage::{OutboxState, Reader, StoreError};
 
 use super::audit::Sent;
@@ -13,6 +14,7 @@ use crate::hosting;
 use crate::pushed::{self, Pushed};
 use crate::remote;
 use crate::shared::Shared;
+use crate::supervisor::joined;
 
 /// Pushes that are looked for at once.
 const AT_ONCE: usize = 16;
@@ -110,6 +112,25 @@ pub async fn look_for(shared: &Shared, pushes: &[Push]) -> Vec<Found> {
         found.extend(join_all(some.iter().map(|push| find(shared, push))).await);
     }
     found
+}
+
+/// The assignment that the scheduler of a process signed for a slot of it, by the log here or as it shows it now; nothing
+/// where neither is to be had.
+pub async fn stands_at(shared: &Shared, target: Id, slot: u64) -> Option<Id> {
+    let here = shared.store.read().ok()?.slot(&target, slot).ok()?;
+    if let Some(row) = here {
+        return Some(row.assignment_id);
+    }
+    let found = hosting::find_process(shared, target).await.ok()?;
+    let peer = remote::with_address(shared, found.scheduler()).await.ok()?;
+    let shown = remote::range(shared, peer, target, slot, slot).await.ok()?.into_iter().next()?;
+    let read = tokio::task::spawn_blocking(move || {
+        let signed = DataItem::verify_bytes(shown.assignment).ok()?;
+        let said = Assignment::from_item(&signed).ok()?;
+        let is_it = signed.owner() == found.scheduler() && (said.process, said.slot) == (target, slot);
+        is_it.then_some(said.id)
+    });
+    joined(read.await).flatten()
 }
 
 async fn find(shared: &Shared, asked: &Push) -> Found {

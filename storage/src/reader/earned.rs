@@ -1,6 +1,6 @@
 //! Reading what this node carried for pay, and its claims.
 
-use weft_protocol::{Id, Position};
+use weft_protocol::Position;
 
 use super::Reader;
 use super::outcome::outbox_key;
@@ -31,18 +31,19 @@ impl Reader {
         self.rows(Table::Earned, &from, &[0xff; 56], limit, outbox_key)
     }
 
-    /// The pushes of these slots of a source that were carried for pay, both included, at most `limit`.
+    /// Pushes of one source that were carried for pay, from one on up to a slot, that included, at most `limit`.
     ///
     /// # Errors
     /// As [`process`](Self::process).
     pub fn earned_in(
         &self,
-        source: &Id,
-        (first, last): (u64, u64),
+        from: &OutboxKey,
+        last: u64,
         limit: usize,
     ) -> Result<Vec<(OutboxKey, EarnedRow)>, StoreError> {
-        let from = key::outbox(source, Position { epoch: 0, slot: first, tick: 0 }, 0);
-        let to = key::outbox(source, Position { epoch: 0, slot: last, tick: u32::MAX }, u32::MAX);
+        let end = Position { slot: last, tick: u32::MAX, ..from.position };
+        let to = key::outbox(&from.process, end, u32::MAX);
+        let from = key::outbox(&from.process, from.position, from.index);
         self.rows(Table::Earned, &from, &to, limit, outbox_key)
     }
 

@@ -211,7 +211,8 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.outbox(&process, Position::slot(5))?.len(), 2);
     assert_eq!(reader.outbox_pending(&process, 9)?, [(outbox_key(1, 5, 0), 1)]);
     assert_eq!(reader.earned(&outbox_key(1, 5, 0))?, Some(earned_row()));
-    assert_eq!(reader.earned_in(&process, (5, 5), 9)?, [(outbox_key(1, 5, 0), earned_row())]);
+    assert_eq!(reader.earned_in(&outbox_key(1, 4, 0), 5, 9)?, [(outbox_key(1, 5, 0), earned_row())]);
+    assert_eq!(reader.earned_in(&outbox_key(1, 4, 0), 4, 9)?, []);
     assert_eq!(reader.earned_from(&outbox_key(1, 5, 1), 9)?, []);
     let claims = reader.claims_after(None, 9)?.into_iter().map(|(_, row)| row);
     assert!(claims.eq(claim_states().map(claim_row)));

@@ -10,12 +10,10 @@ use weft_node::control::api::{
     AuditInfo, DryRunInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, Request, Submitted,
 };
 use weft_node::dry_run::DryRunBody;
-use weft_node::{builtin, earn, keyring, log};
+use weft_node::{builtin, earn, keyring};
 use weft_protocol::market::{BOND_UNIT, ClaimTree, Opening, Paid, PushTerms, WINDOW_SLOTS, set_slot};
-use weft_protocol::process::Terms;
-use weft_protocol::time::Weave;
-use weft_protocol::{Address, Draft, Network, Tag};
-use weft_storage::{Store, StoreConfig};
+use weft_protocol::{Address, Draft, Network, Position, Tag};
+use weft_storage::{OutboxKey, Store, StoreConfig};
 use weft_testnet::{Actor, AskError, Cast, Look, Open, PATIENCE, Trouble, aos, until};
 
 use crate::guest::Guest;
@@ -288,10 +286,15 @@ fn by_hand(stage: &Stage, node: usize, which: impl Fn(usize) -> bool, amount: im
     let path = fleet.node(node).data_dir().join("store.redb");
     let store = Store::open(&path, &StoreConfig::new(network, me)).unwrap();
     let reader = store.read().unwrap();
-    let owing = earn::owing(&reader).unwrap();
-    let owing =
-        owing.iter().find(|owing| owing.key.source == stage.source.id && owing.key.window == 1).unwrap();
-    let chosen = owing.pushes.iter().enumerate().filter(|(at, _)| which(*at)).map(|(_, push)| push);
+    let position = Position::slot(WINDOW_SLOTS);
+    let from = OutboxKey { process: stage.source.id, position, index: 0 };
+    let pushes = reader.earned_in(&from, 2 * WINDOW_SLOTS - 1, 4_096).unwrap();
+    let chosen = pushes
+        .iter()
+        .filter(|(_, row)| row.claim.is_none())
+        .enumerate()
+        .filter(|(at, _)| which(*at))
+        .map(|(_, push)| push);
     let paid = chosen.enumerate().map(|(at, (key, row))| Paid {
         position: key.position,
         index: key.index,
@@ -301,8 +304,7 @@ fn by_hand(stage: &Stage, node: usize, which: impl Fn(usize) -> bool, amount: im
         amount: amount(at),
     });
     let tree = ClaimTree::new(me, stage.source.id, 1, paid.collect()).unwrap();
-    let source = log::read_process(&reader, &stage.source.id, &Terms { network, weave: Weave::Clock });
-    let shown = earn::answer(&reader, &source.unwrap().unwrap(), &tree, 0).unwrap();
+    let shown = earn::answer(&reader, stage.source.id, &tree, 0).unwrap();
     let count = tree.leaves().len() as u64;
     Made { data: URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()), count }
 }

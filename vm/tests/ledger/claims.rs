@@ -42,6 +42,16 @@ fn about(
     world.tell(from, action, &tags, data)
 }
 
+/// The answer to what is refused of a leaf in window 1.
+fn refusal(world: &mut World, from: u8, action: &str, leaf: &str, data: &str) -> Send {
+    let (messenger, source) = (name(MESSENGER), name(SOURCE));
+    let tags = [("Messenger", &*messenger), ("Source", &*source), ("Window", "1"), ("Leaf", leaf)];
+    let sends = world.send(&name(from), action, &tags, data);
+    let refused = sends.into_iter().next_back().unwrap();
+    assert_eq!(value(&refused, "Action"), format!("{action}-Error"));
+    refused
+}
+
 /// What the messenger has in all.
 fn wealth(world: &mut World) -> u128 {
     world.balance(MESSENGER) + world.bond(MESSENGER)
@@ -98,11 +108,15 @@ fn two_messengers_are_not_paid_for_one_push() {
     let sends = world.send(&name(OTHER), "Claim", &tags, "5 500 at=8");
     let refused = sends.last().unwrap();
     assert_eq!((value(refused, "Taken"), value(refused, "Window")), ("2,3,4", "1"));
+    assert_eq!((value(refused, "Paid"), value(refused, "Final")), ("", ""), "the claim may be lost");
     // He leaves them out, and has the others.
     claim(&mut world, OTHER, "1", "2 200 at=8").unwrap();
     world.pass(PERIOD);
     assert_eq!(world.balance(OTHER), 200);
-    assert!(claim(&mut world, OTHER, "1", "1 100 at=13").is_err(), "what was paid stays paid");
+    let tags = [("Source", &*name(SOURCE)), ("Window", "1")];
+    let sends = world.send(&name(OTHER), "Claim", &tags, "2 200 at=13");
+    let refused = sends.last().unwrap();
+    assert_eq!((value(refused, "Taken"), value(refused, "Paid")), ("0", "0"), "what was paid stays paid");
     assert_eq!(wealth(&mut world), BOND + 400);
     // A claim that is lost holds nothing back.
     claim(&mut world, MESSENGER, "2", "4 400 at=10 false").unwrap();
@@ -134,6 +148,29 @@ fn a_challenge_that_is_answered_pays_the_claimant() {
     world.pass(2 * PERIOD);
     assert_eq!(wealth(&mut world), BOND + 500 + CHALLENGE_DEPOSIT);
     assert_eq!(world.balance(CHALLENGER), ONE - CHALLENGE_DEPOSIT);
+}
+
+/// The attack: a leaf that was answered for is challenged again and again, until an answer is missed.
+#[test]
+fn a_leaf_that_was_answered_for_is_owed_and_the_claimant_hears_who_answered() {
+    let mut world = market();
+    claim(&mut world, MESSENGER, "1", "3 500").unwrap();
+    about(&mut world, CHALLENGER, "Challenge", "1", "2", "").unwrap();
+    let sends = about(&mut world, 77, "Answer", "1", "2", "the logs").unwrap();
+    assert!(has(&sends, "Answer-Notice", MESSENGER), "or the claimant goes on answering");
+    let refused = refusal(&mut world, MESSENGER, "Answer", "2", "the logs");
+    assert_eq!((value(&refused, "Final"), value(&refused, "Leaf")), ("true", "2"));
+    // The leaf that was answered for is owed: nobody takes the bond by having it shown for ever.
+    let refused = refusal(&mut world, CHALLENGER, "Challenge", "2", "");
+    assert!(refused.data.contains("answered for already"), "{}", refused.data);
+    assert_eq!(value(&refused, "Final"), "true");
+    // Another leaf can be challenged, and an answer of the claimant is told to nobody else.
+    about(&mut world, CHALLENGER, "Challenge", "1", "1", "").unwrap();
+    let sends = about(&mut world, MESSENGER, "Answer", "1", "1", "the logs").unwrap();
+    assert!(!has(&sends, "Answer-Notice", MESSENGER));
+    world.pass(2 * PERIOD);
+    assert_eq!(wealth(&mut world), BOND + 500 + 2 * CHALLENGE_DEPOSIT);
+    assert_eq!(world.balance(CHALLENGER), ONE - 2 * CHALLENGE_DEPOSIT);
 }
 
 #[test]
@@ -299,8 +336,11 @@ fn windows_close_four_periods_after_a_later_one_was_claimed_and_not_before() {
     // However long a window goes on: none after it is there.
     world.pass(10 * CLOSES);
     claim(&mut world, MESSENGER, "3", "1 500").unwrap();
-    let error = claim(&mut world, MESSENGER, "2", "1 500").unwrap_err();
-    assert!(error.contains("up to 2 "), "{error}");
+    let sends =
+        world.send(&name(MESSENGER), "Claim", &[("Source", &*name(SOURCE)), ("Window", "2")], "1 500");
+    let refused = sends.last().unwrap();
+    assert!(refused.data.contains("up to 2 "), "{}", refused.data);
+    assert_eq!(value(refused, "Final"), "true", "it is never paid");
     claim(&mut world, OTHER, "4", "1 5").unwrap();
     world.pass(CLOSES - 2);
     claim(&mut world, MESSENGER, "3", "1 500 at=3").unwrap();

@@ -1,6 +1,6 @@
 //! What this node earned as a messenger: from its own disk, and from the ledgers that are computed here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weft_protocol::Id;
 use weft_storage::{ClaimKey, ClaimRow, ClaimState, Reader, StoreError};
@@ -8,10 +8,11 @@ use weft_storage::{ClaimKey, ClaimRow, ClaimState, Reader, StoreError};
 use super::super::api::{ClaimInfo, EarningsInfo, Failure, LedgerEarnings};
 use super::Answers;
 use super::turns::blocking;
-use crate::earn::{Owing, owing};
+use crate::earn::{KEPT_EACH, KEPT_MAX, Look, Owing, owing};
 use crate::market::ledger::ask_here;
+use crate::shared::SharedRef;
 
-/// Claims of one ledger in one answer: the last ones.
+/// Claims of one ledger in one answer: those that are open first, of each the last ones.
 const CLAIMS_SHOWN_MAX: usize = 100;
 /// Claims that are read at once.
 const CLAIMS_PAGE: usize = 4_096;
@@ -25,15 +26,16 @@ struct Sums {
     challenged: u128,
     paid: u128,
     lost: u128,
-    claims: Vec<ClaimInfo>,
+    /// Claims that wait for the ledger, then those that are over.
+    claims: VecDeque<ClaimInfo>,
+    over: VecDeque<ClaimInfo>,
     notes: BTreeSet<String>,
 }
 
 impl Sums {
     fn owing(&mut self, owing: &Owing) {
-        let sum: u128 = owing.pushes.iter().map(|(_, row)| u128::from(row.amount)).sum();
         let of = if owing.is_over { &mut self.claimable } else { &mut self.running };
-        *of += sum;
+        *of += owing.sum;
     }
 
     fn claim(&mut self, key: ClaimKey, row: ClaimRow) {
@@ -70,16 +72,20 @@ impl Sums {
         let (due, due_ms) = due.unzip();
         let (sum, state) = (row.sum.to_string(), state.to_owned());
         let info = ClaimInfo { source, window, number, sum, state, due, due_ms, challenges: open, why };
-        if self.claims.len() == CLAIMS_SHOWN_MAX {
-            self.claims.remove(0);
+        // What can still be lost is shown before what is over.
+        let is_over = |info: &ClaimInfo| !matches!(info.state.as_str(), "made" | "open");
+        let of = if is_over(&info) { &mut self.over } else { &mut self.claims };
+        of.push_back(info);
+        if of.len() > CLAIMS_SHOWN_MAX {
+            of.pop_front();
         }
-        self.claims.push(info);
     }
 }
 
-fn sums(reader: &Reader) -> Result<BTreeMap<Id, Sums>, StoreError> {
+fn sums(reader: &Reader, is_followed: impl Fn(&Id) -> bool) -> Result<BTreeMap<Id, Sums>, StoreError> {
     let mut by_ledger: BTreeMap<Id, Sums> = BTreeMap::new();
-    for owing in owing(reader)? {
+    let look = Look { now_ms: 0, but: &BTreeSet::new(), is_followed: &is_followed };
+    for owing in owing(reader, &look)? {
         by_ledger.entry(owing.ledger).or_default().owing(&owing);
     }
     let mut after = None;
@@ -96,7 +102,9 @@ fn sums(reader: &Reader) -> Result<BTreeMap<Id, Sums>, StoreError> {
 impl Answers {
     pub(super) async fn earnings(&self, ledger: Option<Id>) -> Result<EarningsInfo, Failure> {
         let answers = self.clone();
-        let mut sums = blocking(move || Ok(sums(&answers.read()?)?)).await?;
+        let shared = SharedRef::clone(&self.shared);
+        let is_followed = move |source: &Id| shared.directory.roles(source).is_some();
+        let mut sums = blocking(move || Ok(sums(&answers.read()?, is_followed)?)).await?;
         if let Some(ledger) = ledger {
             let of = sums.remove(&ledger).unwrap_or_default();
             sums = BTreeMap::from([(ledger, of)]);
@@ -111,16 +119,25 @@ impl Answers {
     async fn earnings_at(&self, ledger: Id, sums: Sums) -> Result<LedgerEarnings, Failure> {
         let shared = &self.shared;
         let computed_here = shared.directory.roles(&ledger).is_some_and(|roles| roles.computes);
-        let Sums { running, claimable, claimed, challenged, paid, lost, claims, mut notes } = sums;
+        let Sums { running, claimable, claimed, challenged, paid, lost, mut claims, mut over, mut notes } =
+            sums;
+        over.drain(..(over.len() + claims.len()).saturating_sub(CLAIMS_SHOWN_MAX).min(over.len()));
+        claims.append(&mut over);
         let (mut balance, mut bonded) = (None, None);
         if computed_here {
             let asking = (ledger, shared.address);
             let me = shared.address.to_string();
-            balance = ask_here(self, asking, "Balance", &[("Recipient", me.clone())]).await.map(Some)?;
-            bonded = ask_here(self, asking, "Bond-Of", &[("Messenger", me)]).await.map(Some)?;
+            // Any process can be named as a ledger: one that is none is not in the way of the others.
+            let mut said = Vec::new();
+            for (action, tag) in [("Balance", "Recipient"), ("Bond-Of", "Messenger")] {
+                let asked = ask_here(self, asking, action, &[(tag, me.clone())]).await;
+                said.push(asked.map_err(|failure| notes.insert(failure.to_string())).ok());
+            }
+            (bonded, balance) = (said.pop().flatten(), said.pop().flatten());
         } else {
             notes.insert(format!(
-                "nothing is claimed at a ledger that is not computed here: `weft host {ledger} --compute`"
+                "nothing is claimed at a ledger that is not computed here: `weft host {ledger} --compute`; of what it \
+                 owes the newest {KEPT_EACH} pushes of a source are kept, {KEPT_MAX} in all"
             ));
         }
         let tag = |name: &str| bonded.as_ref().and_then(|bonded| bonded.tag(name)).map(str::to_owned);
@@ -141,7 +158,7 @@ impl Answers {
             bond,
             locked: tag("Locked"),
             leaving: tag("Leaving"),
-            claims,
+            claims: claims.into(),
             notes: notes.into_iter().collect(),
         })
     }

@@ -62,7 +62,7 @@ pub struct OfferInfo {
     pub latency_p50_ms: Option<u32>,
     /// For how long it still holds.
     pub lasts_ms: u64,
-    /// Its bond in the ledger that its offer names; none where no ledger was read.
+    /// Its bond in the first ledger that was read of the processes it offers for; none where none was.
     pub bond: Option<u64>,
     /// The lobby shards of the processes that it carries for.
     pub shards: Vec<u16>,
@@ -193,7 +193,7 @@ pub struct LedgerEarnings {
     pub locked: Option<String>,
     /// What is being unbonded.
     pub leaving: Option<String>,
-    /// The newest claims of each source, by source and window.
+    /// A hundred claims at most: those that the ledger has not answered or holds open first, then those that are over.
     pub claims: Vec<ClaimInfo>,
     /// What keeps money away.
     pub notes: Vec<String>,

@@ -248,6 +248,7 @@ fn claim_json(key: &ClaimKey, claim: &Claim) -> String {
         .text("root", claim.claimed.root)
         .text("sum", claim.sum)
         .number("struck", claim.struck.len() as u64)
+        .number("answered", claim.answered.len() as u64)
         .text("stake", claim.stake)
         .moment("challengeableUntil", claim.until)
         .moment("due", claim.note.due)

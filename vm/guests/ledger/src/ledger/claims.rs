@@ -72,6 +72,8 @@ pub struct Claim {
     pub(super) challenges: BTreeMap<u32, Challenge>,
     /// Leaves that were refuted.
     pub(super) struck: BTreeSet<u32>,
+    /// Leaves that were challenged and shown to be owed: nothing new is learned of them.
+    pub(super) answered: BTreeSet<u32>,
 }
 
 /// A leaf that its claimant has to account for.
@@ -149,8 +151,9 @@ impl Ledger {
         }
         let note = self.dues.note(self.now, Wait::Challenge, call.terms, Due::Claim(key));
         let (until, sum) = (note.due, claimed.sum);
-        let (challenges, struck) = (BTreeMap::new(), BTreeSet::new());
-        self.claims.insert(key, Claim { claimed, pushes, sum, stake, until, note, challenges, struck });
+        let (challenges, struck, answered) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let claim = Claim { claimed, pushes, sum, stake, until, note, challenges, struck, answered };
+        self.claims.insert(key, claim);
         let answer = key.name(call.answer("Response")).tag("Quantity", sum).tag("Leaves", claimed.count);
         Ok(vec![answer.due(until)])
     }
@@ -184,7 +187,9 @@ impl Ledger {
         let mut taken = self.taken(key, &opened.pushes);
         if !taken.is_empty() {
             taken.truncate(TAKEN_LISTED_MAX);
-            return Err(Refusal::Taken(taken));
+            let mut paid = self.paid(key, &opened.pushes);
+            paid.retain(|leaf| taken.contains(leaf));
+            return Err(Refusal::Taken { leaves: taken, paid });
         }
         let has = escrow.claimable();
         if sum > has {
@@ -211,6 +216,9 @@ impl Ledger {
         }
         if !call.data().is_empty() {
             return self.strike(call, &key, leaf);
+        }
+        if claim.answered.contains(&leaf) {
+            return Err(Refusal::Answered);
         }
         if claim.until.has_come(self.now) {
             return Err(Refusal::Late(claim.until));
@@ -253,19 +261,23 @@ impl Ledger {
     }
 
     /// Takes the answer to a challenge, from anybody: what it shows is in public logs. A wrong one
-    /// changes nothing, or a stranger's would lose the claim; without a right one it is lost in time.
+    /// changes nothing, or a stranger's would lose the claim; without a right one it is lost in time. The
+    /// claimant hears of a right one, or he would go on answering.
     pub(super) fn answer(&mut self, call: &Call<'_>) -> Result<Vec<Send>, Refusal> {
-        let (key, leaf) = (ClaimKey::of(call)?, leaf(call)?);
+        let (from, key, leaf) = (call.from()?, ClaimKey::of(call)?, leaf(call)?);
         let claim = self.claims.get_mut(&key).ok_or(Refusal::NoClaim)?;
         let open = claim.challenges.get(&leaf).filter(|challenge| !challenge.note.due.has_come(self.now));
         let deposit = open.ok_or(Refusal::NoChallenge)?.deposit;
         let shown = call.court.answered(&key, &claim.claimed, leaf, call.data());
         shown.map_err(|why| Refusal::Answer(why.0))?;
+        claim.answered.insert(leaf);
         if let Some(challenge) = claim.challenges.remove(&leaf) {
             self.end(&challenge);
         }
         self.balances.credit(key.account(), deposit);
-        Ok(vec![key.name(call.answer("Response")).tag("Leaf", leaf)])
+        let about = |send: Send| key.name(send).tag("Leaf", leaf);
+        let notice = (from != key.account()).then(|| about(Send::new(key.messenger, "Answer-Notice")));
+        Ok(notice.into_iter().chain([about(call.answer("Response"))]).collect())
     }
 
     /// Counts a challenge out that was open.

@@ -262,9 +262,15 @@ impl Call<'_> {
                 answer = answer.tag(name, value);
             }
         }
-        if let Refusal::Taken(leaves) = refusal {
-            let leaves: Vec<String> = leaves.iter().map(u32::to_string).collect();
-            answer = answer.tag("Taken", leaves.join(","));
+        if let Refusal::Taken { leaves, paid } = refusal {
+            let list = |leaves: &[u32]| leaves.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            answer = answer.tag("Taken", list(leaves));
+            if !paid.is_empty() {
+                answer = answer.tag("Paid", list(paid));
+            }
+        }
+        if refusal.is_final() {
+            answer = answer.tag("Final", true);
         }
         answer.data(refusal.to_string())
     }

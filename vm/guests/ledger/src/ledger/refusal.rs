@@ -127,8 +127,13 @@ pub enum Refusal {
         now: u64,
     },
     /// Pushes that are claimed or paid.
-    #[error("{count} or more of the pushes are claimed by another or paid, the first of them leaf {first}: leave them out", count = .0.len(), first = .0.first().copied().unwrap_or_default())]
-    Taken(Vec<u32>),
+    #[error("{count} or more of the pushes are claimed by another or paid, the first of them leaf {first}: leave them out", count = .leaves.len(), first = .leaves.first().copied().unwrap_or_default())]
+    Taken {
+        /// Their leaves: the first ones.
+        leaves: Vec<u32>,
+        /// Those of them that are paid.
+        paid: Vec<u32>,
+    },
     /// A claim while another of the same window waits for its time.
     #[error("a claim of this window is open, and settled at slot {slot} and {time} ms if nobody shows otherwise", slot = .0.slot, time = .0.time)]
     Claimed(Moment),
@@ -156,6 +161,9 @@ pub enum Refusal {
     /// A leaf that was refuted.
     #[error("the leaf was refuted already, and is not claimed any more")]
     Struck,
+    /// A leaf that was answered for.
+    #[error("the leaf was challenged and answered for already: it is owed")]
+    Answered,
     /// A leaf that is challenged.
     #[error("the leaf is challenged already")]
     Challenged,
@@ -171,6 +179,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether asking again comes to the same, however long one waits.
+    pub(super) const fn is_final(&self) -> bool {
+        match self {
+            Self::Outside { began, since, .. } => *began < *since,
+            Self::Closed(_) | Self::NoChallenge | Self::Answered | Self::Struck | Self::NoLeaf(_) => true,
+            _ => false,
+        }
+    }
+
     /// A `Challenge-Slots` tag that is no such number.
     pub(super) const fn challenge_slots() -> Self {
         const { assert!(CHALLENGE_SLOTS_MIN == 8 && CHALLENGE_SLOTS_MAX == 32_768) };

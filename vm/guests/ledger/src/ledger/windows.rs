@@ -33,16 +33,18 @@ impl Window {
 impl Ledger {
     /// The leaves of these pushes that an open claim holds or that are paid, in order.
     pub(super) fn taken(&self, key: &ClaimKey, pushes: &[u64]) -> Vec<u32> {
-        let window = self.escrows.get(&key.source).and_then(|escrow| escrow.windows.get(&key.window));
         let open = self.claims_in(&key.source, key.window).map(|(_, claim)| &claim.pushes[..]);
-        let mut taken: Vec<u32> = window
-            .map(|window| &window.paid[..])
-            .into_iter()
-            .chain(open)
-            .flat_map(|held| common(pushes, held))
-            .collect();
+        let open = open.flat_map(|held| common(pushes, held));
+        let mut taken = self.paid(key, pushes);
+        taken.extend(open);
         taken.sort_unstable();
         taken
+    }
+
+    /// The leaves of these pushes that are paid, in order.
+    pub(super) fn paid(&self, key: &ClaimKey, pushes: &[u64]) -> Vec<u32> {
+        let window = self.escrows.get(&key.source).and_then(|escrow| escrow.windows.get(&key.window));
+        window.map(|window| common(pushes, &window.paid).collect()).unwrap_or_default()
     }
 
     /// The open claims of a window.
