@@ -9,6 +9,7 @@ use weft_protocol::{Hash, Id, Position, Verified, wire};
 use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
 
 use crate::news::News;
+use crate::prune;
 use crate::shared::Shared;
 
 /// How far ahead of the log an attestation may be and still be kept, in slots.
@@ -22,7 +23,7 @@ const TICKS_OF_SLOT_MAX: u64 = TICKS_MAX * CRON_INTERVALS_MAX as u64;
 pub enum Kept {
     /// It is on disk.
     Yes,
-    /// It is of no use here: not an attestor, too far ahead, or another process.
+    /// It is of no use here: not an attestor, too far ahead, of what was pruned, or another process.
     No,
     /// The same key signed something else about the same position: evidence.
     Contradiction,
@@ -39,10 +40,8 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
     if position.epoch != 0 || u64::from(position.tick) > TICKS_OF_SLOT_MAX {
         return Kept::No;
     }
-    let head = |reader: Reader| reader.head(&id).map(|head| head.map_or(0, |(slot, _)| slot));
-    match shared.store.read().and_then(head) {
-        Ok(head) if position.slot <= head.saturating_add(AHEAD_SLOTS_MAX) => {}
-        _ => return Kept::No,
+    if !shared.store.read().and_then(|reader| is_wanted(&reader, &id, position)).unwrap_or_default() {
+        return Kept::No;
     }
     let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
     let write = Write::Attestation { process: id, position, attestor, row };
@@ -62,6 +61,20 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
             Kept::No
         }
     }
+}
+
+/// Whether an attestation of this position is of use: neither too far ahead, nor of what was pruned. Whoever has an old
+/// one may say it again at any time; it would be anchored, and paid for, once more, and stay.
+fn is_wanted(reader: &Reader, process: &Id, position: Position) -> Result<bool, StoreError> {
+    let head = reader.head(process)?.map_or(0, |(slot, _)| slot);
+    if position.slot > head.saturating_add(AHEAD_SLOTS_MAX) {
+        return Ok(false);
+    }
+    if position.slot >= prune::pruned_to(reader, process)? {
+        return Ok(true);
+    }
+    // Where a state root is signed others may check a checkpoint against it.
+    Ok(reader.outcome(process, position)?.is_some_and(|row| row.state_root.is_some()))
 }
 
 /// What a found attestation and the one on disk convict their key of, if they do.
@@ -125,4 +138,28 @@ pub fn quorum_wire(
     let quorum = process.attestors().quorum;
     all.truncate(quorum);
     Ok((all.len() == quorum).then_some(all))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::Address;
+    use weft_storage::{MemoryDisk, PRUNED_SETTING, Store, StoreConfig};
+
+    use super::*;
+    use crate::shared::testing::NETWORK;
+
+    #[test]
+    fn what_is_too_far_ahead_or_was_pruned_is_not_wanted() {
+        let config = StoreConfig::new(NETWORK, Address([1; 32]));
+        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        let process = Id([2; 32]);
+        let is_wanted = |slot| is_wanted(&store.read().unwrap(), &process, Position::slot(slot)).unwrap();
+        assert!(is_wanted(0) && is_wanted(AHEAD_SLOTS_MAX) && !is_wanted(AHEAD_SLOTS_MAX + 1));
+        let name = format!("{PRUNED_SETTING}{process}");
+        let value = 7_u64.to_be_bytes().to_vec().into();
+        store.write_blocking(vec![Write::Setting { name, value }]).unwrap();
+        assert!(!is_wanted(0) && !is_wanted(6) && is_wanted(7));
+    }
 }

@@ -96,6 +96,8 @@ pub struct Config {
     pub others_gas: Option<u64>,
     /// The largest `Memory-Limit` of one of those that is computed.
     pub others_memory_bytes: u64,
+    /// What the logs may take, in bytes, that are read from a weave because strangers ask for them.
+    pub others_logs_bytes: u64,
     /// The time between two blocks of the embedded weave.
     pub weave_block_ms: u64,
     /// Where that weave is read over HTTP, if it is.
@@ -196,6 +198,7 @@ impl Config {
             others_gas: Some(1_800_000_000_000_000),
             // Four times what a process has that does not say.
             others_memory_bytes: 4 << 30,
+            others_logs_bytes: 1 << 30,
             weave_block_ms: 2000,
             weave_listen: None,
             weave_accepts: false,

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use weft_net::Peer;
 use weft_protocol::wire::{self, PENDING_BYTES_MAX, WAITING_MAX};
 use weft_protocol::{Effects, Id, Machine as _, Now};
+use weft_storage::StoreError;
 
 use self::machine::letters::{self, Letter};
 use self::machine::{Effect, HELD_MAX, Heard, Input, Pools, Said, Waiting, Why};
@@ -63,7 +64,7 @@ enum Command {
     /// A peer is gone.
     Gone(Peer),
     /// Send this message by its topic, for this reason.
-    Send(Id, Letter, String, oneshot::Sender<Option<Shown>>),
+    Send(Id, Letter, String, oneshot::Sender<Result<Shown, NoLetter>>),
     /// What is sent and was lately.
     Show(oneshot::Sender<Vec<Shown>>),
 }
@@ -80,6 +81,9 @@ pub enum NoLetter {
     /// Too many are sent.
     #[error("this node sends {} messages by their topics already", letters::LETTERS_MAX)]
     TooMany,
+    /// The disk does not take it.
+    #[error("it was not written down, and would be lost when this node stops: {0}")]
+    Disk(#[from] StoreError),
     /// The node stops.
     #[error("the node is stopping")]
     Stopping,
@@ -196,7 +200,7 @@ impl Pending {
         let (reply, shown) = oneshot::channel();
         let command = Command::Send(item, letter, why, reply);
         self.commands.send(command).await.map_err(|_| NoLetter::Stopping)?;
-        shown.await.map_err(|_| NoLetter::Stopping)?.ok_or(NoLetter::TooMany)
+        shown.await.map_err(|_| NoLetter::Stopping)?
     }
 
     /// A letter of this raw item.

@@ -19,7 +19,7 @@ use weft_protocol::bundle::BundleError;
 use weft_protocol::{Hash, Id, Network};
 use weft_storage::StoreError;
 
-pub(crate) use apply::{Apply, Part, attestations_of};
+pub(crate) use apply::{Allowance, Apply, Part, attestations_of};
 pub use export::export;
 pub use import::import;
 
@@ -104,6 +104,15 @@ pub enum PortableError {
         why: String,
         /// The slot after the last one that was imported.
         next: u64,
+    },
+    /// It would take more of this disk than it may.
+    #[error(
+        "it has more than the {most} bytes that this node takes of it; its operator may raise `others_logs`, or take \
+         it with `weft recover`"
+    )]
+    Longer {
+        /// The limit, in bytes.
+        most: u64,
     },
     /// The log here does not reach the slots of the file in time.
     #[error(

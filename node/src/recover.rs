@@ -24,6 +24,9 @@ mod redirect;
 mod scratch;
 mod sink;
 mod source;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod stub;
 mod task;
 mod unasked;
 
@@ -70,6 +73,12 @@ pub enum RecoverError {
         process: Id,
         /// What is wrong with it.
         why: String,
+    },
+    /// Another key schedules it.
+    #[error("process {process} is scheduled by another key")]
+    Foreign {
+        /// Which.
+        process: Id,
     },
     /// The process is read into a store already.
     #[error("process {0} is being checked against a weave already: wait for that")]

@@ -178,7 +178,8 @@ impl Plan<'_> {
         self.remove(Table::Earned, key::outbox(&key.process, key.position, key.index))
     }
 
-    /// A new attestation. Whoever schedules the process anchors it, and it is not pruned before.
+    /// A new attestation. Whoever schedules the process anchors it, and it is not pruned before. One that would have
+    /// gone with its outcome is not new: its batch was confirmed then, and who has it sends it again as he likes.
     fn attestation(
         &mut self,
         (process, position, attestor): (Id, Position, Address),
@@ -189,6 +190,9 @@ impl Plan<'_> {
             None => {}
             Some(held) if held.statement == row.statement => return Ok(()),
             Some(_) => return Err(Conflict::Attestation { process, position, attestor }.into()),
+        }
+        if self.has_lost_attestations(process, position)? {
+            return Ok(());
         }
         let known = self.get::<ProcessRow>(Table::Processes, &process.0)?;
         if known.is_some_and(|known| known.roles.schedules) {

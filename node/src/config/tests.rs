@@ -179,6 +179,7 @@ fn the_written_form_reads_back_equal() {
         price_per_kib: 100_000_000_000_000,
         clock_offset_ms: -250,
         others_memory_bytes: 1 << 20,
+        others_logs_bytes: 3 << 20,
         memory_budget_bytes: (64 << 20) + 1,
         disk_budget_bytes: 3 << 30,
         log_format: LogFormat::Json,

@@ -54,6 +54,12 @@ pub enum Declined {
          `spawn_budget`"
     )]
     Places(u32),
+    /// The logs of strangers have all the room that they may.
+    #[error(
+        "logs that strangers asked for and that are read from a weave have all of their {0} bytes here; ask its operator to \
+         raise `others_logs`, or to host the process"
+    )]
+    Logs(u64),
 }
 
 impl Declined {
@@ -65,12 +71,13 @@ impl Declined {
             Self::Computing(_) => "computing",
             Self::Memory { .. } => "memory",
             Self::Places(_) => "places",
+            Self::Logs(_) => "logs",
         }
     }
 
     /// Every word.
-    pub const NAMES: [&'static str; 7] =
-        ["owner", "no-compute", "computing", "memory", "places", Self::MODULE, Self::CHILDREN];
+    pub const NAMES: [&'static str; 8] =
+        ["owner", "no-compute", "computing", "memory", "places", "logs", Self::MODULE, Self::CHILDREN];
 
     /// The word for one whose module everybody refuses.
     pub const MODULE: &'static str = "module";

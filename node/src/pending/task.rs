@@ -21,7 +21,7 @@ use self::errands::Done;
 use super::machine::asks::{self, Asks};
 use super::machine::letters::{self, End, Letter, Letters, Tried};
 use super::machine::{Effect, Input};
-use super::{Body, Command, PendingInbox, mining};
+use super::{Body, Command, NoLetter, PendingInbox, Shown, mining};
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::news::News;
@@ -176,16 +176,32 @@ impl PendingTask {
             }
             Command::Gone(peer) => self.run_asks(asks::Input::Gone(peer)),
             Command::Send(item, letter, why, reply) => {
-                self.run_letters(letters::Input::Send(item, letter, why)).await;
-                let shown =
-                    self.letters.shown().into_iter().find(|shown| shown.item == item && shown.end.is_none());
+                let sent = self.send(item, letter, why).await;
                 // Who asked may have gone; the message is sent all the same.
-                let _ = reply.send(shown);
+                let _ = reply.send(sent);
             }
             Command::Show(reply) => {
                 let _ = reply.send(self.letters.shown());
             }
         }
+    }
+
+    /// Begins to send a message, once it is on disk.
+    async fn send(&mut self, item: Id, letter: Letter, why: String) -> Result<Shown, NoLetter> {
+        let mut effects = Effects::new();
+        self.letters.handle(letters::Input::Send(item, letter, why), self.shared.clock.now(), &mut effects);
+        for effect in effects.drain().collect::<Vec<_>>() {
+            if let letters::Effect::Keep(item, letter) = &effect {
+                if let Err(error) = self.shared.store.write(vec![keep(item, letter)]).await {
+                    self.run_letters(letters::Input::Unkept(*item)).await;
+                    return Err(error.into());
+                }
+            } else {
+                self.perform(effect).await;
+            }
+        }
+        let on_way = |shown: &Shown| shown.item == item && shown.end.is_none();
+        self.letters.shown().into_iter().find(on_way).ok_or(NoLetter::TooMany)
     }
 
     async fn done(&mut self, done: Done) {
@@ -230,9 +246,7 @@ impl PendingTask {
     async fn perform(&mut self, effect: letters::Effect) {
         match effect {
             letters::Effect::Keep(item, letter) => {
-                let value = serde_json::to_vec(&letter).unwrap_or_default();
-                let write = Write::Setting { name: setting(&item), value: Bytes::from(value) };
-                self.write(item, write).await;
+                self.write(item, keep(&item, &letter)).await;
             }
             letters::Effect::Mine { item, process, bits, start } => {
                 let postage = Postage::new(self.shared.network, process, item);
@@ -273,6 +287,12 @@ impl PendingTask {
     }
 }
 
+/// Puts a letter on disk.
+fn keep(item: &Id, letter: &Letter) -> Write {
+    let value = serde_json::to_vec(letter).unwrap_or_default();
+    Write::Setting { name: setting(item), value: Bytes::from(value) }
+}
+
 fn setting(item: &Id) -> String {
     format!("{SETTING}{item}")
 }
@@ -283,3 +303,6 @@ fn body(letter: &Letter) -> Option<Arc<Body>> {
     let item = base64::engine::general_purpose::STANDARD.decode(&letter.item).ok()?;
     Some(Arc::new(Body { item: item.into(), proof: Bytes::new(), nonce: letter.nonce? }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! from outside: to the follower, which checks the links and appends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +27,36 @@ const APPEND_WAIT: Duration = Duration::from_secs(60);
 const KEPT_AT_ONCE: usize = 64;
 /// How often it is looked whether there is room for what waits.
 const ROOM_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bytes of a process that may be taken.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    granted: u64,
+    left: AtomicU64,
+}
+
+impl Allowance {
+    /// So many bytes.
+    pub(crate) const fn new(granted: u64) -> Self {
+        Self { granted, left: AtomicU64::new(granted) }
+    }
+
+    /// How many there were.
+    pub(crate) const fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// How many may still come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), PortableError> {
+        let take = |left: u64| left.checked_sub(bytes as u64);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(drop).map_err(|_| PortableError::Longer { most: self.granted })
+    }
+}
 
 /// Something of a process that verifies.
 pub(crate) enum Part {
@@ -82,20 +113,25 @@ pub(crate) struct Apply<'a> {
     pub(crate) module: bool,
     /// Somebody else asked for it: it takes a place of those.
     pub(crate) for_others: bool,
+    /// What may be taken, if that is bounded.
+    pub(crate) allowance: Option<Arc<Allowance>>,
 }
 
 impl<'a> Apply<'a> {
     /// Nothing came yet.
     pub(crate) const fn new(shared: &'a SharedRef, follower: &'a FollowerHandle, process: Id) -> Self {
         let (known, had, attestations, module, for_others) = (None, 0, 0, false, false);
-        Self { shared, follower, process, known, had, attestations, module, for_others }
+        Self { shared, follower, process, known, had, attestations, module, for_others, allowance: None }
     }
 
     /// Takes one part.
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// Why it is not taken; [`PortableError::Longer`] where no more may be.
     pub(crate) async fn part(&mut self, part: Part) -> Result<(), PortableError> {
+        if let Some(allowance) = &self.allowance {
+            allowance.take(part.bytes())?;
+        }
         match part {
             Part::Opening(process, record) => self.open(process, &record).await,
             Part::Slot(record) => self.slot(*record).await,

@@ -32,8 +32,15 @@ pub(super) enum Question {
     Assignments { process: Id, scheduler: Address, slots: Range<u64> },
     /// The newest assignment.
     Newest { process: Id, scheduler: Address },
-    /// What such items carry beside the slots of a process, signed by one of these if any are named.
-    Beside { process: Id, kind: &'static str, signers: Vec<Address>, after: Option<String> },
+    /// What such items carry beside the slots of a process, signed by one of these if any are named; from the oldest
+    /// on, or from the newest.
+    Beside {
+        process: Id,
+        kind: &'static str,
+        signers: Vec<Address>,
+        newest_first: bool,
+        after: Option<String>,
+    },
     /// The newest checkpoints of a process, signed by one of these.
     Checkpoints { process: Id, signers: Vec<Address> },
     /// The slots 0 that a key signed.
@@ -65,9 +72,9 @@ impl Question {
                 );
                 (query, json!({ "p": [process], "o": [scheduler] }))
             }
-            Self::Beside { process, kind, signers, after } => {
+            Self::Beside { process, kind, signers, newest_first, after } => {
                 let tags = [("Type", (*kind).to_owned()), ("Process", process.to_string())];
-                paged(signers, &tags, after.as_deref())
+                paged(signers, &tags, *newest_first, after.as_deref())
             }
             Self::Checkpoints { process, signers } => {
                 let query = format!(
@@ -76,7 +83,7 @@ impl Question {
                 );
                 (query, json!({ "p": [process], "o": signers }))
             }
-            Self::Openings { scheduler, after } => paged(&[*scheduler], &openings(), after.as_deref()),
+            Self::Openings { scheduler, after } => paged(&[*scheduler], &openings(), false, after.as_deref()),
             Self::Bundles { height } => {
                 let tags =
                     BUNDLE_TAGS.map(|(name, value)| format!("{{name:\"{name}\",values:[\"{value}\"]}}"));
@@ -113,10 +120,12 @@ impl Question {
                 tags.push(TagFilter { name: "Nonce".into(), values });
                 (TagQuery { owners: vec![*scheduler], tags, ..TagQuery::default() }, EDGES_MAX)
             }
-            Self::Beside { process, kind, signers, after } => {
+            Self::Beside { process, kind, signers, newest_first, after } => {
                 let tags = vec![tag("Type", kind), tag("Process", process)];
-                from = beyond(after.as_deref());
-                (TagQuery { owners: signers.clone(), tags, ..TagQuery::default() }, EDGES_MAX)
+                let newest_first = *newest_first;
+                from = beyond(after.as_deref(), newest_first);
+                let owners = signers.clone();
+                (TagQuery { owners, tags, newest_first, ..TagQuery::default() }, EDGES_MAX)
             }
             Self::Checkpoints { process, signers } => {
                 let tags = vec![tag("Type", &CHECKPOINT_TYPE), tag("Process", process)];
@@ -124,7 +133,7 @@ impl Question {
             }
             Self::Openings { scheduler, after } => {
                 let tags = openings().map(|(name, value)| tag(name, &value)).into();
-                from = beyond(after.as_deref());
+                from = beyond(after.as_deref(), false);
                 (TagQuery { owners: vec![*scheduler], tags, ..TagQuery::default() }, EDGES_MAX)
             }
             Self::Newest { process, scheduler } => {
@@ -151,7 +160,12 @@ fn openings() -> [(&'static str, String); 3] {
 }
 
 /// A page of items with these tags, of these owners if any are named.
-fn paged(owners: &[Address], tags: &[(&str, String)], after: Option<&str>) -> (String, Value) {
+fn paged(
+    owners: &[Address],
+    tags: &[(&str, String)],
+    newest_first: bool,
+    after: Option<&str>,
+) -> (String, Value) {
     let tags = tags.iter().map(|(name, value)| format!("{{name:\"{name}\",values:[\"{value}\"]}}"));
     let tags = tags.collect::<Vec<_>>().join(",");
     let (mut declared, mut filters, mut variables) = (Vec::new(), String::new(), json!({}));
@@ -166,15 +180,16 @@ fn paged(owners: &[Address], tags: &[(&str, String)], after: Option<&str>) -> (S
         variables["a"] = json!(after);
     }
     let declared = if declared.is_empty() { String::new() } else { format!("({})", declared.join(",")) };
+    let sort = if newest_first { "HEIGHT_DESC" } else { "HEIGHT_ASC" };
     let query = format!(
-        "query{declared}{{transactions(first:{EDGES_MAX},sort:HEIGHT_ASC,{filters}tags:[{tags}]){{{NODE}}}}}"
+        "query{declared}{{transactions(first:{EDGES_MAX},sort:{sort},{filters}tags:[{tags}]){{{NODE}}}}}"
     );
     (query, variables)
 }
 
 /// The place after a cursor of this node's own weave.
-fn beyond(after: Option<&str>) -> Option<Cursor> {
-    after?.parse().ok().and_then(|at: Cursor| at.beyond(false))
+fn beyond(after: Option<&str>, newest_first: bool) -> Option<Cursor> {
+    after?.parse().ok().and_then(|at: Cursor| at.beyond(newest_first))
 }
 
 /// What is read of an answer.

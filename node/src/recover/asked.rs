@@ -93,6 +93,11 @@ impl Holder {
         }
     }
 
+    /// Whether it is this node, whose lists are its own.
+    pub(super) const fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+
     /// Questions that were asked over the line, and bytes that came.
     pub(super) fn traffic(&self) -> (u64, u64) {
         match self {

@@ -60,15 +60,13 @@ async fn newest_of(mut asked: Asked, process: &Arc<Process>) -> Option<OnWeave> 
     None
 }
 
-/// The pages of one item, from the first configured gateway that gives them.
-pub(crate) async fn checkpoint_part(shared: &SharedRef, item: Id) -> Option<Vec<PackedPage>> {
-    for holder in gateways(&shared.config.gateways).ok()? {
-        let mut asked = Asked::of(holder);
-        let Ok(data) = asked.holder.small_data(item, PART_BYTES_MAX).await else { continue };
-        let read = joined(tokio::task::spawn_blocking(move || read_pages(data)).await).flatten();
-        if read.is_some() {
-            return read;
-        }
-    }
-    None
+/// The pages of one item by the word of one of the configured gateways, by its number: none there are, or none that it
+/// gives.
+pub(crate) async fn checkpoint_part(shared: &SharedRef, gateway: usize, item: Id) -> Vec<PackedPage> {
+    let Some(address) = shared.config.gateways.get(gateway) else { return Vec::new() };
+    let Ok(mut holders) = gateways(std::slice::from_ref(address)) else { return Vec::new() };
+    let Some(mut asked) = holders.pop().map(Asked::of) else { return Vec::new() };
+    let Ok(data) = asked.holder.small_data(item, PART_BYTES_MAX).await else { return Vec::new() };
+    let read = joined(tokio::task::spawn_blocking(move || read_pages(data)).await);
+    read.flatten().unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod beside;
 mod fetch;
+mod newest;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -10,9 +11,9 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use weft_protocol::evidence::Evidence;
-use weft_protocol::{Effects, Hash, Id, Machine as _, Verified};
+use weft_protocol::{Address, Effects, Hash, Id, Machine as _, Verified};
 
-use super::ask::{Listed, Question};
+use super::ask::Listed;
 use super::asked::{Asked, Holder};
 use super::gateway::Gateway;
 use super::machine::{Effect, Input, Instead, Search, Want};
@@ -20,10 +21,10 @@ use super::pool::Place;
 use super::reading::{Group, Reading};
 use super::scratch::Scratch;
 use super::sink::Sink;
-use super::{GATEWAYS_MAX, GatewayReport, Missing, ModuleState, RecoverError, RecoverReport};
+use super::{GATEWAYS_MAX, GatewayReport, ModuleState, RecoverError, RecoverReport};
 use crate::follower::FollowerHandle;
 use crate::log;
-use crate::portable::{Apply, PortableError};
+use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
 
 /// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
@@ -46,25 +47,45 @@ pub async fn recover(
     from: &[String],
     progress: Progress<'_>,
 ) -> Result<RecoverReport, RecoverError> {
-    recover_as(shared, follower, process, (from, false), progress).await
+    recover_as(shared, follower, process, (from, &mut Asking::default()), progress).await
 }
 
-/// [`recover`] of a process that, where it is new here and says so, takes a place of those of others.
+/// For whom a process is read, and as what.
+#[derive(Default)]
+pub(super) struct Asking {
+    /// Somebody else asked for it: where it is new here it takes a place of those of others.
+    pub(super) for_others: bool,
+    /// What may come of it.
+    pub(super) allowance: Option<Arc<Allowance>>,
+    /// Who must schedule it.
+    pub(super) scheduler: Option<Address>,
+    /// The gateways that were asked no more in the end.
+    pub(super) given_up: BTreeSet<String>,
+}
+
+/// [`recover`] for somebody.
 ///
 /// # Errors
-/// As [`recover`].
+/// As [`recover`]; and that somebody else schedules it, or that it is longer than it may be.
 pub(super) async fn recover_as(
     shared: &SharedRef,
     follower: &FollowerHandle,
     process: Id,
-    (from, for_others): (&[String], bool),
+    (from, asking): (&[String], &mut Asking),
     progress: Progress<'_>,
 ) -> Result<RecoverReport, RecoverError> {
     let holders = gateways(from)?;
-    let mut apply = Apply { for_others, ..Apply::new(shared, follower, process) };
+    let (for_others, allowance) = (asking.for_others, asking.allowance.clone());
+    let mut apply = Apply { for_others, allowance, ..Apply::new(shared, follower, process) };
     let mut reading = Reading::new(process, shared.terms.clone());
     begin(shared, &mut apply, &mut reading)?;
-    Run::new(shared, process, holders, &mut apply, reading).whole(progress).await
+    let mut run = Run::new(shared, process, holders, &mut apply, reading);
+    (run.expected, run.allowance) = (asking.scheduler, asking.allowance.clone());
+    let names: Vec<String> = run.gateways.iter().map(|asked| asked.name().to_owned()).collect();
+    let report = run.whole(progress).await;
+    let given_up = names.into_iter().enumerate().filter(|(number, _)| run.search.has_given_up(*number));
+    asking.given_up = given_up.map(|(_, name)| name).collect();
+    report
 }
 
 /// Reads a process from gateways, or from the weave of this node if none is named, into a store of its own.
@@ -131,8 +152,12 @@ struct Run<'a, S> {
     sink: &'a mut S,
     /// What the gateway that is asked listed.
     listed: Vec<Listed>,
-    /// Bundles that were read.
+    /// Bundles that were read whole, and items that were read as they were signed.
     read: BTreeSet<Id>,
+    /// Who must schedule the process, if that is known.
+    expected: Option<Address>,
+    /// What may come of it, if that is bounded.
+    allowance: Option<Arc<Allowance>>,
     bundles: u64,
     bundles_proven: u64,
     least_confirmations: Option<u64>,
@@ -158,6 +183,8 @@ impl<'a, S: Sink> Run<'a, S> {
             sink,
             listed: Vec::new(),
             read: BTreeSet::new(),
+            expected: None,
+            allowance: None,
             bundles: 0,
             bundles_proven: 0,
             least_confirmations: None,
@@ -166,9 +193,9 @@ impl<'a, S: Sink> Run<'a, S> {
         }
     }
 
-    async fn whole(mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
-        self.read_all(progress).await?;
-        self.read_beside().await?;
+    async fn whole(&mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
+        self.read_all(&mut *progress).await?;
+        self.read_beside(progress).await?;
         self.report().await
     }
 
@@ -212,7 +239,12 @@ impl<'a, S: Sink> Run<'a, S> {
             let unknown = || RecoverError::Unknown { process, why: self.all_faults() };
             met.ok_or_else(unknown)?.map_err(|why| RecoverError::Refused { process, why })?;
         }
+        let scheduler = self.reading()?.scheduler();
+        if self.expected.is_some() && scheduler != self.expected {
+            return Err(RecoverError::Foreign { process });
+        }
         let total = self.ask_newest().await?;
+        self.check_length().await?;
         let mut brought = (0, 0);
         let mut group = self.away(Reading::group).await?;
         loop {
@@ -345,7 +377,7 @@ impl<'a, S: Sink> Run<'a, S> {
     }
 
     fn note(&mut self, text: String) {
-        if self.unproven.len() < UNPROVEN_SHOWN_MAX {
+        if self.unproven.len() < UNPROVEN_SHOWN_MAX && !self.unproven.contains(&text) {
             self.unproven.push(text);
         }
     }
@@ -358,56 +390,11 @@ impl<'a, S: Sink> Run<'a, S> {
         told.collect::<Vec<_>>().join("; ")
     }
 
-    /// Asks all gateways beside each other for the newest assignment they know; answers the slots of the longest
-    /// log, by their word.
-    async fn ask_newest(&mut self) -> Result<u64, RecoverError> {
-        let Some(scheduler) = self.reading()?.scheduler() else { return Ok(0) };
-        let question = Question::Newest { process: self.process, scheduler };
-        let asked = self.gateways.iter_mut().map(|asked| asked.query(&question));
-        let answers = futures::future::join_all(asked).await;
-        let mut slots = 0;
-        for (gateway, answer) in answers.into_iter().enumerate() {
-            let Some(listed) = answer else {
-                self.handle(Input::Failed { gateway });
-                continue;
-            };
-            let newest = listed.into_iter().next();
-            let slot = newest.as_ref().and_then(Listed::slot);
-            slots = slots.max(slot.map_or(0, |slot| slot.saturating_add(1)));
-            if let Some(asked) = self.gateways.get_mut(gateway) {
-                (asked.newest, asked.answered) = (newest, true);
-            }
-        }
-        Ok(slots)
-    }
-
-    /// The slots that the scheduler signed and nobody gave: those up to the newest assignment that a gateway
-    /// shows.
-    async fn missing(&mut self) -> Result<Option<Missing>, RecoverError> {
-        let next = self.reading()?.next_slot();
-        let mut last = None;
-        for gateway in 0..self.gateways.len() {
-            let newest = self.gateways.get_mut(gateway).and_then(|asked| asked.newest.take());
-            let Some(slot) = newest.as_ref().and_then(Listed::slot).filter(|slot| *slot >= next) else {
-                continue;
-            };
-            let Some(id) = newest.map(|newest| newest.id) else { continue };
-            // It is shown by its bytes, or it is a word.
-            let shown = !self.search.has_given_up(gateway) && self.bring(Want::Item(id)).await?;
-            if shown && self.reading()?.is_signed(slot, id) {
-                last = last.max(Some(slot));
-            } else {
-                self.fault(gateway, format!("it lists slot {slot} and does not show it"));
-            }
-        }
-        Ok(last.map(|to| Missing { from: next, to }))
-    }
-
-    async fn report(mut self) -> Result<RecoverReport, RecoverError> {
+    async fn report(&mut self) -> Result<RecoverReport, RecoverError> {
         let next = self.reading()?.next_slot();
         let ends_here = self.gateways.iter().any(|asked| {
             let newest = asked.newest.as_ref().and_then(Listed::slot);
-            asked.answered && newest.is_some_and(|slot| slot + 1 == next)
+            asked.answered && newest.is_some_and(|slot| slot.checked_add(1) == Some(next))
         });
         let missing = self.missing().await?;
         let reading = self.reading()?;
@@ -419,15 +406,16 @@ impl<'a, S: Sink> Run<'a, S> {
             (false, Some(_)) => ModuleState::Missing,
         };
         let search = &self.search;
-        let gateways = self.gateways.into_iter().enumerate().map(|(number, asked)| GatewayReport {
-            gateway: asked.name().to_owned(),
-            slots: asked.slots,
-            requests: asked.holder.traffic().0,
-            bytes: asked.holder.traffic().1,
-            faults: asked.faults,
-            faults_count: asked.faults_count,
-            given_up: search.has_given_up(number),
-        });
+        let gateways =
+            std::mem::take(&mut self.gateways).into_iter().enumerate().map(|(number, asked)| GatewayReport {
+                gateway: asked.name().to_owned(),
+                slots: asked.slots,
+                requests: asked.holder.traffic().0,
+                bytes: asked.holder.traffic().1,
+                faults: asked.faults,
+                faults_count: asked.faults_count,
+                given_up: search.has_given_up(number),
+            });
         Ok(RecoverReport {
             process: self.process,
             slots,
@@ -441,8 +429,11 @@ impl<'a, S: Sink> Run<'a, S> {
             gateways: gateways.collect(),
             missing,
             ends_here,
-            unproven: self.unproven,
+            unproven: std::mem::take(&mut self.unproven),
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

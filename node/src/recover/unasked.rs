@@ -2,9 +2,11 @@
 //! the gateways that the configuration names (`gateways`). Without any nothing happens here.
 //!
 //! [`machine`] says which process is read next and which has to wait; `task` reads them. What strangers ask for has a
-//! limit by the hour, takes one of the places of `spawn_budget`, and is computed on demand if `compute_for` takes it.
+//! limit by the hour, takes one of the places of `spawn_budget` and room of `others_logs`, and is computed on demand if
+//! `compute_for` takes it.
 
 pub mod machine;
+mod shares;
 mod task;
 
 use std::collections::BTreeSet;
@@ -33,13 +35,15 @@ pub struct Wish {
 pub struct Wishes {
     sender: mpsc::Sender<Wish>,
     reading: Arc<Mutex<BTreeSet<Id>>>,
+    /// Held while it is changed on disk how much came for strangers.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Wishes {
     /// A handle, and where its task hears.
     pub fn new() -> (Self, mpsc::Receiver<Wish>) {
         let (sender, inbox) = mpsc::channel(WISHES_MAX);
-        (Self { sender, reading: Arc::default() }, inbox)
+        (Self { sender, reading: Arc::default(), turn: Arc::default() }, inbox)
     }
 
     /// Somebody asked for it; nobody waits.

@@ -186,6 +186,20 @@ fn all_processes_of_a_key_come_back() {
     let gone = other.weft(&["recover", "--all", "--from", "http://127.0.0.1:1", "--json"]);
     let (_, why) = gone.expect(1).error();
     assert!(why.contains("no gateway says"), "{why}");
+    // A gateway says that another key's process is this one's: it is not taken, and the true ones are.
+    let (foreign, its_weave) = keeper(&["--anchor-batch-slots", "2"]);
+    let not_its = foreign.counter();
+    anchored(&foreign, &not_its, 0);
+    let liar = Liar::naming(&its_weave, &not_its);
+    let third = Node::start();
+    let ask = ["recover", "--all", "--scheduler", &owner, "--from", &liar.address, "--from", &address];
+    let report = third.json(&ask);
+    let told = json!([report["found"], report["whole"], report["slots"], report["failed"]]);
+    assert_eq!(told, json!([3, 3, 12, []]), "{report}");
+    let here = third.json(&["processes"]);
+    assert!(here.as_array().unwrap().iter().all(|one| one["process"] != json!(not_its)), "{here}");
+    third.stop();
+    foreign.stop();
     other.stop();
     node.stop();
     weave.stop();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weft_node::config::Role;
-use weft_node::control::api::{DiskRequest, Progress, Reply, Request};
+use weft_node::control::api::{DiskRequest, Progress, Reply, Request, ResultOf};
 use weft_node::recover::{RecoverAllReport, RecoverReport};
 use weft_protocol::{Hash, Id};
 
@@ -136,4 +136,50 @@ async fn a_log_of_several_batches_is_read_back() {
     assert!(figures.report.is_whole(), "{:?}", figures.report);
     assert_eq!((figures.report.slots, figures.report.new_slots), (301, 301));
     assert!(figures.evaluating > Duration::ZERO);
+}
+
+/// A log that a stranger asks for takes no more of the disk than the operator gave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stranger_asks_for_does_not_fill_the_disk() {
+    const SLOTS: u64 = 40;
+    /// The least that slots have, in bytes; and the part of `others_logs` that is one log's.
+    const SLOT_BYTES: u64 = 512;
+    const PART: u64 = 16;
+    let keeper = Node::set_up(234, &[], |config| {
+        config.weave_listen = Some("127.0.0.1:0".parse().unwrap());
+        config.anchor_batch_age_ms = 100;
+    });
+    let keeper = keeper.await;
+    let process = keeper.counter().await;
+    send(&keeper, process, 1..u32::try_from(SLOTS).unwrap()).await;
+    anchored(&keeper, process, SLOTS - 1).await;
+    let asked = async |seed: u8, share: u64, outcome: &str| {
+        let from = vec![keeper.ready.weave_api.clone().unwrap()];
+        let node = Node::set_up(seed, &[], |config| {
+            config.gateways = from;
+            config.others_logs_bytes = share * PART;
+        });
+        let node = node.await;
+        let name = format!("weft_recoveries_total{{outcome=\"{outcome}\"}} ");
+        until("the log to be read, or not", || async {
+            let ask = Request::Result { process, of: ResultOf::Item(process), wait_ms: 0 };
+            let _ = node.ask::<Value>(ask).await;
+            let metrics: String = node.ask(Request::Metrics).await.unwrap();
+            let count = metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or("0");
+            (count.trim() != "0").then_some(())
+        })
+        .await;
+        let here: Vec<Value> = node.ask(Request::Processes).await.unwrap();
+        node.stop().await;
+        here
+    };
+    // It is longer than it may be, by what its scheduler signed: none of it is taken.
+    let none = asked(235, (SLOTS - 1) * SLOT_BYTES, "declined").await;
+    assert_eq!(none, Vec::<Value>::new());
+    // It might have been short enough, and was not: it is taken as far as that.
+    let some = asked(236, (SLOTS + 1) * SLOT_BYTES, "declined").await;
+    assert!(some.iter().all(|one| one["head"].as_u64() < Some(SLOTS - 1)), "{some:?}");
+    let all = asked(237, 1 << 20, "whole").await;
+    assert_eq!(all[0]["head"], Value::from(SLOTS - 1), "{all:?}");
+    keeper.stop().await;
 }

@@ -89,6 +89,20 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// Whether what was attested of a position went with its result: where a state root is signed it stays. As in
+    /// [`Self::is_pruned`] only the disk is asked.
+    pub(super) fn has_lost_attestations(
+        &mut self,
+        process: Id,
+        position: Position,
+    ) -> Result<bool, StoreError> {
+        if !self.is_pruned(process, position)? {
+            return Ok(false);
+        }
+        let row = self.get::<OutcomeRow>(Table::Outcomes, &key::position(&process, position))?;
+        Ok(row.is_some_and(|row| row.state_root.is_none()))
+    }
+
     /// Whether the outbox of a position went with its result. What this request writes itself was
     /// just evaluated, so only the disk is asked.
     pub(super) fn is_pruned(&mut self, process: Id, position: Position) -> Result<bool, StoreError> {

@@ -242,3 +242,40 @@ fn what_was_carried_goes_once_all_of_it_has_a_receipt() {
     assert!(reader.carried_positions(&process, 9).unwrap().is_empty());
     drop_it().unwrap();
 }
+
+/// Whoever has an old attestation says it again as he likes: it would be anchored once more, hold up pruning till then,
+/// and stay.
+#[test]
+fn what_was_attested_and_pruned_is_not_new_when_it_is_said_again() {
+    let disk = MemoryDisk::new();
+    let store = Store::open_with_backend(disk, &config()).unwrap();
+    let roles = Roles { schedules: true, ..Roles::default() };
+    store
+        .write_blocking(vec![Write::Process { process: id(1), row: ProcessRow { module: id(2), roles } }])
+        .unwrap();
+    let made = Made { entries: 0, settled: 0, attestors: 2 };
+    for slot in 0..3 {
+        store.write_blocking(writes(slot, &made)).unwrap();
+    }
+    let unanchored = || store.read().unwrap().attestations_unanchored(&id(1), None, 100).unwrap();
+    let all = unanchored();
+    assert_eq!(all.len(), 6);
+    let row = AnchoredRow { slot: 2, batch: hash(9), height: 1 };
+    let mut settled = vec![Write::Anchored { process: id(1), weave: WEAVE.into(), row }];
+    settled.extend(all.into_iter().map(|(position, attestor)| Write::AttestationAnchored {
+        process: id(1),
+        position,
+        attestor,
+    }));
+    store.write_blocking(settled).unwrap();
+    prune(&store, 0).unwrap();
+    assert_eq!(attestors(&store.read().unwrap(), 0), []);
+    store.write_blocking(writes(0, &made).split_off(4)).unwrap();
+    assert_eq!(attestors(&store.read().unwrap(), 0), [], "it was pruned");
+    assert_eq!(unanchored(), [], "it was anchored");
+    // One that is late, of a slot that is still whole, is new.
+    let row = AttestationRow { statement: hash(2), bytes: vec![2; 120].into() };
+    let (process, position, attestor) = (id(1), Position::slot(1), address(7));
+    store.write_blocking(vec![Write::Attestation { process, position, attestor, row }]).unwrap();
+    assert_eq!(unanchored(), [(Position::slot(1), address(7))]);
+}

@@ -178,7 +178,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "anchor_batch_age_ms",
         takes: Takes::One("MS"),
         help: "a batch is written when its oldest slot has waited so many milliseconds; where batches cost money, an hour \
-               unless it is set",
+               unless it is set, and it then waits as long again for others to share a transaction with",
         set: |config, given| set_ms(&mut config.anchor_batch_age_ms, given, 50),
         show: |config| number(config.anchor_batch_age_ms),
     },

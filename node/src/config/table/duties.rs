@@ -63,4 +63,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         show: |config| Value::String(bytes::show(config.others_memory_bytes)),
     },
+    Setting {
+        key: "others_logs",
+        takes: Takes::One("BYTES"),
+        help: "what the logs may take of the disk, all together and for good, that this node reads from `gateways` because \
+               strangers ask for them, such as 1gb (the default); one log takes at most a sixteenth",
+        set: |config, given| {
+            bytes::parse(given, "1mb", 1 << 20).map(|bytes| config.others_logs_bytes = bytes)
+        },
+        show: |config| Value::String(bytes::show(config.others_logs_bytes)),
+    },
 ];

@@ -19,6 +19,7 @@ use crate::anchor::post::quorum::reached;
 use crate::anchor::post::spending::with_margin;
 use crate::anchor::post::{Client, Info};
 use crate::anchor::{Rest, Waiting, Weight, waiting, weigh};
+use crate::config::Role;
 use crate::shared::SharedRef;
 
 /// Postings that are looked through, and final ones that are shown.
@@ -47,6 +48,10 @@ impl Answers {
 
     /// Has batches made and posted until none of the slots that waited when it began waits for one.
     async fn flushed(&self) -> Result<(), Failure> {
+        if !self.shared.config.roles.contains(&Role::Anchor) {
+            let text = "this node makes no batches: it has not the role `anchor` (`roles` in weft.toml)";
+            return Err(fail(FailureCode::Refused, text));
+        }
         let until = tokio::time::Instant::now() + FLUSH_WAIT;
         let before = self.waits().await?.logs;
         loop {

@@ -216,7 +216,7 @@ pub(super) fn recover_failure(error: &RecoverError) -> Failure {
         RecoverError::Busy(_) => FailureCode::Busy,
         RecoverError::Room(_) => FailureCode::Full,
         RecoverError::Unknown { .. } | RecoverError::Silent(_) => FailureCode::Unknown,
-        RecoverError::Refused { .. } => FailureCode::Refused,
+        RecoverError::Refused { .. } | RecoverError::Foreign { .. } => FailureCode::Refused,
     };
     fail(code, error.to_string())
 }
@@ -228,6 +228,7 @@ fn portable_failure(error: &PortableError) -> Failure {
         | PortableError::Own { .. }
         | PortableError::OtherLog { .. }
         | PortableError::Slot { .. }
+        | PortableError::Longer { .. }
         | PortableError::TooMany => FailureCode::Refused,
         PortableError::NoSlots(_) | PortableError::NotHere { .. } => FailureCode::Unknown,
         PortableError::Frame(_) | PortableError::NotAnExport(_) | PortableError::OtherNetwork { .. } => {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::record::Submission;
 use weft_protocol::{DataItem, Id, Now};
+use weft_storage::StoreError;
 
 use super::super::api::{
     Failure, FailureCode, HeldInfo, LetterInfo, LetterState, PendingInfo, PendingRequest, Submitted,
@@ -29,7 +30,12 @@ impl Answers {
             Ok(letter) => Err(fail(FailureCode::Pending, pending_text(&letter))),
             Err(error) => {
                 let text = format!("{why}; and it cannot wait on the topic: {error}");
-                Err(fail(FailureCode::Unknown, text))
+                let code = match error {
+                    NoLetter::Disk(StoreError::Full { .. }) => FailureCode::Full,
+                    NoLetter::Disk(_) => FailureCode::Fault,
+                    _ => FailureCode::Unknown,
+                };
+                Err(fail(code, text))
             }
         }
     }
@@ -89,6 +95,7 @@ impl Answers {
         let sent = self.send_letter(named, &raw, true, why).await;
         sent.map(info).map_err(|error| match error {
             NoLetter::TooMany => fail(FailureCode::Busy, error.to_string()),
+            NoLetter::Disk(error) => disk(error),
             error => fail(FailureCode::Invalid, error.to_string()),
         })
     }

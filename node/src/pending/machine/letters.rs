@@ -88,6 +88,8 @@ pub enum Input {
     },
     /// What [`Effect::Try`] came to.
     Tried(Id, Tried),
+    /// The disk did not take a message that was just handed in: it is not sent.
+    Unkept(Id),
     /// Time passed.
     Tick,
 }
@@ -312,6 +314,7 @@ impl Machine for Letters {
             Input::Mined { item, nonce } => self.mined(item, nonce, effects),
             Input::Said { item, is_heard } => self.said(item, is_heard, now, effects),
             Input::Tried(item, tried) => self.tried(item, tried, now, effects),
+            Input::Unkept(item) => drop(self.on_way.remove(&item)),
             Input::Tick => self.tick(now, effects),
         }
     }

@@ -97,12 +97,13 @@ impl<S: Sink> Run<'_, S> {
             Err(error) => return Ok(self.failed(gateway, &error)),
         };
         self.bundles += 1;
-        if self.read.len() < READ_NOTED_MAX {
-            self.read.insert(id);
-        }
         let raw = bytes.clone();
         let root = self.away(move |_| chunk::data_root(&raw)).await?;
         let is_proven = self.prove(gateway, id, root).await;
+        // Of one that is not, others may have what this gateway left out.
+        if is_proven && self.read.len() < READ_NOTED_MAX {
+            self.read.insert(id);
+        }
         let (added, has) = self
             .away(move |reading| (reading.pool.add_bundle((gateway, is_proven), bytes), reading.has(want)))
             .await?;

@@ -11,16 +11,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::process::Process;
 use weft_protocol::{Effects, Id, Machine as _};
-use weft_storage::Roles;
+use weft_storage::{Roles, StoreError};
 
-use super::super::task::recover_as;
+use super::super::task::{Asking, recover_as};
 use super::super::{RecoverError, RecoverReport};
-use super::Wish;
 use super::machine::{By, Effect, Input, READS_MAX, Unasked, WAITING_MAX};
+use super::{Wish, shares};
 use crate::config::Role;
 use crate::follower::FollowerHandle;
 use crate::hosting::{self, Claim, Declined, HostingError, LimitsError, limits_of};
 use crate::metrics::Level;
+use crate::portable::PortableError;
 use crate::remote;
 use crate::shared::SharedRef;
 use crate::supervisor::joined;
@@ -36,7 +37,7 @@ const WAITERS_MAX: usize = 16;
 
 /// Why a process was not read, or not taken up.
 #[derive(Debug, thiserror::Error)]
-enum NotRead {
+pub(super) enum NotRead {
     #[error(transparent)]
     Recover(#[from] RecoverError),
     #[error(transparent)]
@@ -45,6 +46,8 @@ enum NotRead {
     Limits(#[from] LimitsError),
     #[error(transparent)]
     Hosting(#[from] HostingError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("none of it came")]
     Nothing,
 }
@@ -58,8 +61,9 @@ pub struct UnaskedTask {
     effects: Effects<Effect>,
     waiters: BTreeMap<Id, Vec<oneshot::Sender<bool>>>,
     running: JoinSet<(Id, Result<RecoverReport, NotRead>)>,
-    /// What is to be looked at.
-    round: VecDeque<Id>,
+    /// What is to be looked at; away while some of it is.
+    round: Option<VecDeque<Id>>,
+    looking: JoinSet<(VecDeque<Id>, Vec<Id>)>,
     waiting: Arc<AtomicU64>,
     reads: Arc<AtomicU64>,
 }
@@ -79,7 +83,8 @@ impl UnaskedTask {
             effects: Effects::new(),
             waiters: BTreeMap::new(),
             running: JoinSet::new(),
-            round: VecDeque::new(),
+            round: Some(VecDeque::new()),
+            looking: JoinSet::new(),
             waiting,
             reads,
         }
@@ -104,16 +109,28 @@ impl UnaskedTask {
                 }
                 _ = look.tick(), if has_gateways => {
                     self.handle(Input::Tick);
-                    let unserved = tokio::select! {
-                        () = stop.cancelled() => return,
-                        unserved = unserved(&self.shared, &mut self.round) => unserved,
-                    };
+                    self.look();
+                }
+                Some(looked) = self.looking.join_next(), if !self.looking.is_empty() => {
+                    let (round, unserved) = joined(looked).unwrap_or_default();
+                    self.round = Some(round);
                     unserved.into_iter().for_each(|process| self.wanted(process, By::Operator, None));
                 }
             }
             self.waiting.store(self.machine.waiting() as u64, Ordering::Relaxed);
             self.reads.store(self.running.len() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// Looks at some of what this node works for, unless it still does: the mesh may be silent for long, and who
+    /// waits is heard meanwhile.
+    fn look(&mut self) {
+        let Some(mut round) = self.round.take() else { return };
+        let shared = SharedRef::clone(&self.shared);
+        self.looking.spawn(async move {
+            let unserved = unserved(&shared, &mut round).await;
+            (round, unserved)
+        });
     }
 
     fn wanted(&mut self, process: Id, by: By, done: Option<oneshot::Sender<bool>>) {
@@ -148,7 +165,9 @@ impl UnaskedTask {
         let (came, word) = match ended {
             Ok(report) if report.is_whole() => (true, "whole"),
             Ok(_) => (true, "part"),
-            Err(NotRead::Declined(_)) => (false, "declined"),
+            Err(
+                NotRead::Declined(_) | NotRead::Recover(RecoverError::Portable(PortableError::Longer { .. })),
+            ) => (false, "declined"),
             Err(_) => (false, "nothing"),
         };
         self.shared.metrics.recoveries.add(word);
@@ -201,9 +220,21 @@ async fn read(
         }
         false => None,
     };
+    // What an operator hosts himself is his own; what is here for others grows by their word alone.
+    let is_of_others = is_strange || shared.directory.roles(&process).is_some_and(|roles| roles.for_others);
+    let share = match is_of_others {
+        true => Some(shares::take(shared).await?),
+        false => None,
+    };
     let from = shared.config.gateways.clone();
+    let allowance = share.as_ref().map(shares::Share::allowance);
+    let mut asking = Asking { for_others: is_strange, allowance, ..Asking::default() };
     let mut go_on = |_, _| ControlFlow::Continue(());
-    let report = recover_as(shared, follower, process, (&from, is_strange), &mut go_on).await?;
+    let report = recover_as(shared, follower, process, (&from, &mut asking), &mut go_on).await;
+    if let Some(share) = share {
+        shares::give_back(shared, &share).await?;
+    }
+    let report = report?;
     if report.new_slots == 0 && report.slots == 0 {
         return Err(NotRead::Nothing);
     }

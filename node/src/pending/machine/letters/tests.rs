@@ -146,3 +146,11 @@ fn one_is_worked_for_at_a_time_and_few_are_on_their_way() {
         run(&mut letters, Input::Mined { item: Id([number; 32]), nonce: Some(0) }, 0);
     }
 }
+
+#[test]
+fn what_the_disk_did_not_take_is_not_sent() {
+    let mut letters = sent(false);
+    assert_eq!(run(&mut letters, Input::Unkept(ITEM), 1), []);
+    assert_eq!((letters.on_way(), letters.shown()), (0, Vec::new()));
+    assert_eq!(run(&mut letters, Input::Tick, 60_000), []);
+}
