@@ -4,11 +4,15 @@
 //! `task` submits, asks and records. What goes to a weave that costs money goes through [`post`].
 
 mod bundle;
+mod found;
 pub mod machine;
+mod marks;
 pub mod post;
 mod task;
 mod waiting;
 
+pub(crate) use post::BlockWaits;
 pub use post::{Board, PostTask};
+pub(crate) use task::EMPTY_BLOCKS_MAX;
 pub use task::{AnchorTask, info};
 pub(crate) use waiting::{Rest, Waiting, Weight, waiting, weigh};

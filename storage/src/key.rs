@@ -39,6 +39,11 @@ pub(crate) fn weave(process: &Id, weave: &str) -> Vec<u8> {
     [process.as_bytes().as_slice(), weave.as_bytes()].concat()
 }
 
+/// A data root and a weave: the same bytes may be posted to several.
+pub(crate) fn on_weave(data_root: &Hash, weave: &str) -> Vec<u8> {
+    [data_root.0, blake3::hash(weave.as_bytes()).into()].concat()
+}
+
 /// Source, window and number of a claim.
 pub(crate) fn claim(claim: &ClaimKey) -> Vec<u8> {
     [claim.source.as_bytes().as_slice(), &claim.window.to_be_bytes(), &claim.number.to_be_bytes()].concat()

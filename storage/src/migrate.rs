@@ -13,11 +13,11 @@ use crate::error::StoreError;
 use crate::key::{self, Parts};
 use crate::meta::{self, Owner};
 use crate::record::{self, Record};
-use crate::rows::{ProcessRow, Raw, SlotRow};
+use crate::rows::{Nothing, PostingRow, ProcessRow, Raw, SlotRow};
 use crate::tables::{Definition, Table};
 
 /// The schema of stores that this build writes.
-pub(crate) const STORE_SCHEMA: u32 = 2;
+pub(crate) const STORE_SCHEMA: u32 = 3;
 
 /// One step from a schema to the next.
 struct Step {
@@ -29,11 +29,14 @@ struct Step {
 }
 
 /// Every step, in order.
-const STEPS: &[Step] = &[Step {
-    to: 2,
-    what: "forgetting checkpoints of the earlier layout, and listing the children of spawns",
-    run: to_2,
-}];
+const STEPS: &[Step] = &[
+    Step {
+        to: 2,
+        what: "forgetting checkpoints of the earlier layout, and listing the children of spawns",
+        run: to_2,
+    },
+    Step { to: 3, what: "keeping postings by their weave", run: to_3 },
+];
 
 /// Does every step that a store of schema `found` lacks.
 pub(crate) fn run(database: &Database, owner: Owner, found: u32) -> Result<(), StoreError> {
@@ -79,6 +82,33 @@ fn to_2(writing: &WriteTransaction, owner: Owner) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Schema 2 had one posting of some bytes, whatever the weave.
+fn to_3(writing: &WriteTransaction, _: Owner) -> Result<(), StoreError> {
+    let mut postings = open(writing, Table::Postings)?;
+    let (mut open_ones, mut posted) = (open(writing, Table::PostingsOpen)?, open(writing, Table::Posted)?);
+    let mut rows = Vec::new();
+    for entry in postings.iter().map_err(|error| failed(error.into()))? {
+        let (key, value) = entry.map_err(|error| failed(error.into()))?;
+        let value = Bytes::copy_from_slice(value.value());
+        let row: PostingRow = record::decode(Table::Postings.name(), key.value(), value)?;
+        rows.extend(Parts(key.value()).hash().map(|root| (root, row)));
+    }
+    for (root, row) in rows {
+        let key = key::on_weave(&root, &row.weave);
+        take(&mut postings, &root.0)?;
+        put(&mut postings, Table::Postings, &key, &row)?;
+        take(&mut open_ones, &root.0)?;
+        if !row.is_final() {
+            put(&mut open_ones, Table::PostingsOpen, &key, &Nothing)?;
+        }
+        for part in &row.parts {
+            take(&mut posted, &part.0)?;
+            put(&mut posted, Table::Posted, &key::on_weave(part, &row.weave), &root)?;
+        }
+    }
+    Ok(())
+}
+
 /// The push id of the spawn that a process came of, by the proof beside its item.
 fn spawn_of(writing: &WriteTransaction, owner: Owner, process: &Id) -> Result<Option<Hash>, StoreError> {
     let slots = open(writing, Table::Slots)?;
@@ -100,6 +130,15 @@ type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;
 
 fn open(writing: &WriteTransaction, table: Table) -> Result<Rows<'_>, StoreError> {
     writing.open_table(table.definition()).map_err(|error| failed(error.into()))
+}
+
+fn put(rows: &mut Rows<'_>, table: Table, key: &[u8], row: &impl Record) -> Result<(), StoreError> {
+    let bytes = record::encode(table.name(), key, row);
+    rows.insert(key, bytes.as_slice()).map(drop).map_err(|error| failed(error.into()))
+}
+
+fn take(rows: &mut Rows<'_>, key: &[u8]) -> Result<(), StoreError> {
+    rows.remove(key).map(drop).map_err(|error| failed(error.into()))
 }
 
 fn get<R: Record>(rows: &Rows<'_>, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {

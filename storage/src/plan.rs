@@ -75,6 +75,10 @@ impl Plan<'_> {
             Write::AnchorEvidence { process, name } => {
                 self.put(Table::EvidenceUnanchored, key::pair(&process, &name.0), &Nothing)
             }
+            Write::AnchorAttestation { process, position, attestor } => {
+                let key = key::attestation(&process, position, &attestor.0);
+                self.put(Table::AttestationsUnanchored, key, &Nothing)
+            }
             Write::AttestationAnchored { process, position, attestor } => {
                 let key = key::attestation(&process, position, &attestor.0);
                 self.remove(Table::AttestationsUnanchored, key)
@@ -279,17 +283,18 @@ impl Plan<'_> {
     }
 
     fn posting(&mut self, data_root: Hash, row: &PostingRow) -> Result<(), StoreError> {
-        let key = data_root.0.to_vec();
+        let key = key::on_weave(&data_root, &row.weave);
         let held = self.get::<PostingRow>(Table::Postings, &key)?;
         if held.is_some_and(|held| !held.same_content(row) || (held.is_final() && held.state != row.state)) {
             return Err(content(Table::Postings, &key));
         }
-        // A batch that were in two postings would be paid for twice.
+        // A batch that were in two postings to one weave would be paid for twice.
         for part in &row.parts {
-            match self.get::<Hash>(Table::Posted, &part.0)? {
-                None => self.put(Table::Posted, part.0.to_vec(), &data_root)?,
+            let key = key::on_weave(part, &row.weave);
+            match self.get::<Hash>(Table::Posted, &key)? {
+                None => self.put(Table::Posted, key, &data_root)?,
                 Some(held) if held == data_root => {}
-                Some(_) => return Err(content(Table::Posted, &part.0)),
+                Some(_) => return Err(content(Table::Posted, &key)),
             }
         }
         if row.is_final() {

@@ -76,6 +76,7 @@ impl Need {
             | Write::OutboxState { .. }
             | Write::Attestation { .. }
             | Write::Evidence { .. }
+            | Write::AnchorAttestation { .. }
             | Write::AnchorEvidence { .. }
             | Write::Blob(_)
             | Write::Batch { .. }

@@ -89,11 +89,11 @@ tables! {
     Batches = "batches/1",
     /// data root -> nothing, of batches that are not confirmed.
     BatchesOpen = "batches-open/1",
-    /// data root -> PostingRow.
+    /// data root, BLAKE3 of the weave's name -> PostingRow.
     Postings = "postings/1",
-    /// data root -> nothing, of postings that are not final.
+    /// data root, BLAKE3 of the weave's name -> nothing, of postings that are not final.
     PostingsOpen = "postings-open/1",
-    /// data root of a batch -> data root of the posting that it is in.
+    /// data root of a batch, BLAKE3 of the weave's name -> data root of the posting that it is in.
     Posted = "posted/1",
     /// process, weave name -> AnchoredRow.
     Anchored = "anchored/1",

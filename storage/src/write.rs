@@ -128,6 +128,15 @@ pub enum Write {
         /// The row.
         row: EvidenceRow,
     },
+    /// An attestation is to be anchored, once more perhaps.
+    AnchorAttestation {
+        /// The process.
+        process: Id,
+        /// The position.
+        position: Position,
+        /// The key that signed.
+        attestor: Address,
+    },
     /// An attestation is in a confirmed batch.
     AttestationAnchored {
         /// The process.
@@ -303,7 +312,7 @@ impl Write {
                 Self::Blob(bytes) => bytes.len(),
                 Self::Setting { value, .. } => value.len(),
                 // Each batch has a row that says which posting it is in.
-                Self::Posting { row, .. } => 96 * row.parts.len() + 2 * 1024,
+                Self::Posting { row, .. } => 128 * row.parts.len() + 2 * 1024,
                 Self::Claim { row, .. } => row.pushes.len(),
                 Self::Process { .. }
                 | Self::Child { .. }
@@ -311,6 +320,7 @@ impl Write {
                 | Self::OutboxState { .. }
                 | Self::DropCheckpoint { .. }
                 | Self::CutCheckpoint { .. }
+                | Self::AnchorAttestation { .. }
                 | Self::AttestationAnchored { .. }
                 | Self::AnchorEvidence { .. }
                 | Self::EvidenceAnchored { .. }

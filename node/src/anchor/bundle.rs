@@ -3,10 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
 use prost::Message as _;
 use weft_protocol::attestation::Attestation;
-use weft_protocol::bundle::Bundle;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
@@ -133,8 +131,12 @@ fn beside(
         items.push(item);
         Ok(true)
     };
+    let mut lost = Vec::new();
     for (_, name) in reader.evidence_unanchored(Some(&process), EVIDENCE_ITEMS_MAX)? {
-        let Some(row) = reader.evidence_named(&process, &name)? else { continue };
+        let Some(row) = reader.evidence_named(&process, &name)? else {
+            lost.push(Write::EvidenceAnchored { process, name });
+            continue;
+        };
         if !add(&mut items, EVIDENCE_TYPE, row.bytes.to_vec())? {
             return Ok(items);
         }
@@ -149,14 +151,30 @@ fn beside(
         let mut attestations = Vec::with_capacity(keys.len());
         for (position, attestor) in keys {
             let row = reader.attestation(&process, position, &attestor)?;
-            attestations.extend(row.and_then(|row| wire::Attestation::decode(row.bytes).ok()));
+            match row.and_then(|row| wire::Attestation::decode(row.bytes).ok()) {
+                Some(attestation) => attestations.push(attestation),
+                None => lost.push(Write::AttestationAnchored { process, position, attestor }),
+            }
+        }
+        if attestations.is_empty() {
+            continue;
         }
         let message = wire::AttestationsResponse { attestations };
         if !add(&mut items, ATTESTATIONS_TYPE, message.encode_to_vec())? {
             break;
         }
     }
+    forget(shared, lost)?;
     Ok(items)
+}
+
+/// Drops marks of what is not there, or is no attestation: a batch would be made for it again and again.
+fn forget(shared: &Shared, lost: Vec<Write>) -> Result<(), StoreError> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    tracing::warn!(count = lost.len(), "what was to be anchored is not on disk");
+    shared.store.write_blocking(lost)
 }
 
 /// Puts items into a batch while there is room; says whether there was.
@@ -174,7 +192,7 @@ fn checkpoint(
     if shared.config.anchor_checkpoints == AnchorCheckpoints::Off || !known.roles.schedules {
         return Ok(());
     }
-    let anchored = reader.setting(&checkpoint_setting(&process))?;
+    let anchored = reader.setting(&checkpoint_setting(shared, &process))?;
     let anchored = anchored.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
     let Some(found) = join::checkpoint(reader, &known.process, to)? else { return Ok(()) };
     let slot = slot_of(&found);
@@ -203,9 +221,9 @@ fn slot_of(checkpoint: &wire::CheckpointResponse) -> Option<u64> {
     Some(checkpoint.attestations.first()?.position.as_ref()?.slot)
 }
 
-/// The setting that says up to which slot checkpoints of a process were anchored.
-fn checkpoint_setting(process: &Id) -> String {
-    format!("anchored-checkpoint/{process}")
+/// The setting that says up to which slot this weave has checkpoints of a process.
+fn checkpoint_setting(shared: &Shared, process: &Id) -> String {
+    format!("anchored-checkpoint/{}/{process}", shared.anchored_on())
 }
 
 /// Whether something beside the slots up to this one waits for a batch.
@@ -218,12 +236,11 @@ pub(super) fn has_beside(reader: &Reader, process: &Id, to: Option<u64>) -> Resu
     Ok(attested || !reader.evidence_unanchored(Some(process), 1)?.is_empty())
 }
 
-/// What a confirmed batch holds beside slots: it waits for none any more.
-pub(super) fn settled(shared: &Shared, process: Id, bundle: Bytes) -> Vec<Write> {
-    let Ok(bundle) = Bundle::parse(bundle) else { return Vec::new() };
+/// What a confirmed batch holds beside slots: it waits for none any more. Whoever did not make the batch gives what
+/// verifies.
+pub(super) fn settled(shared: &Shared, process: Id, items: impl Iterator<Item = DataItem>) -> Vec<Write> {
     let mut writes = Vec::new();
-    for item in bundle.items().flatten() {
-        let item = item.claims();
+    for item in items {
         // What others signed is part of a slot.
         let is_ours = item.owner() == shared.address && item.tag("Process") == Some(&process.to_string());
         match item.tag("Type").filter(|_| is_ours) {
@@ -241,7 +258,7 @@ pub(super) fn settled(shared: &Shared, process: Id, bundle: Bytes) -> Vec<Write>
                 let read = portable::checkpoint::read_manifest(item.data());
                 let slot = read.and_then(|(_, checkpoint)| slot_of(&checkpoint));
                 writes.extend(slot.map(|slot| Write::Setting {
-                    name: checkpoint_setting(&process),
+                    name: checkpoint_setting(shared, &process),
                     value: slot.to_be_bytes().to_vec().into(),
                 }));
             }

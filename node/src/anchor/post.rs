@@ -17,10 +17,11 @@ use weft_protocol::Hash;
 use weft_storage::{PostingState, Reader, StoreError};
 
 pub use board::Board;
+pub(crate) use board::Waits as BlockWaits;
 pub use client::chunk_json;
 pub(crate) use client::{Client, Info};
 pub use task::PostTask;
-pub(super) use work::holds;
+pub(super) use work::{held_setting, holds};
 
 /// How far a batch is that was handed over.
 pub(super) enum Progress {
@@ -37,12 +38,17 @@ pub(super) enum Progress {
     },
 }
 
-/// How far a batch is, by what lies on disk.
+/// How far a batch is on its way to a weave, by what lies on disk. What was posted to another one says nothing.
 ///
 /// # Errors
 /// A damaged store.
-pub(super) fn progress(reader: &Reader, board: &Board, batch: &Hash) -> Result<Progress, StoreError> {
-    let posting = reader.posting_of(batch)?.map(|root| reader.posting(&root)).transpose()?.flatten();
+pub(super) fn progress(
+    reader: &Reader,
+    board: &Board,
+    (batch, weave): (&Hash, &str),
+) -> Result<Progress, StoreError> {
+    let root = reader.posting_of(batch, weave)?;
+    let posting = root.map(|root| reader.posting(&root, weave)).transpose()?.flatten();
     Ok(match posting.map(|row| row.state) {
         Some(PostingState::Final { height, block, .. }) => Progress::Final { height, block: hash_of(&block) },
         Some(PostingState::Built | PostingState::Signed { .. }) => Progress::OnItsWay,

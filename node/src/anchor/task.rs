@@ -1,16 +1,23 @@
 //! The anchor's loop: slots in, bundles to the weave, receipts to disk.
 
+mod seeking;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weft_protocol::bundle::Bundle;
 use weft_protocol::{Effects, Hash, Id, Machine};
 use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
 use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
 use super::bundle::{BatchError, bundle, has_beside, settled};
 use super::machine::{Anchor, Effect, Input, Policy};
+use super::marks;
 use super::post::{self, Progress};
 use crate::backlog::Backlog;
 use crate::config::Backend;
@@ -18,16 +25,19 @@ use crate::control::api::{BatchInfo, WeaveInfo};
 use crate::error::NodeError;
 use crate::news::News;
 use crate::shared::{Shared, SharedRef};
+use crate::supervisor::joined;
+use seeking::Seeking;
 
 /// How often time passes for the driver.
 const TICK: Duration = Duration::from_millis(250);
 /// Open batches read after a restart: one for each log.
 pub(super) const OPEN_MAX: usize = 100_000;
 /// Empty blocks after one that is not, where others post: for confirmations, and too few for what is signed meanwhile to
-/// grow too old.
-const EMPTY_BLOCKS_MAX: u32 = 40;
+/// grow too old. Whoever asks after a transaction that is not here, which must lapse before another is signed, or that is
+/// as deep already, gets as many more. Nobody asks when all is final.
+pub(crate) const EMPTY_BLOCKS_MAX: u32 = 40;
 /// Processes with evidence that no batch has, read after a restart.
-const EVIDENCE_MAX: usize = 10_000;
+pub(super) const EVIDENCE_MAX: usize = 10_000;
 /// Batches shown to a person.
 const SHOWN_MAX: usize = 1_000;
 
@@ -44,6 +54,8 @@ pub struct AnchorTask {
     built: BTreeMap<Id, Hash>,
     /// Blocks without anything in them since the last that had something.
     empty_blocks: u32,
+    /// What the weave is asked for before it is paid for.
+    seeking: Seeking,
 }
 
 impl AnchorTask {
@@ -61,12 +73,39 @@ impl AnchorTask {
         let place = |(root, row): (Hash, BatchRow)| (row.process, (row.from_slot, row.to_slot, root));
         let open = open.into_iter().map(place).collect();
         let built = BTreeMap::new();
-        let mut task = Self { shared, backlog, machine, effects, anchored, open, built, empty_blocks: 0 };
+        let seeking = Seeking::new(shared.clock.now());
+        let mut task =
+            Self { shared, backlog, machine, effects, anchored, open, built, empty_blocks: 0, seeking };
         let first = task.backlog.page();
         task.try_take_up(&first)?;
         let convicted = task.shared.store.read()?.evidence_unanchored(None, EVIDENCE_MAX)?;
         convicted.into_iter().for_each(|(process, _)| task.beside(process));
         Ok(task)
+    }
+
+    /// Begins to mark anew what is to be anchored, where the marks are about another weave.
+    fn mark(&self, stop: &CancellationToken, marking: &mut JoinSet<Result<(), StoreError>>) {
+        match marks::are_of_another(&self.shared) {
+            Ok(false) => {}
+            Ok(true) => {
+                let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
+                marking.spawn_blocking(move || marks::mark_all(&shared, &stop));
+            }
+            Err(error) => tracing::error!(%error, "cannot read what is marked to be anchored"),
+        }
+    }
+
+    /// Looks again at every log, and at evidence about others.
+    fn marked(&mut self, marked: Result<(), StoreError>) {
+        let convicted =
+            marked.and_then(|()| self.shared.store.read()?.evidence_unanchored(None, EVIDENCE_MAX));
+        match convicted {
+            Ok(convicted) => convicted.into_iter().for_each(|(process, _)| self.beside(process)),
+            Err(error) => {
+                tracing::error!(%error, "not all that is to be anchored is marked; the next start tries again");
+            }
+        }
+        self.backlog.refill(self.shared.directory.ids(|roles| roles.schedules));
     }
 
     /// Runs until the node stops.
@@ -79,6 +118,8 @@ impl AnchorTask {
         for interval in [&mut tick, &mut block] {
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
+        let mut marking = JoinSet::new();
+        self.mark(&stop, &mut marking);
         loop {
             self.perform().await;
             tokio::select! {
@@ -97,6 +138,12 @@ impl AnchorTask {
                     Err(RecvError::Closed) => return,
                 },
                 page = self.backlog.turn() => self.take_up(&page),
+                Some(marked) = marking.join_next(), if !marking.is_empty() => {
+                    self.marked(joined(marked).unwrap_or(Err(StoreError::Closed)));
+                }
+                Some(sought) = self.seeking.work.join_next(), if !self.seeking.work.is_empty() => {
+                    self.sought(sought).await;
+                }
                 () = shared.board.flushed() => self.handle(Input::Flush),
                 _ = tick.tick() => self.handle(Input::Tick),
                 _ = block.tick() => self.mine().await,
@@ -144,11 +191,11 @@ impl AnchorTask {
                 let open = self.open.remove(&process).filter(follows);
                 self.built.extend(open.map(|(_, _, data_root)| (process, data_root)));
                 self.handle(Input::Log { process, head, anchored, open });
-                if has_beside(&reader, &process, head)? {
-                    self.handle(Input::Beside { process });
-                }
             } else if let Some(head) = head {
                 self.handle(Input::Grew { process, head });
+            }
+            if has_beside(&reader, &process, head)? {
+                self.handle(Input::Beside { process });
             }
         }
         Ok(())
@@ -158,6 +205,9 @@ impl AnchorTask {
     /// post, for they wait for confirmations.
     async fn mine(&mut self) {
         let shared = SharedRef::clone(&self.shared);
+        if shared.board.take_waits() {
+            self.empty_blocks = 0;
+        }
         let may_be_empty = shared.config.weave_accepts && self.empty_blocks < EMPTY_BLOCKS_MAX;
         let mined = tokio::task::spawn_blocking(move || {
             let is_empty = shared.weave.pending()? == 0;
@@ -179,7 +229,7 @@ impl AnchorTask {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
                 let input = match effect {
-                    Effect::Submit { process, from, to } => Some(self.submit(process, from, to).await),
+                    Effect::Submit { process, from, to } => self.seek_or_submit(process, (from, to)).await,
                     Effect::Query { process, data_root } => self.query(process, data_root).await,
                     Effect::Confirm { process, to, data_root, block } => {
                         Some(self.confirm(process, to, data_root, block).await)
@@ -252,7 +302,8 @@ impl AnchorTask {
 
     /// How far a batch is that was handed to the poster.
     fn posted(&self, process: Id, data_root: Hash) -> Option<Input> {
-        let progress = |reader| post::progress(&reader, &self.shared.board, &data_root);
+        let of = (&data_root, self.shared.anchored_on());
+        let progress = |reader| post::progress(&reader, &self.shared.board, of);
         match self.shared.store.read().and_then(progress) {
             Ok(Progress::Unknown) => Some(Input::Status { process, block: None, known: false }),
             Ok(Progress::OnItsWay) => Some(Input::Status { process, block: None, known: true }),
@@ -313,7 +364,9 @@ fn confirmed(
     }
     if let Some(row) = row {
         let bundle = reader.blob(&row.bundle)?;
-        writes.extend(bundle.into_iter().flat_map(|bundle| settled(shared, process, bundle)));
+        let bundle = bundle.and_then(|bytes| Bundle::parse(bytes).ok());
+        let items = bundle.iter().flat_map(|bundle| bundle.items().flatten());
+        writes.extend(settled(shared, process, items.map(|item| item.claims().clone())));
         // The weave has the bundle now; the copy made for the way there can go.
         writes.push(Write::DropBlob(row.bundle));
         writes.push(Write::Batch { data_root, row: BatchRow { state, ..row } });
@@ -326,7 +379,12 @@ fn kept(shared: &Shared, built: Option<Hash>, from: u64) -> Result<Option<(u64, 
     let Some(data_root) = built else { return Ok(None) };
     let reader = shared.store.read()?;
     let Some(row) = reader.batch(&data_root)?.filter(|row| row.from_slot == from) else { return Ok(None) };
-    let Some(bytes) = reader.blob(&row.bundle)? else { return Ok(None) };
+    // One that is damaged is made anew, which heals it where it comes to the same.
+    let bytes = match reader.blob(&row.bundle) {
+        Err(StoreError::Damaged { .. }) | Ok(None) => return Ok(None),
+        Ok(Some(bytes)) => bytes,
+        Err(error) => return Err(error.into()),
+    };
     Ok(Some((row.to_slot, Batch::parse(bytes)?)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use weft_protocol::{Hash, Id};
-use weft_storage::{BatchRow, Reader, StoreError};
+use weft_protocol::Id;
+use weft_storage::{Reader, StoreError};
 
 use super::bundle::bundle;
 use super::task::OPEN_MAX;
@@ -49,23 +49,31 @@ pub(crate) struct Rest {
 /// A damaged store.
 pub(crate) fn waiting(shared: &Shared) -> Result<Rest, StoreError> {
     let reader = shared.store.read()?;
-    let open = reader.batches_open(OPEN_MAX)?;
-    let mut rest = Rest { open: open.len() as u64, ..Rest::default() };
-    if shared.config.anchor.backend != Backend::Local {
-        for (root, _) in &open {
-            rest.unposted += u64::from(reader.posting_of(root)?.is_none());
+    let mut rest = Rest::default();
+    let mut open: BTreeMap<Id, u64> = BTreeMap::new();
+    for (root, row) in reader.batches_open(OPEN_MAX)? {
+        let next = anchored(shared, &reader, &row.process)?.map_or(0, |slot| slot + 1);
+        let has_slots = row.from_slot <= row.to_slot;
+        // One that was made for another weave leaves a gap on this one, and does not go there.
+        if has_slots && row.from_slot != next {
+            continue;
+        }
+        rest.open += 1;
+        if shared.config.anchor.backend != Backend::Local {
+            rest.unposted += u64::from(reader.posting_of(&root, shared.anchored_on())?.is_none());
+        }
+        if has_slots {
+            open.insert(row.process, row.to_slot);
         }
     }
-    let newest = |mut newest: BTreeMap<Id, u64>, (_, row): (Hash, BatchRow)| {
-        let to = newest.entry(row.process).or_default();
-        *to = (*to).max(row.to_slot);
-        newest
-    };
-    let open = open.into_iter().fold(BTreeMap::new(), newest);
     for process in shared.directory.ids(|roles| roles.schedules) {
         rest.logs.extend(of_log(shared, &reader, process, open.get(&process).copied())?);
     }
     Ok(rest)
+}
+
+fn anchored(shared: &Shared, reader: &Reader, process: &Id) -> Result<Option<u64>, StoreError> {
+    Ok(reader.anchored(process, shared.anchored_on())?.map(|row| row.slot))
 }
 
 fn of_log(
@@ -75,8 +83,7 @@ fn of_log(
     open: Option<u64>,
 ) -> Result<Option<Waiting>, StoreError> {
     let Some((to, _)) = reader.head(&process)? else { return Ok(None) };
-    let anchored = reader.anchored(&process, shared.anchored_on())?.map(|row| row.slot);
-    let from = anchored.max(open).map_or(0, |slot| slot + 1);
+    let from = anchored(shared, reader, &process)?.max(open).map_or(0, |slot| slot + 1);
     Ok((from <= to).then_some(Waiting { process, from, to }))
 }
 

@@ -37,6 +37,7 @@ use super::guard::{self, Guard};
 use super::params::Params;
 use super::problem::{self, Problem, with_type};
 use super::server::Answering;
+use crate::anchor::{BlockWaits, EMPTY_BLOCKS_MAX};
 use crate::config::Config;
 use crate::metrics::Level;
 use crate::shared::Shared;
@@ -70,6 +71,8 @@ struct Inner {
     bodies: Bodies,
     schema: graphql::Schema,
     turns: Arc<Semaphore>,
+    /// Where it is said that somebody waits for blocks.
+    waits: BlockWaits,
     /// What is on its way here, where others may post.
     uploads: Option<Uploads>,
     /// The newest last.
@@ -144,6 +147,7 @@ impl WeaveDesk {
             bodies: Bodies::new(&shared.metrics, "weave"),
             schema: graphql::schema(),
             turns,
+            waits: shared.board.waits(),
             uploads: weave_accepts.then(Uploads::default),
             proven: Mutex::default(),
         }))
@@ -303,7 +307,18 @@ impl WeaveDesk {
     }
 
     fn status(&self, id: Id) -> Result<Response, Problem> {
-        let Some(placed) = self.placed(id)? else { return self.not_placed(id) };
+        let Some(placed) = self.placed(id)? else {
+            let answer = self.not_placed(id);
+            if answer.is_err() {
+                // It was lost on its way, and is signed again when no block can hold it any more.
+                self.0.waits.say();
+            }
+            return answer;
+        };
+        if placed.confirmations >= u64::from(EMPTY_BLOCKS_MAX) {
+            // Who asks still wants it deeper.
+            self.0.waits.say();
+        }
         Ok(problem::json(
             StatusCode::OK,
             &json!({

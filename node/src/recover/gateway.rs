@@ -101,6 +101,15 @@ impl GatewayError {
         matches!(self, Self::Unknown(_))
     }
 
+    /// Whether it has no answer to such a question, now or later.
+    pub(crate) const fn is_refused(&self) -> bool {
+        match self {
+            Self::Unknown(_) => true,
+            Self::Status { status, .. } => *status < 500 && *status != StatusCode::TOO_MANY_REQUESTS.as_u16(),
+            _ => false,
+        }
+    }
+
     fn malformed(what: &'static str, why: impl ToString) -> Self {
         Self::Malformed { what, why: shown(&why.to_string()) }
     }

@@ -1,6 +1,7 @@
 //! Where the redirects of a gateway may lead. A stranger's gateway could send whoever asks it to a service that only
-//! its own machine or network can reach, and learn from the report what is there. So a name or address that is not
-//! the gateway's own must be one of the open Internet, unless the operator named a gateway that is near himself.
+//! its own machine or network can reach, and learn from the report what is there. So what is not the gateway's own
+//! name and port must be on the open Internet, unless the operator named a gateway that is near himself. A name says
+//! nothing about its other ports: they may be of whatever it leads to.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const ADDRESSES_MAX: usize = 16;
 pub(super) struct Reach {
     /// The host of the gateway.
     host: String,
+    /// Its port, as the address says it or its scheme does.
+    port: Option<u16>,
     /// It is on this machine or in this network by its own address.
     is_near: bool,
 }
@@ -28,15 +31,23 @@ impl Reach {
     pub(super) fn of(base: &Url) -> Self {
         let host = host_of(base);
         let is_near = is_local_name(&host) || address_of(&host).is_some_and(is_near);
-        Self { host, is_near }
+        Self { host, port: base.port_or_known_default(), is_near }
     }
 
-    /// Whether a host may be asked, as far as it says itself where it is.
-    fn allows(&self, host: &str) -> bool {
-        if self.is_near || host == self.host {
+    /// Whether a place may be asked, as far as its address says where it is.
+    fn allows(&self, url: &Url) -> bool {
+        let host = host_of(url);
+        if self.is_near {
             return true;
         }
-        !is_local_name(host) && !address_of(host).is_some_and(is_near)
+        // An address that is not near is of the open Internet, whatever the port.
+        if host == self.host && address_of(&host).is_none() {
+            let port = url.port_or_known_default();
+            // Many that are asked in the clear send on to where they can be asked safely.
+            let is_upgrade = url.scheme() == "https" && (self.port, port) == (Some(80), Some(443));
+            return port == self.port || is_upgrade;
+        }
+        !is_local_name(&host) && !address_of(&host).is_some_and(is_near)
     }
 
     /// Follows a few redirects; what began encrypted stays so.
@@ -46,7 +57,7 @@ impl Reach {
             let was_safe = attempt.previous().iter().all(|url| url.scheme() == "https");
             let is_safe = attempt.url().scheme() == "https";
             let too_many = attempt.previous().len() > REDIRECTS_MAX;
-            if too_many || (was_safe && !is_safe) || !reach.allows(&host_of(attempt.url())) {
+            if too_many || (was_safe && !is_safe) || !reach.allows(attempt.url()) {
                 attempt.stop()
             } else {
                 attempt.follow()
@@ -137,7 +148,7 @@ mod tests {
     #[test]
     fn a_gateway_elsewhere_leads_nowhere_near() {
         let far = reach("https://gateway.example");
-        let allowed = |url: &str| far.allows(&host_of(&Url::parse(url).unwrap()));
+        let allowed = |url: &str| far.allows(&Url::parse(url).unwrap());
         for near in [
             "http://127.0.0.1/x",
             "http://0x7f.1/x",
@@ -164,11 +175,33 @@ mod tests {
         assert!(far.keeps("gateway.example", near), "its operator named it");
     }
 
+    /// The operator named one port of that name, which may lead to his own network.
+    #[test]
+    fn a_gateway_elsewhere_leads_to_no_other_port_of_its_name() {
+        let allowed = |base: &str, url: &str| reach(base).allows(&Url::parse(url).unwrap());
+        for (base, url, may) in [
+            ("https://gateway.example", "https://gateway.example/x", true),
+            ("https://gateway.example", "https://gateway.example:443/x", true),
+            ("https://gateway.example", "https://gateway.example:6379/x", false),
+            ("https://gateway.example", "https://GATEWAY.example:22/x", false),
+            ("https://gateway.example:8443", "https://gateway.example:8443/x", true),
+            ("https://gateway.example:8443", "https://gateway.example/x", false),
+            ("http://gateway.example", "https://gateway.example/x", true),
+            ("http://gateway.example", "http://gateway.example:443/x", false),
+            ("http://gateway.example:1984", "https://gateway.example/x", false),
+            ("https://8.8.8.8", "https://8.8.8.8:8443/x", true),
+        ] {
+            assert_eq!(allowed(base, url), may, "{base} to {url}");
+        }
+    }
+
     #[test]
     fn one_that_is_near_may_lead_to_its_like() {
         for base in ["http://127.0.0.1:1984", "http://localhost:3000", "http://192.168.0.7"] {
             let near = reach(base);
-            assert!(near.allows("abc.localhost") && near.allows("10.0.0.1") && near.allows("arweave.net"));
+            for like in ["http://abc.localhost:9", "http://10.0.0.1:22", "https://arweave.net"] {
+                assert!(near.allows(&Url::parse(like).unwrap()), "{base} to {like}");
+            }
         }
     }
 }

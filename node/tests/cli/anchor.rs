@@ -68,11 +68,7 @@ fn logs_of_two_nodes_go_to_the_weave_of_a_third_and_come_back() {
     settled(&two, &logs[1], 3);
     for node in [&one, &two] {
         // What is attested late goes in a batch of its own.
-        let info = until("all batches to be final", || {
-            let info = node.json(&["anchor", "status"]);
-            let rest = (info["waiting_slots"].clone(), info["open_batches"].clone());
-            if rest == (json!(0), json!(0)) { Ok(info) } else { Err(info.to_string()) }
-        });
+        let info = all_final(node);
         assert_eq!((&info["backend"], &info["weave"]), (&json!("arweave"), &json!("weft.local")), "{info}");
         assert_eq!(info["gateways"][0]["network"], "weft.local");
         let postings = info["postings"].as_array().unwrap();
@@ -95,6 +91,66 @@ fn logs_of_two_nodes_go_to_the_weave_of_a_third_and_come_back() {
         assert_eq!(new.json(&["verify", log])["difference"], Value::Null);
     }
     for node in [new, one, two, keeper] {
+        node.stop();
+    }
+}
+
+/// Waits until nothing of a node is on its way; answers what it says of it.
+fn all_final(node: &Node) -> Value {
+    until("all batches to be final", || {
+        let info = node.json(&["anchor", "status"]);
+        let rest = (info["waiting_slots"].clone(), info["open_batches"].clone());
+        if rest == (json!(0), json!(0)) { Ok(info) } else { Err(info.to_string()) }
+    })
+}
+
+/// A disk is lost, and with it the notes of what was paid for. What is on the weave is not paid for again.
+#[test]
+fn a_scheduler_that_comes_back_from_the_weave_pays_for_none_of_it_again() {
+    let (keeper, address) = keeper();
+    let flags = paying(&address, "1000000");
+    let one = Node::start_with(&flags);
+    let process = one.counter();
+    increment(&one, &process, 9);
+    settled(&one, &process, 9);
+    all_final(&one);
+    let old = one.stop();
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::copy(old.path().join("key.json"), empty.path().join("key.json")).unwrap();
+    let node = Node::start_as(empty, &flags);
+    let report = node.json(&["recover", "--all", "--from", &address]);
+    assert_eq!((&report["whole"], &report["slots"]), (&json!(1), &json!(10)), "{report}");
+    settled(&node, &process, 9);
+    all_final(&node);
+    // Nothing of its slots was in a batch of this life.
+    let weave = node.json(&["weave"]);
+    let batches = weave["batches"].as_array().unwrap();
+    let with_slots = batches.iter().filter(|batch| batch["from"].as_u64() <= batch["to"].as_u64());
+    assert_eq!(with_slots.count(), 0, "{weave}");
+    node.stop();
+    keeper.stop();
+}
+
+/// What was stored here alone counts for nobody else: where an operator turns to a weave, all of it goes there.
+#[test]
+fn what_is_attested_goes_to_a_weave_that_is_chosen_later() {
+    let (keeper, address) = keeper();
+    let node = Node::start();
+    let process = node.counter();
+    increment(&node, &process, 5);
+    settled(&node, &process, 5);
+    all_final(&node);
+    let node = Node::start_as(node.stop(), &paying(&address, "1000000"));
+    assert_eq!(node.ready["weave"], "weft.local");
+    settled(&node, &process, 5);
+    all_final(&node);
+    let new = Node::start();
+    until("what is attested to come back", || {
+        let report = new.json(&["recover", &process, "--from", &address]);
+        let checked = new.json(&["verify", &process])["attestations_checked"].as_u64();
+        if checked > Some(0) { Ok(()) } else { Err(report.to_string()) }
+    });
+    for node in [new, node, keeper] {
         node.stop();
     }
 }

@@ -52,44 +52,45 @@ impl Reader {
         Ok(batches)
     }
 
-    /// A posting by the data root of its bundle.
+    /// A posting to a weave, by the data root of its bundle.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn posting(&self, data_root: &Hash) -> Result<Option<PostingRow>, StoreError> {
-        self.get(Table::Postings, &data_root.0)
+    pub fn posting(&self, data_root: &Hash, weave: &str) -> Result<Option<PostingRow>, StoreError> {
+        self.get(Table::Postings, &key::on_weave(data_root, weave))
     }
 
-    /// All postings, by data root, at most `limit`.
+    /// All postings to all weaves, by data root, at most `limit`.
     ///
     /// # Errors
     /// As [`process`](Self::process).
     pub fn postings(&self, limit: usize) -> Result<Vec<(Hash, PostingRow)>, StoreError> {
-        self.rows(Table::Postings, &[], &[0xff; 32], limit, |key| Parts(key).hash())
+        self.rows(Table::Postings, &[], &[0xff; 64], limit, |key| Parts(key).hash())
     }
 
-    /// The postings that are not final, at most `limit`.
+    /// The postings to a weave that are not final, at most `limit`. Those to others are passed over, at most
+    /// as one scan reads.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn postings_open(&self, limit: usize) -> Result<Vec<(Hash, PostingRow)>, StoreError> {
-        let open =
-            self.rows::<Nothing, _>(Table::PostingsOpen, &[], &[0xff; 32], limit, |key| Parts(key).hash())?;
-        let mut postings = Vec::with_capacity(open.len());
-        for (data_root, Nothing) in open {
-            if let Some(row) = self.posting(&data_root)? {
-                postings.push((data_root, row));
-            }
+    pub fn postings_open(&self, weave: &str, limit: usize) -> Result<Vec<(Hash, PostingRow)>, StoreError> {
+        let open = self.rows::<Nothing, _>(Table::PostingsOpen, &[], &[0xff; 64], usize::MAX, |key| {
+            Parts(key).hash().map(|root| (root, key::on_weave(&root, weave) == key))
+        })?;
+        let of_weave = open.into_iter().filter(|((_, is_of_weave), _)| *is_of_weave).take(limit);
+        let mut postings = Vec::new();
+        for ((data_root, _), Nothing) in of_weave {
+            postings.extend(self.posting(&data_root, weave)?.map(|row| (data_root, row)));
         }
         Ok(postings)
     }
 
-    /// The posting that a batch is in.
+    /// The posting to a weave that a batch is in.
     ///
     /// # Errors
     /// As [`process`](Self::process).
-    pub fn posting_of(&self, batch: &Hash) -> Result<Option<Hash>, StoreError> {
-        self.get(Table::Posted, &batch.0)
+    pub fn posting_of(&self, batch: &Hash, weave: &str) -> Result<Option<Hash>, StoreError> {
+        self.get(Table::Posted, &key::on_weave(batch, weave))
     }
 
     /// How far a weave holds a log.

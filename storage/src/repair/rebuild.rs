@@ -55,6 +55,7 @@ pub(super) fn indexes(
     work.checkpoints()?;
     work.outbox()?;
     work.postings()?;
+    work.marks()?;
     work.batches()?;
     work.processes(config, report)?;
     report.cuts = work.cuts();

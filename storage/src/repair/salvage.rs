@@ -75,7 +75,8 @@ pub(super) fn all(
                 broken: old.as_ref().is_none_or(|old| old.is_earlier),
             };
             if let Some(Old { reader, schema, .. }) = &old
-                && !(*schema == Some(1) && is_later(*table, reader.transaction()))
+                && !(schema.is_some_and(|schema| schema < STORE_SCHEMA)
+                    && is_later(*table, reader.transaction()))
             {
                 walk(reader.transaction(), *table, &mut target, &mut found, report, progress)?;
             }

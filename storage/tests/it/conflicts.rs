@@ -180,18 +180,24 @@ fn a_batch_is_in_one_posting_and_a_final_one_stays() {
     let other = PostingRow { parts: vec![hash(2)], ..row.clone() };
     conflict(store.write_blocking(vec![write(9, &other)]));
     conflict(store.write_blocking(vec![write(8, &other)]));
-    assert_eq!(store.read().unwrap().posting_of(&hash(2)).unwrap(), Some(hash(8)));
-    assert_eq!(store.read().unwrap().posting(&hash(9)).unwrap(), None);
+    assert_eq!(store.read().unwrap().posting_of(&hash(2), "arweave.N.1").unwrap(), Some(hash(8)));
+    assert_eq!(store.read().unwrap().posting(&hash(9), "arweave.N.1").unwrap(), None);
     let state = PostingState::Signed { id: id(5), header: "header".into(), reward: 7, expires: Some(50) };
     let signed = PostingRow { winston: 7, signed: 1, state, ..row.clone() };
     store.write_blocking(vec![write(8, &signed)]).unwrap();
-    assert_eq!(store.read().unwrap().postings_open(9).unwrap(), [(hash(8), signed.clone())]);
+    assert_eq!(store.read().unwrap().postings_open("arweave.N.1", 9).unwrap(), [(hash(8), signed.clone())]);
     let state = PostingState::Final { id: id(5), reward: 7, height: 40, block: "block".into() };
     let stays = PostingRow { state, ..signed.clone() };
     store.write_blocking(vec![write(8, &stays)]).unwrap();
-    assert_eq!(store.read().unwrap().postings_open(9).unwrap(), []);
+    assert_eq!(store.read().unwrap().postings_open("arweave.N.1", 9).unwrap(), []);
     conflict(store.write_blocking(vec![write(8, &signed)]));
     store.write_blocking(vec![write(8, &stays)]).unwrap();
+    // Another weave knows nothing of it.
+    let elsewhere = PostingRow { weave: "another".into(), ..row.clone() };
+    store.write_blocking(vec![write(8, &elsewhere)]).unwrap();
+    assert_eq!(store.read().unwrap().posting(&hash(8), "another").unwrap(), Some(elsewhere.clone()));
+    assert_eq!(store.read().unwrap().postings_open("another", 9).unwrap(), [(hash(8), elsewhere)]);
+    assert_eq!(store.read().unwrap().posting(&hash(8), "arweave.N.1").unwrap(), Some(stays.clone()));
     let long = PostingState::Signed { id: id(5), header: vec![0; 17_000].into(), reward: 7, expires: None };
     let error = store.write_blocking(vec![write(8, &PostingRow { state: long, ..row })]).unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { size: 17_000, .. }), "{error}");

@@ -2,25 +2,30 @@
 //! changed byte anywhere is an error that names its place.
 //!
 //! `tests/format/1.txt` holds table, key and value of one row of each kind, in hex. When it no
-//! longer matches, old stores no longer open: give the table a new version suffix and a
-//! migration instead of changing the file.
+//! longer matches, old stores no longer open: give the table a new version suffix, or its keys a
+//! schema, and a migration, and keep what was.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition, TableHandle as _};
+use weft_protocol::process::Terms;
+use weft_protocol::time::Weave;
 use weft_protocol::{Id, Position};
 use weft_storage::{
     AnchoredRow, AttestationRow, BatchRow, BatchState, CarriedRow, Caution, CautionRow, ChallengeRow,
     CheckpointRow, ClaimKey, ClaimRow, ClaimState, EarnedRow, EvidenceRow, OutboxState, PackedPage, PageRef,
-    PostingRow, PostingState, ProcessRow, Roles, Store, StoreError, Write,
+    PostingRow, PostingState, ProcessRow, RepairMode, Roles, Store, StoreError, Write, repair,
 };
 
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
 
 const GOLDEN: &str = include_str!("../format/1.txt");
+/// The same rows as builds of the second schema wrote them. Nothing in it may ever change.
+const SCHEMA_2: &str = include_str!("../format/schema-2.txt");
 const PAGE: [u8; 1000] = [7; 1000];
+const WEAVE: &str = "arweave.N.1";
 
 type Definition<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 
@@ -56,7 +61,7 @@ fn final_state() -> PostingState {
 
 fn posting_row(state: PostingState, part: u8) -> PostingRow {
     PostingRow {
-        weave: "arweave.N.1".into(),
+        weave: WEAVE.into(),
         parts: vec![hash(part)],
         bundle: hash(2),
         items: 3,
@@ -227,10 +232,10 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     assert_eq!(reader.blob(&weft_protocol::Hash(blake3::hash(b"blob").into()))?, Some("blob".into()));
     assert_eq!(reader.batches_open(9)?, [(hash(3), batch_row())]);
     let open = [(hash(10), posting_row(built_state(), 11)), (hash(12), posting_row(signed_state(), 13))];
-    assert_eq!(reader.postings_open(9)?, open);
-    assert_eq!(reader.posting(&hash(14))?, Some(posting_row(final_state(), 15)));
+    assert_eq!(reader.postings_open(WEAVE, 9)?, open);
+    assert_eq!(reader.posting(&hash(14), WEAVE)?, Some(posting_row(final_state(), 15)));
     for (part, posting) in [(11, 10), (13, 12), (15, 14)] {
-        assert_eq!(reader.posting_of(&hash(part))?, Some(hash(posting)));
+        assert_eq!(reader.posting_of(&hash(part), WEAVE)?, Some(hash(posting)));
     }
     assert_eq!(reader.anchored(&process, "local:x")?, Some(anchored_row()));
     assert_eq!(reader.attestations_unanchored(&process, None, 9)?, [(position, address(6))]);
@@ -249,10 +254,7 @@ fn records_keep_their_golden_bytes() {
     store.write_blocking(everything()).unwrap();
     drop(store);
     let rows = dump(&path);
-    let mut found = String::new();
-    for (table, key, value) in &rows {
-        writeln!(found, "{table} {} {}", hex(key), hex(value)).unwrap();
-    }
+    let found = golden(&rows);
     // The bytes of a compressed page are the compressor's affair; that they read back is ours.
     let without_pages =
         |text: &str| text.lines().filter(|line| !line.starts_with("pages/")).collect::<Vec<_>>().join("\n");
@@ -263,11 +265,54 @@ fn records_keep_their_golden_bytes() {
 fn a_store_of_golden_bytes_opens_and_reads() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    for line in GOLDEN.lines() {
-        let fields: Vec<_> = line.split(' ').collect();
-        put(&path, fields[0], &unhex(fields[1]), &unhex(fields[2]));
-    }
+    put_rows(&path, GOLDEN);
     read_everything(&Store::open(&path, &config()).unwrap()).unwrap();
+}
+
+fn golden(rows: &[(String, Vec<u8>, Vec<u8>)]) -> String {
+    rows.iter().map(|(table, key, value)| format!("{table} {} {}\n", hex(key), hex(value))).collect()
+}
+
+fn put_rows(path: &Path, rows: &str) {
+    for line in rows.lines() {
+        let fields: Vec<_> = line.split(' ').collect();
+        put(path, fields[0], &unhex(fields[1]), &unhex(fields[2]));
+    }
+}
+
+/// Postings were kept by their bytes alone.
+#[test]
+fn a_store_of_the_second_schema_keeps_its_postings_by_weave() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    put_rows(&path, SCHEMA_2);
+    let store = Store::open(&path, &config()).unwrap();
+    read_everything(&store).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.posting(&hash(14), "another").unwrap(), None);
+    assert_eq!(reader.posting_of(&hash(11), "another").unwrap(), None);
+    assert_eq!(reader.postings_open("another", 9).unwrap(), []);
+    drop((reader, store));
+    // What comes of it is what this build writes.
+    assert!(golden(&dump(&path)) == GOLDEN, "{}", golden(&dump(&path)));
+}
+
+/// What was paid is known after a repair too. What was not, and has no bundle any more, keeps no batch from another.
+#[test]
+fn a_repair_of_a_store_of_the_second_schema_keeps_its_postings() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    put_rows(&path, SCHEMA_2);
+    let terms = Terms { network: config().network, weave: Weave::Clock };
+    let report = repair(&path, &config(), &terms, None, RepairMode::Replace, &mut |_, _| {}).unwrap();
+    assert!(report.tables.iter().all(|table| table.lost == 0), "{report:?}");
+    let store = Store::open(&path, &config()).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.postings_open(WEAVE, 9).unwrap(), [(hash(12), posting_row(signed_state(), 13))]);
+    assert_eq!(reader.posting(&hash(10), WEAVE).unwrap(), None);
+    assert_eq!(reader.posting_of(&hash(11), WEAVE).unwrap(), None);
+    assert_eq!(reader.posting(&hash(14), WEAVE).unwrap(), Some(posting_row(final_state(), 15)));
+    assert_eq!(reader.posting_of(&hash(15), WEAVE).unwrap(), Some(hash(14)));
 }
 
 #[test]
@@ -320,8 +365,8 @@ fn a_record_under_another_key_is_damage() {
 fn a_newer_schema_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    // The meta row of schema 3, as `record.rs` lays it out: the layout of this row never changes.
-    let payload = [3_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
+    // The meta row of schema 4, as `record.rs` lays it out: the layout of this row never changes.
+    let payload = [4_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
     let mut hasher = blake3::Hasher::new();
     for part in [b"meta/1".as_slice(), b"store"] {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
@@ -330,6 +375,6 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     let checksum: [u8; 32] = hasher.finalize().into();
     put(&path, "meta/1", b"store", &[&[1], &checksum[..8], payload.as_slice()].concat());
     let error = Store::open(&path, &config()).unwrap_err();
-    let expected = format!("{} has schema 3, this version knows up to 2; use a newer weft", path.display());
+    let expected = format!("{} has schema 4, this version knows up to 3; use a newer weft", path.display());
     assert_eq!(error.to_string(), expected);
 }

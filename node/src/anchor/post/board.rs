@@ -1,7 +1,8 @@
 //! What the anchor, the poster and people who ask say to each other. Batches themselves lie on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 use weft_protocol::{Address, Hash};
@@ -30,9 +31,31 @@ pub struct Board {
     to_poster: Notify,
     to_anchor: Notify,
     wallet: OnceLock<Address>,
+    waits: Waits,
+}
+
+/// Whether somebody waits for blocks of the embedded weave.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waits(Arc<AtomicBool>);
+
+impl Waits {
+    /// Somebody does.
+    pub(crate) fn say(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Board {
+    /// Where those who wait for blocks of the embedded weave say so.
+    pub(crate) fn waits(&self) -> Waits {
+        self.waits.clone()
+    }
+
+    /// Whether somebody has waited since this was last asked.
+    pub(in crate::anchor) fn take_waits(&self) -> bool {
+        self.waits.0.swap(false, Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -31,6 +31,8 @@ const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Tries of one chunk, and the wait before the second, which doubles.
 const CHUNK_TRIES_MAX: u32 = 5;
 const CHUNK_REST: Duration = Duration::from_millis(500);
+/// How long all chunks of a transaction may take to one gateway.
+const CHUNKS_WAIT: Duration = LONG_WAIT;
 /// Characters of what it says that are repeated in the log.
 const SHOWN_CHARS_MAX: usize = 200;
 /// What a node says of a chunk that it will never take.
@@ -182,10 +184,17 @@ impl Client {
         };
         let (Took::All, Some((root, data, proofs))) = (took, chunks) else { return took };
         let each: Vec<_> = proofs.iter().map(|proof| self.post_chunk(root, data, proof)).collect();
-        let all: Vec<Took> =
-            futures::stream::iter(each).buffer_unordered(self.chunks_at_once).collect().await;
-        let worst = [Took::Refused, Took::NotNow].into_iter().find(|took| all.contains(took));
-        worst.unwrap_or(Took::All)
+        let mut each = futures::stream::iter(each).buffer_unordered(self.chunks_at_once);
+        let all = async {
+            // Where one was tried in vain, the others would be too; what is missing is posted again later.
+            while let Some(took) = each.next().await {
+                if took != Took::All {
+                    return took;
+                }
+            }
+            Took::All
+        };
+        tokio::time::timeout(CHUNKS_WAIT, all).await.unwrap_or(Took::NotNow)
     }
 
     async fn post_chunk(&self, root: &Hash, data: &Bytes, proof: &ChunkProof) -> Took {

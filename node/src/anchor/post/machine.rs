@@ -7,7 +7,8 @@
 //! **What is paid twice.** A second transaction for the same bytes is signed only once a quorum of gateways, asked at one
 //! time, says that no block holds the first, at a height at which every block that could have held it is deeper than a block
 //! is ever replaced. So bytes are paid for twice only if a quorum says what is false, or the weave replaces
-//! deeper blocks than `confirmations`.
+//! deeper blocks than `confirmations`; or where a wallet pays for what a bundler took and had not brought to a block
+//! when its operator turned away from it.
 //!
 //! **What is final.** A quorum names the same block at least `confirmations` deep, and the bytes themselves came back from
 //! a gateway: a transaction may be mined whose data nobody has.
@@ -359,7 +360,7 @@ impl Machine for Poster {
                 }
                 return;
             }
-            Input::Held(held) => self.put(Posting::held(held, self.policy.takers())),
+            Input::Held(held) => self.put(Posting::held(held, &self.policy)),
             Input::Built { number, bytes } => {
                 if let Some(posting) = self.answered(number) {
                     posting.built(bytes);
@@ -391,6 +392,7 @@ impl Machine for Poster {
             }
             Input::Failed { number } => {
                 self.give_up(number, Trouble::Fault, now);
+                self.part(number, effects);
                 number
             }
             Input::Flush => {

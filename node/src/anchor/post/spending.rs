@@ -4,6 +4,8 @@ use weft_protocol::Now;
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 24 * 3_600_000;
+/// Days by which the clock may have been ahead before it is taken for wrong.
+const AHEAD_DAYS_MAX: u64 = 1;
 /// Bytes of it on disk.
 const BYTES: usize = 16;
 
@@ -25,11 +27,16 @@ impl Spent {
         Self { winston: today.winston.saturating_add(winston), ..today }
     }
 
-    /// What counts now: nothing of a day that is over.
+    /// What counts now: nothing of a day that is over. A day that is years away was the error of a clock: what was
+    /// spent in it counts today.
     #[must_use]
     pub fn as_of(self, now: Now) -> Self {
         let day = now.0 / DAY_MS;
-        if day > self.day { Self { day, winston: 0 } } else { self }
+        match self.day {
+            over if over < day => Self { day, winston: 0 },
+            ahead if ahead > day.saturating_add(AHEAD_DAYS_MAX) => Self { day, ..self },
+            _ => self,
+        }
     }
 
     /// How long the day still lasts, in milliseconds.
@@ -74,6 +81,17 @@ mod tests {
         assert_eq!(Spent::from_bytes(&[0; 15]), None);
         assert_eq!(Spent::from_bytes(&[0; 17]), None);
         assert_eq!(next.and(u64::MAX, Now(0)).winston, u64::MAX);
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_holds_nothing_up_for_years() {
+        let today = 20_000;
+        let ahead = Spent::default().and(900, Now(47_000 * DAY_MS));
+        let now = ahead.as_of(Now(today * DAY_MS));
+        assert_eq!(now, Spent { day: today, winston: 900 }, "what was spent counts once more, for a day");
+        assert_eq!(now.as_of(Now((today + 1) * DAY_MS)), Spent { day: today + 1, winston: 0 });
+        let tomorrow = Spent { day: today + 1, winston: 5 };
+        assert_eq!(tomorrow.as_of(Now(today * DAY_MS)), tomorrow);
     }
 
     #[test]

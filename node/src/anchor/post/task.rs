@@ -18,8 +18,11 @@ use crate::error::NodeError;
 use crate::shared::SharedRef;
 use crate::supervisor::joined;
 
-/// Effects that are being performed at once: each may hold a bundle.
-const WORK_MAX: usize = 4;
+/// Effects that carry a bundle and are being performed at once.
+const CARRYING_MAX: usize = 2;
+/// Others at once. They have places of their own: a slow gateway that takes or gives a bundle holds up no question, price
+/// or signature.
+const ASKING_MAX: usize = 4;
 /// How often time passes for the machine, at most.
 const TICK_MAX: Duration = Duration::from_secs(1);
 
@@ -29,11 +32,28 @@ pub struct PostTask {
     worker: Arc<Worker>,
     poster: Poster,
     effects: Effects<Effect>,
-    /// What waits for its turn: at most one of each posting.
-    queue: VecDeque<Effect>,
-    work: JoinSet<Done>,
+    /// What carries a bundle, and what does not.
+    carrying: Lane,
+    asking: Lane,
     /// The data root of each posting that has a bundle.
     roots: BTreeMap<u64, Hash>,
+}
+
+/// What is done, a few at once, and what waits for its turn: at most one of each posting.
+#[derive(Default)]
+struct Lane {
+    queue: VecDeque<Effect>,
+    work: JoinSet<Done>,
+}
+
+impl Lane {
+    /// Begins what waits, as far as there are places.
+    fn begin(&mut self, places: usize, mut begin: impl FnMut(&mut JoinSet<Done>, Effect)) {
+        while self.work.len() < places {
+            let Some(effect) = self.queue.pop_front() else { return };
+            begin(&mut self.work, effect);
+        }
+    }
 }
 
 impl PostTask {
@@ -63,8 +83,8 @@ impl PostTask {
             worker,
             poster,
             effects: Effects::new(),
-            queue: VecDeque::new(),
-            work: JoinSet::new(),
+            carrying: Lane::default(),
+            asking: Lane::default(),
             roots: BTreeMap::new(),
         };
         task.take_up()?;
@@ -73,10 +93,8 @@ impl PostTask {
 
     /// Takes up what was on its way to this weave in an earlier life.
     fn take_up(&mut self) -> Result<(), NodeError> {
-        let open = self.shared.store.read()?.postings_open(POSTINGS_MAX)?;
-        let shared = SharedRef::clone(&self.shared);
-        let of_weave = open.into_iter().filter(|(_, row)| row.weave == shared.config.anchor.weave);
-        for (number, (root, row)) in of_weave.enumerate() {
+        let open = self.shared.store.read()?.postings_open(self.shared.anchored_on(), POSTINGS_MAX)?;
+        for (number, (root, row)) in open.into_iter().enumerate() {
             self.roots.insert(number as u64, root);
             let signed = match row.state {
                 PostingState::Signed { id, expires, .. } => Some((id, expires)),
@@ -99,14 +117,9 @@ impl PostTask {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = shared.board.handed() => self.take_handed(),
-                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
-                    if let Some(Done { input, built }) = joined(done) {
-                        self.roots.extend(built);
-                        if let Input::Settled { number } = input {
-                            self.roots.remove(&number);
-                        }
-                        self.handle(input);
-                    }
+                Some(done) = self.asking.work.join_next(), if !self.asking.work.is_empty() => self.done(joined(done)),
+                Some(done) = self.carrying.work.join_next(), if !self.carrying.work.is_empty() => {
+                    self.done(joined(done));
                 }
                 _ = tick.tick() => self.handle(Input::Tick),
             }
@@ -123,18 +136,31 @@ impl PostTask {
         }
     }
 
-    fn handle(&mut self, input: Input) {
-        self.poster.handle(input, self.shared.clock.now(), &mut self.effects);
-        self.queue.extend(self.effects.drain());
+    fn done(&mut self, done: Option<Done>) {
+        let Some(Done { input, built }) = done else { return };
+        self.roots.extend(built);
+        if let Input::Settled { number } = input {
+            self.roots.remove(&number);
+        }
+        self.handle(input);
     }
 
-    /// Begins what waits, as far as there are places.
-    fn begin(&mut self) {
-        while self.work.len() < WORK_MAX {
-            let Some(effect) = self.queue.pop_front() else { return };
-            let root = self.roots.get(&effect.number()).copied().unwrap_or(Hash::ZERO);
-            self.work.spawn(Arc::clone(&self.worker).perform(effect, root));
+    fn handle(&mut self, input: Input) {
+        self.poster.handle(input, self.shared.clock.now(), &mut self.effects);
+        for effect in self.effects.drain() {
+            let lane = if effect.carries() { &mut self.carrying } else { &mut self.asking };
+            lane.queue.push_back(effect);
         }
+    }
+
+    fn begin(&mut self) {
+        let (roots, worker) = (&self.roots, &self.worker);
+        let mut begin = |work: &mut JoinSet<Done>, effect: Effect| {
+            let root = roots.get(&effect.number()).copied().unwrap_or(Hash::ZERO);
+            work.spawn(Arc::clone(worker).perform(effect, root));
+        };
+        self.carrying.begin(CARRYING_MAX, &mut begin);
+        self.asking.begin(ASKING_MAX, &mut begin);
     }
 
     fn show(&self) {

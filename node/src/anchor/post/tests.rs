@@ -104,8 +104,12 @@ async fn settled(keeper: &Shared, payer: &Shared, batches: &[Hash]) -> Vec<(Hash
                 keeper.weave.mine(1).unwrap();
             }
             let reader = payer.store.read().unwrap();
-            let is_final =
-                |batch| matches!(progress(&reader, &payer.board, batch).unwrap(), Progress::Final { .. });
+            let is_final = |batch| {
+                matches!(
+                    progress(&reader, &payer.board, (batch, "weft.local")).unwrap(),
+                    Progress::Final { .. }
+                )
+            };
             if batches.iter().all(is_final) {
                 return reader.postings(100).unwrap();
             }
@@ -181,7 +185,7 @@ async fn batches_of_several_logs_share_a_transaction_and_a_limit_holds_them_back
     // tidy-allow(sleep): that nothing happens can only be waited for.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let built = |row: &PostingRow| row.state == PostingState::Built;
-    let open = payer.store.read().unwrap().postings_open(9).unwrap();
+    let open = payer.store.read().unwrap().postings_open("weft.local", 9).unwrap();
     assert!(open.len() == 1 && open.iter().all(|(_, row)| built(row)), "{open:?}");
     stop.cancel();
     task.await.unwrap();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::join_all;
 use tokio::task::spawn_blocking;
-use weft_protocol::bundle::BUNDLE_TAGS;
+use weft_protocol::bundle::{BUNDLE_TAGS, Bundle};
 use weft_protocol::data_item::ItemError;
 use weft_protocol::l1::chunk::CHUNK_BYTES_MAX;
 use weft_protocol::l1::{L1Draft, L1Error, L1Tag, L1Tx};
@@ -23,6 +24,8 @@ use super::quorum::Told;
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 
+/// Gateways that are asked for the bytes of a posting at once: each may give all of them.
+const READS_MAX: usize = 2;
 /// The setting that says what was spent, and when.
 const SPENT_SETTING: &str = "anchor-spent";
 /// What starts the name of the setting that says that a weave has an item; the weave's name and the id follow.
@@ -78,8 +81,12 @@ impl From<Input> for Done {
 /// # Errors
 /// A damaged store.
 pub(in crate::anchor) fn holds(shared: &Shared, item: &Id) -> Result<bool, StoreError> {
-    let name = format!("{HELD_SETTING}{}/{item}", shared.anchored_on());
-    Ok(shared.store.read()?.setting(&name)?.is_some())
+    Ok(shared.store.read()?.setting(&held_setting(shared.anchored_on(), item))?.is_some())
+}
+
+/// The setting that says in which posting a weave got an item.
+pub(in crate::anchor) fn held_setting(weave: &str, item: &Id) -> String {
+    format!("{HELD_SETTING}{weave}/{item}")
 }
 
 /// What was spent, and in which day, as it lies on disk.
@@ -101,6 +108,10 @@ impl Worker {
                 }
                 Err(error) => failed(number, "bundled", &error),
             },
+            Effect::LetGo { parts, .. } => {
+                self.shared.board.forget(&parts);
+                Input::Tick.into()
+            }
             Effect::Quote { number, bytes } => {
                 let wallet = self.wallet();
                 let quotes = join_all(self.gateways.iter().map(|gateway| gateway.quote(bytes, &wallet)));
@@ -118,10 +129,10 @@ impl Worker {
                 Ok(took) => Input::Posted { number, took }.into(),
                 Err(error) => failed(number, "posted", &error),
             },
-            Effect::Ask { number, tx } => {
-                let (told, heights) = self.ask(&tx).await;
-                Input::Told { number, told, heights }.into()
-            }
+            Effect::Ask { number, tx } => match self.ask(root, &tx).await {
+                Ok((told, heights)) => Input::Told { number, told, heights }.into(),
+                Err(error) => failed(number, "asked after", &error),
+            },
             Effect::Read { number, tx } => match self.read(root, &tx).await {
                 Ok(holds) => Input::Read { number, holds }.into(),
                 Err(error) => failed(number, "read back", &error),
@@ -142,7 +153,11 @@ impl Worker {
     }
 
     fn row(&self, root: Hash) -> Result<PostingRow, PostError> {
-        self.shared.store.read()?.posting(&root)?.ok_or(PostError::Missing("the posting"))
+        self.shared
+            .store
+            .read()?
+            .posting(&root, self.shared.anchored_on())?
+            .ok_or(PostError::Missing("the posting"))
     }
 
     /// A posting with its bundle.
@@ -244,12 +259,14 @@ impl Worker {
     /// Posts what was signed.
     async fn post(&self, root: Hash, to: &[usize]) -> Result<Vec<Took>, PostError> {
         let (row, data) = self.bundle(root)?;
-        let PostingState::Signed { header, .. } = &row.state else {
+        let PostingState::Signed { header, expires, .. } = &row.state else {
             return Err(PostError::Missing("what was signed of a posting"));
         };
-        let took = match &self.payer {
-            Payer::Wallet(_) => self.post_tx(root, header, data, to).await?,
-            Payer::Bundler(bundler) => {
+        // What a wallet signed goes to gateways and an item to a bundler, whoever pays by now.
+        let took = match (&self.payer, expires) {
+            (_, Some(_)) => self.post_tx(root, header, data, to).await?,
+            (Payer::Wallet(_), None) => vec![Took::NotNow],
+            (Payer::Bundler(bundler), None) => {
                 let item = Bytes::from([header.as_ref(), data.as_ref()].concat());
                 let (took, receipt) = bundler.upload(item).await;
                 // Signed by the bundler: what it can be held to.
@@ -288,8 +305,9 @@ impl Worker {
         Ok(join_all(gateways.map(|gateway| gateway.post(json.clone(), in_chunks()))).await)
     }
 
-    async fn ask(&self, tx: &Id) -> (Vec<Told>, Vec<Option<u64>>) {
-        let is_item = matches!(self.payer, Payer::Bundler(_));
+    async fn ask(&self, root: Hash, tx: &Id) -> Result<(Vec<Told>, Vec<Option<u64>>), PostError> {
+        // It is a bundler's by what was signed: who pays may have changed since.
+        let is_item = matches!(self.row(root)?.state, PostingState::Signed { expires: None, .. });
         let each = self.gateways.iter().map(|gateway| async move {
             match gateway.height().await {
                 Some(height) if is_item => (gateway.told_of_item(tx).await, Some(height)),
@@ -298,14 +316,16 @@ impl Worker {
                 None => (Told::Silent, None),
             }
         });
-        join_all(each).await.into_iter().unzip()
+        Ok(join_all(each).await.into_iter().unzip())
     }
 
-    /// Whether a gateway gives the bytes back.
+    /// Whether a gateway gives the bytes back. A few are asked beside each other, so that a slow one holds up nothing.
     async fn read(&self, root: Hash, tx: &Id) -> Result<bool, PostError> {
         let bytes = self.row(root)?.bytes;
-        for gateway in &self.gateways {
-            if gateway.holds(tx, root, bytes).await {
+        let asked: Vec<_> = self.gateways.iter().map(|gateway| gateway.holds(tx, root, bytes)).collect();
+        let mut answers = futures::stream::iter(asked).buffer_unordered(READS_MAX);
+        while let Some(holds) = answers.next().await {
+            if holds {
                 return Ok(true);
             }
         }
@@ -323,8 +343,8 @@ impl Worker {
         if row.parts.len() > 1 {
             writes.push(Write::DropBlob(row.bundle));
         }
-        for module in self.modules(&row.parts)? {
-            let name = format!("{HELD_SETTING}{}/{module}", row.weave);
+        for module in self.modules(&row).await? {
+            let name = held_setting(&row.weave, &module);
             writes.push(Write::Setting { name, value: Bytes::copy_from_slice(&root.0) });
         }
         let parts = row.parts.clone();
@@ -336,17 +356,23 @@ impl Worker {
         Ok(())
     }
 
-    /// The modules of the processes whose first slots these batches hold: they came with them.
-    fn modules(&self, parts: &[Hash]) -> Result<BTreeSet<Id>, PostError> {
+    /// The modules that a posting brought, with the first slots of processes of theirs. One that came to this disk
+    /// after its batch was made is not among them.
+    async fn modules(&self, row: &PostingRow) -> Result<BTreeSet<Id>, PostError> {
         let reader = self.shared.store.read()?;
         let mut modules = BTreeSet::new();
-        for part in parts {
+        for part in &row.parts {
             let first = reader.batch(part)?.filter(|row| row.from_slot == 0);
-            let row = first.map(|row| reader.process(&row.process)).transpose()?.flatten();
-            modules.extend(
-                row.map(|row| row.module).filter(|module| matches!(reader.item(module), Ok(Some(_)))),
-            );
+            let process = first.map(|row| reader.process(&row.process)).transpose()?.flatten();
+            modules.extend(process.map(|process| process.module));
         }
+        let name = row.bundle;
+        let brought = spawn_blocking(move || {
+            let bundle = reader.blob(&name).ok().flatten().and_then(|bytes| Bundle::parse(bytes).ok());
+            bundle.map(|bundle| bundle.entries().map(|(id, _)| id).collect::<BTreeSet<_>>())
+        });
+        let brought = joined(brought.await).flatten().unwrap_or_default();
+        modules.retain(|module| brought.contains(module));
         Ok(modules)
     }
 }

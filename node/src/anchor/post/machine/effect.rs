@@ -29,6 +29,13 @@ pub enum Effect {
         /// The batches.
         parts: Vec<Hash>,
     },
+    /// Give batches back, of which nothing was signed: their bundles cannot be read, and are made anew.
+    LetGo {
+        /// The posting that they were to be.
+        number: u64,
+        /// The batches.
+        parts: Vec<Hash>,
+    },
     /// Ask every gateway for price, balance and height.
     Quote {
         /// For which posting.
@@ -83,10 +90,16 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Whether a bundle goes to gateways with it, or comes from one.
+    pub const fn carries(&self) -> bool {
+        matches!(self, Self::Post { .. } | Self::Read { .. })
+    }
+
     /// The posting that it is for.
     pub const fn number(&self) -> u64 {
         match self {
             Self::Build { number, .. }
+            | Self::LetGo { number, .. }
             | Self::Quote { number, .. }
             | Self::Block { number, .. }
             | Self::Sign { number, .. }
@@ -125,6 +138,8 @@ pub enum Trouble {
     Refused,
     /// Its transaction can be in no block any more: another one is signed.
     Lapsed,
+    /// A bundler was given it, and it is in no block: a wallet signs a transaction.
+    Undelivered,
     /// A block holds it, and its bytes do not come back.
     Unseeded,
     /// Something failed here.
@@ -147,6 +162,9 @@ impl fmt::Display for Trouble {
             Self::Refused => f.write_str("no gateway took it; it is posted again"),
             Self::Lapsed => {
                 f.write_str("its transaction was never mined and cannot be any more; it is signed anew")
+            }
+            Self::Undelivered => {
+                f.write_str("no block holds what a bundler was given; a transaction is signed for it")
             }
             Self::Unseeded => {
                 f.write_str("a block holds it, but no gateway gives its bytes; they are posted again")

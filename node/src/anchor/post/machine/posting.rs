@@ -4,10 +4,12 @@ use weft_protocol::{Effects, Hash, Id, Now};
 
 use super::super::quorum::{Told, Verdict, agreed, reached, verdict};
 use super::super::spending::with_margin;
-use super::{ANCHOR_BLOCKS, ANCHOR_DEPTH, Effect, Held, Pays, Poster, Quote, Terms, Took, Trouble};
+use super::{ANCHOR_BLOCKS, ANCHOR_DEPTH, Effect, Held, Pays, Policy, Poster, Quote, Terms, Took, Trouble};
 
 /// Times that a rest is doubled.
 const DOUBLINGS_MAX: u32 = 4;
+/// Times that batches are put into one bundle in vain: then one of them may be damaged.
+const BUILDS_MAX: u32 = 3;
 
 /// How far a posting is. What is in it lies on disk too, but for `Parts`.
 #[derive(Debug)]
@@ -64,9 +66,10 @@ impl Posting {
     }
 
     /// One of an earlier life. Nobody knows who heard of it, so all do, again.
-    pub(super) fn held(Held { parts, bytes, signed }: Held, takers: Vec<usize>) -> Self {
+    pub(super) fn held(Held { parts, bytes, signed }: Held, policy: &Policy) -> Self {
         let stage = signed.map_or(Stage::Built, |(tx, expires)| Stage::Signed { tx, expires });
-        Self { post_to: signed.map(|_| takers), ..Self::new(parts, bytes, stage) }
+        let post_to = signed.filter(|(_, expires)| !is_bundlers(*expires, policy)).map(|_| policy.takers());
+        Self { post_to, ..Self::new(parts, bytes, stage) }
     }
 
     pub(super) const fn tx(&self) -> Option<Id> {
@@ -212,6 +215,10 @@ impl Poster {
                 posting.stage = Stage::Built;
                 posting.rest(Some(Trouble::Lapsed), 0, now);
             }
+            Verdict::Open if is_bundlers(expires, &policy) => {
+                posting.stage = Stage::Built;
+                posting.rest(Some(Trouble::Undelivered), 0, now);
+            }
             Verdict::Open | Verdict::Unclear => {
                 let unknown = told.iter().enumerate().filter(|(_, told)| **told == Told::Unknown);
                 let unknown: Vec<usize> = unknown.map(|(at, _)| at).collect();
@@ -221,7 +228,7 @@ impl Poster {
                 let can_be_mined = expires.zip(height).is_none_or(|(expires, height)| height < expires);
                 if spreads {
                     posting.go_on(policy.ask_ms, now);
-                } else if unknown.is_empty() || !can_be_mined {
+                } else if unknown.is_empty() || !can_be_mined || is_bundlers(expires, &policy) {
                     let silent = told.iter().all(|told| *told == Told::Silent);
                     posting.rest(silent.then_some(Trouble::Gateways), policy.ask_ms, now);
                 } else {
@@ -233,6 +240,25 @@ impl Poster {
                 }
             }
         }
+    }
+
+    /// Parts batches that come to no bundle, until the one is found that is at fault: that one is made anew.
+    pub(super) fn part(&mut self, number: u64, effects: &mut Effects<Effect>) {
+        let fails = |posting: &&Posting| matches!(posting.stage, Stage::Parts) && posting.tries >= BUILDS_MAX;
+        if self.postings.get(&number).filter(fails).is_none() {
+            return;
+        }
+        let Some(Posting { mut parts, .. }) = self.postings.remove(&number) else { return };
+        if parts.len() > 1 {
+            let rest = parts.split_off(parts.len() / 2);
+            self.put(Posting::new(parts, 0, Stage::Parts));
+            self.put(Posting::new(rest, 0, Stage::Parts));
+            return;
+        }
+        for part in &parts {
+            self.known.remove(part);
+        }
+        effects.push(Effect::LetGo { number, parts });
     }
 
     /// Has it stored as final, if its bytes came back.
@@ -250,6 +276,12 @@ impl Poster {
             }
         }
     }
+}
+
+/// Whether a bundler was given it, where a wallet pays now. It can only be waited for, and is paid by the wallet
+/// once a quorum says that no block holds it.
+const fn is_bundlers(expires: Option<u64>, policy: &Policy) -> bool {
+    expires.is_none() && matches!(policy.pays, Pays::Wallet { .. })
 }
 
 /// Whether every block that could hold it is deeper than a block is ever replaced.

@@ -178,6 +178,61 @@ fn bytes_that_do_not_come_back_are_posted_again() {
     assert_eq!(run.handle(Input::Tick, 4_100), [Effect::Post { number: 0, to: vec![0, 1, 2] }]);
 }
 
+/// Its operator turned from a bundler to a wallet.
+#[test]
+fn what_a_bundler_was_given_is_asked_for_before_a_wallet_pays() {
+    let held = || Input::Held(Held { parts: vec![BATCH], bytes: 12, signed: Some((TX, None)) });
+    let ask = || [Effect::Ask { number: 0, tx: TX }];
+    let mut run = Run::new(wallet(1_000));
+    assert_eq!(run.handle(held(), 0), ask(), "it is no transaction that could be posted");
+    // Too few say anything, then it is in a block that is not deep enough: nothing is signed.
+    let heights = || vec![Some(100); 3];
+    let told = |told: [Told; 3]| Input::Told { number: 0, told: told.to_vec(), heights: heights() };
+    assert_eq!(run.handle(told([Told::Unknown, Told::Silent, Told::Silent]), 10), []);
+    assert_eq!(run.handle(Input::Tick, 2_000), ask());
+    assert_eq!(run.handle(told([mined(3), mined(3), Told::Unknown]), 2_010), []);
+    assert_eq!(run.handle(Input::Tick, 4_000), ask());
+    let quote = Effect::Quote { number: 0, bytes: 12 };
+    assert_eq!(run.handle(told([Told::Unknown, Told::Unknown, Told::Silent]), 4_010), [quote]);
+    assert_eq!(run.trouble(), Some(Trouble::Undelivered));
+    // And what it did bring is final.
+    let mut run = Run::new(wallet(1_000));
+    run.handle(held(), 0);
+    let read = Effect::Read { number: 0, tx: TX };
+    assert_eq!(run.handle(told([mined(20), mined(20), Told::Unknown]), 10), [read]);
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_holds_up_no_other() {
+    let mut run = Run::new(wallet(1_000));
+    let part = |at: u8| Hash([at; 32]);
+    for at in 1..=4 {
+        run.handle(Input::Waits { batch: part(at), bytes: 5, items: 1 }, 0);
+    }
+    // The third is damaged.
+    let (mut ms, mut built, mut given) = (500, Vec::new(), Vec::new());
+    while given.is_empty() && ms < 1_000_000 {
+        let mut effects = run.handle(Input::Tick, ms);
+        while let Some(effect) = effects.pop() {
+            match effect {
+                Effect::Build { number, parts } if parts.contains(&part(3)) => {
+                    effects.extend(run.handle(Input::Failed { number }, ms));
+                }
+                Effect::Build { number, parts } => {
+                    built.extend(parts);
+                    effects.extend(run.handle(Input::Built { number, bytes: 12 }, ms));
+                }
+                Effect::LetGo { parts, .. } => given.extend(parts),
+                other => assert!(matches!(other, Effect::Quote { .. }), "{other:?}"),
+            }
+        }
+        ms += 500;
+    }
+    built.sort_unstable();
+    assert_eq!((built, given), (vec![part(1), part(2), part(4)], vec![part(3)]));
+    assert!(!run.0.knows(&part(3)), "it may be handed over again");
+}
+
 #[test]
 fn a_bundler_is_handed_the_same_item_however_often() {
     let mut run = Run::new(Pays::Bundler);

@@ -18,6 +18,12 @@ impl World {
                 self.rows.insert(number, key);
                 self.answer(Input::Built { number, bytes: 10_000 });
             }
+            // The anchor makes it anew, as the same bytes here.
+            Effect::LetGo { parts, .. } => {
+                for batch in parts {
+                    self.answer(Input::Waits { batch, bytes: 5_000, items: 10 });
+                }
+            }
             Effect::Quote { number, .. } => {
                 let quotes = (0..self.moods.len()).map(|at| self.quote(at)).collect();
                 self.answer(Input::Quoted { number, quotes });
