@@ -188,6 +188,9 @@ rate = 10
 pushes = 100
 failures = 0
 
+# Until all have heard of each other.
+[[steps]]
+wait = "5s"
 [[steps]]
 kill = { peers = [2, 3] }
 [[steps]]
