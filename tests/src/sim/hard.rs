@@ -36,6 +36,10 @@ pub const PRICE: u64 = 10;
 const PAST: u64 = 255;
 /// Messages that make the process send, two at a time to one target.
 const MESSAGES: usize = 16;
+/// How long clients wait before they send, in milliseconds.
+const QUIET_MS: u64 = 3_000;
+/// How often offers are made again meanwhile and after, in milliseconds.
+pub const REPEAT_MS: u64 = 1_000;
 /// Turns that who delays lets pass.
 const DELAY_TURNS: usize = 4;
 /// How many of the offers are not heard, beside those that are lost: views differ.
@@ -144,6 +148,13 @@ pub fn remember(town: &Town<'_>, nodes: &mut [Node]) {
         disk.slots.insert(id, rows.slots[&id].clone());
         disk.seen.insert(id, rows.seen[&id].clone());
         disk.outcomes.insert(id, rows.outcomes[&id].clone());
+    }
+}
+
+/// Lets clients begin when offers had time to be heard: the first slot that is asked for is behind the set.
+pub fn delay(town: &Town<'_>, errands: &mut [Errand]) {
+    if town.hard.is_some() {
+        errands.iter_mut().for_each(|errand| errand.at = errand.at.max(QUIET_MS));
     }
 }
 

@@ -92,6 +92,8 @@ pub struct Node {
     pub is_up: bool,
     /// Its disk.
     pub disk: Disk,
+    /// Entries that it took up to carry them turns late.
+    pub delayed: usize,
     pub(super) roles: Roles,
     requests: Ticket,
 }
@@ -100,7 +102,17 @@ impl Node {
     /// A node that was never started.
     pub fn new(at: usize, key: Signer) -> Self {
         let (address, roles) = (key.address(), Roles::new(&key));
-        Self { at, key, address, life: 0, is_up: false, disk: Disk::default(), roles, requests: 0 }
+        Self {
+            at,
+            key,
+            address,
+            life: 0,
+            is_up: false,
+            disk: Disk::default(),
+            delayed: 0,
+            roles,
+            requests: 0,
+        }
     }
 
     /// Starts with what is on disk, as the tasks do.

@@ -102,7 +102,9 @@ impl Node {
         if ctx.town.hard != Some(source) || vice == Vice::None {
             return false;
         }
-        ctx.checker.acted(vice);
+        if vice != Vice::Delays {
+            ctx.checker.acted(vice);
+        }
         // What it schedules itself it may write as it likes.
         let Some(node) = ctx.town.scheduler(&target).filter(|node| *node != self.at) else { return false };
         let (parcels, is_false) = match vice {

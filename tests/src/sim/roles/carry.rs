@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weft_node::messenger::destination;
-use weft_node::messenger::machine::{Born, Effect, Entry, How, Input, Place, PushOutcome, To};
+use weft_node::messenger::machine::{Born, Effect, Entry, How, Input, Place, PushOutcome, To, Turn};
 use weft_protocol::assignment::Assignment;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
@@ -15,10 +15,11 @@ use weft_protocol::{Address, DataItem, Hash, Id, Now, Position, Verified, wire};
 
 use super::{Done, Pushing, Rpc, Waits};
 use crate::sim::disk::{OutboxKey, OutboxState, Write, WriteError};
-use crate::sim::hard::PRICE;
+use crate::sim::hard::{self, PRICE};
 use crate::sim::network::{Ask, Assigned, Message};
 use crate::sim::node::{Ctx, Node};
 use crate::sim::town::{NETWORK, Town};
+use crate::sim::vice::Vice;
 
 /// How long an offer stands, in milliseconds.
 const OFFER_MS: u64 = 120_000;
@@ -30,6 +31,8 @@ impl Node {
     pub(in crate::sim) fn take_up(&mut self, ctx: &Ctx<'_, '_>, of: Option<(Id, Position)>) {
         let wanted = |process, (position, _): Place| of.is_none_or(|place| place == (process, position));
         for (entry, tries) in self.pending(ctx, wanted) {
+            let delays = self.vice(ctx) == Vice::Delays && matches!(entry.turn, Turn::Hard(_));
+            self.delayed += usize::from(delays);
             self.roles.messenger.hear(Input::Pending { entry, tries });
             self.check_attested(ctx, entry.source, entry.position);
         }
@@ -269,7 +272,9 @@ impl Node {
     /// Takes an offer to carry.
     pub(in crate::sim) fn hear_offer(&mut self, ctx: &mut Ctx<'_, '_>, from: usize, message: &wire::Offer) {
         let verified = Offer::from_wire(message, NETWORK).ok().and_then(|offer| offer.verify().ok());
-        let Some(offer) = verified.filter(|offer| offer.is_live(ctx.now(self.at))) else { return };
+        // In hard mode the market alone says what is timely, by clocks that differ.
+        let is_live = |offer: &Verified<Offer>| ctx.town.hard.is_some() || offer.is_live(ctx.now(self.at));
+        let Some(offer) = verified.filter(is_live) else { return };
         self.keep_offer(ctx, from, offer);
         let offers = self.offers(ctx.now(self.at));
         for source in self.hosted(ctx.town) {
@@ -282,7 +287,8 @@ impl Node {
     pub(in crate::sim) fn repeat_offer(&mut self, ctx: &mut Ctx<'_, '_>) {
         self.flood(ctx);
         let now = ctx.now(self.at);
-        if self.roles.offered.is_some_and(|then| then.plus_ms(REPEAT_MS) > now) {
+        let repeat_ms = if ctx.town.hard.is_some() { hard::REPEAT_MS } else { REPEAT_MS };
+        if self.roles.offered.is_some_and(|then| then.plus_ms(repeat_ms) > now) {
             return;
         }
         self.roles.offered = Some(now);
