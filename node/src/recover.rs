@@ -25,10 +25,10 @@ mod redirect;
 mod scratch;
 mod sink;
 mod source;
+mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod stub;
-mod task;
+pub(crate) mod tests;
 mod unasked;
 
 use serde::{Deserialize, Serialize};

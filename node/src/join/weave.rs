@@ -54,7 +54,7 @@ mod tests {
     use weft_storage::{MemoryDisk, PageRef, Store, StoreConfig};
 
     use super::*;
-    use crate::recover::stub;
+    use crate::recover::tests::stub;
     use crate::shared::testing::{NETWORK, shared};
 
     /// The data of an item with these pages.

@@ -15,7 +15,7 @@ use weft_protocol::{DataItem, Draft, Position, Tag, wire};
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::sink::Tally;
-use super::super::stub;
+use super::super::tests::stub;
 use super::*;
 use crate::portable::{ATTESTATIONS_TYPE, EVIDENCE_TYPE, Part};
 use crate::shared::testing::{NETWORK, shared};

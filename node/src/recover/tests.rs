@@ -1,0 +1,3 @@
+//! What tests of what asks gateways share.
+
+pub(crate) mod stub;
