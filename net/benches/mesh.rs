@@ -13,7 +13,7 @@ use std::time::Duration;
 use large::{Figures, OURS, Shape};
 
 /// The library's own parameters, but for the four peers in a mesh.
-const LIBRARY: Shape = Shape { most: 12, flood: true, idontwant: 1000 };
+const LIBRARY: Shape = Shape { most: 12, flood: true, idontwant: 1000, delay: Duration::from_secs(5) };
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -39,6 +39,7 @@ fn main() {
         row("bare, at most 6", &bare(Shape { most: 6, ..OURS }));
         row("bare, at most 6, flood", &bare(Shape { most: 6, flood: true, ..OURS }));
         row("bare, at most 8", &bare(Shape { most: 8, ..OURS }));
+        row("bare, first heartbeat after six seconds", &bare(Shape { delay: LIBRARY.delay, ..OURS }));
         row("bare, idontwant", &bare(Shape { idontwant: 512, ..OURS }));
     }
 }

@@ -224,10 +224,12 @@ pub struct Shape {
     pub flood: bool,
     /// Bytes from which on a node says that it has a message.
     pub idontwant: usize,
+    /// How much later than the others the first heartbeat comes.
+    pub delay: Duration,
 }
 
 /// As this crate has it.
-pub const OURS: Shape = Shape { most: 5, flood: false, idontwant: 16 * 1024 };
+pub const OURS: Shape = Shape { most: 5, flood: false, idontwant: 16 * 1024, delay: Duration::ZERO };
 
 /// A bare gossipsub node: the same mesh, nothing else, and nothing verified.
 fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behaviour> {
@@ -246,6 +248,7 @@ fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behavio
         .mesh_outbound_min(1)
         .flood_publish(shape.flood)
         .idontwant_message_size_threshold(shape.idontwant)
+        .heartbeat_initial_delay(shape.delay)
         .max_transmit_size(1024 * 1024)
         .build()
         .unwrap();
