@@ -1,38 +1,48 @@
 //! Claims of others: computed again from the logs, and challenged where those show that nothing is owed.
 
+mod list;
+mod seen;
+
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures::future::join_all;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::market::{ClaimTree, Leaf, Opening, Window, due, price};
-use weft_protocol::outcome::{EntryKind, OutboxEntry};
+use weft_protocol::market::Leaf;
 use weft_protocol::process::Process;
-use weft_protocol::push::Source;
-use weft_protocol::{Address, DataItem, Id, Network, Position};
-use weft_storage::{OutboxKey, Reader, StoreError, Write};
+use weft_protocol::{Id, Position};
+use weft_storage::Write;
 
 use super::letters::{Ask, Letter};
-use super::notices::{self, OfOthers, Opened};
+use super::notices::{self, Opened};
 use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::error::NodeError;
 use crate::market::ledger::ask_here;
 use crate::market::sent::{Found, Push, look_for, stands_at};
-use crate::market::window_at;
-use crate::shared::{Shared, SharedRef};
+use crate::shared::SharedRef;
 use crate::submit::{SubmitError, Submitter};
 use crate::supervisor::joined;
+use list::{Doubt, Doubts};
+use seen::{Seen, from_target, read_claim};
 
 /// How often the ledgers' logs are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// Ledgers whose claims are looked at, those with the lowest ids.
 const LEDGERS_MAX: usize = 64;
+/// Stretches of a ledger's log that are read in one look.
+const STRETCHES_MAX: usize = 16;
+/// Claims of one ledger that are judged in one look.
+const JUDGED_MAX: usize = 64;
+/// How many of them at a time.
+const JUDGED_AT_ONCE: usize = 8;
+/// How long one may take: targets that nobody serves are waited for.
+const JUDGED_WAIT: Duration = Duration::from_secs(60);
 /// Leaves of one claim of which the target's log is looked at, in an order that nobody else knows. One false leaf loses a
 /// claim: who lies in a tenth of the leaves is found.
 const LEAVES_MAX: usize = 512;
@@ -40,27 +50,12 @@ const LEAVES_MAX: usize = 512;
 const LEAVES_STEP: usize = 64;
 /// Looks after which the end of a source's log here is believed to be its end: a minute.
 const BEYOND_LOOKS: u32 = 12;
-/// What starts the name of the setting that says how far a ledger's log was looked at; its id follows.
+/// What starts the name of the setting that says from where a ledger's log is read after a start; its id follows.
 const READ_SETTING: &str = "doubt/";
 /// The setting that says how many claims were challenged on which day.
 const DAY_SETTING: &str = "doubted";
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
-
-/// What a leaf of a claim looks like from here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Seen {
-    /// The source sent no such push.
-    NotSent(&'static str),
-    /// It sent it; where it stands is to be looked for.
-    Sent(Push),
-    /// It is not evaluated so far here yet.
-    ToCome,
-    /// The source's log here has no such slot.
-    Beyond,
-    /// Nothing is known here.
-    Unknown,
-}
 
 /// What comes of looking at a claim.
 enum Verdict {
@@ -68,77 +63,14 @@ enum Verdict {
     False(u32, String),
     /// As far as is known here it is right.
     Right,
-    /// The source is not evaluated far enough here.
+    /// It is over, or nothing of it is known here.
+    Over,
+    /// The leaf that is challenged is not answered for yet.
+    Waits,
+    /// The source is not evaluated far enough here, or something takes too long.
     TooSoon,
     /// The source's log here ends before this leaf.
     Beyond(u32),
-}
-
-/// Why a leaf is not owed, as far as the source's log says.
-fn from_source(
-    reader: &Reader,
-    source: &Process,
-    leaf: &Leaf,
-    computed: Position,
-) -> Result<Seen, StoreError> {
-    let (process, paid) = (source.id(), leaf.paid);
-    let place = Source { process, position: paid.position, index: paid.index };
-    // A tick is known with the slot after it.
-    let told = paid.position.slot + u64::from(paid.position.tick > 0);
-    if paid.position > computed || told > computed.slot {
-        let head = reader.head(&process)?.map_or(0, |(slot, _)| slot);
-        return Ok(if told > head { Seen::Beyond } else { Seen::ToCome });
-    }
-    let Some(row) = reader.outcome(&process, paid.position)? else {
-        // Who went on from a checkpoint evaluated nothing before it.
-        let is_whole = reader.outcome(&process, Position::slot(0))?.is_some();
-        return Ok(if is_whole { Seen::NotSent("the source has no such position") } else { Seen::Unknown });
-    };
-    if row.is_pruned() {
-        return Ok(Seen::Unknown);
-    }
-    let sent = reader.outbox_entry(&OutboxKey { process, position: paid.position, index: paid.index })?;
-    let Some(sent) = sent.and_then(|row| OutboxEntry::from_bytes(&row.entry).ok()) else {
-        return Ok(Seen::NotSent("the source sent no such push"));
-    };
-    let at = reader.slot(&process, told)?.map(|row| row.timestamp);
-    Ok(match (sent.kind, sent.target, at) {
-        // A child's log is looked at by who hosts it.
-        (EntryKind::Spawn, ..) | (_, _, None) => Seen::Unknown,
-        (EntryKind::Message, Some(target), Some(at)) if target == paid.target => {
-            Seen::Sent(Push { place, target, bytes: sent.data.len() as u64, at })
-        }
-        _ => Seen::NotSent("the source sent it to another process, or no message"),
-    })
-}
-
-/// Why a leaf of this messenger is not owed, by where its push stands; `other` is what the target's scheduler signed for
-/// the slot that the leaf names.
-fn from_target(
-    window: &Window,
-    messenger: &Address,
-    leaf: &Leaf,
-    push: &Push,
-    (found, other): (&Found, Option<Id>),
-    network: Network,
-) -> Option<String> {
-    let Some((rank, entry)) = window.rank(&push.id(network), push.bytes, messenger) else {
-        return Some("it has no offer for such a push in the window".to_owned());
-    };
-    let most = price(entry.offer().terms(), push.bytes);
-    if leaf.paid.amount > most {
-        return Some(format!("it claims {} for a push of {most}", leaf.paid.amount));
-    }
-    // Where nobody answers nothing is known.
-    match found.as_ref().ok()? {
-        // That there is none nobody signs: who has the target's scheduler would have right claims challenged.
-        None => (other? != leaf.paid.accepted).then(|| "its slot is another's".to_owned()),
-        Some(pushed) if pushed.carrier != *messenger => Some(format!("{} carried it", pushed.carrier)),
-        Some(pushed) if pushed.slot != leaf.paid.target_slot => {
-            Some(format!("it stands in slot {}", pushed.slot))
-        }
-        Some(pushed) => due(rank, push.at, pushed.timestamp).err().map(|unpaid| unpaid.to_string()),
-    }
 }
 
 /// The loop.
@@ -146,14 +78,16 @@ pub struct DoubtTask {
     shared: SharedRef,
     submitter: Submitter,
     answers: Answers,
-    /// How often claims were looked at whose source's log ends before them here.
-    beyond: BTreeMap<Id, u32>,
+    /// How far the log of each ledger is read.
+    read: BTreeMap<Id, Position>,
+    /// What is not decided yet.
+    doubts: Doubts,
 }
 
 impl DoubtTask {
     /// The loop of a node that challenges false claims.
-    pub const fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
-        Self { shared, submitter, answers, beyond: BTreeMap::new() }
+    pub fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
+        Self { shared, submitter, answers, read: BTreeMap::new(), doubts: Doubts::default() }
     }
 
     /// Runs until the node stops. What it was looking at it looks at again after a start.
@@ -193,84 +127,135 @@ impl DoubtTask {
         joined(found.await).unwrap_or_default()
     }
 
-    /// Looks at the claims that were opened since the last time.
+    /// Reads on in a ledger's log, and looks at the claims whose time has come.
     async fn look(&mut self, ledger: Id) -> Result<(), NodeError> {
-        let name = format!("{READ_SETTING}{ledger}");
-        let shared = SharedRef::clone(&self.shared);
-        let from = shared.store.read()?.setting(&name)?.and_then(|at| at.as_ref().try_into().ok());
-        let from = from.map_or(Position { epoch: 0, slot: 0, tick: 0 }, |at| Position::from_bytes(&at));
-        let reading = SharedRef::clone(&shared);
-        let read = tokio::task::spawn_blocking(move || {
-            notices::read(&reading.store.read()?, &ledger, reading.address, from)
-        });
-        let Some(heard) = joined(read.await) else { return Ok(()) };
-        let heard = heard?;
-        let Some(next) = heard.next else { return Ok(()) };
-        for told in heard.of_others {
-            let OfOthers::Opened(opened) = told else { continue };
-            if !self.look_at(ledger, opened).await? {
-                // All of them are looked at again.
-                return Ok(());
+        self.hear(ledger).await?;
+        let now = self.shared.clock.now().0;
+        let due = self.doubts.due(&ledger, now, JUDGED_MAX);
+        let mut looked = Vec::new();
+        for some in due.chunks(JUDGED_AT_ONCE) {
+            looked.extend(join_all(some.iter().map(|doubt| self.look_within(doubt))).await);
+        }
+        for (doubt, verdict) in due.into_iter().zip(looked) {
+            let now = self.shared.clock.now().0;
+            match verdict? {
+                Verdict::Over | Verdict::Right => self.doubts.decided(&doubt),
+                Verdict::TooSoon | Verdict::Waits => self.doubts.later(&doubt, now),
+                Verdict::Beyond(leaf) if doubt.beyond + 1 >= BEYOND_LOOKS => {
+                    self.challenge(&doubt, leaf, "the source has no such slot").await?;
+                }
+                Verdict::Beyond(_) => self.doubts.beyond(&doubt, now),
+                Verdict::False(leaf, why) => self.challenge(&doubt, leaf, &why).await?,
             }
         }
-        let value = next.to_bytes().to_vec().into();
-        shared.store.write(vec![Write::Setting { name, value }]).await?;
+        self.note(ledger).await
+    }
+
+    /// Reads on in a ledger's log.
+    async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
+        for _ in 0..STRETCHES_MAX {
+            if self.doubts.is_full() {
+                tracing::warn!(%ledger, "no more claims are looked at until one of those that are is over");
+                return Ok(());
+            }
+            let from = match self.read.get(&ledger) {
+                Some(from) => *from,
+                None => self.noted(&ledger)?,
+            };
+            let shared = SharedRef::clone(&self.shared);
+            let read = tokio::task::spawn_blocking(move || {
+                notices::read(&shared.store.read()?, &ledger, shared.address, from)
+            });
+            let Some(heard) = joined(read.await) else { return Ok(()) };
+            let heard = heard?;
+            let Some(next) = heard.next else { return Ok(()) };
+            let now = self.shared.clock.now().0;
+            for (at, told) in heard.of_others {
+                if let Some((Opened { messenger, source, window, .. }, why)) =
+                    self.doubts.hear(ledger, at, told, now)
+                {
+                    tracing::error!(%ledger, %messenger, %source, window, why, "a challenge was refused");
+                }
+            }
+            self.read.insert(ledger, next);
+        }
         Ok(())
     }
 
-    /// Looks at one claim; says whether that is done.
-    async fn look_at(&mut self, ledger: Id, opened: Opened) -> Result<bool, NodeError> {
-        let Opened { messenger, source, window, item } = opened;
+    /// From where a ledger's log is read after a start.
+    fn noted(&self, ledger: &Id) -> Result<Position, NodeError> {
+        let at = self.shared.store.read()?.setting(&format!("{READ_SETTING}{ledger}"))?;
+        let at = at.and_then(|at| at.as_ref().try_into().ok());
+        Ok(at.map_or(Position { epoch: 0, slot: 0, tick: 0 }, |at| Position::from_bytes(&at)))
+    }
+
+    /// Notes from where it is: from the first claim on that is not decided.
+    async fn note(&self, ledger: Id) -> Result<(), NodeError> {
+        let Some(read) = self.read.get(&ledger) else { return Ok(()) };
+        let from = self.doubts.from(&ledger, *read);
+        if self.noted(&ledger)? != from {
+            let (name, value) = (format!("{READ_SETTING}{ledger}"), from.to_bytes().to_vec().into());
+            self.shared.store.write(vec![Write::Setting { name, value }]).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_within(&self, doubt: &Doubt) -> Result<Verdict, NodeError> {
+        let looked = tokio::time::timeout(JUDGED_WAIT, self.look_at(doubt)).await;
+        looked.unwrap_or(Ok(Verdict::TooSoon))
+    }
+
+    /// Looks at one claim.
+    async fn look_at(&self, doubt: &Doubt) -> Result<Verdict, NodeError> {
+        let Opened { messenger, source, window, .. } = doubt.opened;
         let tags = [
             ("Messenger", messenger.to_string()),
             ("Source", source.to_string()),
             ("Window", window.to_string()),
         ];
         // One that is over cannot be challenged any more.
-        match ask_here(&self.answers, (ledger, self.shared.address), "Claim-Of", &tags).await {
-            Ok(_) => {}
-            Err(failure) => {
-                self.beyond.remove(&item);
-                return Ok(failure.code == FailureCode::Refused);
-            }
+        let claim =
+            match ask_here(&self.answers, (doubt.ledger, self.shared.address), "Claim-Of", &tags).await {
+                Ok(claim) => claim.data,
+                Err(failure) if failure.code == FailureCode::Refused => return Ok(Verdict::Over),
+                Err(_) => return Ok(Verdict::TooSoon),
+            };
+        if let Some((leaf, why)) = &doubt.refuted {
+            let is_challenged = is_challenged(&claim, *leaf);
+            return Ok(if is_challenged { Verdict::Waits } else { Verdict::False(*leaf, why.clone()) });
         }
         let known = self.shared.known(source).await.filter(|known| known.roles.computes);
-        let Some(known) = known else { return Ok(true) };
-        let (leaf, why) = match self.verdict(&known.process, opened).await? {
-            Verdict::False(leaf, why) => (leaf, why),
-            Verdict::Right => {
-                tracing::debug!(%ledger, %messenger, %source, window, "a claim is right as far as is known here");
-                return Ok(true);
-            }
-            Verdict::TooSoon => return Ok(false),
-            Verdict::Beyond(leaf) => {
-                let looks = self.beyond.entry(item).or_default();
-                *looks += 1;
-                if *looks < BEYOND_LOOKS {
-                    return Ok(false);
-                }
-                (leaf, "the source has no such slot".to_owned())
-            }
-        };
-        self.beyond.remove(&item);
-        tracing::warn!(%ledger, %messenger, %source, window, leaf, why, %item, "a claim is false");
-        if !self.may_challenge().await? {
+        let Some(known) = known else { return Ok(Verdict::Over) };
+        let verdict = self.verdict(&known.process, doubt.opened).await?;
+        if matches!(verdict, Verdict::Right) {
+            tracing::debug!(%messenger, %source, window, "a claim is right as far as is known here");
+        }
+        Ok(verdict)
+    }
+
+    /// Challenges a leaf of a claim; again where the ledger has said nothing of it.
+    async fn challenge(&mut self, doubt: &Doubt, leaf: u32, why: &str) -> Result<(), NodeError> {
+        let (ledger, Opened { messenger, source, window, item }) = (doubt.ledger, doubt.opened);
+        if doubt.refuted.is_none() {
+            tracing::warn!(%ledger, %messenger, %source, window, leaf, why, %item, "a claim is false");
+            self.doubts.refuted(doubt, leaf, why);
+        }
+        if !doubt.is_counted && !self.may_challenge().await? {
             tracing::warn!(%ledger, "no more claims are challenged today (`audit_challenges`)");
-            return Ok(true);
+            self.doubts.later(doubt, self.shared.clock.now().0);
+            return Ok(());
         }
         let ask = Ask::Challenge { messenger, source, window, leaf, item };
-        let letter = Letter { ledger, ask, tries: 0, data: Vec::new() };
+        let letter = Letter { ledger, ask, tries: doubt.tries, data: Vec::new() };
+        self.doubts.sent(doubt, self.shared.clock.now().0);
         let sent = match letter.sign(&self.shared.signer) {
             Ok(item) => self.submitter.submit(item.raw().clone(), Bytes::new()).await.map(drop),
-            Err(error) => {
-                tracing::error!(%error, "this node's key cannot sign a challenge");
-                return Ok(true);
-            }
+            Err(error) => Err(SubmitError::Invalid(error.to_string())),
         };
-        let Err(error) = sent else { return Ok(true) };
-        tracing::error!(%ledger, %error, "a false claim was not challenged");
-        // What may pass is tried again, as far as today's number goes.
-        Ok(matches!(error, SubmitError::Invalid(_) | SubmitError::Refused(_)))
+        if let Err(error) = sent {
+            tracing::error!(%ledger, %error, "a false claim was not challenged");
+        }
+        Ok(())
     }
 
     /// Counts one more challenge of today, if there may be one.
@@ -338,88 +323,23 @@ impl DoubtTask {
     }
 }
 
-/// The leaves of a claim as the source's log here has them, with its window; nothing where the claim cannot be read.
-type Leaves = Option<(Window, Vec<(u32, Leaf, Seen)>)>;
-
-fn read_claim(shared: &Shared, source: &Process, opened: Opened) -> Result<Leaves, NodeError> {
-    let reader = shared.store.read()?;
-    let Opened { messenger, source: process, window, item } = opened;
-    let Some(tree) = tree_of(&reader, messenger, process, window, &item)? else { return Ok(None) };
-    let Some(computed) = reader.last_computed(&process)? else { return Ok(None) };
-    let first = tree.leaves().first().map_or(0, |leaf| leaf.paid.position.slot);
-    let Some(window) = window_at(&reader, source, first)? else { return Ok(None) };
-    let mut leaves = Vec::new();
-    for (number, leaf) in (0_u32..).zip(tree.leaves()) {
-        leaves.push((number, *leaf, from_source(&reader, source, leaf, computed)?));
-    }
-    Ok(Some((window, leaves)))
-}
-
-fn tree_of(
-    reader: &Reader,
-    messenger: Address,
-    source: Id,
-    window: u64,
-    item: &Id,
-) -> Result<Option<ClaimTree>, StoreError> {
-    let Some(raw) = reader.item(item)? else { return Ok(None) };
-    // It was verified before it came to disk.
-    let data = DataItem::parse(raw).ok().map(|item| item.claims().data());
-    let bytes = data.and_then(|data| URL_SAFE_NO_PAD.decode(data.trim_ascii()).ok());
-    let opening = bytes.and_then(|bytes| Opening::decode(messenger, source, window, &bytes.into()).ok());
-    Ok(opening.map(|opening| opening.tree))
+/// Whether a claim, as its ledger shows it, has a challenge of this leaf. One of another leaf says nothing: whoever lies may
+/// have what is right challenged.
+fn is_challenged(claim: &str, leaf: u32) -> bool {
+    let claim: Option<Value> = serde_json::from_str(claim).ok();
+    claim.is_some_and(|claim| claim["challenges"].get(leaf.to_string()).is_some())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use weft_protocol::market::{Paid, TURN_MS};
-
     use super::*;
-    use crate::market::audit::tests::{NETWORK, PROCESS, TIME, window};
-    use crate::pushed::Pushed;
 
     #[test]
-    fn a_leaf_is_refuted_by_what_the_target_shows_and_by_nothing_that_is_not_known() {
-        let window = window();
-        let position = Position::slot(300);
-        let place = Source { process: PROCESS, position, index: 0 };
-        let push = Push { place, target: Id([8; 32]), bytes: 0, at: TIME };
-        let order = window.order(&push.id(NETWORK), 0);
-        let (first, third) = (order[0], order[2]);
-        let leaf = |entry: &weft_protocol::market::Entry, more: u64| {
-            let amount = price(entry.offer().terms(), 0) + more;
-            let (target, accepted) = (push.target, Id([4; 32]));
-            Leaf { paid: Paid { position, index: 0, target, target_slot: 5, accepted, amount }, before: 0 }
-        };
-        let found = |carrier, slot, after| {
-            let (assignment, timestamp) = (Id([4; 32]), TIME + after);
-            Ok(Some(Pushed { slot, assignment, timestamp, carrier }))
-        };
-        let why = |entry: &weft_protocol::market::Entry, leaf: &Leaf, found: &Found| {
-            from_target(&window, &entry.messenger(), leaf, &push, (found, None), NETWORK)
-        };
-        let own = found(first.messenger(), 5, 0);
-        assert_eq!(why(first, &leaf(first, 0), &own), None);
-        assert_eq!(why(first, &leaf(first, 0), &Err("nobody answers".into())), None);
+    fn a_challenge_counts_for_its_leaf_alone() {
+        let claim = r#"{"leaves":9,"challenges":{"4":{"by":"x","due":7}}}"#;
+        assert!(is_challenged(claim, 4));
         assert!(
-            why(first, &leaf(first, 1), &Err("nobody answers".into())).unwrap().contains("for a push of")
+            !is_challenged(claim, 3) && !is_challenged(r#"{"challenges":{}}"#, 4) && !is_challenged("", 4)
         );
-        // Its scheduler's word that there is none is not enough: what it signed for the slot is.
-        let denied = |other| {
-            from_target(&window, &first.messenger(), &leaf(first, 0), &push, (&Ok(None), other), NETWORK)
-        };
-        assert_eq!(denied(None), None);
-        assert_eq!(denied(Some(Id([4; 32]))), None, "the receipt that the leaf names");
-        assert!(denied(Some(Id([5; 32]))).unwrap().contains("another's"));
-        assert!(why(first, &leaf(first, 0), &found(first.messenger(), 6, 0)).unwrap().contains("slot 6"));
-        assert!(why(third, &leaf(third, 0), &own).unwrap().contains("carried it"));
-        let early = found(third.messenger(), 5, 2 * TURN_MS - 1);
-        assert!(why(third, &leaf(third, 0), &early).unwrap().contains("before its turn"));
-        assert_eq!(why(third, &leaf(third, 0), &found(third.messenger(), 5, 2 * TURN_MS)), None);
-        let stranger =
-            from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, (&own, None), NETWORK);
-        assert!(stranger.unwrap().contains("no offer"));
     }
 }

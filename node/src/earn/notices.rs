@@ -63,7 +63,7 @@ pub struct Heard {
     /// What is told to this node, in order.
     pub notices: Vec<Notice>,
     /// Claims that were opened by others, and what this node's challenges came to, in order.
-    pub of_others: Vec<OfOthers>,
+    pub of_others: Vec<(Position, OfOthers)>,
     /// Where to read on; none where there is no more.
     pub next: Option<Position>,
 }
@@ -84,12 +84,12 @@ pub fn read(reader: &Reader, ledger: &Id, me: Address, from: Position) -> Result
             let Ok(entry) = OutboxEntry::from_bytes(&row.entry) else { continue };
             let others = asked.as_ref().filter(|asked| asked.by != me);
             let made = others.and_then(|asked| opened(asked, &entry));
-            heard.of_others.extend(made.map(OfOthers::Opened));
+            heard.of_others.extend(made.map(|made| (position, OfOthers::Opened(made))));
             if entry.target == Some(Id(me.0)) {
                 let own = asked.as_ref().filter(|asked| asked.by == me);
                 heard.notices.extend(notice(own, &entry.tags));
                 let challenged = own.and_then(|own| challenged(own, &entry.tags));
-                heard.of_others.extend(challenged.map(OfOthers::Challenged));
+                heard.of_others.extend(challenged.map(|told| (position, OfOthers::Challenged(told))));
             }
         }
     }

@@ -1,0 +1,188 @@
+//! What the logs say of a claim's leaves: that of the source, as it is evaluated here, and those of the targets.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use weft_protocol::market::{ClaimTree, Leaf, Opening, Window, due, price};
+use weft_protocol::outcome::{EntryKind, OutboxEntry};
+use weft_protocol::process::Process;
+use weft_protocol::push::Source;
+use weft_protocol::{Address, DataItem, Id, Network, Position};
+use weft_storage::{OutboxKey, Reader, StoreError};
+
+use crate::earn::notices::Opened;
+use crate::error::NodeError;
+use crate::market::sent::{Found, Push};
+use crate::market::window_at;
+use crate::shared::Shared;
+
+/// What a leaf of a claim looks like from here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The source sent no such push.
+    NotSent(&'static str),
+    /// It sent it; where it stands is to be looked for.
+    Sent(Push),
+    /// It is not evaluated so far here yet.
+    ToCome,
+    /// The source's log here has no such slot.
+    Beyond,
+    /// Nothing is known here.
+    Unknown,
+}
+
+/// Why a leaf is not owed, as far as the source's log says.
+fn from_source(
+    reader: &Reader,
+    source: &Process,
+    leaf: &Leaf,
+    computed: Position,
+) -> Result<Seen, StoreError> {
+    let (process, paid) = (source.id(), leaf.paid);
+    let place = Source { process, position: paid.position, index: paid.index };
+    // A tick is known with the slot after it.
+    let told = paid.position.slot + u64::from(paid.position.tick > 0);
+    if paid.position > computed || told > computed.slot {
+        let head = reader.head(&process)?.map_or(0, |(slot, _)| slot);
+        return Ok(if told > head { Seen::Beyond } else { Seen::ToCome });
+    }
+    let Some(row) = reader.outcome(&process, paid.position)? else {
+        // Who went on from a checkpoint evaluated nothing before it.
+        let is_whole = reader.outcome(&process, Position::slot(0))?.is_some();
+        return Ok(if is_whole { Seen::NotSent("the source has no such position") } else { Seen::Unknown });
+    };
+    if row.is_pruned() {
+        return Ok(Seen::Unknown);
+    }
+    let sent = reader.outbox_entry(&OutboxKey { process, position: paid.position, index: paid.index })?;
+    let Some(sent) = sent.and_then(|row| OutboxEntry::from_bytes(&row.entry).ok()) else {
+        return Ok(Seen::NotSent("the source sent no such push"));
+    };
+    let at = reader.slot(&process, told)?.map(|row| row.timestamp);
+    Ok(match (sent.kind, sent.target, at) {
+        // A child's log is looked at by who hosts it.
+        (EntryKind::Spawn, ..) | (_, _, None) => Seen::Unknown,
+        (EntryKind::Message, Some(target), Some(at)) if target == paid.target => {
+            Seen::Sent(Push { place, target, bytes: sent.data.len() as u64, at })
+        }
+        _ => Seen::NotSent("the source sent it to another process, or no message"),
+    })
+}
+
+/// Why a leaf of this messenger is not owed, by where its push stands; `other` is what the target's scheduler signed for
+/// the slot that the leaf names.
+pub fn from_target(
+    window: &Window,
+    messenger: &Address,
+    leaf: &Leaf,
+    push: &Push,
+    (found, other): (&Found, Option<Id>),
+    network: Network,
+) -> Option<String> {
+    let Some((rank, entry)) = window.rank(&push.id(network), push.bytes, messenger) else {
+        return Some("it has no offer for such a push in the window".to_owned());
+    };
+    let most = price(entry.offer().terms(), push.bytes);
+    if leaf.paid.amount > most {
+        return Some(format!("it claims {} for a push of {most}", leaf.paid.amount));
+    }
+    // Where nobody answers nothing is known.
+    match found.as_ref().ok()? {
+        // That there is none nobody signs: who has the target's scheduler would have right claims challenged.
+        None => (other? != leaf.paid.accepted).then(|| "its slot is another's".to_owned()),
+        Some(pushed) if pushed.carrier != *messenger => Some(format!("{} carried it", pushed.carrier)),
+        Some(pushed) if pushed.slot != leaf.paid.target_slot => {
+            Some(format!("it stands in slot {}", pushed.slot))
+        }
+        Some(pushed) => due(rank, push.at, pushed.timestamp).err().map(|unpaid| unpaid.to_string()),
+    }
+}
+
+/// The leaves of a claim as the source's log here has them, with its window; nothing where the claim cannot be read.
+pub type Leaves = Option<(Window, Vec<(u32, Leaf, Seen)>)>;
+
+/// Reads what the source's log here says of a claim.
+///
+/// # Errors
+/// The disk.
+pub fn read_claim(shared: &Shared, source: &Process, opened: Opened) -> Result<Leaves, NodeError> {
+    let reader = shared.store.read()?;
+    let Opened { messenger, source: process, window, item } = opened;
+    let Some(tree) = tree_of(&reader, messenger, process, window, &item)? else { return Ok(None) };
+    let Some(computed) = reader.last_computed(&process)? else { return Ok(None) };
+    let first = tree.leaves().first().map_or(0, |leaf| leaf.paid.position.slot);
+    let Some(window) = window_at(&reader, source, first)? else { return Ok(None) };
+    let mut leaves = Vec::new();
+    for (number, leaf) in (0_u32..).zip(tree.leaves()) {
+        leaves.push((number, *leaf, from_source(&reader, source, leaf, computed)?));
+    }
+    Ok(Some((window, leaves)))
+}
+
+fn tree_of(
+    reader: &Reader,
+    messenger: Address,
+    source: Id,
+    window: u64,
+    item: &Id,
+) -> Result<Option<ClaimTree>, StoreError> {
+    let Some(raw) = reader.item(item)? else { return Ok(None) };
+    // It was verified before it came to disk.
+    let data = DataItem::parse(raw).ok().map(|item| item.claims().data());
+    let bytes = data.and_then(|data| URL_SAFE_NO_PAD.decode(data.trim_ascii()).ok());
+    let opening = bytes.and_then(|bytes| Opening::decode(messenger, source, window, &bytes.into()).ok());
+    Ok(opening.map(|opening| opening.tree))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::market::{Paid, TURN_MS};
+
+    use super::*;
+    use crate::market::audit::tests::{NETWORK, PROCESS, TIME, window};
+    use crate::pushed::Pushed;
+
+    #[test]
+    fn a_leaf_is_refuted_by_what_the_target_shows_and_by_nothing_that_is_not_known() {
+        let window = window();
+        let position = Position::slot(300);
+        let place = Source { process: PROCESS, position, index: 0 };
+        let push = Push { place, target: Id([8; 32]), bytes: 0, at: TIME };
+        let order = window.order(&push.id(NETWORK), 0);
+        let (first, third) = (order[0], order[2]);
+        let leaf = |entry: &weft_protocol::market::Entry, more: u64| {
+            let amount = price(entry.offer().terms(), 0) + more;
+            let (target, accepted) = (push.target, Id([4; 32]));
+            Leaf { paid: Paid { position, index: 0, target, target_slot: 5, accepted, amount }, before: 0 }
+        };
+        let found = |carrier, slot, after| {
+            let (assignment, timestamp) = (Id([4; 32]), TIME + after);
+            Ok(Some(Pushed { slot, assignment, timestamp, carrier }))
+        };
+        let why = |entry: &weft_protocol::market::Entry, leaf: &Leaf, found: &Found| {
+            from_target(&window, &entry.messenger(), leaf, &push, (found, None), NETWORK)
+        };
+        let own = found(first.messenger(), 5, 0);
+        assert_eq!(why(first, &leaf(first, 0), &own), None);
+        assert_eq!(why(first, &leaf(first, 0), &Err("nobody answers".into())), None);
+        assert!(
+            why(first, &leaf(first, 1), &Err("nobody answers".into())).unwrap().contains("for a push of")
+        );
+        // Its scheduler's word that there is none is not enough: what it signed for the slot is.
+        let denied = |other| {
+            from_target(&window, &first.messenger(), &leaf(first, 0), &push, (&Ok(None), other), NETWORK)
+        };
+        assert_eq!(denied(None), None);
+        assert_eq!(denied(Some(Id([4; 32]))), None, "the receipt that the leaf names");
+        assert!(denied(Some(Id([5; 32]))).unwrap().contains("another's"));
+        assert!(why(first, &leaf(first, 0), &found(first.messenger(), 6, 0)).unwrap().contains("slot 6"));
+        assert!(why(third, &leaf(third, 0), &own).unwrap().contains("carried it"));
+        let early = found(third.messenger(), 5, 2 * TURN_MS - 1);
+        assert!(why(third, &leaf(third, 0), &early).unwrap().contains("before its turn"));
+        assert_eq!(why(third, &leaf(third, 0), &found(third.messenger(), 5, 2 * TURN_MS)), None);
+        let stranger =
+            from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, (&own, None), NETWORK);
+        assert!(stranger.unwrap().contains("no offer"));
+    }
+}
