@@ -18,7 +18,8 @@ const AGAIN_MS: u64 = 5_000;
 const AGAIN_MS_MAX: u64 = 300_000;
 /// How long a challenge waits for the ledger's word before it is sent again, in milliseconds.
 const ANSWER_MS: u64 = 15_000;
-/// How long one waits that the ledger refused, in milliseconds: a balance may be filled meanwhile.
+/// How long one waits that the ledger refused, in milliseconds: a balance may be filled meanwhile. That doubles with every
+/// refusal, to an hour.
 const REFUSED_MS: u64 = 60_000;
 
 /// Which claim: at a ledger each has one such name while it is open.
@@ -73,7 +74,7 @@ impl Doubts {
         self.open.len() >= DOUBTS_MAX
     }
 
-    /// Takes up what a ledger said; returns why it refused a challenge of this node, and whether it would always.
+    /// Takes up what a ledger said; returns of which claim it refused a challenge of this node, and why.
     pub fn hear(
         &mut self,
         ledger: Id,
@@ -107,8 +108,8 @@ impl Doubts {
                     return refused.map(|(why, _)| (doubt.opened, why));
                 };
                 let doubt = self.open.get_mut(&name)?;
+                doubt.next_ms = now_ms.saturating_add(REFUSED_MS << doubt.tries.min(6));
                 doubt.tries += 1;
-                doubt.next_ms = now_ms.saturating_add(REFUSED_MS);
                 Some((doubt.opened, why))
             }
         }
