@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use weft_node::control::api::{
-    AuditInfo, DryRunInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, Request, Submitted,
+    AuditInfo, DryRunInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, ProcessInfo, Request,
+    Submitted,
 };
 use weft_node::dry_run::DryRunBody;
 use weft_node::{builtin, earn, keyring};
@@ -72,7 +73,7 @@ impl Stage {
         let terms = tags(&[
             ("Token", token.id.to_string()),
             ("Network", Network::of_name(&network).to_string()),
-            ("Challenge-Slots", "8".into()),
+            ("Challenge-Slots", "16".into()),
             ("Challenge-Seconds", "1".into()),
         ]);
         let ledger = rig.cast(cast("ledger", module(builtin::LEDGER), &terms)).await?;
@@ -191,16 +192,30 @@ impl Stage {
         Ok(until(format!("node {node} to have {wanted}"), 2 * PATIENCE, look).await?)
     }
 
-    /// Waits until somebody challenged the claim of a node for window 1. Meanwhile nobody lets the ledger's slots pass.
-    async fn is_challenged(&self, node: usize) -> Result<(), Trouble> {
+    /// Names the claim of a node for window 1.
+    fn claim_of(&self, node: usize) -> [(&'static str, String); 3] {
         let (messenger, source) = (self.address(node).to_string(), self.source.id.to_string());
-        let of = [("Messenger", messenger), ("Source", source), ("Window", "1".to_owned())];
+        [("Messenger", messenger), ("Source", source), ("Window", "1".to_owned())]
+    }
+
+    /// Waits until the ledger shows the claim of a node for window 1 like this. Meanwhile nobody lets its slots pass.
+    async fn claim_shows(&self, node: usize, wanted: &str) -> Result<(), Trouble> {
+        let of = self.claim_of(node);
         let look = async || {
             let claim = self.ledger("Claim-Of", &of).await?.unwrap_or_default();
-            let done = claim.contains(r#""challenges":{""#);
+            let done = claim.contains(wanted);
             Ok::<_, AskError>(if done { Look::There(()) } else { Look::NotYet(claim) })
         };
-        Ok(until(format!("the claim of node {node} to be challenged"), 2 * PATIENCE, look).await?)
+        Ok(until(format!("the claim of node {node} to show {wanted}"), 2 * PATIENCE, look).await?)
+    }
+
+    /// One node challenges the first push of another's claim for window 1; returns what the ledger says.
+    async fn challenge(&self, by: usize, node: usize, again: bool) -> Result<String, Trouble> {
+        let mut of = self.claim_of(node).to_vec();
+        of.push(("Leaf", "0".to_owned()));
+        of.push(("Again", again.to_string()));
+        let slot = self.ask(by, "Challenge", &of, "").await?.slot;
+        Ok(self.rig.town().result(&self.ledger, 0, slot).await?.result.to_string())
     }
 
     async fn earnings(&self, node: usize) -> Result<LedgerEarnings, AskError> {
@@ -240,7 +255,18 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     stage.weighed(BOND_UNIT).await?;
     stage.play(&target).await?;
 
-    // Nobody asks for it: the messenger claims, waits for the ledger's time, and is paid.
+    // Nobody asks for it: the messenger claims. It leaves who pays, as it does where that one cancels, and the claim is
+    // challenged: it answers all the same. Who challenges what was answered for is told so.
+    stage.claim_shows(HONEST, r#""challenges":{}"#).await?;
+    let leave = Request::Unhost { process: stage.source.id };
+    let _: ProcessInfo = stage.rig.fleet.node(HONEST).ask("to leave the source", &leave).await?;
+    let said = stage.challenge(OTHER, HONEST, false).await?;
+    assert!(said.contains("Challenge-Response"), "{said}");
+    stage.claim_shows(HONEST, r#""answered":1,"#).await?;
+    let said = stage.challenge(OTHER, HONEST, true).await?;
+    assert!(said.contains("Challenge-Error") && said.contains("answered for already"), "{said}");
+
+    // It waits for the ledger's time, and is paid; the deposit is its own too.
     let look = async || {
         let earned = stage.earnings(HONEST).await?;
         let done = earned.paid != "0" && earned.claimed == "0" && earned.claimable == "0";
@@ -248,7 +274,7 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     };
     let earned = until("the messenger to be paid".to_owned(), 2 * PATIENCE, look).await?;
     let paid: u64 = earned.paid.parse().unwrap();
-    let has = BOND_UNIT + paid;
+    let has = BOND_UNIT + paid + BOND_UNIT / 100;
     assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
     assert_eq!((earned.bond, earned.locked), (Some(BOND_UNIT.to_string()), Some("0".into())));
 
@@ -354,7 +380,7 @@ async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> 
     let wrong = by_hand(&stage, OTHER, |at| at % 2 == 1, |at| if at == 0 { PRICE } else { 10 * PRICE });
     assert!(wrong.count > 1, "it carried {} and {} pushes", right.count, wrong.count);
     stage.ask(OTHER, "Claim", &of, &wrong.data).await?;
-    stage.is_challenged(OTHER).await?;
+    stage.claim_shows(OTHER, r#""challenges":{""#).await?;
     stage.comes_to_have(AUDITOR, BOND_UNIT + BOND_UNIT / 2).await?;
     stage.comes_to_have(OTHER, right.count * PRICE).await?;
     stage.holds("Bond-Of", &[("Messenger", stage.address(OTHER).to_string())], "0").await?;
