@@ -9,13 +9,13 @@ use weft_node::control::api::Request;
 use weft_node::messenger::steps::Step;
 use weft_protocol::market::rank_score;
 use weft_protocol::push::Source;
-use weft_protocol::{DataItem, Network, Position, Tag, Verified};
+use weft_protocol::{Network, Position};
 use weft_testnet::{Actor, Open, PATIENCE, Trouble};
 use weft_tests::stop_at;
 
 use crate::guest::Guest;
 use crate::rig::{Rig, assert_holds};
-use crate::scenario::{computes_to, count, grows_to, log, submit_all};
+use crate::scenario::{count, log};
 
 /// Two schedulers that carry nothing, and five messengers that compute nothing.
 const ROLES: [&str; 7] = [
@@ -71,27 +71,30 @@ async fn a_push_is_evaluated_once_wherever_its_messengers_are_killed() -> Result
     Ok(())
 }
 
-/// Pushes with nobody killed: each has one slot, and hardly one is handed over a second time.
+/// Pushes one after the other with nobody killed: each has one slot, and hardly one is handed over a second time. One that
+/// takes a turn or longer on a busy machine is late, and then the others are right to carry it too.
 async fn undisturbed(rig: &Rig, pair: &mut Pair, open: &mut Open) -> Result<(), Trouble> {
-    let number = count(60, 1_000);
     let (town, Pair { a, b, pushes }) = (rig.town(), pair);
-    let relay = |at: usize| {
-        let tags = vec![Tag::new("To", b.id.to_string()), Tag::new("Number", at.to_string())];
-        rig.user.message(a.id, "Relay", tags, "")
-    };
-    let items: Vec<Verified<DataItem>> = (0..number).map(relay).collect::<Result<_, _>>().unwrap();
-    submit_all(&town, &items).await?;
-    let head = grows_to(&town, b, "Increment", number).await?.len() as u64 - 1;
-    computes_to(&town, b, b.scheduler, head).await?;
-    *pushes = number as u64;
-    for node in MESSENGERS {
-        rig.settled(a, node, number).await?;
+    let mut late = 0;
+    for _ in 0..count(60, 1_000) {
+        let head = town.detail(b, b.scheduler, false).await?.info.head.unwrap_or_default();
+        let sent = rig.guest.ask(&town, a, b, "", open).await?;
+        let (slot, _) = town.pushed(a, b, "Increment", head + 1, open).await?;
+        let sent = town.slots(a, a.scheduler, sent).await?[0].timestamp;
+        late += u64::from(slot.timestamp - sent >= WINDOW_MS);
+        *pushes += 1;
     }
-    rig.guest.ran(&town, b, *pushes, open).await?;
+    for node in MESSENGERS {
+        rig.settled(a, node, *pushes as usize).await?;
+    }
+    evaluated_once(rig, a, b, *pushes, open).await?;
     let [assigned, duplicate] = handed_over(rig, &MESSENGERS).await?;
-    open.equal("pushes that were handed over and had their slots then", pushes, &assigned);
-    let few = duplicate * IN_VAIN < *pushes;
-    open.that("pushes handed over again where nothing failed", "under 0.5 %", duplicate, few);
+    let each = assigned == *pushes || late > 0;
+    open.that("pushes that were handed over and had their slots then", pushes.to_string(), assigned, each);
+    let others = MESSENGERS.len() as u64 - 1;
+    let few = duplicate.saturating_sub(late * others) * IN_VAIN < *pushes;
+    let seen = format!("{duplicate}, and {late} were late");
+    open.that("pushes handed over again where nothing failed", "under 0.5 %", seen, few);
     Ok(())
 }
 
@@ -134,8 +137,10 @@ async fn killed_at(
         rig.settled(a, *node, *pushes as usize).await?;
     }
     evaluated_once(rig, a, b, *pushes, open).await?;
+    // Whose turn came when it had its slot is told so when it asks.
     let [_, now] = handed_over(rig, rest).await?;
-    open.equal(what("handed over in vain by those that live"), &in_vain, &now);
+    let none = now == in_vain || waited >= (rank + 1) * WINDOW_MS;
+    open.that(what("handed over in vain by those that live"), format!("{in_vain} as before"), now, none);
     Ok(())
 }
 
