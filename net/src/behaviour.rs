@@ -40,7 +40,8 @@ pub(crate) struct Behaviour {
     crowd: Crowd,
     keep: Keep,
     identify: Dozing<identify::Behaviour>,
-    ping: Dozing<ping::Behaviour>,
+    // Awake: it is not woken for a second question before its own timer.
+    ping: ping::Behaviour,
     pub(crate) kademlia: Dozing<kad::Behaviour<ProviderStore>>,
     pub(crate) gossip: Gossip,
     pub(crate) requests: Dozing<request_response::Behaviour<Codec>>,
@@ -76,7 +77,7 @@ pub(crate) fn swarm(
         crowd: Crowd::new(limits, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
         identify: identify(settings).into(),
-        ping: ping(settings).into(),
+        ping: ping(settings),
         kademlia: kademlia(settings, peer, counters)?.into(),
         gossip: gossip(settings, counters, registry)?,
         requests: requests(settings)?.into(),

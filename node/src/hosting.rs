@@ -352,8 +352,7 @@ async fn carry_child(shared: &Shared, parent: Id, child: Id) -> Result<(), Adopt
             return Ok(());
         }
     };
-    let is_served = shared.directory.roles(&parent).is_some_and(|roles| roles.for_others);
-    if is_served && !subscriptions::take_child(shared, parent, child).await.map_err(HostingError::from)? {
+    if !subscriptions::take_child(shared, parent, child).await.map_err(HostingError::from)? {
         shared.metrics.declined.add(Declined::CHILDREN);
         tracing::warn!(%child, %parent, "a child is not carried for, as its parent has as many as it may; `weft carry` takes it");
         return Ok(());

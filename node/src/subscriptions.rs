@@ -3,6 +3,8 @@
 //! What is agreed is on disk before it is answered. As long as any payer's agreement about a process holds, this node carries what
 //! that sends and lets time pass in it; in the end it leaves the process as it was before the first.
 
+mod children;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,23 +26,20 @@ use crate::hosting::{self, Declined, HostingError};
 use crate::remote::{self, RemoteError};
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
+pub use children::take_child;
 
 /// What starts the name of the setting that holds an agreement; process and payer follow.
 const SETTING: &str = "subscription/";
 /// What starts the name of the setting that says that a process is served for its payers; its id follows. The value says
 /// what was done for it before: one byte for carrying, one for letting time pass.
 const SERVED: &str = "subscribed/";
-/// Agreements of one process that hold: of whoever is carried for himself, and of others. Its owner always has a place.
+/// Agreements of one process that hold: of payers who are carried for themselves, and of others beside them. Its owner
+/// always has a place.
 const PAYERS_MAX: usize = 16;
 const STRANGERS_MAX: usize = PAYERS_MAX / 2;
-/// Agreements of one process in all: those that were cancelled are remembered until their date, so that nothing that
+/// Agreements of one process and of either kind of payers in all: those that were cancelled are remembered until their date, so that nothing that
 /// their payers said before brings them back.
 const REMEMBERED_MAX: usize = 64;
-/// What starts the name of the setting that says that a process is carried for as the child of one that is served; parent
-/// and child follow.
-const CHILD: &str = "subscribed-child/";
-/// Children of one process take this share of the places for what came unasked at most.
-const CHILDREN_SHARE: usize = 4;
 /// Bytes of a statement with its signature, of any kind of key; looked at before that.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
 /// Agreements in all, those that were cancelled and must be remembered included.
@@ -129,11 +128,15 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
         let held = all_of(&reader, Some(&process.id()))?;
         let of = |payer: &Address| held.iter().find(|(_, by, _)| by == payer).map(|(_, _, held)| *held);
         let (payer, agreement) = decide(&process, (&statement, by), of, now)?;
-        if of(&payer).is_none() {
+        if agreement.holds(now) && !of(&payer).is_some_and(|held| held.holds(now)) {
             let standing = admit(shared, &process, payer)?;
-            let held: Vec<Agreement> = held.iter().map(|(.., agreement)| *agreement).collect();
-            has_place(standing, &held, now).map_err(SubscribeError::Full)?;
-            if reader.setting_names(SETTING)?.len() >= HELD_MAX {
+            // Those who are as he is; who is of no standing any more counts as a stranger.
+            let beside = held.iter().filter(|(_, by, _)| {
+                *by != payer && admit(shared, &process, *by).unwrap_or(Standing::Stranger) == standing
+            });
+            let beside: Vec<Agreement> = beside.map(|(.., agreement)| *agreement).collect();
+            has_place(standing, &beside, now).map_err(SubscribeError::Full)?;
+            if standing != Standing::Owner && reader.setting_names(SETTING)?.len() >= HELD_MAX {
                 return Err(SubscribeError::Full("in all"));
             }
         }
@@ -285,16 +288,16 @@ fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<Standing,
     }
 }
 
-/// Whether there is a place for one more payer of a process: of strangers no number keeps out whoever is carried for
-/// himself, and nobody keeps out the owner.
-fn has_place(standing: Standing, held: &[Agreement], now: u64) -> Result<(), &'static str> {
-    let holding = held.iter().filter(|agreement| agreement.holds(now)).count();
+/// Whether there is a place for one more payer of a process, beside those of his standing: no number of strangers keeps out
+/// whoever is carried for himself, and nobody keeps out the owner.
+fn has_place(standing: Standing, beside: &[Agreement], now: u64) -> Result<(), &'static str> {
+    let holding = beside.iter().filter(|agreement| agreement.holds(now)).count();
     let most = match standing {
         Standing::Owner => return Ok(()),
         Standing::Listed => PAYERS_MAX,
         Standing::Stranger => STRANGERS_MAX,
     };
-    if holding < most && held.len() < REMEMBERED_MAX { Ok(()) } else { Err("of this process") }
+    if holding < most && beside.len() < REMEMBERED_MAX { Ok(()) } else { Err("of this process") }
 }
 
 /// Carries for a process and lets time pass in it, if that is not done already.
@@ -360,7 +363,8 @@ pub async fn ordered(shared: &Shared, process: Id, wanted: Wanted) -> Result<(),
     let was = |at: usize| had.get(at).is_some_and(|had| *had != 0);
     let noted = [wanted.carries.unwrap_or_else(|| was(0)), wanted.keeps_time.unwrap_or_else(|| was(1))];
     let value = Bytes::copy_from_slice(&noted.map(u8::from));
-    shared.store.write(vec![Write::Setting { name, value }]).await.map(drop)
+    shared.store.write(vec![Write::Setting { name, value }]).await?;
+    if wanted.carries == Some(false) { children::leave(shared, process, false).await } else { Ok(()) }
 }
 
 /// Leaves a process as it was before it was served.
@@ -377,48 +381,9 @@ async fn leave(shared: &Shared, process: Id) -> Result<(), StoreError> {
         && !had(0)
     {
         carrying::end(shared, known).await?;
-        leave_children(shared, process).await?;
     }
+    children::leave(shared, process, had(0)).await?;
     shared.store.write(vec![Write::DropSetting { name }]).await.map(drop)
-}
-
-/// Whether one more child of a process that is carried for others is carried for too; notes it, so that it is left with its
-/// parent.
-///
-/// # Errors
-/// The disk.
-pub async fn take_child(shared: &Shared, parent: Id, child: Id) -> Result<bool, StoreError> {
-    let (name, prefix) = (format!("{CHILD}{parent}/{child}"), format!("{CHILD}{parent}/"));
-    let most = (shared.config.spawn_budget as usize / CHILDREN_SHARE).max(1);
-    let taken = shared.store.read()?.setting_names(&prefix)?;
-    if !taken.contains(&name) {
-        if taken.len() >= most {
-            return Ok(false);
-        }
-        shared.store.write(vec![Write::Setting { name, value: Bytes::new() }]).await?;
-    }
-    Ok(true)
-}
-
-/// Leaves what was carried for as the child of a process, and their children, but for what is served for its own payers.
-async fn leave_children(shared: &Shared, process: Id) -> Result<(), StoreError> {
-    let mut parents = vec![process];
-    while let Some(parent) = parents.pop() {
-        let prefix = format!("{CHILD}{parent}/");
-        for name in shared.store.read()?.setting_names(&prefix)? {
-            let child = name.strip_prefix(&prefix).and_then(|id| id.parse::<Id>().ok());
-            if let Some(child) = child
-                && shared.store.read()?.setting(&format!("{SERVED}{child}"))?.is_none()
-                && let Some(known) = shared.directory.get(&child)
-                && known.roles.for_others
-            {
-                carrying::end(shared, known).await?;
-                parents.push(child);
-            }
-            shared.store.write(vec![Write::DropSetting { name }]).await?;
-        }
-    }
-    Ok(())
 }
 
 async fn read(shared: &Shared, raw: Bytes) -> Result<(Statement, Address), SubscribeError> {
@@ -470,14 +435,14 @@ mod tests {
     const NOW: u64 = 1_000;
 
     #[test]
-    fn strangers_keep_out_neither_the_listed_nor_the_owner() {
+    fn places_are_bounded_by_standing_and_the_owner_has_one() {
         let holds = Agreement { number: 1, until: NOW + 1, is_cancelled: false };
         let cancelled = Agreement { is_cancelled: true, ..holds };
         let held = |count: usize, ended: usize| [vec![holds; count], vec![cancelled; ended]].concat();
         let full = Err("of this process");
         assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX - 1, 0), NOW), Ok(()));
         assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX, 0), NOW), full);
-        assert_eq!(has_place(Standing::Listed, &held(STRANGERS_MAX, 0), NOW), Ok(()));
+        assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX - 1, 0), NOW), Ok(()));
         assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX, 0), NOW), full);
         // What was cancelled is remembered, and takes no place.
         assert_eq!(has_place(Standing::Stranger, &held(1, PAYERS_MAX), NOW), Ok(()));

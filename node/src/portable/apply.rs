@@ -129,7 +129,8 @@ impl<'a> Apply<'a> {
     /// # Errors
     /// Why it is not taken; [`PortableError::Longer`] where no more may be.
     pub(crate) async fn part(&mut self, part: Part) -> Result<(), PortableError> {
-        if let Some(allowance) = &self.allowance {
+        // Attestations are read again and again: those that are here already take nothing.
+        if let (Some(allowance), false) = (&self.allowance, matches!(part, Part::Attestations(_))) {
             allowance.take(part.bytes())?;
         }
         match part {
@@ -138,6 +139,7 @@ impl<'a> Apply<'a> {
             Part::Attestations(attestations) => {
                 let Some(process) = &self.known else { return Ok(()) };
                 // Beside each other, so that many share a commit.
+                let one_bytes = attestations.first().map_or(0, size_of_val);
                 let keep = |attestation| {
                     let (shared, process) = (SharedRef::clone(self.shared), Arc::clone(process));
                     async move { keep_attestation(&shared, &process, &attestation).await }
@@ -146,6 +148,9 @@ impl<'a> Apply<'a> {
                 let kept = kept.buffer_unordered(KEPT_AT_ONCE);
                 let kept = kept.filter(|kept| std::future::ready(*kept == Kept::Yes)).count().await;
                 self.attestations += kept as u64;
+                if let Some(allowance) = &self.allowance {
+                    allowance.take(kept * one_bytes)?;
+                }
                 Ok(())
             }
             Part::Module(module) => {
