@@ -240,6 +240,7 @@ fn a_cached_module_is_used_and_a_damaged_one_is_not() {
     assert_eq!(answer(&engine.compile(&wasm, Format::Plain).unwrap()), fresh);
 }
 
+#[cfg(unix)]
 #[test]
 fn what_becomes_of_a_cached_file_changes_no_module_made_from_it() {
     let folder = tempfile::tempdir().unwrap();

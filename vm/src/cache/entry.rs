@@ -160,9 +160,21 @@ impl Code {
     /// It runs: it must be what wasmtime made on this machine.
     pub(super) unsafe fn module(self, engine: &wasmtime::Engine) -> wasmtime::Result<wasmtime::Module> {
         match self {
-            // SAFETY: what the caller promises; a sealed file does not change while it is mapped.
             #[cfg(target_os = "linux")]
-            Self::Sealed(file) => unsafe { wasmtime::Module::deserialize_open_file(engine, file) },
+            Self::Sealed(file) => {
+                use std::io::Seek as _;
+                let mut again = file.try_clone()?;
+                // SAFETY: what the caller promises; a sealed file does not change while it is mapped.
+                let mapped = unsafe { wasmtime::Module::deserialize_open_file(engine, file) };
+                mapped.or_else(|error| {
+                    // Some systems run nothing out of such a file: then out of a copy.
+                    let mut bytes = Vec::new();
+                    again.rewind()?;
+                    again.read_to_end(&mut bytes)?;
+                    // SAFETY: what the caller promises.
+                    unsafe { wasmtime::Module::deserialize(engine, &bytes) }.map_err(|_| error)
+                })
+            }
             // SAFETY: what the caller promises.
             Self::Bytes(bytes) => unsafe { wasmtime::Module::deserialize(engine, bytes) },
         }

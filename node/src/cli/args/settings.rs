@@ -69,12 +69,12 @@ fn folded(text: &str) -> String {
 }
 
 fn arg(flag: Flag) -> Arg {
-    let (name, action) = match flag.takes {
-        Takes::One(name) => (name, ArgAction::Set),
-        Takes::Many(name) => (name, ArgAction::Append),
+    let (name, action, more) = match flag.takes {
+        Takes::One(name) => (name, ArgAction::Set, ""),
+        Takes::Many(name) => (name, ArgAction::Append, "; may repeat"),
     };
     let arg = Arg::new(flag.key).long(flag.key.replace('_', "-")).value_name(name).action(action);
-    let arg = arg.help(folded(flag.help)).help_heading(flag.heading);
+    let arg = arg.help(folded(&format!("{}{more}", flag.help))).help_heading(flag.heading);
     match flag.key {
         "bootstrap" => arg.visible_alias("peer"),
         "price_per_push" => arg.visible_alias("price"),
