@@ -3,15 +3,15 @@
 mod list;
 mod seen;
 
-use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::market::Leaf;
 use weft_protocol::process::Process;
@@ -24,12 +24,12 @@ use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::error::NodeError;
 use crate::market::ledger::ask_here;
-use crate::market::sent::{Found, Push, look_for, stands_at};
+use crate::market::sent::{Found, Push, find, stands_at};
 use crate::shared::SharedRef;
-use crate::submit::{SubmitError, Submitter};
+use crate::submit::Submitter;
 use crate::supervisor::joined;
 use list::{Doubt, Doubts};
-use seen::{Seen, from_target, read_claim};
+use seen::{Claimed, Seen, from_target, read_claim};
 
 /// How often the ledgers' logs are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,17 +37,15 @@ const LOOK: Duration = Duration::from_secs(5);
 const LEDGERS_MAX: usize = 64;
 /// Stretches of a ledger's log that are read in one look.
 const STRETCHES_MAX: usize = 16;
-/// Claims of one ledger that are judged in one look.
-const JUDGED_MAX: usize = 64;
-/// How many of them at a time.
-const JUDGED_AT_ONCE: usize = 8;
-/// How long one may take: targets that nobody serves are waited for.
+/// How long one is judged at a time: it goes on where it stopped, and others have their turn.
 const JUDGED_WAIT: Duration = Duration::from_secs(60);
+/// How long a target is waited for, and then the one who signs its log: nothing is known then.
+const FOUND_WAIT: Duration = Duration::from_secs(10);
 /// Leaves of one claim of which the target's log is looked at, in an order that nobody else knows. One false leaf loses a
 /// claim: who lies in a tenth of the leaves is found.
 const LEAVES_MAX: usize = 512;
 /// How many of them at a time.
-const LEAVES_STEP: usize = 64;
+const LEAVES_STEP: usize = 16;
 /// Looks after which the end of a source's log here is believed to be its end: a minute.
 const BEYOND_LOOKS: u32 = 12;
 /// What starts the name of the setting that says from where a ledger's log is read after a start; its id follows.
@@ -67,46 +65,80 @@ enum Verdict {
     Over,
     /// The leaf that is challenged is not answered for yet.
     Waits,
-    /// The source is not evaluated far enough here, or something takes too long.
+    /// It is.
+    Answered(u32),
+    /// The source's log, or what is evaluated of it, does not go far enough here.
     TooSoon,
+    /// It takes long: so many leaves were looked for.
+    Further(usize),
     /// The source's log here ends before this leaf.
     Beyond(u32),
 }
 
+/// What goes on beside the loop.
+enum Done {
+    /// A claim was judged.
+    Judged(Doubt, Result<Verdict, NodeError>),
+    /// A challenge was sent.
+    Sent(Doubt),
+}
+
+/// What judges a claim.
+#[derive(Clone)]
+struct Judge {
+    shared: SharedRef,
+    answers: Answers,
+}
+
 /// The loop.
 pub struct DoubtTask {
+    judge: Judge,
     shared: SharedRef,
     submitter: Submitter,
-    answers: Answers,
     /// How far the log of each ledger is read.
     read: BTreeMap<Id, Position>,
+    /// The ledgers whose logs were read to their ends once: what this node did before a start stands there.
+    caught_up: BTreeSet<Id>,
     /// What is not decided yet.
     doubts: Doubts,
+    /// The list has places for them.
+    jobs: JoinSet<Done>,
 }
 
 impl DoubtTask {
     /// The loop of a node that challenges false claims.
     pub fn new(shared: SharedRef, submitter: Submitter, answers: Answers) -> Self {
-        Self { shared, submitter, answers, read: BTreeMap::new(), doubts: Doubts::default() }
+        let judge = Judge { shared: SharedRef::clone(&shared), answers };
+        let (read, caught_up, doubts, jobs) = Default::default();
+        Self { judge, shared, submitter, read, caught_up, doubts, jobs }
     }
 
     /// Runs until the node stops. What it was looking at it looks at again after a start.
     pub async fn run(mut self, stop: CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.look_for_ever() => {}
-        }
-    }
-
-    async fn look_for_ever(&mut self) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
-            for ledger in self.ledgers().await {
-                if let Err(error) = self.look(ledger).await {
-                    tracing::error!(%ledger, %error, "the claims at a ledger cannot be looked at");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => {
+                    let Some(done) = joined(done) else { continue };
+                    if let Err(error) = self.done(done).await {
+                        tracing::error!(%error, "a claim cannot be looked at");
+                    }
                 }
+                _ = tick.tick() => self.look().await,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let ledgers = self.ledgers().await;
+        self.doubts.keep(&ledgers, self.shared.clock.now().0);
+        self.read.retain(|ledger, _| ledgers.contains(ledger));
+        self.caught_up.retain(|ledger| ledgers.contains(ledger));
+        for ledger in ledgers {
+            if let Err(error) = self.look_on(ledger).await {
+                tracing::error!(%ledger, %error, "the claims at a ledger cannot be looked at");
             }
         }
     }
@@ -127,35 +159,61 @@ impl DoubtTask {
         joined(found.await).unwrap_or_default()
     }
 
-    /// Reads on in a ledger's log, and looks at the claims whose time has come.
-    async fn look(&mut self, ledger: Id) -> Result<(), NodeError> {
+    /// Reads on in a ledger's log, and begins to judge the claims whose time has come.
+    async fn look_on(&mut self, ledger: Id) -> Result<(), NodeError> {
         self.hear(ledger).await?;
-        let now = self.shared.clock.now().0;
-        let due = self.doubts.due(&ledger, now, JUDGED_MAX);
-        let mut looked = Vec::new();
-        for some in due.chunks(JUDGED_AT_ONCE) {
-            looked.extend(join_all(some.iter().map(|doubt| self.look_within(doubt))).await);
+        self.note(ledger).await?;
+        if !self.caught_up.contains(&ledger) {
+            return Ok(());
         }
-        for (doubt, verdict) in due.into_iter().zip(looked) {
-            let now = self.shared.clock.now().0;
-            match verdict? {
-                Verdict::Over | Verdict::Right => self.doubts.decided(&doubt),
-                Verdict::TooSoon | Verdict::Waits => self.doubts.later(&doubt, now),
-                Verdict::Beyond(leaf) if doubt.beyond + 1 >= BEYOND_LOOKS => {
-                    self.challenge(&doubt, leaf, "the source has no such slot").await?;
-                }
-                Verdict::Beyond(_) => self.doubts.beyond(&doubt, now),
-                Verdict::False(leaf, why) => self.challenge(&doubt, leaf, &why).await?,
+        for doubt in self.doubts.take(&ledger, self.shared.clock.now().0) {
+            let judge = self.judge.clone();
+            self.jobs.spawn(async move {
+                let verdict = judge.look_at(&doubt).await;
+                Done::Judged(doubt, verdict)
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes up what came of looking at a claim.
+    async fn done(&mut self, done: Done) -> Result<(), NodeError> {
+        let now = self.shared.clock.now().0;
+        let (doubt, verdict) = match done {
+            Done::Judged(doubt, verdict) => (doubt, verdict),
+            Done::Sent(doubt) => {
+                self.doubts.end(&doubt);
+                return Ok(());
+            }
+        };
+        self.doubts.end(&doubt);
+        match verdict {
+            Ok(Verdict::Over | Verdict::Right) => self.doubts.decided(&doubt),
+            Ok(Verdict::TooSoon | Verdict::Waits) => self.doubts.later(&doubt, now),
+            Ok(Verdict::Answered(leaf)) => self.doubts.answered(&doubt, leaf, now),
+            Ok(Verdict::Further(looked)) => {
+                self.doubts.looked(&doubt, looked);
+                self.doubts.later(&doubt, now);
+            }
+            Ok(Verdict::Beyond(leaf)) if doubt.beyond + 1 >= BEYOND_LOOKS => {
+                self.challenge(doubt, leaf, "the source has no such slot").await?;
+            }
+            Ok(Verdict::Beyond(_)) => self.doubts.beyond(&doubt, now),
+            Ok(Verdict::False(leaf, why)) => self.challenge(doubt, leaf, &why).await?,
+            Err(error) => {
+                self.doubts.later(&doubt, now);
+                return Err(error);
             }
         }
-        self.note(ledger).await
+        Ok(())
     }
 
     /// Reads on in a ledger's log.
     async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
         for _ in 0..STRETCHES_MAX {
-            if self.doubts.is_full() {
+            if self.doubts.is_full(&ledger) {
                 tracing::warn!(%ledger, "no more claims are looked at until one of those that are is over");
+                self.caught_up.insert(ledger);
                 return Ok(());
             }
             let from = match self.read.get(&ledger) {
@@ -168,12 +226,15 @@ impl DoubtTask {
             });
             let Some(heard) = joined(read.await) else { return Ok(()) };
             let heard = heard?;
-            let Some(next) = heard.next else { return Ok(()) };
+            let Some(next) = heard.next else {
+                self.caught_up.insert(ledger);
+                return Ok(());
+            };
             let now = self.shared.clock.now().0;
             for (at, told) in heard.of_others {
-                if let Some((Opened { messenger, source, window, .. }, why)) =
-                    self.doubts.hear(ledger, at, told, now)
-                {
+                let order = RandomState::new().hash_one(now);
+                let refused = self.doubts.hear((ledger, at), told, now, order);
+                if let Some((Opened { messenger, source, window, .. }, why)) = refused {
                     tracing::error!(%ledger, %messenger, %source, window, why, "a challenge was refused");
                 }
             }
@@ -200,61 +261,42 @@ impl DoubtTask {
         Ok(())
     }
 
-    async fn look_within(&self, doubt: &Doubt) -> Result<Verdict, NodeError> {
-        let looked = tokio::time::timeout(JUDGED_WAIT, self.look_at(doubt)).await;
-        looked.unwrap_or(Ok(Verdict::TooSoon))
-    }
-
-    /// Looks at one claim.
-    async fn look_at(&self, doubt: &Doubt) -> Result<Verdict, NodeError> {
-        let Opened { messenger, source, window, .. } = doubt.opened;
-        let tags = [
-            ("Messenger", messenger.to_string()),
-            ("Source", source.to_string()),
-            ("Window", window.to_string()),
-        ];
-        // One that is over cannot be challenged any more.
-        let claim =
-            match ask_here(&self.answers, (doubt.ledger, self.shared.address), "Claim-Of", &tags).await {
-                Ok(claim) => claim.data,
-                Err(failure) if failure.code == FailureCode::Refused => return Ok(Verdict::Over),
-                Err(_) => return Ok(Verdict::TooSoon),
-            };
-        if let Some((leaf, why)) = &doubt.refuted {
-            let is_challenged = is_challenged(&claim, *leaf);
-            return Ok(if is_challenged { Verdict::Waits } else { Verdict::False(*leaf, why.clone()) });
-        }
-        let known = self.shared.known(source).await.filter(|known| known.roles.computes);
-        let Some(known) = known else { return Ok(Verdict::Over) };
-        let verdict = self.verdict(&known.process, doubt.opened).await?;
-        if matches!(verdict, Verdict::Right) {
-            tracing::debug!(%messenger, %source, window, "a claim is right as far as is known here");
-        }
-        Ok(verdict)
-    }
-
     /// Challenges a leaf of a claim; again where the ledger has said nothing of it.
-    async fn challenge(&mut self, doubt: &Doubt, leaf: u32, why: &str) -> Result<(), NodeError> {
+    async fn challenge(&mut self, doubt: Doubt, leaf: u32, why: &str) -> Result<(), NodeError> {
         let (ledger, Opened { messenger, source, window, item }) = (doubt.ledger, doubt.opened);
+        // It may be over meanwhile, and another one of its name be open.
+        if !self.doubts.holds(&doubt) {
+            return Ok(());
+        }
         if doubt.refuted.is_none() {
             tracing::warn!(%ledger, %messenger, %source, window, leaf, why, %item, "a claim is false");
-            self.doubts.refuted(doubt, leaf, why);
+            self.doubts.refuted(&doubt, leaf, why);
         }
         if !doubt.is_counted && !self.may_challenge().await? {
             tracing::warn!(%ledger, "no more claims are challenged today (`audit_challenges`)");
-            self.doubts.later(doubt, self.shared.clock.now().0);
+            self.doubts.later(&doubt, self.shared.clock.now().0);
             return Ok(());
         }
         let ask = Ask::Challenge { messenger, source, window, leaf, item };
         let letter = Letter { ledger, ask, tries: doubt.tries, data: Vec::new() };
-        self.doubts.sent(doubt, self.shared.clock.now().0);
-        let sent = match letter.sign(&self.shared.signer) {
-            Ok(item) => self.submitter.submit(item.raw().clone(), Bytes::new()).await.map(drop),
-            Err(error) => Err(SubmitError::Invalid(error.to_string())),
+        let now = self.shared.clock.now().0;
+        let letter = match letter.sign(&self.shared.signer) {
+            Ok(letter) => letter,
+            Err(error) => {
+                tracing::error!(%error, "this node's key cannot sign a challenge");
+                self.doubts.later(&doubt, now);
+                return Ok(());
+            }
         };
-        if let Err(error) = sent {
-            tracing::error!(%ledger, %error, "a false claim was not challenged");
-        }
+        self.doubts.sent(&doubt, letter.id(), now);
+        let submitter = self.submitter.clone();
+        self.doubts.begin(&doubt);
+        self.jobs.spawn(async move {
+            if let Err(error) = submitter.submit(letter.raw().clone(), Bytes::new()).await {
+                tracing::error!(%ledger, %error, "a false claim was not challenged");
+            }
+            Done::Sent(doubt)
+        });
         Ok(())
     }
 
@@ -274,13 +316,52 @@ impl DoubtTask {
         shared.store.write(vec![Write::Setting { name: DAY_SETTING.to_owned(), value }]).await?;
         Ok(true)
     }
+}
+
+impl Judge {
+    /// Looks at one claim.
+    async fn look_at(&self, doubt: &Doubt) -> Result<Verdict, NodeError> {
+        let Opened { messenger, source, window, .. } = doubt.opened;
+        let tags = [
+            ("Messenger", messenger.to_string()),
+            ("Source", source.to_string()),
+            ("Window", window.to_string()),
+        ];
+        // One that is over cannot be challenged any more.
+        let claim =
+            match ask_here(&self.answers, (doubt.ledger, self.shared.address), "Claim-Of", &tags).await {
+                Ok(claim) => claim.data,
+                Err(failure) if failure.code == FailureCode::Refused => return Ok(Verdict::Over),
+                Err(_) => return Ok(Verdict::TooSoon),
+            };
+        if let Some((leaf, why)) = &doubt.refuted {
+            return Ok(match is_challenged(&claim, *leaf) {
+                true => Verdict::Waits,
+                false if doubt.is_heard => Verdict::Answered(*leaf),
+                false => Verdict::False(*leaf, why.clone()),
+            });
+        }
+        let known = self.shared.known(source).await.filter(|known| known.roles.computes);
+        let Some(known) = known else { return Ok(Verdict::Over) };
+        let verdict = self.verdict(&known.process, doubt).await?;
+        if matches!(verdict, Verdict::Right) {
+            tracing::debug!(%messenger, %source, window, "a claim is right as far as is known here");
+        }
+        Ok(verdict)
+    }
 
     /// What the logs say of a claim.
-    async fn verdict(&self, source: &Arc<Process>, opened: Opened) -> Result<Verdict, NodeError> {
+    async fn verdict(&self, source: &Arc<Process>, doubt: &Doubt) -> Result<Verdict, NodeError> {
+        let (began, opened) = (Instant::now(), doubt.opened);
         let (shared, of) = (SharedRef::clone(&self.shared), Arc::clone(source));
         let read = tokio::task::spawn_blocking(move || read_claim(&shared, &of, opened));
         let Some(read) = joined(read.await) else { return Ok(Verdict::TooSoon) };
-        let Some((window, mut leaves)) = read? else { return Ok(Verdict::Right) };
+        let (window, mut leaves) = match read? {
+            Claimed::Leaves(window, leaves) => (window, leaves),
+            Claimed::ToCome => return Ok(Verdict::TooSoon),
+            Claimed::Unknown => return Ok(Verdict::Right),
+        };
+        leaves.retain(|(number, ..)| !doubt.settled.contains(number));
         for (number, _, seen) in &leaves {
             match seen {
                 Seen::NotSent(why) => return Ok(Verdict::False(*number, (*why).to_owned())),
@@ -289,14 +370,15 @@ impl DoubtTask {
                 Seen::Sent(_) | Seen::Unknown => {}
             }
         }
-        let order = RandomState::new();
-        leaves.sort_by_cached_key(|(number, ..)| order.hash_one(number));
         let network = self.shared.network;
         let sent = leaves.into_iter().filter_map(|(number, leaf, seen)| match seen {
             Seen::Sent(push) => Some((number, leaf, push)),
             Seen::NotSent(_) | Seen::ToCome | Seen::Beyond | Seen::Unknown => None,
         });
-        let sent: Vec<(u32, Leaf, Push)> = sent.collect();
+        let mut sent: Vec<(u32, Leaf, Push)> = sent.collect();
+        let drawn =
+            |number: &u32| BuildHasherDefault::<DefaultHasher>::default().hash_one((doubt.order, number));
+        sent.sort_by_cached_key(|(number, ..)| drawn(number));
         // What needs no other log is looked at for all.
         let unknown: Found = Err(String::new());
         for (number, leaf, push) in &sent {
@@ -305,21 +387,37 @@ impl DoubtTask {
                 return Ok(Verdict::False(*number, why));
             }
         }
-        for some in sent[..sent.len().min(LEAVES_MAX)].chunks(LEAVES_STEP) {
-            let pushes: Vec<Push> = some.iter().map(|(.., push)| *push).collect();
-            let found = look_for(&self.shared, &pushes).await;
-            for ((number, leaf, push), found) in some.iter().zip(found) {
-                let other = match &found {
-                    Ok(None) => stands_at(&self.shared, push.target, leaf.paid.target_slot).await,
-                    _ => None,
-                };
+        let chosen = &sent[..sent.len().min(LEAVES_MAX)];
+        let mut looked = doubt.looked.min(chosen.len());
+        for some in chosen[looked..].chunks(LEAVES_STEP) {
+            if began.elapsed() > JUDGED_WAIT {
+                return Ok(Verdict::Further(looked));
+            }
+            let found = join_all(some.iter().map(|(_, leaf, push)| self.found(leaf, push))).await;
+            for ((number, leaf, push), (found, other)) in some.iter().zip(found) {
                 let shown = (&found, other);
                 if let Some(why) = from_target(&window, &opened.messenger, leaf, push, shown, network) {
                     return Ok(Verdict::False(*number, why));
                 }
             }
+            looked += some.len();
         }
         Ok(Verdict::Right)
+    }
+
+    /// Where a push stands, and where it is said to have no slot what is signed for the one that its leaf names.
+    async fn found(&self, leaf: &Leaf, push: &Push) -> (Found, Option<Id>) {
+        let silent = || Err("its target does not answer in time".to_owned());
+        let found = tokio::time::timeout(FOUND_WAIT, find(&self.shared, push)).await;
+        let found = found.unwrap_or_else(|_| silent());
+        let other = match &found {
+            Ok(None) => {
+                let signed = stands_at(&self.shared, push.target, leaf.paid.target_slot);
+                tokio::time::timeout(FOUND_WAIT, signed).await.ok().flatten()
+            }
+            _ => None,
+        };
+        (found, other)
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Challenged {
     pub source: Id,
     /// For which window.
     pub window: u64,
+    /// Which leaf.
+    pub leaf: u32,
+    /// The message that challenged it.
+    pub item: Id,
     /// Why it was refused, if it was, and whether another would be too.
     pub refused: Option<(String, bool)>,
 }
@@ -147,7 +151,8 @@ fn challenged(asked: &Asked, tags: &[Tag]) -> Option<Challenged> {
     };
     let messenger = tag::first(&asked.tags, "Messenger")?.parse().ok()?;
     let (source, window) = claim(&asked.tags)?;
-    Some(Challenged { messenger, source, window, refused })
+    let leaf = u32::try_from(number(&asked.tags, "Leaf")?).ok()?;
+    Some(Challenged { messenger, source, window, leaf, item: asked.item, refused })
 }
 
 /// What an entry to this node tells: an answer is about what was asked, anything else about what it names.
@@ -242,7 +247,9 @@ mod tests {
         let messenger = Address([9; 32]);
         let tags_of = named("Challenge", &[("Messenger", &messenger.to_string()), ("Leaf", "5")]);
         let asked = Asked { by: Address([2; 32]), item: Id([3; 32]), tags: tags_of };
-        let heard = |refused| Some(Challenged { messenger, source: SOURCE, window: 3, refused });
+        let item = Id([3; 32]);
+        let heard =
+            |refused| Some(Challenged { messenger, source: SOURCE, window: 3, leaf: 5, item, refused });
         assert_eq!(challenged(&asked, &named("Challenge-Response", &[])), heard(None));
         let poor = tags("Challenge-Error", &[("Error", "the balance is 0")]);
         assert_eq!(challenged(&asked, &poor), heard(Some(("the balance is 0".into(), false))));

@@ -158,16 +158,18 @@ impl EarnTask {
 
     /// Takes up what was found, and goes on with the next window.
     async fn found(&mut self, found: Option<Result<Found, NodeError>>) -> Result<(), NodeError> {
-        match found.transpose()? {
-            Some(Found::Owing(owing)) => {
+        match found {
+            Some(Ok(Found::Owing(owing))) => {
                 self.owing = owing.iter().map(|owing| owing.ledger).collect();
                 self.owed = owing.into();
             }
-            Some(Found::Judged(owing, pushes, unpaid)) => {
+            Some(Ok(Found::Judged(owing, pushes, unpaid))) => {
                 let Owing { key, ledger, tries, .. } = owing;
                 self.handle(Input::Owed(Owed { key, ledger, tries, pushes }));
                 self.perform(unpaid).await?;
             }
+            // One that cannot be judged is not in the way of those after it.
+            Some(Err(error)) => tracing::error!(%error, "a window cannot be claimed"),
             None => {}
         }
         self.judge_next();

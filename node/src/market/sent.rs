@@ -133,7 +133,8 @@ pub async fn stands_at(shared: &Shared, target: Id, slot: u64) -> Option<Id> {
     joined(read.await).flatten()
 }
 
-async fn find(shared: &Shared, asked: &Push) -> Found {
+/// Looks for the slot of one push.
+pub async fn find(shared: &Shared, asked: &Push) -> Found {
     let target = asked.target;
     let found = hosting::find_process(shared, target).await;
     let found = found.map_err(|_| format!("nobody serves its target {target}"))?;

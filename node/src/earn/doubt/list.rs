@@ -3,15 +3,22 @@
 //! Pure. One that cannot be judged yet waits, and holds up none after it. After a start it is filled again from the ledger's
 //! log, from the oldest of them on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Address, Id, Position};
 
 use crate::earn::notices::{Challenged, OfOthers, Opened};
 
-/// Claims that are remembered, of all ledgers: as many as a ledger of this build holds open. Where there are as many
-/// no more is read until one is over.
-pub const DOUBTS_MAX: usize = 1 << 16;
+/// Claims of one ledger that are remembered. Where there are as many no more of its log is read until one is over.
+pub const DOUBTS_EACH: usize = 4_096;
+/// Claims of one ledger that are judged or challenged at once.
+pub const JUDGED_EACH: usize = 4;
+/// Those of all ledgers.
+pub const JUDGED_MAX: usize = 64;
+/// Challenges of this run of which it is known which claim they were made for.
+const LETTERS_MAX: usize = 4_096;
+/// How long a claim is remembered, in milliseconds: two of the longest periods of a ledger, within which it is over.
+const AGE_MS_MAX: u64 = 62 * 86_400_000;
 /// How soon a claim is looked at again, in milliseconds; that doubles with every look.
 const AGAIN_MS: u64 = 5_000;
 /// The longest that it gets, in milliseconds.
@@ -40,6 +47,14 @@ pub struct Doubt {
     pub opened: Opened,
     /// Where the ledger opened it.
     at: Position,
+    /// Since when it is remembered, in milliseconds since the Unix epoch.
+    since_ms: u64,
+    /// What orders its leaves here. Nobody else knows it.
+    pub order: u64,
+    /// How many of them, in that order, were looked for in the logs of their targets.
+    pub looked: usize,
+    /// Whether it is being judged or challenged.
+    is_busy: bool,
     /// Looks that did not decide it.
     looks: u32,
     /// When it is looked at next, in milliseconds since the Unix epoch.
@@ -52,6 +67,10 @@ pub struct Doubt {
     pub is_counted: bool,
     /// How often the ledger refused to hear the challenge.
     pub tries: u64,
+    /// Whether the ledger took it.
+    pub is_heard: bool,
+    /// Leaves that were answered for, or cannot be challenged.
+    pub settled: BTreeSet<u32>,
 }
 
 impl Doubt {
@@ -60,54 +79,87 @@ impl Doubt {
         let Opened { messenger, source, window, .. } = self.opened;
         Name { ledger: self.ledger, messenger, source, window }
     }
+
+    /// This leaf is not challenged any more; another may be.
+    fn settle(&mut self, leaf: u32, now_ms: u64) {
+        self.settled.insert(leaf);
+        if self.refuted.as_ref().is_some_and(|(refuted, _)| *refuted == leaf) {
+            (self.refuted, self.is_heard, self.is_counted, self.next_ms) = (None, false, false, now_ms);
+        }
+    }
 }
 
 /// All that are not decided.
 #[derive(Debug, Default)]
 pub struct Doubts {
     open: BTreeMap<Name, Doubt>,
+    /// For which claim each challenge of this run was made: its message, and that of the claim.
+    letters: BTreeMap<Id, Id>,
 }
 
 impl Doubts {
-    /// Whether another one has no room.
-    pub fn is_full(&self) -> bool {
-        self.open.len() >= DOUBTS_MAX
+    /// Whether another one of this ledger has no room.
+    pub fn is_full(&self, ledger: &Id) -> bool {
+        self.of(ledger).count() >= DOUBTS_EACH
     }
 
-    /// Takes up what a ledger said; returns of which claim it refused a challenge of this node, and why.
+    fn of(&self, ledger: &Id) -> impl Iterator<Item = &Doubt> {
+        let ledger = *ledger;
+        let first = Name { ledger, messenger: Address([0; 32]), source: Id([0; 32]), window: 0 };
+        self.open.range(first..).map(|(_, doubt)| doubt).take_while(move |doubt| doubt.ledger == ledger)
+    }
+
+    /// Takes up what a ledger said; returns of which claim it refused a challenge of this node, and why. `order` is drawn.
     pub fn hear(
         &mut self,
-        ledger: Id,
-        at: Position,
+        (ledger, at): (Id, Position),
         told: OfOthers,
         now_ms: u64,
+        order: u64,
     ) -> Option<(Opened, String)> {
-        match told {
+        let Challenged { messenger, source, window, leaf, item, refused } = match told {
+            OfOthers::Challenged(challenged) => challenged,
             OfOthers::Opened(opened) => {
-                let (next_ms, refuted) = (now_ms, None);
                 let doubt = Doubt {
                     ledger,
                     opened,
                     at,
+                    since_ms: now_ms,
+                    order,
+                    looked: 0,
+                    is_busy: false,
                     looks: 0,
-                    next_ms,
+                    next_ms: now_ms,
                     beyond: 0,
-                    refuted,
+                    refuted: None,
                     is_counted: false,
                     tries: 0,
+                    is_heard: false,
+                    settled: BTreeSet::new(),
                 };
                 // One of the same name is over.
                 self.open.insert(doubt.name(), doubt);
+                return None;
+            }
+        };
+        let meant = self.letters.remove(&item);
+        let doubt = self.open.get_mut(&Name { ledger, messenger, source, window })?;
+        // It may come when its claim is lost and made again.
+        if meant.is_some_and(|meant| meant != doubt.opened.item) {
+            return None;
+        }
+        match refused {
+            None => {
+                let why = || (leaf, "it was challenged before".to_owned());
+                doubt.refuted.get_or_insert_with(why);
+                (doubt.is_heard, doubt.is_counted) = (true, true);
                 None
             }
-            OfOthers::Challenged(Challenged { messenger, source, window, refused }) => {
-                let name = Name { ledger, messenger, source, window };
-                let Some((why, false)) = refused else {
-                    // It waits for its answer, or can never be challenged so.
-                    let doubt = self.open.remove(&name)?;
-                    return refused.map(|(why, _)| (doubt.opened, why));
-                };
-                let doubt = self.open.get_mut(&name)?;
+            Some((why, true)) => {
+                doubt.settle(leaf, now_ms);
+                Some((doubt.opened, why))
+            }
+            Some((why, false)) => {
                 doubt.next_ms = now_ms.saturating_add(REFUSED_MS << doubt.tries.min(6));
                 doubt.tries += 1;
                 Some((doubt.opened, why))
@@ -115,17 +167,51 @@ impl Doubts {
         }
     }
 
-    /// Those of a ledger whose time has come, the longest waiting first.
-    pub fn due(&self, ledger: &Id, now_ms: u64, most: usize) -> Vec<Doubt> {
-        let mut due: Vec<&Doubt> =
-            self.open.values().filter(|doubt| doubt.ledger == *ledger && doubt.next_ms <= now_ms).collect();
-        due.sort_by_key(|doubt| (doubt.next_ms, doubt.at));
-        due.into_iter().take(most).cloned().collect()
+    /// Takes those of a ledger whose time has come, the longest waiting first, as many as there are places for. Each holds its
+    /// place until [`end`](Self::end).
+    pub fn take(&mut self, ledger: &Id, now_ms: u64) -> Vec<Doubt> {
+        let busy = |doubt: &&Doubt| doubt.is_busy;
+        let each = JUDGED_EACH.saturating_sub(self.of(ledger).filter(busy).count());
+        let all = JUDGED_MAX.saturating_sub(self.open.values().filter(busy).count());
+        let due = self.of(ledger).filter(|doubt| !doubt.is_busy && doubt.next_ms <= now_ms);
+        let mut due: Vec<(u64, Position, Name)> =
+            due.map(|doubt| (doubt.next_ms, doubt.at, doubt.name())).collect();
+        due.sort_unstable();
+        let mut taken = Vec::new();
+        for (.., name) in due.into_iter().take(each.min(all)) {
+            if let Some(doubt) = self.open.get_mut(&name) {
+                doubt.is_busy = true;
+                taken.push(doubt.clone());
+            }
+        }
+        taken
+    }
+
+    /// It is being challenged, in the place in which it was judged.
+    pub fn begin(&mut self, doubt: &Doubt) {
+        self.with(doubt, |held| held.is_busy = true);
+    }
+
+    /// It is not judged or challenged any more.
+    pub fn end(&mut self, doubt: &Doubt) {
+        self.with(doubt, |held| held.is_busy = false);
+    }
+
+    /// Whether it is the same claim still.
+    pub fn holds(&self, doubt: &Doubt) -> bool {
+        self.open.get(&doubt.name()).is_some_and(|held| held.opened == doubt.opened)
+    }
+
+    /// Forgets those of all ledgers but these, and what is old.
+    pub fn keep(&mut self, ledgers: &[Id], now_ms: u64) {
+        self.open.retain(|name, doubt| {
+            ledgers.contains(&name.ledger) && doubt.since_ms.saturating_add(AGE_MS_MAX) > now_ms
+        });
     }
 
     /// Forgets a claim: it is over, or right as far as is known.
     pub fn decided(&mut self, doubt: &Doubt) {
-        if self.open.get(&doubt.name()).is_some_and(|held| held.opened == doubt.opened) {
+        if self.holds(doubt) {
             self.open.remove(&doubt.name());
         }
     }
@@ -152,8 +238,22 @@ impl Doubts {
         self.with(doubt, |held| held.refuted = Some((leaf, why.to_owned())));
     }
 
-    /// A challenge went out; it goes out again where the ledger says nothing of it.
-    pub fn sent(&mut self, doubt: &Doubt, now_ms: u64) {
+    /// Goes on with the leaves after so many.
+    pub fn looked(&mut self, doubt: &Doubt, looked: usize) {
+        self.with(doubt, |held| held.looked = looked);
+    }
+
+    /// The leaf that was challenged is answered for. The others are looked at.
+    pub fn answered(&mut self, doubt: &Doubt, leaf: u32, now_ms: u64) {
+        self.with(doubt, |held| held.settle(leaf, now_ms));
+    }
+
+    /// A challenge goes out, by this message; it goes out again where the ledger says nothing of it.
+    pub fn sent(&mut self, doubt: &Doubt, letter: Id, now_ms: u64) {
+        if self.letters.len() >= LETTERS_MAX {
+            self.letters.pop_first();
+        }
+        self.letters.insert(letter, doubt.opened.item);
         self.with(doubt, |held| {
             held.is_counted = true;
             held.next_ms = now_ms.saturating_add(ANSWER_MS);
@@ -162,8 +262,7 @@ impl Doubts {
 
     /// From where a ledger's log is read after a start, if it is read up to `read`.
     pub fn from(&self, ledger: &Id, read: Position) -> Position {
-        let of_ledger = self.open.values().filter(|doubt| doubt.ledger == *ledger).map(|doubt| doubt.at);
-        of_ledger.min().map_or(read, |first| first.min(read))
+        self.of(ledger).map(|doubt| doubt.at).min().map_or(read, |first| first.min(read))
     }
 
     /// Changes a claim, if it is the same one still.
@@ -182,19 +281,29 @@ mod tests {
 
     const LEDGER: Id = Id([1; 32]);
     const SOURCE: Id = Id([2; 32]);
+    const LETTER: Id = Id([8; 32]);
 
     fn opened(window: u64, item: u8) -> Opened {
         Opened { messenger: Address([3; 32]), source: SOURCE, window, item: Id([item; 32]) }
     }
 
     fn open(doubts: &mut Doubts, slot: u64, opened: Opened) {
-        assert_eq!(doubts.hear(LEDGER, Position::slot(slot), OfOthers::Opened(opened), 0), None);
+        let at = (LEDGER, Position::slot(slot));
+        assert_eq!(doubts.hear(at, OfOthers::Opened(opened), 0, 5), None);
     }
 
-    fn told(doubts: &mut Doubts, refused: Option<(&str, bool)>) -> Option<(Opened, String)> {
+    fn told(doubts: &mut Doubts, item: Id, refused: Option<(&str, bool)>) -> Option<(Opened, String)> {
         let refused = refused.map(|(why, is_final)| (why.to_owned(), is_final));
-        let told = Challenged { messenger: Address([3; 32]), source: SOURCE, window: 1, refused };
-        doubts.hear(LEDGER, Position::slot(99), OfOthers::Challenged(told), 1_000)
+        let told =
+            Challenged { messenger: Address([3; 32]), source: SOURCE, window: 1, leaf: 7, item, refused };
+        doubts.hear((LEDGER, Position::slot(99)), OfOthers::Challenged(told), 1_000, 5)
+    }
+
+    /// Takes what is due, and gives the places back.
+    fn due(doubts: &mut Doubts, now_ms: u64) -> Vec<Doubt> {
+        let taken = doubts.take(&LEDGER, now_ms);
+        taken.iter().for_each(|doubt| doubts.end(doubt));
+        taken
     }
 
     #[test]
@@ -202,47 +311,85 @@ mod tests {
         let mut doubts = Doubts::default();
         open(&mut doubts, 5, opened(1, 1));
         open(&mut doubts, 6, opened(2, 2));
-        let due = doubts.due(&LEDGER, 0, 9);
-        assert_eq!(due.iter().map(|doubt| doubt.opened.window).collect::<Vec<_>>(), [1, 2]);
-        doubts.later(&due[0], 0);
-        assert_eq!(doubts.due(&LEDGER, 0, 1)[0].opened.window, 2);
-        doubts.decided(&due[1]);
-        // What is undecided is read again after a start, and ever later without one.
+        let found = due(&mut doubts, 0);
+        assert_eq!(found.iter().map(|doubt| doubt.opened.window).collect::<Vec<_>>(), [1, 2]);
+        doubts.later(&found[0], 0);
+        assert_eq!(due(&mut doubts, 0)[0].opened.window, 2);
+        doubts.decided(&found[1]);
+        // What is undecided is read again after a start, and looked at ever later.
         assert_eq!(doubts.from(&LEDGER, Position::slot(50)), Position::slot(5));
-        assert_eq!(doubts.due(&LEDGER, AGAIN_MS - 1, 9), []);
-        for look in 0..50 {
-            let now = look * AGAIN_MS_MAX;
-            let due = doubts.due(&LEDGER, now + AGAIN_MS_MAX, 9);
-            doubts.later(&due[0], now + AGAIN_MS_MAX);
+        assert!(due(&mut doubts, AGAIN_MS - 1).is_empty());
+        for look in 1..50 {
+            let found = due(&mut doubts, look * AGAIN_MS_MAX);
+            doubts.later(&found[0], look * AGAIN_MS_MAX);
         }
-        doubts.decided(&due[0]);
+        doubts.decided(&found[0]);
         assert_eq!(doubts.from(&LEDGER, Position::slot(50)), Position::slot(50));
-        assert_eq!(doubts.due(&Id([9; 32]), u64::MAX, 9), []);
     }
 
     #[test]
-    fn a_challenge_is_made_until_the_ledger_hears_it() {
+    fn claims_of_one_ledger_that_never_end_take_the_places_and_the_room_of_no_other() {
+        let mut doubts = Doubts::default();
+        for window in 0..DOUBTS_EACH as u64 {
+            assert!(!doubts.is_full(&LEDGER));
+            open(&mut doubts, window, opened(window, 1));
+        }
+        assert!(doubts.is_full(&LEDGER));
+        assert_eq!(doubts.take(&LEDGER, 0).len(), JUDGED_EACH);
+        assert!(doubts.take(&LEDGER, u64::MAX).is_empty(), "they are being judged");
+        let other = Id([9; 32]);
+        assert!(!doubts.is_full(&other));
+        doubts.hear((other, Position::slot(1)), OfOthers::Opened(opened(1, 1)), 0, 5);
+        assert_eq!(doubts.take(&other, 0).len(), 1);
+        // Of a ledger that is not looked at any more nothing is kept, and of any other nothing for ever.
+        doubts.keep(&[other], 0);
+        assert!(!doubts.is_full(&LEDGER) && doubts.of(&LEDGER).count() == 0);
+        doubts.keep(&[other], AGE_MS_MAX);
+        assert_eq!(doubts.of(&other).count(), 0);
+    }
+
+    #[test]
+    fn a_challenge_is_made_until_the_ledger_hears_it_and_another_where_it_was_answered() {
         let mut doubts = Doubts::default();
         open(&mut doubts, 5, opened(1, 1));
-        let doubt = doubts.due(&LEDGER, 0, 1).pop().unwrap();
+        let doubt = due(&mut doubts, 0).remove(0);
         doubts.refuted(&doubt, 7, "why");
-        doubts.sent(&doubt, 0);
-        let again = doubts.due(&LEDGER, ANSWER_MS, 1).pop().unwrap();
+        doubts.sent(&doubt, LETTER, 0);
+        let again = due(&mut doubts, ANSWER_MS).remove(0);
         assert_eq!((again.refuted, again.tries), (Some((7, "why".to_owned())), 0), "the same message");
         // The balance was low: another message, of the same leaf and counted once.
-        assert_eq!(told(&mut doubts, Some(("low", false))), Some((opened(1, 1), "low".to_owned())));
-        assert_eq!(doubts.due(&LEDGER, 999 + REFUSED_MS, 1), []);
-        let again = doubts.due(&LEDGER, 1_000 + REFUSED_MS, 1).pop().unwrap();
+        assert_eq!(told(&mut doubts, LETTER, Some(("low", false))), Some((opened(1, 1), "low".to_owned())));
+        assert!(due(&mut doubts, 999 + REFUSED_MS).is_empty());
+        let again = due(&mut doubts, 1_000 + REFUSED_MS).remove(0);
         assert_eq!((again.tries, again.is_counted), (1, true));
-        assert_eq!(told(&mut doubts, None), None);
-        assert_eq!(doubts.due(&LEDGER, u64::MAX, 1), [], "it waits for its answer");
-        // The same claim is made again: it is doubted again, and what was known of the first says nothing of it.
+        assert_eq!(told(&mut doubts, LETTER, None), None);
+        let heard = due(&mut doubts, u64::MAX).remove(0);
+        assert!(heard.is_heard && heard.refuted.is_some(), "it waits for its answer");
+        // It only looked false. The others may be.
+        doubts.answered(&doubt, 7, 0);
+        let on = due(&mut doubts, 0).remove(0);
+        assert_eq!((on.refuted, on.is_heard, on.is_counted), (None, false, false));
+        assert!(on.settled.contains(&7));
+    }
+
+    #[test]
+    fn what_the_ledger_says_of_a_claim_is_not_taken_for_the_next_of_its_name() {
+        let mut doubts = Doubts::default();
+        open(&mut doubts, 5, opened(1, 1));
+        let first = due(&mut doubts, 0).remove(0);
+        doubts.refuted(&first, 7, "why");
+        doubts.sent(&first, LETTER, 0);
         open(&mut doubts, 8, opened(1, 2));
-        doubts.decided(&doubt);
-        doubts.refuted(&doubt, 7, "why");
-        let anew = doubts.due(&LEDGER, u64::MAX, 1).pop().unwrap();
-        assert_eq!((anew.opened.item, anew.refuted), (Id([2; 32]), None));
-        assert!(told(&mut doubts, Some(("answered for already", true))).is_some());
-        assert_eq!(doubts.due(&LEDGER, u64::MAX, 1), []);
+        assert!(!doubts.holds(&first));
+        doubts.decided(&first);
+        doubts.refuted(&first, 7, "why");
+        assert_eq!(told(&mut doubts, LETTER, None), None);
+        let second = due(&mut doubts, u64::MAX).remove(0);
+        assert_eq!((second.opened.item, second.refuted, second.is_heard), (Id([2; 32]), None, false));
+        // After a start it is known by its name alone.
+        told(&mut doubts, Id([7; 32]), None);
+        assert!(due(&mut doubts, u64::MAX).remove(0).is_heard);
+        assert!(told(&mut doubts, Id([7; 32]), Some(("answered for already", true))).is_some());
+        assert_eq!(due(&mut doubts, u64::MAX).remove(0).refuted, None);
     }
 }

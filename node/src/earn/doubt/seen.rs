@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use weft_protocol::market::{ClaimTree, Leaf, Opening, Window, due, price};
+use weft_protocol::market::{ClaimTree, Leaf, Opening, Window, due, price, set_slot};
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
@@ -97,25 +97,40 @@ pub fn from_target(
     }
 }
 
-/// The leaves of a claim as the source's log here has them, with its window; nothing where the claim cannot be read.
-pub type Leaves = Option<(Window, Vec<(u32, Leaf, Seen)>)>;
+/// A claim by the source's log here.
+pub enum Claimed {
+    /// Its leaves, with its window.
+    Leaves(Window, Vec<(u32, Leaf, Seen)>),
+    /// The log does not reach its window yet, or nothing of it is evaluated.
+    ToCome,
+    /// It is not on disk any more, or its window has no offers by what is known here.
+    Unknown,
+}
 
 /// Reads what the source's log here says of a claim.
 ///
 /// # Errors
 /// The disk.
-pub fn read_claim(shared: &Shared, source: &Process, opened: Opened) -> Result<Leaves, NodeError> {
-    let reader = shared.store.read()?;
+pub fn read_claim(shared: &Shared, source: &Process, opened: Opened) -> Result<Claimed, NodeError> {
+    read_at(&shared.store.read()?, source, opened)
+}
+
+fn read_at(reader: &Reader, source: &Process, opened: Opened) -> Result<Claimed, NodeError> {
     let Opened { messenger, source: process, window, item } = opened;
-    let Some(tree) = tree_of(&reader, messenger, process, window, &item)? else { return Ok(None) };
-    let Some(computed) = reader.last_computed(&process)? else { return Ok(None) };
+    let Some(tree) = tree_of(reader, messenger, process, window, &item)? else { return Ok(Claimed::Unknown) };
+    let Some(computed) = reader.last_computed(&process)? else { return Ok(Claimed::ToCome) };
+    let set = set_slot(window).map(|set| reader.slot(&process, set)).transpose()?;
+    // The claim may be heard before the log that it is of.
+    if set.is_some_and(|set| set.is_none()) {
+        return Ok(Claimed::ToCome);
+    }
     let first = tree.leaves().first().map_or(0, |leaf| leaf.paid.position.slot);
-    let Some(window) = window_at(&reader, source, first)? else { return Ok(None) };
+    let Some(window) = window_at(reader, source, first)? else { return Ok(Claimed::Unknown) };
     let mut leaves = Vec::new();
     for (number, leaf) in (0_u32..).zip(tree.leaves()) {
-        leaves.push((number, *leaf, from_source(&reader, source, leaf, computed)?));
+        leaves.push((number, *leaf, from_source(reader, source, leaf, computed)?));
     }
-    Ok(Some((window, leaves)))
+    Ok(Claimed::Leaves(window, leaves))
 }
 
 fn tree_of(
@@ -137,7 +152,13 @@ fn tree_of(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use weft_protocol::market::{Paid, TURN_MS};
+    use bytes::Bytes;
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::market::{Answer, Carried, Paid, PushTerms, TURN_MS};
+    use weft_protocol::process::Terms;
+    use weft_protocol::time::Weave;
+    use weft_protocol::{Draft, Hash, Tag, Verified};
+    use weft_storage::{OutcomeRow, Store, StoreConfig, Write};
 
     use super::*;
     use crate::market::audit::tests::{NETWORK, PROCESS, TIME, window};
@@ -184,5 +205,78 @@ mod tests {
         let stranger =
             from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, (&own, None), NETWORK);
         assert!(stranger.unwrap().contains("no offer"));
+    }
+
+    /// A process in hard mode, and the claim of one push of its window 1 as the ledger took it.
+    fn claimed() -> (Process, Verified<DataItem>, Opened) {
+        let (signer, messenger) = (Signer::from_seed(&[1; 32]), Address([9; 32]));
+        let scheduler = signer.address().to_string();
+        let own = [
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Variant", "ao.TN.1"),
+            ("Module", &Id([3; 32]).to_string()),
+            ("Scheduler", &scheduler),
+        ];
+        let mut tags: Vec<Tag> = own.map(|(name, value)| Tag::new(name, value)).to_vec();
+        tags.extend(PushTerms { ledger: Id([4; 32]), price_max: 9, kib_max: 0 }.tags());
+        let item = Draft { tags, ..Draft::default() }.sign(&signer).unwrap();
+        let terms = Terms { network: NETWORK, weave: Weave::Clock };
+        let process = Process::accept(item, None, &terms).unwrap();
+        let (target, accepted) = (Id([5; 32]), Id([6; 32]));
+        let paid =
+            Paid { position: Position::slot(300), index: 0, target, target_slot: 1, accepted, amount: 5 };
+        let tree = ClaimTree::new(messenger, process.id(), 1, vec![paid]).unwrap();
+        let push = Carried {
+            proof: Bytes::new(),
+            item: Bytes::new(),
+            target: Bytes::new(),
+            certificates: Vec::new(),
+            assignment: Bytes::new(),
+        };
+        let shown = Answer {
+            leaf: tree.path(0).unwrap(),
+            previous: None,
+            push,
+            sent: Bytes::new(),
+            revealed: Bytes::new(),
+            set: Bytes::new(),
+            set_assignment: Bytes::new(),
+            between: Vec::new(),
+        };
+        let data = URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()).into();
+        let claim = Draft { data, ..Draft::default() }.sign(&signer).unwrap();
+        let opened = Opened { messenger, source: process.id(), window: 1, item: claim.id() };
+        (process, claim, opened)
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_heard_before_the_log_it_is_of_is_not_taken_for_right() {
+        let (process, claim, opened) = claimed();
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::new(NETWORK, opened.messenger);
+        let store = Store::open(&folder.path().join("store.redb"), &config).unwrap();
+        let read = || read_at(&store.read().unwrap(), &process, opened).unwrap();
+        assert!(matches!(read(), Claimed::Unknown), "the claim itself is not here");
+        store.write(vec![Write::Item { id: claim.id(), raw: claim.raw().clone() }]).await.unwrap();
+        assert!(matches!(read(), Claimed::ToCome), "nothing of the source is here");
+        let row = OutcomeRow {
+            item: None,
+            code: 0,
+            core: Bytes::new(),
+            outcome: Hash::ZERO,
+            running: Hash::ZERO,
+            outbox_root: Hash::ZERO,
+            outbox_count: 0,
+            duplicate_of: None,
+            skipped: 0,
+            gas: 0,
+            result: Bytes::from_static(b"{}"),
+            state_root: None,
+            elapsed_us: 0,
+        };
+        let evaluated = Write::Outcome { process: process.id(), position: Position::slot(0), row };
+        store.write(vec![evaluated]).await.unwrap();
+        assert!(matches!(read(), Claimed::ToCome), "its log ends before the window's offers");
     }
 }
