@@ -1,6 +1,7 @@
 //! What the documents point at exists.
 
-use super::{Breach, hold, root};
+use super::{Breach, files, hold, root};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -50,6 +51,46 @@ fn anchors(page: &str) -> Vec<String> {
             kept.map(|c| if c == ' ' { '-' } else { c }).collect()
         })
         .collect()
+}
+
+/// How sources name a section of the rules.
+const CITED: [&str; 3] = ["rules.md 6.", "RULES.md 6.", "rules 6."];
+
+/// The sections of the rules that `text` cites and `rules` does not have, with their lines.
+fn unwritten(rules: &str, text: &str) -> Vec<(usize, String)> {
+    let titles = rules.lines().filter_map(|line| line.strip_prefix("## 6.")?.split_once(' '));
+    let written: BTreeSet<&str> = titles.map(|(number, _)| number).collect();
+    let mut missing = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        for rest in CITED.iter().flat_map(|name| line.split(name).skip(1)) {
+            let number = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            if !written.contains(number) {
+                missing.push((at + 1, format!("6.{number}")));
+            }
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_rule_that_is_cited_is_written() {
+    let root = root();
+    let rules = fs::read_to_string(root.join("protocol/RULES.md")).unwrap();
+    let mut breaches = Vec::new();
+    for source in files::sources(&root).iter().filter(|source| !source.path.ends_with("tidy/docs.rs")) {
+        for (line, section) in unwritten(&rules, &source.text) {
+            let what = format!("protocol/RULES.md has no section {section}");
+            breaches.push(Breach { law: "unwritten-rule", path: source.path.clone(), line, what });
+        }
+    }
+    hold(&breaches);
+}
+
+#[test]
+fn a_rule_that_is_not_written_is_found() {
+    let rules = "# Rules\n## 6.1 One\ntext\n## 6.12 Twelve\n";
+    assert_eq!(unwritten(rules, "a\n// rules.md 6.2, rules 6.1"), [(2, "6.2".to_owned())]);
+    assert_eq!(unwritten(rules, "// RULES.md 6.1 and rules 6.12"), []);
 }
 
 #[test]
