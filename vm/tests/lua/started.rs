@@ -87,9 +87,18 @@ fn the_first_message_costs_what_others_do() {
 
 #[test]
 fn processes_take_little_memory_beside_their_module() {
-    let process = Process::spawn();
+    let mut process = Process::spawn();
     let (own, shared) = (process.instance.resident_bytes(), module().resident_bytes());
     assert!(own < 300_000 && shared > own, "{own} bytes, and {shared} of the module");
+
+    // With a snapshot of what they wrote: one page among the prelude's code doubled 64 KiB of it.
+    process.eval(COUNTER);
+    for _ in 0..250 {
+        process.send("Inc", "");
+    }
+    process.instance.memory_image().unwrap();
+    let own = process.instance.resident_bytes();
+    assert!(own < 300_000, "{own} bytes after its messages");
 }
 
 /// What a program puts into the runtime's own tables and functions is as safe from the collector as anything.

@@ -137,13 +137,6 @@ static int look(unsigned least) {
   return 0;
 }
 
-void heap_prepare(void) {
-  if (fields != NULL) return;
-  capacity = FIELDS_NEAR;
-  fields = aligned_alloc(4096, capacity * sizeof *fields);
-  if (fields == NULL) __builtin_trap();
-}
-
 static void begin(unsigned number) {
   where = number;
   from = 0;
@@ -169,6 +162,13 @@ static int add_field(void) {
   left += EMPTY;
   begin(count++);
   return 1;
+}
+
+void heap_prepare(void) {
+  if (fields != NULL) return;
+  capacity = FIELDS_NEAR;
+  fields = aligned_alloc(4096, capacity * sizeof *fields);
+  if (fields == NULL || !add_field()) __builtin_trap();
 }
 
 /* Looks on from here; then, where a quarter of all is free, from the first field, and then into narrow gaps too. */

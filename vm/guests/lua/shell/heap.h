@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* Of the build: before anything else here. */
+/* Of the build: before anything else here. What is given first, enough for a small process, lies beside what the
+   build makes around this: behind the prelude's code it would make every process hold a copy of that code's end. */
 void heap_prepare(void);
 
 /* As `lua_Alloc`: `block` has `old` bytes, and is to have `size`. NULL where there is no memory. What libc gave
