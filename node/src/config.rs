@@ -1,6 +1,7 @@
 //! A node's configuration: defaults < its profile < `network.toml`, then `weft.toml`, in the data folder < `WEFT_*` environment <
-//! flags of `weft up`. The source of every value is remembered, an unknown key is an error, and
-//! an error names the source, the key, the value and what was expected.
+//! flags of `weft up`. The source of every value is remembered, and an error names the source, the key, the value and
+//! what was expected. An unknown key of a file is an error; an unknown `WEFT_*` variable is a warning, as other
+//! programs may have some.
 
 mod anchoring;
 mod bytes;
@@ -355,19 +356,23 @@ impl Resolved {
         Ok(resolved)
     }
 
+    /// Where the value of a key came from.
+    pub fn source(&self, key: &str) -> Source {
+        self.sources.get(key).cloned().unwrap_or(Source::Default)
+    }
+
     /// Every value with its source, the data folder first.
     pub fn shown(&self) -> Vec<Shown> {
-        let source = |key| self.sources.get(key).cloned().unwrap_or(Source::Default);
         let data_dir = Shown {
             key: "data_dir",
             value: toml::Value::String(self.config.data_dir.display().to_string()),
-            source: source("data_dir"),
+            source: self.source("data_dir"),
             help: "the folder of the key, the store, the caches and the control socket",
         };
         let rest = table::settings().map(|setting| Shown {
             key: setting.key,
             value: (setting.show)(&self.config),
-            source: source(setting.key),
+            source: self.source(setting.key),
             help: setting.help,
         });
         std::iter::once(data_dir).chain(rest).collect()

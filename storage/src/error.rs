@@ -203,7 +203,8 @@ pub enum StoreError {
     },
     /// The store belongs to another network.
     #[error(
-        "the store belongs to network {found}, this node runs on {expected}; choose another data folder or network"
+        "the store belongs to network {found}, this node runs on {expected}; name the store's \
+         with `network`, or choose another data folder"
     )]
     OtherNetwork {
         /// The network of the store.

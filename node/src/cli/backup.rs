@@ -70,6 +70,7 @@ impl From<BackupError> for CliError {
             BackupError::Store(weft_storage::StoreError::OtherNode { .. }) | BackupError::NoKey(_) => {
                 Exit::Input
             }
+            BackupError::Store(weft_storage::StoreError::InUse { .. }) => Exit::Busy,
             BackupError::Store(_) | BackupError::Io { .. } => Exit::Fault,
             _ => Exit::No,
         };

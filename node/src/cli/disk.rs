@@ -7,7 +7,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use weft_protocol::{Address, Id};
-use weft_storage::{Compacted, Store, StoreConfig, StoreError};
+use weft_storage::{Compacted, Store, StoreConfig};
 
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
@@ -216,10 +216,7 @@ fn compact(context: &Context) -> Result<Exit, CliError> {
     }
     let node = keyring::load(&config.data_dir)?.signer.address();
     let compacted = Store::compact(&store, &StoreConfig::new(config.network(), node));
-    let Compacted { before, after } = compacted.map_err(|error| match error {
-        error @ StoreError::InUse { .. } => CliError::new(Exit::No, error.to_string()),
-        error => CliError::fault(error.to_string()),
-    })?;
+    let Compacted { before, after } = compacted.map_err(|error| CliError::from(&error))?;
     let answer = json!({ "before_bytes": before, "after_bytes": after });
     context.screen.answer(&answer, || {
         pairs(&[

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use weft_storage::StoreError;
+
 use crate::config::ConfigError;
 use crate::control::api::{Failure, FailureCode};
 use crate::control::client::ClientError;
@@ -21,7 +23,7 @@ pub(crate) enum Exit {
     Unreachable,
     /// Nothing came in the given time.
     TimedOut,
-    /// The node has too much to do.
+    /// The node has too much to do, or has what another wants to write.
     Busy,
     /// Something of ours failed: disk, network, a bug.
     Fault,
@@ -40,7 +42,12 @@ impl Exit {
         (Self::Input, 2, "input", "bad arguments, or an input that cannot be read"),
         (Self::Unreachable, 3, "unreachable", "no node runs for the data folder, or it went away"),
         (Self::TimedOut, 4, "timed-out", "nothing came in the given time; ask again"),
-        (Self::Busy, 5, "busy", "busy, or its disk budget is used up; try again later"),
+        (
+            Self::Busy,
+            5,
+            "busy",
+            "busy, in use by a running node, or its disk budget is used up; try again later",
+        ),
         (Self::Fault, 70, "fault", "something failed on this machine: disk, network, a bug"),
     ];
 
@@ -132,6 +139,23 @@ impl From<KeyError> for CliError {
             _ => Exit::Input,
         };
         Self { code: "key", ..Self::new(exit, error.to_string()) }
+    }
+}
+
+/// What is wrong with the file of a store, for a command that opens it itself.
+impl From<&StoreError> for CliError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::InUse { path } => {
+                let path = path.display();
+                Self::new(Exit::Busy, format!("a node has {path} open: stop it first, with `weft stop`"))
+            }
+            StoreError::NotAStore { .. }
+            | StoreError::OtherNetwork { .. }
+            | StoreError::OtherNode { .. }
+            | StoreError::NewerSchema { .. } => Self::input(error.to_string()),
+            _ => Self::fault(error.to_string()),
+        }
     }
 }
 

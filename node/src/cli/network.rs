@@ -14,7 +14,7 @@ use super::configure;
 use super::exit::{CliError, Exit};
 use super::screen::pairs;
 use crate::backup::STORE_NAME;
-use crate::config::{NETWORK_FILE_NAME, RULES, network_file};
+use crate::config::{Config, NETWORK_FILE_NAME, RULES, network_file};
 use crate::keyring;
 
 /// What is put behind a chosen name, so that two networks that were named alike never meet: characters of
@@ -111,7 +111,7 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
     let folder = context.data_dir()?;
     // A store never changes its network, and the file that goes may be the only place that says how to
     // find the old one.
-    if let Some(old) = other_network(&folder, &network) {
+    if let Some(old) = other_network(&folder, &network)? {
         let folder = folder.display();
         return Err(CliError::no(format!(
             "the store in {folder} is of network {old} and stays so; join {network} with another data folder"
@@ -134,23 +134,33 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// The network of the folder's store, if it is another than this one: its name where the folder says it,
-/// else its id. What the environment or `weft.toml` says is asked neither: it may be as wrong as the file.
-fn other_network(folder: &Path, joined: &str) -> Option<String> {
+/// The network of the folder's store, if it is another than this one: its name where that is known, else its
+/// id. What the environment or `weft.toml` says is asked neither: it may be as wrong as the file. An error
+/// where neither the store nor the file says it, as a node has the store open or it is damaged.
+fn other_network(folder: &Path, joined: &str) -> Result<Option<String>, CliError> {
     let store = folder.join(STORE_NAME);
     if !store.exists() {
-        return None;
+        return Ok(None);
     }
     let file = folder.join(NETWORK_FILE_NAME);
     let text = network_file::read(&file).ok().flatten();
     let named = text.and_then(|text| network_file::check(&file, &text).ok());
-    match weft_storage::network_of(&store) {
-        Ok(network) => (network != Network::of_name(joined)).then(|| {
-            named.filter(|name| Network::of_name(name) == network).unwrap_or_else(|| network.to_string())
-        }),
-        // A node has it open, or it is damaged. Where the file says nothing either, the start of a node will.
-        Err(_) => named.filter(|name| name != joined),
+    match (weft_storage::network_of(&store), named) {
+        (Ok(network), _) if network == Network::of_name(joined) => Ok(None),
+        (Ok(network), named) => {
+            let named = named.filter(|name| Network::of_name(name) == network);
+            Ok(Some(named.unwrap_or_else(|| called(network))))
+        }
+        // The node that has it open, or the one that wrote it, took its network from there.
+        (Err(_), Some(named)) => Ok(Some(named).filter(|name| name != joined)),
+        (Err(error), None) => Err((&error).into()),
     }
+}
+
+/// What a network is called: by its name where that is one that nobody had to choose, else by its id.
+pub(super) fn called(network: Network) -> String {
+    let local = Config::new("").network;
+    if Network::of_name(&local) == network { local } else { network.to_string() }
 }
 
 /// Puts the file in its place whole: whoever is killed meanwhile has the old one.

@@ -99,7 +99,7 @@ fn repair(files: &Files, dry_run: bool, screen: Screen) -> Result<Exit, CliError
             tally.set(what, done);
         });
     drop(tally);
-    let report = repaired.map_err(|error| store_error(&error))?;
+    let report = repaired.map_err(|error| CliError::from(&error))?;
     screen.answer(&json_of(&report, weave_kept.as_deref()), || {
         human(&report, weave_kept.as_deref(), &files.store, dry_run, screen)
     })?;
@@ -122,16 +122,16 @@ fn open_weave(files: &Files, dry_run: bool) -> Result<(Option<LocalWeave>, Optio
     match LocalWeave::open(&files.weave, &config) {
         Ok(weave) => Ok((Some(weave), None)),
         Err(AnchorError::Store(error @ (StoreError::InUse { .. } | StoreError::CannotOpen { .. }))) => {
-            Err(store_error(&error))
+            Err((&error).into())
         }
         Err(AnchorError::Store(
             error @ (StoreError::OtherNetwork { .. }
             | StoreError::OtherNode { .. }
             | StoreError::NewerSchema { .. }),
-        )) => Err(store_error(&error)),
+        )) => Err((&error).into()),
         Err(_) if dry_run => Ok((None, None)),
         Err(_) => {
-            let kept = set_aside(&files.weave).map_err(|error| store_error(&error))?;
+            let kept = set_aside(&files.weave).map_err(|error| CliError::from(&error))?;
             Ok((None, Some(kept)))
         }
     }
@@ -139,9 +139,9 @@ fn open_weave(files: &Files, dry_run: bool) -> Result<(Option<LocalWeave>, Optio
 
 /// Ends cautions on the operator's word.
 fn accept(files: &Files, accepted: &[Accept], screen: Screen) -> Result<Exit, CliError> {
-    let store = Store::open(&files.store, &files.config).map_err(|error| store_error(&error))?;
+    let store = Store::open(&files.store, &files.config).map_err(|error| CliError::from(&error))?;
     let read = store.read().and_then(|reader| Ok((reader.held_back()?, reader.caution()?)));
-    let (held, openings) = read.map_err(|error| store_error(&error))?;
+    let (held, openings) = read.map_err(|error| CliError::from(&error))?;
     let all = accepted.contains(&Accept::All);
     let chosen = held.into_iter().filter(|(id, _)| all || accepted.contains(&Accept::Process(*id)));
     let chosen: BTreeMap<Id, u64> = chosen.collect();
@@ -160,7 +160,7 @@ fn accept(files: &Files, accepted: &[Accept], screen: Screen) -> Result<Exit, Cl
         writes.push(Write::lift_openings());
     }
     for some in writes.chunks(WRITES_AT_ONCE) {
-        store.write_blocking(some.to_vec()).map_err(|error| store_error(&error))?;
+        store.write_blocking(some.to_vec()).map_err(|error| CliError::from(&error))?;
     }
     screen.answer(&json!({ "processes": processes, "new": new }), || {
         let mut lines: Vec<String> =
@@ -178,20 +178,6 @@ fn accept(files: &Files, accepted: &[Accept], screen: Screen) -> Result<Exit, Cl
 
 /// Writes of one commit.
 const WRITES_AT_ONCE: usize = 10_000;
-
-fn store_error(error: &StoreError) -> CliError {
-    match error {
-        StoreError::InUse { path } => {
-            let path = path.display();
-            CliError::new(Exit::No, format!("a node has {path} open: stop it first, with `weft stop`"))
-        }
-        StoreError::NotAStore { .. }
-        | StoreError::OtherNetwork { .. }
-        | StoreError::OtherNode { .. }
-        | StoreError::NewerSchema { .. } => CliError::input(error.to_string()),
-        _ => CliError::fault(error.to_string()),
-    }
-}
 
 fn json_of(report: &RepairReport, weave_kept: Option<&Path>) -> Value {
     let tables = report.tables.iter().map(|table| {

@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use weft_protocol::Network;
 use weft_storage::StoreError;
 
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
+use super::network::called;
 use super::quiet::Quiet;
 use super::screen::{Screen, pairs};
 use super::{Context, configure};
-use crate::config::{Config, LogFormat, RULES, Resolved};
+use crate::config::{Config, LogFormat, RULES, Resolved, Source};
 use crate::{NodeError, Ready, backup, keyring};
 
 /// How to run a node: the configuration's flags and how it ends.
@@ -39,7 +41,9 @@ const BACKTRACE_VARIABLES: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
 /// Runs the node.
 pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     let forgotten = forget_backtraces();
-    let Resolved { config, warnings, .. } = configure::resolve(&up.config, context)?;
+    let resolved = configure::resolve(&up.config, context)?;
+    let network = (resolved.config.network.clone(), resolved.source("network"));
+    let Resolved { config, warnings, .. } = resolved;
     keyring::make_data_dir(&config.data_dir)?;
     backup::check_restored(&config.data_dir)?;
     let key = keyring::load_or_create(&config.data_dir)?;
@@ -65,7 +69,27 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     });
     // A blocking read of standard input may still be under way; it holds nothing.
     runtime.shutdown_background();
-    result.map_err(fault)?.map(|()| Exit::Ok).map_err(|error| start_error(&error, &store))
+    result.map_err(fault)?.map(|()| Exit::Ok).map_err(|error| match error {
+        NodeError::Store(StoreError::OtherNetwork { found, .. }) => {
+            other_network(found, &store, &network.0, &network.1)
+        }
+        error => start_error(&error, &store),
+    })
+}
+
+/// The store knows its network by the id alone; what the operator can change is a name, wherever it stands.
+fn other_network(found: Network, store: &Path, name: &str, source: &Source) -> CliError {
+    let (store, found) = (store.display(), called(found));
+    let folder = "choose another data folder with --data-dir";
+    CliError::input(match source {
+        Source::Default => format!(
+            "{store} is of network {found}, and nothing says so any more, so that this node is of {name}: join it \
+             again with `weft network join FILE`, give its name with --network, or {folder}"
+        ),
+        source => format!(
+            "{store} is of network {found}, and this node is of {name} ({source}): change that, or {folder}"
+        ),
+    })
 }
 
 fn start_error(error: &NodeError, store: &Path) -> CliError {
@@ -87,7 +111,7 @@ fn start_error(error: &NodeError, store: &Path) -> CliError {
         ));
     }
     let exit = match error {
-        NodeError::Store(StoreError::InUse { .. }) => Exit::No,
+        NodeError::Store(StoreError::InUse { .. }) => Exit::Busy,
         NodeError::Key(_) | NodeError::SocketPathTooLong { .. } => Exit::Input,
         _ => Exit::Fault,
     };
@@ -242,6 +266,20 @@ mod tests {
         assert!(text.contains("/tcp/2/p2p/12D3KooWx\n"), "{text}");
         assert!(text.contains("nothing is written to Arweave"), "{text}");
         assert!(!leaving("arweave:https://arweave.net").contains("nowhere else"));
+    }
+
+    #[test]
+    fn a_store_of_another_network_is_told_by_names_and_where_they_stand() {
+        let found = Network::of_name("local");
+        let store = Path::new("/data/store.redb");
+        let file = Source::File("/data/network.toml".into());
+        let error = other_network(found, store, "team-abcd2345", &file);
+        assert_eq!(error.exit, Exit::Input);
+        assert!(error.text.contains("is of network local, "), "{}", error.text);
+        assert!(error.text.contains("of team-abcd2345 (/data/network.toml)"), "{}", error.text);
+        let own = Network::of_name("team-abcd2345");
+        let error = other_network(own, store, "local", &Source::Default).text;
+        assert!(error.contains(&own.to_string()) && error.contains("weft network join FILE"), "{error}");
     }
 
     #[test]

@@ -141,6 +141,17 @@ fn a_folder_with_a_store_stays_in_its_network() {
     let node = Node::start_in(data);
     let refused = node.weft(&["network", "join", &other]).expect(1);
     assert!(refused.err.contains(&one), "{}", refused.err);
+    node.weft(&["network", "join", &file]).expect(0);
+    // Where no file does, nobody knows, and the next start would fail.
+    std::fs::remove_file(&joined).unwrap();
+    let refused = node.weft(&["network", "join", &other]).expect(5);
+    assert!(refused.err.contains("weft stop") && !joined.exists(), "{}", refused.err);
+    let data = node.stop();
+    // That start names the network as its operator does, and where that stands.
+    std::fs::copy(&other, &joined).unwrap();
+    let refused = weft(data.path(), &["up", "--listen", "/ip4/127.0.0.1/tcp/0"]).expect(2);
+    let place = joined.display().to_string();
+    assert!([&id, &two, &place].iter().all(|part| refused.err.contains(*part)), "{}", refused.err);
 }
 
 #[test]

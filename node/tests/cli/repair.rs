@@ -152,7 +152,7 @@ fn an_operator_may_accept_a_loss() {
     for _ in 0..3 {
         send(&node, &process).expect(0);
     }
-    assert!(node.weft(&["repair", "--json"]).expect(1).error().1.contains("weft stop"));
+    assert!(node.weft(&["repair", "--json"]).expect(5).error().1.contains("weft stop"));
     let folder = node.stop();
     assert_eq!(weft(folder.path(), &["repair", "--json"]).expect(0).json()["intact"], true);
     let (row, _) = stored(folder.path(), &process, 3);
