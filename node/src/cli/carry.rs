@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
+use serde_json::json;
 use weft_protocol::subscription::{Said, Statement};
 use weft_protocol::{Address, Id, Network};
 
@@ -105,8 +106,9 @@ pub(super) async fn run(command: CarryCommand, context: &Context) -> Result<Exit
         CarryCommand::Push { process, push } => {
             let request = Request::Carry(CarryRequest::Push { process, push });
             let count: usize = ask(context, "writing it down", &request).await?;
-            context.screen.answer(&count, || format!("{count} entries wait for their push again"))?;
-            Ok(if count == 0 { Exit::No } else { Exit::Ok })
+            let answer = json!({ "pushed": count });
+            context.screen.answer(&answer, || format!("{count} entries wait for their push again"))?;
+            Ok(Exit::Ok)
         }
     }
 }
@@ -139,7 +141,6 @@ async fn state(
     Ok(Exit::Ok)
 }
 
-/// Ends with "no" when there are none.
 async fn subscriptions(context: &Context) -> Result<Exit, CliError> {
     let request = Request::Carry(CarryRequest::Subscriptions);
     let all: Vec<SubscriptionInfo> = ask(context, "asking the node", &request).await?;
@@ -149,7 +150,7 @@ async fn subscriptions(context: &Context) -> Result<Exit, CliError> {
             .map(|info| [info.process.to_string(), info.payer.to_string(), state_of(info), info.pay.clone()]);
         table(["PROCESS", "PAYER", "STATE", "PAYS"], rows)
     })?;
-    Ok(if all.is_empty() { Exit::No } else { Exit::Ok })
+    Ok(Exit::Ok)
 }
 
 fn state_of(info: &SubscriptionInfo) -> String {
@@ -164,7 +165,6 @@ fn now_ms() -> u64 {
     Clock::default().now().0
 }
 
-/// Ends with "no" when everything is delivered.
 async fn outbox(process: Id, limit: u32, context: &Context) -> Result<Exit, CliError> {
     let request = Request::Carry(CarryRequest::Outbox { process, limit });
     let info: OutboxInfo = ask(context, "asking the node", &request).await?;
@@ -189,5 +189,8 @@ async fn outbox(process: Id, limit: u32, context: &Context) -> Result<Exit, CliE
     if info.more {
         context.screen.remark("there is more; raise --limit");
     }
-    Ok(if info.entries.is_empty() { Exit::No } else { Exit::Ok })
+    if info.entries.is_empty() {
+        context.screen.remark("everything that is to be pushed from here is delivered");
+    }
+    Ok(Exit::Ok)
 }

@@ -37,7 +37,8 @@ impl Exit {
             Self::No,
             1,
             "no",
-            "the answer is no: invalid, different, unknown, refused, or the result is an error",
+            "the answer is no: invalid, different, unknown, refused, or the result is an error; a list without entries is an \
+             answer, and 0",
         ),
         (Self::Input, 2, "input", "bad arguments, or an input that cannot be read"),
         (Self::Unreachable, 3, "unreachable", "no node runs for the data folder, or it went away"),

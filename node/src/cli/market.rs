@@ -111,7 +111,6 @@ pub(super) async fn run(command: Option<MarketCommand>, context: &Context) -> Re
     }
 }
 
-/// Ends with "no" when nobody offers.
 async fn offers(context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
     let request = Request::Market(MarketRequest::Offers);
@@ -140,10 +139,9 @@ async fn offers(context: &Context) -> Result<Exit, CliError> {
             "nobody offers: messengers are heard on the topics and lobby shards of processes that this node works for",
         );
     }
-    Ok(if offers.is_empty() { Exit::No } else { Exit::Ok })
+    Ok(Exit::Ok)
 }
 
-/// Ends with "no" when nobody would carry it.
 async fn rank(process: Id, push: Option<PushName>, context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
     let request = Request::Market(MarketRequest::Rank { process, push });
@@ -172,7 +170,7 @@ async fn rank(process: Id, push: Option<PushName>, context: &Context) -> Result<
             "this node knows nobody who carries for it; `weft host PROCESS --messenger` does so here",
         );
     }
-    Ok(if rank.ranks.is_empty() { Exit::No } else { Exit::Ok })
+    Ok(Exit::Ok)
 }
 
 /// Ends with "no" when something cannot be known here.

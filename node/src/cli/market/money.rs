@@ -48,7 +48,6 @@ struct Done {
     answer: BTreeMap<String, String>,
 }
 
-/// Ends with "no" when nothing was earned.
 pub(super) async fn earnings(ledger: Option<Id>, context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
     let request = Request::Market(MarketRequest::Earnings { ledger });
@@ -66,7 +65,7 @@ pub(super) async fn earnings(ledger: Option<Id>, context: &Context) -> Result<Ex
             "nothing was carried for pay yet: `weft host PROCESS --messenger` carries for a process in hard mode",
         );
     }
-    Ok(if earned.ledgers.is_empty() { Exit::No } else { Exit::Ok })
+    Ok(Exit::Ok)
 }
 
 fn human_ledger(of: &LedgerEarnings) -> String {
