@@ -104,14 +104,21 @@ pub(super) fn settle(resolved: &mut Resolved) -> Result<(), ConfigError> {
         ("anchor_bundler", anchor.bundler.is_some(), backend == Backend::Bundler),
         ("anchor_gateways", !anchor.gateways.is_empty(), backend != Backend::Local),
     ];
-    for (key, is_set, is_needed) in given {
-        if is_needed && !is_set {
-            return Err(together("anchor", backend.name(), &format!("it needs `{key}`, which is not set")));
-        }
-        if is_set && !is_needed {
-            let why = format!("it has no use for `{key}`, which is set");
-            return Err(together("anchor", backend.name(), &why));
-        }
+    let keys = |is: fn(bool, bool) -> bool| {
+        let found = given.iter().filter(|(_, is_set, is_needed)| is(*is_set, *is_needed));
+        found.map(|(key, ..)| format!("`{key}`")).collect::<Vec<_>>()
+    };
+    let (lacks, idle) =
+        (keys(|is_set, is_needed| is_needed && !is_set), keys(|is_set, is_needed| is_set && !is_needed));
+    let told = |what: &str, keys: &[String], whether: &str| {
+        let is_or_are = if keys.len() == 1 { "is" } else { "are" };
+        (!keys.is_empty()).then(|| format!("{what} {}, which {is_or_are} {whether}", keys.join(", ")))
+    };
+    // All of them at once: each costs whoever sets them another start.
+    let wrong = [told("it needs", &lacks, "not set"), told("it has no use for", &idle, "set")];
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    if !wrong.is_empty() {
+        return Err(together("anchor", backend.name(), &wrong.join(", and ")));
     }
     if anchor.quorum() > anchor.gateways.len() && backend != Backend::Local {
         let why = format!("`anchor_gateways` has {}", anchor.gateways.len());

@@ -133,9 +133,16 @@ fn where_batches_go_is_said_whole_or_not_at_all() {
     let (_folder, inputs) = with_file(&format!("{whole}anchor_batch_slots = 7"));
     assert_eq!(Resolved::load(&inputs).unwrap().config.anchor_batch_slots, 7);
     for (text, part) in [
-        ("anchor = \"arweave\"", "`anchor` is arweave, and it needs `anchor_wallet`, which is not set"),
+        (
+            "anchor = \"arweave\"",
+            "`anchor` is arweave, and it needs `anchor_wallet`, `anchor_day_limit`, `anchor_gateways`, which are not set",
+        ),
         (&whole.replace("anchor_day_limit = 5", ""), "it needs `anchor_day_limit`"),
-        (&whole.replace("arweave", "bundler"), "it has no use for `anchor_wallet`, which is set"),
+        (
+            &whole.replace("arweave", "bundler"),
+            "it needs `anchor_bundler`, which is not set, and it has no use for `anchor_wallet`, `anchor_day_limit`, which \
+             are set",
+        ),
         (
             "anchor_gateways = [\"https://a.example\"]",
             "`anchor` is local, and it has no use for `anchor_gateways`",
