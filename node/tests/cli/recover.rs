@@ -249,6 +249,25 @@ fn what_nobody_serves_is_read_from_the_configured_gateways() {
     node.stop();
 }
 
+/// What is on no weave yet is told so, with what brings it there.
+#[test]
+fn a_check_against_the_weave_before_the_first_batch_says_how_to_have_one() {
+    let node = Node::start_with(&["--anchor-batch-age-ms", "3600000"]);
+    let process = node.counter();
+    increment(&node, &process, 1);
+    let line = ["verify", &process, "--against", "weave"];
+    let refused = node.weft(&line).expect(1);
+    assert!(
+        refused.err.contains("2 slots of it wait for a batch, which `weft anchor flush`"),
+        "{}",
+        refused.err
+    );
+    node.json(&["anchor", "flush"]);
+    anchored(&node, &process, 1);
+    node.weft(&line).expect(0);
+    node.stop();
+}
+
 /// What is replayed comes from the weave and from nowhere else, here or on a node that knows nothing of the process.
 #[test]
 fn a_process_is_checked_against_the_weave_alone() {

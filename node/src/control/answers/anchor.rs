@@ -72,7 +72,8 @@ impl Answers {
         }
     }
 
-    async fn waits(&self) -> Result<Rest, Failure> {
+    /// What waits for a batch, or is in no final block.
+    pub(super) async fn waits(&self) -> Result<Rest, Failure> {
         let shared = SharedRef::clone(&self.shared);
         let waits = tokio::task::spawn_blocking(move || waiting(&shared));
         waits.await.map_err(fault)?.map_err(disk)

@@ -17,7 +17,8 @@ use super::state::why;
 use super::{Answers, fail};
 use crate::compute::hosted::HostError;
 use crate::compute::modules::Host;
-use crate::recover::{self, Scratch};
+use crate::config::Backend;
+use crate::recover::{self, RecoverError, Scratch};
 use crate::remote::{self, HELD_BYTES_MAX};
 use crate::replay;
 use crate::replays::{PROGRESS_MAX, Turn, hears};
@@ -82,6 +83,22 @@ impl Answers {
         out.end(verified?).await
     }
 
+    /// Why a process may be missing on the embedded weave of the node that works for it, and what brings it there.
+    async fn not_there_yet(&self, process: Id) -> String {
+        let anchor = &self.shared.config.anchor;
+        if anchor.backend != Backend::Local {
+            let weave = self.shared.anchored_on();
+            return format!("; batches of this node go to {weave}: name a gateway of that one with --from");
+        }
+        // A disk that fails here has nothing to say of the process.
+        let logs = self.waits().await.map(|rest| rest.logs).unwrap_or_default();
+        let of = logs.iter().find(|one| one.process == process);
+        of.map_or_else(String::new, |one| {
+            let slots = one.to + 1 - one.from;
+            format!("; {slots} slots of it wait for a batch, which `weft anchor flush` makes now")
+        })
+    }
+
     async fn verify_scratch(
         &self,
         scratch: &mut Scratch,
@@ -103,9 +120,15 @@ impl Answers {
                 }
             }
         };
-        let report = match read.map_err(|error| recover_failure(&error)) {
+        let report = match read {
             Ok(report) => report,
-            Err(failure) => return Ok(Err(failure)),
+            Err(error) => {
+                let mut failure = recover_failure(&error);
+                if from.is_empty() && matches!(error, RecoverError::Unknown { .. }) {
+                    failure.text.push_str(&self.not_there_yet(process).await);
+                }
+                return Ok(Err(failure));
+            }
         };
         let Some(process) = scratch.process() else {
             return Ok(Err(fail(FailureCode::Fault, "the log has no process")));
