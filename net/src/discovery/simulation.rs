@@ -91,7 +91,7 @@ impl World {
         for effect in effects {
             match effect {
                 book::Effect::Dial(peer) => self.dial(node, peer),
-                book::Effect::Alone => self.bootstrap(node, bootstrap::Input::Alone),
+                book::Effect::Alone { .. } => self.bootstrap(node, bootstrap::Input::Alone),
             }
         }
     }

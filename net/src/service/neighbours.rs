@@ -152,14 +152,24 @@ impl Service {
         for effect in effects.drain() {
             match effect {
                 book::Effect::Dial(peer) => self.dial_from_book(peer),
-                book::Effect::Alone => {
+                book::Effect::Alone { again } => {
                     Counters::add(&self.counters.alone);
-                    tracing::warn!("no peer is connected; trying all that are known");
+                    self.say_alone(again);
                     self.run_bootstrap(bootstrap::Input::Alone);
                     // Without a peer in the routing table there is nothing to ask yet.
                     let _ = self.swarm.behaviour_mut().kademlia.bootstrap();
                 }
             }
+        }
+    }
+
+    /// Once for each time that all are gone: a lone node would say nothing else.
+    fn say_alone(&self, again: bool) {
+        let nobody_is_known = self.book.len() == 0 && self.bootstrap.is_empty();
+        match (again, nobody_is_known) {
+            (true, _) => tracing::debug!("still no peer is connected"),
+            (false, false) => tracing::warn!("no peer is connected; trying all that are known"),
+            (false, true) => tracing::info!("no peer is connected and none is known: `bootstrap` names some"),
         }
     }
 

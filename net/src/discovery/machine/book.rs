@@ -51,7 +51,10 @@ pub(crate) enum Effect<P> {
     /// Dial this peer at the addresses in the book.
     Dial(P),
     /// This node is alone: try everything anew.
-    Alone,
+    Alone {
+        /// Whether it was said before, and nobody was here since.
+        again: bool,
+    },
 }
 
 /// What the book says of a peer.
@@ -97,6 +100,8 @@ pub(crate) struct Book<P, A> {
     connected: BTreeMap<P, (bool, Now)>,
     dialling: BTreeMap<P, Now>,
     alone_since: Option<Now>,
+    /// Whether that was said.
+    alone_said: bool,
     /// When the last peer was dialled that was not needed.
     felt: Option<Now>,
     /// Peers that went while this node ran.
@@ -115,6 +120,7 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
             connected: BTreeMap::new(),
             dialling: BTreeMap::new(),
             alone_since: None,
+            alone_said: false,
             felt: None,
             lost: BTreeMap::new(),
             returning: BTreeSet::new(),
@@ -210,13 +216,13 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
             self.failed(peer, now);
         }
         if !self.connected.is_empty() {
-            self.alone_since = None;
+            (self.alone_since, self.alone_said) = (None, false);
         } else if self.alone_since.get_or_insert(now).plus_ms(ALONE_MS) <= now {
             self.alone_since = Some(now);
             for entry in self.entries.values_mut() {
                 entry.rest_until = Now(0);
             }
-            effects.push(Effect::Alone);
+            effects.push(Effect::Alone { again: std::mem::replace(&mut self.alone_said, true) });
         }
         let candidates = self.entries.iter().filter(|(peer, entry)| {
             entry.rest_until <= now && !self.connected.contains_key(peer) && !self.dialling.contains_key(peer)

@@ -38,6 +38,11 @@ impl<P: Ord + Copy> Bootstrap<P> {
         let away = (State::Away { dial_at: Now(0) }, 0);
         Self { peers: peers.into_iter().map(|peer| (peer, away)).collect() }
     }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
 }
 
 /// One more failure: the pause doubles.

@@ -146,11 +146,15 @@ fn a_node_alone_for_a_minute_tries_everything_anew() {
     assert_eq!(run(&mut book, Input::Tick, 0), [Effect::Dial(1)]);
     run(&mut book, Input::Failed(1), 5);
     assert_eq!(run(&mut book, Input::Tick, ALONE_MS - 1), []);
-    assert_eq!(run(&mut book, Input::Tick, ALONE_MS), [Effect::Alone, Effect::Dial(1)]);
+    assert_eq!(run(&mut book, Input::Tick, ALONE_MS), [Effect::Alone { again: false }, Effect::Dial(1)]);
     run(&mut book, Input::Failed(1), ALONE_MS);
-    assert_eq!(run(&mut book, Input::Tick, ALONE_MS * 2), [Effect::Alone, Effect::Dial(1)]);
+    assert_eq!(run(&mut book, Input::Tick, ALONE_MS * 2), [Effect::Alone { again: true }, Effect::Dial(1)]);
     run(&mut book, met(1, true), ALONE_MS * 2);
     assert_eq!(run(&mut book, Input::Tick, ALONE_MS * 9), []);
+    // Another parting is another alarm.
+    run(&mut book, Input::Gone(1), ALONE_MS * 9);
+    run(&mut book, Input::Tick, ALONE_MS * 9);
+    assert!(run(&mut book, Input::Tick, ALONE_MS * 10).contains(&Effect::Alone { again: false }));
 }
 
 #[test]
