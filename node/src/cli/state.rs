@@ -31,7 +31,7 @@ pub(crate) struct State {
     #[arg(allow_hyphen_values = true)]
     process: Id,
     /// Of a Lua process, show this as JSON: a global, or what is in it (`Balances.alice`), a view that
-    /// the program offers, `*` for all globals, `.` for their names
+    /// the program offers, `*` for all globals, `.` for an overview
     #[arg(conflicts_with = "out", allow_hyphen_values = true)]
     path: Option<String>,
     /// After this slot; after the newest one if absent
@@ -118,6 +118,10 @@ async fn read(process: Id, path: String, slot: Option<u64>, context: &Context) -
     let info: DryRunInfo =
         ask_within(context, "reading", &request, crate::dry_run::WAIT_MAX + ANSWER_WAIT).await?;
     if let Some(error) = info.result.get("Error").and_then(Value::as_str) {
+        // What the runtime says of a path.
+        if error.starts_with("there is nothing at") {
+            context.screen.remark(&format!("`weft state {process} .` gives an overview of what there is"));
+        }
         return Err(CliError::no(context.screen.foreign(error)));
     }
     let text = info.result.pointer("/Output/data").and_then(Value::as_str).unwrap_or_default();

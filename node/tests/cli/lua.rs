@@ -68,6 +68,7 @@ fn what_a_program_keeps_is_shown_by_its_path() {
     assert_eq!(serde_json::from_str::<Value>(shown.text()).unwrap(), json!({"alice": 6, "bob": [1, 2]}));
     let nothing = node.weft(&["state", &process, "Balances.carol"]).expect(1);
     assert!(nothing.err.contains("there is nothing at 'Balances.carol'"), "{}", nothing.err);
+    assert!(nothing.err.contains(&format!("`weft state {process} .`")), "{}", nothing.err);
     node.weft(&["state", &process, "Balances", "--out", "-"]).expect(2);
     // Reading left no trace, and other modules have no such thing.
     assert_eq!(node.json(&["inspect", &process])["head"], 2);
