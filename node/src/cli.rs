@@ -19,6 +19,7 @@ mod dry_run;
 mod eval;
 mod exit;
 mod files;
+mod fold;
 mod inspect;
 mod item;
 mod key;
@@ -91,13 +92,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Help and version are answers; anything else that clap says is an error in the arguments.
 fn misread(error: &clap::Error, args: &[OsString]) -> Exit {
+    let is_json = args.iter().any(|arg| arg == "--json");
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        ErrorKind::DisplayVersion => {
             // Nobody can be told that standard output is closed.
             let _ = error.print();
             Exit::Ok
         }
-        _ if args.iter().any(|arg| arg == "--json") => {
+        ErrorKind::DisplayHelp => {
+            screen::help(&error.render(), std::io::stdout());
+            Exit::Ok
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !is_json => {
+            screen::help(&error.render(), std::io::stderr());
+            Exit::Input
+        }
+        _ if is_json => {
             let screen = Screen::new(&Global { data_dir: None, json: true, quiet: false });
             let text = error.to_string();
             screen.error(&CliError::input(text.trim().trim_start_matches("error: ")));

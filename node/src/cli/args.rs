@@ -37,7 +37,7 @@ pub(crate) use settings::ConfigFlags;
 /// A peer-to-peer node for the ao computer.
 #[derive(Debug, Parser)]
 #[command(name = "weft", bin_name = "weft", version, after_help = super::exit::help())]
-#[command(propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

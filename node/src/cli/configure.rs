@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::Context;
 use super::args::{ConfigCommand, ConfigFlags};
 use super::exit::{CliError, Exit};
-use super::screen::{Colour, table};
+use super::fold::{columns, folded};
+use super::screen::Colour;
 use crate::config::{Inputs, Resolved, Source};
 
 pub(super) fn run(command: Option<ConfigCommand>, context: &Context) -> Result<Exit, CliError> {
@@ -31,12 +32,14 @@ fn show(resolved: &Resolved, context: &Context) -> Result<Exit, CliError> {
         })
         .collect();
     screen.answer(&answer, || {
+        let columns = columns();
         let rows = shown.iter().map(|row| {
-            let source = row.source.to_string();
             let colour = if row.source == Source::Default { Colour::Dim } else { Colour::Cyan };
-            [row.key.to_owned(), row.value.to_string(), screen.paint(colour, &source), row.help.to_owned()]
+            let source = screen.paint(colour, &format!("({})", row.source));
+            // A value stays whole, for it is copied.
+            format!("{} = {} {source}\n{}", row.key, row.value, folded(&format!("    {}", row.help), columns))
         });
-        table(["KEY", "VALUE", "SOURCE", "MEANING"], rows)
+        rows.collect::<Vec<_>>().join("\n")
     })?;
     for warning in &resolved.warnings {
         screen.remark(&format!("warning: {warning}"));

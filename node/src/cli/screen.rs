@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clap::builder::StyledStr;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use super::args::Global;
 use super::exit::CliError;
+use super::fold::{columns, folded};
 
 /// What takes longer shows that it is at work.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -49,11 +51,10 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(global: &Global) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             json: global.json,
             quiet: global.quiet,
-            colour: !no_colour && !global.json && std::io::stdout().is_terminal(),
+            colour: !is_plain_wanted() && !global.json && std::io::stdout().is_terminal(),
         }
     }
 
@@ -305,6 +306,18 @@ impl Drop for Tally {
             spinner.finish_and_clear();
         }
     }
+}
+
+/// Prints what clap says of a command, folded at the edge of the terminal. There is nobody to tell that nobody reads.
+pub(crate) fn help(text: &StyledStr, mut to: impl Write + IsTerminal) {
+    let plain = is_plain_wanted() || !to.is_terminal();
+    let text = if plain { text.to_string() } else { text.ansi().to_string() };
+    let _ = to.write_all(folded(&text, columns()).as_bytes()).and_then(|()| to.flush());
+}
+
+/// Whether whoever reads asked for no colours.
+fn is_plain_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// A table without lines, as wide as its content: ids are copied from it.

@@ -10,6 +10,9 @@ mod pay;
 mod running;
 mod weave;
 
+use toml::Value;
+
+use super::Config;
 use super::setting::{Setting, Takes};
 
 /// Keys that belong together.
@@ -46,6 +49,23 @@ pub struct Flag {
     pub takes: Takes,
     /// One line for people.
     pub help: &'static str,
+    show: fn(&Config) -> Value,
+}
+
+impl Flag {
+    /// Its value in a configuration, as the flag takes it; none where that is nothing at all.
+    pub fn value(&self, config: &Config) -> Option<String> {
+        let text = match (self.show)(config) {
+            Value::String(text) => text,
+            Value::Array(list) => {
+                let texts =
+                    list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
+                texts.collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
+        (!text.is_empty()).then_some(text)
+    }
 }
 
 /// Every key as a flag.
@@ -56,6 +76,7 @@ pub fn flags() -> impl Iterator<Item = Flag> {
             heading: group.heading,
             takes: of.takes,
             help: of.help,
+            show: of.show,
         };
         group.settings.iter().map(flag)
     })

@@ -15,6 +15,11 @@ fn help_lists_the_exit_codes() {
     {
         assert!(help.text().contains(part), "{}", help.text());
     }
+    // Folded at 100 columns, where no terminal says how wide it is.
+    for command in [&["--help"][..], &["up", "--help"], &["recover", "--help"], &["state", "--help"]] {
+        let help = weft(folder.path(), command).expect(0);
+        assert!(help.text().lines().all(|line| line.len() <= 100), "{}", help.text());
+    }
     weft(folder.path(), &["--version"]).expect(0);
     weft(folder.path(), &[]).expect(2);
 }
@@ -135,6 +140,14 @@ fn configuration_is_shown_with_its_sources_and_checked() {
     assert_eq!(row("data_dir")["source"], "environment variable WEFT_DATA_DIR");
     assert_eq!(row("rules")["source"], "default");
     weft(folder.path(), &["config", "check"]).expect(0);
+    // For people each meaning stands folded below its key.
+    let human = weft_with(folder.path(), &args[..4], &env, b"").expect(0);
+    assert!(
+        human.text().contains("network = \"my-net\" (flag --network)\n    the network's name"),
+        "{}",
+        human.text()
+    );
+    assert!(human.text().lines().all(|line| !line.starts_with(' ') || line.len() <= 100), "{}", human.text());
     let ran = weft_with(folder.path(), &["config", "check"], &[("WEFT_LOGG", "x")], b"").expect(1);
     assert!(ran.text().contains("did you mean WEFT_LOG?"), "{}", ran.text());
     std::fs::write(&file, "weave_block = 500\n").unwrap();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Command, CommandFactory};
 
 use super::Cli;
+use crate::cli::fold::columns;
 
 /// Every command, under what somebody wants to do, the first things first.
 pub(super) const GROUPS: [(&str, &[&str]); 8] = [
@@ -29,7 +30,8 @@ pub(super) const GROUPS: [(&str, &[&str]); 8] = [
 
 /// The command line, its commands listed under their headings.
 pub(crate) fn command() -> Command {
-    let mut command = Cli::command();
+    // What has no room beside its flags stands below them.
+    let mut command = Cli::command().term_width(columns());
     // What is built in (`help`) is there only then.
     command.build();
     let listed = list(&command);

@@ -1,11 +1,10 @@
-//! Flags for the keys of the configuration. What clap prints is not folded at the edge of a terminal: these texts are
-//! longer than its lines.
+//! Flags for the keys of the configuration.
 
 use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::config::{Flag, Takes, flags};
+use crate::config::{Config, Flag, Takes, flags};
 
 /// Flags that override the configuration of one run: one for each key of its table. What they are given is read by
 /// the same code as the file, so that both know the same values and say the same of a wrong one.
@@ -26,7 +25,8 @@ impl ConfigFlags {
 
 impl Args for ConfigFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(flags().map(arg))
+        let unset = Config::new("");
+        command.args(flags().map(|flag| arg(flag, &unset)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -49,32 +49,14 @@ impl FromArgMatches for ConfigFlags {
     }
 }
 
-/// Columns of the text beside a flag: with the flags, those of a terminal that is not narrow.
-const HELP_COLUMNS: usize = 72;
-
-/// Breaks a text into lines.
-fn folded(text: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        if let Some(line) = lines.last_mut()
-            && (line.is_empty() || line.len() + 1 + word.len() <= HELP_COLUMNS)
-        {
-            line.push_str(if line.is_empty() { "" } else { " " });
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines.join("\n")
-}
-
-fn arg(flag: Flag) -> Arg {
+fn arg(flag: Flag, unset: &Config) -> Arg {
     let (name, action, more) = match flag.takes {
         Takes::One(name) => (name, ArgAction::Set, ""),
         Takes::Many(name) => (name, ArgAction::Append, "; may repeat"),
     };
     let arg = Arg::new(flag.key).long(flag.key.replace('_', "-")).value_name(name).action(action);
-    let arg = arg.help(folded(&format!("{}{more}", flag.help))).help_heading(flag.heading);
+    let default = flag.value(unset).map_or_else(String::new, |value| format!(" [default: {value}]"));
+    let arg = arg.help(format!("{}{more}{default}", flag.help)).help_heading(flag.heading);
     match flag.key {
         "bootstrap" => arg.visible_alias("peer"),
         "price_per_push" => arg.visible_alias("price"),

@@ -53,6 +53,24 @@ fn every_flag_is_a_configuration_key() {
 }
 
 #[test]
+fn the_flags_of_a_node_say_their_defaults_and_fit_a_terminal() {
+    let mut command = Cli::command().term_width(80);
+    command.build();
+    let help = command.find_subcommand_mut("up").unwrap().render_help();
+    let text = crate::cli::fold::folded(&help.to_string(), 80);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in
+        ["[default: 1000]", "[default: own]", "[default: 10000]", "[default: local]", "[default: off]"]
+    {
+        assert!(words.contains(part), "{part}: {text}");
+    }
+    // Nothing is the default of what names something.
+    assert!(!words.contains("[default: ]") && !words.contains("[default: []]"), "{text}");
+    let long: Vec<&str> = text.lines().filter(|line| line.len() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
 fn a_message_is_read_in_order() {
     let Command::Send(send) =
         parse(&format!("send {ID} --tag A=1 --action Eval --tag B=x=y --data -5 --wait --json")).unwrap()

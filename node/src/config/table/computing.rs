@@ -13,7 +13,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "compute_threads",
         takes: Takes::One("NUMBER"),
-        help: "threads that evaluate messages; the default is one a core",
+        help: "threads that evaluate messages; one a core unless it is set",
         set: set_compute_threads,
         show: |config| number(config.compute_threads as u64),
     },
@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "memory_budget",
         takes: Takes::One("BYTES"),
-        help: "guest memory kept in live instances, such as 4gb or 512mb; the default is half of the machine's",
+        help: "guest memory kept in live instances, such as 4gb or 512mb; half of the machine's unless it is set",
         set: |config, given| {
             bytes::parse(given, "16mb", 16 << 20).map(|bytes| config.memory_budget_bytes = bytes)
         },
@@ -45,7 +45,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "dry_runs",
         takes: Takes::One("NUMBER"),
-        help: "dry runs evaluated at once; the default is one a core",
+        help: "dry runs evaluated at once; one a core unless it is set",
         set: set_dry_runs,
         show: |config| number(config.dry_runs as u64),
     },
@@ -68,7 +68,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "replays",
         takes: Takes::One("NUMBER"),
-        help: "replays at once, of `weft state` and `weft verify`; the default is half of the cores",
+        help: "replays at once, of `weft state` and `weft verify`; half of the cores unless it is set",
         set: set_replays,
         show: |config| number(config.replays as u64),
     },

@@ -36,7 +36,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "carry_for",
         takes: Takes::One("WHOSE"),
         help: "whose subscriptions a messenger takes: it then carries what their process sends, without computing it, and lets \
-               time pass in it: own (the default), a list of addresses of payers or owners, or anyone",
+               time pass in it: own, a list of addresses of payers or owners, or anyone",
         set: |config, given| Whose::parse(given).map(|whose| config.carry_for = whose),
         show: |config| config.carry_for.show(),
     },
@@ -67,7 +67,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "others_logs",
         takes: Takes::One("BYTES"),
         help: "what the logs may take of the disk, all together and for good, that this node reads from `gateways` because \
-               strangers ask for them, such as 1gb (the default); one log takes at most a sixteenth",
+               strangers ask for them, such as 1gb; one log takes at most a sixteenth",
         set: |config, given| {
             bytes::parse(given, "1mb", 1 << 20).map(|bytes| config.others_logs_bytes = bytes)
         },
