@@ -3,65 +3,80 @@
 //! Each role is a pure `machine.rs` (rules, no waiting) and a thin `task.rs` (waiting, no rules);
 //! this crate holds no protocol rules of its own.
 
+// The roles; ARCHITECTURE.md says what each decides. `direct` follows by asking what `follower` has by gossip.
 pub mod anchor;
-mod asking;
-mod assemble;
-mod attestations;
-mod backlog;
-pub mod backup;
-pub mod builtin;
-mod carrying;
-pub mod cli;
-mod clock;
 pub mod compute;
-pub mod config;
-pub mod control;
 pub mod cron;
-#[cfg(test)]
-mod dice;
 mod direct;
-mod directory;
-pub mod dry_run;
 pub mod earn;
-mod error;
 pub mod follower;
-mod freshness;
-mod gateway;
-mod gossip;
-mod group;
-mod hosting;
-mod inbound;
 pub mod join;
-pub mod keyring;
-pub mod legacy;
 pub mod lobby;
-pub mod log;
 pub mod market;
 pub mod messenger;
-pub mod metrics;
-mod news;
 pub mod pending;
-pub mod portable;
-pub mod prune;
-mod pushed;
-pub mod reads;
 pub mod recover;
+pub mod scheduler;
+mod subscriptions;
+pub mod topics;
+pub mod witness;
+
+// What a process is to this node: which there are, who has them taken up, and how an item gets to the scheduler of one.
+mod backlog;
+pub mod builtin;
+mod carrying;
+mod directory;
+mod hosting;
+pub mod submit;
+
+// Peers: `remote` asks one thing of one, `asking` of several, `serve` answers; `inbound` judges what comes by gossip, `gossip`
+// says things there.
+mod asking;
+mod attestations;
+mod freshness;
+mod gossip;
+mod inbound;
+mod pushed;
 mod remember;
 mod remote;
+mod serve;
+
+// Reading for clients: `reads` is a question of the gateway, `results` are pages, `replays` goes back to old states, `replay`
+// checks a log.
+pub mod dry_run;
+pub mod legacy;
+pub mod reads;
 mod replay;
 pub mod replays;
 pub mod results;
+
+// The disk: `log` is the slots of processes and not what a node says of itself, `portable` one process in a file.
+pub mod backup;
+mod group;
+pub mod log;
+pub mod portable;
+pub mod prune;
 pub mod room;
-pub mod scheduler;
-mod serve;
+
+// Doors, and what their users set.
+pub mod cli;
+pub mod config;
+pub mod control;
+mod gateway;
+pub mod keyring;
+
+// What holds all that together: `shared` is what every role has in hand, `shares` are places that many share.
+mod assemble;
+mod clock;
+#[cfg(test)]
+mod dice;
+mod error;
+pub mod metrics;
+mod news;
 mod shared;
 mod shares;
-pub mod submit;
-mod subscriptions;
 mod supervisor;
-pub mod topics;
 mod trace;
-pub mod witness;
 
 pub use assemble::{Ready, embed, run};
 pub use error::{Divergence, NodeError};
