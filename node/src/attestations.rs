@@ -29,21 +29,34 @@ pub enum Kept {
     Contradiction,
 }
 
-/// Keeps a verified attestation of one of the process's attestors.
-pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verified<Attestation>) -> Kept {
+/// Whether an attestation is to be kept here: by one of the process's attestors, of a position that this node may want.
+pub fn is_of_use(shared: &Shared, process: &Process, found: &Verified<Attestation>) -> bool {
     let statement = found.statement();
-    let (id, position, attestor) = (process.id(), statement.position, found.attestor());
-    if statement.process != id || !process.attestors().members.contains(&attestor) {
-        return Kept::No;
+    let (id, position) = (process.id(), statement.position);
+    if statement.process != id || !process.attestors().members.contains(&found.attestor()) {
+        return false;
     }
     // No log that this build follows has such a place, and a disk has no room for all of them.
     if position.epoch != 0 || u64::from(position.tick) > TICKS_OF_SLOT_MAX {
+        return false;
+    }
+    shared.store.read().and_then(|reader| is_wanted(&reader, &id, position)).unwrap_or_default()
+}
+
+/// Keeps a verified attestation of one of the process's attestors.
+pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verified<Attestation>) -> Kept {
+    if !is_of_use(shared, process, found) {
         return Kept::No;
     }
-    if !shared.store.read().and_then(|reader| is_wanted(&reader, &id, position)).unwrap_or_default() {
-        return Kept::No;
-    }
+    let statement = found.statement();
+    let (id, position, attestor) = (process.id(), statement.position, found.attestor());
     let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
+    let held = shared.store.read().and_then(|reader| reader.attestation(&id, position, &attestor));
+    if held.is_ok_and(|held| held.is_some_and(|held| held.statement == row.statement)) {
+        // Nobody has to wait for a commit of others for that.
+        shared.news.tell(News::Attested { process: id, position, attestor });
+        return Kept::Yes;
+    }
     let write = Write::Attestation { process: id, position, attestor, row };
     match shared.store.write(vec![write]).await {
         Ok(()) => {

@@ -20,7 +20,7 @@ use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
 use weft_protocol::{Id, wire};
 
-use crate::attestations::{Kept, keep_attestation};
+use crate::attestations::{is_of_use, keep_attestation};
 use crate::follower::{FollowerHandle, VerifiedHead, verify_head};
 use crate::lobby;
 use crate::market;
@@ -38,6 +38,9 @@ const VERIFIER_QUEUE_MAX: usize = 512;
 /// Announcements that one peer handed on and that wait or are verified, over all verifiers: half a
 /// queue, so that a flood from one peer leaves room for what the others hand on.
 const ANNOUNCEMENTS_PER_PEER_MAX: usize = VERIFIER_QUEUE_MAX / 2;
+/// Attestations that one verifier has written at once, most of them in one commit: those behind them wait no longer for the
+/// disk than they have to.
+const KEEPING_MAX: usize = 64;
 /// Requests answered at once. Large ones share a budget of memory besides.
 pub const REQUESTS_MAX: usize = 256;
 /// Those of one peer: a quarter, so that no three peers keep out a fourth. It is also what two
@@ -185,10 +188,11 @@ fn level_of(queues: &[mpsc::Sender<Gossip>]) -> Level {
 }
 
 async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<Gossip>) {
+    let mut keeping = JoinSet::new();
     while let Some(gossip) = queue.recv().await {
         let Gossip { topic, data, from, ticket, _share } = gossip;
         let verdict = match topic {
-            Topic::Process(process) => judge(&shared, &sinks, process, data, from).await,
+            Topic::Process(process) => judge(&shared, &sinks, &mut keeping, process, data, from).await,
             Topic::Lobby(shard) => lobby::judge(&shared, shard, &data, from).await,
         };
         shared.net.verdict(ticket, verdict);
@@ -196,7 +200,14 @@ async fn verify_all(shared: SharedRef, sinks: Sinks, mut queue: mpsc::Receiver<G
 }
 
 /// Decides about one announcement. Reject only what no correct peer could have forwarded.
-async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from: Peer) -> Verdict {
+async fn judge(
+    shared: &SharedRef,
+    sinks: &Sinks,
+    keeping: &mut JoinSet<()>,
+    process: Id,
+    data: Bytes,
+    from: Peer,
+) -> Verdict {
     let decoded: Result<wire::Announcement, _> = decode_canonical(&data, ANNOUNCEMENT_BYTES_MAX);
     let Ok(announcement) = decoded else { return Verdict::Reject };
     if announcement.process != process.as_ref() {
@@ -205,7 +216,7 @@ async fn judge(shared: &SharedRef, sinks: &Sinks, process: Id, data: Bytes, from
     let Some(known) = shared.known(process).await else { return Verdict::Ignore };
     match announcement.body {
         Some(Body::Slot(record)) => slot(shared, sinks, known.process, record).await,
-        Some(Body::Attestation(message)) => attestation(shared, &known.process, &message).await,
+        Some(Body::Attestation(message)) => attestation(shared, keeping, known.process, &message).await,
         Some(Body::Head(head)) => match verify_head(known.process, head).await {
             Some(VerifiedHead { slot, scheduler }) => {
                 let by_scheduler = from.address() == Some(scheduler);
@@ -255,17 +266,36 @@ async fn slot(shared: &SharedRef, sinks: &Sinks, process: Arc<Process>, record: 
     }
 }
 
-async fn attestation(shared: &SharedRef, process: &Arc<Process>, message: &wire::Attestation) -> Verdict {
+/// Decides about an attestation. One that is of use goes on to others at once: each of them would else wait for a commit of
+/// everybody before it.
+async fn attestation(
+    shared: &SharedRef,
+    keeping: &mut JoinSet<()>,
+    process: Arc<Process>,
+    message: &wire::Attestation,
+) -> Verdict {
     let Ok(unverified) = Attestation::from_wire(message, shared.network) else { return Verdict::Reject };
-    let verified = tokio::task::spawn_blocking(move || unverified.verify()).await;
-    match verified {
-        Ok(Ok(verified)) => match keep_attestation(shared, process, &verified).await {
-            Kept::Yes | Kept::Contradiction => Verdict::Accept,
-            Kept::No => Verdict::Ignore,
-        },
-        Ok(Err(_)) => Verdict::Reject,
-        Err(_) => Verdict::Ignore,
+    let verified = match tokio::task::spawn_blocking(move || unverified.verify()).await {
+        Ok(Ok(verified)) => verified,
+        Ok(Err(_)) => return Verdict::Reject,
+        Err(_) => return Verdict::Ignore,
+    };
+    if !is_of_use(shared, &process, &verified) {
+        return Verdict::Ignore;
     }
+    while let Some(ended) = keeping.try_join_next() {
+        joined(ended);
+    }
+    if keeping.len() >= KEEPING_MAX
+        && let Some(ended) = keeping.join_next().await
+    {
+        joined(ended);
+    }
+    let shared = SharedRef::clone(shared);
+    keeping.spawn(async move {
+        let _ = keep_attestation(&shared, &process, &verified).await;
+    });
+    Verdict::Accept
 }
 
 /// Evidence convicts whoever reads it. Of a key that has no office in the process it is worth

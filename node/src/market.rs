@@ -43,6 +43,7 @@ pub struct Market {
     own: Mutex<Option<Body>>,
     /// What the ledgers and the logs say of messengers.
     weights: Mutex<Weights>,
+    windows: Windows,
 }
 
 impl Market {
@@ -52,7 +53,13 @@ impl Market {
             machine: Mutex::new(machine::Market::new(prices)),
             own: Mutex::new(None),
             weights: Mutex::default(),
+            windows: Windows::default(),
         }
+    }
+
+    /// The windows of processes that this node carries for, as it read them last.
+    pub const fn windows(&self) -> &Windows {
+        &self.windows
     }
 
     fn weights(&self) -> MutexGuard<'_, Weights> {

@@ -14,7 +14,6 @@ use weft_storage::{EarnedRow, OutboxKey, Reader, StoreError, Write, blob_name};
 
 use crate::error::NodeError;
 use crate::hosting;
-use crate::market::window_at;
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 
@@ -66,7 +65,9 @@ fn writes(
     let Source { process, position, index } = *place;
     let reader = shared.store.read()?;
     let Some(market) = source.market() else { return Ok(Vec::new()) };
-    let Some(window) = window_at(&reader, source, position.slot)? else { return Ok(Vec::new()) };
+    // Pushes are many, and each window has up to 64 signatures.
+    let window = shared.market.windows().at(&reader, source, position.slot)?;
+    let Some(window) = window else { return Ok(Vec::new()) };
     // A tick is known with the slot after it.
     let told = reader.slot(&process, position.slot + u64::from(position.tick > 0))?;
     let accepted = DataItem::parse(assignment.clone()).ok();

@@ -1,16 +1,21 @@
 //! Reads what offer sets are weighed by: the bonds in the ledgers, and who carried what in the windows that are over.
 
-use std::collections::BTreeMap;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weft_protocol::Id;
 use weft_protocol::market::{WINDOW_SLOTS, window_of};
 use weft_protocol::process::Process;
-use weft_protocol::{Id, Now};
 
+use self::turns::Turns;
 use super::audit::{Audit, Sent, audit};
 use super::sent::{Push, look_for, outboxes};
 use super::{ledger, window_at};
@@ -21,15 +26,10 @@ use crate::supervisor::joined;
 
 /// How often it is looked what there is to read.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often the bonds of a ledger are read again, in milliseconds.
-const AGAIN_MS: u64 = 60_000;
-/// The same where it could not be, or a process is new.
-const RETRY_MS: u64 = 10_000;
 /// How long reading one ledger may take: half of what lies between two times.
 const READ_WAIT: Duration = Duration::from_secs(30);
-/// Ledgers that are read at once.
-const AT_ONCE: usize = 4;
-/// Processes that are weighed for, those with the lowest ids: for the sets of others nobody has a bond.
+/// Processes that are weighed for: for the sets of others nobody has a bond. This node's own come first, then those of
+/// strangers whose bonds are known.
 const PROCESSES_MAX: usize = 1_024;
 /// Windows that are looked at after a start: what is older hardly counts any more in a busy one.
 const WINDOWS_BACK: u64 = 4;
@@ -44,15 +44,24 @@ const WINDOW_WAIT: Duration = Duration::from_secs(60);
 pub struct WeighTask {
     shared: SharedRef,
     answers: Answers,
+    /// Which of too many strangers' processes come first: another order on each node and at each start, as ids can be made to
+    /// be the lowest of any order that is known.
+    order: RandomState,
 }
 
-/// When each ledger was read last, or tried to be.
-type Tried = BTreeMap<Id, Now>;
+/// What is to be read.
+#[derive(Default)]
+struct Named {
+    /// The processes that named each ledger.
+    ledgers: BTreeMap<Id, Vec<Id>>,
+    /// Ledgers of which some process has no bonds yet.
+    lacking: BTreeSet<Id>,
+}
 
 impl WeighTask {
     /// The loops of a node that schedules.
-    pub const fn new(shared: SharedRef, answers: Answers) -> Self {
-        Self { shared, answers }
+    pub fn new(shared: SharedRef, answers: Answers) -> Self {
+        Self { shared, answers, order: RandomState::new() }
     }
 
     /// Runs until the node stops. Targets that nobody serves hold up no ledger.
@@ -65,15 +74,56 @@ impl WeighTask {
     }
 
     async fn read(&self) {
-        let (mut tick, mut tried) = (tokio::time::interval(LOOK), Tried::new());
+        let (mut tick, mut turns) = (tokio::time::interval(LOOK), Turns::default());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut named, mut reading) = (Named::default(), FuturesUnordered::new());
         loop {
-            tick.tick().await;
-            let processes = self.processes().await;
-            let ids = processes.iter().map(|process| process.id()).collect();
-            self.shared.market.weights().keep(&ids);
-            self.read_ledgers(&processes, &mut tried).await;
+            tokio::select! {
+                _ = tick.tick() => named = self.named(&mut turns).await,
+                Some((ledger, has_answered)) = reading.next(), if !reading.is_empty() => {
+                    turns.ended(&ledger, has_answered, self.shared.clock.now());
+                }
+            }
+            for ledger in turns.begin(&named.lacking, self.shared.clock.now()) {
+                let of = named.ledgers.get(&ledger).cloned().unwrap_or_default();
+                reading.push(self.read_ledger(ledger, of));
+            }
         }
+    }
+
+    /// Looks which ledgers there are to read.
+    async fn named(&self, turns: &mut Turns) -> Named {
+        let processes = self.processes().await;
+        self.shared.market.weights().keep(&processes.iter().map(|process| process.id()).collect());
+        let (mut named, mut own) = (Named::default(), BTreeMap::new());
+        let (now, directory) = (self.shared.clock.now(), &self.shared.directory);
+        for process in &processes {
+            let (id, Some(market)) = (process.id(), process.market()) else { continue };
+            let ledger = market.terms.ledger;
+            named.ledgers.entry(ledger).or_default().push(id);
+            if self.shared.market.bond(&id, &self.shared.address, now).is_none() {
+                named.lacking.insert(ledger);
+            }
+            let is_own = directory.roles(&id).is_some_and(|roles| !roles.for_others)
+                || directory.roles(&ledger).is_some_and(|roles| roles.computes);
+            *own.entry(ledger).or_default() |= is_own;
+        }
+        turns.keep(&own);
+        named
+    }
+
+    /// Reads a ledger for these processes; whether it answered.
+    async fn read_ledger(&self, ledger: Id, of: Vec<Id>) -> (Id, bool) {
+        let read = tokio::time::timeout(READ_WAIT, ledger::bonds(&self.shared, &self.answers, ledger)).await;
+        let Some(bonds) = read.ok().flatten() else {
+            tracing::debug!(%ledger, "the bonds of a ledger are not known");
+            return (ledger, false);
+        };
+        let (bonds, now) = (Arc::new(bonds), self.shared.clock.now());
+        for process in of {
+            self.shared.market.weights().bonds(process, Arc::clone(&bonds), now);
+        }
+        (ledger, true)
     }
 
     async fn look(&self) {
@@ -92,50 +142,20 @@ impl WeighTask {
 
     /// The processes in hard mode that this node schedules and somebody carries for.
     async fn processes(&self) -> Vec<Arc<Process>> {
-        let shared = SharedRef::clone(&self.shared);
+        let (shared, order) = (SharedRef::clone(&self.shared), self.order.clone());
         let found = tokio::task::spawn_blocking(move || {
-            let offered = shared.market.offered(shared.clock.now()).into_iter();
-            let known = offered.filter_map(|process| shared.directory.get(&process));
+            let now = shared.clock.now();
+            let known =
+                shared.market.offered(now).into_iter().filter_map(|process| shared.directory.get(&process));
             let hard = known.filter(|known| known.roles.schedules && known.process.market().is_some());
-            hard.map(|known| known.process).take(PROCESSES_MAX).collect()
+            let ranked = hard.map(|known| {
+                let id = known.process.id();
+                let is_read = shared.market.bond(&id, &shared.address, now).is_some();
+                ((known.roles.for_others, !is_read, order.hash_one(id)), known.process)
+            });
+            first_of(ranked.collect(), PROCESSES_MAX)
         });
         joined(found.await).unwrap_or_default()
-    }
-
-    /// Reads the ledgers whose time has come.
-    async fn read_ledgers(&self, processes: &[Arc<Process>], tried: &mut Tried) {
-        let mut ledgers: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
-        for (process, market) in
-            processes.iter().filter_map(|process| Some((process.id(), process.market()?)))
-        {
-            ledgers.entry(market.terms.ledger).or_default().push(process);
-        }
-        tried.retain(|ledger, _| ledgers.contains_key(ledger));
-        let now = self.shared.clock.now();
-        let is_known = |process: &Id| {
-            let address = self.shared.address;
-            self.shared.market.bond(process, &address, now).is_some()
-        };
-        let due: Vec<(Id, Vec<Id>)> = ledgers
-            .into_iter()
-            .filter(|(ledger, of)| {
-                let wait = if of.iter().all(is_known) { AGAIN_MS } else { RETRY_MS };
-                tried.get(ledger).is_none_or(|tried| tried.plus_ms(wait) <= now)
-            })
-            .collect();
-        tried.extend(due.iter().map(|(ledger, _)| (*ledger, now)));
-        let (shared, answers) = (&self.shared, &self.answers);
-        let reading = due.into_iter().map(|(ledger, of)| async move {
-            let read = tokio::time::timeout(READ_WAIT, ledger::bonds(shared, answers, ledger)).await;
-            let Some(bonds) = read.ok().flatten() else {
-                return tracing::debug!(%ledger, "the bonds of a ledger are not known");
-            };
-            let (bonds, now) = (Arc::new(bonds), shared.clock.now());
-            for process in of {
-                shared.market.weights().bonds(process, Arc::clone(&bonds), now);
-            }
-        });
-        futures::stream::iter(reading).for_each_concurrent(AT_ONCE, |read| read).await;
     }
 
     /// Takes the windows of a process into account that are over, as far as it is computed here.
@@ -178,5 +198,27 @@ impl WeighTask {
             sent.extend(known);
         }
         sent
+    }
+}
+
+/// So many of these, the lowest in rank.
+fn first_of<T>(mut ranked: Vec<((bool, bool, u64), T)>, most: usize) -> Vec<T> {
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, of)| of).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_processes_come_before_strangers_and_those_whose_ledger_is_there_before_others() {
+        let all = vec![
+            ((true, true, 1), "a stranger's"),
+            ((true, false, 9), "a stranger's that is known"),
+            ((false, true, 7), "own"),
+            ((true, true, 0), "another stranger's"),
+        ];
+        assert_eq!(first_of(all, 3), ["own", "a stranger's that is known", "another stranger's"]);
     }
 }

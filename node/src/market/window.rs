@@ -1,7 +1,7 @@
 //! Windows of processes in hard mode, as the log here has them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_protocol::Id;
 use weft_protocol::market::{Window, set_slot, window_of};
@@ -26,13 +26,9 @@ pub fn window_at(reader: &Reader, process: &Process, slot: u64) -> Result<Option
     Ok(window.and_then(Result::ok).filter(|window| !window.set().entries().is_empty()))
 }
 
-/// The windows that were read last.
+/// The windows that were read last, for all who carry by them.
 #[derive(Debug, Default)]
-pub struct Windows {
-    held: BTreeMap<(Id, u64), Option<Arc<Window>>>,
-    /// The oldest first.
-    order: VecDeque<(Id, u64)>,
-}
+pub struct Windows(Lately<Option<Arc<Window>>>);
 
 impl Windows {
     /// As [`window_at`], without reading it again.
@@ -40,7 +36,7 @@ impl Windows {
     /// # Errors
     /// As there.
     pub fn at(
-        &mut self,
+        &self,
         reader: &Reader,
         process: &Process,
         slot: u64,
@@ -48,25 +44,79 @@ impl Windows {
         if process.market().is_none() {
             return Ok(None);
         }
-        let key = (process.id(), window_of(slot));
-        if let Some(window) = self.held.get(&key) {
-            return Ok(window.clone());
+        let window = self.0.at((process.id(), window_of(slot)), || {
+            if let Some(set) = set_slot(window_of(slot))
+                && reader.slot(&process.id(), set)?.is_none()
+            {
+                // Whoever does not compute may hear what was sent before it has the log that far.
+                return Ok::<_, NodeError>(None);
+            }
+            Ok(Some(window_at(reader, process, slot)?.map(Arc::new)))
+        });
+        Ok(window?.flatten())
+    }
+}
+
+/// What was made last of each process and window. Nobody waits for what another makes.
+#[derive(Debug, Default)]
+struct Lately<V>(Mutex<Held<V>>);
+
+#[derive(Debug, Default)]
+struct Held<V> {
+    made: BTreeMap<(Id, u64), V>,
+    /// The oldest first.
+    order: VecDeque<(Id, u64)>,
+}
+
+impl<V: Clone> Lately<V> {
+    fn held(&self) -> MutexGuard<'_, Held<V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was made of it, or is made now and kept; none is not kept.
+    fn at<E>(&self, key: (Id, u64), make: impl FnOnce() -> Result<Option<V>, E>) -> Result<Option<V>, E> {
+        if let Some(made) = self.held().made.get(&key) {
+            return Ok(Some(made.clone()));
         }
-        let set = set_slot(window_of(slot));
-        if let Some(set) = set
-            && reader.slot(&process.id(), set)?.is_none()
+        let Some(made) = make()? else { return Ok(None) };
+        let mut held = self.held();
+        if held.made.insert(key, made.clone()).is_none() {
+            held.order.push_back(key);
+        }
+        if held.order.len() > KEPT_MAX
+            && let Some(oldest) = held.order.pop_front()
         {
-            // Whoever does not compute may hear what was sent before it has the log that far.
-            return Ok(None);
+            held.made.remove(&oldest);
         }
-        let window = window_at(reader, process, slot)?.map(Arc::new);
-        if self.order.len() >= KEPT_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.held.remove(&oldest);
+        Ok(Some(made))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_read_once_and_few_are_kept() {
+        let lately = Lately::default();
+        let of = |window: u64, has: bool| {
+            let mut is_read = false;
+            let make = || {
+                is_read = true;
+                if has { Ok(Some(window)) } else { Err("the disk") }
+            };
+            let made = lately.at((Id([1; 32]), window), make);
+            (made, is_read)
+        };
+        assert_eq!(of(0, false), (Err("the disk"), true), "what failed is tried again");
+        assert_eq!(of(0, true), (Ok(Some(0)), true));
+        assert_eq!(of(0, false), (Ok(Some(0)), false));
+        let none = lately.at((Id([2; 32]), 0), || Ok::<_, ()>(None));
+        assert_eq!((none, lately.held().order.len()), (Ok(None), 1), "what is not here yet may come");
+        for window in 1..=KEPT_MAX as u64 {
+            assert!(of(window, true).1);
         }
-        self.order.push_back(key);
-        self.held.insert(key, window.clone());
-        Ok(window)
+        assert_eq!((lately.held().made.len(), lately.held().order.len()), (KEPT_MAX, KEPT_MAX));
+        assert_eq!((of(KEPT_MAX as u64, true).1, of(0, true).1), (false, true), "the oldest went");
     }
 }

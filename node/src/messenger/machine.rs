@@ -128,6 +128,11 @@ impl Messenger {
             .collect()
     }
 
+    /// Whether something of a position is here that no quorum is known to have signed.
+    pub fn waits_for_quorum(&self, source: Id, position: Position) -> bool {
+        self.sent.get(&(source, position)).is_some_and(|sent| !sent.is_attested)
+    }
+
     /// Where pushes have failed and are tried again later.
     pub fn failing(&self) -> impl Iterator<Item = (Id, To)> {
         self.lanes.failing()

@@ -24,7 +24,6 @@ use super::steps::{self, Step, Stopwatch};
 use crate::backlog::Backlog;
 use crate::error::NodeError;
 use crate::hosting;
-use crate::market::Windows;
 use crate::metrics::Level;
 use crate::news::News;
 use crate::shared::SharedRef;
@@ -61,7 +60,6 @@ pub struct MessengerTask {
     backlog: Backlog,
     submitter: Submitter,
     machine: Messenger,
-    windows: Windows,
     effects: Effects<Effect>,
     inbox: mpsc::Receiver<Told>,
     work: JoinSet<Option<Input>>,
@@ -88,7 +86,6 @@ impl MessengerTask {
             backlog,
             submitter,
             machine,
-            windows: Windows::default(),
             effects: Effects::new(),
             inbox,
             work: JoinSet::new(),
@@ -266,7 +263,7 @@ impl MessengerTask {
     }
 
     fn entry_of(
-        &mut self,
+        &self,
         reader: &Reader,
         process: &Process,
         key: &OutboxKey,
@@ -277,7 +274,7 @@ impl MessengerTask {
         let Some(to) = dispatch::destination(process, &sent, place) else { return Ok(None) };
         let source = Source { process: key.process, position: key.position, index: key.index };
         let push_id = source.push_id(self.shared.network);
-        let turn = match self.windows.at(reader, process, key.position.slot)? {
+        let turn = match self.shared.market.windows().at(reader, process, key.position.slot)? {
             None => Turn::Soft,
             Some(window) => {
                 let rank = window.rank(&push_id, sent.data.len() as u64, &self.shared.address);
@@ -328,6 +325,10 @@ impl MessengerTask {
     }
 
     fn check_attested(&mut self, source: Id, position: Position) -> Result<(), NodeError> {
+        // Looking takes signatures, and most news is of positions that wait for nothing.
+        if !self.machine.waits_for_quorum(source, position) {
+            return Ok(());
+        }
         let Some(process) = self.carries(&source) else { return Ok(()) };
         if dispatch::is_attested(&self.shared, &process, position)? {
             self.handle(Input::Attested { source, position });

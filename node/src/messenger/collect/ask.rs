@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use weft_net::Peer;
 use weft_protocol::outcome::sent::{self, NotShown, Since, Stretch};
 use weft_protocol::process::Process;
@@ -14,10 +17,10 @@ use weft_storage::{Reader, StoreError};
 use super::machine::Came;
 use super::rows;
 use crate::asking::{self, Pace};
-use crate::attestations::keep_attestation;
+use crate::attestations::{is_signed, keep_attestation};
 use crate::news::News;
 use crate::remote::{self, RemoteError};
-use crate::shared::SharedRef;
+use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 
 /// How computers are asked: who is silent, or has nothing, keeps nobody from being asked.
@@ -28,6 +31,12 @@ const PACE: Pace = Pace {
     grace: Duration::ZERO,
     until_sure: Duration::ZERO,
 };
+/// How long whoever signed first is asked ahead of a quorum, with the wait for the others' words: it holds a place meanwhile.
+const AHEAD_WAIT: Duration = Duration::from_millis(500);
+/// How often what it gave is held against what was signed: each time it is hashed anew.
+const AHEAD_CHECKS_MAX: usize = 4;
+/// Attestations that are written at once.
+const KEPT_AT_ONCE: usize = 64;
 /// Peers that are asked.
 const ASKED_MAX: usize = 16;
 /// Attestations that are here and may complete a quorum.
@@ -46,9 +55,10 @@ enum NotGiven {
     Stopped,
 }
 
-/// Asks what a process sent after what is here, and puts it on disk.
-pub(super) async fn collect(shared: &SharedRef, process: &Arc<Process>) -> Came {
-    match try_collect(shared, process).await {
+/// Asks what a process sent after what is here, and puts it on disk: one attestor, ahead of a quorum, or whoever may
+/// have it.
+pub(super) async fn collect(shared: &SharedRef, process: &Arc<Process>, ahead: Option<Address>) -> Came {
+    match try_collect(shared, process, ahead).await {
         Ok(came) => came,
         Err(error) => {
             tracing::error!(process = %process.id(), %error, "what a process sent was not stored");
@@ -57,7 +67,11 @@ pub(super) async fn collect(shared: &SharedRef, process: &Arc<Process>) -> Came 
     }
 }
 
-async fn try_collect(shared: &SharedRef, process: &Arc<Process>) -> Result<Came, StoreError> {
+async fn try_collect(
+    shared: &SharedRef,
+    process: &Arc<Process>,
+    ahead: Option<Address>,
+) -> Result<Came, StoreError> {
     let id = process.id();
     let since = {
         let reader = shared.store.read()?;
@@ -66,7 +80,14 @@ async fn try_collect(shared: &SharedRef, process: &Arc<Process>) -> Result<Came,
         }
         rows::since(&reader, &id)?
     };
-    let Some(stretch) = ask_all(shared, process, since).await else { return Ok(Came::Nothing) };
+    let stretch = match ahead {
+        Some(attestor) => {
+            let asked = ask_ahead(shared, process, attestor, since);
+            tokio::time::timeout(AHEAD_WAIT, asked).await.ok().flatten()
+        }
+        None => ask_all(shared, process, since).await,
+    };
+    let Some(stretch) = stretch else { return Ok(Came::Nothing) };
     let (of, known, held) = (SharedRef::clone(shared), Arc::clone(process), stretch.clone());
     let writes = tokio::task::spawn_blocking(move || {
         let reader = of.store.read()?;
@@ -76,12 +97,13 @@ async fn try_collect(shared: &SharedRef, process: &Arc<Process>) -> Result<Came,
     });
     let Some(writes) = joined(writes.await).transpose()?.flatten() else { return Ok(Came::Nothing) };
     shared.store.write(writes).await?;
-    for attestation in &stretch.attestations {
-        let position = attestation.statement().position;
-        if stretch.sent.binary_search_by_key(&position, |sent| sent.core.position).is_ok() {
-            keep_attestation(shared, process, attestation).await;
-        }
-    }
+    let sends = |position| stretch.sent.binary_search_by_key(position, |sent| sent.core.position).is_ok();
+    let signed = stretch.attestations.iter().filter(|said| sends(&said.statement().position));
+    // Beside each other, so that one commit has them all.
+    let keeping = futures::stream::iter(signed).for_each_concurrent(KEPT_AT_ONCE, |attestation| async move {
+        let _ = keep_attestation(shared, process, attestation).await;
+    });
+    keeping.await;
     for sent in &stretch.sent {
         shared.metrics.collected.inc();
         shared.news.tell(News::Unsent { process: id, position: sent.core.position });
@@ -95,17 +117,64 @@ async fn try_collect(shared: &SharedRef, process: &Arc<Process>) -> Result<Came,
 async fn ask_all(shared: &SharedRef, process: &Arc<Process>, since: Since) -> Option<Stretch> {
     let peers = computers(shared, process).await;
     let ask = |peer| ask_peer(shared, Arc::clone(process), peer, since);
-    let told = |peer, said| match said {
-        Some(NotGiven::NotShown(error)) if error.is_lie() => {
-            tracing::warn!(process = %process.id(), %peer, %error, "a peer gave something else than what was sent");
-        }
-        Some(error) => {
-            tracing::trace!(process = %process.id(), %peer, %error, "a peer gave nothing of what was sent");
-        }
+    let told = |peer, said: Option<NotGiven>| match said {
+        Some(error) => tell(process, peer, &error),
         None => tracing::debug!(process = %process.id(), %peer, "a peer was silent about what was sent"),
     };
     let found = asking::first(peers, None, PACE, ask, |_| true, told);
     found.await.map(|(_, stretch)| stretch)
+}
+
+fn tell(process: &Process, peer: Peer, error: &NotGiven) {
+    let process = process.id();
+    match error {
+        NotGiven::NotShown(error) if error.is_lie() => {
+            tracing::warn!(%process, %peer, %error, "a peer gave something else than what was sent");
+        }
+        error => tracing::trace!(%process, %peer, %error, "a peer gave nothing of what was sent"),
+    }
+}
+
+/// What the attestor that was heard first gives, as soon as enough others said the same. It has all that it signed.
+async fn ask_ahead(
+    shared: &SharedRef,
+    process: &Arc<Process>,
+    attestor: Address,
+    since: Since,
+) -> Option<Stretch> {
+    // Listening comes first: what is signed while it is asked is heard.
+    let mut news = shared.news.listen();
+    let peer = remote::connected(shared, attestor).await?;
+    let given = fetch(shared, process, peer, since).await;
+    let given = given.inspect_err(|error| tell(process, peer, error)).ok()?;
+    for _ in 0..AHEAD_CHECKS_MAX {
+        match check(shared, process, peer, since, given.clone()).await {
+            Ok(stretch) => return Some(stretch),
+            Err(NotGiven::NotShown(NotShown::Unsigned)) => heard_signed(shared, process, &mut news).await?,
+            Err(error) => {
+                tell(process, peer, &error);
+                return None;
+            }
+        }
+    }
+    None
+}
+
+/// Waits until a quorum signed another position of a process; none where the node stops. Safe to cancel.
+async fn heard_signed(shared: &Shared, process: &Process, news: &mut Receiver<News>) -> Option<()> {
+    loop {
+        match news.recv().await {
+            Ok(News::Attested { process: of, position, .. }) if of == process.id() => {
+                let signed = shared.store.read().and_then(|reader| is_signed(&reader, process, position));
+                if signed.unwrap_or_default() {
+                    return Some(());
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return Some(()),
+            Err(RecvError::Closed) => return None,
+        }
+    }
 }
 
 /// Whoever may have computed it: its attestors that are connected, then its scheduler and the others on its topic.
@@ -138,14 +207,34 @@ async fn ask_peer(
     peer: Peer,
     since: Since,
 ) -> Result<Stretch, NotGiven> {
+    let answer = fetch(shared, &process, peer, since).await?;
+    check(shared, &process, peer, since, answer).await
+}
+
+async fn fetch(
+    shared: &Shared,
+    process: &Process,
+    peer: Peer,
+    since: Since,
+) -> Result<wire::SentResponse, NotGiven> {
     let after = if let Since::After(position, _) = since { Some(position.into()) } else { None };
     let newest = since == Since::Newest;
     let ask = wire::SentRequest { process: wire::bytes(process.id()), after, newest };
-    let answer = match remote::ask(shared, peer, Ask::Sent(ask)).await? {
-        Answer::Sent(answer) => answer,
-        _ => return Err(RemoteError::Mismatch { peer }.into()),
-    };
-    let of = SharedRef::clone(shared);
+    match remote::ask(shared, peer, Ask::Sent(ask)).await? {
+        Answer::Sent(answer) => Ok(answer),
+        _ => Err(RemoteError::Mismatch { peer }.into()),
+    }
+}
+
+/// What an answer shows, by what it has and what is here.
+async fn check(
+    shared: &SharedRef,
+    process: &Arc<Process>,
+    peer: Peer,
+    since: Since,
+    answer: wire::SentResponse,
+) -> Result<Stretch, NotGiven> {
+    let (of, process) = (SharedRef::clone(shared), Arc::clone(process));
     let read = tokio::task::spawn_blocking(move || {
         let held = of.store.read().and_then(|reader| held(&reader, &process, since));
         // What cannot be read counts for nothing, as what never came.

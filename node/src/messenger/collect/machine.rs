@@ -1,12 +1,14 @@
 //! The collector's rules: when to ask for what a process sent.
 //!
-//! Asked is where a quorum signed a position behind the last one that is here, as soon as the log here has its slot: what
-//! is carried in hard mode follows from the log too. Attestations that nobody heard are found by asking anyway, now
-//! and then, while the log is longer than what is here.
+//! Asked is where an attestor was heard to have signed a position behind the last one that is here, as soon as the log here
+//! has its slot: what is carried in hard mode follows from the log too. Whoever signed first has it, and is asked for it
+//! while the others still compute, so that it is here when the last word of a quorum comes. Where that comes to nothing
+//! the others are asked as soon as a quorum signed. Attestations that nobody heard are found by asking anyway, now and then,
+//! while the log is longer than what is here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weft_protocol::{Effects, Id, Machine, Now, Position};
+use weft_protocol::{Address, Effects, Id, Machine, Now, Position};
 
 /// Processes that are asked for at once: each answer may have megabytes.
 pub const ASKS_MAX: usize = 16;
@@ -42,6 +44,15 @@ pub enum Input {
         process: Id,
         /// Its newest slot.
         head: u64,
+    },
+    /// One of its attestors signed a position.
+    Heard {
+        /// Of which process.
+        process: Id,
+        /// Which position.
+        position: Position,
+        /// Who.
+        attestor: Address,
     },
     /// A quorum of its attestors signed a position, by what is here.
     Signed {
@@ -84,6 +95,9 @@ pub enum Effect {
     Ask {
         /// Which.
         process: Id,
+        /// Whom alone, before a quorum has signed: the answer waits a moment for the words of the others. All who may
+        /// have it for none.
+        ahead: Option<Address>,
     },
 }
 
@@ -102,7 +116,9 @@ struct Kept {
     head: Option<u64>,
     /// The newest position that a quorum signed, as far as was heard.
     signed: Option<Position>,
-    asking: bool,
+    /// The newest position that any attestor signed, as far as was heard, and the first of them.
+    heard: Option<(Position, Address)>,
+    asking: Option<Asking>,
     /// It was dropped and taken up again while somebody was asked.
     stale: bool,
     /// Before when nobody is asked.
@@ -110,7 +126,18 @@ struct Kept {
     /// When somebody is asked though nothing was heard.
     poll: Now,
     failures: u32,
+    /// The same of asking ahead of a quorum.
+    not_ahead_before: Now,
+    failures_ahead: u32,
     due: Option<Now>,
+}
+
+/// What is being asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    is_ahead: bool,
+    /// What a quorum had signed when it began.
+    signed: Option<Position>,
 }
 
 impl Kept {
@@ -119,27 +146,33 @@ impl Kept {
             to: None,
             head: None,
             signed: None,
-            asking: false,
+            heard: None,
+            asking: None,
             stale: false,
             not_before: now,
             poll: now,
             failures: 0,
+            not_ahead_before: now,
+            failures_ahead: 0,
             due: None,
         }
     }
 
-    /// When somebody is to be asked; never, as far as is known now, for none.
-    fn ask_at(&self) -> Option<Now> {
-        let (Some(head), false) = (self.head, self.asking) else { return None };
+    /// When somebody is to be asked, and who if that is ahead of a quorum; never, as far as is known now, for none.
+    fn ask_at(&self) -> Option<(Now, Option<Address>)> {
+        let (Some(head), None) = (self.head, self.asking) else { return None };
+        let Some(to) = self.to else { return Some((self.not_before, None)) };
         // What a tick came to is known with the slot after its own, which says when: claims of its pushes need that.
         let needs = |at: Position| at.slot.saturating_add(u64::from(at.tick > 0));
-        let is_behind = |to: Position| self.signed.is_some_and(|signed| signed > to && needs(signed) <= head);
-        match self.to {
-            None => Some(self.not_before),
-            Some(to) if is_behind(to) => Some(self.not_before),
-            Some(to) if head > to.slot => Some(self.not_before.max(self.poll)),
-            Some(_) => None,
-        }
+        let is_behind = |at: &Position| *at > to && needs(*at) <= head;
+        let ahead = self.heard.filter(|(at, _)| is_behind(at));
+        let ahead = ahead.map(|(_, attestor)| (self.not_ahead_before, Some(attestor)));
+        let of_all = match self.signed.filter(is_behind) {
+            Some(_) => Some((self.not_before, None)),
+            None => (head > to.slot).then(|| (self.not_before.max(self.poll), None)),
+        };
+        // Whoever was heard goes first where both may be asked at once: it is sure to have it.
+        ahead.into_iter().chain(of_all).min_by_key(|(at, _)| *at)
     }
 }
 
@@ -161,7 +194,7 @@ impl Collector {
 
     fn look(&mut self, process: Id) {
         let Some(kept) = self.kept.get_mut(&process) else { return };
-        let at = kept.ask_at();
+        let at = kept.ask_at().map(|(at, _)| at);
         if let Some(before) = std::mem::replace(&mut kept.due, at) {
             self.due.remove(&(before, process));
         }
@@ -173,7 +206,7 @@ impl Collector {
     fn carry(&mut self, process: Id, to: Option<Position>, head: Option<u64>, now: Now) {
         let kept = self.kept.entry(process).or_insert_with(|| Kept::new(now));
         // Another place than before: it was told to begin anew.
-        kept.stale |= kept.asking && kept.to != to;
+        kept.stale |= kept.asking.is_some() && kept.to != to;
         (kept.to, kept.head) = (to, kept.head.max(head));
         self.look(process);
     }
@@ -183,12 +216,13 @@ impl Collector {
         if let Some(due) = kept.due {
             self.due.remove(&(due, process));
         }
-        self.asking -= usize::from(kept.asking);
+        self.asking -= usize::from(kept.asking.is_some());
     }
 
     fn asked(&mut self, process: Id, came: Came, now: Now) {
-        let Some(kept) = self.kept.get_mut(&process).filter(|kept| kept.asking) else { return };
-        (kept.asking, self.asking) = (false, self.asking - 1);
+        let Some(kept) = self.kept.get_mut(&process) else { return };
+        let Some(Asking { is_ahead, signed }) = kept.asking.take() else { return };
+        self.asking -= 1;
         if std::mem::take(&mut kept.stale) {
             return self.look(process);
         }
@@ -197,14 +231,36 @@ impl Collector {
                 kept.to = Some(to);
                 (kept.failures, kept.not_before) = (0, now);
                 kept.poll = if more { now } else { now.plus_ms(POLL_MS) };
+                if is_ahead {
+                    (kept.failures_ahead, kept.not_ahead_before) = (0, now);
+                }
             }
+            Came::Nothing if is_ahead => {
+                // Its word alone is no reason to ask it again.
+                kept.heard = None;
+                kept.not_ahead_before = now.plus_ms(wait_ms(kept.failures_ahead));
+                kept.failures_ahead = kept.failures_ahead.saturating_add(1);
+            }
+            // What was signed meanwhile nobody was asked for.
+            Came::Nothing if kept.signed > signed => kept.not_before = now,
             Came::Nothing => {
-                let wait = (WAIT_MS_MIN << kept.failures.min(7)).min(WAIT_MS_MAX);
+                let wait = wait_ms(kept.failures);
                 kept.failures = kept.failures.saturating_add(1);
                 kept.not_before = now.plus_ms(wait);
                 kept.poll = now.plus_ms(wait.max(POLL_MS));
             }
-            Came::Full => kept.not_before = now.plus_ms(FULL_MS),
+            Came::Full => {
+                kept.not_before = now.plus_ms(FULL_MS);
+                kept.not_ahead_before = kept.not_before;
+            }
+        }
+        self.look(process);
+    }
+
+    fn heard(&mut self, process: Id, position: Position, attestor: Address) {
+        let Some(kept) = self.kept.get_mut(&process) else { return };
+        if kept.heard.is_none_or(|(heard, _)| heard < position) {
+            kept.heard = Some((position, attestor));
         }
         self.look(process);
     }
@@ -228,12 +284,19 @@ impl Collector {
         {
             self.due.pop_first();
             if let Some(kept) = self.kept.get_mut(&process) {
-                (kept.asking, kept.due) = (true, None);
+                let ahead = kept.ask_at().and_then(|(_, ahead)| ahead);
+                kept.asking = Some(Asking { is_ahead: ahead.is_some(), signed: kept.signed });
+                kept.due = None;
                 self.asking += 1;
-                effects.push(Effect::Ask { process });
+                effects.push(Effect::Ask { process, ahead });
             }
         }
     }
+}
+
+/// The wait after so many times that came to nothing, and once more.
+fn wait_ms(failures: u32) -> u64 {
+    (WAIT_MS_MIN << failures.min(7)).min(WAIT_MS_MAX)
 }
 
 impl Machine for Collector {
@@ -254,6 +317,7 @@ impl Machine for Collector {
                     self.look(process);
                 }
             }
+            Input::Heard { process, position, attestor } => self.heard(process, position, attestor),
             Input::Signed { process, position } => self.signed(process, position, now),
             Input::Asked { process, came } => self.asked(process, came, now),
             Input::Tick => {}

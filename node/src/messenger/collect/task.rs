@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::{Effects, Id, Machine, Position};
+use weft_protocol::{Address, Effects, Id, Machine, Position};
 use weft_storage::{Conflict, StoreError};
 
 use super::machine::{ASKS_MAX, Came, Collector, Effect, Input};
@@ -108,8 +108,8 @@ impl CollectorTask {
                 self.handle(Input::Grew { process: *process, head: *head });
                 Ok(())
             }
-            News::Attested { process, position, .. } if self.machine.wants(process, *position) => {
-                self.attested(*process, *position)
+            News::Attested { process, position, attestor } if self.machine.wants(process, *position) => {
+                self.attested(*process, *position, *attestor)
             }
             News::Grew { .. }
             | News::Attested { .. }
@@ -134,8 +134,11 @@ impl CollectorTask {
         Ok(())
     }
 
-    fn attested(&mut self, process: Id, position: Position) -> Result<(), NodeError> {
+    fn attested(&mut self, process: Id, position: Position, attestor: Address) -> Result<(), NodeError> {
         let Some(known) = self.shared.directory.get(&process) else { return Ok(()) };
+        if attestor != self.shared.address {
+            self.handle(Input::Heard { process, position, attestor });
+        }
         let reader = self.shared.store.read()?;
         if attestations::is_signed(&reader, &known.process, position)? {
             self.handle(Input::Signed { process, position });
@@ -145,12 +148,12 @@ impl CollectorTask {
 
     fn perform(&mut self) {
         let effects: Vec<Effect> = self.effects.drain().collect();
-        for Effect::Ask { process } in effects {
+        for Effect::Ask { process, ahead } in effects {
             let (shared, asks) = (SharedRef::clone(&self.shared), Arc::clone(&self.asks));
             self.work.spawn(async move {
                 let _permit = asks.acquire_owned().await;
                 let came = match shared.known(process).await {
-                    Some(known) => ask::collect(&shared, &known.process).await,
+                    Some(known) => ask::collect(&shared, &known.process, ahead).await,
                     None => Came::Nothing,
                 };
                 Some(Input::Asked { process, came })

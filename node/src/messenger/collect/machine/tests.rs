@@ -7,12 +7,14 @@ const P: Id = Id([1; 32]);
 struct Bench {
     machine: Collector,
     now: Now,
+    /// Who was asked last, if he alone was.
+    ahead: Option<Address>,
 }
 
 impl Bench {
     /// A process of which everything up to slot 9 is here, in time and place.
     fn new() -> Self {
-        let mut bench = Self { machine: Collector::default(), now: Now(1_000_000) };
+        let mut bench = Self { machine: Collector::default(), now: Now(1_000_000), ahead: None };
         assert!(!bench.tell(carry(9, 9)));
         bench
     }
@@ -22,8 +24,16 @@ impl Bench {
         let mut effects = Effects::new();
         self.machine.handle(input, self.now, &mut effects);
         let asked: Vec<Effect> = effects.drain().collect();
-        assert!(asked.iter().all(|effect| *effect == Effect::Ask { process: P }) && asked.len() < 2);
-        !asked.is_empty()
+        assert!(asked.len() < 2);
+        let Some(Effect::Ask { process, ahead }) = asked.first() else { return false };
+        assert_eq!(*process, P);
+        self.ahead = *ahead;
+        true
+    }
+
+    /// Whom alone, when it is told of an attestation.
+    fn hear(&mut self, slot: u64, attestor: u8) -> Option<Address> {
+        self.tell(heard(slot, attestor)).then_some(self.ahead).flatten()
     }
 
     fn after(&mut self, ms: u64) -> bool {
@@ -51,6 +61,10 @@ const fn grew(head: u64) -> Input {
 
 const fn signed(slot: u64) -> Input {
     Input::Signed { process: P, position: Position::slot(slot) }
+}
+
+const fn heard(slot: u64, attestor: u8) -> Input {
+    Input::Heard { process: P, position: Position::slot(slot), attestor: Address([attestor; 32]) }
 }
 
 const fn asked(came: Came) -> Input {
@@ -84,6 +98,80 @@ fn what_a_quorum_signed_is_asked_for_at_once_and_once_its_slot_is_here() {
 }
 
 #[test]
+fn whoever_signed_first_is_asked_while_the_others_compute() {
+    let mut bench = Bench::new();
+    let [one, two] = [1, 2].map(|number| Some(Address([number; 32])));
+    // Its slot is not here yet.
+    assert_eq!(bench.hear(10, 1), None);
+    assert!(bench.tell(grew(10)));
+    assert_eq!(bench.ahead, one);
+    // Neither the next of them nor the quorum asks once more.
+    assert!(!bench.tell(heard(10, 2)) && !bench.tell(signed(10)));
+    assert!(!bench.tell(took(10, false)) && !bench.after(600_000));
+    // While it is asked another signs the next position.
+    assert!(!bench.tell(grew(12)));
+    assert_eq!(bench.hear(11, 1), one);
+    assert_eq!(bench.hear(12, 2), None);
+    assert!(bench.tell(took(11, false)));
+    assert_eq!(bench.ahead, two);
+    assert!(!bench.tell(took(12, false)));
+    // Of a process that has to sign alone it is sure to have it too.
+    bench.tell(grew(13));
+    assert_eq!(bench.hear(13, 1), one);
+    assert!(!bench.tell(signed(13)) && !bench.tell(took(13, false)));
+}
+
+#[test]
+fn whoever_signs_and_gives_nothing_holds_up_little() {
+    let mut bench = Bench::new();
+    bench.tell(grew(10));
+    assert!(bench.hear(10, 1).is_some());
+    // The others have signed: they are asked at once.
+    assert!(!bench.tell(signed(10)));
+    assert!(bench.tell(asked(Came::Nothing)));
+    assert_eq!(bench.ahead, None);
+    assert!(!bench.tell(took(10, false)));
+    // It goes on so: ever more rarely somebody is asked ahead of the others, whoever that is.
+    let (mut rests, mut slot) = (Vec::new(), 10);
+    for _ in 0..9 {
+        let since = bench.now;
+        loop {
+            slot += 1;
+            bench.tell(grew(slot));
+            if bench.hear(slot, 2).is_some() {
+                break;
+            }
+            assert!(bench.tell(signed(slot)));
+            assert!(!bench.tell(took(slot, false)));
+            bench.now = bench.now.plus_ms(100);
+        }
+        rests.push(bench.now.0 - since.0);
+        assert!(!bench.tell(asked(Came::Nothing)), "its word alone is no reason to ask it again");
+        assert!(bench.tell(signed(slot)));
+        assert!(!bench.tell(took(slot, false)));
+    }
+    assert_eq!(rests[..3], [500, 1_000, 2_000]);
+    assert_eq!(rests[8], WAIT_MS_MAX);
+}
+
+#[test]
+fn what_is_signed_while_somebody_is_asked_in_vain_is_asked_for_at_once() {
+    let mut bench = Bench::new();
+    bench.tell(grew(11));
+    assert!(bench.tell(signed(10)));
+    assert!(!bench.tell(signed(11)));
+    assert!(bench.tell(asked(Came::Nothing)), "another position has a quorum by now");
+    assert!(!bench.tell(asked(Came::Nothing)));
+    assert_eq!(bench.wait(), WAIT_MS_MIN);
+    // Too much waits to be pushed: nobody is asked ahead of a quorum either.
+    assert!(!bench.tell(took(11, false)));
+    bench.tell(grew(12));
+    assert!(bench.hear(12, 1).is_some());
+    assert!(!bench.tell(asked(Came::Full)) && bench.hear(12, 2).is_none());
+    assert_eq!(bench.wait(), FULL_MS);
+}
+
+#[test]
 fn what_nobody_heard_of_is_asked_for_anyway_and_ever_more_rarely() {
     let mut bench = Bench::new();
     bench.tell(grew(10));
@@ -108,14 +196,14 @@ fn what_nobody_heard_of_is_asked_for_anyway_and_ever_more_rarely() {
 
 #[test]
 fn whoever_was_away_asks_until_nothing_is_left() {
-    let mut bench = Bench { machine: Collector::default(), now: Now(5) };
+    let mut bench = Bench { machine: Collector::default(), now: Now(5), ahead: None };
     // With nothing of the log nothing can be checked against it.
     assert!(!bench.tell(Input::Carry { process: P, to: None, head: None }));
     assert!(bench.tell(grew(5_000)));
     assert!(bench.tell(took(1_000, true)) && bench.tell(took(2_000, true)));
     assert!(!bench.tell(took(5_000, true)), "all is here");
     // After a restart.
-    let mut bench = Bench { machine: Collector::default(), now: Now(5) };
+    let mut bench = Bench { machine: Collector::default(), now: Now(5), ahead: None };
     assert!(bench.tell(carry(9, 5_000)));
     // Too much waits to be pushed: later.
     assert!(!bench.tell(asked(Came::Full)));
@@ -149,7 +237,7 @@ fn few_are_asked_for_at_once_and_all_have_their_turn() {
     for round in 1..=3 {
         let some: Vec<Effect> = effects.drain().collect();
         assert_eq!(some.len(), ASKS_MAX, "round {round}");
-        for Effect::Ask { process } in some {
+        for Effect::Ask { process, .. } in some {
             assert!(asked.insert(process));
             machine.handle(Input::Asked { process, came: Came::Nothing }, Now(2), &mut effects);
         }
