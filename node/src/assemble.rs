@@ -46,7 +46,7 @@ use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
 use crate::market::machine::own::Prices;
-use crate::market::{Market, MarketTask, WeighTask};
+use crate::market::{self, Market, MarketTask, WeighTask};
 use crate::messenger::collect::CollectorTask;
 use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics};
@@ -307,6 +307,7 @@ fn start_roles(
     }
     let mut messenger = None;
     if is(Role::Messenger) {
+        market::restore(shared)?;
         let (task, handle) = MessengerTask::new(Arc::clone(shared), submitter.clone())?;
         tasks.start("messenger", task.run(stop.clone()));
         tasks.start("collector", CollectorTask::new(Arc::clone(shared)).run(stop.clone()));

@@ -16,5 +16,5 @@ mod task;
 
 pub use doubt::DoubtTask;
 pub use evidence::{AnswerError, Delivered, answer, keep};
-pub use owed::{KEPT_EACH, KEPT_MAX, Look, Owing, owing};
+pub use owed::{KEPT_EACH, KEPT_MAX, Look, Owing, Unpaid, owing, unpaid};
 pub use task::EarnTask;

@@ -6,6 +6,7 @@
 
 pub(crate) mod audit;
 mod judge;
+mod kept;
 pub(crate) mod ledger;
 pub mod machine;
 pub mod sent;
@@ -28,6 +29,7 @@ use self::machine::{Effect, Heard, Input, Known, Place, Said, Why};
 use self::weights::Weights;
 
 pub use judge::{judge, judge_evidence};
+pub use kept::restore;
 pub use task::MarketTask;
 pub use weigh::WeighTask;
 pub use window::{Windows, window_at};

@@ -11,12 +11,12 @@ use weft_protocol::{Address, Id, Network};
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::market::parse_push;
-use super::process::show_duties;
+use super::process::{duties, show_duties};
 use super::screen::{pairs, table};
 use super::talk::ask;
 use crate::clock::Clock;
 use crate::control::api::{
-    CarryRequest, OutboxInfo, ProcessInfo, PushName, Request, Status, SubscriptionInfo,
+    CarryEnded, CarryRequest, OutboxInfo, ProcessInfo, PushName, Request, Status, SubscriptionInfo,
 };
 
 /// Milliseconds of a day.
@@ -86,8 +86,8 @@ pub(super) async fn run(command: CarryCommand, context: &Context) -> Result<Exit
     match command {
         CarryCommand::Carry { process, stop: true, .. } => {
             let request = Request::Carry(CarryRequest::End { process });
-            let info: ProcessInfo = ask(context, "leaving it to others", &request).await?;
-            show_duties(&info, context)
+            let ended: CarryEnded = ask(context, "leaving it to others", &request).await?;
+            show_ended(&ended, context)
         }
         CarryCommand::Carry { process, all, stop: false } => {
             let request = Request::Carry(CarryRequest::Begin { process, all });
@@ -111,6 +111,33 @@ pub(super) async fn run(command: CarryCommand, context: &Context) -> Result<Exit
             Ok(Exit::Ok)
         }
     }
+}
+
+/// Shows what is done for it still, and what is left open.
+fn show_ended(ended: &CarryEnded, context: &Context) -> Result<Exit, CliError> {
+    let CarryEnded { info, owed, undelivered, unclaimed, unclaimed_sum, claims } = ended;
+    context.screen.answer(ended, || duties(info))?;
+    let process = info.process;
+    for held in owed {
+        context.screen.remark(&format!(
+            "the subscription of {} {}: it is owed to the payer; `weft carry {process}` goes on with it",
+            held.payer,
+            state_of(held)
+        ));
+    }
+    if *undelivered > 0 {
+        context.screen.remark(&format!(
+            "{undelivered} entries were not delivered by this node: see `weft outbox {process}`; \
+             `weft carry {process}` goes on with them"
+        ));
+    }
+    if *unclaimed > 0 || *claims > 0 {
+        context.screen.remark(&format!(
+            "{unclaimed} pushes, {unclaimed_sum} of pay, are claimed all the same, and {claims} claims wait: keep computing \
+             the ledger until `weft market earnings` shows them paid"
+        ));
+    }
+    Ok(Exit::Ok)
 }
 
 /// Signs a statement about a subscription and has the node hand it to its messenger. Numbers are the time, so that a later one

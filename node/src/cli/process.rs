@@ -178,11 +178,14 @@ pub(super) async fn pin(pin: Pin, context: &Context) -> Result<Exit, CliError> {
 }
 
 pub(super) fn show_duties(info: &ProcessInfo, context: &Context) -> Result<Exit, CliError> {
-    context.screen.answer(info, || {
-        let head = info.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
-        pairs(&[("process", info.process.to_string()), ("duties", info.duties.join(", ")), ("head", head)])
-    })?;
+    context.screen.answer(info, || duties(info))?;
     Ok(Exit::Ok)
+}
+
+/// What a node does for a process, for a person.
+pub(super) fn duties(info: &ProcessInfo) -> String {
+    let head = info.head.map_or_else(|| "-".to_owned(), |head| head.to_string());
+    pairs(&[("process", info.process.to_string()), ("duties", info.duties.join(", ")), ("head", head)])
 }
 
 /// Signs an item and hands it to the scheduler of its process.

@@ -28,7 +28,7 @@ pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
 pub use anchor::{AnchorInfo, AnchorRequest, BatchInfo, Estimate, GatewayInfo, PostingInfo, WeaveInfo};
-pub use carry::{CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
+pub use carry::{CarryEnded, CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
 pub use disk::DiskRequest;
 pub use failure::{Failure, FailureCode};
 pub use market::{

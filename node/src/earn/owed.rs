@@ -15,6 +15,8 @@ use crate::shared::Shared;
 const ROWS_MAX: usize = 4_096;
 /// Claims of one window that are read. More are of a ledger that keeps no rules.
 const CLAIMS_READ_MAX: usize = 4_096;
+/// Reads of so many pushes, and of so many claims, in which what is not paid for one source is counted.
+const UNPAID_PAGES_MAX: usize = 256;
 /// Pushes of one source that are kept while its ledger is not computed here: nobody claims them.
 pub const KEPT_EACH: u64 = 4_096;
 /// Those of all such sources. With their proofs they take some hundred megabytes, a gigabyte at most.
@@ -84,6 +86,50 @@ pub fn owing(reader: &Reader, look: &Look<'_>) -> Result<Vec<Owing>, StoreError>
         }
     }
     Ok(found)
+}
+
+/// What was carried for one source and is not paid yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unpaid {
+    /// Pushes that are not claimed.
+    pub pushes: u64,
+    /// What they come to, in the ledger's smallest unit.
+    pub sum: u128,
+    /// Claims that wait for their ledger.
+    pub claims: u64,
+}
+
+/// What is not paid yet of what was carried for a source; of very much only the first part is counted.
+///
+/// # Errors
+/// The disk.
+pub fn unpaid(reader: &Reader, source: &Id) -> Result<Unpaid, StoreError> {
+    let mut unpaid = Unpaid::default();
+    let mut from = first_of(*source, 0);
+    for _ in 0..UNPAID_PAGES_MAX {
+        let page = reader.earned_in(&from, u64::MAX, ROWS_MAX)?;
+        let end = page.last().map(|(key, _)| *key).filter(|_| page.len() == ROWS_MAX);
+        for (_, row) in page.into_iter().filter(|(_, row)| row.claim.is_none()) {
+            unpaid.pushes += 1;
+            unpaid.sum += u128::from(row.amount);
+        }
+        let Some(last) = end else { break };
+        from = OutboxKey { index: last.index + 1, ..last };
+    }
+    // Window 0 has no offers, so nothing is claimed of it.
+    let mut after = ClaimKey { source: *source, window: 0, number: 0 };
+    for _ in 0..UNPAID_PAGES_MAX {
+        let page = reader.claims_after(Some(&after), CLAIMS_READ_MAX)?;
+        let end = page.last().map(|(key, _)| *key).filter(|_| page.len() == CLAIMS_READ_MAX);
+        let of_source = page.iter().take_while(|(key, _)| key.source == *source);
+        let waits = |row: &ClaimRow| matches!(row.state, ClaimState::Made | ClaimState::Open { .. });
+        unpaid.claims += of_source.filter(|(_, row)| waits(row)).count() as u64;
+        match end.filter(|last| last.source == *source) {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    Ok(unpaid)
 }
 
 /// Where the pushes of a window begin.

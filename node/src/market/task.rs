@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use weft_protocol::offer::OfferTerms;
 use weft_protocol::wire::announcement::Body as Announced;
 use weft_protocol::wire::{self, lobby_fact};
 
+use super::kept;
 use super::machine::{Effect, Input, Place, STANDING_MAX};
 use crate::config::Role;
 use crate::metrics::Level;
@@ -20,6 +22,9 @@ use crate::shared::SharedRef;
 
 /// How often time passes for the market.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often the offers of others are written down: each holds much longer.
+const SAVE: Duration = Duration::from_secs(10);
 
 /// The loop.
 pub struct MarketTask {
@@ -47,6 +52,9 @@ impl MarketTask {
         let mut news = self.shared.news.listen();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut save = tokio::time::interval(SAVE);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut saved = Bytes::new();
         self.look_at_all();
         loop {
             tokio::select! {
@@ -57,6 +65,7 @@ impl MarketTask {
                     Err(RecvError::Lagged(_)) => self.look_at_all(),
                     Err(RecvError::Closed) => return,
                 },
+                _ = save.tick(), if self.offers => saved = kept::save(&self.shared, saved).await,
                 _ = tick.tick() => {
                     for Effect::Say { terms, places } in self.shared.market.run(Input::Tick, self.shared.clock.now()) {
                         self.say(terms, places).await;

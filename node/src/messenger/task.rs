@@ -164,9 +164,7 @@ impl MessengerTask {
             }
             News::Attested { process, position, .. } => self.check_attested(*process, *position),
             News::Hosted { process } => {
-                if self.shared.directory.roles(process).is_some_and(|roles| roles.messenges) {
-                    self.hear_offers(*process);
-                } else {
+                if self.shared.directory.roles(process).is_none_or(|roles| !roles.messenges) {
                     self.handle(Input::Drop { source: *process });
                 }
                 self.take_up_pending(*process)
@@ -191,6 +189,7 @@ impl MessengerTask {
         if self.carries(&process).is_none() {
             return Ok(());
         }
+        self.hear_offers(process);
         let reader = self.shared.store.read()?;
         let mut from = OutboxKey { process, position: Position { epoch: 0, slot: 0, tick: 0 }, index: 0 };
         loop {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use weft_node::config::{Role, Whose};
-use weft_node::control::api::{CarryRequest, OutboxInfo, Request, SubscriptionInfo};
+use weft_node::control::api::{CarryEnded, CarryRequest, OutboxInfo, Request, SubscriptionInfo};
 use weft_protocol::crypto::Signer;
 use weft_protocol::subscription::{Said, Statement};
 use weft_protocol::{Address, Id};
@@ -85,6 +85,34 @@ async fn a_subscription_carries_and_lets_time_pass_until_payer_or_owner_end_it()
     assert!(gone.to_string().contains("not hosted"), "{gone}");
     assert!(held(&carrier).await.iter().all(|info| !info.holds));
     for node in [payer, closed, carrier, home] {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_carrying_is_told_whom_he_owes_it() {
+    let home = Node::set_up(214, &[], |config| config.roles = [Role::Scheduler, Role::Compute].into()).await;
+    let to = NOBODY.to_string();
+    let crons = [("Cron-Interval", "1-second"), ("Cron-Tag-Action", "Relay"), ("Cron-Tag-To", to.as_str())];
+    let process = home.counter_with(&crons).await;
+    let carrier = messenger(215, &home, Whose::Anyone).await;
+    let subscribe = request(process, &carrier, 5, Said::Until(now() + HOUR_MS), &key(79));
+    until("the subscription", || async {
+        carrier.ask::<SubscriptionInfo>(subscribe.clone()).await.ok().filter(|info| info.holds)
+    })
+    .await;
+    until("what a tick sent", || async {
+        let ask = Request::Carry(CarryRequest::Outbox { process, limit: 9 });
+        let outbox: OutboxInfo = carrier.ask(ask).await.unwrap();
+        (!outbox.entries.is_empty()).then_some(())
+    })
+    .await;
+    let ended: CarryEnded = carrier.ask(Request::Carry(CarryRequest::End { process })).await.unwrap();
+    let owed: Vec<Address> = ended.owed.iter().map(|held| held.payer).collect();
+    assert_eq!((ended.info.process, owed), (process, vec![key(79).address()]));
+    assert!(ended.undelivered > 0, "{ended:?}");
+    assert_eq!((ended.unclaimed, ended.unclaimed_sum.as_str(), ended.claims), (0, "0", 0));
+    for node in [carrier, home] {
         node.stop().await;
     }
 }

@@ -10,11 +10,14 @@ use weft_protocol::{Id, Position};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, Roles, Write};
 
 use super::super::api::{
-    CarryRequest, Failure, FailureCode, OutboxEntryInfo, OutboxInfo, ProcessInfo, PushName, SubscriptionInfo,
+    CarryEnded, CarryRequest, Failure, FailureCode, OutboxEntryInfo, OutboxInfo, ProcessInfo, PushName,
+    SubscriptionInfo,
 };
+use super::turns::blocking;
 use super::{Answers, decode, disk, fail, not_hosted};
 use crate::carrying::{self, Terms};
 use crate::directory::Known;
+use crate::earn::{Unpaid, unpaid};
 use crate::messenger::{collect, destination};
 use crate::news::News;
 use crate::shared::SharedRef;
@@ -75,7 +78,7 @@ impl Answers {
         Ok(())
     }
 
-    async fn end_carrying(&self, process: Id) -> Result<ProcessInfo, Failure> {
+    async fn end_carrying(&self, process: Id) -> Result<CarryEnded, Failure> {
         let known = self.known(&process)?;
         if !known.roles.messenges {
             let text = format!("this node does not carry for process {process}");
@@ -84,7 +87,19 @@ impl Answers {
         carrying::end(&self.shared, known.clone()).await?;
         self.ordered(process, Wanted { carries: Some(false), keeps_time: None }).await?;
         let left = Known { roles: Roles::default(), ..known };
-        self.info(&self.read()?, &self.known(&process).unwrap_or(left))
+        let info = self.info(&self.read()?, &self.known(&process).unwrap_or(left))?;
+        let answers = self.clone();
+        blocking(move || answers.left_open(info)).await
+    }
+
+    /// What is still owed to those who paid for carrying, and to this node.
+    fn left_open(&self, info: ProcessInfo) -> Result<CarryEnded, Failure> {
+        let (process, reader) = (info.process, self.read()?);
+        let mut owed = subscriptions::list(&self.shared)?;
+        owed.retain(|held| held.process == process && held.holds);
+        let undelivered = reader.outbox_pending(&process, ENTRIES_MAX).map_err(disk)?.len();
+        let Unpaid { pushes, sum, claims } = unpaid(&reader, &process).map_err(disk)?;
+        Ok(CarryEnded { info, owed, undelivered, unclaimed: pushes, unclaimed_sum: sum.to_string(), claims })
     }
 
     /// Notes what the operator wants, beside what he is paid for.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weft_protocol::{Address, Id};
 
-use super::PushName;
+use super::{ProcessInfo, PushName};
 
 /// What a client asks of a messenger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub enum CarryRequest {
         #[serde(default)]
         all: bool,
     },
-    /// Carry for it no longer: [`ProcessInfo`](super::ProcessInfo).
+    /// Carry for it no longer: [`CarryEnded`].
     End {
         /// Which.
         process: Id,
@@ -44,6 +44,24 @@ pub enum CarryRequest {
         #[serde(default)]
         push: Option<PushName>,
     },
+}
+
+/// A process that is carried for no longer, and what that leaves open.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct CarryEnded {
+    #[serde(flatten)]
+    pub info: ProcessInfo,
+    /// Subscriptions that hold: their payers were promised that it is carried.
+    pub owed: Vec<SubscriptionInfo>,
+    /// Entries of its outbox that wait here to be delivered, at most 10,000.
+    pub undelivered: usize,
+    /// Pushes that were carried for pay and are not claimed yet. They are claimed all the same.
+    pub unclaimed: u64,
+    /// What they come to, in the ledger's smallest unit.
+    pub unclaimed_sum: String,
+    /// Claims that wait for their ledger, which has to be computed here until they are over.
+    pub claims: u64,
 }
 
 /// What stands between a payer and a messenger about a process.

@@ -15,6 +15,11 @@ fn row(claim: Option<u32>, next_try_ms: u64) -> EarnedRow {
     EarnedRow { ledger: LEDGER, target, slot: 1, accepted, amount: 10, shown, claim, next_try_ms }
 }
 
+fn claim(state: ClaimState) -> ClaimRow {
+    let (pushes, challenges) = Default::default();
+    ClaimRow { ledger: LEDGER, pushes, sum: 10, state, tries: 1, next_try_ms: 0, challenges }
+}
+
 fn key(source: u8, slot: u64, index: u32) -> OutboxKey {
     OutboxKey { process: Id([source; 32]), position: Position::slot(slot), index }
 }
@@ -55,6 +60,37 @@ async fn windows_are_found_without_what_is_claimed_and_end_when_their_source_is_
     assert_eq!(found(&but, true), [(1, 2, false, 1, 10, 10)]);
     let forgets = forgotten(&reader, &ClaimKey { source: Id([1; 32]), window: 1, number: 0 }).unwrap();
     assert_eq!(forgets.len(), 4, "what is claimed is kept");
+}
+
+#[tokio::test]
+async fn what_is_not_paid_for_one_source_is_counted_without_those_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let me = Signer::from_seed(&[1; 32]).address();
+    let store = Store::open(&folder.path().join("store.redb"), &StoreConfig::new(Network(7), me)).unwrap();
+    let (one, none) = (Id([1; 32]), Id([9; 32]));
+    let rows = [
+        (key(0, 300, 0), row(None, 0)),
+        (key(1, 256, 0), row(Some(0), 0)),
+        (key(1, 300, 0), row(None, 0)),
+        (key(1, u64::from(u32::MAX), 7), row(None, 9)),
+        (key(2, 300, 0), row(None, 0)),
+    ];
+    let mut writes: Vec<Write> = rows.map(|(key, row)| Write::Earned { key, row }).into();
+    let states = [
+        (1, 1, ClaimState::Paid),
+        (1, 2, ClaimState::Open { due: 1, due_ms: 2 }),
+        (1, 3, ClaimState::Made),
+        (1, 4, ClaimState::Lost),
+        (2, 1, ClaimState::Made),
+    ];
+    for (source, window, state) in states {
+        let key = ClaimKey { source: Id([source; 32]), window, number: 0 };
+        writes.push(Write::Claim { key, row: claim(state) });
+    }
+    store.write(writes).await.unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(unpaid(&reader, &one).unwrap(), Unpaid { pushes: 2, sum: 20, claims: 2 });
+    assert_eq!(unpaid(&reader, &none).unwrap(), Unpaid::default());
 }
 
 #[test]
