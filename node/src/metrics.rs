@@ -159,6 +159,8 @@ pub struct Metrics {
     pub push_stages: TimesOf,
     /// Positions whose outboxes were collected from computers.
     pub collected: Counter,
+    /// Answers among them of an attestor that was asked before a quorum had signed.
+    pub collected_ahead: Counter,
     /// Answers of computers that were not what was sent.
     pub collect_lies: Counter,
     /// Dry runs, by how they ended.
@@ -211,6 +213,7 @@ impl Metrics {
             push_times: Times::new(),
             push_stages: TimesOf::new("stage", &STAGES),
             collected: Counter::default(),
+            collected_ahead: Counter::default(),
             collect_lies: Counter::default(),
             dry_runs: Counters::new("outcome", &DRY_RUNS),
             joins: Counters::new("outcome", &["joined", "replayed"]),
@@ -245,6 +248,8 @@ impl Metrics {
         registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
         let help = "Positions whose outboxes were collected from computers";
         registry.register("collected", help, self.collected.clone());
+        let help = "Answers with such positions of an attestor that was asked ahead of a quorum";
+        registry.register("collected_ahead", help, self.collected_ahead.clone());
         let help = "Answers of computers that were not what a process sent";
         registry.register("collect_lies", help, self.collect_lies.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());

@@ -136,6 +136,19 @@ async fn what_is_refused_where_it_goes_stays_visible_and_is_pushed_again_when_to
     assert!(entry.why.is_some_and(|why| why.contains("wallet")));
     assert_eq!(carry(CarryRequest::Push { process, push: Some(entry.push) }).await.unwrap(), Value::from(1));
     until("what goes nowhere, again", dropped).await;
+    // Whoever is heard to have signed is asked at once, without waiting for a quorum: here there is one.
+    let mut nobody = NOBODY;
+    until("an answer ahead", || {
+        nobody.0[1] = nobody.0[1].wrapping_add(1);
+        let (node, carrier, to) = (&node, &carrier, nobody.to_string());
+        async move {
+            relay(node, process, &to).await;
+            let text: String = carrier.ask(Request::Metrics).await.unwrap();
+            let of = |line: &str| line.strip_prefix("weft_collected_ahead_total ")?.parse::<u64>().ok();
+            text.lines().find_map(of).filter(|ahead| *ahead > 0)
+        }
+    })
+    .await;
     carrier.stop().await;
     node.stop().await;
 }

@@ -97,6 +97,9 @@ async fn try_collect(
     });
     let Some(writes) = joined(writes.await).transpose()?.flatten() else { return Ok(Came::Nothing) };
     shared.store.write(writes).await?;
+    if ahead.is_some() {
+        shared.metrics.collected_ahead.inc();
+    }
     let sends = |position| stretch.sent.binary_search_by_key(position, |sent| sent.core.position).is_ok();
     let signed = stretch.attestations.iter().filter(|said| sends(&said.statement().position));
     // Beside each other, so that one commit has them all.
