@@ -138,9 +138,9 @@ mod tests {
         let start = || testing::shared(folder.path(), own.clone(), store.clone());
         let carried = Id([1; 32]);
         let roles = Roles { messenges: true, watches: true, ..Roles::default() };
-        let row = ProcessRow { module: Id([8; 32]), roles };
+        let row = || ProcessRow { module: Id([8; 32]), roles };
         let before = start();
-        before.directory.put_row(carried, row);
+        before.directory.put_row(carried, row());
         let now = before.clock.now();
         before.market.run(Input::Carries(carried, true), now);
         let soon = now.plus_ms(30_000);
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(save(&before, saved.clone()).await, saved, "nothing is new");
 
         let after = start();
-        after.directory.put_row(carried, row);
+        after.directory.put_row(carried, row());
         restore(&after).unwrap();
         let [five, six] = [5, 6].map(|seed| Signer::from_seed(&[seed; 32]).address());
         assert_eq!(at(&after, carried, now), [five, six].into());
@@ -171,7 +171,7 @@ mod tests {
         let name = SETTING.to_owned();
         store.write(vec![Write::Setting { name, value: value.into() }]).await.unwrap();
         let again = start();
-        again.directory.put_row(carried, row);
+        again.directory.put_row(carried, row());
         restore(&again).unwrap();
         assert_eq!(at(&again, carried, now), [five, six].into());
     }
