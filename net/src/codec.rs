@@ -3,24 +3,26 @@
 //! Runs in the tasks of connections, never in the network task. Reading allocates no more than
 //! was sent, and large bodies share a budget, of which each connection has a share.
 
+mod budget;
+
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::StreamProtocol;
 use prost::Message;
 use prost::encoding::encode_varint;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 use weft_protocol::wire::{
     self, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, WireError, WireMessage, decode_canonical,
 };
 
+pub(crate) use budget::{Budget, NoRoom, Taken, Way};
+
 use crate::limits::{
-    ANSWER_PIECE_BYTES, ANSWER_SHARE_SURE_KIB, ANSWERS_WRITTEN_MAX, BODY_BUDGET_KIB, BODY_SMALL_BYTES,
-    REQUEST_SHARE_KIB, RESPONSE_SHARE_KIB,
+    ANSWER_PIECE_BYTES, ANSWERS_WRITTEN_MAX, BODY_LANE_WAIT, BODY_SMALL_BYTES, REQUEST_SHARE_KIB,
+    RESPONSE_SHARE_KIB,
 };
 
 /// A message as it came from a stream or as it goes out.
@@ -30,102 +32,6 @@ pub(crate) struct Body<M> {
     pub(crate) message: Result<M, WireError>,
     /// The share of the memory for large bodies.
     pub(crate) budget: Option<Taken>,
-}
-
-/// Memory taken for a large body, given back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    _of_connection: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
-    /// How far the body is on its way, if it is an answer.
-    pub(crate) way: Arc<Way>,
-}
-
-impl Taken {
-    fn of(connection: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Self {
-        Self { _of_connection: connection, _of_all: all, way: Arc::default() }
-    }
-}
-
-/// How far an answer is on its way.
-#[derive(Debug, Default)]
-pub(crate) struct Way {
-    bytes: AtomicU64,
-    cut: CancellationToken,
-}
-
-impl Way {
-    /// Bytes that its peer took.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Ends it: the rest is not written.
-    pub(crate) fn cut(&self) {
-        self.cut.cancel();
-    }
-}
-
-/// Why there is no memory for an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoRoom {
-    /// The peer has as much on its way as it may have now.
-    OfItsOwn,
-    /// The peer has little, and others have all there is.
-    OfAll,
-}
-
-/// What large bodies of one direction may take: of one connection or peer, and of all.
-#[derive(Debug, Clone)]
-pub(crate) struct Budget {
-    connection: Arc<Semaphore>,
-    all: Arc<Semaphore>,
-}
-
-impl Budget {
-    /// That of all, of which nobody has a share yet.
-    pub(crate) fn of_all() -> Self {
-        Self { connection: Arc::new(Semaphore::new(0)), all: Arc::new(Semaphore::new(BODY_BUDGET_KIB)) }
-    }
-
-    /// The share of a new connection or peer, of so many KiB.
-    pub(crate) fn share(&self, kib: usize) -> Self {
-        Self { connection: Arc::new(Semaphore::new(kib)), all: Arc::clone(&self.all) }
-    }
-
-    /// What is taken of all, in bytes.
-    pub(crate) fn taken_bytes(&self) -> u64 {
-        (BODY_BUDGET_KIB.saturating_sub(self.all.available_permits()) * 1024) as u64
-    }
-
-    /// Whether anything is taken of a share of so many KiB.
-    pub(crate) fn is_in_use(&self, share_kib: usize) -> bool {
-        self.connection.available_permits() < share_kib
-    }
-
-    /// Takes memory for so many bytes out of a share of so many KiB, if it is there now. Beyond what is sure
-    /// it is there only while half of all is free: a few that read nothing leave room for the others.
-    pub(crate) fn try_take(&self, bytes: usize, share_kib: usize) -> Result<Taken, NoRoom> {
-        let kib = bytes.div_ceil(1024);
-        let taken_kib = share_kib.saturating_sub(self.connection.available_permits());
-        let is_sure = taken_kib + kib <= ANSWER_SHARE_SURE_KIB;
-        if !is_sure && self.all.available_permits() < BODY_BUDGET_KIB / 2 {
-            return Err(NoRoom::OfItsOwn);
-        }
-        let kib = u32::try_from(kib).map_err(|_| NoRoom::OfItsOwn)?;
-        let connection = Arc::clone(&self.connection).try_acquire_many_owned(kib);
-        let connection = connection.map_err(|_| NoRoom::OfItsOwn)?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(kib).map_err(|_| NoRoom::OfAll)?;
-        Ok(Taken::of(connection, all))
-    }
-
-    /// Waits for memory: first for that of the connection, so that what waits there holds up
-    /// nobody else.
-    async fn take(&self, kib: u32) -> io::Result<Taken> {
-        let connection = Arc::clone(&self.connection).acquire_many_owned(kib).await.map_err(invalid)?;
-        let all = Arc::clone(&self.all).acquire_many_owned(kib).await.map_err(invalid)?;
-        Ok(Taken::of(connection, all))
-    }
 }
 
 impl<M> From<M> for Body<M> {
@@ -248,14 +154,14 @@ async fn write_large<T: AsyncWrite + Unpin + Send>(
         let _turn = turns.acquire().await.map_err(invalid)?;
         for piece in bytes.chunks(ANSWER_PIECE_BYTES) {
             io.write_all(piece).await?;
-            way.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            way.add(piece.len() as u64);
         }
         io.flush().await
     };
     tokio::select! {
         biased;
         written = written => written,
-        () = way.cut.cancelled() => Err(io::Error::new(io::ErrorKind::OutOfMemory, "its room was needed for others")),
+        () = way.is_cut() => Err(io::Error::new(io::ErrorKind::OutOfMemory, "its room was needed for others")),
     }
 }
 
@@ -274,23 +180,32 @@ where
         return Err(invalid(format!("a message of {length} bytes; the limit is {bytes_max}")));
     }
     let length = length as usize;
-    let budget = if length > BODY_SMALL_BYTES {
-        let kib = length.div_ceil(1024) as u32;
-        Some(budget.take(kib).await?)
-    } else {
-        None
-    };
-    // Grows as bytes come: the length is only a claim.
+    let mut taken = if length > BODY_SMALL_BYTES { Some(budget.begin(length).await?) } else { None };
+    // Grows as bytes come, and so does what it takes of all: the length is only a claim.
     let mut bytes = Vec::with_capacity(length.min(BODY_SMALL_BYTES));
-    io.take(length as u64).read_to_end(&mut bytes).await?;
-    if bytes.len() < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    while bytes.len() < length {
+        let end = length.min(bytes.len() + BODY_SMALL_BYTES);
+        if let Some(taken) = &mut taken
+            && !bytes.is_empty()
+        {
+            budget.grow(taken, end).await?;
+        }
+        let wanted = (end - bytes.len()) as u64;
+        let mut piece = (&mut *io).take(wanted);
+        let reading = piece.read_to_end(&mut bytes);
+        match &taken {
+            Some(taken) if taken.is_last() => tokio::time::timeout(BODY_LANE_WAIT, reading).await??,
+            _ => reading.await?,
+        };
+        if bytes.len() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
     }
     let message = decode_canonical(&Bytes::from(bytes), bytes_max).and_then(|message| {
         // No bytes at all are canonical, and ask or answer nothing.
         if has_body(&message) { Ok(message) } else { Err(WireError::Field("body")) }
     });
-    Ok(Body { message, budget })
+    Ok(Body { message, budget: taken })
 }
 
 async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64> {
@@ -324,7 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limits::ANSWER_SHARE_KIB;
+    use crate::limits::{ANSWER_SHARE_KIB, BODY_BUDGET_KIB, BODY_LANES};
 
     fn head_request(processes: usize) -> wire::Request {
         let processes = vec![Bytes::from_static(&[7; 32]); processes];
@@ -369,7 +284,7 @@ mod tests {
     #[test]
     fn a_large_body_takes_its_share_of_the_budget_until_it_is_dropped() {
         let connection = Codec::new().clone();
-        let Budget { connection: own, all } = connection.requests.clone();
+        let Budget { connection: own, all, .. } = connection.requests.clone();
         let body = block_on(read_on(&connection, submit(100)));
         let left = || (own.available_permits(), all.available_permits());
         assert_eq!(left(), (REQUEST_SHARE_KIB - 101, BODY_BUDGET_KIB - 101));
@@ -392,28 +307,69 @@ mod tests {
         assert!(block_on(second).budget.is_some());
     }
 
+    /// Gives what it has, and then nothing for ever.
+    struct Stalls(Cursor<Vec<u8>>);
+
+    impl AsyncRead for Stalls {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            bytes: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            match Pin::new(&mut self.0).poll_read(context, bytes) {
+                Poll::Ready(Ok(0)) => Poll::Pending,
+                other => other,
+            }
+        }
+    }
+
+    /// Reads a submit of so many KiB of which so many bytes come.
+    async fn stalled(connection: &Codec, kib: usize, come: usize) -> io::Result<Body<wire::Request>> {
+        let mut bytes = submit(kib);
+        bytes.truncate(come);
+        read(&mut Stalls(Cursor::new(bytes)), REQUEST_BYTES_MAX, &connection.requests, |_| true).await
+    }
+
     #[test]
-    fn those_that_read_nothing_leave_room_for_the_others() {
-        const EIGHT_MIB: usize = 8 * 1024 * 1024;
-        let all = Budget::of_all();
-        let take = |share: &Budget| share.try_take(EIGHT_MIB, ANSWER_SHARE_KIB);
-        let greedy: Vec<Vec<Taken>> = (0..8)
-            .map(|_| {
-                let share = all.share(ANSWER_SHARE_KIB);
-                std::iter::from_fn(|| take(&share).ok()).collect()
-            })
-            .collect();
-        let answers: Vec<usize> = greedy.iter().map(Vec::len).collect();
-        // Six fit in a share. From half on each has one.
-        assert_eq!(answers, [6, 6, 5, 1, 1, 1, 1, 1]);
-        let more: Vec<Taken> = std::iter::from_fn(|| take(&all.share(ANSWER_SHARE_KIB)).ok()).collect();
-        assert_eq!(more.len(), 10, "all but those is there for the others");
-        assert_eq!(take(&all.share(ANSWER_SHARE_KIB)).unwrap_err(), NoRoom::OfAll);
-        drop((greedy, more));
-        assert_eq!(all.all.available_permits(), BODY_BUDGET_KIB);
-        let share = all.share(ANSWER_SHARE_KIB);
-        let _answers: Vec<Taken> = std::iter::from_fn(|| take(&share).ok()).collect();
-        assert_eq!(take(&share).unwrap_err(), NoRoom::OfItsOwn);
+    fn who_announces_much_takes_no_more_of_all_than_it_sends() {
+        let root = Codec::new();
+        let mute: Vec<Codec> = (0..32).map(|_| root.clone()).collect();
+        let mut bodies: Vec<_> =
+            mute.iter().map(|connection| Box::pin(stalled(connection, 10 * 1024, 4))).collect();
+        assert!(bodies.iter_mut().all(|body| body.now_or_never().is_none()));
+        assert_eq!(root.requests.all.available_permits(), BODY_BUDGET_KIB);
+        // Three pieces and the one that is waited for.
+        let slow = root.clone();
+        let mut body = Box::pin(stalled(&slow, 10 * 1024, 3 * BODY_SMALL_BYTES + 4));
+        assert!((&mut body).now_or_never().is_none());
+        assert_eq!(root.requests.all.available_permits(), BODY_BUDGET_KIB - 4 * 64);
+        assert!(block_on(read_on(&root.clone(), submit(10 * 1024))).budget.is_some());
+        drop(body);
+        assert_eq!(root.requests.all.available_permits(), BODY_BUDGET_KIB);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_is_taken_what_goes_on_is_read_to_its_end_and_what_stalls_is_dropped() {
+        let root = Codec::new();
+        let all = Arc::clone(&root.requests.all);
+        let _full = all.try_acquire_many_owned(BODY_BUDGET_KIB as u32).unwrap();
+        // More than there are lanes; each of these is in the place of one for as long as a piece may take.
+        let connections: Vec<Codec> = (0..2 * BODY_LANES).map(|_| root.clone()).collect();
+        let ends = connections.iter().map(|connection| stalled(connection, 1024, 2 * BODY_SMALL_BYTES));
+        let other = root.clone();
+        let (ends, whole) =
+            futures::future::join(futures::future::join_all(ends), read_on(&other, submit(10 * 1024))).await;
+        let ends: Vec<_> = ends.into_iter().map(|end| end.unwrap_err().kind()).collect();
+        assert_eq!(ends, [io::ErrorKind::TimedOut; 2 * BODY_LANES]);
+        assert!(whole.message.is_ok());
+        // Streams of one connection are in one lane, so that others have the rest.
+        let lanes = &root.requests.lanes;
+        assert_eq!(lanes.available_permits(), BODY_LANES - 1);
+        drop(whole);
+        let mut streams: Vec<_> =
+            (0..4).map(|_| Box::pin(stalled(&other, 1024, 2 * BODY_SMALL_BYTES))).collect();
+        assert!(streams.iter_mut().all(|body| body.now_or_never().is_none()));
+        assert_eq!(lanes.available_permits(), BODY_LANES - 1);
     }
 
     /// Takes so many bytes, and no more.

@@ -68,13 +68,19 @@ pub(crate) const NOTICES_MAX: usize = 16 * 1024;
 
 /// Bodies up to this size need no share of the body budget.
 pub(crate) const BODY_SMALL_BYTES: usize = 64 * 1024;
-/// KiB of larger bodies that are read at a time, of requests and of responses each.
+/// KiB of larger bodies that are read at a time, of requests and of responses each: of what has come of them, piece by
+/// piece of [`BODY_SMALL_BYTES`].
 pub(crate) const BODY_BUDGET_KIB: usize = 256 * 1024;
-/// Of those, of requests that come on one connection: the largest request and a half, so that a
-/// peer that announces much and sends nothing holds up itself alone.
+/// Of those, of requests that come on one connection: the largest request and a half. That is taken as it is announced, so
+/// that a peer that announces much and sends nothing holds up itself alone.
 pub(crate) const REQUEST_SHARE_KIB: usize = 16 * 1024;
 /// Of those, of responses that come on one connection: four stretches of a log at a time.
 pub(crate) const RESPONSE_SHARE_KIB: usize = 32 * 1024;
+/// Bodies that are read to their end though the whole budget is taken, each of another connection: as much memory beside it as
+/// so many of the largest have.
+pub(crate) const BODY_LANES: usize = 4;
+/// How long the next piece of such a body may take: others wait for its place.
+pub(crate) const BODY_LANE_WAIT: Duration = Duration::from_secs(2);
 /// KiB of larger answers to one peer that may be on their way: what an honest one asks for at once. One that
 /// asks and does not read is told to wait.
 pub(crate) const ANSWER_SHARE_KIB: usize = 48 * 1024;

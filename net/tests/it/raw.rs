@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, StreamExt as _};
 use libp2p::gossipsub::{self, ConfigBuilder, MessageAuthenticity, MessageId, ValidationMode};
@@ -13,6 +14,9 @@ use crate::support::{network, within};
 
 /// Bytes of a frame that it sends: four times what our nodes take.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A request of so many bytes is the length of one alone.
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// Announcements named so far: to it each is another one, also when it says the same again.
 static NAMED: AtomicU64 = AtomicU64::new(0);
@@ -55,7 +59,13 @@ impl request_response::Codec for Raw {
         io: &mut T,
         bytes: Vec<u8>,
     ) -> io::Result<()> {
-        io.write_all(&bytes).await
+        io.write_all(&bytes).await?;
+        if bytes.len() <= LENGTH_BYTES_MAX {
+            // Nothing follows, and the stream stays open.
+            io.flush().await?;
+            std::future::pending::<()>().await;
+        }
+        Ok(())
     }
 
     async fn write_response<T: AsyncWrite + Unpin + Send>(
@@ -76,6 +86,11 @@ pub struct Hostile {
 
 /// A swarm that speaks the protocols of our network. It says the same again as often as it is told to.
 pub fn swarm(reads: bool) -> Swarm<Hostile> {
+    waiting(reads, Duration::from_secs(10))
+}
+
+/// One that leaves its requests standing so long.
+pub fn waiting(reads: bool, patience: Duration) -> Swarm<Hostile> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
@@ -94,7 +109,7 @@ pub fn swarm(reads: bool) -> Swarm<Hostile> {
                 requests: request_response::Behaviour::with_codec(
                     Raw { reads },
                     [(StreamProtocol::try_from_owned(protocol).unwrap(), ProtocolSupport::Full)],
-                    request_response::Config::default(),
+                    request_response::Config::default().with_request_timeout(patience),
                 ),
             }
         })

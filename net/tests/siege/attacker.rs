@@ -13,7 +13,7 @@ use weft_protocol::Id;
 
 use crate::raw::{Hostile, HostileEvent, connect, swarm};
 use crate::support::{network, process, within};
-use crate::town::{Town, WHILE, blob};
+use crate::town::{Citizen, Town, WHILE, blob};
 
 /// The topic of a process, as our nodes name it.
 pub fn topic(process: Id) -> IdentTopic {
@@ -34,7 +34,11 @@ impl Attacker {
 
     /// One that may not read what it is answered.
     pub async fn reading(town: &Town, reads: bool) -> Self {
-        let mut swarm = swarm(reads);
+        Self::by(swarm(reads), town).await
+    }
+
+    /// With this swarm.
+    pub async fn by(mut swarm: Swarm<Hostile>, town: &Town) -> Self {
         for citizen in &town.citizens {
             connect(&mut swarm, &citizen.address()).await;
         }
@@ -117,25 +121,29 @@ impl Attacker {
     /// by then it was read, or is not going to be.
     pub async fn is_answered(&mut self, town: &Town) {
         for citizen in &town.citizens {
-            let victim = citizen.net.peer().to_string().parse().unwrap();
-            let bytes = blob().encode_length_delimited_to_vec();
-            self.swarm.behaviour_mut().requests.send_request(&victim, bytes);
-            within("an answer", async {
-                loop {
-                    match self.swarm.select_next_some().await {
-                        SwarmEvent::Behaviour(HostileEvent::Requests(Event::Message { .. })) => return,
-                        SwarmEvent::Behaviour(HostileEvent::Requests(Event::OutboundFailure {
-                            error,
-                            ..
-                        })) => {
-                            panic!("{error}");
-                        }
-                        _ => {}
-                    }
-                }
-            })
-            .await;
+            self.is_answered_by(citizen).await;
         }
+    }
+
+    /// Asks one of them so.
+    pub async fn is_answered_by(&mut self, citizen: &Citizen) {
+        let victim = citizen.net.peer().to_string().parse().unwrap();
+        let bytes = blob().encode_length_delimited_to_vec();
+        self.swarm.behaviour_mut().requests.send_request(&victim, bytes);
+        within("an answer", async {
+            loop {
+                match self.swarm.select_next_some().await {
+                    SwarmEvent::Behaviour(HostileEvent::Requests(Event::Message { .. })) => return,
+                    SwarmEvent::Behaviour(HostileEvent::Requests(Event::OutboundFailure {
+                        error, ..
+                    })) => {
+                        panic!("{error}");
+                    }
+                    _ => {}
+                }
+            }
+        })
+        .await;
     }
 
     /// How many topics of its each citizen knows.

@@ -270,6 +270,34 @@ async fn answers_that_nobody_reads_make_room_for_those_that_somebody_does() {
     town.outlived(6 * HELD_MIB).await;
 }
 
+/// Each announces the largest request there is, and one that takes the rest of what a connection may announce: together
+/// more than there is for all, for as long as they like.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_announces_much_and_sends_nothing_holds_up_nobody() {
+    const LONG: Duration = Duration::from_secs(600);
+    let town = Town::with(|config| config.limits.request_timeout = LONG).await;
+    let victim = town.citizens[0].net.peer();
+    let mut attackers = Vec::new();
+    for _ in 0..17 {
+        let mut attacker = Attacker::by(raw::waiting(true, LONG), &town).await;
+        for announced in [wire::REQUEST_BYTES_MAX, 6 * 1024 * 1024 - 256 * 1024] {
+            let mut length = Vec::new();
+            prost::encoding::encode_varint(announced as u64, &mut length);
+            let victim = victim.to_string().parse().unwrap();
+            attacker.swarm.behaviour_mut().requests.send_request(&victim, length);
+        }
+        // By then both are read.
+        attacker.is_answered_by(&town.citizens[0]).await;
+        attackers.push(attacker);
+    }
+    let submit = wire::SubmitRequest { item: vec![1; 1024 * 1024].into(), proof: Bytes::new() };
+    let request = wire::Request { body: Some(wire::request::Body::Submit(submit)) };
+    let answer = within("an answer", town.citizens[1].net.request(victim, request)).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    drop(attackers);
+    town.outlived(4 * HELD_MIB).await;
+}
+
 /// Each with a key of its own, all from this machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_hundred_connections_from_one_address_a_few_stand() {
