@@ -24,11 +24,13 @@ use weft_storage::limits::BATCH_BYTES_MAX;
 use super::super::problem::{self, Problem, with_type};
 use super::{TEXT, WeaveDesk, failed};
 
-/// Transactions whose data has not all come.
+/// Data of transactions that has not all come.
 const UPLOADS_MAX: usize = 32;
+/// Transactions that wait for the same data.
+const UPLOAD_TXS_MAX: usize = 8;
 /// Bytes that all of them may come to.
 const UPLOAD_BYTES_MAX: u64 = 4 * BATCH_BYTES_MAX as u64;
-/// How long the data of one may take to come.
+/// How long it may take to come, from the last transaction on that wants it.
 const UPLOAD_WAIT: Duration = Duration::from_secs(600);
 /// When who finds no room is told to come back, in milliseconds.
 const ROOM_RETRY_MS: u64 = 5_000;
@@ -40,14 +42,18 @@ const PRICE: u64 = 1_000;
 /// What every wallet has.
 pub(super) const BALANCE: u64 = 1_000_000_000_000_000;
 
+/// Data that is on its way: its root, and its size, which whoever posts a transaction says. One that says a wrong size waits
+/// beside those that say the right one, and in vain.
+type Data = (Hash, u64);
+
 /// Transactions whose data is on its way.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<BTreeMap<Hash, Upload>>);
+pub(super) struct Uploads(Mutex<BTreeMap<Data, Upload>>);
 
 #[derive(Debug)]
 struct Upload {
-    tx: Id,
-    header: Bytes,
+    /// Ids and headers of all that wait for it.
+    txs: Vec<(Id, Bytes)>,
     size: u64,
     since: Instant,
     /// Chunks by their first byte.
@@ -62,22 +68,32 @@ impl Upload {
 }
 
 impl Uploads {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Hash, Upload>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Data, Upload>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes room for one more.
-    fn put(&self, root: Hash, upload: Upload) -> Result<(), Problem> {
+    /// Has a transaction wait for its data, which others may wait for already.
+    fn put(&self, (root, size): Data, tx: Id, header: Bytes) -> Result<(), Problem> {
         let mut uploads = self.lock();
         uploads.retain(|_, upload| upload.since.elapsed() < UPLOAD_WAIT);
-        if uploads.contains_key(&root) {
+        let full = || Problem::busy("too much is being posted at once", ROOM_RETRY_MS);
+        if let Some(upload) = uploads.get_mut(&(root, size)) {
+            if upload.txs.iter().any(|(waits, _)| *waits == tx) {
+                return Ok(());
+            }
+            if upload.txs.len() >= UPLOAD_TXS_MAX {
+                return Err(full());
+            }
+            upload.txs.push((tx, header));
+            upload.since = Instant::now();
             return Ok(());
         }
         let all: u64 = uploads.values().map(|upload| upload.size).sum();
-        if uploads.len() >= UPLOADS_MAX || all.saturating_add(upload.size) > UPLOAD_BYTES_MAX {
-            return Err(Problem::busy("too much is being posted at once", ROOM_RETRY_MS));
+        if uploads.len() >= UPLOADS_MAX || all.saturating_add(size) > UPLOAD_BYTES_MAX {
+            return Err(full());
         }
-        uploads.insert(root, upload);
+        let (txs, since) = (vec![(tx, header)], Instant::now());
+        uploads.insert((root, size), Upload { txs, size, since, chunks: BTreeMap::new() });
         Ok(())
     }
 }
@@ -105,7 +121,9 @@ impl WeaveDesk {
 
     /// Whether the data of a transaction is on its way.
     pub(super) fn is_coming(&self, tx: &Id) -> bool {
-        self.0.uploads.as_ref().is_some_and(|all| all.lock().values().any(|upload| upload.tx == *tx))
+        self.0.uploads.as_ref().is_some_and(|all| {
+            all.lock().values().any(|upload| upload.txs.iter().any(|(waits, _)| waits == tx))
+        })
     }
 
     /// What so many bytes cost: nothing where nobody can post.
@@ -143,8 +161,7 @@ impl WeaveDesk {
         } else if let Some(held) = self.0.weave.fetch_now(&root).map_err(failed)? {
             self.take(id, header, held)?;
         } else {
-            let since = Instant::now();
-            uploads.put(root, Upload { tx: id, header, size, since, chunks: BTreeMap::new() })?;
+            uploads.put((root, size), id, header)?;
         }
         Ok(with_type(StatusCode::OK, TEXT, Body::from("OK")))
     }
@@ -169,18 +186,21 @@ impl WeaveDesk {
         let range = verify_chunk(&root, size, offset, &path, &bytes).map_err(|_| wrong("invalid_proof"))?;
         let whole = {
             let mut all = uploads.lock();
-            match all.get_mut(&root) {
-                Some(upload) if upload.size == size => {
+            match all.get_mut(&(root, size)) {
+                Some(upload) => {
                     upload.chunks.insert(range.start, bytes.into());
-                    if upload.is_whole() { all.remove(&root) } else { None }
+                    if upload.is_whole() { all.remove(&(root, size)) } else { None }
                 }
-                _ if self.0.weave.status_now(&root).map_err(failed)? != AnchorStatus::Unknown => None,
-                _ => return Err(wrong("data_root_not_found")),
+                None if self.0.weave.status_now(&root).map_err(failed)? != AnchorStatus::Unknown => None,
+                None => return Err(wrong("data_root_not_found")),
             }
         };
         if let Some(upload) = whole {
             let data: Vec<u8> = upload.chunks.values().flatten().copied().collect();
-            self.take(upload.tx, upload.header, data.into())?;
+            let data = Bytes::from(data);
+            let taken = upload.txs.into_iter().map(|(tx, header)| self.take(tx, header, data.clone()));
+            // Each is taken for itself: what is wrong with one keeps out no other.
+            taken.fold(Ok(()), Result::and)?;
         }
         Ok(problem::json(StatusCode::OK, &serde_json::json!({})))
     }
@@ -382,22 +402,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_that_wait_for_the_same_data_have_it_whatever_another_says_of_its_size() {
+        let door = Door::new(true);
+        let data = bundle(4, 150_000);
+        let draft = door.draft(&data);
+        let first = door.sign(draft.clone());
+        let second = door.sign(L1Draft { reward: draft.reward + 1, ..draft.clone() });
+        // Somebody who holds nothing of it said that it is larger.
+        let root = first.data_root().unwrap();
+        let stranger = Id([9; 32]);
+        let uploads = door.desk.uploads().unwrap();
+        uploads.put((root, data.len() as u64 + 1), stranger, Bytes::new()).unwrap();
+        for tx in [&first, &second] {
+            assert_eq!(door.post(&tx.to_header_json()), (200, String::new()));
+            assert_eq!(door.post(&tx.to_header_json()).0, 208);
+            assert_eq!(door.desk.status(tx.id()).unwrap().status(), 202);
+        }
+        for proof in prove_chunks(&data) {
+            assert_eq!(door.chunk(|_| (), &data, &proof), (200, String::new()));
+        }
+        door.desk.0.weave.mine(5).unwrap();
+        for tx in [&first, &second] {
+            assert_eq!(door.desk.status(tx.id()).unwrap().status(), 200);
+        }
+        assert!(door.desk.is_coming(&stranger));
+    }
+
+    #[tokio::test]
     async fn what_is_on_its_way_is_bounded_and_a_closed_door_takes_nothing() {
         let door = Door::new(true);
+        let uploads = door.desk.uploads().unwrap();
+        let put = |root: u8, size, tx| uploads.put((Hash([root; 32]), size), Id([tx; 32]), Bytes::new());
         for at in 0..UPLOADS_MAX {
-            let root = Hash([at as u8; 32]);
-            let upload = |size| Upload {
-                tx: Id([1; 32]),
-                header: Bytes::new(),
-                size,
-                since: Instant::now(),
-                chunks: BTreeMap::new(),
-            };
-            door.desk.uploads().unwrap().put(root, upload(1)).unwrap();
-            let large =
-                door.desk.uploads().unwrap().put(Hash([0xff; 32]), upload(UPLOAD_BYTES_MAX)).unwrap_err();
-            assert_eq!(large.status, 503);
+            put(at as u8, 1, 0).unwrap();
+            assert_eq!(put(0xff, UPLOAD_BYTES_MAX, 0).unwrap_err().status, 503);
         }
+        // So are those that wait for the same data.
+        assert!((1..UPLOAD_TXS_MAX).all(|tx| put(0, 1, tx as u8).is_ok()));
+        assert_eq!(put(0, 1, 0xff).unwrap_err().status, 503);
         let tx = door.sign(door.draft(&bundle(2, 200_000)));
         assert_eq!(door.post(&tx.to_header_json()).0, 503);
         let closed = Door::new(false);
