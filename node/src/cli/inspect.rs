@@ -94,6 +94,7 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
     let ProcessDetail { info, .. } = detail;
     let number = |number: Option<u64>| or_none(number.map(|number| number.to_string()));
     let attestors: Vec<String> = detail.attestors.iter().map(Address::to_string).collect();
+    let more = if detail.outbox_more { ", and more that was not counted" } else { "" };
     let mut rows = vec![
         ("process", info.process.to_string()),
         ("name", or_none(info.name.as_deref().map(|name| screen.foreign(name)))),
@@ -109,7 +110,7 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
         ("running", or_none(info.running.as_ref().map(Hash::to_string))),
         ("anchored", number(info.anchored)),
         ("memory", or_none(detail.memory_bytes.map(|bytes| format!("{bytes} bytes")))),
-        ("outbox", format!("{} pending, {} settled", detail.outbox_pending, detail.outbox_settled)),
+        ("outbox", format!("{} pending, {} settled{more}", detail.outbox_pending, detail.outbox_settled)),
     ];
     if info.pending > 0 {
         rows.push((

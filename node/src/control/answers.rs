@@ -30,7 +30,8 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::evidence::describe;
 use weft_protocol::owner::owner_text;
-use weft_protocol::{DataItem, Hash, Id};
+use weft_protocol::state::StateSummary;
+use weft_protocol::{Address, DataItem, Hash, Id};
 use weft_storage::{EvidenceRow, OutboxState, Reader, StoreError};
 
 use super::api::{EvidenceInfo, Failure, FailureCode, ItemInfo, ProcessDetail, ProcessInfo, Request, Status};
@@ -51,10 +52,13 @@ use duties::duties;
 pub(crate) use duties::not_hosted;
 pub(crate) use submit::no_slot;
 pub(crate) use turns::ForPeer;
-use turns::Turns;
+use turns::{Turns, blocking};
 
 /// Slots in one answer.
 const SLOTS_MAX: u32 = 1_000;
+/// Entries of an outbox that are counted for one answer, of those that wait and of all, and about how many bytes of them.
+const OUTBOX_COUNTED_MAX: usize = 10_000;
+const OUTBOX_COUNTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Pieces of evidence in one answer.
 const EVIDENCE_SHOWN_MAX: usize = 64;
 /// Bytes of an item's data shown as text.
@@ -134,7 +138,7 @@ impl Answers {
                 out.end(self.process(process, state_root).await).await
             }
             Request::Slots { process, from, limit } => out.end(self.slots(process, from, limit).await).await,
-            Request::Item { id } => out.end(self.item(id)).await,
+            Request::Item { id } => out.end(self.item(id).await).await,
             Request::Host { process, compute, messenger, evaluate } => {
                 out.end(self.host(process, compute, messenger, evaluate).await).await
             }
@@ -143,7 +147,7 @@ impl Answers {
             Request::Carry(request) => out.end(self.carry(request).await).await,
             Request::Pin { process, on } => out.end(self.pin(process, on).await).await,
             Request::PutModule { item } => out.end(self.put_module(&item).await).await,
-            Request::Modules => out.end(self.modules()).await,
+            Request::Modules => out.end(self.modules().await).await,
             Request::Submit { item } => out.end(self.submit(&item).await).await,
             Request::Pending(request) => out.end(self.pending(request).await).await,
             Request::Assign { process, item, base_layer, exclude } => {
@@ -263,15 +267,27 @@ impl Answers {
     }
 
     async fn process(&self, process: Id, state_root: bool) -> Result<ProcessDetail, Failure> {
-        let known = self.known(&process)?;
         let summary = match &self.compute {
-            Some(compute) if state_root => compute.summary(process).await,
+            Some(compute) if state_root && self.shared.directory.roles(&process).is_some() => {
+                compute.summary(process).await
+            }
             _ => None,
         };
         let messengers = match &self.messenger {
             Some(messenger) => messenger.carriers(process).await,
             None => Vec::new(),
         };
+        let answers = self.clone();
+        blocking(move || answers.detail(process, summary, messengers)).await
+    }
+
+    fn detail(
+        &self,
+        process: Id,
+        summary: Option<StateSummary>,
+        messengers: Vec<Address>,
+    ) -> Result<ProcessDetail, Failure> {
+        let known = self.known(&process)?;
         let reader = self.read()?;
         let mut info = self.info(&reader, &known)?;
         if let Some(summary) = &summary {
@@ -280,7 +296,7 @@ impl Answers {
             info.running = Some(summary.running.0);
         }
         let attestors = known.process.attestors();
-        let (pending, settled) = outbox_counts(&reader, &process).map_err(disk)?;
+        let (pending, settled, is_whole) = outbox_counts(&reader, &process).map_err(disk)?;
         Ok(ProcessDetail {
             info,
             owner: known.process.owner().to_owned(),
@@ -288,10 +304,11 @@ impl Answers {
             attestors: attestors.members,
             quorum: attestors.quorum,
             trust: "single scheduler".to_owned(),
-            state_root: summary.as_ref().map(weft_protocol::state::StateSummary::root),
+            state_root: summary.as_ref().map(StateSummary::root),
             memory_bytes: summary.map(|summary| summary.memory_bytes),
             outbox_pending: pending,
             outbox_settled: settled,
+            outbox_more: !is_whole,
             messengers,
             evidence: self.evidence(&reader, &process)?,
         })
@@ -306,7 +323,13 @@ impl Answers {
         Ok(rows.into_iter().map(info).collect())
     }
 
-    fn item(&self, id: Id) -> Result<ItemInfo, Failure> {
+    async fn item(&self, id: Id) -> Result<ItemInfo, Failure> {
+        // Each process here is asked whether it has it.
+        let answers = self.clone();
+        blocking(move || answers.item_info(id)).await
+    }
+
+    fn item_info(&self, id: Id) -> Result<ItemInfo, Failure> {
         let reader = self.read()?;
         let raw = reader.item(&id).map_err(disk)?;
         let raw = raw.ok_or_else(|| fail(FailureCode::Unknown, format!("item {id} is not here")))?;
@@ -339,8 +362,11 @@ fn decode(item: &str) -> Result<Bytes, Failure> {
         .map_err(|error| fail(FailureCode::Invalid, format!("the item is not base64: {error}")))
 }
 
-fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize), StoreError> {
-    let pending = reader.outbox_pending(process, usize::MAX)?.len();
-    let settled = reader.outbox_count(process, |state| matches!(state, OutboxState::Settled { .. }))?;
-    Ok((pending, settled))
+/// Entries that wait and that are settled, and whether all were counted.
+fn outbox_counts(reader: &Reader, process: &Id) -> Result<(usize, usize, bool), StoreError> {
+    let pending = reader.outbox_pending(process, OUTBOX_COUNTED_MAX)?.len();
+    let is_settled = |state: &OutboxState| matches!(state, OutboxState::Settled { .. });
+    let most = (OUTBOX_COUNTED_MAX, OUTBOX_COUNTED_BYTES_MAX);
+    let (settled, is_whole) = reader.outbox_count(process, is_settled, most)?;
+    Ok((pending, settled, is_whole))
 }

@@ -359,6 +359,9 @@ pub struct ProcessDetail {
     pub memory_bytes: Option<u64>,
     pub outbox_pending: usize,
     pub outbox_settled: usize,
+    /// There is more than was counted: both numbers are of what was.
+    #[serde(default)]
+    pub outbox_more: bool,
     /// Who offers to carry what it sends, this node included; known only where it is carried for.
     pub messengers: Vec<Address>,
     /// What convicts its scheduler or an attestor, each in a sentence.

@@ -245,7 +245,8 @@ impl Reader {
         Ok(rows.into_iter().map(|(found, Nothing)| found).collect())
     }
 
-    /// How many entries of a process are in a state that `counts`.
+    /// How many entries of a process are in a state that `counts`, and whether all were looked at: so many rows are at
+    /// most, and none once they came to so many bytes, as each is read whole.
     ///
     /// # Errors
     /// As [`process`](Self::process).
@@ -253,15 +254,21 @@ impl Reader {
         &self,
         process: &Id,
         counts: impl Fn(&OutboxState) -> bool,
-    ) -> Result<usize, StoreError> {
+        (rows_max, bytes_max): (usize, usize),
+    ) -> Result<(usize, bool), StoreError> {
         let from = key::outbox(process, FIRST, 0);
         let to = key::outbox(process, LAST, u32::MAX);
-        let mut count = 0;
+        let (mut count, mut rows, mut bytes, mut is_whole) = (0, 0, 0, true);
         self.scan(Table::Outbox, Direction::Up, &from, &to, |_, row: OutboxRow| {
+            is_whole = rows < rows_max && bytes < bytes_max;
+            if !is_whole {
+                return Ok(ControlFlow::Break(()));
+            }
+            (rows, bytes) = (rows + 1, bytes + row.entry.len());
             count += usize::from(counts(&row.state));
             Ok(ControlFlow::Continue(()))
         })?;
-        Ok(count)
+        Ok((count, is_whole))
     }
 
     /// The entries of a process that have no receipt, those that go nowhere included, in position order, at most

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
 use weft_protocol::{Network, Position};
 use weft_storage::{
-    AttestationRow, BatchRow, BatchState, Conflict, MemoryDisk, OutboxState, PostingRow, PostingState, Store,
-    StoreConfig, StoreError, Write,
+    AttestationRow, BatchRow, BatchState, Conflict, MemoryDisk, OutboxRow, OutboxState, PostingRow,
+    PostingState, Store, StoreConfig, StoreError, Write,
 };
 
 fn open() -> Store {
@@ -133,6 +133,28 @@ fn a_settled_entry_stays_settled_and_leaves_the_queue() {
     assert_eq!(reader.outbox_due(u64::MAX, 10).unwrap(), []);
     assert_eq!(reader.outbox_pending(&id(1), 10).unwrap(), []);
     conflict(store.write_blocking(vec![Write::Outbox { key, row: outbox_row(2) }]));
+}
+
+#[test]
+fn no_more_of_an_outbox_is_read_than_is_asked_for() {
+    let store = open();
+    let rows = (0..6).map(|slot| {
+        let state = OutboxState::Settled { receipt: "slot 9".into() };
+        let state = if slot == 2 { OutboxState::GivenUp } else { state };
+        let row = OutboxRow { entry: vec![7; 1_000].into(), state, ..outbox_row(1) };
+        Write::Outbox { key: outbox_key(1, slot, 0), row }
+    });
+    store.write_blocking(rows.collect()).unwrap();
+    let count = |rows, bytes| {
+        let is_settled = |state: &OutboxState| matches!(state, OutboxState::Settled { .. });
+        store.read().unwrap().outbox_count(&id(1), is_settled, (rows, bytes)).unwrap()
+    };
+    assert_eq!(count(6, usize::MAX), (5, true));
+    assert_eq!(count(4, usize::MAX), (3, false));
+    assert_eq!(count(0, usize::MAX), (0, false));
+    // The entry with which it comes to so much is the last one.
+    assert_eq!(count(usize::MAX, 1_500), (2, false));
+    assert_eq!(count(usize::MAX, 6_000), (5, true));
 }
 
 #[test]

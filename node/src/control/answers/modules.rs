@@ -10,6 +10,7 @@ use weft_vm::Format;
 
 use super::super::api::{Failure, FailureCode, ModuleInfo};
 use super::duties::not_hosted;
+use super::turns::blocking;
 use super::{Answers, decode, disk, fail};
 use crate::builtin;
 use crate::hosting::HostingError;
@@ -43,7 +44,13 @@ impl Answers {
         Ok(module_info(&module))
     }
 
-    pub(super) fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
+    pub(super) async fn modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
+        // Each is read and verified, and may have tens of megabytes.
+        let answers = self.clone();
+        blocking(move || answers.all_modules()).await
+    }
+
+    fn all_modules(&self) -> Result<Vec<ModuleInfo>, Failure> {
         let reader = self.read()?;
         let mut modules = Vec::new();
         for id in self.module_ids()? {
