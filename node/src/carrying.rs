@@ -42,9 +42,7 @@ pub async fn begin(shared: &Shared, process: Id, terms: Terms) -> Result<Roles, 
     if terms.all {
         collect::begin(shared, process).await?;
     }
-    let for_others = terms.for_others && has.is_none();
-    let wanted = Roles { messenges: true, watches: true, for_others, ..Roles::default() };
-    let hosted = hosting::host(shared, process, wanted).await;
+    let hosted = hosting::host(shared, process, wanted(terms)).await;
     if hosted.is_err() && shared.directory.roles(&process).is_none() {
         forget(shared, process).await?;
     }
@@ -77,6 +75,11 @@ fn setting(process: &Id) -> String {
     format!("{SETTING}{process}")
 }
 
+/// What carrying for a process takes. One that came unasked before stays in its budgets, and what is the operator's own is in none.
+fn wanted(terms: Terms) -> Roles {
+    Roles { messenges: true, watches: true, for_others: terms.for_others, ..Roles::default() }
+}
+
 /// What is done for a process without carrying for it.
 fn left(has: Roles, was_followed: bool) -> Roles {
     let left = Roles { messenges: false, ..has };
@@ -87,6 +90,17 @@ fn left(has: Roles, was_followed: bool) -> Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_subscribes_takes_no_process_out_of_the_budgets_and_none_into_them() {
+        let unasked = Terms { all: false, for_others: true };
+        let scheduled = Roles { schedules: true, computes: true, for_others: true, ..Roles::default() };
+        assert!(hosting::merge(scheduled, wanted(unasked)).for_others);
+        let own = Roles { for_others: false, ..scheduled };
+        assert!(!hosting::merge(own, wanted(unasked)).for_others);
+        // What the operator has carried is his.
+        assert!(!hosting::merge(scheduled, wanted(Terms { all: true, for_others: false })).for_others);
+    }
 
     #[test]
     fn what_is_done_besides_stays() {

@@ -373,7 +373,8 @@ enum AdoptError {
     Limits(#[from] LimitsError),
 }
 
-const fn merge(has: Roles, wants: Roles) -> Roles {
+/// What is done for a process for which this is done and that is wanted besides.
+pub(crate) const fn merge(has: Roles, wants: Roles) -> Roles {
     Roles {
         schedules: has.schedules || wants.schedules,
         computes: has.computes || wants.computes,

@@ -1,5 +1,6 @@
 //! What today's clients ask with `/monitor`: that time passes in a process, so that its crons run. What was done
-//! for them is on disk, and is undone when they want it no more, whatever the operator asked for besides.
+//! for them is on disk, and is undone when they want it no more, whatever the operator asked for besides. Whoever reaches
+//! the gateway may ask, so a process that is followed for that alone has one of the places of those that came unasked.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -13,7 +14,7 @@ use super::desk::Desk;
 use super::messenger::{parse, verify};
 use super::problem::{Problem, with_type};
 use crate::control::not_hosted;
-use crate::hosting;
+use crate::hosting::{self, Place};
 use crate::shared::Shared;
 
 /// Processes in which clients of this node let time pass.
@@ -28,6 +29,18 @@ const WAS_FOLLOWED: &[u8] = b"followed";
 const CLIENTS: &str = "gateway-monitors/";
 /// Keys that monitor one process.
 const CLIENTS_MAX: usize = 64;
+
+/// What is done for them.
+const WANTED: Roles = Roles {
+    schedules: false,
+    computes: false,
+    messenges: false,
+    watches: true,
+    pinned: false,
+    on_demand: false,
+    keeps_time: true,
+    for_others: true,
+};
 
 impl Desk {
     /// Lets time pass in a process for whoever signs that he wants it, so that its crons run, or no more.
@@ -67,17 +80,13 @@ impl Desk {
             // What the operator has done needs nobody's wish.
             return if is_for_clients { self.note_client(process, by).await } else { Ok(()) };
         }
-        if self.shared.directory.count(|roles| roles.keeps_time) >= MONITORED_MAX {
-            let text = format!("{MONITORED_MAX} processes are monitored here, the limit");
-            return Err(Problem::busy(text, MONITORED_RETRY_MS));
-        }
+        let _place = admit(&self.shared, process)?;
         // Noted first: who is killed in between undoes what was never done, and nothing is left behind.
         let followed: &[u8] = if has.is_some_and(|has| has.watches) { WAS_FOLLOWED } else { b"" };
         let note = Write::Setting { name: setting(&process), value: Bytes::from_static(followed) };
         self.shared.store.write(vec![note]).await.map_err(Problem::fault)?;
         self.note_client(process, by).await?;
-        let wanted = Roles { watches: true, keeps_time: true, ..Roles::default() };
-        let hosted = hosting::host(&self.shared, process, wanted).await;
+        let hosted = hosting::host(&self.shared, process, WANTED).await;
         if let Err(error) = hosted {
             outlast(&self.shared, &process, Wish::Own).await.map_err(Problem::fault)?;
             return Err(not_hosted(&error).into());
@@ -172,22 +181,79 @@ fn setting(process: &Id) -> String {
     format!("{SETTING}{process}")
 }
 
+/// Takes a place for one more process that clients monitor; the operator's own crons take none.
+fn admit(shared: &Shared, process: Id) -> Result<Place, Problem> {
+    let reader = shared.store.read().map_err(Problem::fault)?;
+    if reader.setting_names(SETTING).map_err(Problem::fault)?.len() >= MONITORED_MAX {
+        let text = format!("{MONITORED_MAX} processes are monitored here, the limit");
+        return Err(Problem::busy(text, MONITORED_RETRY_MS));
+    }
+    let place = shared.unasked.reserve(&shared.directory, process, None, shared.config.spawn_budget);
+    place.map_err(|declined| {
+        shared.metrics.declined.add(declined.name());
+        Problem::busy(declined.to_string(), MONITORED_RETRY_MS)
+    })
+}
+
 /// What is done for a process without what was done for clients.
 fn left(has: Roles, was_followed: bool) -> Roles {
     let left = Roles { keeps_time: false, ..has };
-    let was_for_clients = left == Roles { watches: true, ..Roles::default() } && !was_followed;
-    if was_for_clients { Roles::default() } else { left }
+    let alone = Roles { watches: true, for_others: has.for_others, ..Roles::default() };
+    if left == alone && !was_followed { Roles::default() } else { left }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use weft_protocol::crypto::Signer;
+    use weft_storage::{MemoryDisk, ProcessRow, Store, StoreConfig};
+
     use super::*;
+    use crate::shared::testing::{NETWORK, shared};
+
+    #[tokio::test]
+    async fn what_clients_monitor_has_places_of_its_own_and_of_what_came_unasked() {
+        let signer = Signer::from_seed(&[3; 32]);
+        let store = Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, signer.address()));
+        let mut shared = shared(Path::new("/nowhere"), signer, store.unwrap());
+        Arc::get_mut(&mut shared).unwrap().config.spawn_budget = 2;
+        let id = |number: usize| {
+            let mut id = [7; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            Id(id)
+        };
+        let put = |number, roles| shared.directory.put_row(id(number), ProcessRow { module: id(0), roles });
+        // As many crons of the operator's as may be monitored keep out nobody.
+        let own = Roles { for_others: false, ..WANTED };
+        (0..MONITORED_MAX).for_each(|number| put(number, own));
+        let first = admit(&shared, id(5_000)).unwrap();
+        put(5_000, WANTED);
+        put(5_001, WANTED);
+        drop(first);
+        let refused = admit(&shared, id(5_002)).unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.text.contains("spawn_budget") && refused.retry().is_some(), "{}", refused.text);
+        // What is followed already needs none.
+        drop(admit(&shared, id(1)).unwrap());
+        let notes = (0..MONITORED_MAX)
+            .map(|number| Write::Setting { name: setting(&id(number)), value: Bytes::new() });
+        shared.store.write(notes.collect()).await.unwrap();
+        assert!(admit(&shared, id(1)).unwrap_err().text.contains("the limit"));
+    }
 
     #[test]
     fn what_the_operator_asked_for_stays() {
         let watches = Roles { watches: true, ..Roles::default() };
         let monitored = Roles { keeps_time: true, ..watches };
+        assert_eq!(left(WANTED, false), Roles::default());
         assert_eq!(left(monitored, false), Roles::default());
+        // Who monitors what is the operator's own makes it nobody else's.
+        assert!(!hosting::merge(watches, WANTED).for_others);
+        assert!(hosting::merge(Roles { for_others: true, ..watches }, WANTED).for_others);
         assert_eq!(left(monitored, true), watches);
         let computed = Roles { computes: true, ..monitored };
         assert_eq!(left(computed, false), Roles { keeps_time: false, ..computed });
