@@ -20,7 +20,7 @@ use weft_protocol::{Address, DataItem, Id, wire};
 use weft_storage::{Reader, Roles, StoreError, Write};
 
 use crate::carrying::{self, Terms};
-use crate::config::Role;
+use crate::config::{Role, Whose};
 use crate::control::api::SubscriptionInfo;
 use crate::hosting::{self, Declined, HostingError};
 use crate::remote::{self, RemoteError};
@@ -34,7 +34,7 @@ const SETTING: &str = "subscription/";
 /// what was done for it before: one byte for carrying, one for letting time pass.
 const SERVED: &str = "subscribed/";
 /// Agreements of one process that hold: of payers who are carried for themselves, and of others beside them. Its owner
-/// always has a place.
+/// always has a place beside them.
 const PAYERS_MAX: usize = 16;
 const STRANGERS_MAX: usize = PAYERS_MAX / 2;
 /// Agreements of one process and of either kind of payers in all: those that were cancelled are remembered until their date, so that nothing that
@@ -42,7 +42,8 @@ const STRANGERS_MAX: usize = PAYERS_MAX / 2;
 const REMEMBERED_MAX: usize = 64;
 /// Bytes of a statement with its signature, of any kind of key; looked at before that.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
-/// Agreements in all, those that were cancelled and must be remembered included.
+/// Agreements in all, those that were cancelled and must be remembered included: a key costs nothing, and whoever has one
+/// owns as many processes as he signs. Payers whom the operator named have as many places beside.
 const HELD_MAX: usize = 10_000;
 /// When somebody who finds no place is told to come back, in milliseconds.
 const FULL_RETRY_MS: u64 = 60_000;
@@ -136,7 +137,8 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
             });
             let beside: Vec<Agreement> = beside.map(|(.., agreement)| *agreement).collect();
             has_place(standing, &beside, now).map_err(SubscribeError::Full)?;
-            if standing != Standing::Owner && reader.setting_names(SETTING)?.len() >= HELD_MAX {
+            // What takes the row that it had takes no place.
+            if of(&payer).is_none() && reader.setting_names(SETTING)?.len() >= held_max(shared, payer) {
                 return Err(SubscribeError::Full("in all"));
             }
         }
@@ -242,14 +244,22 @@ pub async fn run(shared: SharedRef, stop: CancellationToken) {
     }
 }
 
+/// The processes of which an agreement is over by its date, and those that are served though none holds any more.
+fn with_what_is_over(reader: &Reader, now: u64) -> Result<BTreeSet<Id>, StoreError> {
+    let all = all_of(reader, None)?;
+    let holding: BTreeSet<Id> =
+        all.iter().filter(|(.., agreement)| agreement.holds(now)).map(|(process, ..)| *process).collect();
+    let over = all.iter().filter(|(.., agreement)| agreement.until <= now).map(|(process, ..)| *process);
+    let served = reader.setting_names(SERVED)?;
+    let served = served.iter().filter_map(|name| name.strip_prefix(SERVED)?.parse().ok());
+    Ok(over.chain(served.filter(|process| !holding.contains(process))).collect())
+}
+
 async fn end_what_is_over(shared: &Shared) -> Result<(), StoreError> {
-    let processes: BTreeSet<Id> = {
-        let reader = shared.store.read()?;
-        let served = reader.setting_names(SERVED)?;
-        let served = served.iter().filter_map(|name| name.strip_prefix(SERVED)?.parse().ok());
-        all_of(&reader, None)?.into_iter().map(|(process, ..)| process).chain(served).collect()
-    };
-    for process in processes {
+    let (store, now) = (shared.store.clone(), shared.clock.now().0);
+    // All that is agreed is read for it.
+    let found = tokio::task::spawn_blocking(move || with_what_is_over(&store.read()?, now)).await;
+    for process in joined(found).transpose()?.unwrap_or_default() {
         let _turn = shared.subscriptions.turn(&process).await;
         let now = shared.clock.now().0;
         // What is over by its date need not be remembered: nothing that its payer said before lasts longer.
@@ -286,6 +296,15 @@ fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<Standing,
         Some(owner) if is_taken(&owner) => Ok(Standing::Stranger),
         _ => Err(SubscribeError::Whose(payer)),
     }
+}
+
+/// Agreements in all beyond which a payer has no place for a new one. Where everybody's are taken nobody is named, the owner of a
+/// process neither.
+fn held_max(shared: &Shared, payer: Address) -> usize {
+    let carry_for = &shared.config.carry_for;
+    let is_own = payer == shared.address;
+    let is_named = is_own || (*carry_for != Whose::Anyone && carry_for.includes(&payer, is_own));
+    if is_named { 2 * HELD_MAX } else { HELD_MAX }
 }
 
 /// Whether there is a place for one more payer of a process, beside those of his standing: no number of strangers keeps out
@@ -429,24 +448,4 @@ fn info(process: &Process, messenger: Address, payer: Address, of: &Agreement, n
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: u64 = 1_000;
-
-    #[test]
-    fn places_are_bounded_by_standing_and_the_owner_has_one() {
-        let holds = Agreement { number: 1, until: NOW + 1, is_cancelled: false };
-        let cancelled = Agreement { is_cancelled: true, ..holds };
-        let held = |count: usize, ended: usize| [vec![holds; count], vec![cancelled; ended]].concat();
-        let full = Err("of this process");
-        assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX - 1, 0), NOW), Ok(()));
-        assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX, 0), NOW), full);
-        assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX - 1, 0), NOW), Ok(()));
-        assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX, 0), NOW), full);
-        // What was cancelled is remembered, and takes no place.
-        assert_eq!(has_place(Standing::Stranger, &held(1, PAYERS_MAX), NOW), Ok(()));
-        assert_eq!(has_place(Standing::Listed, &held(0, REMEMBERED_MAX), NOW), full);
-        assert_eq!(has_place(Standing::Owner, &held(PAYERS_MAX, REMEMBERED_MAX), NOW), Ok(()));
-    }
-}
+mod tests;

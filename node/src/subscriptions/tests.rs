@@ -1,0 +1,113 @@
+//! Places for what payers agree on.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use weft_protocol::crypto::Signer;
+use weft_protocol::{Draft, Tag};
+use weft_storage::{MemoryDisk, Store, StoreConfig};
+
+use super::*;
+use crate::shared::testing::{NETWORK, shared};
+
+const NOW: u64 = 1_000;
+
+#[test]
+fn places_are_bounded_by_standing_and_the_owner_has_one() {
+    let holds = Agreement { number: 1, until: NOW + 1, is_cancelled: false };
+    let cancelled = Agreement { is_cancelled: true, ..holds };
+    let held = |count: usize, ended: usize| [vec![holds; count], vec![cancelled; ended]].concat();
+    let full = Err("of this process");
+    assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX - 1, 0), NOW), Ok(()));
+    assert_eq!(has_place(Standing::Stranger, &held(STRANGERS_MAX, 0), NOW), full);
+    assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX - 1, 0), NOW), Ok(()));
+    assert_eq!(has_place(Standing::Listed, &held(PAYERS_MAX, 0), NOW), full);
+    // What was cancelled is remembered, and takes no place.
+    assert_eq!(has_place(Standing::Stranger, &held(1, PAYERS_MAX), NOW), Ok(()));
+    assert_eq!(has_place(Standing::Listed, &held(0, REMEMBERED_MAX), NOW), full);
+    assert_eq!(has_place(Standing::Owner, &held(PAYERS_MAX, REMEMBERED_MAX), NOW), Ok(()));
+}
+
+fn id(number: usize) -> Id {
+    let mut id = [7; 32];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    Id(id)
+}
+
+fn node(carry_for: Whose) -> SharedRef {
+    let signer = Signer::from_seed(&[3; 32]);
+    let config = StoreConfig::new(NETWORK, signer.address());
+    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+    let mut shared = shared(Path::new("/nowhere"), signer, store);
+    let config = &mut Arc::get_mut(&mut shared).unwrap().config;
+    config.carry_for = carry_for;
+    config.roles = Role::ALL.into();
+    shared
+}
+
+/// Writes so many agreements, of a process each.
+async fn hold(shared: &Shared, count: usize, agreement: Agreement) {
+    let value = Bytes::copy_from_slice(&agreement.to_bytes());
+    let notes = (0..count)
+        .map(|number| Write::Setting { name: setting(&id(number), &Address([1; 32])), value: value.clone() });
+    shared.store.write(notes.collect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_makes_processes_of_his_own_has_no_more_places_for_it() {
+    let shared = node(Whose::Anyone);
+    let owner = Signer::from_seed(&[4; 32]);
+    let (scheduler, module) = (owner.address().to_string(), Id([3; 32]).to_string());
+    let tags = [
+        ("Data-Protocol", "ao"),
+        ("Type", "Process"),
+        ("Variant", "ao.TN.1"),
+        ("Module", &*module),
+        ("Scheduler", &*scheduler),
+    ];
+    let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
+    let item = Draft { tags, ..Draft::default() }.sign(&owner).unwrap();
+    let process = Arc::new(Process::accept(item, None, &shared.terms).unwrap());
+    shared.directory.remember(Arc::clone(&process));
+    assert_eq!(admit(&shared, &process, owner.address()).unwrap(), Standing::Owner);
+    let until = shared.clock.now().0 + 1_000_000;
+    // They were cancelled, and are remembered.
+    hold(&shared, HELD_MAX, Agreement { number: 1, until, is_cancelled: true }).await;
+    let said = Said::Until(until);
+    let statement = Statement { process: process.id(), messenger: shared.address, number: 1, said };
+    let item = statement.draft(NETWORK).sign(&owner).unwrap();
+    let refused = take(&shared, item.raw().clone()).await.unwrap_err();
+    assert!(matches!(refused, SubscribeError::Full("in all")), "{refused}");
+}
+
+#[tokio::test]
+async fn whom_the_operator_named_has_a_place_beside_all_others() {
+    let (named, stranger) = (Address([1; 32]), Address([2; 32]));
+    let shared = node(Whose::Listed([named].into()));
+    assert_eq!(held_max(&shared, stranger), HELD_MAX);
+    assert_eq!([named, shared.address].map(|payer| held_max(&shared, payer)), [2 * HELD_MAX; 2]);
+    let open = node(Whose::Anyone);
+    assert_eq!([named, open.address].map(|payer| held_max(&open, payer)), [HELD_MAX, 2 * HELD_MAX]);
+}
+
+#[tokio::test]
+async fn what_is_looked_at_is_what_is_over_by_its_date_or_served_for_nobody() {
+    let shared = node(Whose::Own);
+    let holds = Agreement { number: 1, until: NOW + 1, is_cancelled: false };
+    hold(&shared, 1, holds).await;
+    let cancelled = Agreement { is_cancelled: true, ..holds };
+    let write = |number, agreement: Agreement| Write::Setting {
+        name: setting(&id(number), &Address([1; 32])),
+        value: Bytes::copy_from_slice(&agreement.to_bytes()),
+    };
+    let served = |number| Write::Setting {
+        name: format!("{SERVED}{}", id(number)),
+        value: Bytes::from_static(&[0, 0]),
+    };
+    let over = Agreement { until: NOW, ..holds };
+    let writes =
+        vec![write(1, cancelled), write(2, over), write(3, cancelled), served(0), served(3), served(4)];
+    shared.store.write(writes).await.unwrap();
+    let found = with_what_is_over(&shared.store.read().unwrap(), NOW).unwrap();
+    assert_eq!(found, [id(2), id(3), id(4)].into());
+}
