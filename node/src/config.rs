@@ -99,6 +99,8 @@ pub struct Config {
     pub others_memory_bytes: u64,
     /// What the logs may take, in bytes, that are read from a weave because strangers ask for them.
     pub others_logs_bytes: u64,
+    /// What the messages of others than its owner may add in an hour to each log that is written here; `u64::MAX` for any.
+    pub others_messages_bytes: u64,
     /// The time between two blocks of the embedded weave.
     pub weave_block_ms: u64,
     /// Where that weave is read over HTTP, if it is.
@@ -200,6 +202,7 @@ impl Config {
             // Four times what a process has that does not say.
             others_memory_bytes: 4 << 30,
             others_logs_bytes: 1 << 30,
+            others_messages_bytes: 4 << 30,
             weave_block_ms: 2000,
             weave_listen: None,
             weave_accepts: false,

@@ -4,6 +4,7 @@
 mod assign;
 mod base_layer;
 mod error;
+mod growth;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,7 @@ use crate::trace;
 
 pub use assign::{Assign, StoredItem, excludes};
 pub use error::SubmitError;
+use growth::Growth;
 
 /// Characters of a tag's value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -68,6 +70,7 @@ pub struct Submitter {
     searches: Arc<Semaphore>,
     /// Places of processes that are being opened.
     openings: Arc<Semaphore>,
+    growth: Arc<Growth>,
 }
 
 impl Submitter {
@@ -77,7 +80,7 @@ impl Submitter {
         shared.metrics.watch(Level::permits("submit", "searches", &searches, assign::SEARCHES_MAX));
         let openings = Arc::new(Semaphore::new(OPENINGS_MAX));
         shared.metrics.watch(Level::permits("submit", "openings", &openings, OPENINGS_MAX));
-        Self { shared, scheduler, searches, openings }
+        Self { shared, scheduler, searches, openings, growth: Arc::default() }
     }
 
     /// Takes an item to the scheduler of its process.
@@ -238,6 +241,7 @@ impl Submitter {
             return Err(SubmitError::Full(ROOM_RETRY_MS));
         }
         let asked = submission.process;
+        let grown = if new.is_some() { 0 } else { self.grow(&submission)? };
         let began = Instant::now();
         let answer = match new {
             Some(_) => scheduler.open(submission).await,
@@ -245,6 +249,9 @@ impl Submitter {
         };
         self.shared.metrics.assign_times.add(began.elapsed());
         self.shared.metrics.submits.add(answer.name());
+        if !matches!(answer, Answer::Assigned { duplicate: false, .. }) {
+            self.growth.give_back(&asked, grown);
+        }
         match answer {
             Answer::Assigned { process, slot, assignment, signed, duplicate } => {
                 tracing::debug!(%process, slot, duplicate, "submitted");

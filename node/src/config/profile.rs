@@ -58,6 +58,7 @@ impl Profile {
                     ("topics", "256"),
                     ("spawn_budget", "100"),
                     ("others_memory", "1gb"),
+                    ("others_messages", "256mb"),
                     ("join", "auto"),
                     ("disk_budget", "20gb"),
                     ("bandwidth_out", "1mb"),
@@ -71,8 +72,13 @@ impl Profile {
                 values
             }
             Self::Server => {
-                let mut values =
-                    owned(&[("listen", EVERYWHERE), ("spawn_budget", "10000"), ("join", "auto")]);
+                let mut values = owned(&[
+                    ("listen", EVERYWHERE),
+                    ("spawn_budget", "10000"),
+                    ("join", "auto"),
+                    // It is made for strangers, whose logs are never dropped.
+                    ("disk_budget", "100gb"),
+                ]);
                 values.push(("others_gas", (CORE_HOUR_GAS / 2 * cores.min(THREADS_MAX) as u64).to_string()));
                 values
             }

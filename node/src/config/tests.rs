@@ -187,6 +187,7 @@ fn the_written_form_reads_back_equal() {
         clock_offset_ms: -250,
         others_memory_bytes: 1 << 20,
         others_logs_bytes: 3 << 20,
+        others_messages_bytes: u64::MAX,
         memory_budget_bytes: (64 << 20) + 1,
         disk_budget_bytes: 3 << 30,
         log_format: LogFormat::Json,
@@ -194,6 +195,17 @@ fn the_written_form_reads_back_equal() {
     };
     std::fs::write(folder.path().join(FILE_NAME), config.to_toml()).unwrap();
     assert_eq!(Resolved::load(&inputs).unwrap().config, config);
+}
+
+#[test]
+fn what_is_made_for_strangers_has_a_bound_on_the_disk() {
+    let (_folder, mut inputs) = with_file("");
+    let budget = |inputs: &Inputs| Resolved::load(inputs).unwrap().config.disk_budget_bytes;
+    assert_eq!(budget(&inputs), u64::MAX);
+    for (profile, bytes) in [("home", 20 << 30), ("server", 100 << 30)] {
+        inputs.flags.insert("profile", profile.into());
+        assert_eq!(budget(&inputs), bytes);
+    }
 }
 
 #[test]

@@ -136,7 +136,9 @@ async fn push_once(
 
 fn outcome_of(error: SubmitError) -> PushOutcome {
     match error {
-        SubmitError::Busy(retry_ms) | SubmitError::Full(retry_ms) => PushOutcome::Busy { retry_ms },
+        SubmitError::Busy(retry_ms) | SubmitError::Full(retry_ms) | SubmitError::Grown(retry_ms) => {
+            PushOutcome::Busy { retry_ms }
+        }
         SubmitError::Invalid(why) => PushOutcome::Refused(why),
         error => PushOutcome::Unreachable(error.to_string()),
     }

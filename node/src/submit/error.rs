@@ -25,6 +25,12 @@ pub enum SubmitError {
     /// The scheduler has no room on its disk: come back after so many milliseconds.
     #[error("the scheduler's disk budget is used up and it takes no new work; try again in {0} ms")]
     Full(u64),
+    /// Strangers had this log grow by as much as they may in an hour: come back after so many milliseconds.
+    #[error(
+        "messages of others than its owner had the log of the process grow by as much as its scheduler lets them in an \
+         hour; try again in {0} ms, or ask its operator to raise `others_messages`"
+    )]
+    Grown(u64),
     /// This node failed.
     #[error("{0}")]
     Fault(String),
@@ -37,7 +43,7 @@ impl SubmitError {
             Self::Invalid(_) => (Code::Invalid, 0),
             Self::Refused(_) => (Code::NotMine, 0),
             Self::Unknown(_) | Self::NoAnswer(_) => (Code::Unknown, 0),
-            Self::Busy(ms) | Self::Full(ms) => (Code::Busy, *ms),
+            Self::Busy(ms) | Self::Full(ms) | Self::Grown(ms) => (Code::Busy, *ms),
             Self::Fault(_) => (Code::Fault, 0),
         };
         wire::Refusal { code: code.into(), text: self.to_string(), retry_ms }

@@ -133,13 +133,13 @@ pub(crate) fn no_slot(error: &SubmitError) -> Failure {
         SubmitError::Invalid(_) => FailureCode::Invalid,
         SubmitError::Refused(_) => FailureCode::Refused,
         SubmitError::Unknown(_) | SubmitError::NoAnswer(_) => FailureCode::Unknown,
-        SubmitError::Busy(_) => FailureCode::Busy,
+        SubmitError::Busy(_) | SubmitError::Grown(_) => FailureCode::Busy,
         SubmitError::Full(_) => FailureCode::Full,
         SubmitError::Fault(_) => FailureCode::Fault,
     };
     let failure = fail(code, error.to_string());
     match error {
-        SubmitError::Busy(ms) => failure.retry_in(*ms),
+        SubmitError::Busy(ms) | SubmitError::Grown(ms) => failure.retry_in(*ms),
         _ => failure,
     }
 }
