@@ -21,8 +21,10 @@ const TICKS_OF_SLOT_MAX: u64 = TICKS_MAX * CRON_INTERVALS_MAX as u64;
 /// What became of an attestation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is on disk.
+    /// It is on disk now.
     Yes,
+    /// It was on disk before.
+    Already,
     /// It is of no use here: not an attestor, too far ahead, of what was pruned, or another process.
     No,
     /// The same key signed something else about the same position: evidence.
@@ -48,14 +50,15 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
     if !is_of_use(shared, process, found) {
         return Kept::No;
     }
-    let statement = found.statement();
-    let (id, position, attestor) = (process.id(), statement.position, found.attestor());
     let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
-    let held = shared.store.read().and_then(|reader| reader.attestation(&id, position, &attestor));
-    if held.is_ok_and(|held| held.is_some_and(|held| held.statement == row.statement)) {
-        // Nobody has to wait for a commit of others for that.
+    let looked = shared.store.read().and_then(|reader| {
+        let held = reader.attestation(&id, position, &attestor)?;
+        Ok((is_wanted(&reader, &id, position)?, held.is_some_and(|held| held.statement == row.statement)))
+    });
+    let (true, is_held) = looked.unwrap_or_default() else { return Kept::No };
+    if is_held {
         shared.news.tell(News::Attested { process: id, position, attestor });
-        return Kept::Yes;
+        return Kept::Already;
     }
     let write = Write::Attestation { process: id, position, attestor, row };
     match shared.store.write(vec![write]).await {

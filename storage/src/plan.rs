@@ -99,13 +99,11 @@ impl Plan<'_> {
                 self.prune(process, position, &weave, &attestors)
             }
             Write::Page(page) => self.put_content(Table::Pages, &page.hash.0, &page),
-            Write::Blob(bytes) => {
-                let name = blake3::hash(&bytes);
-                self.put_content(Table::Blobs, name.as_bytes(), &Raw(bytes))
-            }
+            Write::Blob(bytes) => self.put_content(Table::Blobs, &blob_name(&bytes).0, &Raw(bytes)),
             Write::DropBlob(name) => self.remove(Table::Blobs, name.0.to_vec()),
             Write::Batch { data_root, row } => self.batch(data_root, &row),
             Write::Posting { data_root, row } => self.posting(data_root, &row),
+            Write::DropPosting { data_root, weave } => self.drop_posting(data_root, &weave),
             Write::Anchored { process, weave, row } => {
                 self.put(Table::Anchored, key::weave(&process, &weave), &row)
             }
@@ -303,6 +301,22 @@ impl Plan<'_> {
             self.put(Table::PostingsOpen, key.clone(), &Nothing)?;
         }
         self.put(Table::Postings, key, row)
+    }
+
+    fn drop_posting(&mut self, data_root: Hash, weave: &str) -> Result<(), StoreError> {
+        let key = key::on_weave(&data_root, weave);
+        let Some(held) = self.get::<PostingRow>(Table::Postings, &key)? else { return Ok(()) };
+        if held.is_final() {
+            return Err(content(Table::Postings, &key));
+        }
+        for part in &held.parts {
+            let key = key::on_weave(part, weave);
+            if self.get::<Hash>(Table::Posted, &key)? == Some(data_root) {
+                self.remove(Table::Posted, key)?;
+            }
+        }
+        self.remove(Table::PostingsOpen, key.clone())?;
+        self.remove(Table::Postings, key)
     }
 
     /// Writes what is named by its content. An intact copy heals a damaged record.

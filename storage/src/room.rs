@@ -63,6 +63,7 @@ impl Need {
             | Write::Prune { .. }
             | Write::DropCarried { .. }
             | Write::DropBlob(_)
+            | Write::DropPosting { .. }
             | Write::LiftCaution { .. }
             | Write::AttestationAnchored { .. }
             | Write::EvidenceAnchored { .. }

@@ -223,6 +223,14 @@ pub enum Write {
         /// The row.
         row: PostingRow,
     },
+    /// Forgets a posting that is not final, with what it says of its batches: they may be in another one. Its bundle
+    /// stays.
+    DropPosting {
+        /// The data root of the bundle.
+        data_root: Hash,
+        /// The name of the weave.
+        weave: String,
+    },
     /// How far a weave holds a log; replaces the row.
     Anchored {
         /// The process.
@@ -327,6 +335,7 @@ impl Write {
                 | Self::Prune { .. }
                 | Self::DropCarried { .. }
                 | Self::DropBlob(_)
+                | Self::DropPosting { .. }
                 | Self::Earned { .. }
                 | Self::DropEarned { .. }
                 | Self::Batch { .. }
@@ -345,7 +354,7 @@ impl Write {
             Self::Setting { name, .. } | Self::DropSetting { name } => {
                 at_most("bytes of a setting's name", name.len(), NAME_BYTES_MAX)
             }
-            Self::Anchored { weave, .. } | Self::Prune { weave, .. } => {
+            Self::Anchored { weave, .. } | Self::Prune { weave, .. } | Self::DropPosting { weave, .. } => {
                 at_most("bytes of a weave's name", weave.len(), NAME_BYTES_MAX)
             }
             Self::Posting { row, .. } => {

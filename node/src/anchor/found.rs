@@ -2,7 +2,8 @@
 //! and not its notes of what it posted there: what is final there is found again, and not paid for a second time.
 //!
 //! A gateway's word leads to a bundle; that it is final says a quorum, what is in it say its bytes, which are those that
-//! the transaction commits to, and each part of a slot must be in it, the same as it lies here. Bundles that an upload
+//! the transaction commits to, and each part of a slot must be in it, the same as it lies here. That there is none
+//! says a quorum too: where one gateway's bundle is of no use the next gateway is asked. Bundles that an upload
 //! service put into others are not found, nor is anything where gateways do not say in which bundle an item is.
 
 use std::collections::BTreeMap;
@@ -62,26 +63,17 @@ pub(super) async fn found(shared: &SharedRef, process: Id, from: u64) -> Result<
     for _ in 0..BUNDLES_MAX {
         let Some(row) = shared.store.read()?.slot(&process, next)? else { break };
         let slot = (next, row.assignment_id);
-        let Some(held) = held(shared, &mut gateways, process, slot).await? else { break };
-        let told = join_all(clients.iter().map(|client| told(client, &held.id))).await;
-        let height = match verdict(&told, anchor.quorum(), anchor.confirmations) {
-            Verdict::Final { height, .. } => height,
-            // Somebody gave it, and a quorum knows of no block that has it.
-            Verdict::Open => break,
-            Verdict::Mined { .. } | Verdict::Unclear => return Err(FoundError::NotYet(next)),
-        };
-        let (at, with, bytes) = (SharedRef::clone(shared), Arc::clone(&known), held.bytes);
-        let read = tokio::task::spawn_blocking(move || reach(&at, &with, next, bytes));
-        let (after, mut writes) = joined(read.await).ok_or(FoundError::Cut)??;
-        if after == next {
+        let Some(held) = held(shared, (clients.as_slice(), gateways.as_mut_slice()), &known, slot).await?
+        else {
             break;
-        }
-        next = after;
-        last = Some(after - 1);
+        };
+        next = held.after;
+        last = Some(held.after - 1);
         let weave = shared.anchored_on().to_owned();
         let noted = shared.store.read()?.anchored(&process, &weave)?.map(|row| row.slot);
+        let mut writes = held.writes;
         if noted < last {
-            let row = AnchoredRow { slot: after - 1, batch: held.root, height };
+            let row = AnchoredRow { slot: held.after - 1, batch: held.root, height: held.height };
             writes.push(Write::Anchored { process, weave, row });
         }
         shared.store.write(writes).await?;
@@ -89,26 +81,61 @@ pub(super) async fn found(shared: &SharedRef, process: Id, from: u64) -> Result<
     Ok(last)
 }
 
-/// The first bundle that a gateway gives; none where a quorum knows of none.
+/// A final bundle that has slots.
+struct Held {
+    /// The root of its bytes.
+    root: Hash,
+    /// The height of its block.
+    height: u64,
+    /// The slot after the last one of which it has all parts.
+    after: u64,
+    /// What is to be noted of what else is in it.
+    writes: Vec<Write>,
+}
+
+/// The first final bundle that a gateway gives and that has this slot; none where a quorum has none. One that names a
+/// bundle which has nothing of it, or which is in no block, has said no more than one that knows of none: an index may be
+/// stale, and a transaction that was signed anew leaves one behind that never was mined.
 async fn held(
-    shared: &Shared,
-    gateways: &mut [Gateway],
-    process: Id,
+    shared: &SharedRef,
+    (clients, gateways): (&[Client], &mut [Gateway]),
+    known: &Arc<Process>,
     slot: (u64, Id),
-) -> Result<Option<Holding>, FoundError> {
-    let mut denied = 0;
+) -> Result<Option<Held>, FoundError> {
+    let anchor = &shared.config.anchor;
+    let (mut denied, mut is_coming) = (0, false);
     for gateway in gateways {
-        match holding(gateway, (process, shared.address), slot).await {
-            Ok(Some(held)) => return Ok(Some(held)),
-            Ok(None) => denied += 1,
+        let Holding { id, root, bytes } = match holding(gateway, (known.id(), shared.address), slot).await {
+            Ok(Some(holding)) => holding,
             // A node of the weave without an index knows nothing of items.
-            Err(error) if error.is_refused() => denied += 1,
-            Err(error) => {
+            Err(error) if !error.is_refused() => {
                 tracing::debug!(gateway = gateway.name(), %error, "what a weave has of a log is not known");
+                continue;
             }
+            Ok(None) | Err(_) => {
+                denied += 1;
+                continue;
+            }
+        };
+        let (at, with, from) = (SharedRef::clone(shared), Arc::clone(known), slot.0);
+        let read = tokio::task::spawn_blocking(move || reach(&at, &with, from, bytes));
+        let (after, writes) = joined(read.await).ok_or(FoundError::Cut)??;
+        if after == from {
+            denied += 1;
+            continue;
+        }
+        let told = join_all(clients.iter().map(|client| told(client, &id))).await;
+        match verdict(&told, anchor.quorum(), anchor.confirmations) {
+            Verdict::Final { height, .. } => return Ok(Some(Held { root, height, after, writes })),
+            Verdict::Open => denied += 1,
+            Verdict::Mined { .. } | Verdict::Unclear => is_coming = true,
         }
     }
-    if denied >= shared.config.anchor.quorum() { Ok(None) } else { Err(FoundError::Silent) }
+    match (is_coming, denied >= anchor.quorum()) {
+        (true, _) => Err(FoundError::NotYet(slot.0)),
+        (false, true) => Ok(None),
+        (false, false) => Err(FoundError::Silent),
+    }
 }
 
 /// What a gateway says of a transaction, if it is one of this weave.

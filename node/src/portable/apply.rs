@@ -1,6 +1,7 @@
 //! Taking verified parts of a process into a node that runs. Slots take the way of all slots that come
 //! from outside: to the follower, which checks the links and appends.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -136,8 +137,11 @@ impl<'a> Apply<'a> {
         match part {
             Part::Opening(process, record) => self.open(process, &record).await,
             Part::Slot(record) => self.slot(*record).await,
-            Part::Attestations(attestations) => {
+            Part::Attestations(mut attestations) => {
                 let Some(process) = &self.known else { return Ok(()) };
+                // What is said twice in one part is stored, and counted, once.
+                let mut said = BTreeSet::new();
+                attestations.retain(|one| said.insert((one.attestor(), one.statement().hash())));
                 // Beside each other, so that many share a commit.
                 let one_bytes = attestations.first().map_or(0, size_of_val);
                 let keep = |attestation| {

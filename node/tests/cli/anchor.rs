@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::node::{Node, until, until_is, up};
+use super::recover::liar::Liar;
 
 const WALLET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/wallet.json");
 
@@ -107,6 +108,19 @@ fn all_final(node: &Node) -> Value {
 /// A disk is lost, and with it the notes of what was paid for. What is on the weave is not paid for again.
 #[test]
 fn a_scheduler_that_comes_back_from_the_weave_pays_for_none_of_it_again() {
+    comes_back_and_pays_nothing(|_| None, "1");
+}
+
+/// The gateway that is asked first names bundles that are in no block: the word of one alone has nothing paid for twice.
+#[test]
+fn nor_where_the_first_gateway_names_bundles_that_are_in_no_block() {
+    for quorum in ["1", "2"] {
+        comes_back_and_pays_nothing(|address| Some(Liar::elsewhere(address)), quorum);
+    }
+}
+
+/// A scheduler is wiped, and comes back with a gateway of this kind before the one that it had, and this quorum of them.
+fn comes_back_and_pays_nothing(first: impl Fn(&str) -> Option<Liar>, quorum: &str) {
     let (keeper, address) = keeper();
     let flags = paying(&address, "1000000");
     let one = Node::start_with(&flags);
@@ -117,6 +131,12 @@ fn a_scheduler_that_comes_back_from_the_weave_pays_for_none_of_it_again() {
     let old = one.stop();
     let empty = tempfile::tempdir().unwrap();
     std::fs::copy(old.path().join("key.json"), empty.path().join("key.json")).unwrap();
+    let liar = first(&address);
+    let mut flags = paying(&address, "1000000");
+    if let Some(liar) = &liar {
+        let at = flags.iter().position(|flag| *flag == "--anchor-gateways").unwrap();
+        flags.splice(at..at, ["--anchor-quorum", quorum, "--anchor-gateways", &liar.address]);
+    }
     let node = Node::start_as(empty, &flags);
     let report = node.json(&["recover", "--all", "--from", &address]);
     assert_eq!((&report["whole"], &report["slots"]), (&json!(1), &json!(10)), "{report}");
@@ -128,6 +148,7 @@ fn a_scheduler_that_comes_back_from_the_weave_pays_for_none_of_it_again() {
     let with_slots = batches.iter().filter(|batch| batch["from"].as_u64() <= batch["to"].as_u64());
     assert_eq!(with_slots.count(), 0, "{weave}");
     node.stop();
+    drop(liar);
     keeper.stop();
 }
 

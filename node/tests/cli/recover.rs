@@ -1,6 +1,6 @@
 //! Logs that come back from a weave, with real nodes that know no peer; and gateways that lie.
 
-mod liar;
+pub mod liar;
 
 use std::path::Path;
 

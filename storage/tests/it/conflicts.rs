@@ -221,8 +221,20 @@ fn a_batch_is_in_one_posting_and_a_final_one_stays() {
     assert_eq!(store.read().unwrap().postings_open("another", 9).unwrap(), [(hash(8), elsewhere)]);
     assert_eq!(store.read().unwrap().posting(&hash(8), "arweave.N.1").unwrap(), Some(stays.clone()));
     let long = PostingState::Signed { id: id(5), header: vec![0; 17_000].into(), reward: 7, expires: None };
-    let error = store.write_blocking(vec![write(8, &PostingRow { state: long, ..row })]).unwrap_err();
+    let error = store.write_blocking(vec![write(8, &PostingRow { state: long, ..row.clone() })]).unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { size: 17_000, .. }), "{error}");
+    // One that is not final can be forgotten: its batches may be in another one then. A final one stays.
+    let drop = |weave: &str| vec![Write::DropPosting { data_root: hash(8), weave: weave.into() }];
+    conflict(store.write_blocking(drop("arweave.N.1")));
+    for _ in 0..2 {
+        store.write_blocking(drop("another")).unwrap();
+    }
+    let reader = store.read().unwrap();
+    assert_eq!(reader.posting(&hash(8), "another").unwrap(), None);
+    assert_eq!(reader.posting_of(&hash(2), "another").unwrap(), None);
+    assert_eq!(reader.postings_open("another", 9).unwrap(), []);
+    assert_eq!(reader.posting_of(&hash(2), "arweave.N.1").unwrap(), Some(hash(8)));
+    store.write_blocking(vec![write(9, &PostingRow { weave: "another".into(), ..other })]).unwrap();
 }
 
 #[test]

@@ -308,6 +308,7 @@ impl Poster {
         }
         let effect = match &posting.stage {
             Stage::Parts => Effect::Build { number, parts: posting.parts.clone() },
+            _ if posting.again => Effect::Build { number, parts: posting.parts.clone() },
             Stage::Built if self.signing.is_some() => return,
             Stage::Built => {
                 self.signing = Some(number);
@@ -392,7 +393,7 @@ impl Machine for Poster {
             }
             Input::Failed { number } => {
                 self.give_up(number, Trouble::Fault, now);
-                self.part(number, effects);
+                self.mend(number, effects);
                 number
             }
             Input::Flush => {

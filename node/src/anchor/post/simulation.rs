@@ -131,6 +131,7 @@ struct Seen {
     held_back: u64,
     unseeded: u64,
     full: u64,
+    mended: u64,
 }
 
 impl World {
@@ -385,9 +386,10 @@ fn whatever_gateways_do_nothing_is_paid_twice_and_nothing_final_is_lost() {
         all.held_back += world.seen.held_back;
         all.unseeded += world.seen.unseeded;
         all.full += world.seen.full;
+        all.mended += world.seen.mended;
     }
-    let Seen { crashes, replaced, lapsed, held_back, unseeded, full } = all;
-    let seen = [crashes, replaced, lapsed, held_back, unseeded, full];
+    let Seen { crashes, replaced, lapsed, held_back, unseeded, full, mended } = all;
+    let seen = [crashes, replaced, lapsed, held_back, unseeded, full, mended];
     assert!(seen.iter().all(|count| *count > 0), "a fault that never happened: {all:?}");
 }
 

@@ -154,9 +154,13 @@ impl PostTask {
     }
 
     fn begin(&mut self) {
-        let (roots, worker) = (&self.roots, &self.worker);
+        let (roots, worker) = (&mut self.roots, &self.worker);
         let mut begin = |work: &mut JoinSet<Done>, effect: Effect| {
-            let root = roots.get(&effect.number()).copied().unwrap_or(Hash::ZERO);
+            let root = match effect {
+                Effect::LetGo { number, .. } => roots.remove(&number),
+                _ => roots.get(&effect.number()).copied(),
+            };
+            let root = root.unwrap_or(Hash::ZERO);
             work.spawn(Arc::clone(worker).perform(effect, root));
         };
         self.carrying.begin(CARRYING_MAX, &mut begin);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -187,6 +188,81 @@ async fn batches_of_several_logs_share_a_transaction_and_a_limit_holds_them_back
     let built = |row: &PostingRow| row.state == PostingState::Built;
     let open = payer.store.read().unwrap().postings_open("weft.local", 9).unwrap();
     assert!(open.len() == 1 && open.iter().all(|(_, row)| built(row)), "{open:?}");
+    stop.cancel();
+    task.await.unwrap();
+}
+
+/// A disk lost the bundle of what was signed, or a repair could not save it: it is made again of its batches and posted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_posting_whose_bundle_is_gone_is_final_in_the_end() {
+    let stop = CancellationToken::new();
+    let (keeper, address) = keeper(&stop).await;
+    let payer = payer(address, 1_000_000);
+    let (one, two) = (store(&payer, 7, 3, 10).await.0, store(&payer, 8, 3, 10).await.0);
+    let parts = vec![one.data_root(), two.data_root()];
+    let both = Batch::of_items(one.items().iter().chain(two.items()).cloned().collect()).unwrap();
+    // It was to be mined long ago.
+    let state = PostingState::Signed { id: Id([5; 32]), header: "{}".into(), reward: 9, expires: Some(1) };
+    let row = PostingRow {
+        weave: "weft.local".into(),
+        parts: parts.clone(),
+        bundle: blob_name(both.bytes()),
+        items: 6,
+        bytes: both.bytes().len() as u64,
+        winston: 9,
+        signed: 1,
+        receipt: Bytes::new(),
+        state,
+    };
+    payer.store.write(vec![Write::Posting { data_root: both.data_root(), row }]).await.unwrap();
+    for _ in 0..6 {
+        keeper.weave.mine(1).unwrap();
+    }
+    let task = tokio::spawn(PostTask::new(&payer).unwrap().unwrap().run(stop.clone()));
+    let postings = settled(&keeper, &payer, &parts).await;
+    let [(root, row)] = &postings[..] else { panic!("{} postings", postings.len()) };
+    assert_eq!((*root, row.signed, row.winston), (both.data_root(), 2, 9 + 2_200));
+    assert_eq!(keeper.weave.fetch_now(root).unwrap().as_ref(), Some(both.bytes()));
+    stop.cancel();
+    task.await.unwrap();
+}
+
+/// Its batches are gone as well: it is forgotten, and they are no longer on their way, so that they are made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_posting_whose_batches_are_gone_is_forgotten() {
+    let stop = CancellationToken::new();
+    let (_keeper, address) = keeper(&stop).await;
+    let payer = payer(address, 1_000_000);
+    let batch = store(&payer, 7, 3, 10).await.0;
+    let root = batch.data_root();
+    // As it was in an earlier life.
+    payer.board.take();
+    payer.board.forget(&[root]);
+    let row = PostingRow {
+        weave: "weft.local".into(),
+        parts: vec![root],
+        bundle: blob_name(batch.bytes()),
+        items: 3,
+        bytes: batch.bytes().len() as u64,
+        winston: 0,
+        signed: 0,
+        receipt: Bytes::new(),
+        state: PostingState::Built,
+    };
+    let gone = Write::DropBlob(row.bundle);
+    payer.store.write(vec![Write::Posting { data_root: root, row }, gone]).await.unwrap();
+    let task = tokio::spawn(PostTask::new(&payer).unwrap().unwrap().run(stop.clone()));
+    let forgotten = async {
+        loop {
+            let reader = payer.store.read().unwrap();
+            if matches!(progress(&reader, &payer.board, (&root, "weft.local")).unwrap(), Progress::Unknown) {
+                return reader.postings(9).unwrap();
+            }
+            // tidy-allow(sleep): another task is waited for, with a deadline.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(WAIT, forgotten).await.unwrap(), []);
     stop.cancel();
     task.await.unwrap();
 }

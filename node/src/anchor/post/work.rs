@@ -109,7 +109,9 @@ impl Worker {
                 Err(error) => failed(number, "bundled", &error),
             },
             Effect::LetGo { parts, .. } => {
-                self.shared.board.forget(&parts);
+                if let Err(error) = self.let_go(root, &parts).await {
+                    tracing::warn!(%error, "a posting that cannot be made is not forgotten; it is tried again at the next start");
+                }
                 Input::Tick.into()
             }
             Effect::Quote { number, bytes } => {
@@ -172,6 +174,12 @@ impl Worker {
         let (worker, of) = (Arc::clone(self), parts.clone());
         let batch = joined(spawn_blocking(move || worker.gather(&of)).await).ok_or(PostError::Cut)??;
         let (root, bytes) = (batch.data_root(), batch.bytes().clone());
+        let length = bytes.len() as u64;
+        if self.shared.store.read()?.posting(&root, self.shared.anchored_on())?.is_some() {
+            // What was signed and paid of it stays as it is.
+            self.shared.store.write(vec![Write::Blob(bytes)]).await?;
+            return Ok((root, length));
+        }
         let row = PostingRow {
             weave: self.shared.anchored_on().to_owned(),
             parts,
@@ -183,9 +191,20 @@ impl Worker {
             receipt: Bytes::new(),
             state: PostingState::Built,
         };
-        let length = row.bytes;
         self.shared.store.write(vec![Write::Blob(bytes), Write::Posting { data_root: root, row }]).await?;
         Ok((root, length))
+    }
+
+    /// Forgets a posting that is on disk and cannot be made again, and gives its batches back.
+    async fn let_go(&self, root: Hash, parts: &[Hash]) -> Result<(), PostError> {
+        let weave = self.shared.anchored_on().to_owned();
+        if let Some(row) = self.shared.store.read()?.posting(&root, &weave)? {
+            let mut writes = vec![Write::DropPosting { data_root: root, weave }];
+            writes.extend((row.parts.len() > 1).then_some(Write::DropBlob(row.bundle)));
+            self.shared.store.write(writes).await?;
+        }
+        self.shared.board.forget(parts);
+        Ok(())
     }
 
     fn gather(&self, parts: &[Hash]) -> Result<Batch, PostError> {

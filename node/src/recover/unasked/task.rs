@@ -93,6 +93,9 @@ impl UnaskedTask {
     /// Runs until the node stops.
     pub async fn run(mut self, stop: CancellationToken) {
         let has_gateways = !self.shared.config.gateways.is_empty();
+        if let Err(error) = shares::settle(&self.shared).await {
+            tracing::warn!(%error, "what logs of strangers did not take in an earlier life is not given back yet");
+        }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -223,7 +226,7 @@ async fn read(
     // What an operator hosts himself is his own; what is here for others grows by their word alone.
     let is_of_others = is_strange || shared.directory.roles(&process).is_some_and(|roles| roles.for_others);
     let share = match is_of_others {
-        true => Some(shares::take(shared).await?),
+        true => Some(shares::take(shared, process).await?),
         false => None,
     };
     let from = shared.config.gateways.clone();

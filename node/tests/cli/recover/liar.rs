@@ -1,9 +1,10 @@
 //! A gateway between a node and its weave that lies.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use weft_protocol::attestation::Statement;
 use weft_protocol::bundle::{Bundle, Frame};
 use weft_protocol::crypto::Signer;
+use weft_protocol::l1::chunk::data_root;
 use weft_protocol::process::RULES;
 use weft_protocol::{Draft, Hash, Id, Network, Position, Tag, wire};
 
@@ -89,8 +91,8 @@ impl Lie {
 }
 
 /// A gateway that asks another one and lies; it ends with the value.
-pub(super) struct Liar {
-    pub(super) address: String,
+pub struct Liar {
+    pub address: String,
     ends: Arc<AtomicBool>,
 }
 
@@ -162,6 +164,33 @@ impl Liar {
             let Some(bundle) = bundle else { return Told::Answer(status, body) };
             let own = bundle.entries().map(|(id, range)| (id, bundle.raw()[range].to_vec()));
             Told::Answer(status, rebuilt(&own.chain([extra.clone()]).collect::<Vec<_>>()))
+        })
+    }
+
+    /// One that lists everything in bundles of its own, which have the same items in another order and are in no block.
+    pub fn elsewhere(upstream: &str) -> Self {
+        let (own, from) = (Mutex::new(BTreeMap::new()), upstream.trim_start_matches("http://").to_owned());
+        Self::start(upstream, move |path, status, body| {
+            let mut own = own.lock().unwrap();
+            if path == "/graphql" {
+                let moved = |node: &mut Value| {
+                    let Some(bundle) = node["bundledIn"]["id"].as_str().map(str::to_owned) else { return };
+                    let mut server = TcpStream::connect(&from).unwrap();
+                    write!(server, "GET /raw/{bundle} HTTP/1.1\r\nHost: {from}\r\nConnection: close\r\n\r\n")
+                        .unwrap();
+                    let bundle = Bundle::parse(message(&mut server).unwrap().1).unwrap();
+                    let items = bundle.entries().map(|(id, range)| (id, bundle.raw()[range].to_vec()));
+                    let other = rebuilt(&items.collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>());
+                    let name = data_root(&other).unwrap().to_string();
+                    node["bundledIn"]["id"] = json!(name);
+                    own.insert(name, other);
+                };
+                return Told::Answer(status, each_node(&body, moved));
+            }
+            match path.strip_prefix("/raw/").and_then(|name| own.get(name)) {
+                Some(bundle) => Told::Answer(200, bundle.clone()),
+                None => Told::Answer(status, body),
+            }
         })
     }
 
@@ -327,10 +356,10 @@ fn among_strangers(bundle: &Bundle) -> Vec<u8> {
     rebuilt(&items)
 }
 
-fn each_node(body: &[u8], change: impl Fn(&mut Value)) -> Vec<u8> {
+fn each_node(body: &[u8], change: impl FnMut(&mut Value)) -> Vec<u8> {
     let mut answer: Value = serde_json::from_slice(body).unwrap();
     let edges = answer.pointer_mut("/data/transactions/edges").and_then(Value::as_array_mut);
-    edges.into_iter().flatten().for_each(|edge| change(&mut edge["node"]));
+    edges.into_iter().flatten().map(|edge| &mut edge["node"]).for_each(change);
     answer.to_string().into_bytes()
 }
 

@@ -22,14 +22,15 @@ pub struct Terms {
 /// What the driver asks for. Each but `Post` to a gateway is answered; a posting has one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Bundle these batches and store the bundle.
+    /// Bundle these batches and store the bundle, again where it was stored before.
     Build {
         /// As which posting.
         number: u64,
         /// The batches.
         parts: Vec<Hash>,
     },
-    /// Give batches back, of which nothing was signed: their bundles cannot be read, and are made anew.
+    /// Give batches back that cannot be read, and forget the posting if it is on disk: they are made anew. Nothing was
+    /// signed of them that a block can hold.
     LetGo {
         /// The posting that they were to be.
         number: u64,

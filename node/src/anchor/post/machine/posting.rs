@@ -8,7 +8,7 @@ use super::{ANCHOR_BLOCKS, ANCHOR_DEPTH, Effect, Held, Pays, Policy, Poster, Quo
 
 /// Times that a rest is doubled.
 const DOUBLINGS_MAX: u32 = 4;
-/// Times that batches are put into one bundle in vain: then one of them may be damaged.
+/// Times that something fails here: then the bundle of a posting may be gone, or one of its batches damaged.
 const BUILDS_MAX: u32 = 3;
 
 /// How far a posting is. What is in it lies on disk too, but for `Parts`.
@@ -42,6 +42,8 @@ pub(super) struct Posting {
     pub(super) mined: Option<(u64, u64)>,
     /// To which gateways it is to be posted.
     pub(super) post_to: Option<Vec<usize>>,
+    /// Its bundle, which was on disk, is to be made of its batches once more: the same bytes.
+    pub(super) again: bool,
     /// What is being signed.
     terms: Option<Terms>,
     /// The block that it is final in, while its bytes are read back.
@@ -60,6 +62,7 @@ impl Posting {
             trouble: None,
             mined: None,
             post_to: None,
+            again: false,
             terms: None,
             place: None,
         }
@@ -80,7 +83,10 @@ impl Posting {
     }
 
     pub(super) fn built(&mut self, bytes: u64) {
-        (self.bytes, self.stage, self.tries, self.trouble) = (bytes, Stage::Built, 0, None);
+        (self.bytes, self.tries, self.trouble) = (bytes, 0, None);
+        if !std::mem::take(&mut self.again) {
+            self.stage = Stage::Built;
+        }
     }
 
     /// Waits, longer each time that nothing came of it.
@@ -242,14 +248,24 @@ impl Poster {
         }
     }
 
-    /// Parts batches that come to no bundle, until the one is found that is at fault: that one is made anew.
-    pub(super) fn part(&mut self, number: u64, effects: &mut Effects<Effect>) {
-        let fails = |posting: &&Posting| matches!(posting.stage, Stage::Parts) && posting.tries >= BUILDS_MAX;
-        if self.postings.get(&number).filter(fails).is_none() {
+    /// Goes on where something failed too often. A bundle that may be gone is made again. Batches that come to no
+    /// bundle are parted, until the one is found that is at fault: that one is made anew. So are all of a posting whose
+    /// bundle cannot be made again, once no block can hold it.
+    pub(super) fn mend(&mut self, number: u64, effects: &mut Effects<Effect>) {
+        let posting = self.postings.get_mut(&number).filter(|posting| posting.tries >= BUILDS_MAX);
+        let Some(posting) = posting else { return };
+        let was_built = !matches!(posting.stage, Stage::Parts);
+        if was_built && !posting.again {
+            (posting.again, posting.tries) = (true, 0);
+            return;
+        }
+        if matches!(posting.stage, Stage::Signed { .. }) {
+            // A block may hold it all the same.
+            posting.again = false;
             return;
         }
         let Some(Posting { mut parts, .. }) = self.postings.remove(&number) else { return };
-        if parts.len() > 1 {
+        if parts.len() > 1 && !was_built {
             let rest = parts.split_off(parts.len() / 2);
             self.put(Posting::new(parts, 0, Stage::Parts));
             self.put(Posting::new(rest, 0, Stage::Parts));

@@ -262,3 +262,57 @@ fn batches_are_gathered_until_one_waited_long_or_there_is_enough() {
     assert_eq!(run.handle(Input::Tick, 601), [], "a flush is for what waited then");
     assert_eq!(run.handle(Input::Tick, 1_100), [built(2, &[5]), built(3, &[6])]);
 }
+
+/// A damaged disk, or a repair that could not save it.
+#[test]
+fn a_posting_whose_bundle_is_gone_is_made_again_and_given_back_where_it_cannot_be() {
+    let parts = vec![BATCH, Hash([3; 32])];
+    let held = |signed| Held { parts: parts.clone(), bytes: 12, signed };
+    let build = Effect::Build { number: 0, parts: parts.clone() };
+    // Does what comes until this is asked for; whatever needs the bundle fails.
+    let until = |run: &mut Run, signed, wanted: fn(&Effect) -> bool| {
+        let (mut ms, mut effects) = (0, run.handle(Input::Held(held(signed)), 0));
+        loop {
+            while let Some(effect) = effects.pop() {
+                let number = effect.number();
+                let answer = match &effect {
+                    found if wanted(found) => return (effect, ms),
+                    Effect::Ask { .. } => {
+                        let (told, heights) = (vec![Told::Unknown; 3], vec![Some(200); 3]);
+                        Input::Told { number, told, heights }
+                    }
+                    Effect::Quote { .. } => {
+                        let quote = Some(Quote { price: 10, balance: 1_000, height: 200 });
+                        Input::Quoted { number, quotes: vec![quote; 3] }
+                    }
+                    Effect::Block { .. } => Input::Blocks { number, blocks: vec![Some("a".to_owned()); 3] },
+                    _ => Input::Failed { number },
+                };
+                effects.extend(run.handle(answer, ms));
+            }
+            ms += 500;
+            assert!(ms < 10_000_000, "it is never asked for");
+            effects = run.handle(Input::Tick, ms);
+        }
+    };
+    let is_build = |effect: &Effect| matches!(effect, Effect::Build { .. });
+    // Good until 148, so at 200 nothing can hold it: another is signed, for which its bytes are needed.
+    for signed in [None, Some((TX, Some(148)))] {
+        let mut run = Run::new(wallet(1_000));
+        let (effect, ms) = until(&mut run, signed, is_build);
+        assert_eq!(effect, build);
+        let next = run.handle(Input::Built { number: 0, bytes: 12 }, ms);
+        assert_eq!(next, [Effect::Quote { number: 0, bytes: 12 }]);
+    }
+    // One that a block may still hold stays signed.
+    let mut run = Run::new(wallet(1_000));
+    let (effect, ms) = until(&mut run, Some((TX, Some(300))), is_build);
+    assert_eq!(effect, build);
+    assert_eq!(run.handle(Input::Built { number: 0, bytes: 12 }, ms), [Effect::Ask { number: 0, tx: TX }]);
+    // Its batches are gone as well: they are made anew, all of them, for the posting of some is on disk.
+    let mut run = Run::new(wallet(1_000));
+    let is_let_go = |effect: &Effect| matches!(effect, Effect::LetGo { .. });
+    let (effect, _) = until(&mut run, Some((TX, Some(148))), is_let_go);
+    assert_eq!(effect, Effect::LetGo { number: 0, parts: parts.clone() });
+    assert!(!run.0.knows(&BATCH) && run.0.views().next().is_none());
+}

@@ -10,17 +10,30 @@ impl World {
                 if self.is_full() {
                     return self.answer(Input::Failed { number });
                 }
+                if self.rows.contains_key(&number) {
+                    self.seen.mended += 1;
+                    return self.answer(Input::Built { number, bytes: 10_000 });
+                }
                 if parts.iter().any(|part| !self.disk.posted.insert(*part)) {
                     self.violation(format!("a batch of {parts:?} is in two postings"));
                 }
-                let key = self.disk.postings.len() as u64;
+                let key = self.sequence;
                 self.disk.postings.insert(key, Row { parts, ..Row::default() });
                 self.rows.insert(number, key);
                 self.answer(Input::Built { number, bytes: 10_000 });
             }
             // The anchor makes it anew, as the same bytes here.
-            Effect::LetGo { parts, .. } => {
+            Effect::LetGo { number, parts } => {
+                let row = self.rows.remove(&number).and_then(|key| self.disk.postings.remove(&key));
+                if let Some((tx, _)) = row.and_then(|row| row.signed)
+                    && (self.can_be_mined(&tx) || self.mined(&tx).is_some())
+                {
+                    self.violation(format!(
+                        "a posting was forgotten whose transaction {tx} may be in a block"
+                    ));
+                }
                 for batch in parts {
+                    self.disk.posted.remove(&batch);
                     self.answer(Input::Waits { batch, bytes: 5_000, items: 10 });
                 }
             }
