@@ -114,6 +114,11 @@ pub struct RecoverReport {
     pub bundles: u64,
     /// How many of them are the bytes that their transaction, or their name, commits to.
     pub bundles_proven: u64,
+    /// How many of them are shown to be in a block: a path leads to their bytes from the root that most of the gateways
+    /// name of it.
+    pub bundles_in_blocks: u64,
+    /// Why one of the others is not.
+    pub not_in_blocks: Option<String>,
     /// The fewest blocks that confirm one of them, by the word of whoever gave it.
     pub least_confirmations: Option<u64>,
     pub gateways: Vec<GatewayReport>,

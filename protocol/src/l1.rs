@@ -3,9 +3,11 @@
 //! A transaction's JSON comes from gateways and is bytes from outside: [`L1Tx::parse_json`] limits
 //! every field, and [`Unverified::verify`] recomputes the id, the signature and, where data is
 //! inline, its root. What it proves is that the wallet signed this data; that the transaction was
-//! mined is another matter. Chunks and their proofs are in [`chunk`].
+//! mined is another matter. Chunks and their proofs are in [`chunk`], and what a block says of its
+//! transactions' data in [`block`].
 
 mod binary;
+pub mod block;
 pub mod chunk;
 mod json;
 

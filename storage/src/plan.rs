@@ -20,7 +20,7 @@ use crate::rows::{
     OutcomeRow, PostingRow, ProcessRow, Raw, SeenKey, SeenMark, SlotRow,
 };
 use crate::tables::Table;
-use crate::write::Write;
+use crate::write::{Write, blob_name};
 
 /// Where a plan reads what is already written.
 pub(crate) trait Base {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use weft_protocol::bundle::{Bundle, is_bundle};
 use weft_protocol::evidence::Evidence;
 use weft_protocol::l1::L1Tx;
+use weft_protocol::l1::block::BlockData;
 use weft_protocol::l1::chunk::verify_chunk;
 use weft_protocol::origin::OriginProof;
 use weft_protocol::record::SlotRecord;
@@ -100,12 +101,16 @@ pub fn bundle(bytes: &[u8]) {
     }
 }
 
-/// Parses an L1 transaction from JSON; then reads the same bytes as a chunk's proof.
+/// Parses an L1 transaction, and what a block says of its data, from JSON; then reads the same bytes as a chunk's proof.
 pub fn l1(bytes: &[u8]) {
     if let Ok(tx) = L1Tx::parse_json(bytes) {
         let again = L1Tx::parse_json(tx.claims().to_json().as_bytes()).expect("what is printed can be read");
         assert_eq!(again.claims(), tx.claims());
         let _ = tx.verify();
+    }
+    if let Ok(block) = BlockData::parse_json(bytes) {
+        assert!(block.start <= block.end);
+        assert!(block.verify(&Hash::ZERO, 1, block.end, bytes).is_err(), "nothing has that root");
     }
     let Some((root, path)) = bytes.split_first_chunk() else { return };
     let Some((place, path)) = path.split_first_chunk::<16>() else { return };

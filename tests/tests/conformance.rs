@@ -14,18 +14,21 @@ use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use weft_node::anchor::post::chunk_json;
 use weft_protocol::bundle::{Bundle, is_bundle};
 use weft_protocol::crypto::{SignatureType, Signer, guest};
-use weft_protocol::l1::chunk::{chunk_ranges, data_root, prove_chunks, verify_chunk};
+use weft_protocol::l1::block::BlockData;
+use weft_protocol::l1::chunk::{ChunkError, chunk_ranges, data_root, prove_chunks, verify_chunk};
 use weft_protocol::l1::{L1Error, L1Tx};
 use weft_protocol::{DataItem, Draft, Hash, Tag, tag};
 use weft_storage::anchor;
 
 /// The files, each with its number of lines; none for a file that is one value.
-const FILES: [(&str, Option<usize>); 6] = [
+const FILES: [(&str, Option<usize>); 7] = [
     ("README.md", None),
     ("ans104.jsonl", Some(31)),
+    ("blocks.jsonl", Some(6)),
     ("bundles.jsonl", Some(6)),
     ("keys.json", None),
     ("l1tx.jsonl", Some(10)),
@@ -418,6 +421,67 @@ fn transactions_and_their_chunks_verify() {
             details.check_chunks(name);
             let again = L1Tx::parse_json(tx.to_json().as_bytes()).unwrap().verify();
             assert_eq!(again.as_ref(), Ok(tx), "{name}");
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------ blocks
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BlockVector {
+    name: String,
+    block: Value,
+    transactions: Vec<PlaceVector>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceVector {
+    data_size: u64,
+    data_root: Hash,
+    offset: u64,
+    tx_path: String,
+}
+
+#[test]
+fn paths_lead_from_a_block_to_the_data_of_its_transactions() {
+    for BlockVector { name, block: json, transactions } in lines::<BlockVector>("blocks.jsonl") {
+        let block = BlockData::parse_json(json.to_string().as_bytes()).unwrap();
+        for (at, one) in transactions.iter().enumerate() {
+            assert_eq!(data_root(&det(one.data_size as usize)), Some(one.data_root), "{name}");
+            let path = base64url(&one.tx_path);
+            let check =
+                |block: &BlockData, offset| block.verify(&one.data_root, one.data_size, offset, &path);
+            assert_eq!(check(&block, one.offset), Ok(()), "{name} {at}");
+            // Another place, block, size or root.
+            for offset in [0, block.start, one.offset - 1, one.offset + 1, block.end + 1, u64::MAX] {
+                assert!(check(&block, offset).is_err(), "{name} {at}: {offset}");
+            }
+            for other in [
+                BlockData { root: Hash::ZERO, ..block },
+                BlockData { start: block.start + 1, ..block },
+                BlockData { end: one.offset - 1, ..block },
+            ] {
+                assert!(check(&other, one.offset).is_err(), "{name} {at}: {other:?}");
+            }
+            for (root, size) in [(one.data_root, one.data_size + 1), (Hash::ZERO, one.data_size)] {
+                let found = block.verify(&root, size, one.offset, &path);
+                assert_eq!(found, Err(ChunkError::Data(one.data_root)), "{name} {at}");
+            }
+            for byte in 0..path.len() {
+                let mut path = path.clone();
+                path[byte] ^= 1;
+                let found = block.verify(&one.data_root, one.data_size, one.offset, &path);
+                assert!(found.is_err(), "{name} {at}: byte {byte} of the path");
+            }
+        }
+        for field in ["tx_root", "weave_size", "block_size"] {
+            for wrong in [Value::Null, "".into(), "-1".into(), serde_json::json!([1])] {
+                let mut json = json.clone();
+                json[field] = wrong;
+                assert!(BlockData::parse_json(json.to_string().as_bytes()).is_err(), "{name}: {field}");
+            }
         }
     }
 }

@@ -127,6 +127,24 @@ async fn recover_all(
     Ok(if report.failed_count == 0 { Exit::Ok } else { Exit::No })
 }
 
+/// Which of the bundles are shown to be in a block.
+fn in_blocks(report: &RecoverReport, screen: Screen) -> String {
+    if report.bundles == 0 {
+        return "none was read".to_owned();
+    }
+    let shown = format!(
+        "{} of {}: paths lead to them from the roots that most of the gateways name of their blocks",
+        report.bundles_in_blocks, report.bundles
+    );
+    match &report.not_in_blocks {
+        None => shown,
+        Some(why) => {
+            let not = screen.paint(Colour::Yellow, "not proven of the others");
+            format!("{shown}; {not}: {}", screen.foreign(why))
+        }
+    }
+}
+
 /// What was read of a weave.
 pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
     let module = match report.module {
@@ -160,6 +178,7 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
                 report.bundles, report.bundles_proven
             ),
         ),
+        ("in blocks", in_blocks(report, screen)),
         ("missing", missing),
         ("took", format!("{} ms", report.elapsed_ms)),
     ];

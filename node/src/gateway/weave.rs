@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use weft_protocol::bundle::BUNDLE_TAGS;
 use weft_protocol::l1::L1_JSON_BYTES_MAX;
-use weft_protocol::l1::chunk::{ChunkProof, prove_chunks, prove_transactions};
+use weft_protocol::l1::chunk::{ChunkProof, prove_chunks};
 use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::{AnchorError, AnchorStatus, Block, LocalWeave, Placed};
 
@@ -374,16 +374,12 @@ impl WeaveDesk {
         let proof = proven.iter().find(holds).ok_or_else(unknown)?;
         let part = proof.range.start as u64..proof.range.end as u64;
         let chunk = weave.bundle_part(&placed.data_root, part).map_err(failed)?.ok_or_else(unknown)?;
-        let all: Vec<(Hash, u64)> =
-            placed.block.transactions.iter().map(|one| (one.data_root, one.bytes)).collect();
-        let paths = prove_transactions(&all);
-        let tx_path = paths.get(placed.index).ok_or_else(unknown)?;
         Ok(problem::json(
             StatusCode::OK,
             &json!({
                 "chunk": URL_SAFE_NO_PAD.encode(chunk),
                 "data_path": URL_SAFE_NO_PAD.encode(&proof.data_path),
-                "tx_path": URL_SAFE_NO_PAD.encode(tx_path),
+                "tx_path": URL_SAFE_NO_PAD.encode(placed.tx_path()),
                 "packing": "unpacked",
             }),
         ))

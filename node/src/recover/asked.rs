@@ -1,11 +1,12 @@
 //! Who has a weave, a gateway or this node, and what it was good for in one run.
 
 use bytes::Bytes;
+use weft_protocol::l1::block::BlockData;
 use weft_protocol::{DataItem, Hash, Id};
-use weft_storage::anchor::{AnchorError, AnchorStatus, LocalWeave};
+use weft_storage::anchor::{AnchorError, Block, LocalWeave};
 
 use super::ask::{self, Listed, Question};
-use super::gateway::{Gateway, GatewayError, shown};
+use super::gateway::{Gateway, GatewayError, Place, shown};
 
 /// Faults that are told one by one; the rest are counted.
 const FAULTS_SHOWN_MAX: usize = 16;
@@ -76,19 +77,66 @@ impl Holder {
         }
     }
 
-    /// How many blocks confirm a bundle, by its word.
-    pub(super) async fn confirmations(&mut self, id: Id) -> Result<u64, GatewayError> {
+    /// Where a bundle is, by its word.
+    pub(super) async fn place(&mut self, id: Id) -> Result<Place, GatewayError> {
         match self {
-            Self::Gateway(gateway) => gateway.confirmations(id).await,
+            Self::Gateway(gateway) => gateway.place(id).await,
             Self::Here(weave) => {
-                let confirmations = move |weave: &LocalWeave| {
-                    let status = weave.status_now(&Hash(id.0))?;
-                    Ok(match status {
-                        AnchorStatus::Mined { confirmations, .. } => Some(confirmations),
-                        _ => None,
-                    })
+                let place = move |weave: &LocalWeave| {
+                    let placed = weave.placed(&Hash(id.0))?;
+                    Ok(placed.map(|placed| Place {
+                        confirmations: placed.confirmations,
+                        block: Some(placed.block.hash().to_string()),
+                    }))
                 };
-                here(weave, "a transaction's place", confirmations).await
+                here(weave, "a transaction's place", place).await
+            }
+        }
+    }
+
+    /// Which of the weave's bytes is the last of a bundle, counted from 1, by its word.
+    pub(super) async fn last_byte(&mut self, id: Id) -> Result<u64, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.last_byte(id).await,
+            Self::Here(weave) => {
+                let last =
+                    move |weave: &LocalWeave| Ok(weave.placed(&Hash(id.0))?.map(|placed| placed.range.end));
+                here(weave, "where a transaction's data is", last).await
+            }
+        }
+    }
+
+    /// The path from the root of its block to the bundle that has this byte of the weave, counted from 1.
+    pub(super) async fn tx_path(&mut self, byte: u64) -> Result<Bytes, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.tx_path(byte).await,
+            Self::Here(weave) => {
+                let path = move |weave: &LocalWeave| {
+                    let placed = byte.checked_sub(1).map(|byte| weave.placed_at(byte)).transpose()?;
+                    Ok(placed.flatten().map(|placed| placed.tx_path()))
+                };
+                here(weave, "a chunk", path).await
+            }
+        }
+    }
+
+    /// What it says of the data of a block.
+    pub(super) async fn block(&mut self, name: &str) -> Result<BlockData, GatewayError> {
+        match self {
+            Self::Gateway(gateway) => gateway.block(name).await,
+            Self::Here(weave) => {
+                let name: Option<Hash> = name.parse().ok();
+                let block = move |weave: &LocalWeave| {
+                    let block = name.map(|name| weave.block_by_hash(&name)).transpose()?.flatten();
+                    let of = |block: Block| {
+                        let before = block.height.checked_sub(1);
+                        let start = before.map_or(Some(0), |height| weave.bytes_at(height))?;
+                        let end = weave.bytes_at(block.height)?;
+                        Some(BlockData { root: block.transactions_root, start, end })
+                    };
+                    Ok(block.and_then(of))
+                };
+                here(weave, "a block", block).await
             }
         }
     }

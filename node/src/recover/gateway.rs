@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
@@ -12,8 +14,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use weft_protocol::Id;
 use weft_protocol::l1::L1_JSON_BYTES_MAX;
+use weft_protocol::l1::block::{BLOCK_JSON_BYTES_MAX, BlockData};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
-use weft_storage::limits::BATCH_BYTES_MAX;
+use weft_storage::limits::{BATCH_BYTES_MAX, BLOCK_NAME_BYTES_MAX};
 
 use super::redirect::Reach;
 
@@ -29,6 +32,8 @@ const BYTES_A_SECOND: u64 = 128 * 1024;
 const QUERY_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of what is said of a transaction's place.
 const STATUS_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an answer with a chunk: its bytes and two paths, as text.
+const CHUNK_ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Tries of one question.
 const TRIES_MAX: usize = 3;
 /// The wait before the second try; doubled before the third.
@@ -113,6 +118,15 @@ impl GatewayError {
     fn malformed(what: &'static str, why: impl ToString) -> Self {
         Self::Malformed { what, why: shown(&why.to_string()) }
     }
+}
+
+/// Where a transaction is, by the word of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Blocks from its own to the newest, both included.
+    pub confirmations: u64,
+    /// The name of its block.
+    pub block: Option<String>,
 }
 
 /// A gateway.
@@ -213,17 +227,61 @@ impl Gateway {
         self.get(&format!("tx/{id}"), "a transaction", L1_JSON_BYTES_MAX).await
     }
 
-    /// How many blocks confirm a transaction, by the gateway's word.
+    /// Where a transaction is, by the gateway's word.
     ///
     /// # Errors
     /// Why it does not say so.
-    pub async fn confirmations(&mut self, id: Id) -> Result<u64, GatewayError> {
+    pub async fn place(&mut self, id: Id) -> Result<Place, GatewayError> {
         let what = "a transaction's place";
-        let bytes = self.get(&format!("tx/{id}/status"), what, STATUS_BYTES_MAX).await?;
-        let status: Value =
-            serde_json::from_slice(&bytes).map_err(|error| GatewayError::malformed(what, error))?;
+        let status = self.json(&format!("tx/{id}/status"), what, STATUS_BYTES_MAX).await?;
         let told = status.get("number_of_confirmations").and_then(Value::as_u64);
-        told.ok_or_else(|| GatewayError::malformed(what, "no number of confirmations"))
+        let confirmations =
+            told.ok_or_else(|| GatewayError::malformed(what, "no number of confirmations"))?;
+        let block = status.get("block_indep_hash").and_then(Value::as_str);
+        let is_name = |name: &&str| {
+            let is_text = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            is_text && (1..=BLOCK_NAME_BYTES_MAX).contains(&name.len())
+        };
+        Ok(Place { confirmations, block: block.filter(is_name).map(str::to_owned) })
+    }
+
+    /// Which of the weave's bytes is the last of a transaction's data, counted from 1.
+    ///
+    /// # Errors
+    /// Why it does not say so.
+    pub async fn last_byte(&mut self, id: Id) -> Result<u64, GatewayError> {
+        let what = "where a transaction's data is";
+        let place = self.json(&format!("tx/{id}/offset"), what, STATUS_BYTES_MAX).await?;
+        let offset = place.get("offset");
+        let told = offset.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+        told.ok_or_else(|| GatewayError::malformed(what, "no offset"))
+    }
+
+    /// The path from the root of its block to the transaction whose data has this byte of the weave, counted from 1.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn tx_path(&mut self, byte: u64) -> Result<Bytes, GatewayError> {
+        let what = "a chunk";
+        let chunk = self.json(&format!("chunk/{byte}"), what, CHUNK_ANSWER_BYTES_MAX).await?;
+        let path = chunk.get("tx_path").and_then(Value::as_str);
+        let path = path.and_then(|path| URL_SAFE_NO_PAD.decode(path).ok());
+        path.map(Bytes::from).ok_or_else(|| GatewayError::malformed(what, "no path to its transaction"))
+    }
+
+    /// What it says of the data of a block.
+    ///
+    /// # Errors
+    /// Why there is nothing.
+    pub async fn block(&mut self, name: &str) -> Result<BlockData, GatewayError> {
+        let what = "a block";
+        let bytes = self.get(&format!("block/hash/{name}"), what, BLOCK_JSON_BYTES_MAX).await?;
+        BlockData::parse_json(&bytes).map_err(|error| GatewayError::malformed(what, error))
+    }
+
+    async fn json(&mut self, path: &str, what: &'static str, max: usize) -> Result<Value, GatewayError> {
+        let bytes = self.get(path, what, max).await?;
+        serde_json::from_slice(&bytes).map_err(|error| GatewayError::malformed(what, error))
     }
 
     fn url(&self, path: &str) -> String {

@@ -193,7 +193,7 @@ pub(crate) enum Settled {
 pub(crate) async fn settled(gateways: &[String], id: Id, depth: u64) -> Settled {
     let asked = gateways.iter().map(|address| async move {
         match Gateway::new(address) {
-            Ok(mut gateway) => (address.as_str(), gateway.confirmations(id).await),
+            Ok(mut gateway) => (address.as_str(), gateway.place(id).await.map(|place| place.confirmations)),
             Err(error) => (address.as_str(), Err(error)),
         }
     });

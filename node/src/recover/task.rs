@@ -2,6 +2,7 @@
 
 mod beside;
 mod fetch;
+mod inclusion;
 mod newest;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ use crate::follower::FollowerHandle;
 use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
+use inclusion::{Fetched, Inclusion};
 
 /// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
 const BROUGHT_MAX: u32 = 24;
@@ -159,6 +161,8 @@ struct Run<'a, S> {
     /// What may come of it, if that is bounded.
     allowance: Option<Arc<Allowance>>,
     bundles: u64,
+    /// Those of them that are to be looked for in blocks.
+    fetched: Vec<Fetched>,
     bundles_proven: u64,
     least_confirmations: Option<u64>,
     unproven: Vec<String>,
@@ -186,6 +190,7 @@ impl<'a, S: Sink> Run<'a, S> {
             expected: None,
             allowance: None,
             bundles: 0,
+            fetched: Vec::new(),
             bundles_proven: 0,
             least_confirmations: None,
             unproven: Vec::new(),
@@ -195,8 +200,9 @@ impl<'a, S: Sink> Run<'a, S> {
 
     async fn whole(&mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
         self.read_all(&mut *progress).await?;
-        self.read_beside(progress).await?;
-        self.report().await
+        self.read_beside(&mut *progress).await?;
+        let inclusion = self.show_inclusion(progress).await?;
+        self.report(inclusion).await
     }
 
     fn reading(&mut self) -> Result<&mut Reading, RecoverError> {
@@ -390,7 +396,7 @@ impl<'a, S: Sink> Run<'a, S> {
         told.collect::<Vec<_>>().join("; ")
     }
 
-    async fn report(&mut self) -> Result<RecoverReport, RecoverError> {
+    async fn report(&mut self, inclusion: Inclusion) -> Result<RecoverReport, RecoverError> {
         let next = self.reading()?.next_slot();
         let ends_here = self.gateways.iter().any(|asked| {
             let newest = asked.newest.as_ref().and_then(Listed::slot);
@@ -425,6 +431,8 @@ impl<'a, S: Sink> Run<'a, S> {
             attestations: tally.attestations,
             bundles: self.bundles,
             bundles_proven: self.bundles_proven,
+            bundles_in_blocks: inclusion.shown,
+            not_in_blocks: inclusion.why_not,
             least_confirmations: self.least_confirmations,
             gateways: gateways.collect(),
             missing,

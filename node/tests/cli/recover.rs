@@ -1,5 +1,6 @@
 //! Logs that come back from a weave, with real nodes that know no peer; and gateways that lie.
 
+mod blocks;
 pub mod liar;
 
 use std::path::Path;
@@ -71,6 +72,8 @@ fn every_process_comes_back_from_the_weave_alone() {
         assert_eq!((&report["missing"], &report["unproven"]), (&Value::Null, &json!([])), "{report}");
         assert_eq!(report["gateways"][0]["faults"], json!([]), "{report}");
         assert_eq!(report["bundles"], report["bundles_proven"], "{report}");
+        assert_eq!(report["bundles"], report["bundles_in_blocks"], "{report}");
+        assert_eq!(report["not_in_blocks"], Value::Null, "{report}");
         assert!(report["least_confirmations"].as_u64().unwrap() >= 1, "{report}");
         assert_ne!(report["module"], "missing", "{report}");
         assert_eq!(replayed(&new, process), replayed(&node, process));
@@ -295,6 +298,8 @@ fn a_process_is_checked_against_the_weave_alone() {
         // Slot 0 is a boundary: it is attested, and so checked.
         assert!(report["attestations_checked"].as_u64().unwrap() > 0, "{report}");
         assert_eq!(report["weave"]["slots"], 9, "{report}");
+        let bundles = &report["weave"]["bundles"];
+        assert!(bundles.as_u64() > Some(0) && *bundles == report["weave"]["bundles_in_blocks"], "{report}");
     }
     assert_eq!(other.json(&["processes"]), json!([]), "nothing of it stays");
     for folder in [&node.folder, &other.folder] {

@@ -52,6 +52,9 @@ pub enum ChunkError {
     /// A path whose hashes do not lead from the root to a leaf, or whose bounds cross.
     #[error("the data path does not lead from the root to the offset")]
     Path,
+    /// A path to other data, or to another place.
+    #[error("the path leads to other data, of root {0}, or to another place")]
+    Data(Hash),
     /// The proof is that of other bytes.
     #[error("the chunk is not the one that the data path proves")]
     Chunk,

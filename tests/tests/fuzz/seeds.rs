@@ -50,7 +50,8 @@ fn raw(name: &str) -> Vec<Vec<u8>> {
 
 fn transactions() -> Vec<Vec<u8>> {
     let base64url = |value: &Value| URL_SAFE_NO_PAD.decode(value.as_str().unwrap()).unwrap();
-    let mut seeds = Vec::new();
+    let mut seeds: Vec<Vec<u8>> =
+        lines("blocks.jsonl").iter().map(|line| line["block"].to_string().into_bytes()).collect();
     for line in lines("l1tx.jsonl") {
         seeds.push(line["tx"].to_string().into_bytes());
         for chunk in line["chunks"].as_array().into_iter().flatten() {

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{RequestBuilder, redirect};
 use serde_json::{Value, json};
+use weft_protocol::l1::block::BLOCK_JSON_BYTES_MAX;
 use weft_protocol::l1::chunk::{self, ChunkProof};
 use weft_protocol::{Address, Hash, Id};
 use weft_storage::limits::{BATCH_BYTES_MAX, BLOCK_NAME_BYTES_MAX};
@@ -26,8 +27,6 @@ const SHORT_WAIT: Duration = Duration::from_secs(30);
 const LONG_WAIT: Duration = Duration::from_secs(600);
 /// Bytes of a short answer.
 const SHORT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a block: a thousand transactions, and the proof of access with its chunk.
-const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Tries of one chunk, and the wait before the second, which doubles.
 const CHUNK_TRIES_MAX: u32 = 5;
 const CHUNK_REST: Duration = Duration::from_millis(500);
@@ -128,7 +127,7 @@ impl Client {
 
     /// The name of the block at a height.
     pub async fn block(&self, height: u64) -> Option<String> {
-        let block = self.get(&format!("block/height/{height}"), BLOCK_BYTES_MAX).await?;
+        let block = self.get(&format!("block/height/{height}"), BLOCK_JSON_BYTES_MAX).await?;
         let block: Value = serde_json::from_slice(&block).ok()?;
         name(block.get("indep_hash")?)
     }

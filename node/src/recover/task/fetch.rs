@@ -6,11 +6,12 @@ use weft_protocol::{Hash, Id};
 
 use super::super::RecoverError;
 use super::super::ask::{Listed, Question, SLOTS_ASKED};
-use super::super::gateway::GatewayError;
+use super::super::gateway::{GatewayError, Place};
 use super::super::machine::{Input, Instead, Source, Want};
 use super::super::reading::Has;
 use super::super::sink::Sink;
 use super::Run;
+use super::inclusion::{FETCHED_MAX, Fetched};
 
 /// Bundles of which it is noted that they were read: others may be asked for what is in them once more.
 const READ_NOTED_MAX: usize = 100_000;
@@ -99,6 +100,9 @@ impl<S: Sink> Run<'_, S> {
         self.bundles += 1;
         let raw = bytes.clone();
         let root = self.away(move |_| chunk::data_root(&raw)).await?;
+        if let Some(root) = root.filter(|_| self.fetched.len() < FETCHED_MAX) {
+            self.fetched.push(Fetched { id, root, bytes: bytes.len() as u64, gateway });
+        }
         let is_proven = self.prove(gateway, id, root).await;
         // Of one that is not, others may have what this gateway left out.
         if is_proven && self.read.len() < READ_NOTED_MAX {
@@ -180,7 +184,7 @@ impl<S: Sink> Run<'_, S> {
             }
         }
         self.bundles_proven += u64::from(is_proven);
-        if let Ok(told) = asked.holder.confirmations(id).await {
+        if let Ok(Place { confirmations: told, .. }) = asked.holder.place(id).await {
             self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
         }
         is_proven

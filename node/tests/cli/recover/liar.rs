@@ -167,6 +167,22 @@ impl Liar {
         })
     }
 
+    /// One that says something else in this field of every answer under this path.
+    pub(super) fn saying(
+        upstream: &str,
+        under: &'static str,
+        field: &'static str,
+        false_word: Value,
+    ) -> Self {
+        Self::start(upstream, move |path, status, body| {
+            let answer =
+                path.starts_with(under).then(|| serde_json::from_slice::<Value>(&body).ok()).flatten();
+            let Some(mut answer) = answer else { return Told::Answer(status, body) };
+            answer[field] = false_word.clone();
+            Told::Answer(status, answer.to_string().into_bytes())
+        })
+    }
+
     /// One that lists everything in bundles of its own, which have the same items in another order and are in no block.
     pub fn elsewhere(upstream: &str) -> Self {
         let (own, from) = (Mutex::new(BTreeMap::new()), upstream.trim_start_matches("http://").to_owned());
@@ -356,10 +372,10 @@ fn among_strangers(bundle: &Bundle) -> Vec<u8> {
     rebuilt(&items)
 }
 
-fn each_node(body: &[u8], change: impl FnMut(&mut Value)) -> Vec<u8> {
+fn each_node(body: &[u8], mut change: impl FnMut(&mut Value)) -> Vec<u8> {
     let mut answer: Value = serde_json::from_slice(body).unwrap();
     let edges = answer.pointer_mut("/data/transactions/edges").and_then(Value::as_array_mut);
-    edges.into_iter().flatten().map(|edge| &mut edge["node"]).for_each(change);
+    edges.into_iter().flatten().for_each(|edge| change(&mut edge["node"]));
     answer.to_string().into_bytes()
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use weft_protocol::Hash;
+use weft_protocol::l1::chunk::prove_transactions;
 
 use super::access::Access as _;
 use super::block::Block;
@@ -27,6 +28,15 @@ pub struct Placed {
     pub block_start: u64,
     /// Blocks from that one to the newest, both included.
     pub confirmations: u64,
+}
+
+impl Placed {
+    /// The path from the root of the block's transactions to the batch.
+    pub fn tx_path(&self) -> Bytes {
+        let all: Vec<(Hash, u64)> =
+            self.block.transactions.iter().map(|one| (one.data_root, one.bytes)).collect();
+        prove_transactions(&all).into_iter().nth(self.index).unwrap_or_default()
+    }
 }
 
 impl LocalWeave {
