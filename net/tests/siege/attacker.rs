@@ -38,7 +38,12 @@ impl Attacker {
     }
 
     /// With this swarm.
-    pub async fn by(mut swarm: Swarm<Hostile>, town: &Town) -> Self {
+    pub async fn by(swarm: Swarm<Hostile>, town: &Town) -> Self {
+        // A swarm is kilobytes, and each test would hold it in its own future.
+        Box::pin(Self::among(swarm, town)).await
+    }
+
+    async fn among(mut swarm: Swarm<Hostile>, town: &Town) -> Self {
         for citizen in &town.citizens {
             connect(&mut swarm, &citizen.address()).await;
         }
