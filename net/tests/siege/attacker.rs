@@ -34,7 +34,7 @@ impl Attacker {
 
     /// One that may not read what it is answered.
     pub async fn reading(town: &Town, reads: bool) -> Self {
-        Self::by(swarm(reads), town).await
+        Box::pin(Self::by(swarm(reads), town)).await
     }
 
     /// With this swarm.
