@@ -1,9 +1,10 @@
 //! How fast a log comes back from a weave: every id, signature and link checked, and then evaluated. Both nodes are in
 //! this process, the weave is read over HTTP on loopback, and what it takes to serve it is part of what it takes to read
 //! it, as are the commits to disk. An item is one ed25519 signature: a slot has two, its assignment's and its message's;
-//! those of attestations are not counted. Evaluating is from being asked to until the state root is the first
-//! node's. Prints one line; `cargo bench -p weft-node --bench recover
-//! [-- --quick]`.
+//! those of attestations are not counted. Of the stages, which run beside each other, each is told by itself: waiting for
+//! the weave to list and give bundles, checking their items on all cores (the rate of it is that of items verified from
+//! bundles, beside serving and writing), and waiting for the disk. Evaluating is from being asked to until the state root
+//! is the first node's. `cargo bench -p weft-node --bench recover [-- --quick]`; `--messages N` for another length.
 #![allow(
     missing_docs,
     dead_code,
@@ -23,27 +24,37 @@ mod support;
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
+    let asked = given.iter().position(|argument| argument == "--messages");
+    let asked = asked.map(|at| given[at + 1].parse().unwrap());
     // `tests/run` only asks whether it runs.
     let messages = if is("--test") || !is("--bench") {
         50
-    } else if is("--quick") {
-        5_000
     } else {
-        100_000
+        asked.unwrap_or(if is("--quick") { 5_000 } else { 100_000 })
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let recovered::Figures { report, evaluating } = runtime.block_on(recovered::read_back(140, messages));
     let seconds = report.elapsed_ms as f64 / 1000.0;
     // Each slot is an assignment and its item.
     let items = 2.0 * report.slots as f64;
+    let bytes = report.gateways.iter().map(|one| one.bytes).sum::<u64>();
+    let evaluating = evaluating.as_secs_f64();
     println!(
-        "{messages} messages in {} bundles of {} bytes: read in {seconds:.1} s, {:.0} items/s; evaluated in {:.1} s, {:.0} \
-         messages/s; reading is {:.0} % of both",
+        "{messages} messages in {} bundles, {bytes} bytes: read, checked and on disk in {seconds:.1} s, {:.0} items/s; \
+         evaluated in {evaluating:.1} s, {:.0} messages/s; reading is {:.0} % of both",
         report.bundles,
-        report.gateways.iter().map(|one| one.bytes).sum::<u64>(),
         items / seconds,
-        evaluating.as_secs_f64(),
-        f64::from(messages) / evaluating.as_secs_f64(),
-        100.0 * seconds / (seconds + evaluating.as_secs_f64()),
+        f64::from(messages) / evaluating,
+        100.0 * seconds / (seconds + evaluating),
+    );
+    let stages = report.stages;
+    let [asking, checking, storing] =
+        [stages.asking_ms, stages.checking_ms, stages.storing_ms].map(|time| time.max(1) as f64 / 1000.0);
+    println!(
+        "beside each other: waited for the weave {asking:.1} s ({:.1} MB/s), checked {checking:.1} s on {} threads ({:.0} \
+         items/s verified from bundles), waited for the disk {storing:.1} s",
+        bytes as f64 / 1e6 / asking,
+        stages.threads,
+        items / checking,
     );
 }

@@ -12,6 +12,7 @@
 //! --against weave` has them go into a `scratch` store instead, which is replayed and removed. `unasked` reads
 //! what nobody on the mesh serves by itself.
 
+mod ahead;
 mod ask;
 mod asked;
 mod checkpoint;
@@ -29,6 +30,7 @@ mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests;
+mod threads;
 mod unasked;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,20 @@ pub struct RecoverReport {
     /// What else could not be proven, or was false.
     pub unproven: Vec<String>,
     pub elapsed_ms: u64,
+    pub stages: Stages,
+}
+
+/// What one run did with its time. Its stages run beside each other, so they are no parts of the whole.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Stages {
+    /// It waited for gateways to list and to give what has the slots.
+    pub asking_ms: u64,
+    /// It read, hashed and verified items of bundles.
+    pub checking_ms: u64,
+    /// On so many threads at most.
+    pub threads: u64,
+    /// It waited for the disk to take what was verified.
+    pub storing_ms: u64,
 }
 
 impl RecoverReport {

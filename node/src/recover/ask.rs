@@ -16,7 +16,7 @@ use weft_storage::anchor::{AnchorError, Cursor, ItemRef, LocalWeave, TagFilter, 
 use crate::portable::checkpoint::CHECKPOINT_TYPE;
 
 /// Slots that one question is about: a gateway that lists items one by one lists so many at once.
-pub(super) const SLOTS_ASKED: u64 = 50;
+const SLOTS_ASKED: u64 = 50;
 /// Edges of a page, the most that gateways give.
 const EDGES_MAX: usize = 100;
 
@@ -25,7 +25,7 @@ const NODE: &str = "pageInfo{hasNextPage} edges{cursor node{id anchor signature 
                     tags{name value} data{size} block{height} bundledIn{id}}}";
 
 /// What a gateway is asked to list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
     /// The assignments of these slots, signed by the scheduler: whoever could inject others would be listed beside
     /// them.
@@ -52,6 +52,11 @@ pub(super) enum Question {
 }
 
 impl Question {
+    /// The assignments from a slot on.
+    pub(super) fn of_slots(process: Id, scheduler: Address, slot: u64) -> Self {
+        Self::Assignments { process, scheduler, slots: slot..slot.saturating_add(SLOTS_ASKED) }
+    }
+
     /// In GraphQL.
     pub(super) fn to_json(&self) -> Value {
         let of_process = "{name:\"Data-Protocol\",values:[\"ao\"]},{name:\"Type\",values:[\"Assignment\"]},\

@@ -1,10 +1,10 @@
 //! Who has a weave, a gateway or this node, and what it was good for in one run.
 
 use bytes::Bytes;
-use weft_protocol::l1::block::BlockData;
-use weft_protocol::{DataItem, Hash, Id};
-use weft_storage::anchor::{AnchorError, Block, LocalWeave};
+use weft_protocol::{Address, DataItem, Hash, Id};
+use weft_storage::anchor::{AnchorError, AnchorStatus, LocalWeave};
 
+use super::ahead::Ahead;
 use super::ask::{self, Listed, Question};
 use super::gateway::{Gateway, GatewayError, Place, shown};
 
@@ -37,8 +37,7 @@ impl Holder {
         }
     }
 
-    /// The bytes of a bundle.
-    pub(super) async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+    async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
         match self {
             Self::Gateway(gateway) => gateway.bundle(id).await,
             Self::Here(weave) => here(weave, "a bundle", move |weave| weave.fetch_now(&Hash(id.0))).await,
@@ -146,6 +145,14 @@ impl Holder {
         matches!(self, Self::Here(_))
     }
 
+    /// Counts what was asked beside.
+    fn count(&mut self, requests: u64, bytes: u64) {
+        if let Self::Gateway(gateway) = self {
+            gateway.requests += requests;
+            gateway.bytes += bytes;
+        }
+    }
+
     /// Questions that were asked over the line, and bytes that came.
     pub(super) fn traffic(&self) -> (u64, u64) {
         match self {
@@ -181,19 +188,41 @@ pub(super) struct Asked {
     pub(super) newest: Option<Listed>,
     /// It answered what is the newest, if only that there is none.
     pub(super) answered: bool,
+    ahead: Ahead,
 }
 
 impl Asked {
     pub(super) fn of(holder: Holder) -> Self {
-        Self { holder, slots: 0, faults: Vec::new(), faults_count: 0, newest: None, answered: false }
+        let (faults, ahead) = (Vec::new(), Ahead::default());
+        Self { holder, slots: 0, faults, faults_count: 0, newest: None, answered: false, ahead }
     }
 
     pub(super) fn name(&self) -> &str {
         self.holder.name()
     }
 
+    /// Asks for the assignments from a slot on, and for the bundle that has it, before that is wanted. This node's own
+    /// weave is near enough.
+    pub(super) fn ask_ahead(&mut self, process: Id, scheduler: Address, slot: u64) {
+        if let Holder::Gateway(gateway) = &self.holder {
+            self.ahead.begin(gateway, process, scheduler, slot);
+        }
+    }
+
+    /// The bytes of a bundle.
+    pub(super) async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+        match self.ahead.bundle(id) {
+            Some(bytes) => Ok(bytes),
+            None => self.holder.bundle(id).await,
+        }
+    }
+
     /// What it lists; none where it lists nothing, which is noted.
     pub(super) async fn query(&mut self, question: &Question) -> Option<Vec<Listed>> {
+        if let Some((listed, (requests, bytes))) = self.ahead.listed(question).await {
+            self.holder.count(requests, bytes);
+            return Some(listed);
+        }
         match self.holder.list(question).await {
             Ok(Some(listed)) => Some(listed),
             Ok(None) => {

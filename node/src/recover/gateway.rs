@@ -166,6 +166,11 @@ impl Gateway {
         Ok(Self { client, base, requests: 0, bytes: 0 })
     }
 
+    /// The same one, of which nothing was asked yet.
+    pub(super) fn again(&self) -> Self {
+        Self { client: self.client.clone(), base: self.base.clone(), requests: 0, bytes: 0 }
+    }
+
     /// Its address, as people wrote it.
     pub fn name(&self) -> &str {
         self.base.as_str().trim_end_matches('/')

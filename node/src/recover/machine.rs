@@ -165,6 +165,11 @@ impl Search {
         self.gateways.get(gateway).is_none_or(|conduct| conduct.given_up)
     }
 
+    /// Who is asked first for the next thing.
+    pub const fn likeliest(&self) -> Gateway {
+        self.best
+    }
+
     fn begin(&mut self, want: Want, effects: &mut Effects<Effect>) {
         let count = self.gateways.len();
         let order = (0..count).map(|step| (self.best + step) % count);

@@ -11,6 +11,7 @@ use weft_protocol::{Address, DataItem, Id, tag};
 use weft_storage::limits::BATCH_ITEMS_MAX;
 
 use super::machine::Gateway;
+use super::threads;
 use crate::portable::{ATTESTATIONS_TYPE, EVIDENCE_TYPE};
 
 /// Bytes that are held, and what came last beside them.
@@ -28,9 +29,19 @@ struct Piece {
     is_proven: bool,
     bytes: usize,
     assignments: BTreeMap<u64, Vec<Rival>>,
+    /// Between which slots those are: a log is looked through piece by piece for each of its slots.
+    slots: Option<(u64, u64)>,
     items: BTreeMap<Id, Bytes>,
     /// Items that carry attestations or evidence.
     beside: Vec<DataItem>,
+}
+
+/// What an item is to a pool. What is read of it is left where that is not needed: tags take more than their bytes.
+enum Sorted {
+    /// It carries attestations or evidence.
+    Beside(DataItem),
+    Assignment(Rival),
+    Other(Id, Bytes),
 }
 
 /// An assignment, and what it claims.
@@ -62,6 +73,34 @@ pub(super) struct Place {
 }
 
 impl Piece {
+    fn take(&mut self, item: Sorted) {
+        let (id, raw) = match item {
+            Sorted::Beside(item) => return self.beside.push(item),
+            Sorted::Other(id, raw) => (id, raw),
+            Sorted::Assignment(rival) => {
+                let (id, raw, slot) = (rival.claims.id, rival.raw.clone(), rival.claims.slot);
+                let (first, last) = self.slots.unwrap_or((slot, slot));
+                self.slots = Some((first.min(slot), last.max(slot)));
+                let rivals = self.assignments.entry(slot).or_default();
+                if rivals.len() < RIVALS_MAX {
+                    rivals.push(rival);
+                }
+                (id, raw)
+            }
+        };
+        self.items.entry(id).or_insert(raw);
+    }
+
+    /// Assignments of a slot.
+    fn rivals(&self, slot: u64) -> &[Rival] {
+        match self.slots {
+            Some((first, last)) if (first..=last).contains(&slot) => {
+                self.assignments.get(&slot).map_or(&[], Vec::as_slice)
+            }
+            _ => &[],
+        }
+    }
+
     const fn place(&self, piece: usize, id: Id) -> Place {
         Place { gateway: self.gateway, is_proven: self.is_proven, piece, id }
     }
@@ -72,7 +111,8 @@ impl Pool {
         Self { process, pieces: VecDeque::new(), bytes: 0 }
     }
 
-    /// Takes a bundle in. Items that are none are left out: they say nothing about the others.
+    /// Takes a bundle in, read on so many threads. Items that are none are left out: they say nothing about the
+    /// others.
     ///
     /// # Errors
     /// The bytes are no bundle, or one of more items than any of ours.
@@ -80,52 +120,60 @@ impl Pool {
         &mut self,
         (gateway, is_proven): (Gateway, bool),
         bytes: Bytes,
+        threads: usize,
     ) -> Result<(), String> {
         let length = bytes.len();
         let bundle = Bundle::parse(bytes).map_err(|error| error.to_string())?;
         if bundle.len() > BATCH_ITEMS_MAX {
             return Err(format!("{} items, and {BATCH_ITEMS_MAX} are the most", bundle.len()));
         }
-        let items = bundle.items().filter_map(|item| Some(item.ok()?.claims().clone()));
-        self.add((gateway, is_proven), length, items);
+        let entries: Vec<_> = bundle.entries().collect();
+        let items = threads::each(threads, &entries, |(id, range)| {
+            let item = DataItem::parse(bundle.raw().slice(range.clone())).ok()?;
+            // It is held under the id that its bytes hash to, or not at all.
+            (item.claims().id() == *id).then(|| self.sort(item.claims()))
+        });
+        self.add((gateway, is_proven), length, items.into_iter().flatten());
         Ok(())
     }
 
     /// Takes an item in.
-    pub(super) fn add_item(&mut self, gateway: Gateway, item: DataItem) {
-        self.add((gateway, false), item.raw().len(), std::iter::once(item));
+    pub(super) fn add_item(&mut self, gateway: Gateway, item: &DataItem) {
+        let sorted = self.sort(item);
+        self.add((gateway, false), item.raw().len(), std::iter::once(sorted));
+    }
+
+    fn sort(&self, item: &DataItem) -> Sorted {
+        let of_process =
+            tag::first(item.tags(), "Process").and_then(|id| id.parse::<Id>().ok()) == Some(self.process);
+        let kind = tag::first(item.tags(), "Type");
+        if of_process && matches!(kind, Some(ATTESTATIONS_TYPE | EVIDENCE_TYPE)) {
+            return Sorted::Beside(item.clone());
+        }
+        match of_process.then(|| Assignment::from_item(item)) {
+            Some(Ok(claims)) => {
+                Sorted::Assignment(Rival { raw: item.raw().clone(), owner: claims.scheduler, claims })
+            }
+            _ => Sorted::Other(item.id(), item.raw().clone()),
+        }
     }
 
     fn add(
         &mut self,
         (gateway, is_proven): (Gateway, bool),
         bytes: usize,
-        items: impl Iterator<Item = DataItem>,
+        items: impl Iterator<Item = Sorted>,
     ) {
         let mut piece = Piece {
             gateway,
             is_proven,
             bytes,
             assignments: BTreeMap::new(),
+            slots: None,
             items: BTreeMap::new(),
             beside: Vec::new(),
         };
-        for item in items {
-            let of_process =
-                tag::first(item.tags(), "Process").and_then(|id| id.parse::<Id>().ok()) == Some(self.process);
-            let kind = tag::first(item.tags(), "Type");
-            if of_process && matches!(kind, Some(ATTESTATIONS_TYPE | EVIDENCE_TYPE)) {
-                piece.beside.push(item);
-                continue;
-            }
-            if of_process && let Ok(claims) = Assignment::from_item(&item) {
-                let rivals = piece.assignments.entry(claims.slot).or_default();
-                if rivals.len() < RIVALS_MAX {
-                    rivals.push(Rival { raw: item.raw().clone(), owner: item.owner(), claims });
-                }
-            }
-            piece.items.entry(item.id()).or_insert_with(|| item.raw().clone());
-        }
+        items.for_each(|item| piece.take(item));
         while self.pieces.len() >= PIECES_MAX || (self.bytes > BYTES_MAX && !self.pieces.is_empty()) {
             if let Some(old) = self.pieces.pop_front() {
                 self.bytes -= old.bytes;
@@ -138,7 +186,7 @@ impl Pool {
     /// An assignment of a slot that `is_it` takes by what it claims.
     pub(super) fn assignment(&self, slot: u64, is_it: impl Fn(&Rival) -> bool) -> Option<(Place, &Rival)> {
         self.pieces.iter().enumerate().rev().find_map(|(piece, held)| {
-            let rival = held.assignments.get(&slot)?.iter().find(|rival| is_it(rival))?;
+            let rival = held.rivals(slot).iter().find(|rival| is_it(rival))?;
             Some((held.place(piece, rival.claims.id), rival))
         })
     }
@@ -150,6 +198,11 @@ impl Pool {
             .enumerate()
             .rev()
             .find_map(|(piece, held)| Some((held.place(piece, *id), held.items.get(id)?)))
+    }
+
+    /// The slot after the last one of what came last, by its claims.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.pieces.back()?.slots.map(|(_, last)| last.saturating_add(1))
     }
 
     /// Forgets something that was false. The same id may be held from somebody else.
@@ -211,8 +264,8 @@ mod tests {
     fn what_is_false_is_forgotten_where_it_was_and_nowhere_else() {
         let (good, rival) = (assignment(1, 3, 7), assignment(2, 3, 8));
         let mut pool = Pool::new(PROCESS);
-        pool.add_bundle((0, false), bundle(&[good.clone(), rival.clone()])).unwrap();
-        pool.add_bundle((1, true), bundle(std::slice::from_ref(&good))).unwrap();
+        pool.add_bundle((0, false), bundle(&[good.clone(), rival.clone()]), 2).unwrap();
+        pool.add_bundle((1, true), bundle(std::slice::from_ref(&good)), 2).unwrap();
         let by_chain = |chain: u8| move |rival: &Rival| rival.claims.hash_chain == Hash([chain; 32]);
         let (place, held) = pool.assignment(3, by_chain(7)).unwrap();
         assert_eq!((place.gateway, held.claims.id), (1, good.id()), "the newest comes first");
@@ -232,7 +285,7 @@ mod tests {
     fn what_is_held_is_bounded() {
         let mut pool = Pool::new(PROCESS);
         for number in 0..2 * PIECES_MAX as u64 {
-            pool.add_item(0, assignment(1, number, 1).into_inner());
+            pool.add_item(0, &assignment(1, number, 1));
         }
         assert!(pool.pieces.len() <= PIECES_MAX);
         assert_eq!(pool.bytes, pool.pieces.iter().map(|held| held.bytes).sum::<usize>());
@@ -240,14 +293,14 @@ mod tests {
         let large = Draft { data: vec![1; 9 * 1024 * 1024].into(), ..Draft::default() };
         let large = large.sign(&signer(1)).unwrap();
         for _ in 0..40 {
-            pool.add_item(0, large.clone().into_inner());
+            pool.add_item(0, &large);
         }
         assert!(pool.bytes <= BYTES_MAX + large.raw().len());
         // Rivals of one slot.
         let rivals: Vec<_> = (0..20).map(|chain| assignment(1, 5, chain)).collect();
         let mut pool = Pool::new(PROCESS);
-        pool.add_bundle((0, false), bundle(&rivals)).unwrap();
+        pool.add_bundle((0, false), bundle(&rivals), 2).unwrap();
         assert_eq!(pool.pieces[0].assignments[&5].len(), RIVALS_MAX);
-        assert!(pool.add_bundle((0, false), vec![0xff; 64].into()).is_err());
+        assert!(pool.add_bundle((0, false), vec![0xff; 64].into(), 2).is_err());
     }
 }

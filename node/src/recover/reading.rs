@@ -1,5 +1,8 @@
 //! From what lies in the pool to verified slots, in order. What is false is forgotten and its giver named;
 //! what is missing is said. Verifies signatures: to be called away from the tasks.
+//!
+//! A slot follows from the one before by what that claims, so many are verified at once, each against the claims
+//! before it. They are taken in order up to the first that fails; that one, and all after it, are read one by one.
 
 use std::sync::Arc;
 
@@ -16,10 +19,11 @@ use weft_protocol::{Address, DataItem, Id, Verified, tag, wire};
 
 use super::machine::{Gateway, Want};
 use super::pool::{Place, Pool, Rival};
+use super::threads;
 use crate::portable::{EVIDENCE_TYPE, Part, attestations_of};
 
-/// Slots that are verified before they are handed on.
-const GROUP_SLOTS: usize = 256;
+/// Slots that are verified before they are handed on: what the follower commits twice.
+const GROUP_SLOTS: usize = 1_024;
 /// Bytes of them that are in memory at once, and one slot more.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
 
@@ -35,6 +39,8 @@ pub(super) struct Reading {
     pub(super) link: Option<Link>,
     /// The module came, or was here.
     has_module: bool,
+    /// Threads that verify.
+    pub(super) threads: usize,
 }
 
 /// What came out of the pool.
@@ -58,6 +64,14 @@ pub(super) struct Group {
     pub(super) wants: Option<Want>,
     /// Why the log cannot go on, whoever gives it.
     pub(super) refused: Option<String>,
+    /// Bytes of the slots.
+    bytes: usize,
+}
+
+impl Group {
+    const fn has_room(&self) -> bool {
+        self.givers.len() < GROUP_SLOTS && self.bytes < GROUP_BYTES
+    }
 }
 
 /// What belongs to a log beside its slots.
@@ -67,7 +81,7 @@ pub(super) enum Beside {
 }
 
 enum Next {
-    Taken(Gateway, Part),
+    Taken(Gateway, Option<Arc<Process>>, Box<VerifiedRecord>),
     Wants(Want),
     Refused(String),
     /// Something was forgotten; there may be another.
@@ -75,9 +89,18 @@ enum Next {
 }
 
 impl Reading {
-    pub(super) const fn new(process: Id, terms: Terms) -> Self {
+    /// Nothing came yet; so many threads verify.
+    pub(super) const fn new(process: Id, terms: Terms, threads: usize) -> Self {
         let (scheduler, known, link, has_module) = (None, None, None, false);
-        Self { pool: Pool::new(process), terms, process, scheduler, known, link, has_module }
+        Self { pool: Pool::new(process), terms, process, scheduler, known, link, has_module, threads }
+    }
+
+    /// Takes a bundle into the pool.
+    ///
+    /// # Errors
+    /// The bytes are none.
+    pub(super) fn add_bundle(&mut self, from: (Gateway, bool), bytes: Bytes) -> Result<(), String> {
+        self.pool.add_bundle(from, bytes, self.threads)
     }
 
     /// Goes on from what is here of the process.
@@ -116,7 +139,7 @@ impl Reading {
             let held = match want {
                 Want::Item(id) => self.pool.item(&id).map(|(place, raw)| (place, raw.clone())),
                 Want::Slot(slot) => {
-                    let held = self.pool.assignment(slot, |rival| self.continues(rival));
+                    let held = self.pool.assignment(slot, |rival| self.continues(rival, self.link.as_ref()));
                     held.map(|(place, rival)| (place, rival.raw.clone()))
                 }
             };
@@ -130,10 +153,10 @@ impl Reading {
         }
     }
 
-    /// Whether an assignment claims to be the next one of this log.
-    fn continues(&self, rival: &Rival) -> bool {
+    /// Whether an assignment claims to be the one after this one.
+    fn continues(&self, rival: &Rival, before: Option<&Link>) -> bool {
         let Assignment { process, hash_chain, epoch, .. } = rival.claims;
-        let is_linked = match (&self.link, &self.known) {
+        let is_linked = match (before, &self.known) {
             (Some(link), Some((_, terms))) => hash_chain == link.next() && epoch == terms.epoch(),
             // Slot 0 is checked against the process when that is accepted.
             _ => true,
@@ -144,14 +167,15 @@ impl Reading {
     /// Takes as many slots as there are, up to a limit.
     pub(super) fn group(&mut self) -> Group {
         let mut group = Group::default();
-        let mut bytes = 0;
-        while group.givers.len() < GROUP_SLOTS && bytes < GROUP_BYTES {
+        // Once for each lie would cost without end: after the first, what is left is read one by one.
+        let mut together = true;
+        while group.has_room() {
+            if together && self.known.is_some() {
+                together = self.take_together(&mut group);
+                continue;
+            }
             match self.next(&mut group) {
-                Next::Taken(gateway, part) => {
-                    bytes += part.bytes();
-                    group.givers.push(gateway);
-                    group.parts.push(part);
-                }
+                Next::Taken(gateway, opened, record) => self.take(gateway, opened, record, &mut group),
                 Next::Again => {}
                 Next::Wants(want) => {
                     group.wants = Some(want);
@@ -168,9 +192,76 @@ impl Reading {
         group
     }
 
+    fn take(
+        &mut self,
+        gateway: Gateway,
+        opened: Option<Arc<Process>>,
+        record: Box<VerifiedRecord>,
+        group: &mut Group,
+    ) {
+        self.link = Some(record.link());
+        self.note_rival(&record, group);
+        let part = match opened {
+            Some(process) => Part::Opening(process, record),
+            None => Part::Slot(record),
+        };
+        group.bytes += part.bytes();
+        group.givers.push(gateway);
+        group.parts.push(part);
+    }
+
+    /// Takes the next slots of which all parts are there; whether there were any, and all were true.
+    fn take_together(&mut self, group: &mut Group) -> bool {
+        let claimed = self.claimed(group);
+        let verified = threads::each(self.threads, &claimed, |one| self.verify_claimed(one));
+        let found = !claimed.is_empty();
+        for (one, record) in claimed.into_iter().zip(verified) {
+            let Some(record) = record else { return false };
+            self.take(one.gateway, None, record, group);
+        }
+        found
+    }
+
+    /// What the next slots are, by what each claims, as far as a group has room for them.
+    fn claimed(&self, group: &Group) -> Vec<Claimed> {
+        let (mut all, mut bytes, mut link) = (Vec::new(), group.bytes, self.link);
+        while let Some(before) =
+            link.filter(|_| group.givers.len() + all.len() < GROUP_SLOTS && bytes < GROUP_BYTES)
+        {
+            let held = before.slot.checked_add(1).and_then(|slot| {
+                let (place, rival) =
+                    self.pool.assignment(slot, |rival| self.continues(rival, Some(&before)))?;
+                Some((place.gateway, rival, self.pool.item(&rival.claims.item())?.1.clone()))
+            });
+            let Some((gateway, Rival { raw, claims, .. }, item)) = held else { break };
+            bytes += raw.len() + item.len();
+            all.push(Claimed { gateway, before, assignment: raw.clone(), item });
+            let Assignment { id, slot, hash_chain, time, .. } = claims;
+            link = Some(Link { slot: *slot, assignment: *id, hash_chain: *hash_chain, time: *time });
+        }
+        all
+    }
+
+    /// Verifies a slot whose parts were there: as [`Self::next`] does, if the one before is what it claims to be.
+    fn verify_claimed(&self, claimed: &Claimed) -> Option<Box<VerifiedRecord>> {
+        let (process, terms) = self.known.as_ref()?;
+        let Claimed { before, assignment, item, .. } = claimed;
+        let mut wire =
+            wire::SlotRecord { assignment: assignment.clone(), item: item.clone(), proof: Bytes::new() };
+        let mut record = SlotRecord::from_wire(&wire).ok()?;
+        if let Some(named) = names_proof(record.claims().item()) {
+            wire.proof = self.pool.item(&named)?.1.clone();
+            record = SlotRecord::from_wire(&wire).ok()?;
+        }
+        let record = record.verify(process, terms, Some(before)).ok()?;
+        Some(Box::new(record))
+    }
+
     fn next(&mut self, group: &mut Group) -> Next {
         let slot = self.next_slot();
-        let Some((place, rival)) = self.pool.assignment(slot, |rival| self.continues(rival)) else {
+        let Some((place, rival)) =
+            self.pool.assignment(slot, |rival| self.continues(rival, self.link.as_ref()))
+        else {
             return Next::Wants(Want::Slot(slot));
         };
         let id = rival.claims.item();
@@ -189,16 +280,7 @@ impl Reading {
         let raw = |at: usize| parts.get(at).map(|part| part.raw.clone()).unwrap_or_default();
         let record = wire::SlotRecord { assignment: raw(0), item: raw(1), proof: raw(2) };
         match self.verify(&record) {
-            Ok((opened, record)) => {
-                self.link = Some(record.link());
-                self.note_rival(&record, group);
-                let record = Box::new(record);
-                let part = match opened {
-                    Some(process) => Part::Opening(process, record),
-                    None => Part::Slot(record),
-                };
-                Next::Taken(place.gateway, part)
-            }
+            Ok((opened, record)) => Next::Taken(place.gateway, opened, Box::new(record)),
             // Somebody else may have the true part; where all are, nobody has another.
             Err(_) if !self.are_true(&parts, slot, group) => Next::Again,
             Err(why) => Next::Refused(format!("slot {slot}: {why}")),
@@ -336,6 +418,15 @@ pub(super) enum Has {
     False,
 }
 
+/// A slot as the assignments before it claim that it is.
+struct Claimed {
+    gateway: Gateway,
+    /// What it must continue, by its claims.
+    before: Link,
+    assignment: Bytes,
+    item: Bytes,
+}
+
 /// A part of a slot, from the pool.
 struct Given {
     name: &'static str,
@@ -345,8 +436,11 @@ struct Given {
 
 /// The proof that an item names.
 fn proof_of(item: &Bytes) -> Option<Id> {
-    let item = DataItem::parse(item.clone()).ok()?;
-    item.claims().tag(ORIGIN_PROOF)?.parse().ok()
+    names_proof(DataItem::parse(item.clone()).ok()?.claims())
+}
+
+fn names_proof(item: &DataItem) -> Option<Id> {
+    item.tag(ORIGIN_PROOF)?.parse().ok()
 }
 
 fn module(raw: Bytes) -> Result<Verified<DataItem>, String> {
@@ -354,3 +448,6 @@ fn module(raw: Bytes) -> Result<Verified<DataItem>, String> {
     Module::accept(item.clone()).map_err(|error| format!("the module: {error}"))?;
     Ok(item)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

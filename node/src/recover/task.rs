@@ -4,14 +4,15 @@ mod beside;
 mod fetch;
 mod inclusion;
 mod newest;
+mod stages;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::task::JoinHandle;
 use weft_protocol::evidence::Evidence;
+use weft_protocol::record::Link;
 use weft_protocol::{Address, Effects, Hash, Id, Machine as _, Verified};
 
 use super::ask::Listed;
@@ -22,12 +23,12 @@ use super::pool::Place;
 use super::reading::{Group, Reading};
 use super::scratch::Scratch;
 use super::sink::Sink;
-use super::{GATEWAYS_MAX, GatewayReport, ModuleState, RecoverError, RecoverReport};
+use super::{GATEWAYS_MAX, GatewayReport, ModuleState, RecoverError, RecoverReport, threads};
 use crate::follower::FollowerHandle;
 use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
-use inclusion::{Fetched, Inclusion};
+use stages::{Spent, milliseconds};
 
 /// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
 const BROUGHT_MAX: u32 = 24;
@@ -78,8 +79,10 @@ pub(super) async fn recover_as(
 ) -> Result<RecoverReport, RecoverError> {
     let holders = gateways(from)?;
     let (for_others, allowance) = (asking.for_others, asking.allowance.clone());
+    // What others ask for takes one core, and no more memory than it must.
+    let threads = if allowance.is_some() { 1 } else { threads::cores() };
     let mut apply = Apply { for_others, allowance, ..Apply::new(shared, follower, process) };
-    let mut reading = Reading::new(process, shared.terms.clone());
+    let mut reading = Reading::new(process, shared.terms.clone(), threads);
     begin(shared, &mut apply, &mut reading)?;
     let mut run = Run::new(shared, process, holders, &mut apply, reading);
     (run.expected, run.allowance) = (asking.scheduler, asking.allowance.clone());
@@ -105,7 +108,7 @@ pub(crate) async fn read_into(
         [] => vec![Holder::Here(shared.weave.clone())],
         from => gateways(from)?,
     };
-    let reading = Reading::new(process, shared.terms.clone());
+    let reading = Reading::new(process, shared.terms.clone(), threads::cores());
     let mut report = Run::new(shared, process, holders, scratch, reading).whole(progress).await?;
     report.unproven.append(&mut scratch.contradictions);
     report.unproven.truncate(UNPROVEN_SHOWN_MAX);
@@ -152,6 +155,11 @@ struct Run<'a, S> {
     /// Away while a thread verifies.
     reading: Option<Reading>,
     sink: &'a mut S,
+    /// The last slot that the sink was given.
+    given: Option<Link>,
+    /// Slots that are on disk, as far as that was waited for.
+    here: u64,
+    spent: Spent,
     /// What the gateway that is asked listed.
     listed: Vec<Listed>,
     /// Bundles that were read whole, and items that were read as they were signed.
@@ -183,8 +191,11 @@ impl<'a, S: Sink> Run<'a, S> {
             search: Search::new(holders.len()),
             gateways: holders.into_iter().map(Asked::of).collect(),
             effects: Effects::new(),
+            given: reading.link,
             reading: Some(reading),
             sink,
+            here: 0,
+            spent: Spent::default(),
             listed: Vec::new(),
             read: BTreeSet::new(),
             expected: None,
@@ -207,31 +218,6 @@ impl<'a, S: Sink> Run<'a, S> {
 
     fn reading(&mut self) -> Result<&mut Reading, RecoverError> {
         self.reading.as_mut().ok_or(RecoverError::Portable(PortableError::Stopped))
-    }
-
-    /// Verifies away from the tasks.
-    async fn away<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Reading) -> T + Send + 'static,
-    ) -> Result<T, RecoverError> {
-        let stopped = || RecoverError::Portable(PortableError::Stopped);
-        let mut reading = self.reading.take().ok_or_else(stopped)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&mut reading);
-            (reading, done)
-        });
-        let (reading, done) = done.await.map_err(|_| stopped())?;
-        self.reading = Some(reading);
-        Ok(done)
-    }
-
-    /// Begins to verify what comes next.
-    fn ahead(&mut self) -> Result<JoinHandle<(Reading, Group)>, RecoverError> {
-        let mut reading = self.reading.take().ok_or(PortableError::Stopped)?;
-        Ok(tokio::task::spawn_blocking(move || {
-            let group = reading.group();
-            (reading, group)
-        }))
     }
 
     /// Takes slot after slot, until one is missing.
@@ -261,12 +247,11 @@ impl<'a, S: Sink> Run<'a, S> {
             };
             let next = group.link.map_or(0, |link| link.slot + 1);
             let (wants, refused) = self.take(group).await?;
-            if progress(next, total.max(next)).is_break() {
+            if progress(self.here, total.max(next)).is_break() {
                 return Err(PortableError::Stopped.into());
             }
             if let Some(ahead) = ahead {
-                let (reading, verified) = ahead.await.map_err(|_| PortableError::Stopped)?;
-                (self.reading, group) = (Some(reading), verified);
+                group = self.verified(ahead).await?;
                 continue;
             }
             if let Some(why) = refused {
@@ -285,7 +270,12 @@ impl<'a, S: Sink> Run<'a, S> {
             if !self.bring(want).await? {
                 break;
             }
+            self.ask_ahead(total)?;
             group = self.away(Reading::group).await?;
+        }
+        self.settle().await?;
+        if progress(self.here, total.max(self.here)).is_break() {
+            return Err(PortableError::Stopped.into());
         }
         if self.reading()?.next_slot() == 0 {
             return Err(RecoverError::Unknown { process, why: self.all_faults() });
@@ -295,7 +285,7 @@ impl<'a, S: Sink> Run<'a, S> {
 
     /// Takes a group into the node.
     async fn take(&mut self, group: Group) -> Result<(Option<Want>, Option<String>), RecoverError> {
-        let Group { parts, givers, lies, junk, rivals, evidence, link, wants, refused } = group;
+        let Group { parts, givers, lies, junk, rivals, evidence, link, wants, refused, .. } = group;
         for gateway in givers {
             if let Some(asked) = self.gateways.get_mut(gateway) {
                 asked.slots += 1;
@@ -324,8 +314,13 @@ impl<'a, S: Sink> Run<'a, S> {
             }
         }
         evidence.into_iter().for_each(|evidence| self.convicted(evidence));
+        // The group before this one goes to the disk while this one is verified and more is asked for; with the one that
+        // is verified next, three are in memory.
+        self.settle().await?;
+        let began = Instant::now();
         self.sink.parts(parts).await?;
-        self.sink.settle(link).await?;
+        self.spent.storing += began.elapsed();
+        self.given = link;
         Ok((wants, refused))
     }
 
@@ -342,12 +337,13 @@ impl<'a, S: Sink> Run<'a, S> {
         } else if self.bring(Want::Item(module)).await? {
             let group = self.away(Reading::group).await?;
             self.take(group).await?;
+            self.settle().await?;
         }
         Ok(())
     }
 
-    /// Has the pool hold a thing; whether anybody gave it.
-    async fn bring(&mut self, want: Want) -> Result<bool, RecoverError> {
+    /// As [`Self::bring`].
+    async fn search_for(&mut self, want: Want) -> Result<bool, RecoverError> {
         self.handle(Input::Want(want));
         loop {
             let effects: Vec<Effect> = self.effects.drain().collect();
@@ -405,6 +401,7 @@ impl<'a, S: Sink> Run<'a, S> {
         let missing = self.missing().await?;
         let reading = self.reading()?;
         let (slots, link, wants_module) = (reading.next_slot(), reading.link, reading.wants_module());
+        let threads = reading.threads;
         let tally = self.sink.tally();
         let module = match (tally.module, wants_module) {
             (true, _) => ModuleState::Recovered,
@@ -438,10 +435,13 @@ impl<'a, S: Sink> Run<'a, S> {
             missing,
             ends_here,
             unproven: std::mem::take(&mut self.unproven),
-            elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: milliseconds(self.began.elapsed()),
+            stages: self.spent.told(threads),
         })
     }
 }
 
+#[cfg(test)]
+mod pipeline_tests;
 #[cfg(test)]
 mod tests;

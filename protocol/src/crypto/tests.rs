@@ -90,6 +90,65 @@ fn ed25519_schemes_take_one_signature_only() {
     }
 }
 
+/// A key that is a true one and a point of order eight, and signatures of it that the plain equation takes: for each point
+/// of small order as R, a message of which that is so. Made apart from the code under test.
+const MIXED_KEY: &str = "9ea3f11f5bd34f0cd7147fd0a436c088f624c6100c1df6a53c0a29e05d60cea0";
+const SMALL_ORDER_R: [(u64, &str); 8] = [
+    (
+        0,
+        "00000000000000000000000000000000000000000000000000000000000000800d3c628b99e985baec8216e7ed1550e900b4f76d05dfa1f1d7a5bffddf481204",
+    ),
+    (
+        0,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85fec78c254cd90840eec580e20ccb5136786b02f5d4f4fb608563bc3fca35bb0c",
+    ),
+    (
+        2,
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a00a223f8c654f760a6326f6807ee986790ac07b4be99e5c19f4d125667433500",
+    ),
+    (
+        2,
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa3d6c01bbc82eeb09bdbd7e063fea901987ca8a5875b5e301c974769ff2424506",
+    ),
+    (
+        8,
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7ff86a19e108f4be30488d919b06d007c67a69fa1b7fd7eca46dd0b835ed063406",
+    ),
+    (
+        9,
+        "0000000000000000000000000000000000000000000000000000000000000000d39b6a5c8c9cfefc742c522b486957a2f20b28e572cb6a21755ef7ec12478707",
+    ),
+    (
+        11,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05a26a2d6d9aba9091ef9a9d2f0d99dacee3fef0ec8bf2aa1faecc9081c8c0ad00",
+    ),
+    (
+        12,
+        "010000000000000000000000000000000000000000000000000000000000000094367407a96c3ac7a03ddd912221d6b91ece10093752b7a1952c68222d469205",
+    ),
+];
+
+#[test]
+fn an_r_of_small_order_is_refused() {
+    let owner = hex::decode(MIXED_KEY).unwrap();
+    let key = ed25519_dalek::VerifyingKey::from_bytes(owner.as_slice().try_into().unwrap()).unwrap();
+    assert!(!key.is_weak());
+    let mut met = std::collections::BTreeSet::new();
+    for (number, signature) in SMALL_ORDER_R {
+        let message = [&number.to_be_bytes()[..], &[7; 40]].concat();
+        let signature = hex::decode(signature).unwrap();
+        let read = ed25519_dalek::Signature::from_slice(&signature).unwrap();
+        assert!(ed25519_dalek::Verifier::verify(&key, &message, &read).is_ok(), "the equation holds");
+        assert!(key.verify_strict(&message, &read).is_err());
+        assert_eq!(verify_ed25519(&owner, &message, &signature), Err(SignatureError::Mismatch));
+        met.insert(<[u8; 32]>::try_from(&signature[..32]).unwrap());
+    }
+    for point in &met {
+        assert!(ed25519_dalek::VerifyingKey::from_bytes(point).unwrap().is_weak());
+    }
+    assert_eq!(met.len(), 8, "there are no others");
+}
+
 #[test]
 fn schemes_over_the_same_key_do_not_mix() {
     let message = [7; 48];

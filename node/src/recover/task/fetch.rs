@@ -5,8 +5,8 @@ use weft_protocol::l1::{L1Tx, chunk};
 use weft_protocol::{Hash, Id};
 
 use super::super::RecoverError;
-use super::super::ask::{Listed, Question, SLOTS_ASKED};
-use super::super::gateway::{GatewayError, Place};
+use super::super::ask::{Listed, Question};
+use super::super::gateway::GatewayError;
 use super::super::machine::{Input, Instead, Source, Want};
 use super::super::reading::Has;
 use super::super::sink::Sink;
@@ -22,9 +22,7 @@ impl<S: Sink> Run<'_, S> {
         let process = self.process;
         let question = match (want, self.reading()?.scheduler()) {
             (Want::Item(id), _) => Question::Item(id),
-            (Want::Slot(slot), Some(scheduler)) => {
-                Question::Assignments { process, scheduler, slots: slot..slot.saturating_add(SLOTS_ASKED) }
-            }
+            (Want::Slot(slot), Some(scheduler)) => Question::of_slots(process, scheduler, slot),
             (Want::Slot(_), None) => return Ok(Input::Listed { gateway, sources: Vec::new() }),
         };
         let asked = self.gateways.get_mut(gateway);
@@ -43,7 +41,7 @@ impl<S: Sink> Run<'_, S> {
         if !whole.is_empty() {
             let has = self.away(move |reading| {
                 for item in whole.iter().filter_map(|one| one.with_data(Bytes::new())) {
-                    reading.pool.add_item(gateway, item.into_inner());
+                    reading.pool.add_item(gateway, &item);
                 }
                 reading.has(want)
             });
@@ -93,7 +91,7 @@ impl<S: Sink> Run<'_, S> {
         is_said: bool,
     ) -> Result<Input, RecoverError> {
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
-        let bytes = match asked.holder.bundle(id).await {
+        let bytes = match asked.bundle(id).await {
             Ok(bytes) => bytes,
             Err(error) => return Ok(self.failed(gateway, &error)),
         };
@@ -109,7 +107,7 @@ impl<S: Sink> Run<'_, S> {
             self.read.insert(id);
         }
         let (added, has) = self
-            .away(move |reading| (reading.pool.add_bundle((gateway, is_proven), bytes), reading.has(want)))
+            .away(move |reading| (reading.add_bundle((gateway, is_proven), bytes), reading.has(want)))
             .await?;
         let instead = if is_proven { Instead::Junk } else { Instead::Lie };
         let why = match (added, has) {
@@ -142,7 +140,7 @@ impl<S: Sink> Run<'_, S> {
         let has = self
             .away(move |reading| {
                 let item = listed.with_data(data)?;
-                reading.pool.add_item(gateway, item.into_inner());
+                reading.pool.add_item(gateway, &item);
                 Some(reading.has(want))
             })
             .await?;

@@ -93,7 +93,7 @@ fn as_it_is(item: &Verified<DataItem>) -> Vec<u8> {
 
 /// The slots of what was attested, and what else was told.
 async fn beside(shared: &SharedRef, of: &Arc<Process>, from: &[String]) -> (Vec<u64>, Vec<String>) {
-    let mut reading = Reading::new(of.id(), shared.terms.clone());
+    let mut reading = Reading::new(of.id(), shared.terms.clone(), 2);
     let time = TimePoint { timestamp: 1, height: 1 };
     let link = Link { slot: 0, assignment: Id([1; 32]), hash_chain: Hash([2; 32]), time };
     reading.go_on_from(Arc::clone(of), link).unwrap();

@@ -1,4 +1,4 @@
-//! A gateway that has these items, for tests of what asks one; it gives their data as the test says.
+//! A gateway that has these items, for tests of what asks one; it gives their data as the test says, or bundles of them.
 
 use std::sync::Arc;
 
@@ -15,31 +15,58 @@ const PAGE: usize = 100;
 /// What is given as the data of an item.
 type Gives = dyn Fn(&Verified<DataItem>) -> Vec<u8> + Send + Sync;
 
+/// A bundle under its name, and the items that are said to be in it.
+pub(crate) type Bundled = (Id, Vec<Verified<DataItem>>, Vec<u8>);
+
+/// What it has.
+struct Has {
+    items: Vec<Verified<DataItem>>,
+    bundles: Vec<Bundled>,
+    gives: Box<Gives>,
+}
+
 /// Its address. It ends with the runtime of the test.
 pub(crate) async fn gateway(
     items: Vec<Verified<DataItem>>,
     gives: impl Fn(&Verified<DataItem>) -> Vec<u8> + Send + Sync + 'static,
 ) -> String {
+    begin(Has { items, bundles: Vec::new(), gives: Box::new(gives) }).await
+}
+
+/// The address of one that has its items in bundles; `asked` hears which of them is asked for.
+pub(crate) async fn bundled(bundles: Vec<Bundled>, asked: impl Fn(Id) + Send + Sync + 'static) -> String {
+    let items = bundles.iter().flat_map(|(_, items, _)| items.clone()).collect();
+    let has = Arc::new(Has { items, bundles, gives: Box::new(|item| item.data().to_vec()) });
+    begin_with(has, Arc::new(asked)).await
+}
+
+async fn begin(has: Has) -> String {
+    begin_with(Arc::new(has), Arc::new(|_| {})).await
+}
+
+async fn begin_with(has: Arc<Has>, asked: Arc<dyn Fn(Id) + Send + Sync>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let (items, gives): (Arc<Vec<_>>, Arc<Gives>) = (Arc::new(items), Arc::new(gives));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&items), Arc::clone(&gives)));
+            tokio::spawn(serve(stream, Arc::clone(&has), Arc::clone(&asked)));
         }
     });
     address
 }
 
 /// Answers one request, and hangs up.
-async fn serve(mut stream: TcpStream, items: Arc<Vec<Verified<DataItem>>>, gives: Arc<Gives>) -> Option<()> {
+async fn serve(mut stream: TcpStream, has: Arc<Has>, asked: Arc<dyn Fn(Id) + Send + Sync>) -> Option<()> {
     let (path, body) = request(&mut stream).await?;
     let answer = match path.strip_prefix("/raw/") {
         Some(id) => {
             let id: Id = id.parse().ok()?;
-            items.iter().find(|item| item.id() == id).map(|item| gives(item))
+            let bundle = has.bundles.iter().find(|(name, ..)| *name == id);
+            bundle.iter().for_each(|_| asked(id));
+            let data = || has.items.iter().find(|item| item.id() == id).map(|item| (has.gives)(item));
+            bundle.map(|(.., bytes)| bytes.clone()).or_else(data)
         }
-        None if path == "/graphql" => Some(listed(&items, &serde_json::from_slice(&body).ok()?)),
+        None if path == "/graphql" => Some(listed(&has, &serde_json::from_slice(&body).ok()?)),
         None => None,
     };
     let (status, body) = answer.map_or((404, Vec::new()), |body| (200, body));
@@ -66,13 +93,18 @@ async fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((path, all.split_off(end)))
 }
 
-/// The items whose `Type` the question names, in its order, from its cursor on.
-fn listed(items: &[Verified<DataItem>], question: &Value) -> Vec<u8> {
+/// The items that the question names, or whose `Type` and slots it names, in its order, from its cursor on.
+fn listed(has: &Has, question: &Value) -> Vec<u8> {
     let query = question["query"].as_str().unwrap_or_default();
+    let (ids, slots) = (&question["variables"]["i"], &question["variables"]["n"]);
+    let names =
+        |list: &Value, text: &str| list.as_array().is_some_and(|all| all.iter().any(|one| one == text));
     let is_asked = |item: &&Verified<DataItem>| {
-        item.tag("Type").is_some_and(|kind| query.contains(&format!("\"{kind}\"")))
+        let is_type = item.tag("Type").is_some_and(|kind| query.contains(&format!("\"{kind}\"")));
+        let is_slot = slots.is_null() || item.tag("Nonce").is_some_and(|slot| names(slots, slot));
+        names(ids, &item.id().to_string()) || (ids.is_null() && is_type && is_slot)
     };
-    let mut found: Vec<&Verified<DataItem>> = items.iter().filter(is_asked).collect();
+    let mut found: Vec<&Verified<DataItem>> = has.items.iter().filter(is_asked).collect();
     if query.contains("HEIGHT_DESC") {
         found.reverse();
     }
@@ -80,13 +112,14 @@ fn listed(items: &[Verified<DataItem>], question: &Value) -> Vec<u8> {
     let from = after.map_or(0, |after| after + 1);
     let page = found.iter().enumerate().skip(from).take(PAGE);
     let edges: Vec<Value> =
-        page.map(|(at, item)| json!({ "cursor": at.to_string(), "node": node(item) })).collect();
+        page.map(|(at, item)| json!({ "cursor": at.to_string(), "node": node(item, has) })).collect();
     let more = from + edges.len() < found.len();
     let page = json!({ "pageInfo": { "hasNextPage": more }, "edges": edges });
     json!({ "data": { "transactions": page } }).to_string().into_bytes()
 }
 
-fn node(item: &DataItem) -> Value {
+fn node(item: &DataItem, has: &Has) -> Value {
+    let bundle = has.bundles.iter().find(|(_, items, _)| items.iter().any(|one| one.id() == item.id()));
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let tags: Vec<Value> =
         item.tags().iter().map(|tag| json!({ "name": tag.name, "value": tag.value })).collect();
@@ -98,5 +131,6 @@ fn node(item: &DataItem) -> Value {
         "owner": { "key": encode(item.owner_key()) },
         "tags": tags,
         "data": { "size": item.data().len().to_string() },
+        "bundledIn": bundle.map(|(id, ..)| json!({ "id": id })),
     })
 }

@@ -1,0 +1,119 @@
+//! Slots are asked for, verified and written beside each other, and end where they did when that was one after another.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use weft_protocol::crypto::Signer;
+use weft_storage::{MemoryDisk, Store, StoreConfig};
+
+use super::super::reading::tests::{bundle, log};
+use super::super::sink::Tally;
+use super::super::tests::stub;
+use super::*;
+use crate::portable::Part;
+use crate::shared::testing::{NETWORK, shared};
+
+const SLOTS: u64 = 90;
+const BUNDLES: usize = 3;
+
+/// What came, and how far it was waited for.
+#[derive(Default)]
+struct Taken {
+    slots: Vec<u64>,
+    settled: Option<u64>,
+}
+
+impl Sink for Taken {
+    async fn parts(&mut self, parts: Vec<Part>) -> Result<(), PortableError> {
+        assert_eq!(self.settled, self.slots.last().copied(), "one group at a time is on its way to the disk");
+        for part in parts {
+            if let Part::Opening(_, record) | Part::Slot(record) = part {
+                self.slots.push(record.assignment().slot);
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, link: Option<Link>) -> Result<(), PortableError> {
+        self.settled = link.map(|link| link.slot);
+        Ok(())
+    }
+
+    fn has(&self, _: &Id) -> Result<bool, PortableError> {
+        Ok(true)
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { had: 0, attestations: 0, module: false }
+    }
+}
+
+/// A log in bundles, of which one item is not as it was signed, if any is named; and the bundles that were asked for.
+async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (String, Arc<Mutex<Vec<Id>>>) {
+    let bundles = log.chunks(log.len() / BUNDLES).enumerate().map(|(number, slots)| {
+        let items = slots.concat();
+        let bytes = bundle(&items, |at| Some(items[at].id()) == false_one);
+        (Id([u8::try_from(number).unwrap(); 32]), items, bytes.to_vec())
+    });
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let count = Arc::clone(&asked);
+    let address = stub::bundled(bundles.collect(), move |id| count.lock().unwrap().push(id)).await;
+    (address, asked)
+}
+
+/// Reads a log from these; what was taken, and the report.
+async fn read(process: Id, from: &[String], asking: Option<u64>) -> (Taken, RecoverReport) {
+    let config = StoreConfig::new(NETWORK, Signer::from_seed(&[9; 32]).address());
+    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+    let shared = shared(Path::new("/nowhere"), Signer::from_seed(&[9; 32]), store);
+    let mut taken = Taken::default();
+    let reading = Reading::new(process, shared.terms.clone(), 2);
+    let mut run = Run::new(&shared, process, gateways(from).unwrap(), &mut taken, reading);
+    run.allowance = asking.map(|bytes| Arc::new(Allowance::new(bytes)));
+    let mut told = Vec::new();
+    let report = run.whole(&mut |here, total| {
+        told.push((here, total));
+        ControlFlow::Continue(())
+    });
+    let report = report.await.unwrap();
+    drop(run);
+    assert_eq!(taken.settled, taken.slots.last().copied(), "all of it is waited for");
+    assert!(told.is_sorted() && told.iter().all(|(here, total)| here <= total), "{told:?}");
+    assert_eq!(told.last().map(|(here, _)| *here), Some(report.slots));
+    assert!(taken.slots.iter().copied().eq(0..report.slots), "{:?}", taken.slots);
+    (taken, report)
+}
+
+#[tokio::test]
+async fn each_bundle_is_asked_for_once_though_it_is_asked_for_early() {
+    let (process, log) = log(SLOTS, |slot| 120_000 + slot);
+    // Read ahead, and for somebody else, as it is wanted.
+    for asking in [None, Some(1 << 20)] {
+        let (address, asked) = gateway(&log, None).await;
+        let (_, report) = read(process, &[address], asking).await;
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!((report.slots, report.bundles), (SLOTS, BUNDLES as u64));
+        assert_eq!(asked.lock().unwrap().len(), BUNDLES, "{asked:?}");
+        // A list and a bundle each, and what else is asked of all.
+        assert!(report.gateways[0].requests >= 2 * BUNDLES as u64, "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lie_in_the_middle_ends_the_log_there_unless_another_has_the_truth() {
+    let (process, log) = log(SLOTS, |slot| 120_000 + slot);
+    for (slot, part) in [(45, 0), (45, 1), (49, 2), (0, 0), (60, 1), (89, 1)] {
+        let false_one = Some(log[slot][part].id());
+        let (liar, _) = gateway(&log, false_one).await;
+        let (honest, _) = gateway(&log, None).await;
+        if slot > 0 {
+            let (taken, report) = read(process, std::slice::from_ref(&liar), None).await;
+            assert_eq!((taken.slots.len(), report.slots), (slot, slot as u64));
+            assert_eq!(report.missing.map(|missing| missing.from), Some(slot as u64), "{report:?}");
+            assert!(report.gateways[0].faults_count > 0, "{report:?}");
+        }
+        let (_, report) = read(process, &[liar, honest], None).await;
+        assert_eq!((report.slots, report.missing), (SLOTS, None), "slot {slot}, part {part}: {report:?}");
+    }
+}
