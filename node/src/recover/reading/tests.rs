@@ -71,10 +71,10 @@ fn reading(process: Id, threads: usize) -> Reading {
     reading
 }
 
-/// What came of a reading, in words: slots, lies, and where it stopped.
-fn told(
-    group: &Group,
-) -> (Vec<Id>, Vec<Gateway>, Vec<(Gateway, bool, String)>, Option<Want>, Option<String>) {
+/// What came of a reading: slots and their givers, lies, and where it stopped.
+type Told = (Vec<Id>, Vec<Gateway>, Vec<(Gateway, bool, String)>, Option<Want>, Option<String>);
+
+fn told(group: &Group) -> Told {
     let ids = group.parts.iter().map(|part| match part {
         Part::Opening(_, record) | Part::Slot(record) => record.assignment().id,
         Part::Attestations(_) | Part::Module(_) => panic!("nothing is there but slots"),

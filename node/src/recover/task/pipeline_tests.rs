@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use weft_protocol::DataItem;
 use weft_protocol::crypto::Signer;
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
@@ -72,11 +73,11 @@ async fn read(process: Id, from: &[String], asking: Option<u64>) -> (Taken, Reco
     let mut run = Run::new(&shared, process, gateways(from).unwrap(), &mut taken, reading);
     run.allowance = asking.map(|bytes| Arc::new(Allowance::new(bytes)));
     let mut told = Vec::new();
-    let report = run.whole(&mut |here, total| {
+    let mut hear = |here, total| {
         told.push((here, total));
         ControlFlow::Continue(())
-    });
-    let report = report.await.unwrap();
+    };
+    let report = run.whole(&mut hear).await.unwrap();
     drop(run);
     assert_eq!(taken.settled, taken.slots.last().copied(), "all of it is waited for");
     assert!(told.is_sorted() && told.iter().all(|(here, total)| here <= total), "{told:?}");
