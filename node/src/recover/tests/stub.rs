@@ -126,7 +126,8 @@ fn node(item: &DataItem, has: &Has) -> Value {
     json!({
         "id": item.id(),
         "anchor": item.anchor().map(|anchor| encode(anchor)),
-        "signature": encode(item.signature()),
+        // Of what is in a bundle the bundle alone has it, as some gateways do.
+        "signature": bundle.is_none().then(|| encode(item.signature())),
         "recipient": item.target(),
         "owner": { "key": encode(item.owner_key()) },
         "tags": tags,
