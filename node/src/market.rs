@@ -4,7 +4,7 @@
 //! comes from the network, `task` says what this node offers. Offers are said on the topics of the processes that a
 //! messenger carries for, and on their lobby shards.
 
-pub(crate) mod audit;
+pub mod audit;
 mod judge;
 mod kept;
 pub(crate) mod ledger;
@@ -12,7 +12,7 @@ pub mod machine;
 pub mod sent;
 mod task;
 mod weigh;
-mod weights;
+pub mod weights;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,17 @@
 //! Seeds through the simulator. A failure prints the one line that repeats it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// The story of the tests of the rules: keys, processes, logs and pushes.
+#[allow(dead_code, reason = "those tests use more of it")]
+#[path = "../../protocol/tests/between/fixture.rs"]
+mod fixture;
+/// The rules of the built-in ledger, as it runs them.
+#[allow(dead_code, reason = "its shell is the node's")]
+#[path = "../../vm/guests/ledger/src/lib.rs"]
+mod guest;
+#[path = "sim/seasons.rs"]
+mod seasons;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

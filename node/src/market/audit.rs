@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use weft_protocol::market::{Unpaid, Window, due, price};
+use weft_protocol::market::{RANKS_PAID, TURN_MS, Unpaid, Window, due, price};
 use weft_protocol::{Address, Hash};
 
-use crate::pushed::Pushed;
+pub use crate::pushed::Pushed;
 
 /// A push that a process sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Sent {
 pub struct Tally {
     /// Pushes that were its to carry first.
     pub first: u64,
+    /// Those of them that others carried before their turn: it did not leave them lying.
+    pub snatched: u64,
     /// Pushes that it carried and is paid for, those of others that it took over included.
     pub paid: u64,
     /// Those of them that were another's to carry first.
@@ -63,6 +65,13 @@ pub fn audit(window: &Window, sent: &[Sent]) -> Audit {
             continue;
         };
         let ranked = order.iter().enumerate().find(|(_, entry)| entry.messenger() == *carrier);
+        // After the turn of the last rank that has one it is anybody's.
+        let turns = ranked.map_or(RANKS_PAID, |(rank, _)| rank.min(RANKS_PAID)) as u64;
+        if timestamp.saturating_sub(*at) < turns * TURN_MS
+            && let Some(first) = order.first()
+        {
+            audit.messengers.entry(first.messenger()).or_default().snatched += 1;
+        }
         let Some((rank, entry)) = ranked else {
             audit.outside += 1;
             continue;
@@ -87,9 +96,7 @@ pub(crate) mod tests {
 
     use weft_protocol::assignment::{Assignment, AssignmentDraft};
     use weft_protocol::crypto::Signer;
-    use weft_protocol::market::{
-        Entry, Market, OfferSet, PushTerms, Quality, RANKS_PAID, TURN_MS, draft, set_slot,
-    };
+    use weft_protocol::market::{Entry, Market, OfferSet, PushTerms, Quality, draft, set_slot};
     use weft_protocol::offer::OfferTerms;
     use weft_protocol::time::TimePoint;
     use weft_protocol::{Id, Network};
@@ -169,7 +176,8 @@ pub(crate) mod tests {
         ] {
             let audit = audit(&window, &[sent(1, 0, Some((third, after)))]);
             assert_eq!(audit.messengers.get(&third), Some(&wanted), "{after}");
-            assert_eq!(audit.messengers.get(&first), Some(&Tally { first: 1, ..Tally::default() }));
+            let snatched = u64::from(after < 2 * TURN_MS);
+            assert_eq!(audit.messengers.get(&first), Some(&Tally { first: 1, snatched, ..Tally::default() }));
         }
         // Behind all who are paid, somebody without an offer, and nobody who is known.
         let (sixth, _) = at(2, 0, RANKS_PAID);
@@ -180,6 +188,24 @@ pub(crate) mod tests {
         assert_eq!(audit.messengers[&sixth].late, 1);
         assert_eq!(audit.messengers.values().map(|tally| tally.first).sum::<u64>(), 3);
         assert_eq!(audit.messengers.values().map(|tally| tally.due).sum::<u128>(), 0);
+    }
+
+    /// The attack: who carries before its turn earns nothing, and would take the others' good name with it.
+    #[test]
+    fn what_others_carried_too_early_is_nobodys_fault() {
+        let window = window();
+        let first = window.order(&Hash([3; 32]), 0)[0].messenger();
+        let anybodys = RANKS_PAID as u64 * TURN_MS;
+        let last = window.order(&Hash([3; 32]), 0)[RANKS_PAID].messenger();
+        for carrier in [Address([200; 32]), last] {
+            for (after, snatched) in [(0, 1), (anybodys - 1, 1), (anybodys, 0)] {
+                let audit = audit(&window, &[sent(3, 0, Some((carrier, after)))]);
+                let tally = Tally { first: 1, snatched, ..Tally::default() };
+                assert_eq!(audit.messengers[&first], tally, "{carrier} after {after}");
+            }
+        }
+        let itself = audit(&window, &[sent(3, 0, Some((first, 0)))]);
+        assert_eq!(itself.messengers[&first].snatched, 0);
     }
 
     #[test]

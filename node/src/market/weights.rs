@@ -59,7 +59,11 @@ impl Weights {
             return;
         }
         known.through = Some(window);
-        for (messenger, tally) in audit.messengers.iter().filter(|(_, tally)| tally.first > 0) {
+        for (messenger, tally) in &audit.messengers {
+            let first = tally.first.saturating_sub(tally.snatched);
+            if first == 0 {
+                continue;
+            }
             let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
             let (seen, standing) = known.standings.entry(*messenger).or_insert((window, Standing::NEW));
             // Of what was paid, all that was not another's was its own to carry first.
@@ -138,6 +142,11 @@ mod tests {
         taken.messengers.get_mut(&address(2)).unwrap().taken_over = 600;
         weights.carried(PROCESS, 3, &taken);
         assert_eq!(quality(&weights, 2), 1);
+        // And what others carried before their turn it could not: that counts neither way.
+        let mut snatched = window(&[(1, 600, 0)]);
+        snatched.messengers.get_mut(&address(1)).unwrap().snatched = 600;
+        weights.carried(PROCESS, 4, &snatched);
+        assert_eq!((weights.through(&PROCESS), quality(&weights, 1)), (Some(4), 4));
     }
 
     #[test]
