@@ -26,3 +26,4 @@ mod spawn;
 mod sql;
 mod takeover;
 mod token;
+mod turns;
