@@ -108,7 +108,7 @@ impl World {
 
     /// The bytes of an offer where it is said.
     fn bytes(&self, by: usize, terms: &OfferTerms, kind: usize) -> usize {
-        let offer = terms.sign(&key(by)).unwrap().to_wire();
+        let offer = terms.clone().sign(&key(by)).unwrap().to_wire();
         if kind == 0 {
             let body = Some(announcement::Body::Offer(offer));
             return wire::Announcement { process: wire::bytes(PROCESS), body }.encoded_len();

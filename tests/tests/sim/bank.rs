@@ -99,7 +99,9 @@ impl Bank {
             let tags: Vec<(&str, &str)> = from.iter().map(|from| ("From-Messenger", from.as_str())).collect();
             let page = self.handle("somebody", None, "Bonds", &tags, "").pop().unwrap();
             let read: BTreeMap<String, String> = serde_json::from_str(&page.data).unwrap();
-            bonds.extend(read.into_iter().map(|(by, bond)| (by.parse().unwrap(), bond.parse().unwrap())));
+            for (by, bond) in read {
+                bonds.insert(by.parse::<Address>().unwrap(), bond.parse::<u64>().unwrap());
+            }
             match value(&page, "From-Messenger") {
                 "" => return bonds,
                 next => from = Some(next.to_owned()),

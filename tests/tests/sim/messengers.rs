@@ -47,7 +47,7 @@ impl Way {
     pub const LIARS: [Self; 5] =
         [Self::Overcharges, Self::Copies, Self::Snipes, Self::Squats, Self::Withholds];
 
-    /// That of a messenger: each of the first ten is the only one of its kind, five are newcomers.
+    /// That of a messenger: each of the first nine is the only one of its kind, five are newcomers.
     pub fn of(by: u8) -> Self {
         const FIRST: [Way; 9] = [
             Way::Whale,
@@ -66,6 +66,12 @@ impl Way {
             None if number < FIRST.len() + 5 => Self::Newcomer,
             None => Self::Honest,
         }
+    }
+
+    /// The first of its kind, which most have one of.
+    pub fn only(self) -> u8 {
+        let mut all = MESSENGERS;
+        all.find(|by| Self::of(*by) == self).unwrap()
     }
 
     pub fn is_liar(self) -> bool {

@@ -190,7 +190,7 @@ impl Season {
         let entry = |by: u8| {
             let name = name(by);
             let bond = self.weights.bond(&process, &name, read).unwrap();
-            let offer = terms.sign(&key(by)).unwrap();
+            let offer = terms.clone().sign(&key(by)).unwrap();
             Entry::new(offer, bond, self.weights.quality(&process, &name))
         };
         MESSENGERS.map(entry).collect()
@@ -211,8 +211,7 @@ impl Season {
             assert!(weight.is_none_or(|weight| (1..=32 * 4).contains(&weight)), "{by}: {weight:?}");
         }
         let weights = MESSENGERS.map(|by| (by, self.expected[&by].weight())).collect();
-        let idle = MESSENGERS.find(|by| Way::of(*by) == Way::Idles).unwrap();
-        self.came.idle.push(self.expected[&idle].weight());
+        self.came.idle.push(self.expected[&Way::Idles.only()].weight());
 
         let mut shares = Shares { firsts: MESSENGERS.map(|by| (by, 0)).collect(), weights };
         let mut arrivals = Vec::new();
@@ -250,7 +249,7 @@ impl Season {
     fn take(&mut self, told: &Told, arrivals: Vec<Arrival>) -> (Due, Vec<Receipt>) {
         let (mut due, mut unpaid) = (Due::new(), Vec::new());
         let mut own: BTreeMap<u8, (u32, u32)> = BTreeMap::new();
-        let squatter = MESSENGERS.find(|by| Way::of(*by) == Way::Squats).unwrap();
+        let squatter = Way::Squats.only();
         for (number, Arrival { at, place, carrier, first }) in arrivals.into_iter().enumerate() {
             if number % 100 == 50 {
                 unpaid.push(self.logs.take(told, place, squatter, at, false));
@@ -297,12 +296,14 @@ impl Season {
         self.weights.carried(process, told.number, &audit(&told.window, &sent));
     }
 
-    /// One round of claims on a window: made in the order that chance gives, looked at by one who has both logs, and settled.
+    /// One round of claims on a window: made as chance orders them, looked at by one who has both logs, and settled.
     fn claims(&mut self, played: &Played) {
         let mut order: Vec<u8> = MESSENGERS.collect();
         for at in (1..order.len()).rev() {
             order.swap(at, self.rng.random_range(0..=at));
         }
+        // Who copies is quicker than whom he copies.
+        order.sort_by_key(|by| Way::of(*by) != Way::Copies);
         let mut open = BTreeMap::new();
         for by in order {
             if let Some(claim) = self.claim(played, by) {
