@@ -17,13 +17,15 @@ mod market;
 #[path = "push/proof.rs"]
 mod proof;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weft_protocol::Network;
 
 const NETWORK: Network = Network(7);
 /// Turns of each measurement; the middle one counts.
 const TURNS: usize = 5;
+/// Runs between two looks at the clock.
+const AT_ONCE: usize = 4;
 /// Names the messenger that this program starts as an OS process of its own.
 const CHILD: &str = "--messenger";
 
@@ -40,21 +42,22 @@ fn main() {
     }
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
     // `tests/run` only asks whether it runs.
-    let (checks, messengers, minutes, pushes): (_, &[usize], _, _) = if is("--test") || !is("--bench") {
-        (5, &[5, 50], 1, 20)
+    let (least_ms, messengers, minutes, pushes): (_, &[usize], _, _) = if is("--test") || !is("--bench") {
+        (10, &[5, 50], 1, 20)
     } else if is("--quick") {
-        (500, &[5, 50, 500], 2, 500)
+        (100, &[5, 50, 500], 2, 500)
     } else {
-        (5_000, &[5, 50, 500], 3, 5_000)
+        (1_000, &[5, 50, 500], 3, 5_000)
     };
+    let least = Duration::from_millis(least_ms);
     let parts = ["proof", "market", "carry"];
     let wanted = |part: &str| is(part) || !parts.iter().any(|part| is(part));
     row("figure", "value", "beside it");
     if wanted("proof") {
-        proof::measure(checks);
+        proof::measure(least);
     }
     for count in messengers.iter().filter(|_| wanted("market")) {
-        market::measure(*count, checks);
+        market::measure(*count, least);
         lobby::measure(*count, minutes);
     }
     if wanted("carry") {
@@ -67,21 +70,26 @@ fn row(figure: &str, value: &str, beside: &str) {
     println!("{figure:<58} {value:>26}   {beside}");
 }
 
-/// The time of the processor that this thread took so far; the system counts it exactly to a tick of its own.
+/// The time of the processor that this thread took so far; the system counts it at each tick of its own, of 1 to 10 ms.
 fn thread_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
-/// The time of the processor that one of so many runs takes, in microseconds: of the middle turn.
-fn each_us(count: usize, mut run: impl FnMut(usize)) -> f64 {
-    let mut turns: Vec<Duration> = (0..TURNS)
+/// The time of the processor that one run takes, in microseconds, of as many as fit into `least`: of the middle turn.
+fn each_us(least: Duration, mut run: impl FnMut(usize)) -> f64 {
+    let mut turns: Vec<f64> = (0..TURNS)
         .map(|_| {
-            let began = thread_time();
-            (0..count).for_each(&mut run);
-            thread_time() - began
+            let (before, began, mut count) = (thread_time(), Instant::now(), 0);
+            while began.elapsed() < least {
+                for _ in 0..AT_ONCE {
+                    run(count);
+                    count += 1;
+                }
+            }
+            (thread_time() - before).as_secs_f64() * 1e6 / count as f64
         })
         .collect();
-    turns.sort_unstable();
-    turns[TURNS / 2].as_secs_f64() * 1e6 / count as f64
+    turns.sort_unstable_by(f64::total_cmp);
+    turns[TURNS / 2]
 }

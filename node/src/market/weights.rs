@@ -68,7 +68,7 @@ impl Weights {
             let (seen, standing) = known.standings.entry(*messenger).or_insert((window, Standing::NEW));
             // Of what was paid, all that was not another's was its own to carry first.
             let own = tally.paid.saturating_sub(tally.taken_over);
-            (*seen, *standing) = (window, standing.after(count(tally.first), count(own)));
+            (*seen, *standing) = (window, standing.after(count(first), count(own)));
         }
         while known.standings.len() > STANDINGS_MAX {
             let oldest = known.standings.iter().min_by_key(|(_, (seen, _))| *seen);

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -57,10 +58,10 @@ fn offer(number: usize) -> Verified<Offer> {
     terms.sign(&key(number)).unwrap()
 }
 
-pub fn measure(count: usize, checks: usize) {
+pub fn measure(count: usize, least: Duration) {
     let offers: Vec<Verified<Offer>> = (0..count).map(offer).collect();
     let of = |what: &str| format!("{count} messengers: {what}");
-    let (heard, kept) = hearing(&offers);
+    let (heard, kept) = hearing(&offers, least);
     row(
         &of("an offer heard, checked and kept"),
         &format!("{heard:.1} us"),
@@ -74,24 +75,23 @@ pub fn measure(count: usize, checks: usize) {
         Entry::new(offer.clone(), bond, Quality::new(1 + number as u32 % 4).unwrap())
     };
     let entries: Vec<Entry> = offers.iter().enumerate().map(entry).collect();
-    let turns = (checks / count).max(1);
-    let chosen = each_us(turns, |_| {
+    let chosen = each_us(least, |_| {
         black_box(OfferSet::build(&market, 1, TIME, entries.clone()));
     });
     let set = OfferSet::build(&market, 1, TIME, entries);
     let bytes = Bytes::from(set.encode());
     let beside = format!("once a window: {} offers, {} bytes in the log", set.entries().len(), bytes.len());
     row(&of("a window's set chosen of all"), &format!("{chosen:.0} us"), &beside);
-    let read = each_us(turns, |_| {
+    let read = each_us(least, |_| {
         black_box(OfferSet::read(&market, TIME, &bytes).unwrap());
     });
     row(&of("a window's set read"), &format!("{read:.0} us"), "once a window, signatures checked");
     let window = window(&market, &set);
-    let ranked = each_us(checks, |number| {
+    let ranked = each_us(least, |number| {
         black_box(window.order(&push(number), PUSH_BYTES));
     });
     row(&of("a push ranked in hard mode"), &format!("{ranked:.1} us"), "by the set in the log");
-    let soft = each_us(checks, |number| {
+    let soft = each_us(least, |number| {
         let push = push(number);
         let mut order: Vec<_> =
             offers[..kept].iter().map(|offer| (rank_score(&push, &offer.messenger()), offer)).collect();
@@ -102,10 +102,10 @@ pub fn measure(count: usize, checks: usize) {
 }
 
 /// Reads, checks and keeps each offer as it comes from the network; how long that takes, and how many are kept.
-fn hearing(offers: &[Verified<Offer>]) -> (f64, usize) {
+fn hearing(offers: &[Verified<Offer>], least: Duration) -> (f64, usize) {
     let bytes: Vec<Vec<u8>> = offers.iter().map(|offer| offer.to_wire().encode_to_vec()).collect();
     let kept = Cell::new(0);
-    let took = each_us(1, |_| {
+    let took = each_us(least, |_| {
         let mut market: Heards<usize, Arc<Verified<Offer>>> = Heards::new(prices());
         kept.set(0);
         for (number, bytes) in bytes.iter().enumerate() {

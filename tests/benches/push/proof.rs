@@ -1,6 +1,7 @@
 //! The proof of one push: its bytes, making it, and checking it.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
@@ -20,24 +21,24 @@ const SIGNATURES: usize = 3;
 /// What a signature of an item is over: a SHA-384.
 const MESSAGE: [u8; 48] = [7; 48];
 
-pub fn measure(count: usize) {
-    let bare = bare(count);
+pub fn measure(least: Duration) {
+    let bare = bare(least);
     row("a bare ed25519 check", &format!("{bare:.1} us"), "");
     for (quorum, attestors) in [(1, 1), (2, 3), (3, 5), (4, 7), (9, 16)] {
         for entries in [1, 64, 1_000] {
-            compare(&Sent::new(quorum, attestors, entries), bare, count);
+            compare(&Sent::new(quorum, attestors, entries), bare, least);
         }
     }
 }
 
-fn compare(sent: &Sent, bare: f64, count: usize) {
+fn compare(sent: &Sent, bare: f64, least: Duration) {
     let Sent { quorum, attestors, outcome, .. } = sent;
     let entries = outcome.outbox.entries().len();
     let (item, proof) = sent.push();
-    let made = each_us(count, |_| {
+    let made = each_us(least, |_| {
         black_box(sent.push());
     });
-    let checked = each_us(count, |_| {
+    let checked = each_us(least, |_| {
         let item = DataItem::verify_bytes(item.clone()).unwrap();
         let proof = DataItem::verify_bytes(proof.clone()).unwrap();
         origin::verify(&item, &proof, NETWORK).unwrap();
@@ -58,11 +59,11 @@ fn compare(sent: &Sent, bare: f64, count: usize) {
 }
 
 /// The library's own check of a signature, in microseconds.
-fn bare(count: usize) -> f64 {
+fn bare(least: Duration) -> f64 {
     let signer = key(1);
     let key: [u8; 32] = signer.owner_key().try_into().unwrap();
     let signed: [u8; 64] = signer.sign(&MESSAGE).unwrap().try_into().unwrap();
-    each_us(count, |_| {
+    each_us(least, |_| {
         let key = VerifyingKey::from_bytes(&key).unwrap();
         key.verify_strict(&MESSAGE, &signed.into()).unwrap();
     })

@@ -84,7 +84,10 @@ impl Logs {
         pairs.extend([("Compute", compute.as_str()), ("Compute-Quorum", "2")]);
         let process = process(&pairs);
         let source = Log { slot: set_slot(1).unwrap(), ..Log::new(process.clone()) };
-        Self { process, source, target: Log::new(target()), last_ms: 0 }
+        let mut target = Log::new(target());
+        // Slot 0 is the process itself.
+        target.assign(None);
+        Self { process, source, target, last_ms: 0 }
     }
 
     /// When the set of the next window is assigned.
