@@ -30,31 +30,37 @@ use crate::transport::transport;
 
 pub(crate) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, TopicFilter>;
 
-/// Limits come first: what they refuse, the others never hear of.
+/// Gossip, which is always awake, and all others, whose handlers are polled only when something happens to them. Those
+/// come first: what their limits refuse, gossip never hears of.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
+    pub(crate) others: Dozing<Others>,
+    pub(crate) gossip: Gossip,
+}
+
+/// Limits come first: what they refuse, the others never hear of.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Others {
     limits: connection_limits::Behaviour,
     memory: Toggle<memory_connection_limits::Behaviour>,
     /// Peers that are shut out.
     pub(crate) banned: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     crowd: Crowd,
     keep: Keep,
-    identify: Dozing<identify::Behaviour>,
-    // Awake: it is not woken for a second question before its own timer.
+    identify: identify::Behaviour,
     ping: ping::Behaviour,
-    pub(crate) kademlia: Dozing<kad::Behaviour<ProviderStore>>,
-    pub(crate) gossip: Gossip,
-    pub(crate) requests: Dozing<request_response::Behaviour<Codec>>,
+    pub(crate) kademlia: kad::Behaviour<ProviderStore>,
+    pub(crate) requests: request_response::Behaviour<Codec>,
     /// Reaches peers through relays, and is reached through them.
-    relayed: Dozing<relay::client::Behaviour>,
+    relayed: relay::client::Behaviour,
     /// Relays for others.
-    pub(crate) relay: Dozing<Toggle<relay::Behaviour>>,
+    pub(crate) relay: Toggle<relay::Behaviour>,
     /// Makes direct connections of relayed ones.
-    upgrade: Dozing<dcutr::Behaviour>,
+    upgrade: dcutr::Behaviour,
     /// Has this node's addresses tried out.
-    probe: Dozing<Toggle<autonat::v2::client::Behaviour>>,
+    probe: Toggle<autonat::v2::client::Behaviour>,
     /// Tries out those of others.
-    prober: Dozing<autonat::v2::server::Behaviour>,
+    prober: autonat::v2::server::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
     /// Asks the router for a way in.
     upnp: Toggle<upnp::tokio::Behaviour>,
@@ -70,25 +76,25 @@ pub(crate) fn swarm(
     let (relay_transport, relayed) = relay::client::new(peer);
     let limits = &settings.limits;
     let probed = settings.reachability == Reachability::Probed;
-    let behaviour = Behaviour {
+    let others = Others {
         limits: connection_limits::Behaviour::new(connection_limits(settings)),
         memory: limits.memory_bytes.map(memory_connection_limits::Behaviour::with_max_bytes).into(),
         banned: allow_block_list::Behaviour::default(),
         crowd: Crowd::new(limits, Arc::clone(counters)),
         keep: Keep::new(settings.bootstrap.keys().copied().collect(), settings.limits.connections_kept),
-        identify: identify(settings).into(),
+        identify: identify(settings),
         ping: ping(settings),
-        kademlia: kademlia(settings, peer, counters)?.into(),
-        gossip: gossip(settings, counters, registry)?,
-        requests: requests(settings)?.into(),
-        relayed: relayed.into(),
-        relay: Toggle::from(settings.relay.then(|| relay(peer))).into(),
-        upgrade: dcutr::Behaviour::new(peer).into(),
-        probe: Toggle::from(probed.then(autonat::v2::client::Behaviour::default)).into(),
-        prober: autonat::v2::server::Behaviour::default().into(),
+        kademlia: kademlia(settings, peer, counters)?,
+        requests: requests(settings)?,
+        relayed,
+        relay: settings.relay.then(|| relay(peer)).into(),
+        upgrade: dcutr::Behaviour::new(peer),
+        probe: probed.then(autonat::v2::client::Behaviour::default).into(),
+        prober: autonat::v2::server::Behaviour::default(),
         mdns: mdns(settings, peer)?.into(),
         upnp: settings.upnp.then(upnp::tokio::Behaviour::default).into(),
     };
+    let behaviour = Behaviour { others: others.into(), gossip: gossip(settings, counters, registry)? };
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle_timeout);
     let bandwidth = Bandwidth::of(limits.bandwidth_out, limits.bandwidth_in);

@@ -1,10 +1,13 @@
 //! Lets the protocols of a connection sleep until something happens to them.
 //!
 //! Whatever wakes a connection, one frame of gossip say, the swarm polls the handlers of all its protocols, and each
-//! of those its streams and timers: on a busy topic that costs as much as gossip itself. A handler in here is polled
-//! when what it waits for has woken it, and after each event that it is told of; so it misses nothing that it has
-//! asked to be woken for.
+//! of those its streams and timers: on a busy topic that costs as much as gossip itself. A handler in here, which may be
+//! that of many protocols, is polled when what it waits for has woken it, and after each event that it is told of; so it
+//! misses nothing that it has asked to be woken for. Some ask only in the poll after the one that says that there is
+//! nothing (ping, for a second question), so each is polled until it says so twice. What it takes from the peer is
+//! asked of it as often (see [`Offer`]).
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +17,17 @@ use futures::task::AtomicWaker;
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
-use libp2p::swarm::handler::ConnectionEvent;
+use libp2p::swarm::handler::{
+    ConnectionEvent, FullyNegotiatedInbound, InboundUpgradeSend, ListenUpgradeError, OutboundUpgradeSend,
+};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
     SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 
-/// A protocol whose handlers sleep. The protocol itself does not: some look at the clock only when they are polled.
+use crate::offer::Offer;
+
+/// Protocols whose handlers sleep. They themselves do not: some look at the clock only when they are polled.
 pub(crate) struct Dozing<B> {
     inner: B,
 }
@@ -45,7 +52,11 @@ impl<B> DerefMut for Dozing<B> {
     }
 }
 
-impl<B: NetworkBehaviour> NetworkBehaviour for Dozing<B> {
+impl<B> NetworkBehaviour for Dozing<B>
+where
+    B: NetworkBehaviour,
+    <THandler<B> as ConnectionHandler>::InboundOpenInfo: Clone,
+{
     type ConnectionHandler = DozingHandler<THandler<B>>;
     type ToSwarm = B::ToSwarm;
 
@@ -127,36 +138,74 @@ impl Wake for Bell {
     }
 }
 
+type Taken<H> = SubstreamProtocol<
+    Offer<<H as ConnectionHandler>::InboundProtocol>,
+    <H as ConnectionHandler>::InboundOpenInfo,
+>;
+
 /// A handler that is polled when its bell was rung.
-pub(crate) struct DozingHandler<H> {
+pub(crate) struct DozingHandler<H: ConnectionHandler> {
     inner: H,
     bell: Arc<Bell>,
     waker: Waker,
+    /// What it takes from the peer, if that cannot have changed since it was asked.
+    taken: RefCell<Option<Taken<H>>>,
 }
 
-impl<H> DozingHandler<H> {
+impl<H: ConnectionHandler> DozingHandler<H> {
     fn new(inner: H) -> Self {
         // The first time it is polled to ask to be woken.
         let bell = Arc::new(Bell { rung: AtomicBool::new(true), connection: AtomicWaker::new() });
-        Self { inner, waker: Waker::from(Arc::clone(&bell)), bell }
+        Self { inner, waker: Waker::from(Arc::clone(&bell)), bell, taken: RefCell::default() }
     }
 
     /// Has it polled the next time: the connection polls its handlers after whatever it tells them.
-    fn rouse(&self) {
+    fn rouse(&mut self) {
+        *self.taken.get_mut() = None;
         self.bell.rung.store(true, Ordering::SeqCst);
     }
 }
 
-impl<H: ConnectionHandler> ConnectionHandler for DozingHandler<H> {
+/// The event as the handler knows it.
+fn known<U: InboundUpgradeSend, OP: OutboundUpgradeSend, II, OI>(
+    event: ConnectionEvent<'_, Offer<U>, OP, II, OI>,
+) -> Option<ConnectionEvent<'_, U, OP, II, OI>> {
+    use ConnectionEvent as E;
+    Some(match event {
+        E::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info }) => {
+            E::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info })
+        }
+        E::ListenUpgradeError(ListenUpgradeError { info, error }) => {
+            E::ListenUpgradeError(ListenUpgradeError { info, error })
+        }
+        E::FullyNegotiatedOutbound(opened) => E::FullyNegotiatedOutbound(opened),
+        E::AddressChange(change) => E::AddressChange(change),
+        E::DialUpgradeError(error) => E::DialUpgradeError(error),
+        E::LocalProtocolsChange(change) => E::LocalProtocolsChange(change),
+        E::RemoteProtocolsChange(change) => E::RemoteProtocolsChange(change),
+        // The type is open, and has no others.
+        _ => return None,
+    })
+}
+
+impl<H> ConnectionHandler for DozingHandler<H>
+where
+    H: ConnectionHandler,
+    H::InboundOpenInfo: Clone,
+{
     type FromBehaviour = H::FromBehaviour;
     type ToBehaviour = H::ToBehaviour;
-    type InboundProtocol = H::InboundProtocol;
+    type InboundProtocol = Offer<H::InboundProtocol>;
     type OutboundProtocol = H::OutboundProtocol;
     type InboundOpenInfo = H::InboundOpenInfo;
     type OutboundOpenInfo = H::OutboundOpenInfo;
 
-    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol, Self::InboundOpenInfo> {
-        self.inner.listen_protocol()
+    fn listen_protocol(&self) -> Taken<H> {
+        let mut taken = self.taken.borrow_mut();
+        match taken.as_ref() {
+            Some(taken) if taken.upgrade().is_free() => taken.clone(),
+            _ => taken.insert(self.inner.listen_protocol().map_upgrade(Offer::of)).clone(),
+        }
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -172,7 +221,12 @@ impl<H: ConnectionHandler> ConnectionHandler for DozingHandler<H> {
         if !self.bell.rung.swap(false, Ordering::SeqCst) {
             return Poll::Pending;
         }
-        let polled = self.inner.poll(&mut Context::from_waker(&self.waker));
+        *self.taken.get_mut() = None;
+        let context = &mut Context::from_waker(&self.waker);
+        let polled = match self.inner.poll(context) {
+            Poll::Pending => self.inner.poll(context),
+            polled @ Poll::Ready(_) => polled,
+        };
         if polled.is_ready() {
             // There may be more, and it has not asked to be woken.
             self.rouse();
@@ -200,7 +254,9 @@ impl<H: ConnectionHandler> ConnectionHandler for DozingHandler<H> {
         >,
     ) {
         self.rouse();
-        self.inner.on_connection_event(event);
+        if let Some(event) = known(event) {
+            self.inner.on_connection_event(event);
+        }
     }
 }
 
@@ -221,6 +277,10 @@ mod tests {
         waker: Option<Waker>,
         /// Whether it wakes itself while it is polled.
         restless: bool,
+        /// Whether it asks to be woken only in the poll after the first.
+        late: bool,
+        /// How often it was asked what it takes.
+        asked: AtomicUsize,
     }
 
     impl ConnectionHandler for Echo {
@@ -232,6 +292,7 @@ mod tests {
         type OutboundOpenInfo = ();
 
         fn listen_protocol(&self) -> SubstreamProtocol<DeniedUpgrade, ()> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
             SubstreamProtocol::new(DeniedUpgrade, ())
         }
 
@@ -244,7 +305,9 @@ mod tests {
             if self.restless {
                 cx.waker().wake_by_ref();
             }
-            self.waker = Some(cx.waker().clone());
+            if !self.late || self.polls > 1 {
+                self.waker = Some(cx.waker().clone());
+            }
             self.said
                 .pop_front()
                 .map_or(Poll::Pending, |said| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(said)))
@@ -277,12 +340,43 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_nothing_happens_to_is_polled_once() {
+    fn a_handler_that_nothing_happens_to_is_polled_no_more() {
         let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
         for _ in 0..10 {
             assert_eq!(poll(&mut handler, &task), None);
         }
-        assert_eq!((handler.inner.polls, task.woken()), (1, 0));
+        assert_eq!((handler.inner.polls, task.woken()), (2, 0));
+    }
+
+    /// As ping answers: it makes what it waits for next, and looks at it in the poll after.
+    #[test]
+    fn what_a_handler_waits_for_next_is_looked_at() {
+        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
+        handler.inner.late = true;
+        assert_eq!(poll(&mut handler, &task), None);
+        let waker = handler.inner.waker.clone();
+        waker.into_iter().for_each(Waker::wake);
+        assert_eq!(task.woken(), 1);
+    }
+
+    #[test]
+    fn what_it_takes_is_asked_again_only_after_something_happened() {
+        let mut handler = DozingHandler::new(Echo::default());
+        let task = Arc::new(Task::default());
+        assert_eq!(poll(&mut handler, &task), None);
+        let asked = |handler: &DozingHandler<Echo>| handler.inner.asked.load(Ordering::SeqCst);
+        for _ in 0..10 {
+            drop(handler.listen_protocol());
+            assert_eq!(poll(&mut handler, &task), None);
+        }
+        assert_eq!(asked(&handler), 1);
+        // Two streams that are negotiated at once have each their own.
+        let held = (handler.listen_protocol(), handler.listen_protocol());
+        assert_eq!(asked(&handler), 2);
+        drop(held);
+        handler.on_behaviour_event(1);
+        drop(handler.listen_protocol());
+        assert_eq!(asked(&handler), 3);
     }
 
     #[test]
@@ -292,7 +386,7 @@ mod tests {
         (1..4).for_each(|number| handler.on_behaviour_event(number));
         let said: Vec<_> = (0..4).map(|_| poll(&mut handler, &task)).collect();
         assert_eq!(said, [Some(1), Some(2), Some(3), None]);
-        assert_eq!(handler.inner.polls, 5);
+        assert_eq!(handler.inner.polls, 7);
     }
 
     #[test]
@@ -306,7 +400,7 @@ mod tests {
         waker.into_iter().for_each(Waker::wake);
         assert_eq!((first.woken(), second.woken()), (0, 1));
         assert_eq!(poll(&mut handler, &second), None);
-        assert_eq!(handler.inner.polls, 2);
+        assert_eq!(handler.inner.polls, 4);
     }
 
     #[test]
@@ -315,7 +409,7 @@ mod tests {
         let (mut handler, task) = (DozingHandler::new(restless), Arc::new(Task::default()));
         for polls in 1..5 {
             assert_eq!(poll(&mut handler, &task), None);
-            assert_eq!((handler.inner.polls, task.woken()), (polls, polls));
+            assert_eq!((handler.inner.polls, task.woken()), (2 * polls, polls));
         }
     }
 }

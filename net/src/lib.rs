@@ -31,6 +31,7 @@ mod key;
 pub mod limits;
 mod metrics;
 mod network;
+mod offer;
 mod peer;
 mod readers;
 mod remembered;

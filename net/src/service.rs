@@ -42,7 +42,7 @@ use self::locations::Checks;
 use self::lookups::Lookups;
 use self::requests::{AnswerFuture, OnTheirWay, Waiting};
 use crate::address;
-use crate::behaviour::{self, Behaviour, BehaviourEvent};
+use crate::behaviour::{self, Behaviour, BehaviourEvent, OthersEvent};
 use crate::codec::Budget;
 use crate::conduct::{self, Conduct, Fault};
 use crate::config::Settings;
@@ -146,7 +146,7 @@ impl Service {
             unbound.insert(listener);
         }
         let remembered = std::mem::take(&mut settings.remembered);
-        swarm.behaviour_mut().kademlia.store_mut().restore(&remembered.providers);
+        swarm.behaviour_mut().others.kademlia.store_mut().restore(&remembered.providers);
         let (status, watching) = watch::channel(Status { bound: unbound.is_empty(), ..Status::default() });
         let patience_ms = settings.limits.slow_patience.as_millis() as u64;
         let service = Self {
@@ -245,16 +245,24 @@ impl Service {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Requests(event)) => self.on_request_event(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.on_kademlia(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Relayed(event)) => self.on_relay_client(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Upgrade(event)) => self.on_upgrade(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Probe(event)) => self.on_probe(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Upnp(event)) => Self::on_upnp(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Others(event)) => self.on_other(event),
             event => self.on_connection_event(event),
+        }
+    }
+
+    fn on_other(&mut self, event: OthersEvent) {
+        match event {
+            OthersEvent::Requests(event) => self.on_request_event(event),
+            OthersEvent::Kademlia(event) => self.on_kademlia(event),
+            OthersEvent::Identify(event) => self.on_identify(event),
+            OthersEvent::Ping(event) => self.on_ping(&event),
+            OthersEvent::Relayed(event) => self.on_relay_client(&event),
+            OthersEvent::Upgrade(event) => self.on_upgrade(event),
+            OthersEvent::Probe(event) => self.on_probe(&event),
+            OthersEvent::Mdns(event) => self.on_mdns(event),
+            OthersEvent::Upnp(event) => Self::on_upnp(&event),
+            // What is done for others.
+            OthersEvent::Relay(_) | OthersEvent::Prober(_) => {}
         }
     }
 
@@ -284,10 +292,10 @@ impl Service {
                 }
                 conduct::Effect::Ban(peer) => {
                     tracing::info!(%peer, "a peer is shut out for what it did");
-                    behaviour.banned.block_peer(peer);
+                    behaviour.others.banned.block_peer(peer);
                 }
                 conduct::Effect::Unban(peer) => {
-                    behaviour.banned.unblock_peer(peer);
+                    behaviour.others.banned.unblock_peer(peer);
                 }
             }
         }
@@ -318,7 +326,7 @@ impl Service {
         let mut writes = Effects::new();
         self.provided.handle(input, self.now(), &mut writes);
         for key in writes.drain() {
-            if let Err(error) = self.swarm.behaviour_mut().kademlia.start_providing(key.record_key()) {
+            if let Err(error) = self.swarm.behaviour_mut().others.kademlia.start_providing(key.record_key()) {
                 tracing::warn!(?key, %error, "cannot provide");
             }
             if let Key::Address(_) = key {

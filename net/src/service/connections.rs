@@ -225,7 +225,7 @@ impl Service {
         addresses.retain(|address| scope(address) >= near);
         if is_routable {
             for address in addresses.iter().filter(|address| !is_relayed(address)) {
-                self.swarm.behaviour_mut().kademlia.add_address(&peer_id, address.clone());
+                self.swarm.behaviour_mut().others.kademlia.add_address(&peer_id, address.clone());
             }
         }
         let relays = info.protocols.contains(&relay::HOP_PROTOCOL_NAME);

@@ -35,7 +35,7 @@ impl Service {
             }
             Command::StopProviding { key, done } => {
                 self.run_provided(provide::Input::Stop(key));
-                let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+                let kademlia = &mut self.swarm.behaviour_mut().others.kademlia;
                 kademlia.stop_providing(&key.record_key());
                 kademlia.remove_record(&key.record_key());
                 let _ = done.send(());

@@ -78,7 +78,7 @@ impl Service {
         let addresses: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
         if addresses.is_empty() {
             // Those that others keep end by themselves.
-            return self.swarm.behaviour_mut().kademlia.remove_record(&key.record_key());
+            return self.swarm.behaviour_mut().others.kademlia.remove_record(&key.record_key());
         }
         let domain = self.settings.names.location();
         let value = match location::sign(&self.settings.keypair, domain, unix_ms(), addresses) {
@@ -87,7 +87,7 @@ impl Service {
         };
         let record = Record::new(key.record_key(), value);
         // All near the key: a write ends when as many as asked for have answered.
-        if let Err(error) = self.swarm.behaviour_mut().kademlia.put_record(record, Quorum::All) {
+        if let Err(error) = self.swarm.behaviour_mut().others.kademlia.put_record(record, Quorum::All) {
             tracing::warn!(%error, "cannot say where this node is");
         }
     }
@@ -106,7 +106,7 @@ impl Service {
                 return;
             }
         };
-        let store = self.swarm.behaviour_mut().kademlia.store_mut();
+        let store = self.swarm.behaviour_mut().others.kademlia.store_mut();
         // It comes again every ten minutes, and more often while the network is young.
         if store.location(&address) != Some(record.value.as_slice()) {
             self.check(address, record.value, None);
@@ -138,7 +138,7 @@ impl Service {
         if let Some(number) = sought {
             return self.on_location(address, number, location);
         }
-        let store = self.swarm.behaviour_mut().kademlia.store_mut();
+        let store = self.swarm.behaviour_mut().others.kademlia.store_mut();
         let is_kept =
             location.is_some_and(|location| store.take_location(address, &location, value, unix_ms() / 1000));
         let counter = if is_kept { &self.counters.locations_kept } else { &self.counters.locations_refused };

@@ -140,7 +140,7 @@ impl Service {
                 return;
             }
         } else if self.lookups.len() < LOOKUPS_MAX {
-            let kademlia = &mut self.swarm.behaviour_mut().kademlia;
+            let kademlia = &mut self.swarm.behaviour_mut().others.kademlia;
             let mut queries = vec![kademlia.get_providers(key.record_key())];
             if let Key::Address(_) = key {
                 queries.push(kademlia.get_record(key.record_key()));
@@ -183,7 +183,7 @@ impl Service {
             }
             kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
                 // What is not taken is counted there.
-                let _ = self.swarm.behaviour_mut().kademlia.store_mut().add_provider(record);
+                let _ = self.swarm.behaviour_mut().others.kademlia.store_mut().add_provider(record);
             }
             kad::Event::RoutingUpdated { .. }
             | kad::Event::InboundRequest { .. }
@@ -268,7 +268,7 @@ impl Service {
         if self.swarm.is_connected(&peer) {
             return None;
         }
-        let records = self.swarm.behaviour_mut().kademlia.store_mut().providers(key);
+        let records = self.swarm.behaviour_mut().others.kademlia.store_mut().providers(key);
         let known = records.into_iter().find(|record| record.provider == peer);
         let addresses = known.map(|record| record.addresses).unwrap_or_default();
         let options =
@@ -335,7 +335,7 @@ impl Service {
     fn end_queries(&mut self, queries: Vec<QueryId>) {
         for query in queries {
             if self.lookups.by_query.remove(&query).is_some()
-                && let Some(mut query) = self.swarm.behaviour_mut().kademlia.query_mut(&query)
+                && let Some(mut query) = self.swarm.behaviour_mut().others.kademlia.query_mut(&query)
             {
                 query.finish();
             }

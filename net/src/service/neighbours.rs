@@ -36,7 +36,7 @@ impl Service {
 
     fn serve(&mut self, serves: bool) {
         tracing::debug!(serves, "whether peers can reach this node is known");
-        let behaviour = self.swarm.behaviour_mut();
+        let behaviour = &mut self.swarm.behaviour_mut().others;
         behaviour.kademlia.set_mode(Some(if serves { kad::Mode::Server } else { kad::Mode::Client }));
         if let Some(server) = behaviour.relay.as_mut() {
             server.set_status(Some(if serves { relay::Status::Enable } else { relay::Status::Disable }));
@@ -157,7 +157,7 @@ impl Service {
                     self.say_alone(again);
                     self.run_bootstrap(bootstrap::Input::Alone);
                     // Without a peer in the routing table there is nothing to ask yet.
-                    let _ = self.swarm.behaviour_mut().kademlia.bootstrap();
+                    let _ = self.swarm.behaviour_mut().others.kademlia.bootstrap();
                 }
             }
         }
@@ -207,7 +207,7 @@ impl Service {
             anchor: entry.anchor,
         });
         let peers = peers.filter(|peer| peer.age_s <= BOOK_AGE_S_MAX).collect();
-        Remembered { peers, providers: self.swarm.behaviour_mut().kademlia.store_mut().remembered() }
+        Remembered { peers, providers: self.swarm.behaviour_mut().others.kademlia.store_mut().remembered() }
     }
 
     pub(super) fn reach_info(&self) -> ReachInfo {

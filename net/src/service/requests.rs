@@ -274,7 +274,8 @@ impl Service {
 
     /// Says whether the peer still waited for it.
     fn respond(&mut self, channel: Channel, response: impl Into<Body<wire::Response>>) -> bool {
-        let waited = self.swarm.behaviour_mut().requests.send_response(channel, response.into()).is_ok();
+        let waited =
+            self.swarm.behaviour_mut().others.requests.send_response(channel, response.into()).is_ok();
         if !waited {
             tracing::debug!("a peer did not wait for its answer");
         }
@@ -288,7 +289,7 @@ impl Service {
             return;
         }
         Counters::add(&self.counters.requests_sent);
-        let id = self.swarm.behaviour_mut().requests.send_request(&peer.0, request.into());
+        let id = self.swarm.behaviour_mut().others.requests.send_request(&peer.0, request.into());
         self.waiting.begin(id, done, bytes);
     }
 
