@@ -13,7 +13,8 @@ use std::time::Duration;
 use large::{Figures, OURS, Shape};
 
 /// The library's own parameters, but for the four peers in a mesh.
-const LIBRARY: Shape = Shape { most: 12, flood: true, idontwant: 1000, delay: Duration::from_secs(5) };
+const LIBRARY: Shape =
+    Shape { most: 12, flood: true, idontwant: 1000, delay: Duration::from_secs(5), verified: false };
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,6 +32,7 @@ fn main() {
     for _ in 0..rounds {
         row("bare gossipsub, the same parameters", &bare(OURS));
         row("bare gossipsub, the library's own at D=4", &bare(LIBRARY));
+        row("bare gossipsub, the same parameters, verified", &bare(Shape { verified: true, ..OURS }));
         row("weft-net, verified", &runtime().block_on(large::ours(nodes, messages, PAUSE)));
     }
     if std::env::args().any(|word| word == "shapes") {

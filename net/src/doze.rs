@@ -1,13 +1,16 @@
-//! Lets the protocols of a connection sleep until something happens to them.
+//! Lets protocols sleep until something happens to them.
 //!
 //! Whatever wakes a connection, one frame of gossip say, the swarm polls the handlers of all its protocols, and each
-//! of those its streams and timers: on a busy topic that costs as much as gossip itself. A handler in here, which may be
-//! that of many protocols, is polled when what it waits for has woken it, and after each event that it is told of; so it
-//! misses nothing that it has asked to be woken for. Some ask only in the poll after the one that says that there is
-//! nothing (ping, for a second question), so each is polled until it says so twice. What it takes from the peer is
-//! asked of it as often (see [`Offer`]).
+//! of those its streams and timers; and whatever wakes the swarm, all its protocols. On a busy topic that costs as much
+//! as gossip itself. What is in here, which may be many protocols, is polled when what it waits for has woken it, and after
+//! each event that it is told of; so it misses nothing that it has asked to be woken for. There are three exceptions.
+//! Protocols that look at the clock only when they are polled are roused by the tick. Handlers that ask to be woken only in
+//! the poll after the one that says that there is nothing (ping, for a second question) are polled until they say so
+//! twice. And what a handler takes from the peer is asked of it when it can have changed (see [`offer`]).
 
-use std::cell::RefCell;
+mod handler;
+mod offer;
+
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,24 +20,69 @@ use futures::task::AtomicWaker;
 use libp2p::PeerId;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
-use libp2p::swarm::handler::{
-    ConnectionEvent, FullyNegotiatedInbound, InboundUpgradeSend, ListenUpgradeError, OutboundUpgradeSend,
-};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
-    SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+    ConnectionDenied, ConnectionHandler, ConnectionId, FromSwarm, NetworkBehaviour, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 
-use crate::offer::Offer;
+use self::handler::DozingHandler;
 
-/// Protocols whose handlers sleep. They themselves do not: some look at the clock only when they are polled.
+/// Notes that it was rung, and wakes who sleeps beside it.
+#[derive(Default)]
+struct Bell {
+    rung: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Bell {
+    /// A bell that was rung, as the first poll is there to ask to be woken; and what rings it.
+    fn rung() -> (Arc<Self>, Waker) {
+        let bell = Arc::new(Self { rung: AtomicBool::new(true), task: AtomicWaker::new() });
+        (Arc::clone(&bell), Waker::from(bell))
+    }
+
+    /// Has it heard in the next poll, of which it is certain that it comes.
+    fn set(&self) {
+        self.rung.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was rung since the last time.
+    fn is_heard(&self, context: &Context<'_>) -> bool {
+        // First: whoever rings after the bell was looked at wakes this poll's task.
+        self.task.register(context.waker());
+        self.rung.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.set();
+        self.task.wake();
+    }
+}
+
+/// Protocols that sleep, and whose handlers do.
 pub(crate) struct Dozing<B> {
     inner: B,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+impl<B> Dozing<B> {
+    /// Has them polled the next time that the swarm is: some look at the clock only then.
+    pub(crate) fn rouse(&self) {
+        self.bell.set();
+    }
 }
 
 impl<B> From<B> for Dozing<B> {
     fn from(inner: B) -> Self {
-        Self { inner }
+        let (bell, waker) = Bell::rung();
+        Self { inner, bell, waker }
     }
 }
 
@@ -48,6 +96,8 @@ impl<B> Deref for Dozing<B> {
 
 impl<B> DerefMut for Dozing<B> {
     fn deref_mut(&mut self) -> &mut B {
+        // Whoever changes something is the task of the swarm, which polls it next.
+        self.rouse();
         &mut self.inner
     }
 }
@@ -66,7 +116,7 @@ where
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        self.inner.handle_pending_inbound_connection(connection, local, remote)
+        self.deref_mut().handle_pending_inbound_connection(connection, local, remote)
     }
 
     fn handle_established_inbound_connection(
@@ -76,7 +126,8 @@ where
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let handler = self.inner.handle_established_inbound_connection(connection, peer, local, remote)?;
+        let handler =
+            self.deref_mut().handle_established_inbound_connection(connection, peer, local, remote)?;
         Ok(DozingHandler::new(handler))
     }
 
@@ -87,7 +138,7 @@ where
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)
+        self.deref_mut().handle_pending_outbound_connection(connection, peer, addresses, role)
     }
 
     fn handle_established_outbound_connection(
@@ -98,13 +149,13 @@ where
         role: Endpoint,
         port: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        let inner = &mut self.inner;
+        let inner = self.deref_mut();
         let handler = inner.handle_established_outbound_connection(connection, peer, address, role, port)?;
         Ok(DozingHandler::new(handler))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
-        self.inner.on_swarm_event(event);
+        self.deref_mut().on_swarm_event(event);
     }
 
     fn on_connection_handler_event(
@@ -113,159 +164,28 @@ where
         connection: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        self.inner.on_connection_handler_event(peer, connection, event);
+        self.deref_mut().on_connection_handler_event(peer, connection, event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(cx)
-    }
-}
-
-/// Wakes the connection, and notes whom for.
-struct Bell {
-    rung: AtomicBool,
-    connection: AtomicWaker,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
-        self.connection.wake();
-    }
-}
-
-type Taken<H> = SubstreamProtocol<
-    Offer<<H as ConnectionHandler>::InboundProtocol>,
-    <H as ConnectionHandler>::InboundOpenInfo,
->;
-
-/// A handler that is polled when its bell was rung.
-pub(crate) struct DozingHandler<H: ConnectionHandler> {
-    inner: H,
-    bell: Arc<Bell>,
-    waker: Waker,
-    /// What it takes from the peer, if that cannot have changed since it was asked.
-    taken: RefCell<Option<Taken<H>>>,
-}
-
-impl<H: ConnectionHandler> DozingHandler<H> {
-    fn new(inner: H) -> Self {
-        // The first time it is polled to ask to be woken.
-        let bell = Arc::new(Bell { rung: AtomicBool::new(true), connection: AtomicWaker::new() });
-        Self { inner, waker: Waker::from(Arc::clone(&bell)), bell, taken: RefCell::default() }
-    }
-
-    /// Has it polled the next time: the connection polls its handlers after whatever it tells them.
-    fn rouse(&mut self) {
-        *self.taken.get_mut() = None;
-        self.bell.rung.store(true, Ordering::SeqCst);
-    }
-}
-
-/// The event as the handler knows it.
-fn known<U: InboundUpgradeSend, OP: OutboundUpgradeSend, II, OI>(
-    event: ConnectionEvent<'_, Offer<U>, OP, II, OI>,
-) -> Option<ConnectionEvent<'_, U, OP, II, OI>> {
-    use ConnectionEvent as E;
-    Some(match event {
-        E::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info }) => {
-            E::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, info })
-        }
-        E::ListenUpgradeError(ListenUpgradeError { info, error }) => {
-            E::ListenUpgradeError(ListenUpgradeError { info, error })
-        }
-        E::FullyNegotiatedOutbound(opened) => E::FullyNegotiatedOutbound(opened),
-        E::AddressChange(change) => E::AddressChange(change),
-        E::DialUpgradeError(error) => E::DialUpgradeError(error),
-        E::LocalProtocolsChange(change) => E::LocalProtocolsChange(change),
-        E::RemoteProtocolsChange(change) => E::RemoteProtocolsChange(change),
-        // The type is open, and has no others.
-        _ => return None,
-    })
-}
-
-impl<H> ConnectionHandler for DozingHandler<H>
-where
-    H: ConnectionHandler,
-    H::InboundOpenInfo: Clone,
-{
-    type FromBehaviour = H::FromBehaviour;
-    type ToBehaviour = H::ToBehaviour;
-    type InboundProtocol = Offer<H::InboundProtocol>;
-    type OutboundProtocol = H::OutboundProtocol;
-    type InboundOpenInfo = H::InboundOpenInfo;
-    type OutboundOpenInfo = H::OutboundOpenInfo;
-
-    fn listen_protocol(&self) -> Taken<H> {
-        let mut taken = self.taken.borrow_mut();
-        match taken.as_ref() {
-            Some(taken) if taken.upgrade().is_free() => taken.clone(),
-            _ => taken.insert(self.inner.listen_protocol().map_upgrade(Offer::of)).clone(),
-        }
-    }
-
-    fn connection_keep_alive(&self) -> bool {
-        self.inner.connection_keep_alive()
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, Self::OutboundOpenInfo, Self::ToBehaviour>> {
-        // First: whoever rings after the bell was looked at wakes this poll's task.
-        self.bell.connection.register(cx.waker());
-        if !self.bell.rung.swap(false, Ordering::SeqCst) {
+        if !self.bell.is_heard(cx) {
             return Poll::Pending;
         }
-        *self.taken.get_mut() = None;
-        let context = &mut Context::from_waker(&self.waker);
-        let polled = match self.inner.poll(context) {
-            Poll::Pending => self.inner.poll(context),
-            polled @ Poll::Ready(_) => polled,
-        };
+        let polled = self.inner.poll(&mut Context::from_waker(&self.waker));
         if polled.is_ready() {
-            // There may be more, and it has not asked to be woken.
+            // There may be more, and they have not asked to be woken.
             self.rouse();
         }
         polled
-    }
-
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Option<Self::ToBehaviour>> {
-        self.inner.poll_close(cx)
-    }
-
-    fn on_behaviour_event(&mut self, event: Self::FromBehaviour) {
-        self.rouse();
-        self.inner.on_behaviour_event(event);
-    }
-
-    fn on_connection_event(
-        &mut self,
-        event: ConnectionEvent<
-            '_,
-            Self::InboundProtocol,
-            Self::OutboundProtocol,
-            Self::InboundOpenInfo,
-            Self::OutboundOpenInfo,
-        >,
-    ) {
-        self.rouse();
-        if let Some(event) = known(event) {
-            self.inner.on_connection_event(event);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::atomic::AtomicUsize;
+    use std::convert::Infallible;
 
-    use libp2p::core::upgrade::DeniedUpgrade;
+    use libp2p::swarm::dummy;
 
     use super::*;
 
@@ -275,141 +195,68 @@ mod tests {
         polls: usize,
         said: VecDeque<u8>,
         waker: Option<Waker>,
-        /// Whether it wakes itself while it is polled.
-        restless: bool,
-        /// Whether it asks to be woken only in the poll after the first.
-        late: bool,
-        /// How often it was asked what it takes.
-        asked: AtomicUsize,
     }
 
-    impl ConnectionHandler for Echo {
-        type FromBehaviour = u8;
-        type ToBehaviour = u8;
-        type InboundProtocol = DeniedUpgrade;
-        type OutboundProtocol = DeniedUpgrade;
-        type InboundOpenInfo = ();
-        type OutboundOpenInfo = ();
+    impl NetworkBehaviour for Echo {
+        type ConnectionHandler = dummy::ConnectionHandler;
+        type ToSwarm = u8;
 
-        fn listen_protocol(&self) -> SubstreamProtocol<DeniedUpgrade, ()> {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            SubstreamProtocol::new(DeniedUpgrade, ())
+        fn handle_established_inbound_connection(
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: &Multiaddr,
+        ) -> Result<THandler<Self>, ConnectionDenied> {
+            Ok(dummy::ConnectionHandler)
         }
 
-        fn on_behaviour_event(&mut self, event: u8) {
-            self.said.push_back(event);
+        fn handle_established_outbound_connection(
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: Endpoint,
+            _: PortUse,
+        ) -> Result<THandler<Self>, ConnectionDenied> {
+            Ok(dummy::ConnectionHandler)
         }
 
-        fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<DeniedUpgrade, (), u8>> {
+        fn on_swarm_event(&mut self, _: FromSwarm) {}
+
+        fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: Infallible) {
+            match event {}
+        }
+
+        fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<u8, Infallible>> {
             self.polls += 1;
-            if self.restless {
-                cx.waker().wake_by_ref();
-            }
-            if !self.late || self.polls > 1 {
-                self.waker = Some(cx.waker().clone());
-            }
-            self.said
-                .pop_front()
-                .map_or(Poll::Pending, |said| Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(said)))
-        }
-
-        fn on_connection_event(&mut self, _: ConnectionEvent<'_, DeniedUpgrade, DeniedUpgrade, (), ()>) {}
-    }
-
-    /// A connection's task that counts how often it is woken.
-    #[derive(Default)]
-    struct Task(AtomicUsize);
-
-    impl Wake for Task {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.waker = Some(cx.waker().clone());
+            self.said.pop_front().map_or(Poll::Pending, |said| Poll::Ready(ToSwarm::GenerateEvent(said)))
         }
     }
 
-    impl Task {
-        fn woken(&self) -> usize {
-            self.0.load(Ordering::SeqCst)
-        }
-    }
-
-    fn poll(handler: &mut DozingHandler<Echo>, task: &Arc<Task>) -> Option<u8> {
-        match handler.poll(&mut Context::from_waker(&Waker::from(Arc::clone(task)))) {
-            Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(said)) => Some(said),
-            _ => None,
+    /// What it says, and how often it was polled until now.
+    fn poll(echo: &mut Dozing<Echo>) -> (Option<u8>, usize) {
+        match echo.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(ToSwarm::GenerateEvent(said)) => (Some(said), echo.polls),
+            _ => (None, echo.polls),
         }
     }
 
     #[test]
-    fn a_handler_that_nothing_happens_to_is_polled_no_more() {
-        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
-        for _ in 0..10 {
-            assert_eq!(poll(&mut handler, &task), None);
-        }
-        assert_eq!((handler.inner.polls, task.woken()), (2, 0));
-    }
-
-    /// As ping answers: it makes what it waits for next, and looks at it in the poll after.
-    #[test]
-    fn what_a_handler_waits_for_next_is_looked_at() {
-        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
-        handler.inner.late = true;
-        assert_eq!(poll(&mut handler, &task), None);
-        let waker = handler.inner.waker.clone();
+    fn a_protocol_is_polled_when_it_was_woken_or_changed_or_the_clock_ticked() {
+        let mut echo = Dozing::from(Echo::default());
+        assert_eq!([poll(&mut echo), poll(&mut echo)], [(None, 1), (None, 1)]);
+        echo.said.extend([1, 2]);
+        assert_eq!([(); 4].map(|()| poll(&mut echo)), [(Some(1), 2), (Some(2), 3), (None, 4), (None, 4)]);
+        let waker = echo.inner.waker.clone();
         waker.into_iter().for_each(Waker::wake);
-        assert_eq!(task.woken(), 1);
-    }
-
-    #[test]
-    fn what_it_takes_is_asked_again_only_after_something_happened() {
-        let mut handler = DozingHandler::new(Echo::default());
-        let task = Arc::new(Task::default());
-        assert_eq!(poll(&mut handler, &task), None);
-        let asked = |handler: &DozingHandler<Echo>| handler.inner.asked.load(Ordering::SeqCst);
-        for _ in 0..10 {
-            drop(handler.listen_protocol());
-            assert_eq!(poll(&mut handler, &task), None);
-        }
-        assert_eq!(asked(&handler), 1);
-        // Two streams that are negotiated at once have each their own.
-        let held = (handler.listen_protocol(), handler.listen_protocol());
-        assert_eq!(asked(&handler), 2);
-        drop(held);
-        handler.on_behaviour_event(1);
-        drop(handler.listen_protocol());
-        assert_eq!(asked(&handler), 3);
-    }
-
-    #[test]
-    fn all_that_it_has_to_say_is_heard_after_one_event() {
-        let (mut handler, task) = (DozingHandler::new(Echo::default()), Arc::new(Task::default()));
-        assert_eq!(poll(&mut handler, &task), None);
-        (1..4).for_each(|number| handler.on_behaviour_event(number));
-        let said: Vec<_> = (0..4).map(|_| poll(&mut handler, &task)).collect();
-        assert_eq!(said, [Some(1), Some(2), Some(3), None]);
-        assert_eq!(handler.inner.polls, 7);
-    }
-
-    #[test]
-    fn what_wakes_it_wakes_the_task_that_polled_last() {
-        let mut handler = DozingHandler::new(Echo::default());
-        let (first, second) = (Arc::new(Task::default()), Arc::new(Task::default()));
-        assert_eq!(poll(&mut handler, &first), None);
-        // It sleeps, and another task has the connection now.
-        assert_eq!(poll(&mut handler, &second), None);
-        let waker = handler.inner.waker.clone();
-        waker.into_iter().for_each(Waker::wake);
-        assert_eq!((first.woken(), second.woken()), (0, 1));
-        assert_eq!(poll(&mut handler, &second), None);
-        assert_eq!(handler.inner.polls, 4);
-    }
-
-    #[test]
-    fn what_wakes_it_while_it_is_polled_is_not_forgotten() {
-        let restless = Echo { restless: true, ..Echo::default() };
-        let (mut handler, task) = (DozingHandler::new(restless), Arc::new(Task::default()));
-        for polls in 1..5 {
-            assert_eq!(poll(&mut handler, &task), None);
-            assert_eq!((handler.inner.polls, task.woken()), (2 * polls, polls));
-        }
+        assert_eq!([poll(&mut echo), poll(&mut echo)], [(None, 5), (None, 5)]);
+        echo.rouse();
+        assert_eq!([poll(&mut echo), poll(&mut echo)], [(None, 6), (None, 6)]);
+        echo.on_swarm_event(FromSwarm::ExternalAddrExpired(libp2p::swarm::ExternalAddrExpired {
+            addr: &Multiaddr::empty(),
+        }));
+        assert_eq!([poll(&mut echo), poll(&mut echo)], [(None, 7), (None, 7)]);
     }
 }

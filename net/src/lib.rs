@@ -31,7 +31,6 @@ mod key;
 pub mod limits;
 mod metrics;
 mod network;
-mod offer;
 mod peer;
 mod readers;
 mod remembered;

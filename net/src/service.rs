@@ -215,6 +215,7 @@ impl Service {
     }
 
     fn on_tick(&mut self) {
+        self.swarm.behaviour().others.rouse();
         self.expire_tickets();
         self.run_bootstrap(bootstrap::Input::Tick);
         self.run_provided(provide::Input::Tick);

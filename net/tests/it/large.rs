@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use libp2p::core::transport::MemoryTransport;
 use libp2p::core::upgrade::Version;
-use libp2p::gossipsub::{self, IdentTopic};
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId};
 use libp2p::identity::Keypair;
 use libp2p::metrics::Registry;
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, Transport as _, noise, yamux};
+use libp2p::{Multiaddr, PeerId, Swarm, Transport as _, noise, yamux};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,6 +26,8 @@ use weft_protocol::{DataItem, Id, Network};
 const LONG: Duration = Duration::from_secs(120);
 /// Bytes of one message.
 const MESSAGE_BYTES: usize = 1024;
+/// Messages that a bare node may have heard and not verified.
+const HEARD_MAX: usize = 2048;
 /// Earlier nodes that each node dials: nine connections on average.
 const DIALS: usize = 5;
 
@@ -226,12 +228,15 @@ pub struct Shape {
     pub idontwant: usize,
     /// How much later than the others the first heartbeat comes.
     pub delay: Duration,
+    /// Whether a message is verified before it goes on, by a task beside the swarm, as each node must.
+    pub verified: bool,
 }
 
 /// As this crate has it.
-pub const OURS: Shape = Shape { most: 5, flood: false, idontwant: 16 * 1024, delay: Duration::ZERO };
+pub const OURS: Shape =
+    Shape { most: 5, flood: false, idontwant: 16 * 1024, delay: Duration::ZERO, verified: false };
 
-/// A bare gossipsub node: the same mesh, nothing else, and nothing verified.
+/// A bare gossipsub node: the same mesh, and nothing else.
 fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behaviour> {
     let key = Keypair::generate_ed25519();
     let transport = MemoryTransport::new()
@@ -239,7 +244,11 @@ fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behavio
         .authenticate(noise::Config::new(&key).unwrap())
         .multiplex(yamux::Config::default())
         .boxed();
-    let config = gossipsub::ConfigBuilder::default()
+    let mut config = gossipsub::ConfigBuilder::default();
+    if shape.verified {
+        config.validate_messages();
+    }
+    let config = config
         .validation_mode(gossipsub::ValidationMode::Anonymous)
         .message_id_fn(|message| gossipsub::MessageId::new(&Sha256::digest(&message.data)[..20]))
         .mesh_n(4)
@@ -295,6 +304,7 @@ pub async fn bare(nodes: usize, count: usize, pause: Duration, shape: Shape) -> 
         publishers.push(publisher);
         let (tell, seen, stop, topic) = (tell.clone(), seen.clone(), stop.clone(), topic.clone());
         tasks.spawn(async move {
+            let tell = Tell { to: tell, verified: shape.verified };
             run_bare(swarm, topic, to_publish, tell, seen, stop).await;
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
@@ -317,32 +327,69 @@ pub async fn bare(nodes: usize, count: usize, pause: Duration, shape: Shape) -> 
     Figures { delivered, expected, copies, latencies, cpu_ms, node_kib }
 }
 
+/// By what gossipsub knows a message, and what the message is.
+type Heard = (MessageId, PeerId, Vec<u8>);
+
+/// Whom a bare node tells what it heard, and whether it verifies that first.
+struct Tell {
+    to: mpsc::Sender<(usize, Instant)>,
+    verified: bool,
+}
+
+/// Verifies what a bare node heard, and says what becomes of it.
+async fn judge(
+    mut heard: mpsc::Receiver<Heard>,
+    verdicts: mpsc::Sender<(MessageId, PeerId, MessageAcceptance)>,
+    tell: mpsc::Sender<(usize, Instant)>,
+) {
+    while let Some((id, from, data)) = heard.recv().await {
+        let number = number_of(&data);
+        let is_valid = DataItem::verify_bytes(data).is_ok();
+        let verdict = if is_valid { MessageAcceptance::Accept } else { MessageAcceptance::Reject };
+        // There is room for every verdict and every delivery that there is; the run may be over.
+        let _ = verdicts.try_send((id, from, verdict));
+        let _ = tell.try_send((number, Instant::now()));
+    }
+}
+
 async fn run_bare(
     mut swarm: Swarm<gossipsub::Behaviour>,
     topic: IdentTopic,
     mut to_publish: mpsc::Receiver<Bytes>,
-    tell: mpsc::Sender<(usize, Instant)>,
+    tell: Tell,
     seen: mpsc::Sender<()>,
     stop: CancellationToken,
 ) {
     let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let (to_judge, heard) = mpsc::channel(HEARD_MAX);
+    let (verdicts, mut judged) = mpsc::channel(HEARD_MAX);
+    let mut judges = JoinSet::new();
+    judges.spawn(judge(heard, verdicts, tell.to.clone()));
     loop {
         tokio::select! {
             event = swarm.select_next_some() => match event {
-                // The run may be over.
-                SwarmEvent::Behaviour(gossipsub::Event::Message { message, .. }) => {
-                    let _ = tell.try_send((number_of(&message.data), Instant::now()));
+                SwarmEvent::Behaviour(gossipsub::Event::Message { message_id, propagation_source, message }) => {
+                    if tell.verified {
+                        to_judge.try_send((message_id, propagation_source, message.data)).unwrap();
+                    } else {
+                        // The run may be over.
+                        let _ = tell.to.try_send((number_of(&message.data), Instant::now()));
+                    }
                 }
                 SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. }) => {
                     let _ = seen.try_send(());
                 }
                 _ => {}
             },
+            Some((id, from, verdict)) = judged.recv() => {
+                swarm.behaviour_mut().report_message_validation_result(&id, &from, verdict);
+            }
             Some(message) = to_publish.recv() => {
                 swarm.behaviour_mut().publish(topic.hash(), Vec::from(message)).unwrap();
             }
             _ = tick.tick() => {}
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         }
     }
+    judges.shutdown().await;
 }
