@@ -13,8 +13,14 @@ use std::time::Duration;
 use large::{Figures, OURS, Shape};
 
 /// The library's own parameters, but for the four peers in a mesh.
-const LIBRARY: Shape =
-    Shape { most: 12, flood: true, idontwant: 1000, delay: Duration::from_secs(5), verified: false };
+const LIBRARY: Shape = Shape {
+    most: 12,
+    flood: true,
+    idontwant: 1000,
+    delay: Duration::from_secs(5),
+    backoff: Duration::from_secs(60),
+    verified: false,
+};
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,6 +49,7 @@ fn main() {
         row("bare, at most 8", &bare(Shape { most: 8, ..OURS }));
         row("bare, first heartbeat after six seconds", &bare(Shape { delay: LIBRARY.delay, ..OURS }));
         row("bare, idontwant", &bare(Shape { idontwant: 512, ..OURS }));
+        row("bare, out of a mesh for a minute", &bare(Shape { backoff: LIBRARY.backoff, ..OURS }));
     }
 }
 

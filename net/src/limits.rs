@@ -27,6 +27,9 @@ pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
 
 /// How often the mesh is looked after.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long a peer that was sent out of a mesh, or not let into it, stays out. Who comes to meshes that are full can be
+/// refused by all its peers, and hears by heartbeats alone until it may ask again: not for the library's minute.
+pub(crate) const PRUNE_BACKOFF: Duration = Duration::from_secs(10);
 /// Heartbeats for which a message waits for its verdict and can be asked for.
 pub(crate) const HISTORY_HEARTBEATS: usize = 12;
 /// Heartbeats for which a message is offered to peers outside the mesh.

@@ -13,7 +13,7 @@ use weft_protocol::lobby::Shard;
 
 use crate::limits::{
     CONTROL_BYTES_MAX, DUPLICATE_CACHE, FRAME_BYTES_MAX, HEARTBEAT, HISTORY_GOSSIP_HEARTBEATS,
-    HISTORY_HEARTBEATS, IDONTWANT_BYTES_MIN, SEND_QUEUE_MAX,
+    HISTORY_HEARTBEATS, IDONTWANT_BYTES_MIN, PRUNE_BACKOFF, SEND_QUEUE_MAX,
 };
 use crate::network::NetworkNames;
 
@@ -64,6 +64,7 @@ pub(crate) fn mesh(names: &NetworkNames) -> Result<Config, ConfigBuilderError> {
         // one would hear everything a heartbeat late for a minute.
         .retain_scores(2)
         .mesh_outbound_min(1)
+        .prune_backoff(PRUNE_BACKOFF)
         .heartbeat_interval(HEARTBEAT)
         // Six seconds without one after a start, as the library has it, are six without a word for a node that all
         // meshes were too full for.

@@ -228,13 +228,21 @@ pub struct Shape {
     pub idontwant: usize,
     /// How much later than the others the first heartbeat comes.
     pub delay: Duration,
+    /// How long a peer that was sent out of a mesh stays out.
+    pub backoff: Duration,
     /// Whether a message is verified before it goes on, by a task beside the swarm, as each node must.
     pub verified: bool,
 }
 
 /// As this crate has it.
-pub const OURS: Shape =
-    Shape { most: 5, flood: false, idontwant: 16 * 1024, delay: Duration::ZERO, verified: false };
+pub const OURS: Shape = Shape {
+    most: 5,
+    flood: false,
+    idontwant: 16 * 1024,
+    delay: Duration::ZERO,
+    backoff: Duration::from_secs(10),
+    verified: false,
+};
 
 /// A bare gossipsub node: the same mesh, and nothing else.
 fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behaviour> {
@@ -258,6 +266,7 @@ fn bare_swarm(registry: &mut Registry, shape: Shape) -> Swarm<gossipsub::Behavio
         .flood_publish(shape.flood)
         .idontwant_message_size_threshold(shape.idontwant)
         .heartbeat_initial_delay(shape.delay)
+        .prune_backoff(shape.backoff)
         .max_transmit_size(1024 * 1024)
         .build()
         .unwrap();
