@@ -2,10 +2,12 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -31,6 +33,9 @@ pub(crate) struct Up {
     #[arg(long)]
     exit_with_stdin: bool,
 }
+
+/// Signals that come so soon after each other are one wish: `timeout` and shells signal a process, and then its group.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What to do about a damaged store.
 const REPAIR: &str = "`weft repair`";
@@ -162,14 +167,20 @@ impl Signals {
     }
 
     /// Stops the node at the first signal, and when standard input ends if that is asked. The next
-    /// signal ends the process where it stands: no promise is lost by that.
+    /// signal that does not come with it ends the process where it stands: no promise is lost by that.
     async fn stop_on_first(mut self, stop: CancellationToken, with_stdin: bool) {
         tokio::select! {
             name = self.next() => tracing::info!("{name}: stopping; another signal ends the node at once"),
             () = stdin_ended(), if with_stdin => tracing::info!("standard input ended; stopping"),
         }
         stop.cancel();
-        let name = self.next().await;
+        let meant = Instant::now() + TOGETHER;
+        let name = loop {
+            let name = self.next().await;
+            if Instant::now() >= meant {
+                break name;
+            }
+        };
         tracing::warn!("{name}: ending at once");
         std::process::exit(Exit::Fault.number().into());
     }

@@ -169,10 +169,12 @@ impl Node {
         Ok((folder, status.code(), log))
     }
 
-    /// Stops it as Ctrl-C does.
+    /// Stops it as Ctrl-C does, or whoever signals a process and then its group: it ends well all the same.
     pub(super) fn interrupt(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        // It may have ended by now.
+        let _ = Command::new("kill").args(["-TERM", &pid]).stderr(Stdio::null()).status().unwrap();
         self.ends();
     }
 
