@@ -8,6 +8,7 @@ use super::Context;
 use super::exit::{CliError, Exit};
 use super::screen::{pairs, table};
 use super::talk::ask_within;
+use crate::config::Backend;
 use crate::control::api::{AnchorInfo, AnchorRequest, Estimate, PostingInfo, Request};
 
 /// How long an answer may take: gateways are asked.
@@ -48,7 +49,7 @@ async fn status(request: AnchorRequest, context: &Context) -> Result<Exit, CliEr
 fn human(info: &AnchorInfo) -> String {
     let wallet = info.wallet.map_or_else(|| "none pays".to_owned(), |wallet| wallet.to_string());
     let told = |amount: Option<u64>, none: &str| amount.map_or_else(|| none.to_owned(), money);
-    let head = pairs(&[
+    let mut head = vec![
         ("batches go to", format!("{} ({})", info.weave, info.backend)),
         (
             "waiting",
@@ -57,12 +58,18 @@ fn human(info: &AnchorInfo) -> String {
                 info.waiting_slots, info.open_batches
             ),
         ),
-        ("wallet", wallet),
-        ("balance", told(info.balance, "not known")),
-        ("signed today", money(info.spent_today)),
-        ("day limit", told(info.day_limit, "none")),
-        ("signed in all", money(info.spent)),
-    ]);
+    ];
+    // Where nobody pays, and nothing was ever paid, there is nothing to say of money.
+    if info.backend != Backend::Local.name() || info.spent > 0 {
+        head.extend([
+            ("wallet", wallet),
+            ("balance", told(info.balance, "not known")),
+            ("signed today", money(info.spent_today)),
+            ("day limit", told(info.day_limit, "none")),
+            ("signed in all", money(info.spent)),
+        ]);
+    }
+    let head = pairs(&head);
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let gateways = info.gateways.iter().map(|gateway| {
         let network = gateway.network.clone().unwrap_or_else(|| "no answer".to_owned());

@@ -263,7 +263,7 @@ impl Session<'_> {
     }
 
     fn human(&self, result: &ResultInfo) -> String {
-        let head = format!("slot {}: code {}", result.position, result.code);
+        let head = format!("slot {}: {}", result.position, process::code_text(result.code));
         let by = process::who_says(result);
         human_outcome(&result.result, &head, Some(result.gas), &by, self.context.screen)
     }

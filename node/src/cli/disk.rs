@@ -82,7 +82,12 @@ pub(super) async fn export(of: Export, context: &Context) -> Result<Exit, CliErr
 
 pub(super) async fn import(file: &Path, context: &Context) -> Result<Exit, CliError> {
     let request = DiskRequest::Import { file: absolute(file)? };
-    let report: PortableReport = ask(context, "reading and verifying", request).await?;
+    let imported = ask(context, "reading and verifying", request).await;
+    let report: PortableReport = imported.map_err(|error| match error.exit {
+        // What is wrong is in the file.
+        Exit::Input => CliError { text: format!("{}: {}", file.display(), error.text), ..error },
+        _ => error,
+    })?;
     show(&report, context)?;
     Ok(Exit::Ok)
 }

@@ -11,7 +11,7 @@ use super::Context;
 use super::args::{Data, Tags};
 use super::exit::{CliError, Exit};
 use super::files;
-use super::process::{DATA_BYTES_MAX, human_outcome};
+use super::process::{DATA_BYTES_MAX, code_text, human_outcome};
 use super::talk::ask_within;
 use crate::control::api::{DryRunBody, DryRunInfo, Request};
 use crate::control::client::ANSWER_WAIT;
@@ -72,7 +72,7 @@ pub(super) async fn run(of: DryRun, context: &Context) -> Result<Exit, CliError>
 }
 
 fn human(info: &DryRunInfo, context: &Context) -> String {
-    let head = format!("after slot {}: code {}", info.position, info.code);
+    let head = format!("after slot {}: {}", info.position, code_text(info.code));
     human_outcome(&info.result, &head, Some(info.gas), "nothing is kept", context.screen)
 }
 

@@ -102,7 +102,7 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
         ("module", info.module.to_string()),
         ("scheduler", info.scheduler.to_string()),
         ("trust", detail.trust.clone()),
-        ("attestors", format!("{} of\n{}", detail.quorum, attestors.join("\n"))),
+        ("attestors", format!("{} of {}:\n{}", detail.quorum, attestors.len(), attestors.join("\n"))),
         ("tags", human_tags(&detail.tags, screen)),
         ("duties", info.duties.join(", ")),
         ("head", number(info.head)),

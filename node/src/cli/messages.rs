@@ -55,7 +55,7 @@ pub(super) async fn run(of: Messages, context: &Context) -> Result<Exit, CliErro
     context.screen.answer(&page, || human(page.edges.iter().map(|edge| &edge.node), context.screen))?;
     if let Some(last) = page.edges.last().filter(|_| page.page_info.has_next_page) {
         let flag = if by_nonce { "--from-nonce" } else { "--from" };
-        context.screen.remark(&format!("there is more: {flag} {}", last.cursor));
+        context.screen.remark(&format!("more messages: {flag} {}", last.cursor));
     }
     Ok(Exit::Ok)
 }
@@ -73,5 +73,9 @@ fn human<'a>(messages: impl IntoIterator<Item = &'a Message>, screen: Screen) ->
         let owner = message.as_ref().map(|item| item.owner.address.clone()).unwrap_or_default();
         [tag(assignment, "Nonce"), tag(assignment, "Timestamp"), id, owner, said("Type"), said("Action")]
     };
-    table(["nonce", "timestamp", "message", "signer", "type", "action"], messages.into_iter().map(row))
+    let mut rows = messages.into_iter().map(row).peekable();
+    if rows.peek().is_none() {
+        return "no messages".to_owned();
+    }
+    table(["NONCE", "TIMESTAMP", "MESSAGE", "SIGNER", "TYPE", "ACTION"], rows)
 }

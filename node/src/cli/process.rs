@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
+use weft_protocol::outcome::Code;
 use weft_protocol::{DataItem, Id, Network, Tag, Verified, tag};
 
 use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Wait};
@@ -230,8 +231,14 @@ fn human_submitted(submitted: &Submitted) -> String {
 
 /// The result as a person wants it: what the process printed, then what it sent.
 fn human_result(info: &ResultInfo, screen: Screen) -> String {
-    let head = format!("slot {}: code {}", info.position, info.code);
+    let head = format!("slot {}: {}", info.position, code_text(info.code));
     human_outcome(&info.result, &head, Some(info.gas), &who_says(info), screen)
+}
+
+/// How an evaluation ended, as a number and in a word.
+pub(super) fn code_text(code: u8) -> String {
+    Code::from_number(code)
+        .map_or_else(|| format!("code {code}"), |word| format!("code {code} ({})", word.name()))
 }
 
 /// Why a result is to be believed.
@@ -256,7 +263,12 @@ pub(super) fn human_outcome(
     let mut lines = Vec::new();
     match result.get("Error") {
         None | Some(Value::Null) => {}
-        Some(error) => lines.push(screen.paint(Colour::Red, &format!("error: {}", text_of(error, screen)))),
+        Some(error) => {
+            let text = text_of(error, screen);
+            // Some programs say so themselves.
+            let said = if text.starts_with("error: ") { "" } else { "error: " };
+            lines.push(screen.paint(Colour::Red, &format!("{said}{text}")));
+        }
     }
     let output = result.get("Output").map(|output| text_of(printed(output), screen)).unwrap_or_default();
     if !output.is_empty() {

@@ -12,7 +12,7 @@ use super::screen::{Colour, Screen};
 use super::talk::ask_within;
 use crate::control::api::{Request, Sort};
 use crate::control::client::ANSWER_WAIT;
-use crate::results::{Page, PageInfo};
+use crate::results::{Cursor, Page, PageInfo};
 
 #[derive(Debug, Args)]
 pub(crate) struct Results {
@@ -62,7 +62,7 @@ pub(super) async fn run(of: Results, context: &Context) -> Result<Exit, CliError
     let page: Page = ask_within(context, "reading results", &request, wait).await?;
     context.screen.answer(&page, || human(&page, context.screen))?;
     if let Some(next) = next(&page) {
-        context.screen.remark(&format!("there is more: --from {next}"));
+        context.screen.remark(&format!("more results: --from {next}"));
     }
     Ok(Exit::Ok)
 }
@@ -74,9 +74,20 @@ fn next(page: &Page) -> Option<&str> {
     has_next_page.then(|| cursor.as_deref().or_else(last)).flatten()
 }
 
+/// Where an entry stands, for people; cursors are for `--from`, `--to` and `--json`.
+fn place(cursor: &str) -> String {
+    match Cursor::parse(cursor) {
+        Ok(Cursor { ordinate: Some(slot), cron: None, .. }) => format!("slot {slot}"),
+        Ok(Cursor { ordinate: Some(slot), cron: Some(cron), .. }) => {
+            format!("after slot {slot}, cron {cron}")
+        }
+        _ => cursor.to_owned(),
+    }
+}
+
 fn human(page: &Page, screen: Screen) -> String {
     let entry = |edge: &crate::results::Edge| {
-        let head = screen.paint(Colour::Cyan, &edge.cursor);
+        let head = screen.paint(Colour::Cyan, &place(&edge.cursor));
         human_outcome(&edge.node, &head, None, "evaluated here", screen)
     };
     let pruned = page.page_info.pruned_to.map(|slot| {

@@ -26,7 +26,7 @@ pub(super) async fn status(context: &Context) -> Result<Exit, CliError> {
             ("peers", status.peers.to_string()),
             ("processes", status.processes.to_string()),
             ("weave", status.weave.clone()),
-            ("up for", format!("{} s", status.uptime_ms / 1000)),
+            ("up for", span(status.uptime_ms / 1000)),
             ("disk", super::top::disk(&status.room)),
             ("pid", status.pid.to_string()),
         ];
@@ -89,6 +89,17 @@ pub(super) async fn metrics(context: &Context) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// A time in seconds, in its two largest units.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
 /// A name with its labels, and its value; nothing of a line that describes others.
 fn sample(line: &str) -> Option<(String, Value)> {
     let (name, value) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))?;
@@ -110,4 +121,15 @@ pub(super) async fn stop(context: &Context) -> Result<Exit, CliError> {
     context.screen.waiting("waiting for the node to stop", stopping).await?;
     context.screen.answer(&json!({ "stopped": true }), || "the node has stopped".into())?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_two_units() {
+        let told = [59, 60, 3_599, 3_600, 86_399, 864_000].map(span);
+        assert_eq!(told, ["59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "23 h 59 min", "10 d 0 h"]);
+    }
 }

@@ -15,7 +15,6 @@ use super::screen::{Colour, Screen, pairs};
 use crate::control::api::{Progress, Reply, Request, SlotInfo, VerifyReport, WatchEvent};
 use crate::control::client::{ClientError, typed};
 use crate::recover::RecoverReport;
-use crate::trace::short;
 
 /// How long a replay may go without a sign: one message with the largest gas limit takes minutes.
 const REPLAY_SILENCE: Duration = Duration::from_secs(3600);
@@ -85,7 +84,7 @@ fn human(event: &WatchEvent, screen: Screen) -> String {
             }
         }
         WatchEvent::Waits { item, signer, postage_bits } => {
-            let head = screen.paint(Colour::Yellow, &format!("waits for a slot: {}", short(item)));
+            let head = screen.paint(Colour::Yellow, &format!("waits for a slot: {item}"));
             format!("{head} of {signer}, {postage_bits} bits of postage")
         }
         WatchEvent::Alarm { text } => screen.paint(Colour::Red, &format!("ALARM {}", screen.foreign(text))),
@@ -101,11 +100,7 @@ fn human_slot(slot: &SlotInfo, screen: Screen) -> String {
         _ => String::new(),
     };
     let chain: String = slot.hash_chain.to_string().chars().take(8).collect();
-    format!(
-        "{head} {} from {from} action {action}{carried} chain {chain} at {}",
-        short(&slot.item),
-        slot.timestamp
-    )
+    format!("{head} {} from {from} action {action}{carried} chain {chain} at {}", slot.item, slot.timestamp)
 }
 
 pub(super) async fn verify(of: Verify, context: &Context) -> Result<Exit, CliError> {

@@ -220,10 +220,7 @@ impl Answers {
             processes: shared.directory.len(),
             weave: match shared.config.anchor.backend {
                 Backend::Local => {
-                    format!(
-                        "{} (stored here: it leaves this machine in nobody's hands)",
-                        shared.anchored_on()
-                    )
+                    format!("{} (stored on this machine only)", shared.anchored_on())
                 }
                 Backend::Arweave | Backend::Bundler => shared.anchored_on().to_owned(),
             },

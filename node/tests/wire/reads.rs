@@ -53,7 +53,7 @@ fn senseless(process: Id) -> Vec<(&'static str, Ask, Code, &'static str)> {
             "no such result",
             asks(process, &json!({ "result": { "of": { "slot": u64::MAX }, "wait_ms": 0 } })),
             Code::Unknown,
-            "no result of that",
+            "yet: its newest is 1",
         ),
         (
             "a cursor that is none",

@@ -137,9 +137,8 @@ impl Answers {
                 ask_at = Instant::now() + LOOK_AGAIN;
             }
             if Instant::now() >= deadline {
-                let text = format!("no result of that in process {process} yet");
                 let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
-                return Err(fail(code, text));
+                return Err(fail(code, self.none_yet(&process, of)?));
             }
             let next = (Instant::now() + LOOK_AGAIN).min(deadline);
             // Hearing nothing in time is a reason to look again too.
@@ -231,6 +230,22 @@ impl Answers {
         }
         let row = reader.slot(&process, slot).map_err(disk)?;
         Ok(row.map(|row| Stored::Pruned(Position { epoch: row.epoch, slot, tick: 0 }, Some(row.item))))
+    }
+
+    /// What is said where there is no result.
+    fn none_yet(&self, process: &Id, of: Wanted) -> Result<String, Failure> {
+        let slot = match of {
+            Wanted::Item(item) => {
+                return Ok(format!("message {item} of process {process} has no result yet"));
+            }
+            Wanted::Slot(slot) | Wanted::Newest(slot) => slot,
+        };
+        let head = self.read()?.head(process).map_err(disk)?.map(|(head, _)| head);
+        Ok(match head {
+            Some(head) if head >= slot => format!("slot {slot} of process {process} has no result yet"),
+            Some(head) => format!("process {process} has no slot {slot} yet: its newest is {head}"),
+            None => format!("process {process} has no slot {slot} yet"),
+        })
     }
 
     /// The newest position from `found` backwards that is no mark or offer set: what ran last.
