@@ -74,7 +74,7 @@ impl Server {
 
     /// Answers that this node has too much to do.
     pub fn busy(reply: Reply) {
-        let text = "this node serves as many requests as it may".to_owned();
+        let text = "this node is at its request limit".to_owned();
         send(reply, refusal(Code::Busy, text, BUSY_RETRY_MS));
     }
 
@@ -196,8 +196,7 @@ impl Server {
 
     /// What a client of another node asks of a process that is here.
     async fn read(&self, peer: Peer, ask: wire::ReadRequest) -> Answer {
-        let busy =
-            || refusal(Code::Busy, "as many questions are answered as may be".to_owned(), BUSY_RETRY_MS);
+        let busy = || refusal(Code::Busy, "the limit of questions is reached".to_owned(), BUSY_RETRY_MS);
         let Ok(_share) = self.places.reads.take(peer) else { return busy() };
         if ask.question.len() > reads::QUESTION_BYTES_MAX {
             let text = format!("the question has more than {} bytes", reads::QUESTION_BYTES_MAX);

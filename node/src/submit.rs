@@ -320,7 +320,7 @@ impl Submitter {
         if process.scheduler() != address {
             let named = process.scheduler();
             return Err(SubmitError::Refused(format!(
-                "the process names the scheduler {named}, this is {address}"
+                "the process names scheduler {named}, but this node is {address}"
             )));
         }
         if *process.weave() != Weave::Clock {

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Spawn(Spawn),
     /// Send a message to a process
     Send(Send),
-    /// Type Lua at a process, and see who else sends to it; standard input that is no terminal is a script
+    /// Interactive Lua console for a process; runs standard input as a script when it is not a terminal
     Console(Console),
     /// Give an existing item a slot in a process, whomever it was written to
     Assign(Assign),
@@ -92,13 +92,13 @@ pub(crate) enum Command {
     DryRun(Box<DryRun>),
     /// Look at the state after any slot: its root, the memory itself, or what a Lua program keeps
     State(State),
-    /// Show how the node fares
+    /// Show the node's status
     Status,
     /// List the processes the node works for
     Processes,
     /// List the messages that wait for a slot: those that this node sends, and those that it holds for others
     Pending {
-        /// Of this process alone
+        /// Only messages to this process
         #[arg(allow_hyphen_values = true)]
         process: Option<Id>,
     },
@@ -115,15 +115,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<MarketCommand>,
     },
-    /// Look into the node's place in the network
+    /// Diagnose the node's connections
     #[command(subcommand)]
     Net(NetCommand),
-    /// Make a network of one's own, or join one by its file
+    /// Create a network, or join one from its file
     #[command(subcommand)]
     Network(NetworkCommand),
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
-    /// Leave a process of another node alone: what lies on disk of it stays until it is pruned
+    /// Stop hosting a process of another node; its log and state stay on disk
     Unhost {
         /// The process
         #[arg(allow_hyphen_values = true)]
@@ -147,7 +147,7 @@ pub(crate) enum Command {
     Metrics,
     /// Show the embedded weave and the batches on it
     Weave,
-    /// See what goes to the weave, what it costs and what keeps it; or have it go there now
+    /// Show what is being anchored, what it costs and what is holding it up, or anchor it now
     Anchor {
         #[command(subcommand)]
         command: Option<AnchorCommand>,
@@ -172,7 +172,7 @@ pub(crate) enum Command {
         /// The file that `weft export` wrote
         file: PathBuf,
     },
-    /// Bring back a process, or all of a key, from gateways of a weave; whatever they say, every signature and link is checked
+    /// Restore a process, or every process of a key, from gateways; every signature and link is checked
     Recover(Recover),
     /// Drop old results that are final and covered by a checkpoint
     Prune(Prune),
@@ -236,10 +236,10 @@ pub(crate) enum ModuleCommand {
         /// The Module-Format, such as wasm64-unknown-emscripten-draft_2024_02_15
         #[arg(long)]
         format: String,
-        /// Memory of its processes, such as 500-mb; 1-gb if absent
+        /// Memory of its processes, such as 500-mb
         #[arg(long, default_value = "1-gb", value_name = "SIZE")]
         memory_limit: String,
-        /// Gas of one message; 9000000000000 if absent
+        /// Gas of one message
         #[arg(long, default_value = "9000000000000", value_name = "GAS")]
         compute_limit: String,
         #[command(flatten)]
@@ -270,13 +270,13 @@ pub(crate) struct Spawn {
     /// The module to run: an id, or `lua` or `ledger`, which come with the program
     #[arg(long, value_name = "ID|NAME", default_value = "lua", value_parser = parse_module, allow_hyphen_values = true)]
     pub(crate) module: Id,
-    /// Who gives the slots; this node if absent
+    /// The scheduler of the process [default: this node]
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) scheduler: Option<Address>,
-    /// A node whose word on the results counts; may repeat
+    /// A node that attests results; may repeat
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     pub(crate) compute: Vec<Address>,
-    /// How many of them must agree; more than half if absent
+    /// How many of them must agree [default: more than half]
     #[arg(long, value_name = "NUMBER", requires = "compute")]
     pub(crate) quorum: Option<usize>,
     /// The process's name
@@ -296,11 +296,10 @@ pub(crate) struct Send {
     /// What the process is asked to do
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) action: Option<String>,
-    /// 32 characters that make the item unique; the same item sent twice is one message. Random
-    /// if absent
+    /// 32 characters that make the item unique; the same item sent twice is one message [default: random]
     #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
     pub(crate) anchor: Option<[u8; 32]>,
-    /// Say it on the process's topic, whatever its scheduler says: for one that refuses
+    /// Publish on the process's topic instead of asking its scheduler, for when that refuses
     #[arg(long)]
     pub(crate) topic: bool,
     #[command(flatten)]
@@ -322,7 +321,7 @@ pub(crate) struct Assign {
     /// It is a transaction of the weave's base layer, which the scheduler reads at its gateways
     #[arg(long)]
     pub(crate) base_layer: bool,
-    /// What of it the process does not see: Data, Tags, Signature or Anchor; may repeat
+    /// A part of the item to hide from the process: Data, Tags, Signature or Anchor; may repeat
     #[arg(long, value_name = "FIELD", value_parser = parse_excluded)]
     pub(crate) exclude: Vec<Excluded>,
     #[command(flatten)]
@@ -349,10 +348,10 @@ pub(crate) struct ResultOf {
     /// The message
     #[arg(conflicts_with = "slot", allow_hyphen_values = true)]
     pub(crate) item: Option<Id>,
-    /// Its slot instead
+    /// The slot to look up, instead of a message
     #[arg(long, value_name = "NUMBER")]
     pub(crate) slot: Option<u64>,
-    /// What ran last as of now instead: crons that are due run first
+    /// The latest result, after running any crons that are due
     #[arg(long, conflicts_with_all = ["item", "slot"])]
     pub(crate) now: bool,
     #[command(flatten)]
@@ -364,7 +363,7 @@ pub(crate) struct Watch {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Start with this slot; only new ones are shown if absent
+    /// Start with this slot [default: the next one]
     #[arg(long, value_name = "SLOT")]
     pub(crate) from: Option<u64>,
 }
@@ -399,7 +398,7 @@ pub(crate) enum ItemCommand {
     },
     /// Make and sign a data item and write its raw bytes
     Sign {
-        /// The key file; the node's key if absent
+        /// The key file [default: the node's key]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
         /// Whom it is for
@@ -408,7 +407,7 @@ pub(crate) enum ItemCommand {
         /// 32 characters
         #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
         anchor: Option<[u8; 32]>,
-        /// Where to write it; standard output if absent
+        /// Where to write it [default: standard output]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
         #[command(flatten)]

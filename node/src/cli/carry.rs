@@ -41,7 +41,7 @@ pub(crate) enum CarryCommand {
         /// The process
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// The messenger; this node if absent
+        /// The messenger [default: this node]
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
         messenger: Option<Address>,
         /// For how long
@@ -53,10 +53,10 @@ pub(crate) enum CarryCommand {
         /// The process
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// The messenger; this node if absent
+        /// The messenger [default: this node]
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
         messenger: Option<Address>,
-        /// Whose subscription; this node's own if absent
+        /// Whose subscription [default: this node's own]
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
         payer: Option<Address>,
     },

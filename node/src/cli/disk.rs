@@ -58,10 +58,10 @@ pub(crate) struct Recover {
 /// What `weft prune` is told.
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
-    /// The process; all of them if absent
+    /// The process [default: all of them]
     #[arg(allow_hyphen_values = true)]
     process: Option<Id>,
-    /// How many of the newest slots keep their results; as in `results_kept` if absent
+    /// How many of the newest slots keep their results [default: `results_kept`]
     #[arg(long, value_name = "SLOTS")]
     keep: Option<u64>,
     /// Only show what would go
@@ -221,12 +221,12 @@ pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError
         table(["PROCESS", "SLOTS", "RESULTS", "BYTES"], rows)
     })?;
     let (what, bytes) =
-        (if dry_run { "would go" } else { "went" }, reports.iter().map(|report| report.bytes));
+        (if dry_run { "would be" } else { "were" }, reports.iter().map(|report| report.bytes));
     let bytes: u64 = bytes.sum();
     context
         .screen
-        .remark(&format!("{bytes} bytes {what}; the file keeps its size and fills the room again; `weft prune --compact` of the stopped node gives it \
-         back"));
+        .remark(&format!("{bytes} bytes {what} freed for reuse; the file does not shrink: `weft prune --compact` of the stopped node gives them to \
+         the disk"));
     Ok(Exit::Ok)
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct DryRun {
     /// What the process is asked to do
     #[arg(long, allow_hyphen_values = true)]
     action: Option<String>,
-    /// Who the message is from; this node's key if absent
+    /// Who the message is from [default: this node's key]
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     owner: Option<String>,
     /// The whole message instead: a data item, or JSON as the reference's /dry-run takes it; `-`

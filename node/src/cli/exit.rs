@@ -37,7 +37,7 @@ impl Exit {
             Self::No,
             1,
             "no",
-            "the answer is no: invalid, different, unknown, refused, or the result is an error; a list without entries is an \
+            "the answer is negative: invalid, different, unknown, refused, or the result is an error; a list without entries is an \
              answer, and 0",
         ),
         (Self::Input, 2, "input", "bad arguments, or an input that cannot be read"),

@@ -27,7 +27,7 @@ pub(crate) enum MarketCommand {
         /// The process that sends it; this node must follow it
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// Which push: its slot (and cron tick) and its index in the outbox; the first of the next slot if absent
+        /// Which push: its slot (and cron tick) and its index in the outbox [default: the first of the next slot]
         #[arg(long, value_name = "SLOT[.TICK]/INDEX", value_parser = parse_push)]
         push: Option<PushName>,
     },
@@ -36,7 +36,7 @@ pub(crate) enum MarketCommand {
         /// The process that sends; this node must evaluate it
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// Only this window of 256 slots; the newest four if absent
+        /// Only this window of 256 slots [default: the newest four]
         #[arg(long, value_name = "NUMBER")]
         window: Option<u64>,
     },
@@ -50,7 +50,7 @@ pub(crate) enum MarketCommand {
     Withdraw {
         #[command(flatten)]
         money: Money,
-        /// To whom; to this key if absent
+        /// To whom [default: this key]
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true, value_parser = account)]
         to: Option<String>,
     },
@@ -130,7 +130,17 @@ async fn offers(context: &Context) -> Result<Exit, CliError> {
             ]
         });
         table(
-            ["MESSENGER", "PUSH", "KIB", "UP TO", "MEDIAN", "CAPACITY", "LASTS", "BOND", "CARRIES FOR"],
+            [
+                "MESSENGER",
+                "PUSH",
+                "KIB",
+                "MAX SIZE",
+                "MEDIAN TIME",
+                "CAPACITY",
+                "EXPIRES IN",
+                "BOND",
+                "CARRIES FOR",
+            ],
             rows,
         )
     })?;

@@ -33,7 +33,7 @@ pub(crate) struct Messages {
     /// End with this nonce
     #[arg(long, value_name = "NUMBER")]
     to_nonce: Option<u64>,
-    /// How many at most; 100 if absent
+    /// How many at most [default: 100]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: Option<u16>,
 }
@@ -55,7 +55,7 @@ pub(super) async fn run(of: Messages, context: &Context) -> Result<Exit, CliErro
     context.screen.answer(&page, || human(page.edges.iter().map(|edge| &edge.node), context.screen))?;
     if let Some(last) = page.edges.last().filter(|_| page.page_info.has_next_page) {
         let flag = if by_nonce { "--from-nonce" } else { "--from" };
-        context.screen.remark(&format!("more messages: {flag} {}", last.cursor));
+        context.screen.remark(&format!("there is more: {flag} {}", last.cursor));
     }
     Ok(Exit::Ok)
 }

@@ -34,7 +34,7 @@ pub(crate) enum NetworkCommand {
         /// A peer to find the network by, ending in /p2p/PEER-ID; may repeat
         #[arg(long, alias = "peer", value_name = "MULTIADDR")]
         bootstrap: Vec<String>,
-        /// Where to write the file; NAME.network.toml if absent
+        /// Where to write the file [default: NAME.network.toml]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },

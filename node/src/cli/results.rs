@@ -25,7 +25,7 @@ pub(crate) struct Results {
     /// End with this cursor, or timestamp in milliseconds
     #[arg(long, value_name = "CURSOR")]
     to: Option<String>,
-    /// How many at most; 25, or 500 of crons, if absent
+    /// How many at most [default: 25, or 500 of crons]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: Option<u16>,
     /// The oldest first, or the newest
@@ -62,7 +62,7 @@ pub(super) async fn run(of: Results, context: &Context) -> Result<Exit, CliError
     let page: Page = ask_within(context, "reading results", &request, wait).await?;
     context.screen.answer(&page, || human(&page, context.screen))?;
     if let Some(next) = next(&page) {
-        context.screen.remark(&format!("more results: --from {next}"));
+        context.screen.remark(&format!("there is more: --from {next}"));
     }
     Ok(Exit::Ok)
 }

@@ -34,7 +34,7 @@ pub(crate) struct State {
     /// the program offers, `*` for all globals, `.` for an overview
     #[arg(conflicts_with = "out", allow_hyphen_values = true)]
     path: Option<String>,
-    /// After this slot; after the newest one if absent
+    /// After this slot [default: the newest]
     #[arg(long, value_name = "NUMBER")]
     slot: Option<u64>,
     /// Write the memory there, byte for byte; `-` writes it to standard output and nothing else

@@ -27,11 +27,11 @@ pub(crate) struct TopArgs {
     /// Print one table, with the rates of a second, and end
     #[arg(long)]
     once: bool,
-    /// Seconds between two looks
+    /// Refresh interval in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
-    /// What the first processes have most of
+    /// Sort the processes by
     #[arg(long, value_enum, default_value_t = Order::Rate)]
     sort: Order,
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
         tracing::warn!("{warning}");
     }
     for name in forgotten {
-        tracing::info!("{name} is not used: with it every error inside a guest costs ten times as much");
+        tracing::info!("ignoring {name}: it makes guest errors ten times slower");
     }
     let fault = |error: std::io::Error| CliError::fault(format!("cannot start: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fault)?;

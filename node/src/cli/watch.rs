@@ -34,7 +34,7 @@ pub(crate) struct Verify {
     /// Take the log, the module and what is attested from a weave alone, and compare every outcome attested there
     #[arg(long, value_enum, value_name = "WHAT")]
     against: Option<Against>,
-    /// A gateway of that weave; may repeat. This node's own weave if absent
+    /// A gateway of that weave; may repeat [default: this node's own weave]
     #[arg(long, value_name = "URL", requires = "against")]
     from: Vec<String>,
 }

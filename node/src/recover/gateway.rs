@@ -49,7 +49,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 pub enum GatewayError {
     /// The address is none.
     #[error(
-        "`{0}` is no address of a gateway: one begins with https:// or http://, such as https://arweave.net"
+        "`{0}` is not a gateway address; it must start with https:// or http://, such as https://arweave.net"
     )]
     Address(String),
     /// No answer, or it broke off.
@@ -69,7 +69,7 @@ pub enum GatewayError {
         told: bool,
     },
     /// It says that there is no such thing.
-    #[error("it has not {0}")]
+    #[error("it does not have {0}")]
     Unknown(&'static str),
     /// It says no.
     #[error("it answers {status} to {what}")]

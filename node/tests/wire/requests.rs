@@ -69,7 +69,7 @@ fn senseless(process: Id, module: Id, me: &Stranger) -> Vec<(&'static str, Ask, 
             Code::Unknown,
             "not scheduled by this node",
         ),
-        ("another's process", submit(stranger.raw().clone(), ""), Code::NotMine, "names the scheduler"),
+        ("another's process", submit(stranger.raw().clone(), ""), Code::NotMine, "names scheduler"),
     ]
 }
 

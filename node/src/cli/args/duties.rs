@@ -13,7 +13,7 @@ pub(crate) struct Host {
     /// Evaluate it
     #[arg(long)]
     pub(crate) compute: bool,
-    /// When to evaluate it: as slots come, or when somebody asks; as configured if absent
+    /// When to evaluate it: as slots come, or when somebody asks [default: `evaluate`]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) evaluate: Option<Evaluate>,
     /// Carry what it sends

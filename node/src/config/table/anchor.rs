@@ -132,7 +132,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_margin_percent",
         takes: Takes::One("PERCENT"),
-        help: "percent that are paid on top of what gateways ask, so that a transaction is taken though prices rise",
+        help: "percent paid on top of the gateways' price, so that a transaction is taken though prices rise",
         set: |config, given| {
             config.anchor.margin_percent = given.number(0, 1_000)?;
             Ok(())
@@ -152,7 +152,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_check_ms",
         takes: Takes::One("MS"),
-        help: "milliseconds between two questions to gateways after what is posted",
+        help: "milliseconds between checks on what was posted",
         set: |config, given| set_ms(&mut config.anchor.check_ms, given, 50),
         show: |config| number(config.anchor.check_ms),
     },

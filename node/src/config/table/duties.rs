@@ -27,7 +27,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "compute_for",
         takes: Takes::One("WHOSE"),
-        help: "whose processes are computed of those that come unasked (scheduled here for others, or spawned by \
+        help: "of the processes that arrive unasked, whose are computed (scheduled here for others, or spawned by \
                processes that this node carries for): own, a list of addresses, or anyone",
         set: |config, given| Whose::parse(given).map(|whose| config.compute_for = whose),
         show: |config| config.compute_for.show(),
@@ -66,8 +66,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_logs",
         takes: Takes::One("BYTES"),
-        help: "what the logs may take of the disk, all together and for good, that this node reads from `gateways` because \
-               strangers ask for them, such as 1gb; one log takes at most a sixteenth",
+        help: "disk space for logs that this node reads from `gateways` at strangers' request, such as 1gb; it is never given \
+               back, and one log takes at most a sixteenth",
         set: |config, given| {
             bytes::parse(given, "1mb", 1 << 20).map(|bytes| config.others_logs_bytes = bytes)
         },

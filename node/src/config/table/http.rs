@@ -28,7 +28,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "gateway_hosts",
         takes: Takes::Many("HOST"),
-        help: "names by which the gateway may be addressed, beside localhost and addresses in figures",
+        help: "names by which the gateway may be addressed, beside localhost and numeric addresses",
         set: set_gateway_hosts,
         show: |config| texts(&config.gateway_hosts),
     },

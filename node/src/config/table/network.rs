@@ -30,7 +30,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "profile",
         takes: Takes::One("PROFILE"),
         help: "the kind of machine: local (others cannot dial it), home (a budget for line, disk and cores, and ways in \
-               through routers) or server; whatever else is set goes first, and defaults are named as for local",
+               through routers) or server; any other setting overrides it, and defaults are shown as for local",
         set: set_profile,
         show: |config| Value::String(config.profile.name().into()),
     },

@@ -63,7 +63,7 @@ impl Answers {
     pub(super) async fn cron(&self, process: Id, on: bool) -> Result<ProcessInfo, Failure> {
         let known = self.known(&process)?;
         if on && known.process.crons().is_empty() {
-            let text = format!("process {process} has no Cron-Interval: nothing in it falls due");
+            let text = format!("process {process} has no Cron-Interval: it has nothing to run");
             return Err(fail(FailureCode::Refused, text));
         }
         let roles = |has| Ok::<_, Failure>(Roles { keeps_time: on, ..has });
