@@ -101,7 +101,7 @@ impl GatewayError {
         }
     }
 
-    /// Whether the gateway is there and has said that it has not got it.
+    /// Whether the gateway is there and has said that it does not have it.
     pub const fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }

@@ -117,7 +117,7 @@ async fn transaction(
 async fn item(gateway: &mut Gateway, id: Id, data_max: usize) -> Result<Verified<Held>, Vain> {
     let listed = ask::read(gateway.query(&Question::Item(id).to_json()).await?);
     let listed = listed.and_then(|all| all.into_iter().find(|one| one.id == id));
-    let Some(listed) = listed else { return Err(Vain::Without("it has not got it".to_owned())) };
+    let Some(listed) = listed else { return Err(Vain::Without("it does not have it".to_owned())) };
     if listed.data_bytes > data_max as u64 {
         return Err(too_large(id, listed.data_bytes, data_max));
     }
@@ -247,6 +247,6 @@ mod tests {
         assert_eq!(said(vec![gone()]), "nowhere");
         assert_eq!(said(vec![]), "nowhere");
         let told = decide(&[("a", Ok(3)), ("b", unknown())], 20);
-        assert_eq!(told, Settled::NotYet("a says 3, b: it has not x".to_owned()));
+        assert_eq!(told, Settled::NotYet("a says 3, b: it does not have x".to_owned()));
     }
 }

@@ -49,7 +49,8 @@ impl Answers {
     /// Has batches made and posted until none of the slots that waited when it began waits for one.
     async fn flushed(&self) -> Result<(), Failure> {
         if !self.shared.config.roles.contains(&Role::Anchor) {
-            let text = "this node makes no batches: it has not the role `anchor` (`roles` in weft.toml)";
+            let text =
+                "this node makes no batches: it does not have the role `anchor` (`roles` in weft.toml)";
             return Err(fail(FailureCode::Refused, text));
         }
         let until = tokio::time::Instant::now() + FLUSH_WAIT;

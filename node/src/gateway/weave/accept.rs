@@ -145,7 +145,7 @@ impl WeaveDesk {
             return Ok(with_type(StatusCode::ALREADY_REPORTED, TEXT, text));
         }
         if !tx.is_bundle() {
-            return Err(wrong("this weave holds bundles, and it has not their tags".into()));
+            return Err(wrong("this weave holds bundles, and it does not have their tags".into()));
         }
         if size > BATCH_BYTES_MAX as u64 {
             return Err(wrong(format!("{size} bytes of data; at most {BATCH_BYTES_MAX} are taken")));
