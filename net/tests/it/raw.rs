@@ -15,8 +15,8 @@ use crate::support::{network, within};
 /// Bytes of a frame that it sends: four times what our nodes take.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A request of so many bytes is the length of one alone.
-const LENGTH_BYTES_MAX: usize = 5;
+/// Bytes of the length of a request of some MiB.
+const LENGTH_BYTES: usize = 4;
 
 /// Announcements named so far: to it each is another one, also when it says the same again.
 static NAMED: AtomicU64 = AtomicU64::new(0);
@@ -60,8 +60,12 @@ impl request_response::Codec for Raw {
         bytes: Vec<u8>,
     ) -> io::Result<()> {
         io.write_all(&bytes).await?;
-        if bytes.len() <= LENGTH_BYTES_MAX {
-            // Nothing follows, and the stream stays open.
+        if let Some((last, more)) = bytes.split_last()
+            && bytes.len() == LENGTH_BYTES
+            && *last < 0x80
+            && more.iter().all(|byte| *byte >= 0x80)
+        {
+            // A length and nothing behind it: the stream stays open.
             io.flush().await?;
             std::future::pending::<()>().await;
         }

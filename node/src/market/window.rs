@@ -116,7 +116,11 @@ mod tests {
         for window in 1..=KEPT_MAX as u64 {
             assert!(of(window, true).1);
         }
-        assert_eq!((lately.held().made.len(), lately.held().order.len()), (KEPT_MAX, KEPT_MAX));
+        let (made, order) = {
+            let held = lately.held();
+            (held.made.len(), held.order.len())
+        };
+        assert_eq!((made, order), (KEPT_MAX, KEPT_MAX));
         assert_eq!((of(KEPT_MAX as u64, true).1, of(0, true).1), (false, true), "the oldest went");
     }
 }

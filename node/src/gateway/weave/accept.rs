@@ -326,7 +326,7 @@ mod tests {
             (|draft| draft.reward -= 1, "this costs 2000"),
             (|draft| draft.last_tx = Bytes::from(vec![9; 32]), "none of the newest 50 blocks"),
             (|draft| draft.last_tx = Bytes::new(), "none of the newest 50 blocks"),
-            (|draft| drop(draft.tags.pop()), "has not their tags"),
+            (|draft| drop(draft.tags.pop()), "does not have their tags"),
             (|draft| draft.data = "no bundle".into(), "not a valid bundle"),
         ];
         for (change, part) in wrong {
