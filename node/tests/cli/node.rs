@@ -63,7 +63,12 @@ pub(super) fn up(folder: &Path, extra: &[&str]) -> Command {
         .args(["up", "--json"])
         .args(if extra.contains(&"--listen") { &[][..] } else { &listen })
         .args(if extra.contains(&"--log") { &[][..] } else { &["--log", "warn"] })
-        .args(["--weave-block-ms", "100", "--anchor-batch-age-ms", "100"])
+        .args(["--weave-block-ms", "100"])
+        .args(if extra.contains(&"--anchor-batch-age-ms") {
+            &[][..]
+        } else {
+            &["--anchor-batch-age-ms", "100"]
+        })
         .args(extra)
         .env_clear()
         .env("WEFT_DATA_DIR", folder)
