@@ -321,7 +321,7 @@ fn one_folder_has_one_node_and_it_comes_back() {
     let process = node.counter();
     node.json(&["send", &process, "--action", "Increment", "--wait"]);
     let second = up(node.folder.path(), &[]).output().unwrap();
-    assert_eq!(second.status.code(), Some(1), "{}", String::from_utf8_lossy(&second.stderr));
+    assert_eq!(second.status.code(), Some(5), "{}", String::from_utf8_lossy(&second.stderr));
     let text = String::from_utf8(second.stderr).unwrap();
     assert!(text.contains("\"error\"") && text.contains("another"), "{text}");
     let again = Node::start_in(node.stop());

@@ -33,7 +33,7 @@ fn what_is_not_shown_to_be_in_a_block_is_said() {
     // Bundles of nobody's block, though their bytes are those of their names.
     let elsewhere = Liar::elsewhere(&honest);
     let (count, _, [why, _]) = shown(&[&elsewhere.address]);
-    assert!(count == 0 && why.contains("it has not a transaction's place"), "{count}: {why}");
+    assert!(count == 0 && why.contains("it does not have a transaction's place"), "{count}: {why}");
     // Another root of the block: alone it fits to nothing, and of two no more than half say so.
     let root = Liar::saying(&honest, "/block/", "tx_root", json!(Hash([9; 32])));
     let (count, _, [why, faults]) = shown(&[&root.address]);
