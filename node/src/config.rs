@@ -85,7 +85,7 @@ pub struct Config {
     pub topics: usize,
     /// What this node does.
     pub roles: BTreeSet<Role>,
-    /// Whose new processes it schedules (rules.md 6.10).
+    /// Whose new processes it schedules (RULES.md 6.10).
     pub schedule_for: Whose,
     /// Whose processes it computes of those that come unasked.
     pub compute_for: Whose,

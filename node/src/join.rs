@@ -1,5 +1,5 @@
 //! Joining: a process whose log is far ahead of what is evaluated here goes on from a checkpoint that a quorum of its
-//! attestors signed (rules.md 6.4), instead of evaluating all of it again.
+//! attestors signed (RULES.md 6.4), instead of evaluating all of it again.
 //!
 //! The log itself is always had whole, verified and kept; what is saved is the evaluation. `manifest`
 //! says which checkpoints are to be believed, [`machine`] whom to ask for which part of one, `serve`

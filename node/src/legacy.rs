@@ -1,4 +1,4 @@
-//! What clients of the reference's units ask for, answered from the store (rules.md 6.19).
+//! What clients of the reference's units ask for, answered from the store (RULES.md 6.19).
 //!
 //! Shapes and texts are the reference's; whoever serves them over HTTP adds nothing but status and
 //! headers.

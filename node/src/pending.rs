@@ -1,5 +1,5 @@
 //! Messages that wait for a slot on the topic of their process: the way around a scheduler that refuses them or cannot
-//! be reached (rules.md 6.15).
+//! be reached (RULES.md 6.15).
 //!
 //! [`machine`] holds the rules: what is held and goes on, whom this node asks for what others hold, and what a sender
 //! does. `judge` looks at what comes from the network, `task` performs what the rules want: it offers to this node's

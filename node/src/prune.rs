@@ -3,7 +3,7 @@
 //! A position may be pruned when its slot is in a confirmed batch with all that is attested up to it, a
 //! checkpoint covers it, nothing up to it is left to send, and so many newer slots are kept whole as the policy says. Items and
 //! assignments are never pruned: other peers ask for them, and a batch on this machine's own weave
-//! makes nothing final for anybody else (rules.md 6.14).
+//! makes nothing final for anybody else (RULES.md 6.14).
 
 mod task;
 

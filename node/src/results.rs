@@ -1,4 +1,4 @@
-//! Pages of results with cursors, as the reference's compute unit gives them (rules.md 6.19).
+//! Pages of results with cursors, as the reference's compute unit gives them (RULES.md 6.19).
 //!
 //! A page shows what ran: messages and cron ticks of the surviving chain, in position order.
 //! Marks, duplicates and failed evaluations do not appear. Entries are compared by (timestamp,

@@ -1,5 +1,5 @@
 //! Getting a signed item to the scheduler of its process, wherever that is, and deciding here
-//! what this node's own scheduler takes: rules.md 6.10.
+//! what this node's own scheduler takes: RULES.md 6.10.
 
 mod assign;
 mod base_layer;
@@ -129,7 +129,7 @@ impl Submitter {
     }
 
     /// The newest slot of a process as of now: its scheduler lets time pass first where a tick is
-    /// due (rules.md 6.6).
+    /// due (RULES.md 6.6).
     ///
     /// # Errors
     /// Why nobody says.

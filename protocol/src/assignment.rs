@@ -115,7 +115,7 @@ impl AssignmentDraft {
     }
 }
 
-/// The item anchor of an assignment: rules.md 6.10. It lets anybody show to which network an
+/// The item anchor of an assignment: RULES.md 6.10. It lets anybody show to which network an
 /// assignment belongs and lets a scheduler that crashed build the same bytes again.
 pub fn item_anchor(network: Network, process: Id, epoch: u64, slot: u64, item: Id) -> Hash {
     hashing::sha256(
@@ -196,7 +196,7 @@ impl Assignment {
         self.message.unwrap_or(self.process)
     }
 
-    /// Whether the item anchor opens to this network: rules.md 6.10. Those of foreign schedulers
+    /// Whether the item anchor opens to this network: RULES.md 6.10. Those of foreign schedulers
     /// are random and do not.
     pub fn opens_to(&self, network: Network) -> bool {
         self.anchor == Some(item_anchor(network, self.process, self.epoch, self.slot, self.item()).0)

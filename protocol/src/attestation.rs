@@ -1,4 +1,4 @@
-//! Attestations: what an attestor signs about a position (rules.md 6.4).
+//! Attestations: what an attestor signs about a position (RULES.md 6.4).
 //!
 //! Honest attestors of one position sign the same bytes, so the signed bytes hold nothing of the
 //! attestor, and two signatures of one key that agree up to the assignment and differ after it

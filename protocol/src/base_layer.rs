@@ -7,9 +7,9 @@
 //! the *carrier*, which holds the whole transaction: whoever has the record verifies the wallet's signature and
 //! the data from it, with nothing to fetch. Whether the transaction was mined, and how deep, is the scheduler's
 //! word, as it is in the reference. The module sees the transaction, not its carrier, and the transaction counts
-//! once (rules.md 6.3), whatever carries it.
+//! once (RULES.md 6.3), whatever carries it.
 //!
-//! An attestation opens `/data/<id>` to the module (rules.md 6.13): an item of `Type: Attestation` whose
+//! An attestation opens `/data/<id>` to the module (RULES.md 6.13): an item of `Type: Attestation` whose
 //! `Message` names the id, signed by the scheduler or by one of the `Attestor`s that the Process item names.
 
 use crate::data_item::{DataItem, Draft};

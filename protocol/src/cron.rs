@@ -1,4 +1,4 @@
-//! Cron: messages that follow from the log and the passing of its time alone: rules.md 6.6.
+//! Cron: messages that follow from the log and the passing of its time alone: RULES.md 6.6.
 //!
 //! A process asks for them with `Cron-Interval` tags. Between two slots everybody enumerates the
 //! same ticks in the same order; nobody sends them.

@@ -1,7 +1,7 @@
 //! Signature schemes: verification of ANS-104 types 1 to 7, signing with ed25519 and RSA.
 //!
 //! Outsiders must not be able to make a second valid signature from a first, because ids are
-//! hashes of signatures (rules.md 6.12). Each scheme therefore takes one encoding of a signature
+//! hashes of signatures (RULES.md 6.12). Each scheme therefore takes one encoding of a signature
 //! and refuses the others that mathematics would allow. Batches are verified one by one: a batch
 //! equation accepts sums of bad signatures that the strict check of [`verify_ed25519`] refuses.
 //!

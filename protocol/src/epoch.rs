@@ -1,4 +1,4 @@
-//! Epochs: who may assign and attest from which slot on (rules.md 6.4 and 6.11).
+//! Epochs: who may assign and attest from which slot on (RULES.md 6.4 and 6.11).
 //!
 //! The Process item fixes the terms of epoch 0; each certificate ends one epoch and fixes the
 //! terms of the next. Terms follow from the item and the certificates alone, so a stranger to

@@ -1,4 +1,4 @@
-//! Evidence: what one key signed that no honest key signs (rules.md 6.18).
+//! Evidence: what one key signed that no honest key signs (RULES.md 6.18).
 //!
 //! Signature evidence convicts by itself: two valid signatures of one key in one place. Whether
 //! the key was the process's scheduler or attestor there is for the epoch's terms to say, and

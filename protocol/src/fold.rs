@@ -216,7 +216,7 @@ impl Fold {
         let carried = base_layer::carried(process, item).ok().flatten();
         let carried = carried.as_ref().map(Unverified::claims);
         let before = self.state.seen.len();
-        // Keys are added before evaluation and stay when it fails: rules.md 6.3.
+        // Keys are added before evaluation and stay when it fails: RULES.md 6.3.
         let work = match (self.state.seen.admit(assignment.slot, &keys), carried) {
             (Some(first), _) => Work::Duplicate(first),
             (None, _) if is_of_log => Work::Mark,

@@ -1,6 +1,6 @@
 //! Heads: the newest slot that a node holds, shown by the scheduler's own assignment.
 //!
-//! Whoever passes a head on can make a reader at most older, never wrong (rules.md 6.17).
+//! Whoever passes a head on can make a reader at most older, never wrong (RULES.md 6.17).
 
 use crate::assignment::Assignment;
 use crate::data_item::{DataItem, ItemError};

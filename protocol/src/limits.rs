@@ -29,7 +29,7 @@ pub const COMPUTE_LIMIT_IGNORED_MIN: u64 = 100_000_000_000;
 pub const MEMORY_LIMIT_MAX: u64 = 16 << 30;
 /// The `Memory-Limit` where neither Process nor Module has one, in bytes.
 pub const MEMORY_LIMIT_DEFAULT: u64 = 1 << 30;
-/// Sum over live frames of [`FRAME_DEPTH`] and the frame's slots: rules.md 6.8.
+/// Sum over live frames of [`FRAME_DEPTH`] and the frame's slots: RULES.md 6.8.
 pub const DEPTH_MAX: u64 = 4 << 20;
 /// Live frames.
 pub const FRAMES_MAX: u64 = 16_384;

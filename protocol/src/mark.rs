@@ -1,5 +1,5 @@
 //! Marks: items with which a scheduler lets time pass in a log where nothing else happens
-//! (rules.md 6.6). A mark takes a slot and is not shown to the module.
+//! (RULES.md 6.6). A mark takes a slot and is not shown to the module.
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! The messenger market: who carries a push first, and what that is worth (rules.md 6.3, 6.16).
+//! The messenger market: who carries a push first, and what that is worth (RULES.md 6.3, 6.16).
 //!
 //! In soft mode every node ranks the messengers that it happens to know, and nobody is paid. A
 //! process in hard mode ([`PushTerms`]) has its scheduler put the offers that hold in each window

@@ -24,7 +24,7 @@ pub struct Module {
     format: String,
 }
 
-/// What one position of a process may use: rules.md 6.8.
+/// What one position of a process may use: RULES.md 6.8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Gas that the guard allows.

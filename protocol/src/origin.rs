@@ -1,4 +1,4 @@
-//! Origin proofs: that a process sent an item, shown by bytes alone (rules.md 6.2).
+//! Origin proofs: that a process sent an item, shown by bytes alone (RULES.md 6.2).
 //!
 //! A proof is a data item beside the pushed item, which names it in its tag `Origin-Proof`. It
 //! holds the header of the source's Process item, from which the attestors follow, and what ties

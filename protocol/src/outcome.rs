@@ -1,4 +1,4 @@
-//! Outcomes: what a position came to, and the hash that attestors sign: rules.md 6.4.
+//! Outcomes: what a position came to, and the hash that attestors sign: RULES.md 6.4.
 //!
 //! Guest failure is data and becomes an outcome; host failure never reaches this module.
 

@@ -1,4 +1,4 @@
-//! Where in a log a step stands: rules.md 6.1.
+//! Where in a log a step stands: RULES.md 6.1.
 
 use serde::{Deserialize, Serialize};
 

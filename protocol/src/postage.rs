@@ -1,4 +1,4 @@
-//! Postage of unscheduled messages on a topic: rules.md 6.15.
+//! Postage of unscheduled messages on a topic: RULES.md 6.15.
 //!
 //! A little work that anybody can check, so that a full topic can always be entered by paying
 //! more, and never by asking somebody.

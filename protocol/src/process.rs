@@ -28,7 +28,7 @@ pub struct Terms {
     pub weave: Weave,
 }
 
-/// Who signs what a process computed: rules.md 6.4.
+/// Who signs what a process computed: RULES.md 6.4.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attestors {
     /// Their addresses, in tag order, without repeats.
@@ -233,7 +233,7 @@ impl Process {
     }
 
     /// The item that the module is asked to evaluate at boot, and may read at every position
-    /// (rules.md 6.13); none for `On-Boot: Data`, the Process item's own data.
+    /// (RULES.md 6.13); none for `On-Boot: Data`, the Process item's own data.
     pub const fn boots_from(&self) -> Option<Id> {
         self.boots_from
     }
@@ -243,7 +243,7 @@ impl Process {
         self.takes_base_layer
     }
 
-    /// The signers, beside the scheduler, whose attestations open data to the process (rules.md 6.13).
+    /// The signers, beside the scheduler, whose attestations open data to the process (RULES.md 6.13).
     pub fn data_attestors(&self) -> &[String] {
         &self.data_attestors
     }

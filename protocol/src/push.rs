@@ -1,5 +1,5 @@
 //! What a messenger hands to the target of an outbox entry: the push id, and the exact tags of
-//! the pushed item (rules.md 6.2 and 6.3).
+//! the pushed item (RULES.md 6.2 and 6.3).
 //!
 //! The carrier chooses nothing but its own key: target, data, anchor and tags all follow from
 //! the entry and from where it stands.

@@ -1,4 +1,4 @@
-//! Each item and each push counts once: rules.md 6.3.
+//! Each item and each push counts once: RULES.md 6.3.
 //!
 //! The seen list of a process holds, in position order, a key for every assigned item and one
 //! for every accepted push. A slot whose key is already there is consumed with an empty outcome.
@@ -169,7 +169,7 @@ impl SeenList {
         }
     }
 
-    /// Forgets everything from `slot` on: those slots are void (rules.md 6.11).
+    /// Forgets everything from `slot` on: those slots are void (RULES.md 6.11).
     pub fn rewind(&mut self, slot: u64) {
         let kept = self.keys.partition_point(|&(_, of)| of < slot);
         for (key, _) in self.keys.drain(kept..) {

@@ -1,4 +1,4 @@
-//! Who an item is from, in the eyes of one target process: rules.md 6.2.
+//! Who an item is from, in the eyes of one target process: RULES.md 6.2.
 
 use crate::data_item::DataItem;
 use crate::id::{Hash, Id};

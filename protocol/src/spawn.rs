@@ -1,4 +1,4 @@
-//! Spawned processes (rules.md 6.9): the Process item that a spawn entry becomes, the `Spawned`
+//! Spawned processes (RULES.md 6.9): the Process item that a spawn entry becomes, the `Spawned`
 //! message that tells the parent, and what makes a child the one that the entry asked for.
 
 use bytes::Bytes;

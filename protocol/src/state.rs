@@ -1,4 +1,4 @@
-//! The state of a process at a position, as one hash: rules.md 6.7.
+//! The state of a process at a position, as one hash: RULES.md 6.7.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Time and height of a log: rules.md 6.5. The log's clock is the scheduler's, held to rules
+//! Time and height of a log: RULES.md 6.5. The log's clock is the scheduler's, held to rules
 //! that everyone can check.
 
 use crate::limits::{CLOCK_BLOCK_MS, HEIGHT_AHEAD_MAX, TIMESTAMP_AHEAD_MS_MAX, VIEW_AGE_MS_MAX};

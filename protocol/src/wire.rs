@@ -26,13 +26,13 @@ pub use generated::*;
 
 /// Bytes of one assignment item: two RSA fields and at most 4 KiB of tags, no data.
 pub const ASSIGNMENT_BYTES_MAX: usize = 8 * 1024;
-/// Bytes of one origin proof item (rules.md 6.2).
+/// Bytes of one origin proof item (RULES.md 6.2).
 pub const PROOF_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one slot record: assignment, item, proof and their framing.
 pub const RECORD_BYTES_MAX: usize = ASSIGNMENT_BYTES_MAX + ITEM_BYTES_MAX + PROOF_BYTES_MAX + 32;
 /// Bytes of what travels on a process topic; larger slots are announced by head and fetched.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a pending item with its origin proof (rules.md 6.15).
+/// Bytes of a pending item with its origin proof (RULES.md 6.15).
 pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a fact on a lobby shard.
 pub const LOBBY_BYTES_MAX: usize = 512;
@@ -44,9 +44,9 @@ pub const OFFER_BYTES_MAX: usize = LOBBY_BYTES_MAX;
 pub const REQUEST_BYTES_MAX: usize = ITEM_BYTES_MAX + PROOF_BYTES_MAX + 256;
 /// Bytes of a response: at least one slot record always fits.
 pub const RESPONSE_BYTES_MAX: usize = RECORD_BYTES_MAX + 64;
-/// Bytes of signature evidence (rules.md 6.18).
+/// Bytes of signature evidence (RULES.md 6.18).
 pub const EVIDENCE_BYTES_MAX: usize = 4 * 1024;
-/// Bytes of replay evidence (rules.md 6.18).
+/// Bytes of replay evidence (RULES.md 6.18).
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one epoch certificate: with the largest item of a recovery key and seven RSA votes.
 pub const CERTIFICATE_BYTES_MAX: usize = 48 * 1024;
@@ -85,7 +85,7 @@ pub const SENT_ATTESTATIONS_MAX: usize = 8_192;
 /// Leaves of memory in one answer: 4 MiB.
 pub const PAGES_MAX: usize = 64;
 /// Epoch certificates of one origin proof: a process that changed hands more often can no longer
-/// prove what it sends (rules.md 6.2).
+/// prove what it sends (RULES.md 6.2).
 pub const CERTIFICATES_MAX: usize = 32;
 
 /// Why bytes are not a wire message.

@@ -19,7 +19,7 @@ pub const REQUEST_WRITES_MAX: usize = 65_536;
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Rows that one scan returns, whatever limit the caller gives.
 pub const SCAN_ROWS_MAX: usize = 100_000;
-/// Bytes of one memory page: a leaf of the state tree (rules.md 6.7).
+/// Bytes of one memory page: a leaf of the state tree (RULES.md 6.7).
 pub const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// Pages of one checkpoint: 16 GiB of memory, the largest that a process may have.
 pub const CHECKPOINT_PAGES_MAX: usize = 262_144;

@@ -235,7 +235,7 @@ fn tell(screen: Screen, number: u64, done: &Done) {
     });
 }
 
-/// What a state root commits to of a memory (rules.md 6.7).
+/// What a state root commits to of a memory (RULES.md 6.7).
 fn tell_memory(screen: Screen, instance: &mut Instance) -> Result<(), CliError> {
     let image = instance.memory_image().map_err(|error| CliError::fault(error.to_string()))?;
     let (bytes, root) = (image.byte_len(), image.root().to_string());

@@ -57,7 +57,7 @@ pub(super) async fn spawn(spawn: Spawn, context: &Context) -> Result<Exit, CliEr
     Ok(Exit::Ok)
 }
 
-/// The rule of slot 0 (rules.md 6.4), said before anything is signed.
+/// The rule of slot 0 (RULES.md 6.4), said before anything is signed.
 fn check_compute_set(compute: &[weft_protocol::Address], quorum: Option<usize>) -> Result<(), CliError> {
     let count = compute.len();
     if count > ATTESTORS_MAX {

@@ -209,7 +209,7 @@ async fn stdin_ended() {
 }
 
 /// One line when the node listens: JSON for a launcher, text for a person; and what leaves this
-/// machine (rules.md 6.14).
+/// machine (RULES.md 6.14).
 fn say_ready(ready: &Ready, screen: Screen) {
     let leaves = leaving(&ready.weave);
     let mut answer = json!(ready);

@@ -1,4 +1,4 @@
-//! What the messages of a process may read under `/data/` (rules.md 6.13).
+//! What the messages of a process may read under `/data/` (RULES.md 6.13).
 //!
 //! That is a fact of its log: the item that it boots from, at every position; an item that has a slot in
 //! the log, from that slot on; and, where the process takes from the base layer, a transaction that has one and

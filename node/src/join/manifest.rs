@@ -11,7 +11,7 @@ use weft_storage::PageRef;
 
 /// Bytes of a leaf in the list: its number and its hash.
 pub(super) const REF_BYTES: usize = 4 + 32;
-/// The largest memory that any process may have (rules.md 6.8).
+/// The largest memory that any process may have (RULES.md 6.8).
 const MEMORY_BYTES_MAX: u64 = 16 << 30;
 
 /// Why a checkpoint is not believed. Whoever gave it could see all of it.

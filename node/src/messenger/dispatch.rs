@@ -138,7 +138,7 @@ fn assigned_to(entry: &OutboxEntry) -> Vec<Id> {
 pub enum Parcel {
     /// An item that carries what the source sent.
     Push(Box<Push>),
-    /// An existing item that gets a slot in these logs. It speaks for itself (rules.md 6.2): who
+    /// An existing item that gets a slot in these logs. It speaks for itself (RULES.md 6.2): who
     /// asked for the slot is nobody's concern, so what proves the asking stays here.
     Assigns(Vec<Assign>),
 }

@@ -1,5 +1,5 @@
 //! The rules of messages that wait for a slot on the topic of their process: the way around a scheduler that
-//! refuses them or cannot be reached (rules.md 6.15).
+//! refuses them or cannot be reached (RULES.md 6.15).
 //!
 //! Of each process some messages are held for a while: half the places are for signers that have a slot in its log
 //! already, the others for whoever pays most. What is held goes on, is offered to the scheduler if that is this node,

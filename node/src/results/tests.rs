@@ -125,7 +125,7 @@ fn sign(signer: &Signer, target: Option<Id>, tags: &[(&str, &str)]) -> Verified<
 
 const ALL: [&str; 7] = ["0", "0+1", "0+2", "1", "3+1", "5", "6"];
 
-/// Check 67 of the reference, and what rules.md 6.3 and 6.19 leave out.
+/// Check 67 of the reference, and what RULES.md 6.3 and 6.19 leave out.
 #[test]
 fn a_page_shows_what_ran_and_nothing_else() {
     let log = Log::full();

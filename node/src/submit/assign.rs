@@ -1,5 +1,5 @@
 //! Slots for items that exist: of another process, of nobody, or sent to this one long ago
-//! (ao-protocol: "assign existing data").
+//! (the reference calls it "assign existing data").
 //!
 //! Anybody may ask, as anybody may hand in a message: the item says itself whom it is from, and
 //! the one seen list of the log keeps it from counting twice.

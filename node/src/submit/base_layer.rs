@@ -1,4 +1,4 @@
-//! Slots for transactions of the weave's base layer, and for attestations that open data (rules.md 6.13): what
+//! Slots for transactions of the weave's base layer, and for attestations that open data (RULES.md 6.13): what
 //! this node's scheduler makes sure of before it signs. It holds all bytes, verified, and serves them.
 
 use weft_protocol::assignment::Excluded;

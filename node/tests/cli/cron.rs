@@ -93,7 +93,7 @@ fn a_subscription_lets_time_pass_from_afar() {
     assert!(!info["duties"].as_array().unwrap().contains(&json!("cron")), "{info}");
 }
 
-/// The ticks that are due between two slots by rules.md 6.6, each as the action of its message: blocks
+/// The ticks that are due between two slots by RULES.md 6.6, each as the action of its message: blocks
 /// as they come, in a second before all else, then what is due more often.
 fn due(first: (u64, u64), second: (u64, u64)) -> Vec<&'static str> {
     let ((t1, h1), (t2, h2)) = (first, second);
@@ -161,7 +161,7 @@ fn nodes_with_different_clocks_run_the_same_crons_in_the_same_order() {
     let slots = scheduler.json(&["inspect", process, "--slots", "0..2"])["slots"].clone();
     let time = |slot: usize| {
         let timestamp = slots[slot]["timestamp"].as_u64().unwrap_or_else(|| panic!("{slots}"));
-        // The weave `clock`: rules.md 6.5.
+        // The weave `clock`: RULES.md 6.5.
         (timestamp, timestamp / 120_000)
     };
     let due = due(time(0), time(1));

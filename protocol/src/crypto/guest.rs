@@ -1,5 +1,5 @@
 //! The hash and signature functions that the plain module format offers its guests, so that they
-//! need not carry their own (rules.md 6.8).
+//! need not carry their own (RULES.md 6.8).
 //!
 //! All are total and deterministic: bytes of a wrong length are a `false` or a `None`. Signatures
 //! obey the same strict rules as those of items.

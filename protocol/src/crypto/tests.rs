@@ -1,4 +1,4 @@
-//! What rules.md 6.12 refuses, for each scheme, next to what it takes.
+//! What RULES.md 6.12 refuses, for each scheme, next to what it takes.
 
 #![allow(clippy::unwrap_used)]
 

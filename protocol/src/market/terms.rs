@@ -9,7 +9,7 @@ use crate::tag::{self, Tag};
 use crate::verify::Verified;
 
 /// The `Extension` that a process in hard mode names. Builds that know no hard mode refuse it at
-/// slot 0 by that name, instead of showing offer sets to the module (rules.md 6.0). To a process that
+/// slot 0 by that name, instead of showing offer sets to the module (RULES.md 6.0). To a process that
 /// does not name it the tags of the market say nothing, as they say nothing to those builds.
 pub const EXTENSION: &str = "Push-Market";
 

@@ -42,7 +42,7 @@ pub enum EntryError {
 ///
 /// A message has target, anchor, tags and data; a spawn has tags and data, and an anchor if the
 /// module gave one of 32 bytes; an assignment has the tags `Message`, `Process` (one for each
-/// target), `Base-Layer` and `Exclude`. The names that a push sets itself (rules.md 6.2) are not
+/// target), `Base-Layer` and `Exclude`. The names that a push sets itself (RULES.md 6.2) are not
 /// among the tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {

@@ -104,7 +104,7 @@ fn an_assignment_has_neither_target_nor_data() {
     assert_eq!(Assignment::from_item(&many.sign(&key(2)).unwrap()), Err(AssignmentError::Excludes));
 }
 
-/// The two formulas of ao-protocol.md check 10 and 11, spelled out.
+/// The two formulas of checks 10 and 11 (tests/CHECKS.md), spelled out.
 #[test]
 fn the_chain_hashes_the_assignment_before_the_link() {
     use sha2::{Digest, Sha256};

@@ -18,7 +18,7 @@ fn shown(ticks: &[Tick]) -> Vec<(u64, u64, usize)> {
     ticks.iter().map(|tick| (tick.time.timestamp, tick.time.height, tick.cron)).collect()
 }
 
-/// The rule of rules.md 6.6 word for word, second by second and block by block.
+/// The rule of RULES.md 6.6 word for word, second by second and block by block.
 fn by_the_word(crons: &[Cron], origin: TimePoint, from: TimePoint, to: TimePoint) -> Vec<(u64, u64, usize)> {
     let blocks = u128::from(to.height - from.height);
     let block_ms =

@@ -27,7 +27,7 @@ fn push(carrier: u8, with_proof: bool) -> Verified<DataItem> {
     item(carrier, Some(TARGET), all, b"data")
 }
 
-/// Section 2.3 of ao-protocol.md, spelled out for one item.
+/// The digest of the reference (RULES.md 6.3), spelled out for one item.
 #[test]
 fn the_digest_is_the_reference_s() {
     let one =

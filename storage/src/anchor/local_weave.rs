@@ -2,7 +2,7 @@
 //!
 //! It has Arweave's shape (blocks that name the one before, a transactions root, items in
 //! bundles, found by tags) and none of its reach: what lies here is durable on one machine and
-//! counts for nobody else (rules.md 6.14). Blocks are made when [`LocalWeave::mine`] is called,
+//! counts for nobody else (RULES.md 6.14). Blocks are made when [`LocalWeave::mine`] is called,
 //! with the time it is given. A block once made stays, so one confirmation is final.
 
 mod access;

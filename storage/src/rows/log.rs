@@ -139,7 +139,7 @@ impl Record for SlotRow {
     }
 }
 
-/// One entry of a process's seen list (rules.md 6.3).
+/// One entry of a process's seen list (RULES.md 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenKey {
     /// The key.

@@ -5,7 +5,7 @@ use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::record::{Decoder, Encoder, Record};
 
-/// What evaluating one position gave (rules.md 6.4).
+/// What evaluating one position gave (RULES.md 6.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutcomeRow {
     /// The evaluated item; none at a cron tick.

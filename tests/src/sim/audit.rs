@@ -146,7 +146,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Each messenger carries what one process sends to another in its order (rules.md 6.16).
+    /// Each messenger carries what one process sends to another in its order (RULES.md 6.16).
     fn check_order(&mut self) {
         for ((node, target), slots) in &self.taken {
             let places: Vec<_> = slots.values().collect();

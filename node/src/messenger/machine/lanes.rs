@@ -1,4 +1,4 @@
-//! What waits, in lanes: one for each source and place, in position order (rules.md 6.16).
+//! What waits, in lanes: one for each source and place, in position order (RULES.md 6.16).
 //!
 //! The disk holds every entry; memory holds the first of each lane, and of each lane at most
 //! [`LANE_MAX`], so that no target that is away or does not exist takes the room of the others.

@@ -1,5 +1,5 @@
 //! The rules of a sender: a message that its scheduler gives no slot is said on the topic of its process with the
-//! least postage, and again with more while it has none, until it has one or nothing is left to try (rules.md 6.15).
+//! least postage, and again with more while it has none, until it has one or nothing is left to try (RULES.md 6.15).
 //!
 //! The scheduler is asked again all the while: one that is back answers soon, and with the slot if the message has one
 //! already. Work for postage is done for one message at a time. What is begun is on disk, so that a node that stops

@@ -38,7 +38,7 @@ pub enum Input {
         /// What the disk says of it.
         found: Found,
     },
-    /// A reader wants this log as of now: where a tick is due, time passes first (rules.md 6.6).
+    /// A reader wants this log as of now: where a tick is due, time passes first (RULES.md 6.6).
     Now {
         /// Names the reply.
         ticket: Ticket,
@@ -139,9 +139,9 @@ pub struct Submission {
     pub item: Verified<DataItem>,
     /// Its origin proof, if it names one and that one is valid.
     pub proof: Option<Verified<DataItem>>,
-    /// The keys under which it counts: rules.md 6.3.
+    /// The keys under which it counts: RULES.md 6.3.
     pub keys: SeenKeys,
-    /// Of a Process item that a process spawned, the push id of that spawn: rules.md 6.9.
+    /// Of a Process item that a process spawned, the push id of that spawn: RULES.md 6.9.
     pub spawn: Option<Hash>,
     /// Of an existing item that is assigned, what the module must not see; none for an item that is
     /// for this log by itself.

@@ -1,5 +1,5 @@
 //! Which attestors are judged by a replay: two of them that contradict each other convict nobody until one has
-//! run (rules.md 6.18).
+//! run (RULES.md 6.18).
 //!
 //! A replay costs what messages cost, and whoever attests falsely asks for one. So they come one at a time, a
 //! position is replayed once, and a key that was found wrong a few times is argued with no more: as one of two
