@@ -19,7 +19,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "schedule_for",
         takes: Takes::One("WHOSE"),
-        help: "whose new processes are taken: own (this node's key; the default, so that nobody fills this disk \
+        help: "whose new processes are taken: own (this node's key, so that nobody fills this disk \
                unasked), a list of addresses, or anyone (test networks)",
         set: |config, given| Whose::parse(given).map(|whose| config.schedule_for = whose),
         show: |config| config.schedule_for.show(),
