@@ -269,7 +269,10 @@ async fn what_is_read_again_for_a_stranger_is_counted_once() {
     let set = |config: &mut Config| config.gateways = vec![keeper.ready.weave_api.clone().unwrap()];
     let mut folder = tempfile::tempdir().unwrap();
     for life in 0..3 {
-        let node = Node::start_in(folder, SEED, &[], set).await;
+        let node = match life {
+            0 => Node::start_in(folder, SEED, &[], set).await,
+            _ => Node::in_folder(folder, &[], set).await,
+        };
         until("the log to be read", || async {
             if life == 0 {
                 let ask = Request::Result { process, of: ResultOf::Item(process), wait_ms: 0 };

@@ -98,10 +98,10 @@ impl<S: Sink> Run<'_, S> {
         self.bundles += 1;
         let raw = bytes.clone();
         let root = self.away(move |_| chunk::data_root(&raw)).await?;
-        if let Some(root) = root.filter(|_| self.fetched.len() < FETCHED_MAX) {
+        let is_proven = self.prove(gateway, id, root).await;
+        if let Some(root) = root.filter(|_| is_proven && self.fetched.len() < FETCHED_MAX) {
             self.fetched.push(Fetched { id, root, bytes: bytes.len() as u64, gateway });
         }
-        let is_proven = self.prove(gateway, id, root).await;
         // Of one that is not, others may have what this gateway left out.
         if is_proven && self.read.len() < READ_NOTED_MAX {
             self.read.insert(id);

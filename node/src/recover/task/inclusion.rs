@@ -29,7 +29,8 @@ const BLOCK_WAIT: Duration = Duration::from_secs(30);
 /// Bundles whose place one gateway may fail to show before it is asked for no other.
 const MISSES_MAX: u32 = 3;
 
-/// A bundle that was read.
+/// A bundle that was read, whose bytes are those that its name or its transaction commits to. Any other is in no block,
+/// whatever is there under its name.
 #[derive(Debug, Clone)]
 pub(super) struct Fetched {
     /// Its transaction, or the root of its bytes.
@@ -84,7 +85,9 @@ impl<S: Sink> Run<'_, S> {
             }
         }
         if found.why_not.is_none() && found.shown < self.bundles {
-            found.why_not = Some(format!("no more than {FETCHED_MAX} are looked for"));
+            let why =
+                format!("their bytes are not those of their names, or there are more than {FETCHED_MAX}");
+            found.why_not = Some(why);
         }
         Ok(found)
     }
