@@ -15,8 +15,8 @@ use crate::support::{network, within};
 /// Bytes of a frame that it sends: four times what our nodes take.
 const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Bytes of the length of a request of some MiB.
-const LENGTH_BYTES: usize = 4;
+/// Bytes of the length of a request.
+const LENGTH_BYTES_MAX: usize = 5;
 
 /// Announcements named so far: to it each is another one, also when it says the same again.
 static NAMED: AtomicU64 = AtomicU64::new(0);
@@ -25,6 +25,8 @@ static NAMED: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone)]
 pub struct Raw {
     reads: bool,
+    /// Leaves a request open that is the length of one alone.
+    is_mute: bool,
 }
 
 impl request_response::Codec for Raw {
@@ -60,12 +62,8 @@ impl request_response::Codec for Raw {
         bytes: Vec<u8>,
     ) -> io::Result<()> {
         io.write_all(&bytes).await?;
-        if let Some((last, more)) = bytes.split_last()
-            && bytes.len() == LENGTH_BYTES
-            && *last < 0x80
-            && more.iter().all(|byte| *byte >= 0x80)
-        {
-            // A length and nothing behind it: the stream stays open.
+        if self.is_mute && bytes.len() <= LENGTH_BYTES_MAX {
+            // Nothing follows, and the stream stays open.
             io.flush().await?;
             std::future::pending::<()>().await;
         }
@@ -90,11 +88,16 @@ pub struct Hostile {
 
 /// A swarm that speaks the protocols of our network. It says the same again as often as it is told to.
 pub fn swarm(reads: bool) -> Swarm<Hostile> {
-    waiting(reads, Duration::from_secs(10))
+    made(Raw { reads, is_mute: false }, Duration::from_secs(10))
 }
 
-/// One that leaves its requests standing so long.
-pub fn waiting(reads: bool, patience: Duration) -> Swarm<Hostile> {
+/// One whose requests may be a length alone, which then stand open so long.
+#[allow(dead_code)] // The siege needs it.
+pub fn mute(patience: Duration) -> Swarm<Hostile> {
+    made(Raw { reads: true, is_mute: true }, patience)
+}
+
+fn made(raw: Raw, patience: Duration) -> Swarm<Hostile> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
@@ -111,7 +114,7 @@ pub fn waiting(reads: bool, patience: Duration) -> Swarm<Hostile> {
             Hostile {
                 gossip: gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config).unwrap(),
                 requests: request_response::Behaviour::with_codec(
-                    Raw { reads },
+                    raw,
                     [(StreamProtocol::try_from_owned(protocol).unwrap(), ProtocolSupport::Full)],
                     request_response::Config::default().with_request_timeout(patience),
                 ),

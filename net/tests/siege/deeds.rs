@@ -279,7 +279,7 @@ async fn who_announces_much_and_sends_nothing_holds_up_nobody() {
     let victim = town.citizens[0].net.peer();
     let mut attackers = Vec::new();
     for _ in 0..17 {
-        let mut attacker = Box::pin(Attacker::by(raw::waiting(true, LONG), &town)).await;
+        let mut attacker = Box::pin(Attacker::by(raw::mute(LONG), &town)).await;
         for announced in [wire::REQUEST_BYTES_MAX, 6 * 1024 * 1024 - 256 * 1024] {
             let mut length = Vec::new();
             prost::encoding::encode_varint(announced as u64, &mut length);
