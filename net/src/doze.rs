@@ -1,12 +1,13 @@
 //! Lets protocols sleep until something happens to them.
 //!
 //! Whatever wakes a connection, one frame of gossip say, the swarm polls the handlers of all its protocols, and each
-//! of those its streams and timers; and whatever wakes the swarm, all its protocols. On a busy topic that costs as much
-//! as gossip itself. What is in here, which may be many protocols, is polled when what it waits for has woken it, and after
-//! each event that it is told of; so it misses nothing that it has asked to be woken for. There are three exceptions.
-//! Protocols that look at the clock only when they are polled are roused by the tick. Handlers that ask to be woken only in
-//! the poll after the one that says that there is nothing (ping, for a second question) are polled until they say so
-//! twice. And what a handler takes from the peer is asked of it when it can have changed (see [`offer`]).
+//! of those its streams and timers; and whatever wakes the swarm, all its protocols. On a busy topic that costs as
+//! much as gossip itself. What is in here, which may be many protocols, is polled when what it waits for has woken it,
+//! and after each event that it is told of; so it misses nothing that it has asked to be woken for. There are three
+//! exceptions. Protocols that look at the clock only when they are polled are roused by the tick. Handlers that ask to
+//! be woken only in the poll after the one that says that there is nothing (ping, for a second question) are polled
+//! until they say so twice. And what a handler takes from the peer is asked of it when it can have changed
+//! (see [`offer`]).
 
 mod handler;
 mod offer;

@@ -1,8 +1,8 @@
 //! What a handler takes from its peer, made once.
 //!
 //! Whenever a connection is woken, by one frame of gossip say, the swarm asks its handlers by which names they take
-//! streams, and each makes anew all that it would take one with: with a dozen protocols that costs as much as the frame.
-//! An offer is made once and shown again, until a stream was taken with it or the handler may want others.
+//! streams, and each makes anew all that it would take one with: with a dozen protocols that costs as much as the
+//! frame. An offer is made once and shown again, until a stream was taken with it or the handler may want others.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn an_offer_has_the_names_of_what_it_was_made_of() {
         let names: Vec<_> = UpgradeInfo::protocol_info(&offer()).collect();
-        assert_eq!(names, ["/one".into(), "/two".into()] as [Arc<str>; 2]);
+        let expected: [Arc<str>; 2] = ["/one".into(), "/two".into()];
+        assert_eq!(names, expected);
     }
 
     #[test]
