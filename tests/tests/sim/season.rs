@@ -302,8 +302,8 @@ impl Season {
         for at in (1..order.len()).rev() {
             order.swap(at, self.rng.random_range(0..=at));
         }
-        // Who copies is quicker than whom he copies.
-        order.sort_by_key(|by| Way::of(*by) != Way::Copies);
+        // Who lies is quicker than whose push it is: what another holds is left out of a claim.
+        order.sort_by_key(|by| !Way::of(*by).is_liar());
         let mut open = BTreeMap::new();
         for by in order {
             if let Some(claim) = self.claim(played, by) {
