@@ -46,7 +46,7 @@ const SPACE: &str = "[ \t\r\n]{0,2}";
 
 /// A string as JSON writes it; short ones, so that keys repeat and look like numbers.
 fn quoted() -> impl Strategy<Value = String> {
-    r#""([a-c0-2é]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){0,4}""#
+    r#""([a-c0-2\u{e9}]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}){0,4}""#
 }
 
 fn padded(value: BoxedStrategy<String>) -> impl Strategy<Value = String> {
