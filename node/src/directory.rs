@@ -1,7 +1,10 @@
 //! The processes this node knows: what it does for each, and their Process items.
 //!
 //! What is done for them is in memory from the start. A Process item is read and verified when
-//! somebody first needs it, so that a node with many processes starts at once.
+//! somebody first needs it, so that a node with many processes starts at once, and again when the
+//! room for them in memory was needed for others.
+
+mod cache;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
@@ -13,6 +16,7 @@ use weft_protocol::process::{Process, Terms};
 use weft_protocol::{Address, Id};
 use weft_storage::{ProcessRow, Roles, Store};
 
+use self::cache::Cache;
 use crate::log;
 
 /// A process as this node knows it.
@@ -35,12 +39,16 @@ struct Entry {
     roles: Roles,
     fault: Option<String>,
     waits: Option<String>,
-    /// The item, once it was needed.
-    process: Option<Arc<Process>>,
 }
+
+/// Bytes of the Process items of known processes that are kept once they were read: those of 100,000
+/// processes without data.
+const READ_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Processes of others that are remembered so that a message to them need not look them up again.
 const REMEMBERED_MAX: usize = 4_096;
+/// Bytes of their items: whoever has this node look up large ones costs it no more memory.
+const REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Addresses that are remembered as wallets.
 const WALLETS_MAX: usize = 65_536;
@@ -54,7 +62,9 @@ pub struct Directory {
     store: Store,
     terms: Terms,
     entries: RwLock<BTreeMap<Id, Entry>>,
-    remembered: RwLock<BTreeMap<Id, Arc<Process>>>,
+    /// Of known processes, those that were needed.
+    read: RwLock<Cache>,
+    remembered: RwLock<Cache>,
     wallets: RwLock<BTreeSet<Address>>,
     turns: [Mutex<()>; TURNS],
     /// How many of the entries came unasked: every new one is judged by it.
@@ -64,10 +74,12 @@ pub struct Directory {
 impl Directory {
     /// A directory that knows nothing yet, and reads Process items from this store.
     pub fn new(store: Store, terms: Terms) -> Self {
-        let (entries, remembered, wallets) = Default::default();
+        let (entries, wallets) = Default::default();
+        let read = RwLock::new(Cache::new(usize::MAX, READ_BYTES_MAX));
+        let remembered = RwLock::new(Cache::new(REMEMBERED_MAX, REMEMBERED_BYTES_MAX));
         let turns = std::array::from_fn(|_| Mutex::new(()));
         let for_others = AtomicUsize::new(0);
-        Self { store, terms, entries, remembered, wallets, turns, for_others }
+        Self { store, terms, entries, read, remembered, wallets, turns, for_others }
     }
 
     /// The turn to read what this node does for a process, and to change it on disk and here: of two
@@ -77,20 +89,15 @@ impl Directory {
         self.turns[usize::from(last) % TURNS].lock().await
     }
 
-    /// The process, if this node knows it and can read it. Reads the disk the first time.
+    /// The process, if this node knows it and can read it. Reads the disk where it is not in memory.
     pub fn get(&self, process: &Id) -> Option<Known> {
-        let entry = self.entries().get(process).cloned()?;
-        let process = match &entry.process {
-            Some(process) => Arc::clone(process),
+        let Entry { roles, fault, waits, .. } = self.entries().get(process).cloned()?;
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned();
+        let process = match read {
+            Some(process) => process,
             None => self.load(process)?,
         };
-        let Entry { roles, fault, waits, .. } = entry;
         Some(Known { process, roles, fault, waits })
-    }
-
-    /// Every known process that can be read. Reads the disk for those that nobody needed yet.
-    pub fn all(&self) -> Vec<Known> {
-        self.ids(|_| true).iter().filter_map(|process| self.get(process)).collect()
     }
 
     /// What this node does for a process, if it knows it.
@@ -141,20 +148,27 @@ impl Directory {
 
     /// Adds a process that is on disk.
     pub fn put_row(&self, process: Id, ProcessRow { module, roles }: ProcessRow) {
-        let entry = Entry { module, roles, fault: None, waits: None, process: None };
+        let entry = Entry { module, roles, fault: None, waits: None };
         self.change(process, Some(entry));
     }
 
     /// Adds a process, or replaces what this node does for it.
     pub fn put(&self, process: Arc<Process>, roles: Roles) {
         let (id, module) = (process.id(), process.module());
-        let entry = Entry { module, roles, fault: None, waits: None, process: Some(process) };
+        let entry = Entry { module, roles, fault: None, waits: None };
+        // First: whoever finds the entry needs it.
+        self.keep_read(process);
         self.change(id, Some(entry));
     }
 
     /// Forgets a process that nothing is done for any more.
     pub fn remove(&self, process: &Id) {
         self.change(*process, None);
+        self.read.write().unwrap_or_else(PoisonError::into_inner).remove(process);
+    }
+
+    fn keep_read(&self, process: Arc<Process>) {
+        self.read.write().unwrap_or_else(PoisonError::into_inner).put(process);
     }
 
     fn change(&self, process: Id, entry: Option<Entry>) {
@@ -182,17 +196,13 @@ impl Directory {
 
     /// All processes of others that are remembered.
     pub fn all_remembered(&self) -> Vec<Arc<Process>> {
-        self.remembered.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner).all().cloned().collect()
     }
 
-    /// Remembers a process of others. A Process item never changes, so this is never stale; when
-    /// it is full all is forgotten and looked up again.
+    /// Remembers a process of others, and forgets the oldest that there is no room for any more. A
+    /// Process item never changes, so this is never stale; what is forgotten is looked up again.
     pub fn remember(&self, process: Arc<Process>) {
-        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(process.id(), process);
+        self.remembered.write().unwrap_or_else(PoisonError::into_inner).put(process);
     }
 
     /// Notes that a key has this address, so that nobody looks for a process of that name. When
@@ -240,9 +250,7 @@ impl Directory {
                 return None;
             }
         };
-        if let Some(entry) = self.entries_mut().get_mut(process) {
-            entry.process = Some(Arc::clone(&found));
-        }
+        self.keep_read(Arc::clone(&found));
         Some(found)
     }
 

@@ -178,6 +178,8 @@ impl Server {
     async fn submit(&self, wire::SubmitRequest { item, proof }: wire::SubmitRequest) -> Answer {
         // What is no item is refused by name further on, and takes nobody's place.
         let target = DataItem::parse(item.clone()).ok().map(|item| item.claims().target());
+        // Of a new process it is kept; its proof, and all else that came around it, would be with it.
+        let item = Bytes::copy_from_slice(&item);
         let _share = match target.flatten().map(|process| self.places.submits.take(process)) {
             Some(Err(_)) => return busy_process(),
             share => share,

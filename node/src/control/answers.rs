@@ -236,7 +236,10 @@ impl Answers {
         let answers = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let reader = answers.read()?;
-            answers.shared.directory.all().iter().map(|known| answers.info(&reader, known)).collect()
+            let directory = &answers.shared.directory;
+            // One after the other: their items have more data than there may be memory.
+            let known = directory.ids(|_| true).into_iter().filter_map(|process| directory.get(&process));
+            known.map(|known| answers.info(&reader, &known)).collect()
         });
         read.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?
     }

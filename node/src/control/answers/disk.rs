@@ -146,8 +146,8 @@ impl Answers {
         lines: &mut BufReader<OwnedReadHalf>,
     ) -> Result<(), HungUp> {
         let processes = match process.map(|process| self.known(&process)).transpose() {
-            Ok(Some(known)) => vec![known],
-            Ok(None) => self.shared.directory.all(),
+            Ok(Some(known)) => vec![known.process.id()],
+            Ok(None) => self.shared.directory.ids(|_| true),
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
         let Some(kept) = keep.or(self.shared.config.results_kept) else {
@@ -158,8 +158,8 @@ impl Answers {
         let work = move |tell: Tell<'_>| {
             let pruning = Pruning { store: &shared.store, weave: shared.anchored_on(), kept, dry_run };
             let mut reports = Vec::new();
-            for known in processes {
-                let report = pruning.run(known.process.id(), tell).map_err(disk)?;
+            for id in processes {
+                let report = pruning.run(id, tell).map_err(disk)?;
                 reports.extend((report.positions > 0 || process.is_some()).then_some(report));
             }
             Ok(reports)

@@ -176,7 +176,9 @@ async fn ask(shared: &Shared, peer: Peer, addresses: Vec<Bytes>, process: Id) ->
 async fn opening_of(shared: &Shared, peer: Peer, process: Id) -> Result<Opening, HostingError> {
     let mut slots = remote::range(shared, peer, process, 0, 0).await?;
     let falsely = |why: String| HostingError::False { peer, why };
-    let record = slots.pop().ok_or_else(|| falsely("it is empty".to_owned()))?;
+    let mut record = slots.pop().ok_or_else(|| falsely("it is empty".to_owned()))?;
+    // The item is kept; all that came around it would be with it.
+    record.item = Bytes::copy_from_slice(&record.item);
     let terms = shared.terms.clone();
     let open = move || SlotRecord::from_wire(&record).and_then(|record| record.open(&terms));
     let opened = tokio::task::spawn_blocking(open).await;
