@@ -153,11 +153,14 @@ pub(crate) const PROVIDER_TTL: Duration = Duration::from_secs(48 * 60 * 60);
 pub(crate) const LOBBY_RECORD_TTL: Duration = Duration::from_secs(30 * 60);
 /// Dials under way to peers that somebody named: half of all dials that may be.
 pub(crate) const INTRODUCED_MAX: usize = 8;
-/// Provider records of others that we keep.
+/// Provider records of others that we keep. Where there are more, whoever has the most gives one up.
 pub(crate) const PROVIDER_RECORDS_MAX: usize = 65_536;
+/// Of those, how many are written down for the next start.
+pub(crate) const PROVIDER_RECORDS_WRITTEN_MAX: usize = 4_096;
 /// Provider records kept per provider: what an honest node provides.
 pub(crate) const PROVIDER_RECORDS_PER_PEER_MAX: usize = PROVIDED_MAX;
-/// Providers kept per key; the first stay, so a flood of later ones changes nothing.
+/// Providers kept per key; the first stay, so a flood of later ones changes nothing. On a lobby shard the
+/// stalest makes room for one more.
 pub(crate) const PROVIDERS_PER_KEY_MAX: usize = 20;
 /// Seconds that a location record lasts. It is written again every `PROVIDE_REFRESH_MS`.
 pub(crate) const LOCATION_TTL_S: u64 = 24 * 60 * 60;

@@ -15,7 +15,7 @@ use crate::discovery::location::{Location, Locations};
 use crate::key::Key;
 use crate::limits::{
     ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, LOBBY_RECORD_TTL, PROVIDER_RECORDS_MAX,
-    PROVIDER_RECORDS_PER_PEER_MAX, PROVIDER_TTL, PROVIDERS_PER_KEY_MAX,
+    PROVIDER_RECORDS_PER_PEER_MAX, PROVIDER_RECORDS_WRITTEN_MAX, PROVIDER_TTL, PROVIDERS_PER_KEY_MAX,
 };
 use crate::metrics::Counters;
 use crate::peer::Peer;
@@ -29,8 +29,11 @@ pub(crate) struct ProviderStore {
     provided: BTreeMap<Key, ProviderRecord>,
     /// By key, in the order in which the providers came.
     records: BTreeMap<Key, Vec<ProviderRecord>>,
-    per_peer: BTreeMap<PeerId, usize>,
     by_expiry: BTreeSet<(Instant, Key, PeerId)>,
+    /// The same of each provider.
+    per_peer: BTreeMap<PeerId, BTreeSet<(Instant, Key)>>,
+    /// How many records each provider has.
+    by_count: BTreeSet<(usize, PeerId)>,
     locations: Locations,
     /// Where this node is.
     own_location: Option<Record>,
@@ -43,8 +46,9 @@ impl ProviderStore {
             own,
             provided: BTreeMap::new(),
             records: BTreeMap::new(),
-            per_peer: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
+            per_peer: BTreeMap::new(),
+            by_count: BTreeSet::new(),
             locations: Locations::new(own),
             own_location: None,
             counters,
@@ -67,11 +71,21 @@ impl ProviderStore {
         self.locations.take(address, location, value, now_s)
     }
 
-    /// The records of others, to be written down.
+    /// The records of others, to be written down: where there are more than may be, as many of each
+    /// provider, and of each those that last longest.
     pub(crate) fn remembered(&mut self) -> Vec<RememberedProvider> {
         let now = Instant::now();
         self.expire(now);
-        let each = self.records.values().flatten().filter_map(|record| {
+        let mut turns: Vec<_> = self.per_peer.iter().map(|(peer, own)| (peer, own.iter().rev())).collect();
+        let mut chosen = BTreeSet::new();
+        while chosen.len() < PROVIDER_RECORDS_WRITTEN_MAX && !turns.is_empty() {
+            turns.retain_mut(|(peer, own)| {
+                let next = own.next().filter(|_| chosen.len() < PROVIDER_RECORDS_WRITTEN_MAX);
+                next.is_some_and(|(_, key)| chosen.insert((*key, **peer)))
+            });
+        }
+        let each = chosen.iter().filter_map(|(key, peer)| {
+            let record = self.records.get(key)?.iter().find(|record| &record.provider == peer)?;
             let left = record.expires?.saturating_duration_since(now).as_secs();
             (left > 0).then(|| RememberedProvider {
                 key: hex::encode(&record.key),
@@ -112,13 +126,27 @@ impl ProviderStore {
             self.records.remove(key);
         }
         if let Some(expires) = record.expires {
-            self.by_expiry.remove(&(expires, *key, *provider));
+            self.unlist(expires, *key, *provider);
         }
-        if let Some(count) = self.per_peer.get_mut(provider) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_peer.remove(provider);
-            }
+    }
+
+    fn list(&mut self, expires: Instant, key: Key, provider: PeerId) {
+        self.by_expiry.insert((expires, key, provider));
+        let own = self.per_peer.entry(provider).or_default();
+        self.by_count.remove(&(own.len(), provider));
+        own.insert((expires, key));
+        self.by_count.insert((own.len(), provider));
+    }
+
+    fn unlist(&mut self, expires: Instant, key: Key, provider: PeerId) {
+        self.by_expiry.remove(&(expires, key, provider));
+        let Some(own) = self.per_peer.get_mut(&provider) else { return };
+        self.by_count.remove(&(own.len(), provider));
+        own.remove(&(expires, key));
+        if own.is_empty() {
+            self.per_peer.remove(&provider);
+        } else {
+            self.by_count.insert((own.len(), provider));
         }
     }
 
@@ -137,41 +165,55 @@ impl ProviderStore {
         let provider = record.provider;
         // A record without an end would stay for ever.
         let Some(mut expires) = record.expires else { return false };
-        if let Key::Lobby(_) = key {
-            // Every full node has these: whoever is gone makes room soon, and the stalest for one more.
-            expires = expires.min(Instant::now() + LOBBY_RECORD_TTL);
-            record.expires = Some(expires);
-            let list = self.records.get(&key).filter(|list| list.len() >= PROVIDERS_PER_KEY_MAX);
-            let is_known = list.is_some_and(|list| list.iter().any(|old| old.provider == provider));
-            let stalest = list.and_then(|list| list.iter().min_by_key(|old| old.expires));
-            if let Some(stalest) = stalest.filter(|_| !is_known).map(|old| old.provider) {
-                self.remove_record(&key, &stalest);
-            }
-        }
         if !key.admits(&Peer(provider)) {
             return false;
+        }
+        if let Key::Lobby(_) = key {
+            // Every full node has these: whoever is gone makes room soon.
+            expires = expires.min(Instant::now() + LOBBY_RECORD_TTL);
+            record.expires = Some(expires);
         }
         record.addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
         record.addresses.truncate(ADDRESSES_PER_PEER_MAX);
         record.addresses.shrink_to_fit();
         let list = self.records.get_mut(&key);
         if let Some(old) = list.and_then(|list| list.iter_mut().find(|old| old.provider == provider)) {
-            if let Some(expires) = old.expires {
-                self.by_expiry.remove(&(expires, key, provider));
-            }
+            let before = old.expires;
             *old = record;
-            self.by_expiry.insert((expires, key, provider));
-            return true;
-        }
-        let full = self.by_expiry.len() >= PROVIDER_RECORDS_MAX
-            || self.records.get(&key).is_some_and(|list| list.len() >= PROVIDERS_PER_KEY_MAX)
-            || self.per_peer.get(&provider).is_some_and(|count| *count >= PROVIDER_RECORDS_PER_PEER_MAX);
-        if full {
+            if let Some(before) = before {
+                self.unlist(before, key, provider);
+            }
+        } else if self.make_room(&key, &provider) {
+            self.records.entry(key).or_default().push(record);
+        } else {
             return false;
         }
-        self.records.entry(key).or_default().push(record);
-        *self.per_peer.entry(provider).or_default() += 1;
-        self.by_expiry.insert((expires, key, provider));
+        self.list(expires, key, provider);
+        true
+    }
+
+    /// Whether there is room for one more record of this provider, which another may have made. Nothing
+    /// goes for a record that is not taken.
+    fn make_room(&mut self, key: &Key, provider: &PeerId) -> bool {
+        let has = self.per_peer.get(provider).map_or(0, BTreeSet::len);
+        if has >= PROVIDER_RECORDS_PER_PEER_MAX {
+            return false;
+        }
+        if let Some(list) = self.records.get(key).filter(|list| list.len() >= PROVIDERS_PER_KEY_MAX) {
+            // On a lobby shard the stalest goes.
+            let stalest = list.iter().min_by_key(|old| old.expires).map(|old| old.provider);
+            let Some(stalest) = stalest.filter(|_| matches!(key, Key::Lobby(_))) else { return false };
+            self.remove_record(key, &stalest);
+            return true;
+        }
+        if self.by_expiry.len() < PROVIDER_RECORDS_MAX {
+            return true;
+        }
+        // Whoever has the most gives up its stalest for one that has less: few keys cannot close the table.
+        let Some((most, largest)) = self.by_count.last().copied() else { return false };
+        let stalest = self.per_peer.get(&largest).and_then(|own| own.first().copied());
+        let Some((_, stalest)) = stalest.filter(|_| most > has + 1) else { return false };
+        self.remove_record(&stalest, &largest);
         true
     }
 }
@@ -253,6 +295,7 @@ mod tests {
 
     use libp2p::identity::Keypair;
     use weft_protocol::Id;
+    use weft_protocol::lobby::Shard;
 
     use super::*;
 
@@ -323,13 +366,69 @@ mod tests {
         assert!(store.add_provider(record(process(u32::MAX), greedy, 9)).is_ok());
     }
 
+    /// A store that few peers filled, each with as many records as one may have, of which none ends soon.
+    fn full() -> ProviderStore {
+        let mut store = store();
+        let expires = Some(Instant::now() + Duration::from_secs(9_000));
+        let each = PROVIDER_RECORDS_PER_PEER_MAX as u32;
+        for holder in 0..PROVIDER_RECORDS_MAX as u32 / each {
+            let provider = peer(1 + holder);
+            for n in 0..each {
+                let key = process(holder * each + n).record_key();
+                store.add_provider(ProviderRecord { key, provider, expires, addresses: Vec::new() }).unwrap();
+            }
+        }
+        store
+    }
+
+    #[test]
+    fn few_peers_cannot_close_a_full_store_to_others() {
+        let (mut store, honest) = (full(), peer(1_000));
+        for n in 0..100 {
+            let key = process(1_000_000 + n);
+            assert!(store.add_provider(record(key, honest, 99)).is_ok(), "{n}");
+            assert_eq!(store.by_expiry.len(), PROVIDER_RECORDS_MAX);
+        }
+        assert_eq!(store.per_peer[&honest].len(), 100);
+        // Those who have the most have still nothing to win, and lost alike.
+        assert!(store.add_provider(record(process(2_000_000), peer(1), 99)).is_err());
+        let counts: Vec<_> = store.by_count.iter().rev().take(64).map(|(count, _)| *count).collect();
+        assert_eq!(counts.iter().sum::<usize>() + 100, PROVIDER_RECORDS_MAX);
+        assert!(counts.iter().all(|count| *count + 2 >= PROVIDER_RECORDS_PER_PEER_MAX), "{counts:?}");
+        // What is written down is bounded, and everybody has a share of it.
+        let written = store.remembered();
+        assert_eq!(written.len(), PROVIDER_RECORDS_WRITTEN_MAX);
+        let share = written.iter().filter(|record| record.peer.0 == honest).count();
+        assert!(share >= PROVIDER_RECORDS_WRITTEN_MAX / 66, "{share}");
+    }
+
+    #[test]
+    fn a_record_that_is_not_taken_costs_nobody_its_place() {
+        let (mut store, greedy) = (store(), peer(1_000));
+        let lobby = Key::Lobby(Shard::all().next().unwrap());
+        for seed in 1..=PROVIDERS_PER_KEY_MAX as u32 {
+            store.add_provider(record(lobby, peer(seed), 9)).unwrap();
+        }
+        for n in 0..PROVIDER_RECORDS_PER_PEER_MAX as u32 {
+            store.add_provider(record(process(n), greedy, 9)).unwrap();
+        }
+        assert!(store.add_provider(record(lobby, greedy, 99)).is_err());
+        assert_eq!(store.providers(&lobby.record_key()).len(), PROVIDERS_PER_KEY_MAX);
+        // One with room gets the place of the stalest.
+        assert!(store.add_provider(record(lobby, peer(1_001), 99)).is_ok());
+        let providers = store.providers(&lobby.record_key());
+        assert_eq!(providers.len(), PROVIDERS_PER_KEY_MAX);
+        assert!(providers.iter().any(|record| record.provider == peer(1_001)));
+    }
+
     #[test]
     fn expired_records_make_room() {
         let mut store = store();
         store.add_provider(record(process(1), peer(1), 0)).unwrap();
         store.add_provider(record(process(2), peer(1), 9)).unwrap();
         assert!(store.providers(&process(1).record_key()).is_empty());
-        assert_eq!(store.per_peer[&peer(1)], 1);
+        assert_eq!(store.per_peer[&peer(1)].len(), 1);
+        assert_eq!(store.by_count.iter().collect::<Vec<_>>(), [&(1, peer(1))]);
         assert_eq!(store.by_expiry.len(), 1);
     }
 
