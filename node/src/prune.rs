@@ -17,6 +17,9 @@ pub use task::PruneTask;
 
 /// Positions of one commit: their rows are read and written within milliseconds.
 const POSITIONS_MAX: usize = 256;
+/// Bytes of results that are read for one commit, but for the last of them, which may have as many as a
+/// result may.
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What pruning a process came to, or would come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,15 +165,14 @@ impl Pruning<'_> {
         to: u64,
         most: usize,
     ) -> Result<Page, StoreError> {
-        let last = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
-        let rows = reader.outcomes(&process, at, last, most)?;
-        let more = rows.len() == most;
         let mut page = Page::default();
-        for (position, row) in rows {
+        // Fewer than `most` are no sign of the end: it is where no row is.
+        for (position, row) in reader.outcomes_up(&process, at, most, PAGE_BYTES_MAX)? {
             if position.slot >= to {
+                page.next = None;
                 return Ok(page);
             }
-            page.next = more.then(|| after(position)).flatten();
+            page.next = after(position);
             let mut attestors = Vec::new();
             // Where a state root is signed others may check a checkpoint against it.
             if row.state_root.is_none() {
@@ -212,7 +214,51 @@ fn after(position: Position) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::{Address, Hash, Network};
+    use weft_storage::{MemoryDisk, OutcomeRow, StoreConfig};
+
     use super::*;
+
+    #[test]
+    fn large_results_are_read_some_at_a_time_and_all_in_the_end() {
+        const RESULT_BYTES: usize = PAGE_BYTES_MAX / 4 + 1;
+        const SLOTS: u64 = 10;
+        let (process, hash) = (Id([1; 32]), Hash([2; 32]));
+        let config = StoreConfig::new(Network(7), Address([3; 32]));
+        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        for slot in 0..SLOTS {
+            let row = OutcomeRow {
+                item: None,
+                code: 0,
+                core: Vec::new().into(),
+                outcome: hash,
+                running: hash,
+                outbox_root: hash,
+                outbox_count: 0,
+                duplicate_of: None,
+                skipped: 0,
+                gas: 0,
+                result: vec![b'1'; RESULT_BYTES].into(),
+                state_root: None,
+                elapsed_us: 0,
+            };
+            let write = Write::Outcome { process, position: Position::slot(slot), row };
+            store.write_blocking(vec![write]).unwrap();
+        }
+        let pruning = Pruning { store: &store, weave: "local:x", kept: 0, dry_run: true };
+        let (reader, mut next) = (store.read().unwrap(), Some(Position::slot(0)));
+        let (mut pages, mut positions) = (0, 0);
+        while let Some(at) = next {
+            let page = pruning.page(&reader, process, at, SLOTS - 1, POSITIONS_MAX).unwrap();
+            assert!(page.positions <= 4, "{} results at once", page.positions);
+            assert_eq!(page.bytes, page.positions * RESULT_BYTES as u64);
+            (pages, positions, next) = (pages + 1, positions + page.positions, page.next);
+        }
+        // All but the last slot, which stays.
+        assert_eq!((pages, positions), (3, SLOTS - 1));
+    }
 
     #[test]
     fn what_is_not_final_covered_and_sent_stays() {
