@@ -275,7 +275,7 @@ async fn read_directory(shared: &Shared) -> Result<(), NodeError> {
         let page = reader.processes(after.as_ref(), PROCESSES_PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(*last);
-        // One that nothing is done for any more is on disk until it is pruned.
+        // One that nothing is done for any more stays on disk.
         for (id, row) in page.into_iter().filter(|(_, row)| row.roles != Roles::default()) {
             shared.directory.put_row(id, row);
         }

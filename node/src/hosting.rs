@@ -241,7 +241,7 @@ pub(crate) fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Proc
 
 /// Does what `roles` makes of what it does, and nothing else, for a known process from now on; nothing for
 /// one that was left meanwhile. What is done for nothing any more is not known after a restart either;
-/// what lies on disk of it stays until it is pruned.
+/// what lies on disk of it stays: nothing removes a log, and no results of it are pruned any more.
 ///
 /// # Errors
 /// What `roles` refuses, or the disk.

@@ -100,7 +100,7 @@ pub enum Request {
         evaluate: Option<Evaluate>,
     },
     /// Follow, compute and carry for a process of another node no longer: [`ProcessInfo`] of what
-    /// was. What lies on disk of it stays until it is pruned.
+    /// was. What lies on disk of it stays.
     Unhost {
         /// Which.
         process: Id,
