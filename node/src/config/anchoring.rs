@@ -1,6 +1,7 @@
 //! Where batches go, and what that may cost.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError, Resolved};
 
@@ -11,6 +12,8 @@ pub(super) const MAIN_WEAVE: &str = "arweave.N.1";
 /// Slots of a batch, and how long it is waited for, where each costs money.
 const PAID_SLOTS: u32 = 10_000;
 const PAID_AGE_MS: u64 = 3_600_000;
+/// What a file's mode lets others than its owner do.
+const OTHERS: u32 = 0o077;
 
 /// Who keeps the batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,7 @@ pub(super) fn settle(resolved: &mut Resolved) -> Result<(), ConfigError> {
         let why = format!("`anchor_gateways` has {}", anchor.gateways.len());
         return Err(together("anchor_quorum", &anchor.quorum().to_string(), &why));
     }
+    resolved.warnings.extend(anchor.wallet.as_deref().and_then(open_to_others));
     if backend != Backend::Local {
         if !resolved.sources.contains_key("anchor_batch_slots") {
             resolved.config.anchor_batch_slots = PAID_SLOTS;
@@ -133,4 +137,51 @@ pub(super) fn settle(resolved: &mut Resolved) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// Says so where other users can read the file of a wallet. One that is missing is told of by whoever
+/// reads it.
+fn open_to_others(wallet: &Path) -> Option<String> {
+    let mode = std::fs::metadata(wallet).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS != 0).then(|| {
+        let path = wallet.display();
+        format!(
+            "the wallet {path}, which pays, can be opened by other users (mode {mode:04o}): run \
+             `chmod 600 {path}`"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config::Inputs;
+
+    #[test]
+    fn a_wallet_that_others_can_read_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let wallet = folder.path().join("wallet.json");
+        std::fs::write(&wallet, "{}").unwrap();
+        let path = wallet.to_str().unwrap().to_owned();
+        let flags = [
+            ("anchor", "arweave"),
+            ("anchor_wallet", &path),
+            ("anchor_day_limit", "5"),
+            ("anchor_gateways", "http://127.0.0.1:1"),
+        ];
+        let flags = flags.map(|(key, value)| (key, value.to_owned())).into();
+        let inputs = Inputs { data_dir: Some(folder.path().into()), flags, ..Inputs::default() };
+        let warnings = |mode| {
+            std::fs::set_permissions(&wallet, std::fs::Permissions::from_mode(mode)).unwrap();
+            Resolved::load(&inputs).unwrap().warnings
+        };
+        assert_eq!(warnings(0o600), Vec::<String>::new());
+        for mode in [0o640, 0o604] {
+            let told = warnings(mode);
+            assert_eq!(told.len(), 1);
+            assert!(told[0].contains(&path) && told[0].contains(&format!("mode {mode:04o}")), "{told:?}");
+        }
+    }
 }
