@@ -133,7 +133,7 @@ fn show_ended(ended: &CarryEnded, context: &Context) -> Result<Exit, CliError> {
     }
     if *unclaimed > 0 || *claims > 0 {
         context.screen.remark(&format!(
-            "{unclaimed} pushes, {unclaimed_sum} of pay, are claimed all the same, and {claims} claims wait: keep computing \
+            "{unclaimed} pushes ({unclaimed_sum} of pay) are still to be claimed, and {claims} claims wait: keep computing \
              the ledger until `weft market earnings` shows them paid"
         ));
     }

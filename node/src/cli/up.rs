@@ -170,7 +170,7 @@ impl Signals {
     /// signal that does not come with it ends the process where it stands: no promise is lost by that.
     async fn stop_on_first(mut self, stop: CancellationToken, with_stdin: bool) {
         tokio::select! {
-            name = self.next() => tracing::info!("{name}: stopping; another signal ends the node at once"),
+            name = self.next() => tracing::info!("{name}: stopping; a later signal ends the node at once"),
             () = stdin_ended(), if with_stdin => tracing::info!("standard input ended; stopping"),
         }
         stop.cancel();

@@ -58,6 +58,8 @@ pub async fn recover(
 pub(super) struct Asking {
     /// Somebody else asked for it: where it is new here it takes a place of those of others.
     pub(super) for_others: bool,
+    /// Nobody sees the report: no bundle is looked for in a block.
+    pub(super) unreported: bool,
     /// What may come of it.
     pub(super) allowance: Option<Arc<Allowance>>,
     /// Who must schedule it.
@@ -85,7 +87,8 @@ pub(super) async fn recover_as(
     let mut reading = Reading::new(process, shared.terms.clone(), threads);
     begin(shared, &mut apply, &mut reading)?;
     let mut run = Run::new(shared, process, holders, &mut apply, reading);
-    (run.expected, run.allowance) = (asking.scheduler, asking.allowance.clone());
+    (run.expected, run.allowance, run.unreported) =
+        (asking.scheduler, asking.allowance.clone(), asking.unreported);
     let names: Vec<String> = run.gateways.iter().map(|asked| asked.name().to_owned()).collect();
     let report = run.whole(progress).await;
     let given_up = names.into_iter().enumerate().filter(|(number, _)| run.search.has_given_up(*number));
@@ -168,6 +171,8 @@ struct Run<'a, S> {
     expected: Option<Address>,
     /// What may come of it, if that is bounded.
     allowance: Option<Arc<Allowance>>,
+    /// Nobody sees what it reports.
+    unreported: bool,
     bundles: u64,
     /// Those of them that are to be looked for in blocks.
     fetched: Vec<Fetched>,
@@ -200,6 +205,7 @@ impl<'a, S: Sink> Run<'a, S> {
             read: BTreeSet::new(),
             expected: None,
             allowance: None,
+            unreported: false,
             bundles: 0,
             fetched: Vec::new(),
             bundles_proven: 0,
@@ -212,7 +218,8 @@ impl<'a, S: Sink> Run<'a, S> {
     async fn whole(&mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
         self.read_all(&mut *progress).await?;
         self.read_beside(&mut *progress).await?;
-        let inclusion = self.show_inclusion(progress).await?;
+        let inclusion =
+            if self.unreported { Inclusion::default() } else { self.show_inclusion(progress).await? };
         self.report(inclusion).await
     }
 

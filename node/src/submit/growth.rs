@@ -1,8 +1,8 @@
 //! How fast the logs that are written here grow by the word of strangers: `others_messages`, bytes an hour of each log. A
 //! key costs nothing, an item may have ten megabytes, and no log is ever shortened.
 //!
-//! What the owner of a process and this node's own key say counts for nothing. It is kept in memory: a node that starts
-//! anew begins anew.
+//! What the owner of a process and this node's own key say themselves counts for nothing; what they sign of others, a push
+//! that they carry or an item of the base layer, does. It is kept in memory: a node that starts anew begins anew.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,7 +70,8 @@ impl Submitter {
         let signer = submission.item.owner();
         let Some(known) = self.shared.directory.get(&submission.process) else { return Ok(0) };
         let is_his = signer == self.shared.address || subscription::owner(&known.process) == Some(signer);
-        if is_his || hour_bytes == u64::MAX {
+        let of_itself = submission.assigned.is_none() && submission.proof.is_none();
+        if (is_his && of_itself) || hour_bytes == u64::MAX {
             return Ok(0);
         }
         let proof = submission.proof.as_ref().map_or(0, |proof| proof.raw().len());

@@ -76,8 +76,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_messages",
         takes: Takes::One("BYTES"),
-        help: "what messages of others than its owner may add in an hour to each log that is written here, such as 4gb (the \
-               default), or none for any; beyond it they are told when to come again",
+        help: "what messages of others than its owner and this node may add in an hour to each log that is written here, such as \
+               4gb, or none for any; beyond it they are told when to come again",
         set: |config, given| {
             let bytes = bytes::parse_or_none(given, "16mb", 16 << 20);
             bytes.map(|bytes| config.others_messages_bytes = bytes)

@@ -75,9 +75,14 @@ impl<S: Sink> Run<'_, S> {
                 return Err(PortableError::Stopped.into());
             }
             let left = until.saturating_duration_since(Instant::now());
+            let late = || format!("bundle {}: all of them took too long", one.id);
+            if left.is_zero() {
+                // A timeout of nothing would begin a question for each of the others and cut it off.
+                found.why_not.get_or_insert_with(late);
+                break;
+            }
             let shown = tokio::time::timeout(left, self.is_included(&one, &mut looking)).await;
-            let late = |_| format!("bundle {}: all of them took too long", one.id);
-            match shown.map_err(late).flatten() {
+            match shown.map_err(|_| late()).flatten() {
                 Ok(()) => found.shown += 1,
                 Err(why) => {
                     found.why_not.get_or_insert(why);

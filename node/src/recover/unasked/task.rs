@@ -231,7 +231,7 @@ async fn read(
     };
     let from = shared.config.gateways.clone();
     let allowance = share.as_ref().map(shares::Share::allowance);
-    let mut asking = Asking { for_others: is_strange, allowance, ..Asking::default() };
+    let mut asking = Asking { for_others: is_strange, allowance, unreported: true, ..Asking::default() };
     let mut go_on = |_, _| ControlFlow::Continue(());
     let report = recover_as(shared, follower, process, (&from, &mut asking), &mut go_on).await;
     if let Some(share) = share {

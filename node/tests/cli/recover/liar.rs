@@ -82,7 +82,7 @@ impl Lie {
             Self::Forged => Some("where it is said to be"),
             Self::Strangers => Some("neither those of its name"),
             Self::Cut | Self::Noise => Some("is none"),
-            Self::WrongBundle | Self::Endless => Some("has not"),
+            Self::WrongBundle | Self::Endless => Some("does not have"),
             Self::Huge | Self::HugeBundle => Some("the most that are read"),
             Self::NoJson => Some("its answer to a query"),
             Self::Broken => Some("500"),
