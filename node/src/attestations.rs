@@ -50,13 +50,12 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
     if !is_of_use(shared, process, found) {
         return Kept::No;
     }
+    let statement = found.statement();
+    let (id, position, attestor) = (process.id(), statement.position, found.attestor());
     let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
-    let looked = shared.store.read().and_then(|reader| {
-        let held = reader.attestation(&id, position, &attestor)?;
-        Ok((is_wanted(&reader, &id, position)?, held.is_some_and(|held| held.statement == row.statement)))
-    });
-    let (true, is_held) = looked.unwrap_or_default() else { return Kept::No };
-    if is_held {
+    let held = shared.store.read().and_then(|reader| reader.attestation(&id, position, &attestor));
+    if held.is_ok_and(|held| held.is_some_and(|held| held.statement == row.statement)) {
+        // Nobody has to wait for a commit of others for that.
         shared.news.tell(News::Attested { process: id, position, attestor });
         return Kept::Already;
     }

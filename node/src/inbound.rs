@@ -275,14 +275,13 @@ async fn attestation(
     message: &wire::Attestation,
 ) -> Verdict {
     let Ok(unverified) = Attestation::from_wire(message, shared.network) else { return Verdict::Reject };
-    let verified = tokio::task::spawn_blocking(move || unverified.verify()).await;
-    match verified {
-        Ok(Ok(verified)) => match keep_attestation(shared, process, &verified).await {
-            Kept::Yes | Kept::Already | Kept::Contradiction => Verdict::Accept,
-            Kept::No => Verdict::Ignore,
-        },
-        Ok(Err(_)) => Verdict::Reject,
-        Err(_) => Verdict::Ignore,
+    let verified = match tokio::task::spawn_blocking(move || unverified.verify()).await {
+        Ok(Ok(verified)) => verified,
+        Ok(Err(_)) => return Verdict::Reject,
+        Err(_) => return Verdict::Ignore,
+    };
+    if !is_of_use(shared, &process, &verified) {
+        return Verdict::Ignore;
     }
     while let Some(ended) = keeping.try_join_next() {
         joined(ended);

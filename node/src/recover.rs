@@ -145,6 +145,8 @@ pub struct Stages {
     pub threads: u64,
     /// It waited for the disk to take what was verified.
     pub storing_ms: u64,
+    /// All slots were on disk after so long: what is beside them, and the blocks that their bundles are in, come then.
+    pub here_ms: u64,
 }
 
 impl RecoverReport {

@@ -1,8 +1,9 @@
 //! Who has a weave, a gateway or this node, and what it was good for in one run.
 
 use bytes::Bytes;
+use weft_protocol::l1::block::BlockData;
 use weft_protocol::{Address, DataItem, Hash, Id};
-use weft_storage::anchor::{AnchorError, AnchorStatus, LocalWeave};
+use weft_storage::anchor::{AnchorError, Block, LocalWeave};
 
 use super::ahead::Ahead;
 use super::ask::{self, Listed, Question};

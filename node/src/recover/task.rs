@@ -28,6 +28,7 @@ use crate::follower::FollowerHandle;
 use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
+use inclusion::{Fetched, Inclusion};
 use stages::{Spent, milliseconds};
 
 /// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
@@ -217,6 +218,7 @@ impl<'a, S: Sink> Run<'a, S> {
 
     async fn whole(&mut self, progress: Progress<'_>) -> Result<RecoverReport, RecoverError> {
         self.read_all(&mut *progress).await?;
+        self.spent.until_here = self.began.elapsed();
         self.read_beside(&mut *progress).await?;
         let inclusion =
             if self.unreported { Inclusion::default() } else { self.show_inclusion(progress).await? };

@@ -6,7 +6,7 @@ use weft_protocol::{Hash, Id};
 
 use super::super::RecoverError;
 use super::super::ask::{Listed, Question};
-use super::super::gateway::GatewayError;
+use super::super::gateway::{GatewayError, Place};
 use super::super::machine::{Input, Instead, Source, Want};
 use super::super::reading::Has;
 use super::super::sink::Sink;

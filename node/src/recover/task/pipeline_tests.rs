@@ -80,7 +80,10 @@ async fn read(process: Id, from: &[String], asking: Option<u64>) -> (Taken, Reco
     let report = run.whole(&mut hear).await.unwrap();
     drop(run);
     assert_eq!(taken.settled, taken.slots.last().copied(), "all of it is waited for");
-    assert!(told.is_sorted() && told.iter().all(|(here, total)| here <= total), "{told:?}");
+    assert!(
+        told.is_sorted_by_key(|(here, _)| *here) && told.iter().all(|(here, total)| here <= total),
+        "{told:?}"
+    );
     assert_eq!(told.last().map(|(here, _)| *here), Some(report.slots));
     assert!(taken.slots.iter().copied().eq(0..report.slots), "{:?}", taken.slots);
     (taken, report)

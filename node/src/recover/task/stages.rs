@@ -20,6 +20,8 @@ pub(super) struct Spent {
     pub(super) asking: Duration,
     pub(super) checking: Duration,
     pub(super) storing: Duration,
+    /// From the beginning until all slots were on disk.
+    pub(super) until_here: Duration,
 }
 
 impl Spent {
@@ -30,6 +32,7 @@ impl Spent {
             checking_ms: milliseconds(self.checking),
             threads: threads as u64,
             storing_ms: milliseconds(self.storing),
+            here_ms: milliseconds(self.until_here),
         }
     }
 }
