@@ -16,8 +16,9 @@ pub const FILE_NAME: &str = "peers.json";
 
 /// How often it is looked whether it has to be written: what a node that is killed has forgotten.
 const PERIOD: Duration = Duration::from_secs(60);
-/// How often it is written though nothing but times changed.
-const TIMES_PERIOD: Duration = Duration::from_secs(60 * 60);
+/// How often it is written though nothing but times changed: a record of who is on a lobby shard lasts for
+/// half an hour, and would be over for a node that is killed if that were longer.
+const TIMES_PERIOD: Duration = Duration::from_secs(10 * 60);
 /// Bytes of the file that are written and read: all peers and provider records that a node writes down,
 /// with their addresses.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
