@@ -1,7 +1,7 @@
 //! Requests and responses on a stream: a varint length, then one canonical protobuf message.
 //!
-//! Runs in the tasks of connections, never in the network task. Reading allocates no more than
-//! was sent, and large bodies share a budget, of which each connection has a share.
+//! Runs in the tasks of connections, never in the network task. Reading allocates a piece, then no more than twice what has
+//! come, and never more than was announced; large bodies share a budget, of which each connection has a share.
 
 mod budget;
 
@@ -181,31 +181,43 @@ where
     }
     let length = length as usize;
     let mut taken = if length > BODY_SMALL_BYTES { Some(budget.begin(length).await?) } else { None };
-    // Grows as bytes come, and so does what it takes of all: the length is only a claim.
-    let mut bytes = Vec::with_capacity(length.min(BODY_SMALL_BYTES));
-    while bytes.len() < length {
-        let end = length.min(bytes.len() + BODY_SMALL_BYTES);
-        if let Some(taken) = &mut taken
-            && !bytes.is_empty()
-        {
-            budget.grow(taken, end).await?;
-        }
-        let wanted = (end - bytes.len()) as u64;
-        let mut piece = (&mut *io).take(wanted);
-        let reading = piece.read_to_end(&mut bytes);
-        match &taken {
-            Some(taken) if taken.is_last() => tokio::time::timeout(BODY_LANE_WAIT, reading).await??,
-            _ => reading.await?,
-        };
-        if bytes.len() < end {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
+    let bytes = read_body(io, length, budget, &mut taken).await?;
     let message = decode_canonical(&Bytes::from(bytes), bytes_max).and_then(|message| {
         // No bytes at all are canonical, and ask or answer nothing.
         if has_body(&message) { Ok(message) } else { Err(WireError::Field("body")) }
     });
     Ok(Body { message, budget: taken })
+}
+
+/// Grows as bytes come, and so does what it takes of all: the length is only a claim.
+async fn read_body<T: AsyncRead + Unpin + Send>(
+    io: &mut T,
+    length: usize,
+    budget: &Budget,
+    taken: &mut Option<Taken>,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        let begin = bytes.len();
+        let end = length.min(begin + BODY_SMALL_BYTES);
+        if let Some(taken) = taken
+            && begin > 0
+        {
+            budget.grow(taken, end).await?;
+        }
+        // Twice what has come at most, and never more than is to come: a vector left to itself ends at twice the length.
+        let room = length.min(end.max(2 * begin));
+        if bytes.capacity() < end {
+            bytes.reserve_exact(room - begin);
+        }
+        bytes.resize(end, 0);
+        let reading = io.read_exact(&mut bytes[begin..]);
+        match taken {
+            Some(taken) if taken.is_last() => tokio::time::timeout(BODY_LANE_WAIT, reading).await??,
+            _ => reading.await?,
+        }
+    }
+    Ok(bytes)
 }
 
 async fn read_length<T: AsyncRead + Unpin + Send>(io: &mut T) -> io::Result<u64> {
@@ -290,6 +302,17 @@ mod tests {
         assert_eq!(left(), (REQUEST_SHARE_KIB - 101, BODY_BUDGET_KIB - 101));
         drop(body);
         assert_eq!(left(), (REQUEST_SHARE_KIB, BODY_BUDGET_KIB));
+    }
+
+    #[test]
+    fn a_body_has_no_more_memory_than_it_has_bytes() {
+        let budget = Codec::new().clone().requests;
+        for length in [1, BODY_SMALL_BYTES, BODY_SMALL_BYTES + 1, 5 * BODY_SMALL_BYTES + 7, 1024 * 1024] {
+            let mut taken = Some(block_on(budget.begin(length)).unwrap());
+            let body = read_body(&mut Cursor::new(vec![7; length]), length, &budget, &mut taken);
+            let bytes = block_on(body).unwrap();
+            assert_eq!((bytes.capacity(), bytes), (length, vec![7; length]));
+        }
     }
 
     #[test]
