@@ -314,7 +314,7 @@ impl Net {
     /// that is there already, a `Subscribed` event comes. Joining again changes nothing.
     ///
     /// A topic that was left can be joined again at once, but peers keep this node out of their
-    /// mesh for ten seconds; until then it may hear what is said a heartbeat or two later than others.
+    /// mesh for some seconds; until then it may hear what is said a heartbeat or two later than others.
     ///
     /// # Errors
     /// When there are too many topics or the network has stopped.

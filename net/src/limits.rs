@@ -27,9 +27,12 @@ pub(crate) const IDONTWANT_BYTES_MIN: usize = 16 * 1024;
 
 /// How often the mesh is looked after.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long a peer that was sent out of a mesh, or not let into it, stays out. Who comes to meshes that are full can be
-/// refused by all its peers, and hears by heartbeats alone until it may ask again: not for the library's minute.
-pub(crate) const PRUNE_BACKOFF: Duration = Duration::from_secs(10);
+/// How long a peer that left a mesh, was sent out of it or not let into it stays out. Who comes last has dialled all its
+/// peers and was dialled by none: each of them whose mesh is full may refuse it, and cuts it off before others as it has the
+/// least score. When all have done so, which takes two or three heartbeats, it is in nobody's mesh and hears by heartbeats
+/// alone until it may ask again: a heartbeat or two after this, not after the library's minute. Meshes that lack nobody ask
+/// for nobody, so that a short time costs no more words. Peers are told it in whole seconds.
+pub(crate) const PRUNE_BACKOFF: Duration = Duration::from_secs(2);
 /// Heartbeats for which a message waits for its verdict and can be asked for.
 pub(crate) const HISTORY_HEARTBEATS: usize = 12;
 /// Heartbeats for which a message is offered to peers outside the mesh.

@@ -65,6 +65,7 @@ pub(crate) fn mesh(names: &NetworkNames) -> Result<Config, ConfigBuilderError> {
         .retain_scores(2)
         .mesh_outbound_min(1)
         .prune_backoff(PRUNE_BACKOFF)
+        .unsubscribe_backoff(PRUNE_BACKOFF)
         .heartbeat_interval(HEARTBEAT)
         // Six seconds without one after a start, as the library has it, are six without a word for a node that all
         // meshes were too full for.
@@ -167,6 +168,9 @@ mod tests {
         assert_eq!((mesh.mesh_n_for_topic(&last), mesh.mesh_n_for_topic(&process)), (6, 4));
         assert!(mesh.validate_messages());
         assert_eq!(mesh.max_transmit_size(), FRAME_BYTES_MAX);
+        // A part of a second is lost on the way to the peer, which would ask too early and be punished for it.
+        assert_eq!((mesh.prune_backoff(), mesh.unsubscribe_backoff()), (PRUNE_BACKOFF, PRUNE_BACKOFF));
+        assert!(PRUNE_BACKOFF >= HEARTBEAT && PRUNE_BACKOFF.subsec_nanos() == 0 && mesh.backoff_slack() > 0);
         topic_score().validate().unwrap();
         lobby_score().validate().unwrap();
         peer_score().validate().unwrap();

@@ -2,6 +2,7 @@
 //! the same run. A test looks at what must hold on any machine: everybody hears everything, and few hear
 //! it more often than needed. `benches/mesh.rs` prints the rest.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ const MESSAGE_BYTES: usize = 1024;
 const HEARD_MAX: usize = 2048;
 /// Earlier nodes that each node dials: nine connections on average.
 const DIALS: usize = 5;
+/// Milliseconds after which a delivery is late: no mesh takes so long on a machine that has time for it.
+const LATE_MS: f64 = 100.0;
 
 /// What a run came to.
 pub struct Figures {
@@ -39,6 +42,11 @@ pub struct Figures {
     pub expected: usize,
     /// Copies that came for each delivery.
     pub copies: f64,
+    /// Of a hundred deliveries, how many were asked for: a peer said at its heartbeat that it has the message.
+    pub asked_percent: f64,
+    /// Nodes that heard a tenth of all messages late: few of them stood outside of all meshes for a while, all of them were
+    /// on a machine that stood still.
+    pub late_nodes: usize,
     /// Milliseconds from publishing to each delivery, sorted.
     pub latencies: Vec<f64>,
     /// Processor milliseconds for each delivery.
@@ -117,15 +125,22 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// That a node heard a message.
+struct Delivery {
+    node: usize,
+    message: usize,
+    at: Instant,
+}
+
 /// Publishes the messages, each from another node and `pause` after the one before, and collects the
-/// deliveries.
+/// deliveries. What is counted by the nodes is not in it yet.
 async fn measure<P: AsyncFnMut(usize, Bytes)>(
     nodes: usize,
     count: usize,
     pause: Duration,
-    heard: &mut mpsc::Receiver<(usize, Instant)>,
+    heard: &mut mpsc::Receiver<Delivery>,
     mut publish: P,
-) -> (Vec<f64>, f64) {
+) -> Figures {
     let cpu = cpu_ms();
     let mut sent = Vec::new();
     let mut tick = tokio::time::interval(pause);
@@ -134,14 +149,28 @@ async fn measure<P: AsyncFnMut(usize, Bytes)>(
         sent.push(Instant::now());
         publish(n * 7 % nodes, message).await;
     }
-    let mut latencies = Vec::new();
-    while latencies.len() < count * (nodes - 1) {
-        let (n, at) = within("a delivery", heard.recv()).await.unwrap();
-        latencies.push(at.duration_since(sent[n]).as_secs_f64() * 1000.0);
+    let expected = count * (nodes - 1);
+    let (mut latencies, mut late) = (Vec::new(), vec![0; nodes]);
+    while latencies.len() < expected {
+        let Delivery { node, message, at } = within("a delivery", heard.recv()).await.unwrap();
+        let latency = at.duration_since(sent[message]).as_secs_f64() * 1000.0;
+        late[node] += usize::from(latency > LATE_MS);
+        latencies.push(latency);
     }
     latencies.sort_by(f64::total_cmp);
-    let delivered = latencies.len() as f64;
-    (latencies, (cpu_ms() - cpu) / delivered)
+    let delivered = latencies.len();
+    let cpu_ms = (cpu_ms() - cpu) / delivered as f64;
+    let late_nodes = late.iter().filter(|late| **late * 10 >= count).count();
+    let (copies, asked_percent, node_kib) = (0.0, 0.0, 0.0);
+    Figures { delivered, expected, copies, asked_percent, late_nodes, latencies, cpu_ms, node_kib }
+}
+
+/// What the nodes counted, of all that was delivered.
+fn counted(figures: Figures, counts: &[Counts], node_kib: f64) -> Figures {
+    let all = |count: fn(&Counts) -> u64| counts.iter().map(count).sum::<u64>() as f64;
+    let delivered = figures.delivered as f64;
+    let copies = all(|of_one| of_one.copies) / delivered;
+    Figures { copies, asked_percent: all(|of_one| of_one.asked) * 100.0 / delivered, node_kib, ..figures }
 }
 
 /// The network layer with a verifier behind each node.
@@ -164,7 +193,7 @@ pub async fn ours(nodes: usize, count: usize, pause: Duration) -> Figures {
         let (net, events) = Net::start(config).unwrap();
         within("a listener", net.wait_ready(dials(node).len())).await.unwrap();
         net.join(topic).await.unwrap();
-        verifiers.spawn(verify(net.clone(), events, tell.clone()));
+        verifiers.spawn(verify(node, net.clone(), events, tell.clone()));
         nets.push(net);
     }
     let subscriptions = async {
@@ -185,36 +214,46 @@ pub async fn ours(nodes: usize, count: usize, pause: Duration) -> Figures {
     let publish = async |node: usize, message: Bytes| {
         assert_eq!(nets[node].publish(topic, message).await, Ok(Published::Sent));
     };
-    let (latencies, cpu_ms) = measure(nodes, count, pause, &mut heard, publish).await;
-    let mut copies = 0;
+    let figures = measure(nodes, count, pause, &mut heard, publish).await;
+    let mut counts = Vec::new();
     for net in &nets {
-        copies += copies_in(&net.gossip_metrics().await.unwrap());
+        counts.push(Counts::of(&net.gossip_metrics().await.unwrap()));
     }
     for net in &nets {
         net.shutdown().await;
     }
     verifiers.shutdown().await;
-    let (delivered, expected) = (latencies.len(), count * (nodes - 1));
-    let copies = copies as f64 / delivered as f64;
-    Figures { delivered, expected, copies, latencies, cpu_ms, node_kib }
+    counted(figures, &counts, node_kib)
 }
 
 /// Verifies what comes, as a node does, and lets it go on.
-async fn verify(net: Net, mut events: mpsc::Receiver<NetEvent>, tell: mpsc::Sender<(usize, Instant)>) {
+async fn verify(node: usize, net: Net, mut events: mpsc::Receiver<NetEvent>, tell: mpsc::Sender<Delivery>) {
     while let Some(event) = events.recv().await {
         let NetEvent::Gossip { data, ticket, .. } = event else { continue };
-        let number = number_of(&data);
+        let message = number_of(&data);
         let is_valid = DataItem::verify_bytes(data).is_ok();
         net.verdict(ticket, if is_valid { Verdict::Accept } else { Verdict::Reject });
         // There is room for every delivery that there is; the run may be over.
-        let _ = tell.try_send((number, Instant::now()));
+        let _ = tell.try_send(Delivery { node, message, at: Instant::now() });
     }
 }
 
-/// Copies that came, from the counters of gossipsub.
-fn copies_in(metrics: &str) -> u64 {
-    let lines = metrics.lines().filter(|line| line.starts_with("topic_msg_recv_counts_unfiltered_total"));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+/// What one node counted, from the counters of gossipsub.
+struct Counts {
+    /// Copies that came.
+    copies: u64,
+    /// Messages that it asked for.
+    asked: u64,
+}
+
+impl Counts {
+    fn of(metrics: &str) -> Self {
+        let sum = |name: &str| {
+            let lines = metrics.lines().filter(|line| line.starts_with(name));
+            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        };
+        Self { copies: sum("topic_msg_recv_counts_unfiltered_total"), asked: sum("topic_iwant_msgs_total") }
+    }
 }
 
 /// What a bare swarm differs in.
@@ -240,7 +279,7 @@ pub const OURS: Shape = Shape {
     flood: false,
     idontwant: 16 * 1024,
     delay: Duration::ZERO,
-    backoff: Duration::from_secs(10),
+    backoff: Duration::from_secs(2),
     verified: false,
 };
 
@@ -313,11 +352,11 @@ pub async fn bare(nodes: usize, count: usize, pause: Duration, shape: Shape) -> 
         publishers.push(publisher);
         let (tell, seen, stop, topic) = (tell.clone(), seen.clone(), stop.clone(), topic.clone());
         tasks.spawn(async move {
-            let tell = Tell { to: tell, verified: shape.verified };
+            let tell = Tell { to: tell, node, verified: shape.verified };
             run_bare(swarm, topic, to_publish, tell, seen, stop).await;
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-            copies_in(&text)
+            Counts::of(&text)
         });
     }
     for _ in 0..connections(nodes) * 2 {
@@ -325,15 +364,9 @@ pub async fn bare(nodes: usize, count: usize, pause: Duration, shape: Shape) -> 
     }
     let node_kib = (resident_kib() - before) / nodes as f64;
     let publish = async |node: usize, message: Bytes| publishers[node].send(message).await.unwrap();
-    let (latencies, cpu_ms) = measure(nodes, count, pause, &mut heard, publish).await;
+    let figures = measure(nodes, count, pause, &mut heard, publish).await;
     stop.cancel();
-    let mut copies = 0;
-    while let Some(of_one) = tasks.join_next().await {
-        copies += of_one.unwrap();
-    }
-    let (delivered, expected) = (latencies.len(), count * (nodes - 1));
-    let copies = copies as f64 / delivered as f64;
-    Figures { delivered, expected, copies, latencies, cpu_ms, node_kib }
+    counted(figures, &tasks.join_all().await, node_kib)
 }
 
 /// By what gossipsub knows a message, and what the message is.
@@ -341,23 +374,31 @@ type Heard = (MessageId, PeerId, Vec<u8>);
 
 /// Whom a bare node tells what it heard, and whether it verifies that first.
 struct Tell {
-    to: mpsc::Sender<(usize, Instant)>,
+    to: mpsc::Sender<Delivery>,
+    node: usize,
     verified: bool,
+}
+
+impl Tell {
+    /// There is room for every delivery that there is; the run may be over.
+    fn heard(&self, message: usize) {
+        let _ = self.to.try_send(Delivery { node: self.node, message, at: Instant::now() });
+    }
 }
 
 /// Verifies what a bare node heard, and says what becomes of it.
 async fn judge(
     mut heard: mpsc::Receiver<Heard>,
     verdicts: mpsc::Sender<(MessageId, PeerId, MessageAcceptance)>,
-    tell: mpsc::Sender<(usize, Instant)>,
+    tell: Arc<Tell>,
 ) {
     while let Some((id, from, data)) = heard.recv().await {
         let number = number_of(&data);
         let is_valid = DataItem::verify_bytes(data).is_ok();
         let verdict = if is_valid { MessageAcceptance::Accept } else { MessageAcceptance::Reject };
-        // There is room for every verdict and every delivery that there is; the run may be over.
+        // There is room for every verdict that there is; the run may be over.
         let _ = verdicts.try_send((id, from, verdict));
-        let _ = tell.try_send((number, Instant::now()));
+        tell.heard(number);
     }
 }
 
@@ -372,8 +413,8 @@ async fn run_bare(
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     let (to_judge, heard) = mpsc::channel(HEARD_MAX);
     let (verdicts, mut judged) = mpsc::channel(HEARD_MAX);
-    let mut judges = JoinSet::new();
-    judges.spawn(judge(heard, verdicts, tell.to.clone()));
+    let (mut judges, tell) = (JoinSet::new(), Arc::new(tell));
+    judges.spawn(judge(heard, verdicts, Arc::clone(&tell)));
     loop {
         tokio::select! {
             event = swarm.select_next_some() => match event {
@@ -381,8 +422,7 @@ async fn run_bare(
                     if tell.verified {
                         to_judge.try_send((message_id, propagation_source, message.data)).unwrap();
                     } else {
-                        // The run may be over.
-                        let _ = tell.to.try_send((number_of(&message.data), Instant::now()));
+                        tell.heard(number_of(&message.data));
                     }
                 }
                 SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. }) => {
