@@ -80,9 +80,31 @@ async fn the_heartbeat_keeps_running_on_an_idle_pair() {
     tokio::join!(beats(first), beats(second));
 }
 
+/// Both are in each other's mesh longer than the library gives a peer until it must have said something: by its own
+/// parameters each would have 200 points less.
+#[tokio::test]
+async fn a_quiet_topic_that_is_shared_punishes_nobody() {
+    let first = Node::plain(1).await;
+    let second = Node::joining(2, &first).await;
+    for (node, other) in [(&first, &second), (&second, &first)] {
+        node.net.join(process(1)).await.unwrap();
+        other.sees("the topic", node, |info| info.topics == 1).await;
+    }
+    for node in [&first, &second] {
+        let name = "heartbeat_duration_count";
+        let beats = node.gossip_metric(name).await + 10;
+        until("heartbeats", || async { (node.gossip_metric(name).await >= beats).then_some(()) }).await;
+    }
+    for (node, other) in [(&first, &second), (&second, &first)] {
+        let info = node.sees("the other", other, |_| true).await;
+        // More than nothing, as it is in the mesh.
+        assert!(info.score > 0.0, "{info:?}");
+    }
+}
+
 /// A connection without a shared topic is kept, though gossipsub asks for its end.
 #[tokio::test]
-async fn idle_connections_are_kept_and_quiet_topics_punish_nobody() {
+async fn idle_connections_are_kept_and_a_topic_that_was_left_punishes_nobody() {
     let quick = |seed| {
         let mut config = config(seed);
         config.limits.idle_timeout = Duration::from_millis(200);

@@ -25,5 +25,6 @@ mod scenario;
 mod spawn;
 mod sql;
 mod takeover;
+mod three;
 mod token;
 mod turns;

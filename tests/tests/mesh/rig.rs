@@ -10,7 +10,8 @@ use weft_node::config::FILE_NAME;
 use weft_node::control::api::SlotInfo;
 use weft_protocol::{Id, Tag};
 use weft_testnet::{
-    Actor, AskError, Cast, Fleet, Launch, Look, NODE_ARG, Open, PATIENCE, Plan, Town, Trouble, User, until,
+    Actor, AskError, Cast, Fleet, Launch, Look, NODE_ARG, Open, PATIENCE, Plan, Topology, Town, Trouble,
+    User, until,
 };
 
 use crate::guest::Guest;
@@ -50,9 +51,25 @@ impl Rig {
         window_ms: u64,
         settings: &[(usize, &str)],
     ) -> Self {
+        Self::start_in(Topology::default(), guest, roles, window_ms, settings).await
+    }
+
+    /// As [`start`](Self::start), but all others are told of the first node alone.
+    pub async fn start_around_one(guest: Guest, roles: &[&'static str]) -> Self {
+        Self::start_in(Topology::Star, guest, roles, PAIR_WINDOW_MS, &[]).await
+    }
+
+    async fn start_in(
+        topology: Topology,
+        guest: Guest,
+        roles: &[&'static str],
+        window_ms: u64,
+        settings: &[(usize, &str)],
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("weft-mesh-").tempdir().unwrap();
         let plan = Plan::new(roles.len(), None, dir.path()).unwrap();
-        let plan = plan.with_roles(roles).with_setting("--messenger-window-ms", window_ms);
+        let plan = plan.with_roles(roles).with_topology(topology, 0);
+        let plan = plan.with_setting("--messenger-window-ms", window_ms);
         share_compiled(&plan);
         for (node, settings) in settings {
             std::fs::write(plan.data_dir(*node).join(FILE_NAME), settings).unwrap();
