@@ -149,6 +149,47 @@ fn an_r_of_small_order_is_refused() {
     assert_eq!(met.len(), 8, "there are no others");
 }
 
+/// The library's strict check of the same bytes, from a key that is read anew.
+fn strictly(owner: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let key = ed25519_dalek::VerifyingKey::from_bytes(owner.try_into().unwrap());
+    let signature = ed25519_dalek::Signature::from_slice(signature).unwrap();
+    key.is_ok_and(|key| !key.is_weak() && key.verify_strict(message, &signature).is_ok())
+}
+
+#[test]
+fn every_bit_of_an_ed25519_signature_and_its_key_counts_as_in_the_strict_check() {
+    let message = [7; 48];
+    let (owner, signature) = (key(3).verifying_key().to_bytes(), key(3).sign(&message).to_bytes());
+    assert!(verify_ed25519(&owner, &message, &signature).is_ok() && strictly(&owner, &message, &signature));
+    let all = [&owner[..], &signature].concat();
+    for bit in 0..all.len() * 8 {
+        let mut changed = all.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let (owner, signature) = changed.split_at(32);
+        assert!(verify_ed25519(owner, &message, signature).is_err(), "bit {bit}");
+        assert!(!strictly(owner, &message, signature), "bit {bit}");
+    }
+}
+
+/// A thread keeps a few keys ready: which ones those are must not show.
+#[test]
+fn keys_in_any_order_and_number_judge_their_own_signatures_alone() {
+    let message = [7; 48];
+    let (weak, forged) = small_order();
+    let all: Vec<([u8; 32], [u8; 64])> =
+        (1..=20).map(|seed| (key(seed).verifying_key().to_bytes(), key(seed).sign(&message).to_bytes())).collect();
+    for step in [1, 3, 7, 19] {
+        for turn in 0..3 * all.len() {
+            let at = turn * step % all.len();
+            let (owner, signature) = &all[at];
+            let (_, other) = &all[(at + 1) % all.len()];
+            assert_eq!(verify_ed25519(owner, &message, signature), Ok(()), "{step}, {turn}");
+            assert_eq!(verify_ed25519(owner, &message, other), Err(SignatureError::Mismatch));
+            assert_eq!(verify_ed25519(&weak, &message, &forged), Err(SignatureError::Key));
+        }
+    }
+}
+
 #[test]
 fn schemes_over_the_same_key_do_not_mix() {
     let message = [7; 48];
