@@ -1,9 +1,9 @@
 //! How fast a log comes back from a weave: every id, signature and link checked, and then evaluated. Both nodes are in
 //! this process, the weave is read over HTTP on loopback, and what it takes to serve it is part of what it takes to read
-//! it, as are the commits to disk. An item is one ed25519 signature: a slot has two, its assignment's and its message's;
-//! those of attestations are not counted. Of the stages, which run beside each other, each is told by itself: waiting for
+//! it, as are the commits to disk. An item is a signed data item that was verified, each once: a slot has two, its
+//! assignment and its message; attestations, and what is looked at beside, are not counted. Of the stages, which run beside each other, each is told by itself: waiting for
 //! the weave to list and give bundles, checking their items on all cores (the rate of it is that of items verified from
-//! bundles, beside serving and writing), and waiting for the disk. Evaluating is from being asked to until the state root
+//! bundles, beside serving and writing), and waiting for the disk, which goes on meanwhile. Evaluating is from being asked to until the state root
 //! is the first node's. `cargo bench -p weft-node --bench recover [-- --quick]`; `--messages N` for another length.
 #![allow(
     missing_docs,
@@ -40,9 +40,10 @@ fn main() {
     let bytes = report.gateways.iter().map(|one| one.bytes).sum::<u64>();
     let evaluating = evaluating.as_secs_f64();
     println!(
-        "{messages} messages in {} bundles, {bytes} bytes: read, checked and on disk in {seconds:.1} s, {:.0} items/s; \
-         evaluated in {evaluating:.1} s, {:.0} messages/s; reading is {:.0} % of both",
+        "{messages} messages in {} bundles, {bytes} bytes: read, checked and on disk in {seconds:.1} s, {:.0} messages/s, \
+         that is {:.0} items/s; evaluated in {evaluating:.1} s, {:.0} messages/s; reading is {:.0} % of both",
         report.bundles,
+        report.slots as f64 / seconds,
         items / seconds,
         f64::from(messages) / evaluating,
         100.0 * seconds / (seconds + evaluating),

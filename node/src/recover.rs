@@ -17,6 +17,7 @@ mod ask;
 mod asked;
 mod checkpoint;
 mod gateway;
+mod given;
 mod holding;
 mod machine;
 mod own;
@@ -121,7 +122,7 @@ pub struct RecoverReport {
     pub bundles_in_blocks: u64,
     /// Why one of the others is not.
     pub not_in_blocks: Option<String>,
-    /// The fewest blocks that confirm one of them, by the word of whoever gave it.
+    /// The fewest blocks that confirm one of those that are proven, by the word of whoever gave it.
     pub least_confirmations: Option<u64>,
     pub gateways: Vec<GatewayReport>,
     /// Slots that the scheduler signed, and that nobody gave.

@@ -1,12 +1,12 @@
 //! What a gateway will be asked next, asked while what it gave before is verified and written. Only the waiting is saved:
 //! an answer that came early is judged as any other, and one that nobody asks for is dropped.
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 use weft_protocol::{Address, Id};
 
 use super::ask::{self, Listed, Question};
 use super::gateway::Gateway;
+use super::given::GivenBundle;
 use crate::supervisor::joined;
 
 /// The answers that one gateway is asked for early: a list, and the first bundle of it that has the slot.
@@ -21,7 +21,7 @@ pub(super) struct Ahead {
 #[derive(Default)]
 struct Came {
     listed: Option<Vec<Listed>>,
-    bundle: Option<(Id, Bytes)>,
+    bundle: Option<(Id, GivenBundle)>,
     /// Who was asked, with what that took.
     asked: (u64, u64),
 }
@@ -41,29 +41,29 @@ impl Ahead {
             let of_slot = listed.iter().flatten().filter(|one| one.slot() == Some(slot));
             let mut bundle = None;
             if let Some(id) = of_slot.filter_map(|one| one.bundle).next() {
-                bundle = gateway.bundle(id).await.ok().map(|bytes| (id, bytes));
+                bundle = GivenBundle::ask(&mut gateway, id).await.ok().map(|given| (id, given));
             }
             Came { listed, bundle, asked: (gateway.requests, gateway.bytes) }
         });
     }
 
-    /// The answer to a question, if that was asked; with the questions and the bytes that it took.
-    pub(super) async fn listed(&mut self, question: &Question) -> Option<(Vec<Listed>, (u64, u64))> {
+    /// The answer to a question, if that was asked, and none if nobody answered; with the questions and the bytes that
+    /// it took.
+    pub(super) async fn listed(&mut self, question: &Question) -> Option<(Option<Vec<Listed>>, (u64, u64))> {
         if self.question.as_ref() != Some(question) {
             return None;
         }
         // Asked again it is a new question: what did not come now may come then.
         self.question = None;
         let mut came = joined(self.work.join_next().await?)?;
-        let listed = came.listed.take();
-        let asked = came.asked;
+        let (listed, asked) = (came.listed.take(), came.asked);
         self.came = Some(came);
-        listed.map(|listed| (listed, asked))
+        Some((listed, asked))
     }
 
     /// A bundle that came with a list.
-    pub(super) fn bundle(&mut self, id: Id) -> Option<Bytes> {
-        let (came, bytes) = self.came.take()?.bundle?;
-        (came == id).then_some(bytes)
+    pub(super) fn bundle(&mut self, id: Id) -> Option<GivenBundle> {
+        let (came, given) = self.came.take()?.bundle?;
+        (came == id).then_some(given)
     }
 }

@@ -8,6 +8,7 @@ use weft_storage::anchor::{AnchorError, Block, LocalWeave};
 use super::ahead::Ahead;
 use super::ask::{self, Listed, Question};
 use super::gateway::{Gateway, GatewayError, Place, shown};
+use super::given::GivenBundle;
 
 /// Faults that are told one by one; the rest are counted.
 const FAULTS_SHOWN_MAX: usize = 16;
@@ -38,10 +39,13 @@ impl Holder {
         }
     }
 
-    async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+    async fn bundle(&mut self, id: Id) -> Result<GivenBundle, GatewayError> {
         match self {
-            Self::Gateway(gateway) => gateway.bundle(id).await,
-            Self::Here(weave) => here(weave, "a bundle", move |weave| weave.fetch_now(&Hash(id.0))).await,
+            Self::Gateway(gateway) => GivenBundle::ask(gateway, id).await,
+            Self::Here(weave) => {
+                let bytes = here(weave, "a bundle", move |weave| weave.fetch_now(&Hash(id.0))).await?;
+                Ok(GivenBundle::held_against(id, bytes, None).await)
+            }
         }
     }
 
@@ -66,14 +70,6 @@ impl Holder {
                 };
                 here(weave, what, data).await
             }
-        }
-    }
-
-    /// The JSON of a transaction.
-    pub(super) async fn transaction(&mut self, id: Id) -> Result<Bytes, GatewayError> {
-        match self {
-            Self::Gateway(gateway) => gateway.transaction(id).await,
-            Self::Here(_) => Err(GatewayError::Unknown("a transaction")),
         }
     }
 
@@ -210,10 +206,10 @@ impl Asked {
         }
     }
 
-    /// The bytes of a bundle.
-    pub(super) async fn bundle(&mut self, id: Id) -> Result<Bytes, GatewayError> {
+    /// A bundle.
+    pub(super) async fn bundle(&mut self, id: Id) -> Result<GivenBundle, GatewayError> {
         match self.ahead.bundle(id) {
-            Some(bytes) => Ok(bytes),
+            Some(given) => Ok(given),
             None => self.holder.bundle(id).await,
         }
     }
@@ -222,7 +218,9 @@ impl Asked {
     pub(super) async fn query(&mut self, question: &Question) -> Option<Vec<Listed>> {
         if let Some((listed, (requests, bytes))) = self.ahead.listed(question).await {
             self.holder.count(requests, bytes);
-            return Some(listed);
+            if listed.is_some() {
+                return listed;
+            }
         }
         match self.holder.list(question).await {
             Ok(Some(listed)) => Some(listed),

@@ -34,6 +34,8 @@ const QUERY_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 const STATUS_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an answer with a chunk: its bytes and two paths, as text.
 const CHUNK_ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes that are made ready for an answer which says how long it is.
+const READY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Tries of one question.
 const TRIES_MAX: usize = 3;
 /// The wait before the second try; doubled before the third.
@@ -343,7 +345,7 @@ async fn read(request: RequestBuilder, what: &'static str, max: usize) -> Result
     if told > max as u64 {
         return Err(GatewayError::TooLarge { what, max, told: true });
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = BytesMut::with_capacity(told.min(READY_BYTES_MAX) as usize);
     loop {
         let until = began + ANSWER_WAIT + Duration::from_secs(bytes.len() as u64 / BYTES_A_SECOND);
         let piece = tokio::time::timeout_at(until, response.chunk()).await;

@@ -1,12 +1,11 @@
 //! Which bundle of a weave holds a slot, by the word of one gateway, with its bytes proven.
 
 use bytes::Bytes;
-use weft_protocol::l1::{L1Tx, chunk};
 use weft_protocol::{Address, Hash, Id};
 
 use super::ask::{self, Question};
 use super::gateway::{Gateway, GatewayError};
-use crate::supervisor::joined;
+use super::given::{GivenBundle, Proof};
 
 /// A bundle that is the bytes that its name or its signed transaction commits to. That it is in a block is not
 /// proven by it.
@@ -31,22 +30,13 @@ pub(crate) async fn holding(
     let listed = ask::read(gateway.query(&question.to_json()).await?).unwrap_or_default();
     let bundle = listed.into_iter().find(|one| one.id == assignment).and_then(|one| one.bundle);
     let Some(id) = bundle else { return Ok(None) };
-    let bytes = match gateway.bundle(id).await {
+    let given = match GivenBundle::ask(gateway, id).await {
         Err(error) if error.is_unknown() => return Ok(None),
-        answer => answer?,
+        given => given?,
     };
-    let raw = bytes.clone();
-    let root = joined(tokio::task::spawn_blocking(move || chunk::data_root(&raw)).await).flatten();
-    let Some(root) = root else { return Ok(None) };
-    if root != Hash(id.0) {
-        let text = match gateway.transaction(id).await {
-            Err(error) if error.is_unknown() => return Ok(None),
-            answer => answer?,
-        };
-        let signed = L1Tx::parse_json(&text).ok().and_then(|tx| tx.verify().ok());
-        if signed.is_none_or(|tx| tx.id() != id || tx.data_root() != Some(root)) {
-            return Ok(None);
-        }
+    match given {
+        GivenBundle { bytes, root: Some(root), proof: Proof::Shown } => Ok(Some(Holding { id, root, bytes })),
+        GivenBundle { proof: Proof::Unknown(error), .. } if !error.is_unknown() => Err(error),
+        _ => Ok(None),
     }
-    Ok(Some(Holding { id, root, bytes }))
 }

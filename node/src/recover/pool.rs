@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::bundle::Bundle;
+use weft_protocol::push::ORIGIN_PROOF;
 use weft_protocol::{Address, DataItem, Id, tag};
 use weft_storage::limits::BATCH_ITEMS_MAX;
 
@@ -31,7 +32,7 @@ struct Piece {
     assignments: BTreeMap<u64, Vec<Rival>>,
     /// Between which slots those are: a log is looked through piece by piece for each of its slots.
     slots: Option<(u64, u64)>,
-    items: BTreeMap<Id, Bytes>,
+    items: BTreeMap<Id, Held>,
     /// Items that carry attestations or evidence.
     beside: Vec<DataItem>,
 }
@@ -40,8 +41,16 @@ struct Piece {
 enum Sorted {
     /// It carries attestations or evidence.
     Beside(DataItem),
-    Assignment(Rival),
-    Other(Id, Bytes),
+    Assignment(Rival, Held),
+    Other(Id, Held),
+}
+
+/// An item, and the proof that it names.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) raw: Bytes,
+    /// By its claims.
+    pub(super) proof: Option<Id>,
 }
 
 /// An assignment, and what it claims.
@@ -74,21 +83,21 @@ pub(super) struct Place {
 
 impl Piece {
     fn take(&mut self, item: Sorted) {
-        let (id, raw) = match item {
+        let (id, held) = match item {
             Sorted::Beside(item) => return self.beside.push(item),
-            Sorted::Other(id, raw) => (id, raw),
-            Sorted::Assignment(rival) => {
-                let (id, raw, slot) = (rival.claims.id, rival.raw.clone(), rival.claims.slot);
+            Sorted::Other(id, held) => (id, held),
+            Sorted::Assignment(rival, held) => {
+                let (id, slot) = (rival.claims.id, rival.claims.slot);
                 let (first, last) = self.slots.unwrap_or((slot, slot));
                 self.slots = Some((first.min(slot), last.max(slot)));
                 let rivals = self.assignments.entry(slot).or_default();
                 if rivals.len() < RIVALS_MAX {
                     rivals.push(rival);
                 }
-                (id, raw)
+                (id, held)
             }
         };
-        self.items.entry(id).or_insert(raw);
+        self.items.entry(id).or_insert(held);
     }
 
     /// Assignments of a slot.
@@ -150,11 +159,14 @@ impl Pool {
         if of_process && matches!(kind, Some(ATTESTATIONS_TYPE | EVIDENCE_TYPE)) {
             return Sorted::Beside(item.clone());
         }
+        let proof = item.tag(ORIGIN_PROOF).and_then(|named| named.parse().ok());
+        let held = Held { raw: item.raw().clone(), proof };
         match of_process.then(|| Assignment::from_item(item)) {
             Some(Ok(claims)) => {
-                Sorted::Assignment(Rival { raw: item.raw().clone(), owner: claims.scheduler, claims })
+                let rival = Rival { raw: item.raw().clone(), owner: claims.scheduler, claims };
+                Sorted::Assignment(rival, held)
             }
-            _ => Sorted::Other(item.id(), item.raw().clone()),
+            _ => Sorted::Other(item.id(), held),
         }
     }
 
@@ -192,7 +204,7 @@ impl Pool {
     }
 
     /// An item.
-    pub(super) fn item(&self, id: &Id) -> Option<(Place, &Bytes)> {
+    pub(super) fn item(&self, id: &Id) -> Option<(Place, &Held)> {
         self.pieces
             .iter()
             .enumerate()

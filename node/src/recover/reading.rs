@@ -13,12 +13,11 @@ use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::module::Module;
 use weft_protocol::process::{Process, Terms};
-use weft_protocol::push::ORIGIN_PROOF;
 use weft_protocol::record::{Link, RecordError, SlotRecord, VerifiedRecord};
 use weft_protocol::{Address, DataItem, Id, Verified, tag, wire};
 
 use super::machine::{Gateway, Want};
-use super::pool::{Place, Pool, Rival};
+use super::pool::{Held, Place, Pool, Rival};
 use super::threads;
 use crate::portable::{EVIDENCE_TYPE, Part, attestations_of};
 
@@ -122,8 +121,8 @@ impl Reading {
 
     /// Learns from the Process item who schedules it, if the pool has it.
     pub(super) fn meet(&mut self) -> Option<Result<(), String>> {
-        let (place, raw) = self.pool.item(&self.process)?;
-        let Ok(item) = DataItem::verify_bytes(raw.clone()) else {
+        let (place, held) = self.pool.item(&self.process)?;
+        let Ok(item) = DataItem::verify_bytes(held.raw.clone()) else {
             self.pool.forget(place);
             return None;
         };
@@ -137,7 +136,7 @@ impl Reading {
         let mut none = Has::No;
         loop {
             let held = match want {
-                Want::Item(id) => self.pool.item(&id).map(|(place, raw)| (place, raw.clone())),
+                Want::Item(id) => self.pool.item(&id).map(|(place, held)| (place, held.raw.clone())),
                 Want::Slot(slot) => {
                     let held = self.pool.assignment(slot, |rival| self.continues(rival, self.link.as_ref()));
                     held.map(|(place, rival)| (place, rival.raw.clone()))
@@ -228,14 +227,18 @@ impl Reading {
         while let Some(before) =
             link.filter(|_| group.givers.len() + all.len() < GROUP_SLOTS && bytes < GROUP_BYTES)
         {
-            let held = before.slot.checked_add(1).and_then(|slot| {
+            let parts = before.slot.checked_add(1).and_then(|slot| {
                 let (place, rival) =
                     self.pool.assignment(slot, |rival| self.continues(rival, Some(&before)))?;
-                Some((place.gateway, rival, self.pool.item(&rival.claims.item())?.1.clone()))
+                let raw_of = |id: Id| self.pool.item(&id).map(|(_, held)| held.raw.clone());
+                let (_, Held { raw, proof }) = self.pool.item(&rival.claims.item())?;
+                let proof = proof.map_or(Some(Bytes::new()), raw_of)?;
+                Some((place.gateway, rival, raw.clone(), proof))
             });
-            let Some((gateway, Rival { raw, claims, .. }, item)) = held else { break };
-            bytes += raw.len() + item.len();
-            all.push(Claimed { gateway, before, assignment: raw.clone(), item });
+            let Some((gateway, Rival { raw, claims, .. }, item, proof)) = parts else { break };
+            bytes += raw.len() + item.len() + proof.len();
+            let record = wire::SlotRecord { assignment: raw.clone(), item, proof };
+            all.push(Claimed { gateway, before, record });
             let Assignment { id, slot, hash_chain, time, .. } = claims;
             link = Some(Link { slot: *slot, assignment: *id, hash_chain: *hash_chain, time: *time });
         }
@@ -245,16 +248,8 @@ impl Reading {
     /// Verifies a slot whose parts were there: as [`Self::next`] does, if the one before is what it claims to be.
     fn verify_claimed(&self, claimed: &Claimed) -> Option<Box<VerifiedRecord>> {
         let (process, terms) = self.known.as_ref()?;
-        let Claimed { before, assignment, item, .. } = claimed;
-        let mut wire =
-            wire::SlotRecord { assignment: assignment.clone(), item: item.clone(), proof: Bytes::new() };
-        let mut record = SlotRecord::from_wire(&wire).ok()?;
-        if let Some(named) = names_proof(record.claims().item()) {
-            wire.proof = self.pool.item(&named)?.1.clone();
-            record = SlotRecord::from_wire(&wire).ok()?;
-        }
-        let record = record.verify(process, terms, Some(before)).ok()?;
-        Some(Box::new(record))
+        let record = SlotRecord::from_wire(&claimed.record).ok()?;
+        Some(Box::new(record.verify(process, terms, Some(&claimed.before)).ok()?))
     }
 
     fn next(&mut self, group: &mut Group) -> Next {
@@ -265,13 +260,15 @@ impl Reading {
             return Next::Wants(Want::Slot(slot));
         };
         let id = rival.claims.item();
-        let mut parts = vec![Given { name: "assignment", place, raw: rival.raw.clone() }];
+        let mut parts = vec![Given { name: "assignment", place, raw: rival.raw.clone(), names: Some(id) }];
         // What a part names is believed, and looked for, only once the part itself is true.
-        for (name, named) in [("item", Some(id)), ("proof", None)] {
-            let named = named.or_else(|| parts.last().and_then(|item| proof_of(&item.raw)));
-            let Some(named) = named else { break };
-            let held = self.pool.item(&named).map(|(place, raw)| Given { name, place, raw: raw.clone() });
-            match held {
+        for name in ["item", "proof"] {
+            let Some(named) = parts.last().and_then(|part| part.names) else { break };
+            let given = |(place, held): (Place, &Held)| {
+                let Held { raw, proof } = held;
+                Given { name, place, raw: raw.clone(), names: *proof }
+            };
+            match self.pool.item(&named).map(given) {
                 Some(part) => parts.push(part),
                 None if self.are_true(&parts, slot, group) => return Next::Wants(Want::Item(named)),
                 None => return Next::Again,
@@ -290,7 +287,7 @@ impl Reading {
     /// Whether the signatures of all these are their own; those that are not are forgotten.
     fn are_true(&mut self, parts: &[Given], slot: u64, group: &mut Group) -> bool {
         let mut are_true = true;
-        for Given { name, place, raw } in parts {
+        for Given { name, place, raw, .. } in parts {
             if let Err(error) = DataItem::verify_bytes(raw.clone()) {
                 group.lies.push((*place, format!("the {name} of slot {slot}: {error}")));
                 self.pool.forget(*place);
@@ -335,9 +332,9 @@ impl Reading {
     fn others(&mut self, group: &mut Group) {
         let Some((process, _)) = &self.known else { return };
         if !self.has_module
-            && let Some((place, raw)) = self.pool.item(&process.module())
+            && let Some((place, held)) = self.pool.item(&process.module())
         {
-            match module(raw.clone()) {
+            match module(held.raw.clone()) {
                 Ok(item) => {
                     self.has_module = true;
                     group.parts.push(Part::Module(Box::new(item)));
@@ -423,8 +420,7 @@ struct Claimed {
     gateway: Gateway,
     /// What it must continue, by its claims.
     before: Link,
-    assignment: Bytes,
-    item: Bytes,
+    record: wire::SlotRecord,
 }
 
 /// A part of a slot, from the pool.
@@ -432,15 +428,8 @@ struct Given {
     name: &'static str,
     place: Place,
     raw: Bytes,
-}
-
-/// The proof that an item names.
-fn proof_of(item: &Bytes) -> Option<Id> {
-    names_proof(DataItem::parse(item.clone()).ok()?.claims())
-}
-
-fn names_proof(item: &DataItem) -> Option<Id> {
-    item.tag(ORIGIN_PROOF)?.parse().ok()
+    /// The next part: an assignment names its item, an item its proof.
+    names: Option<Id>,
 }
 
 fn module(raw: Bytes) -> Result<Verified<DataItem>, String> {

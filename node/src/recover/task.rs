@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weft_protocol::evidence::Evidence;
-use weft_protocol::record::Link;
 use weft_protocol::{Address, Effects, Hash, Id, Machine as _, Verified};
 
 use super::ask::Listed;
@@ -29,10 +28,8 @@ use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
 use inclusion::{Fetched, Inclusion};
-use stages::{Spent, milliseconds};
+use stages::{Bringing, Spent, Storing, milliseconds};
 
-/// Things that are brought for one slot: it has three parts, and each may be brought again when there was no room for it.
-const BROUGHT_MAX: u32 = 24;
 /// Other things that could not be proven, told one by one.
 const UNPROVEN_SHOWN_MAX: usize = 64;
 
@@ -158,11 +155,8 @@ struct Run<'a, S> {
     effects: Effects<Effect>,
     /// Away while a thread verifies.
     reading: Option<Reading>,
-    sink: &'a mut S,
-    /// The last slot that the sink was given.
-    given: Option<Link>,
-    /// Slots that are on disk, as far as that was waited for.
-    here: u64,
+    /// Away while it takes what was verified.
+    storing: Option<Storing<'a, S>>,
     spent: Spent,
     /// What the gateway that is asked listed.
     listed: Vec<Listed>,
@@ -197,10 +191,8 @@ impl<'a, S: Sink> Run<'a, S> {
             search: Search::new(holders.len()),
             gateways: holders.into_iter().map(Asked::of).collect(),
             effects: Effects::new(),
-            given: reading.link,
+            storing: Some(Storing::new(sink, reading.link)),
             reading: Some(reading),
-            sink,
-            here: 0,
             spent: Spent::default(),
             listed: Vec::new(),
             read: BTreeSet::new(),
@@ -229,6 +221,10 @@ impl<'a, S: Sink> Run<'a, S> {
         self.reading.as_mut().ok_or(RecoverError::Portable(PortableError::Stopped))
     }
 
+    fn storing(&mut self) -> Result<&mut Storing<'a, S>, RecoverError> {
+        self.storing.as_mut().ok_or(RecoverError::Portable(PortableError::Stopped))
+    }
+
     /// Takes slot after slot, until one is missing.
     async fn read_all(&mut self, progress: Progress<'_>) -> Result<(), RecoverError> {
         let process = self.process;
@@ -246,44 +242,22 @@ impl<'a, S: Sink> Run<'a, S> {
         }
         let total = self.ask_newest().await?;
         self.check_length().await?;
-        let mut brought = (0, 0);
+        let mut bringing = Bringing::new(total);
         let mut group = self.away(Reading::group).await?;
         loop {
-            // The next slots are verified while these go to the disk.
-            let ahead = match (group.wants, &group.refused) {
-                (None, None) => Some(self.ahead()?),
-                _ => None,
-            };
             let next = group.link.map_or(0, |link| link.slot + 1);
-            let (wants, refused) = self.take(group).await?;
-            if progress(self.here, total.max(next)).is_break() {
+            let after = self.take(group, &mut bringing).await?;
+            if progress(self.storing()?.here, total.max(next)).is_break() {
                 return Err(PortableError::Stopped.into());
             }
-            if let Some(ahead) = ahead {
-                group = self.verified(ahead).await?;
-                continue;
+            match after {
+                Some(after) => group = after,
+                None => break,
             }
-            if let Some(why) = refused {
-                if next == 0 {
-                    return Err(RecoverError::Refused { process, why });
-                }
-                self.note(why);
-                break;
-            }
-            let Some(want) = wants else { break };
-            brought = if brought.0 == next { (next, brought.1 + 1) } else { (next, 1) };
-            if brought.1 > BROUGHT_MAX {
-                self.note(format!("the parts of slot {next} do not come together"));
-                break;
-            }
-            if !self.bring(want).await? {
-                break;
-            }
-            self.ask_ahead(total)?;
-            group = self.away(Reading::group).await?;
         }
-        self.settle().await?;
-        if progress(self.here, total.max(self.here)).is_break() {
+        self.storing()?.settle().await?;
+        let here = self.storing()?.here;
+        if progress(here, total.max(here)).is_break() {
             return Err(PortableError::Stopped.into());
         }
         if self.reading()?.next_slot() == 0 {
@@ -292,27 +266,26 @@ impl<'a, S: Sink> Run<'a, S> {
         self.find_module().await
     }
 
-    /// Takes a group into the node.
-    async fn take(&mut self, group: Group) -> Result<(Option<Want>, Option<String>), RecoverError> {
-        let Group { parts, givers, lies, junk, rivals, evidence, link, wants, refused, .. } = group;
-        for gateway in givers {
+    /// Notes who gave the slots of a group, what in it was false, and whom it convicts.
+    fn note_group(&mut self, group: &mut Group) {
+        for gateway in group.givers.drain(..) {
             if let Some(asked) = self.gateways.get_mut(gateway) {
                 asked.slots += 1;
             }
         }
         // Strangers can put much that is false into one bundle that a gateway gives as it is.
         let mut liars = BTreeSet::new();
-        for (Place { gateway, is_proven, .. }, why) in lies {
+        for (Place { gateway, is_proven, .. }, why) in group.lies.drain(..) {
             self.fault(gateway, why);
             if liars.insert((gateway, is_proven)) {
                 let instead = if is_proven { Instead::Junk } else { Instead::Lie };
                 self.handle(Input::Lacked { gateway, instead });
             }
         }
-        for (gateway, why) in junk {
+        for (gateway, why) in group.junk.drain(..) {
             self.fault(gateway, why);
         }
-        for (ours, other) in rivals {
+        for (ours, other) in group.rivals.drain(..) {
             self.note(format!(
                 "the scheduler signed two assignments of one slot: {} and {}",
                 ours.id(),
@@ -322,15 +295,7 @@ impl<'a, S: Sink> Run<'a, S> {
                 self.shared.witness.found(self.process, evidence);
             }
         }
-        evidence.into_iter().for_each(|evidence| self.convicted(evidence));
-        // The group before this one goes to the disk while this one is verified and more is asked for; with the one that
-        // is verified next, three are in memory.
-        self.settle().await?;
-        let began = Instant::now();
-        self.sink.parts(parts).await?;
-        self.spent.storing += began.elapsed();
-        self.given = link;
-        Ok((wants, refused))
+        group.evidence.drain(..).for_each(|evidence| self.convicted(evidence));
     }
 
     /// Evidence came from a weave: it is told, and kept as all evidence is.
@@ -341,12 +306,14 @@ impl<'a, S: Sink> Run<'a, S> {
 
     async fn find_module(&mut self) -> Result<(), RecoverError> {
         let Some(module) = self.reading()?.wants_module() else { return Ok(()) };
-        if self.sink.has(&module)? {
+        if self.storing()?.sink.has(&module)? {
             self.reading()?.has_module_here();
         } else if self.bring(Want::Item(module)).await? {
-            let group = self.away(Reading::group).await?;
-            self.take(group).await?;
-            self.settle().await?;
+            let mut group = self.away(Reading::group).await?;
+            self.note_group(&mut group);
+            let storing = self.storing()?;
+            storing.take(group.parts, group.link).await?;
+            storing.settle().await?;
         }
         Ok(())
     }
@@ -411,7 +378,8 @@ impl<'a, S: Sink> Run<'a, S> {
         let reading = self.reading()?;
         let (slots, link, wants_module) = (reading.next_slot(), reading.link, reading.wants_module());
         let threads = reading.threads;
-        let tally = self.sink.tally();
+        let storing = self.storing()?;
+        let (tally, stored) = (storing.sink.tally(), storing.spent);
         let module = match (tally.module, wants_module) {
             (true, _) => ModuleState::Recovered,
             (false, None) => ModuleState::Here,
@@ -445,7 +413,7 @@ impl<'a, S: Sink> Run<'a, S> {
             ends_here,
             unproven: std::mem::take(&mut self.unproven),
             elapsed_ms: milliseconds(self.began.elapsed()),
-            stages: self.spent.told(threads),
+            stages: self.spent.told(threads, stored),
         })
     }
 }

@@ -176,8 +176,9 @@ fn every_bit_of_an_ed25519_signature_and_its_key_counts_as_in_the_strict_check()
 fn keys_in_any_order_and_number_judge_their_own_signatures_alone() {
     let message = [7; 48];
     let (weak, forged) = small_order();
-    let all: Vec<([u8; 32], [u8; 64])> =
-        (1..=20).map(|seed| (key(seed).verifying_key().to_bytes(), key(seed).sign(&message).to_bytes())).collect();
+    let all: Vec<([u8; 32], [u8; 64])> = (1..=20)
+        .map(|seed| (key(seed).verifying_key().to_bytes(), key(seed).sign(&message).to_bytes()))
+        .collect();
     for step in [1, 3, 7, 19] {
         for turn in 0..3 * all.len() {
             let at = turn * step % all.len();

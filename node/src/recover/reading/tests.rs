@@ -4,6 +4,7 @@
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::bundle::Bundle;
 use weft_protocol::crypto::Signer;
+use weft_protocol::push::ORIGIN_PROOF;
 use weft_protocol::time::{TimePoint, Weave};
 use weft_protocol::{Draft, Hash, Network, Tag, hash_chain};
 

@@ -177,7 +177,7 @@ impl<S: Sink> Run<'_, S> {
             // It proves itself, whatever fields a gateway leaves out. Nothing at all proves nothing.
             Ok(Beside::Attestations(all)) => {
                 let is_some = !all.is_empty();
-                self.sink.parts(vec![Part::Attestations(all)]).await?;
+                self.storing()?.sink.parts(vec![Part::Attestations(all)]).await?;
                 if !is_item && !is_some {
                     self.fault(gateway, format!("item {id}: nothing that was attested is in it"));
                 }

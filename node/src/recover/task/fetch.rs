@@ -1,12 +1,12 @@
 //! Asking one gateway: where it has a thing, and what is there.
 
 use bytes::Bytes;
-use weft_protocol::l1::{L1Tx, chunk};
-use weft_protocol::{Hash, Id};
+use weft_protocol::Id;
 
 use super::super::RecoverError;
 use super::super::ask::{Listed, Question};
-use super::super::gateway::{GatewayError, Place};
+use super::super::gateway::GatewayError;
+use super::super::given::{GivenBundle, Proof};
 use super::super::machine::{Input, Instead, Source, Want};
 use super::super::reading::Has;
 use super::super::sink::Sink;
@@ -91,14 +91,17 @@ impl<S: Sink> Run<'_, S> {
         is_said: bool,
     ) -> Result<Input, RecoverError> {
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
-        let bytes = match asked.bundle(id).await {
-            Ok(bytes) => bytes,
+        let GivenBundle { bytes, root, proof } = match asked.bundle(id).await {
+            Ok(given) => given,
             Err(error) => return Ok(self.failed(gateway, &error)),
         };
         self.bundles += 1;
-        let raw = bytes.clone();
-        let root = self.away(move |_| chunk::data_root(&raw)).await?;
-        let is_proven = self.prove(gateway, id, root).await;
+        // What is in a bundle that is not what was signed proves itself without that.
+        let is_proven = matches!(proof, Proof::Shown);
+        self.bundles_proven += u64::from(is_proven);
+        if let Proof::False(why) = proof {
+            self.fault(gateway, why);
+        }
         if let Some(root) = root.filter(|_| is_proven && self.fetched.len() < FETCHED_MAX) {
             self.fetched.push(Fetched { id, root, bytes: bytes.len() as u64, gateway });
         }
@@ -160,31 +163,5 @@ impl<S: Sink> Run<'_, S> {
             error if error.is_unknown() => Input::Lacked { gateway, instead: Instead::Nothing },
             _ => Input::Failed { gateway },
         }
-    }
-
-    /// Finds out whether a bundle is the bytes that its name or its transaction commits to, and how deep its
-    /// gateway says that it lies. What is in it proves itself without that.
-    async fn prove(&mut self, gateway: usize, id: Id, root: Option<Hash>) -> bool {
-        let Some(asked) = self.gateways.get_mut(gateway) else { return false };
-        let mut is_proven = root == Some(Hash(id.0));
-        if !is_proven && let Ok(text) = asked.holder.transaction(id).await {
-            let transaction = L1Tx::parse_json(&text).and_then(|transaction| transaction.verify());
-            match transaction {
-                Ok(transaction) => {
-                    is_proven = transaction.id() == id && transaction.data_root() == root;
-                    if !is_proven {
-                        asked.fault(format!("the bytes of bundle {id} are not those of its transaction"));
-                    }
-                }
-                Err(error) => asked.fault(format!(
-                    "the bytes of bundle {id} are neither those of its name nor of a signed transaction: {error}"
-                )),
-            }
-        }
-        self.bundles_proven += u64::from(is_proven);
-        if let Ok(Place { confirmations: told, .. }) = asked.holder.place(id).await {
-            self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
-        }
-        is_proven
     }
 }

@@ -26,7 +26,7 @@ pub(super) const FETCHED_MAX: usize = 10_000;
 const INCLUSION_WAIT: Duration = Duration::from_secs(300);
 /// How long the gateways may take to say what one block is.
 const BLOCK_WAIT: Duration = Duration::from_secs(30);
-/// Bundles whose place one gateway may fail to show before it is asked for no other.
+/// Bundles one after the other whose place a gateway may fail to show before it is asked for no other.
 const MISSES_MAX: u32 = 3;
 
 /// A bundle that was read, whose bytes are those that its name or its transaction commits to. Any other is in no block,
@@ -56,7 +56,7 @@ pub(super) struct Inclusion {
 struct Looking {
     /// What most gateways say of a block; none where they do not agree.
     blocks: BTreeMap<String, Option<BlockData>>,
-    /// In how many bundles each gateway failed.
+    /// In how many bundles one after the other each gateway failed.
     misses: Vec<u32>,
 }
 
@@ -106,10 +106,11 @@ impl<S: Sink> Run<'_, S> {
             if is_vain || self.search.has_given_up(gateway) {
                 continue;
             }
-            let Err(no) = self.way(gateway, bundle, looking).await else { return Ok(()) };
+            let way = self.way(gateway, bundle, looking).await;
             if let Some(misses) = looking.misses.get_mut(gateway) {
-                *misses += 1;
+                *misses = if way.is_ok() { 0 } else { *misses + 1 };
             }
+            let Err(no) = way else { return Ok(()) };
             why.get_or_insert(format!("bundle {}: {no}", bundle.id));
         }
         Err(why.unwrap_or_else(|| "no gateway showed it of others".to_owned()))
@@ -120,6 +121,10 @@ impl<S: Sink> Run<'_, S> {
         let no = |error: GatewayError| error.to_string();
         let asked = self.gateways.get_mut(gateway).ok_or("it is not there")?;
         let place = asked.holder.place(bundle.id).await.map_err(no)?;
+        if gateway == bundle.gateway {
+            let told = place.confirmations;
+            self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
+        }
         let name = place.block.ok_or("its gateway does not name its block")?;
         let last = asked.holder.last_byte(bundle.id).await.map_err(no)?;
         let path = asked.holder.tx_path(last).await.map_err(no)?;

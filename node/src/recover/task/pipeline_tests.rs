@@ -1,11 +1,13 @@
 //! Slots are asked for, verified and written beside each other, and end where they did when that was one after another.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use weft_protocol::DataItem;
 use weft_protocol::crypto::Signer;
+use weft_protocol::record::Link;
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::reading::tests::{bundle, log};
@@ -17,12 +19,19 @@ use crate::shared::testing::{NETWORK, shared};
 
 const SLOTS: u64 = 90;
 const BUNDLES: usize = 3;
+/// How long what hangs may do so.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// The bundles that a gateway was asked for.
+type AskedFor = watch::Receiver<Vec<Id>>;
 
 /// What came, and how far it was waited for.
 #[derive(Default)]
 struct Taken {
     slots: Vec<u64>,
     settled: Option<u64>,
+    /// Of a disk that is slow: what is on its way gets there once two more bundles were asked for, if there are so many.
+    waits_for: Option<AskedFor>,
 }
 
 impl Sink for Taken {
@@ -37,6 +46,10 @@ impl Sink for Taken {
     }
 
     async fn settle(&mut self, link: Option<Link>) -> Result<(), PortableError> {
+        if let Some((asked, link)) = self.waits_for.as_mut().zip(link) {
+            let of_bundle = link.slot as usize / (SLOTS as usize / BUNDLES);
+            asked.wait_for(|asked| asked.len() >= BUNDLES.min(of_bundle + 3)).await.unwrap();
+        }
         self.settled = link.map(|link| link.slot);
         Ok(())
     }
@@ -51,24 +64,31 @@ impl Sink for Taken {
 }
 
 /// A log in bundles, of which one item is not as it was signed, if any is named; and the bundles that were asked for.
-async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (String, Arc<Mutex<Vec<Id>>>) {
+async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (String, AskedFor) {
     let bundles = log.chunks(log.len() / BUNDLES).enumerate().map(|(number, slots)| {
         let items = slots.concat();
         let bytes = bundle(&items, |at| Some(items[at].id()) == false_one);
         (Id([u8::try_from(number).unwrap(); 32]), items, bytes.to_vec())
     });
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let count = Arc::clone(&asked);
-    let address = stub::bundled(bundles.collect(), move |id| count.lock().unwrap().push(id)).await;
-    (address, asked)
+    let (note, asked) = watch::channel(Vec::new());
+    let note = move |id| note.send_modify(|asked| asked.push(id));
+    (stub::bundled(bundles.collect(), note).await, asked)
 }
 
 /// Reads a log from these; what was taken, and the report.
 async fn read(process: Id, from: &[String], asking: Option<u64>) -> (Taken, RecoverReport) {
+    read_into(Taken::default(), process, from, asking).await
+}
+
+async fn read_into(
+    mut taken: Taken,
+    process: Id,
+    from: &[String],
+    asking: Option<u64>,
+) -> (Taken, RecoverReport) {
     let config = StoreConfig::new(NETWORK, Signer::from_seed(&[9; 32]).address());
     let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
     let shared = shared(Path::new("/nowhere"), Signer::from_seed(&[9; 32]), store);
-    let mut taken = Taken::default();
     let reading = Reading::new(process, shared.terms.clone(), 2);
     let mut run = Run::new(&shared, process, gateways(from).unwrap(), &mut taken, reading);
     run.allowance = asking.map(|bytes| Arc::new(Allowance::new(bytes)));
@@ -98,9 +118,23 @@ async fn each_bundle_is_asked_for_once_though_it_is_asked_for_early() {
         let (_, report) = read(process, &[address], asking).await;
         assert!(report.is_whole(), "{report:?}");
         assert_eq!((report.slots, report.bundles), (SLOTS, BUNDLES as u64));
-        assert_eq!(asked.lock().unwrap().len(), BUNDLES, "{asked:?}");
+        assert_eq!(asked.borrow().len(), BUNDLES, "{asked:?}");
         // A list and a bundle each, and what else is asked of all.
         assert!(report.gateways[0].requests >= 2 * BUNDLES as u64, "{report:?}");
+    }
+}
+
+/// What others ask for is not read ahead either.
+#[tokio::test]
+async fn the_next_bundle_is_asked_for_while_the_disk_is_busy() {
+    let (process, log) = log(SLOTS, |slot| 120_000 + slot);
+    for asking in [None, Some(1 << 20)] {
+        let (address, asked) = gateway(&log, None).await;
+        let slow = Taken { waits_for: Some(asked), ..Taken::default() };
+        let from = [address];
+        let read = tokio::time::timeout(WAIT, read_into(slow, process, &from, asking));
+        let (_, report) = read.await.expect("the disk waits for the gateway, and the gateway for the disk");
+        assert!(report.is_whole() && report.slots == SLOTS, "{report:?}");
     }
 }
 
