@@ -1,10 +1,11 @@
 //! How fast a log comes back from a weave: every id, signature and link checked, and then evaluated. Both nodes are in
 //! this process, the weave is read over HTTP on loopback, and what it takes to serve it is part of what it takes to read
-//! it, as are the commits to disk. An item is a signed data item that was verified, each once: a slot has two, its
-//! assignment and its message; attestations, and what is looked at beside, are not counted. Of the stages, which run beside each other, each is told by itself: waiting for
-//! the weave to list and give bundles, checking their items on all cores (the rate of it is that of items verified from
-//! bundles, beside serving and writing), and waiting for the disk, which goes on meanwhile. Evaluating is from being asked to until the state root
-//! is the first node's. `cargo bench -p weft-node --bench recover [-- --quick]`; `--messages N` for another length.
+//! it, as are the commits to disk. An item is a signed data item that was verified, each counted once: a slot has two,
+//! its assignment and its message; attestations are not counted. Of the stages, which run beside each other, each is
+//! told by itself: waiting for the weave to list and give bundles, checking their items on all cores (the rate of it is
+//! that of items verified from bundles, beside serving and writing), and waiting for the disk. Evaluating is from being
+//! asked to until the state root is the first node's. `cargo bench -p weft-node --bench recover [-- --quick]`;
+//! `--messages N` for another length.
 #![allow(
     missing_docs,
     dead_code,

@@ -317,6 +317,9 @@ pub(crate) struct Up {
     pub(crate) crowded: bool,
     #[command(flatten)]
     pub(crate) wires: Wires,
+    /// Have all nodes post their batches to one weave, that of node 0, as they would to Arweave
+    #[arg(long, conflicts_with = "netns")]
+    pub(crate) shared_weave: bool,
     /// End after the tour
     #[arg(long)]
     pub(crate) once: bool,
@@ -443,6 +446,7 @@ mod tests {
             ("weft-testnet --roles 0=cook", "expected PEER=ROLES"),
             ("weft-testnet --delay 5", "--netns"),
             ("weft-testnet --netns --base-port 4000", "--base-port"),
+            ("weft-testnet --netns --shared-weave", "--shared-weave"),
             ("weft-testnet --netns --loss 101", "expected 0 to 100"),
             ("weft-testnet exec 3", "COMMAND"),
             ("weft-testnet logs --lines 0", "expected 1 to 10000"),

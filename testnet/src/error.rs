@@ -55,6 +55,9 @@ pub enum TestnetError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The node whose weave is that of all does not say where that is read.
+    #[error("node 0 did not say where its weave is read, to which the others post")]
+    NoWeave,
     /// A file that was named and cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     File {
@@ -175,6 +178,7 @@ impl TestnetError {
             | Self::Key(_) => true,
             Self::Program { .. }
             | Self::Node { .. }
+            | Self::NoWeave
             | Self::Unhealthy { .. }
             | Self::Load { .. }
             | Self::Runtime(_) => false,

@@ -18,6 +18,7 @@ use crate::node::{Door, Node, Start, Starting};
 use crate::plan::Plan;
 use crate::topology;
 use crate::wait::{Look, WaitError, until};
+use crate::weave;
 
 /// Nodes that start at once.
 const STARTS_MAX: usize = 4;
@@ -303,6 +304,9 @@ fn start_of(plan: &Plan, launch: &Launch, node: usize, up: &[Node]) -> Result<St
     let ours = SETTINGS.iter().filter(|(flag, _)| plan.settings().iter().all(|(given, _)| given != flag));
     args.extend(ours.flat_map(|(flag, value)| [flag.into(), value.into()]));
     args.extend(plan.settings().iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
+    if plan.shares_weave() {
+        args.extend(weave::flags(plan.dir(), node, up)?);
+    }
     let log = data_dir.join("node.log");
     Ok(Start { node, program, args, data_dir, log })
 }

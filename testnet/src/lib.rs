@@ -33,6 +33,7 @@ mod town;
 mod user;
 mod visit;
 mod wait;
+mod weave;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::netns::Lanes;
 use crate::topology::Topology;
+use crate::weave::KEEPER;
 
 /// The fewest peers: two processes on different nodes.
 pub const PEERS_MIN: usize = 2;
@@ -49,6 +50,9 @@ pub enum PlanError {
         /// What it would have to be.
         role: &'static str,
     },
+    /// The weave of all would have no blocks.
+    #[error("--shared-weave: node {KEEPER} has not the role anchor, and its weave is that of all; add it")]
+    Keeper,
     /// Roles of a node that there is not.
     #[error("--roles {given}: there are the peers 0 to {}", peers - 1)]
     NoPeer {
@@ -120,6 +124,8 @@ pub struct Plan {
     roles: Vec<String>,
     /// Flags of every node beside those that all testnets have, each with its value.
     settings: Vec<(String, String)>,
+    /// All batches go to the weave of one node.
+    shares_weave: bool,
 }
 
 impl Plan {
@@ -139,8 +145,8 @@ impl Plan {
         }
         let roles = (0..peers).map(|node| tour_roles(peers, node).to_owned()).collect();
         let (topology, seed, settings) = (Topology::Mesh, 0, Vec::new());
-        let (dir, lanes) = (dir.into(), None);
-        let plan = Self { peers, base_port, dir, topology, seed, lanes, roles, settings };
+        let (dir, lanes, shares_weave) = (dir.into(), None, false);
+        let plan = Self { peers, base_port, dir, topology, seed, lanes, roles, settings, shares_weave };
         let path = plan.data_dir(peers - 1).join(weft_node::control::api::SOCKET_NAME);
         let bytes = path.as_os_str().len();
         if bytes >= SOCKET_PATH_BYTES_MAX {
@@ -213,6 +219,23 @@ impl Plan {
             nodes.fill(of.roles.clone());
         }
         Ok(self)
+    }
+
+    /// The same plan with one weave, node 0's, to which all others post their batches.
+    ///
+    /// # Errors
+    /// [`PlanError::Keeper`].
+    pub fn with_shared_weave(mut self) -> Result<Self, PlanError> {
+        if !self.has_role(KEEPER, "anchor") {
+            return Err(PlanError::Keeper);
+        }
+        self.shares_weave = true;
+        Ok(self)
+    }
+
+    /// Whether all batches go to the weave of one node.
+    pub const fn shares_weave(&self) -> bool {
+        self.shares_weave
     }
 
     /// Fails when the tour's processes would have nobody.
@@ -346,8 +369,11 @@ mod tests {
         assert_eq!((plan.roles(2), plan.roles(3), plan.roles(4)), ("compute", "anchor", ALL_ROLES));
         let error = plan.check_tour().unwrap_err().to_string();
         assert!(error.starts_with("--roles: node 3 has not the role compute"), "{error}");
-        let error = plan.with_some_roles(&[of("4-5=compute").unwrap()]).unwrap_err().to_string();
+        let error = plan.clone().with_shared_weave().unwrap().with_some_roles(&[of("4-5=compute").unwrap()]);
+        let error = error.unwrap_err().to_string();
         assert_eq!(error, "--roles 4-5=compute: there are the peers 0 to 4");
+        let plan = plan.with_some_roles(&[of("0=compute,messenger").unwrap()]).unwrap();
+        assert_eq!(plan.with_shared_weave(), Err(PlanError::Keeper));
     }
 
     #[test]

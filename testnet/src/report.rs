@@ -47,6 +47,9 @@ pub struct PeerReport {
     pub roles: Vec<String>,
     /// Where its batches go.
     pub weave: String,
+    /// Where its embedded weave is read, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weave_api: Option<String>,
     /// Its process in the operating system.
     pub pid: u32,
     /// Its data folder.
@@ -132,6 +135,7 @@ pub(crate) fn peers(fleet: &Fleet) -> Vec<PeerReport> {
             listen: ready.listen,
             roles: ready.roles,
             weave: ready.weave,
+            weave_api: ready.weave_api,
             pid: ready.pid,
             data_dir: node.data_dir().display().to_string(),
             log: node.log().display().to_string(),

@@ -28,6 +28,7 @@ use crate::state::{Listed, State};
 use crate::tour::{self, Found};
 use crate::user::User;
 use crate::visit;
+use crate::weave::KEEPER;
 
 /// How a run ends. The numbers are a promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,9 @@ async fn run(up: &Up, screen: Screen) -> Result<Exit, TestnetError> {
     let mut plan = plan.with_topology(up.topology, up.seed).with_some_roles(&up.roles)?;
     if !up.no_tour {
         plan.check_tour()?;
+    }
+    if up.shared_weave {
+        plan = plan.with_shared_weave()?;
     }
     let guard = Guard::set(folder.fresh())?;
     if up.wires.netns {
@@ -290,6 +294,11 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
     screen.table(["NODE", "ADDRESS", "DATA FOLDER", "LISTENS ON"], fleet.nodes().iter().map(row));
     let first = fleet.node(0).data_dir().display();
     screen.line(&format!("talk to a node with `weft --data-dir {first} processes`; ctrl-c ends all"));
+    if let Some(weave) = fleet.node(KEEPER).ready().weave_api.as_ref() {
+        screen.line(&format!(
+            "all batches go to the weave of node {KEEPER}: `weft recover PROCESS --from {weave}`"
+        ));
+    }
     screen.line("from another terminal: `weft-testnet status`, `logs 3`, `exec 3 processes`, `down`");
     let died = tokio::select! {
         () = signals.caught() => false,

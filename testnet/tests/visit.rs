@@ -126,6 +126,49 @@ fn a_testnet_is_seen_and_ended_from_another_terminal() {
     assert!(code == Some(0) && said.contains("no testnet runs"), "{said}");
 }
 
+/// A process of each node comes back on the other from the one weave, as it would were all nodes gone.
+#[test]
+fn all_nodes_share_a_weave_that_gives_back_what_any_of_them_scheduled() {
+    let terminal = Terminal::new();
+    let (_launcher, report) = terminal.up(&["--shared-weave"]);
+    let [keeper, other] = &report["peers"].as_array().unwrap()[..] else { panic!("{report}") };
+    let weave = keeper["weave_api"].as_str().unwrap();
+    assert!(keeper["weave"].as_str().unwrap().starts_with("local:"), "{report}");
+    assert_eq!(
+        (&other["weave"], &other["weave_api"]),
+        (&"weft.weft-testnet".into(), &Value::Null),
+        "{report}"
+    );
+    let exec = |args: &[&str]| -> Value {
+        let (code, said, error) = terminal.run(&[&["exec"], args, &["--json"]].concat());
+        assert_eq!(code, Some(0), "{args:?}: {said}{error}");
+        serde_json::from_str(&said).unwrap()
+    };
+    let logs = ["0", "1"].map(|node| {
+        let process = exec(&[node, "spawn"])["id"].as_str().unwrap().to_owned();
+        exec(&[node, "send", &process, "--action", "Eval", "--data", "n = 1", "--wait"]);
+        (node, process)
+    });
+    for (node, process) in &logs {
+        let is_anchored = || {
+            let all = exec(&[node, "processes"]);
+            let of = all.as_array().unwrap().iter().find(|one| one["process"] == **process);
+            of.is_some_and(|of| of["head"] == 1 && of["anchored"] == 1)
+        };
+        wait_until("the log is not anchored", is_anchored);
+    }
+    // Who posts for a fee says so.
+    let status = exec(&["1", "anchor", "status"]);
+    assert_eq!(status["backend"], "arweave", "{status}");
+    assert!(status["spent"].as_u64() > Some(0), "{status}");
+    for ((_, process), elsewhere) in logs.iter().zip(["1", "0"]) {
+        let came = exec(&[elsewhere, "recover", process, "--from", weave]);
+        assert_eq!((&came["slots"], &came["missing"]), (&2.into(), &Value::Null), "{came}");
+        assert_eq!(came["bundles_in_blocks"], came["bundles"], "{came}");
+        assert_eq!(exec(&[elsewhere, "verify", process])["difference"], Value::Null);
+    }
+}
+
 #[test]
 fn a_node_that_ends_by_itself_turns_the_end_red() {
     let _alone = alone();
