@@ -164,6 +164,8 @@ fn all_nodes_share_a_weave_that_gives_back_what_any_of_them_scheduled() {
     for ((_, process), elsewhere) in logs.iter().zip(["1", "0"]) {
         let came = exec(&[elsewhere, "recover", process, "--from", weave]);
         assert_eq!((&came["slots"], &came["missing"]), (&2.into(), &Value::Null), "{came}");
+        // All of it from there, though the other node is up and would give it.
+        assert_eq!(came["gateways"][0]["slots"], 2, "{came}");
         assert_eq!(came["bundles_in_blocks"], came["bundles"], "{came}");
         assert_eq!(exec(&[elsewhere, "verify", process])["difference"], Value::Null);
     }
