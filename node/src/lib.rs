@@ -76,6 +76,7 @@ mod news;
 mod shared;
 mod shares;
 mod supervisor;
+mod threads;
 mod trace;
 
 pub use assemble::{Ready, embed, run};

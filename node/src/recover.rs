@@ -31,7 +31,6 @@ mod task;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests;
-mod threads;
 mod unasked;
 
 use serde::{Deserialize, Serialize};

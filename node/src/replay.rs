@@ -37,7 +37,7 @@ pub fn verify(
     let (mut positions, mut running, mut difference) = (0, Hash::ZERO, None);
     while hosted.next_slot() < total && difference.is_none() {
         let from = hosted.next_slot();
-        for record in log::read_records(&reader, process, from, total - 1)? {
+        for record in log::read_records_at_once(&reader, process, from, total - 1)? {
             for evaluated in hosted.run_slot(&record)? {
                 positions += 1;
                 running = evaluated.closed.running.0;

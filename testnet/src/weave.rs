@@ -39,8 +39,8 @@ pub(crate) fn flags(dir: &Path, node: usize, up: &[Node]) -> Result<Vec<OsString
     let weave = format!("weft.{}", keeper.network);
     let mut flags: Vec<OsString> = [
         ("--anchor", "arweave"),
-        ("--anchor-gateways", &address),
-        ("--anchor-weave", &weave),
+        ("--anchor-gateways", address.as_str()),
+        ("--anchor-weave", weave.as_str()),
         ("--anchor-day-limit", DAY_LIMIT),
         ("--anchor-confirmations", CONFIRMATIONS),
         ("--anchor-check-ms", CHECK_MS),

@@ -12,8 +12,8 @@ use weft_protocol::{Address, DataItem, Id, tag};
 use weft_storage::limits::BATCH_ITEMS_MAX;
 
 use super::machine::Gateway;
-use super::threads;
 use crate::portable::{ATTESTATIONS_TYPE, EVIDENCE_TYPE};
+use crate::threads;
 
 /// Bytes that are held, and what came last beside them.
 const BYTES_MAX: usize = 64 * 1024 * 1024;

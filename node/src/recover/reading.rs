@@ -18,8 +18,8 @@ use weft_protocol::{Address, DataItem, Id, Verified, tag, wire};
 
 use super::machine::{Gateway, Want};
 use super::pool::{Held, Place, Pool, Rival};
-use super::threads;
 use crate::portable::{EVIDENCE_TYPE, Part, attestations_of};
+use crate::threads;
 
 /// Slots that are verified before they are handed on: what the follower commits twice.
 const GROUP_SLOTS: usize = 1_024;

@@ -22,11 +22,12 @@ use super::pool::Place;
 use super::reading::{Group, Reading};
 use super::scratch::Scratch;
 use super::sink::Sink;
-use super::{GATEWAYS_MAX, GatewayReport, ModuleState, RecoverError, RecoverReport, threads};
+use super::{GATEWAYS_MAX, GatewayReport, ModuleState, RecoverError, RecoverReport};
 use crate::follower::FollowerHandle;
 use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
+use crate::threads;
 use inclusion::{Fetched, Inclusion};
 use stages::{Bringing, Spent, Storing, milliseconds};
 

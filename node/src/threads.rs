@@ -12,12 +12,12 @@ const THREADS_MAX: usize = 8;
 const TURN: usize = 16;
 
 /// As many as this machine has cores.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
 }
 
 /// What `work` makes of each, in their order, on so many threads, of which this is one.
-pub(super) fn each<T: Sync, R: Send>(threads: usize, all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn each<T: Sync, R: Send>(threads: usize, all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let take_turns = || {
         let mut done: Vec<(usize, Vec<R>)> = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn each<T: Sync, R: Send>(threads: usize, all: &[T], work: impl Fn(&T
     };
     let others = threads.min(THREADS_MAX).min(all.len().div_ceil(TURN)).saturating_sub(1);
     let mut done = thread::scope(|scope| {
-        let begin = |_| Builder::new().name("weft-recover".into()).spawn_scoped(scope, take_turns).ok();
+        let begin = |_| Builder::new().name("weft-checks".into()).spawn_scoped(scope, take_turns).ok();
         // Where the system has no thread left, those that there are do the work.
         let begun: Vec<_> = (0..others).filter_map(begin).collect();
         let mut done = take_turns();
