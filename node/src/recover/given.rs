@@ -69,3 +69,49 @@ fn signs(id: Id, root: Option<Hash>, text: &[u8]) -> Proof {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::l1::L1Draft;
+
+    use super::*;
+
+    const WALLET: &str = include_str!("../../../tests/vectors/wallet.json");
+
+    #[test]
+    fn a_transaction_shows_the_bytes_that_were_signed_and_no_others() {
+        let data = Bytes::from(vec![7; 300_000]);
+        let root = chunk::data_root(&data);
+        let signed = L1Draft { data: data.clone(), reward: 1, ..L1Draft::default() };
+        let signed = signed.sign(&Signer::from_jwk(WALLET).unwrap()).unwrap();
+        let (id, text) = (signed.id(), signed.to_header_json());
+        assert!(matches!(signs(id, root, text.as_bytes()), Proof::Shown));
+        let why = |id, root, text: &str| match signs(id, root, text.as_bytes()) {
+            Proof::False(why) => why,
+            other => format!("{other:?}"),
+        };
+        let other_root = chunk::data_root(&data.slice(1..));
+        assert!(why(id, other_root, &text).contains("are not those of its transaction"));
+        assert!(why(Id([1; 32]), root, &text).contains("are not those of its transaction"));
+        let other_fee = text.replace("\"reward\":\"1\"", "\"reward\":\"2\"");
+        assert_ne!(other_fee, text);
+        assert!(why(id, root, &other_fee).contains("nor of a signed transaction"));
+        assert!(why(id, root, "{}").contains("nor of a signed transaction"));
+    }
+
+    #[tokio::test]
+    async fn bytes_under_their_own_root_need_no_transaction() {
+        let bytes = Bytes::from_static(b"some bytes");
+        let root = chunk::data_root(&bytes).unwrap();
+        let given = GivenBundle::held_against(Id(root.0), bytes.clone(), None).await;
+        assert!(matches!(given.proof, Proof::Shown) && given.root == Some(root));
+        let given = GivenBundle::held_against(Id([1; 32]), bytes, None).await;
+        assert!(matches!(given.proof, Proof::Unknown(_)) && given.root == Some(root));
+        // Nothing has no root, and is nobody's bundle.
+        let given = GivenBundle::held_against(Id([0; 32]), Bytes::new(), None).await;
+        assert!(matches!(given.proof, Proof::Unknown(_)) && given.root.is_none());
+    }
+}
