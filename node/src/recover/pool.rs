@@ -41,7 +41,7 @@ struct Piece {
 enum Sorted {
     /// It carries attestations or evidence.
     Beside(DataItem),
-    Assignment(Rival, Held),
+    Assignment(Box<Rival>, Held),
     Other(Id, Held),
 }
 
@@ -92,7 +92,7 @@ impl Piece {
                 self.slots = Some((first.min(slot), last.max(slot)));
                 let rivals = self.assignments.entry(slot).or_default();
                 if rivals.len() < RIVALS_MAX {
-                    rivals.push(rival);
+                    rivals.push(*rival);
                 }
                 (id, held)
             }
@@ -164,7 +164,7 @@ impl Pool {
         match of_process.then(|| Assignment::from_item(item)) {
             Some(Ok(claims)) => {
                 let rival = Rival { raw: item.raw().clone(), owner: claims.scheduler, claims };
-                Sorted::Assignment(rival, held)
+                Sorted::Assignment(Box::new(rival), held)
             }
             _ => Sorted::Other(item.id(), held),
         }
