@@ -123,7 +123,7 @@ pub enum DryRunError {
     #[error("{RUNS_MAX} dry runs wait here already; try again in {BUSY_RETRY_MS} ms")]
     Busy,
     /// The operator's ceiling of time.
-    #[error("the dry run was not done in {ms} ms, this node's ceiling (`dry_run_ms`)")]
+    #[error("the dry run took more than {ms} ms, this node's ceiling (`dry_run_ms`)")]
     TooLong {
         /// The ceiling.
         ms: u64,
@@ -135,7 +135,7 @@ pub enum DryRunError {
         gas: u64,
     },
     /// There is no state to run it on.
-    #[error("process {0} has no state here yet: nothing of it was evaluated, or it cannot be loaded")]
+    #[error("process {0} has no state here yet: nothing of it has been evaluated, or it cannot be loaded")]
     NoState(Id),
     /// There is no such state.
     #[error("slot {slot} of process {process} was not evaluated here")]

@@ -76,13 +76,13 @@ pub enum NoLetter {
     #[error("it has {0} bytes, and at most {PENDING_BYTES_MAX} wait on a topic")]
     TooLong(usize),
     /// It is no message.
-    #[error("it is no message to a process")]
+    #[error("it is not a message to a process")]
     NoMessage,
     /// Too many are sent.
     #[error("this node sends {} messages by their topics already", letters::LETTERS_MAX)]
     TooMany,
     /// The disk does not take it.
-    #[error("it was not written down, and would be lost when this node stops: {0}")]
+    #[error("it was not stored, and would be lost when this node stops: {0}")]
     Disk(#[from] StoreError),
     /// The node stops.
     #[error("the node is stopping")]

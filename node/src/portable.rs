@@ -44,7 +44,7 @@ pub enum PortableError {
     #[error("{} exists and is never overwritten: choose another name", .0.display())]
     Exists(PathBuf),
     /// Left by an export that was broken off, or of another one under way.
-    #[error("{} is of another export: if none is under way, remove it and try again", .0.display())]
+    #[error("{} belongs to another export: if none is under way, remove it and try again", .0.display())]
     Unfinished(PathBuf),
     /// Nothing of the process is here.
     #[error("process {0} has no slots here; `weft host {0}` follows it")]
@@ -116,7 +116,7 @@ pub enum PortableError {
     },
     /// The log here does not reach the slots of the file in time.
     #[error(
-        "the log here stays at slot {head:?} while slots up to {wanted} were handed over; see the node's log"
+        "the log here stays at slot {head:?} although slots up to {wanted} were handed over; see the node's log"
     )]
     Stuck {
         /// The newest slot here.

@@ -85,7 +85,7 @@ pub enum RecoverError {
         process: Id,
     },
     /// The process is read into a store already.
-    #[error("process {0} is being checked against a weave already: wait for that")]
+    #[error("process {0} is already being checked against a weave: wait for that")]
     Busy(Id),
     /// No gateway said which processes there are.
     #[error("no gateway says which processes it has: {0}")]

@@ -43,7 +43,7 @@ pub enum ReplayError {
     #[error("{REPLAYS_MAX} replays wait here already; try again in {BUSY_RETRY_MS} ms")]
     Busy,
     /// The operator's ceiling of time.
-    #[error("going back to slot {slot} was not done in {ms} ms, this node's ceiling (`replay_ms`)")]
+    #[error("going back to slot {slot} takes more than {ms} ms, this node's ceiling (`replay_ms`)")]
     TooLong {
         /// To which slot.
         slot: u64,
@@ -70,7 +70,7 @@ pub enum ReplayError {
         slot: u64,
     },
     /// There is no state at all.
-    #[error("process {0} has no state here: it cannot be loaded")]
+    #[error("process {0} has no state here, as it cannot be loaded")]
     NoState(Id),
     /// The newest slot is not evaluated here.
     #[error(transparent)]

@@ -89,7 +89,7 @@ pub enum SubscribeError {
     Whose(Address),
     /// As many agreements are held as may be.
     #[error(
-        "this messenger holds as many subscriptions as it may {0}: one that ends or is cancelled makes room"
+        "this messenger holds as many subscriptions as it may {0}; one that ends or is cancelled makes room"
     )]
     Full(&'static str),
     /// All places for processes of others are taken.

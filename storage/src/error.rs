@@ -203,8 +203,8 @@ pub enum StoreError {
     },
     /// The store belongs to another network.
     #[error(
-        "the store belongs to network {found}, this node runs on {expected}; name the store's \
-         with `network`, or choose another data folder"
+        "the store belongs to network {found}, this node runs on {expected}; set `network` to the store's, or choose \
+         another data folder"
     )]
     OtherNetwork {
         /// The network of the store.
@@ -224,7 +224,7 @@ pub enum StoreError {
     },
     /// The store was written by a newer version.
     #[error(
-        "{} has schema {found}, this version knows up to {known}; use a newer weft", path.display()
+        "{} has schema {found}, and this version knows schemas up to {known}; use a newer weft", path.display()
     )]
     NewerSchema {
         /// The file.

@@ -18,9 +18,9 @@ const WINSTON_PER_AR: u64 = 1_000_000_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AnchorCommand {
-    /// Show where batches go, what is on its way, what it cost, and what keeps it
+    /// Show where batches go, what is on its way, what it cost and what is holding it up
     Status,
-    /// Say what it would cost to anchor now what waits, as gateways ask
+    /// Show what it would cost to anchor now whatever waits, at the price of the gateways
     Estimate,
     /// Make batches of whatever waits, and post them now
     Flush,
@@ -47,7 +47,7 @@ async fn status(request: AnchorRequest, context: &Context) -> Result<Exit, CliEr
 }
 
 fn human(info: &AnchorInfo) -> String {
-    let wallet = info.wallet.map_or_else(|| "none pays".to_owned(), |wallet| wallet.to_string());
+    let wallet = info.wallet.map_or_else(|| "none".to_owned(), |wallet| wallet.to_string());
     let told = |amount: Option<u64>, none: &str| amount.map_or_else(|| none.to_owned(), money);
     let mut head = vec![
         ("batches go to", format!("{} ({})", info.weave, info.backend)),
@@ -108,11 +108,11 @@ async fn estimate(context: &Context) -> Result<Exit, CliError> {
         pairs(&[
             ("slots that wait", estimate.slots.to_string()),
             ("items", estimate.items.to_string()),
-            ("bytes", format!("{}, of which {} beside the items", estimate.bytes, estimate.overhead_bytes)),
+            ("bytes", format!("{}, of which {} besides the items", estimate.bytes, estimate.overhead_bytes)),
             ("transactions", estimate.transactions.to_string()),
             ("gateways ask", told(estimate.price)),
             ("fee with margin", told(estimate.fee)),
-            ("for each slot", told(estimate.fee_per_slot)),
+            ("per slot", told(estimate.fee_per_slot)),
             ("logs left out", estimate.left_out.to_string()),
         ])
     })?;

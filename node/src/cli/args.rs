@@ -54,7 +54,7 @@ pub(crate) struct Global {
     /// The node's folder: key, store, socket [env: WEFT_DATA_DIR] [default: ~/.local/share/weft]
     #[arg(long, global = true, value_name = "FOLDER", help_heading = GLOBAL)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Print JSON: one document, or a line each where things come one by one
+    /// Print JSON: one document, or one per line where answers arrive one by one
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print no progress and no remarks, only answers and errors
@@ -80,23 +80,23 @@ pub(crate) enum Command {
     Send(Send),
     /// Interactive Lua console for a process; runs standard input as a script when it is not a terminal
     Console(Console),
-    /// Give an existing item a slot in a process, whomever it was written to
+    /// Give an existing item a slot in a process, whomever it was addressed to
     Assign(Assign),
-    /// Show what a message or slot came to
+    /// Show the result of a message or slot
     Result(ResultOf),
-    /// Page through a log as clients of the reference's scheduler unit see it
+    /// Page through a log as clients of today's ao scheduler units see it
     Messages(Messages),
     /// Page through the results of messages and crons
     Results(Box<Results>),
-    /// See what a message would come to, without sending it
+    /// See what a message would do, without sending it
     DryRun(Box<DryRun>),
-    /// Look at the state after any slot: its root, the memory itself, or what a Lua program keeps
+    /// Show the state after any slot: its root, the memory itself, or what a Lua program keeps
     State(State),
     /// Show the node's status
     Status,
     /// List the processes the node works for
     Processes,
-    /// List the messages that wait for a slot: those that this node sends, and those that it holds for others
+    /// List the messages that wait for a slot: this node's own, and those that it holds for others
     Pending {
         /// Only messages to this process
         #[arg(allow_hyphen_values = true)]
@@ -110,7 +110,7 @@ pub(crate) enum Command {
         #[arg(allow_hyphen_values = true)]
         process: Id,
     },
-    /// See who offers to carry what processes send, at which price, and who carries which push
+    /// See who offers to carry messages, at what price, and who carries which push
     Market {
         #[command(subcommand)]
         command: Option<MarketCommand>,
@@ -131,19 +131,19 @@ pub(crate) enum Command {
     },
     #[command(flatten)]
     Carry(CarryCommand),
-    /// Run the crons of a process while this node is up, though nobody sends it anything
+    /// Run the crons of a process while this node is up, even if nobody sends it anything
     Cron(Cron),
     /// Keep a process in memory and on disk when others have to go
     Pin(Pin),
-    /// Show slots and outcomes as they come, each verified
+    /// Show slots and outcomes as they arrive, each verified
     Watch(Watch),
     /// Replay a process from slot 0 and compare every outcome that is stored or attested
     Verify(Verify),
-    /// Look into a process, or any item the node holds
+    /// Look into a process or any item the node holds
     Inspect(Inspect),
-    /// Watch the node, its queues and its processes
+    /// Watch the node, its queues and its processes live
     Top(TopArgs),
-    /// Print everything the node counts and measures, as Prometheus reads it
+    /// Print all metrics in the format of Prometheus
     Metrics,
     /// Show the embedded weave and the batches on it
     Weave,
@@ -160,14 +160,14 @@ pub(crate) enum Command {
         #[arg(long)]
         with_key: bool,
     },
-    /// Put a backup into the data folder, which has no store yet
+    /// Restore a backup into a data folder that has no store yet
     Restore {
         /// The folder that `weft backup` made
         folder: PathBuf,
     },
     /// Write a process to a file that proves itself
     Export(Export),
-    /// Take in a process from such a file; every signature and link is checked
+    /// Import a process from a file that `weft export` wrote; every signature and link is checked
     Import {
         /// The file that `weft export` wrote
         file: PathBuf,
@@ -178,14 +178,14 @@ pub(crate) enum Command {
     Prune(Prune),
     /// Stop the node
     Stop,
-    /// Repair a damaged store, while the node is stopped; peers give back what is lost
+    /// Repair the damaged store of a stopped node; peers give back what is lost
     Repair(Repair),
     /// Show or check the configuration
     Config {
         #[command(subcommand)]
         command: Option<ConfigCommand>,
     },
-    /// Print what completes commands in a shell
+    /// Print the completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -215,12 +215,12 @@ pub(crate) enum KeyCommand {
     },
     /// Make a new ed25519 key; an existing one is never overwritten
     New,
-    /// Take the ed25519 key of a 32-byte seed
+    /// Import an ed25519 key from its 32-byte seed
     ImportSeed {
         /// The file with the seed in hex, base64url or raw; `-` reads standard input
         file: PathBuf,
     },
-    /// Take a key file: an Arweave wallet (RSA 4096) or an ed25519 JSON Web Key
+    /// Import a key file: an Arweave wallet (RSA 4096) or an ed25519 JSON Web Key
     ImportJwk {
         /// The file; `-` reads standard input
         file: PathBuf,
@@ -236,10 +236,10 @@ pub(crate) enum ModuleCommand {
         /// The Module-Format, such as wasm64-unknown-emscripten-draft_2024_02_15
         #[arg(long)]
         format: String,
-        /// Memory of its processes, such as 500-mb
+        /// Memory limit of its processes, such as 500-mb
         #[arg(long, default_value = "1-gb", value_name = "SIZE")]
         memory_limit: String,
-        /// Gas of one message
+        /// Gas limit of one message
         #[arg(long, default_value = "9000000000000", value_name = "GAS")]
         compute_limit: String,
         #[command(flatten)]
@@ -293,7 +293,7 @@ pub(crate) struct Send {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// What the process is asked to do
+    /// The action: what the process is asked to do
     #[arg(long, allow_hyphen_values = true)]
     pub(crate) action: Option<String>,
     /// 32 characters that make the item unique; the same item sent twice is one message [default: random]
@@ -318,7 +318,7 @@ pub(crate) struct Assign {
     /// The item; the scheduler asks around if this node does not hold it
     #[arg(allow_hyphen_values = true)]
     pub(crate) item: Id,
-    /// It is a transaction of the weave's base layer, which the scheduler reads at its gateways
+    /// ITEM is a base-layer transaction of the weave, which the scheduler reads from its gateways
     #[arg(long)]
     pub(crate) base_layer: bool,
     /// A part of the item to hide from the process: Data, Tags, Signature or Anchor; may repeat
@@ -345,7 +345,7 @@ pub(crate) struct ResultOf {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// The message
+    /// The id of the message
     #[arg(conflicts_with = "slot", allow_hyphen_values = true)]
     pub(crate) item: Option<Id>,
     /// The slot to look up, instead of a message
@@ -363,7 +363,7 @@ pub(crate) struct Watch {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Start with this slot [default: the next one]
+    /// Start at this slot [default: the next one]
     #[arg(long, value_name = "SLOT")]
     pub(crate) from: Option<u64>,
 }
@@ -376,7 +376,7 @@ pub(crate) struct Inspect {
     /// Also list these slots, such as 0..20 (the end is left out), 5.. or 7
     #[arg(long, value_name = "A..B", value_parser = parse_slots)]
     pub(crate) slots: Option<(u64, u32)>,
-    /// Also hash the process's memory: takes time with its size
+    /// Also hash the process's memory, which takes longer the larger it is
     #[arg(long)]
     pub(crate) state_root: bool,
 }
@@ -385,7 +385,7 @@ pub(crate) struct Inspect {
 pub(crate) enum ConfigCommand {
     /// Show every value and where it comes from
     Show(Box<ConfigFlags>),
-    /// Only say whether the configuration is right
+    /// Only say whether the configuration is valid
     Check(Box<ConfigFlags>),
 }
 
@@ -401,10 +401,10 @@ pub(crate) enum ItemCommand {
         /// The key file [default: the node's key]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
-        /// Whom it is for
+        /// Whom it is addressed to
         #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         target: Option<Id>,
-        /// 32 characters
+        /// The anchor, 32 characters
         #[arg(long, value_name = "TEXT", value_parser = parse_anchor, allow_hyphen_values = true)]
         anchor: Option<[u8; 32]>,
         /// Where to write it [default: standard output]

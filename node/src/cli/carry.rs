@@ -24,15 +24,15 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CarryCommand {
-    /// Carry what a process sends, without computing it: computers are asked, and what they say is verified
+    /// Carry what a process sends, without computing it: computers are asked, and their answers are verified
     Carry {
         /// The process
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// All that it ever sent too, in place of what it sends from now on
+        /// Carry everything it ever sent, not only what it sends from now on
         #[arg(long, conflicts_with = "stop")]
         all: bool,
-        /// Carry for it no longer
+        /// Stop carrying for it
         #[arg(long)]
         stop: bool,
     },
@@ -44,11 +44,11 @@ pub(crate) enum CarryCommand {
         /// The messenger [default: this node]
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
         messenger: Option<Address>,
-        /// For how long
+        /// For how many days
         #[arg(long, value_name = "NUMBER", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=400))]
         days: u64,
     },
-    /// Cancel a subscription: as who pays for it, or as the owner of the process
+    /// Cancel a subscription, as its payer or as the owner of the process
     Unsubscribe {
         /// The process
         #[arg(allow_hyphen_values = true)]
@@ -62,16 +62,16 @@ pub(crate) enum CarryCommand {
     },
     /// List the subscriptions that this node holds as a messenger
     Subscriptions,
-    /// List what a process sent that this node has not delivered: it waits, was given up, or goes nowhere
+    /// List what a process sent that this node has not delivered: waiting, given up or going nowhere
     Outbox {
         /// The process
         #[arg(allow_hyphen_values = true)]
         process: Id,
-        /// Entries at most
+        /// How many entries at most
         #[arg(long, value_name = "NUMBER", default_value_t = 100)]
         limit: u32,
     },
-    /// Push again what was given up, or refused where it went
+    /// Push again what was given up or refused
     Push {
         /// The process that sent it
         #[arg(allow_hyphen_values = true)]
@@ -107,7 +107,7 @@ pub(super) async fn run(command: CarryCommand, context: &Context) -> Result<Exit
             let request = Request::Carry(CarryRequest::Push { process, push });
             let count: usize = ask(context, "writing it down", &request).await?;
             let answer = json!({ "pushed": count });
-            context.screen.answer(&answer, || format!("{count} entries wait for their push again"))?;
+            context.screen.answer(&answer, || format!("{count} entries will be pushed again"))?;
             Ok(Exit::Ok)
         }
     }
@@ -217,7 +217,7 @@ async fn outbox(process: Id, limit: u32, context: &Context) -> Result<Exit, CliE
         context.screen.remark("there is more; raise --limit");
     }
     if info.entries.is_empty() {
-        context.screen.remark("everything that is to be pushed from here is delivered");
+        context.screen.remark("everything to be pushed from here has been delivered");
     }
     Ok(Exit::Ok)
 }

@@ -51,7 +51,7 @@ fn check(resolved: &Resolved, context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
     let answer = json!({ "ok": resolved.warnings.is_empty(), "warnings": resolved.warnings });
     screen.answer(&answer, || match resolved.warnings.as_slice() {
-        [] => screen.paint(Colour::Green, "the configuration is right"),
+        [] => screen.paint(Colour::Green, "the configuration is valid"),
         warnings => warnings.join("\n"),
     })?;
     Ok(if resolved.warnings.is_empty() { Exit::Ok } else { Exit::No })

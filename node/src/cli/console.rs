@@ -113,7 +113,7 @@ async fn at_terminal(session: &mut Session<'_>) -> Result<(), CliError> {
     let (context, data_dir) = (session.context, session.context.data_dir()?);
     let fault = |error: std::io::Error| CliError::fault(format!("no signals can be heard: {error}"));
     let mut signals = Signals::listen().map_err(fault)?;
-    context.screen.remark("`.help` shows what there is beside Lua; Ctrl-D leaves");
+    context.screen.remark("`.help` lists the commands; Ctrl-D leaves");
     let key = context.signer()?.address().to_string();
     let mut sights = Sights::start(data_dir.clone(), session.process, key);
     tokio::select! {
@@ -166,7 +166,7 @@ async fn converse(
         let obeyed = tokio::select! {
             obeyed = session.obey(&piece) => obeyed,
             _ = tokio::signal::ctrl_c() => {
-                screen.remark("not waited for; what was sent stays sent");
+                screen.remark("no longer waiting; what was sent stays sent");
                 continue;
             }
         };

@@ -43,14 +43,14 @@ pub(crate) struct Recover {
     /// The process
     #[arg(allow_hyphen_values = true, required_unless_present = "all")]
     process: Option<Id>,
-    /// Instead of one process all that this node schedules: it needs no more than its key
+    /// Every process that this node schedules, instead of one: its key is all it needs
     #[arg(long, conflicts_with = "process")]
     all: bool,
-    /// With --all, those of this scheduler
+    /// With --all, the processes of this scheduler instead
     #[arg(long, value_name = "ADDRESS", requires = "all", allow_hyphen_values = true)]
     scheduler: Option<Address>,
-    /// A gateway of the weave that has its batches, such as https://arweave.net or the `weave_listen` of a node;
-    /// may repeat: what one has not is asked of the next
+    /// A gateway of the weave that has the batches, such as https://arweave.net or the `weave_listen` of a node;
+    /// may repeat: what one lacks is requested from the next
     #[arg(long, value_name = "URL", required = true)]
     from: Vec<String>,
 }
@@ -64,10 +64,10 @@ pub(crate) struct Prune {
     /// How many of the newest slots keep their results [default: `results_kept`]
     #[arg(long, value_name = "SLOTS")]
     keep: Option<u64>,
-    /// Only show what would go
+    /// Only show what would be dropped
     #[arg(long)]
     dry_run: bool,
-    /// Of a stopped node: give the disk back what its store has free inside, and prune nothing
+    /// Prune nothing, but return the free space inside a stopped node's store to the disk
     #[arg(long, conflicts_with_all = ["process", "keep", "dry_run"])]
     compact: bool,
 }
@@ -135,16 +135,16 @@ async fn recover_all(
 /// Which of the bundles are shown to be in a block.
 fn in_blocks(report: &RecoverReport, screen: Screen) -> String {
     if report.bundles == 0 {
-        return "none was read".to_owned();
+        return "no bundle was read".to_owned();
     }
     let shown = format!(
-        "{} of {}: paths lead to them from the roots that most of the gateways name of their blocks",
+        "{} of {}: paths lead to them from the block roots that most of the gateways name",
         report.bundles_in_blocks, report.bundles
     );
     match &report.not_in_blocks {
         None => shown,
         Some(why) => {
-            let not = screen.paint(Colour::Yellow, "not proven of the others");
+            let not = screen.paint(Colour::Yellow, "not proven for the others");
             format!("{shown}; {not}: {}", screen.foreign(why))
         }
     }
@@ -155,14 +155,14 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
     let module = match report.module {
         ModuleState::Here => "here",
         ModuleState::Recovered => "recovered",
-        ModuleState::Missing => "no gateway has it: `weft module add`, or a peer that has it",
+        ModuleState::Missing => "no gateway has it: add it with `weft module add`, or connect to a peer that has it",
     };
     let confirmed = report.least_confirmations.map_or_else(
-        || "nobody says how deep they lie".to_owned(),
-        |least| format!("{least} blocks or more confirm them, by the word of their gateways"),
+        || "no gateway says how deep they are".to_owned(),
+        |least| format!("confirmed by at least {least} blocks, according to the gateways"),
     );
     let missing = match report.missing {
-        None if report.ends_here => screen.paint(Colour::Green, "nothing that any gateway shows"),
+        None if report.ends_here => screen.paint(Colour::Green, "nothing, as far as any gateway shows"),
         None => screen.paint(Colour::Yellow, "unknown: every gateway lists newer slots, and none shows one"),
         Some(Missing { from, to }) => {
             let text =
@@ -179,7 +179,7 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
         (
             "bundles",
             format!(
-                "{}, of which {} are what their transaction or name commits to; {confirmed}",
+                "{}, of which {} match what their transaction or name commits to; {confirmed}",
                 report.bundles, report.bundles_proven
             ),
         ),
@@ -193,7 +193,7 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
         let more = one.faults_count.saturating_sub(one.faults.len() as u64);
         let mut faults: Vec<String> = one.faults.iter().map(|fault| screen.foreign(fault)).collect();
         faults.extend((more > 0).then(|| format!("and {more} more")));
-        faults.extend(one.given_up.then(|| "it was asked no more".to_owned()));
+        faults.extend(one.given_up.then(|| "it was not asked any more".to_owned()));
         let shown = [one.slots, one.requests, one.bytes].map(|number| number.to_string());
         let [slots, requests, bytes] = shown;
         [screen.foreign(&one.gateway), slots, requests, bytes, faults.join("\n")]
@@ -225,8 +225,7 @@ pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError
     let bytes: u64 = bytes.sum();
     context
         .screen
-        .remark(&format!("{bytes} bytes {what} freed for reuse; the file does not shrink: `weft prune --compact` of the stopped node gives them to \
-         the disk"));
+        .remark(&format!("{bytes} bytes {what} freed for reuse; the file does not shrink until `weft prune --compact`, with the node stopped"));
     Ok(Exit::Ok)
 }
 
@@ -244,9 +243,9 @@ fn compact(context: &Context) -> Result<Exit, CliError> {
     let answer = json!({ "before_bytes": before, "after_bytes": after });
     context.screen.answer(&answer, || {
         pairs(&[
-            ("took", format!("{before} bytes")),
-            ("takes", format!("{after} bytes")),
-            ("given back", format!("{} bytes", before.saturating_sub(after))),
+            ("before", format!("{before} bytes")),
+            ("after", format!("{after} bytes")),
+            ("freed", format!("{} bytes", before.saturating_sub(after))),
         ])
     })?;
     Ok(Exit::Ok)

@@ -25,17 +25,17 @@ pub(crate) struct DryRun {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
-    /// What the process is asked to do
+    /// The action: what the process is asked to do
     #[arg(long, allow_hyphen_values = true)]
     action: Option<String>,
     /// Who the message is from [default: this node's key]
     #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true)]
     owner: Option<String>,
-    /// The whole message instead: a data item, or JSON as the reference's /dry-run takes it; `-`
+    /// The whole message instead: a data item, or JSON as the /dry-run of today's compute units takes it; `-`
     /// reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["action", "owner", "data", "tags"])]
     item: Option<PathBuf>,
-    /// On the state after this slot, not on the newest
+    /// Use the state after this slot instead of the newest
     #[arg(long, value_name = "NUMBER")]
     slot: Option<u64>,
     #[command(flatten)]

@@ -43,17 +43,17 @@ pub(crate) struct Eval {
     env: PathBuf,
     /// Messages, one JSON a line, given to the module as they stand; `-` reads standard input
     messages: PathBuf,
-    /// Gas of one message
+    /// Gas limit of one message
     #[arg(long, default_value = "9000000000000", value_name = "GAS")]
     compute_limit: String,
-    /// Memory of the module, such as 500-mb
+    /// Memory limit of the module, such as 500-mb
     #[arg(long, default_value = "1-gb", value_name = "SIZE")]
     memory_limit: String,
-    /// An item that the module may read as /data/ID; may be given again
+    /// An item that the module may read as /data/ID; may repeat
     #[arg(long = "data", value_name = "ID=FILE", value_parser = offer)]
     offers: Vec<Offer>,
-    /// Print time, gas and the reference's GasUsed of every message on standard error, and at the
-    /// end the size of the memory and the root of its tree
+    /// For every message print time, gas and the reference's GasUsed on standard error; at the end,
+    /// the size of the memory and the root of its tree
     #[arg(long)]
     stats: bool,
 }

@@ -37,12 +37,11 @@ impl Exit {
             Self::No,
             1,
             "no",
-            "the answer is negative: invalid, different, unknown, refused, or the result is an error; a list without entries is an \
-             answer, and 0",
+            "the answer is no: invalid, different, unknown or refused, or the result is an error (an empty list is 0)",
         ),
         (Self::Input, 2, "input", "bad arguments, or an input that cannot be read"),
         (Self::Unreachable, 3, "unreachable", "no node runs for the data folder, or it went away"),
-        (Self::TimedOut, 4, "timed-out", "nothing came in the given time; ask again"),
+        (Self::TimedOut, 4, "timed-out", "no answer in the given time; ask again"),
         (
             Self::Busy,
             5,

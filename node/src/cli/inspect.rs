@@ -94,7 +94,7 @@ fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
     let ProcessDetail { info, .. } = detail;
     let number = |number: Option<u64>| or_none(number.map(|number| number.to_string()));
     let attestors: Vec<String> = detail.attestors.iter().map(Address::to_string).collect();
-    let more = if detail.outbox_more { ", and more that was not counted" } else { "" };
+    let more = if detail.outbox_more { ", and more that were not counted" } else { "" };
     let mut rows = vec![
         ("process", info.process.to_string()),
         ("name", or_none(info.name.as_deref().map(|name| screen.foreign(name)))),

@@ -20,9 +20,9 @@ const AUDIT_WAIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MarketCommand {
-    /// List the offers that this node heard: price, limits, speed, for how long, and for which processes
+    /// List the offers that this node has heard: price, limits, speed, duration and processes
     Offers,
-    /// Say in which order messengers carry a push, and why
+    /// Show in which order messengers carry a push, and why
     Rank {
         /// The process that sends it; this node must follow it
         #[arg(allow_hyphen_values = true)]
@@ -31,7 +31,7 @@ pub(crate) enum MarketCommand {
         #[arg(long, value_name = "SLOT[.TICK]/INDEX", value_parser = parse_push)]
         push: Option<PushName>,
     },
-    /// Compute from the logs who carried what a process in hard mode sent, early or late, and what is due to whom
+    /// Compute from the logs who carried what a process in hard mode sent, and what is due to whom
     Audit {
         /// The process that sends; this node must evaluate it
         #[arg(allow_hyphen_values = true)]
@@ -40,13 +40,13 @@ pub(crate) enum MarketCommand {
         #[arg(long, value_name = "NUMBER")]
         window: Option<u64>,
     },
-    /// Show what this node earned: what it can claim, claims, was paid and lost, with its balance and bond
+    /// Show what this node earned: claimable, claimed, paid and lost, with its balance and bond
     Earnings {
         /// Only at this ledger
         #[arg(allow_hyphen_values = true)]
         ledger: Option<Id>,
     },
-    /// Have a ledger pay out of this key's balance, by a transfer of the token that funds it
+    /// Have a ledger pay out from this key's balance, in the token that funds it
     Withdraw {
         #[command(flatten)]
         money: Money,
@@ -54,11 +54,11 @@ pub(crate) enum MarketCommand {
         #[arg(long, value_name = "ADDRESS", allow_hyphen_values = true, value_parser = account)]
         to: Option<String>,
     },
-    /// Put a part of this key's balance at a ledger into its bond: claims need one, and it weighs in who carries first
+    /// Move money from this key's balance at a ledger into its bond: claims need one, and a larger one is first in rank more often
     Bond(Money),
-    /// Ask for a part of the bond back; the ledger gives it after two challenge periods
+    /// Ask for part of the bond back; the ledger returns it after two challenge periods
     Unbond(Money),
-    /// Pay in for what a process in hard mode sends, out of this key's balance at its ledger
+    /// Pay for what a process in hard mode will send, from this key's balance at its ledger
     Escrow {
         /// The ledger
         #[arg(allow_hyphen_values = true)]
@@ -146,7 +146,7 @@ async fn offers(context: &Context) -> Result<Exit, CliError> {
     })?;
     if offers.is_empty() {
         screen.remark(
-            "nobody offers: messengers are heard on the topics and lobby shards of processes that this node works for",
+            "no offers yet: messengers announce them on the topics and lobby shards of processes that this node works for",
         );
     }
     Ok(Exit::Ok)
@@ -177,7 +177,7 @@ async fn rank(process: Id, push: Option<PushName>, context: &Context) -> Result<
     })?;
     if rank.ranks.is_empty() {
         screen.remark(
-            "this node knows nobody who carries for it; `weft host PROCESS --messenger` does so here",
+            "this node knows nobody who carries for it; `weft host PROCESS --messenger` has this node do it",
         );
     }
     Ok(Exit::Ok)

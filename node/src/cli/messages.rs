@@ -15,19 +15,19 @@ pub(crate) struct Messages {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
-    /// Only the slot of this message, or of this assignment
+    /// Only the slot of this message or assignment
     #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with_all = ["from", "to", "from_nonce", "to_nonce", "limit", "latest"])]
     id: Option<Id>,
     /// Only the newest message
     #[arg(long, conflicts_with_all = ["from", "to", "from_nonce", "to_nonce", "limit"])]
     latest: bool,
-    /// Begin after this timestamp, in milliseconds
+    /// Start after this timestamp, in milliseconds
     #[arg(long, value_name = "MS", conflicts_with_all = ["from_nonce", "to_nonce"])]
     from: Option<u64>,
     /// End with this timestamp, in milliseconds
     #[arg(long, value_name = "MS", conflicts_with_all = ["from_nonce", "to_nonce"])]
     to: Option<u64>,
-    /// Begin after this nonce
+    /// Start after this nonce
     #[arg(long, value_name = "NUMBER")]
     from_nonce: Option<u64>,
     /// End with this nonce

@@ -39,7 +39,7 @@ pub(super) async fn add(new: New, context: &Context) -> Result<Exit, CliError> {
     let request = Request::PutModule { item: STANDARD.encode(item.raw()) };
     let info: ModuleInfo = ask(context, "compiling and storing the module", &request).await?;
     context.screen.answer(&info, || info.module.to_string())?;
-    context.screen.remark(&format!("start a process of it with `weft spawn --module {}`", info.module));
+    context.screen.remark(&format!("start a process with it: `weft spawn --module {}`", info.module));
     Ok(Exit::Ok)
 }
 

@@ -11,7 +11,7 @@ use crate::control::api::{CheckState, Doctor, PeerInfo, ProviderInfo, Request};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetCommand {
-    /// Say how the network sees this node: ports, peers, reach, relays, topics, clock
+    /// Show how the network sees this node: ports, peers, reach, relays, topics, clock
     Doctor,
 }
 

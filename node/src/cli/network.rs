@@ -27,24 +27,24 @@ const CHOSEN_MAX: usize = 16 - 1 - SUFFIX_LEN;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetworkCommand {
-    /// Make a network: writes its file, by which others join
+    /// Create a network: writes the file with which others join
     Init {
         /// What to call it: 1 to 7 characters of a-z and 0-9; a random part is added
         name: String,
-        /// A peer to find the network by, ending in /p2p/PEER-ID; may repeat
+        /// A peer through whom to find the network, ending in /p2p/PEER-ID; may repeat
         #[arg(long, alias = "peer", value_name = "MULTIADDR")]
         bootstrap: Vec<String>,
         /// Where to write the file [default: NAME.network.toml]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Join a network: what its file says holds for this data folder from the next start on. A folder with
-    /// a store stays in its network
+    /// Join a network: its file applies to this data folder from the next start on. A folder with a store
+    /// stays in its network
     Join {
         /// The file that `weft network init` wrote
         file: PathBuf,
     },
-    /// Show the network of this data folder and the names that it has on the wire
+    /// Show the network of this data folder and its names on the wire
     Show,
 }
 
@@ -114,7 +114,7 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
     if let Some(old) = other_network(&folder, &network)? {
         let folder = folder.display();
         return Err(CliError::no(format!(
-            "the store in {folder} is of network {old} and stays so; join {network} with another data folder"
+            "the store in {folder} belongs to network {old} for good; join {network} with another data folder"
         )));
     }
     keyring::make_data_dir(&folder)?;
@@ -130,7 +130,7 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
     let answer = json!({ "network": network, "id": Network::of_name(&network).to_string() });
     context
         .screen
-        .answer(&answer, || format!("{} is of network {network} from the next start on", folder.display()))?;
+        .answer(&answer, || format!("{} belongs to network {network} from the next start on", folder.display()))?;
     Ok(Exit::Ok)
 }
 

@@ -94,6 +94,6 @@ pub(super) async fn slot_of(
             _ => {}
         }
     }
-    let text = format!("message {} has no slot yet; `weft pending` shows what comes of it", item.id());
+    let text = format!("message {} has no slot yet; `weft pending` shows what becomes of it", item.id());
     Err(CliError { code: CODE, ..CliError::new(Exit::TimedOut, text) })
 }

@@ -225,7 +225,7 @@ pub(super) fn exit_of(result: &ResultInfo) -> Exit {
 
 fn human_submitted(submitted: &Submitted) -> String {
     let Submitted { id, process, slot, duplicate, .. } = submitted;
-    let again = if *duplicate { " (it was there before)" } else { "" };
+    let again = if *duplicate { " (it had it already)" } else { "" };
     format!("message {id} has slot {slot} of {process}{again}")
 }
 
@@ -246,8 +246,8 @@ pub(super) fn who_says(info: &ResultInfo) -> String {
     match (info.computed_here, info.attested_by.len()) {
         (true, 0) => "computed here".to_owned(),
         (true, count) => format!("computed here, attested by {count}"),
-        (false, 0) => "a peer's word: none of its attestors signed for it yet".to_owned(),
-        (false, count) => format!("proven: {count} of its attestors signed for it"),
+        (false, 0) => "a peer's word: none of its attestors has signed it yet".to_owned(),
+        (false, count) => format!("proven: {count} of its attestors signed it"),
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Repair {
     /// Only say what a repair would do
     #[arg(long, conflicts_with = "accept_loss")]
     dry_run: bool,
-    /// Sign again in a process, or begin `new` ones, or `all`, though this node may have signed slots
-    /// that are lost; may repeat. If anybody holds one of them, the process is forked for ever
+    /// Sign again in this process, begin `new` ones, or `all`, even though this node may have signed slots that are
+    /// lost; may repeat. If anybody holds such a slot, the process is forked for ever
     #[arg(long, value_name = "PROCESS", allow_hyphen_values = true)]
     accept_loss: Vec<Accept>,
     /// The network's name
@@ -166,10 +166,10 @@ fn accept(files: &Files, accepted: &[Accept], screen: Screen) -> Result<Exit, Cl
         let mut lines: Vec<String> =
             processes.iter().map(|process| format!("this node signs again in {process}")).collect();
         if new {
-            lines.push("this node begins new processes again".to_owned());
+            lines.push("this node starts new processes again".to_owned());
         }
         if lines.is_empty() {
-            lines.push("nothing of these is held back".to_owned());
+            lines.push("nothing is held back for these".to_owned());
         }
         lines.join("\n")
     })?;
@@ -244,7 +244,7 @@ fn human(
     });
     parts.push(table(["TABLE", "KEPT", "FOUND", "LOST", "LEFT OUT", "TREE"], rows));
     if report.from_weave > 0 {
-        parts.push(format!("{} slots and items came back from the embedded weave", report.from_weave));
+        parts.push(format!("{} slots and items were restored from the embedded weave", report.from_weave));
     }
     parts.extend(losses(report));
     parts.push(match &report.kept_as {
@@ -263,13 +263,13 @@ fn losses(report: &RepairReport) -> Vec<String> {
     let mut lines = Vec::new();
     for cut in &report.cuts {
         lines.push(format!(
-            "process {}: {} slots are left, {} were left out, {} outcomes are computed again: {}",
+            "process {}: {} slots were kept, {} left out, {} outcomes will be computed again: {}",
             cut.process, cut.slots, cut.slots_dropped, cut.outcomes_dropped, cut.why
         ));
     }
     for process in &report.lost_openings {
         lines.push(format!(
-            "process {process}: its slot 0 is lost; `weft host {process}` takes it up from peers"
+            "process {process}: its slot 0 is lost; `weft host {process}` fetches it from peers"
         ));
     }
     for (process, slots) in &report.cautions {
@@ -287,7 +287,7 @@ fn losses(report: &RepairReport) -> Vec<String> {
     }
     if report.caution_openings {
         lines.push(
-            "processes may be lost without a trace: no new one is begun until `weft repair --accept-loss new`"
+            "processes may be lost without a trace: no new one is started until `weft repair --accept-loss new`"
                 .to_owned(),
         );
     }

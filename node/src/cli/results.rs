@@ -19,22 +19,22 @@ pub(crate) struct Results {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
-    /// Begin after this cursor, or timestamp in milliseconds
+    /// Start after this cursor or timestamp (in milliseconds)
     #[arg(long, value_name = "CURSOR")]
     from: Option<String>,
-    /// End with this cursor, or timestamp in milliseconds
+    /// End with this cursor or timestamp (in milliseconds)
     #[arg(long, value_name = "CURSOR")]
     to: Option<String>,
     /// How many at most [default: 25, or 500 of crons]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: Option<u16>,
-    /// The oldest first, or the newest
+    /// Oldest first (asc) or newest first (desc)
     #[arg(long, value_enum, default_value = "asc", ignore_case = true)]
     sort: SortArg,
-    /// Only crons
+    /// Only the results of crons
     #[arg(long)]
     crons: bool,
-    /// Let what is due by now run first
+    /// Run the crons that are due first
     #[arg(long)]
     now: bool,
     /// How long to wait for that, in seconds

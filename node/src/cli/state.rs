@@ -30,14 +30,14 @@ pub(crate) struct State {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
-    /// Of a Lua process, show this as JSON: a global, or what is in it (`Balances.alice`), a view that
+    /// For a Lua process, what to show as JSON: a global or something in it (`Balances.alice`), a view that
     /// the program offers, `*` for all globals, `.` for an overview
     #[arg(conflicts_with = "out", allow_hyphen_values = true)]
     path: Option<String>,
-    /// After this slot [default: the newest]
+    /// The state after this slot [default: the newest]
     #[arg(long, value_name = "NUMBER")]
     slot: Option<u64>,
-    /// Write the memory there, byte for byte; `-` writes it to standard output and nothing else
+    /// Write the memory to this file, byte for byte; `-` writes nothing but the memory to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

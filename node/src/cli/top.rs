@@ -24,14 +24,14 @@ use crate::trace::short;
 /// How to look at a node.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Print one table, with the rates of a second, and end
+    /// Print one table, with the rates of one second, and end
     #[arg(long)]
     once: bool,
     /// Refresh interval in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
-    /// Sort the processes by
+    /// What to sort the processes by
     #[arg(long, value_enum, default_value_t = Order::Rate)]
     sort: Order,
 }

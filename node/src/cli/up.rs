@@ -29,7 +29,7 @@ use crate::{NodeError, Ready, backup, keyring};
 pub(crate) struct Up {
     #[command(flatten)]
     config: ConfigFlags,
-    /// Stop when standard input ends: a launcher that dies takes its nodes with it
+    /// Stop when standard input ends, so that a launcher that dies takes its nodes with it
     #[arg(long)]
     exit_with_stdin: bool,
 }
@@ -229,7 +229,7 @@ fn human(ready: &Ready, leaves: &str) -> String {
     let text = pairs(&[
         ("  address", ready.address.to_string()),
         ("  network", format!("{} (rules {RULES})", ready.network)),
-        ("  listens", if listen.is_empty() { "nowhere, it only dials".into() } else { listen.join("\n") }),
+        ("  listens", if listen.is_empty() { "nowhere; it only dials".into() } else { listen.join("\n") }),
         ("  roles", ready.roles.join(", ")),
         ("  weave", ready.weave.clone()),
         (
@@ -246,7 +246,7 @@ fn human(ready: &Ready, leaves: &str) -> String {
 /// What leaves this machine, by the weave that batches go to.
 fn leaving(weave: &str) -> &'static str {
     if weave.starts_with("local:") {
-        "messages, slots and attestations go to peers; batches are stored here and nowhere else, nothing is \
+        "messages, slots and attestations go to peers; batches are stored here and nowhere else; nothing is \
          written to Arweave"
     } else {
         "messages, slots and attestations go to peers; batches are written to the weave named above"

@@ -22,7 +22,7 @@ const REPLAY_SILENCE: Duration = Duration::from_secs(3600);
 /// What a replay may be compared with beside what is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Against {
-    /// What lies on a weave, and nothing else
+    /// What is on a weave, and nothing else
     Weave,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Verify {
     /// The process
     #[arg(allow_hyphen_values = true)]
     process: Id,
-    /// Take the log, the module and what is attested from a weave alone, and compare every outcome attested there
+    /// Take the log, the module and the attestations from a weave alone, and compare every outcome attested there
     #[arg(long, value_enum, value_name = "WHAT")]
     against: Option<Against>,
     /// A gateway of that weave; may repeat [default: this node's own weave]

@@ -97,7 +97,7 @@ pub(super) fn settle(resolved: &mut Resolved) -> Result<(), ConfigError> {
     let together =
         |key, value: &str, why: &str| ConfigError::Together { key, value: value.into(), why: why.into() };
     if *weave_accepts && weave_listen.is_none() {
-        let why = "nobody can post to a weave that does not listen: set `weave_listen`, such as 1984";
+        let why = "nobody can post to a weave that does not listen: set `weave_listen`, for example to 1984";
         return Err(together("weave_accepts", "true", why));
     }
     let backend = anchor.backend;

@@ -9,9 +9,9 @@ use super::given::{Expected, Given};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evaluate {
-    /// As they come.
+    /// As its slots arrive.
     Eager,
-    /// When somebody asks for an outcome, or a duty of this node does.
+    /// When somebody asks for an outcome, or a duty of this node needs one.
     Lazy,
 }
 

@@ -83,7 +83,7 @@ pub enum ClientError {
     AnswerTooLarge,
     /// The node says something we cannot read.
     #[error(
-        "the node's answer makes no sense to this version of weft ({reason}): is the node another version?"
+        "the node's answer makes no sense to this version of weft ({reason}): does the node run another version?"
     )]
     Malformed {
         /// What is wrong with it.

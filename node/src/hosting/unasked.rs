@@ -29,18 +29,18 @@ pub enum Declined {
     )]
     Owner(Address),
     /// This node would have to answer for its outcomes, and computes nothing.
-    #[error("its scheduler would attest it, and this node does not compute; name others in `Compute`")]
+    #[error("its scheduler would have to attest it, and this node does not compute; name other nodes in `Compute`")]
     NoCompute,
     /// Its owner's are not computed here.
     #[error(
-        "this node would have to compute it, and computes no processes of {0}; name others in `Compute`, or ask \
+        "this node would have to compute it, and computes no processes of {0}; name other nodes in `Compute`, or ask \
          its operator to set `compute_for`"
     )]
     Computing(Address),
     /// It may grow larger than strangers may here.
     #[error(
-        "it may use {asked} bytes of memory, and this node computes processes of others of at most {allowed}; set a \
-         lower `Memory-Limit`, name others in `Compute`, or ask its operator to raise `others_memory`"
+        "it may use {asked} bytes of memory, and this node allows processes of others at most {allowed}; set a lower \
+         `Memory-Limit`, name other nodes in `Compute`, or ask its operator to raise `others_memory`"
     )]
     Memory {
         /// What it may use.
@@ -50,13 +50,13 @@ pub enum Declined {
     },
     /// All places are taken.
     #[error(
-        "this node's budget of {0} processes of others is used; name another, or ask its operator to raise \
+        "this node's budget of {0} processes of others is used up; name another node, or ask its operator to raise \
          `spawn_budget`"
     )]
     Places(u32),
     /// The logs of strangers have all the room that they may.
     #[error(
-        "logs that strangers asked for and that are read from a weave have all of their {0} bytes here; ask its operator to \
+        "the {0} bytes that this node has for logs read from a weave at strangers' request are used up; ask its operator to \
          raise `others_logs`, or to host the process"
     )]
     Logs(u64),

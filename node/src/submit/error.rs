@@ -27,8 +27,8 @@ pub enum SubmitError {
     Full(u64),
     /// Strangers had this log grow by as much as they may in an hour: come back after so many milliseconds.
     #[error(
-        "messages of others than its owner had the log of the process grow by as much as its scheduler lets them in an \
-         hour; try again in {0} ms, or ask its operator to raise `others_messages`"
+        "strangers' messages have made the log of the process grow by as much as its scheduler allows per hour; try again \
+         in {0} ms, or ask its operator to raise `others_messages`"
     )]
     Grown(u64),
     /// This node failed.

@@ -345,9 +345,9 @@ fn standard_input_that_gives_nothing_is_no_input() {
 /// What something else than this version of the node answers, the exit code, and what is said.
 const STRANGE_NODES: &[(&str, i32, &str)] = &[
     ("", 3, "the node closed the connection before it answered"),
-    ("{\"done\":{\"uptime\":1}}\n", 70, "is the node another version?"),
+    ("{\"done\":{\"uptime\":1}}\n", 70, "does the node run another version?"),
     ("HTTP/1.1 400 Bad Request\n", 70, "makes no sense to this version of weft"),
-    ("{\"error\":{\"code\":\"wibble\",\"text\":\"x\"}}\n", 70, "is the node another version?"),
+    ("{\"error\":{\"code\":\"wibble\",\"text\":\"x\"}}\n", 70, "does the node run another version?"),
     ("{\"error\":{\"code\":\"busy\",\"text\":\"later\"}}\n", 5, "later"),
     ("{\"error\":{\"code\":\"timed-out\",\"text\":\"slow\"}}\n", 4, "slow"),
 ];

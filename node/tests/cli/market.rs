@@ -53,5 +53,5 @@ fn a_price_that_is_none_is_named() {
     // Who has no messenger role offers nothing, and says how to.
     node.counter();
     let none = node.weft(&["market"]).expect(0);
-    assert!(none.err.contains("nobody offers"), "{}", none.err);
+    assert!(none.err.contains("no offers yet"), "{}", none.err);
 }

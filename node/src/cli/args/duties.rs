@@ -10,10 +10,10 @@ pub(crate) struct Host {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Evaluate it
+    /// Compute it: evaluate its messages
     #[arg(long)]
     pub(crate) compute: bool,
-    /// When to evaluate it: as slots come, or when somebody asks [default: `evaluate`]
+    /// When to evaluate it [default: the setting `evaluate`]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) evaluate: Option<Evaluate>,
     /// Carry what it sends
@@ -26,7 +26,7 @@ pub(crate) struct Cron {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Leave it alone again
+    /// Stop running them
     #[arg(long)]
     pub(crate) off: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Pin {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Treat it as any other again
+    /// Unpin it
     #[arg(long)]
     pub(crate) off: bool,
 }

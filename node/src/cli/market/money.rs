@@ -62,7 +62,7 @@ pub(super) async fn earnings(ledger: Option<Id>, context: &Context) -> Result<Ex
     }
     if earned.ledgers.is_empty() {
         screen.remark(
-            "nothing was carried for pay yet: `weft host PROCESS --messenger` carries for a process in hard mode",
+            "nothing has been carried for pay yet: `weft host PROCESS --messenger` carries for a process in hard mode",
         );
     }
     Ok(Exit::Ok)

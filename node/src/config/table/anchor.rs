@@ -25,8 +25,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor",
         takes: Takes::One("WHERE"),
-        help: "where batches go: local (the embedded weave: stored here), arweave (transactions that a wallet pays for) or \
-               bundler (items for an upload service)",
+        help: "where batches go: local (the embedded weave: stored here only), arweave (in transactions that a wallet \
+               pays for) or bundler (as items, to an upload service)",
         set: |config, given| {
             let named = |text| Backend::ALL.into_iter().find(|backend| backend.name() == text);
             config.anchor.backend = given.text().and_then(named).ok_or("`local`, `arweave` or `bundler`")?;
@@ -37,14 +37,14 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_gateways",
         takes: Takes::Many("URL"),
-        help: "gateways of the weave that batches go to: posted to and asked, each by its address",
+        help: "gateways to post batches to and to check them at, each by its address",
         set: set_gateways,
         show: |config| texts(&config.anchor.gateways),
     },
     Setting {
         key: "anchor_quorum",
         takes: Takes::One("NUMBER"),
-        help: "how many of those must say the same before anything is signed or counts as final; or majority",
+        help: "how many of those gateways must agree before anything is signed or counts as final; or majority",
         set: |config, given| {
             config.anchor.quorum = match given.text() {
                 Some("majority") => None,
@@ -64,8 +64,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_weave",
         takes: Takes::One("NAME"),
-        help: "the name of that weave, as its gateways say it in `network` at /info: others are not believed; the \
-               embedded weave of a node is weft.NETWORK",
+        help: "the name of that weave, as its gateways give it in `network` at /info (others are not believed); that \
+               of a node's embedded weave is weft.NETWORK",
         set: |config, given| {
             let good = |text: &&str| {
                 (1..=WEAVE_CHARS_MAX).contains(&text.len())
@@ -116,7 +116,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_day_limit",
         takes: Takes::One("WINSTON"),
-        help: "winston that may be signed for in a day (UTC), mined or not; beyond it batches wait; or unset",
+        help: "the most winston to sign for in a day (UTC), mined or not; beyond it batches wait; or unset",
         set: |config, given| {
             config.anchor.day_limit = match given.text() {
                 Some("unset") => None,
@@ -132,7 +132,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_margin_percent",
         takes: Takes::One("PERCENT"),
-        help: "percent paid on top of the gateways' price, so that a transaction is taken though prices rise",
+        help: "percent to pay on top of the gateways' price, so that a transaction is accepted even if prices rise",
         set: |config, given| {
             config.anchor.margin_percent = given.number(0, 1_000)?;
             Ok(())
@@ -142,7 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_confirmations",
         takes: Takes::One("NUMBER"),
-        help: "blocks after which what they hold is final, their own included; Arweave replaces at most 18",
+        help: "how many blocks deep a block must be to count as final, itself included; Arweave replaces at most 18",
         set: |config, given| {
             config.anchor.confirmations = given.number(1, 10_000)?;
             Ok(())
@@ -159,7 +159,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_chunks_at_once",
         takes: Takes::One("NUMBER"),
-        help: "chunks of a transaction on their way to one gateway at once; 1 for those that need them in order",
+        help: "how many chunks of a transaction to send to a gateway at once; 1 for gateways that need them in order",
         set: |config, given| {
             config.anchor.chunks_at_once = usize::try_from(given.number(1, CHUNKS_MAX)?).unwrap_or(1);
             Ok(())
@@ -169,24 +169,24 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "anchor_batch_slots",
         takes: Takes::One("NUMBER"),
-        help: "a batch is written when so many slots of a process wait for one; where batches cost money, 10000 unless it \
-               is set",
+        help: "write a batch when this many slots of a process are waiting; where batches cost money, 10000 unless set",
         set: |config, given| set_u32(&mut config.anchor_batch_slots, given, 1, 10_000),
         show: |config| Value::Integer(config.anchor_batch_slots.into()),
     },
     Setting {
         key: "anchor_batch_age_ms",
         takes: Takes::One("MS"),
-        help: "a batch is written when its oldest slot has waited so many milliseconds; where batches cost money, an hour \
-               unless it is set, and it then waits as long again for others to share a transaction with",
+        help: "write a batch when its oldest slot has waited this many milliseconds; where batches cost money, an hour \
+               unless set, and it then waits as long again for others to share a transaction with",
         set: |config, given| set_ms(&mut config.anchor_batch_age_ms, given, 50),
         show: |config| number(config.anchor_batch_age_ms),
     },
     Setting {
         key: "anchor_checkpoints",
         takes: Takes::One("WHICH"),
-        help: "which checkpoints go into batches: off, or boundaries (the newest that a quorum signed, of up to 24 MiB \
-               compressed; every 1,024 slots), from which others begin without evaluating what is before",
+        help: "which checkpoints go into batches, so that others can start from them without evaluating what came \
+               before: off, or boundaries (the newest that a quorum signed, up to 24 MiB compressed; there is one \
+               every 1,024 slots)",
         set: set_anchor_checkpoints,
         show: |config| Value::String(config.anchor_checkpoints.name().into()),
     },

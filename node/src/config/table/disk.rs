@@ -11,8 +11,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "disk_budget",
         takes: Takes::One("BYTES"),
-        help: "disk that the data folder may take, such as 100gb, or none for all but the last of it; near it \
-               what may be pruned goes, at it no new work is taken",
+        help: "disk space for the data folder, such as 100gb, or none for all but the last of the disk; near the limit \
+               whatever may be pruned is, and at the limit no new work is taken",
         set: |config, given| {
             let bytes = bytes::parse_or_none(given, "64mb", 64 << 20);
             bytes.map(|bytes| config.disk_budget_bytes = bytes)
@@ -22,22 +22,22 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "checkpoint_slots",
         takes: Takes::One("NUMBER"),
-        help: "a process is written down as a checkpoint after so many slots at the latest",
+        help: "take a checkpoint of a process after this many slots at the latest",
         set: set_checkpoint_slots,
         show: |config| number(config.checkpoint_slots),
     },
     Setting {
         key: "checkpoints_kept",
         takes: Takes::One("NUMBER"),
-        help: "checkpoints kept of a process: the newest, and older ones ever further apart",
+        help: "how many checkpoints of a process to keep: the newest, and older ones further and further apart",
         set: set_checkpoints_kept,
         show: |config| number(config.checkpoints_kept as u64),
     },
     Setting {
         key: "results_kept",
         takes: Takes::One("NUMBER"),
-        help: "newest slots of a process that keep their results, outboxes and attestations; older ones go \
-               once they are anchored and a checkpoint covers them; `all` keeps everything",
+        help: "how many of a process's newest slots keep their results, outboxes and attestations; older ones go once \
+               they are anchored and a checkpoint covers them; `all` keeps everything",
         set: set_results_kept,
         show: |config| config.results_kept.map_or_else(|| Value::String("all".into()), number),
     },

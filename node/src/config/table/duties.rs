@@ -19,45 +19,45 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "schedule_for",
         takes: Takes::One("WHOSE"),
-        help: "whose new processes are taken: own (this node's key, so that nobody fills this disk \
-               unasked), a list of addresses, or anyone (test networks)",
+        help: "whose new processes to schedule: own (this node's key, so that nobody fills this disk unasked), a list \
+               of addresses, or anyone (test networks)",
         set: |config, given| Whose::parse(given).map(|whose| config.schedule_for = whose),
         show: |config| config.schedule_for.show(),
     },
     Setting {
         key: "compute_for",
         takes: Takes::One("WHOSE"),
-        help: "of the processes that arrive unasked, whose are computed (scheduled here for others, or spawned by \
-               processes that this node carries for): own, a list of addresses, or anyone",
+        help: "of the processes that arrive unasked (scheduled here for others, or spawned by processes that this node \
+               carries for), whose to compute: own, a list of addresses, or anyone",
         set: |config, given| Whose::parse(given).map(|whose| config.compute_for = whose),
         show: |config| config.compute_for.show(),
     },
     Setting {
         key: "carry_for",
         takes: Takes::One("WHOSE"),
-        help: "whose subscriptions a messenger takes: it then carries what their process sends, without computing it, and lets \
-               time pass in it: own, a list of addresses of payers or owners, or anyone",
+        help: "whose subscriptions a messenger accepts, to carry what a process sends without computing it and to run \
+               its crons: own, a list of addresses of payers or owners, or anyone",
         set: |config, given| Whose::parse(given).map(|whose| config.carry_for = whose),
         show: |config| config.carry_for.show(),
     },
     Setting {
         key: "spawn_budget",
         takes: Takes::One("NUMBER"),
-        help: "how many processes that came unasked this node works for at most",
+        help: "how many processes that arrived unasked to work for at most",
         set: |config, given| set_u32(&mut config.spawn_budget, given, 0, 1_000_000),
         show: |config| Value::Integer(config.spawn_budget.into()),
     },
     Setting {
         key: "others_gas",
         takes: Takes::One("GAS"),
-        help: "gas that processes that came unasked may use in an hour, all together; beyond it they wait; or `all`",
+        help: "gas per hour for all processes that arrived unasked, together; beyond it they wait; or `all`",
         set: set_others_gas,
         show: |config| config.others_gas.map_or_else(|| Value::String("all".into()), number),
     },
     Setting {
         key: "others_memory",
         takes: Takes::One("BYTES"),
-        help: "the largest memory limit of a process that came unasked and is computed, such as 4gb",
+        help: "the largest memory limit of a process that arrived unasked and is computed, such as 4gb",
         set: |config, given| {
             bytes::parse(given, "64kb", 64 << 10).map(|bytes| config.others_memory_bytes = bytes)
         },
@@ -66,8 +66,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_logs",
         takes: Takes::One("BYTES"),
-        help: "disk space for logs that this node reads from `gateways` at strangers' request, such as 1gb; it is never given \
-               back, and one log takes at most a sixteenth",
+        help: "disk space for logs that this node reads from `gateways` at strangers' request, such as 1gb; it is \
+               never given back, and one log takes at most a sixteenth",
         set: |config, given| {
             bytes::parse(given, "1mb", 1 << 20).map(|bytes| config.others_logs_bytes = bytes)
         },
@@ -76,8 +76,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_messages",
         takes: Takes::One("BYTES"),
-        help: "what messages of others than its owner and this node may add in an hour to each log that is written here, such as \
-               4gb, or none for any; beyond it they are told when to come again",
+        help: "how much strangers' messages may add per hour to each log that is written here, such as 4gb, or none \
+               for no limit; beyond it their senders are told when to come back",
         set: |config, given| {
             let bytes = bytes::parse_or_none(given, "16mb", 16 << 20);
             bytes.map(|bytes| config.others_messages_bytes = bytes)

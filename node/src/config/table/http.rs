@@ -12,15 +12,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "gateway",
         takes: Takes::One("ADDRESS"),
-        help: "where clients of today's ao units (aoconnect, aos) find this node over HTTP: a port on 127.0.0.1 \
-               such as 4004, an address and a port, or off",
+        help: "where to serve clients of today's ao units (aoconnect, aos) over HTTP: a port on 127.0.0.1 such as \
+               4004, an address and a port, or off",
         set: |config, given| set_door(&mut config.gateway, given),
         show: |config| show_address(config.gateway),
     },
     Setting {
         key: "gateway_cors",
         takes: Takes::Many("ORIGIN"),
-        help: "which pages may use the gateway: off (none), any, or a list of origins such as \
+        help: "which web pages may use the gateway: off (none), any, or a list of origins such as \
                http://localhost:3000",
         set: set_gateway_cors,
         show: |config| config.gateway_cors.show(),
@@ -28,15 +28,15 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "gateway_hosts",
         takes: Takes::Many("HOST"),
-        help: "names by which the gateway may be addressed, beside localhost and numeric addresses",
+        help: "host names by which the gateway may be addressed, besides localhost and numeric addresses",
         set: set_gateway_hosts,
         show: |config| texts(&config.gateway_hosts),
     },
     Setting {
         key: "gateway_url",
         takes: Takes::One("URL"),
-        help: "the address under which a proxy shows the gateway to others, such as https://node.example, or off: \
-               clients are told it, and pages from there are its own",
+        help: "the address at which a proxy shows the gateway to others, such as https://node.example, or off: clients \
+               are told it, and pages from there count as the gateway's own",
         set: set_gateway_url,
         show: |config| {
             let url = config.gateway_url.as_ref();
@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "metrics",
         takes: Takes::One("ADDRESS"),
-        help: "where Prometheus finds this node's metrics, such as 127.0.0.1:9464, open to all who reach it; or off",
+        help: "where to serve metrics to Prometheus, such as 127.0.0.1:9464 (whoever reaches it can read them), or off",
         set: set_metrics,
         show: |config| show_address(config.metrics),
     },

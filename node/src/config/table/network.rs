@@ -15,44 +15,44 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "network",
         takes: Takes::One("NAME"),
-        help: "the network's name; peers of another name never talk to each other",
+        help: "the network's name; nodes of different networks never talk to each other",
         set: set_network,
         show: |config| Value::String(config.network.clone()),
     },
     Setting {
         key: "rules",
         takes: Takes::One("NUMBER"),
-        help: "the version of the rules that the network computes by",
+        help: "the version of the rules by which the network computes",
         set: set_rules,
         show: |config| Value::Integer(config.rules.into()),
     },
     Setting {
         key: "profile",
         takes: Takes::One("PROFILE"),
-        help: "the kind of machine: local (others cannot dial it), home (a budget for line, disk and cores, and ways in \
-               through routers) or server; any other setting overrides it, and defaults are shown as for local",
+        help: "the kind of machine: local (others cannot dial it), home (budgets for line, disk and cores, and ways in \
+               through routers) or server; any other setting overrides it, and the defaults shown are those of local",
         set: set_profile,
         show: |config| Value::String(config.profile.name().into()),
     },
     Setting {
         key: "listen",
         takes: Takes::Many("MULTIADDR"),
-        help: "multiaddresses to listen on; port 0 takes any free one",
+        help: "multiaddresses to listen on; port 0 takes any free port",
         set: set_listen,
         show: |config| texts(&config.listen),
     },
     Setting {
         key: "bootstrap",
         takes: Takes::Many("MULTIADDR"),
-        help: "peers to find the network by, each with /p2p/ and its peer id",
+        help: "peers through whom to find the network, each with /p2p/ and its peer id",
         set: set_bootstrap,
         show: |config| texts(&config.bootstrap),
     },
     Setting {
         key: "reachable",
         takes: Takes::One("WHETHER"),
-        help: "whether peers can dial this node: yes, no (it only dials, and is reached by relays) or auto (loopback \
-               addresses can be, others once a peer has dialled back or a router says so: `upnp`)",
+        help: "whether peers can dial this node: yes, no (it only dials, and is reached through relays) or auto (yes \
+               for loopback addresses; for others, once a peer has dialled back or a router says so: `upnp`)",
         set: set_reachable,
         show: |config| Value::String(config.reachable.name().into()),
     },
@@ -80,21 +80,21 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "topics",
         takes: Takes::One("NUMBER"),
-        help: "how many process topics to be on at most; other processes are followed by asking their peers",
+        help: "how many process topics to join at most; other processes are followed by asking their peers",
         set: set_topics,
         show: |config| number(config.topics as u64),
     },
     Setting {
         key: "bandwidth_out",
         takes: Takes::One("BYTES"),
-        help: "bytes sent to peers in a second, such as 1mb, or none for no limit",
+        help: "bytes per second to send to all peers together, such as 1mb, or none for no limit",
         set: |config, given| set_rate(&mut config.bandwidth_out_bytes, given),
         show: |config| Value::String(bytes::show_or_none(config.bandwidth_out_bytes)),
     },
     Setting {
         key: "bandwidth_in",
         takes: Takes::One("BYTES"),
-        help: "bytes taken from peers in a second, such as 4mb, or none for no limit",
+        help: "bytes per second to take from all peers together, such as 4mb, or none for no limit",
         set: |config, given| set_rate(&mut config.bandwidth_in_bytes, given),
         show: |config| Value::String(bytes::show_or_none(config.bandwidth_in_bytes)),
     },

@@ -15,22 +15,22 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "messenger_window_ms",
         takes: Takes::One("MS"),
-        help: "milliseconds given to the messenger ranked before this one",
+        help: "milliseconds to leave a push to the messenger ranked before this one",
         set: |config, given| set_ms(&mut config.messenger_window_ms, given, 50),
         show: |config| number(config.messenger_window_ms),
     },
     Setting {
         key: "price_per_push",
         takes: Takes::One("AMOUNT"),
-        help: "what the messenger asks for each push, in the smallest unit of the process that settles it; who sends in \
-               soft mode pays nothing all the same",
+        help: "what the messenger asks for each push, in the smallest unit of the ledger that settles it; in soft mode \
+               senders pay nothing all the same",
         set: |config, given| set_u64(&mut config.price_per_push, given, 0, PRICE_MAX),
         show: |config| number(config.price_per_push),
     },
     Setting {
         key: "price_per_kib",
         takes: Takes::One("AMOUNT"),
-        help: "what it asks beside that for each started KiB of a push's data",
+        help: "what it asks in addition for each started KiB of a push's data",
         set: |config, given| set_u64(&mut config.price_per_kib, given, 0, PRICE_MAX),
         show: |config| number(config.price_per_kib),
     },
@@ -44,8 +44,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "audit_challenges",
         takes: Takes::One("NUMBER"),
-        help: "how many false claims of others this node challenges in a day, each with a deposit out of its balance at \
-               the ledger, half a bond to win; 0 for none",
+        help: "how many false claims of others to challenge per day, each with a deposit from this node's balance at \
+               the ledger (half a bond to win); 0 for none",
         set: |config, given| set_u64(&mut config.pay.audit_challenges, given, 0, AUDIT_CHALLENGES_MAX),
         show: |config| number(config.pay.audit_challenges),
     },

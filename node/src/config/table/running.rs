@@ -12,7 +12,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "log",
         takes: Takes::One("DIRECTIVES"),
-        help: "which log lines are written, such as info or warn,weft_node=debug",
+        help: "which log lines to write, such as info or warn,weft_node=debug",
         set: set_log,
         show: |config| Value::String(config.log.clone()),
     },
@@ -28,8 +28,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "clock_offset_ms",
         takes: Takes::One("MS"),
-        help: "milliseconds that this node's clock is ahead of the machine's, or behind if negative: for tests \
-               of nodes whose clocks differ",
+        help: "milliseconds by which this node's clock is ahead of the machine's, or behind if negative: for tests of \
+               nodes whose clocks differ",
         set: set_clock_offset,
         show: |config| Value::Integer(config.clock_offset_ms),
     },

@@ -22,7 +22,7 @@ impl Answers {
         let known = self.known(&process)?;
         if known.process.market().is_none() {
             let text = format!(
-                "process {process} is in soft mode: messengers carry for nothing, and nobody is due anything"
+                "process {process} is in soft mode: messengers carry for free, and nothing is due to anybody"
             );
             return Err(fail(FailureCode::Refused, text));
         }
@@ -86,15 +86,15 @@ impl Answers {
             notes.push(format!("evaluated here up to slot {computed} only: later pushes are missing"));
         }
         if outboxes.pruned > 0 {
-            notes.push(format!("what {} slots sent was pruned here and is missing", outboxes.pruned));
+            notes.push(format!("what {} slots sent has been pruned here and is missing", outboxes.pruned));
         }
         if outboxes.spawns > 0 {
-            notes.push(format!("{} spawns are paid too and are not looked at here", outboxes.spawns));
+            notes.push(format!("{} spawns are paid too, and are not audited here", outboxes.spawns));
         }
         let (asked, unasked) = outboxes.pushes.split_at(outboxes.pushes.len().min(*left));
         *left -= asked.len();
         if !unasked.is_empty() {
-            notes.push(format!("{} more pushes were not looked for: name this window alone", unasked.len()));
+            notes.push(format!("{} more pushes were not looked for: audit this window alone with --window", unasked.len()));
         }
         let sent = self.look_for(asked, &mut notes).await;
         let pushes = (sent.len() + unasked.len()) as u64;
@@ -116,7 +116,7 @@ impl Answers {
             }
             sent.push(asked.with(found, self.shared.network));
         }
-        let why = |(why, count)| format!("of {count} pushes no slot is known: {why}");
+        let why = |(why, count)| format!("no slot is known for {count} pushes: {why}");
         notes.extend(reasons.into_iter().map(why));
         sent
     }

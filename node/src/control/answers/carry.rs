@@ -51,7 +51,7 @@ impl Answers {
         if self.messenger.is_none() {
             return Err(fail(
                 FailureCode::Refused,
-                "this node has no messenger role; set `roles` to have it",
+                "this node has no messenger role; add it to `roles`",
             ));
         }
         let terms = Terms { all, for_others: false };
@@ -148,7 +148,7 @@ impl Answers {
     async fn push_again(&self, process: Id, push: Option<PushName>) -> Result<usize, Failure> {
         let known = self.known(&process)?;
         if !known.roles.messenges {
-            let text = format!("this node does not carry for process {process}; `weft carry {process}` does");
+            let text = format!("this node does not carry for process {process}; `weft carry {process}` has it do so");
             return Err(fail(FailureCode::Refused, text));
         }
         let rows = self.read()?.outbox_unsettled(&process, ENTRIES_MAX).map_err(disk)?;
@@ -160,7 +160,7 @@ impl Answers {
             .collect();
         if let (Some(push), true) = (push, again.is_empty()) {
             let text = format!(
-                "slot {} index {} of process {process} is no entry that was given up or refused: see `weft outbox {process}`",
+                "slot {} index {} of process {process} is not an entry that was given up or refused: see `weft outbox {process}`",
                 push.slot, push.index
             );
             return Err(fail(FailureCode::Unknown, text));

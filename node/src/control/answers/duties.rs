@@ -21,7 +21,7 @@ impl Answers {
     ) -> Result<ProcessInfo, Failure> {
         let computes = compute || messenger;
         if computes && self.compute.is_none() {
-            return Err(fail(FailureCode::Refused, "this node has no compute role; set `roles` to have it"));
+            return Err(fail(FailureCode::Refused, "this node has no compute role; add it to `roles`"));
         }
         let known = self.shared.directory.get(&process).filter(|known| known.roles.computes);
         let on_demand = match (evaluate, known) {

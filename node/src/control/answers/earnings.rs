@@ -136,8 +136,8 @@ impl Answers {
             (bonded, balance) = (said.pop().flatten(), said.pop().flatten());
         } else {
             notes.insert(format!(
-                "nothing is claimed at a ledger that is not computed here: `weft host {ledger} --compute`; of what it \
-                 owes the newest {KEPT_EACH} pushes of a source are kept, {KEPT_MAX} in all"
+                "nothing is claimed at a ledger that is not computed here: compute it with `weft host {ledger} --compute`; until \
+                 then the newest {KEPT_EACH} pushes of each source are kept, {KEPT_MAX} in all"
             ));
         }
         let tag = |name: &str| bonded.as_ref().and_then(|bonded| bonded.tag(name)).map(str::to_owned);

@@ -63,7 +63,7 @@ impl Answers {
         let at = set_slot(window_of(push.slot)).filter(|_| known.process.market().is_some());
         if let Some(at) = at.filter(|at| head.is_none_or(|head| head < *at)) {
             let text = format!(
-                "the offers that rank slot {} of {process} stand in slot {at}, which is not here yet: the newest is {}",
+                "the offers that rank slot {} of {process} are in slot {at}, which is not here yet: the newest is {}",
                 push.slot,
                 head.map_or_else(|| "none".to_owned(), |head| head.to_string()),
             );
@@ -106,7 +106,7 @@ impl Answers {
         let ranks: Vec<RankRow> = window.order(&push_id, bytes).into_iter().enumerate().map(row).collect();
         let (number, count) = (window.number(), window.set().entries().len());
         let why = format!(
-            "hard mode: of the {count} offers of window {number} in slot {} those for pushes of {bytes} bytes draw by the seed \
+            "hard mode: of the {count} offers for window {number} in slot {}, those that take pushes of {bytes} bytes draw by the seed \
              of the window, and the highest draw goes first; ranks 0 to {} are paid in their turns",
             set_slot(number).unwrap_or_default(),
             RANKS_PAID - 1
@@ -139,8 +139,8 @@ impl Answers {
             None => "",
         };
         let why = format!(
-            "{hard}soft mode: of the {} messengers whose offers for this process this node knows each draws once, and the \
-             highest draw goes first; nobody is paid, and other nodes may know others",
+            "{hard}soft mode: each messenger whose offer for this process this node knows ({} of them) draws once, and the \
+             highest draw goes first; nobody is paid, and other nodes may know other messengers",
             ranks.len()
         );
         let mode = "soft".to_owned();

@@ -147,7 +147,7 @@ fn company(peers: usize, outbound: usize, relayed: usize) -> Check {
         (0, _) => check(
             "peers",
             CheckState::Bad,
-            "nobody is connected; give --bootstrap an address, or switch on mdns",
+            "nobody is connected; name a peer with `bootstrap`, or switch on `mdns`",
         ),
         // Whoever dials a node chooses to: a node with guests alone may be surrounded.
         (_, 0) => check("peers", CheckState::Fair, format!("{text}; all of them chose this node")),
@@ -159,11 +159,11 @@ fn reached(reach: &ReachInfo) -> Check {
     let at = reach.confirmed.join(" ");
     match (reach.reachability, reach.confirmed.is_empty()) {
         (Reachability::Assumed, false) => {
-            check("reach", CheckState::Good, format!("taken to be reachable at {at}; nobody was asked"))
+            check("reach", CheckState::Good, format!("assumed to be reachable at {at}; nobody was asked"))
         }
         (_, false) => check("reach", CheckState::Good, format!("peers have dialled back {at}")),
         (Reachability::Relayed, true) => {
-            check("reach", CheckState::Fair, "it only dials, as it was told: `reachable = \"no\"`")
+            check("reach", CheckState::Fair, "it only dials, as configured: `reachable = \"no\"`")
         }
         (_, true) => check(
             "reach",
@@ -205,15 +205,15 @@ fn clock(offset: Option<Offset>) -> Check {
         Some(Offset::Behind(ms)) => check(
             "clock",
             CheckState::Bad,
-            format!("slots come {ms} ms from the future: this clock is behind, or a scheduler's ahead"),
+            format!("slots arrive from {ms} ms in the future: this clock is behind, or a scheduler's is ahead"),
         ),
         Some(Offset::Ahead(ms)) => check(
             "clock",
             CheckState::Bad,
-            format!("no slot came younger than {ms} ms: this clock is ahead, or schedulers' behind"),
+            format!("no slot was younger than {ms} ms on arrival: this clock is ahead, or the schedulers' are behind"),
         ),
         Some(Offset::None(ms)) => {
-            check("clock", CheckState::Good, format!("the youngest slot came after {ms} ms"))
+            check("clock", CheckState::Good, format!("the youngest slot was {ms} ms old on arrival"))
         }
     }
 }

@@ -147,9 +147,9 @@ pub(crate) fn no_slot(error: &SubmitError) -> Failure {
 fn pending_text(shown: &Shown) -> String {
     let Shown { item, letter, why, .. } = shown;
     format!(
-        "pending: {why}. Message {item} is said on the topic of process {} instead, with {} bits of postage, and with \
-         more every 30 s, up to {}; its scheduler is asked again all the while, and peers on the topic keep the message \
-         for it. `weft pending` shows what comes of it",
+        "pending: {why}. Message {item} was published on the topic of process {} instead, with {} bits of postage and \
+         more every 30 s, up to {}; meanwhile its scheduler is asked again, and peers on the topic keep the message \
+         for it. `weft pending` shows what becomes of it",
         letter.process,
         letter.bits,
         weft_protocol::postage::POSTAGE_BITS_MAX

@@ -140,8 +140,8 @@ impl Told for ForPeer {
         let bytes = reads::json_bytes(answer);
         if bytes > ANSWER_BYTES_MAX {
             let text = format!(
-                "this takes {bytes} bytes as JSON, and a peer is given {ANSWER_BYTES_MAX}: ask for less at a \
-                 time, or a node that has the process itself"
+                "this takes {bytes} bytes as JSON, and a peer is given at most {ANSWER_BYTES_MAX}: ask for less at a \
+                 time, or ask a node that has the process"
             );
             return Err(fail(FailureCode::Invalid, text));
         }

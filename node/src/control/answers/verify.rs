@@ -39,7 +39,7 @@ impl NotReplayed {
     fn failure(self) -> Failure {
         match self {
             Self::Without(id) => {
-                fail(FailureCode::Unknown, format!("the log reads {id} under /data/, and it is not here"))
+                fail(FailureCode::Unknown, format!("the log reads {id} under /data/, which is not here"))
             }
             Self::Failed(failure) => failure,
         }
@@ -95,7 +95,7 @@ impl Answers {
         let of = logs.iter().find(|one| one.process == process);
         of.map_or_else(String::new, |one| {
             let slots = one.to + 1 - one.from;
-            format!("; {slots} slots of it wait for a batch, which `weft anchor flush` makes now")
+            format!("; {slots} of its slots wait for a batch: `weft anchor flush` makes one now")
         })
     }
 
@@ -168,7 +168,7 @@ impl Answers {
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = kept {
-                let text = format!("the log reads {id} under /data/, and it is not to be had: {error}");
+                let text = format!("the log reads {id} under /data/, which cannot be had: {error}");
                 return Ok(Err(fail(FailureCode::Unknown, text)));
             }
         }

@@ -54,7 +54,7 @@ fn what_is_not_shown_to_be_in_a_block_is_said() {
     // And to people.
     let new = Node::start();
     let ran = new.weft(&["recover", &process, "--from", &elsewhere.address]).expect(0);
-    assert!(ran.text().contains("not proven of the others"), "{}", ran.text());
+    assert!(ran.text().contains("not proven for the others"), "{}", ran.text());
     new.stop();
     node.stop();
 }
