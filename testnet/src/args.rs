@@ -17,12 +17,12 @@ const EXITS: &str = "Exit codes:
     1  something was not as expected
     2  bad arguments, a taken port, or a folder or module file that cannot be used
     3  a node did not come up, or died
-   77  skipped: the machine cannot do what the scenario needs, and the reason was said
+   77  skipped: this machine cannot do what the scenario needs; the reason is printed
   130  stopped by a signal before the end";
 
 /// Starts real Weft nodes on this machine and shows what they do.
 ///
-/// Without a command: `up`.
+/// Without a command, it does `up`.
 #[derive(Debug, Parser)]
 #[command(name = "weft-testnet", bin_name = "weft-testnet", version, after_help = EXITS)]
 #[command(args_conflicts_with_subcommands = true, max_term_width = 100)]
@@ -37,21 +37,21 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Start nodes, wait until they are connected, run the tour, and stay until ctrl-c
     Up(Up),
-    /// Kill nodes at random under load, and check that no promise is broken by it
+    /// Kill nodes at random under load, and check that no promise is broken
     Crash(Crash),
-    /// Measure how long messages take, one at a time through four nodes, or so many a second (--rate)
+    /// Measure how long messages take: one at a time through four nodes, or at a rate (--rate)
     Bench(Bench),
-    /// Play a scenario: one that comes with the program, or a file; without one, list them
+    /// Play a scenario, built in or from a file; without a name, list the built-in ones
     Run(Run),
     /// Compare the reports of two runs of a scenario
     Compare(Compare),
-    /// Show every node of the testnet that another terminal has up
+    /// Show every node of the testnet that runs in another terminal
     Status(Which),
-    /// Show the ends of the nodes' logs, of one or of all
+    /// Show the end of the log of one node, or of all
     Logs(Logs),
-    /// Run a command of weft for one node, such as: exec 3 processes
+    /// Run a command of weft on one node, such as: exec 3 processes
     Exec(Exec),
-    /// End the testnet that another terminal has up, and remove what killed launchers left
+    /// End the testnet that runs in another terminal, and remove what killed launchers left
     Down(Down),
 }
 
@@ -78,22 +78,22 @@ pub(crate) struct Run {
     /// Its name, or its file
     #[arg(value_name = "SCENARIO")]
     pub(crate) scenario: Option<String>,
-    /// What chance is drawn from, in place of what the scenario says
+    /// The seed of chance [default: the scenario's]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// How long its churn takes, else its longest wait, such as 30s or 10m
+    /// How long its churn takes, or else its longest wait, such as 30s or 10m
     #[arg(long = "for", value_name = "TIME", value_parser = span)]
     pub(crate) span: Option<Duration>,
-    /// Where the report goes; NAME.report.json if absent, and nowhere with --json
+    /// Where to write the report [default: NAME.report.json, or nowhere with --json]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    /// The folder of the nodes, which is kept [default: a fresh one, removed at the end]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
-    /// Keep the folder with the nodes' logs and data also when everything went well
+    /// Keep the folder with the nodes' logs and data even if everything went well
     #[arg(long)]
     pub(crate) keep_logs: bool,
-    /// Start more nodes than the machine's cores are thought to carry
+    /// Start more nodes than this machine's cores are expected to carry
     #[arg(long)]
     pub(crate) crowded: bool,
     /// Print one JSON report
@@ -120,7 +120,7 @@ pub(crate) struct Compare {
 /// Which testnet.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Which {
-    /// The folder of the nodes, where more than one testnet is up
+    /// The folder of the nodes, if more than one testnet is up
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
     /// Print one JSON report
@@ -133,10 +133,10 @@ pub(crate) struct Which {
 pub(crate) struct Logs {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// Which node; all if absent
+    /// Which node [default: all]
     #[arg(value_name = "PEER")]
     pub(crate) peer: Option<usize>,
-    /// How many lines of each, 1 to 10000
+    /// How many lines of each log, 1 to 10000
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = count)]
     pub(crate) lines: usize,
 }
@@ -149,7 +149,7 @@ pub(crate) struct Exec {
     /// Which node
     #[arg(value_name = "PEER")]
     pub(crate) peer: usize,
-    /// The command of weft and its arguments
+    /// The command of weft, with its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
 }
@@ -170,41 +170,41 @@ pub(crate) struct Bench {
     /// Clients at once when the rate is measured, 1 to 56
     #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = clients)]
     pub(crate) clients: usize,
-    /// Messages a second that arrive whether or not the ones before are done, in place of all that
+    /// Messages per second, sent when due whether or not earlier ones are done, instead of all that
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// How long they arrive, such as 10s
+    /// For how long they arrive, such as 10s
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = span, requires = "rate")]
     pub(crate) span: Duration,
-    /// Processes that they are for, 1 to 1000
+    /// How many processes they are for, 1 to 1000
     #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = processes, requires = "rate")]
     pub(crate) processes: usize,
-    /// How many of a hundred have a process send to another
+    /// Percentage of messages that make a process send to another
     #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u8).range(0..=100), requires = "rate")]
     pub(crate) pushes: u8,
-    /// Bytes of data in each, up to 1000000
+    /// Bytes of data in each message, up to 1000000
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = bytes, requires = "rate")]
     pub(crate) bytes: usize,
-    /// What arrivals are drawn from
+    /// The seed from which arrivals are drawn
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "rate")]
     pub(crate) seed: u64,
     /// Nodes of a fresh testnet, 2 to 64
     #[arg(long, value_name = "NUMBER", default_value_t = 4, requires = "rate", conflicts_with_all = ["attach", "data_dir"])]
     pub(crate) peers: usize,
-    /// Start more nodes than the machine's cores are thought to carry
+    /// Start more nodes than this machine's cores are expected to carry
     #[arg(long, requires = "rate")]
     pub(crate) crowded: bool,
-    /// Load the testnet that another terminal has up, in place of a fresh one
+    /// Load the testnet that runs in another terminal, instead of a fresh one
     #[arg(long, requires = "rate")]
     pub(crate) attach: bool,
-    /// Load the node of this data folder, in place of a fresh testnet; may repeat
+    /// Load the node of this data folder, instead of a fresh testnet; may repeat
     #[arg(long, value_name = "FOLDER", requires = "rate", conflicts_with = "attach")]
     pub(crate) data_dir: Vec<PathBuf>,
-    /// Draw the latencies into this SVG file
+    /// Plot the latencies into this SVG file
     #[arg(long, value_name = "FILE", requires = "rate")]
     pub(crate) svg: Option<PathBuf>,
-    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent; with --attach, that
-    /// of the testnet that is meant
+    /// The folder of the nodes, which is kept [default: a fresh one, removed at the end]; with --attach, that of the
+    /// testnet to load
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
     /// Print one JSON report
@@ -267,19 +267,19 @@ pub(crate) struct Crash {
     /// How many kills, 1 to 1000
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = kills)]
     pub(crate) kills: usize,
-    /// What the kills are drawn from; another one each time if absent
+    /// The seed from which the kills are drawn [default: a new one each time]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    /// The folder of the nodes, which is kept [default: a fresh one, removed at the end]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
-    /// The port of the first node, the others follow; free ones are looked for if absent
+    /// The port of the first node; the others follow [default: free ports]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) base_port: Option<u16>,
     /// Print one JSON report
     #[arg(long)]
     pub(crate) json: bool,
-    /// Keep the folder with the nodes' logs and data also when everything went well
+    /// Keep the folder with the nodes' logs and data even if everything went well
     #[arg(long)]
     pub(crate) keep_logs: bool,
 }
@@ -306,13 +306,13 @@ pub(crate) struct Up {
     /// Who is told of whom at the start
     #[arg(long, value_enum, value_name = "SHAPE", default_value_t)]
     pub(crate) topology: Topology,
-    /// What a random topology is drawn from
+    /// The seed from which a random topology is drawn
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Roles of some nodes, such as 4-7=compute,messenger; may repeat
     #[arg(long, value_name = "PEERS=ROLES")]
     pub(crate) roles: Vec<RolesOf>,
-    /// Start more nodes than the machine's cores are thought to carry
+    /// Start more nodes than this machine's cores are expected to carry
     #[arg(long)]
     pub(crate) crowded: bool,
     #[command(flatten)]
@@ -323,22 +323,22 @@ pub(crate) struct Up {
     /// End after the tour
     #[arg(long)]
     pub(crate) once: bool,
-    /// The folder of the nodes, which is kept; a fresh one that is removed at the end if absent
+    /// The folder of the nodes, which is kept [default: a fresh one, removed at the end]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) dir: Option<PathBuf>,
-    /// The port of the first node, the others follow; the system picks free ones if absent
+    /// The port of the first node; the others follow [default: free ports]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) base_port: Option<u16>,
     /// Print one JSON report instead of the tour
     #[arg(long)]
     pub(crate) json: bool,
-    /// Keep the folder with the nodes' logs and data also when everything went well
+    /// Keep the folder with the nodes' logs and data even if everything went well
     #[arg(long)]
     pub(crate) keep_logs: bool,
-    /// An aos module to tour too; that of tests/interop if absent and installed
+    /// An aos module to include in the tour [default: that of tests/interop, if installed]
     #[arg(long, value_name = "FILE")]
     pub(crate) aos: Option<PathBuf>,
-    /// Only start the nodes
+    /// Only start the nodes, without a tour
     #[arg(long, conflicts_with = "aos")]
     pub(crate) no_tour: bool,
 }
@@ -352,16 +352,16 @@ pub(crate) struct Wires {
     /// Give each node a network namespace and an address of its own (Linux, as root)
     #[arg(long, conflicts_with = "base_port")]
     pub(crate) netns: bool,
-    /// Milliseconds that a packet takes from a node to the hub in the middle
+    /// Delay of a packet from a node to the hub in the middle, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "netns")]
     delay: u32,
-    /// How much longer or shorter that takes at random
+    /// Random variation of that delay, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, requires = "netns")]
     jitter: u32,
-    /// How many of a hundred packets are lost
+    /// Percentage of packets that are lost
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, requires = "netns", value_parser = percent)]
     loss: f64,
-    /// Megabits a second that a node can send
+    /// Megabits per second that a node can send; 0 for no limit
     #[arg(long, value_name = "MBIT", default_value_t = 0, requires = "netns")]
     rate: u32,
 }

@@ -29,7 +29,7 @@ pub enum TestnetError {
     Plan(#[from] PlanError),
     /// A port that another program uses.
     #[error(
-        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; try again, or where it is a flag give another --base-port"
+        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; try again, or give another --base-port"
     )]
     Port {
         /// Which.
@@ -41,7 +41,7 @@ pub enum TestnetError {
     },
     /// No ports are free.
     #[error(
-        "no {peers} ports that follow each other are free from 20000 to 32767 of 127.0.0.1: end something that uses them"
+        "there are no {peers} consecutive free ports from 20000 to 32767 on 127.0.0.1: end something that uses them"
     )]
     NoPorts {
         /// So many were looked for.
@@ -112,7 +112,7 @@ pub enum TestnetError {
         what: String,
     },
     /// Fewer cores than so many nodes need to answer in time.
-    #[error("{peers} peers: {cores} cores carry {most}, not more; ask for fewer, or say --crowded to try")]
+    #[error("{peers} peers are too many: {cores} cores carry {most}; ask for fewer, or try with --crowded")]
     Cores {
         /// How many were asked for.
         peers: usize,
@@ -134,7 +134,7 @@ pub enum TestnetError {
         dirs: String,
     },
     /// A peer that a testnet has not.
-    #[error("there is no peer {peer}: this testnet has the peers 0 to {}", peers.saturating_sub(1))]
+    #[error("there is no peer {peer}: this testnet has peers 0 to {}", peers.saturating_sub(1))]
     NoPeer {
         /// Which.
         peer: usize,

@@ -33,7 +33,7 @@ pub enum PlanError {
     #[error("--peers {0}: expected {PEERS_MIN} to {PEERS_MAX}")]
     Peers(usize),
     /// The ports run past the last.
-    #[error("--base-port {base}: {peers} peers need the ports {base} to {last}, the last one is 65535")]
+    #[error("--base-port {base}: {peers} peers need the ports {base} to {last}, and 65535 is the last one")]
     Ports {
         /// The first.
         base: u16,
@@ -43,7 +43,7 @@ pub enum PlanError {
         last: usize,
     },
     /// The tour's processes have nobody who schedules, computes or carries for them.
-    #[error("--roles: node {node} has not the role {role}, which the tour needs there; add it, or --no-tour")]
+    #[error("--roles: node {node} lacks the role {role}, which the tour needs; add it, or use --no-tour")]
     Role {
         /// Which node.
         node: usize,
@@ -345,7 +345,7 @@ mod tests {
         }
         assert_eq!(
             error(4, Some(65_533)),
-            "--base-port 65533: 4 peers need the ports 65533 to 65536, the last one is 65535"
+            "--base-port 65533: 4 peers need the ports 65533 to 65536, and 65535 is the last one"
         );
         assert_eq!(Plan::new(4, Some(65_532), Path::new("/t")).unwrap().port(3), Some(65_535));
         assert_eq!(plan(4).port(3), None);
@@ -368,9 +368,8 @@ mod tests {
         let plan = plan(5).with_some_roles(&given).unwrap();
         assert_eq!((plan.roles(2), plan.roles(3), plan.roles(4)), ("compute", "anchor", ALL_ROLES));
         let error = plan.check_tour().unwrap_err().to_string();
-        assert!(error.starts_with("--roles: node 3 has not the role compute"), "{error}");
-        let error = plan.clone().with_shared_weave().unwrap().with_some_roles(&[of("4-5=compute").unwrap()]);
-        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("--roles: node 3 lacks the role compute"), "{error}");
+        let error = plan.with_some_roles(&[of("4-5=compute").unwrap()]).unwrap_err().to_string();
         assert_eq!(error, "--roles 4-5=compute: there are the peers 0 to 4");
         let plan = plan.with_some_roles(&[of("0=compute,messenger").unwrap()]).unwrap();
         assert_eq!(plan.with_shared_weave(), Err(PlanError::Keeper));

@@ -280,7 +280,7 @@ fn find(name: &str) -> Result<(String, Scenario), TestnetError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let meant = problem::meant(name, SHIPPED.iter().map(|(shipped, _)| *shipped));
         let meant = meant.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-        TestnetError::Scenario(format!("no scenario and no file is called {name} ({error}){meant}"))
+        TestnetError::Scenario(format!("there is no scenario or file called {name} ({error}){meant}"))
     })?;
     let stem = path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
     Ok((stem, read(&text, path)?))
@@ -304,11 +304,11 @@ fn stretch(scenario: &mut Scenario, span: Duration) -> Result<(), String> {
     let longest = waits.max();
     match longest {
         None if !churns => {
-            return Err("the scenario has neither churn nor wait that could take so long".into());
+            return Err("the scenario has neither a churn nor a wait whose time could be set".into());
         }
         Some(longest) if !churns && span < longest => {
             return Err(format!(
-                "the scenario waits for {} s, and cannot do with less",
+                "the scenario waits for {} s and cannot do with less",
                 longest.as_secs_f64()
             ));
         }
@@ -407,6 +407,6 @@ mod tests {
         assert_eq!(soak.steps.iter().find_map(of), Some(Duration::from_secs(7)));
         let (_, mut cut) = find("partition-24").unwrap();
         let error = stretch(&mut cut, Duration::from_secs(20)).unwrap_err();
-        assert!(error.contains("waits for 80 s, and cannot do with less"), "{error}");
+        assert!(error.contains("waits for 80 s and cannot do with less"), "{error}");
     }
 }

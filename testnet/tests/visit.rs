@@ -98,7 +98,7 @@ fn a_testnet_is_seen_and_ended_from_another_terminal() {
     assert_eq!(said["address"], report["peers"][1]["address"]);
     let (code, _, error) = terminal.run(&["exec", "2", "status"]);
     assert!(
-        code == Some(2) && error.contains("there is no peer 2: this testnet has the peers 0 to 1"),
+        code == Some(2) && error.contains("there is no peer 2: this testnet has peers 0 to 1"),
         "{error}"
     );
     let (code, said, _) = terminal.run(&["logs", "1", "--lines", "3"]);

@@ -155,7 +155,9 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
     let module = match report.module {
         ModuleState::Here => "here",
         ModuleState::Recovered => "recovered",
-        ModuleState::Missing => "no gateway has it: add it with `weft module add`, or connect to a peer that has it",
+        ModuleState::Missing => {
+            "no gateway has it: add it with `weft module add`, or connect to a peer that has it"
+        }
     };
     let confirmed = report.least_confirmations.map_or_else(
         || "no gateway says how deep they are".to_owned(),

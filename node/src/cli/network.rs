@@ -128,9 +128,9 @@ fn join(file: &Path, context: &Context) -> Result<Exit, CliError> {
             .remark(&format!("warning: weft.toml or the environment says network {other}, which wins"));
     }
     let answer = json!({ "network": network, "id": Network::of_name(&network).to_string() });
-    context
-        .screen
-        .answer(&answer, || format!("{} belongs to network {network} from the next start on", folder.display()))?;
+    context.screen.answer(&answer, || {
+        format!("{} belongs to network {network} from the next start on", folder.display())
+    })?;
     Ok(Exit::Ok)
 }
 

@@ -29,7 +29,9 @@ pub enum Declined {
     )]
     Owner(Address),
     /// This node would have to answer for its outcomes, and computes nothing.
-    #[error("its scheduler would have to attest it, and this node does not compute; name other nodes in `Compute`")]
+    #[error(
+        "its scheduler would have to attest it, and this node does not compute; name other nodes in `Compute`"
+    )]
     NoCompute,
     /// Its owner's are not computed here.
     #[error(

@@ -260,11 +260,7 @@ fn a_check_against_the_weave_before_the_first_batch_says_how_to_have_one() {
     increment(&node, &process, 1);
     let line = ["verify", &process, "--against", "weave"];
     let refused = node.weft(&line).expect(1);
-    assert!(
-        refused.err.contains("2 slots of it wait for a batch, which `weft anchor flush`"),
-        "{}",
-        refused.err
-    );
+    assert!(refused.err.contains("2 of its slots wait for a batch: `weft anchor flush`"), "{}", refused.err);
     node.json(&["anchor", "flush"]);
     anchored(&node, &process, 1);
     node.weft(&line).expect(0);

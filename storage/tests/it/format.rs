@@ -375,6 +375,7 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     let checksum: [u8; 32] = hasher.finalize().into();
     put(&path, "meta/1", b"store", &[&[1], &checksum[..8], payload.as_slice()].concat());
     let error = Store::open(&path, &config()).unwrap_err();
-    let expected = format!("{} has schema 4, this version knows up to 3; use a newer weft", path.display());
+    let expected =
+        format!("{} has schema 4, and this version knows schemas up to 3; use a newer weft", path.display());
     assert_eq!(error.to_string(), expected);
 }

@@ -53,7 +53,7 @@ pub(super) enum DeedError {
     #[error(transparent)]
     Rogue(#[from] RogueError),
     /// Nobody is left for whom it makes sense.
-    #[error("nobody is left that it could be done to")]
+    #[error("nobody is left to do it to")]
     Nobody,
     /// A peer that was named, and that is not as the step would have it.
     #[error("peer {node} {why}")]
@@ -72,7 +72,7 @@ pub(super) enum DeedError {
         how: String,
     },
     /// A node that was to stop in order did not.
-    #[error("node {node} did not stop in order ({how})")]
+    #[error("node {node} did not stop cleanly ({how})")]
     NotInOrder {
         /// Which.
         node: usize,

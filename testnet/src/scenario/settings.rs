@@ -21,20 +21,22 @@ pub(super) fn objection(key: &str, value: &toml::Value, has_lanes: bool) -> Opti
     match key {
         "log" if !has_errors(&text(value)) => {
             return Some(
-                "`log` leaves out errors, and every run looks for those: begin it with info or warn".into(),
+                "`log` leaves out errors, and every run looks for errors: begin it with info or warn".into(),
             );
         }
         "log_format" => {
-            return Some("`log_format` stays as it is: every run looks for errors in the nodes' logs".into());
+            return Some(
+                "`log_format` cannot be changed: every run looks for errors in the nodes' logs".into(),
+            );
         }
         "gateway" | "metrics" | "weave_listen" if !has_lanes && has_port(&text(value)) => {
-            return Some(format!("`{key}` is one address for all peers: give it port 0, or the peers netns"));
+            return Some(format!("`{key}` would be one address for all peers: give it port 0, or set netns"));
         }
         "roles" => {
-            return Some("`roles` are of some peers each: say roles = [\"0-1=...\"] of the scenario".into());
+            return Some("`roles` differ by peer: use the scenario's roles = [\"0-1=...\"]".into());
         }
         "listen" | "bootstrap" => {
-            return Some(format!("`{key}` is another one for each peer, and not for a scenario to say"));
+            return Some(format!("`{key}` differs for each peer, so a scenario cannot set it"));
         }
         _ => {}
     }

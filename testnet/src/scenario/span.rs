@@ -11,7 +11,7 @@ pub(crate) struct Span(pub(crate) Duration);
 
 /// Text that is no length of time.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no length of time: expected a number and ms, s, m or h, such as \"500ms\"")]
+#[error("`{0}` is not a length of time: expected a number and ms, s, m or h, such as \"500ms\"")]
 pub(crate) struct NotSpan(String);
 
 impl TryFrom<String> for Span {

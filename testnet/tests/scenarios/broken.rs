@@ -352,7 +352,7 @@ fn a_peer_that_does_not_stop_in_order_is_told() {
     let played = Played::of(&scenario, run.output(RUN_WAIT));
     assert_eq!(played.code, Some(1), "{}", played.errors);
     assert_eq!(played.broken("steps"), ["steps"], "{:#?}", played.all_broken());
-    let told = "node 1 did not stop in order (signal: 9 (SIGKILL))";
+    let told = "node 1 did not stop cleanly (signal: 9 (SIGKILL))";
     assert!(played.all_broken().contains(&("steps", told)), "{:#?}", played.all_broken());
     remove_kept(&played);
 }

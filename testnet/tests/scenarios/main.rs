@@ -295,7 +295,7 @@ fn a_typo_is_one_line_and_starts_nothing() {
     let output = command.args(["run", &spanless, "--for", "2s"]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains("--for: the scenario has neither churn nor wait"), "{error}");
+    assert!(error.contains("--for: the scenario has neither a churn nor a wait"), "{error}");
 
     let scenario = written(dir.path(), "typo", &FAULTS.replace("clients = 2", "cleints = 2"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));

@@ -94,7 +94,10 @@ impl Answers {
         let (asked, unasked) = outboxes.pushes.split_at(outboxes.pushes.len().min(*left));
         *left -= asked.len();
         if !unasked.is_empty() {
-            notes.push(format!("{} more pushes were not looked for: audit this window alone with --window", unasked.len()));
+            notes.push(format!(
+                "{} more pushes were not looked for: audit this window alone with --window",
+                unasked.len()
+            ));
         }
         let sent = self.look_for(asked, &mut notes).await;
         let pushes = (sent.len() + unasked.len()) as u64;

@@ -49,10 +49,7 @@ impl Answers {
 
     async fn begin_carrying(&self, process: Id, all: bool) -> Result<ProcessInfo, Failure> {
         if self.messenger.is_none() {
-            return Err(fail(
-                FailureCode::Refused,
-                "this node has no messenger role; add it to `roles`",
-            ));
+            return Err(fail(FailureCode::Refused, "this node has no messenger role; add it to `roles`"));
         }
         let terms = Terms { all, for_others: false };
         let begun = carrying::begin(&self.shared, process, terms).await;
@@ -148,7 +145,9 @@ impl Answers {
     async fn push_again(&self, process: Id, push: Option<PushName>) -> Result<usize, Failure> {
         let known = self.known(&process)?;
         if !known.roles.messenges {
-            let text = format!("this node does not carry for process {process}; `weft carry {process}` has it do so");
+            let text = format!(
+                "this node does not carry for process {process}; `weft carry {process}` has it do so"
+            );
             return Err(fail(FailureCode::Refused, text));
         }
         let rows = self.read()?.outbox_unsettled(&process, ENTRIES_MAX).map_err(disk)?;

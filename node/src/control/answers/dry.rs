@@ -29,7 +29,9 @@ impl Answers {
     ) -> Result<DryOutcome, Failure> {
         let known = self.known(&process)?;
         let Some(dry_runs) = self.dry_runs.as_ref().filter(|_| known.roles.computes) else {
-            let text = format!("process {process} is not computed here; `weft host {process} --compute` has this node compute it");
+            let text = format!(
+                "process {process} is not computed here; `weft host {process} --compute` has this node compute it"
+            );
             return Err(fail(FailureCode::Refused, text));
         };
         dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))

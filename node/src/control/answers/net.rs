@@ -205,12 +205,16 @@ fn clock(offset: Option<Offset>) -> Check {
         Some(Offset::Behind(ms)) => check(
             "clock",
             CheckState::Bad,
-            format!("slots arrive from {ms} ms in the future: this clock is behind, or a scheduler's is ahead"),
+            format!(
+                "slots arrive from {ms} ms in the future: this clock is behind, or a scheduler's is ahead"
+            ),
         ),
         Some(Offset::Ahead(ms)) => check(
             "clock",
             CheckState::Bad,
-            format!("no slot was younger than {ms} ms on arrival: this clock is ahead, or the schedulers' are behind"),
+            format!(
+                "no slot was younger than {ms} ms on arrival: this clock is ahead, or the schedulers' are behind"
+            ),
         ),
         Some(Offset::None(ms)) => {
             check("clock", CheckState::Good, format!("the youngest slot was {ms} ms old on arrival"))

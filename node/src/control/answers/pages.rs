@@ -38,7 +38,9 @@ impl Answers {
     ) -> Result<(Known, PageQuery), Failure> {
         let known = self.known(&process)?;
         if !known.roles.computes {
-            let text = format!("process {process} is not computed here; `weft host {process} --compute` has this node compute it");
+            let text = format!(
+                "process {process} is not computed here; `weft host {process} --compute` has this node compute it"
+            );
             return Err(fail(FailureCode::Refused, text));
         }
         let Asked { from, to, limit, sort, crons, now_ms } = asked;

@@ -98,8 +98,12 @@ impl Answers {
         let (mut ask_at, mut silent) = (Instant::now(), Silent::new());
         let of = match of {
             ResultOf::Now => {
-                let late =
-                    |_| fail(FailureCode::TimedOut, format!("nobody said in time what the newest slot of process {process} is"));
+                let late = |_| {
+                    fail(
+                        FailureCode::TimedOut,
+                        format!("nobody said in time what the newest slot of process {process} is"),
+                    )
+                };
                 let now = tokio::time::timeout_at(until, self.now(process)).await;
                 Wanted::Newest(now.map_err(late)??)
             }
@@ -150,7 +154,9 @@ impl Answers {
     /// before it run here.
     async fn now(&self, process: Id) -> Result<u64, Failure> {
         if !self.known(&process)?.roles.computes {
-            let text = format!("process {process} is not computed here; `weft host {process} --compute` has this node compute it");
+            let text = format!(
+                "process {process} is not computed here; `weft host {process} --compute` has this node compute it"
+            );
             return Err(fail(FailureCode::Refused, text));
         }
         self.submitter.now(process).await.map_err(|error| no_slot(&error))
