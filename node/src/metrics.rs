@@ -238,44 +238,52 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("submits", "Answers of the scheduler", self.submits.family.clone());
-        registry.register("followed_slots", "Slots of others appended to logs here", self.followed.clone());
+        registry.register(
+            "followed_slots",
+            "Slots of other schedulers appended to logs here",
+            self.followed.clone(),
+        );
         let reads = self.weave_reads.family.clone();
-        registry.register("weave_reads", "Things that a process needs by id, looked for elsewhere", reads);
+        registry.register("weave_reads", "Searches elsewhere for items that a process needs", reads);
         registry.register("outcomes", "Positions evaluated", self.outcomes.family.clone());
         registry.register("gas", "Gas used by evaluated positions", self.gas.clone());
         registry.register("checkpoints", "Checkpoints written", self.checkpoints.clone());
-        registry.register("evictions", "Processes that left memory for others", self.evictions.clone());
-        registry.register("pushes", "Tries to push an outbox entry", self.pushes.family.clone());
-        let help = "Positions whose outboxes were collected from computers";
+        registry.register("evictions", "Processes that left memory to make room", self.evictions.clone());
+        registry.register("pushes", "Attempts to push an outbox entry", self.pushes.family.clone());
+        let help = "Positions whose outboxes were fetched from computers";
         registry.register("collected", help, self.collected.clone());
-        let help = "Answers with such positions of an attestor that was asked ahead of a quorum";
+        let help = "Answers fetched from an attestor before a quorum had signed";
         registry.register("collected_ahead", help, self.collected_ahead.clone());
-        let help = "Answers of computers that were not what a process sent";
+        let help = "Answers of computers that contradicted what a process sent";
         registry.register("collect_lies", help, self.collect_lies.clone());
         registry.register("dry_runs", "Dry runs", self.dry_runs.family.clone());
-        registry.register("joins", "Processes far behind their logs", self.joins.family.clone());
-        let text = "Processes that no peer served, read from gateways";
+        registry.register(
+            "joins",
+            "Processes that were far behind their logs, by how they caught up",
+            self.joins.family.clone(),
+        );
+        let text = "Processes that no peer served, by what gateways had of them";
         registry.register("recoveries", text, self.recoveries.family.clone());
         registry.register("batches", "Batches given to the weave", self.batches.clone());
         registry.register("postings", "Steps of postings to a weave", self.postings.family.clone());
-        registry.register("anchor_winston", "Winston that was signed for", self.anchor_winston.clone());
         registry.register(
-            "declined",
-            "Processes of others that were not taken",
-            self.declined.family.clone(),
+            "anchor_winston",
+            "Winston spent by signed transactions, mined or not",
+            self.anchor_winston.clone(),
         );
+        registry.register("declined", "Processes of others that were declined", self.declined.family.clone());
         registry.register("lobby_adverts", "Adverts of others on lobby shards", self.lobby.family.clone());
         registry.register("market_offers", "Offers of other messengers", self.offers.family.clone());
         registry.register("pending", "Messages that wait for a slot on a topic", self.pending.family.clone());
-        registry.register("queue_full", "Times that a queue had no room", self.full.clone());
+        registry.register("queue_full", "Times a queue had no room", self.full.clone());
         let mut times = |name, help, times: &Times| {
             registry.register_with_unit(name, help, Unit::Seconds, times.0.clone());
         };
         times("assign", "From asking the scheduler for a slot until it is durable", &self.assign_times);
         times("compute", "Time of the guest for one position", &self.compute_times);
-        times("find", "From looking for a process until its first slot is here", &self.find_times);
-        times("push", "Time of one try to push", &self.push_times);
-        let help = "Stages of pushes that were this messenger's at once";
+        times("find", "From the search for a process until its first slot is here", &self.find_times);
+        times("push", "Time of one attempt to push", &self.push_times);
+        let help = "Stages of pushes that this messenger carried first and at the first attempt";
         registry.register_with_unit("push_stage", help, Unit::Seconds, self.push_stages.family.clone());
     }
 

@@ -93,21 +93,21 @@ impl Snapshot {
         let counted =
             |name: &str, help, value: u64| Family::one(name, MetricType::Counter, help, value as f64);
         families.push(counted("store_requests", "Requests to the store.", stats.requests));
-        families.push(counted("store_refused", "Requests that the store refused.", stats.refused));
+        families.push(counted("store_refused", "Requests refused by the store.", stats.refused));
         families.push(counted("store_commits", "Commits of the store.", stats.commits));
-        let written = counted("store_written", "Written to the store, keys included.", stats.bytes);
+        let written = counted("store_written", "Bytes written to the store, keys included.", stats.bytes);
         families.push(written.unit(Unit::Bytes));
         families.push(of_files(shared).await);
         families.extend(of_disk(&room::info(shared)));
         let uptime = shared.started.elapsed().as_secs_f64();
-        let uptime = Family::one("uptime", MetricType::Gauge, "Since the node started.", uptime);
+        let uptime = Family::one("uptime", MetricType::Gauge, "Time since the node started.", uptime);
         families.push(uptime.unit(Unit::Seconds));
         let build = vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("rules", RULES.to_string()),
             ("network", shared.config.network.clone()),
         ];
-        let mut info = Family::new("node", MetricType::Info, "What runs here.");
+        let mut info = Family::new("node", MetricType::Info, "Version, rules and network of this node.");
         info.values.push((build, 1.0));
         families.push(info);
         Self { families, commit_times: stats.commit_times }
@@ -134,10 +134,10 @@ impl Collector for Snapshot {
 fn of_levels(readings: &[Reading], shared: &Shared) -> Vec<Family> {
     let gauge = |name: &str, help| Family::new(name, MetricType::Gauge, help);
     let mut families = [
-        gauge("queue_length", "What waits in a queue."),
-        gauge("queue_limit", "What may wait in it."),
-        gauge("budget_used", "What is used of a budget."),
-        gauge("budget_limit", "What may be used of it."),
+        gauge("queue_length", "How much is in a queue."),
+        gauge("queue_limit", "How much a queue may hold."),
+        gauge("budget_used", "How much of a budget is used."),
+        gauge("budget_limit", "How large a budget is."),
     ];
     let mut put = |kind, role: &str, name: &str, used: u64, limit: u64| {
         let (at, label) = match kind {
@@ -158,13 +158,14 @@ fn of_levels(readings: &[Reading], shared: &Shared) -> Vec<Family> {
 }
 
 fn of_processes(shared: &Shared) -> [Family; 3] {
-    let mut duties = Family::new("processes", MetricType::Gauge, "Processes, by what is done for them.");
+    let mut duties =
+        Family::new("processes", MetricType::Gauge, "Processes, by what this node does for them.");
     for (name, has) in DUTIES {
         let count = shared.directory.count(has);
         duties.values.push((vec![("duty", name.to_owned())], count as f64));
     }
     let one = |name, help, count: usize| Family::one(name, MetricType::Gauge, help, count as f64);
-    let stopped = "Processes that something stopped here.";
+    let stopped = "Processes that were stopped here by an error.";
     let waiting = "Processes that wait here for a module, an item or gas.";
     [
         duties,
@@ -176,7 +177,7 @@ fn of_processes(shared: &Shared) -> [Family; 3] {
 fn of_network(shared: &Shared) -> Vec<Family> {
     let peers = shared.net.peers_count() as f64;
     let mut families = vec![Family::one("peers", MetricType::Gauge, "Connected peers.", peers)];
-    let mut events = Family::new("network_events", MetricType::Counter, "What the network layer counted.");
+    let mut events = Family::new("network_events", MetricType::Counter, "Events in the network layer.");
     for (name, value) in shared.net.metrics().each() {
         events.values.push((vec![("event", name.to_owned())], value as f64));
     }
@@ -189,13 +190,17 @@ fn of_disk(room: &RoomInfo) -> Vec<Family> {
         Family::one(name, MetricType::Gauge, help, value as f64).unit(Unit::Bytes)
     };
     vec![
-        bytes("disk_used", "What the data folder takes of the disk.", room.used_bytes),
-        bytes("disk_free", "Free on its file system.", room.free_bytes),
-        bytes("disk_budget", "What it may take; 0 for all there is.", room.budget_bytes.unwrap_or(0)),
+        bytes("disk_used", "Disk space that the data folder takes.", room.used_bytes),
+        bytes("disk_free", "Free space on its file system.", room.free_bytes),
+        bytes(
+            "disk_budget",
+            "Disk space that the data folder may take; 0 for no limit.",
+            room.budget_bytes.unwrap_or(0),
+        ),
         Family::one("disk_full", MetricType::Gauge, "Whether no new work is taken.", room.is_full.into()),
         bytes(
             "store_reusable",
-            "Free inside the store for new rows; 0 until that was counted.",
+            "Free space inside the store; 0 until it was counted.",
             room.reusable_bytes.unwrap_or(0),
         ),
     ]
