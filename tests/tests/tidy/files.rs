@@ -2,6 +2,7 @@
 
 use super::Breach;
 use super::source::Source;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -23,31 +24,39 @@ const PLAIN_ENDINGS: [&str; 7] = [".proto", ".toml", ".wat", ".mjs", ".sh", ".ci
 
 /// Every source file below `root`, in the order of their paths.
 pub(crate) fn sources(root: &Path) -> Vec<Source> {
-    let mut found = Vec::new();
-    walk(root, root, &mut found);
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let is_source = |path: &str| path.ends_with(".rs") || PLAIN_ENDINGS.iter().any(|end| path.ends_with(end));
+    let read = |(path, text): (String, String)| {
+        if path.ends_with(".rs") { Source::rust(&path, &text) } else { Source::plain(&path, &text) }
+    };
+    texts(root, &is_source).into_iter().map(read).collect()
+}
+
+/// Every page for people below `root`, by its path: what it says.
+pub(crate) fn pages(root: &Path) -> BTreeMap<String, String> {
+    texts(root, &|path| path.ends_with(".md"))
+}
+
+/// The files below `root` whose path is one of these, with what they say.
+fn texts(root: &Path, is_wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    walk(root, root, is_wanted, &mut found);
     found
 }
 
-fn walk(root: &Path, folder: &Path, found: &mut Vec<Source>) {
+fn walk(root: &Path, folder: &Path, is_wanted: &dyn Fn(&str) -> bool, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
             if !SKIPPED_FOLDERS.contains(&name.as_str()) {
-                walk(root, &path, found);
+                walk(root, &path, is_wanted, found);
             }
             continue;
         }
         let relative = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
-        let is_rust = relative.ends_with(".rs");
-        if is_rust || PLAIN_ENDINGS.iter().any(|ending| relative.ends_with(ending)) {
+        if is_wanted(&relative) {
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{relative}: {error}"));
-            found.push(if is_rust {
-                Source::rust(&relative, &text)
-            } else {
-                Source::plain(&relative, &text)
-            });
+            found.insert(relative, text);
         }
     }
 }
