@@ -12,6 +12,24 @@
 //!
 //! A node's key is its name in both worlds: [`Peer::address`] of a peer id is the key's ao
 //! address, so a scheduler named in a process can be recognised, and found by [`Key::Address`].
+//!
+//! ```no_run
+//! use weft_net::{Net, NetConfig, NetEvent, Verdict};
+//! use weft_protocol::{Id, Network};
+//!
+//! # async fn watch(process: Id) -> Result<(), Box<dyn std::error::Error>> {
+//! let (net, mut events) = Net::start(NetConfig::new([7; 32], Network::of_name("example")))?;
+//! net.join(process).await?;
+//! while let Some(event) = events.recv().await {
+//!     if let NetEvent::Gossip { data, from, ticket, .. } = event {
+//!         println!("{} bytes by way of {from}", data.len());
+//!         // Whoever knows the rules decides whether it is forwarded.
+//!         net.verdict(ticket, Verdict::Ignore);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod address;
 mod bandwidth;

@@ -1,7 +1,26 @@
 //! The Weft node: roles, their wiring, the command line and the control socket.
 //!
 //! Each role is a pure `machine.rs` (rules, no waiting) and a thin `task.rs` (waiting, no rules);
-//! this crate holds no protocol rules of its own.
+//! this crate holds no protocol rules of its own. `ARCHITECTURE.md` says what each role decides.
+//!
+//! A program runs a node with [`run`], or with [`embed`] if it hands in items itself, by a [`config::Config`] and a
+//! [`keyring::NodeKey`]. Others talk to a running node through [`control::client::Client`], with the requests of
+//! [`control::api`]; the `weft` program is [`cli::run`].
+//!
+//! ```no_run
+//! use tokio_util::sync::CancellationToken;
+//! use weft_node::config::Config;
+//! use weft_node::keyring::NodeKey;
+//! use weft_protocol::crypto::Signer;
+//!
+//! # async fn start() -> Result<(), weft_node::NodeError> {
+//! let secret = [7; 32];
+//! let key = NodeKey { signer: Signer::from_seed(&secret), peer_secret: secret };
+//! let config = Config { network: "example".into(), ..Config::new("/tmp/weft-example") };
+//! let stop = CancellationToken::new(); // Cancelled, it ends the node in order.
+//! weft_node::run(config, key, stop, |ready| println!("{} listens on {:?}", ready.address, ready.listen)).await
+//! # }
+//! ```
 
 // The roles; ARCHITECTURE.md says what each decides. `direct` follows by asking what `follower` has by gossip.
 pub mod anchor;

@@ -5,7 +5,43 @@
 //! cron order, state roots and the wire messages.
 //!
 //! This crate never does IO, reads a clock, draws randomness, spawns a task or iterates a
-//! `HashMap`. Bytes from outside enter as [`Unverified`] and leave only as [`Verified`].
+//! `HashMap`. Bytes from outside enter as [`Unverified`] and leave only as [`Verified`]. `RULES.md` beside it is the
+//! specification in words.
+//!
+//! | for | begin with |
+//! |---|---|
+//! | signed items | [`Draft`], [`DataItem`], [`bundle`], [`crypto::Signer`] |
+//! | a process and its log | [`process::Process`], [`assignment::Assignment`], [`record::SlotRecord`], [`hash_chain`] |
+//! | what a log comes to | [`fold::Fold`], [`outcome::Outcome`], [`attestation::Attestation`], [`state`] |
+//! | a message between processes | [`push`], [`origin::OriginProof`], [`spawn`] |
+//! | paid messengers | [`offer`], [`market`] |
+//! | dishonest keys | [`evidence`] |
+//! | what peers say to each other | [`wire`], [`lobby`], [`head`] |
+//! | the roles of a node | [`Machine`], [`Effects`], [`Now`] |
+//!
+//! An item is made, sent as bytes and verified by whoever gets them:
+//!
+//! ```
+//! use weft_protocol::crypto::Signer;
+//! use weft_protocol::{DataItem, Draft, Tag};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let signer = Signer::from_seed(&[7; 32]);
+//! let draft = Draft { tags: vec![Tag::new("Action", "Greet")], data: "hello".into(), ..Draft::default() };
+//! let sent = draft.sign(&signer)?;
+//!
+//! let item = DataItem::verify_bytes(sent.raw().clone())?;
+//! assert_eq!(item.id(), sent.id());
+//! assert_eq!(item.owner(), signer.address());
+//! assert_eq!(item.tag("Action"), Some("Greet"));
+//!
+//! // With one bit changed nobody signed it.
+//! let mut forged = sent.raw().to_vec();
+//! *forged.last_mut().ok_or("no bytes")? ^= 1;
+//! assert!(DataItem::verify_bytes(forged).is_err());
+//! # Ok(())
+//! # }
+//! ```
 
 mod hashing;
 mod merkle;

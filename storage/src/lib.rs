@@ -12,6 +12,24 @@
 //!
 //! This crate never decides what is valid: whoever writes has verified. It reads no clock that
 //! decides anything, and its third-party types stay inside.
+//!
+//! [`anchor`] holds the embedded weave and what goes to a real one, [`backup`] copies a store while it is used, and [`repair()`]
+//! makes a damaged one whole again.
+//!
+//! ```
+//! use weft_protocol::{Address, Network};
+//! use weft_storage::{MemoryDisk, Store, StoreConfig, Write};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = StoreConfig::new(Network::of_name("example"), Address([1; 32]));
+//! // A node uses `Store::open` and a file.
+//! let store = Store::open_with_backend(MemoryDisk::new(), &config)?;
+//! let write = Write::Setting { name: "greeting".into(), value: "hello".into() };
+//! store.write_blocking(vec![write])?; // On disk once this returns.
+//! assert_eq!(store.read()?.setting("greeting")?.as_deref(), Some(&b"hello"[..]));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod anchor;
 pub mod backup;

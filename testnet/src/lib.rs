@@ -8,6 +8,10 @@
 //! Invariant: no node outlives its launcher. Each holds the read end of a pipe whose write end is
 //! the launcher's alone; when that closes, also because the launcher was killed, the node ends. A
 //! guard, at the end of another such pipe, removes what a killed launcher could not.
+//!
+//! As a library it is for tests with real nodes: a [`Plan`] says which nodes there are, a [`Fleet`] starts, kills and stops
+//! them, a [`Town`] has a [`User`] spawn [`Actor`]s and send to them, [`until`] waits for what is to come, and a step that is
+//! [`Open`] collects [`Check`]s.
 
 pub mod aos;
 mod args;

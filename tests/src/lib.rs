@@ -1,4 +1,8 @@
 //! What the tests of the whole of Weft share. The tests themselves are in `tests/tests`.
+//!
+//! [`sim`] is the simulator: the machines of many nodes in one thread, in virtual time, by a seed. [`fuzz`] has the targets
+//! that take bytes from outside, [`lone`] a process without a node, [`counting`] an allocator that counts, [`stop_at`]
+//! kills messengers at a step of a push, and [`skip`] notes what a machine cannot run.
 
 pub mod counting;
 pub mod fuzz;

@@ -13,8 +13,26 @@
 //! Inputs: module bytes and their [`Format`], [`Limits`], message and environment JSON.
 //! Outputs: the module's own result bytes, gas, and [`MemoryImage`]s.
 //!
-//! Architecture invariant: no wasmtime type is public. Architecture invariant: nothing here reads
-//! the time or a random number.
+//! Invariants: no wasmtime type is public, and nothing here reads the time or a random number.
+//!
+//! [`Engine`] compiles a [`Module`], which is instantiated as an [`Instance`] (or restored from a [`MemoryImage`]); the
+//! instance evaluates messages one after the other:
+//!
+//! ```
+//! use weft_vm::{Engine, EngineConfig, Format, Limits, Outcome, guests};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let module = Engine::new(EngineConfig::default())?.compile(guests::COUNTER, Format::Plain)?;
+//! let mut counter = module.instantiate(Limits { gas: 1_000_000_000, memory_bytes: 1 << 30 })?;
+//!
+//! let message = br#"{"Id":"m","Data":"","Tags":[{"name":"Action","value":"Increment"}]}"#;
+//! let evaluation = counter.evaluate(message, br#"{"Process":{"Id":"p"}}"#)?;
+//! let Outcome::Returned(result) = evaluation.outcome else { panic!("the counter does not trap") };
+//! assert!(String::from_utf8(result)?.contains(r#""Output":"1""#));
+//! counter.keep()?; // `roll_back` would undo the message instead.
+//! # Ok(())
+//! # }
+//! ```
 
 mod cache;
 mod capacity;
