@@ -14,6 +14,9 @@ mod carry;
 mod lobby;
 #[path = "push/market.rs"]
 mod market;
+#[allow(dead_code, reason = "the other bench uses more of it")]
+#[path = "network/node.rs"]
+mod node;
 #[path = "push/proof.rs"]
 mod proof;
 

@@ -1,5 +1,6 @@
-//! A whole node inside this program.
+//! A whole node inside this program, for the benches that need some.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use weft_node::config::Config;
+use weft_node::config::{Config, Role};
 use weft_node::control::api::Request;
 use weft_node::control::client::Client;
 use weft_node::keyring::NodeKey;
@@ -29,23 +30,34 @@ pub struct Node {
     pub ready: Ready,
     signer: Signer,
     submitter: Submitter,
-    folder: TempDir,
+    pub folder: TempDir,
     stop: CancellationToken,
     running: JoinHandle<Result<(), NodeError>>,
 }
 
+/// A node of the benches' network, on a free port.
+pub fn config(folder: &Path, roles: &[Role]) -> Config {
+    Config {
+        network: "weft-bench".into(),
+        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
+        roles: roles.iter().copied().collect(),
+        ..Config::new(folder)
+    }
+}
+
 impl Node {
-    /// A node of its own folder that knows these from its start.
+    /// A node of its own folder that does everything and knows these from its start.
     pub async fn start(number: u64, known: &[&Self]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Config {
-            network: "weft-bench".into(),
-            listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-            bootstrap: known.iter().map(|other| other.ready.listen[0].clone()).collect(),
-            ..Config::new(folder.path())
-        };
         let mut peer_secret = [1; 32];
         peer_secret[..8].copy_from_slice(&number.to_be_bytes());
+        Self::start_as(peer_secret, &Role::ALL, known).await
+    }
+
+    /// The same, with this key and these roles.
+    pub async fn start_as(peer_secret: [u8; 32], roles: &[Role], known: &[&Self]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bootstrap = known.iter().map(|other| other.ready.listen[0].clone()).collect();
+        let config = Config { bootstrap, ..config(folder.path(), roles) };
         let signer = Signer::from_seed(&peer_secret);
         let stop = CancellationToken::new();
         let (tell, started) = tokio::sync::oneshot::channel();
@@ -93,7 +105,8 @@ impl Node {
         items.iter().map(|item| item.id()).collect()
     }
 
-    async fn submit(&self, raw: &Bytes) {
+    /// Hands an item in, as often as the scheduler asks for it.
+    pub async fn submit(&self, raw: &Bytes) {
         loop {
             match self.submitter.submit(raw.clone(), Bytes::new()).await {
                 Ok(_) => return,

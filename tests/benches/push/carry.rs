@@ -17,11 +17,11 @@ use weft_node::config::{Config, Role};
 use weft_node::control::api::{CarryRequest, Request};
 use weft_node::control::client::Client;
 use weft_node::keyring::NodeKey;
-use weft_node::submit::{SubmitError, Submitter};
 use weft_protocol::Id;
 use weft_protocol::crypto::Signer;
 use weft_tests::lone::{Kind, key, sign};
 
+use super::node::{Node, config};
 use super::{CHILD, row};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -33,7 +33,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const AT_ONCE: usize = 32;
 /// Ticks of the processor's time that Linux counts to a second, for every program.
 const TICKS_PER_S: f64 = 100.0;
-/// Seeds of the nodes beside the scheduler, whose key is that of `lone`.
+/// Seeds of the nodes; the scheduler's key is that of `lone`.
+const SCHEDULER: u8 = 1;
 const OTHER: u8 = 2;
 const MESSENGER: u8 = 3;
 
@@ -72,46 +73,6 @@ fn block_on(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
 }
 
-fn config(folder: &Path, roles: &[Role]) -> Config {
-    Config {
-        network: "weft-bench".into(),
-        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-        roles: roles.iter().copied().collect(),
-        ..Config::new(folder)
-    }
-}
-
-/// A node inside this program.
-struct Node {
-    folder: TempDir,
-    listen: String,
-    submitter: Submitter,
-    stop: CancellationToken,
-    running: tokio::task::JoinHandle<Result<(), weft_node::NodeError>>,
-}
-
-impl Node {
-    async fn start(signer: Signer, seed: u8, roles: &[Role], known: &[&Self]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let bootstrap = known.iter().map(|node| node.listen.clone()).collect();
-        let config = Config { bootstrap, ..config(folder.path(), roles) };
-        let stop = CancellationToken::new();
-        let (tell, started) = tokio::sync::oneshot::channel();
-        let key = NodeKey { signer, peer_secret: [seed; 32] };
-        let running = tokio::spawn(weft_node::embed(config, key, stop.clone(), |ready, submitter| {
-            assert!(tell.send((ready.listen[0].clone(), submitter)).is_ok());
-        }));
-        let (listen, submitter) = started.await.unwrap();
-        Self { folder, listen, submitter, stop, running }
-    }
-
-    async fn stop(self) {
-        drop(self.submitter);
-        self.stop.cancel();
-        self.running.await.unwrap().unwrap();
-    }
-}
-
 /// Asks a node by its control socket until it answers as it should.
 async fn insist(folder: &Path, request: &Request, is_so: impl Fn(&Value) -> bool) {
     let (began, mut look, mut last) = (Instant::now(), tokio::time::interval(LOOK), String::new());
@@ -142,17 +103,15 @@ struct Stage {
 
 impl Stage {
     async fn open() -> Self {
-        let roles = [Role::Scheduler, Role::Compute];
-        let scheduler = Node::start(key(), 1, &roles, &[]).await;
-        let other = Signer::from_seed(&[OTHER; 32]);
-        let second = other.address();
-        let other = Node::start(other, OTHER, &[Role::Compute], &[&scheduler]).await;
+        let scheduler = Node::start_as([SCHEDULER; 32], &[Role::Scheduler, Role::Compute], &[]).await;
+        let other = Node::start_as([OTHER; 32], &[Role::Compute], &[&scheduler]).await;
         let put = Request::PutModule { item: STANDARD.encode(Kind::COUNTER.module().raw()) };
         for node in [&scheduler, &other] {
             insist(node.folder.path(), &put, |_| true).await;
         }
         let (first, module) = (key().address().to_string(), Kind::COUNTER.module().id().to_string());
-        let (both, alone) = (format!("{first},{second}"), first.clone());
+        assert_eq!(first, scheduler.ready.address.to_string(), "whose key signs the items");
+        let (both, alone) = (format!("{first},{}", other.ready.address), first.clone());
         let spawn = async |name: &str, compute: &str, quorum: &str| {
             let tags = [
                 ("Data-Protocol", "ao"),
@@ -165,7 +124,7 @@ impl Stage {
                 ("Name", name),
             ];
             let item = sign(None, &tags, b"");
-            submit(&scheduler.submitter, item.raw()).await;
+            scheduler.submit(item.raw()).await;
             item.id()
         };
         let source = spawn("source", &both, "2").await;
@@ -175,7 +134,7 @@ impl Stage {
 
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(CHILD).arg(folder.path()).arg(&scheduler.listen).stdin(Stdio::piped());
+        command.arg(CHILD).arg(folder.path()).arg(&scheduler.ready.listen[0]).stdin(Stdio::piped());
         let messenger = command.spawn().unwrap();
         let carry = Request::Carry(CarryRequest::Begin { process: source, all: true });
         insist(folder.path(), &carry, |_| true).await;
@@ -194,7 +153,7 @@ impl Stage {
             .map(|number| sign(Some(self.source), &tags, &number.to_be_bytes()).raw().clone())
             .collect();
         for some in items.chunks(AT_ONCE) {
-            futures::future::join_all(some.iter().map(|item| submit(&self.scheduler.submitter, item))).await;
+            futures::future::join_all(some.iter().map(|item| self.scheduler.submit(item))).await;
         }
     }
 
@@ -238,17 +197,5 @@ impl Stage {
         assert!(self.messenger.wait().unwrap().success());
         self.other.stop().await;
         self.scheduler.stop().await;
-    }
-}
-
-/// Hands an item in, as often as the scheduler asks for it.
-async fn submit(submitter: &Submitter, raw: &Bytes) {
-    loop {
-        match submitter.submit(raw.clone(), Bytes::new()).await {
-            Ok(_) => return,
-            // tidy-allow(sleep): as long as the scheduler says
-            Err(SubmitError::Busy(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Err(error) => panic!("{error}"),
-        }
     }
 }
