@@ -2,9 +2,10 @@
 //!
 //! [`sim`] is the simulator: the machines of many nodes in one thread, in virtual time, by a seed. [`fuzz`] has the targets
 //! that take bytes from outside, [`lone`] a process without a node, [`counting`] an allocator that counts, [`stop_at`]
-//! kills messengers at a step of a push, and [`skip`] notes what a machine cannot run.
+//! kills messengers at a step of a push, [`full`] says how much a test does, and [`skip`] notes what a machine cannot run.
 
 pub mod counting;
+pub mod full;
 pub mod fuzz;
 pub mod lone;
 pub mod sim;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use weft_protocol::outcome::{Code, Outcome};
 use weft_protocol::record::to_wire;
+use weft_tests::full::is_full;
 use weft_tests::lone::next_slot;
 use weft_tests::sim::audit::Carried;
 use weft_tests::sim::disk::Rows;
@@ -54,7 +55,7 @@ fn complain(seed: u64, report: &Report) -> String {
 
 #[test]
 fn every_seed_keeps_the_promises() {
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let guest = Guest::new();
     let (mut failed, mut slots, mut pushes, mut crashes) = (Vec::new(), 0, 0, 0);
     let (mut marks, mut ticks, mut children) = (0, 0, 0);
@@ -91,7 +92,7 @@ fn one_seed() {
 /// process, and in every replay.
 #[test]
 fn lua_processes_keep_the_promises() {
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let guest = Guest::lua();
     let (mut slots, mut pushes, mut crashes, mut children, mut evals) = (0, 0, 0, 0, 0);
     for seed in 0..if full { SEEDS_LUA.1 } else { SEEDS_LUA.0 } {
@@ -162,7 +163,7 @@ fn who_signs_twice_is_convicted_and_nobody_else() {
 #[test]
 fn clocks_that_are_seconds_apart_change_nothing() {
     let guest = Guest::new();
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let mut ticks = 0;
     for seed in 0..if full { 20 * SEEDS_CLOCKS } else { SEEDS_CLOCKS } {
         // From a little to more than the ten seconds that a peer forwards ahead of its clock.
@@ -180,7 +181,7 @@ fn clocks_that_are_seconds_apart_change_nothing() {
 #[test]
 fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
     let guest = Guest::new();
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let (mut lost, mut regained) = (0, 0);
     for seed in 0..if full { 10 * SEEDS_LOSS } else { SEEDS_LOSS } {
         let report = run(
@@ -218,7 +219,7 @@ const fn hard(seed: u64, mutation: Mutation) -> Settings {
 #[test]
 fn hard_mode_keeps_the_promises() {
     let guest = Guest::new();
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let (mut all, mut acts, mut refused, mut duplicates) = (Carried::default(), BTreeMap::new(), 0, 0);
     for seed in 0..if full { SEEDS_HARD.1 } else { SEEDS_HARD.0 } {
         let report = run(&guest, hard(seed, Mutation::None));

@@ -11,10 +11,11 @@ use weft_node::compute::modules::Modules;
 use weft_protocol::{DataItem, Id, Verified};
 use weft_storage::{MemoryDisk, Store};
 use weft_testnet::aos::{self, Aos};
+use weft_tests::full::is_full;
 use weft_tests::lone::{Kind, Lone, key, modules, sign, store_config};
 use weft_tests::skip::skip;
 
-use super::{COUNTER, full, root, write_checkpoint};
+use super::{COUNTER, root, write_checkpoint};
 
 /// A message by chance, and its number to make it another one.
 type Message = fn(&mut StdRng, Id, usize) -> Verified<DataItem>;
@@ -99,7 +100,7 @@ fn counters_live_restored_and_replayed_have_equal_states() {
         let tags = [("Action", action), ("To", &*other)];
         sign(Some(process), &tags, number.to_string().as_bytes())
     };
-    let count = if full() { 10_000 } else { 300 };
+    let count = if is_full() { 10_000 } else { 300 };
     // Ok, an error, out of gas, a duplicate.
     differ(&COUNTER, [modules(None), modules(None)], count, message, &[0, 1, 3, 7]);
 }
@@ -141,7 +142,7 @@ fn aos_live_restored_and_replayed_has_equal_states() {
             return skip("aos_live_restored_and_replayed_has_equal_states", &why).unwrap();
         }
     };
-    let count = if full() { AOS_FULL } else { 100 };
+    let count = if is_full() { AOS_FULL } else { 100 };
     let kind = Kind { wasm: &wasm, format: aos::FORMAT, tags: &[] };
     differ(&kind, [modules(None), modules(None)], count, lua, &[0, 1, 7]);
 }

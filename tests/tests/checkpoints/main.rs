@@ -16,11 +16,6 @@ const COUNTER: Kind<'static> = Kind {
     ..Kind::COUNTER
 };
 
-/// Whether the counts of the issue are asked for.
-fn full() -> bool {
-    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
-}
-
 fn root(hosted: &mut Hosted) -> Hash {
     hosted.summary().unwrap().unwrap().root()
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use weft_protocol::Position;
 use weft_storage::{MemoryDisk, Store, Write};
+use weft_tests::full::is_full;
 use weft_tests::lone::{Kind, Lone, modules, store_config};
 
-use super::{checkpoint, full, root};
+use super::{checkpoint, root};
 
 /// A guest with a large memory of which it writes a few bytes here and there: with its second message
 /// in every leaf, with all others in page 0 and two leaves.
@@ -76,7 +77,7 @@ fn a_checkpoint_writes_only_what_changed_since_the_one_before() {
 /// `WEFT_FULL=1` touches 2 GiB.
 #[test]
 fn a_large_change_is_written_in_parts_and_a_crash_between_them_leaves_nothing_wrong() {
-    let leaves = if full() { 32_768 } else { 9_000 };
+    let leaves = if is_full() { 32_768 } else { 9_000 };
     let wasm = scribbler(leaves);
     let disk = MemoryDisk::new();
     let open = |disk: MemoryDisk| Store::open_with_backend(disk, &store_config()).unwrap();

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use weft_tests::counting::Counting;
+use weft_tests::full::is_full;
 use weft_tests::fuzz::{TARGETS, Target};
 
 mod seeds;
@@ -138,10 +139,6 @@ fn check(name: &str, mutations: usize) {
         peak = peak.max(run(target, &noise));
     }
     println!("{name}: {} inputs, {mutations} mutations, at most {peak} bytes held", corpus.len());
-}
-
-fn is_full() -> bool {
-    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
 }
 
 fn write(folder: &Path, corpus: &[Vec<u8>]) {

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use weft_node::control::api::{ProcessDetail, Request, SlotInfo, Submitted, VerifyReport};
 use weft_protocol::{DataItem, Verified};
 use weft_testnet::{Actor, AskError, Look, Open, Town, Trouble, until};
+use weft_tests::full::is_full;
 
 /// Items that are on their way to a scheduler at once.
 const TOGETHER: usize = 16;
@@ -20,8 +21,7 @@ const STILL_WAIT: Duration = Duration::from_secs(120);
 /// The count that the ordinary run has time for, or with `WEFT_FULL=1` the one that releases are
 /// held to.
 pub fn count(ordinary: usize, full: usize) -> usize {
-    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
-    if is_full { full } else { ordinary }
+    if is_full() { full } else { ordinary }
 }
 
 /// Hands over items, many at once, so that their order is the scheduler's.

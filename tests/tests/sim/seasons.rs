@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use messengers::{MESSENGERS, Shares, Way};
 use season::{Off, Season, TURNING, WINDOWS};
+use weft_tests::full::is_full;
 
 /// Seasons in the ordinary run, and when `WEFT_FULL=1`.
 const SEASONS: (u64, u64) = (2, 24);
@@ -73,7 +74,7 @@ fn play(seed: u64, off: Off, entries: usize) -> Season {
 /// less than a unit of bond is worth.
 #[test]
 fn shares_follow_bonds_and_quality_and_money_is_conserved() {
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let full = is_full();
     let seasons = (0..if full { SEASONS.1 } else { SEASONS.0 }).map(|seed| (seed, ENTRIES));
     for (seed, entries) in seasons.chain(full.then_some((100, ENTRIES_FULL))) {
         let came = play(seed, Off::None, entries).came;
