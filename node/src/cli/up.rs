@@ -88,11 +88,11 @@ fn other_network(found: Network, store: &Path, name: &str, source: &Source) -> C
     let folder = "choose another data folder with --data-dir";
     CliError::input(match source {
         Source::Default => format!(
-            "{store} is of network {found}, and nothing says so any more, so that this node is of {name}: join it \
-             again with `weft network join FILE`, give its name with --network, or {folder}"
+            "{store} belongs to network {found}, but nothing names it any more, and this node would be on {name}: join it \
+             again with `weft network join FILE`, name it with --network, or {folder}"
         ),
         source => format!(
-            "{store} is of network {found}, and this node is of {name} ({source}): change that, or {folder}"
+            "{store} belongs to network {found}, but this node is set to {name} ({source}): change that, or {folder}"
         ),
     })
 }
@@ -286,8 +286,8 @@ mod tests {
         let file = Source::File("/data/network.toml".into());
         let error = other_network(found, store, "team-abcd2345", &file);
         assert_eq!(error.exit, Exit::Input);
-        assert!(error.text.contains("is of network local, "), "{}", error.text);
-        assert!(error.text.contains("of team-abcd2345 (/data/network.toml)"), "{}", error.text);
+        assert!(error.text.contains("belongs to network local, "), "{}", error.text);
+        assert!(error.text.contains("set to team-abcd2345 (/data/network.toml)"), "{}", error.text);
         let own = Network::of_name("team-abcd2345");
         let error = other_network(own, store, "local", &Source::Default).text;
         assert!(error.contains(&own.to_string()) && error.contains("weft network join FILE"), "{error}");

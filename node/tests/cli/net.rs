@@ -130,7 +130,7 @@ fn a_folder_with_a_store_stays_in_its_network() {
     };
     std::fs::remove_file(&joined).unwrap();
     let id = Network::of_name(&one).to_string();
-    assert!(refused(&[]).contains(&format!("is of network {id} ")), "{}", refused(&[]));
+    assert!(refused(&[]).contains(&format!("belongs to network {id} ")), "{}", refused(&[]));
     weft(data.path(), &["network", "join", &file]).expect(0);
     std::fs::write(&joined, "network = ").unwrap();
     refused(&[]);
