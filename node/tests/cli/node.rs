@@ -311,6 +311,9 @@ fn what_the_node_does_not_know_is_a_no() {
         assert_eq!(code, "unknown", "{text}");
         assert!(text.contains(nobody), "{text}");
     }
+    // Whether it has that slot is for its scheduler to say.
+    let (_, text) = node.weft(&["result", nobody, "--slot", "1", "--json"]).expect(1).error();
+    assert!(text.contains(&format!("`weft host {nobody}`")), "{text}");
     let spawn = node.weft(&["spawn", "--module", nobody, "--json"]);
     assert!([0, 1].contains(&spawn.code), "{}", spawn.err);
 }

@@ -249,8 +249,12 @@ impl Answers {
         let head = self.read()?.head(process).map_err(disk)?.map(|(head, _)| head);
         Ok(match head {
             Some(head) if head >= slot => format!("slot {slot} of process {process} has no result yet"),
-            Some(head) => format!("process {process} has no slot {slot} yet: its newest is {head}"),
-            None => format!("process {process} has no slot {slot} yet"),
+            Some(head) => format!("slot {slot} of process {process} is not here yet: its newest is {head}"),
+            // Peers are asked for messages alone.
+            None => format!(
+                "this node has no slots of process {process}: follow it with `weft host {process}`, or ask for a message \
+                 by its id"
+            ),
         })
     }
 
