@@ -6,11 +6,11 @@ use super::super::exit::CliError;
 
 /// Each with what stands behind it and what it does.
 const COMMANDS: [(&str, &str, &str); 8] = [
-    (".load", "FILE", "run a file, and before it the files that it requires"),
+    (".load", "FILE", "run a file, after the files that it requires"),
     (".load-blueprint", "[NAME]", "run a program that comes with weft; without a name, list them"),
-    (".monitor", "", "let time pass in the process, so that its crons run while the node is up"),
-    (".unmonitor", "", "leave its time alone again"),
-    (".dryrun", "", "only try what is typed from now on, and keep nothing; again to end that"),
+    (".monitor", "", "run the crons of the process while the node is up"),
+    (".unmonitor", "", "stop running them"),
+    (".dryrun", "", "from now on only try what is typed, and keep nothing; again to end that"),
     (".help", "", "show this"),
     (".exit", "", "leave, as Ctrl-D does"),
     (".quit", "", "the same"),
