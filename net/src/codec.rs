@@ -309,8 +309,8 @@ mod tests {
         let budget = Codec::new().clone().requests;
         for length in [1, BODY_SMALL_BYTES, BODY_SMALL_BYTES + 1, 5 * BODY_SMALL_BYTES + 7, 1024 * 1024] {
             let mut taken = Some(block_on(budget.begin(length)).unwrap());
-            let body = read_body(&mut Cursor::new(vec![7; length]), length, &budget, &mut taken);
-            let bytes = block_on(body).unwrap();
+            let mut stream = Cursor::new(vec![7; length]);
+            let bytes = block_on(read_body(&mut stream, length, &budget, &mut taken)).unwrap();
             assert_eq!((bytes.capacity(), bytes), (length, vec![7; length]));
         }
     }
