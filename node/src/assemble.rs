@@ -47,7 +47,7 @@ use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
 use crate::market::machine::own::Prices;
 use crate::market::{self, Market, MarketTask, WeighTask};
-use crate::messenger::collect::CollectorTask;
+use crate::messenger::collect::{CollectorTask, Heard};
 use crate::messenger::{MessengerTask, PUSHES_MAX};
 use crate::metrics::{Level, Metrics};
 use crate::news::Newsroom;
@@ -171,6 +171,7 @@ pub async fn embed(
         unasked: Arc::default(),
         room: room::Gauge::default(),
         subscriptions: Subscriptions::default(),
+        heard: Heard::default(),
         started: Instant::now(),
     });
     let doors = Doors::open(&shared).await?;

@@ -1,13 +1,16 @@
 //! Keeping what other attestors signed.
 
+use std::collections::BTreeMap;
+
 use prost::Message as _;
 use weft_protocol::attestation::Attestation;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::limits::{CRON_INTERVALS_MAX, TICKS_MAX};
 use weft_protocol::process::Process;
-use weft_protocol::{Hash, Id, Position, Verified, wire};
+use weft_protocol::{Address, Hash, Id, Position, Verified, wire};
 use weft_storage::{AttestationRow, Conflict, Reader, StoreError, Write};
 
+use crate::messenger::collect::Hold;
 use crate::news::News;
 use crate::prune;
 use crate::shared::Shared;
@@ -45,6 +48,38 @@ pub fn is_of_use(shared: &Shared, process: &Process, found: &Verified<Attestatio
     shared.store.read().and_then(|reader| is_wanted(&reader, &id, position)).unwrap_or_default()
 }
 
+/// Holds one that [is of use](is_of_use) in memory, where this node only carries for its process and what it is of is not here
+/// yet; says whether that is so.
+pub fn hold_attestation(shared: &Shared, found: &Verified<Attestation>) -> bool {
+    let statement = found.statement();
+    let (process, position, attestor) = (statement.process, statement.position, found.attestor());
+    match shared.heard.hold(found) {
+        Hold::Yes => {
+            shared.news.tell(News::Attested { process, position, attestor });
+            true
+        }
+        Hold::Contradicts(held) => {
+            if let Some(evidence) = Evidence::of_attestations(&held, found) {
+                shared.witness.found(process, evidence);
+            }
+            true
+        }
+        Hold::No => false,
+    }
+}
+
+/// The write that keeps an attestation.
+pub fn write_of(found: &Verified<Attestation>) -> Write {
+    let statement = found.statement();
+    let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
+    Write::Attestation {
+        process: statement.process,
+        position: statement.position,
+        attestor: found.attestor(),
+        row,
+    }
+}
+
 /// Keeps a verified attestation of one of the process's attestors.
 pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verified<Attestation>) -> Kept {
     if !is_of_use(shared, process, found) {
@@ -52,15 +87,13 @@ pub async fn keep_attestation(shared: &Shared, process: &Process, found: &Verifi
     }
     let statement = found.statement();
     let (id, position, attestor) = (process.id(), statement.position, found.attestor());
-    let row = AttestationRow { statement: statement.hash(), bytes: found.to_wire().encode_to_vec().into() };
     let held = shared.store.read().and_then(|reader| reader.attestation(&id, position, &attestor));
-    if held.is_ok_and(|held| held.is_some_and(|held| held.statement == row.statement)) {
+    if held.is_ok_and(|held| held.is_some_and(|held| held.statement == statement.hash())) {
         // Nobody has to wait for a commit of others for that.
         shared.news.tell(News::Attested { process: id, position, attestor });
         return Kept::Already;
     }
-    let write = Write::Attestation { process: id, position, attestor, row };
-    match shared.store.write(vec![write]).await {
+    match shared.store.write(vec![write_of(found)]).await {
         Ok(()) => {
             shared.news.tell(News::Attested { process: id, position, attestor });
             Kept::Yes
@@ -119,13 +152,15 @@ pub fn read_wire(
 ///
 /// # Errors
 /// The disk.
-pub fn is_signed(reader: &Reader, process: &Process, position: Position) -> Result<bool, StoreError> {
-    // Those that are kept are of attestors, each once.
-    let rows = reader.attestations(&process.id(), position)?;
-    let agree =
-        |said: &AttestationRow| rows.iter().filter(|(_, row)| row.statement == said.statement).count();
+pub fn is_signed(shared: &Shared, process: &Process, position: Position) -> Result<bool, StoreError> {
+    // Those that are kept or held are of attestors; what one of them said first counts.
+    let mut said: BTreeMap<Address, Hash> =
+        shared.heard.said_of(&process.id(), position).into_iter().collect();
+    let rows = shared.store.read()?.attestations(&process.id(), position)?;
+    said.extend(rows.into_iter().map(|(attestor, row)| (attestor, row.statement)));
+    let agree = |one: &Hash| said.values().filter(|other| *other == one).count();
     let quorum = process.attestors().quorum;
-    Ok(rows.iter().any(|(_, row)| agree(row) >= quorum))
+    Ok(said.values().any(|one| agree(one) >= quorum))
 }
 
 /// A quorum of attestations of what this node has at a position, as they travel: its running outcome hash and,
@@ -159,7 +194,6 @@ pub fn quorum_wire(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use weft_protocol::Address;
     use weft_storage::{MemoryDisk, PRUNED_SETTING, Store, StoreConfig};
 
     use super::*;

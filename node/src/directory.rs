@@ -92,12 +92,21 @@ impl Directory {
     /// The process, if this node knows it and can read it. Reads the disk where it is not in memory.
     pub fn get(&self, process: &Id) -> Option<Known> {
         let Entry { roles, fault, waits, .. } = self.entries().get(process).cloned()?;
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned();
-        let process = match read {
+        let process = match self.read_before(process) {
             Some(process) => process,
             None => self.load(process)?,
         };
         Some(Known { process, roles, fault, waits })
+    }
+
+    /// The same if it is in memory: the disk is not read.
+    pub fn at_hand(&self, process: &Id) -> Option<Known> {
+        let Entry { roles, fault, waits, .. } = self.entries().get(process).cloned()?;
+        Some(Known { process: self.read_before(process)?, roles, fault, waits })
+    }
+
+    fn read_before(&self, process: &Id) -> Option<Arc<Process>> {
+        self.read.read().unwrap_or_else(PoisonError::into_inner).get(process).cloned()
     }
 
     /// What this node does for a process, if it knows it.

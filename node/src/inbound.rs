@@ -20,7 +20,7 @@ use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
 use weft_protocol::{Id, wire};
 
-use crate::attestations::{is_of_use, keep_attestation};
+use crate::attestations::{hold_attestation, is_of_use, keep_attestation};
 use crate::follower::{FollowerHandle, VerifiedHead, verify_head};
 use crate::lobby;
 use crate::market;
@@ -282,6 +282,9 @@ async fn attestation(
     };
     if !is_of_use(shared, &process, &verified) {
         return Verdict::Ignore;
+    }
+    if hold_attestation(shared, &verified) {
+        return Verdict::Accept;
     }
     while let Some(ended) = keeping.try_join_next() {
         joined(ended);

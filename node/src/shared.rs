@@ -22,6 +22,7 @@ use crate::hosting::{SearchHandle, Unasked};
 use crate::join::Joins;
 use crate::lobby::Lobby;
 use crate::market::Market;
+use crate::messenger::collect::Heard;
 use crate::metrics::Metrics;
 use crate::news::Newsroom;
 use crate::pending::Pending;
@@ -86,6 +87,8 @@ pub struct Shared {
     pub lobby: Arc<Lobby>,
     /// Who offers to carry what processes send.
     pub market: Market,
+    /// What attestors signed of what is not collected yet.
+    pub heard: Heard,
     /// Messages that wait for a slot on the topics of their processes.
     pub pending: Pending,
     /// Who looks for processes of others.
@@ -124,6 +127,10 @@ impl Shared {
 
     /// A known process; its item is read and verified off this thread, the first time.
     pub async fn known(self: &Arc<Self>, process: Id) -> Option<Known> {
+        // Each announcement asks, and nearly all are of few processes.
+        if let Some(known) = self.directory.at_hand(&process) {
+            return Some(known);
+        }
         let shared = Arc::clone(self);
         joined(tokio::task::spawn_blocking(move || shared.directory.get(&process)).await).flatten()
     }
@@ -193,6 +200,7 @@ pub mod testing {
             turns: Turns::new(&Metrics::new()),
             lobby: Arc::new(Lobby::new(&[5; 32])),
             market: Market::new(Prices { network: NETWORK, per_push: 0, per_kib: 0, at_once: 1 }),
+            heard: Heard::default(),
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),

@@ -4,13 +4,16 @@
 //! from there to what a quorum of attestors signed (`protocol/src/outcome/sent.rs`), so none of them is trusted,
 //! and what one holds back another gives. Rows of the outbox and the place where it goes on are one commit.
 //!
-//! [`machine`] says when somebody is asked, `task` asks, and forgets what has its receipts.
+//! [`machine`] says when somebody is asked, `task` asks, and forgets what has its receipts. What attestors signed of it waits in
+//! memory meanwhile (`heard`).
 
 mod ask;
+mod heard;
 pub mod machine;
 mod rows;
 mod task;
 
+pub use heard::{Heard, Hold};
 pub use rows::{begin, end, last};
 pub use task::CollectorTask;
 

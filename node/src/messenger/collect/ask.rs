@@ -12,7 +12,7 @@ use weft_protocol::process::Process;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Address, Position, wire};
-use weft_storage::{Reader, StoreError};
+use weft_storage::StoreError;
 
 use super::machine::Came;
 use super::rows;
@@ -88,22 +88,23 @@ async fn try_collect(
         None => ask_all(shared, process, since).await,
     };
     let Some(stretch) = stretch else { return Ok(Came::Nothing) };
-    let (of, known, held) = (SharedRef::clone(shared), Arc::clone(process), stretch.clone());
+    let (of, known, shown) = (SharedRef::clone(shared), Arc::clone(process), stretch.clone());
     let writes = tokio::task::spawn_blocking(move || {
         let reader = of.store.read()?;
         // Told to begin anew meanwhile, or to stop, it is of no use.
         let is_next = rows::since(&reader, &known.id())? == since;
-        is_next.then(|| rows::writes(&of, &reader, &known, &held)).transpose()
+        is_next.then(|| rows::writes(&of, &reader, &known, &shown)).transpose()
     });
     let Some(writes) = joined(writes.await).transpose()?.flatten() else { return Ok(Came::Nothing) };
     shared.store.write(writes).await?;
     if ahead.is_some() {
         shared.metrics.collected_ahead.inc();
     }
-    let sends = |position| stretch.sent.binary_search_by_key(position, |sent| sent.core.position).is_ok();
-    let signed = stretch.attestations.iter().filter(|said| sends(&said.statement().position));
-    // Beside each other, so that one commit has them all.
-    let keeping = futures::stream::iter(signed).for_each_concurrent(KEPT_AT_ONCE, |attestation| async move {
+    // Those that were written with it are only told of; one that came meanwhile, or contradicts another, takes its own way.
+    let held = shared.heard.taken(&id, stretch.end.0);
+    let signed = stretch.attestations.iter().filter(|said| rows::sends(&stretch, said.statement().position));
+    let keeping = futures::stream::iter(held.iter().chain(signed));
+    let keeping = keeping.for_each_concurrent(KEPT_AT_ONCE, |attestation| async move {
         let _ = keep_attestation(shared, process, attestation).await;
     });
     keeping.await;
@@ -153,7 +154,9 @@ async fn ask_ahead(
     for _ in 0..AHEAD_CHECKS_MAX {
         match check(shared, process, peer, since, given.clone()).await {
             Ok(stretch) => return Some(stretch),
-            Err(NotGiven::NotShown(NotShown::Unsigned)) => heard_signed(shared, process, &mut news).await?,
+            Err(NotGiven::NotShown(NotShown::Unsigned)) => {
+                heard_signed(shared, process, since, &mut news).await?;
+            }
             Err(error) => {
                 tell(process, peer, &error);
                 return None;
@@ -163,13 +166,22 @@ async fn ask_ahead(
     None
 }
 
-/// Waits until a quorum signed another position of a process; none where the node stops. Safe to cancel.
-async fn heard_signed(shared: &Shared, process: &Process, news: &mut Receiver<News>) -> Option<()> {
+/// Waits until a quorum signed another position of a process, of those that are asked for; none where the node stops.
+/// Safe to cancel.
+async fn heard_signed(
+    shared: &Shared,
+    process: &Process,
+    since: Since,
+    news: &mut Receiver<News>,
+) -> Option<()> {
+    // The last attestors are heard of what a quorum signed before: that is no reason to look again.
+    let is_asked_for = |at: Position| !matches!(since, Since::After(to, _) if at <= to);
     loop {
         match news.recv().await {
-            Ok(News::Attested { process: of, position, .. }) if of == process.id() => {
-                let signed = shared.store.read().and_then(|reader| is_signed(&reader, process, position));
-                if signed.unwrap_or_default() {
+            Ok(News::Attested { process: of, position, .. })
+                if of == process.id() && is_asked_for(position) =>
+            {
+                if is_signed(shared, process, position).unwrap_or_default() {
                     return Some(());
                 }
             }
@@ -239,7 +251,7 @@ async fn check(
 ) -> Result<Stretch, NotGiven> {
     let (of, process) = (SharedRef::clone(shared), Arc::clone(process));
     let read = tokio::task::spawn_blocking(move || {
-        let held = of.store.read().and_then(|reader| held(&reader, &process, since));
+        let held = held(&of, &process, since);
         // What cannot be read counts for nothing, as what never came.
         sent::verify(&process, since, answer, held.unwrap_or_default())
     });
@@ -251,8 +263,10 @@ async fn check(
     Ok(shown?)
 }
 
-/// What attestors signed of the positions asked for, as far as it is here.
-fn held(reader: &Reader, process: &Process, since: Since) -> Result<Vec<wire::Attestation>, StoreError> {
+/// What attestors signed of the positions asked for, as far as it is here: in memory, or on disk.
+fn held(shared: &Shared, process: &Process, since: Since) -> Result<Vec<wire::Attestation>, StoreError> {
+    let heard = shared.heard.all(&process.id());
+    let reader = shared.store.read()?;
     let behind = match since {
         Since::After(position, _) => Some(position),
         Since::Start => None,
@@ -260,5 +274,6 @@ fn held(reader: &Reader, process: &Process, since: Since) -> Result<Vec<wire::At
     };
     let behind = behind.map(|position| (position, Address([0xff; 32])));
     let rows = reader.attestations_after(&process.id(), behind, HELD_MAX)?;
-    Ok(rows.into_iter().filter_map(|(_, row)| prost::Message::decode(row.bytes).ok()).collect())
+    let rows = rows.into_iter().filter_map(|(_, row)| prost::Message::decode(row.bytes).ok());
+    Ok(heard.iter().map(|said| said.to_wire()).chain(rows).collect())
 }

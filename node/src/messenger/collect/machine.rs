@@ -3,7 +3,8 @@
 //! Asked is where an attestor was heard to have signed a position behind the last one that is here, as soon as the log here
 //! has its slot: what is carried in hard mode follows from the log too. Whoever signed first has it, and is asked for it
 //! while the others still compute, so that it is here when the last word of a quorum comes. Where that comes to nothing
-//! the others are asked as soon as a quorum signed. Attestations that nobody heard are found by asking anyway, now and then,
+//! the others are asked as soon as a quorum signed. A node that others are to carry before asks a moment later: all who carry for
+//! a process would else ask, verify and write what one of them needs at once. Attestations that nobody heard are found by asking anyway, now and then,
 //! while the log is longer than what is here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,10 @@ pub const WAIT_MS_MAX: u64 = 60_000;
 pub const POLL_MS: u64 = 5_000;
 /// The wait while too much of a process waits to be pushed, in milliseconds.
 pub const FULL_MS: u64 = 5_000;
+
+/// How much later those ask who are not the first to carry it, in milliseconds: as long as a push takes, and far less than
+/// their turn is away.
+pub const LATER_MS: u64 = 100;
 
 /// What the collector hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub enum Input {
         position: Position,
         /// Who.
         attestor: Address,
+        /// Whether this node is to carry what it sent before others.
+        is_first: bool,
     },
     /// A quorum of its attestors signed a position, by what is here.
     Signed {
@@ -60,6 +67,8 @@ pub enum Input {
         process: Id,
         /// Which position.
         position: Position,
+        /// As of [`Input::Heard`].
+        is_first: bool,
     },
     /// What [`Effect::Ask`] came to.
     Asked {
@@ -119,6 +128,8 @@ struct Kept {
     /// The newest position that any attestor signed, as far as was heard, and the first of them.
     heard: Option<(Position, Address)>,
     asking: Option<Asking>,
+    /// Before when nobody is asked for what was heard of since somebody was asked last: others carry it first.
+    later: Option<Now>,
     /// It was dropped and taken up again while somebody was asked.
     stale: bool,
     /// Before when nobody is asked.
@@ -148,6 +159,7 @@ impl Kept {
             signed: None,
             heard: None,
             asking: None,
+            later: None,
             stale: false,
             not_before: now,
             poll: now,
@@ -158,6 +170,11 @@ impl Kept {
         }
     }
 
+    /// Something was heard of that is to be asked for from then on, if nothing else is sooner.
+    fn wait_until(&mut self, turn: Now) {
+        self.later = Some(self.later.map_or(turn, |later| later.min(turn)));
+    }
+
     /// When somebody is to be asked, and who if that is ahead of a quorum; never, as far as is known now, for none.
     fn ask_at(&self) -> Option<(Now, Option<Address>)> {
         let (Some(head), None) = (self.head, self.asking) else { return None };
@@ -165,10 +182,11 @@ impl Kept {
         // What a tick came to is known with the slot after its own, which says when: claims of its pushes need that.
         let needs = |at: Position| at.slot.saturating_add(u64::from(at.tick > 0));
         let is_behind = |at: &Position| *at > to && needs(*at) <= head;
+        let later = |at: Now| self.later.map_or(at, |later| later.max(at));
         let ahead = self.heard.filter(|(at, _)| is_behind(at));
-        let ahead = ahead.map(|(_, attestor)| (self.not_ahead_before, Some(attestor)));
+        let ahead = ahead.map(|(_, attestor)| (later(self.not_ahead_before), Some(attestor)));
         let of_all = match self.signed.filter(is_behind) {
-            Some(_) => Some((self.not_before, None)),
+            Some(_) => Some((later(self.not_before), None)),
             None => (head > to.slot).then(|| (self.not_before.max(self.poll), None)),
         };
         // Whoever was heard goes first where both may be asked at once: it is sure to have it.
@@ -257,18 +275,20 @@ impl Collector {
         self.look(process);
     }
 
-    fn heard(&mut self, process: Id, position: Position, attestor: Address) {
+    fn heard(&mut self, process: Id, position: Position, attestor: Address, turn: Now) {
         let Some(kept) = self.kept.get_mut(&process) else { return };
         if kept.heard.is_none_or(|(heard, _)| heard < position) {
             kept.heard = Some((position, attestor));
+            kept.wait_until(turn);
         }
         self.look(process);
     }
 
-    fn signed(&mut self, process: Id, position: Position, now: Now) {
+    fn signed(&mut self, process: Id, position: Position, turn: Now, now: Now) {
         let Some(kept) = self.kept.get_mut(&process) else { return };
         if kept.signed.is_none_or(|signed| signed < position) {
             kept.signed = Some(position);
+            kept.wait_until(turn);
             // Whoever had nothing before may have it now.
             if kept.failures > 0 {
                 (kept.failures, kept.not_before) = (0, now);
@@ -286,12 +306,17 @@ impl Collector {
             if let Some(kept) = self.kept.get_mut(&process) {
                 let ahead = kept.ask_at().and_then(|(_, ahead)| ahead);
                 kept.asking = Some(Asking { is_ahead: ahead.is_some(), signed: kept.signed });
-                kept.due = None;
+                (kept.due, kept.later) = (None, None);
                 self.asking += 1;
                 effects.push(Effect::Ask { process, ahead });
             }
         }
     }
+}
+
+/// From when on something is asked for that was heard of now.
+fn turn(is_first: bool, now: Now) -> Now {
+    if is_first { now } else { now.plus_ms(LATER_MS) }
 }
 
 /// The wait after so many times that came to nothing, and once more.
@@ -317,8 +342,12 @@ impl Machine for Collector {
                     self.look(process);
                 }
             }
-            Input::Heard { process, position, attestor } => self.heard(process, position, attestor),
-            Input::Signed { process, position } => self.signed(process, position, now),
+            Input::Heard { process, position, attestor, is_first } => {
+                self.heard(process, position, attestor, turn(is_first, now));
+            }
+            Input::Signed { process, position, is_first } => {
+                self.signed(process, position, turn(is_first, now), now);
+            }
             Input::Asked { process, came } => self.asked(process, came, now),
             Input::Tick => {}
         }

@@ -1,5 +1,7 @@
 //! What is on disk of processes that this node carries for and does not compute.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use weft_protocol::outcome::Running;
 use weft_protocol::outcome::sent::{Since, Stretch};
@@ -7,6 +9,7 @@ use weft_protocol::process::Process;
 use weft_protocol::{Hash, Id, Position};
 use weft_storage::{CarriedRow, OutboxState, Reader, StoreError, Write};
 
+use crate::attestations::write_of;
 use crate::messenger::dispatch::{note_wallets, outbox_writes};
 use crate::shared::Shared;
 
@@ -69,7 +72,7 @@ pub(super) fn is_full(reader: &Reader, process: &Id) -> Result<bool, StoreError>
     Ok(reader.outbox_pending(process, UNSENT_MAX)?.len() >= UNSENT_MAX)
 }
 
-/// The writes of a stretch, all of one commit.
+/// The writes of a stretch and of what attestors signed of it, all of one commit.
 pub(super) fn writes(
     shared: &Shared,
     reader: &Reader,
@@ -92,10 +95,35 @@ pub(super) fn writes(
         writes.push(Write::Carried { process: id, position, row });
         writes.extend(outbox_writes(id, position, &sent.outbox, |id| shared.directory.is_wallet(id)));
     }
+    writes.extend(attestations(shared, reader, stretch)?);
     let (position, running) = stretch.end;
     let value = [position.to_bytes().as_slice(), running.0.as_ref()].concat();
     writes.push(Write::Setting { name: setting(&id), value: value.into() });
     Ok(writes)
+}
+
+/// Whether a position of a stretch sent something.
+pub(super) fn sends(stretch: &Stretch, position: Position) -> bool {
+    stretch.sent.binary_search_by_key(&position, |sent| sent.core.position).is_ok()
+}
+
+/// The writes of what is held of the positions of a stretch, and of what came with it of those that sent something. One of which the
+/// disk has another is not among them: it would keep all of it from being written.
+fn attestations(shared: &Shared, reader: &Reader, stretch: &Stretch) -> Result<Vec<Write>, StoreError> {
+    let Some(process) = stretch.attestations.first().map(|said| said.statement().process) else {
+        return Ok(Vec::new());
+    };
+    let held = shared.heard.all(&process);
+    let held = held.iter().filter(|said| said.statement().position <= stretch.end.0);
+    let came = stretch.attestations.iter().filter(|said| sends(stretch, said.statement().position));
+    let mut new = BTreeMap::new();
+    for said in held.chain(came) {
+        let (position, attestor) = (said.statement().position, said.attestor());
+        if reader.attestation(&process, position, &attestor)?.is_none() {
+            new.entry((position, attestor)).or_insert_with(|| write_of(said));
+        }
+    }
+    Ok(new.into_values().collect())
 }
 
 /// The writes that forget the oldest positions of a process all of whose entries have their receipts, but for the newest

@@ -1,5 +1,6 @@
 //! The collector's loop: news of logs and attestations in, what others sent to disk, news of it out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use weft_protocol::market::rank_score;
+use weft_protocol::process::Process;
+use weft_protocol::push::Source;
 use weft_protocol::{Address, Effects, Id, Machine, Position};
 use weft_storage::{Conflict, StoreError};
 
@@ -24,6 +28,9 @@ use crate::supervisor::joined;
 const TICK: Duration = Duration::from_millis(100);
 /// How often what has its receipts is forgotten.
 const SWEEP: Duration = Duration::from_secs(60);
+/// Entries of a position of which it is looked whose they are to carry first: how many it sent is not known before it is asked
+/// for, and most send no more.
+const LOOKED_AT: u32 = 2;
 
 /// The loop.
 pub struct CollectorTask {
@@ -123,27 +130,62 @@ impl CollectorTask {
 
     /// Collects for a process where the directory says so and nowhere else.
     fn take_up(&mut self, process: Id) -> Result<(), NodeError> {
-        if !self.shared.directory.roles(&process).is_some_and(collects) {
+        let Some(roles) = self.shared.directory.roles(&process).filter(|roles| collects(*roles)) else {
             self.handle(Input::Drop { process });
+            self.keep_held(process);
             return Ok(());
-        }
+        };
         let reader = self.shared.store.read()?;
         let to = rows::last(&reader, &process)?;
         let head = reader.head(&process)?.map(|(slot, _)| slot);
+        // Whoever schedules it anchors what its attestors signed, from the disk.
+        if !roles.schedules {
+            self.shared.heard.begin(process, to);
+        }
         self.handle(Input::Carry { process, to, head });
         Ok(())
     }
 
+    /// Writes down what is held of a process that is no longer collected: it may be computed here from now on.
+    fn keep_held(&mut self, process: Id) {
+        let held = self.shared.heard.end(&process);
+        let Some(known) = self.shared.directory.get(&process).filter(|_| !held.is_empty()) else { return };
+        let shared = SharedRef::clone(&self.shared);
+        self.work.spawn(async move {
+            for said in held {
+                let _ = attestations::keep_attestation(&shared, &known.process, &said).await;
+            }
+            None
+        });
+    }
+
     fn attested(&mut self, process: Id, position: Position, attestor: Address) -> Result<(), NodeError> {
         let Some(known) = self.shared.directory.get(&process) else { return Ok(()) };
+        let is_first = self.is_first(&known.process, position)?;
         if attestor != self.shared.address {
-            self.handle(Input::Heard { process, position, attestor });
+            self.handle(Input::Heard { process, position, attestor, is_first });
         }
-        let reader = self.shared.store.read()?;
-        if attestations::is_signed(&reader, &known.process, position)? {
-            self.handle(Input::Signed { process, position });
+        if attestations::is_signed(&self.shared, &known.process, position)? {
+            self.handle(Input::Signed { process, position, is_first });
         }
         Ok(())
+    }
+
+    /// Whether something that a position may have sent is this node's to carry first, by what is known here now.
+    fn is_first(&self, process: &Process, position: Position) -> Result<bool, NodeError> {
+        let (shared, source, own) = (&self.shared, process.id(), self.shared.address);
+        let window = shared.market.windows().at(&shared.store.read()?, process, position.slot)?;
+        let others = match window {
+            Some(_) => BTreeMap::new(),
+            None => shared.market.at(source, shared.clock.now()),
+        };
+        Ok((0..LOOKED_AT).any(|index| {
+            let push_id = Source { process: source, position, index }.push_id(shared.network);
+            match &window {
+                Some(window) => window.rank(&push_id, 0, &own).is_some_and(|(rank, _)| rank == 0),
+                None => others.keys().all(|other| rank_score(&push_id, other) <= rank_score(&push_id, &own)),
+            }
+        }))
     }
 
     fn perform(&mut self) {

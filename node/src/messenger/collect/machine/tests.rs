@@ -60,11 +60,23 @@ const fn grew(head: u64) -> Input {
 }
 
 const fn signed(slot: u64) -> Input {
-    Input::Signed { process: P, position: Position::slot(slot) }
+    Input::Signed { process: P, position: Position::slot(slot), is_first: true }
 }
 
 const fn heard(slot: u64, attestor: u8) -> Input {
-    Input::Heard { process: P, position: Position::slot(slot), attestor: Address([attestor; 32]) }
+    let attestor = Address([attestor; 32]);
+    Input::Heard { process: P, position: Position::slot(slot), attestor, is_first: true }
+}
+
+/// The same of a position that others are to carry first.
+const fn of_others(input: Input) -> Input {
+    match input {
+        Input::Heard { process, position, attestor, .. } => {
+            Input::Heard { process, position, attestor, is_first: false }
+        }
+        Input::Signed { process, position, .. } => Input::Signed { process, position, is_first: false },
+        input => input,
+    }
 }
 
 const fn asked(came: Came) -> Input {
@@ -89,11 +101,11 @@ fn what_a_quorum_signed_is_asked_for_at_once_and_once_its_slot_is_here() {
     assert!(bench.tell(grew(12)));
     assert!(!bench.tell(took(12, false)));
     // A tick is known with the slot after it.
-    let tick = Input::Signed { process: P, position: Position { tick: 1, ..Position::slot(12) } };
+    let position = Position { tick: 1, ..Position::slot(12) };
+    let tick = Input::Signed { process: P, position, is_first: true };
     assert!(!bench.tell(tick));
     assert!(bench.tell(grew(13)));
-    let to = Position { tick: 1, ..Position::slot(12) };
-    assert!(!bench.tell(asked(Came::Took { to, more: false })));
+    assert!(!bench.tell(asked(Came::Took { to: position, more: false })));
     assert!(!bench.machine.wants(&P, Position::slot(12)) && bench.machine.wants(&P, Position::slot(13)));
 }
 
@@ -119,6 +131,32 @@ fn whoever_signed_first_is_asked_while_the_others_compute() {
     bench.tell(grew(13));
     assert_eq!(bench.hear(13, 1), one);
     assert!(!bench.tell(signed(13)) && !bench.tell(took(13, false)));
+}
+
+#[test]
+fn whoever_is_not_first_to_carry_it_asks_a_moment_later() {
+    let mut bench = Bench::new();
+    bench.tell(grew(12));
+    assert!(!bench.tell(of_others(heard(10, 1))));
+    // Neither a quorum nor what comes after it makes that longer or shorter.
+    assert!(!bench.after(LATER_MS - 1) && !bench.tell(of_others(signed(10))));
+    assert!(!bench.tell(of_others(heard(11, 2))));
+    assert!(bench.after(1));
+    assert!(!bench.tell(of_others(heard(12, 1))));
+    assert!(!bench.tell(took(11, false)));
+    assert!(!bench.after(LATER_MS - 1) && bench.after(1));
+    assert!(!bench.tell(took(12, false)) && !bench.after(600_000));
+    bench.tell(grew(14));
+    // What is its own to carry first is asked for at once, and all before it with that.
+    assert!(!bench.tell(of_others(heard(13, 1))));
+    assert!(bench.tell(heard(14, 1)));
+    assert!(!bench.tell(took(14, false)) && !bench.after(600_000));
+    bench.tell(grew(15));
+    // One that was asked in vain is not waited for: the others are asked at once.
+    assert!(!bench.tell(of_others(heard(15, 1))) && !bench.tell(of_others(signed(15))));
+    assert!(bench.after(LATER_MS));
+    assert!(bench.tell(asked(Came::Nothing)));
+    assert_eq!(bench.ahead, None);
 }
 
 #[test]
