@@ -10,6 +10,9 @@ mod dispatch;
 mod handle;
 pub mod machine;
 mod receipts;
+mod settling;
+#[cfg(test)]
+mod simulation;
 pub mod steps;
 mod task;
 

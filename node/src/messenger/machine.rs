@@ -5,6 +5,7 @@
 //! after r turns if no receipt was seen. Differing views only cost a duplicate submit, which the target's
 //! scheduler answers with the first assignment.
 
+mod early;
 mod exchange;
 mod lanes;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use weft_protocol::market::{TURN_MS, rank_score};
 use weft_protocol::{Address, Effects, Id, Machine, Now, Position};
 
+pub use early::Early;
 pub use exchange::{Born, Effect, Entry, How, Input, Place, PushId, PushOutcome, To, Turn};
 use lanes::Lanes;
 pub use lanes::{LANE_MAX, SOURCE_MAX};

@@ -1,9 +1,10 @@
 //! The messenger's loop: outbox rows in, pushes out, receipts to disk and to the topic.
 
+mod receipts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -14,12 +15,14 @@ use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
 use weft_protocol::{Effects, Id, Machine, Position};
-use weft_storage::{OutboxKey, OutboxRow, OutboxState, Reader, StoreError, Write};
+use weft_storage::{OutboxKey, OutboxRow, OutboxState, Reader};
 
 use super::carry::{carry, collect_attestations};
 use super::dispatch;
 use super::handle::{MessengerHandle, Told};
-use super::machine::{Born, Effect, Entry, Input, LANE_MAX, Messenger, Place, To, Turn};
+use super::machine::{Born, Early, Effect, Entry, Input, LANE_MAX, Messenger, Place, PushId, To, Turn};
+use super::receipts::Receipt;
+use super::settling::{SETTLE, Settling, save, settled};
 use super::steps::{self, Step, Stopwatch};
 use crate::backlog::Backlog;
 use crate::error::NodeError;
@@ -68,6 +71,10 @@ pub struct MessengerTask {
     receipts: Arc<Semaphore>,
     adoptions: Arc<Semaphore>,
     adopting: Arc<Semaphore>,
+    /// Receipts that are still to be written down.
+    settling: Settling,
+    /// Receipts of what is not known here yet.
+    early: Early<Receipt>,
 }
 
 impl MessengerTask {
@@ -94,6 +101,8 @@ impl MessengerTask {
             receipts: Arc::new(Semaphore::new(RECEIPTS_MAX)),
             adoptions: Arc::new(Semaphore::new(ADOPTIONS_MAX)),
             adopting: Arc::new(Semaphore::new(ADOPTIONS_AT_ONCE)),
+            settling: Settling::default(),
+            early: Early::default(),
         };
         task.watch_work();
         for process in task.backlog.page() {
@@ -115,10 +124,16 @@ impl MessengerTask {
         let mut news = self.shared.news.listen();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut settle = tokio::time::interval(SETTLE);
+        settle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.perform().await;
             let heard = tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.write_settled().await,
+                _ = settle.tick(), if !self.settling.is_empty() => {
+                    self.write_settled().await;
+                    Ok(())
+                }
                 Some(told) = self.inbox.recv() => self.told(told),
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => {
                     if let Some(Some(input)) = joined(done) {
@@ -165,6 +180,7 @@ impl MessengerTask {
             News::Attested { process, position, .. } => self.check_attested(*process, *position),
             News::Hosted { process } => {
                 if self.shared.directory.roles(process).is_none_or(|roles| !roles.messenges) {
+                    self.early.drop_source(process);
                     self.handle(Input::Drop { source: *process });
                 }
                 self.take_up_pending(*process)
@@ -241,7 +257,9 @@ impl MessengerTask {
         };
         let mut positions: Vec<Position> = entries.iter().map(|(entry, _)| entry.position).collect();
         positions.dedup();
+        let pushes: Vec<PushId> = entries.iter().map(|(entry, _)| entry.push_id).collect();
         self.handle(Input::TakenUp { source, to, entries, next });
+        pushes.into_iter().for_each(|push| self.look_at_early(source, push));
         for position in positions {
             self.check_attested(source, position)?;
         }
@@ -268,6 +286,10 @@ impl MessengerTask {
         key: &OutboxKey,
         row: &OutboxRow,
     ) -> Result<Option<Entry>, NodeError> {
+        // The disk has not heard of its receipt yet.
+        if self.settling.has(key) {
+            return Ok(None);
+        }
         let place = (key.position, key.index);
         let Ok(sent) = OutboxEntry::from_bytes(&row.entry) else { return Ok(None) };
         let Some(to) = dispatch::destination(process, &sent, place) else { return Ok(None) };
@@ -289,6 +311,7 @@ impl MessengerTask {
         let Some(process) = self.carries(&key.process) else { return Ok(()) };
         let Some(entry) = self.entry_of(reader, &process, key, row)? else { return Ok(()) };
         self.handle(Input::Pending { entry, tries: row.attempts });
+        self.look_at_early(entry.source, entry.push_id);
         Ok(())
     }
 
@@ -342,23 +365,7 @@ impl MessengerTask {
                     self.hear_offers(source);
                 }
             }
-            Told::Receipt(source, receipt) => {
-                // Only of a push that waits, and to where that goes: strangers cannot make this
-                // node look for whatever they name.
-                let waits = self.machine.entry(&receipt.push_id());
-                let wanted = waits.is_some_and(|entry| entry.log() == receipt.target());
-                if wanted
-                    && self.carries(&source).is_some()
-                    && let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned()
-                {
-                    let shared = SharedRef::clone(&self.shared);
-                    self.work.spawn(async move {
-                        let settled = receipt.settles(&shared).await;
-                        drop(permit);
-                        settled
-                    });
-                }
-            }
+            Told::Receipt(source, receipt) => self.told_receipt(source, *receipt),
             Told::Up(peer) => self.up(peer),
             Told::Carriers(source, reply) => {
                 let mut carriers = Vec::new();
@@ -417,9 +424,8 @@ impl MessengerTask {
     /// Writes a receipt down. That of a child comes after this node took the child up if it has to,
     /// so that a restart between the two looks at the spawn again; so it does where it could not be.
     async fn settle(&mut self, entry: Entry, assignment: Id, child: Option<Id>, effect: Effect) {
-        let row = OutboxState::Settled { receipt: Bytes::copy_from_slice(assignment.as_ref()) };
-        let shared = SharedRef::clone(&self.shared);
         if let Some(child) = child {
+            let shared = SharedRef::clone(&self.shared);
             let Ok(place) = Arc::clone(&self.adoptions).try_acquire_owned() else {
                 return self.handle(Input::NotSaved(effect));
             };
@@ -430,10 +436,20 @@ impl MessengerTask {
                 if !is_settled {
                     return None;
                 }
-                let saved = save(&shared, &entry, row, 0, 0).await;
+                let saved = save(&shared, &entry, settled(&assignment), 0, 0).await;
                 saved.is_err().then_some(Input::NotSaved(effect))
             });
-        } else if save(&shared, &entry, row, 0, 0).await.is_err() {
+            return;
+        }
+        self.settling.add(&entry, assignment, effect);
+        if self.settling.is_full() {
+            self.write_settled().await;
+        }
+    }
+
+    /// Writes the receipts down that came since this was done last.
+    async fn write_settled(&mut self) {
+        for effect in self.settling.write(&self.shared).await {
             self.handle(Input::NotSaved(effect));
         }
     }
@@ -470,23 +486,4 @@ impl MessengerTask {
 fn after(key: &OutboxKey) -> OutboxKey {
     // An index is far below its limit: an outbox has a thousand entries.
     OutboxKey { index: key.index + 1, ..*key }
-}
-
-/// Writes down where an outbox entry stands. If the row stays as it was, at worst the push is made
-/// again after a restart.
-async fn save(
-    shared: &SharedRef,
-    entry: &Entry,
-    state: OutboxState,
-    attempts: u32,
-    next_try_ms: u64,
-) -> Result<(), StoreError> {
-    let key = OutboxKey { process: entry.source, position: entry.position, index: entry.index };
-    let write = Write::OutboxState { key, state, attempts, next_try_ms };
-    let is_settled = matches!(&write, Write::OutboxState { state: OutboxState::Settled { .. }, .. });
-    let saved = shared.store.write(vec![write]).await;
-    if is_settled && saved.is_ok() {
-        steps::reached(Step::Stored);
-    }
-    saved.inspect_err(|error| tracing::error!(%error, "the outbox was not updated"))
 }

@@ -1,0 +1,156 @@
+//! What others show of pushes that have their slot.
+
+use std::sync::Arc;
+
+use weft_protocol::Id;
+
+use super::MessengerTask;
+use crate::messenger::machine::PushId;
+use crate::messenger::receipts::Receipt;
+use crate::shared::SharedRef;
+
+impl MessengerTask {
+    /// A receipt was seen on the topic of a source. Strangers cannot make this node look for whatever they name: it is looked at
+    /// only where its push waits here, and goes there. Of one that is not known here yet it is kept until it is.
+    pub(super) fn told_receipt(&mut self, source: Id, receipt: Receipt) {
+        if self.carries(&source).is_none() {
+            return;
+        }
+        if self.machine.entry(&receipt.push_id()).is_none() {
+            return self.early.keep(source, receipt.push_id(), receipt);
+        }
+        self.look_at(receipt);
+    }
+
+    /// A push is known here from now on: what was shown of it before is looked at.
+    pub(super) fn look_at_early(&mut self, source: Id, push: PushId) {
+        // One that found no place in memory is read once more.
+        if self.machine.entry(&push).is_some() {
+            let early = self.early.take(&source, &push);
+            early.into_iter().for_each(|receipt| self.look_at(receipt));
+        }
+    }
+
+    fn look_at(&mut self, receipt: Receipt) {
+        let waits = self.machine.entry(&receipt.push_id());
+        if waits.is_some_and(|entry| entry.log() == receipt.target())
+            && let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned()
+        {
+            let shared = SharedRef::clone(&self.shared);
+            self.work.spawn(async move {
+                let settled = receipt.settles(&shared).await;
+                drop(permit);
+                settled
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use weft_protocol::assignment::AssignmentDraft;
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::outcome::{EntryKind, OutboxEntry};
+    use weft_protocol::process::Process;
+    use weft_protocol::push::Source;
+    use weft_protocol::time::TimePoint;
+    use weft_protocol::{Draft, Hash, Position, Tag, wire};
+    use weft_storage::{MemoryDisk, OutboxKey, OutboxRow, OutboxState, Roles, Store, StoreConfig, Write};
+
+    use super::*;
+    use crate::shared::testing::{NETWORK, shared};
+    use crate::submit::Submitter;
+
+    const SCHEDULER: u8 = 4;
+
+    fn signer(seed: u8) -> Signer {
+        Signer::from_seed(&[seed; 32])
+    }
+
+    fn process(shared: &SharedRef, owner: u8) -> Arc<Process> {
+        let (module, scheduler) = (Id([3; 32]).to_string(), signer(SCHEDULER).address().to_string());
+        let tags = [
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Variant", "ao.TN.1"),
+            ("Module", &*module),
+            ("Scheduler", &*scheduler),
+        ];
+        let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
+        let item = Draft { tags, ..Draft::default() }.sign(&signer(owner)).unwrap();
+        Arc::new(Process::accept(item, None, &shared.terms).unwrap())
+    }
+
+    /// The receipt of a push of a place, by the target's scheduler or whoever says that he is.
+    fn receipt(source: &Process, target: &Process, by: u8) -> Receipt {
+        let position = Position::slot(5);
+        let place = Source { process: source.id(), position, index: 0 };
+        let tags = place.tags("Message", "module", None, Id([8; 32]));
+        let item = Draft { target: Some(target.id()), tags, ..Draft::default() }.sign(&signer(9)).unwrap();
+        let draft = AssignmentDraft {
+            network: NETWORK,
+            process: target.id(),
+            epoch: 0,
+            slot: 7,
+            hash_chain: Hash([1; 32]),
+            time: TimePoint { timestamp: 1_700_000_000_000, height: 0 },
+            message: Some(item.id()),
+            excludes: Vec::new(),
+        };
+        let assignment = draft.draft().sign(&signer(by)).unwrap().raw().clone();
+        let item = item.raw().clone();
+        let receipt = wire::Receipt { position: Some(position.into()), index: 0, assignment, item };
+        Receipt::read(source.id(), &receipt, NETWORK).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_receipt_that_comes_before_what_it_is_of_settles_it() {
+        let own = signer(1);
+        let store =
+            Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, own.address())).unwrap();
+        let shared = shared(Path::new("nowhere"), own, store);
+        let (source, target) = (process(&shared, 2), process(&shared, 3));
+        let roles = Roles { messenges: true, watches: true, ..Roles::default() };
+        shared.directory.put(Arc::clone(&source), roles);
+        shared.directory.remember(Arc::clone(&target));
+        let submitter = Submitter::new(SharedRef::clone(&shared), None);
+        let (mut task, _handle) = MessengerTask::new(SharedRef::clone(&shared), submitter).unwrap();
+
+        // A stranger's comes first, and keeps out nothing.
+        task.told_receipt(source.id(), receipt(&source, &target, 6));
+        task.told_receipt(source.id(), receipt(&source, &target, SCHEDULER));
+        assert!(task.work.is_empty(), "nothing is looked for that does not wait here");
+        let entry = OutboxEntry {
+            kind: EntryKind::Message,
+            root: None,
+            target: Some(target.id()),
+            anchor: None,
+            tags: Vec::new(),
+            data: " ".into(),
+        };
+        let key = OutboxKey { process: source.id(), position: Position::slot(5), index: 0 };
+        let row = OutboxRow {
+            kind: entry.kind as u8,
+            entry: entry.to_bytes().into(),
+            root: None,
+            state: OutboxState::Pending,
+            attempts: 0,
+            next_try_ms: 0,
+        };
+        shared.store.write(vec![Write::Outbox { key, row }]).await.unwrap();
+        task.take_up(key.process, key.position).unwrap();
+        assert_eq!((task.machine.pending(), task.work.len()), (1, 2));
+        while let Some(looked_at) = task.work.join_next().await {
+            looked_at.unwrap().into_iter().for_each(|input| task.handle(input));
+        }
+        task.perform().await;
+        task.write_settled().await;
+        let row = shared.store.read().unwrap().outbox_entry(&key).unwrap().unwrap();
+        assert!(matches!(row.state, OutboxState::Settled { .. }), "{row:?}");
+        assert_eq!(task.machine.pending(), 0);
+    }
+}
