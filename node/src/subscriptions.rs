@@ -4,6 +4,7 @@
 //! that sends and lets time pass in it; in the end it leaves the process as it was before the first.
 
 mod children;
+mod room;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use weft_protocol::{Address, DataItem, Id, wire};
 use weft_storage::{Reader, Roles, StoreError, Write};
 
 use crate::carrying::{self, Terms};
-use crate::config::{Role, Whose};
+use crate::config::Role;
 use crate::control::api::SubscriptionInfo;
 use crate::hosting::{self, Declined, HostingError};
 use crate::remote::{self, RemoteError};
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 pub use children::take_child;
+use room::{forgotten_to, is_full, make_room};
 
 /// What starts the name of the setting that holds an agreement; process and payer follow.
 const SETTING: &str = "subscription/";
@@ -42,9 +44,6 @@ const STRANGERS_MAX: usize = PAYERS_MAX / 2;
 const REMEMBERED_MAX: usize = 64;
 /// Bytes of a statement with its signature, of any kind of key; looked at before that.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024;
-/// Agreements in all, those that were cancelled and must be remembered included: a key costs nothing, and whoever has one
-/// owns as many processes as he signs. Payers whom the operator named have as many places beside.
-const HELD_MAX: usize = 10_000;
 /// When somebody who finds no place is told to come back, in milliseconds.
 const FULL_RETRY_MS: u64 = 60_000;
 /// How often what is over is looked for: an agreement holds so long too long at most.
@@ -67,6 +66,15 @@ impl Subscriptions {
     async fn turn(&self, process: &Id) -> tokio::sync::MutexGuard<'_, ()> {
         let first = process.0.first().copied().unwrap_or_default();
         self.0[usize::from(first) % TURNS].lock().await
+    }
+
+    /// All turns. Nobody waits for a second one while he has one, but for those who take all, in one order.
+    async fn all_turns(&self) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+        let mut turns = Vec::with_capacity(TURNS);
+        for turn in &self.0 {
+            turns.push(turn.lock().await);
+        }
+        turns
     }
 }
 
@@ -92,6 +100,12 @@ pub enum SubscribeError {
         "this messenger holds as many subscriptions as it may {0}; one that ends or is cancelled makes room"
     )]
     Full(&'static str),
+    /// It may be one that was cancelled.
+    #[error(
+        "this messenger has forgotten what was cancelled up to number {0}: sign a statement with a higher one, as the time in \
+         milliseconds since 1970 is"
+    )]
+    Forgotten(u64),
     /// All places for processes of others are taken.
     #[error(transparent)]
     Declined(#[from] Declined),
@@ -122,6 +136,9 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
         return Err(NotTaken::Messenger(statement.messenger).into());
     }
     let process = find(shared, &statement, by).await?;
+    if matches!(statement.said, Said::Until(_)) && is_full(shared, &process.id(), by)? {
+        make_room(shared).await?;
+    }
     let _turn = shared.subscriptions.turn(&process.id()).await;
     let now = shared.clock.now().0;
     let (payer, agreement) = {
@@ -137,8 +154,13 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
             });
             let beside: Vec<Agreement> = beside.map(|(.., agreement)| *agreement).collect();
             has_place(standing, &beside, now).map_err(SubscribeError::Full)?;
-            // What takes the row that it had takes no place.
-            if of(&payer).is_none() && reader.setting_names(SETTING)?.len() >= held_max(shared, payer) {
+        }
+        if agreement.holds(now) && of(&payer).is_none() {
+            let forgotten = forgotten_to(&reader)?;
+            if statement.number <= forgotten {
+                return Err(SubscribeError::Forgotten(forgotten));
+            }
+            if is_full(shared, &process.id(), payer)? {
                 return Err(SubscribeError::Full("in all"));
             }
         }
@@ -203,7 +225,9 @@ pub async fn answer(shared: &Shared, ask: wire::SubscribeRequest) -> Answer {
         Err(error) => error,
     };
     let (code, retry_ms) = match &error {
-        SubscribeError::NotTaken(_) | SubscribeError::Item(_) => (Code::Invalid, 0),
+        SubscribeError::NotTaken(_) | SubscribeError::Item(_) | SubscribeError::Forgotten(_) => {
+            (Code::Invalid, 0)
+        }
         SubscribeError::NoRole | SubscribeError::Whose(_) => (Code::NotMine, 0),
         SubscribeError::Full(_) | SubscribeError::Declined(_) => (Code::Busy, FULL_RETRY_MS),
         SubscribeError::Hosting(_) | SubscribeError::NotFound(_) | SubscribeError::Remote(_) => {
@@ -296,15 +320,6 @@ fn admit(shared: &Shared, process: &Process, payer: Address) -> Result<Standing,
         Some(owner) if is_taken(&owner) => Ok(Standing::Stranger),
         _ => Err(SubscribeError::Whose(payer)),
     }
-}
-
-/// Agreements in all beyond which a payer has no place for a new one. Where everybody's are taken nobody is named, the owner of a
-/// process neither.
-fn held_max(shared: &Shared, payer: Address) -> usize {
-    let carry_for = &shared.config.carry_for;
-    let is_own = payer == shared.address;
-    let is_named = is_own || (*carry_for != Whose::Anyone && carry_for.includes(&payer, is_own));
-    if is_named { 2 * HELD_MAX } else { HELD_MAX }
 }
 
 /// Whether there is a place for one more payer of a process, beside those of his standing: no number of strangers keeps out

@@ -7,7 +7,9 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::{Draft, Tag};
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
+use super::room::{FORGOTTEN_AT_ONCE, HELD_MAX, held_max};
 use super::*;
+use crate::config::Whose;
 use crate::shared::testing::{NETWORK, shared};
 
 const NOW: u64 = 1_000;
@@ -71,13 +73,28 @@ async fn who_makes_processes_of_his_own_has_no_more_places_for_it() {
     shared.directory.remember(Arc::clone(&process));
     assert_eq!(admit(&shared, &process, owner.address()).unwrap(), Standing::Owner);
     let until = shared.clock.now().0 + 1_000_000;
-    // They were cancelled, and are remembered.
-    hold(&shared, HELD_MAX, Agreement { number: 1, until, is_cancelled: true }).await;
     let said = Said::Until(until);
-    let statement = Statement { process: process.id(), messenger: shared.address, number: 1, said };
-    let item = statement.draft(NETWORK).sign(&owner).unwrap();
-    let refused = take(&shared, item.raw().clone()).await.unwrap_err();
+    let say = async |number: u64| {
+        let statement = Statement { process: process.id(), messenger: shared.address, number, said };
+        let item = statement.draft(NETWORK).sign(&owner).unwrap();
+        take(&shared, item.raw().clone()).await.unwrap_err()
+    };
+    hold(&shared, HELD_MAX, Agreement { number: 1, until, is_cancelled: false }).await;
+    let refused = say(1).await;
     assert!(matches!(refused, SubscribeError::Full("in all")), "{refused}");
+    // What was cancelled gives way, and is not brought back by whoever kept what was said before.
+    hold(&shared, HELD_MAX, Agreement { number: 5, until, is_cancelled: true }).await;
+    let refused = say(5).await;
+    assert!(matches!(refused, SubscribeError::Forgotten(5)), "{refused}");
+    let left = || shared.store.read().unwrap().setting_names(SETTING).unwrap().len();
+    assert_eq!(left(), HELD_MAX - FORGOTTEN_AT_ONCE);
+    assert!(!is_full(&shared, &process.id(), owner.address()).unwrap());
+    // Nobody is shut out by numbers that no time has.
+    hold(&shared, HELD_MAX, Agreement { number: u64::MAX, until, is_cancelled: true }).await;
+    let before = shared.clock.now().0;
+    make_room(&shared).await.unwrap();
+    let forgotten = forgotten_to(&shared.store.read().unwrap()).unwrap();
+    assert!((before..=shared.clock.now().0).contains(&forgotten), "{forgotten}");
 }
 
 #[tokio::test]

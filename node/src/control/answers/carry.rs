@@ -112,7 +112,9 @@ impl Answers {
         let taken = taking.await.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
         taken.map_err(|error| {
             let code = match &error {
-                SubscribeError::NotTaken(_) | SubscribeError::Item(_) => FailureCode::Invalid,
+                SubscribeError::NotTaken(_) | SubscribeError::Item(_) | SubscribeError::Forgotten(_) => {
+                    FailureCode::Invalid
+                }
                 SubscribeError::NoRole | SubscribeError::Whose(_) => FailureCode::Refused,
                 SubscribeError::Full(_) | SubscribeError::Declined(_) => FailureCode::Busy,
                 SubscribeError::Hosting(_) | SubscribeError::NotFound(_) => FailureCode::Unknown,
