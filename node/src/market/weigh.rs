@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::Id;
 use weft_protocol::market::{WINDOW_SLOTS, window_of};
 use weft_protocol::process::Process;
+use weft_storage::Roles;
 
 use self::turns::Turns;
 use super::audit::{Audit, Sent, audit};
@@ -64,12 +65,14 @@ impl WeighTask {
         Self { shared, answers, order: RandomState::new() }
     }
 
-    /// Runs until the node stops. Targets that nobody serves hold up no ledger.
+    /// Runs until the node stops. Targets that nobody serves hold up no ledger, and those that strangers name none of this
+    /// node's own processes.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.read() => {}
-            () = self.look() => {}
+            () = self.look(|roles| !roles.for_others) => {}
+            () = self.look(|roles| roles.for_others) => {}
         }
     }
 
@@ -126,12 +129,16 @@ impl WeighTask {
         (ledger, true)
     }
 
-    async fn look(&self) {
+    /// Looks at the windows of processes for which this node does what `is_meant` says, of one after the other.
+    async fn look(&self, is_meant: impl Fn(Roles) -> bool) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
             for process in self.processes().await {
+                if !self.shared.directory.roles(&process.id()).is_some_and(&is_meant) {
+                    continue;
+                }
                 if let Err(error) = self.look_back(&process).await {
                     let process = process.id();
                     tracing::warn!(%process, %error, "who carried for it is not known");
