@@ -5,6 +5,7 @@
 //! message has one slot and each push one in its target, and all that compute have equal states.
 //! What a scenario expects beside that, it says itself, of figures and metrics.
 
+mod absences;
 mod cast;
 mod compare;
 mod cut;

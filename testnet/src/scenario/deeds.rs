@@ -13,6 +13,7 @@ use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep_until};
 
+use super::absences::Absences;
 use super::cast;
 use super::cut::{self, Crossing};
 use super::file::{Churn, Scenario, Skew, Step, Who, Wire};
@@ -104,6 +105,7 @@ pub(super) struct Hand<'a> {
     pub(super) launch: &'a Launch,
     pub(super) actors: &'a [Actor],
     pub(super) figures: Figures,
+    pub(super) absences: Absences,
     rng: StdRng,
     /// Peers that were killed and not started again.
     down: BTreeSet<usize>,
@@ -131,6 +133,7 @@ impl<'a> Hand<'a> {
             launch,
             actors,
             figures: Figures::new(),
+            absences: Absences::default(),
             rng: StdRng::seed_from_u64(seed),
             down: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -292,6 +295,7 @@ impl<'a> Hand<'a> {
         }
         if self.down.insert(node) {
             self.count("kills");
+            self.absences.leaves(node);
         }
         self.runs(node);
         Ok(())
@@ -313,11 +317,13 @@ impl<'a> Hand<'a> {
         }
         for node in nodes {
             self.fleet.node_mut(*node).up().await?;
+            self.absences.is_back(*node);
         }
         Ok(())
     }
 
     async fn restart(&mut self, nodes: &[usize], change: impl Fn(&mut Node)) -> Result<(), DeedError> {
+        nodes.iter().for_each(|node| self.absences.leaves(*node));
         let end = async |node: &mut Node| (node.index(), node.end().await);
         let ended = join_all(self.fleet.some_mut(nodes).map(end)).await;
         let is_bad = |status: &Option<ExitStatus>| !status.is_some_and(|status| status.success());
@@ -333,6 +339,7 @@ impl<'a> Hand<'a> {
         }
         try_join_all(self.fleet.some_mut(nodes).map(Node::up)).await?;
         nodes.iter().for_each(|_| self.count("restarts"));
+        nodes.iter().for_each(|node| self.absences.is_back(*node));
         Ok(())
     }
 

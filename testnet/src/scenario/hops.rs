@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_node::control::api::SlotInfo;
 use weft_protocol::market::rank_score;
 use weft_protocol::push::Source;
-use weft_protocol::{Address, Id, Network};
+use weft_protocol::{Address, Id, Network, Position};
 
 use super::measure::{Figures, Metrics, percentile};
 use crate::crash::evidence::Final;
@@ -20,34 +20,70 @@ const STAGES: [(&str, &str); 4] = [
     ("slot", "hop-slot-p50-ms"),
 ];
 
-/// The figures of all pushes; `carriers` are those of each process, of which one is first in rank for each push.
-pub(super) fn figures(network: Network, finals: &[Final], carriers: &[(Id, Vec<Address>)]) -> Figures {
+/// A push that came: where it is from, when that was and when it came, in milliseconds.
+struct Came {
+    place: (Position, u32),
+    sent: u64,
+    came: u64,
+    by_first: bool,
+    /// Whether who was to carry it first was away meanwhile.
+    first_away: bool,
+}
+
+/// The figures of all pushes; `carriers` are those of each process, of which one is first in rank for each push, and `away`
+/// says whether one of them was away between two times.
+pub(super) fn figures(
+    network: Network,
+    finals: &[Final],
+    carriers: &[(Id, Vec<Address>)],
+    away: impl Fn(&Address, u64, u64) -> bool,
+) -> Figures {
     let slots: BTreeMap<Id, &[SlotInfo]> = finals.iter().map(|known| (known.process, known.log())).collect();
     let at = |process: &Id, slot: u64| slots.get(process)?.get(usize::try_from(slot).ok()?);
     let carriers: BTreeMap<&Id, &Vec<Address>> = carriers.iter().map(|(process, of)| (process, of)).collect();
     let first = |source: &Source| {
         let push = source.push_id(network);
         let of = carriers.get(&source.process)?.iter();
-        of.max_by_key(|carrier| rank_score(&push, carrier)).map(Address::to_string)
+        of.max_by_key(|carrier| rank_score(&push, carrier))
     };
-    let (mut hops, mut takeovers, mut evaluated) = (Vec::new(), Vec::new(), BTreeMap::<Source, u32>::new());
+    let (mut lanes, mut evaluated) = (BTreeMap::<_, Vec<Came>>::new(), BTreeMap::<Source, u32>::new());
     for known in finals {
         for (source, slot) in &known.came {
-            let Some(came) = at(&known.process, *slot) else { continue };
-            *evaluated.entry(*source).or_default() += u32::from(came.code == Some(0));
-            let Some(sent) = at(&source.process, source.position.slot) else { continue };
+            let Some(here) = at(&known.process, *slot) else { continue };
+            *evaluated.entry(*source).or_default() += u32::from(here.code == Some(0));
+            let Some(there) = at(&source.process, source.position.slot) else { continue };
+            let (sent, came, first) = (there.timestamp, here.timestamp, first(source));
+            let by_first = here.carrier.is_some() && here.carrier == first.map(Address::to_string);
+            let first_away = first.is_some_and(|first| away(first, sent, came));
+            let place = (source.position, source.index);
+            let lane = lanes.entry((source.process, known.process)).or_default();
+            lane.push(Came { place, sent, came, by_first, first_away });
+        }
+    }
+    let (mut hops, mut alive, mut takeovers) = (Vec::new(), Vec::new(), Vec::new());
+    for lane in lanes.values_mut() {
+        lane.sort_unstable_by_key(|push| push.place);
+        // Pushes of one process to another wait for each other: until then those before one had to do with who was away.
+        let mut held_up = 0;
+        for Came { sent, came, by_first, first_away, .. } in lane.iter() {
             // Each is the clock of a scheduler, and one may be ahead.
-            let took = came.timestamp.saturating_sub(sent.timestamp) as f64;
-            let by_first = came.carrier.is_some() && came.carrier == first(source);
-            if by_first { &mut hops } else { &mut takeovers }.push(took);
+            let took = came.saturating_sub(*sent) as f64;
+            if *by_first { &mut hops } else { &mut takeovers }.push(took);
+            if *first_away || *sent < held_up {
+                held_up = held_up.max(*came);
+            } else if *by_first {
+                alive.push(took);
+            }
         }
     }
     let mut figures = Figures::new();
     figures.insert("pushes-evaluated", evaluated.values().filter(|times| **times == 1).count() as f64);
     figures.insert("takeovers", takeovers.len() as f64);
-    for (times, names) in
-        [(hops, &[(50, "hop-p50-ms"), (99, "hop-p99-ms")][..]), (takeovers, &[(99, "takeover-p99-ms")][..])]
-    {
+    for (times, names) in [
+        (hops, &[(50, "hop-p50-ms"), (99, "hop-p99-ms")][..]),
+        (alive, &[(50, "hop-alive-p50-ms"), (99, "hop-alive-p99-ms")][..]),
+        (takeovers, &[(99, "takeover-p99-ms")][..]),
+    ] {
         let mut times: Vec<f64> = times;
         times.sort_by(f64::total_cmp);
         let of = |(hundredth, name): &(usize, &'static str)| Some((*name, percentile(&times, *hundredth)?));

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 39] = [
+pub(crate) const FIGURES: [(&str, &str); 41] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -28,6 +28,11 @@ pub(crate) const FIGURES: [(&str, &str); 39] = [
         "from the slot that sends to the slot in the target, carried by whoever was first in rank, for half",
     ),
     ("hop-p99-ms", "the same, for 99 of a hundred"),
+    (
+        "hop-alive-p50-ms",
+        "of these alone whose first was up all the while, and that stood behind none whose first was not, for half",
+    ),
+    ("hop-alive-p99-ms", "the same, for 99 of a hundred"),
     (
         "hop-told-p50-ms",
         "of this: until its messenger knew what was sent, for half, by the messengers' metrics",

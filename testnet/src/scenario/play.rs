@@ -8,6 +8,7 @@ use weft_node::control::api::Request;
 use weft_node::control::client::ANSWER_WAIT;
 use weft_protocol::{Address, Id, Network};
 
+use super::absences::Absences;
 use super::cast;
 use super::deeds::{DeedError, Hand, with_late};
 use super::file::{Load as Wanted, Scenario, Step as Deed};
@@ -43,6 +44,8 @@ pub(super) struct Play<'a> {
     pub(super) steps: Vec<Step>,
     pub(super) figures: Figures,
     pub(super) finals: Vec<Final>,
+    /// When peers were away.
+    absences: Absences,
     /// The process whose slots a rogue signs a second time.
     pub(super) wronged: Option<Id>,
     /// The attestor who lies.
@@ -56,8 +59,9 @@ impl<'a> Play<'a> {
         launch: Launch,
         screen: Screen,
     ) -> Self {
-        let (steps, figures, finals) = (Vec::new(), Figures::new(), Vec::new());
-        Self { scenario, seed, user, launch, screen, steps, figures, finals, wronged: None, liar: None }
+        let (steps, figures, finals, absences) = Default::default();
+        let (wronged, liar) = (None, None);
+        Self { scenario, seed, user, launch, screen, steps, figures, finals, absences, wronged, liar }
     }
 
     /// Plays it. A step that cannot be done ends it.
@@ -156,7 +160,12 @@ impl<'a> Play<'a> {
         self.measure(&load, &finals, fleet);
         let network = Network::of_name(&fleet.node(0).ready().network);
         let carriers = cast::carriers(fleet, self.scenario, &actors);
-        self.figures.extend(hops::figures(network, &finals, &carriers));
+        let away = |carrier: &Address, from: u64, to: u64| {
+            let node = fleet.nodes().iter().position(|node| node.ready().address == *carrier);
+            node.is_some_and(|node| self.absences.was_away(node, from, to))
+        };
+        let hops = hops::figures(network, &finals, &carriers, away);
+        self.figures.extend(hops);
         self.expect(fleet).await;
         self.finals = finals;
         Ok(())
@@ -190,8 +199,9 @@ impl<'a> Play<'a> {
         let clients = (0..clients as u64).map(|at| load::client(field, self.seed.wrapping_add(1 + at)));
         let (done, loads) = join(deeds, try_join_all(clients)).await;
         let load = match (done, loads) {
-            (Ok(figures), Ok(loads)) => {
+            (Ok((figures, absences)), Ok(loads)) => {
                 self.figures.extend(figures);
+                self.absences = absences;
                 Load::sum(loads)
             }
             (Err(error), _) => {
@@ -215,7 +225,7 @@ impl<'a> Play<'a> {
         Ok(Some(load))
     }
 
-    async fn deeds(&self, mut hand: Hand<'_>, rogues: &mut Rogues) -> Result<Figures, DeedError> {
+    async fn deeds(&self, mut hand: Hand<'_>, rogues: &mut Rogues) -> Result<(Figures, Absences), DeedError> {
         for step in &self.scenario.steps {
             let step = step.get_ref();
             let busy = self.screen.spinner(&step.to_string());
@@ -234,7 +244,7 @@ impl<'a> Play<'a> {
             drop(busy);
         }
         hand.mend().await?;
-        Ok(hand.figures)
+        Ok((hand.figures, hand.absences))
     }
 
     /// What holds for every scenario.

@@ -60,7 +60,11 @@ fn finals(came: &[(u64, Address, u64)]) -> Vec<Final> {
 }
 
 fn told(finals: &[Final]) -> Figures {
-    figures(network(), finals, &[(ONE, vec![Address([7; 32]), Address([8; 32])])])
+    told_with(finals, |_, _, _| false)
+}
+
+fn told_with(finals: &[Final], away: impl Fn(&Address, u64, u64) -> bool) -> Figures {
+    figures(network(), finals, &[(ONE, vec![Address([7; 32]), Address([8; 32])])], away)
 }
 
 #[test]
@@ -70,6 +74,25 @@ fn hops_are_those_of_who_was_first_in_rank() {
     assert_eq!((figures["hop-p50-ms"], figures["hop-p99-ms"]), (20.0, 40.0));
     assert_eq!((figures["takeovers"], figures["takeover-p99-ms"]), (1.0, 2_500.0));
     assert_eq!((figures["pushes-evaluated"], figures["reordered"], figures["overtaken"]), (3.0, 0.0, 0.0));
+}
+
+#[test]
+fn who_was_away_and_all_that_waited_behind_it_are_told_apart() {
+    let by = |of: u64| ranked(of)[0];
+    // The second was sent while its first was away, which came back and brought it; two waited for it, the last did not.
+    let finals = finals(&[
+        (1, by(1), 1_020),
+        (2, by(2), 4_000),
+        (3, by(3), 4_010),
+        (4, by(4), 4_040),
+        (5, by(5), 5_060),
+    ]);
+    let away = |carrier: &Address, from: u64, to: u64| *carrier == by(2) && from <= 2_500 && 1_900 <= to;
+    let all = told(&finals);
+    assert_eq!((all["hop-p50-ms"], all["hop-alive-p50-ms"]), (60.0, 60.0), "nobody was away");
+    let figures = told_with(&finals, away);
+    assert_eq!((figures["hop-p50-ms"], figures["hop-p99-ms"]), (60.0, 2_000.0));
+    assert_eq!((figures["hop-alive-p50-ms"], figures["hop-alive-p99-ms"]), (20.0, 60.0));
 }
 
 #[test]
