@@ -293,6 +293,12 @@ fn forgeries(one: &Parcel, two: &Parcel) -> Vec<Forgery> {
         let draft = Draft { data: Bytes::from_static(b"give me all"), ..draft(&honest.proof) };
         Push { item: draft.sign(&thief).unwrap(), proof: honest.proof.clone() }
     };
+    // The tags by which every reader knows the push: of another place, with the proof of this one.
+    let moved = |name: &str| {
+        let mut draft = draft(&honest.proof);
+        draft.tags.iter_mut().filter(|tag| tag.name == name).for_each(|tag| tag.value = "77".to_owned());
+        Push { item: draft.sign(&thief).unwrap(), proof: honest.proof.clone() }
+    };
     let encoded = proof.encode();
     let half = {
         let proof = proof_item(encoded[..encoded.len() / 2].to_vec(), &thief);
@@ -305,6 +311,8 @@ fn forgeries(one: &Parcel, two: &Parcel) -> Vec<Forgery> {
         Forgery::new("half of a proof", &half, "the origin proof fails: proof: "),
         Forgery::new("the proof of a push to another process", &retargeted, "is not what the source sent"),
         Forgery::new("a proof of other data", &changed, "the origin proof fails: "),
+        Forgery::new("the proof of another slot", &moved("From-Slot"), "is not what the source sent"),
+        Forgery::new("the proof of another index", &moved("From-Index"), "is not what the source sent"),
     ];
     forged.extend(EDITS.map(|(what, edit, reason)| {
         let mut message = wire::OriginProof::decode(&encoded[..]).unwrap();
