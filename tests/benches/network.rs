@@ -16,6 +16,8 @@ mod node;
 
 use std::time::Duration;
 
+use weft_tests::embedded::block_on;
+
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.iter().any(|argument| argument == flag);
@@ -28,6 +30,7 @@ fn main() {
         } else {
             (100, &[10, 1_000, 2_048], &[10, 50, 100], &[10, 1_000, 10_000])
         };
+    // Each in a runtime of its own, so that none pays for what another leaves behind.
     let parts = ["join", "topics", "peers", "processes"];
     let wanted = |part: &str| is(part) || !parts.iter().any(|part| is(part));
     if wanted("join") {
@@ -42,11 +45,6 @@ fn main() {
     for count in processes.iter().filter(|_| wanted("processes")) {
         block_on(join::processes(*count, joins.min(*count)));
     }
-}
-
-/// Each in a runtime of its own, so that none pays for what another leaves behind.
-fn block_on(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
 }
 
 /// Milliseconds: the middle, the 99th of a hundred, and the longest.

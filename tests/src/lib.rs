@@ -5,7 +5,7 @@
 //! kills messengers at a step of a push, [`full`] says how much a test does, and [`skip`] notes what a machine cannot run.
 
 pub mod counting;
-pub mod full;
+pub mod embedded;
 pub mod fuzz;
 pub mod lone;
 pub mod sim;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use weft_protocol::Id;
+use weft_tests::embedded::block_on;
 
-use super::node::{Guest, Node, block_on};
+use super::node::{Guest, Node};
 use super::{child, resident_bytes};
 
 /// Cold processes that are sent a message, or all if there are fewer.

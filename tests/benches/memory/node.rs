@@ -13,8 +13,9 @@ use weft_node::config::{Config, Role};
 use weft_node::control::api::{Request, ResultInfo, ResultOf};
 use weft_node::control::client::Client;
 use weft_node::keyring::NodeKey;
-use weft_node::submit::{SubmitError, Submitter};
+use weft_node::submit::Submitter;
 use weft_protocol::Id;
+use weft_tests::embedded::{block_on, submit};
 use weft_tests::lone::{Kind, key, sign};
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -167,10 +168,6 @@ pub fn message(process: Id, slot: u64) -> Bytes {
     sign(Some(process), &tags, &slot.to_be_bytes()).raw().clone()
 }
 
-pub fn block_on(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
-}
-
 /// Makes a node's folder with so many processes, slot 0 of each evaluated.
 pub fn fill(folder: &Path, guest: Guest, count: usize) {
     block_on(async {
@@ -191,15 +188,4 @@ pub fn fill(folder: &Path, guest: Guest, count: usize) {
         }
         node.stop().await;
     });
-}
-
-async fn submit(submitter: &Submitter, raw: &Bytes) {
-    loop {
-        match submitter.submit(raw.clone(), Bytes::new()).await {
-            Ok(_) => return,
-            // tidy-allow(sleep): as long as the scheduler says
-            Err(SubmitError::Busy(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Err(error) => panic!("{error}"),
-        }
-    }
 }

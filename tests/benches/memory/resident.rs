@@ -12,8 +12,9 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use weft_protocol::Id;
+use weft_tests::embedded::block_on;
 
-use super::node::{Guest, Node, block_on, message};
+use super::node::{Guest, Node, message};
 use super::{child, resident_bytes};
 
 /// Messages to processes in memory by chance, one at a time.
