@@ -158,7 +158,7 @@ impl Drop for Grant {
 /// # Errors
 /// Why there is no room, as a text for people.
 pub(crate) fn grant(shared: &Shared) -> Result<Grant, String> {
-    let left = look(shared).map_err(|error| error.to_string())?;
+    let (left, _) = look(shared).map_err(|error| error.to_string())?;
     let bytes = left.both / 2;
     if bytes < GRANT_BYTES_MIN {
         return Err(format!("{bytes} bytes could be had, and {GRANT_BYTES_MIN} are the least"));
@@ -170,8 +170,15 @@ pub(crate) fn grant(shared: &Shared) -> Result<Grant, String> {
     Ok(grant)
 }
 
-/// Measures what is left for store and weave.
-fn look(shared: &Shared) -> Result<Left, NodeError> {
+/// What store and weave take: at one moment, and with what their commits under way were admitted to.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    store: u64,
+    weave: u64,
+}
+
+/// Measures what is left for store and weave, beside what they take.
+fn look(shared: &Shared) -> Result<(Left, Taken), NodeError> {
     let (config, gauge) = (&shared.config, &shared.room);
     let failed = |error: std::io::Error| NodeError::Folder {
         path: config.data_dir.display().to_string(),
@@ -187,9 +194,10 @@ fn look(shared: &Shared) -> Result<Left, NodeError> {
     let temporary = bytes_in(&config.data_dir.join(recover::FOLDER), 0).map_err(failed)?;
     let promised = gauge.granted.load(Ordering::Relaxed).saturating_sub(temporary);
     let counted = others - compiled.min(others) + compiled.max(compiled_budget(config.disk_budget_bytes));
-    let (store, weave) = (shared.store.room().bytes, shared.weave.room().bytes);
+    let taken = Taken { store: shared.store.room().bound, weave: shared.weave.room().bound };
     let free = free.saturating_sub(promised);
-    Ok(Left::of(config.disk_budget_bytes, store + weave, counted.saturating_add(promised), free))
+    let used = taken.store.saturating_add(taken.weave);
+    Ok((Left::of(config.disk_budget_bytes, used, counted.saturating_add(promised), free), taken))
 }
 
 /// Measures the folder and sets the limits: before anything is written, and ever after.
@@ -198,8 +206,9 @@ fn look(shared: &Shared) -> Result<Left, NodeError> {
 /// What the system says of the data folder.
 pub fn measure(shared: &Shared) -> Result<(), NodeError> {
     let (config, gauge) = (&shared.config, &shared.room);
-    let left = look(shared)?;
-    let (store, weave) = (shared.store.room().bytes, shared.weave.room().bytes);
+    // Both grow meanwhile: measured twice, they would be given more than there is, and have it taken back in the midst of a
+    // commit.
+    let (left, Taken { store, weave }) = look(shared)?;
     let anchors = config.roles.contains(&Role::Anchor);
     let (limit, wall) = left.limits(store, if anchors { 1 } else { 2 });
     shared.store.set_room(limit, wall);

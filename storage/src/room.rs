@@ -7,9 +7,11 @@
 //! How many there are it does not say, so they are counted now and then (`Store::measure`);
 //! near the limit new work is taken on credit of these, and when a commit
 //! takes fresh pages in spite of them the credit ends until they are counted again.
+//!
+//! Limits change while commits are made: what one was admitted to stays its own until it has ended.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::meter::Meter;
 use crate::error::StoreError;
@@ -171,6 +173,8 @@ impl Cost {
 pub struct RoomStats {
     /// Bytes that the file takes.
     pub bytes: u64,
+    /// Bytes that it takes at worst once the commit under way has ended.
+    pub bound: u64,
     /// What it may take; `u64::MAX` without a limit.
     pub limit: u64,
     /// Of what it takes, free for new rows, when that was counted last.
@@ -193,6 +197,7 @@ impl RoomStats {
 pub(crate) struct Room {
     meter: Option<Arc<Meter>>,
     limit: AtomicU64,
+    walls: Mutex<Walls>,
     /// Bytes of free pages that may still be counted on.
     credit: AtomicU64,
     /// Bytes that commits left for good, ever.
@@ -203,11 +208,43 @@ pub(crate) struct Room {
     refused: AtomicU64,
 }
 
+/// What fails a write at last.
+#[derive(Debug)]
+struct Walls {
+    /// As it was set.
+    set: u64,
+    /// What the commit under way was admitted to; 0 while none is. Lowered beneath it, the wall would fail a commit that
+    /// was weighed rightly, and with it the store.
+    under_way: u64,
+    /// Which one that is.
+    number: u64,
+}
+
+/// A commit under way: the room that it was admitted to is its own until this is dropped.
+#[derive(Debug)]
+#[must_use = "what is dropped is under way no longer"]
+pub(crate) struct UnderWay<'a> {
+    room: &'a Room,
+    number: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut walls = self.room.walls();
+        // The next one may have begun already.
+        if walls.number == self.number {
+            walls.under_way = 0;
+            self.room.build(&walls);
+        }
+    }
+}
+
 impl Room {
     pub(crate) const fn new(meter: Option<Arc<Meter>>) -> Self {
         Self {
             meter,
             limit: AtomicU64::new(u64::MAX),
+            walls: Mutex::new(Walls { set: u64::MAX, under_way: 0, number: 0 }),
             credit: AtomicU64::new(0),
             lasting: AtomicU64::new(0),
             reusable: AtomicU64::new(u64::MAX),
@@ -223,9 +260,28 @@ impl Room {
     /// `limit` is kept by refusing; `wall` by failing, should a request have been weighed too low.
     pub(crate) fn set(&self, limit: u64, wall: u64) {
         self.limit.store(limit, Ordering::Relaxed);
+        let mut walls = self.walls();
+        walls.set = wall;
+        self.build(&walls);
+    }
+
+    /// Notes what a commit may come to, in place of the one before: it keeps that, whatever is set meanwhile.
+    pub(crate) fn begin(&self, cost: Cost) -> UnderWay<'_> {
+        let mut walls = self.walls();
+        walls.under_way = self.bytes().saturating_add(cost.worst());
+        walls.number = walls.number.wrapping_add(1);
+        self.build(&walls);
+        UnderWay { room: self, number: walls.number }
+    }
+
+    fn build(&self, walls: &Walls) {
         if let Some(meter) = &self.meter {
-            meter.set_limit(wall);
+            meter.set_limit(walls.set.max(walls.under_way));
         }
+    }
+
+    fn walls(&self) -> MutexGuard<'_, Walls> {
+        self.walls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a commit of this cost may be made for this need.
@@ -293,8 +349,11 @@ impl Room {
 
     pub(crate) fn stats(&self) -> RoomStats {
         let reusable = self.reusable.load(Ordering::Relaxed);
+        let under_way = self.walls().under_way;
+        let bytes = self.bytes();
         RoomStats {
-            bytes: self.bytes(),
+            bytes,
+            bound: bytes.max(under_way),
             limit: self.limit.load(Ordering::Relaxed),
             reusable: (reusable != u64::MAX).then_some(reusable),
             is_full: self.is_full.load(Ordering::Relaxed),

@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::mark::Mark;
 use crate::plan::{Base, Changes, plan};
-use crate::room::{Cost, Need, Room};
+use crate::room::{Cost, Need, Room, UnderWay};
 use crate::tables::Table;
 use crate::times::Times;
 use crate::write::Write;
@@ -90,9 +90,11 @@ pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, told:
             room,
             answers: Vec::new(),
             cost: Cost::default(),
+            under_way: None,
             carried: None,
         };
         let result = contain("committing", || group.commit(database, first));
+        group.under_way = None;
         carried = group.carried.take();
         let answers = std::mem::take(&mut group.answers);
         if let Err(error) = &result {
@@ -123,6 +125,8 @@ struct Group<'a> {
     answers: Vec<Answer>,
     /// What the commit may take of the disk.
     cost: Cost,
+    /// Keeps that room.
+    under_way: Option<UnderWay<'a>>,
     /// Came off the queue and goes with the next commit.
     carried: Option<Request>,
 }
@@ -212,6 +216,7 @@ impl Group<'_> {
             return Some(Err(self.room.refusal()));
         }
         self.cost = self.cost.and(request.cost);
+        self.under_way = Some(self.room.begin(self.cost));
         Some(Ok(request.planned.take().unwrap_or_default()))
     }
 

@@ -35,7 +35,7 @@ async fn what_is_granted_is_nobody_elses() {
     let config = StoreConfig::new(testing::NETWORK, signer.address());
     let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
     let shared = testing::shared(folder.path(), signer, store);
-    let both = |shared: &Shared| look(shared).unwrap().both;
+    let both = |shared: &Shared| look(shared).unwrap().0.both;
     let before = both(&shared);
     let one = grant(&shared).unwrap();
     let two = grant(&shared).unwrap();

@@ -27,7 +27,7 @@ use crate::error::StoreError;
 use crate::fuzz;
 use crate::limits::{BLOCK_TRANSACTIONS_MAX, CACHE_BYTES_DEFAULT, WEAVE_PENDING_MAX};
 use crate::meta::{self, Owner};
-use crate::room::{Cost, Need, Room, RoomStats};
+use crate::room::{Cost, Need, Room, RoomStats, UnderWay};
 use crate::rows::Raw;
 use access::{Access as _, Reading, Writing};
 use rows::{BundleRow, Place, Table};
@@ -167,7 +167,7 @@ impl LocalWeave {
         for (_, data_root) in &pending {
             cost = cost.and(Cost::of_places(writing.bundle(data_root)?.ids().count()));
         }
-        self.check_room(cost)?;
+        let _under_way = self.check_room(cost)?;
         let height = writing.length(Table::Blocks)?;
         let above = height.checked_sub(1).map(|last| writing.block(last)).transpose()?.flatten();
         let previous = above.ok_or(AnchorError::Chain { height, reason: "the block before is missing" })?;
@@ -204,11 +204,11 @@ impl LocalWeave {
         self.room.stats()
     }
 
-    fn check_room(&self, cost: Cost) -> Result<(), StoreError> {
+    fn check_room(&self, cost: Cost) -> Result<UnderWay<'_>, StoreError> {
         // Everything here makes something final that was taken long ago: nothing is kept from it.
         let has = self.room.has(Need::Frees, cost);
         self.room.note(Need::New, has);
-        if has { Ok(()) } else { Err(self.room.refusal()) }
+        if has { Ok(self.room.begin(cost)) } else { Err(self.room.refusal()) }
     }
 
     /// How many batches wait for a block.
@@ -275,13 +275,17 @@ impl LocalWeave {
             return Ok(status);
         }
         let writing = self.write()?;
-        self.put_batch(&writing, batch)?;
+        let _under_way = self.put_batch(&writing, batch)?;
         writing.commit()?;
         Ok(AnchorStatus::Pending)
     }
 
-    /// Has a batch wait for a block, unless it is known.
-    fn put_batch(&self, writing: &Writing, batch: &Batch) -> Result<(), AnchorError> {
+    /// Has a batch wait for a block, unless it is known; what is given lasts until that is committed.
+    fn put_batch(
+        &self,
+        writing: &Writing,
+        batch: &Batch,
+    ) -> Result<Option<UnderWay<'_>>, AnchorError> {
         let waiting = writing.length(Table::Pending)?;
         if waiting >= WEAVE_PENDING_MAX as u64 {
             return Err(AnchorError::TooLarge {
@@ -292,16 +296,16 @@ impl LocalWeave {
         }
         // Only one writer at a time: what came in since the look above shows here.
         if writing.has(Table::Bundles, &batch.data_root().0)? {
-            return Ok(());
+            return Ok(None);
         }
-        self.check_room(Cost::of_batch(batch.items().len(), batch.bytes().len()))?;
+        let under_way = self.check_room(Cost::of_batch(batch.items().len(), batch.bytes().len()))?;
         for item in batch.items() {
             writing.put(Table::Items, &item.id().0, &Raw(item.raw().clone()))?;
         }
         let sequence = writing.length(Table::Bundles)?;
         writing.put(Table::Bundles, &batch.data_root().0, &BundleRow::of(batch))?;
         writing.put(Table::Pending, &sequence.to_be_bytes(), &batch.data_root())?;
-        Ok(())
+        Ok(Some(under_way))
     }
 
     /// How far a batch is. Blocks on the disk.

@@ -1,10 +1,14 @@
 //! The limit of a store: it is never passed, nothing acknowledged is lost at it, reading goes on, and
 //! what is freed is used again.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
 use proptest::prelude::*;
 use weft_protocol::{Id, Position};
 use weft_storage::{
-    AnchoredRow, AttestationRow, CheckpointRow, Compacted, MemoryDisk, OutboxKey, OutboxRow, OutcomeRow,
+    AnchoredRow, AttestationRow, CheckpointRow, Compacted, Disk, MemoryDisk, OutboxKey, OutboxRow, OutcomeRow,
     PackedPage, PageRef, SlotRow, Store, StoreError, Write, blob_name,
 };
 
@@ -228,6 +232,66 @@ fn a_checkpoint_is_dropped_where_there_is_no_room_for_its_rows() {
         assert!(reader.page(&page.hash).unwrap().is_some());
     }
     assert!(reader.check(&mut |_, _| {}).unwrap().is_sound());
+}
+
+/// A disk at whose next write the room of its store is set to what that takes, as by a node that measures its folder while a
+/// commit is made.
+#[derive(Debug, Clone, Default)]
+struct Measured {
+    disk: MemoryDisk,
+    store: Arc<Mutex<Option<Store>>>,
+    is_due: Arc<AtomicBool>,
+}
+
+impl Disk for Measured {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.is_due.swap(false, Ordering::SeqCst)
+            && let Some(store) = self.store.lock().unwrap().as_ref()
+        {
+            let taken = store.room().bytes;
+            store.set_room(taken, taken);
+        }
+        self.disk.write(offset, bytes)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+}
+
+/// A commit that had room when it was begun is made, whatever the limits become meanwhile: a wall in its way would end the store.
+#[test]
+fn limits_that_are_lowered_amid_a_commit_are_of_the_next_one() {
+    let disk = Measured::default();
+    let store = Store::open_with_backend(disk.clone(), &config()).unwrap();
+    store.set_room(16 * MB, 16 * MB);
+    store.write_blocking(slot(0, 100)).unwrap();
+    *disk.store.lock().unwrap() = Some(store.clone());
+    let before = store.room();
+    assert_eq!(before.bound, before.bytes, "nothing is under way");
+    disk.is_due.store(true, Ordering::SeqCst);
+    store.write_blocking(slot(1, 1 << 20)).unwrap();
+    assert!(!disk.is_due.load(Ordering::SeqCst), "no write was seen");
+    let room = store.room();
+    assert!(room.limit < room.bytes && room.bytes > before.bytes + MB, "{before:?} {room:?}");
+    assert_eq!(room.bound, room.bytes);
+    // The next one is refused, and the store lives.
+    assert!(is_full(&store.write_blocking(slot(2, 100)).unwrap_err()));
+    store.set_room(16 * MB, 16 * MB);
+    store.write_blocking(slot(2, 100)).unwrap();
+    *disk.store.lock().unwrap() = None;
 }
 
 proptest! {

@@ -22,7 +22,7 @@ impl LocalWeave {
             return Ok(());
         }
         let writing = self.write()?;
-        self.put_batch(&writing, batch)?;
+        let _under_way = self.put_batch(&writing, batch)?;
         writing.put(Table::Posted, &tx.0, &PostedRow { data_root: batch.data_root(), header })?;
         writing.commit()?;
         Ok(())
