@@ -95,6 +95,8 @@ pub struct Config {
     pub spawn_budget: u32,
     /// Gas that all of those may use in an hour; none when there is no limit.
     pub others_gas: Option<u64>,
+    /// Gas that dry runs for peers may use in an hour; none when there is no limit.
+    pub others_dry_run_gas: Option<u64>,
     /// The largest `Memory-Limit` of one of those that is computed.
     pub others_memory_bytes: u64,
     /// What the logs may take, in bytes, that are read from a weave because strangers ask for them.
@@ -199,6 +201,7 @@ impl Config {
             spawn_budget: 1000,
             // About half of one core's time.
             others_gas: Some(1_800_000_000_000_000),
+            others_dry_run_gas: Some(900_000_000_000_000),
             // Four times what a process has that does not say.
             others_memory_bytes: 4 << 30,
             others_logs_bytes: 1 << 30,

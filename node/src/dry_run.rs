@@ -3,10 +3,15 @@
 //!
 //! A run waits for one of a few places, then for the state as of now, and has a ceiling of gas and
 //! of time that the operator sets. What is too much is told to come back.
+//!
+//! Runs of peers have a budget of their own (`others_dry_run_gas`), as a key costs nothing and a run is work that nobody
+//! pays for, and at most half of the places at work: those of this node's clients go first. What it takes to bring a
+//! cold process into memory is not counted.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +21,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
-use weft_protocol::{Id, Position, Tag};
+use weft_protocol::{Id, Now, Position, Tag};
 use weft_vm::Interrupt;
 
 use crate::compute::hosted::HostError;
+use crate::compute::machine::Allowance;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
 use crate::config::Config;
 use crate::metrics::Level;
@@ -33,6 +39,10 @@ pub const RUNS_MAX: usize = 32;
 pub const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long one too many is asked to wait, in milliseconds: what a middling run takes.
 pub const BUSY_RETRY_MS: u64 = 100;
+/// What a run of a peer counts for beside its gas: the copy that it runs on takes about ten milliseconds of a core.
+const COPY_GAS: u64 = 10_000_000_000;
+/// The shortest that a peer is asked to wait for more gas, in milliseconds.
+const SPENT_RETRY_MS_MIN: u64 = 1_000;
 /// Frozen states kept for the next run: each is a memory, shared with its live process
 /// as far as that one's snapshot goes; of one that has done little it is a copy, counted as held elsewhere.
 const FROZEN_MAX: usize = 8;
@@ -122,6 +132,18 @@ pub enum DryRunError {
     /// Too many at once.
     #[error("{RUNS_MAX} dry runs wait here already; try again in {BUSY_RETRY_MS} ms")]
     Busy,
+    /// The budget of peers is used.
+    #[error(
+        "dry runs for other nodes have used what this node gives them in an hour (`others_dry_run_gas`); try again in \
+         {retry_ms} ms, or ask another node"
+    )]
+    Spent {
+        /// When there is some again, from now.
+        retry_ms: u64,
+    },
+    /// There is no budget of peers.
+    #[error("this node makes no dry runs for other nodes (`others_dry_run_gas`); ask another, or host the process")]
+    NotForPeers,
     /// The operator's ceiling of time.
     #[error("the dry run took more than {ms} ms, this node's ceiling (`dry_run_ms`)")]
     TooLong {
@@ -172,6 +194,7 @@ impl DryRunError {
         match self {
             Self::NoOwner => "invalid",
             Self::Busy => "busy",
+            Self::Spent { .. } | Self::NotForPeers => "spent",
             Self::TooLong { .. } => "too-long",
             Self::TooMuchGas { .. } => "too-much-gas",
             Self::NoState(_) | Self::NoSlot { .. } | Self::Wait(_) | Self::Back(_) => "no-state",
@@ -186,6 +209,52 @@ impl From<HostError> for DryRunError {
     }
 }
 
+/// Whose a dry run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// A client's of this node.
+    Client,
+    /// A peer's, within the budget of all peers.
+    Peer,
+}
+
+/// What peers may use, and where the metrics read what they did.
+struct Budget {
+    allowance: Mutex<Allowance>,
+    used: Arc<AtomicU64>,
+}
+
+impl Budget {
+    fn new(per_hour: u64, used: Arc<AtomicU64>) -> Self {
+        Self { allowance: Mutex::new(Allowance::new(per_hour)), used }
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more may begin.
+    ///
+    /// # Errors
+    /// When, or that none ever may.
+    fn check(&self, now: Now) -> Result<(), DryRunError> {
+        let mut allowance = self.allowance();
+        let has_some = allowance.has_some(now);
+        self.used.store(allowance.used(), Ordering::Relaxed);
+        match allowance.wait_ms() {
+            _ if has_some => Ok(()),
+            Some(wait_ms) => Err(DryRunError::Spent { retry_ms: wait_ms.max(SPENT_RETRY_MS_MIN) }),
+            None => Err(DryRunError::NotForPeers),
+        }
+    }
+
+    fn spend(&self, gas: u64) {
+        let mut allowance = self.allowance();
+        allowance.spend(gas.saturating_add(COPY_GAS));
+        self.used.store(allowance.used(), Ordering::Relaxed);
+    }
+}
+
 /// Evaluates dry runs.
 #[derive(Debug, Clone)]
 pub struct DryRuns(Arc<Desk>);
@@ -197,6 +266,10 @@ struct Desk {
     places: Arc<Semaphore>,
     /// Runs under way.
     running: Arc<Semaphore>,
+    /// Those of peers among them.
+    of_peers: Arc<Semaphore>,
+    /// What those may use; none without a limit.
+    budget: Option<Budget>,
     frozen: Mutex<VecDeque<Frozen>>,
 }
 
@@ -213,7 +286,16 @@ impl DryRuns {
         let places = Arc::new(Semaphore::new(RUNS_MAX));
         shared.metrics.watch(Level::permits("dry_run", "places", &places, RUNS_MAX));
         shared.metrics.watch(Level::permits("dry_run", "runs", &running, shared.config.dry_runs));
-        Self(Arc::new(Desk { shared, compute, places, running, frozen: Mutex::new(VecDeque::new()) }))
+        let most = (shared.config.dry_runs / 2).max(1);
+        let of_peers = Arc::new(Semaphore::new(most));
+        shared.metrics.watch(Level::permits("dry_run", "peer_runs", &of_peers, most));
+        let budget = shared.config.others_dry_run_gas.map(|per_hour| {
+            let (level, used) = Level::cell("dry_run", "others_gas", per_hour);
+            shared.metrics.watch(level);
+            Budget::new(per_hour, used)
+        });
+        let frozen = Mutex::new(VecDeque::new());
+        Self(Arc::new(Desk { shared, compute, places, running, of_peers, budget, frozen }))
     }
 
     /// Evaluates a message on the state as of now, or on that after a slot.
@@ -225,10 +307,11 @@ impl DryRuns {
         process: Arc<Process>,
         body: DryRunBody,
         slot: Option<u64>,
+        of: For,
     ) -> Result<DryOutcome, DryRunError> {
         let run = body.into_run()?;
         let metrics = SharedRef::clone(&self.0.shared);
-        let done = self.run_in_turn(process, run, slot).await;
+        let done = self.run_in_turn(process, run, slot, of).await;
         metrics.metrics.dry_runs.add(done.as_ref().map_or_else(DryRunError::name, |_| "done"));
         done
     }
@@ -238,7 +321,11 @@ impl DryRuns {
         process: Arc<Process>,
         run: DryRun,
         slot: Option<u64>,
+        of: For,
     ) -> Result<DryOutcome, DryRunError> {
+        if let Some(budget) = self.0.budget.as_ref().filter(|_| of == For::Peer) {
+            budget.check(self.0.shared.clock.now())?;
+        }
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);
@@ -249,15 +336,20 @@ impl DryRuns {
         let _ends = EndsWith { interrupt: interrupt.clone(), ended: ended.clone() };
         let ended = ended.drop_guard();
         let work = async move {
-            let turn = Arc::clone(&desk.running).acquire_owned().await;
-            let turn = turn.map_err(|error| DryRunError::Host(error.to_string()))?;
+            let closed = |error: tokio::sync::AcquireError| DryRunError::Host(error.to_string());
+            // First: a peer that waits among its like is in nobody else's way.
+            let of_peer = match of {
+                For::Peer => Some(Arc::clone(&desk.of_peers).acquire_owned().await.map_err(closed)?),
+                For::Client => None,
+            };
+            let turn = Arc::clone(&desk.running).acquire_owned().await.map_err(closed)?;
             let frozen = match slot {
                 None => Some(desk.newest(&process).await?),
                 Some(_) => None,
             };
             // The place and the turn are its own until it ends.
             let done = tokio::task::spawn_blocking(move || {
-                let _held = (place, turn, ended);
+                let _held = (place, turn, of_peer, ended);
                 let frozen = match (frozen, slot) {
                     (Some(frozen), _) => frozen,
                     (None, slot) => desk.after(process, slot.unwrap_or(u64::MAX), until, &interrupt)?,
@@ -265,7 +357,12 @@ impl DryRuns {
                 // The copy that it runs on takes as much again.
                 let _copy = desk.shared.elsewhere.hold(frozen.stored_bytes());
                 let Shared { config, modules, .. } = &*desk.shared;
-                Ok::<_, DryRunError>(frozen.dry_run(&run, config.dry_run_gas, modules, &interrupt)?)
+                let done = frozen.dry_run(&run, config.dry_run_gas, modules, &interrupt);
+                if let Some(budget) = desk.budget.as_ref().filter(|_| of == For::Peer) {
+                    // What an interrupted one used nobody knows.
+                    budget.spend(done.as_ref().map_or(config.dry_run_gas, |done| done.gas));
+                }
+                Ok::<_, DryRunError>(done?)
             });
             done.await.map_err(|error| DryRunError::Host(error.to_string()))?
         };
@@ -366,7 +463,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
 
@@ -380,5 +477,32 @@ mod tests {
         assert!(serde_json::from_str::<DryRunBody>(r#"{"Owner":"me","Timestamp":"-1"}"#).is_err());
         let nobody = serde_json::from_str::<DryRunBody>("{}").unwrap().into_run();
         assert!(matches!(nobody, Err(DryRunError::NoOwner)));
+    }
+
+    #[test]
+    fn peers_use_what_they_are_given_and_are_told_when_there_is_more() {
+        const HOUR_MS: u64 = 3_600_000;
+        let used = Arc::new(AtomicU64::new(0));
+        let budget = Budget::new(100 * COPY_GAS, Arc::clone(&used));
+        let at = |ms: u64| Now(1_000_000 + ms);
+        budget.check(at(0)).unwrap();
+        // However little they ask for, a hundred of them use up an hour's gas.
+        for _ in 0..100 {
+            budget.check(at(0)).unwrap();
+            budget.spend(0);
+        }
+        assert_eq!(used.load(Ordering::Relaxed), 100 * COPY_GAS);
+        let Err(DryRunError::Spent { retry_ms }) = budget.check(at(0)) else { panic!("it goes on") };
+        assert_eq!(retry_ms, SPENT_RETRY_MS_MIN);
+        // One that was dear is paid off first.
+        budget.spend(49 * COPY_GAS);
+        let error = budget.check(at(0)).unwrap_err();
+        assert!(error.to_string().contains("`others_dry_run_gas`"), "{error}");
+        let DryRunError::Spent { retry_ms } = error else { panic!("{error}") };
+        assert_eq!(retry_ms, HOUR_MS / 2 + 1);
+        assert!(budget.check(at(retry_ms - 1)).is_err());
+        budget.check(at(retry_ms)).unwrap();
+        let none = Budget::new(0, used).check(at(HOUR_MS));
+        assert!(matches!(none, Err(DryRunError::NotForPeers)), "{none:?}");
     }
 }

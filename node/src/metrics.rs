@@ -51,7 +51,8 @@ const FULL: [(&str, &str); 8] = [
 ];
 
 /// How a dry run may end.
-const DRY_RUNS: [&str; 7] = ["done", "invalid", "busy", "too-long", "too-much-gas", "no-state", "fault"];
+const DRY_RUNS: [&str; 8] =
+    ["done", "invalid", "busy", "spent", "too-long", "too-much-gas", "no-state", "fault"];
 
 /// The words for the codes of outcomes.
 fn codes() -> Vec<&'static str> {

@@ -67,8 +67,8 @@ pub(super) fn set_results_kept(config: &mut Config, given: &Given<'_>) -> Result
     Ok(())
 }
 
-pub(super) fn set_others_gas(config: &mut Config, given: &Given<'_>) -> Result<(), Expected> {
-    config.others_gas = match given.text() {
+pub(super) fn set_hour_gas(gas: &mut Option<u64>, given: &Given<'_>) -> Result<(), Expected> {
+    *gas = match given.text() {
         Some("all") => None,
         _ => Some(given.number(0, GAS_MAX).map_err(|Expected(text)| format!("`all`, or {text}"))?),
     };

@@ -66,6 +66,7 @@ impl Profile {
                 ]);
                 values.extend([
                     ("others_gas", (CORE_HOUR_GAS / 10).to_string()),
+                    ("others_dry_run_gas", (CORE_HOUR_GAS / 20).to_string()),
                     ("compute_threads", cores.div_ceil(2).min(THREADS_MAX).to_string()),
                     ("memory_budget", (memory::budget() / 2).to_string()),
                 ]);
@@ -79,7 +80,9 @@ impl Profile {
                     // It is made for strangers, whose logs are never dropped.
                     ("disk_budget", "100gb"),
                 ]);
-                values.push(("others_gas", (CORE_HOUR_GAS / 2 * cores.min(THREADS_MAX) as u64).to_string()));
+                let cores_gas = CORE_HOUR_GAS * cores.min(THREADS_MAX) as u64;
+                values.push(("others_gas", (cores_gas / 2).to_string()));
+                values.push(("others_dry_run_gas", (cores_gas / 4).to_string()));
                 values
             }
         }

@@ -182,6 +182,7 @@ fn the_written_form_reads_back_equal() {
         schedule_for: Whose::Listed(BTreeSet::from([address])),
         compute_for: Whose::Own,
         others_gas: None,
+        others_dry_run_gas: Some(0),
         price_per_push: 3,
         price_per_kib: 100_000_000_000_000,
         clock_offset_ms: -250,

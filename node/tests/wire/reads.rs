@@ -163,3 +163,37 @@ async fn whoever_waits_for_what_never_comes_keeps_out_nobody() {
     assert!(began.elapsed() >= Duration::from_millis(WAIT_MS_MAX - 1_000), "the others waited");
     node.stop().await;
 }
+
+/// A key costs nothing: what all peers together have a node compute for nothing has a bound, and its own clients are not in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dry_runs_of_peers_have_a_budget_and_those_of_clients_none() {
+    let message = json!({ "Owner": "x", "Tags": [{ "name": "Action", "value": "Increment" }] });
+    let asked = json!({ "dry-run": { "message": message } });
+    for (seed, gas) in [(154, 1), (155, 0)] {
+        let node = Node::set_up(seed, &[], |config| config.others_dry_run_gas = Some(gas)).await;
+        let process = node.counter().await;
+        node.increments(process, 1).await;
+        let (one, other) = (Stranger::of(&node, 156).await, Stranger::of(&node, 157).await);
+        if gas > 0 {
+            assert_eq!(answered(&one, asks(process, &asked)).await["code"], 0);
+        }
+        // The peer that used it up, and any other.
+        for me in [&one, &other] {
+            let Answer::Refusal(refusal) = me.ask(asks(process, &asked)).await else { panic!("it was run") };
+            assert!(refusal.text.contains("`others_dry_run_gas`"), "{refusal:?}");
+            let expected = if gas > 0 { Code::Busy } else { Code::NotMine };
+            assert_eq!((refusal.code(), refusal.retry_ms > 0), (expected, gas > 0), "{refusal:?}");
+            // What is no dry run is answered as before.
+            answered(me, asks(process, &json!("process"))).await;
+        }
+        for _ in 0..3 {
+            let run = json!({ "do": "dry-run", "process": process.to_string(), "message": message });
+            let told: Value = node.ask(serde_json::from_value(run).unwrap()).await.unwrap();
+            assert_eq!(told["code"], 0, "{told}");
+        }
+        let metrics: Value = node.ask(serde_json::from_value(json!({ "do": "metrics" })).unwrap()).await.unwrap();
+        let metrics = metrics.as_str().unwrap();
+        assert!(metrics.contains("weft_dry_runs_total{outcome=\"spent\"} 2"), "{metrics}");
+        node.stop().await;
+    }
+}

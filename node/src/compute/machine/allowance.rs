@@ -1,4 +1,4 @@
-//! The gas of processes that came unasked: a store that fills up evenly, in an hour from nothing.
+//! Gas for others, their processes that came unasked or their dry runs: a store that fills up evenly, in an hour from nothing.
 
 use weft_protocol::Now;
 
@@ -29,6 +29,16 @@ impl Allowance {
         self.left > 0
     }
 
+    /// In how many milliseconds from when that was last asked something is left again; 0 where something is, none where
+    /// nothing ever will be.
+    pub fn wait_ms(&self) -> Option<u64> {
+        if self.left > 0 {
+            return Some(0);
+        }
+        let wait = self.left.unsigned_abs().checked_div(u128::from(self.per_hour))?;
+        Some(u64::try_from(wait).unwrap_or(u64::MAX).saturating_add(1))
+    }
+
     /// Counts what a run used.
     pub fn spend(&mut self, gas: u64) {
         self.left = self.left.saturating_sub(i128::from(gas) * HOUR_MS);
@@ -52,10 +62,14 @@ mod tests {
         assert!(allowance.has_some(at(0)));
         allowance.spend(3_600_000);
         assert!(!allowance.has_some(at(0)));
+        assert_eq!(allowance.wait_ms(), Some(1));
         assert!(allowance.has_some(at(1)));
+        assert_eq!(allowance.wait_ms(), Some(0));
         assert_eq!(allowance.used(), 3_599_999);
         // Ten hours' worth takes ten hours, and a full one gets no fuller.
         allowance.spend(36_000_000);
+        assert!(!allowance.has_some(at(1)));
+        assert_eq!(allowance.wait_ms(), Some(10 * 3_600_000));
         assert!(!allowance.has_some(at(10 * 3_600_000)));
         assert!(allowance.has_some(at(10 * 3_600_000 + 1)));
         assert!(allowance.has_some(at(100 * 3_600_000)));
@@ -76,5 +90,6 @@ mod tests {
         assert_eq!(allowance.used(), 0);
         let mut none = Allowance::new(0);
         assert!(!none.has_some(Now(0)) && !none.has_some(Now(u64::MAX)));
+        assert_eq!(none.wait_ms(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::super::numbers::{set_others_gas, set_u32};
+use super::super::numbers::{set_hour_gas, set_u32};
 use super::super::role::set_roles;
 use super::super::setting::{Setting, Takes, number, texts};
 use super::super::{Whose, bytes};
@@ -50,9 +50,17 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_gas",
         takes: Takes::One("GAS"),
-        help: "gas per hour for all processes that arrived unasked, together; beyond it they wait; or `all`",
-        set: set_others_gas,
+        help: "gas that processes that came unasked may use in an hour, all together; beyond it they wait; or `all`",
+        set: |config, given| set_hour_gas(&mut config.others_gas, given),
         show: |config| config.others_gas.map_or_else(|| Value::String("all".into()), number),
+    },
+    Setting {
+        key: "others_dry_run_gas",
+        takes: Takes::One("GAS"),
+        help: "gas that dry runs for other nodes may use in an hour, all together; beyond it they are told to come back; 0 for \
+               no such runs, or `all`",
+        set: |config, given| set_hour_gas(&mut config.others_dry_run_gas, given),
+        show: |config| config.others_dry_run_gas.map_or_else(|| Value::String("all".into()), number),
     },
     Setting {
         key: "others_memory",

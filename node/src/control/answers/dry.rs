@@ -6,7 +6,7 @@ use super::super::api::{DryRunBody, DryRunInfo, Failure, FailureCode};
 use super::turns::{blocking, fault};
 use super::{Answers, fail, state};
 use crate::compute::DryOutcome;
-use crate::dry_run::{BUSY_RETRY_MS, DryRunError};
+use crate::dry_run::{BUSY_RETRY_MS, DryRunError, For};
 use crate::results::readable;
 
 impl Answers {
@@ -16,7 +16,7 @@ impl Answers {
         message: DryRunBody,
         slot: Option<u64>,
     ) -> Result<DryRunInfo, Failure> {
-        let tried = self.try_out(process, message, slot).await?;
+        let tried = self.try_out(process, message, slot, For::Client).await?;
         blocking(move || info(process, &tried)).await
     }
 
@@ -26,6 +26,7 @@ impl Answers {
         process: Id,
         message: DryRunBody,
         slot: Option<u64>,
+        of: For,
     ) -> Result<DryOutcome, Failure> {
         let known = self.known(&process)?;
         let Some(dry_runs) = self.dry_runs.as_ref().filter(|_| known.roles.computes) else {
@@ -34,7 +35,7 @@ impl Answers {
             );
             return Err(fail(FailureCode::Refused, text));
         };
-        dry_runs.run(known.process, message, slot).await.map_err(|error| why(&error))
+        dry_runs.run(known.process, message, slot, of).await.map_err(|error| why(&error))
     }
 }
 
@@ -46,13 +47,14 @@ pub(super) fn info(process: Id, outcome: &DryOutcome) -> Result<DryRunInfo, Fail
 }
 
 fn why(error: &DryRunError) -> Failure {
-    let busy = || fail(FailureCode::Busy, error.to_string()).retry_in(BUSY_RETRY_MS);
+    let busy = |ms| fail(FailureCode::Busy, error.to_string()).retry_in(ms);
     let code = match error {
         DryRunError::Back(error) => return state::why(error),
         DryRunError::NoOwner => FailureCode::Invalid,
-        DryRunError::Busy => return busy(),
+        DryRunError::Busy => return busy(BUSY_RETRY_MS),
+        DryRunError::Spent { retry_ms } => return busy(*retry_ms),
         DryRunError::TooLong { .. } => FailureCode::TimedOut,
-        DryRunError::TooMuchGas { .. } => FailureCode::Refused,
+        DryRunError::TooMuchGas { .. } | DryRunError::NotForPeers => FailureCode::Refused,
         DryRunError::NoState(_) | DryRunError::NoSlot { .. } => FailureCode::Unknown,
         DryRunError::Wait(_) | DryRunError::Host(_) => FailureCode::Fault,
     };

@@ -11,6 +11,7 @@ use super::pages::Asked;
 use super::result::{Held, WAIT_MS_MAX};
 use super::turns::{Asker, Told, Turn, blocking};
 use super::{Answers, disk, dry, fail, pages};
+use crate::dry_run::For;
 use crate::legacy::messages;
 use crate::reads::{Read, ResultsQuery};
 
@@ -48,7 +49,11 @@ impl Answers {
                     }
                     None => None,
                 };
-                let tried = self.try_out(process, *message, slot).await?;
+                let of = match T::ASKER {
+                    Asker::Client => For::Client,
+                    Asker::Peer => For::Peer,
+                };
+                let tried = self.try_out(process, *message, slot, of).await?;
                 self.told(move || dry::info(process, &tried)).await
             }
             Read::Messages { span, limit } => {
