@@ -10,6 +10,9 @@ mod binary;
 pub mod block;
 pub mod chunk;
 mod json;
+mod word;
+
+pub use word::Word;
 
 use bytes::Bytes;
 

@@ -10,11 +10,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 use weft_protocol::Id;
-use weft_protocol::l1::L1_JSON_BYTES_MAX;
 use weft_protocol::l1::block::{BLOCK_JSON_BYTES_MAX, BlockData};
+use weft_protocol::l1::{L1_JSON_BYTES_MAX, Word};
 use weft_protocol::limits::MODULE_ITEM_BYTES_MAX;
 use weft_storage::limits::{BATCH_BYTES_MAX, BLOCK_NAME_BYTES_MAX};
 
@@ -131,6 +133,29 @@ pub struct Place {
     pub block: Option<String>,
 }
 
+/// What is read of a gateway's word on a transaction.
+#[derive(Debug, Deserialize)]
+struct Status {
+    #[serde(default)]
+    number_of_confirmations: Word,
+    #[serde(default)]
+    block_indep_hash: Word,
+}
+
+/// What is read of its word on where the data of one is.
+#[derive(Debug, Deserialize)]
+struct Offset {
+    #[serde(default)]
+    offset: Word,
+}
+
+/// What is read of a chunk.
+#[derive(Debug, Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    tx_path: Word,
+}
+
 /// A gateway.
 #[derive(Debug)]
 pub struct Gateway {
@@ -240,11 +265,11 @@ impl Gateway {
     /// Why it does not say so.
     pub async fn place(&mut self, id: Id) -> Result<Place, GatewayError> {
         let what = "a transaction's place";
-        let status = self.json(&format!("tx/{id}/status"), what, STATUS_BYTES_MAX).await?;
-        let told = status.get("number_of_confirmations").and_then(Value::as_u64);
+        let status: Status = self.json(&format!("tx/{id}/status"), what, STATUS_BYTES_MAX).await?;
+        let told = status.number_of_confirmations.number();
         let confirmations =
             told.ok_or_else(|| GatewayError::malformed(what, "no number of confirmations"))?;
-        let block = status.get("block_indep_hash").and_then(Value::as_str);
+        let block = Some(status.block_indep_hash.text());
         let is_name = |name: &&str| {
             let is_text = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
             is_text && (1..=BLOCK_NAME_BYTES_MAX).contains(&name.len())
@@ -258,10 +283,8 @@ impl Gateway {
     /// Why it does not say so.
     pub async fn last_byte(&mut self, id: Id) -> Result<u64, GatewayError> {
         let what = "where a transaction's data is";
-        let place = self.json(&format!("tx/{id}/offset"), what, STATUS_BYTES_MAX).await?;
-        let offset = place.get("offset");
-        let told = offset.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
-        told.ok_or_else(|| GatewayError::malformed(what, "no offset"))
+        let place: Offset = self.json(&format!("tx/{id}/offset"), what, STATUS_BYTES_MAX).await?;
+        place.offset.number().ok_or_else(|| GatewayError::malformed(what, "no offset"))
     }
 
     /// The path from the root of its block to the transaction whose data has this byte of the weave, counted from 1.
@@ -270,8 +293,8 @@ impl Gateway {
     /// Why there is none.
     pub async fn tx_path(&mut self, byte: u64) -> Result<Bytes, GatewayError> {
         let what = "a chunk";
-        let chunk = self.json(&format!("chunk/{byte}"), what, CHUNK_ANSWER_BYTES_MAX).await?;
-        let path = chunk.get("tx_path").and_then(Value::as_str);
+        let chunk: Chunk = self.json(&format!("chunk/{byte}"), what, CHUNK_ANSWER_BYTES_MAX).await?;
+        let path = Some(chunk.tx_path.text()).filter(|path| !path.is_empty());
         let path = path.and_then(|path| URL_SAFE_NO_PAD.decode(path).ok());
         path.map(Bytes::from).ok_or_else(|| GatewayError::malformed(what, "no path to its transaction"))
     }
@@ -286,7 +309,13 @@ impl Gateway {
         BlockData::parse_json(&bytes).map_err(|error| GatewayError::malformed(what, error))
     }
 
-    async fn json(&mut self, path: &str, what: &'static str, max: usize) -> Result<Value, GatewayError> {
+    /// An answer of which some fields are read: the rest of it is passed over and takes no memory.
+    async fn json<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        what: &'static str,
+        max: usize,
+    ) -> Result<T, GatewayError> {
         let bytes = self.get(path, what, max).await?;
         serde_json::from_slice(&bytes).map_err(|error| GatewayError::malformed(what, error))
     }

@@ -5,9 +5,9 @@
 //! weave's is another matter: nothing short of the chain of blocks and their proofs of work shows that.
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::chunk::{ChunkError, verify_path};
+use super::word::Word;
 use crate::id::Hash;
 
 /// Bytes of a block's JSON: a thousand transactions, and the proofs of access with their chunks.
@@ -47,11 +47,11 @@ pub struct BlockData {
 #[derive(Deserialize)]
 struct Json {
     #[serde(default)]
-    tx_root: Value,
+    tx_root: Word,
     #[serde(default)]
-    weave_size: Value,
+    weave_size: Word,
     #[serde(default)]
-    block_size: Value,
+    block_size: Word,
 }
 
 impl BlockData {
@@ -65,11 +65,9 @@ impl BlockData {
         }
         let json: Json = serde_json::from_slice(text)
             .map_err(|error| BlockError::Malformed { line: error.line(), column: error.column() })?;
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
-        let root = json.tx_root.as_str().and_then(|text| text.parse().ok());
-        let root = root.ok_or(BlockError::Field("tx_root"))?;
-        let end = number(&json.weave_size).ok_or(BlockError::Field("weave_size"))?;
-        let start = number(&json.block_size).and_then(|size| end.checked_sub(size));
+        let root = json.tx_root.text().parse().map_err(|_| BlockError::Field("tx_root"))?;
+        let end = json.weave_size.number().ok_or(BlockError::Field("weave_size"))?;
+        let start = json.block_size.number().and_then(|size| end.checked_sub(size));
         Ok(Self { root, start: start.ok_or(BlockError::Field("block_size"))?, end })
     }
 

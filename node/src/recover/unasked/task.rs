@@ -93,14 +93,16 @@ impl UnaskedTask {
     /// Runs until the node stops.
     pub async fn run(mut self, stop: CancellationToken) {
         let has_gateways = !self.shared.config.gateways.is_empty();
-        if let Err(error) = shares::settle(&self.shared).await {
-            tracing::warn!(%error, "what logs of strangers did not take in an earlier life is not given back yet");
-        }
+        let settling = settle(SharedRef::clone(&self.shared));
+        tokio::pin!(settling);
+        let mut is_settled = false;
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
+                // It may read a log's bytes again, for minutes; whoever takes a share meanwhile waits for it.
+                () = &mut settling, if !is_settled => is_settled = true,
                 Some(Wish { process, by, done }) = self.inbox.recv() => {
                     // Without gateways whoever waits hears at once that nothing came.
                     if has_gateways {
@@ -206,6 +208,13 @@ async fn unserved(shared: &SharedRef, round: &mut VecDeque<Id>) -> Vec<Id> {
         }
     }
     unserved
+}
+
+/// Gives back what logs of strangers did not take in an earlier life.
+async fn settle(shared: SharedRef) {
+    if let Err(error) = shares::settle(&shared).await {
+        tracing::warn!(%error, "what logs of strangers did not take in an earlier life is not given back yet");
+    }
 }
 
 async fn read(
