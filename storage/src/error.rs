@@ -95,6 +95,12 @@ pub enum Conflict {
         /// Its place in the outbox.
         index: u32,
     },
+    /// What would be forgotten is worked for.
+    #[error("this node works for process {process}: its log is not forgotten")]
+    Served {
+        /// The process.
+        process: Id,
+    },
     /// A row that never changes would change.
     #[error("table {table} holds other bytes under key {key}")]
     Content {

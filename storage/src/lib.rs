@@ -39,6 +39,7 @@ mod compact;
 mod contained;
 mod disk;
 mod error;
+mod forget;
 #[doc(hidden)]
 pub mod fuzz;
 mod key;
@@ -64,6 +65,7 @@ pub use check::{Check, TableCheck};
 pub use compact::Compacted;
 pub use disk::{Disk, MemoryDisk};
 pub use error::{Conflict, StoreError};
+pub use forget::{FORGETTING_SETTING, Forgot, LogPart};
 pub use mark::remove_mark;
 pub use meta::network_of;
 pub use reader::{AttestationKey, Checkpoints, Reader, StoredSlot, StoredSlots};

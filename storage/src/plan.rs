@@ -5,6 +5,7 @@
 //! plan is applied, and applying can fail for no other reason than the disk.
 
 mod checkpoint;
+mod forget;
 mod prune;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,7 @@ impl Plan<'_> {
             Write::Prune { process, position, weave, attestors } => {
                 self.prune(process, position, &weave, &attestors)
             }
+            Write::DropLog(part) => self.drop_log(part),
             Write::Page(page) => self.put_content(Table::Pages, &page.hash.0, &page),
             Write::Blob(bytes) => self.put_content(Table::Blobs, &blob_name(&bytes).0, &Raw(bytes)),
             Write::DropBlob(name) => self.remove(Table::Blobs, name.0.to_vec()),

@@ -1,6 +1,7 @@
 //! Reading: a snapshot that later writes do not change.
 
 mod earned;
+mod forget;
 mod log;
 mod other;
 mod outcome;
@@ -16,6 +17,7 @@ use crate::limits::SCAN_ROWS_MAX;
 use crate::record::{self, Record};
 use crate::tables::Table;
 
+pub(crate) use forget::Held;
 pub use log::{StoredSlot, StoredSlots};
 pub use outcome::{AttestationKey, Checkpoints};
 

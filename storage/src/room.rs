@@ -63,6 +63,7 @@ impl Need {
             Write::DropCheckpoint { .. }
             | Write::CutCheckpoint { .. }
             | Write::Prune { .. }
+            | Write::DropLog(_)
             | Write::DropCarried { .. }
             | Write::DropBlob(_)
             | Write::DropPosting { .. }

@@ -16,6 +16,7 @@ use crate::caution::{self, Caution};
 use crate::contained::{Contained, contain};
 use crate::disk::Disk;
 use crate::error::StoreError;
+use crate::forget::Forgetting;
 use crate::limits::{CACHE_BYTES_DEFAULT, QUEUE_BYTES_MAX, QUEUE_REQUESTS_MAX};
 use crate::mark::{self, Mark};
 use crate::meta::{self, Owner};
@@ -83,6 +84,7 @@ struct Shared {
     bytes: Arc<Semaphore>,
     counters: Arc<Counters>,
     room: Arc<Room>,
+    forgetting: Arc<Forgetting>,
     failure: watch::Receiver<Option<StoreError>>,
     writer: Writer,
 }
@@ -151,10 +153,17 @@ impl Store {
         let counters = Arc::new(Counters::default());
         let (failing, failure) = watch::channel(None);
         let room = Arc::new(Room::new(database.meter().cloned()));
-        let told = Told { counters: counters.clone(), room: room.clone(), failure: failing, mark };
+        let forgetting = Arc::new(Forgetting::default());
+        let told = Told {
+            counters: counters.clone(),
+            room: room.clone(),
+            forgetting: forgetting.clone(),
+            failure: failing,
+            mark,
+        };
         let writer = Writer::start(database.clone(), requests, told)?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let shared = Shared { database, queue: Some(queue), bytes, counters, room, failure, writer };
+        let shared = Shared { database, queue: Some(queue), bytes, counters, room, forgetting, failure, writer };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -306,6 +315,11 @@ impl Store {
         let free = bytes.saturating_sub(reader.allocated_bytes()?);
         room.counted(free, lasting);
         Ok(free)
+    }
+
+    /// What is being forgotten.
+    pub(crate) fn forgetting(&self) -> &Forgetting {
+        &self.shared.forgetting
     }
 
     /// What the store has done.

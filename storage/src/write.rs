@@ -5,6 +5,7 @@ use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::caution::{CautionRow, OPENINGS};
 use crate::error::StoreError;
+use crate::forget::LogPart;
 use crate::limits::{
     BLOCK_NAME_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX, POSTING_PARTS_MAX, REQUEST_BYTES_MAX,
     REQUEST_WRITES_MAX,
@@ -201,6 +202,9 @@ pub enum Write {
         /// Whose attestations of it go.
         attestors: Vec<Address>,
     },
+    /// Drops a part of a log that nothing is done for: see [`Store::forget_log`](crate::Store::forget_log). A part of one
+    /// that this node works for, or with an entry that is still to be sent, conflicts.
+    DropLog(LogPart),
     /// A page of memory under its hash. It stays as long as a checkpoint names it.
     Page(PackedPage),
     /// Bytes under their BLAKE3 hash.
@@ -333,6 +337,7 @@ impl Write {
                 | Self::AnchorEvidence { .. }
                 | Self::EvidenceAnchored { .. }
                 | Self::Prune { .. }
+                | Self::DropLog(_)
                 | Self::DropCarried { .. }
                 | Self::DropBlob(_)
                 | Self::DropPosting { .. }

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::contained::{Contained, contain};
 use crate::error::StoreError;
+use crate::forget::Forgetting;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::mark::Mark;
 use crate::plan::{Base, Changes, plan};
@@ -59,6 +60,7 @@ pub(crate) struct Counters {
 pub(crate) struct Told {
     pub(crate) counters: Arc<Counters>,
     pub(crate) room: Arc<Room>,
+    pub(crate) forgetting: Arc<Forgetting>,
     pub(crate) failure: watch::Sender<Option<StoreError>>,
     /// Noted before it is answered; a disk of the caller's has none.
     pub(crate) mark: Option<Mark>,
@@ -67,7 +69,7 @@ pub(crate) struct Told {
 /// Runs until stopped or every sender is gone. After a failed commit nobody knows what is on disk:
 /// `failure` says so, and from then on every request is refused.
 pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, told: &Told) {
-    let Told { counters, room, failure, mark } = told;
+    let Told { counters, room, forgetting, failure, mark } = told;
     let mut carried = None;
     loop {
         let command = carried.take().map(Command::Write).or_else(|| queue.blocking_recv());
@@ -88,6 +90,7 @@ pub(crate) fn run(database: &Database, mut queue: mpsc::Receiver<Command>, told:
             queue: &mut queue,
             counters,
             room,
+            forgetting,
             answers: Vec::new(),
             cost: Cost::default(),
             under_way: None,
@@ -122,6 +125,7 @@ struct Group<'a> {
     queue: &'a mut mpsc::Receiver<Command>,
     counters: &'a Counters,
     room: &'a Room,
+    forgetting: &'a Forgetting,
     answers: Vec<Answer>,
     /// What the commit may take of the disk.
     cost: Cost,
@@ -199,7 +203,8 @@ impl Group<'_> {
     ) -> Option<Result<Changes, StoreError>> {
         let mut fits = self.room.has(request.need, self.cost.and(request.cost));
         if fits && request.planned.is_none() {
-            let changes = match plan(tables, std::mem::take(&mut request.writes)) {
+            let writes = self.forgetting.pass(std::mem::take(&mut request.writes));
+            let changes = match plan(tables, writes) {
                 Ok(changes) => changes,
                 Err(error) => return Some(Err(error)),
             };

@@ -15,6 +15,7 @@ mod doors;
 mod durable;
 mod fault_disk;
 mod faults;
+mod forget;
 mod format;
 mod injected;
 mod intact;

@@ -1,0 +1,442 @@
+//! Forgetting a log: every row of a process that nothing is done for any more goes, and with them the items that no
+//! other log names.
+//!
+//! It takes as many commits as it takes, newest slots first, so that what a crash leaves is the beginning of a log. A setting
+//! says that it was begun; whoever finds it goes on. Roles that have not heard yet may still write of the log meanwhile: the
+//! writer passes over that until somebody takes the process up again.
+//!
+//! Invariant, whatever is asked: no commit drops a row of a log that this node works for, an entry that is still to be sent,
+//! or an item that a slot of another log names, be that slot on disk or on its way there.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use weft_protocol::{Id, Position};
+
+use crate::error::{Conflict, StoreError};
+use crate::key;
+use crate::reader::{Held, Reader};
+use crate::rows::Roles;
+use crate::store::Store;
+use crate::tables::Table;
+use crate::write::Write;
+
+/// What starts the name of the setting that says that forgetting a process was begun; its id follows.
+pub const FORGETTING_SETTING: &str = "forgetting/";
+
+/// Logs whose late writes are passed over. Roles let go of one within moments: of the oldest of so many nothing is on its way.
+const LOGS_MAX: usize = 1_024;
+/// Slots whose items are looked for in all other logs at once: some 40 MB of names, and one walk through all slots on disk for
+/// each so many.
+const SLOTS_AT_ONCE: usize = 131_072;
+/// Rows that are looked up at once.
+const PAGE_ROWS: usize = 4_096;
+/// Slots, or other entries, of one commit: some milliseconds. Fewer where there is little room.
+const UNITS_MAX: usize = 256;
+/// Checkpoints that are looked up at once.
+const CHECKPOINTS_AT_ONCE: usize = 64;
+/// After the last of all.
+const LAST: Position = Position { epoch: u64::MAX, slot: u64::MAX, tick: u32::MAX };
+/// Tables with rows of one log that go row by row. What an index names goes after it. Evidence stays: it is about keys.
+const TABLES: [Table; 8] = [
+    Table::Outbox,
+    Table::AttestationsUnanchored,
+    Table::Attestations,
+    Table::Carried,
+    Table::ItemOutcomes,
+    Table::Outcomes,
+    Table::Anchored,
+    Table::SeenCounts,
+];
+
+/// What forgetting a log came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Forgot {
+    /// Slots that went.
+    pub slots: u64,
+    /// Items that went with them: no other log names them.
+    pub items: u64,
+    /// Bytes of all rows that went, checkpoints not counted. Their pages are free for other rows.
+    pub bytes: u64,
+}
+
+/// Rows of one log that go together: the whole of a slot, say.
+#[derive(Debug, Clone, Default)]
+struct Unit {
+    rows: Vec<(Table, Vec<u8>)>,
+    items: Vec<Id>,
+}
+
+/// A part of a log that goes in one commit. Made here alone.
+#[derive(Debug, Clone)]
+pub struct LogPart {
+    pub(crate) process: Id,
+    pub(crate) rows: Vec<(Table, Vec<u8>)>,
+    pub(crate) items: Vec<Id>,
+}
+
+impl LogPart {
+    fn of(process: Id, units: &[Unit]) -> Self {
+        let rows = units.iter().flat_map(|unit| unit.rows.iter().cloned()).collect();
+        let items = units.iter().flat_map(|unit| unit.items.iter().copied()).collect();
+        Self { process, rows, items }
+    }
+}
+
+/// What is being forgotten, as the writer and whoever forgets share it.
+#[derive(Debug, Default)]
+pub(crate) struct Forgetting {
+    /// Whether anything was forgotten in this run: until then requests are passed on as they are.
+    is_any: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Logs of which nothing is written any more.
+    logs: VecDeque<Id>,
+    /// Items that go, unless something comes to name them.
+    doomed: BTreeSet<Id>,
+}
+
+impl Forgetting {
+    fn begin(&self, process: Id) {
+        let mut state = self.state();
+        state.logs.retain(|log| *log != process);
+        state.logs.push_back(process);
+        if state.logs.len() > LOGS_MAX {
+            state.logs.pop_front();
+        }
+        self.is_any.store(true, Ordering::Release);
+    }
+
+    fn doom(&self, items: impl Iterator<Item = Id>) {
+        self.state().doomed = items.collect();
+    }
+
+    fn spare(&self, items: &BTreeSet<Id>) {
+        self.state().doomed.retain(|item| !items.contains(item));
+    }
+
+    /// What of a request is to be written: nothing of a log that was forgotten, and no item's end that is named again. Called by the
+    /// writer, in the order in which requests are planned.
+    pub(crate) fn pass(&self, mut writes: Vec<Write>) -> Vec<Write> {
+        if !self.is_any.load(Ordering::Acquire) {
+            return writes;
+        }
+        let mut state = self.state();
+        for write in &writes {
+            if let Write::Process { process, row } = write
+                && row.roles != Roles::default()
+            {
+                // It is taken up again.
+                state.logs.retain(|log| log != process);
+            }
+        }
+        let State { logs, doomed } = &mut *state;
+        let is_late = |write: &Write| log_of(write).is_some_and(|process| logs.contains(&process));
+        if writes.iter().any(is_late) {
+            writes = without(writes, is_late);
+        }
+        for write in &mut writes {
+            match write {
+                Write::DropLog(part) => part.items.retain(|item| doomed.contains(item)),
+                Write::Item { id, .. } => {
+                    doomed.remove(id);
+                }
+                Write::Process { row, .. } => {
+                    doomed.remove(&row.module);
+                }
+                Write::Slot { row, .. } => {
+                    for item in [Some(row.item), row.proof].into_iter().flatten() {
+                        doomed.remove(&item);
+                    }
+                }
+                _ => {}
+            }
+        }
+        writes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The log that a write adds to; none where it adds to no log.
+const fn log_of(write: &Write) -> Option<Id> {
+    match write {
+        Write::Process { process, .. }
+        | Write::Slot { process, .. }
+        | Write::Seen { process, .. }
+        | Write::Outcome { process, .. }
+        | Write::Carried { process, .. }
+        | Write::Attestation { process, .. }
+        | Write::AnchorAttestation { process, .. }
+        | Write::Checkpoint { process, .. }
+        | Write::Prune { process, .. }
+        | Write::Anchored { process, .. } => Some(*process),
+        Write::Outbox { key, .. } | Write::OutboxState { key, .. } => Some(key.process),
+        Write::Item { .. }
+        | Write::Child { .. }
+        | Write::DropCarried { .. }
+        | Write::Evidence { .. }
+        | Write::AttestationAnchored { .. }
+        | Write::AnchorEvidence { .. }
+        | Write::EvidenceAnchored { .. }
+        | Write::DropCheckpoint { .. }
+        | Write::CutCheckpoint { .. }
+        | Write::DropLog(_)
+        | Write::Page(_)
+        | Write::Blob(_)
+        | Write::DropBlob(_)
+        | Write::Batch { .. }
+        | Write::Posting { .. }
+        | Write::DropPosting { .. }
+        | Write::Earned { .. }
+        | Write::DropEarned { .. }
+        | Write::Claim { .. }
+        | Write::Caution { .. }
+        | Write::LiftCaution { .. }
+        | Write::Setting { .. }
+        | Write::DropSetting { .. } => None,
+    }
+}
+
+/// The writes that are not late, without the items and pages that came for those alone.
+fn without(writes: Vec<Write>, is_late: impl Fn(&Write) -> bool) -> Vec<Write> {
+    let (late, mut kept): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(is_late);
+    let named = |writes: &[Write]| -> BTreeSet<Id> {
+        let of_slot = |write: &Write| match write {
+            Write::Slot { row, .. } => [Some(row.item), row.proof],
+            _ => [None, None],
+        };
+        writes.iter().flat_map(of_slot).flatten().collect()
+    };
+    let (of_late, of_kept) = (named(&late), named(&kept));
+    let has_checkpoint = |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Checkpoint { .. }));
+    let pages_go = has_checkpoint(&late) && !has_checkpoint(&kept);
+    kept.retain(|write| match write {
+        Write::Item { id, .. } => !of_late.contains(id) || of_kept.contains(id),
+        Write::Page(_) => !pages_go,
+        _ => true,
+    });
+    kept
+}
+
+/// Hears how many slots of how many are gone, and says whether to go on.
+type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
+
+/// The forgetting of one log.
+struct Work<'a> {
+    store: &'a Store,
+    process: Id,
+    /// Slots when it began, or began again.
+    total: u64,
+    forgot: Forgot,
+    tell: Tell<'a>,
+}
+
+impl Store {
+    /// Forgets a log that this node does nothing for. Of the items in it those go that `goes` says may, given id and bytes, and that no
+    /// slot of another log names. What a crash or `tell` breaks off is done by doing it again. Blocks on the disk,
+    /// and walks through the slots of all logs once for every 131,072 slots of this one.
+    ///
+    /// # Errors
+    /// [`Conflict::Served`] or [`Conflict::Unsent`], [`StoreError::Stopped`] where `tell` says so, or what the disk says. What went
+    /// before the error is gone.
+    pub fn forget_log(
+        &self,
+        process: Id,
+        goes: &dyn Fn(&Id, &Bytes) -> bool,
+        tell: Tell<'_>,
+    ) -> Result<Forgot, StoreError> {
+        let reader = self.read()?;
+        if reader.process(&process)?.is_some_and(|row| row.roles != Roles::default()) {
+            return Err(Conflict::Served { process }.into());
+        }
+        if let Some((key, _)) = reader.outbox_pending(&process, 1)?.first() {
+            let (position, index) = (key.position, key.index);
+            return Err(Conflict::Unsent { process, position, index }.into());
+        }
+        let total = reader.head(&process)?.map_or(0, |(slot, _)| slot + 1);
+        drop(reader);
+        self.forgetting().begin(process);
+        let name = format!("{FORGETTING_SETTING}{process}");
+        // When it is durable, so is all that was planned before late writes were passed over.
+        self.write_blocking(vec![Write::Setting { name: name.clone(), value: Bytes::new() }])?;
+        let work = Work { store: self, process, total, forgot: Forgot::default(), tell };
+        let forgot = work.all(goes);
+        self.forgetting().doom(std::iter::empty());
+        let forgot = forgot?;
+        self.write_blocking(vec![Write::DropSetting { name }])?;
+        Ok(forgot)
+    }
+}
+
+impl Work<'_> {
+    fn all(mut self, goes: &dyn Fn(&Id, &Bytes) -> bool) -> Result<Forgot, StoreError> {
+        self.checkpoints()?;
+        for table in TABLES {
+            self.table(table)?;
+        }
+        self.seen()?;
+        while self.slots(goes)? {}
+        for left in [Table::Seen, Table::ItemSlots, Table::Processes] {
+            self.table(left)?;
+        }
+        Ok(self.forgot)
+    }
+
+    fn go_on(&mut self) -> Result<(), StoreError> {
+        match (self.tell)(self.forgot.slots, self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(StoreError::Stopped),
+        }
+    }
+
+    fn checkpoints(&mut self) -> Result<(), StoreError> {
+        loop {
+            let some = self.store.read()?.checkpoints_before(&self.process, LAST, CHECKPOINTS_AT_ONCE)?;
+            if some.is_empty() {
+                return Ok(());
+            }
+            for position in some {
+                self.store.drop_checkpoint_blocking(self.process, position)?;
+                self.go_on()?;
+            }
+        }
+    }
+
+    /// Drops the rows of a table, the last first.
+    fn table(&mut self, table: Table) -> Result<(), StoreError> {
+        loop {
+            let rows = self.store.read()?.held_down(table, &self.process, PAGE_ROWS)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.forgot.bytes += rows.iter().map(|(_, bytes)| *bytes).sum::<u64>();
+            let unit = |(key, _)| Unit { rows: vec![(table, key)], items: Vec::new() };
+            self.drop_units(&rows.into_iter().map(unit).collect::<Vec<_>>())?;
+        }
+    }
+
+    /// Drops the seen list, each key with its place in the list.
+    fn seen(&mut self) -> Result<(), StoreError> {
+        loop {
+            let reader = self.store.read()?;
+            let rows = reader.held_down(Table::SeenList, &self.process, PAGE_ROWS)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut units = Vec::with_capacity(rows.len());
+            for (place, bytes) in rows {
+                self.forgot.bytes += 2 * bytes;
+                let mut unit = Unit { rows: vec![(Table::SeenList, place.clone())], items: Vec::new() };
+                match reader.seen_at(&place) {
+                    Ok(seen) => {
+                        let seen = seen.map(|seen| key::pair(&self.process, &seen.key.0));
+                        unit.rows.extend(seen.map(|key| (Table::Seen, key)));
+                    }
+                    // What only an index still has goes at the end.
+                    Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                units.push(unit);
+            }
+            drop(reader);
+            self.drop_units(&units)?;
+        }
+    }
+
+    /// Drops the newest slots that are left, with their items; says whether there were any.
+    fn slots(&mut self, goes: &dyn Fn(&Id, &Bytes) -> bool) -> Result<bool, StoreError> {
+        self.go_on()?;
+        let reader = self.store.read()?;
+        let held = reader.slots_down(&self.process, SLOTS_AT_ONCE)?;
+        if held.is_empty() {
+            return Ok(false);
+        }
+        let mut going = self.items(&reader, &held, goes)?;
+        drop(reader);
+        let store = self.store;
+        store.forgetting().doom(going.keys().copied());
+        // Who names one from now on is heard by the writer, and who did before is on disk after this.
+        store.write_blocking(Vec::new())?;
+        let reader = store.read()?;
+        let (process, forgot, total, tell) = (self.process, self.forgot, self.total, &mut *self.tell);
+        let named = reader.named_elsewhere(&process, &going, &mut || tell(forgot.slots, total))?;
+        store.forgetting().spare(&named);
+        going.retain(|item, _| !named.contains(item));
+        self.go_on()?;
+        let mut units = Vec::with_capacity(held.len());
+        for slot in &held {
+            let mut unit = Unit { rows: vec![(Table::Slots, slot.key.clone())], items: Vec::new() };
+            self.forgot.bytes += slot.bytes;
+            if let Some(item) = slot.item {
+                let index = key::pair(&self.process, &item.0);
+                if reader.first_slot(&index)? == Some(slot.number) {
+                    unit.rows.push((Table::ItemSlots, index));
+                }
+            }
+            for item in [slot.item, slot.proof].into_iter().flatten() {
+                // Once, though two slots may have it.
+                if let Some(bytes) = going.remove(&item) {
+                    self.forgot.bytes += bytes;
+                    self.forgot.items += 1;
+                    unit.items.push(item);
+                }
+            }
+            units.push(unit);
+        }
+        drop(reader);
+        for some in units.chunks(PAGE_ROWS) {
+            self.drop_units(some)?;
+            self.forgot.slots += some.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// The items of these slots that may go, each with its bytes, and their proofs.
+    fn items(
+        &self,
+        reader: &Reader,
+        held: &[Held],
+        goes: &dyn Fn(&Id, &Bytes) -> bool,
+    ) -> Result<BTreeMap<Id, u64>, StoreError> {
+        let mut going = BTreeMap::new();
+        let read = |id: &Id| match reader.item(id) {
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            read => read,
+        };
+        for Held { item, proof, .. } in held {
+            let Some(item) = item else { continue };
+            let Some(raw) = read(item)?.filter(|raw| goes(item, raw)) else { continue };
+            going.insert(*item, raw.len() as u64);
+            if let Some(proof) = proof
+                && let Some(raw) = read(proof)?
+            {
+                going.insert(*proof, raw.len() as u64);
+            }
+        }
+        Ok(going)
+    }
+
+    /// Drops these in as few commits as there is room for.
+    fn drop_units(&mut self, units: &[Unit]) -> Result<(), StoreError> {
+        let (mut left, mut most) = (units, UNITS_MAX);
+        while !left.is_empty() {
+            let (now, later) = left.split_at(most.min(left.len()));
+            match self.store.write_blocking(vec![Write::DropLog(LogPart::of(self.process, now))]) {
+                Ok(()) => left = later,
+                Err(StoreError::Full { .. }) if most > 1 => most = (most / 4).max(1),
+                Err(error) => return Err(error),
+            }
+            self.go_on()?;
+        }
+        Ok(())
+    }
+}

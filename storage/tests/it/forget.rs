@@ -1,0 +1,373 @@
+//! Forgetting a log: all of it goes and nothing else does, whenever the power fails and whoever writes meanwhile; and never
+//! what this node works for or has still to send.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use weft_protocol::{Id, Position};
+use weft_storage::{
+    AttestationRow, CheckpointRow, Conflict, Disk as _, EvidenceRow, FORGETTING_SETTING, Forgot, MemoryDisk,
+    OutboxKey, OutboxState, OutcomeRow, PackedPage, PageRef, ProcessRow, Roles, SlotRow, Store, StoreError,
+    Write,
+};
+
+use crate::fault_disk::{Fault, FaultDisk, Unsynced};
+use crate::injected::{Image, image};
+use crate::rows::{address, config, hash, id, outbox_row, outcome_row, slot_row};
+
+/// The log that goes, and the one that stays.
+const GOES: u8 = 1;
+const STAYS: u8 = 2;
+/// A slot of which the other log has the item too, one whose proof it names, and one whose item is to stay.
+const SHARED: u64 = 2;
+const SHARED_PROOF: u64 = 4;
+const KEPT: u64 = 5;
+const SLOTS: u64 = 9;
+
+fn item(log: u8, slot: u64) -> Id {
+    Id([40 * log + slot as u8; 32])
+}
+
+fn proof(log: u8, slot: u64) -> Id {
+    Id([40 * log + 20 + slot as u8; 32])
+}
+
+fn raw(id: &Id) -> Bytes {
+    vec![id.0[0]; 300].into()
+}
+
+fn row(item: Id, proof: Option<Id>, seed: u8) -> SlotRow {
+    SlotRow { item, proof, assignment_id: Id([seed; 32]), ..slot_row(seed) }
+}
+
+/// A slot of a log with all that a computer and a messenger write of it, all sent.
+fn slot(log: u8, slot: u64) -> Vec<Write> {
+    let (process, position, seed) = (id(log), Position::slot(slot), 10 * log + slot as u8);
+    let (item, proof) = (item(log, slot), slot.is_multiple_of(2).then(|| proof(log, slot)));
+    let key = OutboxKey { process, position, index: 0 };
+    let settled = OutboxState::Settled { receipt: "receipt".into() };
+    let outcome = OutcomeRow { item: Some(item), outbox_count: 1, ..outcome_row(seed) };
+    let mut writes = vec![
+        Write::Item { id: item, raw: raw(&item) },
+        Write::Slot { process, slot, row: row(item, proof, seed) },
+        Write::Seen { process, key: hash(seed), position },
+        Write::Outcome { process, position, row: outcome },
+        Write::Outbox { key, row: outbox_row(seed) },
+        Write::OutboxState { key, state: settled, attempts: 1, next_try_ms: 0 },
+        Write::Attestation {
+            process,
+            position,
+            attestor: address(seed),
+            row: AttestationRow { statement: hash(seed), bytes: "signed".into() },
+        },
+    ];
+    writes.extend(proof.map(|id| Write::Item { id, raw: raw(&id) }));
+    writes
+}
+
+/// A checkpoint of a page that both logs have and one of its own.
+fn checkpoint(log: u8, slot: u64) -> Vec<Write> {
+    let pages = [vec![7; 3_000], vec![log; 3_000]];
+    let packed: Vec<_> = pages.iter().map(|page| PackedPage::pack(page).unwrap()).collect();
+    let names = (0..).zip(&packed).map(|(number, page)| PageRef { number, hash: page.hash() }).collect();
+    let row = CheckpointRow { memory_bytes: 1 << 20, pages: names, state: "state".into() };
+    let mut writes: Vec<_> = packed.into_iter().map(Write::Page).collect();
+    writes.push(Write::Checkpoint { process: id(log), position: Position::slot(slot), row });
+    writes
+}
+
+fn process(log: u8, roles: Roles) -> Write {
+    Write::Process { process: id(log), row: ProcessRow { module: id(120), roles } }
+}
+
+const WATCHES: Roles = Roles {
+    schedules: false,
+    computes: false,
+    messenges: false,
+    watches: true,
+    keeps_time: false,
+    pinned: false,
+    on_demand: false,
+    for_others: false,
+};
+
+/// What stays, whatever of the other log there ever was.
+fn what_stays() -> Vec<Vec<Write>> {
+    let mut requests = vec![vec![process(STAYS, WATCHES)]];
+    requests.extend((0..SLOTS).map(|number| slot(STAYS, number)));
+    requests.push(checkpoint(STAYS, 3));
+    // It has items of the other log in slots of its own, and a proof that a stranger named again.
+    let shared = item(GOES, SHARED);
+    let named = row(shared, None, 31);
+    requests.push(vec![
+        Write::Item { id: shared, raw: raw(&shared) },
+        Write::Slot { process: id(STAYS), slot: SLOTS, row: named },
+    ]);
+    let proof = proof(GOES, SHARED_PROOF);
+    let named = row(id(33), Some(proof), 32);
+    requests.push(vec![
+        Write::Item { id: proof, raw: raw(&proof) },
+        Write::Slot { process: id(STAYS), slot: SLOTS + 1, row: named },
+    ]);
+    let kept = item(GOES, KEPT);
+    requests.push(vec![Write::Item { id: kept, raw: raw(&kept) }]);
+    let evidence = EvidenceRow { culprit: address(6), bytes: "evidence".into() };
+    requests.push(vec![Write::Evidence { process: id(GOES), name: hash(8), row: evidence }]);
+    requests
+}
+
+fn write_all(store: &Store, requests: Vec<Vec<Write>>) {
+    for request in requests {
+        store.write_blocking(request).unwrap();
+    }
+}
+
+fn what_goes(store: &Store) {
+    write_all(store, (0..SLOTS).map(|number| slot(GOES, number)).collect());
+    write_all(store, vec![checkpoint(GOES, 3), checkpoint(GOES, 7), vec![process(GOES, Roles::default())]]);
+}
+
+fn goes(id: &Id, bytes: &Bytes) -> bool {
+    assert_eq!(*bytes, raw(id));
+    *id != item(GOES, KEPT)
+}
+
+fn forget(store: &Store) -> Result<Forgot, StoreError> {
+    store.forget_log(id(GOES), &goes, &mut |_, _| ControlFlow::Continue(()))
+}
+
+fn is_sound(store: &Store) -> bool {
+    store.read().unwrap().check(&mut |_, _| {}).unwrap().is_sound()
+}
+
+fn bytes_of(disk: &MemoryDisk) -> Vec<u8> {
+    let mut bytes = vec![0; disk.len().unwrap() as usize];
+    disk.read(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// A store that never had the log.
+fn expected() -> Image {
+    let disk = MemoryDisk::new();
+    let store = Store::open_with_backend(disk.clone(), &config()).unwrap();
+    write_all(&store, what_stays());
+    drop(store);
+    image(bytes_of(&disk))
+}
+
+/// A store that has both.
+fn filled(disk: impl weft_storage::Disk) -> Store {
+    let store = Store::open_with_backend(disk, &config()).unwrap();
+    // The log that goes comes first, so that what it shares was its own.
+    what_goes(&store);
+    write_all(&store, what_stays());
+    store
+}
+
+#[test]
+fn nothing_is_left_of_it_and_of_others_everything() {
+    let disk = MemoryDisk::new();
+    let store = filled(disk.clone());
+    let mut heard = Vec::new();
+    let forgot = store
+        .forget_log(id(GOES), &goes, &mut |done, total| {
+            heard.push((done, total));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(heard.contains(&(0, SLOTS)) && heard.contains(&(SLOTS, SLOTS)), "{heard:?}");
+    // Of nine items and five proofs an item and a proof are named elsewhere, and one item is to stay.
+    assert_eq!((forgot.slots, forgot.items), (SLOTS, 14 - 3), "{forgot:?}");
+    assert!(forgot.bytes > SLOTS * 600, "{forgot:?}");
+    assert!(is_sound(&store));
+    drop(store);
+    let left = image(bytes_of(&disk));
+    let extra: Vec<_> = left.iter().filter(|(key, _)| !expected().contains_key(*key)).collect();
+    assert_eq!(extra, []);
+    assert_eq!(left, expected());
+}
+
+/// Whatever call of the disk fails, forgetting is done by doing it again, and at no time is the log that stays less than it was.
+#[test]
+fn whenever_the_power_fails_it_is_done_by_doing_it_again() {
+    let good = FaultDisk::default();
+    let store = filled(good.clone());
+    let before = good.calls();
+    forget(&store).unwrap();
+    drop(store);
+    let calls = good.calls() - before;
+    assert!(calls > 50, "{calls}");
+    let every = if std::env::var_os("WEFT_FULL").is_some() { 1 } else { (calls / 30).max(1) };
+    let expected = expected();
+    let mut begun = 0;
+    for call in (1..calls).step_by(usize::try_from(every).unwrap()) {
+        for unsynced in [Unsynced::Lost, Unsynced::Some { seed: call }] {
+            let disk = FaultDisk::default();
+            let store = filled(disk.clone());
+            disk.fail(disk.calls() + call, Fault::Gone);
+            if forget(&store).is_ok() {
+                continue;
+            }
+            drop(store);
+            let found = disk.after_power_loss(unsynced);
+            let store = Store::open_with_backend(found.clone(), &config()).unwrap();
+            assert!(is_sound(&store), "call {call}");
+            let reader = store.read().unwrap();
+            let slots = reader.slots(&id(GOES), 0, u64::MAX, 100).unwrap();
+            assert!(slots.iter().map(|(slot, _)| *slot).eq(0..slots.len() as u64), "call {call}: a hole");
+            assert_eq!(reader.head(&id(STAYS)).unwrap().unwrap().0, SLOTS + 1);
+            let is_begun = !reader.setting_names(FORGETTING_SETTING).unwrap().is_empty();
+            assert!(is_begun || slots.is_empty() || slots.len() == SLOTS as usize, "call {call}: no mark");
+            begun += u64::from(is_begun);
+            drop(reader);
+            forget(&store).unwrap();
+            drop(store);
+            assert_eq!(image(found.bytes()), expected, "call {call}");
+        }
+    }
+    assert!(begun > 5, "{begun} of {calls}");
+}
+
+#[test]
+fn what_is_broken_off_goes_on_where_it_was() {
+    let disk = MemoryDisk::new();
+    let store = filled(disk.clone());
+    let mut most = 0;
+    loop {
+        most += 1;
+        let mut heard = 0;
+        let stopped = store.forget_log(id(GOES), &goes, &mut |_, _| {
+            heard += 1;
+            if heard > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match stopped {
+            Ok(_) => break,
+            Err(error) => assert!(matches!(error, StoreError::Stopped), "{error:?}"),
+        }
+        assert!(is_sound(&store));
+    }
+    assert!(most > 10, "{most}");
+    drop(store);
+    assert_eq!(image(bytes_of(&disk)), expected());
+}
+
+/// What is worked for, and what is still to be sent, stays.
+#[test]
+fn never_what_this_node_works_for_or_has_to_send() {
+    let store = filled(MemoryDisk::new());
+    store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
+    let conflict = |error: StoreError| match error {
+        StoreError::Conflict(conflict) => *conflict,
+        other => panic!("{other:?}"),
+    };
+    let head = |store: &Store| store.read().unwrap().head(&id(GOES)).unwrap().map(|(slot, _)| slot);
+    assert_eq!(conflict(forget(&store).unwrap_err()), Conflict::Served { process: id(GOES) });
+    assert_eq!(head(&store), Some(SLOTS - 1));
+    let key = OutboxKey { process: id(GOES), position: Position::slot(3), index: 1 };
+    store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
+    store.write_blocking(vec![Write::Outbox { key, row: outbox_row(5) }]).unwrap();
+    let expected = Conflict::Unsent { process: id(GOES), position: key.position, index: 1 };
+    assert_eq!(conflict(forget(&store).unwrap_err()), expected);
+    // Its log is whole, and the entry waits as before.
+    assert_eq!(head(&store), Some(SLOTS - 1));
+    assert_eq!(store.read().unwrap().outbox_pending(&id(GOES), 9).unwrap().len(), 1);
+    assert!(store.read().unwrap().whole_checkpoint(&id(GOES)).unwrap().is_some());
+    let state = OutboxState::Dropped { why: "nobody wants it".into() };
+    store.write_blocking(vec![Write::OutboxState { key, state, attempts: 1, next_try_ms: 0 }]).unwrap();
+    // Somebody takes it up meanwhile.
+    let mut looks = 0;
+    let taken_up = store.forget_log(id(GOES), &goes, &mut |_, _| {
+        looks += 1;
+        if looks == 4 {
+            store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(conflict(taken_up.unwrap_err()), Conflict::Served { process: id(GOES) });
+    assert!(head(&store).is_some() && is_sound(&store));
+    store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
+    forget(&store).unwrap();
+    assert_eq!(head(&store), None);
+}
+
+#[test]
+fn what_comes_late_is_passed_over_until_it_is_taken_up_again() {
+    let disk = MemoryDisk::new();
+    let store = filled(disk.clone());
+    forget(&store).unwrap();
+    let after = |store: &Store| {
+        let reader = store.read().unwrap();
+        (reader.head(&id(GOES)).unwrap(), reader.last_computed(&id(GOES)).unwrap(), reader.process(&id(GOES)).unwrap())
+    };
+    // With it go the items and pages that come for it alone; what else the request brings is written.
+    let with_it = [slot(GOES, SLOTS), checkpoint(GOES, 8), slot(STAYS, SLOTS + 2)].concat();
+    store.write_blocking(with_it).unwrap();
+    store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
+    assert_eq!(after(&store), (None, None, None));
+    let reader = store.read().unwrap();
+    assert_eq!(reader.head(&id(STAYS)).unwrap().unwrap().0, SLOTS + 2);
+    assert!(reader.has_item(&item(STAYS, SLOTS + 2)).unwrap());
+    assert!(!reader.has_item(&item(GOES, SLOTS)).unwrap());
+    drop(reader);
+    assert!(is_sound(&store));
+    // Slot 0 may stand before the row in the request.
+    store.write_blocking([slot(GOES, 0), vec![process(GOES, WATCHES)]].concat()).unwrap();
+    store.write_blocking(slot(GOES, 1)).unwrap();
+    assert_eq!(after(&store).0.unwrap().0, 1);
+    assert!(is_sound(&store));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Others come to name its items while it goes: no slot ever lacks one.
+    #[test]
+    fn an_item_that_is_named_meanwhile_stays(
+        named in prop::collection::vec((0_u16..600, any::<bool>(), 0_usize..7), 1..24),
+    ) {
+        let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+        let (goes, other) = (id(200), id(201));
+        let numbered = |number: u16| {
+            let mut id = [9; 32];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            Id(id)
+        };
+        let slot = |process, slot, number| {
+            let item = numbered(number);
+            Write::Slot { process, slot, row: row(item, None, 7) }
+        };
+        let bytes = |number: u16| Write::Item { id: numbered(number), raw: number.to_be_bytes().to_vec().into() };
+        let log = (0..600).flat_map(|number| [bytes(number), slot(goes, number.into(), number)]);
+        let row = ProcessRow { module: id(120), roles: Roles::default() };
+        store.write_blocking(log.chain([Write::Process { process: goes, row }]).collect()).unwrap();
+        let (mut step, mut slots) = (0, 0);
+        store.forget_log(goes, &|_, _| true, &mut |_, _| {
+            for (number, with_bytes, at) in &named {
+                if *at != step {
+                    continue;
+                }
+                // Whoever brings it, and whoever saw that it is on disk.
+                let brings = *with_bytes || !store.read().unwrap().has_item(&numbered(*number)).unwrap();
+                let writes = brings.then(|| bytes(*number)).into_iter().chain([slot(other, slots, *number)]);
+                store.write_blocking(writes.collect()).unwrap();
+                slots += 1;
+            }
+            step += 1;
+            ControlFlow::Continue(())
+        }).unwrap();
+        prop_assert!(step >= 6, "{} looks", step);
+        let reader = store.read().unwrap();
+        prop_assert_eq!(reader.head(&goes).unwrap(), None);
+        let left = reader.slots(&other, 0, u64::MAX, 100).unwrap();
+        prop_assert_eq!(left.len(), usize::try_from(slots).unwrap());
+        let mut stays = 0;
+        for number in 0..600 {
+            let is_named = left.iter().any(|(_, row)| row.item == numbered(number));
+            prop_assert_eq!(reader.has_item(&numbered(number)).unwrap(), is_named, "item {}", number);
+            stays += u64::from(is_named);
+        }
+        prop_assert!(slots == 0 || stays > 0);
+        prop_assert!(reader.check(&mut |_, _| {}).unwrap().is_sound());
+    }
+}
