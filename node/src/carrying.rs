@@ -71,6 +71,11 @@ pub async fn forget(shared: &Shared, process: Id) -> Result<(), StoreError> {
     collect::end(shared, process).await
 }
 
+/// The names of the settings that say how a process is carried for.
+pub fn names(process: &Id) -> [String; 2] {
+    [setting(process), collect::setting(process)]
+}
+
 fn setting(process: &Id) -> String {
     format!("{SETTING}{process}")
 }

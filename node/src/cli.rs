@@ -179,7 +179,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::State(of) => online(state::run(of, context)),
         Command::DryRun(of) => online(dry_run::run(*of, context)),
         Command::Host(host) => online(process::host(host, context)),
-        Command::Unhost { process } => online(process::unhost(process, context)),
+        Command::Unhost(unhost) => online(process::unhost(unhost, context)),
         Command::Carry(command) => online(carry::run(command, context)),
         Command::Cron(cron) => online(process::cron(cron, context)),
         Command::Pin(pin) => online(process::pin(pin, context)),

@@ -8,10 +8,11 @@
 //! pays for, and at most half of the places at work: those of this node's clients go first. What it takes to bring a
 //! cold process into memory is not counted.
 
+mod budget;
+
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,11 +22,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
-use weft_protocol::{Id, Now, Position, Tag};
+use weft_protocol::{Id, Position, Tag};
 use weft_vm::Interrupt;
 
+use self::budget::Budget;
 use crate::compute::hosted::HostError;
-use crate::compute::machine::Allowance;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
 use crate::config::Config;
 use crate::metrics::Level;
@@ -39,10 +40,6 @@ pub const RUNS_MAX: usize = 32;
 pub const WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long one too many is asked to wait, in milliseconds: what a middling run takes.
 pub const BUSY_RETRY_MS: u64 = 100;
-/// What a run of a peer counts for beside its gas: the copy that it runs on takes about ten milliseconds of a core.
-const COPY_GAS: u64 = 10_000_000_000;
-/// The shortest that a peer is asked to wait for more gas, in milliseconds.
-const SPENT_RETRY_MS_MIN: u64 = 1_000;
 /// Frozen states kept for the next run: each is a memory, shared with its live process
 /// as far as that one's snapshot goes; of one that has done little it is a copy, counted as held elsewhere.
 const FROZEN_MAX: usize = 8;
@@ -142,7 +139,9 @@ pub enum DryRunError {
         retry_ms: u64,
     },
     /// There is no budget of peers.
-    #[error("this node makes no dry runs for other nodes (`others_dry_run_gas`); ask another, or host the process")]
+    #[error(
+        "this node makes no dry runs for other nodes (`others_dry_run_gas`); ask another, or host the process"
+    )]
     NotForPeers,
     /// The operator's ceiling of time.
     #[error("the dry run took more than {ms} ms, this node's ceiling (`dry_run_ms`)")]
@@ -216,43 +215,6 @@ pub enum For {
     Client,
     /// A peer's, within the budget of all peers.
     Peer,
-}
-
-/// What peers may use, and where the metrics read what they did.
-struct Budget {
-    allowance: Mutex<Allowance>,
-    used: Arc<AtomicU64>,
-}
-
-impl Budget {
-    fn new(per_hour: u64, used: Arc<AtomicU64>) -> Self {
-        Self { allowance: Mutex::new(Allowance::new(per_hour)), used }
-    }
-
-    fn allowance(&self) -> MutexGuard<'_, Allowance> {
-        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether one more may begin.
-    ///
-    /// # Errors
-    /// When, or that none ever may.
-    fn check(&self, now: Now) -> Result<(), DryRunError> {
-        let mut allowance = self.allowance();
-        let has_some = allowance.has_some(now);
-        self.used.store(allowance.used(), Ordering::Relaxed);
-        match allowance.wait_ms() {
-            _ if has_some => Ok(()),
-            Some(wait_ms) => Err(DryRunError::Spent { retry_ms: wait_ms.max(SPENT_RETRY_MS_MIN) }),
-            None => Err(DryRunError::NotForPeers),
-        }
-    }
-
-    fn spend(&self, gas: u64) {
-        let mut allowance = self.allowance();
-        allowance.spend(gas.saturating_add(COPY_GAS));
-        self.used.store(allowance.used(), Ordering::Relaxed);
-    }
 }
 
 /// Evaluates dry runs.
@@ -463,7 +425,7 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used)]
 
     use super::*;
 
@@ -477,32 +439,5 @@ mod tests {
         assert!(serde_json::from_str::<DryRunBody>(r#"{"Owner":"me","Timestamp":"-1"}"#).is_err());
         let nobody = serde_json::from_str::<DryRunBody>("{}").unwrap().into_run();
         assert!(matches!(nobody, Err(DryRunError::NoOwner)));
-    }
-
-    #[test]
-    fn peers_use_what_they_are_given_and_are_told_when_there_is_more() {
-        const HOUR_MS: u64 = 3_600_000;
-        let used = Arc::new(AtomicU64::new(0));
-        let budget = Budget::new(100 * COPY_GAS, Arc::clone(&used));
-        let at = |ms: u64| Now(1_000_000 + ms);
-        budget.check(at(0)).unwrap();
-        // However little they ask for, a hundred of them use up an hour's gas.
-        for _ in 0..100 {
-            budget.check(at(0)).unwrap();
-            budget.spend(0);
-        }
-        assert_eq!(used.load(Ordering::Relaxed), 100 * COPY_GAS);
-        let Err(DryRunError::Spent { retry_ms }) = budget.check(at(0)) else { panic!("it goes on") };
-        assert_eq!(retry_ms, SPENT_RETRY_MS_MIN);
-        // One that was dear is paid off first.
-        budget.spend(49 * COPY_GAS);
-        let error = budget.check(at(0)).unwrap_err();
-        assert!(error.to_string().contains("`others_dry_run_gas`"), "{error}");
-        let DryRunError::Spent { retry_ms } = error else { panic!("{error}") };
-        assert_eq!(retry_ms, HOUR_MS / 2 + 1);
-        assert!(budget.check(at(retry_ms - 1)).is_err());
-        budget.check(at(retry_ms)).unwrap();
-        let none = Budget::new(0, used).check(at(HOUR_MS));
-        assert!(matches!(none, Err(DryRunError::NotForPeers)), "{none:?}");
     }
 }

@@ -35,7 +35,7 @@ mod waiting;
 mod weave;
 
 pub(crate) use desk::Desk;
-pub(crate) use monitor::{Wish, outlast};
+pub(crate) use monitor::{Wish, clients_of, outlast};
 pub(crate) use server::GatewayServer;
 pub(crate) use weave::WeaveDesk;
 

@@ -1,5 +1,6 @@
 //! Taking up processes: finding one on the mesh, and starting what this node does for it.
 
+mod forget;
 mod search;
 mod unasked;
 
@@ -24,6 +25,10 @@ use crate::remote::RemoteError;
 use crate::shared::Shared;
 use crate::subscriptions;
 
+pub use forget::{
+    ForgetError, begin as begin_forgetting, check as check_forgetting, finish as finish_forgetting, forget,
+    is_leaving, run as run_forgetting,
+};
 #[cfg(test)]
 pub(crate) use search::machine as search_rules;
 pub use search::{SearchHandle, SearchTask};
@@ -56,6 +61,9 @@ pub enum HostingError {
     /// The search that others waited for too came to this.
     #[error(transparent)]
     Search(Arc<HostingError>),
+    /// Its operator wants it gone.
+    #[error("process {0} is being forgotten here; try again when `weft unhost {0} --forget` has ended")]
+    Leaving(Id),
     /// There is no room on the disk.
     #[error("this node's disk budget is used up: raise `disk_budget` or make room")]
     NoRoom,
@@ -179,13 +187,16 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     };
     // Somebody else may have taken it up meanwhile, to watch it, say.
     let _turn = shared.directory.turn(&process).await;
+    if is_leaving(&shared.store.read()?, &process)? {
+        return Err(HostingError::Leaving(process));
+    }
     let (roles, mut writes) = match (shared.directory.roles(&process), opening) {
         (Some(has), _) => (merge(has, wanted), Vec::new()),
         (None, Some(record)) => opening_writes(shared, &found, &record, wanted)?,
         (None, None) => (wanted, Vec::new()),
     };
     let row = ProcessRow { module: found.module(), roles };
-    writes.push(Write::Process { process, row });
+    writes.extend([Write::Process { process, row }, forget::wanted(&process)]);
     shared.store.write(writes).await?;
     take_up(shared, found, roles).await;
     Ok(roles)
@@ -241,7 +252,7 @@ pub(crate) fn left_here(shared: &Shared, process: &Id) -> Result<Option<Arc<Proc
 
 /// Does what `roles` makes of what it does, and nothing else, for a known process from now on; nothing for
 /// one that was left meanwhile. What is done for nothing any more is not known after a restart either;
-/// what lies on disk of it stays: nothing removes a log, and no results of it are pruned any more.
+/// what lies on disk of it stays until it is forgotten: no results of it are pruned any more.
 ///
 /// # Errors
 /// What `roles` refuses, or the disk.
@@ -255,8 +266,11 @@ pub async fn change<E: From<StoreError>>(
     let _turn = shared.directory.turn(&id).await;
     let Some(has) = shared.directory.roles(&id) else { return Ok(()) };
     let roles = roles(has)?;
-    let write = Write::Process { process: id, row: ProcessRow { module, roles } };
-    shared.store.write(vec![write]).await?;
+    let mut writes = vec![Write::Process { process: id, row: ProcessRow { module, roles } }];
+    if roles == Roles::default() && has.for_others {
+        writes.push(forget::left(&id));
+    }
+    shared.store.write(writes).await?;
     if roles == Roles::default() {
         shared.directory.remove(&id);
         // Only a network that has stopped says no.

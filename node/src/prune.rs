@@ -88,7 +88,8 @@ pub fn pruned_to(reader: &Reader, process: &Id) -> Result<u64, StoreError> {
     Ok(number.unwrap_or(0))
 }
 
-fn setting(process: &Id) -> String {
+/// The name of the setting that says how far a process is pruned.
+pub(crate) fn setting(process: &Id) -> String {
     format!("{PRUNED_SETTING}{process}")
 }
 

@@ -447,6 +447,15 @@ fn all_of(reader: &Reader, process: Option<&Id>) -> Result<Vec<(Id, Address, Agr
     Ok(all)
 }
 
+/// Whether this node is bound to anybody for a process.
+///
+/// # Errors
+/// The disk.
+pub fn holds(shared: &Shared, reader: &Reader, process: &Id) -> Result<bool, StoreError> {
+    let now = shared.clock.now().0;
+    Ok(all_of(reader, Some(process))?.iter().any(|(.., agreement)| agreement.holds(now)))
+}
+
 fn setting(process: &Id, payer: &Address) -> String {
     format!("{SETTING}{process}/{payer}")
 }

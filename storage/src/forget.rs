@@ -92,6 +92,8 @@ pub(crate) struct Forgetting {
     /// Whether anything was forgotten in this run: until then requests are passed on as they are.
     is_any: AtomicBool,
     state: Mutex<State>,
+    /// One log at a time: what goes with one is known of one alone.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -145,7 +147,7 @@ impl Forgetting {
             match write {
                 Write::DropLog(part) => part.items.retain(|item| doomed.contains(item)),
                 Write::Item { id, .. } => {
-                    doomed.remove(id);
+                    doomed.remove(&*id);
                 }
                 Write::Process { row, .. } => {
                     doomed.remove(&row.module);
@@ -217,7 +219,8 @@ fn without(writes: Vec<Write>, is_late: impl Fn(&Write) -> bool) -> Vec<Write> {
         writes.iter().flat_map(of_slot).flatten().collect()
     };
     let (of_late, of_kept) = (named(&late), named(&kept));
-    let has_checkpoint = |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Checkpoint { .. }));
+    let has_checkpoint =
+        |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Checkpoint { .. }));
     let pages_go = has_checkpoint(&late) && !has_checkpoint(&kept);
     kept.retain(|write| match write {
         Write::Item { id, .. } => !of_late.contains(id) || of_kept.contains(id),
@@ -254,6 +257,7 @@ impl Store {
         goes: &dyn Fn(&Id, &Bytes) -> bool,
         tell: Tell<'_>,
     ) -> Result<Forgot, StoreError> {
+        let _turn = self.forgetting().turn.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = self.read()?;
         if reader.process(&process)?.is_some_and(|row| row.roles != Roles::default()) {
             return Err(Conflict::Served { process }.into());

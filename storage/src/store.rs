@@ -163,7 +163,8 @@ impl Store {
         };
         let writer = Writer::start(database.clone(), requests, told)?;
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let shared = Shared { database, queue: Some(queue), bytes, counters, room, forgetting, failure, writer };
+        let shared =
+            Shared { database, queue: Some(queue), bytes, counters, room, forgetting, failure, writer };
         Ok(Self { shared: Arc::new(shared) })
     }
 

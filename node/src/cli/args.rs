@@ -31,7 +31,7 @@ use super::up::Up;
 use super::watch::Verify;
 use crate::builtin;
 pub(crate) use commands::command;
-pub(crate) use duties::{Cron, Host, Pin};
+pub(crate) use duties::{Cron, Host, Pin, Unhost};
 pub(crate) use settings::ConfigFlags;
 
 /// A peer-to-peer node for the ao computer.
@@ -123,12 +123,8 @@ pub(crate) enum Command {
     Network(NetworkCommand),
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
-    /// Stop hosting a process of another node; its log and state stay on disk
-    Unhost {
-        /// The process
-        #[arg(allow_hyphen_values = true)]
-        process: Id,
-    },
+    /// Stop hosting a process of another node; its log and state stay on disk unless they are to be forgotten
+    Unhost(Unhost),
     #[command(flatten)]
     Carry(CarryCommand),
     /// Run the crons of a process while this node is up, even if nobody sends it anything

@@ -14,7 +14,7 @@ use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs, table};
 use super::{Context, configure};
 use crate::backup::STORE_NAME;
-use crate::control::api::{DiskRequest, Progress, Reply, Request};
+use crate::control::api::{DiskRequest, ForgetReport, Progress, Reply, Request};
 use crate::control::client::{ClientError, typed};
 use crate::keyring;
 use crate::portable::PortableReport;
@@ -228,6 +228,24 @@ pub(super) async fn prune(of: Prune, context: &Context) -> Result<Exit, CliError
     context
         .screen
         .remark(&format!("{bytes} bytes {what} freed for reuse; the file does not shrink until `weft prune --compact`, with the node stopped"));
+    Ok(Exit::Ok)
+}
+
+/// Forgets a process of another node.
+pub(super) async fn forget(process: Id, accepts_loss: bool, context: &Context) -> Result<Exit, CliError> {
+    let request = DiskRequest::Forget { process, accepts_loss };
+    let report: ForgetReport = ask(context, "forgetting", request).await?;
+    let screen = context.screen;
+    screen.answer(&report, || {
+        let mut rows = vec![
+            ("process", report.process.to_string()),
+            ("slots", report.slots.to_string()),
+            ("items", format!("{}; those that other logs name stay", report.items)),
+            ("bytes", format!("{} are free for other rows, and those of its states", report.bytes)),
+        ];
+        rows.extend(report.lost.iter().map(|lost| ("lost", screen.foreign(lost))));
+        pairs(&rows)
+    })?;
     Ok(Exit::Ok)
 }
 

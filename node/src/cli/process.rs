@@ -9,13 +9,13 @@ use serde_json::Value;
 use weft_protocol::data_item::Draft;
 use weft_protocol::limits::{ATTESTORS_MAX, ITEM_BYTES_MAX};
 use weft_protocol::outcome::Code;
-use weft_protocol::{DataItem, Id, Network, Tag, Verified, tag};
+use weft_protocol::{DataItem, Network, Tag, Verified, tag};
 
-use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Wait};
+use super::args::{Assign, Cron, Host, Pin, ResultOf as ResultArgs, Send, Spawn, Unhost, Wait};
 use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs};
 use super::talk::{ask, ask_within};
-use super::{Context, compose, configure, files, pending};
+use super::{Context, compose, configure, disk, files, pending};
 use crate::builtin;
 use crate::control::api::{ProcessInfo, Request, ResultInfo, ResultOf, Submitted};
 use crate::control::client::ANSWER_WAIT;
@@ -161,7 +161,11 @@ pub(super) async fn host(host: Host, context: &Context) -> Result<Exit, CliError
     show_duties(&info, context)
 }
 
-pub(super) async fn unhost(process: Id, context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn unhost(unhost: Unhost, context: &Context) -> Result<Exit, CliError> {
+    let Unhost { process, forget, yes } = unhost;
+    if forget {
+        return disk::forget(process, yes, context).await;
+    }
     let info: ProcessInfo = ask(context, "leaving it alone", &Request::Unhost { process }).await?;
     show_duties(&info, context)
 }

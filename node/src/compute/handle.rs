@@ -1,5 +1,7 @@
 //! What others ask of the compute role.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 use weft_protocol::Id;
 use weft_protocol::state::StateSummary;
@@ -45,6 +47,9 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+/// How often it is looked whether a process has left memory.
+const LEAVES_LOOK: Duration = Duration::from_millis(50);
+
 /// How others hold the compute role.
 #[derive(Debug, Clone)]
 pub struct ComputeHandle(mpsc::Sender<Question>);
@@ -60,6 +65,13 @@ impl ComputeHandle {
         // Only a stopping node has no compute role.
         let _ = self.0.send(Question::Resident(reply)).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// Waits until a process that is computed no longer has left memory.
+    pub async fn leaves(&self, process: Id) {
+        while self.resident().await.iter().any(|(resident, _)| *resident == process) {
+            tokio::time::sleep(LEAVES_LOOK).await;
+        }
     }
 
     /// Hashes the state of a process now; none if it is not computed here or cannot be loaded.

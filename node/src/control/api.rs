@@ -29,7 +29,7 @@ pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
 pub use anchor::{AnchorInfo, AnchorRequest, BatchInfo, Estimate, GatewayInfo, PostingInfo, WeaveInfo};
 pub use carry::{CarryEnded, CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
-pub use disk::DiskRequest;
+pub use disk::{DiskRequest, ForgetReport};
 pub use failure::{Failure, FailureCode};
 pub use market::{
     AuditInfo, CarrierRow, ClaimInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, PushName,
@@ -100,7 +100,7 @@ pub enum Request {
         evaluate: Option<Evaluate>,
     },
     /// Follow, compute and carry for a process of another node no longer: [`ProcessInfo`] of what
-    /// was. What lies on disk of it stays.
+    /// was. What lies on disk of it stays: [`DiskRequest::Forget`] drops that too.
     Unhost {
         /// Which.
         process: Id,

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use weft_protocol::{Address, Id};
-use weft_storage::{Roles, StoreError, Write};
+use weft_storage::{Reader, Roles, StoreError, Write};
 
 use super::body::BODY_BYTES_MAX;
 use super::desk::Desk;
@@ -170,6 +170,16 @@ pub(crate) async fn outlast(shared: &Shared, process: &Id, wish: Wish) -> Result
         Wish::Own => Write::DropSetting { name },
     };
     shared.store.write(vec![write]).await.map(drop)
+}
+
+/// The names of the settings that say that clients monitor a process, and which keys do.
+///
+/// # Errors
+/// The disk.
+pub(crate) fn clients_of(reader: &Reader, process: &Id) -> Result<Vec<String>, StoreError> {
+    let mut names = reader.setting_names(&clients(process))?;
+    names.push(setting(process));
+    Ok(names)
 }
 
 /// What the names of the settings start with that say which keys monitor a process.

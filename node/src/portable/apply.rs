@@ -181,6 +181,9 @@ impl<'a> Apply<'a> {
             self.had = self.head()?.map_or(0, |slot| slot + 1);
             return self.compare(record);
         }
+        if hosting::is_leaving(&self.shared.store.read()?, &id)? {
+            return Err(hosting::HostingError::Leaving(id).into());
+        }
         self.check_room(record.item().raw().len() + record.assignment_item().raw().len())?;
         // A scheduler computes its processes and carries for them, like those that it opened.
         let does = |role| own && self.shared.config.roles.contains(&role);

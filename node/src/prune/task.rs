@@ -1,4 +1,4 @@
-//! Pruning by itself, now and then.
+//! Pruning by itself, now and then; and what was begun to be forgotten and broken off.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{PruneReport, Pruning};
+use crate::hosting;
 use crate::shared::SharedRef;
 
 /// How often it is looked whether something may go: rows wait for nobody.
@@ -22,9 +23,8 @@ impl PruneTask {
         Self { shared }
     }
 
-    /// Runs until the node stops. Ends at once where everything is kept.
+    /// Runs until the node stops.
     pub async fn run(self, stop: CancellationToken) {
-        let Some(kept) = self.shared.config.results_kept else { return stop.cancelled().await };
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -36,7 +36,13 @@ impl PruneTask {
             }
             let (shared, stop) = (SharedRef::clone(&self.shared), stop.clone());
             // It ends within a commit of the stop, so shutting down does not wait for all of it.
-            let pruned = tokio::task::spawn_blocking(move || prune_all(&shared, kept, &stop)).await;
+            let work = move || {
+                hosting::finish_forgetting(&shared, &|| go_on(&stop));
+                if let Some(kept) = shared.config.results_kept {
+                    prune_all(&shared, kept, &stop);
+                }
+            };
+            let pruned = tokio::task::spawn_blocking(work).await;
             if let Err(error) = pruned {
                 tracing::error!(%error, "pruning ended early");
             }
@@ -44,11 +50,14 @@ impl PruneTask {
     }
 }
 
+fn go_on(stop: &CancellationToken) -> ControlFlow<()> {
+    if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
 fn prune_all(shared: &SharedRef, kept: u64, stop: &CancellationToken) {
     let pruning = Pruning { store: &shared.store, weave: shared.anchored_on(), kept, dry_run: false };
     for process in shared.directory.ids(|_| true) {
-        let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        match pruning.run(process, &mut |_, _| go_on()) {
+        match pruning.run(process, &mut |_, _| go_on(stop)) {
             Ok(PruneReport { positions: 0, .. }) => {}
             Ok(PruneReport { to, positions, bytes, .. }) => {
                 tracing::info!(%process, to, positions, bytes, "results were pruned");

@@ -65,3 +65,35 @@ fn the_folder_counts_by_its_blocks() {
     assert_eq!(bytes_in(&folder.path().join("none"), 0).unwrap(), 0);
     assert!(free_bytes(folder.path()).unwrap() > 0);
 }
+
+/// A start reads nothing but what it needs: whether compacting is worth it was counted by the node that ran before.
+#[test]
+fn a_start_compacts_what_was_worth_it_when_it_was_counted_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path());
+    config.disk_budget_bytes = 24 * MB;
+    let of = StoreConfig::new(testing::NETWORK, Signer::from_seed(&[9; 32]).address());
+    let blob = |number: u8| vec![number; 2 * MB as usize];
+    let store = open_store(&config, &of).unwrap();
+    for number in 0..6 {
+        store.write_blocking(vec![Write::Blob(blob(number).into())]).unwrap();
+    }
+    for number in 0..5 {
+        store.write_blocking(vec![Write::DropBlob(weft_storage::blob_name(&blob(number)))]).unwrap();
+    }
+    drop(store);
+    let store = open_store(&config, &of).unwrap();
+    let full = store.room();
+    assert!(full.bytes > 10 * MB && full.reusable.is_none(), "nothing was counted: {full:?}");
+    count(&store);
+    let is_noted = |store: &Store| store.read().unwrap().setting(COMPACT_SETTING).unwrap().is_some();
+    assert!(is_noted(&store));
+    drop(store);
+    let store = open_store(&config, &of).unwrap();
+    assert!(store.room().bytes < full.bytes / 2 && !is_noted(&store), "{:?}", store.room());
+    let blob = weft_storage::blob_name(&blob(5));
+    assert!(store.read().unwrap().blob(&blob).unwrap().is_some());
+    // What is not worth it any more is noted no more.
+    count(&store);
+    assert!(!is_noted(&store));
+}

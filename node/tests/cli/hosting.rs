@@ -64,6 +64,64 @@ fn a_process_that_is_let_go_is_gone_and_can_be_taken_up_again() {
 }
 
 #[test]
+fn a_process_that_is_forgotten_gives_its_room_back_and_can_be_taken_up_anew() {
+    let scheduler = Node::start();
+    let process = scheduler.counter();
+    let host = scheduler.start_beside(&[]);
+    host.json(&["host", &process, "--compute"]);
+    let mut items = Vec::new();
+    for _ in 0..3 {
+        let sent = scheduler.json(&["send", &process, "--action", "Increment", "--wait"]);
+        items.push(sent["id"].as_str().unwrap().to_owned());
+    }
+    let newest = |host: &Node| host.json(&["result", &process, &items[2], "--wait"])["computed_here"].clone();
+    assert_eq!(newest(&host), true);
+    // Not its scheduler, nor what is pinned; nothing of it changed then.
+    let (code, text) = scheduler.weft(&["unhost", &process, "--forget", "--yes", "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("schedules process"), "{code} {text}");
+    host.json(&["pin", &process]);
+    let (code, text) = host.weft(&["unhost", &process, "--forget", "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("--off"), "{code} {text}");
+    host.json(&["pin", &process, "--off"]);
+    host.weft(&["unhost", &process, "--yes"]).expect(2);
+    // Its scheduler has all of it, so nobody need be asked.
+    let forgot = host.json(&["unhost", &process, "--forget"]);
+    assert_eq!(
+        (&forgot["process"], &forgot["slots"], &forgot["items"]),
+        (&json!(process), &json!(4), &json!(4))
+    );
+    assert_eq!(forgot["lost"], json!([]));
+    assert!(forgot["bytes"].as_u64() > Some(4_000), "{forgot}");
+    assert_eq!(host.json(&["processes"]), json!([]));
+    for item in &items {
+        let (code, text) = host.weft(&["inspect", item, "--json"]).expect(1).error();
+        assert_eq!(code, "unknown", "{text}");
+    }
+    let (code, text) = host.weft(&["unhost", &process, "--forget", "--json"]).expect(1).error();
+    assert!(code == "unknown" && text.contains("on this disk"), "{code} {text}");
+    // Anew, from others, at once and over a restart.
+    host.json(&["host", &process, "--compute"]);
+    assert_eq!(newest(&host), true);
+    assert_eq!(host.json(&["unhost", &process, "--forget"])["slots"], 4);
+    let host = scheduler.join_as(host.stop(), &[]);
+    assert_eq!(host.json(&["processes"]), json!([]));
+    host.json(&["host", &process, "--compute"]);
+    assert_eq!(newest(&host), true);
+    assert_eq!(host.json(&["verify", &process])["difference"], Value::Null);
+    // Where nobody is known to have it, its operator says so, also of what was left before.
+    host.json(&["unhost", &process]);
+    scheduler.stop();
+    let (code, text) = host.weft(&["unhost", &process, "--forget", "--json"]).expect(1).error();
+    assert!(code == "refused" && text.contains("slots 0 to 3") && text.contains("--yes"), "{code} {text}");
+    let forgot = host.json(&["unhost", &process, "--forget", "--yes"]);
+    assert!(forgot["slots"] == 4 && forgot["lost"][0].as_str().unwrap().contains("slots 0 to 3"), "{forgot}");
+    let (code, _) = host.weft(&["host", &process, "--json"]).expect(1).error();
+    assert_eq!(code, "unknown");
+    let folder = host.stop();
+    super::weft(folder.path(), &["repair", "--dry-run", "--json"]).expect(0);
+}
+
+#[test]
 fn a_transaction_gets_no_slot_where_nobody_can_say_that_it_is_settled() {
     let node = Node::start();
     let transaction = weft_protocol::Id([7; 32]).to_string();

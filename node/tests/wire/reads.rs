@@ -191,7 +191,8 @@ async fn dry_runs_of_peers_have_a_budget_and_those_of_clients_none() {
             let told: Value = node.ask(serde_json::from_value(run).unwrap()).await.unwrap();
             assert_eq!(told["code"], 0, "{told}");
         }
-        let metrics: Value = node.ask(serde_json::from_value(json!({ "do": "metrics" })).unwrap()).await.unwrap();
+        let metrics: Value =
+            node.ask(serde_json::from_value(json!({ "do": "metrics" })).unwrap()).await.unwrap();
         let metrics = metrics.as_str().unwrap();
         assert!(metrics.contains("weft_dry_runs_total{outcome=\"spent\"} 2"), "{metrics}");
         node.stop().await;

@@ -85,7 +85,9 @@ mod tests {
         for text in ["18446744073709551615", "\"18446744073709551615\""] {
             assert_eq!(word(text).number(), Some(u64::MAX), "{text}");
         }
-        for text in ["-1", "1.5", "1e3", "18446744073709551616", "true", "null", "[1,[2]]", "{\"a\":{\"b\":3}}"] {
+        for text in
+            ["-1", "1.5", "1e3", "18446744073709551616", "true", "null", "[1,[2]]", "{\"a\":{\"b\":3}}"]
+        {
             assert_eq!((word(text), word(text).number()), (Word::default(), None), "{text}");
         }
         // What follows is read as it would be without.

@@ -281,11 +281,7 @@ impl LocalWeave {
     }
 
     /// Has a batch wait for a block, unless it is known; what is given lasts until that is committed.
-    fn put_batch(
-        &self,
-        writing: &Writing,
-        batch: &Batch,
-    ) -> Result<Option<UnderWay<'_>>, AnchorError> {
+    fn put_batch(&self, writing: &Writing, batch: &Batch) -> Result<Option<UnderWay<'_>>, AnchorError> {
         let waiting = writing.length(Table::Pending)?;
         if waiting >= WEAVE_PENDING_MAX as u64 {
             return Err(AnchorError::TooLarge {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use weft_protocol::{Id, Position};
 use weft_storage::{
-    AnchoredRow, AttestationRow, CheckpointRow, Compacted, Disk, MemoryDisk, OutboxKey, OutboxRow, OutcomeRow,
-    PackedPage, PageRef, SlotRow, Store, StoreError, Write, blob_name,
+    AnchoredRow, AttestationRow, CheckpointRow, Compacted, Disk, MemoryDisk, OutboxKey, OutboxRow,
+    OutcomeRow, PackedPage, PageRef, SlotRow, Store, StoreError, Write, blob_name,
 };
 
 use crate::fault_disk::next;

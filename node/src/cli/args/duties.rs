@@ -40,3 +40,17 @@ pub(crate) struct Pin {
     #[arg(long)]
     pub(crate) off: bool,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Unhost {
+    /// The process
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) process: Id,
+    /// Also drop its log, states and results: their room in the store is free for others. Not of a process that this node
+    /// schedules, nor of one that something is still owed for
+    #[arg(long)]
+    pub(crate) forget: bool,
+    /// Also forget what nobody else is known to have
+    #[arg(long, requires = "forget")]
+    pub(crate) yes: bool,
+}

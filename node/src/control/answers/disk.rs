@@ -2,25 +2,29 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::BufReader;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 use weft_protocol::{Address, Id};
-use weft_storage::StoreError;
+use weft_storage::{Forgot, StoreError};
 
-use super::super::api::{DiskRequest, Failure, FailureCode, Progress};
+use super::super::api::{DiskRequest, Failure, FailureCode, ForgetReport, Progress};
 use super::super::server::{HungUp, Out, hung_up};
 use super::live::relay;
 use super::{Answers, disk, fail};
 use crate::backup::{self, BackupError, Source};
-use crate::hosting::HostingError;
+use crate::hosting::{self, ForgetError, HostingError};
 use crate::portable::{self, PortableError};
 use crate::prune::Pruning;
 use crate::recover::{self, RecoverError};
 use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
+
+/// How long a process that is to be forgotten may take to leave memory. What it writes later is passed over.
+const LEAVE_WAIT: Duration = Duration::from_secs(30);
 
 /// Hears how far work is; says whether to go on.
 type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
@@ -41,6 +45,9 @@ impl Answers {
             DiskRequest::Recover { process, from } => self.recover(process, from, out, lines).await,
             DiskRequest::RecoverAll { scheduler, from } => {
                 self.recover_all(scheduler, from, out, lines).await
+            }
+            DiskRequest::Forget { process, accepts_loss } => {
+                self.forget(process, accepts_loss, out, lines).await
             }
             DiskRequest::Prune { process, keep, dry_run } => {
                 self.prune(process, keep, dry_run, out, lines).await
@@ -137,6 +144,40 @@ impl Answers {
         tell_during(recovering, told, out, lines).await
     }
 
+    async fn forget(
+        &self,
+        process: Id,
+        accepts_loss: bool,
+        out: &mut Out,
+        lines: &mut BufReader<OwnedReadHalf>,
+    ) -> Result<(), HungUp> {
+        let begun = async {
+            let lost = hosting::check_forgetting(&self.shared, process, accepts_loss).await;
+            let lost = lost.map_err(|error| not_forgotten(&error))?;
+            if self.shared.directory.roles(&process).is_some() {
+                self.unhost(process).await?;
+            }
+            let begun = hosting::begin_forgetting(&self.shared, process).await;
+            begun.map_err(|error| not_forgotten(&error.into()))?;
+            // Nothing is begun for it from here on, so what it has in memory is of before.
+            if let Some(compute) = &self.compute {
+                let _ = tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await;
+            }
+            Ok::<_, Failure>(lost)
+        };
+        let lost = match begun.await {
+            Ok(lost) => lost,
+            Err(failure) => return out.end(Err::<(), _>(failure)).await,
+        };
+        let shared = SharedRef::clone(&self.shared);
+        let work = move |tell: Tell<'_>| {
+            let forgot = hosting::forget(&shared, process, tell);
+            let Forgot { slots, items, bytes } = forgot.map_err(|error| not_forgotten(&error.into()))?;
+            Ok(ForgetReport { process, slots, items, bytes, lost })
+        };
+        tell_while(work, out, lines).await
+    }
+
     async fn prune(
         &self,
         process: Option<Id>,
@@ -199,6 +240,20 @@ async fn tell_while<T: Serialize + Send + 'static>(
     relay(&mut told, out, lines).await?;
     let worked = working.await.unwrap_or_else(|error| Err(fail(FailureCode::Fault, error.to_string())));
     out.end(worked).await
+}
+
+fn not_forgotten(error: &ForgetError) -> Failure {
+    let code = match error {
+        ForgetError::Unknown(_) => FailureCode::Unknown,
+        ForgetError::Own(_)
+        | ForgetError::Pinned(_)
+        | ForgetError::Unsettled { .. }
+        | ForgetError::Lost { .. }
+        | ForgetError::Store(StoreError::Conflict(_) | StoreError::Stopped) => FailureCode::Refused,
+        ForgetError::Store(StoreError::Full { .. }) => FailureCode::Full,
+        ForgetError::Damaged(_) | ForgetError::Store(_) => FailureCode::Fault,
+    };
+    fail(code, error.to_string())
 }
 
 fn backup_failure(error: &BackupError) -> Failure {

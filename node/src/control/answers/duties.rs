@@ -100,6 +100,7 @@ pub(super) fn duties(roles: Roles) -> Vec<String> {
 pub(crate) fn not_hosted(error: &HostingError) -> Failure {
     let code = match error {
         HostingError::NoRoom => FailureCode::Full,
+        HostingError::Leaving(_) => FailureCode::Busy,
         HostingError::Store(_) => FailureCode::Fault,
         HostingError::Remote(_) | HostingError::False { .. } | HostingError::Search(_) => {
             FailureCode::Unknown

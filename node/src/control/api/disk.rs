@@ -50,6 +50,15 @@ pub enum DiskRequest {
         /// The addresses of the gateways.
         from: Vec<String>,
     },
+    /// Do nothing for a process of another node any more, and drop its log, states and results:
+    /// [`ForgetReport`].
+    Forget {
+        /// Which process.
+        process: Id,
+        /// Also what nobody else is known to have.
+        #[serde(default)]
+        accepts_loss: bool,
+    },
     /// Drop old results: `[PruneReport]`, see [`PruneReport`](crate::prune::PruneReport).
     Prune {
         /// Of which process; of all if absent.
@@ -62,4 +71,18 @@ pub enum DiskRequest {
         #[serde(default)]
         dry_run: bool,
     },
+}
+
+/// What forgetting a process came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ForgetReport {
+    pub process: Id,
+    pub slots: u64,
+    /// Items that went with them; those that other logs name stay.
+    pub items: u64,
+    /// Bytes of all rows that went, checkpoints not counted. Their pages are free for other rows.
+    pub bytes: u64,
+    /// What may be lost by it, where its operator said that it may.
+    pub lost: Vec<String>,
 }

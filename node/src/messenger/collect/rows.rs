@@ -143,6 +143,7 @@ pub(super) fn forgotten(reader: &Reader, process: &Id) -> Result<Vec<Write>, Sto
     Ok(writes)
 }
 
-fn setting(process: &Id) -> String {
+/// The name of the setting that says how far what a process sent is here.
+pub fn setting(process: &Id) -> String {
     format!("{SETTING}{process}")
 }

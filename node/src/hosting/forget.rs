@@ -1,0 +1,371 @@
+//! Forgetting a process of another node: its log, states and results go, and the disk is free for others.
+//!
+//! A log is never forgotten that this node schedules, nor one that something is still owed for: to others by this node, or to
+//! this node by a ledger. Where nobody else is known to have all of it, its operator must say that it may be lost. What is
+//! looked at here comes before anything goes; what may go at all is judged once more where it goes
+//! (`storage/src/forget.rs`). What a stop breaks off is finished by the next turn of pruning.
+//!
+//! Logs that this node kept for others, and that nobody wants of it any more, go by themselves where the disk is nearly full, if
+//! nothing would be lost.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use weft_protocol::process::Process;
+use weft_protocol::{DataItem, Id, Position};
+use weft_storage::{
+    ClaimKey, ClaimState, Conflict, FORGETTING_SETTING, Forgot, OutboxKey, OutboxState, Reader, StoreError,
+    Write,
+};
+
+use crate::carrying;
+use crate::error::NodeError;
+use crate::follower::verify_head;
+use crate::gateway::clients_of;
+use crate::log;
+use crate::prune;
+use crate::remote;
+use crate::shared::{Shared, SharedRef};
+use crate::subscriptions;
+
+/// Peers that are asked whether they have the log.
+const ASKED_MAX: usize = 8;
+/// How long finding and asking them may take, and each of them.
+const ASK_WAIT: Duration = Duration::from_secs(20);
+const PEER_WAIT: Duration = Duration::from_secs(4);
+/// Entries that are given up, or rows of pay and claims that are looked at, at once.
+const ROWS_AT_ONCE: usize = 1_000;
+
+/// Why a process is not forgotten. Nothing of it went.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// Nothing of it is here.
+    #[error("nothing of process {0} is on this disk")]
+    Unknown(Id),
+    /// It is this node's own.
+    #[error("this node schedules process {0}: its log is nobody else's to keep, and is never forgotten")]
+    Own(Id),
+    /// The operator said that it stays.
+    #[error("process {0} is pinned; `weft pin {0} --off` first")]
+    Pinned(Id),
+    /// Something is owed.
+    #[error("process {process} is not settled: {what}")]
+    Unsettled {
+        /// Which.
+        process: Id,
+        /// What is owed, and what to do.
+        what: String,
+    },
+    /// Something would be lost for good.
+    #[error("forgetting process {process} may lose what nobody else has: {}; --yes forgets it all the same", .lost.join("; "))]
+    Lost {
+        /// Which.
+        process: Id,
+        /// What.
+        lost: Vec<String>,
+    },
+    /// Its beginning cannot be read.
+    #[error(transparent)]
+    Damaged(#[from] NodeError),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is looked at before a log goes.
+#[derive(Debug)]
+struct Looked {
+    process: Arc<Process>,
+    /// The newest slot.
+    head: u64,
+    lost: Vec<String>,
+}
+
+/// Whether a process may be forgotten, and what would be lost; nothing is changed. Waits for peers, for some seconds.
+///
+/// # Errors
+/// Why not; [`ForgetError::Lost`] unless `accepts_loss`.
+pub async fn check(shared: &SharedRef, process: Id, accepts_loss: bool) -> Result<Vec<String>, ForgetError> {
+    let of = SharedRef::clone(shared);
+    let looked = tokio::task::spawn_blocking(move || look(&of, process)).await;
+    let Looked { process: item, head, mut lost } = looked.map_err(|_| StoreError::Closed)??;
+    let is_on_weave = is_on_weave(shared, process, head)?;
+    if !is_on_weave && !is_elsewhere(shared, &item, head).await {
+        lost.push(format!("no reachable peer is known to have slots 0 to {head}"));
+    }
+    if lost.is_empty() || accepts_loss { Ok(lost) } else { Err(ForgetError::Lost { process, lost }) }
+}
+
+fn look(shared: &Shared, id: Id) -> Result<Looked, ForgetError> {
+    let reader = shared.store.read()?;
+    let roles = reader.process(&id)?.map(|row| row.roles).unwrap_or_default();
+    if roles.schedules {
+        return Err(ForgetError::Own(id));
+    }
+    let Some((head, _)) = reader.head(&id)? else { return Err(ForgetError::Unknown(id)) };
+    let process = log::read_process(&reader, &id, &shared.terms)?.ok_or(ForgetError::Unknown(id))?;
+    // Also one that its node does not know as its own any more.
+    if process.scheduler() == shared.address {
+        return Err(ForgetError::Own(id));
+    }
+    if roles.pinned {
+        return Err(ForgetError::Pinned(id));
+    }
+    if let Some(what) = owed(shared, &reader, &id)? {
+        return Err(ForgetError::Unsettled { process: id, what });
+    }
+    let mut lost = Vec::new();
+    if process.attestors().members.contains(&shared.address) {
+        lost.push("this node is one of its attestors, and what it signed goes with the log".to_owned());
+    }
+    if !reader.outbox_pending(&id, 1)?.is_empty() {
+        lost.push(format!("messages that it sent wait to be delivered from here (`weft outbox {id}`)"));
+    }
+    Ok(Looked { process, head, lost })
+}
+
+/// What is owed to somebody for a process, or to this node.
+fn owed(shared: &Shared, reader: &Reader, process: &Id) -> Result<Option<String>, StoreError> {
+    if subscriptions::holds(shared, reader, process)? {
+        let what = format!(
+            "a subscription to it holds (`weft subscriptions`); `weft carry {process} --stop` says more"
+        );
+        return Ok(Some(what));
+    }
+    let pay = |of: &str| Some(format!("pay is not settled {of}; `weft market earnings` shows it"));
+    let first = Position { epoch: 0, slot: 0, tick: 0 };
+    let mut from = OutboxKey { process: Id([0; 32]), position: first, index: 0 };
+    loop {
+        let rows = reader.earned_from(&from, ROWS_AT_ONCE)?;
+        for (key, row) in &rows {
+            if key.process == *process {
+                return Ok(pay("for what was carried of it"));
+            }
+            if row.target == *process || row.ledger == *process {
+                return Ok(pay("that its log shows"));
+            }
+        }
+        let Some((last, _)) = rows.last().filter(|_| rows.len() == ROWS_AT_ONCE) else { break };
+        let Some(index) = last.index.checked_add(1) else { break };
+        from = OutboxKey { index, ..*last };
+    }
+    let mut after: Option<ClaimKey> = None;
+    loop {
+        let rows = reader.claims_after(after.as_ref(), ROWS_AT_ONCE)?;
+        let is_open = |state: &ClaimState| matches!(state, ClaimState::Made | ClaimState::Open { .. });
+        let names = |key: &ClaimKey, ledger: &Id| key.source == *process || ledger == process;
+        if rows.iter().any(|(key, row)| is_open(&row.state) && names(key, &row.ledger)) {
+            return Ok(pay("and a claim is open"));
+        }
+        match rows.last().filter(|_| rows.len() == ROWS_AT_ONCE) {
+            Some((last, _)) => after = Some(*last),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Whether all of a log is in batches on a weave that outlasts this machine.
+fn is_on_weave(shared: &Shared, process: Id, head: u64) -> Result<bool, StoreError> {
+    let weave = shared.anchored_on();
+    if weave.starts_with("local:") {
+        return Ok(false);
+    }
+    Ok(shared.store.read()?.anchored(&process, weave)?.is_some_and(|row| row.slot >= head))
+}
+
+/// Whether a peer has a head of the log that its scheduler signed, this one or a later.
+async fn is_elsewhere(shared: &SharedRef, process: &Arc<Process>, head: u64) -> bool {
+    let (id, scheduler) = (process.id(), process.scheduler());
+    let asking = async {
+        for peer in remote::sources(shared, id, Some(scheduler)).await.into_iter().take(ASKED_MAX) {
+            let told = tokio::time::timeout(PEER_WAIT, remote::head(shared, peer, id)).await;
+            let Ok(Ok(Some(told))) = told else { continue };
+            if verify_head(Arc::clone(process), told).await.is_some_and(|told| told.slot >= head) {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(ASK_WAIT, asking).await.unwrap_or(false)
+}
+
+/// Notes that a process that nothing is done for any more is being forgotten: from here on nobody begins anything for it.
+///
+/// # Errors
+/// The disk, or that somebody took it up again.
+pub async fn begin(shared: &Shared, process: Id) -> Result<(), StoreError> {
+    let _turn = shared.directory.turn(&process).await;
+    if shared.directory.roles(&process).is_some() {
+        return Err(Conflict::Served { process }.into());
+    }
+    shared.store.write(vec![Write::Setting { name: mark(&process), value: Bytes::new() }]).await
+}
+
+fn mark(process: &Id) -> String {
+    format!("{FORGETTING_SETTING}{process}")
+}
+
+/// Forgets a process, after [`check`] and [`begin`]. Blocks on the disk; `tell` hears how many of its slots are gone, and says
+/// whether to go on: what it breaks off is finished by the next turn of pruning.
+///
+/// # Errors
+/// The disk, or that somebody took it up again.
+pub fn forget(
+    shared: &Shared,
+    process: Id,
+    tell: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Forgot, StoreError> {
+    give_up(shared, process)?;
+    let goes = |id: &Id, raw: &Bytes| goes(&process, id, raw);
+    let forgot = shared.store.forget_log(process, &goes, tell);
+    if matches!(forgot, Err(StoreError::Conflict(_))) {
+        // It is not to be forgotten, so it is free again.
+        shared.store.write_blocking(vec![Write::DropSetting { name: mark(&process) }])?;
+    }
+    let forgot = forgot?;
+    let mut names = clients_of(&shared.store.read()?, &process)?;
+    names.extend(carrying::names(&process));
+    names.extend([prune::setting(&process), format!("{LEFT}{process}")]);
+    shared.store.write_blocking(names.into_iter().map(|name| Write::DropSetting { name }).collect())?;
+    Ok(forgot)
+}
+
+/// Says of what waits to be pushed that it never will be.
+fn give_up(shared: &Shared, process: Id) -> Result<(), StoreError> {
+    // Only what nobody pushes any more: whoever took it up again may send it.
+    if shared.directory.roles(&process).is_some() {
+        return Ok(());
+    }
+    let mut before = None;
+    loop {
+        let pending = shared.store.read()?.outbox_pending(&process, ROWS_AT_ONCE)?;
+        let first = pending.first().map(|(key, _)| *key);
+        // What does not go, as it is passed over, refuses the rest.
+        if first.is_none() || first == before {
+            return Ok(());
+        }
+        before = first;
+        let writes = pending.into_iter().map(|(key, _)| {
+            let state = OutboxState::Dropped { why: "the operator had the process forgotten".to_owned() };
+            Write::OutboxState { key, state, attempts: 0, next_try_ms: 0 }
+        });
+        shared.store.write_blocking(writes.collect())?;
+    }
+}
+
+/// Whether an item may go with the log of a process: what was written to it, and its own beginning. A module or an item that programs
+/// read has other uses than its slot.
+fn goes(process: &Id, id: &Id, raw: &Bytes) -> bool {
+    if id == process {
+        return true;
+    }
+    DataItem::parse(raw.clone()).is_ok_and(|item| {
+        let item = item.claims();
+        let has_uses = matches!(item.tag("Type"), Some("Module" | "Process"));
+        item.target() == Some(*process) && !has_uses
+    })
+}
+
+/// What starts the name of the setting that says that a log was kept for others and is for nothing any more; its id follows.
+const LEFT: &str = "left/";
+/// How often it is looked whether such logs have to go.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Notes that a process that came unasked was left.
+pub(super) fn left(process: &Id) -> Write {
+    Write::Setting { name: format!("{LEFT}{process}"), value: Bytes::new() }
+}
+
+/// Notes that somebody wants it again: what comes of it then is his.
+pub(super) fn wanted(process: &Id) -> Write {
+    Write::DropSetting { name: format!("{LEFT}{process}") }
+}
+
+/// Lets such logs go while room is scarce, until the node stops.
+pub async fn run(shared: SharedRef, stop: CancellationToken) {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        if shared.room.is_scarce() {
+            forget_left(&shared, &stop).await;
+        }
+    }
+}
+
+async fn forget_left(shared: &SharedRef, stop: &CancellationToken) {
+    let names = shared.store.read().and_then(|reader| reader.setting_names(LEFT));
+    let names = names.unwrap_or_else(|error| {
+        tracing::error!(%error, "what is left for nobody cannot be read");
+        Vec::new()
+    });
+    for name in names {
+        if stop.is_cancelled() || !shared.room.is_scarce() {
+            return;
+        }
+        let Some(process) = name.strip_prefix(LEFT).and_then(|id| id.parse().ok()) else { continue };
+        match forget_one_left(shared, process, stop).await {
+            Ok(Some(Forgot { slots, bytes, .. })) => {
+                tracing::info!(%process, slots, bytes, "a log that was kept for others is forgotten: the disk is nearly full");
+            }
+            Ok(None) => {}
+            Err(why) => tracing::debug!(%process, %why, "a log that was kept for others stays"),
+        }
+    }
+}
+
+async fn forget_one_left(
+    shared: &SharedRef,
+    process: Id,
+    stop: &CancellationToken,
+) -> Result<Option<Forgot>, ForgetError> {
+    if shared.directory.roles(&process).is_some() {
+        // Somebody wants it again; it is noted anew when that ends.
+        shared.store.write(vec![wanted(&process)]).await?;
+        return Ok(None);
+    }
+    check(shared, process, false).await?;
+    begin(shared, process).await?;
+    let (of, stop) = (SharedRef::clone(shared), stop.clone());
+    let forgetting = tokio::task::spawn_blocking(move || {
+        let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        forget(&of, process, &mut |_, _| go_on())
+    });
+    Ok(Some(forgetting.await.map_err(|_| StoreError::Closed)??))
+}
+
+/// Whether a process is being forgotten: until that is done nothing is begun for it.
+///
+/// # Errors
+/// The disk.
+pub fn is_leaving(reader: &Reader, process: &Id) -> Result<bool, StoreError> {
+    Ok(reader.setting(&mark(process))?.is_some())
+}
+
+/// Goes on with what was begun and broken off, until `go_on` says otherwise. Blocks on the disk.
+pub fn finish(shared: &Shared, go_on: &dyn Fn() -> ControlFlow<()>) {
+    let names = shared.store.read().and_then(|reader| reader.setting_names(FORGETTING_SETTING));
+    let names = names.unwrap_or_else(|error| {
+        tracing::error!(%error, "what is being forgotten cannot be read");
+        Vec::new()
+    });
+    for process in names.iter().filter_map(|name| name.strip_prefix(FORGETTING_SETTING)?.parse().ok()) {
+        match forget(shared, process, &mut |_, _| go_on()) {
+            Ok(forgot) => {
+                tracing::info!(%process, slots = forgot.slots, "what was begun is done: it is forgotten");
+            }
+            Err(StoreError::Stopped) => return,
+            Err(error) => tracing::error!(%process, %error, "a process is not forgotten to the end"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
