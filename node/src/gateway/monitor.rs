@@ -161,15 +161,19 @@ pub(crate) enum Wish {
 /// # Errors
 /// The disk.
 pub(crate) async fn outlast(shared: &Shared, process: &Id, wish: Wish) -> Result<(), StoreError> {
-    let name = setting(process);
-    if shared.store.read()?.setting(&name)?.is_none() {
+    let (name, reader) = (setting(process), shared.store.read()?);
+    if reader.setting(&name)?.is_none() {
         return Ok(());
     }
-    let write = match wish {
-        Wish::Follow => Write::Setting { name, value: Bytes::from_static(WAS_FOLLOWED) },
-        Wish::Own => Write::DropSetting { name },
+    let writes = match wish {
+        Wish::Follow => vec![Write::Setting { name, value: Bytes::from_static(WAS_FOLLOWED) }],
+        // Who monitors it is asked no more, so nobody is known by it.
+        Wish::Own => {
+            clients_of(&reader, process)?.into_iter().map(|name| Write::DropSetting { name }).collect()
+        }
     };
-    shared.store.write(vec![write]).await.map(drop)
+    drop(reader);
+    shared.store.write(writes).await.map(drop)
 }
 
 /// The names of the settings that say that clients monitor a process, and which keys do.
