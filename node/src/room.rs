@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::Id;
-use weft_storage::{Compacted, Store, StoreConfig, StoreError};
+use weft_storage::{Compacted, Store, StoreConfig, StoreError, Write};
 
 use crate::backup::{STORE_NAME, WEAVE_NAME};
 use crate::config::{Config, Role};
@@ -56,6 +56,8 @@ const COMPACT_FROM_PART: u64 = 3;
 const COMPACT_FREE_PART: u64 = 3;
 /// Nor one with less free than this.
 const COMPACT_BYTES_MIN: u64 = 4 << 20;
+/// The setting that says that compacting was worth it when free pages were counted last.
+const COMPACT_SETTING: &str = "room/compact";
 /// A small item: a node without room for one takes no new work.
 pub const LITTLE_BYTES: usize = 4096;
 /// Less is no use to anybody who needs room for a while: an empty store takes about this.
@@ -232,7 +234,8 @@ pub fn measure(shared: &Shared) -> Result<(), NodeError> {
 }
 
 /// Opens the store, and compacts it first where it takes much of the budget and has much free inside:
-/// only while nobody reads can redb give that back. Elsewhere a start waits for nothing.
+/// only while nobody reads can redb give that back. Elsewhere a start waits for nothing, nor where that was not worth it when
+/// free pages were counted last, while the node ran: counting reads every tree.
 ///
 /// # Errors
 /// As [`Store::open`].
@@ -240,14 +243,34 @@ pub fn open_store(config: &Config, of: &StoreConfig) -> Result<Store, StoreError
     let path = config.data_dir.join(STORE_NAME);
     let store = Store::open(&path, of)?;
     let taken = store.room().bytes;
-    if taken < config.disk_budget_bytes / COMPACT_FROM_PART || !is_worth(taken, store.measure()?) {
+    let is_noted = || Ok::<_, StoreError>(store.read()?.setting(COMPACT_SETTING)?.is_some());
+    if taken < config.disk_budget_bytes / COMPACT_FROM_PART || !is_noted()? {
         return Ok(store);
     }
+    let free = store.measure()?;
+    if !is_worth(taken, free) {
+        note(&store, free)?;
+        return Ok(store);
+    }
+    // Again when it is counted again, whatever comes of it.
+    store.write_blocking(vec![Write::DropSetting { name: COMPACT_SETTING.to_owned() }])?;
     drop(store);
     tracing::info!(taken, "compacting the store: it takes much of `disk_budget` and has much free inside");
     let Compacted { before, after } = Store::compact(&path, of)?;
     tracing::info!(before, after, "the store is compacted");
     Store::open(&path, of)
+}
+
+/// Notes for the next start whether compacting is worth it, if that is another than was noted.
+fn note(store: &Store, free: u64) -> Result<(), StoreError> {
+    let is_noted = store.read()?.setting(COMPACT_SETTING)?.is_some();
+    let name = COMPACT_SETTING.to_owned();
+    let write = match (is_noted, is_worth(store.room().bytes, free)) {
+        (false, true) => Write::Setting { name, value: bytes::Bytes::new() },
+        (true, false) => Write::DropSetting { name },
+        (true, true) | (false, false) => return Ok(()),
+    };
+    store.write_blocking(vec![write])
 }
 
 /// Whether compacting gives back enough for what it costs: every page that moves is written anew.
@@ -397,7 +420,7 @@ impl RoomTask {
 /// Counts the free pages of the store; says how long that took.
 fn count(store: &Store) -> Duration {
     let began = Instant::now();
-    if let Err(error) = store.measure() {
+    if let Err(error) = store.measure().and_then(|free| note(store, free)) {
         tracing::warn!(%error, "free pages of the store could not be counted");
     }
     began.elapsed()
