@@ -77,6 +77,7 @@ pub mod offer;
 pub mod origin;
 pub mod outcome;
 pub mod owner;
+pub mod placed;
 pub mod position;
 pub mod postage;
 pub mod process;

@@ -14,7 +14,7 @@ use crate::id::{Address, Network};
 use crate::l1::L1Tx;
 use crate::origin::OriginProof as TypedProof;
 use crate::outcome::OutboxEntry;
-use crate::{attestation, head, lobby, market, offer, record};
+use crate::{attestation, head, lobby, market, offer, placed, record};
 
 /// Reads `bytes` as every wire message and every hand-written form, goes on into the typed
 /// values where that succeeds, and checks that what was read is written as it came.
@@ -37,13 +37,7 @@ pub fn fuzz_body(bytes: &[u8]) {
     if let Some(message) = same::<Offer>(&bytes) {
         let _ = offer::Offer::from_wire(&message, network).map(|read| read.verify());
     }
-    if let Some(LobbyFact { body: Some(lobby_fact::Body::Advert(message)) }) = same(&bytes)
-        && let Ok(read) = lobby::Advert::from_wire(&message, network)
-    {
-        assert_eq!(read.claims().to_wire(), message, "advert");
-        let _ = read.verify();
-    }
-    same::<Announcement>(&bytes);
+    fuzz_said(&bytes, network);
     same::<OfferSet>(&bytes);
     let terms = market::PushTerms { ledger: Id([0; 32]), price_max: u64::MAX, kib_max: u64::MAX };
     let market = market::Market { network, process: Id([0; 32]), terms };
@@ -106,5 +100,21 @@ fn fuzz_held(bytes: &Bytes) {
     if let Ok(held) = Held::parse(bytes.clone()) {
         assert_eq!(held.claims().raw(), bytes, "what is held");
         let _ = held.verify();
+    }
+}
+
+/// What is said on lobby shards and process topics.
+fn fuzz_said(bytes: &Bytes, network: Network) {
+    if let Some(LobbyFact { body: Some(lobby_fact::Body::Advert(message)) }) = same(bytes)
+        && let Ok(read) = lobby::Advert::from_wire(&message, network)
+    {
+        assert_eq!(read.claims().to_wire(), message, "advert");
+        let _ = read.verify();
+    }
+    if let Some(Announcement { body: Some(announcement::Body::Placed(message)), .. }) = same(bytes)
+        && let Ok(read) = placed::Placed::from_wire(&message, network, Id([0; 32]))
+    {
+        assert_eq!(read.claims().to_wire(), message, "placed");
+        let _ = read.verify();
     }
 }
