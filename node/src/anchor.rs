@@ -5,12 +5,14 @@
 
 mod bundle;
 mod found;
+mod heard;
 pub mod machine;
 mod marks;
 pub mod post;
 mod task;
 mod waiting;
 
+pub(crate) use heard::Heard;
 pub(crate) use post::BlockWaits;
 pub use post::{Board, PostTask};
 pub(crate) use task::EMPTY_BLOCKS_MAX;

@@ -23,7 +23,7 @@ use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::EngineConfig;
 
 use self::doors::{Addresses, Doors};
-use crate::anchor::{AnchorTask, Board, PostTask};
+use crate::anchor::{AnchorTask, Board, Heard, PostTask};
 use crate::backup;
 use crate::builtin;
 use crate::clock::{Clock, ClockOffset};
@@ -154,6 +154,7 @@ pub async fn embed(
         modules,
         weave,
         board: Board::default(),
+        heard: Heard::default(),
         publisher,
         topics,
         witness,

@@ -12,6 +12,7 @@ use weft_protocol::attestation::Attestation;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::evidence::Evidence;
 use weft_protocol::lobby::Shard;
+use weft_protocol::placed::Placed;
 use weft_protocol::process::Process;
 use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::time::Ahead;
@@ -229,6 +230,7 @@ async fn judge(
         Some(Body::Receipt(message)) => receipt(shared, sinks, process, message).await,
         Some(Body::Evidence(message)) => evidence(shared, &known.process, message).await,
         Some(Body::Pending(message)) => pending::judge(shared, &known.process, &message, from).await,
+        Some(Body::Placed(message)) => placed(shared, &known.process, &message).await,
         None => Verdict::Reject,
     }
 }
@@ -319,6 +321,21 @@ async fn evidence(shared: &SharedRef, process: &Arc<Process>, message: wire::Evi
         },
         Ok(Err(_)) => Verdict::Reject,
         Err(_) => Verdict::Ignore,
+    }
+}
+
+/// Only the scheduler's word about its own log is passed on, and each place once.
+async fn placed(shared: &SharedRef, process: &Process, message: &wire::Placed) -> Verdict {
+    let read = Placed::from_wire(message, shared.network, process.id());
+    let Ok(unverified) = read else { return Verdict::Reject };
+    let claims = unverified.claims();
+    if claims.signer() != process.scheduler() || !shared.heard.is_new(claims.place()) {
+        return Verdict::Ignore;
+    }
+    match tokio::task::spawn_blocking(move || unverified.verify()).await {
+        Ok(Ok(placed)) if shared.heard.keep(&placed) => Verdict::Accept,
+        Ok(Err(_)) => Verdict::Reject,
+        Ok(Ok(_)) | Err(_) => Verdict::Ignore,
     }
 }
 

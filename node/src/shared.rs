@@ -10,7 +10,7 @@ use weft_protocol::{Address, Id, Network};
 use weft_storage::Store;
 use weft_storage::anchor::{Anchor as _, LocalWeave};
 
-use crate::anchor::Board;
+use crate::anchor::{Board, Heard};
 use crate::clock::{Clock, ClockOffset};
 use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
@@ -59,6 +59,8 @@ pub struct Shared {
     pub weave: LocalWeave,
     /// What the anchor and the poster say to each other.
     pub board: Board,
+    /// Where others say that batches of their logs lie.
+    pub(crate) heard: Heard,
     /// What goes out on process topics.
     pub publisher: Publisher,
     /// The topics that this node is on.
@@ -185,6 +187,7 @@ pub mod testing {
             modules: Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap(),
             weave: LocalWeave::open_with_backend(MemoryDisk::new(), &weave).unwrap(),
             board: Board::default(),
+            heard: Heard::default(),
             publisher: Publisher::new(&metrics).0,
             topics: TopicsHandle::new(&metrics).0,
             witness: crate::witness::queue(&metrics).0,

@@ -11,9 +11,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::bundle::Bundle;
+use weft_protocol::placed::Place;
+use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Effects, Hash, Id, Machine};
 use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
-use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
+use weft_storage::{AnchoredRow, BatchRow, BatchState, PostingState, StoreError, Write};
 
 use super::bundle::{BatchError, bundle, has_beside, settled};
 use super::machine::{Anchor, Effect, Input, Policy};
@@ -338,12 +340,52 @@ impl AnchorTask {
             return Input::Failed { process };
         }
         self.built.remove(&process);
+        self.announce(process, data_root, height);
         let left = self.shared.store.read().and_then(|reader| has_beside(&reader, &process, Some(to)));
         if left.unwrap_or_default() {
             self.handle(Input::Beside { process });
         }
         Input::Confirmed { process, to }
     }
+
+    /// Says on the topic of a process where a batch of it lies. Whoever misses that can ask the weave.
+    fn announce(&self, process: Id, batch: Hash, height: u64) {
+        if !self.shared.directory.roles(&process).is_some_and(|roles| roles.schedules) {
+            return;
+        }
+        match place_of(&self.shared, process, batch, height) {
+            Ok(Some(place)) => match place.sign(&self.shared.signer) {
+                Ok(placed) => self.shared.publisher.publish(process, Body::Placed(placed.to_wire())),
+                Err(error) => tracing::warn!(%process, %error, "where a batch lies was not signed"),
+            },
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%process, %error, "where a batch lies is not known"),
+        }
+    }
+}
+
+/// Where a batch lies that is there to stay; none of one without slots.
+fn place_of(shared: &Shared, process: Id, batch: Hash, height: u64) -> Result<Option<Place>, StoreError> {
+    let (reader, weave) = (shared.store.read()?, shared.anchored_on());
+    let Some(row) = reader.batch(&batch)?.filter(|row| row.from_slot <= row.to_slot) else { return Ok(None) };
+    let posting = match reader.posting_of(&batch, weave)? {
+        Some(root) => reader.posting(&root, weave)?.map(|row| row.state),
+        None => None,
+    };
+    let bundle = match posting {
+        Some(PostingState::Final { id, .. }) => id,
+        // On the embedded weave it has no other name.
+        _ => Id(batch.0),
+    };
+    Ok(Some(Place {
+        network: shared.network,
+        process,
+        weave: weave.to_owned(),
+        bundle,
+        from: row.from_slot,
+        to: row.to_slot,
+        height,
+    }))
 }
 
 /// What is to be noted of a batch that is there to stay.

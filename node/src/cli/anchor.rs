@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use weft_protocol::Id;
 
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::screen::{pairs, table};
 use super::talk::ask_within;
 use crate::config::Backend;
-use crate::control::api::{AnchorInfo, AnchorRequest, Estimate, PostingInfo, Request};
+use crate::control::api::{AnchorInfo, AnchorRequest, Estimate, PlaceInfo, PostingInfo, Request};
 
 /// How long an answer may take: gateways are asked.
 const ANCHOR_WAIT: Duration = Duration::from_secs(180);
@@ -18,17 +19,22 @@ const WINSTON_PER_AR: u64 = 1_000_000_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AnchorCommand {
-    /// Show where batches go, what is on its way, what it cost and what is holding it up
-    Status,
-    /// Show what it would cost to anchor now whatever waits, at the price of the gateways
+    /// Show where batches go, what is on its way, what it cost, and what keeps it
+    Status {
+        /// Where the scheduler of this process says that its slots lie, instead: heard from peers, and not checked
+        #[arg(value_name = "PROCESS", allow_hyphen_values = true)]
+        process: Option<Id>,
+    },
+    /// Say what it would cost to anchor now what waits, as gateways ask
     Estimate,
     /// Make batches of whatever waits, and post them now
     Flush,
 }
 
 pub(super) async fn run(command: Option<AnchorCommand>, context: &Context) -> Result<Exit, CliError> {
-    match command.unwrap_or(AnchorCommand::Status) {
-        AnchorCommand::Status => status(AnchorRequest::Status, context).await,
+    match command.unwrap_or(AnchorCommand::Status { process: None }) {
+        AnchorCommand::Status { process: None } => status(AnchorRequest::Status, context).await,
+        AnchorCommand::Status { process: Some(process) } => heard(process, context).await,
         AnchorCommand::Flush => status(AnchorRequest::Flush, context).await,
         AnchorCommand::Estimate => estimate(context).await,
     }
@@ -37,6 +43,23 @@ pub(super) async fn run(command: Option<AnchorCommand>, context: &Context) -> Re
 /// Winston, and the same in AR.
 fn money(winston: u64) -> String {
     format!("{winston} winston ({}.{:012} AR)", winston / WINSTON_PER_AR, winston % WINSTON_PER_AR)
+}
+
+async fn heard(process: Id, context: &Context) -> Result<Exit, CliError> {
+    let request = Request::Anchor(AnchorRequest::Heard { process });
+    let places: Vec<PlaceInfo> = ask_within(context, "asking the node", &request, ANCHOR_WAIT).await?;
+    context.screen.answer(&places, || {
+        if places.is_empty() {
+            return "nothing was heard of where its slots lie; `weft recover --from GATEWAY` asks the weave"
+                .to_owned();
+        }
+        let rows = places.iter().map(|place| {
+            let PlaceInfo { weave, bundle, from, to, block } = place;
+            [format!("{from} to {to}"), context.screen.foreign(weave), block.to_string(), bundle.to_string()]
+        });
+        table(["SLOTS", "WEAVE", "BLOCK", "BUNDLE"], rows)
+    })?;
+    Ok(Exit::Ok)
 }
 
 async fn status(request: AnchorRequest, context: &Context) -> Result<Exit, CliError> {

@@ -27,7 +27,9 @@ pub use crate::dry_run::DryRunBody;
 pub use crate::legacy::messages::Span;
 pub use crate::results::Sort;
 pub use crate::room::RoomInfo;
-pub use anchor::{AnchorInfo, AnchorRequest, BatchInfo, Estimate, GatewayInfo, PostingInfo, WeaveInfo};
+pub use anchor::{
+    AnchorInfo, AnchorRequest, BatchInfo, Estimate, GatewayInfo, PlaceInfo, PostingInfo, WeaveInfo,
+};
 pub use carry::{CarryEnded, CarryRequest, OutboxEntryInfo, OutboxInfo, SubscriptionInfo};
 pub use disk::{DiskRequest, ForgetReport};
 pub use failure::{Failure, FailureCode};

@@ -2,6 +2,7 @@
 
 mod beside;
 mod fetch;
+mod hinted;
 mod inclusion;
 mod newest;
 mod stages;
@@ -12,13 +13,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weft_protocol::evidence::Evidence;
+use weft_protocol::placed::Place;
 use weft_protocol::{Address, Effects, Hash, Id, Machine as _, Verified};
 
 use super::ask::Listed;
 use super::asked::{Asked, Holder};
 use super::gateway::Gateway;
 use super::machine::{Effect, Input, Instead, Search, Want};
-use super::pool::Place;
+use super::pool;
 use super::reading::{Group, Reading};
 use super::scratch::Scratch;
 use super::sink::Sink;
@@ -163,6 +165,9 @@ struct Run<'a, S> {
     listed: Vec<Listed>,
     /// Bundles that were read whole, and items that were read as they were signed.
     read: BTreeSet<Id>,
+    /// Where its scheduler says that slots lie, and which of these bundles each gateway was asked for.
+    hints: Vec<Place>,
+    hinted: BTreeSet<(usize, Id)>,
     /// Who must schedule the process, if that is known.
     expected: Option<Address>,
     /// What may come of it, if that is bounded.
@@ -197,6 +202,8 @@ impl<'a, S: Sink> Run<'a, S> {
             spent: Spent::default(),
             listed: Vec::new(),
             read: BTreeSet::new(),
+            hints: shared.heard.of(&process),
+            hinted: BTreeSet::new(),
             expected: None,
             allowance: None,
             unreported: false,
@@ -276,7 +283,7 @@ impl<'a, S: Sink> Run<'a, S> {
         }
         // Strangers can put much that is false into one bundle that a gateway gives as it is.
         let mut liars = BTreeSet::new();
-        for (Place { gateway, is_proven, .. }, why) in group.lies.drain(..) {
+        for (pool::Place { gateway, is_proven, .. }, why) in group.lies.drain(..) {
             self.fault(gateway, why);
             if liars.insert((gateway, is_proven)) {
                 let instead = if is_proven { Instead::Junk } else { Instead::Lie };

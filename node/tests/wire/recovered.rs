@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weft_node::config::{Anchoring, Backend, Config, Role};
-use weft_node::control::api::{DiskRequest, Progress, Reply, Request, ResultOf};
+use weft_node::control::api::{
+    AnchorInfo, AnchorRequest, BatchInfo, DiskRequest, PlaceInfo, Progress, Reply, Request, ResultOf,
+    WeaveInfo,
+};
 use weft_node::recover::{RecoverAllReport, RecoverReport};
 use weft_protocol::attestation::Attestation;
 use weft_protocol::{Address, Hash, Id, Verified};
@@ -163,6 +166,56 @@ async fn peers_that_share_a_weave_are_wiped_and_every_process_comes_back() {
     }
     comes_back(&left, &[weave]).await;
     keeper.stop().await;
+}
+
+/// Whoever follows a log hears where its batches lie, from its scheduler: on the weave of one node under the roots of their
+/// bytes, and on one that is paid for under transactions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_a_log_hears_where_its_batches_lie() {
+    let keeper = keeper(241).await;
+    let weave = keeper.ready.weave_api.clone().unwrap();
+    let own = Node::set_up(242, &[], |config| config.anchor_batch_age_ms = 100).await;
+    let paid = Node::set_up(243, &[&own], |config| posting(config, &weave)).await;
+    let follower = Node::set_up(244, &[&own, &paid], |_| {}).await;
+    for scheduler in [&own, &paid] {
+        let process = scheduler.counter().await;
+        let host = Request::Host { process, compute: false, messenger: false, evaluate: None };
+        follower.ask::<Value>(host).await.unwrap();
+        let mut sent = 1;
+        let heard = until("where a batch lies to be heard", || async {
+            // Another batch for each look: the topic may have been joined after the one before.
+            let asked = Request::Anchor(AnchorRequest::Heard { process });
+            let heard: Vec<PlaceInfo> = follower.ask(asked).await.unwrap();
+            heard.into_iter().next()
+        });
+        let sending = async {
+            loop {
+                send(scheduler, process, sent..sent + 1).await;
+                sent += 1;
+                // tidy-allow(sleep): messages come at a pace until somebody has heard enough.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        let place = tokio::select! {
+            place = heard => place,
+            () = sending => unreachable!("it goes on"),
+        };
+        assert_eq!(place.weave, scheduler.ready.weave);
+        assert!(place.from <= place.to && place.block > 0, "{place:?}");
+        let weave_info: WeaveInfo = scheduler.ask(Request::Weave).await.unwrap();
+        let of_slots =
+            |batch: &&BatchInfo| (batch.process, batch.from, batch.to) == (process, place.from, place.to);
+        let batch = weave_info.batches.iter().find(of_slots).expect("the batch is its scheduler's");
+        let info: AnchorInfo = scheduler.ask(Request::Anchor(AnchorRequest::Status)).await.unwrap();
+        let transactions: Vec<Id> = info.postings.iter().filter_map(|posting| posting.id).collect();
+        match transactions.is_empty() {
+            true => assert_eq!(place.bundle, Id(batch.data_root.0)),
+            false => assert!(transactions.contains(&place.bundle), "{place:?} is none of {transactions:?}"),
+        }
+    }
+    for node in [follower, paid, own, keeper] {
+        node.stop().await;
+    }
 }
 
 /// What reading a log back costs, and what evaluating it.

@@ -7,11 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use serde_json::Value;
 use weft_protocol::Hash;
+use weft_protocol::placed::Place;
 use weft_storage::limits::BATCH_BYTES_MAX;
 use weft_storage::{PostingRow, PostingState};
 
 use super::super::api::{
-    AnchorInfo, AnchorRequest, Estimate, Failure, FailureCode, GatewayInfo, PostingInfo,
+    AnchorInfo, AnchorRequest, Estimate, Failure, FailureCode, GatewayInfo, PlaceInfo, PostingInfo,
 };
 use super::{Answers, disk, fail};
 use crate::anchor::post::machine::View;
@@ -38,6 +39,17 @@ impl Answers {
         let json = |value| serde_json::to_value(value).map_err(fault);
         match request {
             AnchorRequest::Status => json(self.anchor_status().await?),
+            AnchorRequest::Heard { process } => {
+                let places = self.shared.heard.of(&process).into_iter();
+                let info = |Place { weave, bundle, from, to, height, .. }| PlaceInfo {
+                    weave,
+                    bundle,
+                    from,
+                    to,
+                    block: height,
+                };
+                serde_json::to_value(places.map(info).collect::<Vec<_>>()).map_err(fault)
+            }
             AnchorRequest::Estimate => serde_json::to_value(self.estimate().await?).map_err(fault),
             AnchorRequest::Flush => {
                 self.flushed().await?;

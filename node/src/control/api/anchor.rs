@@ -9,6 +9,11 @@ use weft_protocol::{Address, Hash, Id};
 pub enum AnchorRequest {
     /// Where batches go, what is on its way, what was spent: [`AnchorInfo`].
     Status,
+    /// Where the scheduler of a process says that slots of it lie: a list of [`PlaceInfo`].
+    Heard {
+        /// Which process.
+        process: Id,
+    },
     /// What it would cost to anchor what waits, now: [`Estimate`].
     Estimate,
     /// Make batches of whatever waits and post them, now: [`AnchorInfo`] once no slot waits for a batch.
@@ -94,6 +99,19 @@ pub struct Estimate {
     pub fee_per_slot: Option<u64>,
     /// Logs that were left out: the rest is as large or smaller than these.
     pub left_out: u64,
+}
+
+/// Where slots of a log lie, by the word of its scheduler.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct PlaceInfo {
+    pub weave: String,
+    /// What gateways know the bundle by.
+    pub bundle: Id,
+    pub from: u64,
+    pub to: u64,
+    /// The height of its block.
+    pub block: u64,
 }
 
 /// The embedded weave.

@@ -19,6 +19,9 @@ const READ_NOTED_MAX: usize = 100_000;
 impl<S: Sink> Run<'_, S> {
     /// Asks a gateway where it has a thing.
     pub(super) async fn list(&mut self, gateway: usize, want: Want) -> Result<Input, RecoverError> {
+        if self.try_hints(gateway, want).await? {
+            return Ok(Input::Had { gateway });
+        }
         let process = self.process;
         let question = match (want, self.reading()?.scheduler()) {
             (Want::Item(id), _) => Question::Item(id),
@@ -91,10 +94,21 @@ impl<S: Sink> Run<'_, S> {
         is_said: bool,
     ) -> Result<Input, RecoverError> {
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
-        let GivenBundle { bytes, root, proof } = match asked.bundle(id).await {
-            Ok(given) => given,
-            Err(error) => return Ok(self.failed(gateway, &error)),
-        };
+        match asked.bundle(id).await {
+            Ok(given) => self.take_bundle(gateway, (id, given), want, is_said).await,
+            Err(error) => Ok(self.failed(gateway, &error)),
+        }
+    }
+
+    /// Takes a bundle that a gateway gave; `is_said` where the gateway itself says that the thing is in it.
+    pub(super) async fn take_bundle(
+        &mut self,
+        gateway: usize,
+        (id, given): (Id, GivenBundle),
+        want: Want,
+        is_said: bool,
+    ) -> Result<Input, RecoverError> {
+        let GivenBundle { bytes, root, proof } = given;
         self.bundles += 1;
         // What is in a bundle that is not what was signed proves itself without that.
         let is_proven = matches!(proof, Proof::Shown);

@@ -63,16 +63,27 @@ impl Sink for Taken {
     }
 }
 
-/// A log in bundles, of which one item is not as it was signed, if any is named; and the bundles that were asked for.
-async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (String, AskedFor) {
+/// A log in bundles, of which one item is not as it was signed, if any is named.
+fn bundles(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> Vec<stub::Bundled> {
     let bundles = log.chunks(log.len() / BUNDLES).enumerate().map(|(number, slots)| {
         let items = slots.concat();
         let bytes = bundle(&items, |at| Some(items[at].id()) == false_one);
         (Id([u8::try_from(number).unwrap(); 32]), items, bytes.to_vec())
     });
+    bundles.collect()
+}
+
+/// A gateway that has such bundles, and those that it was asked for.
+async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (String, AskedFor) {
     let (note, asked) = watch::channel(Vec::new());
     let note = move |id| note.send_modify(|asked| asked.push(id));
-    (stub::bundled(bundles.collect(), note).await, asked)
+    (stub::bundled(bundles(log, false_one), note).await, asked)
+}
+
+fn node() -> SharedRef {
+    let config = StoreConfig::new(NETWORK, Signer::from_seed(&[9; 32]).address());
+    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+    shared(Path::new("/nowhere"), Signer::from_seed(&[9; 32]), store)
 }
 
 /// Reads a log from these; what was taken, and the report.
@@ -86,9 +97,7 @@ async fn read_into(
     from: &[String],
     asking: Option<u64>,
 ) -> (Taken, RecoverReport) {
-    let config = StoreConfig::new(NETWORK, Signer::from_seed(&[9; 32]).address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    let shared = shared(Path::new("/nowhere"), Signer::from_seed(&[9; 32]), store);
+    let shared = node();
     let reading = Reading::new(process, shared.terms.clone(), 2);
     let mut run = Run::new(&shared, process, gateways(from).unwrap(), &mut taken, reading);
     run.allowance = asking.map(|bytes| Arc::new(Allowance::new(bytes)));
@@ -122,6 +131,35 @@ async fn each_bundle_is_asked_for_once_though_it_is_asked_for_early() {
         // A list and a bundle each, and what else is asked of all.
         assert!(report.gateways[0].requests >= 2 * BUNDLES as u64, "{report:?}");
     }
+}
+
+/// Who knows where the slots lie needs no list; and false words, however many, cost nothing but questions.
+#[tokio::test]
+async fn a_log_comes_from_where_its_scheduler_says_that_it_lies() {
+    let (process, log) = log(SLOTS, |slot| 120_000 + slot);
+    let address = stub::without_lists(bundles(&log, None)).await;
+    let read = async |places: Vec<(u8, u64)>| {
+        let shared = node();
+        for (bundle, from) in places {
+            let (weave, bundle, to) = ("w".to_owned(), Id([bundle; 32]), from + SLOTS / BUNDLES as u64 - 1);
+            let place = Place { network: NETWORK, process, weave, bundle, from, to, height: 1 };
+            assert!(shared.heard.keep(&place.sign(&Signer::from_seed(&[1; 32])).unwrap()));
+        }
+        let mut taken = Taken::default();
+        let reading = Reading::new(process, shared.terms.clone(), 2);
+        let holders = gateways(std::slice::from_ref(&address)).unwrap();
+        let mut run = Run::new(&shared, process, holders, &mut taken, reading);
+        run.whole(&mut |_, _| ControlFlow::Continue(())).await
+    };
+    let true_ones = [(0, 0), (1, 30), (2, 60)];
+    let report = read(true_ones.to_vec()).await.unwrap();
+    assert_eq!((report.slots, report.bundles), (SLOTS, BUNDLES as u64), "{report:?}");
+    // One bundle that is not there, and one that has other slots.
+    let report = read([&[(9, 30), (0, 60)], &true_ones[..]].concat()).await.unwrap();
+    assert_eq!(report.slots, SLOTS, "{report:?}");
+    assert!(!report.gateways[0].given_up);
+    // Without them it has nothing to say.
+    assert!(matches!(read(Vec::new()).await, Err(RecoverError::Unknown { .. })));
 }
 
 /// What others ask for is not read ahead either.

@@ -176,8 +176,10 @@ impl<S: Sink> Run<'_, S> {
         }
         let (process, gateway) = (self.process, self.search.likeliest());
         let reading = self.reading()?;
-        let next = reading.pool.end().filter(|next| *next < total);
-        if let (Some(next), Some(scheduler)) = (next, reading.scheduler())
+        let (next, scheduler) = (reading.pool.end().filter(|next| *next < total), reading.scheduler());
+        // Where it lies is known: nobody is asked to list it.
+        let next = next.filter(|next| !self.is_hinted(*next));
+        if let (Some(next), Some(scheduler)) = (next, scheduler)
             && let Some(asked) = self.gateways.get_mut(gateway)
         {
             asked.ask_ahead(process, scheduler, next);

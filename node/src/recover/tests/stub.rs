@@ -20,6 +20,8 @@ pub(crate) type Bundled = (Id, Vec<Verified<DataItem>>, Vec<u8>);
 
 /// What it has.
 struct Has {
+    /// It answers GraphQL.
+    lists: bool,
     items: Vec<Verified<DataItem>>,
     bundles: Vec<Bundled>,
     gives: Box<Gives>,
@@ -30,14 +32,22 @@ pub(crate) async fn gateway(
     items: Vec<Verified<DataItem>>,
     gives: impl Fn(&Verified<DataItem>) -> Vec<u8> + Send + Sync + 'static,
 ) -> String {
-    begin(Has { items, bundles: Vec::new(), gives: Box::new(gives) }).await
+    begin(Has { lists: true, items, bundles: Vec::new(), gives: Box::new(gives) }).await
 }
 
 /// The address of one that has its items in bundles; `asked` hears which of them is asked for.
 pub(crate) async fn bundled(bundles: Vec<Bundled>, asked: impl Fn(Id) + Send + Sync + 'static) -> String {
+    begin_with(Arc::new(bundles_of(bundles, true)), Arc::new(asked)).await
+}
+
+/// The address of one that has bundles under their names and lists nothing.
+pub(crate) async fn without_lists(bundles: Vec<Bundled>) -> String {
+    begin(bundles_of(bundles, false)).await
+}
+
+fn bundles_of(bundles: Vec<Bundled>, lists: bool) -> Has {
     let items = bundles.iter().flat_map(|(_, items, _)| items.clone()).collect();
-    let has = Arc::new(Has { items, bundles, gives: Box::new(|item| item.data().to_vec()) });
-    begin_with(has, Arc::new(asked)).await
+    Has { lists, items, bundles, gives: Box::new(|item| item.data().to_vec()) }
 }
 
 async fn begin(has: Has) -> String {
@@ -66,7 +76,7 @@ async fn serve(mut stream: TcpStream, has: Arc<Has>, asked: Arc<dyn Fn(Id) + Sen
             let data = || has.items.iter().find(|item| item.id() == id).map(|item| (has.gives)(item));
             bundle.map(|(.., bytes)| bytes.clone()).or_else(data)
         }
-        None if path == "/graphql" => Some(listed(&has, &serde_json::from_slice(&body).ok()?)),
+        None if path == "/graphql" && has.lists => Some(listed(&has, &serde_json::from_slice(&body).ok()?)),
         None => None,
     };
     let (status, body) = answer.map_or((404, Vec::new()), |body| (200, body));
