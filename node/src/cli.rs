@@ -10,6 +10,7 @@ mod args;
 mod backup;
 mod bundle;
 mod carry;
+mod checkpoint;
 mod completions;
 mod compose;
 mod configure;
@@ -196,6 +197,7 @@ fn dispatch(command: Command, context: Context) -> Result<Exit, CliError> {
         Command::Anchor { command } => online(anchor::run(command, context)),
         Command::Weave => online(status::weave(context)),
         Command::Inspect(of) => online(inspect::inspect(of, context)),
+        Command::Checkpoint(of) => online(checkpoint::run(of, context)),
         Command::Backup { folder, with_key } => online(backup::backup(&folder, with_key, context)),
         Command::Restore { folder } => backup::restore(&folder, context),
         Command::Export(of) => online(disk::export(of, context)),

@@ -13,6 +13,7 @@
 //! what nobody on the mesh serves by itself.
 
 mod ahead;
+mod alone;
 mod ask;
 mod asked;
 mod checkpoint;
@@ -36,6 +37,7 @@ mod unasked;
 use serde::{Deserialize, Serialize};
 use weft_protocol::{Hash, Id};
 
+pub(crate) use alone::{AloneError, item_from};
 pub(crate) use checkpoint::{checkpoint_part, newest_checkpoint};
 pub(crate) use gateway::Gateway;
 pub use gateway::GatewayError;

@@ -10,6 +10,7 @@ mod guest;
 mod settings;
 
 use bytes::Bytes;
+use weft_node::legacy::checkpoint::{MemoryError, unpack};
 use weft_protocol::bundle::{Bundle, is_bundle};
 use weft_protocol::evidence::Evidence;
 use weft_protocol::l1::L1Tx;
@@ -17,6 +18,7 @@ use weft_protocol::l1::block::BlockData;
 use weft_protocol::l1::chunk::verify_chunk;
 use weft_protocol::origin::OriginProof;
 use weft_protocol::record::SlotRecord;
+use weft_protocol::state::LEAF_BYTES;
 use weft_protocol::wire::{self, WireMessage, decode_canonical};
 use weft_protocol::{DataItem, Hash, Network, Verified, tag};
 
@@ -33,6 +35,9 @@ pub struct Target {
     pub held_fixed: usize,
 }
 
+/// Bytes of a memory that a checkpoint may unpack to: some pages, so that an input takes no time.
+const UNPACKED_BYTES_MAX: u64 = 1 << 20;
+
 /// An RSA check, error texts.
 const HELD_FIXED: usize = 32 * 1024;
 
@@ -41,7 +46,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     target("item", item),
     target("bundle", bundle),
     target("l1", l1),
@@ -54,6 +59,8 @@ pub const TARGETS: [Target; 9] = [
     Target { held_per_byte: 64, ..target("control", settings::control) },
     // A row, what it is written as, and a page with what unpacking it takes.
     Target { held_per_byte: 16, held_fixed: 512 << 10, ..target("record", record) },
+    // A page of memory and the window of what is unpacked, however much comes out.
+    Target { held_per_byte: 2, held_fixed: 192 << 10, ..target("checkpoint", checkpoint) },
 ];
 
 /// Parses an item and verifies it.
@@ -155,6 +162,21 @@ pub fn record(bytes: &[u8]) {
     // A fuzzer that sees what is compared finds any checksum: this is about damage, not about intent.
     let bit = bytes.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
     assert!(!weft_storage::fuzz::passes_damaged(payload, bit), "damage passes for a row");
+}
+
+/// Unpacks the data of a Compute Unit's checkpoint.
+pub fn checkpoint(bytes: &[u8]) {
+    let mut pages = 0;
+    let unpacked = unpack(bytes, UNPACKED_BYTES_MAX, |number, page| {
+        assert_eq!((number, page.len()), (pages, LEAF_BYTES), "pages come whole and in order");
+        pages += 1;
+        Ok::<(), MemoryError>(())
+    });
+    let taken = u64::from(pages) * LEAF_BYTES as u64;
+    assert!(taken <= UNPACKED_BYTES_MAX, "no more comes out than is allowed");
+    if let Ok(unpacked) = unpacked {
+        assert_eq!(unpacked.bytes, taken, "every page was handed over");
+    }
 }
 
 fn canonical<T: WireMessage + PartialEq + std::fmt::Debug>(bytes: &Bytes, max: usize) {

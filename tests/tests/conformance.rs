@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "conformance/checkpoints.rs"]
+mod checkpoints;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -25,11 +28,12 @@ use weft_protocol::{DataItem, Draft, Hash, Tag, tag};
 use weft_storage::anchor;
 
 /// The files, each with its number of lines; none for a file that is one value.
-const FILES: [(&str, Option<usize>); 7] = [
+const FILES: [(&str, Option<usize>); 8] = [
     ("README.md", None),
     ("ans104.jsonl", Some(31)),
     ("blocks.jsonl", Some(6)),
     ("bundles.jsonl", Some(6)),
+    ("checkpoints.jsonl", Some(3)),
     ("keys.json", None),
     ("l1tx.jsonl", Some(10)),
     ("wallet.json", None),

@@ -14,6 +14,7 @@ use weft_protocol::{Address, Id, Tag};
 use super::anchor::AnchorCommand;
 use super::bundle::BundleCommand;
 use super::carry::CarryCommand;
+use super::checkpoint::Checkpoint;
 use super::console::Console;
 use super::disk::{Export, Prune, Recover};
 use super::dry_run::DryRun;
@@ -137,6 +138,13 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Look into a process or any item the node holds
     Inspect(Inspect),
+    /// Read an ao compute unit's checkpoint of a memory and compare it with a replay
+    ///
+    /// Today's ao compute units post whole memories, gzipped. One such checkpoint proves nothing by itself: whoever signs
+    /// it can put any memory into it, so no node ever starts from one. A replay on this node shows whether it is
+    /// the memory that the log comes to. Some modules of the older formats keep what differs from unit to unit, such
+    /// as the name of the program that runs them: their memories differ though their results are equal.
+    Checkpoint(Checkpoint),
     /// Watch the node, its queues and its processes live
     Top(TopArgs),
     /// Print all metrics in the format of Prometheus

@@ -63,9 +63,29 @@ pub(super) async fn run(of: State, context: &Context) -> Result<Exit, CliError> 
             "--out - writes the memory to standard output; --json cannot go with it",
         ));
     }
-    let mut client = context.client().await?;
-    client.send(&Request::State { process, slot, memory: out.is_some() }).await?;
     let mut memory = out.as_deref().map(Memory::create).transpose()?;
+    let info = state_of(process, slot, memory.as_mut(), context).await?;
+    if let Some(memory) = memory {
+        memory.place(info.memory_bytes)?;
+    }
+    if to_stdout {
+        return Ok(Exit::Ok);
+    }
+    let shown = Shown { info, out: out.as_deref().map(files::shown) };
+    context.screen.answer(&shown, || human(&shown, context.screen))?;
+    Ok(Exit::Ok)
+}
+
+/// What the node says of a state. The memory, if it is wanted, comes with it, and is the one that the state root
+/// stands for.
+pub(super) async fn state_of(
+    process: Id,
+    slot: Option<u64>,
+    mut memory: Option<&mut Memory>,
+    context: &Context,
+) -> Result<StateInfo, CliError> {
+    let mut client = context.client().await?;
+    client.send(&Request::State { process, slot, memory: memory.is_some() }).await?;
     let mut bar = context.screen.bar("replaying", 0);
     // The node keeps the time; ours only guards against one that is stuck.
     let silence = WAIT_MAX + ANSWER_WAIT;
@@ -81,16 +101,10 @@ pub(super) async fn run(of: State, context: &Context) -> Result<Exit, CliError> 
             Reply::Error(failure) => return Err(failure.into()),
         }
     };
-    drop(bar);
     if let Some(memory) = memory {
-        memory.finish(&info)?;
+        memory.check(&info)?;
     }
-    if to_stdout {
-        return Ok(Exit::Ok);
-    }
-    let shown = Shown { info, out: out.as_deref().map(files::shown) };
-    context.screen.answer(&shown, || human(&shown, context.screen))?;
-    Ok(Exit::Ok)
+    Ok(info)
 }
 
 /// What a process answers that is asked for a part of its state.
@@ -152,7 +166,7 @@ fn human(shown: &Shown, screen: Screen) -> String {
 }
 
 /// A memory on its way into a file, hashed as it comes.
-struct Memory {
+pub(super) struct Memory {
     to: Target,
     name: String,
     /// The hashes of the leaves so far, zero ones included.
@@ -164,7 +178,7 @@ enum Target {
     File { file: File, unfinished: PathBuf, wanted: PathBuf },
     /// Standard output, a pipe or a device: what cannot be skipped is written.
     Stream(Box<dyn Write>),
-    /// It is where it belongs.
+    /// It is where it belongs, or belongs nowhere.
     Done,
 }
 
@@ -178,7 +192,12 @@ impl Drop for Memory {
 }
 
 impl Memory {
-    fn create(path: &Path) -> Result<Self, CliError> {
+    /// One that is only hashed.
+    pub(super) const fn nowhere() -> Self {
+        Self { to: Target::Done, name: String::new(), leaves: Vec::new() }
+    }
+
+    pub(super) fn create(path: &Path) -> Result<Self, CliError> {
         let name = files::shown(path);
         let fail = |error: std::io::Error| CliError::input(format!("cannot write {name}: {error}"));
         let is_stream = match std::fs::metadata(path) {
@@ -217,11 +236,16 @@ impl Memory {
         {
             return Err(nonsense("is out of place").into());
         }
+        self.put(number, &bytes)
+    }
+
+    /// Writes a leaf that is not zero, none before which is missing but zero ones.
+    pub(super) fn put(&mut self, number: u32, leaf: &[u8]) -> Result<(), CliError> {
         self.zeros_until(number as usize)?;
-        self.leaves.push(leaf_hash(&bytes));
+        self.leaves.push(leaf_hash(leaf));
         let written = match &mut self.to {
-            Target::File { file, .. } => file.write_all(&bytes),
-            Target::Stream(stream) => stream.write_all(&bytes),
+            Target::File { file, .. } => file.write_all(leaf),
+            Target::Stream(stream) => stream.write_all(leaf),
             Target::Done => Ok(()),
         };
         written.map_err(|error| self.fail(&error))
@@ -242,20 +266,32 @@ impl Memory {
         Ok(())
     }
 
-    /// Checks that this is the memory of that state, and puts the file in its place.
-    fn finish(mut self, info: &StateInfo) -> Result<(), CliError> {
+    /// Ends a memory of so many bytes, whole leaves, with what is missing of zeros: the hashes of its leaves.
+    pub(super) fn end(&mut self, bytes: u64) -> Result<&[Hash], CliError> {
+        self.zeros_until(usize::try_from(bytes / LEAF_BYTES as u64).unwrap_or(usize::MAX))?;
+        Ok(&self.leaves)
+    }
+
+    /// Checks that this is the memory of that state.
+    fn check(&mut self, info: &StateInfo) -> Result<(), CliError> {
         let leaves = usize::try_from(info.memory_bytes / LEAF_BYTES as u64).unwrap_or(usize::MAX);
         if info.memory_bytes > MEMORY_BYTES_MAX || self.leaves.len() > leaves {
             return Err(ClientError::Malformed { reason: "the memory has another length".into() }.into());
         }
-        self.zeros_until(leaves)?;
-        if tree_root(std::mem::take(&mut self.leaves)) != info.memory_root || info.root() != info.state_root {
+        if tree_root(self.end(info.memory_bytes)?.to_vec()) != info.memory_root
+            || info.root() != info.state_root
+        {
             let reason = "the memory is not the one that the state root stands for".into();
             return Err(ClientError::Malformed { reason }.into());
         }
+        Ok(())
+    }
+
+    /// Puts the file in its place.
+    pub(super) fn place(mut self, bytes: u64) -> Result<(), CliError> {
         let placed = match &mut self.to {
             Target::File { file, unfinished, wanted } => file
-                .set_len(info.memory_bytes)
+                .set_len(bytes)
                 .and_then(|()| file.sync_all())
                 .and_then(|()| std::fs::rename(unfinished, wanted)),
             Target::Stream(stream) => stream.flush(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod anchor;
+mod checkpoint;
 mod checks;
 mod console;
 mod cron;

@@ -220,6 +220,11 @@ fn rows_survive_any_bytes() {
     check("record", MUTATIONS);
 }
 
+#[test]
+fn checkpoints_survive_any_bytes() {
+    check("checkpoint", MUTATIONS);
+}
+
 /// Writes the seeds where it is asked to, and holds the folders to the table of targets.
 #[test]
 fn seeds_and_corpus_belong_to_targets() {

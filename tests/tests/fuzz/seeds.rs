@@ -32,6 +32,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         "config" => local::configurations(),
         "control" => local::requests(),
         "record" => local::rows(),
+        "checkpoint" => checkpoints(),
         _ => panic!("no seeds for {target}"),
     };
     seeds.retain(|seed| seed.len() <= SEED_BYTES_MAX);
@@ -46,6 +47,14 @@ fn lines(name: &str) -> Vec<Value> {
 
 fn raw(name: &str) -> Vec<Vec<u8>> {
     lines(name).iter().map(|line| STANDARD.decode(line["raw"].as_str().unwrap()).unwrap()).collect()
+}
+
+/// The data of checkpoints; of the last also with more behind it.
+fn checkpoints() -> Vec<Vec<u8>> {
+    let data = raw("checkpoints.jsonl").into_iter().map(|raw| DataItem::parse(raw).unwrap().claims().data());
+    let mut seeds: Vec<Vec<u8>> = data.map(Vec::from).collect();
+    seeds.extend(seeds.last().map(|last| [&last[..], last].concat()));
+    seeds
 }
 
 fn transactions() -> Vec<Vec<u8>> {

@@ -17,7 +17,7 @@ pub(super) const GROUPS: [(&str, &[&str]); 8] = [
             "pending", "module",
         ],
     ),
-    ("Look and check", &["watch", "verify", "inspect", "processes"]),
+    ("Look and check", &["watch", "verify", "inspect", "checkpoint", "processes"]),
     ("Work for processes of others", &["host", "unhost", "pin", "cron"]),
     ("Carry messages", &["market", "carry", "outbox", "push", "subscribe", "unsubscribe", "subscriptions"]),
     ("The network", &["peers", "providers", "net", "network", "metrics"]),
