@@ -186,8 +186,7 @@ pub async fn embed(
         start_roles(&shared, (events, topics_inbox, wished), socket, &stop, &mut tasks)?;
     start_pending(&shared, &submitter, pending_inbox, &stop, &mut tasks)?;
     doors.start(&shared, (submitter.clone(), answers), &stop, &mut tasks);
-    let mut arrival = Arrival::new(&shared);
-    arrival.first(&shared).await;
+    let arrival = Arrival::begin(&shared).await;
     tasks.start("arrival of processes", arrival.rest(Arc::clone(&shared), stop.clone()));
     listening(&shared, &stop).await?;
     announce(&shared).await;

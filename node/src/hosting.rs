@@ -105,17 +105,14 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// All known processes; first those whose slots come from others, for which a topic matters
-    /// most.
-    pub fn new(shared: &Shared) -> Self {
+    /// Begins with all known processes, first those whose slots come from others, for which a topic matters most, and
+    /// brings in as many as a start waits for.
+    pub async fn begin(shared: &Shared) -> Self {
         let mut all = shared.directory.ids(|roles| !roles.schedules);
         all.extend(shared.directory.ids(|roles| roles.schedules));
-        Self { left: all.into_iter(), may_provide: true }
-    }
-
-    /// Brings in as many as a start waits for.
-    pub async fn first(&mut self, shared: &Shared) {
-        self.some(shared, JOINED_FIRST).await;
+        let mut arrival = Self { left: all.into_iter(), may_provide: true };
+        arrival.some(shared, JOINED_FIRST).await;
+        arrival
     }
 
     /// Brings in the others, and then waits until the node stops.
