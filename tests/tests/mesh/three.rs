@@ -1,6 +1,6 @@
 //! Three nodes of which two are told of the first alone: it schedules, the second is only asked, the third computes.
 
-use weft_node::control::api::{PeerInfo, Request};
+use weft_node::control::api::{PeerInfo, Request, ResultOf};
 use weft_testnet::{AskError, Look, Open, PATIENCE, Town, Trouble, aos, until};
 
 use crate::guest::{Guest, with_aos};
@@ -40,14 +40,18 @@ async fn one_process(guest: Guest) -> Result<(), Trouble> {
     let counter = rig.spawn("counter", FIRST, &[FIRST, COMPUTES], &[]).await?;
     for count in 1..=MESSAGES {
         let sent = town.send(&counter, "Eval", Vec::new(), COUNT).await?;
-        for node in [FIRST, ASKED, COMPUTES] {
-            let result = town.result(&counter, node, sent.slot).await?;
+        let mut results = Vec::new();
+        for node in [FIRST, COMPUTES] {
+            results.push((node, town.result(&counter, node, sent.slot).await?));
+        }
+        // By the item: a slot of a log that is not here is not asked of others.
+        let (of, wait_ms) = (ResultOf::Item(sent.id), PATIENCE.as_millis() as u64);
+        let request = Request::Result { process: counter.id, of, wait_ms };
+        results.push((ASKED, town.ask(ASKED, "a result", &request, 2 * PATIENCE).await?));
+        for (node, result) in results {
             let said = aos::printed(&result);
-            open.equal(
-                format!("the result of slot {} at node {node}", sent.slot),
-                count.to_string().as_str(),
-                said.as_str(),
-            );
+            let what = format!("the result of slot {} at node {node}", sent.slot);
+            open.equal(what, count.to_string().as_str(), said.as_str());
         }
     }
     let asked = town.detail(&counter, ASKED, false).await;
