@@ -124,7 +124,7 @@ pub(crate) enum Command {
     Network(NetworkCommand),
     /// Follow a process of another node, and compute it or carry its messages
     Host(Host),
-    /// Stop hosting a process of another node; its log and state stay on disk unless they are to be forgotten
+    /// Stop hosting a process of another node; its log and state stay on disk unless --forget drops them
     Unhost(Unhost),
     #[command(flatten)]
     Carry(CarryCommand),
@@ -138,12 +138,12 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Look into a process or any item the node holds
     Inspect(Inspect),
-    /// Read an ao compute unit's checkpoint of a memory and compare it with a replay
+    /// Read a checkpoint of an ao compute unit, and compare it with a replay
     ///
-    /// Today's ao compute units post whole memories, gzipped. One such checkpoint proves nothing by itself: whoever signs
+    /// Today's ao compute units post whole memories, gzipped. Such a checkpoint proves nothing by itself: whoever signs
     /// it can put any memory into it, so no node ever starts from one. A replay on this node shows whether it is
-    /// the memory that the log comes to. Some modules of the older formats keep what differs from unit to unit, such
-    /// as the name of the program that runs them: their memories differ though their results are equal.
+    /// the memory that the log leads to. Some modules of the older formats keep things that differ from unit to unit,
+    /// such as the name of the program that runs them: their memories differ although their results are equal.
     Checkpoint(Checkpoint),
     /// Watch the node, its queues and its processes live
     Top(TopArgs),

@@ -46,11 +46,11 @@ pub(crate) struct Unhost {
     /// The process
     #[arg(allow_hyphen_values = true)]
     pub(crate) process: Id,
-    /// Also drop its log, states and results: their room in the store is free for others. Not of a process that this node
-    /// schedules, nor of one that something is still owed for
+    /// Also drop its log, states and results, which frees their room in the store; refused for a process that this node
+    /// schedules, or for which something is still owed
     #[arg(long)]
     pub(crate) forget: bool,
-    /// Also forget what nobody else is known to have
+    /// Forget it even if nobody else is known to have the log
     #[arg(long, requires = "forget")]
     pub(crate) yes: bool,
 }

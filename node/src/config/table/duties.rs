@@ -57,8 +57,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_dry_run_gas",
         takes: Takes::One("GAS"),
-        help: "gas that dry runs for other nodes may use in an hour, all together; beyond it they are told to come back; 0 for \
-               no such runs, or `all`",
+        help: "gas per hour for all dry runs that other nodes ask for, together; beyond it they are told when to come back; \
+               0 for no such runs, or `all`",
         set: |config, given| set_hour_gas(&mut config.others_dry_run_gas, given),
         show: |config| config.others_dry_run_gas.map_or_else(|| Value::String("all".into()), number),
     },
