@@ -36,7 +36,7 @@ pub struct Target {
 }
 
 /// Bytes of a memory that a checkpoint may unpack to: some pages, so that an input takes no time.
-const UNPACKED_BYTES_MAX: u64 = 1 << 20;
+const UNPACKED_BYTES_MAX: u64 = 1 << 18;
 
 /// An RSA check, error texts.
 const HELD_FIXED: usize = 32 * 1024;
