@@ -46,6 +46,15 @@ async fn a_result_is_proven_to_whoever_did_not_compute_it() {
     for part in ["result", "code", "position", "running"] {
         assert_eq!(result[part], own[part], "{part}");
     }
+    // And by its slot, once that is here.
+    let slot = result["position"]["slot"].as_u64().unwrap();
+    other
+        .ask::<Value>(Request::Host { process, compute: false, messenger: false, evaluate: None })
+        .await
+        .unwrap();
+    let by_slot = || Request::Result { process, of: ResultOf::Slot(slot), wait_ms: 0 };
+    let again = until("a result by slot", || async { other.ask::<Value>(by_slot()).await.ok() }).await;
+    assert_eq!((&again["computed_here"], &again["result"]), (&Value::from(false), &result["result"]));
     other.stop().await;
     node.stop().await;
 }

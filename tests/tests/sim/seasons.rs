@@ -24,10 +24,38 @@ const ENTRIES_FULL: usize = 84;
 /// How far one of fifty shares may be off, in standard deviations, that all of them together are as far off as one alone is
 /// beyond three: the 0.27 % of that, divided among fifty (Bonferroni).
 const SIGMAS_OF_FIFTY: f64 = 4.04;
+/// The same of one of the six groups, and of one in one of 25 seasons.
+const SIGMAS_OF_SIX: f64 = 3.51;
+const SIGMAS_OF_GROUPS: f64 = 4.29;
+
+/// Messengers whose shares are held to their weights together, and whether those changed in the middle of the season.
+type Group = (&'static str, fn(Way) -> bool, bool);
+const GROUPS: [Group; 6] = [
+    ("who adds to its bond", |way| way == Way::Deposits, true),
+    ("who takes its bond out", |way| way == Way::Withdraws, true),
+    ("who carries nothing", |way| way == Way::Idles, true),
+    ("who lost its bond", |way| way.is_liar(), true),
+    ("the whale", |way| way == Way::Whale, false),
+    ("newcomers", |way| way == Way::Newcomer, false),
+];
+
+/// Those of a group.
+fn members(is_one: fn(Way) -> bool) -> Vec<u8> {
+    MESSENGERS.filter(|by| is_one(Way::of(*by))).collect()
+}
+
+/// The windows of a season that a group's weights are held to: the later ones, where they changed.
+fn counted(windows: &[Shares], changed: bool) -> &[Shares] {
+    if changed { &windows[TURNING as usize..] } else { windows }
+}
 
 /// How far the pushes that were first of these messengers in some windows are from what the weights of each say, or these, in
 /// standard deviations.
-fn sigmas(windows: &[Shares], weights: Option<&BTreeMap<u8, Option<u32>>>, of: &[u8]) -> f64 {
+fn sigmas<'a>(
+    windows: impl IntoIterator<Item = &'a Shares>,
+    weights: Option<&BTreeMap<u8, Option<u32>>>,
+    of: &[u8],
+) -> f64 {
     let (mut off, mut variance) = (0.0, 0.0);
     for shares in windows {
         let share: f64 = of.iter().map(|by| Shares::share(weights.unwrap_or(&shares.weights), *by)).sum();
@@ -40,34 +68,28 @@ fn sigmas(windows: &[Shares], weights: Option<&BTreeMap<u8, Option<u32>>>, of: &
 }
 
 /// Plays a season and holds its shares to what was expected of each messenger.
-fn play(seed: u64, off: Off, entries: usize) -> Season {
+fn play(seed: u64, off: Off, entries: usize) -> (Season, Vec<Shares>) {
     let mut season = Season::new(seed, off);
     let windows: Vec<Shares> = (0..WINDOWS).map(|_| season.window(entries)).collect();
     for (number, window) in (1..).zip(&windows) {
         for by in MESSENGERS {
-            let off = sigmas(std::slice::from_ref(window), None, &[by]);
+            let off = sigmas([window], None, &[by]);
             assert!(off.abs() < SIGMAS_OF_FIFTY, "window {number}, {by} {:?}: {off:.2} sigmas", Way::of(by));
         }
     }
-    let all = |is_one: &dyn Fn(Way) -> bool| MESSENGERS.filter(|by| is_one(Way::of(*by))).collect::<Vec<_>>();
-    let (before, after) = windows.split_at(TURNING as usize);
-    let moved: [(&str, Vec<u8>); 4] = [
-        ("who adds to its bond", all(&|way| way == Way::Deposits)),
-        ("who takes its bond out", all(&|way| way == Way::Withdraws)),
-        ("who carries nothing", all(&|way| way == Way::Idles)),
-        ("who lost its bond", all(&Way::is_liar)),
-    ];
-    for (who, of) in moved {
+    for (who, is_one, changed) in GROUPS {
+        let (of, windows_of) = (members(is_one), counted(&windows, changed));
+        let off = sigmas(windows_of, None, &of);
+        assert!(off.abs() < SIGMAS_OF_GROUPS, "seed {seed}, {who}: {off:.2} sigmas");
         // By the new weights, and not by those that were.
-        let (now, was) = (sigmas(after, None, &of), sigmas(after, Some(&before[0].weights), &of));
-        assert!(now.abs() < 3.0 && was.abs() > 3.0, "seed {seed}, {who}: {now:.2} sigmas, {was:.2} before");
-    }
-    for who in [Way::Whale, Way::Newcomer] {
-        let off = sigmas(&windows, None, &all(&|way| way == who));
-        assert!(off.abs() < 3.0, "seed {seed}, {who:?}: {off:.2} sigmas");
+        let by_old = sigmas(windows_of, Some(&windows[0].weights), &of);
+        assert!(
+            !changed || by_old.abs() > SIGMAS_OF_GROUPS,
+            "seed {seed}, {who}: {by_old:.2} sigmas of the old weights"
+        );
     }
     season.end();
-    season
+    (season, windows)
 }
 
 /// Who lies loses its bond, and who is snatched from keeps its name; who carries nothing has half of its weight, and never
@@ -76,14 +98,22 @@ fn play(seed: u64, off: Off, entries: usize) -> Season {
 fn shares_follow_bonds_and_quality_and_money_is_conserved() {
     let full = is_full();
     let seasons = (0..if full { SEASONS.1 } else { SEASONS.0 }).map(|seed| (seed, ENTRIES));
+    let mut played = Vec::new();
     for (seed, entries) in seasons.chain(full.then_some((100, ENTRIES_FULL))) {
-        let came = play(seed, Off::None, entries).came;
+        let (season, windows) = play(seed, Off::None, entries);
+        played.push(windows);
+        let came = season.came;
         assert_eq!(came.lost, BTreeSet::from(Way::LIARS), "seed {seed}: {came:?}");
         let idle = (came.idle[0], came.idle.last().copied().flatten());
         assert_eq!(idle, (Some(64), Some(32)), "seed {seed}: {came:?}");
         // A season in which nothing happens shows nothing.
         let much = came.paid * 2 > came.pushes && came.refused > 20 && came.answered > 20;
         assert!(much && came.taken > 0 && came.snatched > 20, "seed {seed}: {came:?}");
+    }
+    // What is off by little, and always to one side, shows over all of them.
+    for (who, is_one, changed) in GROUPS {
+        let off = sigmas(played.iter().flat_map(|windows| counted(windows, changed)), None, &members(is_one));
+        assert!(off.abs() < SIGMAS_OF_SIX, "all seasons, {who}: {off:.2} sigmas");
     }
 }
 

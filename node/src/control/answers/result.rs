@@ -130,9 +130,11 @@ impl Answers {
                 self.want(process, of)?;
             }
             if is_due
-                && let Wanted::Item(item) = of
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
+                && let Some((item, slot)) = self.asked_for(process, of)?
                 && let Some(found) = self.ask_result(process, item, until, &mut silent).await
+                // An item that had a slot before has its result there.
+                && slot.is_none_or(|slot| found.position.slot == slot)
             {
                 return Ok(Held { info: found, turn: None });
             }
@@ -171,6 +173,19 @@ impl Answers {
         match slot {
             Some(slot) => compute::want(&self.shared, process, slot).map_err(disk),
             None => Ok(()),
+        }
+    }
+
+    /// The item whose result peers are asked for, and the slot that it must be of: they are asked by item alone, so
+    /// that of a slot is known where the slot is here.
+    fn asked_for(&self, process: Id, of: Wanted) -> Result<Option<(Id, Option<u64>)>, Failure> {
+        match of {
+            Wanted::Item(item) => Ok(Some((item, None))),
+            Wanted::Slot(slot) => {
+                let row = self.read()?.slot(&process, slot).map_err(disk)?;
+                Ok(row.map(|row| (row.item, Some(slot))))
+            }
+            Wanted::Newest(_) => Ok(None),
         }
     }
 
