@@ -72,6 +72,9 @@ impl Need {
             | Write::EvidenceAnchored { .. }
             | Write::DropSetting { .. }
             | Write::DropEarned { .. }
+            // Alone it changes what is done for a log that is here, which is how that ends; who takes one up
+            // brings its first slot too.
+            | Write::Process { .. }
             | Write::Setting { .. } => Self::Frees,
             Write::Seen { .. }
             | Write::Outcome { .. }
@@ -86,7 +89,6 @@ impl Need {
             | Write::Batch { .. }
             | Write::Posting { .. }
             | Write::Anchored { .. }
-            | Write::Process { .. }
             | Write::Earned { .. }
             | Write::Claim { .. }
             | Write::Caution { .. } => Self::Promised,
