@@ -42,8 +42,7 @@ pub const PUSHES_MAX: usize = 64;
 /// Of those to where the last one failed: looking for what is not there takes long, and must not
 /// hold up the others.
 const RETRIES_MAX: usize = 16;
-/// Receipts checked at once. One more is dropped: the push is then made again, and answered with
-/// the first assignment.
+/// Receipts checked at once. Those beyond it wait, as many as are kept of those that come early.
 const RECEIPTS_MAX: usize = 64;
 /// Children that wait to be taken up. One more is tried again with the row that tells of it.
 const ADOPTIONS_MAX: usize = 1_024;
@@ -75,6 +74,8 @@ pub struct MessengerTask {
     settling: Settling,
     /// Receipts of what is not known here yet.
     early: Early<Receipt>,
+    /// Receipts of what waits here that wait to be checked.
+    unchecked: Early<Receipt>,
 }
 
 impl MessengerTask {
@@ -103,6 +104,7 @@ impl MessengerTask {
             adopting: Arc::new(Semaphore::new(ADOPTIONS_AT_ONCE)),
             settling: Settling::default(),
             early: Early::default(),
+            unchecked: Early::default(),
         };
         task.watch_work();
         for process in task.backlog.page() {
@@ -136,9 +138,7 @@ impl MessengerTask {
                 }
                 Some(told) = self.inbox.recv() => self.told(told),
                 Some(done) = self.work.join_next(), if !self.work.is_empty() => {
-                    if let Some(Some(input)) = joined(done) {
-                        self.handle(input);
-                    }
+                    self.done(joined(done).flatten());
                     Ok(())
                 }
                 heard = news.recv() => match heard {
@@ -164,6 +164,12 @@ impl MessengerTask {
         }
     }
 
+    /// Something under way has ended: there may be a place for a receipt.
+    fn done(&mut self, input: Option<Input>) {
+        input.into_iter().for_each(|input| self.handle(input));
+        self.check_more();
+    }
+
     fn handle(&mut self, input: Input) {
         self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
@@ -181,6 +187,7 @@ impl MessengerTask {
             News::Hosted { process } => {
                 if self.shared.directory.roles(process).is_none_or(|roles| !roles.messenges) {
                     self.early.drop_source(process);
+                    self.unchecked.drop_source(process);
                     self.handle(Input::Drop { source: *process });
                 }
                 self.take_up_pending(*process)

@@ -1,9 +1,11 @@
 //! Receipts of pushes that are not known here yet.
 //!
 //! Whoever computes nothing learns what is sent when others have carried it already: their receipt was here before. Thrown away,
-//! the entry would stand at the head of its lane until this messenger's own turn, and all behind it would wait.
+//! the entry would stand at the head of its lane until this messenger's own turn, and all behind it would wait. So it is with
+//! receipts of what is known when more come than are checked at once: they are kept the same way until their turn comes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use weft_protocol::Id;
 
@@ -22,11 +24,13 @@ pub struct Early<R> {
     of: BTreeMap<Id, VecDeque<(PushId, R)>>,
     /// The source that had one last comes last.
     order: VecDeque<Id>,
+    /// Whose receipt [`take_next`](Self::take_next) gave last.
+    turn: Option<Id>,
 }
 
 impl<R> Default for Early<R> {
     fn default() -> Self {
-        Self { of: BTreeMap::new(), order: VecDeque::new() }
+        Self { of: BTreeMap::new(), order: VecDeque::new(), turn: None }
     }
 }
 
@@ -63,6 +67,16 @@ impl<R> Early<R> {
         taken.into_iter().map(|(_, receipt)| receipt).collect()
     }
 
+    /// Takes out the oldest receipt of the next source: they take turns, so that a flood of one's holds up none of another's.
+    pub fn take_next(&mut self) -> Option<(Id, R)> {
+        let behind = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.of.range((behind, Bound::Unbounded));
+        let source = later.chain(&self.of).find(|(_, kept)| !kept.is_empty()).map(|(source, _)| *source)?;
+        self.turn = Some(source);
+        let (_, receipt) = self.of.get_mut(&source)?.pop_front()?;
+        Some((source, receipt))
+    }
+
     /// Forgets what came early of a source.
     pub fn drop_source(&mut self, source: &Id) {
         self.of.remove(source);
@@ -96,6 +110,20 @@ mod tests {
         assert!(early.take(&source(1), &push(1)).is_empty() && early.take(&source(3), &push(1)).is_empty());
         early.drop_source(&source(2));
         assert!(early.take(&source(2), &push(1)).is_empty());
+    }
+
+    #[test]
+    fn sources_take_turns_and_the_oldest_of_each_comes_first() {
+        let mut early = Early::default();
+        for number in 0..3 {
+            early.keep(source(1), push(number), number);
+        }
+        early.keep(source(2), push(0), 10);
+        let given = std::iter::from_fn(|| early.take_next()).map(|(_, receipt)| receipt).collect::<Vec<_>>();
+        assert_eq!(given, [0, 10, 1, 2]);
+        assert!(early.take(&source(1), &push(0)).is_empty());
+        early.keep(source(1), push(7), 7);
+        assert_eq!(early.take_next(), Some((source(1), 7)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl MessengerTask {
         if self.machine.entry(&receipt.push_id()).is_none() {
             return self.early.keep(source, receipt.push_id(), receipt);
         }
-        self.look_at(receipt);
+        self.look_at(source, receipt);
     }
 
     /// A push is known here from now on: what was shown of it before is looked at.
@@ -27,22 +27,34 @@ impl MessengerTask {
         // One that found no place in memory is read once more.
         if self.machine.entry(&push).is_some() {
             let early = self.early.take(&source, &push);
-            early.into_iter().for_each(|receipt| self.look_at(receipt));
+            early.into_iter().for_each(|receipt| self.look_at(source, receipt));
         }
     }
 
-    fn look_at(&mut self, receipt: Receipt) {
-        let waits = self.machine.entry(&receipt.push_id());
-        if waits.is_some_and(|entry| entry.log() == receipt.target())
-            && let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned()
+    /// Looks at receipts that found no place when they came, as many as there are places for now.
+    pub(super) fn check_more(&mut self) {
+        while self.receipts.available_permits() > 0
+            && let Some((source, receipt)) = self.unchecked.take_next()
         {
-            let shared = SharedRef::clone(&self.shared);
-            self.work.spawn(async move {
-                let settled = receipt.settles(&shared).await;
-                drop(permit);
-                settled
-            });
+            self.look_at(source, receipt);
         }
+    }
+
+    fn look_at(&mut self, source: Id, receipt: Receipt) {
+        let waits = self.machine.entry(&receipt.push_id());
+        if waits.is_none_or(|entry| entry.log() != receipt.target()) {
+            return;
+        }
+        // All places are taken by jobs under way, and each that ends looks for more.
+        let Ok(permit) = Arc::clone(&self.receipts).try_acquire_owned() else {
+            return self.unchecked.keep(source, receipt.push_id(), receipt);
+        };
+        let shared = SharedRef::clone(&self.shared);
+        self.work.spawn(async move {
+            let settled = receipt.settles(&shared).await;
+            drop(permit);
+            settled
+        });
     }
 }
 
@@ -62,6 +74,7 @@ mod tests {
     use weft_storage::{MemoryDisk, OutboxKey, OutboxRow, OutboxState, Roles, Store, StoreConfig, Write};
 
     use super::*;
+    use crate::messenger::task::RECEIPTS_MAX;
     use crate::shared::testing::{NETWORK, shared};
     use crate::submit::Submitter;
 
@@ -86,9 +99,9 @@ mod tests {
     }
 
     /// The receipt of a push of a place, by the target's scheduler or whoever says that he is.
-    fn receipt(source: &Process, target: &Process, by: u8) -> Receipt {
+    fn receipt(source: &Process, target: &Process, index: u32, by: u8) -> Receipt {
         let position = Position::slot(5);
-        let place = Source { process: source.id(), position, index: 0 };
+        let place = Source { process: source.id(), position, index };
         let tags = place.tags("Message", "module", None, Id([8; 32]));
         let item = Draft { target: Some(target.id()), tags, ..Draft::default() }.sign(&signer(9)).unwrap();
         let draft = AssignmentDraft {
@@ -103,12 +116,12 @@ mod tests {
         };
         let assignment = draft.draft().sign(&signer(by)).unwrap().raw().clone();
         let item = item.raw().clone();
-        let receipt = wire::Receipt { position: Some(position.into()), index: 0, assignment, item };
+        let receipt = wire::Receipt { position: Some(position.into()), index, assignment, item };
         Receipt::read(source.id(), &receipt, NETWORK).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_receipt_that_comes_before_what_it_is_of_settles_it() {
+    /// A messenger of a process, and one that this sends to, whose scheduler is [`SCHEDULER`].
+    fn messenger() -> (MessengerTask, Arc<Process>, Arc<Process>) {
         let own = signer(1);
         let store =
             Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, own.address())).unwrap();
@@ -118,12 +131,17 @@ mod tests {
         shared.directory.put(Arc::clone(&source), roles);
         shared.directory.remember(Arc::clone(&target));
         let submitter = Submitter::new(SharedRef::clone(&shared), None);
-        let (mut task, _handle) = MessengerTask::new(SharedRef::clone(&shared), submitter).unwrap();
+        let (task, _handle) = MessengerTask::new(shared, submitter).unwrap();
+        (task, source, target)
+    }
 
-        // A stranger's comes first, and keeps out nothing.
-        task.told_receipt(source.id(), receipt(&source, &target, 6));
-        task.told_receipt(source.id(), receipt(&source, &target, SCHEDULER));
-        assert!(task.work.is_empty(), "nothing is looked for that does not wait here");
+    /// Has the messenger learn that the source sent the target as many messages as this, all at one position.
+    async fn sent(
+        task: &mut MessengerTask,
+        source: &Process,
+        target: &Process,
+        count: u32,
+    ) -> Vec<OutboxKey> {
         let entry = OutboxEntry {
             kind: EntryKind::Message,
             root: None,
@@ -132,7 +150,6 @@ mod tests {
             tags: Vec::new(),
             data: " ".into(),
         };
-        let key = OutboxKey { process: source.id(), position: Position::slot(5), index: 0 };
         let row = OutboxRow {
             kind: entry.kind as u8,
             entry: entry.to_bytes().into(),
@@ -141,16 +158,54 @@ mod tests {
             attempts: 0,
             next_try_ms: 0,
         };
-        shared.store.write(vec![Write::Outbox { key, row }]).await.unwrap();
-        task.take_up(key.process, key.position).unwrap();
-        assert_eq!((task.machine.pending(), task.work.len()), (1, 2));
+        let key = |index| OutboxKey { process: source.id(), position: Position::slot(5), index };
+        let keys: Vec<_> = (0..count).map(key).collect();
+        let writes = keys.iter().map(|key| Write::Outbox { key: *key, row: row.clone() }).collect();
+        task.shared.store.write(writes).await.unwrap();
+        task.take_up(source.id(), Position::slot(5)).unwrap();
+        keys
+    }
+
+    /// Has everything under way end, and what came of it written down; gives how many rows are settled.
+    async fn settled(task: &mut MessengerTask, keys: &[OutboxKey]) -> usize {
         while let Some(looked_at) = task.work.join_next().await {
-            looked_at.unwrap().into_iter().for_each(|input| task.handle(input));
+            task.done(looked_at.unwrap());
         }
         task.perform().await;
         task.write_settled().await;
-        let row = shared.store.read().unwrap().outbox_entry(&key).unwrap().unwrap();
-        assert!(matches!(row.state, OutboxState::Settled { .. }), "{row:?}");
+        let reader = task.shared.store.read().unwrap();
+        let row = |key: &OutboxKey| reader.outbox_entry(key).unwrap().unwrap();
+        keys.iter().filter(|key| matches!(row(key).state, OutboxState::Settled { .. })).count()
+    }
+
+    #[tokio::test]
+    async fn a_receipt_that_comes_before_what_it_is_of_settles_it() {
+        let (mut task, source, target) = messenger();
+        // A stranger's comes first, and keeps out nothing.
+        task.told_receipt(source.id(), receipt(&source, &target, 0, 6));
+        task.told_receipt(source.id(), receipt(&source, &target, 0, SCHEDULER));
+        assert!(task.work.is_empty(), "nothing is looked for that does not wait here");
+        let keys = sent(&mut task, &source, &target, 1).await;
+        assert_eq!((task.machine.pending(), task.work.len()), (1, 2));
+        assert_eq!(settled(&mut task, &keys).await, 1);
         assert_eq!(task.machine.pending(), 0);
+    }
+
+    #[tokio::test]
+    async fn of_more_than_are_checked_at_once_none_is_lost() {
+        let (mut task, source, target) = messenger();
+        let count = RECEIPTS_MAX as u32;
+        for index in 0..count {
+            // Forged ones beside it take its place no more than its like do.
+            task.told_receipt(source.id(), receipt(&source, &target, index, 6));
+            task.told_receipt(source.id(), receipt(&source, &target, index, SCHEDULER));
+        }
+        let keys = sent(&mut task, &source, &target, count + 1).await;
+        assert_eq!((task.machine.pending(), task.work.len()), (keys.len(), RECEIPTS_MAX));
+        // One that comes now, while all places are taken, waits too.
+        task.told_receipt(source.id(), receipt(&source, &target, count, SCHEDULER));
+        assert_eq!(task.work.len(), RECEIPTS_MAX);
+        assert_eq!(settled(&mut task, &keys).await, keys.len());
+        assert_eq!((task.machine.pending(), task.receipts.available_permits()), (0, RECEIPTS_MAX));
     }
 }
