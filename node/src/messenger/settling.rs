@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use weft_protocol::Id;
 use weft_storage::{OutboxKey, OutboxState, StoreError, Write};
 
@@ -54,14 +55,12 @@ impl Settling {
             settling.iter().for_each(|_| steps::reached(Step::Stored));
             return Vec::new();
         }
-        // One of them may be what the disk does not take: the others are not to wait for it.
-        let mut failed = Vec::new();
-        for (assignment, entry, effect) in settling.into_values() {
-            if save(shared, &entry, settled(&assignment), 0, 0).await.is_err() {
-                failed.push(effect);
-            }
-        }
-        failed
+        // One of them may be what the disk does not take: the others are not to wait for it. They are asked for beside each
+        // other, so that they have a commit together: one after another, each would hold up the messenger's loop for its own.
+        let each = settling.into_values().map(|(assignment, entry, effect)| async move {
+            save(shared, &entry, settled(&assignment), 0, 0).await.is_err().then_some(effect)
+        });
+        join_all(each).await.into_iter().flatten().collect()
     }
 }
 
@@ -90,4 +89,58 @@ pub(super) async fn save(
         steps::reached(Step::Stored);
     }
     saved.inspect_err(|error| tracing::error!(%error, "the outbox was not updated"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use weft_protocol::crypto::Signer;
+    use weft_protocol::{Hash, Position};
+    use weft_storage::{MemoryDisk, OutboxRow, Store, StoreConfig};
+
+    use super::*;
+    use crate::messenger::machine::{To, Turn};
+    use crate::shared::testing::{NETWORK, shared};
+
+    #[tokio::test]
+    async fn one_that_the_disk_refuses_costs_the_others_no_commits_of_their_own() {
+        const COUNT: u32 = 100;
+        let own = Signer::from_seed(&[1; 32]);
+        let store =
+            Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, own.address())).unwrap();
+        let shared = shared(Path::new("nowhere"), own, store);
+        let entry = |index| Entry {
+            push_id: Hash([9; 32]),
+            source: Id([2; 32]),
+            position: Position::slot(5),
+            index,
+            to: To::Process(Id([3; 32])),
+            turn: Turn::Soft,
+        };
+        let (state, entry_bytes) = (OutboxState::Pending, Bytes::from_static(b"entry"));
+        let row = OutboxRow { kind: 0, entry: entry_bytes, root: None, state, attempts: 0, next_try_ms: 0 };
+        let rows = (0..COUNT).map(|index| Write::Outbox { key: key_of(&entry(index)), row: row.clone() });
+        shared.store.write(rows.collect()).await.unwrap();
+        let mut settling = Settling::default();
+        let assignment = Id([4; 32]);
+        // The last has no row.
+        for index in 0..=COUNT {
+            let entry = entry(index);
+            settling.add(&entry, assignment, Effect::Settle { entry, assignment, ours: true, child: None });
+        }
+        let before = shared.store.stats().commits;
+        let failed = settling.write(&shared).await;
+        assert!(matches!(&failed[..], [Effect::Settle { entry, .. }] if entry.index == COUNT), "{failed:?}");
+        let commits = shared.store.stats().commits - before;
+        assert!(commits <= u64::from(COUNT / 4), "{commits} commits");
+        let reader = shared.store.read().unwrap();
+        let is_settled = |index| {
+            let row = reader.outbox_entry(&key_of(&entry(index))).unwrap().unwrap();
+            row.state == settled(&assignment)
+        };
+        assert!((0..COUNT).all(is_settled));
+    }
 }
