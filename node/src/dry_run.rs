@@ -4,9 +4,9 @@
 //! A run waits for one of a few places, then for the state as of now, and has a ceiling of gas and
 //! of time that the operator sets. What is too much is told to come back.
 //!
-//! Runs of peers have a budget of their own (`others_dry_run_gas`), as a key costs nothing and a run is work that nobody
-//! pays for, and at most half of the places at work: those of this node's clients go first. What it takes to bring a
-//! cold process into memory is not counted.
+//! Runs of peers have a budget of their own (`others_dry_run_gas`), as a key costs nothing and a run is work that
+//! nobody pays for, and at most half of the places at work, one at least. What it takes to bring a cold process into
+//! memory is not counted. States of the past are refused to them before they come here, as those take a replay.
 
 mod budget;
 
@@ -285,9 +285,7 @@ impl DryRuns {
         slot: Option<u64>,
         of: For,
     ) -> Result<DryOutcome, DryRunError> {
-        if let Some(budget) = self.0.budget.as_ref().filter(|_| of == For::Peer) {
-            budget.check(self.0.shared.clock.now())?;
-        }
+        self.0.may_begin(of)?;
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);
@@ -299,12 +297,14 @@ impl DryRuns {
         let ended = ended.drop_guard();
         let work = async move {
             let closed = |error: tokio::sync::AcquireError| DryRunError::Host(error.to_string());
-            // First: a peer that waits among its like is in nobody else's way.
+            // First: a peer that waits among its like keeps no place at work from others.
             let of_peer = match of {
                 For::Peer => Some(Arc::clone(&desk.of_peers).acquire_owned().await.map_err(closed)?),
                 For::Client => None,
             };
             let turn = Arc::clone(&desk.running).acquire_owned().await.map_err(closed)?;
+            // Those that it waited for may have used what there was.
+            desk.may_begin(of)?;
             let frozen = match slot {
                 None => Some(desk.newest(&process).await?),
                 Some(_) => None,
@@ -366,6 +366,14 @@ impl Drop for EndsWith {
 }
 
 impl Desk {
+    /// Whether there is anything left for one more run.
+    fn may_begin(&self, of: For) -> Result<(), DryRunError> {
+        match &self.budget {
+            Some(budget) if of == For::Peer => budget.check(self.shared.clock.now()),
+            _ => Ok(()),
+        }
+    }
+
     /// The state after the newest slot, once that is evaluated: what a client expects that was
     /// told of a slot.
     async fn newest(&self, process: &Process) -> Result<Frozen, DryRunError> {

@@ -164,6 +164,26 @@ async fn whoever_waits_for_what_never_comes_keeps_out_nobody() {
     node.stop().await;
 }
 
+/// Those that wait were let in while there was some left: they are asked again when their turn comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dry_runs_of_peers_that_wait_for_each_other_have_one_budget() {
+    let node = Node::set_up(158, &[], |config| {
+        config.others_dry_run_gas = Some(1);
+        config.dry_runs = 1;
+    })
+    .await;
+    let process = node.counter().await;
+    node.increments(process, 1).await;
+    let message = json!({ "Owner": "x", "Tags": [{ "name": "Action", "value": "Increment" }] });
+    let asked = json!({ "dry-run": { "message": message } });
+    let me = Stranger::of(&node, 159).await;
+    let answers: Vec<Answer> =
+        (0..4).map(|_| me.ask(asks(process, &asked))).collect::<FuturesUnordered<_>>().collect().await;
+    let run = answers.iter().filter(|answer| matches!(answer, Answer::Read(_))).count();
+    assert_eq!(run, 1, "{answers:?}");
+    node.stop().await;
+}
+
 /// A key costs nothing: what all peers together have a node compute for nothing has a bound, and its own clients are not in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dry_runs_of_peers_have_a_budget_and_those_of_clients_none() {
