@@ -224,7 +224,7 @@ impl Plan {
     /// The same plan with one weave, node 0's, to which all others post their batches.
     ///
     /// # Errors
-    /// `PlanError::Keeper`.
+    /// Node 0 lacks the role `anchor`.
     pub fn with_shared_weave(mut self) -> Result<Self, PlanError> {
         if !self.has_role(KEEPER, "anchor") {
             return Err(PlanError::Keeper);

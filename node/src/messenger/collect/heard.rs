@@ -3,6 +3,8 @@
 //! Whoever only carries for a process needs them for the proofs of what that sends. Written when they come they would be a
 //! commit each, the most that such a node has, and each push would wait for as many as a quorum has members. Nothing is
 //! promised by holding one: who signed it has it on disk, and what a restart loses is given again with what was sent.
+//! One that contradicts another is evidence where both are held. A restart between the two loses the first, and one that
+//! is on disk already is compared when its stretch is written, so never where its position is not reached.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,7 +52,10 @@ impl Heard {
 
     /// From now on those of positions behind this one are held.
     pub fn begin(&self, process: Id, to: Option<Position>) {
-        self.state().of.entry(process).or_default().to = to;
+        let mut state = self.state();
+        let held = state.of.entry(process).or_default();
+        // Whoever read the disk before a stretch came to it may say so after that: nothing is held of what is there.
+        held.to = held.to.max(to);
     }
 
     /// Holds no more of a process; gives what was held.
@@ -154,6 +159,8 @@ mod tests {
 
         let taken = heard.taken(&process, Position::slot(6));
         assert_eq!(taken.iter().map(|said| said.statement().position.slot).collect::<Vec<_>>(), [5, 5, 6]);
+        // Whoever looked at the disk before that is late.
+        heard.begin(process, Some(Position::slot(4)));
         assert_eq!(heard.hold(&said(1, 6, 2, 9)), Hold::No, "it goes to disk, where the others of it are");
         assert_eq!((heard.all(&process).len(), heard.state().count), (1, 1));
         assert_eq!(heard.end(&process), [said(1, 9, 1, 9)]);

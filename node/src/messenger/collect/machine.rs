@@ -3,9 +3,9 @@
 //! Asked is where an attestor was heard to have signed a position behind the last one that is here, as soon as the log here
 //! has its slot: what is carried in hard mode follows from the log too. Whoever signed first has it, and is asked for it
 //! while the others still compute, so that it is here when the last word of a quorum comes. Where that comes to nothing
-//! the others are asked as soon as a quorum signed. A node that others are to carry before asks a moment later: all who carry for
-//! a process would else ask, verify and write what one of them needs at once. Attestations that nobody heard are found by asking anyway, now and then,
-//! while the log is longer than what is here.
+//! the others are asked as soon as a quorum signed. A node that others are to carry before asks a moment later: all who carry
+//! for a process would else ask, verify and write what one of them needs at once. Attestations that nobody heard are found
+//! by asking anyway, now and then, while the log is longer than what is here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
