@@ -8,6 +8,7 @@ mod found;
 mod heard;
 pub mod machine;
 mod marks;
+pub(crate) mod placements;
 pub mod post;
 mod task;
 mod waiting;

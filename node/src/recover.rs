@@ -123,7 +123,8 @@ pub struct RecoverReport {
     pub bundles_in_blocks: u64,
     /// Why one of the others is not.
     pub not_in_blocks: Option<String>,
-    /// The fewest blocks that confirm one of those that are proven, by the word of whoever gave it.
+    /// The fewest blocks that confirm one of those that are proven, by the word of whoever gave it; none unless that was
+    /// said of all of them.
     pub least_confirmations: Option<u64>,
     pub gateways: Vec<GatewayReport>,
     /// Slots that the scheduler signed, and that nobody gave.

@@ -160,7 +160,7 @@ pub(super) fn recovered(report: &RecoverReport, screen: Screen) -> String {
         }
     };
     let confirmed = report.least_confirmations.map_or_else(
-        || "no gateway says how deep they are".to_owned(),
+        || "not every gateway says how deep they are".to_owned(),
         |least| format!("confirmed by at least {least} blocks, according to the gateways"),
     );
     let missing = match report.missing {

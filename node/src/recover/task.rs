@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use weft_protocol::evidence::Evidence;
-use weft_protocol::placed::Place;
 use weft_protocol::{Address, Effects, Hash, Id, Machine as _, Verified};
 
 use super::ask::Listed;
@@ -30,6 +29,7 @@ use crate::log;
 use crate::portable::{Allowance, Apply, PortableError};
 use crate::shared::{Shared, SharedRef};
 use crate::threads;
+use hinted::Hints;
 use inclusion::{Fetched, Inclusion};
 use stages::{Bringing, Spent, Storing, milliseconds};
 
@@ -165,9 +165,8 @@ struct Run<'a, S> {
     listed: Vec<Listed>,
     /// Bundles that were read whole, and items that were read as they were signed.
     read: BTreeSet<Id>,
-    /// Where its scheduler says that slots lie, and which of these bundles each gateway was asked for.
-    hints: Vec<Place>,
-    hinted: BTreeSet<(usize, Id)>,
+    /// Where its scheduler says that slots lie.
+    hints: Hints,
     /// Who must schedule the process, if that is known.
     expected: Option<Address>,
     /// What may come of it, if that is bounded.
@@ -179,6 +178,8 @@ struct Run<'a, S> {
     fetched: Vec<Fetched>,
     bundles_proven: u64,
     least_confirmations: Option<u64>,
+    /// Of how many bundles whoever gave them said how deep they are.
+    told: u64,
     unproven: Vec<String>,
     began: Instant,
 }
@@ -202,8 +203,7 @@ impl<'a, S: Sink> Run<'a, S> {
             spent: Spent::default(),
             listed: Vec::new(),
             read: BTreeSet::new(),
-            hints: shared.heard.of(&process),
-            hinted: BTreeSet::new(),
+            hints: Hints::new(shared.placements.of(&process)),
             expected: None,
             allowance: None,
             unreported: false,
@@ -211,6 +211,7 @@ impl<'a, S: Sink> Run<'a, S> {
             fetched: Vec::new(),
             bundles_proven: 0,
             least_confirmations: None,
+            told: 0,
             unproven: Vec::new(),
             began: Instant::now(),
         }
@@ -415,7 +416,7 @@ impl<'a, S: Sink> Run<'a, S> {
             bundles_proven: self.bundles_proven,
             bundles_in_blocks: inclusion.shown,
             not_in_blocks: inclusion.why_not,
-            least_confirmations: self.least_confirmations,
+            least_confirmations: self.least_confirmations.filter(|_| self.told == self.bundles_proven),
             gateways: gateways.collect(),
             missing,
             ends_here,

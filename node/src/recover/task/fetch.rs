@@ -16,6 +16,17 @@ use super::inclusion::{FETCHED_MAX, Fetched};
 /// Bundles of which it is noted that they were read: others may be asked for what is in them once more.
 const READ_NOTED_MAX: usize = 100_000;
 
+/// By whose word a bundle has a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// That of the gateway that gives it.
+    Itself,
+    /// Nobody's: it is in the block where the thing is.
+    Nobody,
+    /// That of the log's scheduler, for which no gateway answers.
+    Scheduler,
+}
+
 impl<S: Sink> Run<'_, S> {
     /// Asks a gateway where it has a thing.
     pub(super) async fn list(&mut self, gateway: usize, want: Want) -> Result<Input, RecoverError> {
@@ -80,8 +91,8 @@ impl<S: Sink> Run<'_, S> {
         want: Want,
     ) -> Result<Input, RecoverError> {
         match source {
-            Source::Bundle(id) => self.fetch_bundle(gateway, id, want, true).await,
-            Source::Perhaps(id) => self.fetch_bundle(gateway, id, want, false).await,
+            Source::Bundle(id) => self.fetch_bundle(gateway, id, want, Word::Itself).await,
+            Source::Perhaps(id) => self.fetch_bundle(gateway, id, want, Word::Nobody).await,
             Source::Alone(at) => self.fetch_alone(gateway, at, want).await,
         }
     }
@@ -91,45 +102,54 @@ impl<S: Sink> Run<'_, S> {
         gateway: usize,
         id: Id,
         want: Want,
-        is_said: bool,
+        by: Word,
     ) -> Result<Input, RecoverError> {
         let Some(asked) = self.gateways.get_mut(gateway) else { return Ok(Input::Failed { gateway }) };
         match asked.bundle(id).await {
-            Ok(given) => self.take_bundle(gateway, (id, given), want, is_said).await,
+            Ok(given) => self.take_bundle(gateway, (id, given), want, by).await,
             Err(error) => Ok(self.failed(gateway, &error)),
         }
     }
 
-    /// Takes a bundle that a gateway gave; `is_said` where the gateway itself says that the thing is in it.
+    /// Takes a bundle that a gateway gave.
     pub(super) async fn take_bundle(
         &mut self,
         gateway: usize,
         (id, given): (Id, GivenBundle),
         want: Want,
-        is_said: bool,
+        by: Word,
     ) -> Result<Input, RecoverError> {
         let GivenBundle { bytes, root, proof } = given;
-        self.bundles += 1;
         // What is in a bundle that is not what was signed proves itself without that.
         let is_proven = matches!(proof, Proof::Shown);
+        let (size, is_hint) = (bytes.len() as u64, by == Word::Scheduler);
+        // A scheduler can name what no transaction is, and what is in it is not the gateway's either.
+        let from = (gateway, is_proven || is_hint);
+        let (added, has) =
+            self.away(move |reading| (reading.add_bundle(from, bytes), reading.has(want))).await?;
+        if is_hint && (added.is_err() || has == Has::False) {
+            return Ok(Input::Lacked { gateway, instead: Instead::Nothing });
+        }
+        self.bundles += 1;
         self.bundles_proven += u64::from(is_proven);
-        if let Proof::False(why) = proof {
+        if let Proof::False(why) = proof
+            && !is_hint
+        {
             self.fault(gateway, why);
         }
         if let Some(root) = root.filter(|_| is_proven && self.fetched.len() < FETCHED_MAX) {
-            self.fetched.push(Fetched { id, root, bytes: bytes.len() as u64, gateway });
+            self.fetched.push(Fetched { id, root, bytes: size, gateway });
         }
         // Of one that is not, others may have what this gateway left out.
         if is_proven && self.read.len() < READ_NOTED_MAX {
             self.read.insert(id);
         }
-        let (added, has) = self
-            .away(move |reading| (reading.add_bundle((gateway, is_proven), bytes), reading.has(want)))
-            .await?;
         let instead = if is_proven { Instead::Junk } else { Instead::Lie };
         let why = match (added, has) {
             (Ok(()), Has::Yes) => return Ok(Input::Had { gateway }),
-            (Ok(()), Has::No) if !is_said => return Ok(Input::Lacked { gateway, instead: Instead::Nothing }),
+            (Ok(()), Has::No) if by != Word::Itself => {
+                return Ok(Input::Lacked { gateway, instead: Instead::Nothing });
+            }
             (Err(why), _) => format!("bundle {id} is none: {why}"),
             (_, Has::False) => format!("something else is in bundle {id} under the name of {want}"),
             (_, Has::No) => {

@@ -123,6 +123,7 @@ impl<S: Sink> Run<'_, S> {
         let place = asked.holder.place(bundle.id).await.map_err(no)?;
         if gateway == bundle.gateway {
             let told = place.confirmations;
+            self.told += 1;
             self.least_confirmations = Some(self.least_confirmations.map_or(told, |least| least.min(told)));
         }
         let name = place.block.ok_or("its gateway does not name its block")?;

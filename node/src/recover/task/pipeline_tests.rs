@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weft_protocol::DataItem;
 use weft_protocol::crypto::Signer;
+use weft_protocol::l1::chunk;
+use weft_protocol::placed::Place;
 use weft_protocol::record::Link;
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
@@ -14,6 +16,7 @@ use super::super::reading::tests::{bundle, log};
 use super::super::sink::Tally;
 use super::super::tests::stub;
 use super::*;
+use crate::anchor::placements::PLACES_MAX;
 use crate::portable::Part;
 use crate::shared::testing::{NETWORK, shared};
 
@@ -133,23 +136,31 @@ async fn each_bundle_is_asked_for_once_though_it_is_asked_for_early() {
     }
 }
 
-/// Who knows where the slots lie needs no list; and false words, however many, cost nothing but questions.
+/// Reads a log at a node that heard of these bundles, each with the slots from one to another.
+async fn read_told(
+    process: Id,
+    from: &str,
+    places: impl IntoIterator<Item = (Id, u64, u64)>,
+) -> Result<RecoverReport, RecoverError> {
+    let shared = node();
+    for (bundle, from, to) in places {
+        let place = Place { network: NETWORK, process, weave: "w".to_owned(), bundle, from, to, height: 1 };
+        assert!(shared.placements.keep(&place.sign(&Signer::from_seed(&[1; 32])).unwrap()));
+    }
+    let mut taken = Taken::default();
+    let reading = Reading::new(process, shared.terms.clone(), 2);
+    let mut run = Run::new(&shared, process, gateways(&[from.to_owned()])?, &mut taken, reading);
+    run.whole(&mut |_, _| ControlFlow::Continue(())).await
+}
+
+/// Who knows where the slots lie needs no list, also if false words are among the true ones.
 #[tokio::test]
 async fn a_log_comes_from_where_its_scheduler_says_that_it_lies() {
     let (process, log) = log(SLOTS, |slot| 120_000 + slot);
     let address = stub::without_lists(bundles(&log, None)).await;
     let read = async |places: Vec<(u8, u64)>| {
-        let shared = node();
-        for (bundle, from) in places {
-            let (weave, bundle, to) = ("w".to_owned(), Id([bundle; 32]), from + SLOTS / BUNDLES as u64 - 1);
-            let place = Place { network: NETWORK, process, weave, bundle, from, to, height: 1 };
-            assert!(shared.heard.keep(&place.sign(&Signer::from_seed(&[1; 32])).unwrap()));
-        }
-        let mut taken = Taken::default();
-        let reading = Reading::new(process, shared.terms.clone(), 2);
-        let holders = gateways(std::slice::from_ref(&address)).unwrap();
-        let mut run = Run::new(&shared, process, holders, &mut taken, reading);
-        run.whole(&mut |_, _| ControlFlow::Continue(())).await
+        let place = |(bundle, from): (u8, u64)| (Id([bundle; 32]), from, from + SLOTS / BUNDLES as u64 - 1);
+        read_told(process, &address, places.into_iter().map(place)).await
     };
     let true_ones = [(0, 0), (1, 30), (2, 60)];
     let report = read(true_ones.to_vec()).await.unwrap();
@@ -162,7 +173,30 @@ async fn a_log_comes_from_where_its_scheduler_says_that_it_lies() {
     assert!(matches!(read(Vec::new()).await, Err(RecoverError::Unknown { .. })));
 }
 
-/// What others ask for is not read ahead either.
+/// What a scheduler names that is none of its log costs two bundles, and is no fault of the gateway that gives them.
+#[tokio::test]
+async fn false_words_of_a_scheduler_hold_nobody_up() {
+    let (process, log) = log(SLOTS, |slot| 120_000 + slot);
+    for are_shown in [true, false] {
+        let picture = |number: u8| {
+            let bytes = vec![number; 100];
+            let root = chunk::data_root(&bytes).unwrap();
+            (if are_shown { Id(root.0) } else { Id([100 + number; 32]) }, Vec::new(), bytes)
+        };
+        let pictures: Vec<stub::Bundled> = (0..u8::try_from(PLACES_MAX).unwrap()).map(picture).collect();
+        let places: Vec<_> = pictures.iter().map(|(id, ..)| (*id, 0, u64::MAX)).collect();
+        let (note, asked) = watch::channel(Vec::new());
+        let note = move |id| note.send_modify(|asked: &mut Vec<Id>| asked.push(id));
+        let address = stub::bundled([bundles(&log, None), pictures].concat(), note).await;
+        let report = read_told(process, &address, places).await.unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!((report.slots, report.bundles), (SLOTS, BUNDLES as u64), "{report:?}");
+        assert_eq!((report.gateways[0].faults_count, &report.gateways[0].faults), (0, &Vec::new()));
+        assert_eq!(asked.borrow().len(), BUNDLES + 2, "{asked:?}");
+    }
+}
+
+/// So it is for what others ask for.
 #[tokio::test]
 async fn the_next_bundle_is_asked_for_while_the_disk_is_busy() {
     let (process, log) = log(SLOTS, |slot| 120_000 + slot);

@@ -169,7 +169,7 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Asks whoever gave the last bundle for the next one, if by anybody's word there are more of so many slots: it
-    /// comes while that one is verified. What others ask for is not read ahead: that takes the memory of a bundle.
+    /// comes while that one is verified. What others ask for is not read ahead: that takes the memory of one more bundle.
     pub(super) fn ask_ahead(&mut self, total: u64) -> Result<(), RecoverError> {
         if self.allowance.is_some() {
             return Ok(());
@@ -177,8 +177,8 @@ impl<S: Sink> Run<'_, S> {
         let (process, gateway) = (self.process, self.search.likeliest());
         let reading = self.reading()?;
         let (next, scheduler) = (reading.pool.end().filter(|next| *next < total), reading.scheduler());
-        // Where it lies is known: nobody is asked to list it.
-        let next = next.filter(|next| !self.is_hinted(*next));
+        // Where it is said to lie it is asked for without a list.
+        let next = next.filter(|next| self.hints.untried(gateway, *next).is_none());
         if let (Some(next), Some(scheduler)) = (next, scheduler)
             && let Some(asked) = self.gateways.get_mut(gateway)
         {
