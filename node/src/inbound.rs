@@ -18,7 +18,7 @@ use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::time::Ahead;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
-use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, decode_canonical};
+use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, WireError, decode_canonical, is_of_later_release};
 use weft_protocol::{Id, wire};
 
 use crate::attestations::{hold_attestation, is_of_use, keep_attestation};
@@ -210,7 +210,14 @@ async fn judge(
     from: Peer,
 ) -> Verdict {
     let decoded: Result<wire::Announcement, _> = decode_canonical(&data, ANNOUNCEMENT_BYTES_MAX);
-    let Ok(announcement) = decoded else { return Verdict::Reject };
+    let announcement = match decoded {
+        Ok(announcement) => announcement,
+        // Peers of a later release pass it on to each other in good faith.
+        Err(WireError::Malformed | WireError::NotCanonical) if is_of_later_release(&data) => {
+            return Verdict::Ignore;
+        }
+        Err(_) => return Verdict::Reject,
+    };
     if announcement.process != process.as_ref() {
         return Verdict::Reject;
     }

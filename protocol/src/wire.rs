@@ -32,6 +32,8 @@ pub const PROOF_BYTES_MAX: usize = 64 * 1024;
 pub const RECORD_BYTES_MAX: usize = ASSIGNMENT_BYTES_MAX + ITEM_BYTES_MAX + PROOF_BYTES_MAX + 32;
 /// Bytes of what travels on a process topic; larger slots are announced by head and fetched.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024;
+/// The last field of an announcement that has a meaning, by its number in `proto/weft.proto`.
+const ANNOUNCEMENT_FIELD_LAST: u32 = 9;
 /// Bytes of a pending item with its origin proof (RULES.md 6.15).
 pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a fact on a lobby shard.
@@ -241,31 +243,50 @@ pub fn decode_canonical<T: WireMessage>(bytes: &Bytes, max: usize) -> Result<T, 
     Ok(message)
 }
 
+/// Whether bytes that are no [`Announcement`] of this release may be one of a later release: fields at their top level,
+/// one of which has no meaning yet.
+pub fn is_of_later_release(mut announcement: &[u8]) -> bool {
+    let mut is_later = false;
+    while !announcement.is_empty() {
+        match next_field(&mut announcement) {
+            Ok((0, _)) | Err(_) => return false,
+            Ok((field, _)) => is_later |= field > ANNOUNCEMENT_FIELD_LAST,
+        }
+    }
+    is_later
+}
+
 /// Counts the elements of the field at `path`, looking through the messages on the way.
 fn count(mut bytes: &[u8], path: &[u32]) -> Result<usize, WireError> {
     let Some((&wanted, deeper)) = path.split_first() else { return Ok(1) };
     let mut total = 0;
     while !bytes.is_empty() {
-        let key = varint(&mut bytes)?;
-        let field = u32::try_from(key >> 3).map_err(|_| WireError::Malformed)?;
-        let value = match key & 7 {
-            0 => {
-                varint(&mut bytes)?;
-                &[][..]
-            }
-            1 => take(&mut bytes, 8)?,
-            5 => take(&mut bytes, 4)?,
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)?).map_err(|_| WireError::Malformed)?;
-                take(&mut bytes, length)?
-            }
-            _ => return Err(WireError::Malformed),
-        };
+        let (field, value) = next_field(&mut bytes)?;
         if field == wanted {
             total += if deeper.is_empty() { 1 } else { count(value, deeper)? };
         }
     }
     Ok(total)
+}
+
+/// Takes the next field: its number, and its bytes if it has a length.
+fn next_field<'a>(bytes: &mut &'a [u8]) -> Result<(u32, &'a [u8]), WireError> {
+    let key = varint(bytes)?;
+    let field = u32::try_from(key >> 3).map_err(|_| WireError::Malformed)?;
+    let value = match key & 7 {
+        0 => {
+            varint(bytes)?;
+            &[][..]
+        }
+        1 => take(bytes, 8)?,
+        5 => take(bytes, 4)?,
+        2 => {
+            let length = usize::try_from(varint(bytes)?).map_err(|_| WireError::Malformed)?;
+            take(bytes, length)?
+        }
+        _ => return Err(WireError::Malformed),
+    };
+    Ok((field, value))
 }
 
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {

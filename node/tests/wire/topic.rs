@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use weft_node::control::api::{AnchorRequest, PlaceInfo, Request};
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::attestation::Statement;
 use weft_protocol::crypto::Signer;
 use weft_protocol::data_item::Draft;
+use weft_protocol::placed::Place;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::{DataItem, Hash, Id, Position, wire};
 
@@ -156,6 +158,25 @@ fn far_off(process: Id, attestor: &Signer) -> Vec<(&'static str, Bytes)> {
     ]
 }
 
+/// Where slots lie, by who does not schedule them, and by words that the scheduler did not sign so.
+fn places(process: Id, scheduler: &Signer, liar: &Signer) -> Vec<(&'static str, Bytes)> {
+    let of = |placed| announcement(process, Body::Placed(placed));
+    let by_scheduler = place(process, scheduler, 1);
+    vec![
+        ("a place by a stranger", of(place(process, liar, 1))),
+        ("a place with a slot more than was signed", of(wire::Placed { to: 2, ..by_scheduler.clone() })),
+        ("a place of another log", of(place(Id([7; 32]), scheduler, 1))),
+        ("a place that ends before it begins", of(wire::Placed { from: 3, ..by_scheduler.clone() })),
+        ("a place on a weave without a name", of(wire::Placed { weave: Bytes::new(), ..by_scheduler })),
+    ]
+}
+
+/// Where the first slots of a log lie, up to `to`.
+fn place(process: Id, signer: &Signer, to: u64) -> wire::Placed {
+    let (network, weave, bundle) = (network(), "w".to_owned(), Id([5; 32]));
+    Place { network, process, weave, bundle, from: 0, to, height: 1 }.sign(signer).unwrap().to_wire()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lies_on_a_topic_go_no_further() {
     let node = Node::start(1).await;
@@ -165,7 +186,8 @@ async fn lies_on_a_topic_go_no_further() {
     let last = observer.slots(process, 1, 1).await.pop().unwrap();
     let all = {
         let me = Stranger::of(&node, 3).await;
-        [lies(process, &last, &me), untimely(process, &me), far_off(process, &node.signer)].concat()
+        let said = [lies(process, &last, &me), untimely(process, &me), far_off(process, &node.signer)];
+        [said.concat(), places(process, &node.signer, &me.signer)].concat()
     };
     for (number, (name, lie)) in all.into_iter().enumerate() {
         // One that is rejected a few times is heard no more: each lie has its own liar.
@@ -181,6 +203,55 @@ async fn lies_on_a_topic_go_no_further() {
     assert_eq!(node.increments(process, 2).await, 2);
     let detail = node.detail(process).await;
     assert_eq!((detail.info.head, detail.info.fault), (Some(2), None));
+    let heard: Vec<PlaceInfo> = node.ask(Request::Anchor(AnchorRequest::Heard { process })).await.unwrap();
+    assert!(heard.is_empty(), "{heard:?}");
+    node.stop().await;
+}
+
+/// What the scheduler signed about its own log is kept and passed on, whoever brings it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_true_word_about_where_slots_lie_is_kept() {
+    let node = Node::start(7).await;
+    let process = node.counter().await;
+    let mut observer = Stranger::on(&node, process, 8).await;
+    let bringer = Stranger::on(&node, process, 9).await;
+    for to in 1..=2 {
+        let word = announcement(process, Body::Placed(place(process, &node.signer, to)));
+        bringer.publish(process, word.clone()).await;
+        observer.hear_until(&word).await;
+    }
+    let heard: Vec<PlaceInfo> = node.ask(Request::Anchor(AnchorRequest::Heard { process })).await.unwrap();
+    let slots: Vec<_> = heard.iter().map(|place| (place.from, place.to, place.bundle)).collect();
+    assert_eq!(slots, [(0, 1, Id([5; 32])), (0, 2, Id([5; 32]))]);
+    node.stop().await;
+}
+
+/// What has a field that has no meaning yet may be an honest word of a later release: it goes no further, and who forwards
+/// it is still heard, however often.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_later_release_says_costs_nobody_its_place() {
+    /// Field 10, with two bytes.
+    const LATER: [u8; 4] = [0x52, 2, b'h', b'i'];
+    let node = Node::start(12).await;
+    let process = node.counter().await;
+    let mut observer = Stranger::on(&node, process, 13).await;
+    let later = Stranger::on(&node, process, 14).await;
+    let no_body = wire::Announcement { process: wire::bytes(process), body: None }.encode_to_vec();
+    let words: Vec<Bytes> = (0..12)
+        .map(|number| match number % 2 {
+            0 => [&no_body[..], &LATER, &[0x58, number]].concat().into(),
+            _ => {
+                [&announcement(process, Body::Offer(later.offer(number.into())))[..], &LATER].concat().into()
+            }
+        })
+        .collect();
+    for word in &words {
+        later.publish(process, word.clone()).await;
+    }
+    let mark = announcement(process, Body::Offer(later.offer(100)));
+    later.publish(process, mark.clone()).await;
+    let heard = observer.hear_until(&mark).await;
+    assert!(words.iter().all(|word| !heard.contains(word)));
     node.stop().await;
 }
 
