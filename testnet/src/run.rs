@@ -294,7 +294,9 @@ async fn stay(fleet: Fleet, signals: &mut Signals, screen: Screen) -> Exit {
     screen.table(["NODE", "ADDRESS", "DATA FOLDER", "LISTENS ON"], fleet.nodes().iter().map(row));
     let first = fleet.node(0).data_dir().display();
     screen.line(&format!("talk to a node with `weft --data-dir {first} processes`; ctrl-c ends all"));
-    if let Some(weave) = fleet.node(KEEPER).ready().weave_api.as_ref() {
+    if fleet.plan().shares_weave()
+        && let Some(weave) = fleet.node(KEEPER).ready().weave_api.as_ref()
+    {
         screen.line(&format!(
             "all batches go to the weave of node {KEEPER}: `weft recover PROCESS --from {weave}`"
         ));

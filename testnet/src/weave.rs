@@ -54,9 +54,13 @@ pub(crate) fn flags(dir: &Path, node: usize, up: &[Node]) -> Result<Vec<OsString
 
 /// Writes the wallet where the nodes read it, for its user alone: they warn of any other.
 fn wallet(dir: &Path) -> Result<PathBuf, TestnetError> {
-    let path = dir.join(WALLET_NAME);
-    let opened = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-    let written = opened.and_then(|mut file| file.write_all(WALLET.as_bytes()));
+    let (path, unfinished) = (dir.join(WALLET_NAME), dir.join(format!("{WALLET_NAME}.tmp")));
+    // Never empty under its name: nodes that were started a moment ago read it.
+    let opened =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+    let written = opened
+        .and_then(|mut file| file.write_all(WALLET.as_bytes()))
+        .and_then(|()| std::fs::rename(&unfinished, &path));
     written.map_err(|source| TestnetError::File { path: path.clone(), source })?;
     Ok(path)
 }

@@ -12,7 +12,7 @@ const LOGS_MAX: usize = 4_096;
 /// Places that are kept of a log, those of its newest slots.
 pub(crate) const PLACES_MAX: usize = 16;
 
-/// What was heard.
+/// The places that were heard of.
 #[derive(Debug, Default)]
 pub(crate) struct Heard(Mutex<Inner>);
 

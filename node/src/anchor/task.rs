@@ -375,7 +375,9 @@ fn place_of(shared: &Shared, process: Id, batch: Hash, height: u64) -> Result<Op
     let bundle = match posting {
         Some(PostingState::Final { id, .. }) => id,
         // On the embedded weave it has no other name.
-        _ => Id(batch.0),
+        None => Id(batch.0),
+        // No gateway knows it by that.
+        Some(_) => return Ok(None),
     };
     Ok(Some(Place {
         network: shared.network,
