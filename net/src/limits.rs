@@ -31,7 +31,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// peers and was dialled by none: each of them whose mesh is full may refuse it, and cuts it off before others as it has the
 /// least score. When all have done so, which takes two or three heartbeats, it is in nobody's mesh and hears by heartbeats
 /// alone until it may ask again: a heartbeat or two after this, not after the library's minute. Meshes that lack nobody ask
-/// for nobody, so that a short time costs no more words. Peers are told it in whole seconds.
+/// for nobody; who lacks somebody asks every few seconds. Peers are told it in whole seconds.
 pub(crate) const PRUNE_BACKOFF: Duration = Duration::from_secs(2);
 /// Heartbeats for which a message waits for its verdict and can be asked for.
 pub(crate) const HISTORY_HEARTBEATS: usize = 12;

@@ -109,7 +109,7 @@ pub(super) async fn run(of: Checkpoint, context: &Context) -> Result<Exit, CliEr
     })?;
     let leaves = memory.end(bytes)?.to_vec();
     let hash_matches = sha256 == claims.sha256;
-    // What is not what it says goes nowhere.
+    // A file of what is not what it says is not put in its place; what went into a pipe is gone, and the exit code says so.
     let placed = of.out.as_deref().filter(|_| hash_matches);
     if placed.is_some() {
         memory.place(bytes)?;

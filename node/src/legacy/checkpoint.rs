@@ -2,7 +2,7 @@
 //!
 //! It is a claim. Its hash is of bytes that its signer chose, and shows that they came whole, nothing else; so no
 //! node starts from one. It can be held against a replay. Here its tags are read and its data is unpacked, page by
-//! page: pure, and never more than a page in memory.
+//! page: pure, and of what comes out never more than a page is in memory.
 
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _};
