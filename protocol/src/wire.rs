@@ -248,10 +248,12 @@ pub fn decode_canonical<T: WireMessage>(bytes: &Bytes, max: usize) -> Result<T, 
 pub fn is_of_later_release(mut announcement: &[u8]) -> bool {
     let mut is_later = false;
     while !announcement.is_empty() {
-        match next_field(&mut announcement) {
-            Ok((0, _)) | Err(_) => return false,
-            Ok((field, _)) => is_later |= field > ANNOUNCEMENT_FIELD_LAST,
+        let Ok((field, kind)) = prost::encoding::decode_key(&mut announcement) else { return false };
+        let context = prost::encoding::DecodeContext::default();
+        if prost::encoding::skip_field(kind, field, &mut announcement, context).is_err() {
+            return false;
         }
+        is_later |= field > ANNOUNCEMENT_FIELD_LAST;
     }
     is_later
 }
@@ -261,32 +263,26 @@ fn count(mut bytes: &[u8], path: &[u32]) -> Result<usize, WireError> {
     let Some((&wanted, deeper)) = path.split_first() else { return Ok(1) };
     let mut total = 0;
     while !bytes.is_empty() {
-        let (field, value) = next_field(&mut bytes)?;
+        let key = varint(&mut bytes)?;
+        let field = u32::try_from(key >> 3).map_err(|_| WireError::Malformed)?;
+        let value = match key & 7 {
+            0 => {
+                varint(&mut bytes)?;
+                &[][..]
+            }
+            1 => take(&mut bytes, 8)?,
+            5 => take(&mut bytes, 4)?,
+            2 => {
+                let length = usize::try_from(varint(&mut bytes)?).map_err(|_| WireError::Malformed)?;
+                take(&mut bytes, length)?
+            }
+            _ => return Err(WireError::Malformed),
+        };
         if field == wanted {
             total += if deeper.is_empty() { 1 } else { count(value, deeper)? };
         }
     }
     Ok(total)
-}
-
-/// Takes the next field: its number, and its bytes if it has a length.
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Result<(u32, &'a [u8]), WireError> {
-    let key = varint(bytes)?;
-    let field = u32::try_from(key >> 3).map_err(|_| WireError::Malformed)?;
-    let value = match key & 7 {
-        0 => {
-            varint(bytes)?;
-            &[][..]
-        }
-        1 => take(bytes, 8)?,
-        5 => take(bytes, 4)?,
-        2 => {
-            let length = usize::try_from(varint(bytes)?).map_err(|_| WireError::Malformed)?;
-            take(bytes, length)?
-        }
-        _ => return Err(WireError::Malformed),
-    };
-    Ok((field, value))
 }
 
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
