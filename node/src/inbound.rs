@@ -1,6 +1,8 @@
 //! What comes from the network: verified on workers, in the order of each process, and judged
 //! once. The swarm never waits for this: a full queue means Ignore or Busy.
 
+mod later;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use weft_protocol::record::{Blame, SlotRecord};
 use weft_protocol::time::Ahead;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
-use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, WireError, decode_canonical, is_of_later_release};
+use weft_protocol::wire::{ANNOUNCEMENT_BYTES_MAX, WireError, decode_canonical};
 use weft_protocol::{Id, wire};
 
 use crate::attestations::{hold_attestation, is_of_use, keep_attestation};
@@ -213,7 +215,7 @@ async fn judge(
     let announcement = match decoded {
         Ok(announcement) => announcement,
         // Peers of a later release pass it on to each other in good faith.
-        Err(WireError::Malformed | WireError::NotCanonical) if is_of_later_release(&data) => {
+        Err(WireError::Malformed | WireError::NotCanonical) if later::is_of_later_release(&data) => {
             return Verdict::Ignore;
         }
         Err(_) => return Verdict::Reject,

@@ -32,8 +32,6 @@ pub const PROOF_BYTES_MAX: usize = 64 * 1024;
 pub const RECORD_BYTES_MAX: usize = ASSIGNMENT_BYTES_MAX + ITEM_BYTES_MAX + PROOF_BYTES_MAX + 32;
 /// Bytes of what travels on a process topic; larger slots are announced by head and fetched.
 pub const ANNOUNCEMENT_BYTES_MAX: usize = 64 * 1024;
-/// The last field of an announcement that has a meaning, by its number in `proto/weft.proto`.
-const ANNOUNCEMENT_FIELD_LAST: u32 = 9;
 /// Bytes of a pending item with its origin proof (RULES.md 6.15).
 pub const PENDING_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of a fact on a lobby shard.
@@ -241,21 +239,6 @@ pub fn decode_canonical<T: WireMessage>(bytes: &Bytes, max: usize) -> Result<T, 
         return Err(WireError::NotCanonical);
     }
     Ok(message)
-}
-
-/// Whether bytes that are no [`Announcement`] of this release may be one of a later release: fields at their top level,
-/// one of which has no meaning yet.
-pub fn is_of_later_release(mut announcement: &[u8]) -> bool {
-    let mut is_later = false;
-    while !announcement.is_empty() {
-        let Ok((field, kind)) = prost::encoding::decode_key(&mut announcement) else { return false };
-        let context = prost::encoding::DecodeContext::default();
-        if prost::encoding::skip_field(kind, field, &mut announcement, context).is_err() {
-            return false;
-        }
-        is_later |= field > ANNOUNCEMENT_FIELD_LAST;
-    }
-    is_later
 }
 
 /// Counts the elements of the field at `path`, looking through the messages on the way.

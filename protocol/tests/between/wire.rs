@@ -25,24 +25,6 @@ fn limits_are_reached_and_held() {
     assert_eq!(read(&heads(HEADS_MAX + 1), REQUEST_BYTES_MAX), Err(WireError::TooMany(&[2, 1])));
 }
 
-/// Bodies that have a meaning today are none of tomorrow, whatever they are worth, and neither is what has no fields.
-#[test]
-fn an_announcement_of_a_later_release_has_a_field_without_a_meaning() {
-    use wire::announcement::Body;
-    let known = |body| wire::Announcement { process: vec![1; 32].into(), body }.encode_to_vec();
-    let last = known(Some(Body::Placed(wire::Placed { to: 3, ..Default::default() })));
-    for bytes in [&known(None)[..], &last, &[], &[0x52], &[0x52, 9, 1], &[0x53], &[&last[..], &[0]].concat()]
-    {
-        assert!(!wire::is_of_later_release(bytes), "{bytes:02x?}");
-    }
-    // Field 10, and field 200.
-    for later in [&[0x52, 1, 1][..], &[0x50, 7], &[0xc2, 0x0c, 0]] {
-        let bytes: Bytes = [&last[..], later].concat().into();
-        assert!(wire::is_of_later_release(&bytes), "{bytes:02x?}");
-        assert_eq!(decode_canonical::<wire::Announcement>(&bytes, bytes.len()), Err(WireError::NotCanonical));
-    }
-}
-
 #[test]
 fn empty_elements_are_counted_before_they_are_built() {
     let slots = vec![wire::SlotRecord::default(); RANGE_SLOTS_MAX + 1];

@@ -1,0 +1,50 @@
+//! What only peers of a later release can read.
+
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+
+/// The last field of an `Announcement` that has a meaning, by its number in `weft.proto`.
+const FIELD_LAST: u32 = 9;
+
+/// Whether bytes that are no announcement of this release may be one of a later release: fields at their top level, one of
+/// which has no meaning yet.
+pub(super) fn is_of_later_release(mut announcement: &[u8]) -> bool {
+    let mut is_later = false;
+    while !announcement.is_empty() {
+        let Ok((field, kind)) = decode_key(&mut announcement) else { return false };
+        if skip_field(kind, field, &mut announcement, DecodeContext::default()).is_err() {
+            return false;
+        }
+        is_later |= field > FIELD_LAST;
+    }
+    is_later
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+    use weft_protocol::wire::announcement::Body;
+    use weft_protocol::wire::{self, WireError, decode_canonical};
+
+    use super::*;
+
+    /// What has a meaning today is none of tomorrow, whatever it is worth, and neither is what has no fields.
+    #[test]
+    fn an_announcement_of_a_later_release_has_a_field_without_a_meaning() {
+        let known = |body| wire::Announcement { process: vec![1; 32].into(), body }.encode_to_vec();
+        let last = known(Some(Body::Placed(wire::Placed { to: 3, ..Default::default() })));
+        let ends_badly = [&last[..], &[0]].concat();
+        for bytes in
+            [&known(None)[..], &last, &[], &[0x52], &[0x52, 9, 1], &[0x53], &[0x0b; 500], &ends_badly]
+        {
+            assert!(!is_of_later_release(bytes), "{bytes:02x?}");
+        }
+        // Field 10, and field 200.
+        for later in [&[0x52, 1, 1][..], &[0x50, 7], &[0xc2, 0x0c, 0]] {
+            let bytes: Bytes = [&last[..], later].concat().into();
+            assert!(is_of_later_release(&bytes), "{bytes:02x?}");
+            let read = decode_canonical::<wire::Announcement>(&bytes, bytes.len());
+            assert_eq!(read, Err(WireError::NotCanonical));
+        }
+    }
+}
