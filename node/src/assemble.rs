@@ -324,7 +324,6 @@ fn start_roles(
     let timekeeper = TimekeeperTask::new(Arc::clone(shared), submitter.clone())?;
     tasks.start("timekeeper", timekeeper.run(stop.clone()));
     tasks.start("pruning", PruneTask::new(Arc::clone(shared)).run(stop.clone()));
-    tasks.start("forgetting", hosting::run_forgetting(Arc::clone(shared), stop.clone()));
     let sinks = Sinks { follower: follower.clone(), messenger: messenger.clone() };
     let answers =
         Answers::new(Arc::clone(shared), (submitter.clone(), follower), compute, messenger, stop.clone());

@@ -27,7 +27,7 @@ use crate::subscriptions;
 
 pub use forget::{
     ForgetError, begin as begin_forgetting, check as check_forgetting, finish as finish_forgetting, forget,
-    is_leaving, run as run_forgetting,
+    is_leaving,
 };
 #[cfg(test)]
 pub(crate) use search::machine as search_rules;
@@ -62,7 +62,7 @@ pub enum HostingError {
     #[error(transparent)]
     Search(Arc<HostingError>),
     /// Its operator wants it gone.
-    #[error("process {0} is being forgotten here; try again when `weft unhost {0} --forget` has ended")]
+    #[error("process {0} is being forgotten here; try again when that has ended")]
     Leaving(Id),
     /// There is no room on the disk.
     #[error("this node's disk budget is used up: raise `disk_budget` or make room")]
@@ -193,7 +193,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
         (None, None) => (wanted, Vec::new()),
     };
     let row = ProcessRow { module: found.module(), roles };
-    writes.extend([Write::Process { process, row }, forget::wanted(&process)]);
+    writes.push(Write::Process { process, row });
     shared.store.write(writes).await?;
     take_up(shared, found, roles).await;
     Ok(roles)
@@ -263,11 +263,7 @@ pub async fn change<E: From<StoreError>>(
     let _turn = shared.directory.turn(&id).await;
     let Some(has) = shared.directory.roles(&id) else { return Ok(()) };
     let roles = roles(has)?;
-    let mut writes = vec![Write::Process { process: id, row: ProcessRow { module, roles } }];
-    if roles == Roles::default() && has.for_others {
-        writes.push(forget::left(&id));
-    }
-    shared.store.write(writes).await?;
+    shared.store.write(vec![Write::Process { process: id, row: ProcessRow { module, roles } }]).await?;
     if roles == Roles::default() {
         shared.directory.remove(&id);
         // Only a network that has stopped says no.

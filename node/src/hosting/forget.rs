@@ -5,15 +5,13 @@
 //! looked at here comes before anything goes; what may go at all is judged once more where it goes
 //! (`storage/src/forget.rs`). What a stop breaks off is finished by the next turn of pruning.
 //!
-//! Logs that this node kept for others, and that nobody wants of it any more, go by themselves where the disk is nearly full, if
-//! nothing would be lost.
+//! Nothing is forgotten by itself: whoever has the last copy cannot know it, so an operator says what goes.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 use weft_protocol::process::Process;
 use weft_protocol::{DataItem, Id, Position};
 use weft_storage::{
@@ -229,7 +227,7 @@ pub fn forget(
     let forgot = forgot?;
     let mut names = clients_of(&shared.store.read()?, &process)?;
     names.extend(carrying::names(&process));
-    names.extend([prune::setting(&process), format!("{LEFT}{process}")]);
+    names.push(prune::setting(&process));
     shared.store.write_blocking(names.into_iter().map(|name| Write::DropSetting { name }).collect())?;
     Ok(forgot)
 }
@@ -268,77 +266,6 @@ fn goes(process: &Id, id: &Id, raw: &Bytes) -> bool {
         let has_uses = matches!(item.tag("Type"), Some("Module" | "Process"));
         item.target() == Some(*process) && !has_uses
     })
-}
-
-/// What starts the name of the setting that says that a log was kept for others and is for nothing any more; its id follows.
-const LEFT: &str = "left/";
-/// How often it is looked whether such logs have to go.
-const LOOK: Duration = Duration::from_secs(60);
-
-/// Notes that a process that came unasked was left.
-pub(super) fn left(process: &Id) -> Write {
-    Write::Setting { name: format!("{LEFT}{process}"), value: Bytes::new() }
-}
-
-/// Notes that somebody wants it again: what comes of it then is his.
-pub(super) fn wanted(process: &Id) -> Write {
-    Write::DropSetting { name: format!("{LEFT}{process}") }
-}
-
-/// Lets such logs go while room is scarce, until the node stops.
-pub async fn run(shared: SharedRef, stop: CancellationToken) {
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = look.tick() => {}
-        }
-        if shared.room.is_scarce() {
-            forget_left(&shared, &stop).await;
-        }
-    }
-}
-
-async fn forget_left(shared: &SharedRef, stop: &CancellationToken) {
-    let names = shared.store.read().and_then(|reader| reader.setting_names(LEFT));
-    let names = names.unwrap_or_else(|error| {
-        tracing::error!(%error, "what is left for nobody cannot be read");
-        Vec::new()
-    });
-    for name in names {
-        if stop.is_cancelled() || !shared.room.is_scarce() {
-            return;
-        }
-        let Some(process) = name.strip_prefix(LEFT).and_then(|id| id.parse().ok()) else { continue };
-        match forget_one_left(shared, process, stop).await {
-            Ok(Some(Forgot { slots, bytes, .. })) => {
-                tracing::info!(%process, slots, bytes, "a log that was kept for others is forgotten: the disk is nearly full");
-            }
-            Ok(None) => {}
-            Err(why) => tracing::debug!(%process, %why, "a log that was kept for others stays"),
-        }
-    }
-}
-
-async fn forget_one_left(
-    shared: &SharedRef,
-    process: Id,
-    stop: &CancellationToken,
-) -> Result<Option<Forgot>, ForgetError> {
-    if shared.directory.roles(&process).is_some() {
-        // Somebody wants it again; it is noted anew when that ends.
-        shared.store.write(vec![wanted(&process)]).await?;
-        return Ok(None);
-    }
-    check(shared, process, false).await?;
-    begin(shared, process).await?;
-    let (of, stop) = (SharedRef::clone(shared), stop.clone());
-    let forgetting = tokio::task::spawn_blocking(move || {
-        let go_on = || if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        forget(&of, process, &mut |_, _| go_on())
-    });
-    Ok(Some(forgetting.await.map_err(|_| StoreError::Closed)??))
 }
 
 /// Whether a process is being forgotten: until that is done nothing is begun for it.

@@ -115,21 +115,3 @@ async fn nothing_is_begun_for_what_is_being_forgotten() {
     let refused = begin(&shared, PROCESS).await.unwrap_err();
     assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
 }
-
-#[tokio::test]
-async fn what_was_kept_for_others_goes_by_itself_unless_it_is_wanted() {
-    let shared = node();
-    let stop = CancellationToken::new();
-    let notes = |shared: &SharedRef| shared.store.read().unwrap().setting_names(LEFT).unwrap().len();
-    shared.store.write(vec![left(&PROCESS)]).await.unwrap();
-    // Nothing of it is here: it is refused, and the note stays for whoever looks.
-    let refused = forget_one_left(&shared, PROCESS, &stop).await.unwrap_err();
-    assert!(matches!(refused, ForgetError::Unknown(_)), "{refused:?}");
-    let row = weft_storage::ProcessRow {
-        module: Id([1; 32]),
-        roles: weft_storage::Roles { watches: true, ..Default::default() },
-    };
-    shared.directory.put_row(PROCESS, row);
-    assert_eq!(forget_one_left(&shared, PROCESS, &stop).await.unwrap(), None);
-    assert_eq!(notes(&shared), 0);
-}
