@@ -19,7 +19,7 @@ use weft_protocol::{Id, Position};
 use crate::error::{Conflict, StoreError};
 use crate::key;
 use crate::reader::{Held, Reader};
-use crate::rows::Roles;
+use crate::rows::{OutboxKey, Roles};
 use crate::store::Store;
 use crate::tables::Table;
 use crate::write::Write;
@@ -76,13 +76,20 @@ pub struct LogPart {
     pub(crate) process: Id,
     pub(crate) rows: Vec<(Table, Vec<u8>)>,
     pub(crate) items: Vec<Id>,
+    /// Whether nothing of the log is written from here on.
+    begins: bool,
 }
 
 impl LogPart {
     fn of(process: Id, units: &[Unit]) -> Self {
         let rows = units.iter().flat_map(|unit| unit.rows.iter().cloned()).collect();
         let items = units.iter().flat_map(|unit| unit.items.iter().copied()).collect();
-        Self { process, rows, items }
+        Self { process, rows, items, begins: false }
+    }
+
+    /// Nothing of a log yet: it only begins.
+    const fn beginning(process: Id) -> Self {
+        Self { process, rows: Vec::new(), items: Vec::new(), begins: true }
     }
 }
 
@@ -104,15 +111,29 @@ struct State {
     doomed: BTreeSet<Id>,
 }
 
-impl Forgetting {
-    fn begin(&self, process: Id) {
-        let mut state = self.state();
-        state.logs.retain(|log| *log != process);
-        state.logs.push_back(process);
-        if state.logs.len() > LOGS_MAX {
-            state.logs.pop_front();
+impl State {
+    fn begin(&mut self, process: Id) {
+        self.keep(&process);
+        self.logs.push_back(process);
+        if self.logs.len() > LOGS_MAX {
+            self.logs.pop_front();
         }
-        self.is_any.store(true, Ordering::Release);
+    }
+
+    /// What is written of it counts.
+    fn keep(&mut self, process: &Id) {
+        self.logs.retain(|log| log != process);
+    }
+}
+
+impl Forgetting {
+    /// Hears of a refused request, before the next one is planned: nothing of a log that is worked for is ever late.
+    pub(crate) fn refused(&self, error: &StoreError) {
+        if let StoreError::Conflict(conflict) = error
+            && let Conflict::Served { process } = &**conflict
+        {
+            self.state().keep(process);
+        }
     }
 
     fn doom(&self, items: impl Iterator<Item = Id>) {
@@ -131,11 +152,11 @@ impl Forgetting {
         }
         let mut state = self.state();
         for write in &writes {
-            if let Write::Process { process, row } = write
-                && row.roles != Roles::default()
-            {
+            match write {
+                Write::DropLog(part) if part.begins => state.begin(part.process),
                 // It is taken up again.
-                state.logs.retain(|log| log != process);
+                Write::Process { process, row } if row.roles != Roles::default() => state.keep(process),
+                _ => {}
             }
         }
         let State { logs, doomed } = &mut *state;
@@ -258,26 +279,46 @@ impl Store {
         tell: Tell<'_>,
     ) -> Result<Forgot, StoreError> {
         let _turn = self.forgetting().turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = self.read()?;
-        if reader.process(&process)?.is_some_and(|row| row.roles != Roles::default()) {
-            return Err(Conflict::Served { process }.into());
-        }
-        if let Some((key, _)) = reader.outbox_pending(&process, 1)?.first() {
-            let (position, index) = (key.position, key.index);
-            return Err(Conflict::Unsent { process, position, index }.into());
-        }
-        let total = reader.head(&process)?.map_or(0, |(slot, _)| slot + 1);
-        drop(reader);
-        self.forgetting().begin(process);
-        let name = format!("{FORGETTING_SETTING}{process}");
-        // When it is durable, so is all that was planned before late writes were passed over.
-        self.write_blocking(vec![Write::Setting { name: name.clone(), value: Bytes::new() }])?;
-        let work = Work { store: self, process, total, forgot: Forgot::default(), tell };
-        let forgot = work.all(goes);
+        self.all_sent(&process)?;
+        let forgot = self.begin_and_forget(process, goes, tell);
         self.forgetting().doom(std::iter::empty());
-        let forgot = forgot?;
+        if matches!(forgot, Err(StoreError::Conflict(_))) {
+            self.forgetting().state().keep(&process);
+        }
+        forgot
+    }
+
+    fn begin_and_forget(
+        &self,
+        process: Id,
+        goes: &dyn Fn(&Id, &Bytes) -> bool,
+        tell: Tell<'_>,
+    ) -> Result<Forgot, StoreError> {
+        self.forgetting().is_any.store(true, Ordering::Release);
+        let name = format!("{FORGETTING_SETTING}{process}");
+        let mark = Write::Setting { name: name.clone(), value: Bytes::new() };
+        // The writer judges whether anything is done for it where it begins to pass over what is written of it: between the two
+        // nobody takes it up. When this is durable, so is all that was planned before.
+        self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark])?;
+        self.all_sent(&process)?;
+        let total = match self.read()?.head(&process) {
+            // It is only said how far it is of so many.
+            Err(StoreError::Damaged { .. }) => 0,
+            head => head?.map_or(0, |(slot, _)| slot + 1),
+        };
+        let forgot = Work { store: self, process, total, forgot: Forgot::default(), tell }.all(goes)?;
         self.write_blocking(vec![Write::DropSetting { name }])?;
         Ok(forgot)
+    }
+
+    /// Refuses a log of which an entry is still to be sent.
+    fn all_sent(&self, process: &Id) -> Result<(), StoreError> {
+        let pending = self.read()?.outbox_pending(process, 1)?;
+        let unsent = |key: &OutboxKey| {
+            let (position, index) = (key.position, key.index);
+            Conflict::Unsent { process: *process, position, index }
+        };
+        pending.first().map_or(Ok(()), |(key, _)| Err(unsent(key).into()))
     }
 }
 
@@ -372,7 +413,13 @@ impl Work<'_> {
         store.write_blocking(Vec::new())?;
         let reader = store.read()?;
         let (process, forgot, total, tell) = (self.process, self.forgot, self.total, &mut *self.tell);
-        let named = reader.named_elsewhere(&process, &going, &mut || tell(forgot.slots, total))?;
+        let named = match reader.named_elsewhere(&process, &going, &mut || tell(forgot.slots, total)) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%process, %error, "the items of a log stay: what cannot be read may name any of them");
+                going.keys().copied().collect()
+            }
+            named => named?,
+        };
         store.forgetting().spare(&named);
         going.retain(|item, _| !named.contains(item));
         self.go_on()?;
@@ -406,7 +453,7 @@ impl Work<'_> {
 
     /// The items of these slots that may go, each with its bytes, and their proofs.
     fn items(
-        &self,
+        &mut self,
         reader: &Reader,
         held: &[Held],
         goes: &dyn Fn(&Id, &Bytes) -> bool,
@@ -416,7 +463,11 @@ impl Work<'_> {
             Err(StoreError::Damaged { .. }) => Ok(None),
             read => read,
         };
-        for Held { item, proof, .. } in held {
+        for (number, Held { item, proof, .. }) in (1_usize..).zip(held) {
+            // They are read whole: a page of them is as much as gigabytes.
+            if number.is_multiple_of(UNITS_MAX) {
+                self.go_on()?;
+            }
             let Some(item) = item else { continue };
             let Some(raw) = read(item)?.filter(|raw| goes(item, raw)) else { continue };
             going.insert(*item, raw.len() as u64);

@@ -206,7 +206,10 @@ impl Group<'_> {
             let writes = self.forgetting.pass(std::mem::take(&mut request.writes));
             let changes = match plan(tables, writes) {
                 Ok(changes) => changes,
-                Err(error) => return Some(Err(error)),
+                Err(error) => {
+                    self.forgetting.refused(&error);
+                    return Some(Err(error));
+                }
             };
             request.cost = Cost::of_changes(&changes, request.weight);
             request.planned = Some(changes);

@@ -12,7 +12,7 @@ use crate::tables::Table;
 impl Plan<'_> {
     /// Refuses a part of a log that this node works for, and one with an entry that is still to be sent.
     pub(super) fn drop_log(&mut self, part: LogPart) -> Result<(), StoreError> {
-        let LogPart { process, rows, items } = part;
+        let LogPart { process, rows, items, .. } = part;
         let known = match self.get::<ProcessRow>(Table::Processes, &process.0) {
             // What it says is lost, and nothing is done for it since the start.
             Err(StoreError::Damaged { .. }) => None,

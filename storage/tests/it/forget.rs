@@ -1,7 +1,12 @@
 //! Forgetting a log: all of it goes and nothing else does, whenever the power fails and whoever writes meanwhile; and never
 //! what this node works for or has still to send.
 
+use std::cell::Cell;
+use std::io;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -13,6 +18,7 @@ use weft_storage::{
 };
 
 use crate::fault_disk::{Fault, FaultDisk, Unsynced};
+use crate::format::put;
 use crate::injected::{Image, image};
 use crate::rows::{address, config, hash, id, outbox_row, outcome_row, slot_row};
 
@@ -320,6 +326,116 @@ fn what_comes_late_is_passed_over_until_it_is_taken_up_again() {
     store.write_blocking(slot(GOES, 1)).unwrap();
     assert_eq!(after(&store).0.unwrap().0, 1);
     assert!(is_sound(&store));
+}
+
+/// A disk whose syncs wait while somebody holds the gate.
+#[derive(Debug, Clone, Default)]
+struct Gated {
+    disk: MemoryDisk,
+    gate: Arc<Mutex<()>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl weft_storage::Disk for Gated {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write(offset, bytes)
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.set_len(length)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().unwrap());
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.disk.sync()
+    }
+}
+
+/// It is taken up by a request that is planned and not yet durable: whoever forgets it cannot read that.
+#[test]
+fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
+    let disk = Gated::default();
+    let store = filled(disk.clone());
+    let gate = disk.gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        let taking_up = scope.spawn(|| store.write_blocking(vec![process(GOES, WATCHES)]));
+        while disk.waiting.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        let forgetting = scope.spawn(|| forget(&store));
+        // Time to read what is on disk, and to queue behind the other. Less only shows less.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(gate);
+        taking_up.join().unwrap().unwrap();
+        let refused = forgetting.join().unwrap().unwrap_err();
+        let StoreError::Conflict(conflict) = refused else { panic!("{refused:?}") };
+        assert_eq!(*conflict, Conflict::Served { process: id(GOES) });
+    });
+    let reader = store.read().unwrap();
+    assert!(reader.setting_names(FORGETTING_SETTING).unwrap().is_empty());
+    assert!(reader.whole_checkpoint(&id(GOES)).unwrap().is_some());
+    store.write_blocking(slot(GOES, SLOTS)).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.head(&id(GOES)).unwrap().unwrap().0, SLOTS);
+    assert!(is_sound(&store));
+}
+
+/// A row that cannot be read may name any item: those stay, and all else goes.
+#[test]
+fn damage_in_another_log_and_of_its_own_row_does_not_keep_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let store = Store::open(&path, &config()).unwrap();
+    what_goes(&store);
+    write_all(&store, what_stays());
+    drop(store);
+    let first_slot = [id(STAYS).0.as_slice(), &0_u64.to_be_bytes()].concat();
+    put(&path, "slots/1", &first_slot, b"damaged");
+    put(&path, "processes/1", &id(GOES).0, b"damaged");
+    let store = Store::open(&path, &config()).unwrap();
+    let forgot = forget(&store).unwrap();
+    assert_eq!((forgot.slots, forgot.items), (SLOTS, 0), "{forgot:?}");
+    let reader = store.read().unwrap();
+    assert_eq!((reader.head(&id(GOES)).unwrap(), reader.process(&id(GOES)).unwrap()), (None, None));
+    assert!(reader.setting_names(FORGETTING_SETTING).unwrap().is_empty());
+    assert!(reader.has_item(&item(GOES, 0)).unwrap());
+}
+
+/// Items are read whole before anything of the slots goes: whoever stops does not wait for all of them.
+#[test]
+fn between_items_it_is_asked_whether_to_go_on() {
+    const MANY: u64 = 2_000;
+    let store = Store::open_with_backend(MemoryDisk::new(), &config()).unwrap();
+    let numbered = |number: u64| {
+        let mut id = [9; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Id(id)
+    };
+    let log = (0..MANY).flat_map(|slot| {
+        let item = numbered(slot);
+        [
+            Write::Item { id: item, raw: "raw".into() },
+            Write::Slot { process: id(GOES), slot, row: row(item, None, 7) },
+        ]
+    });
+    store.write_blocking(log.chain([process(GOES, Roles::default())]).collect()).unwrap();
+    let read = Cell::new(0);
+    let stopped = store.forget_log(
+        id(GOES),
+        &|_, _| {
+            read.set(read.get() + 1);
+            true
+        },
+        &mut |_, _| if read.get() > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) },
+    );
+    assert!(matches!(stopped, Err(StoreError::Stopped)), "{stopped:?}");
+    assert!(read.get() < MANY / 2, "{} items were read", read.get());
 }
 
 proptest! {

@@ -180,7 +180,7 @@ fn dump(path: &Path) -> Vec<(String, Vec<u8>, Vec<u8>)> {
     rows
 }
 
-fn put(path: &Path, table: &str, key: &[u8], value: &[u8]) {
+pub fn put(path: &Path, table: &str, key: &[u8], value: &[u8]) {
     let database = redb::Database::create(path).unwrap();
     let writing = database.begin_write().unwrap();
     writing.open_table(Definition::new(table)).unwrap().insert(key, value).unwrap();
