@@ -138,8 +138,8 @@ pub async fn embed(
     let (searches, sought) = SearchHandle::new();
     let (wishes, wished) = Wishes::new();
     let terms = Terms { network, weave: Weave::Clock };
-    let directory = Directory::new(store.clone(), terms.clone());
     let shared = Arc::new(Shared {
+        directory: Directory::new(store.clone(), terms.clone()),
         market: Market::new(prices(&config)),
         clock: Clock::new(config.clock_offset_ms),
         turns: Turns::new(&metrics),
@@ -162,7 +162,6 @@ pub async fn embed(
         pending,
         metrics,
         news: Newsroom::new(),
-        directory,
         fresh: Freshness::default(),
         lookups: Lookups::default(),
         lobby,
@@ -170,6 +169,7 @@ pub async fn embed(
         offset: ClockOffset::default(),
         joins: Joins::default(),
         unasked: Arc::default(),
+        leaving: hosting::Leaving::default(),
         room: room::Gauge::default(),
         subscriptions: Subscriptions::default(),
         heard: Heard::default(),

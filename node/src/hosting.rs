@@ -26,8 +26,8 @@ use crate::shared::Shared;
 use crate::subscriptions;
 
 pub use forget::{
-    ForgetError, begin as begin_forgetting, check as check_forgetting, finish as finish_forgetting, forget,
-    is_leaving,
+    ForgetError, Leaving, begin as begin_forgetting, check as check_forgetting,
+    check_again as check_forgetting_again, finish as finish_forgetting, forget, is_leaving,
 };
 #[cfg(test)]
 pub(crate) use search::machine as search_rules;
@@ -184,7 +184,7 @@ pub async fn host(shared: &Shared, process: Id, wanted: Roles) -> Result<Roles, 
     };
     // Somebody else may have taken it up meanwhile, to watch it, say.
     let _turn = shared.directory.turn(&process).await;
-    if is_leaving(&shared.store.read()?, &process)? {
+    if is_leaving(shared, &process)? {
         return Err(HostingError::Leaving(process));
     }
     let (roles, mut writes) = match (shared.directory.roles(&process), opening) {

@@ -18,7 +18,7 @@ use crate::config::{Backend, Config};
 use crate::directory::{Directory, Known};
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
-use crate::hosting::{SearchHandle, Unasked};
+use crate::hosting::{Leaving, SearchHandle, Unasked};
 use crate::join::Joins;
 use crate::lobby::Lobby;
 use crate::market::Market;
@@ -101,6 +101,8 @@ pub struct Shared {
     pub joins: Joins,
     /// Places of processes that come unasked.
     pub unasked: Arc<Unasked>,
+    /// The processes that are being forgotten.
+    pub leaving: Leaving,
     /// Whose word to carry was taken.
     pub subscriptions: Subscriptions,
     /// When this node started.
@@ -197,6 +199,7 @@ pub mod testing {
             elsewhere,
             news: Newsroom::new(),
             metrics,
+            leaving: Leaving::default(),
             room: Gauge::default(),
             fresh: Freshness::default(),
             lookups: Lookups::default(),

@@ -127,7 +127,8 @@ impl State {
 }
 
 impl Forgetting {
-    /// Hears of a refused request, before the next one is planned: nothing of a log that is worked for is ever late.
+    /// Hears of a refused request, before the next one is planned: nothing of a log that is worked
+    /// for is ever late.
     pub(crate) fn refused(&self, error: &StoreError) {
         if let StoreError::Conflict(conflict) = error
             && let Conflict::Served { process } = &**conflict
@@ -297,8 +298,8 @@ impl Store {
         self.forgetting().is_any.store(true, Ordering::Release);
         let name = format!("{FORGETTING_SETTING}{process}");
         let mark = Write::Setting { name: name.clone(), value: Bytes::new() };
-        // The writer judges whether anything is done for it where it begins to pass over what is written of it: between the two
-        // nobody takes it up. When this is durable, so is all that was planned before.
+        // The writer judges whether anything is done for it where it begins to pass over what is written
+        // of it: between the two nobody takes it up. When this is durable, so is all planned before.
         self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark])?;
         self.all_sent(&process)?;
         let total = match self.read()?.head(&process) {

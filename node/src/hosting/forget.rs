@@ -3,12 +3,14 @@
 //! A log is never forgotten that this node schedules, nor one that something is still owed for: to others by this node, or to
 //! this node by a ledger. Where nobody else is known to have all of it, its operator must say that it may be lost. What is
 //! looked at here comes before anything goes; what may go at all is judged once more where it goes
-//! (`storage/src/forget.rs`). What a stop breaks off is finished by the next turn of pruning.
+//! (`storage/src/forget.rs`), and what would be lost once more when nothing is done for it any
+//! more. What a stop breaks off is finished by a turn of pruning.
 //!
 //! Nothing is forgotten by itself: whoever has the last copy cannot know it, so an operator says what goes.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +49,9 @@ pub enum ForgetError {
     /// It is this node's own.
     #[error("this node schedules process {0}: its log is nobody else's to keep, and is never forgotten")]
     Own(Id),
+    /// It goes already.
+    #[error("process {0} is being forgotten already")]
+    Begun(Id),
     /// The operator said that it stays.
     #[error("process {0} is pinned; `weft pin {0} --off` first")]
     Pinned(Id),
@@ -81,6 +86,48 @@ struct Looked {
     /// The newest slot.
     head: u64,
     lost: Vec<String>,
+    has_unsent: bool,
+}
+
+/// The processes that are being forgotten in this run, at most one for each client of the control
+/// socket and one of pruning.
+#[derive(Debug, Default)]
+pub struct Leaving(Mutex<BTreeSet<Id>>);
+
+impl Leaving {
+    fn ids(&self) -> MutexGuard<'_, BTreeSet<Id>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process that is being forgotten: while this is held nothing is begun for it, and nobody else
+/// forgets it.
+#[derive(Debug)]
+pub struct Leave {
+    shared: SharedRef,
+    process: Id,
+}
+
+impl Leave {
+    fn of(shared: &SharedRef, process: Id) -> Option<Self> {
+        let is_first = shared.leaving.ids().insert(process);
+        is_first.then(|| Self { shared: SharedRef::clone(shared), process })
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.shared.leaving.ids().remove(&self.process);
+    }
+}
+
+/// What the operator lets go of a process.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    /// What may be lost, as he is told it.
+    pub lost: Vec<String>,
+    /// Whether that is said of messages that wait to be delivered.
+    gives_up: bool,
 }
 
 /// Whether a process may be forgotten, and what would be lost; nothing is changed. Waits for peers, for some seconds.
@@ -90,7 +137,7 @@ struct Looked {
 pub async fn check(shared: &SharedRef, process: Id, accepts_loss: bool) -> Result<Vec<String>, ForgetError> {
     let of = SharedRef::clone(shared);
     let looked = tokio::task::spawn_blocking(move || look(&of, process)).await;
-    let Looked { process: item, head, mut lost } = looked.map_err(|_| StoreError::Closed)??;
+    let Looked { process: item, head, mut lost, .. } = looked.map_err(|_| StoreError::Closed)??;
     let is_on_weave = is_on_weave(shared, process, head)?;
     if !is_on_weave && !is_elsewhere(shared, &item, head).await {
         lost.push(format!("no reachable peer is known to have slots 0 to {head}"));
@@ -120,10 +167,11 @@ fn look(shared: &Shared, id: Id) -> Result<Looked, ForgetError> {
     if process.attestors().members.contains(&shared.address) {
         lost.push("this node is one of its attestors, and what it signed goes with the log".to_owned());
     }
-    if !reader.outbox_pending(&id, 1)?.is_empty() {
+    let has_unsent = !reader.outbox_pending(&id, 1)?.is_empty();
+    if has_unsent {
         lost.push(format!("messages that it sent wait to be delivered from here (`weft outbox {id}`)"));
     }
-    Ok(Looked { process, head, lost })
+    Ok(Looked { process, head, lost, has_unsent })
 }
 
 /// What is owed to somebody for a process, or to this node.
@@ -191,33 +239,56 @@ async fn is_elsewhere(shared: &SharedRef, process: &Arc<Process>, head: u64) -> 
     tokio::time::timeout(ASK_WAIT, asking).await.unwrap_or(false)
 }
 
-/// Notes that a process that nothing is done for any more is being forgotten: from here on nobody begins anything for it.
+/// Has nobody begin anything for a process that nothing is done for any more, while what is
+/// returned is held.
 ///
 /// # Errors
-/// The disk, or that somebody took it up again.
-pub async fn begin(shared: &Shared, process: Id) -> Result<(), StoreError> {
+/// That somebody took it up again, or forgets it already.
+pub async fn begin(shared: &SharedRef, process: Id) -> Result<Leave, ForgetError> {
     let _turn = shared.directory.turn(&process).await;
     if shared.directory.roles(&process).is_some() {
-        return Err(Conflict::Served { process }.into());
+        return Err(StoreError::from(Conflict::Served { process }).into());
     }
-    shared.store.write(vec![Write::Setting { name: mark(&process), value: Bytes::new() }]).await
+    Leave::of(shared, process).ok_or(ForgetError::Begun(process))
+}
+
+/// Looks once more, when the process has left memory: what it sent, and what was earned and agreed
+/// for it, since [`check`] counts too. Peers are not asked again.
+///
+/// # Errors
+/// As [`check`]. Nothing of it went.
+pub async fn check_again(leave: &Leave, accepts_loss: bool) -> Result<Accepted, ForgetError> {
+    let (shared, process) = (SharedRef::clone(&leave.shared), leave.process);
+    // What is on its way to the disk is on it after this.
+    shared.store.write(Vec::new()).await?;
+    let looked = tokio::task::spawn_blocking(move || look(&shared, process)).await;
+    let Looked { lost, has_unsent, .. } = looked.map_err(|_| StoreError::Closed)??;
+    if !lost.is_empty() && !accepts_loss {
+        return Err(ForgetError::Lost { process, lost });
+    }
+    Ok(Accepted { lost, gives_up: has_unsent })
 }
 
 fn mark(process: &Id) -> String {
     format!("{FORGETTING_SETTING}{process}")
 }
 
-/// Forgets a process, after [`check`] and [`begin`]. Blocks on the disk; `tell` hears how many of its slots are gone, and says
-/// whether to go on: what it breaks off is finished by the next turn of pruning.
+/// Forgets a process, after [`check_again`]. Blocks on the disk; `tell` hears how many of its slots
+/// are gone, and says whether to go on: what it breaks off is finished by the next turn of pruning.
 ///
 /// # Errors
-/// The disk, or that somebody took it up again.
+/// The disk, or that somebody took it up again, or that something waits to be sent that was not
+/// accepted to be lost.
 pub fn forget(
-    shared: &Shared,
-    process: Id,
+    leave: &Leave,
+    accepted: &Accepted,
     tell: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Forgot, StoreError> {
-    give_up(shared, process)?;
+    let Leave { shared, process } = leave;
+    let process = *process;
+    if accepted.gives_up {
+        give_up(shared, process)?;
+    }
     let goes = |id: &Id, raw: &Bytes| goes(&process, id, raw);
     let forgot = shared.store.forget_log(process, &goes, tell);
     if matches!(forgot, Err(StoreError::Conflict(_))) {
@@ -234,10 +305,6 @@ pub fn forget(
 
 /// Says of what waits to be pushed that it never will be.
 fn give_up(shared: &Shared, process: Id) -> Result<(), StoreError> {
-    // Only what nobody pushes any more: whoever took it up again may send it.
-    if shared.directory.roles(&process).is_some() {
-        return Ok(());
-    }
     let mut before = None;
     loop {
         let pending = shared.store.read()?.outbox_pending(&process, ROWS_AT_ONCE)?;
@@ -272,19 +339,33 @@ fn goes(process: &Id, id: &Id, raw: &Bytes) -> bool {
 ///
 /// # Errors
 /// The disk.
-pub fn is_leaving(reader: &Reader, process: &Id) -> Result<bool, StoreError> {
-    Ok(reader.setting(&mark(process))?.is_some())
+pub fn is_leaving(shared: &Shared, process: &Id) -> Result<bool, StoreError> {
+    Ok(shared.leaving.ids().contains(process) || is_begun(shared, process)?)
+}
+
+/// Whether rows of it may be gone.
+fn is_begun(shared: &Shared, process: &Id) -> Result<bool, StoreError> {
+    Ok(shared.store.read()?.setting(&mark(process))?.is_some())
 }
 
 /// Goes on with what was begun and broken off, until `go_on` says otherwise. Blocks on the disk.
-pub fn finish(shared: &Shared, go_on: &dyn Fn() -> ControlFlow<()>) {
+pub fn finish(shared: &SharedRef, go_on: &dyn Fn() -> ControlFlow<()>) {
     let names = shared.store.read().and_then(|reader| reader.setting_names(FORGETTING_SETTING));
     let names = names.unwrap_or_else(|error| {
         tracing::error!(%error, "what is being forgotten cannot be read");
         Vec::new()
     });
     for process in names.iter().filter_map(|name| name.strip_prefix(FORGETTING_SETTING)?.parse().ok()) {
-        match forget(shared, process, &mut |_, _| go_on()) {
+        // Who forgets it now needs nobody to finish it.
+        let Some(leave) = Leave::of(shared, process) else { continue };
+        // It may be done since the names were read, and taken up again. What is to be sent was given
+        // up before it began.
+        let finished = match is_begun(shared, &process) {
+            Ok(false) => continue,
+            Ok(true) => forget(&leave, &Accepted::default(), &mut |_, _| go_on()),
+            Err(error) => Err(error),
+        };
+        match finished {
             Ok(forgot) => {
                 tracing::info!(%process, slots = forgot.slots, "what was begun is done: it is forgotten");
             }

@@ -181,7 +181,7 @@ impl<'a> Apply<'a> {
             self.had = self.head()?.map_or(0, |slot| slot + 1);
             return self.compare(record);
         }
-        if hosting::is_leaving(&self.shared.store.read()?, &id)? {
+        if hosting::is_leaving(self.shared, &id)? {
             return Err(hosting::HostingError::Leaving(id).into());
         }
         self.check_room(record.item().raw().len() + record.assignment_item().raw().len())?;

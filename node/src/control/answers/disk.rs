@@ -23,7 +23,7 @@ use crate::recover::{self, RecoverError};
 use crate::replays::{PROGRESS_MAX, hears};
 use crate::shared::SharedRef;
 
-/// How long a process that is to be forgotten may take to leave memory. What it writes later is passed over.
+/// How long a process that is to be forgotten may take to leave memory.
 const LEAVE_WAIT: Duration = Duration::from_secs(30);
 
 /// Hears how far work is; says whether to go on.
@@ -153,25 +153,33 @@ impl Answers {
     ) -> Result<(), HungUp> {
         let begun = async {
             let lost = hosting::check_forgetting(&self.shared, process, accepts_loss).await;
-            let lost = lost.map_err(|error| not_forgotten(&error))?;
+            let mut lost = lost.map_err(|error| not_forgotten(&error))?;
             if self.shared.directory.roles(&process).is_some() {
                 self.unhost(process).await?;
             }
             let begun = hosting::begin_forgetting(&self.shared, process).await;
-            begun.map_err(|error| not_forgotten(&error.into()))?;
+            let leave = begun.map_err(|error| not_forgotten(&error))?;
             // Nothing is begun for it from here on, so what it has in memory is of before.
-            if let Some(compute) = &self.compute {
-                let _ = tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await;
+            if let Some(compute) = &self.compute
+                && tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await.is_err()
+            {
+                let text = format!(
+                    "process {process} still computes what it began, and its log is whole; try again in a while"
+                );
+                return Err(fail(FailureCode::Busy, text));
             }
-            Ok::<_, Failure>(lost)
+            let accepted = hosting::check_forgetting_again(&leave, accepts_loss).await;
+            let accepted = accepted.map_err(|error| not_forgotten(&error))?;
+            lost.retain(|one| !accepted.lost.contains(one));
+            lost.extend(accepted.lost.iter().cloned());
+            Ok::<_, Failure>((leave, accepted, lost))
         };
-        let lost = match begun.await {
-            Ok(lost) => lost,
+        let (leave, accepted, lost) = match begun.await {
+            Ok(begun) => begun,
             Err(failure) => return out.end(Err::<(), _>(failure)).await,
         };
-        let shared = SharedRef::clone(&self.shared);
         let work = move |tell: Tell<'_>| {
-            let forgot = hosting::forget(&shared, process, tell);
+            let forgot = hosting::forget(&leave, &accepted, tell);
             let Forgot { slots, items, bytes } = forgot.map_err(|error| not_forgotten(&error.into()))?;
             Ok(ForgetReport { process, slots, items, bytes, lost })
         };
@@ -245,6 +253,7 @@ async fn tell_while<T: Serialize + Send + 'static>(
 fn not_forgotten(error: &ForgetError) -> Failure {
     let code = match error {
         ForgetError::Unknown(_) => FailureCode::Unknown,
+        ForgetError::Begun(_) => FailureCode::Busy,
         ForgetError::Own(_)
         | ForgetError::Pinned(_)
         | ForgetError::Unsettled { .. }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::data_item::Draft;
-use weft_protocol::{Hash, Tag};
-use weft_storage::{ClaimRow, EarnedRow, MemoryDisk, Store, StoreConfig};
+use weft_protocol::time::TimePoint;
+use weft_protocol::{Hash, Tag, hash_chain};
+use weft_storage::{ClaimRow, EarnedRow, MemoryDisk, OutboxRow, SlotRow, Store, StoreConfig};
 
 use super::*;
 use crate::shared::testing::{NETWORK, shared};
@@ -102,16 +104,100 @@ async fn what_is_owed_keeps_a_log() {
 #[tokio::test]
 async fn nothing_is_begun_for_what_is_being_forgotten() {
     let shared = node();
-    begin(&shared, PROCESS).await.unwrap();
-    assert!(is_leaving(&shared.store.read().unwrap(), &PROCESS).unwrap());
-    // What a stop broke off is done by the next turn, and then it is free again.
-    finish(&shared, &|| ControlFlow::Continue(()));
-    assert!(!is_leaving(&shared.store.read().unwrap(), &PROCESS).unwrap());
+    let is_leaving = || is_leaving(&shared, &PROCESS).unwrap();
+    let leave = begin(&shared, PROCESS).await.unwrap();
+    assert!(is_leaving());
+    let refused = begin(&shared, PROCESS).await.unwrap_err();
+    assert!(matches!(refused, ForgetError::Begun(_)), "{refused:?}");
+    drop(leave);
+    assert!(!is_leaving());
     let row = weft_storage::ProcessRow {
         module: Id([1; 32]),
         roles: weft_storage::Roles { watches: true, ..Default::default() },
     };
     shared.directory.put_row(PROCESS, row);
     let refused = begin(&shared, PROCESS).await.unwrap_err();
+    assert!(matches!(refused, ForgetError::Store(StoreError::Conflict(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn what_was_broken_off_is_finished_but_not_what_somebody_forgets_now() {
+    let shared = node();
+    let is_begun = || is_begun(&shared, &PROCESS).unwrap();
+    shared.store.write(vec![Write::Setting { name: mark(&PROCESS), value: Bytes::new() }]).await.unwrap();
+    let leave = begin(&shared, PROCESS).await.unwrap();
+    finish(&shared, &|| ControlFlow::Continue(()));
+    assert!(is_begun() && is_leaving(&shared, &PROCESS).unwrap());
+    drop(leave);
+    finish(&shared, &|| ControlFlow::Continue(()));
+    assert!(!is_begun() && !is_leaving(&shared, &PROCESS).unwrap());
+}
+
+/// Slot 0 of a process of another node, as it is on disk.
+fn log_of_another(shared: &Shared) -> (Id, Vec<Write>) {
+    let scheduler = Signer::from_seed(&[8; 32]);
+    let address = scheduler.address().to_string();
+    let tags = [("Data-Protocol", "ao"), ("Type", "Process"), ("Scheduler", &address), ("Module", &address)];
+    let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
+    let item = Draft { tags, ..Draft::default() }.sign(&scheduler).unwrap();
+    let process = Process::accept(item.clone(), None, &shared.terms).unwrap().id();
+    let draft = AssignmentDraft {
+        network: NETWORK,
+        process,
+        epoch: 0,
+        slot: 0,
+        hash_chain: hash_chain::first(process),
+        time: TimePoint { timestamp: 120_000, height: 1 },
+        message: None,
+        excludes: Vec::new(),
+    };
+    let signed = draft.draft().sign(&scheduler).unwrap();
+    let row = SlotRow {
+        epoch: 0,
+        assignment_id: signed.id(),
+        assignment: signed.raw().clone(),
+        item: item.id(),
+        proof: None,
+        chain: hash_chain::first(process),
+        timestamp: 120_000,
+        block_height: 1,
+    };
+    (process, log::slot_writes(process, 0, row, &[&item]))
+}
+
+fn sent(process: Id, index: u32) -> Write {
+    let key = OutboxKey { process, position: Position::slot(0), index };
+    let row = OutboxRow {
+        kind: 0,
+        entry: "entry".into(),
+        root: None,
+        state: OutboxState::Pending,
+        attempts: 0,
+        next_try_ms: 0,
+    };
+    Write::Outbox { key, row }
+}
+
+/// What a process sends while its forgetting waits for it is lost only where its operator is told.
+#[tokio::test]
+async fn what_is_sent_after_the_first_look_is_lost_only_with_leave() {
+    let shared = node();
+    let (process, writes) = log_of_another(&shared);
+    shared.store.write(writes).await.unwrap();
+    let go_on = || ControlFlow::Continue(());
+    let leave = begin(&shared, process).await.unwrap();
+    assert!(check_again(&leave, false).await.unwrap().lost.is_empty());
+    // It comes after the last look: it is sent, or nothing goes.
+    let none = check_again(&leave, true).await.unwrap();
+    shared.store.write(vec![sent(process, 0)]).await.unwrap();
+    let refused = forget(&leave, &none, &mut |_, _| go_on()).unwrap_err();
     assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
+    assert_eq!(shared.store.read().unwrap().outbox_pending(&process, 9).unwrap().len(), 1);
+    let refused = check_again(&leave, false).await.unwrap_err();
+    assert!(matches!(refused, ForgetError::Lost { .. }), "{refused:?}");
+    let accepted = check_again(&leave, true).await.unwrap();
+    assert!(accepted.lost.len() == 1 && accepted.lost[0].contains("wait to be delivered"), "{accepted:?}");
+    assert_eq!(forget(&leave, &accepted, &mut |_, _| go_on()).unwrap().slots, 1);
+    assert!(!is_begun(&shared, &process).unwrap());
+    assert!(shared.store.read().unwrap().head(&process).unwrap().is_none());
 }
