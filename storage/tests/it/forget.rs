@@ -369,7 +369,7 @@ fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
             std::thread::yield_now();
         }
         let forgetting = scope.spawn(|| forget(&store));
-        // Time to read what is on disk, and to queue behind the other. Less only shows less.
+        // tidy-allow(sleep): time to read what is on disk, and to queue behind the other; less only shows less
         std::thread::sleep(Duration::from_millis(100));
         drop(gate);
         taking_up.join().unwrap().unwrap();
