@@ -5,7 +5,6 @@
 
 mod bundle;
 mod found;
-mod heard;
 pub mod machine;
 mod marks;
 pub(crate) mod placements;
@@ -13,7 +12,7 @@ pub mod post;
 mod task;
 mod waiting;
 
-pub(crate) use heard::Heard;
+pub(crate) use placements::Placements;
 pub(crate) use post::BlockWaits;
 pub use post::{Board, PostTask};
 pub(crate) use task::EMPTY_BLOCKS_MAX;

@@ -23,7 +23,7 @@ use weft_storage::{Roles, Store, StoreConfig};
 use weft_vm::EngineConfig;
 
 use self::doors::{Addresses, Doors};
-use crate::anchor::{AnchorTask, Board, Heard, PostTask};
+use crate::anchor::{AnchorTask, Board, Placements, PostTask};
 use crate::backup;
 use crate::builtin;
 use crate::clock::{Clock, ClockOffset};
@@ -154,7 +154,7 @@ pub async fn embed(
         modules,
         weave,
         board: Board::default(),
-        heard: Heard::default(),
+        placements: Placements::default(),
         publisher,
         topics,
         witness,

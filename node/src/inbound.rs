@@ -338,11 +338,11 @@ async fn placed(shared: &SharedRef, process: &Process, message: &wire::Placed) -
     let read = Placed::from_wire(message, shared.network, process.id());
     let Ok(unverified) = read else { return Verdict::Reject };
     let claims = unverified.claims();
-    if claims.signer() != process.scheduler() || !shared.heard.is_new(claims.place()) {
+    if claims.signer() != process.scheduler() || !shared.placements.is_new(claims.place()) {
         return Verdict::Ignore;
     }
     match tokio::task::spawn_blocking(move || unverified.verify()).await {
-        Ok(Ok(placed)) if shared.heard.keep(&placed) => Verdict::Accept,
+        Ok(Ok(placed)) if shared.placements.keep(&placed) => Verdict::Accept,
         Ok(Err(_)) => Verdict::Reject,
         Ok(Ok(_)) | Err(_) => Verdict::Ignore,
     }

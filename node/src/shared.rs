@@ -10,7 +10,7 @@ use weft_protocol::{Address, Id, Network};
 use weft_storage::Store;
 use weft_storage::anchor::{Anchor as _, LocalWeave};
 
-use crate::anchor::{Board, Heard};
+use crate::anchor::{Board, Placements};
 use crate::clock::{Clock, ClockOffset};
 use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
@@ -60,7 +60,7 @@ pub struct Shared {
     /// What the anchor and the poster say to each other.
     pub board: Board,
     /// Where others say that batches of their logs lie.
-    pub(crate) heard: Heard,
+    pub(crate) placements: Placements,
     /// What goes out on process topics.
     pub publisher: Publisher,
     /// The topics that this node is on.
@@ -189,7 +189,7 @@ pub mod testing {
             modules: Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap(),
             weave: LocalWeave::open_with_backend(MemoryDisk::new(), &weave).unwrap(),
             board: Board::default(),
-            heard: Heard::default(),
+            placements: Placements::default(),
             publisher: Publisher::new(&metrics).0,
             topics: TopicsHandle::new(&metrics).0,
             witness: crate::witness::queue(&metrics).0,

@@ -51,7 +51,7 @@ pub enum PlanError {
         role: &'static str,
     },
     /// The weave of all would have no blocks.
-    #[error("--shared-weave: node {KEEPER} has not the role anchor, and its weave is that of all; add it")]
+    #[error("--shared-weave: node {KEEPER} lacks the role anchor, but all use its weave: add it")]
     Keeper,
     /// Roles of a node that there is not.
     #[error("--roles {given}: there are the peers 0 to {}", peers - 1)]
@@ -369,7 +369,8 @@ mod tests {
         assert_eq!((plan.roles(2), plan.roles(3), plan.roles(4)), ("compute", "anchor", ALL_ROLES));
         let error = plan.check_tour().unwrap_err().to_string();
         assert!(error.starts_with("--roles: node 3 lacks the role compute"), "{error}");
-        let error = plan.with_some_roles(&[of("4-5=compute").unwrap()]).unwrap_err().to_string();
+        let error = plan.clone().with_shared_weave().unwrap().with_some_roles(&[of("4-5=compute").unwrap()]);
+        let error = error.unwrap_err().to_string();
         assert_eq!(error, "--roles 4-5=compute: there are the peers 0 to 4");
         let plan = plan.with_some_roles(&[of("0=compute,messenger").unwrap()]).unwrap();
         assert_eq!(plan.with_shared_weave(), Err(PlanError::Keeper));

@@ -6,6 +6,7 @@
 
 pub mod counting;
 pub mod embedded;
+pub mod full;
 pub mod fuzz;
 pub mod lone;
 pub mod sim;

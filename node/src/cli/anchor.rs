@@ -19,13 +19,13 @@ const WINSTON_PER_AR: u64 = 1_000_000_000_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AnchorCommand {
-    /// Show where batches go, what is on its way, what it cost, and what keeps it
+    /// Show where batches go, what is on its way, what it cost and what is holding it up
     Status {
-        /// Where the scheduler of this process says that its slots lie, instead: heard from peers, and not checked
+        /// Show instead where the slots of this process lie, by the word of its scheduler; nobody has checked it
         #[arg(value_name = "PROCESS", allow_hyphen_values = true)]
         process: Option<Id>,
     },
-    /// Say what it would cost to anchor now what waits, as gateways ask
+    /// Show what it would cost to anchor now whatever waits, at the price of the gateways
     Estimate,
     /// Make batches of whatever waits, and post them now
     Flush,

@@ -15,10 +15,11 @@ use weft_node::config::{Config, Role};
 use weft_node::control::api::Request;
 use weft_node::control::client::Client;
 use weft_node::keyring::NodeKey;
-use weft_node::submit::{SubmitError, Submitter};
+use weft_node::submit::Submitter;
 use weft_node::{NodeError, Ready};
 use weft_protocol::crypto::Signer;
 use weft_protocol::{Draft, Id, Tag};
+use weft_tests::embedded::submit;
 use weft_tests::lone::Kind;
 
 /// Reached only by what never happens.
@@ -107,14 +108,7 @@ impl Node {
 
     /// Hands an item in, as often as the scheduler asks for it.
     pub async fn submit(&self, raw: &Bytes) {
-        loop {
-            match self.submitter.submit(raw.clone(), Bytes::new()).await {
-                Ok(_) => return,
-                // tidy-allow(sleep): as long as the scheduler says
-                Err(SubmitError::Busy(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        submit(&self.submitter, raw).await;
     }
 
     pub async fn stop(self) {

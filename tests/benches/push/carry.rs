@@ -17,10 +17,9 @@ use weft_node::config::{Config, Role};
 use weft_node::control::api::{CarryRequest, Request};
 use weft_node::control::client::Client;
 use weft_node::keyring::NodeKey;
-use weft_node::submit::Submitter;
 use weft_protocol::Id;
 use weft_protocol::crypto::Signer;
-use weft_tests::embedded::{block_on, submit};
+use weft_tests::embedded::block_on;
 use weft_tests::lone::{Kind, key, sign};
 
 use super::node::{Node, config};
@@ -69,46 +68,6 @@ pub fn measure(pushes: usize) {
         row("a messenger: pushes in a second of one core", &format!("{of_cpu:.0}"), &beside);
         stage.close().await;
     });
-}
-
-fn config(folder: &Path, roles: &[Role]) -> Config {
-    Config {
-        network: "weft-bench".into(),
-        listen: vec!["/ip4/127.0.0.1/tcp/0".into()],
-        roles: roles.iter().copied().collect(),
-        ..Config::new(folder)
-    }
-}
-
-/// A node inside this program.
-struct Node {
-    folder: TempDir,
-    listen: String,
-    submitter: Submitter,
-    stop: CancellationToken,
-    running: tokio::task::JoinHandle<Result<(), weft_node::NodeError>>,
-}
-
-impl Node {
-    async fn start(signer: Signer, seed: u8, roles: &[Role], known: &[&Self]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let bootstrap = known.iter().map(|node| node.listen.clone()).collect();
-        let config = Config { bootstrap, ..config(folder.path(), roles) };
-        let stop = CancellationToken::new();
-        let (tell, started) = tokio::sync::oneshot::channel();
-        let key = NodeKey { signer, peer_secret: [seed; 32] };
-        let running = tokio::spawn(weft_node::embed(config, key, stop.clone(), |ready, submitter| {
-            assert!(tell.send((ready.listen[0].clone(), submitter)).is_ok());
-        }));
-        let (listen, submitter) = started.await.unwrap();
-        Self { folder, listen, submitter, stop, running }
-    }
-
-    async fn stop(self) {
-        drop(self.submitter);
-        self.stop.cancel();
-        self.running.await.unwrap().unwrap();
-    }
 }
 
 /// Asks a node by its control socket until it answers as it should.

@@ -50,7 +50,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_gas",
         takes: Takes::One("GAS"),
-        help: "gas that processes that came unasked may use in an hour, all together; beyond it they wait; or `all`",
+        help: "gas per hour for all processes that arrived unasked, together; beyond it they wait; or `all`",
         set: |config, given| set_hour_gas(&mut config.others_gas, given),
         show: |config| config.others_gas.map_or_else(|| Value::String("all".into()), number),
     },

@@ -40,7 +40,7 @@ impl Answers {
         match request {
             AnchorRequest::Status => json(self.anchor_status().await?),
             AnchorRequest::Heard { process } => {
-                let places = self.shared.heard.of(&process).into_iter();
+                let places = self.shared.placements.of(&process).into_iter();
                 let info = |Place { weave, bundle, from, to, height, .. }| PlaceInfo {
                     weave,
                     bundle,

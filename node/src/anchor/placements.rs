@@ -14,7 +14,7 @@ pub(crate) const PLACES_MAX: usize = 16;
 
 /// The places that were heard of.
 #[derive(Debug, Default)]
-pub(crate) struct Heard(Mutex<Inner>);
+pub(crate) struct Placements(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -24,7 +24,7 @@ struct Inner {
     order: VecDeque<Id>,
 }
 
-impl Heard {
+impl Placements {
     /// Whether a place would be kept: it is looked at before its signature is.
     pub(crate) fn is_new(&self, place: &Place) -> bool {
         self.inner().logs.get(&place.process).is_none_or(|held| is_new(held, place))
@@ -89,29 +89,29 @@ mod tests {
         place.sign(&Signer::from_seed(&[1; 32])).unwrap()
     }
 
-    fn slots(heard: &Heard, process: Id) -> Vec<u64> {
-        heard.of(&process).iter().map(|place| place.to).collect()
+    fn slots(placements: &Placements, process: Id) -> Vec<u64> {
+        placements.of(&process).iter().map(|place| place.to).collect()
     }
 
     #[test]
     fn the_newest_places_of_a_log_are_kept_each_once() {
-        let (heard, process) = (Heard::default(), Id([1; 32]));
+        let (placements, process) = (Placements::default(), Id([1; 32]));
         let last = PLACES_MAX as u64 + 2;
         // In an order of their own, as gossip comes.
         for to in (0..=last).rev().chain(0..=last) {
             let placed = placed(process, to);
-            let is_new = heard.is_new(placed.place());
-            assert_eq!(heard.keep(&placed), is_new, "{to}");
+            let is_new = placements.is_new(placed.place());
+            assert_eq!(placements.keep(&placed), is_new, "{to}");
         }
-        assert!(slots(&heard, process).into_iter().eq(3..=last));
-        assert!(!heard.keep(&placed(process, 2)) && !heard.keep(&placed(process, last)));
-        assert!(heard.keep(&placed(process, last + 1)));
-        assert_eq!(slots(&heard, process)[0], 4);
+        assert!(slots(&placements, process).into_iter().eq(3..=last));
+        assert!(!placements.keep(&placed(process, 2)) && !placements.keep(&placed(process, last)));
+        assert!(placements.keep(&placed(process, last + 1)));
+        assert_eq!(slots(&placements, process)[0], 4);
     }
 
     #[test]
     fn no_more_logs_are_kept_than_there_is_room_for() {
-        let heard = Heard::default();
+        let placements = Placements::default();
         let process = |number: usize| {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&(number as u64).to_be_bytes());
@@ -121,16 +121,16 @@ mod tests {
         for number in 0..LOGS_MAX + 2 {
             let place = Place { process: process(number), ..template.clone() };
             // Signing each would take the most of the test.
-            assert!(heard.is_new(&place));
+            assert!(placements.is_new(&place));
             if [0, 1, 2, LOGS_MAX, LOGS_MAX + 1].contains(&number) {
-                assert!(heard.keep(&placed(process(number), 1)));
+                assert!(placements.keep(&placed(process(number), 1)));
             } else {
-                heard.inner().order.push_back(process(number));
-                heard.inner().logs.insert(process(number), vec![place]);
+                placements.inner().order.push_back(process(number));
+                placements.inner().logs.insert(process(number), vec![place]);
             }
         }
         let counts = |inner: &Inner| (inner.logs.len(), inner.order.len());
-        assert_eq!(counts(&heard.inner()), (LOGS_MAX, LOGS_MAX));
-        assert!(heard.of(&process(1)).is_empty() && heard.of(&process(2)).len() == 1);
+        assert_eq!(counts(&placements.inner()), (LOGS_MAX, LOGS_MAX));
+        assert!(placements.of(&process(1)).is_empty() && placements.of(&process(2)).len() == 1);
     }
 }
