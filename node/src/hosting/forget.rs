@@ -124,7 +124,7 @@ impl Drop for Leave {
 /// What the operator lets go of a process.
 #[derive(Debug, Default)]
 pub struct Accepted {
-    /// What may be lost, as he is told it.
+    /// What may be lost, as they are told it.
     pub lost: Vec<String>,
     /// Whether that is said of messages that wait to be delivered.
     gives_up: bool,
