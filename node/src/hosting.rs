@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::subscriptions;
 
 pub use forget::{
-    ForgetError, Leaving, begin as begin_forgetting, check as check_forgetting,
+    Accepted, ForgetError, Leave, Leaving, begin as begin_forgetting, check as check_forgetting,
     check_again as check_forgetting_again, finish as finish_forgetting, forget, is_leaving,
 };
 #[cfg(test)]

@@ -300,7 +300,13 @@ impl Store {
         let mark = Write::Setting { name: name.clone(), value: Bytes::new() };
         // The writer judges whether anything is done for it where it begins to pass over what is written
         // of it: between the two nobody takes it up. When this is durable, so is all planned before.
-        self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark])?;
+        let was_begun = self.read()?.setting(&name)?.is_some();
+        let begun = self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark]);
+        if begun.is_err() && !was_begun {
+            // All of it is there: nothing of it is late.
+            self.forgetting().state().keep(&process);
+        }
+        begun?;
         self.all_sent(&process)?;
         let total = match self.read()?.head(&process) {
             // It is only said how far it is of so many.

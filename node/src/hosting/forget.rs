@@ -1,7 +1,7 @@
 //! Forgetting a process of another node: its log, states and results go, and the disk is free for others.
 //!
 //! A log is never forgotten that this node schedules, nor one that something is still owed for: to others by this node, or to
-//! this node by a ledger. Where nobody else is known to have all of it, its operator must say that it may be lost. What is
+//! this node by a ledger. Where nobody else shows that its head is known to it, its operator must say that it may be lost. What is
 //! looked at here comes before anything goes; what may go at all is judged once more where it goes
 //! (`storage/src/forget.rs`), and what would be lost once more when nothing is done for it any
 //! more. What a stop breaks off is finished by a turn of pruning.
@@ -140,7 +140,7 @@ pub async fn check(shared: &SharedRef, process: Id, accepts_loss: bool) -> Resul
     let Looked { process: item, head, mut lost, .. } = looked.map_err(|_| StoreError::Closed)??;
     let is_on_weave = is_on_weave(shared, process, head)?;
     if !is_on_weave && !is_elsewhere(shared, &item, head).await {
-        lost.push(format!("no reachable peer is known to have slots 0 to {head}"));
+        lost.push(format!("no reachable peer says that it has slots 0 to {head}"));
     }
     if lost.is_empty() || accepts_loss { Ok(lost) } else { Err(ForgetError::Lost { process, lost }) }
 }
@@ -289,6 +289,11 @@ pub fn forget(
     if accepted.gives_up {
         give_up(shared, process)?;
     }
+    // They go first: what is broken off after this is finished, and settings by nobody.
+    let mut names = clients_of(&shared.store.read()?, &process)?;
+    names.extend(carrying::names(&process));
+    names.push(prune::setting(&process));
+    shared.store.write_blocking(names.into_iter().map(|name| Write::DropSetting { name }).collect())?;
     let goes = |id: &Id, raw: &Bytes| goes(&process, id, raw);
     let forgot = shared.store.forget_log(process, &goes, tell);
     if matches!(forgot, Err(StoreError::Conflict(_))) {
@@ -296,10 +301,8 @@ pub fn forget(
         shared.store.write_blocking(vec![Write::DropSetting { name: mark(&process) }])?;
     }
     let forgot = forgot?;
-    let mut names = clients_of(&shared.store.read()?, &process)?;
-    names.extend(carrying::names(&process));
-    names.push(prune::setting(&process));
-    shared.store.write_blocking(names.into_iter().map(|name| Write::DropSetting { name }).collect())?;
+    // A pruning that was under way may have written down how far it is.
+    shared.store.write_blocking(vec![Write::DropSetting { name: prune::setting(&process) }])?;
     Ok(forgot)
 }
 

@@ -28,6 +28,26 @@ mod tests {
 
     use super::*;
 
+    /// Whoever adds one to these raises the number above.
+    #[test]
+    fn every_field_that_has_a_meaning_is_counted() {
+        let number = |body: &Body| match body {
+            Body::Slot(_) => 2,
+            Body::Attestation(_) => 3,
+            Body::Head(_) => 4,
+            Body::Pending(_) => 5,
+            Body::Offer(_) => 6,
+            Body::Receipt(_) => 7,
+            Body::Evidence(_) => 8,
+            Body::Placed(_) => FIELD_LAST,
+        };
+        let last = Body::Placed(wire::Placed::default());
+        assert_eq!(number(&last), 9);
+        // The field's number is the key of its bytes, above the three bits of its kind.
+        let bytes = wire::Announcement { process: bytes::Bytes::new(), body: Some(last) }.encode_to_vec();
+        assert_eq!(u32::from(bytes[0]) >> 3, FIELD_LAST);
+    }
+
     /// What has a meaning today is none of tomorrow, whatever it is worth, and neither is what has no fields.
     #[test]
     fn an_announcement_of_a_later_release_has_a_field_without_a_meaning() {

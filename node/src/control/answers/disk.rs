@@ -16,7 +16,7 @@ use super::super::server::{HungUp, Out, hung_up};
 use super::live::relay;
 use super::{Answers, disk, fail};
 use crate::backup::{self, BackupError, Source};
-use crate::hosting::{self, ForgetError, HostingError};
+use crate::hosting::{self, Accepted, ForgetError, HostingError, Leave};
 use crate::portable::{self, PortableError};
 use crate::prune::Pruning;
 use crate::recover::{self, RecoverError};
@@ -154,22 +154,19 @@ impl Answers {
         let begun = async {
             let lost = hosting::check_forgetting(&self.shared, process, accepts_loss).await;
             let mut lost = lost.map_err(|error| not_forgotten(&error))?;
-            if self.shared.directory.roles(&process).is_some() {
+            let was_hosted = self.shared.directory.roles(&process).is_some();
+            if was_hosted {
                 self.unhost(process).await?;
             }
-            let begun = hosting::begin_forgetting(&self.shared, process).await;
-            let leave = begun.map_err(|error| not_forgotten(&error))?;
-            // Nothing is begun for it from here on, so what it has in memory is of before.
-            if let Some(compute) = &self.compute
-                && tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await.is_err()
-            {
-                let text = format!(
-                    "process {process} still computes what it began, and its log is whole; try again in a while"
-                );
-                return Err(fail(FailureCode::Busy, text));
-            }
-            let accepted = hosting::check_forgetting_again(&leave, accepts_loss).await;
-            let accepted = accepted.map_err(|error| not_forgotten(&error))?;
+            let begun = self.begin_forgetting(process, accepts_loss).await;
+            let (leave, accepted) = begun.map_err(|mut failure| {
+                if was_hosted {
+                    failure.text += &format!(
+                        "; this node does nothing for it any more: `weft host {process}` takes it up again"
+                    );
+                }
+                failure
+            })?;
             lost.retain(|one| !accepted.lost.contains(one));
             lost.extend(accepted.lost.iter().cloned());
             Ok::<_, Failure>((leave, accepted, lost))
@@ -184,6 +181,23 @@ impl Answers {
             Ok(ForgetReport { process, slots, items, bytes, lost })
         };
         tell_while(work, out, lines).await
+    }
+
+    /// Has nothing begun for a process that is forgotten, and looks once more at what would be lost.
+    async fn begin_forgetting(&self, process: Id, accepts_loss: bool) -> Result<(Leave, Accepted), Failure> {
+        let begun = hosting::begin_forgetting(&self.shared, process).await;
+        let leave = begun.map_err(|error| not_forgotten(&error))?;
+        // Nothing is begun for it from here on, so what it has in memory is of before.
+        if let Some(compute) = &self.compute
+            && tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await.is_err()
+        {
+            let text = format!(
+                "process {process} still computes what it began, and its log is whole; try again in a while"
+            );
+            return Err(fail(FailureCode::Busy, text));
+        }
+        let accepted = hosting::check_forgetting_again(&leave, accepts_loss).await;
+        Ok((leave, accepted.map_err(|error| not_forgotten(&error))?))
     }
 
     async fn prune(

@@ -120,6 +120,8 @@ impl Answers {
                         Some(item) => self.ask_result(process, item, until, &mut silent).await,
                         None => None,
                     };
+                    // An item that had a slot before has its result there.
+                    let elsewhere = elsewhere.filter(|found| found.position.slot == position.slot);
                     let info = elsewhere.ok_or_else(|| fail(FailureCode::Gone, told(&process, position)))?;
                     return Ok(Held { info, turn: None });
                 }

@@ -64,6 +64,7 @@ impl<R> Early<R> {
         let (taken, left): (VecDeque<_>, _) =
             std::mem::take(kept).into_iter().partition(|(of, _)| of == push);
         *kept = left;
+        self.drop_if_empty(source);
         taken.into_iter().map(|(_, receipt)| receipt).collect()
     }
 
@@ -74,7 +75,15 @@ impl<R> Early<R> {
         let source = later.chain(&self.of).find(|(_, kept)| !kept.is_empty()).map(|(source, _)| *source)?;
         self.turn = Some(source);
         let (_, receipt) = self.of.get_mut(&source)?.pop_front()?;
+        self.drop_if_empty(&source);
         Some((source, receipt))
+    }
+
+    /// A source without receipts must not push out one that has some.
+    fn drop_if_empty(&mut self, source: &Id) {
+        if self.of.get(source).is_some_and(VecDeque::is_empty) {
+            self.drop_source(source);
+        }
     }
 
     /// Forgets what came early of a source.
@@ -110,6 +119,20 @@ mod tests {
         assert!(early.take(&source(1), &push(1)).is_empty() && early.take(&source(3), &push(1)).is_empty());
         early.drop_source(&source(2));
         assert!(early.take(&source(2), &push(1)).is_empty());
+    }
+
+    #[test]
+    fn sources_that_have_nothing_left_push_out_nobody() {
+        let mut early = Early::default();
+        early.keep(source(0), push(0), 0);
+        for number in 1..=EARLY_SOURCES_MAX {
+            early.keep(source(number), push(number), number);
+            assert_eq!(early.take(&source(number), &push(number)), [number]);
+        }
+        early.keep(source(1), push(1), 1);
+        assert_eq!(early.take_next(), Some((source(0), 0)));
+        assert_eq!((early.take_next(), early.take_next()), (Some((source(1), 1)), None));
+        assert!(early.of.is_empty() && early.order.is_empty());
     }
 
     #[test]
