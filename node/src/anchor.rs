@@ -1,7 +1,8 @@
 //! The anchor role: writes the logs that this node schedules to its weave, in batches.
 //!
 //! [`machine`] decides when a batch is due and when it is there to stay; `bundle` puts it together;
-//! `task` submits, asks and records. What goes to a weave that costs money goes through [`post`].
+//! `task` submits, asks and records, and `telling` decides when it is said again where batches lie. What goes to a weave
+//! that costs money goes through [`post`].
 
 mod bundle;
 mod found;
@@ -10,6 +11,7 @@ mod marks;
 pub(crate) mod placements;
 pub mod post;
 mod task;
+mod telling;
 mod waiting;
 
 pub(crate) use placements::Placements;

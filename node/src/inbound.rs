@@ -142,6 +142,9 @@ pub async fn run(
             },
             NetEvent::Subscribed { process, peer } => {
                 shared.pending.shares(process, peer);
+                if shared.directory.roles(&process).is_some_and(|roles| roles.schedules) {
+                    shared.placements.came(process);
+                }
                 sinks.follower.source(process, peer).await;
             }
             NetEvent::PeerUp { peer } => {
@@ -333,16 +336,17 @@ async fn evidence(shared: &SharedRef, process: &Arc<Process>, message: wire::Evi
     }
 }
 
-/// Only the scheduler's word about its own log is passed on, and each place once.
+/// Only the scheduler's word about its own log is passed on, and each place once in a while.
 async fn placed(shared: &SharedRef, process: &Process, message: &wire::Placed) -> Verdict {
     let read = Placed::from_wire(message, shared.network, process.id());
     let Ok(unverified) = read else { return Verdict::Reject };
     let claims = unverified.claims();
-    if claims.signer() != process.scheduler() || !shared.placements.is_new(claims.place()) {
+    let now = shared.clock.now();
+    if claims.signer() != process.scheduler() || !shared.placements.is_wanted(claims.place(), now) {
         return Verdict::Ignore;
     }
     match tokio::task::spawn_blocking(move || unverified.verify()).await {
-        Ok(Ok(placed)) if shared.placements.keep(&placed) => Verdict::Accept,
+        Ok(Ok(placed)) if shared.placements.keep(&placed, now) => Verdict::Accept,
         Ok(Err(_)) => Verdict::Reject,
         Ok(Ok(_)) | Err(_) => Verdict::Ignore,
     }

@@ -37,6 +37,10 @@ const ANSWER_TURNS_MAX: usize = 4;
 /// Things that gateways are asked for at once; one more waits. Each may take the bytes of a batch.
 const GATEWAY_TURNS_MAX: usize = 4;
 
+/// Slots that peers are asked for at once where a result is looked for by slot; one more waits. Each may take the bytes of four
+/// of the largest messages.
+const SLOT_TURNS_MAX: usize = 4;
+
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
 
@@ -272,6 +276,8 @@ pub struct Turns {
     pub answers: Arc<Semaphore>,
     /// To ask gateways of the weave.
     pub gateways: Arc<Semaphore>,
+    /// To ask peers for one slot of a log that is not here.
+    pub slots: Semaphore,
 }
 
 impl Turns {
@@ -279,7 +285,8 @@ impl Turns {
     pub fn new(metrics: &Metrics) -> Self {
         let gateways = Arc::new(Semaphore::new(GATEWAY_TURNS_MAX));
         metrics.watch(Level::permits("weave", "gateway_reads", &gateways, GATEWAY_TURNS_MAX));
-        Self { answers: Arc::new(Semaphore::new(ANSWER_TURNS_MAX)), gateways }
+        let answers = Arc::new(Semaphore::new(ANSWER_TURNS_MAX));
+        Self { answers, gateways, slots: Semaphore::new(SLOT_TURNS_MAX) }
     }
 }
 

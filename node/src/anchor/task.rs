@@ -1,6 +1,7 @@
 //! The anchor's loop: slots in, bundles to the weave, receipts to disk.
 
 mod seeking;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -11,16 +12,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_protocol::bundle::Bundle;
-use weft_protocol::placed::Place;
-use weft_protocol::wire::announcement::Body;
 use weft_protocol::{Effects, Hash, Id, Machine};
 use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
-use weft_storage::{AnchoredRow, BatchRow, BatchState, PostingState, StoreError, Write};
+use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
 use super::bundle::{BatchError, bundle, has_beside, settled};
 use super::machine::{Anchor, Effect, Input, Policy};
 use super::marks;
 use super::post::{self, Progress};
+use super::telling::Telling;
 use crate::backlog::Backlog;
 use crate::config::Backend;
 use crate::control::api::{BatchInfo, WeaveInfo};
@@ -58,6 +58,8 @@ pub struct AnchorTask {
     empty_blocks: u32,
     /// What the weave is asked for before it is paid for.
     seeking: Seeking,
+    /// When it is said again where batches lie.
+    telling: Telling,
 }
 
 impl AnchorTask {
@@ -76,8 +78,18 @@ impl AnchorTask {
         let open = open.into_iter().map(place).collect();
         let built = BTreeMap::new();
         let seeking = Seeking::new(shared.clock.now());
-        let mut task =
-            Self { shared, backlog, machine, effects, anchored, open, built, empty_blocks: 0, seeking };
+        let mut task = Self {
+            shared,
+            backlog,
+            machine,
+            effects,
+            anchored,
+            open,
+            built,
+            empty_blocks: 0,
+            seeking,
+            telling: Telling::default(),
+        };
         let first = task.backlog.page();
         task.try_take_up(&first)?;
         let convicted = task.shared.store.read()?.evidence_unanchored(None, EVIDENCE_MAX)?;
@@ -122,6 +134,9 @@ impl AnchorTask {
         }
         let mut marking = JoinSet::new();
         self.mark(&stop, &mut marking);
+        let mut reading = JoinSet::new();
+        let (from, until) = (SharedRef::clone(&shared), stop.clone());
+        reading.spawn_blocking(move || telling::on_disk(&from, &until));
         loop {
             self.perform().await;
             tokio::select! {
@@ -143,11 +158,17 @@ impl AnchorTask {
                 Some(marked) = marking.join_next(), if !marking.is_empty() => {
                     self.marked(joined(marked).unwrap_or(Err(StoreError::Closed)));
                 }
+                Some(found) = reading.join_next(), if !reading.is_empty() => {
+                    self.found(joined(found).unwrap_or(Err(StoreError::Closed)));
+                }
                 Some(sought) = self.seeking.work.join_next(), if !self.seeking.work.is_empty() => {
                     self.sought(sought).await;
                 }
                 () = shared.board.flushed() => self.handle(Input::Flush),
-                _ = tick.tick() => self.handle(Input::Tick),
+                _ = tick.tick() => {
+                    self.handle(Input::Tick);
+                    self.tell_again().await;
+                }
                 _ = block.tick() => self.mine().await,
             }
         }
@@ -340,54 +361,13 @@ impl AnchorTask {
             return Input::Failed { process };
         }
         self.built.remove(&process);
-        self.announce(process, data_root, height);
+        self.announce(process, data_root).await;
         let left = self.shared.store.read().and_then(|reader| has_beside(&reader, &process, Some(to)));
         if left.unwrap_or_default() {
             self.handle(Input::Beside { process });
         }
         Input::Confirmed { process, to }
     }
-
-    /// Says on the topic of a process where a batch of it lies. Whoever misses that can ask the weave.
-    fn announce(&self, process: Id, batch: Hash, height: u64) {
-        if !self.shared.directory.roles(&process).is_some_and(|roles| roles.schedules) {
-            return;
-        }
-        match place_of(&self.shared, process, batch, height) {
-            Ok(Some(place)) => match place.sign(&self.shared.signer) {
-                Ok(placed) => self.shared.publisher.publish(process, Body::Placed(placed.to_wire())),
-                Err(error) => tracing::warn!(%process, %error, "where a batch lies was not signed"),
-            },
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%process, %error, "where a batch lies is not known"),
-        }
-    }
-}
-
-/// Where a batch lies that is there to stay; none of one without slots.
-fn place_of(shared: &Shared, process: Id, batch: Hash, height: u64) -> Result<Option<Place>, StoreError> {
-    let (reader, weave) = (shared.store.read()?, shared.anchored_on());
-    let Some(row) = reader.batch(&batch)?.filter(|row| row.from_slot <= row.to_slot) else { return Ok(None) };
-    let posting = match reader.posting_of(&batch, weave)? {
-        Some(root) => reader.posting(&root, weave)?.map(|row| row.state),
-        None => None,
-    };
-    let bundle = match posting {
-        Some(PostingState::Final { id, .. }) => id,
-        // On the embedded weave it has no other name.
-        None => Id(batch.0),
-        // No gateway knows it by that.
-        Some(_) => return Ok(None),
-    };
-    Ok(Some(Place {
-        network: shared.network,
-        process,
-        weave: weave.to_owned(),
-        bundle,
-        from: row.from_slot,
-        to: row.to_slot,
-        height,
-    }))
 }
 
 /// What is to be noted of a batch that is there to stay.

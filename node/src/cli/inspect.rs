@@ -9,6 +9,7 @@ use super::exit::{CliError, Exit};
 use super::screen::{Colour, Screen, pairs, table};
 use crate::control::api::{FailureCode, ItemInfo, ProcessDetail, Request, SlotInfo, Trust};
 use crate::control::client::{ANSWER_WAIT, Client, ClientError};
+use crate::legacy::checkpoint;
 
 pub(super) async fn inspect(of: Inspect, context: &Context) -> Result<Exit, CliError> {
     let mut client = context.client().await?;
@@ -63,31 +64,44 @@ async fn show_item(of: &Inspect, client: &mut Client, screen: Screen) -> Result<
     let item = found.map_err(|error| match error {
         ClientError::Failed(failure) if failure.code == FailureCode::Unknown => CliError {
             code: "unknown",
-            ..CliError::no(format!("this node holds no process and no item {}", of.id))
+            ..CliError::no(format!(
+                "this node holds no process and no item {id}; what an ao compute unit posted of a memory is read with `weft \
+                 checkpoint {id} --from GATEWAY`",
+                id = of.id
+            ))
         },
         other => other.into(),
     })?;
-    screen.answer(&item, || {
-        let slots: Vec<String> =
-            item.slots.iter().map(|(process, slot)| format!("slot {slot} of {process}")).collect();
-        pairs(&[
-            ("item", item.id.to_string()),
-            ("owner", screen.foreign(&item.owner)),
-            ("signature", item.signature_type.to_string()),
-            ("target", or_none(item.target.map(|id| id.to_string()))),
-            ("anchor", or_none(item.anchor.as_deref().map(|anchor| screen.foreign(anchor)))),
-            ("tags", human_tags(&item.tags, screen)),
-            ("in", slots.join("\n")),
-            (
-                "data",
-                match &item.data {
-                    Some(text) => screen.foreign(text),
-                    None => format!("{} bytes", item.data_bytes),
-                },
-            ),
-        ])
-    })?;
+    screen.answer(&item, || pairs(&item_rows(&item, screen)))?;
     Ok(Exit::Ok)
+}
+
+fn item_rows(item: &ItemInfo, screen: Screen) -> Vec<(&'static str, String)> {
+    let slots: Vec<String> =
+        item.slots.iter().map(|(process, slot)| format!("slot {slot} of {process}")).collect();
+    let data = match &item.data {
+        Some(text) => screen.foreign(text),
+        None => format!("{} bytes", item.data_bytes),
+    };
+    let mut rows = vec![
+        ("item", item.id.to_string()),
+        ("owner", screen.foreign(&item.owner)),
+        ("signature", item.signature_type.to_string()),
+        ("target", or_none(item.target.map(|id| id.to_string()))),
+        ("anchor", or_none(item.anchor.as_deref().map(|anchor| screen.foreign(anchor)))),
+        ("tags", human_tags(&item.tags, screen)),
+        ("in", slots.join("\n")),
+        ("data", data),
+    ];
+    if checkpoint::is_like_one(&item.tags) {
+        let what = format!(
+            "a memory as an ao compute unit posts it; `weft checkpoint {} --from GATEWAY` reads it, and compares it with a \
+             replay",
+            item.id
+        );
+        rows.push(("checkpoint", what));
+    }
+    rows
 }
 
 fn human_process(detail: &ProcessDetail, screen: Screen) -> String {
@@ -170,4 +184,34 @@ fn human_tags(tags: &[Tag], screen: Screen) -> String {
 
 fn or_none(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_protocol::Id;
+
+    use super::*;
+    use crate::cli::args::Global;
+
+    #[test]
+    fn what_reads_a_checkpoint_is_named() {
+        let screen = Screen::new(&Global { data_dir: None, json: false, quiet: false });
+        let tags = [("Data-Protocol", "ao"), ("Type", "Checkpoint"), ("Content-Encoding", "gzip")];
+        let item = |tags: &[(&str, &str)]| ItemInfo {
+            id: Id([7; 32]),
+            owner: "x".into(),
+            signature_type: 2,
+            target: None,
+            anchor: None,
+            tags: tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect(),
+            data_bytes: 3,
+            data: None,
+            slots: Vec::new(),
+        };
+        let command = format!("weft checkpoint {} --from", Id([7; 32]));
+        assert!(pairs(&item_rows(&item(&tags), screen)).contains(&command));
+        for other in [&tags[..2], &tags[1..], &[]] {
+            assert!(!pairs(&item_rows(&item(other), screen)).contains(&command));
+        }
+    }
 }

@@ -100,9 +100,7 @@ impl Claims {
     /// The first tag that is missing or cannot be read.
     pub fn read(tags: &[Tag]) -> Result<Self, ClaimError> {
         let id = |text: &str| text.parse().ok();
-        expect(tags, "Data-Protocol", "ao", "ao")?;
-        expect(tags, "Type", "Checkpoint", "Checkpoint")?;
-        expect(tags, "Content-Encoding", "gzip", "gzip")?;
+        expect_kind(tags)?;
         Ok(Self {
             process: required(tags, "Process", "an id", id)?,
             module: required(tags, "Module", "an id", id)?,
@@ -119,6 +117,17 @@ impl Claims {
             })?,
         })
     }
+}
+
+/// Whether tags are those of a checkpoint; whether it says all that it must, [`Claims::read`] tells.
+pub fn is_like_one(tags: &[Tag]) -> bool {
+    expect_kind(tags).is_ok()
+}
+
+fn expect_kind(tags: &[Tag]) -> Result<(), ClaimError> {
+    expect(tags, "Data-Protocol", "ao", "ao")?;
+    expect(tags, "Type", "Checkpoint", "Checkpoint")?;
+    expect(tags, "Content-Encoding", "gzip", "gzip")
 }
 
 const NUMBER: &str = "a number";

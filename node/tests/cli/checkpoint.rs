@@ -123,6 +123,9 @@ fn a_checkpoint_is_held_against_a_replay() {
     let human = node.weft(&["checkpoint", path.to_str().unwrap(), "--compare"]).expect(0);
     assert!(human.text().contains("equal: this node's replay"), "{}", human.text());
     let piped = node.weft(&["checkpoint", path.to_str().unwrap(), "--out", "-"]).expect(0);
+    // Nodes do not hold them: whoever looks into one is told what reads it.
+    let unknown = node.weft(&["inspect", &Id([9; 32]).to_string(), "--json"]).expect(1);
+    assert!(unknown.error().1.contains("`weft checkpoint "), "{}", unknown.error().1);
     assert!(piped.out == memory);
 
     let differs = |made: &Made, names: &[&str], pages: (usize, Option<usize>)| {

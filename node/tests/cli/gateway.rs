@@ -18,8 +18,12 @@ const MANY_FULL: usize = 10_000;
 /// A node with a gateway, and where that is.
 fn start() -> (Node, String) {
     let node = Node::start_with(&["--gateway", "0"]);
-    let address = node.ready["gateway"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let address = gateway_of(&node);
     (node, address)
+}
+
+fn gateway_of(node: &Node) -> String {
+    node.ready["gateway"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned()
 }
 
 fn connect(address: &str) -> TcpStream {
@@ -90,6 +94,47 @@ fn the_gateway_says_who_is_here_and_what_it_refuses() {
     let long = format!("/raw/{}", "a".repeat(30_000));
     assert_eq!(get(&address, &long, "Host: localhost\r\n").0, 400);
     assert_lives(&address);
+}
+
+/// Whatever today's clients read of a process, by slots too, they are told at a node that has nothing of it.
+#[test]
+fn a_node_without_the_log_answers_clients_as_the_one_that_has_it() {
+    const HOST: &str = "Host: localhost\r\n";
+    let (node, here) = start();
+    let process = node.counter();
+    let sent = node.json(&["send", &process, "--action", "Increment", "--wait"]);
+    let message = sent["id"].as_str().unwrap();
+    let other = node.start_beside(&["--gateway", "0"]);
+    let there = gateway_of(&other);
+    for path in [
+        format!("/result/1?process-id={process}"),
+        format!("/result/{message}?process-id={process}"),
+        format!("/results/{process}?sort=DESC&limit=2"),
+        format!("/{process}?process-id={process}&from-nonce=0"),
+        format!("/{process}?from=0&limit=1"),
+        format!("/{message}?process-id={process}"),
+        format!("/{process}/latest"),
+        format!("/processes/{process}"),
+        format!("/{process}~process@1.0/slot/current"),
+        format!("/{process}~process@1.0/compute/results=1"),
+    ] {
+        let own = get(&here, &path, HOST);
+        assert_eq!(own.0, 200, "{path}: {}", own.1);
+        assert_eq!(get(&there, &path, HOST), own, "{path}");
+    }
+    let dry_run = json!({ "Owner": "x", "Tags": [{ "name": "Action", "value": "Increment" }] }).to_string();
+    let path = format!("/dry-run?process-id={process}");
+    let own = post(&here, &path, dry_run.as_bytes());
+    assert_eq!((own.0, own.1["Output"].as_str()), (200, Some("2")));
+    assert_eq!(post(&there, &path, dry_run.as_bytes()), own);
+    // Memories and what goes on are told by whoever follows the process, and an error says how.
+    for path in [format!("/state/{process}"), format!("/events/{process}")] {
+        let (status, told) = get(&there, &path, HOST);
+        assert!(status == 404 && told.to_string().contains("`weft host "), "{path}: {status} {told}");
+    }
+    assert_eq!(other.json(&["processes"]), json!([]));
+    other.stop();
+    node.stop();
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub async fn truth_of(node: &Node, process: Id, last: u64) -> Truth {
 /// What a source was asked and what it still answers before it tells the truth.
 #[derive(Default)]
 pub struct Script {
-    ranges: VecDeque<Vec<wire::SlotRecord>>,
+    pub ranges: VecDeque<Vec<wire::SlotRecord>>,
     blobs: VecDeque<wire::BlobResponse>,
     pub asked: Vec<u64>,
     /// How often it was asked what came of an item, and answered.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod by_slot;
 mod carried;
 mod catch_up;
 mod followed;
@@ -14,6 +15,7 @@ mod judged;
 mod lobby;
 mod market;
 mod pending;
+mod placed;
 mod proven;
 mod reads;
 mod recovered;

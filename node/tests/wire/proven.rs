@@ -12,7 +12,7 @@ use crate::followed::{Script, Truth, source, truth_of};
 use crate::support::{Node, Stranger, until};
 
 /// The outcome of the message in slot 1 as soon as its node can prove it.
-async fn proven(reader: &Stranger, truth: &Truth) -> (Id, wire::OutcomeResponse) {
+pub async fn proven(reader: &Stranger, truth: &Truth) -> (Id, wire::OutcomeResponse) {
     let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap().id();
     let ask = wire::OutcomeRequest { process: wire::bytes(truth.process), item: wire::bytes(item) };
     let outcome = until("a proof", || async {

@@ -36,6 +36,20 @@ impl Reader {
         self.rows(Table::Batches, &[], &[0xff; 32], limit, |key| Parts(key).hash())
     }
 
+    /// The batches after the one with this data root, by data root, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`process`](Self::process).
+    pub fn batches_after(
+        &self,
+        after: Option<&Hash>,
+        limit: usize,
+    ) -> Result<Vec<(Hash, BatchRow)>, StoreError> {
+        // The key after a root is the root and a zero byte.
+        let from = after.map_or_else(Vec::new, |root| [&root.0[..], &[0]].concat());
+        self.rows(Table::Batches, &from, &[0xff; 32], limit, |key| Parts(key).hash())
+    }
+
     /// The batches that no block holds yet, at most `limit`.
     ///
     /// # Errors

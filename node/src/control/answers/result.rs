@@ -1,51 +1,30 @@
 //! Results: from the disk, or a peer's word, waited for if need be.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod elsewhere;
+
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
-use weft_net::Peer;
-use weft_protocol::outcome::Code;
-use weft_protocol::outcome::proof::{self, NoProof, Proven};
-use weft_protocol::process::Process;
-use weft_protocol::{DataItem, Id, Position, Unverified, mark, wire};
+use weft_protocol::{DataItem, Id, Position, Unverified, mark};
 use weft_storage::{OutcomeRow, Reader};
 
 use super::super::api::{Failure, FailureCode, ResultInfo, ResultOf};
 use super::turns::{Asker, Turn, blocking};
 use super::{Answers, disk, fail, no_slot};
-use crate::asking::{self, Pace};
+use crate::compute;
 use crate::news::heard_of;
 use crate::prune::told;
 use crate::results::readable;
-use crate::shared::Shared;
-use crate::supervisor::joined;
-use crate::{compute, hosting, remote};
+use elsewhere::Tried;
 
 /// The longest that a request waits for a result, in milliseconds.
 pub(super) const WAIT_MS_MAX: u64 = 600_000;
 /// How often a waiting request looks again, beside every time it hears news.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long peers have for one look, however little the caller waits.
+/// How long peers have for each step of one look, however little the caller waits.
 const LOOK_MIN: Duration = Duration::from_secs(3);
-/// How they are asked: whoever is silent keeps nothing from those after it, and who is quicker than the scheduler
-/// waits for what that says.
-const PACE: Pace = Pace {
-    beside: 4,
-    stagger: Duration::ZERO,
-    each: Duration::from_secs(2),
-    grace: Duration::from_secs(2),
-    until_sure: Duration::from_millis(500),
-};
-/// How long who was silent is not asked again by the same caller: by then its request is given up, and no
-/// caller has two of them under way.
-const SILENT_REST: Duration = Duration::from_secs(30);
-
-/// Peers that were silent, and when they may be asked again.
-type Silent = BTreeMap<Peer, Instant>;
 
 /// A position and what it came to.
 type Found = (Position, OutcomeRow);
@@ -93,9 +72,10 @@ impl Answers {
     ) -> Result<Held, Failure> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-        let until = deadline.max(began + LOOK_MIN);
+        let steps = if matches!(of, ResultOf::Slot(_)) { 2 } else { 1 };
+        let until = deadline.max(began + LOOK_MIN * steps);
         let mut news = self.shared.news.listen();
-        let (mut ask_at, mut silent) = (Instant::now(), Silent::new());
+        let (mut ask_at, mut tried) = (Instant::now(), Tried::default());
         let of = match of {
             ResultOf::Now => {
                 let late = |_| {
@@ -117,11 +97,12 @@ impl Answers {
                 Some(Stored::Pruned(position, item)) => {
                     drop(turn);
                     let elsewhere = match item {
-                        Some(item) => self.ask_result(process, item, until, &mut silent).await,
+                        Some(item) => {
+                            let of = (item, Some(position.slot));
+                            self.ask_result(process, of, until, &mut tried).await
+                        }
                         None => None,
                     };
-                    // An item that had a slot before has its result there.
-                    let elsewhere = elsewhere.filter(|found| found.position.slot == position.slot);
                     let info = elsewhere.ok_or_else(|| fail(FailureCode::Gone, told(&process, position)))?;
                     return Ok(Held { info, turn: None });
                 }
@@ -133,10 +114,7 @@ impl Answers {
             }
             if is_due
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
-                && let Some((item, slot)) = self.asked_for(process, of)?
-                && let Some(found) = self.ask_result(process, item, until, &mut silent).await
-                // An item that had a slot before has its result there.
-                && slot.is_none_or(|slot| found.position.slot == slot)
+                && let Some(found) = self.elsewhere(process, of, until, &mut tried).await?
             {
                 return Ok(Held { info: found, turn: None });
             }
@@ -146,7 +124,7 @@ impl Answers {
             }
             if Instant::now() >= deadline {
                 let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
-                return Err(fail(code, self.none_yet(&process, of)?));
+                return Err(fail(code, self.none_yet(&process, of, &tried)?));
             }
             let next = (Instant::now() + LOOK_AGAIN).min(deadline);
             // Hearing nothing in time is a reason to look again too.
@@ -175,19 +153,6 @@ impl Answers {
         match slot {
             Some(slot) => compute::want(&self.shared, process, slot).map_err(disk),
             None => Ok(()),
-        }
-    }
-
-    /// The item whose result peers are asked for, and the slot that it must be of: they are asked by item alone, so
-    /// that of a slot is known where the slot is here.
-    fn asked_for(&self, process: Id, of: Wanted) -> Result<Option<(Id, Option<u64>)>, Failure> {
-        match of {
-            Wanted::Item(item) => Ok(Some((item, None))),
-            Wanted::Slot(slot) => {
-                let row = self.read()?.slot(&process, slot).map_err(disk)?;
-                Ok(row.map(|row| (row.item, Some(slot))))
-            }
-            Wanted::Newest(_) => Ok(None),
         }
     }
 
@@ -256,7 +221,7 @@ impl Answers {
     }
 
     /// What is said where there is no result.
-    fn none_yet(&self, process: &Id, of: Wanted) -> Result<String, Failure> {
+    fn none_yet(&self, process: &Id, of: Wanted, tried: &Tried) -> Result<String, Failure> {
         let slot = match of {
             Wanted::Item(item) => {
                 return Ok(format!("message {item} of process {process} has no result yet"));
@@ -266,12 +231,10 @@ impl Answers {
         let head = self.read()?.head(process).map_err(disk)?.map(|(head, _)| head);
         Ok(match head {
             Some(head) if head >= slot => format!("slot {slot} of process {process} has no result yet"),
-            Some(head) => format!("slot {slot} of process {process} is not here yet: its newest is {head}"),
-            // Peers are asked for messages alone.
-            None => format!(
-                "this node has no slots of process {process}: follow it with `weft host {process}`, or ask for a message \
-                 by its id"
-            ),
+            Some(head) if !tried.is_any() => {
+                format!("slot {slot} of process {process} is not here yet: its newest is {head}")
+            }
+            Some(_) | None => tried.told(process, slot),
         })
     }
 
@@ -294,78 +257,12 @@ impl Answers {
             }
         }
     }
-
-    /// The word of a peer that computes the process, if one gives it in time; a proven one before others.
-    async fn ask_result(
-        &self,
-        process: Id,
-        item: Id,
-        until: Instant,
-        silent: &mut Silent,
-    ) -> Option<ResultInfo> {
-        let shared = &self.shared;
-        let asking = async {
-            let known = hosting::find_process(shared, process).await.ok()?;
-            let scheduler = known.scheduler();
-            let mut peers = remote::sources(shared, process, Some(scheduler)).await;
-            silent.retain(|_, rests_until| Instant::now() < *rests_until);
-            peers.retain(|peer| !silent.contains_key(peer));
-            let best = peers.first().copied().filter(|peer| peer.address() == Some(scheduler));
-            let known = &known;
-            let ask = |peer| ask_peer(shared, peer, Arc::clone(known), item);
-            let is_proven = |found: &ResultInfo| !found.attested_by.is_empty();
-            let found = asking::first(peers, best, PACE, ask, is_proven, |peer, said| {
-                if said.is_none() {
-                    silent.insert(peer, Instant::now() + SILENT_REST);
-                }
-            });
-            found.await.map(|(_, found)| found)
-        };
-        tokio::time::timeout_at(until, asking).await.ok().flatten()
-    }
 }
 
 fn outcome_of_slot(reader: &Reader, process: &Id, slot: u64) -> Result<Option<Found>, Failure> {
     let Some(row) = reader.slot(process, slot).map_err(disk)? else { return Ok(None) };
     let position = Position { epoch: row.epoch, slot, tick: 0 };
     Ok(reader.outcome(process, position).map_err(disk)?.map(|row| (position, row)))
-}
-
-/// What one peer says, and whether that is proven. Who gives a proof that proves nothing pays for it; an answer
-/// that makes no sense says nothing about the next.
-async fn ask_peer(shared: &Shared, peer: Peer, process: Arc<Process>, item: Id) -> Result<ResultInfo, ()> {
-    let answer = remote::outcome(shared, peer, process.id(), item).await.map_err(|_| ())?;
-    let read = tokio::task::spawn_blocking(move || {
-        let proven = proof::verify(&process, item, &answer);
-        (process.id(), read_answer(process.id(), &answer), proven)
-    });
-    let (process, found, proven) = joined(read.await).ok_or(())?;
-    match proven {
-        // The same item had a slot before, which is what counts: somebody else may know of it.
-        Ok(Proven { code: Code::Duplicate, .. }) => found,
-        Ok(Proven { attestors, .. }) => found.map(|found| ResultInfo { attested_by: attestors, ..found }),
-        Err(NoProof::Absent) => found,
-        Err(error) => {
-            tracing::warn!(%process, %item, %peer, %error, "a peer gave a false proof of a result");
-            shared.lied(peer).await;
-            None
-        }
-    }
-    .ok_or(())
-}
-
-/// The word of a peer, so far.
-fn read_answer(process: Id, answer: &wire::OutcomeResponse) -> Option<ResultInfo> {
-    Some(ResultInfo {
-        process,
-        position: wire::position(answer.position.as_ref()).ok()?,
-        code: u8::try_from(answer.code).ok()?,
-        result: readable(&answer.result).ok()?,
-        running: wire::hash("running", &answer.running).ok()?,
-        gas: 0,
-        computed_here: false,
-        attested_by: Vec::new(),
-    })
 }
 
 /// The result of an outcome as JSON.

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use weft_protocol::DataItem;
 use weft_protocol::crypto::Signer;
 use weft_protocol::l1::chunk;
 use weft_protocol::placed::Place;
 use weft_protocol::record::Link;
+use weft_protocol::{DataItem, Now};
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::reading::tests::{bundle, log};
@@ -145,7 +145,7 @@ async fn read_told(
     let shared = node();
     for (bundle, from, to) in places {
         let place = Place { network: NETWORK, process, weave: "w".to_owned(), bundle, from, to, height: 1 };
-        assert!(shared.placements.keep(&place.sign(&Signer::from_seed(&[1; 32])).unwrap()));
+        assert!(shared.placements.keep(&place.sign(&Signer::from_seed(&[1; 32])).unwrap(), Now(1)));
     }
     let mut taken = Taken::default();
     let reading = Reading::new(process, shared.terms.clone(), 2);

@@ -1,0 +1,164 @@
+//! Results by slot at a node without the log: which message a slot has is asked of those who have it, and nothing is taken for
+//! that but what the scheduler signed.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use weft_node::control::api::{Request, ResultOf};
+use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::crypto::Signer;
+use weft_protocol::{DataItem, Hash, Id, wire};
+
+use crate::followed::{Script, Truth, serve, source, truth_of};
+use crate::proven::proven;
+use crate::support::{Node, Stranger, key, network, until};
+
+fn asks(process: Id, slot: u64, wait_ms: u64) -> Request {
+    Request::Result { process, of: ResultOf::Slot(slot), wait_ms }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_result_of_a_slot_is_told_where_its_log_is_not() {
+    let node = Node::start(180).await;
+    let process = node.counter().await;
+    for number in 1..4 {
+        node.increments(process, number).await;
+    }
+    let other = Node::knowing(181, &[&node]).await;
+    for slot in 0..4 {
+        let own: Value = node.ask(asks(process, slot, 0)).await.unwrap();
+        let told =
+            until("a result", || async { other.ask::<Value>(asks(process, slot, 0)).await.ok() }).await;
+        assert_eq!(told["computed_here"], false, "{told}");
+        for part in ["result", "code", "position", "running"] {
+            assert_eq!(told[part], own[part], "{part} of slot {slot}");
+        }
+    }
+    // What is not there yet is waited for.
+    let error = other.ask::<Value>(asks(process, 4, 0)).await.unwrap_err().to_string();
+    assert!(error.contains("slot 4") && error.contains("1 said that there is none"), "{error}");
+    let (told, slot) =
+        tokio::join!(other.ask::<Value>(asks(process, 4, 60_000)), node.increments(process, 4));
+    assert_eq!((told.unwrap()["position"]["slot"].as_u64(), slot), (Some(4), 4));
+    // Nothing was taken up for it.
+    let slots = other.ask::<Value>(Request::Slots { process, from: 0, limit: 9 }).await;
+    assert!(slots.unwrap_err().to_string().contains("not hosted"));
+    other.stop().await;
+    node.stop().await;
+}
+
+/// A slot after the last one, signed by this key: with this message, or with the one of slot 1 once more.
+fn signed(truth: &Truth, slot: u64, message: Option<&DataItem>, signer: &Signer) -> wire::SlotRecord {
+    let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap();
+    let item = message.unwrap_or(&item);
+    let last = DataItem::verify_bytes(truth.slots[1].assignment.clone()).unwrap();
+    let Assignment { process, time, .. } = Assignment::from_item(&last).unwrap();
+    let draft = AssignmentDraft {
+        network: network(),
+        process,
+        epoch: 0,
+        slot,
+        hash_chain: Hash([9; 32]),
+        time,
+        message: Some(item.id()),
+        excludes: Vec::new(),
+    };
+    weft_protocol::record::to_wire(&draft.draft().sign(signer).unwrap(), item, None)
+}
+
+/// A source that says what came of any message.
+fn telling(outcome: wire::OutcomeResponse) -> Arc<Mutex<Script>> {
+    let script = Arc::new(Mutex::new(Script::default()));
+    script.lock().unwrap().outcome = Some(outcome);
+    script
+}
+
+/// A source of a log, and its name.
+async fn named(
+    follower: &Node,
+    seed: u8,
+    truth: &Arc<Truth>,
+    script: &Arc<Mutex<Script>>,
+) -> (String, JoinHandle<()>) {
+    let source = Stranger::of(follower, seed).await;
+    let name = source.net.peer().to_string();
+    source.net.join(truth.process).await.unwrap();
+    source.is_heard_by(follower).await;
+    (name, serve(source.net.clone(), source, Arc::clone(truth), Arc::clone(script)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_a_false_slot_is_named_and_the_next_is_asked() {
+    let node = Node::start(184).await;
+    let process = node.counter().await;
+    node.increments(process, 1).await;
+    node.increments(process, 2).await;
+    let truth = Arc::new(truth_of(&node, process, 2).await);
+    let reader = Stranger::of(&node, 185).await;
+    let (_, outcome) = proven(&reader, &truth).await;
+    node.stop().await;
+
+    let follower = Node::start(186).await;
+    let stranger = key(9);
+    let theirs = Node::message(process, 9, &stranger);
+    let mut changed = truth.slots[1].clone();
+    changed.item = {
+        let mut bytes = changed.item.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        Bytes::from(bytes)
+    };
+    let lies = [truth.slots[2].clone(), signed(&truth, 1, Some(&theirs), &stranger), changed];
+    let (mut liars, mut serving) = (Vec::new(), Vec::new());
+    for seed in (187..).take(lies.len()) {
+        let script = Arc::new(Mutex::new(Script::default()));
+        let (name, task) = named(&follower, seed, &truth, &script).await;
+        liars.push((name, script));
+        serving.push(task);
+    }
+    // The process itself is known before anybody lies.
+    let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap().id();
+    let by_item = Request::Result { process, of: ResultOf::Item(item), wait_ms: 0 };
+    follower.ask::<Value>(by_item).await.unwrap_err();
+    let lie = || {
+        for ((_, script), lie) in liars.iter().zip(&lies) {
+            script.lock().unwrap().ranges.push_back(vec![lie.clone()]);
+        }
+    };
+    lie();
+    let error = follower.ask::<Value>(asks(process, 1, 0)).await.unwrap_err().to_string();
+    for (name, _) in &liars {
+        assert!(error.contains(&format!("{name} gave a false one")), "{error}");
+    }
+    lie();
+    serving.push(source(&follower, 191, &truth, &telling(outcome)).await);
+    let told = follower.ask::<Value>(asks(process, 1, 60_000)).await.unwrap();
+    assert_eq!((&told["position"]["slot"], &told["code"]), (&Value::from(1), &Value::from(0)));
+    assert_eq!(told["attested_by"].as_array().unwrap().len(), 1, "{told}");
+    follower.stop().await;
+    serving.iter().for_each(JoinHandle::abort);
+}
+
+/// Only a scheduler can give a message two slots; what came of it is told at the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_had_a_slot_before_has_its_result_there() {
+    let node = Node::start(192).await;
+    let process = node.counter().await;
+    node.increments(process, 1).await;
+    let mut truth = truth_of(&node, process, 1).await;
+    let reader = Stranger::of(&node, 193).await;
+    let (item, outcome) = proven(&reader, &truth).await;
+    node.stop().await;
+    let again = signed(&truth, 2, None, &key(192));
+    truth.slots.push(again);
+    let truth = Arc::new(truth);
+
+    let follower = Node::start(194).await;
+    let serving = source(&follower, 195, &truth, &telling(outcome)).await;
+    let error = follower.ask::<Value>(asks(process, 2, 60_000)).await.unwrap_err().to_string();
+    let advice = format!("which had slot 1 before; its result is there: `weft result {process} {item}`");
+    assert!(error.contains(&advice), "{error}");
+    follower.stop().await;
+    serving.abort();
+}
