@@ -1,8 +1,8 @@
 //! The anchor role: writes the logs that this node schedules to its weave, in batches.
 //!
-//! [`machine`] decides when a batch is due and when it is there to stay; `bundle` puts it together;
-//! `task` submits, asks and records, and `telling` decides when it is said again where batches lie. What goes to a weave
-//! that costs money goes through [`post`].
+//! [`machine`] decides when a batch is due and when it is there to stay, and `machine::telling` when it is said again where
+//! batches lie; `bundle` puts one together; `task` submits, asks and records. What goes to a weave that costs money goes
+//! through [`post`].
 
 mod bundle;
 mod found;
@@ -11,7 +11,6 @@ mod marks;
 pub(crate) mod placements;
 pub mod post;
 mod task;
-mod telling;
 mod waiting;
 
 pub(crate) use placements::Placements;

@@ -298,7 +298,7 @@ impl Town<'_> {
         self.submit(&self.user.message(actor.id, action, tags, data)?).await
     }
 
-    /// The result of a slot on a node that computes the process, when it is there.
+    /// The result of a slot as a node tells it, when there is one.
     ///
     /// # Errors
     /// Why there is no answer.

@@ -5,6 +5,8 @@
 //! What belongs to a log and is none of its slots (attestations that came after their slots, evidence,
 //! checkpoints) goes with the next slots; where none come, a batch is made without any.
 
+pub(crate) mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Effects, Hash, Id, Machine, Now};

@@ -17,10 +17,10 @@ use weft_storage::anchor::{Anchor as _, AnchorError, AnchorStatus, Batch};
 use weft_storage::{AnchoredRow, BatchRow, BatchState, StoreError, Write};
 
 use super::bundle::{BatchError, bundle, has_beside, settled};
+use super::machine::telling::Telling;
 use super::machine::{Anchor, Effect, Input, Policy};
 use super::marks;
 use super::post::{self, Progress};
-use super::telling::Telling;
 use crate::backlog::Backlog;
 use crate::config::Backend;
 use crate::control::api::{BatchInfo, WeaveInfo};

@@ -1,6 +1,6 @@
 //! Where final batches lie, said on the topics of their logs: at once, and again when [`Telling`] says so.
 //!
-//! [`Telling`]: super::super::telling::Telling
+//! [`Telling`]: super::super::machine::telling::Telling
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use weft_protocol::{Hash, Id, Now, Verified};
 use weft_storage::anchor::{Anchor as _, AnchorError};
 use weft_storage::{BatchState, PostingState, StoreError};
 
-use super::super::telling::{Lasting, Newest};
+use super::super::machine::telling::{Lasting, Newest};
 use super::AnchorTask;
 use crate::config::Backend;
 use crate::shared::{Shared, SharedRef};

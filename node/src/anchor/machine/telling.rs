@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Hash, Id, Now};
 
-use super::placements::PLACES_MAX;
+use crate::anchor::placements::PLACES_MAX;
 
 /// How long a batch is not told again, whoever comes: gossip drops what it remembers, which it does for ten minutes.
 const REST_MS: u64 = 15 * 60_000;
@@ -20,20 +20,20 @@ const SPREAD_MS: u64 = 15 * 60_000;
 
 /// A batch that is there to stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lasting {
+pub(crate) struct Lasting {
     /// Its last slot.
-    pub(super) to: u64,
+    pub(crate) to: u64,
     /// The root of its bytes.
-    pub(super) root: Hash,
+    pub(crate) root: Hash,
 }
 
 /// The batches of the newest slots of a log.
 #[derive(Debug, Default)]
-pub(super) struct Newest(Vec<(Lasting, Option<Now>)>);
+pub(crate) struct Newest(Vec<(Lasting, Option<Now>)>);
 
 impl Newest {
     /// Notes a batch, and when it was told.
-    pub(super) fn note(&mut self, batch: Lasting, told: Option<Now>) {
+    pub(crate) fn note(&mut self, batch: Lasting, told: Option<Now>) {
         if let Some(at) = self.0.iter().position(|(held, _)| held.root == batch.root) {
             self.0[at].1 = self.0[at].1.max(told);
             return;
@@ -56,26 +56,26 @@ struct Log {
 
 /// What is told again, and when. It holds the logs that this node schedules and has in batches.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(crate) struct Telling {
     logs: BTreeMap<Id, Log>,
     due: BTreeSet<(Now, Id)>,
 }
 
 impl Telling {
     /// Takes up what the disk has of a log.
-    pub(super) fn found(&mut self, process: Id, newest: Newest, now: Now) {
+    pub(crate) fn found(&mut self, process: Id, newest: Newest, now: Now) {
         let log = self.log(process, now.plus_ms(FIRST_MS));
         newest.0.into_iter().for_each(|(batch, told)| log.newest.note(batch, told));
         self.set_due(process, now.plus_ms(FIRST_MS));
     }
 
     /// A batch was told, at this time if anybody heard it.
-    pub(super) fn told(&mut self, process: Id, batch: Lasting, told: Option<Now>, now: Now) {
+    pub(crate) fn told(&mut self, process: Id, batch: Lasting, told: Option<Now>, now: Now) {
         self.log(process, later(process, now)).newest.note(batch, told);
     }
 
     /// Somebody came to the topic of a log.
-    pub(super) fn came(&mut self, process: Id, now: Now) {
+    pub(crate) fn came(&mut self, process: Id, now: Now) {
         if let Some(log) = self.logs.get_mut(&process) {
             log.came = Some(now);
             self.set_due(process, now.plus_ms(GATHER_MS));
@@ -83,7 +83,7 @@ impl Telling {
     }
 
     /// The next log of which something is due, and its batches that are to be told now: at most [`PLACES_MAX`].
-    pub(super) fn next(&mut self, now: Now) -> Option<(Id, Vec<Hash>)> {
+    pub(crate) fn next(&mut self, now: Now) -> Option<(Id, Vec<Hash>)> {
         while let Some((_, process)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.pop_first();
             let Some(log) = self.logs.get_mut(&process) else { continue };
@@ -112,7 +112,7 @@ impl Telling {
     }
 
     /// A batch is not on the weave that others look at, or its log is not this node's.
-    pub(super) fn forget(&mut self, process: Id, root: Hash) {
+    pub(crate) fn forget(&mut self, process: Id, root: Hash) {
         let Some(log) = self.logs.get_mut(&process) else { return };
         log.newest.0.retain(|(batch, _)| batch.root != root);
         if log.newest.0.is_empty() {
