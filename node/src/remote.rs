@@ -37,9 +37,9 @@ const ANSWER_TURNS_MAX: usize = 4;
 /// Things that gateways are asked for at once; one more waits. Each may take the bytes of a batch.
 const GATEWAY_TURNS_MAX: usize = 4;
 
-/// Slots that peers are asked for at once where a result is looked for by slot; one more waits. Each may take the bytes of four
-/// of the largest messages.
-const SLOT_TURNS_MAX: usize = 4;
+/// Looks for the message of a slot that is not here at once; one more waits. Each asks up to eight peers, whose answers may have
+/// the bytes of the largest message each.
+const SLOT_TURNS_MAX: usize = 2;
 
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);

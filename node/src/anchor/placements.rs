@@ -14,15 +14,15 @@ pub(crate) const PLACES_MAX: usize = 16;
 /// How long a place is passed on once, in milliseconds. After that a scheduler says it again for those who came later, and they
 /// may be behind peers that know it: less than the hour after which it does.
 const AGAIN_MS: u64 = 30 * 60_000;
-/// Logs to whose topics somebody came and that are not looked at yet; who comes to one more is told in its turn.
+/// Logs to whose topics somebody came and that are not looked at yet; of one more it is only noted that there are more.
 const CAME_MAX: usize = 4_096;
 
 /// The places that were heard of.
 #[derive(Debug, Default)]
 pub(crate) struct Placements {
     heard: Mutex<Heard>,
-    /// Logs that this node schedules and to whose topics somebody came.
-    came: Mutex<BTreeSet<Id>>,
+    /// Logs that this node schedules and to whose topics somebody came, and whether there are more.
+    came: Mutex<(BTreeSet<Id>, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -70,14 +70,16 @@ impl Placements {
 
     /// Somebody came to the topic of a log that this node schedules.
     pub(crate) fn came(&self, process: Id) {
-        let mut came = self.came.lock().unwrap_or_else(PoisonError::into_inner);
+        let (came, more) = &mut *self.came.lock().unwrap_or_else(PoisonError::into_inner);
         if came.len() < CAME_MAX {
             came.insert(process);
+        } else {
+            *more = true;
         }
     }
 
-    /// The logs to whose topics somebody came since the last time.
-    pub(crate) fn take_came(&self) -> BTreeSet<Id> {
+    /// The logs to whose topics somebody came since the last time, and whether there are more.
+    pub(crate) fn take_came(&self) -> (BTreeSet<Id>, bool) {
         std::mem::take(&mut *self.came.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -162,10 +164,11 @@ mod tests {
     #[test]
     fn as_many_logs_are_noted_as_somebody_comes_to_as_there_is_room_for() {
         let placements = Placements::default();
+        (0..CAME_MAX).for_each(|number| placements.came(numbered(number)));
+        assert!(matches!(placements.take_came(), (came, false) if came.len() == CAME_MAX));
         (0..CAME_MAX + 2).for_each(|number| placements.came(numbered(number)));
-        placements.came(numbered(0));
-        assert_eq!(placements.take_came().len(), CAME_MAX);
-        assert!(placements.take_came().is_empty());
+        assert!(matches!(placements.take_came(), (came, true) if came.len() == CAME_MAX));
+        assert!(matches!(placements.take_came(), (came, false) if came.is_empty()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::crypto::SignatureError;
 use weft_protocol::placed::{Place, Placed};
 use weft_protocol::wire::announcement::Body;
-use weft_protocol::{Hash, Id, Now, Verified};
+use weft_protocol::{Hash, Id, Verified};
 use weft_storage::anchor::{Anchor as _, AnchorError};
 use weft_storage::{BatchState, PostingState, StoreError};
 
@@ -61,10 +61,10 @@ impl AnchorTask {
         let now = self.shared.clock.now();
         match found {
             Ok(found) => {
-                found.into_iter().for_each(|(process, newest)| self.telling.found(process, newest, now))
+                found.into_iter().for_each(|(process, newest)| self.telling.found(process, newest, now));
             }
             Err(error) => {
-                tracing::error!(%error, "where earlier batches lie is not said again until the next start")
+                tracing::error!(%error, "where earlier batches lie is not said again until the next start");
             }
         }
     }
@@ -72,45 +72,43 @@ impl AnchorTask {
     /// Says on the topic of a process where a batch of it lies that has become final.
     pub(super) async fn announce(&mut self, process: Id, root: Hash) {
         if self.shared.directory.roles(&process).is_some_and(|roles| roles.schedules) {
-            let now = self.shared.clock.now();
-            let told = self.is_heard(process).await.then_some(now);
-            self.say(process, vec![root], told).await;
+            self.say(process, vec![root]).await;
         }
     }
 
-    /// Says again what is due of one log, if anybody listens.
+    /// Says again what is due of one log.
     pub(super) async fn tell_again(&mut self) {
         let now = self.shared.clock.now();
-        for process in self.shared.placements.take_came() {
-            self.telling.came(process, now);
+        let (came, more) = self.shared.placements.take_came();
+        came.into_iter().for_each(|process| self.telling.came(process, now));
+        if more {
+            self.telling.more_came(now);
         }
-        if let Some((process, roots)) = self.telling.next(now)
-            && self.is_heard(process).await
-        {
-            self.say(process, roots, Some(now)).await;
+        if let Some((process, roots)) = self.telling.next(now) {
+            self.say(process, roots).await;
         }
     }
 
-    async fn is_heard(&self, process: Id) -> bool {
-        self.shared.net.subscribers(process).await.is_ok_and(|peers| !peers.is_empty())
-    }
-
-    /// Says where these batches of a log lie, and notes when they were heard. What lies elsewhere is not said again.
-    async fn say(&mut self, process: Id, roots: Vec<Hash>, told: Option<Now>) {
+    /// Says where these batches of a log lie. What is not on the weave that others look at is not said again.
+    async fn say(&mut self, process: Id, roots: Vec<Hash>) {
         let shared = SharedRef::clone(&self.shared);
         // Some keys take milliseconds for a signature.
         let signed = tokio::task::spawn_blocking(move || {
             roots.into_iter().map(|root| (root, placed(&shared, process, root))).collect::<Vec<_>>()
         });
+        let now = self.shared.clock.now();
         for (root, placed) in joined(signed.await).unwrap_or_default() {
             match placed {
                 Ok(Some(placed)) => {
                     let batch = Lasting { to: placed.place().to, root };
-                    self.telling.told(process, batch, told, self.shared.clock.now());
+                    self.telling.told(process, batch, now);
                     self.shared.publisher.publish(process, Body::Placed(placed.to_wire()));
                 }
                 Ok(None) => self.telling.forget(process, root),
-                Err(error) => tracing::warn!(%process, %error, "where a batch lies is not known"),
+                Err(error) => {
+                    tracing::warn!(%process, %error, "where a batch lies is not known; it is looked at again");
+                    self.telling.put_off(process, now);
+                }
             }
         }
     }

@@ -72,8 +72,7 @@ impl Answers {
     ) -> Result<Held, Failure> {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-        let steps = if matches!(of, ResultOf::Slot(_)) { 2 } else { 1 };
-        let until = deadline.max(began + LOOK_MIN * steps);
+        let until = deadline.max(began + LOOK_MIN);
         let mut news = self.shared.news.listen();
         let (mut ask_at, mut tried) = (Instant::now(), Tried::default());
         let of = match of {
@@ -114,7 +113,7 @@ impl Answers {
             }
             if is_due
                 && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
-                && let Some(found) = self.elsewhere(process, of, until, &mut tried).await?
+                && let Some(found) = self.elsewhere(process, of, deadline, &mut tried).await?
             {
                 return Ok(Held { info: found, turn: None });
             }

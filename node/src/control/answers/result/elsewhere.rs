@@ -2,6 +2,7 @@
 //! is first asked of those who have the log, and shown by its scheduler's signature.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use weft_protocol::{Id, wire};
 
 use super::super::super::api::{Failure, FailureCode, ResultInfo};
 use super::super::{Answers, disk, fail};
-use super::Wanted;
+use super::{LOOK_MIN, Wanted};
 use crate::asking::{self, Pace};
 use crate::results::readable;
 use crate::shared::Shared;
@@ -33,9 +34,9 @@ const PACE: Pace = Pace {
     until_sure: Duration::from_millis(500),
 };
 /// How they are asked for a slot, which one gives as well as another: the next where the one before takes its time, as each
-/// answer has a whole message.
+/// answer has a whole message. All of one look have begun before who waits for nothing gives up.
 const SLOT_PACE: Pace = Pace {
-    beside: 4,
+    beside: ASKED_MAX,
     stagger: Duration::from_millis(300),
     each: Duration::from_secs(10),
     grace: Duration::ZERO,
@@ -71,8 +72,10 @@ pub(super) struct Tried {
 enum NoSlot {
     /// It has no such slot.
     Absent,
-    /// It did not answer, or this node cannot read its answer.
+    /// It did not answer.
     Silent,
+    /// It said no, or this build cannot read what it said.
+    Unread,
     /// It gave a slot that is another, or is not the scheduler's.
     False(String),
 }
@@ -127,12 +130,16 @@ impl Tried {
             );
         }
         let count = |of: &NoSlot| self.said.values().filter(|said| *said == of).count();
-        let counted = [(NoSlot::Absent, "said that there is none"), (NoSlot::Silent, "did not give it")];
+        let counted = [
+            (NoSlot::Absent, "said that there is none"),
+            (NoSlot::Silent, "did not answer"),
+            (NoSlot::Unread, "did not give it"),
+        ];
         let counted = counted.iter().map(|(of, what)| (count(of), what)).filter(|(count, _)| *count > 0);
         let mut parts: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
         let liars = self.said.iter().filter_map(|(peer, said)| match said {
             NoSlot::False(why) => Some(format!("{peer} gave a false one ({why})")),
-            NoSlot::Absent | NoSlot::Silent => None,
+            NoSlot::Absent | NoSlot::Silent | NoSlot::Unread => None,
         });
         parts.extend(liars.take(NAMED_MAX));
         format!(
@@ -151,18 +158,19 @@ impl Answers {
         &self,
         process: Id,
         of: Wanted,
-        until: Instant,
+        deadline: Instant,
         tried: &mut Tried,
     ) -> Result<Option<ResultInfo>, Failure> {
+        let until = || deadline.max(Instant::now() + LOOK_MIN);
         let (item, slot) = match of {
             Wanted::Item(item) => (item, None),
-            Wanted::Slot(slot) => match self.message_of(process, slot, until, tried).await? {
+            Wanted::Slot(slot) => match self.message_of(process, slot, until(), tried).await? {
                 Some(item) => (item, Some(slot)),
                 None => return Ok(None),
             },
             Wanted::Newest(_) => return Ok(None),
         };
-        let found = self.ask_result(process, (item, slot), until, tried).await;
+        let found = self.ask_result(process, (item, slot), until(), tried).await;
         match (&found, slot, tried.before) {
             (None, Some(slot), Some(before)) => {
                 let text = format!(
@@ -206,27 +214,49 @@ impl Answers {
         };
         let scheduler = known.scheduler();
         let near = remote::sources(shared, process, Some(scheduler)).await;
-        self.ask_slot_of(near, &known, slot, tried).await;
-        if tried.message.is_none() {
+        if self.ask_slot_of(near, &known, slot, tried).await.is_continue() {
             let far = remote::elsewhere(shared, process, scheduler).await;
-            self.ask_slot_of(far, &known, slot, tried).await;
+            let _ = self.ask_slot_of(far, &known, slot, tried).await;
         }
     }
 
-    async fn ask_slot_of(&self, mut peers: Vec<Peer>, known: &Arc<Process>, slot: u64, tried: &mut Tried) {
-        let shared = &self.shared;
+    /// Asks these peers; goes on where another may know what none of them does.
+    async fn ask_slot_of(
+        &self,
+        mut peers: Vec<Peer>,
+        known: &Arc<Process>,
+        slot: u64,
+        tried: &mut Tried,
+    ) -> ControlFlow<()> {
+        let (shared, scheduler) = (&self.shared, known.scheduler());
         peers.retain(|peer| tried.may_give_slot(peer));
         peers.truncate(ASKED_MAX);
         if peers.is_empty() {
-            return;
+            return ControlFlow::Continue(());
         }
-        let Ok(_turn) = shared.turns.slots.acquire().await else { return };
         // Until they say something else; the time may be over before that.
         peers.iter().for_each(|peer| tried.gave_no_slot(*peer, Some(NoSlot::Silent)));
-        let ask = |peer| ask_peer_slot(shared, peer, Arc::clone(known), slot);
+        let Ok(_turn) = shared.turns.slots.acquire().await else { return ControlFlow::Break(()) };
+        let ask = |peer: Peer| async move {
+            match ask_peer_slot(shared, peer, Arc::clone(known), slot).await {
+                // Nobody knows better, so nobody else is waited for.
+                Err(NoSlot::Absent) if peer.address() == Some(scheduler) => Ok(None),
+                said => said.map(Some),
+            }
+        };
         let noted = |peer, why| tried.gave_no_slot(peer, why);
-        let found = asking::first(peers, None, SLOT_PACE, ask, |_| true, noted).await;
-        tried.message = found.map(|(_, message)| message);
+        match asking::first(peers, None, SLOT_PACE, ask, |_| true, noted).await {
+            Some((_, Some(message))) => {
+                tried.message = Some(message);
+                ControlFlow::Break(())
+            }
+            Some((peer, None)) => {
+                tried.said.retain(|_, said| *said != NoSlot::Silent);
+                tried.gave_no_slot(peer, Some(NoSlot::Absent));
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        }
     }
 
     /// The word of a peer that computes the process, if one gives it in time; a proven one before others. Where a slot is
@@ -266,10 +296,10 @@ async fn ask_peer_slot(shared: &Shared, peer: Peer, process: Arc<Process>, slot:
     let id = process.id();
     let slots = match remote::range(shared, peer, id, slot, slot).await {
         Ok(slots) => slots,
-        Err(error) => return Err(if error.is_absence() { NoSlot::Absent } else { NoSlot::Silent }),
+        Err(error) => return Err(if error.is_absence() { NoSlot::Absent } else { NoSlot::Unread }),
     };
     let read = tokio::task::spawn_blocking(move || message_in(&process, slot, &slots)).await;
-    let read = joined(read).unwrap_or(Err(NoSlot::Silent));
+    let read = joined(read).unwrap_or(Err(NoSlot::Unread));
     if let Err(NoSlot::False(why)) = &read {
         tracing::warn!(process = %id, slot, %peer, %why, "a peer gave a false slot");
         shared.lied(peer).await;
@@ -281,13 +311,12 @@ async fn ask_peer_slot(shared: &Shared, peer: Peer, process: Arc<Process>, slot:
 /// message; that the slot continues the one before cannot be seen, but of the first one.
 fn message_in(process: &Process, slot: u64, slots: &[wire::SlotRecord]) -> Result<Id, NoSlot> {
     let record = slots.first().ok_or(NoSlot::Absent)?;
-    // Then nothing of it could be read.
-    let terms = EpochTerms::of_process(process).map_err(|_| NoSlot::Silent)?;
+    let terms = EpochTerms::of_process(process).map_err(|_| NoSlot::Unread)?;
     match SlotRecord::from_wire(record).and_then(|record| record.verify(process, &terms, None)) {
         Ok(record) if record.assignment().slot == slot => Ok(record.item().id()),
         Ok(record) => Err(NoSlot::False(format!("it is slot {}", record.assignment().slot))),
         Err(error) if error.blame() == Blame::Sender => Err(NoSlot::False(error.to_string())),
-        Err(_) => Err(NoSlot::Silent),
+        Err(_) => Err(NoSlot::Unread),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is taken of a peer that is asked for one slot, and what is said where nobody gave it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
@@ -139,9 +139,16 @@ fn an_error_says_what_was_tried_and_what_to_do() {
         tried.gave_no_slot(peer(number), Some(why));
     }
     tried.gave_no_slot(peer(4), None);
+    tried.gave_no_slot(peer(5), Some(NoSlot::Unread));
     let text = told(&tried);
     let liar = format!("{} gave a false one (lie)", peer(3));
-    for part in ["2 said that there is none", "1 did not give it", &liar, &format!("`weft host {process}`")] {
+    for part in [
+        "2 said that there is none",
+        "1 did not answer",
+        "1 did not give it",
+        &liar,
+        &format!("`weft host {process}`"),
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     tried.message = Some(Id([2; 32]));
