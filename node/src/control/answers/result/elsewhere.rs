@@ -126,7 +126,8 @@ impl Tried {
         if self.said.is_empty() {
             let why = self.nobody.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
             return format!(
-                "{slot}, and nobody who has its log was found{why}: `weft providers {process}` looks for them"
+                "{slot}, and nobody who has its log was found{why}: `weft providers {process}` looks for them again, `weft \
+                 host {process}` on weaves too"
             );
         }
         let count = |of: &NoSlot| self.said.values().filter(|said| *said == of).count();

@@ -124,7 +124,7 @@ fn an_error_says_what_was_tried_and_what_to_do() {
     let mut tried = Tried::default();
     let told = |tried: &Tried| tried.told(&process, 7);
     assert!(!tried.is_any());
-    let advice = format!("`weft providers {process}`");
+    let advice = format!("`weft host {process}`");
     assert!(told(&tried).contains("slot 7") && told(&tried).contains(&advice), "{}", told(&tried));
     tried.nobody = Some("no reachable peer serves it".into());
     assert!(told(&tried).contains("no reachable peer serves it"), "{}", told(&tried));
