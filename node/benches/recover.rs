@@ -4,8 +4,10 @@
 //! its assignment and its message; attestations are not counted. Of the stages, which run beside each other, each is
 //! told by itself: waiting for the weave to list and give bundles, checking their items on all cores (the rate of it is
 //! that of items verified from bundles, beside serving and writing), and waiting for the disk. Evaluating is from being
-//! asked to until the state root is the first node's. `cargo bench -p weft-node --bench recover [-- --quick]`;
-//! `--messages N` for another length.
+//! asked to until the state root is the first node's. Signatures are checked once more for it, ahead on cores that nobody
+//! evaluates on: so it is told, too, how much of the processors' time each part took, by all threads of both nodes, and how
+//! many cores were at work. Then all is replayed once more and compared, as `weft verify` does. With one core (`taskset -c 0`)
+//! nothing is done ahead. `cargo bench -p weft-node --bench recover [-- --quick]`; `--messages N` for another length.
 #![allow(
     missing_docs,
     dead_code,
@@ -34,12 +36,13 @@ fn main() {
         asked.unwrap_or(if is("--quick") { 5_000 } else { 100_000 })
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let recovered::Figures { report, evaluating } = runtime.block_on(recovered::read_back(140, messages));
+    let figures = runtime.block_on(recovered::read_back(140, messages));
+    let report = figures.report;
     let seconds = report.stages.here_ms as f64 / 1000.0;
     // Each slot is an assignment and its item.
     let items = 2.0 * report.slots as f64;
     let bytes = report.gateways.iter().map(|one| one.bytes).sum::<u64>();
-    let evaluating = evaluating.as_secs_f64();
+    let evaluating = figures.evaluating.time.as_secs_f64();
     println!(
         "{messages} messages in {} bundles, {bytes} bytes: read, checked and on disk in {seconds:.1} s, {:.0} messages/s, \
          that is {:.0} items/s; evaluated in {evaluating:.1} s, {:.0} messages/s; reading is {:.0} % of both",
@@ -60,4 +63,19 @@ fn main() {
         items / checking,
         report.elapsed_ms as f64 / 1000.0,
     );
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for (what, took) in [
+        ("reading", figures.reading),
+        ("evaluating", figures.evaluating),
+        ("replaying as `weft verify`", figures.replaying),
+    ] {
+        let (time, processors) = (took.time.as_secs_f64(), took.processors.as_secs_f64());
+        println!(
+            "{what}: {time:.1} s, {:.0} messages/s; {processors:.1} s of the processors, {:.0} us a message, {:.2} of {cores} \
+             cores at work",
+            f64::from(messages) / time,
+            processors * 1e6 / f64::from(messages),
+            processors / time,
+        );
+    }
 }

@@ -45,6 +45,7 @@ use crate::inbound::{self, Sinks};
 use crate::join::{JoinTask, Joins};
 use crate::keyring::NodeKey;
 use crate::lobby::{Lobby, LobbyTask};
+use crate::log::Spare;
 use crate::market::machine::own::Prices;
 use crate::market::{self, Market, MarketTask, WeighTask};
 use crate::messenger::collect::{CollectorTask, Heard};
@@ -151,6 +152,7 @@ pub async fn embed(
         store,
         net,
         elsewhere: modules.elsewhere().clone(),
+        spare: Spare::default(),
         modules,
         weave,
         board: Board::default(),

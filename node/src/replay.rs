@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use weft_protocol::attestation::Attestation;
 use weft_protocol::process::Process;
+use weft_protocol::record::VerifiedRecord;
 use weft_protocol::{Address, Hash, Position, wire};
 use weft_storage::Reader;
 
 use crate::compute::hosted::{Evaluated, HostError, Hosted};
 use crate::compute::modules::{Host, load_module};
 use crate::control::api::{Progress, VerifyReport};
-use crate::log;
+use crate::log::{Ahead, Way, walk};
 
 /// Replays a process up to the newest slot on the host's disk and compares. `tell` is called as it goes, and says
 /// whether to go on: there is no report if not. The first difference ends it; none means that
@@ -32,27 +33,28 @@ pub fn verify(
     let id = process.id();
     let last = reader.head(&id)?.map(|(slot, _)| slot);
     let total = last.map_or(0, |slot| slot + 1);
+    let (spare, to) = (host.spare, total.saturating_sub(1));
+    let way = Way { reader: &reader, process, spare, from: 0, to, due: to };
     let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, host, process)?)?;
     let mut check = Check { reader: &reader, process, checked: 0, attestors: BTreeSet::new() };
     let (mut positions, mut running, mut difference) = (0, Hash::ZERO, None);
-    while hosted.next_slot() < total && difference.is_none() {
-        let from = hosted.next_slot();
-        for record in log::read_records_at_once(&reader, process, from, total - 1)? {
-            for evaluated in hosted.run_slot(&record)? {
-                positions += 1;
-                running = evaluated.closed.running.0;
-                difference = check.compare(&evaluated)?;
-                if difference.is_some() {
-                    break;
-                }
-            }
+    let mut replay_slot = |record: &VerifiedRecord| -> Result<ControlFlow<()>, HostError> {
+        for evaluated in hosted.run_slot(record)? {
+            positions += 1;
+            running = evaluated.closed.running.0;
+            difference = check.compare(&evaluated)?;
             if difference.is_some() {
-                break;
-            }
-            if tell(Progress { done: hosted.next_slot(), total }).is_break() {
-                return Ok(None);
+                return Ok(ControlFlow::Break(()));
             }
         }
+        Ok(tell(Progress { done: hosted.next_slot(), total }))
+    };
+    let ended = match last {
+        Some(_) => walk(&way, &mut Ahead::default(), &mut replay_slot)?,
+        None => ControlFlow::Continue(()),
+    };
+    if ended.is_break() && difference.is_none() {
+        return Ok(None);
     }
     let state_root = hosted.summary()?.map_or(Hash::ZERO, |summary| summary.root());
     Ok(Some(VerifyReport {

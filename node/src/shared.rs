@@ -21,6 +21,7 @@ use crate::gossip::Publisher;
 use crate::hosting::{Leaving, SearchHandle, Unasked};
 use crate::join::Joins;
 use crate::lobby::Lobby;
+use crate::log::Spare;
 use crate::market::Market;
 use crate::messenger::collect::Heard;
 use crate::metrics::Metrics;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub wishes: Wishes,
     /// Guest memory that is held beside the live processes.
     pub elsewhere: Elsewhere,
+    /// What of this machine is to spare for reading logs ahead.
+    pub spare: Spare,
     /// Pokes between the roles.
     pub news: Newsroom,
     /// What is counted.
@@ -120,7 +123,7 @@ impl Shared {
 
     /// What processes run on.
     pub const fn host(&self) -> Host<'_> {
-        Host { modules: &self.modules, store: &self.store }
+        Host { modules: &self.modules, store: &self.store, spare: Some(&self.spare) }
     }
 
     /// Has a peer pay for what is provably false.
@@ -197,6 +200,7 @@ pub mod testing {
             wishes: Wishes::new().0,
             pending: Pending::new(&metrics).0,
             elsewhere,
+            spare: Spare::default(),
             news: Newsroom::new(),
             metrics,
             leaving: Leaving::default(),

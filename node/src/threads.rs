@@ -7,13 +7,18 @@ use std::thread::{self, Builder};
 
 /// Threads of one piece of work: signatures are checked no faster by more than this machine has cores, and one log takes
 /// no more of a large machine.
-const THREADS_MAX: usize = 8;
+pub(crate) const THREADS_MAX: usize = 8;
 /// Things that a thread takes at a time: enough that taking them costs nothing, few enough that all end together.
 const TURN: usize = 16;
 
+/// The cores of this machine that are ours.
+pub(crate) fn of_this_machine() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// As many as this machine has cores.
 pub(crate) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX)
+    of_this_machine().min(THREADS_MAX)
 }
 
 /// What `work` makes of each, in their order, on so many threads, of which this is one.

@@ -189,7 +189,7 @@ impl Lone {
 
     /// What it runs on.
     pub fn host(&self) -> Host<'_> {
-        Host { modules: &self.modules, store: &self.store }
+        Host { modules: &self.modules, store: &self.store, spare: None }
     }
 
     /// The process as it is on disk.

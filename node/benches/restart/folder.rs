@@ -187,7 +187,7 @@ impl Maker {
 
     /// Evaluates a log as a node does, and attests what a node attests.
     fn evaluate(&self, process: &Arc<Process>, records: &[VerifiedRecord], writes: &mut Vec<Write>) {
-        let host = Host { modules: &self.modules, store: &self.store };
+        let host = Host { modules: &self.modules, store: &self.store, spare: None };
         let loaded = load_module(&self.store.read().unwrap(), host, process).unwrap();
         let mut hosted = Hosted::fresh(Arc::clone(process), loaded).unwrap();
         let is_attestor = process.attestors().members.contains(&self.node.address());

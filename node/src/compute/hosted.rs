@@ -22,7 +22,7 @@ use super::frozen::Frozen;
 use super::modules::{Host, Loaded, load_module};
 use crate::control::api::Progress;
 use crate::error::{Divergence, NodeError};
-use crate::log;
+use crate::log::{self, Ahead, Spare, Way, walk};
 
 /// Bytes of memory that one key of the seen list takes: twice the key, its slots, and their tree.
 const SEEN_KEY_BYTES: u64 = 160;
@@ -116,6 +116,8 @@ pub struct Hosted {
     /// The pages of the newest checkpoint on disk that was read or written here.
     stored: BTreeSet<Hash>,
     damaged: Vec<Position>,
+    /// What of its log is read and not evaluated.
+    ahead: Ahead,
 }
 
 /// One evaluated step, with what it cost here.
@@ -153,8 +155,8 @@ impl Hosted {
         loaded.prepare(&mut instance);
         loaded.drive.hear(fold.state().seen.iter());
         let since = Since { slots: 0, gas: 0 };
-        let (stored, damaged) = (BTreeSet::new(), Vec::new());
-        Self { process, loaded, fold, instance, since, spent_gas: 0, stored, damaged }
+        let (stored, damaged, ahead) = (BTreeSet::new(), Vec::new(), Ahead::default());
+        Self { process, loaded, fold, instance, since, spent_gas: 0, stored, damaged, ahead }
     }
 
     /// The process at the newest outcome on disk. Every replayed step must come to the outcome
@@ -205,7 +207,7 @@ impl Hosted {
         for position in reader.checkpoints_before(&process.id(), at, CHECKPOINT_TRIES)? {
             let restored = Self::restore(Arc::clone(&process), Arc::clone(&loaded), reader, position);
             let replayed = restored.and_then(|mut hosted| {
-                Ok(hosted.replay(reader, at.slot, tell)?.is_continue().then_some(hosted))
+                Ok(hosted.replay(reader, host.spare, at.slot, tell)?.is_continue().then_some(hosted))
             });
             match replayed {
                 Ok(None) => return Ok(None),
@@ -219,30 +221,26 @@ impl Hosted {
             }
         }
         let mut hosted = Self { damaged, ..Self::begin(process, loaded)? };
-        Ok(hosted.replay(reader, at.slot, tell)?.is_continue().then_some(hosted))
+        Ok(hosted.replay(reader, host.spare, at.slot, tell)?.is_continue().then_some(hosted))
     }
 
     /// Evaluates again up to a slot. Every step must come to the outcome on disk.
     fn replay(
         &mut self,
         reader: &Reader,
+        spare: Option<&Spare>,
         to: u64,
         tell: &mut Tell<'_>,
     ) -> Result<ControlFlow<()>, HostError> {
-        let first = self.next_slot();
-        while self.next_slot() <= to {
-            let records = log::read_records(reader, &self.process, self.next_slot(), to)?;
-            for record in records {
-                for evaluated in self.run_slot(&record)? {
-                    self.compare(reader, &evaluated)?;
-                }
-                let (done, total) = (self.next_slot() - first, to + 1 - first);
-                if tell(Progress { done, total }, self.since).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+        let (from, process) = (self.next_slot(), Arc::clone(&self.process));
+        let way = Way { reader, process: &process, spare, from, to, due: to };
+        walk(&way, &mut Ahead::default(), |record| {
+            for evaluated in self.run_slot(record)? {
+                self.compare(reader, &evaluated)?;
             }
-        }
-        Ok(ControlFlow::Continue(()))
+            let (done, total) = (self.next_slot() - from, to + 1 - from);
+            Ok(tell(Progress { done, total }, self.since))
+        })
     }
 
     fn compare(&self, reader: &Reader, evaluated: &Evaluated) -> Result<(), HostError> {
@@ -328,7 +326,12 @@ impl Hosted {
     /// Bytes of the machine's memory that it takes up.
     pub fn resident_bytes(&self) -> u64 {
         let keys = self.fold.state().seen.len() + self.loaded.drive.heard();
-        self.instance.resident_bytes() + keys as u64 * SEEN_KEY_BYTES
+        self.instance.resident_bytes() + keys as u64 * SEEN_KEY_BYTES + self.ahead.bytes() as u64
+    }
+
+    /// What of its log is read and not evaluated.
+    pub(crate) const fn ahead(&mut self) -> &mut Ahead {
+        &mut self.ahead
     }
 
     /// Runs the ticks before a slot and its item.

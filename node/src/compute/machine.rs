@@ -126,6 +126,8 @@ pub enum Effect {
         from: u64,
         /// The last slot.
         to: u64,
+        /// The last slot that is due, in later runs.
+        due: u64,
     },
     /// Attest the newest position: nothing came for a while. Answer with `Attested`.
     AttestNewest {
@@ -279,7 +281,7 @@ impl Compute {
             hosted.state = State::Running;
             self.running.insert(process, now);
             let to = last.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
-            effects.push(Effect::Run { process, from: hosted.next, to });
+            effects.push(Effect::Run { process, from: hosted.next, to, due: last });
         }
     }
 

@@ -18,6 +18,7 @@ use weft_vm::{Engine, EngineConfig, Format, Interrupt, Limits, ModuleError, VmEr
 use super::drive::Drive;
 use super::hosted::HostError;
 use super::residency::{Elsewhere, Held};
+use crate::log::Spare;
 
 /// Bytes of modules that stay though no process in memory runs them: some twenty of the size of
 /// aos.
@@ -25,13 +26,16 @@ const RECENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Names of modules that may be known before those that nobody runs are forgotten.
 const KNOWN_SLACK: usize = 64;
 
-/// What a process needs of its host: the modules, and the disk that its messages read items from.
+/// What a process needs of its host: the modules, the disk that its messages read items from, and what is to spare for
+/// reading its log ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct Host<'a> {
     /// The modules.
     pub modules: &'a Modules,
     /// The disk.
     pub store: &'a Store,
+    /// What is to spare; without it a slot is verified when it is its turn.
+    pub spare: Option<&'a Spare>,
 }
 
 /// A module that was checked and compiled.

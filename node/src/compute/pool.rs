@@ -1,5 +1,6 @@
 //! The threads that guests run on.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use weft_protocol::process::Process;
+use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{StateSummary, is_boundary};
 use weft_protocol::{Id, Position};
-use weft_storage::StoreError;
+use weft_storage::{Reader, StoreError};
 
 use super::checkpoint::Checkpoint;
 use super::frozen::Frozen;
 use super::hosted::{Evaluated, HostError, Hosted};
 use super::machine::SLICE_MS;
-use crate::log;
+use crate::log::{Way, walk};
 use crate::shared::SharedRef;
 use crate::trace;
 
@@ -30,6 +32,8 @@ pub enum Errand {
     Run {
         /// The last slot.
         to: u64,
+        /// The last slot that is to be evaluated in later runs.
+        due: u64,
     },
     /// Only look at its state.
     Look,
@@ -182,9 +186,9 @@ fn perform(
     let (evaluated, slowest) = (Vec::new(), Duration::ZERO);
     let mut run = Run { shared, stops, hosted: &mut hosted, evaluated, slowest, checkpoint: None };
     match errand {
-        Errand::Run { to } => {
+        Errand::Run { to, due } => {
             let before = run.hosted.spent_gas();
-            let ran = run.slots(&process, &reader, to);
+            let ran = run.slots(&process, &reader, to, due);
             let slowest_ms = u64::try_from(run.slowest.as_millis()).unwrap_or(u64::MAX);
             *used = Some(Used { slowest_ms, gas: run.hosted.spent_gas().saturating_sub(before) });
             ran?;
@@ -216,34 +220,39 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Evaluates slots until the slice is over, at least one.
-    fn slots(&mut self, process: &Process, reader: &weft_storage::Reader, to: u64) -> Result<(), HostError> {
-        let started = Instant::now();
-        let mut bytes = 0;
-        while self.hosted.next_slot() <= to {
-            // Only what this slice gets to is verified: with a backlog the next one begins behind it.
-            for record in log::records(reader, process, self.hosted.next_slot(), to)? {
-                let record = record?;
-                let _message = trace::message(&record.assignment().item()).entered();
-                let began = Instant::now();
-                let ran = self.hosted.run_slot(&record);
-                self.slowest = self.slowest.max(began.elapsed());
-                let steps = ran?;
-                if let Some(closed) = steps.last().map(|step| &step.closed) {
-                    let (id, code) = (process.id(), closed.outcome.code.name());
-                    tracing::debug!(process = %id, position = %closed.outcome.position, code, "computed");
-                }
-                bytes += steps.iter().map(|step| step.result.len()).sum::<usize>();
-                self.evaluated.extend(steps);
-                if self.take_checkpoint(record.assignment().slot)?
-                    || bytes >= RUN_RESULT_BYTES
-                    || started.elapsed() >= Duration::from_millis(SLICE_MS)
-                {
-                    return Ok(());
-                }
-            }
+    /// Evaluates slots until the slice is over, at least one. What of the next run's is read by then travels on with the
+    /// process, as far as there is room for it.
+    fn slots(&mut self, process: &Process, reader: &Reader, to: u64, due: u64) -> Result<(), HostError> {
+        let (started, mut bytes) = (Instant::now(), 0);
+        let spare = self.shared.host().spare;
+        let way = Way { reader, process, spare, from: self.hosted.next_slot(), to, due };
+        let mut ahead = std::mem::take(self.hosted.ahead());
+        let ran: Result<_, HostError> = walk(&way, &mut ahead, |record| {
+            bytes += self.slot(record)?;
+            let is_over = self.take_checkpoint(record.assignment().slot)?
+                || bytes >= RUN_RESULT_BYTES
+                || started.elapsed() >= Duration::from_millis(SLICE_MS);
+            Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        ahead.rest(spare);
+        *self.hosted.ahead() = ahead;
+        ran.map(|_| ())
+    }
+
+    /// Evaluates a slot; how many bytes its results have.
+    fn slot(&mut self, record: &VerifiedRecord) -> Result<usize, HostError> {
+        let _message = trace::message(&record.assignment().item()).entered();
+        let began = Instant::now();
+        let ran = self.hosted.run_slot(record);
+        self.slowest = self.slowest.max(began.elapsed());
+        let steps = ran?;
+        if let Some(closed) = steps.last().map(|step| &step.closed) {
+            let (id, code) = (self.hosted.process().id(), closed.outcome.code.name());
+            tracing::debug!(process = %id, position = %closed.outcome.position, code, "computed");
         }
-        Ok(())
+        let bytes = steps.iter().map(|step| step.result.len()).sum();
+        self.evaluated.extend(steps);
+        Ok(bytes)
     }
 
     /// Takes a checkpoint after a slot if one is due, which ends the run: it may hold one.

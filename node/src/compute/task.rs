@@ -57,7 +57,7 @@ pub struct ComputeTask {
     residency: Residency,
     cells: Cells,
     /// Runs that wait until a look at the state, or leaving memory, has ended.
-    deferred: BTreeMap<Id, u64>,
+    deferred: BTreeMap<Id, Errand>,
     looks: BTreeMap<Id, Vec<Reply>>,
     /// Attestations of quiet processes on their way to disk.
     attests: JoinSet<()>,
@@ -254,11 +254,12 @@ impl ComputeTask {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {
                 match effect {
-                    Effect::Run { process, to, .. } => self.start(process, to),
+                    Effect::Run { process, to, due, .. } => self.start(process, Errand::Run { to, due }),
                     Effect::AttestNewest { process } => {
                         self.attests.spawn(commit::attest_quiet(SharedRef::clone(&self.shared), process));
                     }
                     Effect::Waits { process } => {
+                        self.forget_ahead(&process);
                         self.waiting.insert(process);
                         self.shared.directory.set_waits(&process, Some(NO_GAS.to_owned()));
                     }
@@ -272,11 +273,18 @@ impl ComputeTask {
         }
     }
 
-    fn start(&mut self, process: Id, to: u64) {
+    fn start(&mut self, process: Id, run: Errand) {
         if self.is_out(&process) {
-            self.deferred.insert(process, to);
+            self.deferred.insert(process, run);
         } else {
-            self.send_job(process, Errand::Run { to });
+            self.send_job(process, run);
+        }
+    }
+
+    /// Lets go of what was read of a log before its turn, where that may be long in coming: others can use the room.
+    fn forget_ahead(&mut self, process: &Id) {
+        if let Some(hosted) = self.live.get_mut(process).and_then(|live| live.hosted.as_mut()) {
+            drop(std::mem::take(hosted.ahead()));
         }
     }
 
@@ -369,8 +377,8 @@ impl ComputeTask {
                 }
             }
         }
-        if let Some(to) = self.deferred.remove(&process) {
-            self.start(process, to);
+        if let Some(run) = self.deferred.remove(&process) {
+            self.start(process, run);
         } else if self.looks.contains_key(&process) {
             self.send_job(process, Errand::Look);
         }
@@ -380,16 +388,13 @@ impl ComputeTask {
     /// Takes a process back from work, or its loss.
     fn rest(&mut self, process: Id, hosted: Option<Box<Hosted>>, resident_bytes: Option<u64>) {
         let pinned = self.shared.directory.roles(&process).is_some_and(|roles| roles.pinned);
-        match (hosted, resident_bytes) {
-            (Some(hosted), Some(bytes)) => {
+        match hosted {
+            Some(hosted) => {
+                let bytes = resident_bytes.unwrap_or_else(|| hosted.resident_bytes());
                 self.residency.rests(process, bytes, pinned);
                 self.live.insert(process, Live { hosted: Some(hosted), out: false });
             }
-            (Some(hosted), None) => {
-                self.residency.rests(process, hosted.resident_bytes(), pinned);
-                self.live.insert(process, Live { hosted: Some(hosted), out: false });
-            }
-            (None, _) => {
+            None => {
                 self.residency.leaves(process);
                 self.live.remove(&process);
             }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use weft_node::config::{Anchoring, Backend, Config, Role};
 use weft_node::control::api::{
     AnchorInfo, AnchorRequest, BatchInfo, DiskRequest, PlaceInfo, Progress, Reply, Request, ResultOf,
-    WeaveInfo,
+    VerifyReport, WeaveInfo,
 };
 use weft_node::recover::{RecoverAllReport, RecoverReport};
 use weft_protocol::attestation::Attestation;
@@ -28,8 +28,12 @@ fn peers() -> u8 {
 
 /// Sends a request that tells how far it is; answers how often it did, too.
 pub async fn told<T: serde::de::DeserializeOwned>(node: &Node, request: DiskRequest) -> (T, u64) {
+    told_by(node, Request::Disk(request)).await
+}
+
+async fn told_by<T: serde::de::DeserializeOwned>(node: &Node, request: Request) -> (T, u64) {
     let mut client = node.client().await;
-    client.send(&Request::Disk(request)).await.unwrap();
+    client.send(&request).await.unwrap();
     let mut heard = 0;
     loop {
         match within("a reply", client.reply()).await.unwrap() {
@@ -218,10 +222,48 @@ async fn who_follows_a_log_hears_where_its_batches_lie() {
     }
 }
 
-/// What reading a log back costs, and what evaluating it.
+/// Ticks of the processor's time that Linux counts to a second, for every program.
+const TICKS_PER_S: f64 = 100.0;
+
+/// How long something took, and how much of the processors' time it took of this program, all threads together.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    pub time: Duration,
+    pub processors: Duration,
+}
+
+/// What takes time from here on.
+struct Since {
+    began: Instant,
+    before: Duration,
+}
+
+impl Since {
+    fn now() -> Self {
+        Self { began: Instant::now(), before: processors() }
+    }
+
+    fn took(&self) -> Took {
+        Took { time: self.began.elapsed(), processors: processors().saturating_sub(self.before) }
+    }
+}
+
+/// The time of the processors that this program took so far, in itself and in the system; by ticks.
+fn processors() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // The name, in brackets, may have spaces; the 12th and 13th fields after it are the two times.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_secs_f64(ticks as f64 / TICKS_PER_S)
+}
+
+/// What reading a log back costs, what evaluating it, and what replaying it once more to check it.
 pub struct Figures {
     pub report: RecoverReport,
-    pub evaluating: Duration,
+    pub reading: Took,
+    pub evaluating: Took,
+    pub replaying: Took,
 }
 
 /// A node with so many messages in one log, and another that reads them from its weave and then evaluates them.
@@ -238,15 +280,21 @@ pub async fn read_back(seed: u8, messages: u32) -> Figures {
     let before = state(&keeper, process, messages.into()).await;
     let new = Node::start(seed + 1).await;
     let from = vec![keeper.ready.weave_api.clone().unwrap()];
+    let since = Since::now();
     let (report, _): (RecoverReport, u64) = told(&new, DiskRequest::Recover { process, from }).await;
-    let began = Instant::now();
+    let reading = since.took();
+    let since = Since::now();
     compute(&new, process).await;
     assert_eq!(state(&new, process, messages.into()).await, before);
-    let evaluating = began.elapsed();
+    let evaluating = since.took();
+    let since = Since::now();
+    let (verified, _): (VerifyReport, u64) = told_by(&new, Request::Verify { process }).await;
+    let replaying = since.took();
+    assert!(verified.difference.is_none() && verified.slots == u64::from(messages) + 1, "{verified:?}");
     for node in [new, keeper] {
         node.stop().await;
     }
-    Figures { report, evaluating }
+    Figures { report, reading, evaluating, replaying }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,7 +302,7 @@ async fn a_log_of_several_batches_is_read_back() {
     let figures = read_back(230, 300).await;
     assert!(figures.report.is_whole(), "{:?}", figures.report);
     assert_eq!((figures.report.slots, figures.report.new_slots), (301, 301));
-    assert!(figures.evaluating > Duration::ZERO);
+    assert!(figures.evaluating.time > Duration::ZERO && figures.replaying.time > Duration::ZERO);
 }
 
 /// A log that a stranger asks for takes no more of the disk than the operator gave.

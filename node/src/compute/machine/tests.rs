@@ -54,7 +54,11 @@ impl Rig {
     fn handle(&mut self, input: Input) {
         self.machine.handle(input, Now(self.now), &mut self.effects);
         for effect in self.effects.drain().collect::<Vec<_>>() {
-            if let Effect::Run { process, from, to } = effect {
+            if let Effect::Run { process, from, to, due } = effect {
+                assert!(
+                    to <= due && (to == due || to + 1 - from == RUN_SLOTS_MAX),
+                    "{from} to {to} of {due}"
+                );
                 assert!(!self.threads_in_use.contains_key(&process), "a process runs twice at a time");
                 assert!(!self.committing.contains_key(&process), "a process runs before its commit");
                 assert_eq!(from, self.next.get(&process).copied().unwrap_or(0), "a slot is passed over");

@@ -195,7 +195,7 @@ impl Answers {
         let failed = |text: String| NotReplayed::Failed(fail(FailureCode::Fault, text));
         let replay = weft_vm::spawn_guest_thread("weft-verify", move || {
             let _held = turn;
-            let host = Host { modules: &shared.modules, store: &store };
+            let host = Host { store: &store, ..shared.host() };
             replay::verify(host, &process, &mut |progress| hears(&tell, progress))
         });
         let replay = match replay {
