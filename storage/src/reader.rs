@@ -33,6 +33,9 @@ impl std::fmt::Debug for Reader {
     }
 }
 
+/// A table of a snapshot, open: where it lies is looked up and its types are compared once, not for every row.
+type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// Which end of a key range a scan starts from.
 #[derive(Clone, Copy)]
 enum Direction {
@@ -50,13 +53,7 @@ impl Reader {
     }
 
     pub(crate) fn get<R: Record>(&self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
-        contain("reading", || {
-            let open = self.open(table)?;
-            let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
-            stored
-                .map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value())))
-                .transpose()
-        })
+        contain("reading", || read(&self.open(table)?, table, key))
     }
 
     pub(crate) fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
@@ -67,7 +64,7 @@ impl Reader {
         })
     }
 
-    fn open(&self, table: Table) -> Result<redb::ReadOnlyTable<&'static [u8], &'static [u8]>, StoreError> {
+    fn open(&self, table: Table) -> Result<OpenTable, StoreError> {
         self.transaction
             .open_table(table.definition())
             .map_err(|error| StoreError::disk("opening a table", error))
@@ -172,6 +169,12 @@ impl Reader {
         })?;
         Ok(last)
     }
+}
+
+/// The row under a key of an open table.
+fn read<R: Record>(open: &OpenTable, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
+    let stored = open.get(key).map_err(|error| StoreError::disk("reading", error))?;
+    stored.map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value()))).transpose()
 }
 
 fn bad_key(table: Table, key: &[u8]) -> StoreError {

@@ -222,7 +222,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Evaluates slots until the slice is over, at least one. What of the next run's is read by then travels on with the
     /// process, as far as there is room for it.
-    fn slots(&mut self, process: &Process, reader: &Reader, to: u64, due: u64) -> Result<(), HostError> {
+    fn slots(&mut self, process: &Arc<Process>, reader: &Reader, to: u64, due: u64) -> Result<(), HostError> {
         let (started, mut bytes) = (Instant::now(), 0);
         let spare = self.shared.host().spare;
         let way = Way { reader, process, spare, from: self.hosted.next_slot(), to, due };

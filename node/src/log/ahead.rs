@@ -1,17 +1,17 @@
 //! Going through a log slot by slot, while what comes next is verified on cores that nobody evaluates on.
 //!
-//! A log is read page by page. Whoever goes through one takes its slots in order and verifies each when it is its turn,
-//! unless that is done. Only where another page follows does a helper verify what is left of this one, and then reads and
-//! verifies the one after: so a message that comes to a log that is evaluated costs no thread, and ten thousand short logs
-//! cost none either. A page has no owner among the two: each slot of it is verified once, by who gets to it first, so who
-//! evaluates waits for one slot at most, and at the end of a page for what the helper has in hand (a slot, or reading a page).
-//! The helper ends with the page, however that ends. What it did is kept for the next run, within
-//! limits.
+//! A log is read page by page, by who goes through it. Only where another page follows, and a core is to spare, is that one
+//! read too, and helpers verify what is open in both; they go on while what was evaluated goes to disk. So a message that comes
+//! to a log that is evaluated costs no thread and no look at the disk more than it would, and ten thousand short logs cost none
+//! either. Helpers and who goes through a page take its slots from the front, each the next that nobody has; so every
+//! slot is verified once, and nobody waits while there is something to verify. Helpers stop within a few slots when others
+//! evaluate on all cores, and within one when nobody goes through the log any more. They hold nothing but pages.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, Builder};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Builder;
 
 use bytes::Bytes;
 use weft_protocol::epoch::EpochTerms;
@@ -22,14 +22,17 @@ use weft_storage::{Reader, StoredSlot};
 use super::spare::{Help, Kept, Spare};
 use super::{damaged, stored, verified};
 use crate::error::NodeError;
-use crate::threads;
 
 /// Slots of one page: as many as a process evaluates in one run. A log that has no more is verified by who evaluates it.
 pub(crate) const PAGE_SLOTS_MAX: u64 = 256;
 /// Bytes of one page, as its slots lie on disk. The first slot is always in it, whatever its size.
 pub(crate) const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Pages of one log that are in memory at once: the one at hand and the one after it.
+const PAGES_MAX: usize = 2;
 /// Bytes that a verified slot takes beside those that it has on disk: some twenty tags, each of two strings.
 const READ_SLOT_BYTES: usize = 4 * 1024;
+/// Slots after which a helper looks whether others need its core, and who evaluates whether one is to spare: two milliseconds.
+const TURN_SLOTS: usize = 16;
 
 /// Which slots of which log are gone through.
 #[derive(Clone, Copy)]
@@ -37,7 +40,7 @@ pub(crate) struct Way<'a> {
     /// The log on disk.
     pub(crate) reader: &'a Reader,
     /// Whose it is.
-    pub(crate) process: &'a Process,
+    pub(crate) process: &'a Arc<Process>,
     /// What may be used to look ahead; without it, each slot is verified when it is its turn.
     pub(crate) spare: Option<&'a Spare>,
     /// The first slot.
@@ -46,14 +49,6 @@ pub(crate) struct Way<'a> {
     pub(crate) to: u64,
     /// The last slot that is to be gone through soon, which may be this one or a later one.
     pub(crate) due: u64,
-}
-
-impl<'a> Way<'a> {
-    /// Threads to look ahead with, if there is something to look at: none where no page follows on this one.
-    fn help(&self, page: &Page, next: u64, coming: Option<&Page>) -> Option<Help<'a>> {
-        let is_ready = page.is_verified(next) && coming.is_some_and(|coming| coming.is_verified(0));
-        self.spare.filter(|_| page.last() < self.due && !is_ready)?.help()
-    }
 }
 
 /// Hands each slot to `take`, in order, verified, until it breaks; whether it did not. What is read and not taken is in `ahead`,
@@ -70,31 +65,16 @@ pub(crate) fn walk<E: From<NodeError>>(
     let _evaluating = way.spare.map(Spare::evaluate);
     let mut next = way.from;
     while next <= way.to {
-        let (page, mut coming) = ahead.turn_to(next);
-        let page = match page {
-            Some(page) => page,
-            None => Page::read(way, next, way.to)?,
-        };
-        let over = AtomicBool::new(false);
-        let taken = thread::scope(|scope| {
-            let ends = Ends(&over);
-            let help = way.help(&page, next, coming.as_ref());
-            let helper = help.and_then(|help| {
-                let (page, over, coming) = (&page, &over, coming.take());
-                let work = move || look_ahead(way, page, next, coming, &help, over);
-                // Where the system has no thread left, each slot is verified when it is its turn.
-                Builder::new().name("weft-ahead".into()).spawn_scoped(scope, work).ok()
-            });
-            let taken = page.take(way, &mut next, &mut take);
-            drop(ends);
-            if let Some(helper) = helper {
-                // Of a panic we hear again when it is the slot's turn.
-                coming = helper.join().ok().flatten();
+        let page = ahead.turn_to(way, next)?;
+        let mut count = 0_usize;
+        let taken = page.take(way.to, &mut next, &mut |record: &VerifiedRecord| {
+            if count.is_multiple_of(TURN_SLOTS) {
+                ahead.look_on(way, page.last());
             }
-            taken
+            count += 1;
+            take(record)
         });
-        ahead.at_hand = Some(page).filter(|page| page.last() >= next);
-        ahead.coming = coming;
+        ahead.forget_before(next);
         if taken?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -102,57 +82,50 @@ pub(crate) fn walk<E: From<NodeError>>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Verifies what is left of a page and then the one after, until it is over.
-fn look_ahead(
-    way: &Way<'_>,
-    page: &Page,
-    next: u64,
-    coming: Option<Page>,
-    help: &Help<'_>,
-    over: &AtomicBool,
-) -> Option<Page> {
-    page.verify(way.process, next, help.threads(), over);
-    let coming = match coming {
-        Some(coming) => coming,
-        None if over.load(Ordering::Relaxed) => return None,
-        // What is wrong with it is said to who comes to it, and reads it again.
-        None => Page::read(way, page.last().saturating_add(1), way.due).ok()?,
-    };
-    coming.verify(way.process, 0, help.threads(), over);
-    Some(coming)
-}
-
-/// Says that it is over when it is dropped, also by a panic.
-struct Ends<'a>(&'a AtomicBool);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What of a log was read and not taken: two pages at most.
+/// What of a log was read and not taken, and who verifies it.
 #[derive(Default)]
 pub(crate) struct Ahead {
-    at_hand: Option<Page>,
-    /// The one after it.
-    coming: Option<Page>,
+    /// The page at hand, and the one after it.
+    pages: VecDeque<Arc<Page>>,
+    crew: Arc<Crew>,
     kept: Option<Kept>,
 }
 
 impl Ahead {
-    /// The page that has a slot, and the one after it.
-    fn turn_to(&mut self, slot: u64) -> (Option<Page>, Option<Page>) {
-        match (self.at_hand.take(), self.coming.take()) {
-            (Some(page), coming) if page.has(slot) => (Some(page), coming),
-            (_, Some(page)) if page.has(slot) => (Some(page), None),
-            _ => (None, None),
+    /// The page that has a slot.
+    fn turn_to(&mut self, way: &Way<'_>, slot: u64) -> Result<Arc<Page>, NodeError> {
+        while self.pages.front().is_some_and(|page| !page.has(slot)) {
+            self.pages.pop_front();
         }
+        if let Some(page) = self.pages.front() {
+            return Ok(Arc::clone(page));
+        }
+        let page = Arc::new(Page::read(way, slot, way.to)?);
+        self.pages.push_back(Arc::clone(&page));
+        Ok(page)
+    }
+
+    /// Has what comes after the page at hand, which ends there, made ready, if there is anything and a core to spare for it.
+    fn look_on(&mut self, way: &Way<'_>, last: u64) {
+        let Some(spare) = way.spare.filter(|_| last < way.due) else { return };
+        if self.pages.len() < PAGES_MAX && (spare.has_some() || self.crew.has_helpers()) {
+            // What is wrong with that page is said when it is its turn, and it is read again.
+            let coming = Page::read(way, last.saturating_add(1), way.due);
+            self.pages.extend(coming.ok().map(Arc::new));
+        }
+        self.crew.turn_to(&self.pages);
+        self.crew.grow(spare);
+    }
+
+    /// Lets go of pages of which all is taken.
+    fn forget_before(&mut self, slot: u64) {
+        self.pages.retain(|page| page.last() >= slot);
+        self.crew.turn_to(&self.pages);
     }
 
     /// Bytes of memory that it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.at_hand.iter().chain(&self.coming).map(|page| page.bytes).sum()
+        self.pages.iter().map(|page| page.bytes).sum()
     }
 
     /// Comes to rest until the next walk. Where there is no room for what was read, it is let go.
@@ -166,10 +139,113 @@ impl Ahead {
     }
 }
 
-/// A stretch of a log: one slot at least. Each slot is verified by who gets to it first.
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.crew.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Those who verify the pages of one log, and which they are.
+#[derive(Default)]
+struct Crew {
+    work: Mutex<Work>,
+    /// Nobody goes through the log any more.
+    over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Work {
+    pages: VecDeque<Arc<Page>>,
+    helpers: usize,
+}
+
+impl Crew {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn_to(&self, pages: &VecDeque<Arc<Page>>) {
+        self.work().pages.clone_from(pages);
+    }
+
+    fn has_helpers(&self) -> bool {
+        self.work().helpers > 0
+    }
+
+    /// Gets as many helpers as may be, if there is something for them to do.
+    fn grow(self: &Arc<Self>, spare: &Spare) {
+        loop {
+            let mut work = self.work();
+            let help = work.open().and_then(|_| spare.help(work.helpers));
+            let Some(help) = help else { return };
+            work.helpers += 1;
+            drop(work);
+            let mut helper = Helper { crew: Arc::clone(self), help, has_left: false };
+            let thread = Builder::new().name("weft-ahead".into()).spawn(move || helper.work());
+            // Nobody need join it: it ends within a slot of the last walk, and holds nothing but pages. Where the system has no
+            // thread left, each slot is verified when it is its turn.
+            if thread.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Work {
+    /// The first page with a slot that nobody has.
+    fn open(&self) -> Option<&Arc<Page>> {
+        self.pages.iter().find(|page| page.is_open())
+    }
+}
+
+/// One who verifies.
+struct Helper {
+    crew: Arc<Crew>,
+    help: Help,
+    has_left: bool,
+}
+
+impl Helper {
+    /// Verifies until there is nothing left, or others need the core.
+    fn work(&mut self) {
+        while let Some(page) = self.page() {
+            for _ in 0..TURN_SLOTS {
+                if self.crew.over.load(Ordering::Relaxed) || !page.verify_next() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The page to go on with. Leaves the crew where there is none, in one step: so whoever gives it another one sees
+    /// whether it is still there.
+    fn page(&mut self) -> Option<Arc<Page>> {
+        let mut work = self.crew.work();
+        let is_over = self.crew.over.load(Ordering::Relaxed) || self.help.is_in_the_way();
+        let page = work.open().filter(|_| !is_over).map(Arc::clone);
+        if page.is_none() {
+            work.helpers -= 1;
+            self.has_left = true;
+        }
+        page
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.crew.work().helpers -= 1;
+        }
+    }
+}
+
+/// A stretch of a log: one slot at least.
 struct Page {
+    process: Arc<Process>,
     terms: EpochTerms,
     slots: Vec<Slot>,
+    /// How many of its slots somebody has verified, or has in hand.
+    claimed: AtomicUsize,
     bytes: usize,
 }
 
@@ -191,7 +267,7 @@ impl Page {
         let (terms, stored) = stored(way.reader, way.process, from, to, PAGE_BYTES_MAX)?;
         let bytes = stored.iter().map(bytes_of).sum();
         let slots = stored.into_iter().map(|stored| Slot { stored, record: OnceLock::new() }).collect();
-        Ok(Self { terms, slots, bytes })
+        Ok(Self { process: Arc::clone(way.process), terms, slots, claimed: AtomicUsize::new(0), bytes })
     }
 
     fn last(&self) -> u64 {
@@ -208,31 +284,36 @@ impl Page {
         self.slots.get(at..).unwrap_or_default()
     }
 
-    fn is_verified(&self, from: u64) -> bool {
-        self.rest(from).iter().all(|slot| slot.record.get().is_some())
+    /// Whether it has a slot that nobody has verified or in hand.
+    fn is_open(&self) -> bool {
+        self.claimed.load(Ordering::Relaxed) < self.slots.len()
     }
 
-    /// Verifies its slots from one on, on so many threads, until it is over.
-    fn verify(&self, process: &Process, from: u64, threads: usize, over: &AtomicBool) {
-        threads::each(threads, self.rest(from), |slot| {
-            if !over.load(Ordering::Relaxed) {
-                slot.record.get_or_init(|| verified(process, &self.terms, &slot.stored));
-            }
-        });
+    /// Verifies the next slot that nobody has, if there is one.
+    fn verify_next(&self) -> bool {
+        let next = self.slots.get(self.claimed.fetch_add(1, Ordering::Relaxed));
+        next.map(|slot| self.verify(slot)).is_some()
     }
 
-    /// Hands out its slots from `next` on, as [`walk`] does.
+    /// A slot, once it is verified: where another one has it in hand, he is waited for.
+    fn verify<'a>(&self, slot: &'a Slot) -> &'a Result<VerifiedRecord, RecordError> {
+        slot.record.get_or_init(|| verified(&self.process, &self.terms, &slot.stored))
+    }
+
+    /// Hands out its slots from `next` to `to`, as [`walk`] does.
     fn take<E: From<NodeError>>(
         &self,
-        way: &Way<'_>,
+        to: u64,
         next: &mut u64,
         take: &mut impl FnMut(&VerifiedRecord) -> Result<ControlFlow<()>, E>,
     ) -> Result<ControlFlow<()>, E> {
-        for Slot { stored, record } in self.rest(*next).iter().take_while(|slot| slot.stored.slot <= way.to) {
-            let record = record.get_or_init(|| verified(way.process, &self.terms, stored));
-            let record = record.as_ref().map_err(|why| damaged(way.process, stored.slot, why))?;
+        for slot in self.rest(*next).iter().take_while(|slot| slot.stored.slot <= to) {
+            // Another one may have it in hand, and what comes after it must be verified, too.
+            while slot.record.get().is_none() && self.verify_next() {}
+            let record = self.verify(slot).as_ref();
+            let record = record.map_err(|why| damaged(&self.process, slot.stored.slot, why))?;
             let taken = take(record)?;
-            *next = stored.slot.saturating_add(1);
+            *next = slot.stored.slot.saturating_add(1);
             if taken.is_break() {
                 return Ok(taken);
             }

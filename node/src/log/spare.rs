@@ -46,17 +46,22 @@ impl Spare {
         Evaluating(self)
     }
 
-    /// Threads that may help one of those that evaluate: its share of the cores that the others leave, and none where there
-    /// is none left. So help never makes the threads at work more than the cores, and whoever evaluates without help waits
-    /// for a core no longer because of it than the help for one page takes.
-    pub(super) fn help(&self) -> Option<Help<'_>> {
+    /// Whether a core is left for another helper.
+    pub(super) fn has_some(&self) -> bool {
+        let taken = self.taken();
+        taken.evaluating + taken.helping < self.cores
+    }
+
+    /// Another helper for one who evaluates and has so many: as long as these are fewer than its share of the cores that
+    /// nobody evaluates on, and one of those is left. So help never makes the threads at work more than the cores.
+    pub(super) fn help(&self, has: usize) -> Option<Help> {
         let mut taken = self.taken();
         let left = self.cores.saturating_sub(taken.evaluating);
         let share = left.div_ceil(taken.evaluating.max(1)).min(threads::THREADS_MAX);
-        let threads = share.min(left.saturating_sub(taken.helping));
-        taken.helping += threads;
+        let is_free = has < share && taken.helping < left;
+        taken.helping += usize::from(is_free);
         drop(taken);
-        (threads > 0).then_some(Help { threads, of: self })
+        is_free.then(|| Help(self.clone()))
     }
 
     /// Room for so many bytes, as long as it is held; none if there is none.
@@ -81,22 +86,20 @@ impl Drop for Evaluating<'_> {
     }
 }
 
-/// Threads that help, until this is dropped.
-pub(super) struct Help<'a> {
-    threads: usize,
-    of: &'a Spare,
-}
+/// A thread that helps, until this is dropped.
+pub(super) struct Help(Spare);
 
-impl Help<'_> {
-    /// How many.
-    pub(super) const fn threads(&self) -> usize {
-        self.threads
+impl Help {
+    /// Whether others evaluate on its core now: it should end.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        let taken = self.0.taken();
+        taken.evaluating + taken.helping > self.0.cores
     }
 }
 
-impl Drop for Help<'_> {
+impl Drop for Help {
     fn drop(&mut self) {
-        self.of.taken().helping -= self.threads;
+        self.0.taken().helping -= 1;
     }
 }
 
@@ -125,42 +128,35 @@ impl Spare {
 mod tests {
     use super::*;
 
-    fn count(help: Option<&Help<'_>>) -> usize {
-        help.map_or(0, Help::threads)
-    }
-
     #[test]
     fn help_takes_only_cores_that_nobody_evaluates_on() {
         let spare = Spare::of(2);
         let one = spare.evaluate();
-        let help = spare.help();
-        assert_eq!(count(help.as_ref()), 1);
-        assert_eq!(count(spare.help().as_ref()), 0, "it is taken");
-        drop(help);
+        let help = spare.help(0);
+        assert!(help.as_ref().is_some_and(|help| !help.is_in_the_way()) && !spare.has_some());
+        assert!(spare.help(0).is_none(), "the core is taken");
         let other = spare.evaluate();
-        assert_eq!(count(spare.help().as_ref()), 0, "both evaluate");
+        assert!(help.is_some_and(|help| help.is_in_the_way()));
+        assert!(spare.help(0).is_none() && !spare.has_some(), "both evaluate");
         drop(other);
-        assert_eq!(count(spare.help().as_ref()), 1);
+        assert!(spare.has_some() && spare.help(0).is_some());
         drop(one);
         assert_eq!(spare.in_use(), (0, 0, 0));
-        let (crowd, full) = (Spare::of(1), Spare::of(0));
-        let _all = [crowd.evaluate(), crowd.evaluate(), full.evaluate()];
-        assert!(crowd.help().is_none() && full.help().is_none());
+        let (crowd, none) = (Spare::of(1), Spare::of(0));
+        let _all = [crowd.evaluate(), crowd.evaluate(), none.evaluate()];
+        assert!(crowd.help(0).is_none() && none.help(0).is_none());
     }
 
     #[test]
     fn those_that_evaluate_share_what_is_left() {
+        let count = |spare: &Spare| -> Vec<Help> { (0..).map_while(|has| spare.help(has)).collect() };
         let spare = Spare::of(9);
         let _three = [spare.evaluate(), spare.evaluate(), spare.evaluate()];
-        let helps: Vec<Option<Help<'_>>> = (0..4).map(|_| spare.help()).collect();
-        assert_eq!(helps.iter().map(|help| count(help.as_ref())).collect::<Vec<_>>(), [2, 2, 2, 0]);
+        let helps = [count(&spare), count(&spare), count(&spare), count(&spare)];
+        assert_eq!(helps.each_ref().map(Vec::len), [2, 2, 2, 0]);
         let large = Spare::of(1_000);
         let _one = large.evaluate();
-        assert_eq!(
-            count(large.help().as_ref()),
-            threads::THREADS_MAX,
-            "one log takes no more of a large machine"
-        );
+        assert_eq!(count(&large).len(), threads::THREADS_MAX, "one log takes no more of a large machine");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use weft_protocol::seen::item_key;
 use weft_protocol::{Hash, Id, Position};
 
 use super::{Direction, Reader};
+use crate::contained::contain;
 use crate::error::StoreError;
 use crate::key::{self, Parts};
 use crate::rows::{ProcessRow, Raw, SeenKey, SeenMark, SlotRow};
@@ -115,10 +116,15 @@ impl Reader {
     ) -> Result<StoredSlots, StoreError> {
         let (from, to) = (key::counted(process, from), key::counted(process, to));
         let (mut found, mut bytes) = (StoredSlots::default(), 0_usize);
+        let items = contain("reading", || self.open(Table::Items))?;
+        // The scan contains what this does.
+        let item_of = |id: &Id| -> Result<Option<Bytes>, StoreError> {
+            Ok(super::read::<Raw>(&items, Table::Items, &id.0)?.map(|raw| raw.0))
+        };
         self.scan(Table::Slots, Direction::Up, &from, &to, |key, row: SlotRow| {
             let slot = counter(key).ok_or_else(|| super::bad_key(Table::Slots, key))?;
-            let item = self.item(&row.item)?;
-            let proof = row.proof.as_ref().map(|id| self.item(id)).transpose()?.flatten();
+            let item = item_of(&row.item)?;
+            let proof = row.proof.as_ref().map(item_of).transpose()?.flatten();
             bytes += row.assignment.len()
                 + item.as_ref().map_or(0, Bytes::len)
                 + proof.as_ref().map_or(0, Bytes::len);

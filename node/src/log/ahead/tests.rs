@@ -21,7 +21,7 @@ const LAST: u64 = SLOTS - 1;
 /// A log on a disk in memory.
 struct Log {
     reader: Reader,
-    process: Process,
+    process: Arc<Process>,
     _store: Store,
 }
 
@@ -39,6 +39,7 @@ fn log(slots: u64, bytes: usize, broken: Option<u64>) -> Log {
     let opening = sign(&tags, Vec::new());
     let message = sign(&[("Data-Protocol", "ao"), ("Type", "Message")], vec![b'm'; bytes]);
     let process = Process::accept(opening.clone(), None, &Terms { network, weave: Weave::Clock }).unwrap();
+    let process = Arc::new(process);
     let config = StoreConfig::new(network, signer.address());
     let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
     let items = [&opening, &message];
@@ -91,16 +92,33 @@ fn slots(way: &Way<'_>, ahead: &mut Ahead) -> (Vec<u64>, Result<ControlFlow<()>,
     (slots, ended)
 }
 
-/// Takes one slot, once whoever helps is through with what follows.
+/// Takes one slot, once those who help are through with what follows.
 fn take_one(way: &Way<'_>, ahead: &mut Ahead) {
     let ended: Result<_, NodeError> = walk(way, ahead, |record| {
         assert_eq!(record.assignment().slot, way.from);
-        while way.spare.is_some_and(|spare| spare.in_use().1 > 0) {
-            std::thread::yield_now();
-        }
+        way.spare.inspect(|spare| without_help(spare));
         Ok(ControlFlow::Break(()))
     });
     assert!(ended.unwrap().is_break());
+}
+
+/// Waits until nobody helps any more.
+fn without_help(spare: &Spare) {
+    while spare.in_use().1 > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until nobody helps any more, and sees that nothing else is taken.
+fn is_left(spare: &Spare) -> bool {
+    without_help(spare);
+    spare.in_use() == (0, 0, 0)
+}
+
+impl Page {
+    fn is_verified(&self) -> bool {
+        self.slots.iter().all(|slot| slot.record.get().is_some_and(Result::is_ok))
+    }
 }
 
 #[test]
@@ -112,7 +130,7 @@ fn every_slot_comes_once_and_in_order_on_any_number_of_cores() {
         assert!(ended.unwrap().is_continue());
         assert!(came.into_iter().eq(0..SLOTS), "{spare:?}");
         assert_eq!(ahead.bytes(), 0);
-        assert!(spare.is_none_or(|spare| spare.in_use() == (0, 0, 0)));
+        assert!(spare.is_none_or(|spare| is_left(&spare)));
     }
 }
 
@@ -120,20 +138,21 @@ fn every_slot_comes_once_and_in_order_on_any_number_of_cores() {
 fn the_next_page_is_verified_while_this_one_is_taken() {
     let (log, spare, mut ahead) = (log(SLOTS, 0, None), Spare::of(2), Ahead::default());
     take_one(&log.way(Some(&spare), 0, PAGE_SLOTS_MAX - 1), &mut ahead);
-    let (page, coming) = (ahead.at_hand.as_ref().unwrap(), ahead.coming.as_ref().unwrap());
-    assert!(page.has(1) && page.is_verified(0) && coming.has(PAGE_SLOTS_MAX) && coming.is_verified(0));
-    assert_eq!((page.slots.len(), coming.slots.len()), (256, 256), "a page has a limit");
+    assert!(ahead.pages[0].has(1) && ahead.pages[1].has(PAGE_SLOTS_MAX));
+    assert!(ahead.pages.iter().all(|page| page.is_verified() && page.slots.len() == 256));
+    take_one(&log.way(Some(&spare), 1, PAGE_SLOTS_MAX - 1), &mut ahead);
+    assert_eq!(ahead.pages.len(), PAGES_MAX, "there is a third");
     ahead.rest(Some(&spare));
     assert_eq!(spare.in_use(), (0, 0, ahead.bytes()));
     // What is in hand is read no second time: this disk has nothing.
     let elsewhere = self::log(1, 0, None);
-    let way = Way { reader: &elsewhere.reader, ..log.way(Some(&spare), 1, 2 * PAGE_SLOTS_MAX - 1) };
+    let way = Way { reader: &elsewhere.reader, ..log.way(Some(&spare), 2, 2 * PAGE_SLOTS_MAX - 1) };
     let (came, ended) = slots(&way, &mut ahead);
     assert!(ended.unwrap().is_continue());
-    assert!(came.into_iter().eq(1..2 * PAGE_SLOTS_MAX));
+    assert!(came.into_iter().eq(2..2 * PAGE_SLOTS_MAX));
     assert_eq!(ahead.bytes(), 0);
     ahead.rest(Some(&spare));
-    assert_eq!(spare.in_use(), (0, 0, 0));
+    assert!(is_left(&spare));
 }
 
 /// Nor does the one message that a log is behind.
@@ -149,20 +168,62 @@ fn a_log_of_one_page_takes_no_other_thread_and_nothing_is_verified_before_its_tu
         });
         assert_eq!(ended.unwrap().is_break(), from == 0);
     }
-    let page = ahead.at_hand.as_ref().unwrap();
-    assert!(page.rest(0).iter().take(4).all(|slot| slot.record.get().is_some()));
-    assert!(page.rest(4).iter().all(|slot| slot.record.get().is_none()) && ahead.coming.is_none());
+    assert_eq!(ahead.pages.len(), 1);
+    let (before, after) = ahead.pages[0].slots.split_at(4);
+    assert!(before.iter().all(|slot| slot.record.get().is_some()));
+    assert!(after.iter().all(|slot| slot.record.get().is_none()));
 }
 
 #[test]
 fn whoever_evaluates_on_all_cores_is_not_disturbed() {
     let (log, spare, mut ahead) = (log(SLOTS, 0, None), Spare::of(2), Ahead::default());
-    let _other = spare.evaluate();
-    let ended: Result<_, NodeError> = walk(&log.way(Some(&spare), 0, LAST), &mut ahead, |_| {
+    let other = spare.evaluate();
+    let ended: Result<_, NodeError> = walk(&log.way(Some(&spare), 0, LAST), &mut ahead, |record| {
         assert_eq!(spare.in_use(), (2, 0, 0));
-        Ok(ControlFlow::Continue(()))
+        Ok(if record.assignment().slot == 9 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
-    assert!(ended.unwrap().is_continue());
+    assert!(ended.unwrap().is_break());
+    assert_eq!(ahead.pages.len(), 1, "nothing is read ahead either");
+    assert_eq!(ahead.pages[0].claimed.load(Ordering::Relaxed), 10);
+    // Once a core is free it is used, though a page is at hand.
+    let mut other = Some(other);
+    let ended: Result<_, NodeError> = walk(&log.way(Some(&spare), 10, LAST), &mut ahead, |record| {
+        drop(other.take());
+        let until = 10 + TURN_SLOTS as u64;
+        Ok(if record.assignment().slot == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    assert!(ended.unwrap().is_break());
+    without_help(&spare);
+    assert!(ahead.pages.len() == 2 && ahead.pages.iter().all(|page| page.is_verified()));
+    ahead = Ahead::default();
+    ahead.turn_to(&log.way(None, 0, LAST), 0).unwrap();
+    // A helper that is there already leaves after its turn.
+    let crew = Arc::new(Crew::default());
+    crew.turn_to(&ahead.pages);
+    let helper = || Helper { crew: Arc::clone(&crew), help: spare.help(0).unwrap(), has_left: false };
+    crew.work().helpers = 1;
+    let (_one, mut late) = (spare.evaluate(), helper());
+    let page = late.page().unwrap();
+    let other = spare.evaluate();
+    assert!(late.page().is_none() && !crew.has_helpers());
+    drop((late, other));
+    crew.work().helpers = 1;
+    helper().work();
+    assert!(!page.is_open() && page.is_verified());
+}
+
+#[test]
+fn nobody_helps_where_nobody_goes_on() {
+    let (log, spare, mut ahead) = (log(SLOTS, 0, None), Spare::of(1), Ahead::default());
+    let (page, crew) = (ahead.turn_to(&log.way(None, 0, LAST), 0).unwrap(), Arc::clone(&ahead.crew));
+    crew.turn_to(&ahead.pages);
+    crew.work().helpers = 1;
+    let mut helper = Helper { crew: Arc::clone(&crew), help: spare.help(0).unwrap(), has_left: false };
+    drop(ahead);
+    helper.work();
+    assert!(!crew.has_helpers() && page.claimed.load(Ordering::Relaxed) == 0);
+    drop(helper);
+    assert!(!crew.has_helpers() && is_left(&spare));
 }
 
 #[test]
@@ -182,7 +243,8 @@ fn a_slot_that_does_not_verify_fails_at_its_turn_and_no_slot_after_it_comes() {
             take_one(&log.way(Some(&spare), BROKEN - 1, LAST), &mut ahead);
             let (came, ended) = slots(&log.way(Some(&spare), BROKEN, LAST), &mut ahead);
             assert!(came.is_empty() && ended.unwrap_err().to_string() == alone.to_string());
-            assert_eq!(spare.in_use(), (0, 0, 0));
+            drop(ahead);
+            assert!(is_left(&spare));
         }
     }
 }
@@ -198,14 +260,12 @@ fn a_slot_that_is_not_there_fails_at_its_turn() {
 #[test]
 fn pages_of_large_slots_have_few() {
     const PAGE_MAX: usize = PAGE_BYTES_MAX + PAGE_SLOTS_MAX as usize * READ_SLOT_BYTES;
-    for (bytes, first, second) in [(300 * 1024, 4, 3), (PAGE_BYTES_MAX + 1, 1, 1)] {
+    for (bytes, pages) in [(300 * 1024, vec![4, 3]), (PAGE_BYTES_MAX + 1, vec![1])] {
         let (log, spare, mut ahead) = (log(9, bytes, None), Spare::of(2), Ahead::default());
         let way = |from, to| Way { due: 8, ..log.way(Some(&spare), from, to) };
+        // Slot 0 is small. Where the first large one is a page of its own, slot 0 is one, too, and used up.
         take_one(&way(0, 8), &mut ahead);
-        let pages =
-            [&ahead.at_hand, &ahead.coming].map(|page| page.as_ref().map_or(0, |page| page.slots.len()));
-        // Slot 0 is small, and where one large slot is a page of its own the page at hand is used up.
-        assert_eq!(pages, if first > 1 { [first, second] } else { [0, 1] });
+        assert_eq!(ahead.pages.iter().map(|page| page.slots.len()).collect::<Vec<_>>(), pages);
         assert!(ahead.bytes() <= 2 * PAGE_MAX.max(bytes + 2 * READ_SLOT_BYTES), "{} bytes", ahead.bytes());
         let (came, ended) = slots(&way(1, 8), &mut ahead);
         assert!(ended.unwrap().is_continue() && came.into_iter().eq(1..9));
@@ -228,24 +288,24 @@ fn what_finds_no_room_is_let_go_and_read_again() {
     ahead.rest(Some(&spare));
     assert!(spare.in_use().2 > 0);
     drop(ahead);
-    assert_eq!(spare.in_use(), (0, 0, 0));
+    assert!(is_left(&spare));
 }
 
 #[test]
-fn however_it_ends_nobody_goes_on() {
+fn however_it_ends_nothing_is_left_behind() {
     let (log, spare) = (log(SLOTS, 0, None), Spare::of(4));
     let way = log.way(Some(&spare), 0, LAST);
     let failed = walk(&way, &mut Ahead::default(), |_| {
         Err(NodeError::MissingSlot { process: log.process.id(), slot: 77 })
     });
     assert!(matches!(failed, Err(NodeError::MissingSlot { slot: 77, .. })));
-    assert_eq!(spare.in_use(), (0, 0, 0));
+    assert!(is_left(&spare));
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let ended: Result<_, NodeError> = walk(&way, &mut Ahead::default(), |_| panic!("a guest's thread"));
+        let ended: Result<_, NodeError> =
+            walk(&way, &mut Ahead::default(), |_| panic!("a thread with a guest"));
         ended
     }));
-    assert!(panicked.is_err());
-    assert_eq!(spare.in_use(), (0, 0, 0));
+    assert!(panicked.is_err() && is_left(&spare));
     // Another slot than the next one is asked for: what was ahead of the other is let go.
     let mut ahead = Ahead::default();
     take_one(&way, &mut ahead);
