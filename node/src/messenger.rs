@@ -16,7 +16,7 @@ mod simulation;
 pub mod steps;
 mod task;
 
-pub use dispatch::{destination, note_wallets, outbox_writes};
+pub use dispatch::{destination, note_signers, outbox_writes};
 pub use handle::MessengerHandle;
 pub use receipts::{NoReceipt, Receipt};
 pub use task::{MessengerTask, PUSHES_MAX};

@@ -13,7 +13,7 @@ use weft_protocol::outcome::Code;
 use weft_protocol::process::Process;
 use weft_protocol::record::VerifiedRecord;
 use weft_protocol::state::{self, StateSummary};
-use weft_protocol::{Hash, Id, Position};
+use weft_protocol::{Address, Hash, Id, Position};
 use weft_storage::{Reader, StoreError};
 use weft_vm::{HostFault, Instance, MemoryImage, Outcome, Trap, VmError};
 
@@ -133,6 +133,8 @@ pub struct Evaluated {
     pub elapsed_us: u64,
     /// The state root, at boundaries.
     pub state_root: Option<Hash>,
+    /// Who signed the item, if this sends something.
+    pub signer: Option<Address>,
 }
 
 impl Hosted {
@@ -371,7 +373,9 @@ impl Hosted {
             let summary = if is_boundary { self.summary()? } else { None };
             let state_root = summary.map(|summary| summary.root());
             let result = closed.outcome.result_json(shown);
-            done.push(Evaluated { closed, result, gas, elapsed_us, state_root });
+            let sender = closed.item.filter(|_| !closed.outcome.outbox.is_empty());
+            let signer = sender.map(|_| record.item().owner());
+            done.push(Evaluated { closed, result, gas, elapsed_us, state_root, signer });
         }
         self.since.slots += 1;
         Ok(done)

@@ -52,6 +52,14 @@ pub const WALLET: &str = "wallet";
 
 /// Notes whose address a process may answer to at a position: that of its owner, and of whoever
 /// signed the item that was evaluated there.
+pub fn note_signers(shared: &Shared, process: &Process, signer: Option<Address>) {
+    shared.directory.saw_signer(process.item().owner());
+    if let Some(signer) = signer {
+        shared.directory.saw_signer(signer);
+    }
+}
+
+/// As [`note_signers`], with the item on disk.
 ///
 /// # Errors
 /// The disk.
@@ -61,14 +69,10 @@ pub fn note_wallets(
     process: &Process,
     item: Option<Id>,
 ) -> Result<(), StoreError> {
-    let directory = &shared.directory;
-    directory.saw_signer(process.item().owner());
-    if let Some(raw) = item.map(|id| reader.item(&id)).transpose()?.flatten()
-        && let Ok(item) = DataItem::parse(raw)
-    {
-        // It was verified before it came to disk.
-        directory.saw_signer(item.claims().owner());
-    }
+    let raw = item.map(|id| reader.item(&id)).transpose()?.flatten();
+    // It was verified before it came to disk.
+    let signer = raw.and_then(|raw| DataItem::parse(raw).ok()).map(|item| item.claims().owner());
+    note_signers(shared, process, signer);
     Ok(())
 }
 

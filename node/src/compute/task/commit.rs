@@ -75,11 +75,10 @@ fn outcomes(
         return Ok((writes, attested));
     }
     let reader = shared.store.read()?;
+    let known = shared.directory.get(&process);
     for step in evaluated {
-        if let Some(known) = shared.directory.get(&process)
-            && !step.closed.outcome.outbox.is_empty()
-        {
-            crate::messenger::note_wallets(shared, &reader, &known.process, step.closed.item)?;
+        if let Some(known) = known.as_ref().filter(|_| !step.closed.outcome.outbox.is_empty()) {
+            crate::messenger::note_signers(shared, &known.process, step.signer);
         }
         writes.extend(outcome_writes(process, step, |id| shared.directory.is_wallet(id)));
         let position = step.closed.outcome.position;
