@@ -13,7 +13,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "compute_threads",
         takes: Takes::One("NUMBER"),
-        help: "threads that evaluate messages; one per core unless set",
+        help: "threads that evaluate messages; one per core unless set (signatures of long logs are checked on idle cores, too)",
         set: set_compute_threads,
         show: |config| number(config.compute_threads as u64),
     },
