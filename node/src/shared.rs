@@ -199,8 +199,8 @@ pub mod testing {
             // Nobody hears: nothing is read.
             wishes: Wishes::new().0,
             pending: Pending::new(&metrics).0,
+            spare: Spare::beside(1, elsewhere.clone()),
             elsewhere,
-            spare: Spare::default(),
             news: Newsroom::new(),
             metrics,
             leaving: Leaving::default(),

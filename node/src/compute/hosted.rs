@@ -325,10 +325,10 @@ impl Hosted {
         std::mem::take(&mut self.damaged)
     }
 
-    /// Bytes of the machine's memory that it takes up.
+    /// Bytes of the machine's memory that it takes up. What is read ahead of its log is counted with what is held elsewhere.
     pub fn resident_bytes(&self) -> u64 {
         let keys = self.fold.state().seen.len() + self.loaded.drive.heard();
-        self.instance.resident_bytes() + keys as u64 * SEEN_KEY_BYTES + self.ahead.bytes() as u64
+        self.instance.resident_bytes() + keys as u64 * SEEN_KEY_BYTES
     }
 
     /// What of its log is read and not evaluated.

@@ -234,7 +234,7 @@ impl Run<'_> {
                 || started.elapsed() >= Duration::from_millis(SLICE_MS);
             Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
-        ahead.rest(spare);
+        ahead.pause(spare);
         *self.hosted.ahead() = ahead;
         ran.map(|_| ())
     }

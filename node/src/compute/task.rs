@@ -388,17 +388,17 @@ impl ComputeTask {
     /// Takes a process back from work, or its loss.
     fn rest(&mut self, process: Id, hosted: Option<Box<Hosted>>, resident_bytes: Option<u64>) {
         let pinned = self.shared.directory.roles(&process).is_some_and(|roles| roles.pinned);
-        match hosted {
-            Some(hosted) => {
-                let bytes = resident_bytes.unwrap_or_else(|| hosted.resident_bytes());
-                self.residency.rests(process, bytes, pinned);
-                self.live.insert(process, Live { hosted: Some(hosted), out: false });
-            }
-            None => {
-                self.residency.leaves(process);
-                self.live.remove(&process);
-            }
+        let Some(mut hosted) = hosted else {
+            self.residency.leaves(process);
+            self.live.remove(&process);
+            return;
+        };
+        if self.waiting.contains(&process) {
+            drop(std::mem::take(hosted.ahead()));
         }
+        let bytes = resident_bytes.unwrap_or_else(|| hosted.resident_bytes());
+        self.residency.rests(process, bytes, pinned);
+        self.live.insert(process, Live { hosted: Some(hosted), out: false });
     }
 
     /// Answers those who asked before the job began; the others wait for the next.

@@ -4,8 +4,9 @@
 //! read too, and helpers verify what is open in both; they go on while what was evaluated goes to disk. So a message that comes
 //! to a log that is evaluated costs no thread and no look at the disk more than it would, and ten thousand short logs cost none
 //! either. Helpers and who goes through a page take its slots from the front, each the next that nobody has; so every
-//! slot is verified once, and nobody waits while there is something to verify. Helpers stop within a few slots when others
-//! evaluate on all cores, and within one when nobody goes through the log any more. They hold nothing but pages.
+//! slot is verified once, and nobody waits while there is something to verify. Nothing is done ahead that finds no room. Helpers
+//! stop within a few slots when others evaluate on all cores, and within one when nobody goes through the log any more. They hold
+//! nothing but pages.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -31,6 +32,8 @@ pub(crate) const PAGE_BYTES_MAX: usize = 1024 * 1024;
 const PAGES_MAX: usize = 2;
 /// Bytes that a verified slot takes beside those that it has on disk: some twenty tags, each of two strings.
 const READ_SLOT_BYTES: usize = 4 * 1024;
+/// Bytes of memory that the pages of one log take, about, unless a slot alone has more.
+const ROOM_BYTES: usize = PAGES_MAX * (PAGE_BYTES_MAX + PAGE_SLOTS_MAX as usize * READ_SLOT_BYTES);
 /// Slots after which a helper looks whether others need its core, and who evaluates whether one is to spare: two milliseconds.
 const TURN_SLOTS: usize = 16;
 
@@ -65,7 +68,7 @@ pub(crate) fn walk<E: From<NodeError>>(
     let _evaluating = way.spare.map(Spare::evaluate);
     let mut next = way.from;
     while next <= way.to {
-        let page = ahead.turn_to(way, next)?;
+        let page = ahead.page_of(way, next)?;
         let mut count = 0_usize;
         let taken = page.take(way.to, &mut next, &mut |record: &VerifiedRecord| {
             if count.is_multiple_of(TURN_SLOTS) {
@@ -88,12 +91,15 @@ pub(crate) struct Ahead {
     /// The page at hand, and the one after it.
     pages: VecDeque<Arc<Page>>,
     crew: Arc<Crew>,
-    kept: Option<Kept>,
+    /// Room for the pages, also from one walk to the next.
+    room: Option<Kept>,
+    /// The end of the page at hand, if the one after it was found to be not to be had.
+    alone: Option<u64>,
 }
 
 impl Ahead {
     /// The page that has a slot.
-    fn turn_to(&mut self, way: &Way<'_>, slot: u64) -> Result<Arc<Page>, NodeError> {
+    fn page_of(&mut self, way: &Way<'_>, slot: u64) -> Result<Arc<Page>, NodeError> {
         while self.pages.front().is_some_and(|page| !page.has(slot)) {
             self.pages.pop_front();
         }
@@ -108,19 +114,34 @@ impl Ahead {
     /// Has what comes after the page at hand, which ends there, made ready, if there is anything and a core to spare for it.
     fn look_on(&mut self, way: &Way<'_>, last: u64) {
         let Some(spare) = way.spare.filter(|_| last < way.due) else { return };
-        if self.pages.len() < PAGES_MAX && (spare.has_some() || self.crew.has_helpers()) {
-            // What is wrong with that page is said when it is its turn, and it is read again.
-            let coming = Page::read(way, last.saturating_add(1), way.due);
-            self.pages.extend(coming.ok().map(Arc::new));
+        // What is verified and finds no room at the end of a run would be verified again in the next, and again.
+        if !(spare.has_some() || self.crew.has_helpers()) || !self.has_room(spare, ROOM_BYTES) {
+            return;
         }
-        self.crew.turn_to(&self.pages);
+        if self.pages.len() < PAGES_MAX && self.alone != Some(last) {
+            // What is wrong with that page is said when it is its turn, and it is read again.
+            let coming = Page::read(way, last.saturating_add(1), way.due).ok();
+            let coming = coming.filter(|page| self.has_room(spare, self.bytes() + page.bytes));
+            self.alone = coming.is_none().then_some(last);
+            self.pages.extend(coming.map(Arc::new));
+        }
+        self.crew.hand_over(&self.pages);
         self.crew.grow(spare);
+    }
+
+    /// Takes room for so many bytes, if it has not as much; whether there is.
+    fn has_room(&mut self, spare: &Spare, bytes: usize) -> bool {
+        if self.room.as_ref().is_none_or(|room| room.bytes() < bytes) {
+            self.room = None;
+            self.room = spare.keep(bytes);
+        }
+        self.room.is_some()
     }
 
     /// Lets go of pages of which all is taken.
     fn forget_before(&mut self, slot: u64) {
         self.pages.retain(|page| page.last() >= slot);
-        self.crew.turn_to(&self.pages);
+        self.crew.hand_over(&self.pages);
     }
 
     /// Bytes of memory that it takes, about.
@@ -128,12 +149,10 @@ impl Ahead {
         self.pages.iter().map(|page| page.bytes).sum()
     }
 
-    /// Comes to rest until the next walk. Where there is no room for what was read, it is let go.
-    pub(crate) fn rest(&mut self, spare: Option<&Spare>) {
-        self.kept = None;
+    /// Waits for the next walk. Where there is no room for what was read, it is let go.
+    pub(crate) fn pause(&mut self, spare: Option<&Spare>) {
         let bytes = self.bytes();
-        self.kept = spare.filter(|_| bytes > 0).and_then(|spare| spare.keep(bytes));
-        if self.kept.is_none() {
+        if bytes == 0 || !spare.is_some_and(|spare| self.has_room(spare, bytes)) {
             *self = Self::default();
         }
     }
@@ -164,7 +183,7 @@ impl Crew {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn turn_to(&self, pages: &VecDeque<Arc<Page>>) {
+    fn hand_over(&self, pages: &VecDeque<Arc<Page>>) {
         self.work().pages.clone_from(pages);
     }
 
@@ -176,7 +195,7 @@ impl Crew {
     fn grow(self: &Arc<Self>, spare: &Spare) {
         loop {
             let mut work = self.work();
-            let help = work.open().and_then(|_| spare.help(work.helpers));
+            let help = work.page().and_then(|_| spare.help(work.helpers));
             let Some(help) = help else { return };
             work.helpers += 1;
             drop(work);
@@ -192,9 +211,9 @@ impl Crew {
 }
 
 impl Work {
-    /// The first page with a slot that nobody has.
-    fn open(&self) -> Option<&Arc<Page>> {
-        self.pages.iter().find(|page| page.is_open())
+    /// The first page with something to do.
+    fn page(&self) -> Option<&Arc<Page>> {
+        self.pages.iter().find(|page| page.has_work())
     }
 }
 
@@ -221,8 +240,8 @@ impl Helper {
     /// whether it is still there.
     fn page(&mut self) -> Option<Arc<Page>> {
         let mut work = self.crew.work();
-        let is_over = self.crew.over.load(Ordering::Relaxed) || self.help.is_in_the_way();
-        let page = work.open().filter(|_| !is_over).map(Arc::clone);
+        let is_over = self.crew.over.load(Ordering::Relaxed) || self.help.is_in_the_way(work.helpers);
+        let page = work.page().filter(|_| !is_over).map(Arc::clone);
         if page.is_none() {
             work.helpers -= 1;
             self.has_left = true;
@@ -279,13 +298,13 @@ impl Page {
     }
 
     /// Its slots from one on.
-    fn rest(&self, from: u64) -> &[Slot] {
+    fn remaining(&self, from: u64) -> &[Slot] {
         let at = self.slots.partition_point(|slot| slot.stored.slot < from);
         self.slots.get(at..).unwrap_or_default()
     }
 
     /// Whether it has a slot that nobody has verified or in hand.
-    fn is_open(&self) -> bool {
+    fn has_work(&self) -> bool {
         self.claimed.load(Ordering::Relaxed) < self.slots.len()
     }
 
@@ -307,8 +326,9 @@ impl Page {
         next: &mut u64,
         take: &mut impl FnMut(&VerifiedRecord) -> Result<ControlFlow<()>, E>,
     ) -> Result<ControlFlow<()>, E> {
-        for slot in self.rest(*next).iter().take_while(|slot| slot.stored.slot <= to) {
-            // Another one may have it in hand, and what comes after it must be verified, too.
+        for slot in self.remaining(*next).iter().take_while(|slot| slot.stored.slot <= to) {
+            // Another one may have it in hand, and what comes after it must be verified, too: a page at most, which
+            // is what a run may pass its slice by where that one does not get a core.
             while slot.record.get().is_none() && self.verify_next() {}
             let record = self.verify(slot).as_ref();
             let record = record.map_err(|why| damaged(&self.process, slot.stored.slot, why))?;

@@ -13,7 +13,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "compute_threads",
         takes: Takes::One("NUMBER"),
-        help: "threads that evaluate messages; one per core unless set (signatures of long logs are checked on idle cores, too)",
+        help: "threads that evaluate messages, and check the signatures of long logs where fewer do (with one more at most); one per \
+               core unless set",
         set: set_compute_threads,
         show: |config| number(config.compute_threads as u64),
     },
