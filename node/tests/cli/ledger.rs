@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::node::{Node, until_is};
 
 /// The example that `testnet/examples` shows.
-const TOKEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testnet/examples/token.lua");
+pub(super) const TOKEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testnet/examples/token.lua");
 
-fn spawn(node: &Node, more: &[&str]) -> String {
+pub(super) fn spawn(node: &Node, more: &[&str]) -> String {
     node.json(&[&["spawn"], more].concat())["id"].as_str().unwrap().to_owned()
 }
 
 /// Sends a message and gives what it put into its outbox.
-fn send(node: &Node, process: &str, action: &str, tags: &[&str]) -> Value {
+pub(super) fn send(node: &Node, process: &str, action: &str, tags: &[&str]) -> Value {
     let mut words = vec!["send", process, "--action", action, "--wait"];
     tags.iter().for_each(|tag| words.extend(["--tag", *tag]));
     let sent = node.json(&words);
@@ -21,7 +21,7 @@ fn send(node: &Node, process: &str, action: &str, tags: &[&str]) -> Value {
 }
 
 /// What a ledger answers about somebody's balance.
-fn balance(node: &Node, ledger: &str, of: &str) -> Value {
+pub(super) fn balance(node: &Node, ledger: &str, of: &str) -> Value {
     let of = format!("Recipient={of}");
     node.json(&["dry-run", ledger, "--action", "Balance", "--tag", &of])["result"]["Output"].clone()
 }
