@@ -13,8 +13,10 @@ mod deeds;
 mod file;
 mod hops;
 mod measure;
+mod pay;
 mod play;
 mod problem;
+mod rogue;
 mod rogues;
 mod settings;
 mod span;
@@ -45,7 +47,7 @@ use play::Play;
 pub(crate) use span::{NotSpan, Span};
 
 /// The scenarios that come with the program.
-const SHIPPED: [(&str, &str); 11] = [
+const SHIPPED: [(&str, &str); 12] = [
     ("smoke-4", include_str!("../scenarios/smoke-4.toml")),
     ("tour-16", include_str!("../scenarios/tour-16.toml")),
     ("churn-24", include_str!("../scenarios/churn-24.toml")),
@@ -54,6 +56,7 @@ const SHIPPED: [(&str, &str); 11] = [
     ("liars-12", include_str!("../scenarios/liars-12.toml")),
     ("messengers-12", include_str!("../scenarios/messengers-12.toml")),
     ("hostile-market-8", include_str!("../scenarios/hostile-market-8.toml")),
+    ("hostile-pay-4", include_str!("../scenarios/hostile-pay-4.toml")),
     ("join-late-32", include_str!("../scenarios/join-late-32.toml")),
     ("many-processes-16", include_str!("../scenarios/many-processes-16.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),

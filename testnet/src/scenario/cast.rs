@@ -58,7 +58,7 @@ pub(super) fn carriers(fleet: &Fleet, scenario: &Scenario, actors: &[Actor]) -> 
     actors.iter().map(of).collect()
 }
 
-/// Spawns the processes under load and has all hold them that are to.
+/// Spawns the processes under load, with the terms of the market that they have, and has all hold them that are to.
 ///
 /// # Errors
 /// Why there is one less.
@@ -66,13 +66,15 @@ pub(super) async fn found(
     town: &Town<'_>,
     scenario: &Scenario,
     liar: Option<Address>,
+    terms: &[Tag],
     open: &mut Open,
 ) -> Result<Vec<Actor>, Trouble> {
     let of = scenario.processes.get_ref();
     let peers = scenario.first();
     let module = town.publish(weft_node::guests::COUNTER, FORMAT, &[]).await?.module;
     // An attestor that is no peer is named beside the others.
-    let tags: Vec<Tag> = liar.iter().map(|liar| Tag::new("Compute", liar.to_string())).collect();
+    let mut tags: Vec<Tag> = liar.iter().map(|liar| Tag::new("Compute", liar.to_string())).collect();
+    tags.extend_from_slice(terms);
     let spawn = async |process: usize| {
         let computing = computing(of, process, scenario.carriers().start);
         let name = format!("p{process}");

@@ -197,7 +197,7 @@ impl<'a> Hand<'a> {
                 self.restart(&nodes, |node| node.set_flag("--clock-offset-ms", &ms.to_string())).await?;
             }
             Step::Churn(churn) => self.churn(churn).await?,
-            Step::Rogue(_) | Step::Settle(_) => {}
+            Step::Rogue(_) | Step::Until(_) | Step::Settle(_) => {}
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::problem::{self, Problem};
+use super::rogue::Rogue;
 use super::settings;
 use super::span::Span;
 use crate::netns::Link;
@@ -91,11 +92,13 @@ pub(crate) struct Processes {
     pub(crate) liars: usize,
     /// The last so many of the first peers carry what all of them send, and compute none.
     pub(crate) carried_by: usize,
+    /// The most that each pays for a push, at a ledger: all are in hard mode then. 0 says that they are in soft mode.
+    pub(crate) pays: u64,
 }
 
 impl Default for Processes {
     fn default() -> Self {
-        Self { count: 3, schedulers: 2, computed_by: 3, quorum: 2, liars: 0, carried_by: 0 }
+        Self { count: 3, schedulers: 2, computed_by: 3, quorum: 2, liars: 0, carried_by: 0, pays: 0 }
     }
 }
 
@@ -153,6 +156,8 @@ pub(crate) enum Step {
     Churn(Churn),
     /// Let somebody who is no honest peer do his worst until the end.
     Rogue(Rogue),
+    /// Let the load go on until a rogue has done something so often.
+    Until(Until),
     /// Wait until every computer has computed everything.
     Settle(Anything),
 }
@@ -210,22 +215,15 @@ pub(crate) struct Churn {
     pub(crate) wipe: bool,
 }
 
-/// Somebody who is no honest peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Rogue {
-    /// An attestor of every process, who signs other outcomes than there are.
-    LyingComputer,
-    /// The key of a scheduler signs every slot of one process a second time.
-    EquivocatingScheduler,
-    /// Messengers who offer to carry everything, and carry nothing.
-    WithholdingMessenger,
-    /// A messenger who hands schedulers what no process sent.
-    ForgingMessenger,
-    /// Messengers who offer to carry everything, more of them without end.
-    OfferFlooder,
-    /// A peer who sends as much as it can of what nobody wants.
-    Flooder,
+/// What a rogue is to have done, and how long it has for that at most. What does not come in time is missed by what is
+/// expected in the end.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Until {
+    /// A figure that a rogue counts.
+    pub(crate) of: String,
+    pub(crate) at_least: f64,
+    pub(crate) within: Span,
 }
 
 /// What must come of it.
@@ -278,6 +276,7 @@ impl fmt::Display for Step {
             Self::Skew(skew) => format!("skew {:?} by {} ms", skew.peers, skew.ms),
             Self::Churn(churn) => format!("churn for {:?}", churn.span.0),
             Self::Rogue(rogue) => format!("rogue {rogue:?}"),
+            Self::Until(until) => format!("until {} {}", until.at_least, until.of),
             Self::Settle(_) => "settle".to_owned(),
         };
         to.write_str(&text)
@@ -326,13 +325,15 @@ impl Scenario {
                 return here(self.load.span(), format!("{what} = {value}: expected at most {most}"));
             }
         }
-        let mut there = first;
+        let (mut there, mut counted) = (first, Vec::new());
         for step in &self.steps {
-            if let Some(what) = self.objection(step.get_ref(), there) {
+            if let Some(what) = self.objection(step.get_ref(), there, &counted) {
                 return here(step.span(), format!("{}: {what}", step.get_ref()));
             }
-            if let Step::Join(count) = step.get_ref() {
-                there = *count;
+            match step.get_ref() {
+                Step::Join(count) => there = *count,
+                Step::Rogue(rogue) => counted.extend(rogue.counts()),
+                _ => {}
             }
         }
         for expect in &self.expect {
@@ -347,7 +348,7 @@ impl Scenario {
         &self,
         here: &impl Fn(std::ops::Range<usize>, String) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
-        let Processes { count, schedulers, computed_by, quorum, liars, carried_by } =
+        let Processes { count, schedulers, computed_by, quorum, liars, carried_by, .. } =
             *self.processes.get_ref();
         let computers = self.carriers().start;
         for (what, value, least, most) in [
@@ -367,8 +368,8 @@ impl Scenario {
         Ok(())
     }
 
-    /// What is wrong with a step before which so many peers are there, if something is.
-    fn objection(&self, step: &Step, there: usize) -> Option<String> {
+    /// What is wrong with a step before which so many peers are there and rogues count these figures, if something is.
+    fn objection(&self, step: &Step, there: usize, counted: &[&str]) -> Option<String> {
         let peers = *self.peers.get_ref();
         let mut named: Vec<usize> = Vec::new();
         // Wires are there from the beginning; whoever else is named must have come.
@@ -413,22 +414,34 @@ impl Scenario {
                 return Some("every: expected more than 0".to_owned());
             }
             Step::Churn(churn) => named.extend(&churn.peers),
-            Step::Rogue(_) if self.needs_lanes() => {
-                return Some(
-                    "rogues are not in the peers' namespaces: expected no netns, link or partition".into(),
-                );
+            Step::Rogue(rogue) => return self.objection_to(*rogue, there),
+            Step::Until(until) if !counted.contains(&until.of.as_str()) => {
+                let meant = problem::meant(&until.of, counted.iter().copied());
+                let meant = meant.map(|figure| format!("; did you mean `{figure}`?")).unwrap_or_default();
+                return Some(format!("expected a rogue before that counts it{meant}"));
             }
-            Step::Rogue(Rogue::LyingComputer) if self.processes.get_ref().liars == 0 => {
-                return Some("expected liars = 1 in [processes]".to_owned());
-            }
-            Step::Rogue(Rogue::EquivocatingScheduler) if self.processes.get_ref().schedulers >= there => {
-                return Some("expected a peer that schedules none of the processes".to_owned());
-            }
-            Step::Wait(_) | Step::Join(_) | Step::Heal(_) | Step::Rogue(_) | Step::Settle(_) => {}
+            Step::Wait(_) | Step::Join(_) | Step::Heal(_) | Step::Until(_) | Step::Settle(_) => {}
         }
         let stranger = named.into_iter().find(|peer| *peer >= most)?;
         let why = if stranger < peers { "has not joined" } else { "is none" };
         Some(format!("peer {stranger} {why}: there are the peers 0 to {}", most - 1))
+    }
+
+    /// What is wrong with a rogue beside so many peers, if something is.
+    fn objection_to(&self, rogue: Rogue, there: usize) -> Option<String> {
+        let of = self.processes.get_ref();
+        let expected = match rogue {
+            _ if self.needs_lanes() => {
+                "rogues are not in the peers' namespaces: expected no netns, link or partition"
+            }
+            Rogue::LyingComputer if of.liars == 0 => "expected liars = 1 in [processes]",
+            Rogue::EquivocatingScheduler if of.schedulers >= there => {
+                "expected a peer that schedules none of the processes"
+            }
+            Rogue::DoubleClaimingMessenger if of.pays == 0 => "expected pays = 1 or more in [processes]",
+            _ => return None,
+        };
+        Some(expected.to_owned())
     }
 
     /// How many peers are there at the beginning.
@@ -465,6 +478,7 @@ impl Scenario {
             | Step::Resume(_)
             | Step::Join(_)
             | Step::Heal(_)
+            | Step::Until(_)
             | Step::Settle(_) => false,
         };
         self.link != Link::default() || self.steps.iter().any(parts)

@@ -20,6 +20,9 @@ const STAGES: [(&str, &str); 4] = [
     ("slot", "hop-slot-p50-ms"),
 ];
 
+/// Figures that say nothing of ranks.
+pub(super) const UNRANKED: [&str; 3] = ["pushes-evaluated", "reordered", "overtaken"];
+
 /// A push that came: where it is from, when that was and when it came, in milliseconds.
 struct Came {
     place: (Position, u32),
@@ -31,12 +34,13 @@ struct Came {
 }
 
 /// The figures of all pushes; `carriers` are those of each process, of which one is first in rank for each push, and `away`
-/// says whether one of them was away between two times.
+/// says whether one of them was away between two times. What `rogues` carry keeps no order.
 pub(super) fn figures(
     network: Network,
     finals: &[Final],
     carriers: &[(Id, Vec<Address>)],
     away: impl Fn(&Address, u64, u64) -> bool,
+    rogues: &[Address],
 ) -> Figures {
     let slots: BTreeMap<Id, &[SlotInfo]> = finals.iter().map(|known| (known.process, known.log())).collect();
     let at = |process: &Id, slot: u64| slots.get(process)?.get(usize::try_from(slot).ok()?);
@@ -89,15 +93,19 @@ pub(super) fn figures(
         let of = |(hundredth, name): &(usize, &'static str)| Some((*name, percentile(&times, *hundredth)?));
         figures.extend(names.iter().filter_map(of));
     }
-    let orders = finals.iter().map(|known| late(known, |slot| slot.carrier.clone()));
+    let rogues: Vec<String> = rogues.iter().map(Address::to_string).collect();
+    let by =
+        |slot: &SlotInfo| Some(slot.carrier.clone()).filter(|by| !by.iter().any(|by| rogues.contains(by)));
+    let orders = finals.iter().map(|known| late(known, by));
     figures.insert("reordered", orders.sum::<usize>() as f64);
-    let orders = finals.iter().map(|known| late(known, |_| None));
+    let orders = finals.iter().map(|known| late(known, |_| Some(None)));
     figures.insert("overtaken", orders.sum::<usize>() as f64);
     figures
 }
 
-/// Pushes in a log that stand behind a later one of the same source, among those for which `by` is the same.
-fn late(known: &Final, by: impl Fn(&SlotInfo) -> Option<String>) -> usize {
+/// Pushes in a log that stand behind a later one of the same source, among those for which `by` is the same; those for
+/// which there is none do not count.
+fn late(known: &Final, by: impl Fn(&SlotInfo) -> Option<Option<String>>) -> usize {
     let mut came: Vec<&(Source, u64)> = known.came.iter().collect();
     came.sort_unstable_by_key(|(_, slot)| *slot);
     let mut newest = BTreeMap::new();
@@ -105,7 +113,8 @@ fn late(known: &Final, by: impl Fn(&SlotInfo) -> Option<String>) -> usize {
     for (source, slot) in came {
         let Some(here) = usize::try_from(*slot).ok().and_then(|slot| known.log().get(slot)) else { continue };
         let place = (source.position, source.index);
-        let before = newest.entry((source.process, by(here))).or_insert(place);
+        let Some(by) = by(here) else { continue };
+        let before = newest.entry((source.process, by)).or_insert(place);
         if place < *before {
             late.insert(*slot);
         }

@@ -10,7 +10,7 @@ use crate::check::Open;
 pub(crate) type Figures = BTreeMap<&'static str, f64>;
 
 /// All figures that there can be, with what they are.
-pub(crate) const FIGURES: [(&str, &str); 41] = [
+pub(crate) const FIGURES: [(&str, &str); 61] = [
     ("up-ms", "from the first start until the mesh was healthy"),
     ("load-ms", "time that clients worked"),
     ("settle-ms", "from the last reply until every computer had everything"),
@@ -66,6 +66,35 @@ pub(crate) const FIGURES: [(&str, &str); 41] = [
     ("forgeries-taken", "forged messages that a scheduler gave a slot"),
     ("names-made-up", "made-up messengers whose offers peers heard"),
     ("thrown", "requests of a flooder that were answered, and announcements that peers heard"),
+    ("delayed", "pushes that a messenger handed over after the turns of all others"),
+    ("delayed-taken", "of these, those that had no slot until then"),
+    ("delayed-first", "pushes that were this messenger's to carry first, by the offers in logs"),
+    ("delayed-paid", "pushes for which it is due pay, by the logs"),
+    ("swapped", "pushes that a messenger brought behind later ones of the same process to the same other"),
+    ("alterations", "pushes that a messenger changed, of which a scheduler said what it thinks of them"),
+    ("alterations-taken", "of these, those that a scheduler gave a slot"),
+    ("wraps", "pushes of other messengers that it handed over in its own name"),
+    ("wraps-taken", "of these, those that a scheduler gave another slot"),
+    ("claims-paid", "claims of a messenger for what it carried in its turn, that the ledger paid"),
+    ("double-claims", "times that the ledger was asked for the same again, and said what it thinks of it"),
+    ("double-claims-taken", "of these, those that it took"),
+    ("claims-challenged", "claims for pushes that others carried, that were challenged"),
+    ("bonds-lost", "bonds that were lost for them"),
+    (
+        "paid-beyond-due",
+        "pushes that the ledger paid beyond those that a messenger who claims twice is due pay for, where peers claim none",
+    ),
+    (
+        "taken-over",
+        "pushes that peers carried and are due pay for, whose first by the offers in logs did not carry",
+    ),
+    ("before-turn", "pushes that a peer carried before its turn by the offers in logs"),
+    (
+        "after-turn-p99-ms",
+        "from the turn of a peer that takes over to the slot in the target, for 99 of a hundred",
+    ),
+    ("audit-unknown", "pushes of which an audit of the logs finds no slot"),
+    ("money-missing", "what came into the ledger less all that it accounts for"),
     ("resident-most-mib", "memory of the largest peer at the end"),
 ];
 

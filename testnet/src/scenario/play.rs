@@ -14,6 +14,7 @@ use super::deeds::{DeedError, Hand, with_late};
 use super::file::{Load as Wanted, Scenario, Step as Deed};
 use super::hops;
 use super::measure::{Figures, Metrics, percentile};
+use super::pay;
 use super::rogues::{Rogues, liar_address};
 use crate::check::{Open, Step};
 use crate::crash::evidence::{Final, Sightings};
@@ -24,7 +25,7 @@ use crate::fleet::{Fleet, Launch};
 use crate::guard::Guard;
 use crate::node::Door;
 use crate::screen::Screen;
-use crate::town::{Actor, Town};
+use crate::town::{Actor, Town, Trouble};
 use crate::user::User;
 use crate::visit::resident_kib;
 
@@ -50,6 +51,8 @@ pub(super) struct Play<'a> {
     pub(super) wronged: Option<Id>,
     /// The attestor who lies.
     pub(super) liar: Option<Address>,
+    /// Where the processes pay, if they are in hard mode.
+    ledger: Option<Actor>,
 }
 
 impl<'a> Play<'a> {
@@ -60,8 +63,8 @@ impl<'a> Play<'a> {
         screen: Screen,
     ) -> Self {
         let (steps, figures, finals, absences) = Default::default();
-        let (wronged, liar) = (None, None);
-        Self { scenario, seed, user, launch, screen, steps, figures, finals, absences, wronged, liar }
+        let (wronged, liar, ledger) = (None, None, None);
+        Self { scenario, seed, user, launch, screen, steps, figures, finals, absences, wronged, liar, ledger }
     }
 
     /// Plays it. A step that cannot be done ends it.
@@ -102,10 +105,11 @@ impl<'a> Play<'a> {
         let town = Town { fleet, user: self.user, sender: 0 };
         let mut open = Open::new("spawn");
         let busy = self.screen.spinner("spawning processes");
-        let actors = cast::found(&town, self.scenario, liar, &mut open).await;
+        let founded = self.found(&town, liar, &mut open).await;
         drop(busy);
-        match actors {
-            Ok(actors) => {
+        match founded {
+            Ok((actors, ledger)) => {
+                self.ledger = ledger;
                 let by = self.scenario.processes.get_ref().computed_by;
                 self.close(open, format!("{} processes, each computed by {by} peers", actors.len()));
                 Some(actors)
@@ -116,6 +120,22 @@ impl<'a> Play<'a> {
                 None
             }
         }
+    }
+
+    /// The processes under load, and the ledger where they pay.
+    async fn found(
+        &self,
+        town: &Town<'_>,
+        liar: Option<Address>,
+        open: &mut Open,
+    ) -> Result<(Vec<Actor>, Option<Actor>), Trouble> {
+        let ledger = pay::found(town, self.scenario, open).await?;
+        let terms = ledger.as_ref().map(|ledger| pay::terms(ledger, self.scenario)).unwrap_or_default();
+        let actors = cast::found(town, self.scenario, liar, &terms, open).await?;
+        if let Some(ledger) = &ledger {
+            pay::fund(town, ledger, &actors, open).await?;
+        }
+        Ok((actors, ledger))
     }
 
     async fn watched(
@@ -164,7 +184,19 @@ impl<'a> Play<'a> {
             let node = fleet.nodes().iter().position(|node| node.ready().address == *carrier);
             node.is_some_and(|node| self.absences.was_away(node, from, to))
         };
-        let hops = hops::figures(network, &finals, &carriers, away);
+        let messengers = rogues.messengers();
+        let addresses: Vec<Address> = messengers.iter().map(|(_, address)| *address).collect();
+        let mut hops = hops::figures(network, &finals, &carriers, away, &addresses);
+        if let Some(ledger) = &self.ledger {
+            // Whose turn it is the logs say, and not the ranks of soft mode.
+            hops.retain(|figure, _| hops::UNRANKED.contains(figure));
+            let mut open = Open::new("pay");
+            match pay::figures(&town, ledger, &finals, &messengers).await {
+                Ok(figures) => hops.extend(figures),
+                Err(trouble) => open.broke(town.explain(trouble)),
+            }
+            self.close(open, "what the logs and the ledger say of who carried".to_owned());
+        }
         self.figures.extend(hops);
         self.expect(fleet).await;
         self.finals = finals;
@@ -232,8 +264,10 @@ impl<'a> Play<'a> {
             match step {
                 Deed::Rogue(rogue) => {
                     let town = Town { fleet: hand.fleet, user: self.user, sender: 0 };
-                    rogues.start(*rogue, &town, hand.actors, hand.scenario).await?;
+                    let processes = (hand.actors, self.ledger.as_ref());
+                    rogues.start(*rogue, &town, processes, hand.scenario).await?;
                 }
+                Deed::Until(until) => rogues.until(until).await,
                 Deed::Settle(_) => {
                     hand.mend().await?;
                     // The load goes on, so the logs are never whole: what was there before must be.

@@ -3,9 +3,12 @@
 //! setting makes a node one of these.
 
 mod acts;
+mod carry;
+mod claim;
+mod goods;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -19,37 +22,44 @@ use weft_protocol::{Address, Id, Network};
 
 use super::cast;
 use super::deeds::DeedError;
-use super::file::{Rogue, Scenario};
+use super::file::{Scenario, Until};
 use super::measure::Figures;
+use super::pay;
+use super::rogue::Rogue;
 use crate::check::Open;
 use crate::error::AskError;
 use crate::town::{Actor, Town, Trouble};
-use crate::wait::{Look, until};
+use crate::wait::{Look, until, until_each};
 
 /// How long evidence may take to come to everybody.
 const EVIDENCE_WAIT: Duration = Duration::from_secs(30);
 /// Messages to a process of which slots are signed twice.
 const VICTIM_MESSAGES: usize = 6;
+/// How often it is looked whether rogues have done enough.
+const UNTIL_LOOK: Duration = Duration::from_millis(200);
 /// How long a rogue may take to be connected.
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 
 /// The rogue whose key is an attestor's.
 const LIAR: u8 = 1;
 
-/// What rogues count while they are at it.
+/// What rogues count while they are at it, by figure.
 #[derive(Debug, Default)]
-struct Tally {
-    lies: AtomicU64,
-    second_slots: AtomicU64,
-    offers: AtomicU64,
-    forgeries: AtomicU64,
-    forgeries_taken: AtomicU64,
-    names: AtomicU64,
-    thrown: AtomicU64,
+struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Tally {
+    fn one_more(&self, figure: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(figure).or_default() += 1;
+    }
+
+    fn of(&self, figure: &str) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(figure).copied().unwrap_or_default() as f64
+    }
 }
 
-fn one_more(count: &AtomicU64) {
-    count.fetch_add(1, Ordering::Relaxed);
+/// The key with which a messenger that is not honest offers, carries and claims.
+fn messenger(seed: u64, kind: Rogue) -> Signer {
+    Signer::from_seed(&secret(seed, 40 + kind as u8))
 }
 
 /// The secret of a rogue's key.
@@ -83,6 +93,11 @@ struct Place {
     peers: Vec<Peer>,
     /// The processes under load, and who schedules each.
     processes: Vec<(Id, Peer)>,
+    /// All of them as they were spawned, and what they pay.
+    actors: Vec<Actor>,
+    pays: u64,
+    /// The ledger where they pay, and who schedules it.
+    ledger: Option<(Id, Peer)>,
     network: Network,
     seed: u64,
     tally: Arc<Tally>,
@@ -108,6 +123,12 @@ impl Rogues {
         Self { seed, tally: Arc::default(), kinds: Vec::new(), victim: None, tasks: Vec::new() }
     }
 
+    /// Those that carry, with their addresses.
+    pub(super) fn messengers(&self) -> Vec<(Rogue, Address)> {
+        let address = |kind: &Rogue| (*kind, messenger(self.seed, *kind).address());
+        self.kinds.iter().map(address).collect()
+    }
+
     /// The process whose slots are signed twice.
     pub(super) fn victim(&self) -> Option<Id> {
         self.victim.as_ref().map(|victim| victim.id)
@@ -121,11 +142,12 @@ impl Rogues {
         &mut self,
         kind: Rogue,
         town: &Town<'_>,
-        actors: &[Actor],
+        (actors, ledger): (&[Actor], Option<&Actor>),
         scenario: &Scenario,
     ) -> Result<(), DeedError> {
         self.kinds.push(kind);
-        let place = self.place(kind, town, actors).await?;
+        let place = self.place(kind, town, (actors, ledger), scenario).await?;
+        let key = messenger(self.seed, kind);
         let act = match kind {
             Rogue::LyingComputer => {
                 tokio::spawn(acts::lie(place, Signer::from_seed(&secret(self.seed, LIAR))))
@@ -146,13 +168,28 @@ impl Rogues {
             Rogue::ForgingMessenger => tokio::spawn(acts::forge(place)),
             Rogue::OfferFlooder => tokio::spawn(acts::crowd(place)),
             Rogue::Flooder => tokio::spawn(acts::flood(place)),
+            Rogue::DelayingMessenger => tokio::spawn(carry::delay(place, key)),
+            Rogue::ReorderingMessenger => tokio::spawn(carry::reorder(place, key)),
+            Rogue::AlteringMessenger => tokio::spawn(carry::alter(place, key)),
+            Rogue::DoubleClaimingMessenger => {
+                if let Some(ledger) = ledger {
+                    pay::mint(town, ledger, key.address(), 2 * pay::PURSE, &mut Open::new("purse")).await?;
+                }
+                tokio::spawn(claim::twice(place, key))
+            }
         };
         self.tasks.push(act);
         Ok(())
     }
 
     /// A peer that is connected with all nodes and on the topics of all processes.
-    async fn place(&self, kind: Rogue, town: &Town<'_>, actors: &[Actor]) -> Result<Place, RogueError> {
+    async fn place(
+        &self,
+        kind: Rogue,
+        town: &Town<'_>,
+        (actors, ledger): (&[Actor], Option<&Actor>),
+        scenario: &Scenario,
+    ) -> Result<Place, RogueError> {
         let network = Network::of_name(&town.fleet.node(0).ready().network);
         let (net, events) = Net::start(NetConfig::new(secret(self.seed, 100 + kind as u8), network))?;
         let dial = async |node: usize| {
@@ -173,32 +210,32 @@ impl Rogues {
             // A topic that it is not on it cannot harm; what it did is counted.
             let _ = net.join(*process).await;
         }
+        let ledger = ledger.and_then(|ledger| Some((ledger.id, of(ledger.scheduler)?)));
+        let (actors, pays) = (actors.to_vec(), scenario.processes.get_ref().pays);
         let (seed, tally) = (self.seed, Arc::clone(&self.tally));
-        Ok(Place { net, events, peers, processes, network, seed, tally })
+        Ok(Place { net, events, peers, processes, actors, pays, ledger, network, seed, tally })
+    }
+
+    /// Waits until one of them has done so much of something, or the time for it is over.
+    pub(super) async fn until(&self, Until { of, at_least, within }: &Until) {
+        let look = async || {
+            let done = self.tally.of(of);
+            Ok::<_, std::convert::Infallible>(if done >= *at_least {
+                Look::There(())
+            } else {
+                Look::NotYet(done.to_string())
+            })
+        };
+        // Whether it is enough is what the scenario expects.
+        let _ = until_each(of.as_str(), within.0, UNTIL_LOOK, look).await;
     }
 
     /// Ends all of them, and tells what they did.
     pub(super) async fn end(&mut self, town: &Town<'_>) -> Figures {
-        let mut figures = Figures::new();
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64;
-        let tally = &self.tally;
-        for kind in &self.kinds {
-            match kind {
-                Rogue::LyingComputer => figures.extend([("lies", of(&tally.lies))]),
-                Rogue::EquivocatingScheduler => {
-                    figures.insert("second-slots", of(&tally.second_slots));
-                    if let Some(victim) = &self.victim {
-                        figures.insert("evidence", evidence(town, victim).await as f64);
-                    }
-                }
-                Rogue::WithholdingMessenger => figures.extend([("offers-not-kept", of(&tally.offers))]),
-                Rogue::ForgingMessenger => {
-                    figures.insert("forgeries", of(&tally.forgeries));
-                    figures.insert("forgeries-taken", of(&tally.forgeries_taken));
-                }
-                Rogue::OfferFlooder => figures.extend([("names-made-up", of(&tally.names))]),
-                Rogue::Flooder => figures.extend([("thrown", of(&tally.thrown))]),
-            }
+        let counted = self.kinds.iter().flat_map(|kind| kind.counts());
+        let mut figures: Figures = counted.map(|figure| (*figure, self.tally.of(figure))).collect();
+        if let Some(victim) = &self.victim {
+            figures.insert("evidence", evidence(town, victim).await as f64);
         }
         self.tasks.iter().for_each(JoinHandle::abort);
         figures

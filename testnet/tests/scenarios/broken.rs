@@ -143,6 +143,30 @@ at-least = 1
 of = "thrown"
 at-least = 1
 [[expect]]
+of = "delayed"
+at-least = 1
+[[expect]]
+of = "delayed-taken"
+at-most = 0
+[[expect]]
+of = "swapped"
+at-least = 1
+[[expect]]
+of = "alterations"
+at-least = 1
+[[expect]]
+of = "double-claims"
+at-least = 1
+[[expect]]
+of = "bonds-lost"
+at-least = 1
+[[expect]]
+of = "taken-over"
+at-least = 1
+[[expect]]
+of = "money-missing"
+at-most = 0
+[[expect]]
 of = "replies"
 at-least = 1
 [[expect]]
@@ -281,7 +305,7 @@ fn comes(run: &mut Underway, mut holds: impl FnMut() -> bool) -> bool {
 }
 
 /// A folder that is kept, as what went wrong can be looked at.
-fn remove_kept(played: &Played) {
+pub(crate) fn remove_kept(played: &Played) {
     std::fs::remove_dir_all(played.report["dir"].as_str().unwrap()).unwrap();
 }
 
@@ -306,6 +330,14 @@ fn what_no_step_brought_about_is_missed() {
         "forgeries-taken",
         "names-made-up",
         "thrown",
+        "delayed",
+        "delayed-taken",
+        "swapped",
+        "alterations",
+        "double-claims",
+        "bonds-lost",
+        "taken-over",
+        "money-missing",
         "sum of weft_outcomes{code=error}",
     ];
     assert_eq!(played.broken("expect"), figures, "replies came");

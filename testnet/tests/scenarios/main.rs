@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 mod broken;
+mod hostile;
 #[path = "../launched/mod.rs"]
 mod launched;
 #[path = "../../../tests/src/skip.rs"]
@@ -315,7 +316,7 @@ fn a_typo_is_one_line_and_starts_nothing() {
 #[test]
 #[ignore = "hours: a step of its own of the full run, scenarios"]
 fn the_shipped_scenarios_are_green_in_the_full_run() {
-    for name in ["tour-16", "restart-all-12", "liars-12", "hostile-market-8"] {
+    for name in ["tour-16", "restart-all-12", "liars-12", "hostile-market-8", "hostile-pay-4"] {
         shipped(name, 20, &[]);
     }
     for name in ["join-late-32", "many-processes-16", "messengers-12"] {

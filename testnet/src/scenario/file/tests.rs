@@ -92,6 +92,13 @@ fn what_makes_no_sense_is_named_with_its_line() {
         ("\"500ms\"", "\"soon\"", 12, "`soon` is not a length of time"),
         ("\"500ms\"", "\"5d\"", 12, "`5d` is not a length of time"),
         ("\"kills\"", "\"kils\"", 15, "no figure is called `kils`; did you mean `kills`?"),
+        (
+            "kill = { count = 2 }",
+            "until = { of = \"delayed\", at-least = 1, within = \"1s\" }",
+            9,
+            "until 1 delayed: expected a rogue before that counts it",
+        ),
+        ("kill = { count = 2 }", "rogue = \"double-claiming-messenger\"", 9, "expected pays = 1 or more"),
         ("at-least = 2", "", 15, "expected at-least or at-most"),
         ("at-least = 2", "at-lest = 2", 17, "did you mean `at-least`?"),
     ] {
@@ -135,6 +142,19 @@ fn peers_are_parted_by_whatever_takes_one_away() {
     for step in ["wait = \"1s\"", "join = 6", "settle = true", "heal = true"] {
         assert!(!parts(step), "{step}");
     }
+}
+
+#[test]
+fn what_a_rogue_counts_can_be_waited_for() {
+    let rogue = "rogue = \"delaying-messenger\"\n\n[[steps]]\n";
+    let until = |of: &str| format!("{rogue}until = {{ of = \"{of}\", at-least = 1, within = \"1s\" }}");
+    let read = |of: &str| {
+        Scenario::read(&GOOD.replace("kill = { count = 2 }", &until(of)), Path::new("s.toml"))
+            .map_err(|error| error.to_string())
+    };
+    read("delayed").unwrap();
+    let error = read("delays").unwrap_err();
+    assert!(error.starts_with("s.toml:12: ") && error.contains("did you mean `delayed`?"), "{error}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn told(finals: &[Final]) -> Figures {
 }
 
 fn told_with(finals: &[Final], away: impl Fn(&Address, u64, u64) -> bool) -> Figures {
-    figures(network(), finals, &[(ONE, vec![Address([7; 32]), Address([8; 32])])], away)
+    figures(network(), finals, &[(ONE, vec![Address([7; 32]), Address([8; 32])])], away, &[])
 }
 
 #[test]
@@ -117,6 +117,14 @@ fn the_order_of_one_messenger_is_held_to_and_no_more() {
     assert_eq!((across["reordered"], across["overtaken"]), (0.0, 1.0));
     let within = told(&finals(&[(1, b, 1_020), (3, a, 3_020), (2, a, 3_030), (4, a, 4_020)]));
     assert_eq!((within["reordered"], within["overtaken"]), (1.0, 1.0));
+}
+
+#[test]
+fn what_rogues_carry_out_of_order_is_not_their_peers() {
+    let [a, b] = ranked(1);
+    let finals = finals(&[(3, a, 3_020), (2, a, 3_030), (5, b, 5_020), (4, b, 5_030)]);
+    let of = |rogues: &[Address]| figures(network(), &finals, &[], |_, _, _| false, rogues)["reordered"];
+    assert_eq!((of(&[]), of(&[a]), of(&[a, b])), (2.0, 1.0, 0.0));
 }
 
 #[test]

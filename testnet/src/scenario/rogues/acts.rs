@@ -21,14 +21,14 @@ use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{DataItem, Draft, Hash, Id, Network, Position, Tag, Verified, wire};
 
-use super::{Place, one_more, secret};
+use super::{Place, secret};
 
 /// How much later the other version of a slot claims to be, in milliseconds.
 const LATER_MS: u64 = 1;
 /// Messengers who offer and carry nothing: more than are honest.
 const WITHHOLDERS: u8 = 4;
 /// How often they offer again: topics that nobody is on yet are missed.
-const OFFER_EVERY: Duration = Duration::from_secs(5);
+pub(super) const OFFER_EVERY: Duration = Duration::from_secs(5);
 /// How often one more messenger offers who is made up: on all topics of a scenario not so often that peers keep its
 /// neighbour out.
 const NAME_EVERY: Duration = Duration::from_millis(80);
@@ -51,7 +51,7 @@ pub(super) async fn lie(mut place: Place, key: Signer) {
         if told.insert((process, lie.statement().position)) {
             let said = Said::Attestation(lie.to_wire());
             if publish(&place, process, said).await {
-                one_more(&place.tally.lies);
+                place.tally.one_more("lies");
             }
         }
     }
@@ -66,7 +66,7 @@ pub(super) async fn sign_twice(mut place: Place, key: Signer, victim: Id) {
         let Some(assignment) = other_slot(&record.assignment, place.network, &key) else { continue };
         let said = Said::Slot(wire::SlotRecord { assignment, ..record });
         if process == victim && publish(&place, process, said).await {
-            one_more(&place.tally.second_slots);
+            place.tally.one_more("second-slots");
         }
     }
 }
@@ -79,9 +79,9 @@ pub(super) async fn withhold(place: Place) {
         for name in 0..WITHHOLDERS {
             let signer = Signer::from_seed(&secret(place.seed, 10 + name));
             for (process, _) in &place.processes {
-                let Some(offer) = offer(place.network, &signer) else { continue };
+                let Some(offer) = offer(place.network, &signer, 0) else { continue };
                 if publish(&place, *process, offer).await {
-                    one_more(&place.tally.offers);
+                    place.tally.one_more("offers-not-kept");
                 }
             }
         }
@@ -95,13 +95,13 @@ pub(super) async fn crowd(place: Place) {
         again.tick().await;
         let mut name = secret(place.seed, 30);
         name[8..16].copy_from_slice(&number.to_be_bytes());
-        let Some(offer) = offer(place.network, &Signer::from_seed(&name)) else { continue };
+        let Some(offer) = offer(place.network, &Signer::from_seed(&name), 0) else { continue };
         let mut is_heard = false;
         for (process, _) in &place.processes {
             is_heard |= publish(&place, *process, offer.clone()).await;
         }
         if is_heard {
-            one_more(&place.tally.names);
+            place.tally.one_more("names-made-up");
         }
     }
 }
@@ -120,9 +120,9 @@ pub(super) async fn forge(place: Place) {
         let asked = place.net.request(scheduler, wire::Request { body: Some(ask) });
         // Only what a scheduler has looked at says something of it.
         let Ok(Ok(answer)) = timeout(FLOOD_WAIT, asked).await else { continue };
-        one_more(&place.tally.forgeries);
+        place.tally.one_more("forgeries");
         if matches!(answer.body, Some(Answer::Submit(_))) {
-            one_more(&place.tally.forgeries_taken);
+            place.tally.one_more("forgeries-taken");
         }
     }
 }
@@ -148,25 +148,25 @@ pub(super) async fn flood(place: Place) {
         if number.is_multiple_of(4) {
             let published = place.net.publish(process, nonsense(number)).await;
             if published.is_ok_and(|published| published == Published::Sent) {
-                one_more(&place.tally.thrown);
+                place.tally.one_more("thrown");
             }
         }
         // What nobody took was thrown at nobody.
         if under_way.len() >= UNDER_WAY && matches!(under_way.next().await, Some(Ok(Ok(_)))) {
-            one_more(&place.tally.thrown);
+            place.tally.one_more("thrown");
         }
     }
 }
 
 /// What an announcement says, given the verdict that an honest peer would give on an honest one.
-fn heard(place: &Place, event: NetEvent) -> Option<(Id, Said)> {
+pub(super) fn heard(place: &Place, event: NetEvent) -> Option<(Id, Said)> {
     let NetEvent::Gossip { process, data, ticket, .. } = event else { return None };
     place.net.verdict(ticket, Verdict::Accept);
     Some((process, wire::Announcement::decode(data).ok()?.body?))
 }
 
 /// Whether at least one peer was told.
-async fn publish(place: &Place, process: Id, said: Said) -> bool {
+pub(super) async fn publish(place: &Place, process: Id, said: Said) -> bool {
     let said = wire::Announcement { process: wire::bytes(process), body: Some(said) };
     let published = place.net.publish(process, said.encode_to_vec().into()).await;
     published.is_ok_and(|published| published == Published::Sent)
@@ -194,7 +194,8 @@ fn other_slot(assignment: &Bytes, network: Network, key: &Signer) -> Option<Byte
     (other != *assignment).then_some(other)
 }
 
-fn offer(network: Network, signer: &Signer) -> Option<Said> {
+/// An offer to carry everything, for so much a push.
+pub(super) fn offer(network: Network, signer: &Signer, price_per_push: u64) -> Option<Said> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     let now = u64::try_from(now.as_millis()).ok()?;
     let terms = OfferTerms {
@@ -202,7 +203,7 @@ fn offer(network: Network, signer: &Signer) -> Option<Said> {
         sequence: now,
         shards: Vec::new(),
         classes: 0,
-        price_per_push: 0,
+        price_per_push,
         price_per_kib: 0,
         max_kib: 1024,
         capacity_per_s: 1,
@@ -230,6 +231,6 @@ fn forged(
     Some((item, proof))
 }
 
-fn nonsense(number: u64) -> Bytes {
+pub(super) fn nonsense(number: u64) -> Bytes {
     number.to_be_bytes().repeat(NONSENSE_BYTES / 8).into()
 }
