@@ -115,6 +115,7 @@ impl Engine {
             merge: true,
             count: format.is_metered(),
             exceptions: format == Format::Plain,
+            lower: true,
             memory_export: format.memory_export(),
         };
         meter::instrument(wasm, &policy)

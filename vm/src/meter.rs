@@ -16,6 +16,7 @@
 //!   each handler that it may look at on its way, which is paid where its `try_table` is entered.
 //!   Exceptions never become values: none outlives its message, and at most one is alive at a time.
 //! - For the `-metering` formats a third global counts up what the reference would ([`count`]).
+//! - A 64-bit memory becomes one of 32 bits where that cannot be told ([`lower`]).
 //! - Every mutable global is exported, for the host to reset before each message.
 //!
 //! Nothing is renumbered: new globals, locals, types and exports come last, and code between two
@@ -31,6 +32,7 @@ pub(crate) mod cost;
 mod count;
 mod emit;
 mod likely;
+mod lower;
 mod nesting;
 mod operands;
 mod plan;
@@ -40,7 +42,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 11;
+pub(crate) const PASS_VERSION: u32 = 12;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";
@@ -84,6 +86,8 @@ pub(crate) struct Policy {
     pub(crate) count: bool,
     /// The module may throw. Off where the host calls the guest from within a call of the guest.
     pub(crate) exceptions: bool,
+    /// Lower a 64-bit memory that stays below 4 GiB to a 32-bit one; see [`lower`]. Only with the guard.
+    pub(crate) lower: bool,
     /// The only name under which the memory may be exported.
     pub(crate) memory_export: &'static str,
 }

@@ -7,6 +7,7 @@ use wasmparser::{
 use super::cost::{self, SEGMENT_GAS};
 use super::count::Segments;
 use super::likely::{Recent, label_value};
+use super::lower::{self, Addresses};
 use super::nesting::Nesting;
 use super::operands::{Operands, slots_of};
 use super::plan::{Edit, EditKind, Plan, Width};
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub(super) merge: bool,
     /// Count as the reference does, too.
     pub(super) count: bool,
+    /// Lower the memory to 32 bits.
+    pub(super) lower: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,20 +101,32 @@ pub(super) fn function<R: WasmModuleResources>(
     let mut nesting = Nesting::default();
     let mut analyser = Analyser::new(code_start, facts);
     let mut segments = Segments::new(code_start);
+    let mut addresses = facts.lower.then(|| Addresses::new(validator.len_locals()));
     while !operators.eof() {
         let at = operators.original_position();
         let op = operators.read().map_err(invalid)?;
         refuse::instruction(&op)?;
-        let pushed = op.operator_arity(validator).map_or(0, |(_, pushed)| pushed);
+        let after = operators.original_position();
+        let pushed = op.operator_arity(validator).map(|(_, pushed)| pushed);
+        let below = lower::floor(validator);
         validator.op(at, &op).map_err(invalid)?;
         nesting.read(&op)?;
-        operands.update(validator, pushed);
+        operands.update(validator, pushed.unwrap_or(0));
+        let lowered = addresses.as_mut().and_then(|addresses| {
+            let lowered = addresses.lower(&op, below);
+            addresses.follow(&op, below, pushed, validator);
+            lowered
+        });
         if guard {
             let label = |depth: u32| label_value(validator, depth);
-            analyser.read(&op, at, operators.original_position(), label);
+            analyser.read(&op, at, after, label);
+        }
+        if let Some(lowered) = lowered {
+            // Also in dead code, which is validated again.
+            analyser.edit(at, after - at, lowered);
         }
         if facts.count {
-            segments.read(&op, operators.original_position());
+            segments.read(&op, after);
         }
     }
     operators.finish().map_err(invalid)?;
@@ -127,6 +142,7 @@ pub(super) fn function<R: WasmModuleResources>(
         catches,
         locals,
         branches: nesting.branches,
+        lowered: addresses.map(|addresses| addresses.checks),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Writes one function with its charges.
 //!
 //! ```text
+//! block $outside, only where the memory is lowered and something compared
 //! block $over
 //!   charge the first segment; add the frame to the depth; br_if $over when one is passed
 //!   block $exit (result ..)
@@ -10,6 +11,8 @@
 //!   return
 //! end
 //! mark the depth counter; unreachable
+//! end
+//! trap as an access outside of memory
 //! ```
 //!
 //! The host tells the reasons apart: gas below zero is out of gas, else the marked counter is
@@ -20,8 +23,11 @@ use std::collections::BTreeMap;
 use wasm_encoder::{BlockType, Encode, Instruction, ValType};
 
 use super::cost::{BYTE_GAS, PAGE_GAS, UNWIND_GAS};
+use super::lower::Whole;
 use super::plan::{Edit, EditKind, Plan, Width};
 use super::{DEPTH_OVER, FRAME_BITS, depth_of};
+
+mod lowered;
 
 /// More bytes or pages than any memory has; keeps the product of a charge in range.
 const AMOUNT_MAX: i64 = 1 << 40;
@@ -48,6 +54,10 @@ pub(super) fn function(
     let mut out = Writer { bytes: Vec::with_capacity(end - plan.code_start + 256), counters };
     let scratch = Scratch::of(plan);
     locals.write(&scratch, &mut out.bytes);
+    let compares = plan.lowered.is_some_and(|checks| checks > 0);
+    if compares {
+        out.put(Instruction::Block(BlockType::Empty));
+    }
     out.put(Instruction::Block(BlockType::Empty));
     let mut edits = plan.edits.iter().peekable();
     let at_entry = |edit: &&Edit| {
@@ -69,6 +79,7 @@ pub(super) fn function(
     let mut copied = plan.code_start;
     for edit in edits {
         out.bytes.extend_from_slice(wasm.get(copied..edit.at).unwrap_or_default());
+        let original = wasm.get(edit.at..edit.at + edit.skip).unwrap_or_default();
         copied = edit.at + edit.skip;
         // The labels of the original, and beside them $over around $exit.
         let over = edit.labels;
@@ -80,9 +91,14 @@ pub(super) fn function(
                 out.put(Instruction::Else);
                 out.charge(-refund, None);
             }
-            EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.index(width), over),
-            EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.index(width), over),
-            EditKind::Copy(width) => out.copy(width, scratch.index(Width::I64), over),
+            EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.of_width(width), over),
+            EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.of_width(width), over),
+            EditKind::Copy(width) => {
+                let memory = if plan.lowered.is_some() { Width::I32 } else { width };
+                out.copy(width, memory, scratch.index(ValType::I64), over);
+            }
+            EditKind::Access(ref access) => out.access(original, access, &scratch, over + 1),
+            EditKind::Whole(whole) => out.whole(whole, &scratch, over + 1),
             EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
             EditKind::Count { gas } => out.count(gas),
             EditKind::Caught => out.land(scratch.depth()),
@@ -97,6 +113,10 @@ pub(super) fn function(
     out.put(Instruction::I64Const(DEPTH_OVER));
     out.put(Instruction::GlobalSet(counters.depth));
     out.put(Instruction::Unreachable);
+    if compares {
+        out.put(Instruction::End);
+        out.outside();
+    }
     out.put(Instruction::End);
     out.bytes
 }
@@ -105,13 +125,22 @@ pub(super) fn function(
 #[derive(Debug, Default)]
 pub(super) struct NewTypes {
     /// How many types the module has.
-    pub(super) first: u32,
+    first: u32,
     entries: Vec<Vec<u8>>,
     /// The entry of each, so that a module of many types is not searched for each function.
     known: BTreeMap<Vec<u8>, u32>,
 }
 
 impl NewTypes {
+    /// None yet, for a module of so many types.
+    pub(super) fn behind(first: u32) -> Self {
+        Self { first, ..Self::default() }
+    }
+
+    pub(super) const fn first(&self) -> u32 {
+        self.first
+    }
+
     /// The type of a block that takes and gives these.
     pub(super) fn block(&mut self, takes: &[ValType], gives: &[ValType]) -> BlockType {
         match (takes, gives) {
@@ -152,11 +181,10 @@ pub(super) struct Locals<'a> {
 
 impl Locals<'_> {
     fn write(&self, scratch: &Scratch, out: &mut Vec<u8>) {
-        let more = [(u32::from(scratch.i32), ValType::I32), (scratch.i64s, ValType::I64)];
-        let groups = more.iter().filter(|(count, _)| *count > 0).count() as u32;
+        let groups = scratch.counts.iter().filter(|(_, count)| *count > 0).count() as u32;
         (self.groups + groups).encode(out);
         out.extend_from_slice(self.declarations);
-        for (count, ty) in more.iter().filter(|(count, _)| *count > 0) {
+        for (ty, count) in scratch.counts.iter().filter(|(_, count)| *count > 0) {
             count.encode(out);
             ty.encode(out);
         }
@@ -167,8 +195,8 @@ impl Locals<'_> {
 #[derive(Debug)]
 struct Scratch {
     first: u32,
-    i32: bool,
-    i64s: u32,
+    /// How many of each type, in their order.
+    counts: [(ValType, u32); 5],
 }
 
 impl Scratch {
@@ -176,33 +204,67 @@ impl Scratch {
     const COPY: u32 = 4;
 
     fn of(plan: &Plan) -> Self {
-        let mut scratch = Self { first: plan.locals, i32: false, i64s: 0 };
+        use ValType as V;
+        let counts = [(V::I32, 0), (V::I64, 0), (V::F32, 0), (V::F64, 0), (V::V128, 0)];
+        let mut scratch = Self { first: plan.locals, counts };
         for edit in &plan.edits {
-            match edit.kind {
-                EditKind::Pages(Width::I32) | EditKind::Bytes(Width::I32) => scratch.i32 = true,
-                EditKind::Pages(Width::I64) | EditKind::Bytes(Width::I64) => {
-                    scratch.i64s = scratch.i64s.max(1);
+            match &edit.kind {
+                EditKind::Pages(width) | EditKind::Bytes(width) => scratch.need(value_of(*width), 1),
+                EditKind::Copy(_) => scratch.need(V::I64, Self::COPY),
+                EditKind::Whole(Whole::Size) => {}
+                EditKind::Whole(whole) => {
+                    scratch.need(V::I64, Self::COPY);
+                    scratch.need(V::I32, if matches!(whole, Whole::Init(_)) { 2 } else { 1 });
                 }
-                EditKind::Copy(_) => scratch.i64s = Self::COPY,
+                EditKind::Access(access) => {
+                    scratch.need(V::I64, 1);
+                    if let Some(ty) = access.above.and_then(super::sections::value_type) {
+                        scratch.need(ty, 1 + u32::from(ty == V::I64));
+                    }
+                }
                 EditKind::Charge { .. } | EditKind::Leave { .. } | EditKind::Skipped { .. } => {}
                 EditKind::Return | EditKind::Count { .. } | EditKind::Caught => {}
             }
         }
-        scratch.i64s += u32::from(plan.catches);
+        for (_, count) in scratch.counts.iter_mut().filter(|(ty, _)| plan.catches && *ty == V::I64) {
+            *count += 1;
+        }
         scratch
     }
 
-    /// The last local: the depth while this function runs, if it catches.
+    /// At least so many of this type.
+    fn need(&mut self, ty: ValType, least: u32) {
+        for (_, count) in self.counts.iter_mut().filter(|(known, _)| *known == ty) {
+            *count = least.max(*count);
+        }
+    }
+
+    /// The last i64 local: the depth while this function runs, if it catches.
     fn depth(&self) -> u32 {
-        self.first + u32::from(self.i32) + self.i64s - 1
+        self.index(ValType::F32) - 1
+    }
+
+    /// The first local of this type.
+    fn index(&self, ty: ValType) -> u32 {
+        let before = self.counts.iter().take_while(|(known, _)| *known != ty);
+        self.first + before.map(|(_, count)| count).sum::<u32>()
     }
 
     /// The first local of this width.
-    fn index(&self, width: Width) -> u32 {
-        match width {
-            Width::I32 => self.first,
-            Width::I64 => self.first + u32::from(self.i32),
-        }
+    fn of_width(&self, width: Width) -> u32 {
+        self.index(value_of(width))
+    }
+
+    /// The local for what is stored, beside that of an address.
+    fn value(&self, ty: ValType) -> u32 {
+        self.index(ty) + u32::from(ty == ValType::I64)
+    }
+}
+
+const fn value_of(width: Width) -> ValType {
+    match width {
+        Width::I32 => ValType::I32,
+        Width::I64 => ValType::I64,
     }
 }
 
@@ -279,7 +341,9 @@ impl Writer {
     /// The import is JavaScript's `copyWithin`, which never fails, and aos relies on it: its
     /// allocator copies the new size of a block out of the smaller old one, which may be the
     /// last of the memory.
-    fn copy(&mut self, width: Width, first: u32, over: u32) {
+    ///
+    /// `width` is that of the operands, `memory` that of the memory: one is cut where the other is not.
+    fn copy(&mut self, width: Width, memory: Width, first: u32, over: u32) {
         let [count, from, to, room] = [0, 1, 2, 3].map(|offset| first + offset);
         for local in [count, from, to] {
             if width == Width::I32 {
@@ -288,7 +352,7 @@ impl Writer {
             self.put(Instruction::LocalSet(local));
         }
         for address in [from, to] {
-            self.shorten(width, count, address, room);
+            self.shorten(memory, count, address, room);
         }
         self.put(Instruction::GlobalGet(self.counters.gas));
         self.put(Instruction::LocalGet(count));
@@ -303,7 +367,7 @@ impl Writer {
         self.put(Instruction::If(BlockType::Empty));
         for local in [to, from, count] {
             self.put(Instruction::LocalGet(local));
-            if width == Width::I32 {
+            if memory == Width::I32 {
                 self.put(Instruction::I32WrapI64);
             }
         }
@@ -312,9 +376,9 @@ impl Writer {
     }
 
     /// `room = memory after address; count = min(count, room)`, all i64.
-    fn shorten(&mut self, width: Width, count: u32, address: u32, room: u32) {
+    fn shorten(&mut self, memory: Width, count: u32, address: u32, room: u32) {
         self.put(Instruction::MemorySize(0));
-        if width == Width::I32 {
+        if memory == Width::I32 {
             self.put(Instruction::I64ExtendI32U);
         }
         self.put(Instruction::I64Const(16));

@@ -2,6 +2,8 @@
 
 use wasmparser::ValType;
 
+use super::lower::{Access, Whole};
+
 /// Width of the operand that says how much memory an instruction touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
@@ -41,6 +43,10 @@ pub(super) enum EditKind {
     Count { gas: u64 },
     /// Where a caught exception goes on: the frames that it left are no longer live.
     Caught,
+    /// The same load or store of a 32-bit memory.
+    Access(Access),
+    /// The same of a 32-bit memory.
+    Whole(Whole),
 }
 
 /// What the emitter has to know about one function.
@@ -59,4 +65,6 @@ pub(super) struct Plan {
     pub(super) locals: u32,
     /// How many `br` and `br_if` there are.
     pub(super) branches: u64,
+    /// The memory is lowered to 32 bits, and so many addresses are compared.
+    pub(super) lowered: Option<u64>,
 }

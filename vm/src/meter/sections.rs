@@ -11,6 +11,7 @@ use wasmparser::{
 
 use super::analyse::{self, Facts};
 use super::emit::{self, Counters, Locals, NewTypes};
+use super::lower;
 use super::nesting::Work;
 use super::plan::Width;
 use super::refuse::invalid;
@@ -25,9 +26,11 @@ use crate::limits::{
 /// Section ids in the order in which a module must have them.
 const ORDER: [u8; 13] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
 const TYPES: u8 = 1;
+const MEMORIES: u8 = 5;
 const GLOBALS: u8 = 6;
 const EXPORTS: u8 = 7;
 const CODE: u8 = 10;
+const DATA: u8 = 11;
 
 /// What a module may use. Everything else is refused by the validator, which names it.
 pub(crate) fn features() -> WasmFeatures {
@@ -63,8 +66,12 @@ pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleErr
     if !module.has_memory {
         return Err(ModuleError::Unsupported("no memory".to_owned()));
     }
-    module.code(wasm, functions, policy)?;
-    Ok(Metered { wasm: module.write(wasm, policy), data: merge(module.data) })
+    let lowered = module.lowered && module.code(wasm, &functions, policy, true)?;
+    if !lowered {
+        module.lowered = false;
+        module.code(wasm, &functions, policy, false)?;
+    }
+    Ok(Metered { wasm: module.write(wasm, policy)?, data: merge(module.data) })
 }
 
 /// Holds functions and blocks to what the compiler bears. What cannot be read is the validator's.
@@ -116,6 +123,8 @@ struct Reading {
     globals: u32,
     mutable_globals: Vec<u32>,
     has_memory: bool,
+    /// The memory becomes one of 32 bits.
+    lowered: bool,
     /// Of each type, whether an exception may carry what it takes.
     thrown: Vec<bool>,
     data: Vec<Range<u64>>,
@@ -130,6 +139,7 @@ impl Reading {
                 copy_import: None,
                 merge: policy.merge,
                 count: policy.guard && policy.count,
+                lower: false,
             },
             sections: Vec::new(),
             types: NewTypes::default(),
@@ -137,6 +147,7 @@ impl Reading {
             globals: 0,
             mutable_globals: Vec::new(),
             has_memory: false,
+            lowered: false,
             thrown: Vec::new(),
             data: Vec::new(),
             code: Vec::new(),
@@ -151,7 +162,7 @@ impl Reading {
         }
         match payload {
             Payload::TypeSection(section) => {
-                self.types.first = section.count();
+                self.types = NewTypes::behind(section.count());
                 // What is no plain function type is refused by the validator.
                 self.thrown = section
                     .clone()
@@ -250,6 +261,7 @@ impl Reading {
                 });
             }
             self.has_memory = true;
+            self.lowered = policy.guard && policy.lower && lower::fits(&memory);
         }
         Ok(())
     }
@@ -288,38 +300,53 @@ impl Reading {
         Ok(())
     }
 
+    /// Reads and writes all functions. False if they are not to be lowered: then once more without.
     fn code(
         &mut self,
         wasm: &[u8],
-        functions: Vec<(FuncToValidate<ValidatorResources>, FunctionBody<'_>)>,
+        functions: &[(FuncToValidate<ValidatorResources>, FunctionBody<'_>)],
         policy: &Policy,
-    ) -> Result<(), ModuleError> {
+        lower: bool,
+    ) -> Result<bool, ModuleError> {
+        self.facts.lower = lower;
+        self.types = NewTypes::behind(self.types.first());
+        self.code.clear();
         (functions.len() as u32).encode(&mut self.code);
         let counters = Counters { gas: self.globals, depth: self.globals + 1, used: self.globals + 2 };
         let mut allocations = FuncValidatorAllocations::default();
-        let mut work = Work::default();
-        for (function, body) in functions {
-            let ty = function.ty;
+        let (mut work, mut lowered_work) = (Work::default(), Work::default());
+        for (FuncToValidate { resources, index, ty, features }, body) in functions {
+            let (resources, index, ty, features) = (resources.clone(), *index, *ty, *features);
+            let function = FuncToValidate { resources, index, ty, features };
             let mut validator = function.into_validator(allocations);
             let resources = validator.resources();
             self.facts.copy_import =
                 self.facts.copy_import.filter(|import| copies(resources, *import, policy.memory64));
-            let plan = analyse::function(&body, &mut validator, self.facts, policy.guard)?;
+            let plan = analyse::function(body, &mut validator, self.facts, policy.guard)?;
             work.add(plan.branches)?;
             work.declare(plan.locals)?;
+            // What is compared leaves its block as a branch does.
+            if plan.lowered.is_some_and(|checks| lowered_work.add(plan.branches + checks).is_err())
+                || lower && plan.locals > lower::LOCALS_MAX
+            {
+                return Ok(false);
+            }
             if policy.guard {
                 let results = self.results(validator.resources(), ty)?;
-                let locals = locals(wasm, &body, plan.code_start)?;
+                let locals = locals(wasm, body, plan.code_start)?;
                 let range = body.range();
                 let bytes =
                     emit::function(wasm, range.end, &plan, results, counters, &locals, &mut self.types);
+                if lower && bytes.len() > lower::FUNCTION_BYTES_MAX {
+                    return Ok(false);
+                }
                 bytes.encode(&mut self.code);
             } else {
                 body.as_bytes().encode(&mut self.code);
             }
             allocations = validator.into_allocations();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The type of a block that gives what the function gives.
@@ -335,7 +362,7 @@ impl Reading {
         }
     }
 
-    fn write(&self, wasm: &[u8], policy: &Policy) -> Vec<u8> {
+    fn write(&self, wasm: &[u8], policy: &Policy) -> Result<Vec<u8>, ModuleError> {
         let mut out = wasm.get(..8).unwrap_or_default().to_vec();
         for id in ORDER {
             let range = self.sections.iter().find(|(known, _)| *known == id).map(|(_, range)| range.clone());
@@ -349,6 +376,15 @@ impl Reading {
                     self.code.encode(&mut out);
                     continue;
                 }
+                MEMORIES | DATA if self.lowered => {
+                    if let Some(content) = content {
+                        out.push(id);
+                        let lowered =
+                            if id == DATA { lower::data(content) } else { lower::memories(content) };
+                        lowered.map_err(invalid)?.encode(&mut out);
+                    }
+                    continue;
+                }
                 _ => (0, Vec::new()),
             };
             if content.is_some() || extra.0 > 0 {
@@ -356,7 +392,7 @@ impl Reading {
                 extended(content, extra).encode(&mut out);
             }
         }
-        out
+        Ok(out)
     }
 
     /// The counters and every mutable global.

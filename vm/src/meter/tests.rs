@@ -8,6 +8,7 @@ use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, FRAME_BYTES, SLOT_BYTES};
 
 mod count;
 mod exceptions;
+mod lower;
 mod module;
 
 const POLICY: Policy = Policy {
@@ -17,6 +18,7 @@ const POLICY: Policy = Policy {
     merge: true,
     count: false,
     exceptions: true,
+    lower: true,
     memory_export: "memory",
 };
 const PLENTY: i64 = 1 << 40;

@@ -17,13 +17,12 @@ fn copy_within(memory: &mut [u8], to: u64, from: u64, count: u64) {
 
 #[test]
 fn a_call_of_the_copy_import_is_cut_short_at_the_end_of_memory() {
-    for (memory64, ty) in [(false, "i32"), (true, "i64")] {
+    for (memory64, ty, limits) in [(false, "i32", "1"), (true, "i64", "i64 1"), (true, "i64", "i64 1 1")] {
         let wat = format!(
             "(module (import \"env\" \"_emscripten_memcpy_js\" (func $copy (param {ty} {ty} {ty})))
-              (memory (export \"memory\") {} 1)
+              (memory (export \"memory\") {limits})
               (func (export \"g\") (param {ty} {ty} {ty})
-                (call $copy (local.get 0) (local.get 1) (local.get 2))))",
-            if memory64 { "i64" } else { "" }
+                (call $copy (local.get 0) (local.get 1) (local.get 2))))"
         );
         let policy = Policy { memory64, copy_import: Some(("env", "_emscripten_memcpy_js")), ..POLICY };
         let engine = Engine::default();
@@ -62,7 +61,7 @@ fn a_call_of_the_copy_import_is_cut_short_at_the_end_of_memory() {
             g.call(&mut store, &[value(to), value(from), value(count)], &mut []).unwrap();
             let mut expected = bytes.clone();
             copy_within(&mut expected, to, from, count);
-            assert!(memory.data(&store) == expected, "{ty}: {to} {from} {count}");
+            assert!(memory.data(&store) == expected, "{limits}: {to} {from} {count}");
         }
     }
 }
