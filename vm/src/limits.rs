@@ -56,9 +56,10 @@ pub const DEPTH_FRAMES_MAX: u64 = 16_384;
 pub const REENTRY_BYTES: u64 = 4_096;
 
 /// Native stack of a guest thread. Depth runs out first; when it does not, the host fails.
-pub const GUEST_STACK_BYTES: usize = 64 * 1024 * 1024;
-/// Of it, what wasm and the host calls between wasm frames may use.
-pub const WASM_STACK_BYTES: usize = 56 * 1024 * 1024;
+pub const GUEST_STACK_BYTES: usize = 128 * 1024 * 1024;
+/// Of it, what wasm and the host calls between wasm frames may use. A lowered memory may double frames: an
+/// address and the short one are two values.
+pub const WASM_STACK_BYTES: usize = 120 * 1024 * 1024;
 
 /// Bytes of the engine's heap for exceptions, in each instance of a module that throws. At most one is
 /// alive at a time and has under a kilobyte; the rest is what makes collecting rare.

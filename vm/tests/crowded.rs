@@ -6,7 +6,7 @@ use weft_vm::{Engine, EngineConfig, Format, HostFault, Limits, guests};
 
 const LIMITS: Limits = Limits { gas: 10_000_000, memory_bytes: 1 << 24 };
 const INCREMENT: &[u8] = br#"{"Tags":[{"name":"Action","value":"Increment"}]}"#;
-/// What is left for everything but a thread's stack of 64 MiB.
+/// What is left for everything but a thread's stack of 128 MiB.
 const ROOM_BYTES: u64 = 8 << 20;
 
 /// Lets this process map so much and no more; what it was allowed before.

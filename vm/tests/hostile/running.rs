@@ -89,6 +89,15 @@ fn what_goes_too_deep_ends_with_its_depth() {
         (func $f (call $invoke (i32.const 0)))
         (func $g (call $invoke (i32.const 1)) (call $jump))";
     let wide = format!("(func $r (result i32) (local {}) (call $r))", "i64 ".repeat(49_000));
+    // Each address is computed once, and held while it calls itself.
+    let stores: String = (0..350)
+        .map(|number| {
+            format!("(i64.store8 (i64.mul (local.get 0) (i64.const {})) (i64.const 1))", 2 * number + 3)
+        })
+        .collect();
+    let addresses = format!(
+        "(func $r (param i64) {stores} (call $r (local.get 0)) (if (i64.ne (local.get 0) (i64.const 0)) (then {stores})))"
+    );
     let vectors = format!("(func $r (result i32) (local {}) (call $r))", "v128 ".repeat(20_000));
     run(vec![
         ends(
@@ -112,6 +121,12 @@ fn what_goes_too_deep_ends_with_its_depth() {
         ),
         ends("frames of many locals", &wide, "(i64.extend_i32_u (call $r))", Depth),
         ends("frames of many vectors", &vectors, "(i64.extend_i32_u (call $r))", Depth),
+        emscripten64(
+            "frames of many addresses",
+            &addresses,
+            "(call $r (i64.const 0)) (i64.const 0)",
+            Must::End(Depth),
+        ),
         emscripten32(
             "a call of itself through the host",
             INVOKE,
