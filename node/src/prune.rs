@@ -128,12 +128,19 @@ impl Pruning<'_> {
         let reader = self.store.read()?;
         let from = pruned_to(&reader, &process)?;
         let to = Limits::read(&reader, &process, self.weave)?.boundary(self.kept).max(from);
+        drop(reader);
         let mut report = PruneReport { process, from, to, positions: 0, bytes: 0 };
         let mut next = Some(Position { epoch: 0, slot: from, tick: 0 });
-        let mut most = POSITIONS_MAX;
+        let (mut most, mut marked) = (POSITIONS_MAX, from);
         while let Some(at) = next.filter(|_| from < to) {
+            // One for each page: what a commit freed is used again only once nobody reads what was before it.
+            let reader = self.store.read()?;
+            if !self.dry_run && pruned_to(&reader, &process)? != marked {
+                // It was forgotten meanwhile, and taken up again perhaps: of that log these are no limits.
+                report.to = marked;
+                break;
+            }
             let page = self.page(&reader, process, at, to, most)?;
-
             let reached = page.next.map_or(to, |next| next.slot.min(to));
             if !self.dry_run {
                 let value = reached.to_be_bytes().to_vec().into();
@@ -146,6 +153,7 @@ impl Pruning<'_> {
                     }
                     written => written?,
                 }
+                marked = reached;
             }
             report.positions += page.positions;
             report.bytes += page.bytes;
@@ -218,41 +226,87 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use weft_protocol::{Address, Hash, Network};
-    use weft_storage::{MemoryDisk, OutcomeRow, StoreConfig};
+    use weft_storage::{AnchoredRow, CheckpointRow, MemoryDisk, OutcomeRow, SlotRow, StoreConfig};
 
     use super::*;
+
+    const PROCESS: Id = Id([1; 32]);
+    const HASH: Hash = Hash([2; 32]);
+
+    fn store() -> Store {
+        let config = StoreConfig::new(Network(7), Address([3; 32]));
+        Store::open_with_backend(MemoryDisk::new(), &config).unwrap()
+    }
+
+    fn outcome(slot: u64, bytes: usize) -> Write {
+        let row = OutcomeRow {
+            item: None,
+            code: 0,
+            core: Vec::new().into(),
+            outcome: HASH,
+            running: HASH,
+            outbox_root: HASH,
+            outbox_count: 0,
+            duplicate_of: None,
+            skipped: 0,
+            gas: 0,
+            result: vec![b'1'; bytes].into(),
+            state_root: None,
+            elapsed_us: 0,
+        };
+        Write::Outcome { process: PROCESS, position: Position::slot(slot), row }
+    }
+
+    /// A process that is forgotten and taken up again has a log whose results are still to come: were they noted as pruned, they
+    /// would never be.
+    #[test]
+    fn what_is_forgotten_meanwhile_is_not_noted_as_pruned() {
+        const SLOTS: u64 = 2 * POSITIONS_MAX as u64 + 10;
+        let (store, last) = (store(), SLOTS - 1);
+        let slot = SlotRow {
+            epoch: 0,
+            assignment_id: Id([4; 32]),
+            assignment: "assignment".into(),
+            item: Id([5; 32]),
+            proof: None,
+            chain: HASH,
+            timestamp: 1,
+            block_height: 1,
+        };
+        let weave = "arweave.N.1".to_owned();
+        let row = AnchoredRow { slot: last, batch: HASH, height: 1 };
+        let anchored = Write::Anchored { process: PROCESS, weave: weave.clone(), row };
+        let row = CheckpointRow { memory_bytes: 0, pages: Vec::new(), state: "state".into() };
+        let checkpoint = Write::Checkpoint { process: PROCESS, position: Position::slot(last), row };
+        let whole = [Write::Slot { process: PROCESS, slot: last, row: slot }, anchored, checkpoint];
+        store.write_blocking((0..SLOTS).map(|slot| outcome(slot, 9)).chain(whole).collect()).unwrap();
+        let pruning = Pruning { store: &store, weave: &weave, kept: 0, dry_run: false };
+        let noted = || pruned_to(&store.read().unwrap(), &PROCESS).unwrap();
+        let mut pages = 0;
+        let report = pruning.run(PROCESS, &mut |done, all| {
+            pages += 1;
+            assert_eq!((noted(), all), (done, last));
+            store.write_blocking(vec![Write::DropSetting { name: setting(&PROCESS) }]).unwrap();
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap();
+        assert_eq!((pages, report.positions, noted()), (1, POSITIONS_MAX as u64, 0));
+        assert!(report.to < last, "{report:?}");
+    }
 
     #[test]
     fn large_results_are_read_some_at_a_time_and_all_in_the_end() {
         const RESULT_BYTES: usize = PAGE_BYTES_MAX / 4 + 1;
         const SLOTS: u64 = 10;
-        let (process, hash) = (Id([1; 32]), Hash([2; 32]));
-        let config = StoreConfig::new(Network(7), Address([3; 32]));
-        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        let store = store();
         for slot in 0..SLOTS {
-            let row = OutcomeRow {
-                item: None,
-                code: 0,
-                core: Vec::new().into(),
-                outcome: hash,
-                running: hash,
-                outbox_root: hash,
-                outbox_count: 0,
-                duplicate_of: None,
-                skipped: 0,
-                gas: 0,
-                result: vec![b'1'; RESULT_BYTES].into(),
-                state_root: None,
-                elapsed_us: 0,
-            };
-            let write = Write::Outcome { process, position: Position::slot(slot), row };
-            store.write_blocking(vec![write]).unwrap();
+            store.write_blocking(vec![outcome(slot, RESULT_BYTES)]).unwrap();
         }
         let pruning = Pruning { store: &store, weave: "local:x", kept: 0, dry_run: true };
         let (reader, mut next) = (store.read().unwrap(), Some(Position::slot(0)));
         let (mut pages, mut positions) = (0, 0);
         while let Some(at) = next {
-            let page = pruning.page(&reader, process, at, SLOTS - 1, POSITIONS_MAX).unwrap();
+            let page = pruning.page(&reader, PROCESS, at, SLOTS - 1, POSITIONS_MAX).unwrap();
             assert!(page.positions <= 4, "{} results at once", page.positions);
             assert_eq!(page.bytes, page.positions * RESULT_BYTES as u64);
             (pages, positions, next) = (pages + 1, positions + page.positions, page.next);

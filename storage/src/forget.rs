@@ -8,10 +8,11 @@
 //! Invariant, whatever is asked: no commit drops a row of a log that this node works for, an entry that is still to be sent,
 //! or an item that a slot of another log names, be that slot on disk or on its way there.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod late;
+
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use weft_protocol::{Id, Position};
@@ -19,16 +20,15 @@ use weft_protocol::{Id, Position};
 use crate::error::{Conflict, StoreError};
 use crate::key;
 use crate::reader::{Held, Reader};
-use crate::rows::{OutboxKey, Roles};
+use crate::rows::OutboxKey;
 use crate::store::Store;
 use crate::tables::Table;
 use crate::write::Write;
+pub(crate) use late::{Forgetting, Noted};
 
 /// What starts the name of the setting that says that forgetting a process was begun; its id follows.
 pub const FORGETTING_SETTING: &str = "forgetting/";
 
-/// Logs whose late writes are passed over. Roles let go of one within moments: of the oldest of so many nothing is on its way.
-const LOGS_MAX: usize = 1_024;
 /// Slots whose items are looked for in all other logs at once: some 40 MB of names, and one walk through all slots on disk for
 /// each so many.
 const SLOTS_AT_ONCE: usize = 131_072;
@@ -93,165 +93,6 @@ impl LogPart {
     }
 }
 
-/// What is being forgotten, as the writer and whoever forgets share it.
-#[derive(Debug, Default)]
-pub(crate) struct Forgetting {
-    /// Whether anything was forgotten in this run: until then requests are passed on as they are.
-    is_any: AtomicBool,
-    state: Mutex<State>,
-    /// One log at a time: what goes with one is known of one alone.
-    turn: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Logs of which nothing is written any more.
-    logs: VecDeque<Id>,
-    /// Items that go, unless something comes to name them.
-    doomed: BTreeSet<Id>,
-}
-
-impl State {
-    fn begin(&mut self, process: Id) {
-        self.keep(&process);
-        self.logs.push_back(process);
-        if self.logs.len() > LOGS_MAX {
-            self.logs.pop_front();
-        }
-    }
-
-    /// What is written of it counts.
-    fn keep(&mut self, process: &Id) {
-        self.logs.retain(|log| log != process);
-    }
-}
-
-impl Forgetting {
-    /// Hears of a refused request, before the next one is planned: nothing of a log that is worked
-    /// for is ever late.
-    pub(crate) fn refused(&self, error: &StoreError) {
-        if let StoreError::Conflict(conflict) = error
-            && let Conflict::Served { process } = &**conflict
-        {
-            self.state().keep(process);
-        }
-    }
-
-    fn doom(&self, items: impl Iterator<Item = Id>) {
-        self.state().doomed = items.collect();
-    }
-
-    fn spare(&self, items: &BTreeSet<Id>) {
-        self.state().doomed.retain(|item| !items.contains(item));
-    }
-
-    /// What of a request is to be written: nothing of a log that was forgotten, and no item's end that is named again. Called by the
-    /// writer, in the order in which requests are planned.
-    pub(crate) fn pass(&self, mut writes: Vec<Write>) -> Vec<Write> {
-        if !self.is_any.load(Ordering::Acquire) {
-            return writes;
-        }
-        let mut state = self.state();
-        for write in &writes {
-            match write {
-                Write::DropLog(part) if part.begins => state.begin(part.process),
-                // It is taken up again.
-                Write::Process { process, row } if row.roles != Roles::default() => state.keep(process),
-                _ => {}
-            }
-        }
-        let State { logs, doomed } = &mut *state;
-        let is_late = |write: &Write| log_of(write).is_some_and(|process| logs.contains(&process));
-        if writes.iter().any(is_late) {
-            writes = without(writes, is_late);
-        }
-        for write in &mut writes {
-            match write {
-                Write::DropLog(part) => part.items.retain(|item| doomed.contains(item)),
-                Write::Item { id, .. } => {
-                    doomed.remove(&*id);
-                }
-                Write::Process { row, .. } => {
-                    doomed.remove(&row.module);
-                }
-                Write::Slot { row, .. } => {
-                    for item in [Some(row.item), row.proof].into_iter().flatten() {
-                        doomed.remove(&item);
-                    }
-                }
-                _ => {}
-            }
-        }
-        writes
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The log that a write adds to; none where it adds to no log.
-const fn log_of(write: &Write) -> Option<Id> {
-    match write {
-        Write::Process { process, .. }
-        | Write::Slot { process, .. }
-        | Write::Seen { process, .. }
-        | Write::Outcome { process, .. }
-        | Write::Carried { process, .. }
-        | Write::Attestation { process, .. }
-        | Write::AnchorAttestation { process, .. }
-        | Write::Checkpoint { process, .. }
-        | Write::Prune { process, .. }
-        | Write::Anchored { process, .. } => Some(*process),
-        Write::Outbox { key, .. } | Write::OutboxState { key, .. } => Some(key.process),
-        Write::Item { .. }
-        | Write::Child { .. }
-        | Write::DropCarried { .. }
-        | Write::Evidence { .. }
-        | Write::AttestationAnchored { .. }
-        | Write::AnchorEvidence { .. }
-        | Write::EvidenceAnchored { .. }
-        | Write::DropCheckpoint { .. }
-        | Write::CutCheckpoint { .. }
-        | Write::DropLog(_)
-        | Write::Page(_)
-        | Write::Blob(_)
-        | Write::DropBlob(_)
-        | Write::Batch { .. }
-        | Write::Posting { .. }
-        | Write::DropPosting { .. }
-        | Write::Earned { .. }
-        | Write::DropEarned { .. }
-        | Write::Claim { .. }
-        | Write::Caution { .. }
-        | Write::LiftCaution { .. }
-        | Write::Setting { .. }
-        | Write::DropSetting { .. } => None,
-    }
-}
-
-/// The writes that are not late, without the items and pages that came for those alone.
-fn without(writes: Vec<Write>, is_late: impl Fn(&Write) -> bool) -> Vec<Write> {
-    let (late, mut kept): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(is_late);
-    let named = |writes: &[Write]| -> BTreeSet<Id> {
-        let of_slot = |write: &Write| match write {
-            Write::Slot { row, .. } => [Some(row.item), row.proof],
-            _ => [None, None],
-        };
-        writes.iter().flat_map(of_slot).flatten().collect()
-    };
-    let (of_late, of_kept) = (named(&late), named(&kept));
-    let has_checkpoint =
-        |writes: &[Write]| writes.iter().any(|write| matches!(write, Write::Checkpoint { .. }));
-    let pages_go = has_checkpoint(&late) && !has_checkpoint(&kept);
-    kept.retain(|write| match write {
-        Write::Item { id, .. } => !of_late.contains(id) || of_kept.contains(id),
-        Write::Page(_) => !pages_go,
-        _ => true,
-    });
-    kept
-}
-
 /// Hears how many slots of how many are gone, and says whether to go on.
 type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
@@ -266,7 +107,8 @@ struct Work<'a> {
 }
 
 impl Store {
-    /// Forgets a log that this node does nothing for. Of the items in it those go that `goes` says may, given id and bytes, and that no
+    /// Forgets a log that this node does nothing for, and with the last of it the settings of these names, which are about it.
+    /// Of the items in it those go that `goes` says may, given id and bytes, and that no
     /// slot of another log names. What a crash or `tell` breaks off is done by doing it again. Blocks on the disk,
     /// and walks through the slots of all logs once for every 131,072 slots of this one.
     ///
@@ -276,15 +118,16 @@ impl Store {
     pub fn forget_log(
         &self,
         process: Id,
+        settings: &[String],
         goes: &dyn Fn(&Id, &Bytes) -> bool,
         tell: Tell<'_>,
     ) -> Result<Forgot, StoreError> {
         let _turn = self.forgetting().turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.all_sent(&process)?;
-        let forgot = self.begin_and_forget(process, goes, tell);
+        let forgot = self.begin_and_forget(process, settings, goes, tell);
         self.forgetting().doom(std::iter::empty());
         if matches!(forgot, Err(StoreError::Conflict(_))) {
-            self.forgetting().state().keep(&process);
+            self.forgetting().keep(&process);
         }
         forgot
     }
@@ -292,21 +135,16 @@ impl Store {
     fn begin_and_forget(
         &self,
         process: Id,
+        settings: &[String],
         goes: &dyn Fn(&Id, &Bytes) -> bool,
         tell: Tell<'_>,
     ) -> Result<Forgot, StoreError> {
-        self.forgetting().is_any.store(true, Ordering::Release);
+        self.forgetting().begin();
         let name = format!("{FORGETTING_SETTING}{process}");
         let mark = Write::Setting { name: name.clone(), value: Bytes::new() };
         // The writer judges whether anything is done for it where it begins to pass over what is written
         // of it: between the two nobody takes it up. When this is durable, so is all planned before.
-        let was_begun = self.read()?.setting(&name)?.is_some();
-        let begun = self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark]);
-        if begun.is_err() && !was_begun {
-            // All of it is there: nothing of it is late.
-            self.forgetting().state().keep(&process);
-        }
-        begun?;
+        self.write_blocking(vec![Write::DropLog(LogPart::beginning(process)), mark])?;
         self.all_sent(&process)?;
         let total = match self.read()?.head(&process) {
             // It is only said how far it is of so many.
@@ -314,7 +152,8 @@ impl Store {
             head => head?.map_or(0, |(slot, _)| slot + 1),
         };
         let forgot = Work { store: self, process, total, forgot: Forgot::default(), tell }.all(goes)?;
-        self.write_blocking(vec![Write::DropSetting { name }])?;
+        let names = settings.iter().cloned().chain([name]);
+        self.write_blocking(names.map(|name| Write::DropSetting { name }).collect())?;
         Ok(forgot)
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::contained::{Contained, contain};
 use crate::error::StoreError;
-use crate::forget::Forgetting;
+use crate::forget::{Forgetting, Noted};
 use crate::limits::{GROUP_BYTES_MAX, GROUP_REQUESTS_MAX, GROUP_TIME_MAX};
 use crate::mark::Mark;
 use crate::plan::{Base, Changes, plan};
@@ -28,8 +28,8 @@ use crate::write::Write;
 /// One caller's writes and where to answer.
 pub(crate) struct Request {
     pub(crate) writes: Vec<Write>,
-    /// What they come to, once that is known: nothing else is written before it is.
-    pub(crate) planned: Option<Changes>,
+    /// What they come to, once that is known: nothing else is planned before it is written or refused.
+    pub(crate) planned: Option<(Changes, Noted)>,
     pub(crate) weight: usize,
     pub(crate) need: Need,
     pub(crate) cost: Cost,
@@ -203,16 +203,13 @@ impl Group<'_> {
     ) -> Option<Result<Changes, StoreError>> {
         let mut fits = self.room.has(request.need, self.cost.and(request.cost));
         if fits && request.planned.is_none() {
-            let writes = self.forgetting.pass(std::mem::take(&mut request.writes));
+            let (writes, noted) = self.forgetting.pass(std::mem::take(&mut request.writes));
             let changes = match plan(tables, writes) {
                 Ok(changes) => changes,
-                Err(error) => {
-                    self.forgetting.refused(&error);
-                    return Some(Err(error));
-                }
+                Err(error) => return Some(Err(error)),
             };
             request.cost = Cost::of_changes(&changes, request.weight);
-            request.planned = Some(changes);
+            request.planned = Some((changes, noted));
             fits = request.cost.is_none() || self.room.has(request.need, self.cost.and(request.cost));
         }
         if !fits && !self.cost.is_none() {
@@ -225,7 +222,9 @@ impl Group<'_> {
         }
         self.cost = self.cost.and(request.cost);
         self.under_way = Some(self.room.begin(self.cost));
-        Some(Ok(request.planned.take().unwrap_or_default()))
+        let (changes, noted) = request.planned.take().unwrap_or_default();
+        self.forgetting.note(noted);
+        Some(Ok(changes))
     }
 
     fn take_queued(&mut self) -> Option<Request> {

@@ -289,21 +289,16 @@ pub fn forget(
     if accepted.gives_up {
         give_up(shared, process)?;
     }
-    // They go first: what is broken off after this is finished, and settings by nobody.
     let mut names = clients_of(&shared.store.read()?, &process)?;
     names.extend(carrying::names(&process));
     names.push(prune::setting(&process));
-    shared.store.write_blocking(names.into_iter().map(|name| Write::DropSetting { name }).collect())?;
     let goes = |id: &Id, raw: &Bytes| goes(&process, id, raw);
-    let forgot = shared.store.forget_log(process, &goes, tell);
+    let forgot = shared.store.forget_log(process, &names, &goes, tell);
     if matches!(forgot, Err(StoreError::Conflict(_))) {
         // It is not to be forgotten, so it is free again.
         shared.store.write_blocking(vec![Write::DropSetting { name: mark(&process) }])?;
     }
-    let forgot = forgot?;
-    // A pruning that was under way may have written down how far it is.
-    shared.store.write_blocking(vec![Write::DropSetting { name: prune::setting(&process) }])?;
-    Ok(forgot)
+    forgot
 }
 
 /// Says of what waits to be pushed that it never will be.

@@ -1,20 +1,18 @@
 //! Forgetting a log: all of it goes and nothing else does, whenever the power fails and whoever writes meanwhile; and never
 //! what this node works for or has still to send.
 
+mod late;
+
 use std::cell::Cell;
-use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use weft_protocol::{Id, Position};
 use weft_storage::{
     AttestationRow, CheckpointRow, Conflict, Disk as _, EvidenceRow, FORGETTING_SETTING, Forgot, MemoryDisk,
-    OutboxKey, OutboxState, OutcomeRow, PackedPage, PageRef, ProcessRow, Roles, SlotRow, Store, StoreError,
-    Write,
+    OutboxKey, OutboxState, OutcomeRow, PRUNED_SETTING, PackedPage, PageRef, ProcessRow, Roles, SlotRow, Store,
+    StoreError, Write,
 };
 
 use crate::fault_disk::{Fault, FaultDisk, Unsynced};
@@ -129,7 +127,17 @@ fn write_all(store: &Store, requests: Vec<Vec<Write>>) {
     }
 }
 
+/// Settings about a log, which go with it.
+fn settings() -> [String; 2] {
+    [format!("{PRUNED_SETTING}{}", id(GOES)), format!("about/{}/more", id(GOES))]
+}
+
+fn setting(name: &str) -> Write {
+    Write::Setting { name: name.to_owned(), value: "value".into() }
+}
+
 fn what_goes(store: &Store) {
+    write_all(store, vec![settings().iter().map(|name| setting(name)).collect()]);
     write_all(store, (0..SLOTS).map(|number| slot(GOES, number)).collect());
     write_all(store, vec![checkpoint(GOES, 3), checkpoint(GOES, 7), vec![process(GOES, Roles::default())]]);
 }
@@ -140,7 +148,7 @@ fn goes(id: &Id, bytes: &Bytes) -> bool {
 }
 
 fn forget(store: &Store) -> Result<Forgot, StoreError> {
-    store.forget_log(id(GOES), &goes, &mut |_, _| ControlFlow::Continue(()))
+    store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| ControlFlow::Continue(()))
 }
 
 fn is_sound(store: &Store) -> bool {
@@ -177,7 +185,7 @@ fn nothing_is_left_of_it_and_of_others_everything() {
     let store = filled(disk.clone());
     let mut heard = Vec::new();
     let forgot = store
-        .forget_log(id(GOES), &goes, &mut |done, total| {
+        .forget_log(id(GOES), &settings(), &goes, &mut |done, total| {
             heard.push((done, total));
             ControlFlow::Continue(())
         })
@@ -243,7 +251,7 @@ fn what_is_broken_off_goes_on_where_it_was() {
     loop {
         most += 1;
         let mut heard = 0;
-        let stopped = store.forget_log(id(GOES), &goes, &mut |_, _| {
+        let stopped = store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| {
             heard += 1;
             if heard > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -275,15 +283,17 @@ fn never_what_this_node_works_for_or_has_to_send() {
     store.write_blocking(vec![Write::Outbox { key, row: outbox_row(5) }]).unwrap();
     let expected = Conflict::Unsent { process: id(GOES), position: key.position, index: 1 };
     assert_eq!(conflict(forget(&store).unwrap_err()), expected);
-    // Its log is whole, and the entry waits as before.
+    // Its log is whole with what is said of it, and the entry waits as before.
     assert_eq!(head(&store), Some(SLOTS - 1));
+    let is_said = |name: &String| store.read().unwrap().setting(name).unwrap().is_some();
+    assert!(settings().iter().all(is_said));
     assert_eq!(store.read().unwrap().outbox_pending(&id(GOES), 9).unwrap().len(), 1);
     assert!(store.read().unwrap().whole_checkpoint(&id(GOES)).unwrap().is_some());
     let state = OutboxState::Dropped { why: "nobody wants it".into() };
     store.write_blocking(vec![Write::OutboxState { key, state, attempts: 1, next_try_ms: 0 }]).unwrap();
     // Somebody takes it up meanwhile.
     let mut looks = 0;
-    let taken_up = store.forget_log(id(GOES), &goes, &mut |_, _| {
+    let taken_up = store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| {
         looks += 1;
         if looks == 4 {
             store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
@@ -295,95 +305,6 @@ fn never_what_this_node_works_for_or_has_to_send() {
     store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
     forget(&store).unwrap();
     assert_eq!(head(&store), None);
-}
-
-#[test]
-fn what_comes_late_is_passed_over_until_it_is_taken_up_again() {
-    let disk = MemoryDisk::new();
-    let store = filled(disk.clone());
-    forget(&store).unwrap();
-    let after = |store: &Store| {
-        let reader = store.read().unwrap();
-        (
-            reader.head(&id(GOES)).unwrap(),
-            reader.last_computed(&id(GOES)).unwrap(),
-            reader.process(&id(GOES)).unwrap(),
-        )
-    };
-    // With it go the items and pages that come for it alone; what else the request brings is written.
-    let with_it = [slot(GOES, SLOTS), checkpoint(GOES, 8), slot(STAYS, SLOTS + 2)].concat();
-    store.write_blocking(with_it).unwrap();
-    store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
-    assert_eq!(after(&store), (None, None, None));
-    let reader = store.read().unwrap();
-    assert_eq!(reader.head(&id(STAYS)).unwrap().unwrap().0, SLOTS + 2);
-    assert!(reader.has_item(&item(STAYS, SLOTS + 2)).unwrap());
-    assert!(!reader.has_item(&item(GOES, SLOTS)).unwrap());
-    drop(reader);
-    assert!(is_sound(&store));
-    // Slot 0 may stand before the row in the request.
-    store.write_blocking([slot(GOES, 0), vec![process(GOES, WATCHES)]].concat()).unwrap();
-    store.write_blocking(slot(GOES, 1)).unwrap();
-    assert_eq!(after(&store).0.unwrap().0, 1);
-    assert!(is_sound(&store));
-}
-
-/// A disk whose syncs wait while somebody holds the gate.
-#[derive(Debug, Clone, Default)]
-struct Gated {
-    disk: MemoryDisk,
-    gate: Arc<Mutex<()>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl weft_storage::Disk for Gated {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write(offset, bytes)
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk.set_len(length)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        drop(self.gate.lock().unwrap());
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.disk.sync()
-    }
-}
-
-/// It is taken up by a request that is planned and not yet durable: whoever forgets it cannot read that.
-#[test]
-fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
-    let disk = Gated::default();
-    let store = filled(disk.clone());
-    let gate = disk.gate.lock().unwrap();
-    std::thread::scope(|scope| {
-        let taking_up = scope.spawn(|| store.write_blocking(vec![process(GOES, WATCHES)]));
-        while disk.waiting.load(Ordering::SeqCst) == 0 {
-            std::thread::yield_now();
-        }
-        let forgetting = scope.spawn(|| forget(&store));
-        // tidy-allow(sleep): time to read what is on disk, and to queue behind the other; less only shows less
-        std::thread::sleep(Duration::from_millis(100));
-        drop(gate);
-        taking_up.join().unwrap().unwrap();
-        let refused = forgetting.join().unwrap().unwrap_err();
-        let StoreError::Conflict(conflict) = refused else { panic!("{refused:?}") };
-        assert_eq!(*conflict, Conflict::Served { process: id(GOES) });
-    });
-    let reader = store.read().unwrap();
-    assert!(reader.setting_names(FORGETTING_SETTING).unwrap().is_empty());
-    assert!(reader.whole_checkpoint(&id(GOES)).unwrap().is_some());
-    store.write_blocking(slot(GOES, SLOTS)).unwrap();
-    let reader = store.read().unwrap();
-    assert_eq!(reader.head(&id(GOES)).unwrap().unwrap().0, SLOTS);
-    assert!(is_sound(&store));
 }
 
 /// A row that cannot be read may name any item: those stay, and all else goes.
@@ -428,6 +349,7 @@ fn between_items_it_is_asked_whether_to_go_on() {
     let read = Cell::new(0);
     let stopped = store.forget_log(
         id(GOES),
+        &[],
         &|_, _| {
             read.set(read.get() + 1);
             true
@@ -462,7 +384,7 @@ proptest! {
         let row = ProcessRow { module: id(120), roles: Roles::default() };
         store.write_blocking(log.chain([Write::Process { process: goes, row }]).collect()).unwrap();
         let (mut step, mut slots) = (0, 0);
-        store.forget_log(goes, &|_, _| true, &mut |_, _| {
+        store.forget_log(goes, &[], &|_, _| true, &mut |_, _| {
             for (number, with_bytes, at) in &named {
                 if *at != step {
                     continue;

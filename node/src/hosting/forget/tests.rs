@@ -182,8 +182,11 @@ fn sent(process: Id, index: u32) -> Write {
 #[tokio::test]
 async fn what_is_sent_after_the_first_look_is_lost_only_with_leave() {
     let shared = node();
-    let (process, writes) = log_of_another(&shared);
+    let (process, mut writes) = log_of_another(&shared);
+    let told = [carrying::names(&process).to_vec(), vec![prune::setting(&process)]].concat();
+    writes.extend(told.iter().map(|name| Write::Setting { name: name.clone(), value: Bytes::new() }));
     shared.store.write(writes).await.unwrap();
+    let is_told = |name: &String| shared.store.read().unwrap().setting(name).unwrap().is_some();
     let go_on = || ControlFlow::Continue(());
     let leave = begin(&shared, process).await.unwrap();
     assert!(check_again(&leave, false).await.unwrap().lost.is_empty());
@@ -193,11 +196,12 @@ async fn what_is_sent_after_the_first_look_is_lost_only_with_leave() {
     let refused = forget(&leave, &none, &mut |_, _| go_on()).unwrap_err();
     assert!(matches!(refused, StoreError::Conflict(_)), "{refused:?}");
     assert_eq!(shared.store.read().unwrap().outbox_pending(&process, 9).unwrap().len(), 1);
+    assert!(told.iter().all(is_told), "the log is whole, with what is noted of it");
     let refused = check_again(&leave, false).await.unwrap_err();
     assert!(matches!(refused, ForgetError::Lost { .. }), "{refused:?}");
     let accepted = check_again(&leave, true).await.unwrap();
     assert!(accepted.lost.len() == 1 && accepted.lost[0].contains("wait to be delivered"), "{accepted:?}");
     assert_eq!(forget(&leave, &accepted, &mut |_, _| go_on()).unwrap().slots, 1);
     assert!(!is_begun(&shared, &process).unwrap());
-    assert!(shared.store.read().unwrap().head(&process).unwrap().is_none());
+    assert!(shared.store.read().unwrap().head(&process).unwrap().is_none() && !told.iter().any(is_told));
 }
