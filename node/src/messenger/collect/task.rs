@@ -139,14 +139,16 @@ impl CollectorTask {
         let to = rows::last(&reader, &process)?;
         let head = reader.head(&process)?.map(|(slot, _)| slot);
         // Whoever schedules it anchors what its attestors signed, from the disk.
-        if !roles.schedules {
+        if roles.schedules {
+            self.keep_held(process);
+        } else {
             self.shared.heard.begin(process, to);
         }
         self.handle(Input::Carry { process, to, head });
         Ok(())
     }
 
-    /// Writes down what is held of a process that is no longer collected: it may be computed here from now on.
+    /// Writes down what is held of a process, and holds no more of it: it may be computed or scheduled here from now on.
     fn keep_held(&mut self, process: Id) {
         let held = self.shared.heard.end(&process);
         let Some(known) = self.shared.directory.get(&process).filter(|_| !held.is_empty()) else { return };
