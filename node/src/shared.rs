@@ -155,7 +155,8 @@ pub mod testing {
 
     use weft_net::NetConfig;
     use weft_protocol::time::Weave;
-    use weft_storage::{LocalWeaveConfig, MemoryDisk};
+    use weft_protocol::{DataItem, Draft, Tag, Verified};
+    use weft_storage::{LocalWeaveConfig, MemoryDisk, StoreConfig};
     use weft_vm::EngineConfig;
 
     use super::*;
@@ -168,6 +169,27 @@ pub mod testing {
     pub fn peer(seed: u8) -> Peer {
         let key = Signer::from_seed(&[seed; 32]).owner_key();
         Peer::from_ed25519(&key.try_into().unwrap()).unwrap()
+    }
+
+    /// A Process item, scheduled by the key of this address.
+    pub fn process_item(owner: &Signer, scheduler: Address) -> Verified<DataItem> {
+        let (module, scheduler) = (Id([3; 32]).to_string(), scheduler.to_string());
+        let tags = [
+            ("Data-Protocol", "ao"),
+            ("Type", "Process"),
+            ("Variant", "ao.TN.1"),
+            ("Module", &*module),
+            ("Scheduler", &*scheduler),
+        ];
+        let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
+        Draft { tags, ..Draft::default() }.sign(owner).unwrap()
+    }
+
+    /// All that a task holds, over a store in memory.
+    pub fn in_memory(signer: Signer) -> SharedRef {
+        let config = StoreConfig::new(NETWORK, signer.address());
+        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+        shared(Path::new("/nowhere"), signer, store)
     }
 
     /// All that a task holds, over this store. Its own folder is only named.

@@ -29,16 +29,6 @@ pub const COMPUTE_LIMIT_IGNORED_MIN: u64 = 100_000_000_000;
 pub const MEMORY_LIMIT_MAX: u64 = 16 << 30;
 /// The `Memory-Limit` where neither Process nor Module has one, in bytes.
 pub const MEMORY_LIMIT_DEFAULT: u64 = 1 << 30;
-/// Sum over live frames of [`FRAME_DEPTH`] and the frame's slots: RULES.md 6.8.
-pub const DEPTH_MAX: u64 = 4 << 20;
-/// Live frames.
-pub const FRAMES_MAX: u64 = 16_384;
-/// Depth of a frame without locals or operands.
-pub const FRAME_DEPTH: u64 = 64;
-/// Depth of one local or operand slot; 128-bit ones count twice.
-pub const SLOT_DEPTH: u64 = 8;
-/// Depth that a call adds which re-enters the module through the host.
-pub const REENTRY_DEPTH: u64 = 4_096;
 /// Bytes of a module's result: more is a malformed result.
 pub const RESULT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Nested arrays and objects in a module's result.

@@ -6,7 +6,7 @@ pub(crate) mod overlay;
 
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A growable array of bytes with an explicit sync. What a fault-injecting test wraps.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -77,12 +77,38 @@ impl redb::StorageBackend for Backend {
 
 /// A disk in memory. Clones are the same disk, so a test can close a store and open it again.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryDisk(Arc<Mutex<Contents>>);
+pub struct MemoryDisk(Arc<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    contents: Mutex<Contents>,
+    syncs: Mutex<Syncs>,
+    /// Told when nobody holds them any more.
+    released: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct Contents {
     current: Vec<u8>,
     synced: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Syncs {
+    holders: usize,
+    waiting: usize,
+}
+
+/// Syncs of a [`MemoryDisk`] wait as long as somebody has one of these.
+#[derive(Debug)]
+#[must_use = "syncs are held until this is dropped"]
+pub struct HeldSyncs(MemoryDisk);
+
+impl Drop for HeldSyncs {
+    fn drop(&mut self) {
+        self.0.syncs().holders -= 1;
+        self.0.0.released.notify_all();
+    }
 }
 
 impl MemoryDisk {
@@ -95,11 +121,27 @@ impl MemoryDisk {
     #[must_use]
     pub fn after_power_loss(&self) -> Self {
         let synced = self.contents().synced.clone();
-        Self(Arc::new(Mutex::new(Contents { current: synced.clone(), synced })))
+        let contents = Mutex::new(Contents { current: synced.clone(), synced });
+        Self(Arc::new(Memory { contents, ..Memory::default() }))
+    }
+
+    /// Holds up the syncs to come: what is committed meanwhile is on its way to the disk, and nobody is answered.
+    pub fn hold_syncs(&self) -> HeldSyncs {
+        self.syncs().holders += 1;
+        HeldSyncs(self.clone())
+    }
+
+    /// Whether somebody waits for a sync that is held up.
+    pub fn has_sync_waiting(&self) -> bool {
+        self.syncs().waiting > 0
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn syncs(&self) -> MutexGuard<'_, Syncs> {
+        self.0.syncs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,6 +183,13 @@ impl Disk for MemoryDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let mut syncs = self.syncs();
+        syncs.waiting += 1;
+        while syncs.holders > 0 {
+            syncs = self.0.released.wait(syncs).unwrap_or_else(PoisonError::into_inner);
+        }
+        syncs.waiting -= 1;
+        drop(syncs);
         let mut contents = self.contents();
         let Contents { current, synced } = &mut *contents;
         synced.clone_from(current);

@@ -63,7 +63,7 @@ pub use anchor::{Anchor, AnchorError, AnchorStatus, Batch, LocalWeave, LocalWeav
 pub use caution::{Caution, CautionRow};
 pub use check::{Check, TableCheck};
 pub use compact::Compacted;
-pub use disk::{Disk, MemoryDisk};
+pub use disk::{Disk, HeldSyncs, MemoryDisk};
 pub use error::{Conflict, StoreError};
 pub use forget::{FORGETTING_SETTING, Forgot, LogPart};
 pub use mark::remove_mark;

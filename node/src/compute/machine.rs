@@ -242,6 +242,7 @@ impl Compute {
     }
 
     /// Whether every slot that is due has its outcome on disk.
+    #[cfg(test)]
     pub fn is_idle(&self, process: &Id) -> bool {
         self.processes.get(process).is_some_and(|hosted| hosted.state == State::Idle)
     }

@@ -220,20 +220,17 @@ fn left(has: Roles, was_followed: bool) -> Roles {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::path::Path;
     use std::sync::Arc;
 
     use weft_protocol::crypto::Signer;
-    use weft_storage::{MemoryDisk, ProcessRow, Store, StoreConfig};
+    use weft_storage::ProcessRow;
 
     use super::*;
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::in_memory;
 
     #[tokio::test]
     async fn what_clients_monitor_has_places_of_its_own_and_of_what_came_unasked() {
-        let signer = Signer::from_seed(&[3; 32]);
-        let store = Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, signer.address()));
-        let mut shared = shared(Path::new("/nowhere"), signer, store.unwrap());
+        let mut shared = in_memory(Signer::from_seed(&[3; 32]));
         Arc::get_mut(&mut shared).unwrap().config.spawn_budget = 2;
         let id = |number: usize| {
             let mut id = [7; 32];

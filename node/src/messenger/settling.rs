@@ -95,23 +95,18 @@ pub(super) async fn save(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::path::Path;
-
     use weft_protocol::crypto::Signer;
     use weft_protocol::{Hash, Position};
-    use weft_storage::{MemoryDisk, OutboxRow, Store, StoreConfig};
+    use weft_storage::OutboxRow;
 
     use super::*;
     use crate::messenger::machine::{To, Turn};
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::in_memory;
 
     #[tokio::test]
     async fn one_that_the_disk_refuses_costs_the_others_no_commits_of_their_own() {
         const COUNT: u32 = 100;
-        let own = Signer::from_seed(&[1; 32]);
-        let store =
-            Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, own.address())).unwrap();
-        let shared = shared(Path::new("nowhere"), own, store);
+        let shared = in_memory(Signer::from_seed(&[1; 32]));
         let entry = |index| Entry {
             push_id: Hash([9; 32]),
             source: Id([2; 32]),

@@ -124,6 +124,7 @@ impl Scheduler {
     }
 
     /// The newest durable slot of a log that is in use.
+    #[cfg(test)]
     pub fn durable_head(&self, process: &Id) -> Option<Head> {
         self.logs.get(process)?.durable
     }

@@ -1,93 +1,28 @@
 //! Processes that are opened while their disk is slow.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io;
 use std::pin::pin;
-use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use weft_protocol::crypto::Signer;
-use weft_protocol::{Draft, Tag, Verified};
-use weft_storage::{Disk, MemoryDisk, Store, StoreConfig};
+use weft_protocol::{Draft, Tag};
+use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::*;
 use crate::news::News;
 use crate::scheduler::SchedulerTask;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::{NETWORK, in_memory, process_item, shared};
 
 const WAIT: Duration = Duration::from_secs(60);
-
-/// A disk that can be held up before it syncs.
-#[derive(Debug, Clone, Default)]
-struct Held {
-    disk: MemoryDisk,
-    /// Whether it is held, and whether somebody waits for it.
-    state: Arc<(Mutex<(bool, bool)>, Condvar)>,
-}
-
-impl Held {
-    fn hold(&self, held: bool) {
-        self.state.0.lock().unwrap().0 = held;
-        self.state.1.notify_all();
-    }
-
-    fn is_waited_for(&self) -> bool {
-        self.state.0.lock().unwrap().1
-    }
-}
-
-impl Disk for Held {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write(offset, bytes)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk.set_len(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.state.0.lock().unwrap();
-        state.1 = state.0;
-        while state.0 {
-            let (next, waited) = self.state.1.wait_timeout(state, WAIT).unwrap();
-            assert!(!waited.timed_out(), "it is held for ever");
-            state = next;
-        }
-        drop(state);
-        self.disk.sync()
-    }
-}
-
-fn process(scheduler: &Signer) -> Verified<DataItem> {
-    let address = scheduler.address().to_string();
-    let module = Id([3; 32]).to_string();
-    let tags = [
-        ("Data-Protocol", "ao"),
-        ("Type", "Process"),
-        ("Variant", "ao.TN.1"),
-        ("Module", &*module),
-        ("Scheduler", &*address),
-    ];
-    let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
-    Draft { tags, ..Draft::default() }.sign(scheduler).unwrap()
-}
 
 #[tokio::test]
 async fn a_process_whose_sender_hung_up_is_taken_up_once_it_is_on_disk() {
     let signer = Signer::from_seed(&[2; 32]);
-    let disk = Held::default();
+    let disk = MemoryDisk::new();
     let store = Store::open_with_backend(disk.clone(), &StoreConfig::new(NETWORK, signer.address())).unwrap();
     let folder = std::path::Path::new("nowhere");
-    let item = process(&signer);
+    let item = process_item(&signer, signer.address());
     let shared = shared(folder, signer, store);
     let mut news = shared.news.listen();
     let (task, handle) = SchedulerTask::new(SharedRef::clone(&shared)).unwrap();
@@ -99,12 +34,12 @@ async fn a_process_whose_sender_hung_up_is_taken_up_once_it_is_on_disk() {
     let roles = Roles { schedules: true, ..Roles::default() };
     let id = accepted.id();
     let submission = Submission { roles: Some(roles), ..Submission::plain(id, item) };
-    disk.hold(true);
+    let held = disk.hold_syncs();
     {
         let mut opening =
             pin!(submitter.open(submission, Some(New { process: accepted, roles, _place: None })));
         let mut look = tokio::time::interval(Duration::from_millis(1));
-        while !disk.is_waited_for() {
+        while !disk.has_sync_waiting() {
             tokio::select! {
                 _ = &mut opening => panic!("it is answered before it is on disk"),
                 _ = look.tick() => {}
@@ -112,7 +47,7 @@ async fn a_process_whose_sender_hung_up_is_taken_up_once_it_is_on_disk() {
         }
     }
     assert_eq!(shared.directory.roles(&id), None);
-    disk.hold(false);
+    drop(held);
     let taken_up =
         async { while !matches!(news.recv().await, Ok(News::Hosted { process }) if process == id) {} };
     tokio::time::timeout(WAIT, taken_up).await.unwrap();
@@ -125,17 +60,15 @@ async fn a_process_whose_sender_hung_up_is_taken_up_once_it_is_on_disk() {
 async fn strangers_have_a_log_grow_by_so_much_an_hour_and_its_owner_by_more() {
     let signer = Signer::from_seed(&[2; 32]);
     let (owner, stranger) = (Signer::from_seed(&[3; 32]), Signer::from_seed(&[4; 32]));
-    let store =
-        Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, signer.address())).unwrap();
-    let mut shared = shared(std::path::Path::new("nowhere"), signer, store);
+    let scheduler = signer.address();
+    let mut shared = in_memory(signer);
     Arc::get_mut(&mut shared).unwrap().config.others_messages_bytes = 2_000;
     let (task, handle) = SchedulerTask::new(SharedRef::clone(&shared)).unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(task.run(stop.clone()));
     let submitter = Submitter::new(SharedRef::clone(&shared), Some(handle));
 
-    let tags = process(&Signer::from_seed(&[2; 32])).tags().to_vec();
-    let item = Draft { tags, ..Draft::default() }.sign(&owner).unwrap();
+    let item = process_item(&owner, scheduler);
     let accepted = Arc::new(Process::accept(item.clone(), None, &shared.terms).unwrap());
     let roles = Roles { schedules: true, for_others: true, ..Roles::default() };
     let (id, new) = (accepted.id(), New { process: Arc::clone(&accepted), roles, _place: None });

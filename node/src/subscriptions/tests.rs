@@ -1,16 +1,12 @@
 //! Places for what payers agree on.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
 use weft_protocol::crypto::Signer;
-use weft_protocol::{Draft, Tag};
-use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::room::{FORGOTTEN_AT_ONCE, HELD_MAX, held_max};
 use super::*;
 use crate::config::Whose;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::{NETWORK, in_memory, process_item};
 
 const NOW: u64 = 1_000;
 
@@ -37,10 +33,7 @@ fn id(number: usize) -> Id {
 }
 
 fn node(carry_for: Whose) -> SharedRef {
-    let signer = Signer::from_seed(&[3; 32]);
-    let config = StoreConfig::new(NETWORK, signer.address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    let mut shared = shared(Path::new("/nowhere"), signer, store);
+    let mut shared = in_memory(Signer::from_seed(&[3; 32]));
     let config = &mut Arc::get_mut(&mut shared).unwrap().config;
     config.carry_for = carry_for;
     config.roles = Role::ALL.into();
@@ -59,16 +52,7 @@ async fn hold(shared: &Shared, count: usize, agreement: Agreement) {
 async fn who_makes_processes_of_his_own_has_no_more_places_for_it() {
     let shared = node(Whose::Anyone);
     let owner = Signer::from_seed(&[4; 32]);
-    let (scheduler, module) = (owner.address().to_string(), Id([3; 32]).to_string());
-    let tags = [
-        ("Data-Protocol", "ao"),
-        ("Type", "Process"),
-        ("Variant", "ao.TN.1"),
-        ("Module", &*module),
-        ("Scheduler", &*scheduler),
-    ];
-    let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
-    let item = Draft { tags, ..Draft::default() }.sign(&owner).unwrap();
+    let item = process_item(&owner, owner.address());
     let process = Arc::new(Process::accept(item, None, &shared.terms).unwrap());
     shared.directory.remember(Arc::clone(&process));
     assert_eq!(admit(&shared, &process, owner.address()).unwrap(), Standing::Owner);

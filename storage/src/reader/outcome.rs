@@ -297,14 +297,6 @@ impl Reader {
         Ok(rows)
     }
 
-    /// When the next pending entry is due, in milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// As [`process`](Self::process).
-    pub fn outbox_next_due(&self) -> Result<Option<u64>, StoreError> {
-        Ok(self.outbox_due(u64::MAX, 1)?.first().map(|(due, _)| *due))
-    }
-
     /// One attestor's attestation of a position.
     ///
     /// # Errors

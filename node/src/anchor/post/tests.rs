@@ -20,25 +20,20 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::crypto::Signer;
 use weft_protocol::{DataItem, Draft, Hash, Id};
 use weft_storage::anchor::{Anchor as _, Batch, LocalWeave};
-use weft_storage::{
-    BatchRow, BatchState, MemoryDisk, PostingRow, PostingState, Store, StoreConfig, Write, blob_name,
-};
+use weft_storage::{BatchRow, BatchState, PostingRow, PostingState, Write, blob_name};
 
 use super::spending::with_margin;
 use super::{PostTask, Progress, progress};
 use crate::config::{Anchoring, Backend};
 use crate::gateway::{GatewayServer, WeaveDesk};
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::in_memory;
 use crate::shared::{Shared, SharedRef};
 
 const ITEMS: usize = 10_000;
 const WAIT: Duration = Duration::from_secs(120);
 
 fn node(seed: u8, change: impl FnOnce(&mut Shared)) -> SharedRef {
-    let signer = Signer::from_seed(&[seed; 32]);
-    let config = StoreConfig::new(NETWORK, signer.address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    let mut shared = shared(Path::new("/nowhere"), signer, store);
+    let mut shared = in_memory(Signer::from_seed(&[seed; 32]));
     change(Arc::get_mut(&mut shared).unwrap());
     shared
 }

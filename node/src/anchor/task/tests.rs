@@ -1,27 +1,22 @@
 //! The anchor's loop on a disk in memory, where what it did before is on another weave.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use weft_protocol::crypto::Signer;
 use weft_protocol::{Draft, Hash, Id};
 use weft_storage::anchor::Batch;
-use weft_storage::{
-    BatchRow, BatchState, MemoryDisk, PostingRow, PostingState, Store, StoreConfig, Write, blob_name,
-};
+use weft_storage::{BatchRow, BatchState, PostingRow, PostingState, Write, blob_name};
 
 use super::*;
 use crate::config::Anchoring;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::in_memory;
 
 const OF_A: &str = "weave.A";
 
 fn node(change: impl FnOnce(&mut Shared)) -> SharedRef {
-    let signer = Signer::from_seed(&[3; 32]);
-    let store = Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, signer.address()));
-    let mut shared = shared(Path::new("/nowhere"), signer, store.unwrap());
+    let mut shared = in_memory(Signer::from_seed(&[3; 32]));
     change(Arc::get_mut(&mut shared).unwrap());
     shared
 }

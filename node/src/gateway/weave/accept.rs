@@ -235,7 +235,6 @@ impl WeaveDesk {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::path::Path;
     use std::sync::Arc;
 
     use weft_protocol::bundle::BUNDLE_TAGS;
@@ -243,10 +242,9 @@ mod tests {
     use weft_protocol::l1::chunk::{ChunkProof, prove_chunks};
     use weft_protocol::l1::{L1Draft, L1Tag};
     use weft_protocol::{Draft, Verified};
-    use weft_storage::{MemoryDisk, Store, StoreConfig};
 
     use super::*;
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::in_memory;
 
     const WALLET: &str = include_str!("../../../../tests/vectors/wallet.json");
 
@@ -260,10 +258,7 @@ mod tests {
 
     impl Door {
         fn new(accepts: bool) -> Self {
-            let signer = Signer::from_seed(&[3; 32]);
-            let config = StoreConfig::new(NETWORK, signer.address());
-            let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-            let mut shared = shared(Path::new("/nowhere"), signer, store);
+            let mut shared = in_memory(Signer::from_seed(&[3; 32]));
             Arc::get_mut(&mut shared).unwrap().config.weave_accepts = accepts;
             Self { desk: WeaveDesk::new(&shared), signer: Signer::from_jwk(WALLET).unwrap() }
         }

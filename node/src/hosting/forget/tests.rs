@@ -1,24 +1,19 @@
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::data_item::Draft;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{Hash, Tag, hash_chain};
-use weft_storage::{ClaimRow, EarnedRow, MemoryDisk, OutboxRow, SlotRow, Store, StoreConfig};
+use weft_storage::{ClaimRow, EarnedRow, OutboxRow, SlotRow};
 
 use super::*;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::{NETWORK, in_memory, process_item};
 
 const PROCESS: Id = Id([7; 32]);
 
 fn node() -> SharedRef {
-    let signer = Signer::from_seed(&[3; 32]);
-    let config = StoreConfig::new(NETWORK, signer.address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    shared(Path::new("/nowhere"), signer, store)
+    in_memory(Signer::from_seed(&[3; 32]))
 }
 
 #[test]
@@ -136,10 +131,7 @@ async fn what_was_broken_off_is_finished_but_not_what_somebody_forgets_now() {
 /// Slot 0 of a process of another node, as it is on disk.
 fn log_of_another(shared: &Shared) -> (Id, Vec<Write>) {
     let scheduler = Signer::from_seed(&[8; 32]);
-    let address = scheduler.address().to_string();
-    let tags = [("Data-Protocol", "ao"), ("Type", "Process"), ("Scheduler", &address), ("Module", &address)];
-    let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
-    let item = Draft { tags, ..Draft::default() }.sign(&scheduler).unwrap();
+    let item = process_item(&scheduler, scheduler.address());
     let process = Process::accept(item.clone(), None, &shared.terms).unwrap().id();
     let draft = AssignmentDraft {
         network: NETWORK,

@@ -62,20 +62,18 @@ impl MessengerTask {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::path::Path;
-
     use weft_protocol::assignment::AssignmentDraft;
     use weft_protocol::crypto::Signer;
     use weft_protocol::outcome::{EntryKind, OutboxEntry};
     use weft_protocol::process::Process;
     use weft_protocol::push::Source;
     use weft_protocol::time::TimePoint;
-    use weft_protocol::{Draft, Hash, Position, Tag, wire};
-    use weft_storage::{MemoryDisk, OutboxKey, OutboxRow, OutboxState, Roles, Store, StoreConfig, Write};
+    use weft_protocol::{Draft, Hash, Position, wire};
+    use weft_storage::{OutboxKey, OutboxRow, OutboxState, Roles, Write};
 
     use super::*;
     use crate::messenger::task::RECEIPTS_MAX;
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::{NETWORK, in_memory, process_item};
     use crate::submit::Submitter;
 
     const SCHEDULER: u8 = 4;
@@ -85,16 +83,7 @@ mod tests {
     }
 
     fn process(shared: &SharedRef, owner: u8) -> Arc<Process> {
-        let (module, scheduler) = (Id([3; 32]).to_string(), signer(SCHEDULER).address().to_string());
-        let tags = [
-            ("Data-Protocol", "ao"),
-            ("Type", "Process"),
-            ("Variant", "ao.TN.1"),
-            ("Module", &*module),
-            ("Scheduler", &*scheduler),
-        ];
-        let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
-        let item = Draft { tags, ..Draft::default() }.sign(&signer(owner)).unwrap();
+        let item = process_item(&signer(owner), signer(SCHEDULER).address());
         Arc::new(Process::accept(item, None, &shared.terms).unwrap())
     }
 
@@ -122,10 +111,7 @@ mod tests {
 
     /// A messenger of a process, and one that this sends to, whose scheduler is [`SCHEDULER`].
     fn messenger() -> (MessengerTask, Arc<Process>, Arc<Process>) {
-        let own = signer(1);
-        let store =
-            Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, own.address())).unwrap();
-        let shared = shared(Path::new("nowhere"), own, store);
+        let shared = in_memory(signer(1));
         let (source, target) = (process(&shared, 2), process(&shared, 3));
         let roles = Roles { messenges: true, watches: true, ..Roles::default() };
         shared.directory.put(Arc::clone(&source), roles);

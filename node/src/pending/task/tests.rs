@@ -1,20 +1,15 @@
 //! A message that waits is one that is on disk.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
 use weft_protocol::crypto::Signer;
-use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::*;
 use crate::pending::Pending;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::in_memory;
 
 #[tokio::test]
 async fn what_the_disk_refuses_is_not_said_to_wait() {
-    let signer = Signer::from_seed(&[7; 32]);
-    let store = Store::open_with_backend(MemoryDisk::new(), &StoreConfig::new(NETWORK, signer.address()));
-    let shared = shared(Path::new("/nowhere"), signer, store.unwrap());
+    let shared = in_memory(Signer::from_seed(&[7; 32]));
     let (pending, inbox) = Pending::new(&shared.metrics);
     let task =
         PendingTask::new(SharedRef::clone(&shared), Submitter::new(SharedRef::clone(&shared), None), inbox);

@@ -1,7 +1,6 @@
 //! What is beside the slots, from gateways that give something else, much that is none, or no end of it.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -12,13 +11,12 @@ use weft_protocol::process::{Process, RULES};
 use weft_protocol::record::Link;
 use weft_protocol::time::TimePoint;
 use weft_protocol::{DataItem, Draft, Position, Tag, wire};
-use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::sink::Tally;
 use super::super::tests::stub;
 use super::*;
 use crate::portable::{ATTESTATIONS_TYPE, EVIDENCE_TYPE, Part};
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::{NETWORK, in_memory, process_item};
 
 /// What came.
 #[derive(Default)]
@@ -52,14 +50,7 @@ fn scheduler() -> Signer {
 }
 
 fn process(shared: &Shared) -> Arc<Process> {
-    let tags = [
-        ("Data-Protocol", "ao".to_owned()),
-        ("Type", "Process".to_owned()),
-        ("Module", Id([4; 32]).to_string()),
-        ("Scheduler", scheduler().address().to_string()),
-    ];
-    let tags = tags.into_iter().map(|(name, value)| Tag::new(name, value)).collect();
-    let item = Draft { tags, ..Draft::default() }.sign(&scheduler()).unwrap();
+    let item = process_item(&scheduler(), scheduler().address());
     Arc::new(Process::accept(item, None, &shared.terms).unwrap())
 }
 
@@ -108,9 +99,7 @@ async fn beside(shared: &SharedRef, of: &Arc<Process>, from: &[String]) -> (Vec<
 }
 
 fn node() -> SharedRef {
-    let config = StoreConfig::new(NETWORK, scheduler().address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    shared(Path::new("/nowhere"), scheduler(), store)
+    in_memory(scheduler())
 }
 
 /// The first gateway that is named decides nothing for the others.

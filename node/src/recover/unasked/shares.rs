@@ -153,23 +153,18 @@ fn name(process: Id) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::path::Path;
-
     use weft_protocol::crypto::Signer;
     use weft_protocol::{Draft, Hash};
-    use weft_storage::{MemoryDisk, SlotRow, Store, StoreConfig};
+    use weft_storage::SlotRow;
 
     use super::*;
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::in_memory;
 
     const PROCESS: Id = Id([7; 32]);
     const ALL: u64 = 16_000;
 
     fn node() -> SharedRef {
-        let signer = Signer::from_seed(&[3; 32]);
-        let config = StoreConfig::new(NETWORK, signer.address());
-        let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-        let mut shared = shared(Path::new("/nowhere"), signer, store);
+        let mut shared = in_memory(Signer::from_seed(&[3; 32]));
         Arc::get_mut(&mut shared).unwrap().config.others_logs_bytes = ALL;
         shared
     }

@@ -1,8 +1,5 @@
 //! What is written of a log while it is forgotten, and after.
 
-use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
@@ -47,50 +44,21 @@ fn what_comes_late_is_passed_over_until_it_is_taken_up_again() {
     assert!(is_sound(&store));
 }
 
-/// A disk whose syncs wait while somebody holds the gate.
-#[derive(Debug, Clone, Default)]
-struct Gated {
-    disk: MemoryDisk,
-    gate: Arc<Mutex<()>>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl weft_storage::Disk for Gated {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write(offset, bytes)
-    }
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk.set_len(length)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        drop(self.gate.lock().unwrap());
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.disk.sync()
-    }
-}
-
 /// It is taken up by a request that is planned and not yet durable: whoever forgets it cannot read that.
 #[test]
 fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
-    let disk = Gated::default();
+    let disk = MemoryDisk::new();
     let store = filled(disk.clone());
-    let gate = disk.gate.lock().unwrap();
+    let held = disk.hold_syncs();
     std::thread::scope(|scope| {
         let taking_up = scope.spawn(|| store.write_blocking(vec![process(GOES, WATCHES)]));
-        while disk.waiting.load(Ordering::SeqCst) == 0 {
+        while !disk.has_sync_waiting() {
             std::thread::yield_now();
         }
         let forgetting = scope.spawn(|| forget(&store));
         // tidy-allow(sleep): time to read what is on disk, and to queue behind the other; less only shows less
         std::thread::sleep(Duration::from_millis(100));
-        drop(gate);
+        drop(held);
         taking_up.join().unwrap().unwrap();
         let refused = forgetting.join().unwrap().unwrap_err();
         let StoreError::Conflict(conflict) = refused else { panic!("{refused:?}") };
