@@ -62,7 +62,7 @@ pub enum HostingError {
     #[error(transparent)]
     Search(Arc<HostingError>),
     /// Its operator wants it gone.
-    #[error("process {0} is being forgotten here; try again when that has ended")]
+    #[error("process {0} is being forgotten here; try again once that is done")]
     Leaving(Id),
     /// There is no room on the disk.
     #[error("this node's disk budget is used up: raise `disk_budget` or make room")]

@@ -73,13 +73,13 @@ enum Command {
 #[derive(Debug, thiserror::Error)]
 pub enum NoLetter {
     /// It is too long.
-    #[error("it has {0} bytes, and at most {PENDING_BYTES_MAX} wait on a topic")]
+    #[error("it has {0} bytes, and a message that waits on a topic has at most {PENDING_BYTES_MAX}")]
     TooLong(usize),
     /// It is no message.
     #[error("it is not a message to a process")]
     NoMessage,
     /// Too many are sent.
-    #[error("this node sends {} messages by their topics already", letters::LETTERS_MAX)]
+    #[error("this node already sends {} messages by topic, its limit", letters::LETTERS_MAX)]
     TooMany,
     /// The disk does not take it.
     #[error("it was not stored, and would be lost when this node stops: {0}")]

@@ -67,7 +67,7 @@ pub enum PortableError {
     #[error("the file is not one that `weft export` writes: {0}; nothing was imported")]
     NotAnExport(String),
     /// Another network's process.
-    #[error("the file is of network {found}, this node runs on {expected}; nothing was imported")]
+    #[error("the file is of network {found}, but this node runs on {expected}; nothing was imported")]
     OtherNetwork {
         /// In the file.
         found: String,
@@ -107,7 +107,7 @@ pub enum PortableError {
     },
     /// It would take more of this disk than it may.
     #[error(
-        "it has more than the {most} bytes that this node takes of it; its operator may raise `others_logs`, or take \
+        "it has more than the {most} bytes that this node takes of it; its operator can raise `others_logs`, or take \
          it with `weft recover`"
     )]
     Longer {

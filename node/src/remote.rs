@@ -65,7 +65,7 @@ pub enum RemoteError {
         refusal: wire::Refusal,
     },
     /// It answered something else than was asked.
-    #[error("{peer} gave an answer to another question")]
+    #[error("{peer} answered another question")]
     Mismatch {
         /// Who.
         peer: Peer,
@@ -77,7 +77,7 @@ pub enum RemoteError {
         max: usize,
     },
     /// What came could not be kept.
-    #[error("the disk does not take it: {0}")]
+    #[error("it cannot be stored: {0}")]
     Disk(String),
     /// The item of this id is something else than a module.
     #[error("it is refused: {0}")]

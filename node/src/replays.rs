@@ -70,7 +70,7 @@ pub enum ReplayError {
         slot: u64,
     },
     /// There is no state at all.
-    #[error("process {0} has no state here, as it cannot be loaded")]
+    #[error("process {0} has no state here: it cannot be loaded")]
     NoState(Id),
     /// The newest slot is not evaluated here.
     #[error(transparent)]

@@ -254,7 +254,7 @@ fn refuse_read(failure: &Failure) -> Answer {
 }
 
 fn busy_process() -> Answer {
-    let text = "as many items for this process are under way as may be".to_owned();
+    let text = "too many items for this process are under way".to_owned();
     refusal(Code::Busy, text, BUSY_RETRY_MS)
 }
 
@@ -386,7 +386,7 @@ fn answer_bytes(shared: &Shared) -> usize {
 fn range(shared: &SharedRef, ask: &wire::RangeRequest) -> Result<wire::RangeResponse, ServeError> {
     let process = id("process", &ask.process)?;
     if ask.from > ask.to {
-        return Err(ServeError::Invalid(format!("slots {}..={} are no range", ask.from, ask.to)));
+        return Err(ServeError::Invalid(format!("slots {}..={} are not a range", ask.from, ask.to)));
     }
     let max_bytes = usize::try_from(ask.max_bytes).unwrap_or(usize::MAX).min(answer_bytes(shared));
     let last = ask.from.saturating_add(RANGE_SLOTS_MAX as u64 - 1);

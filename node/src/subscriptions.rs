@@ -102,8 +102,8 @@ pub enum SubscribeError {
     Full(&'static str),
     /// It may be one that was cancelled.
     #[error(
-        "this messenger has forgotten what was cancelled up to number {0}: sign a statement with a higher one, as the time in \
-         milliseconds since 1970 is"
+        "this messenger has forgotten what was cancelled up to number {0}: sign a statement with a higher one, such as the \
+         time in milliseconds since 1970"
     )]
     Forgotten(u64),
     /// All places for processes of others are taken.
@@ -113,7 +113,7 @@ pub enum SubscribeError {
     #[error(transparent)]
     Hosting(#[from] HostingError),
     /// Nobody knows where its messenger is.
-    #[error("messenger {0} is not found: it has to run, and to be connected to the peers of this network")]
+    #[error("messenger {0} was not found: it must be running and connected to this network")]
     NotFound(Address),
     /// The messenger could not be asked, or refused.
     #[error(transparent)]

@@ -96,7 +96,7 @@ pub enum Conflict {
         index: u32,
     },
     /// What would be forgotten is worked for.
-    #[error("this node works for process {process}: its log is not forgotten")]
+    #[error("this node works for process {process}, so its log cannot be forgotten")]
     Served {
         /// The process.
         process: Id,

@@ -56,7 +56,7 @@ pub enum TestnetError {
         source: std::io::Error,
     },
     /// The node whose weave is that of all does not say where that is read.
-    #[error("node 0 did not say where its weave is read, to which the others post")]
+    #[error("node 0 did not say at which address its weave is served")]
     NoWeave,
     /// A file that was named and cannot be written.
     #[error("cannot write {}: {source}", path.display())]

@@ -258,7 +258,7 @@ impl Service {
             Some(Err(NoRoom::OfItsOwn)) | None => {}
         }
         Counters::add(&self.counters.answers_busy);
-        refusal(Code::Busy, "as much is on its way to you as may be".into(), BUSY_RETRY_MS).into()
+        refusal(Code::Busy, "too much is on its way to you".into(), BUSY_RETRY_MS).into()
     }
 
     /// How long one more of the larger answers to a peer has to wait until the line has room for it; none where there

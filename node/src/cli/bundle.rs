@@ -53,7 +53,7 @@ fn read(raw: Bytes, file: &Path) -> Result<BundleReport, CliError> {
     let name = files::shown(file);
     if !is_like_an_item(&raw) {
         return Err(CliError::input(format!(
-            "{name} cannot be read as a bundle: neither raw nor in base64 does it begin like one"
+            "{name} cannot be read as a bundle, neither as raw bytes nor as base64"
         )));
     }
     let item = ItemReport::of(raw.clone());

@@ -120,7 +120,7 @@ fn show_ended(ended: &CarryEnded, context: &Context) -> Result<Exit, CliError> {
     let process = info.process;
     for held in owed {
         context.screen.remark(&format!(
-            "the subscription of {} {}: it is owed to the payer; `weft carry {process}` goes on with it",
+            "the subscription of {} {}: the payer counts on it; `weft carry {process}` resumes it",
             held.payer,
             state_of(held)
         ));
@@ -128,7 +128,7 @@ fn show_ended(ended: &CarryEnded, context: &Context) -> Result<Exit, CliError> {
     if *undelivered > 0 {
         context.screen.remark(&format!(
             "{undelivered} entries were not delivered by this node: see `weft outbox {process}`; \
-             `weft carry {process}` goes on with them"
+             `weft carry {process}` resumes them"
         ));
     }
     if *unclaimed > 0 || *claims > 0 {

@@ -163,7 +163,7 @@ async fn read(of: &Checkpoint, screen: Screen) -> Result<Verified<DataItem>, Cli
     let raw = files::raw_or_base64(files::read(&of.what, FILE_BYTES_MAX)?);
     if !is_like_an_item(&raw) {
         return Err(CliError::input(format!(
-            "{name} cannot be read as a data item: neither raw nor in base64 does it begin like one"
+            "{name} cannot be read as a data item, neither as raw bytes nor as base64"
         )));
     }
     let verified = screen.busy("verifying", || DataItem::verify_bytes(raw));
@@ -175,8 +175,8 @@ async fn compare(claims: &Claims, theirs: &[Hash], context: &Context) -> Result<
     let Claims { process, slot, .. } = *claims;
     if let Some(cron) = &claims.cron {
         return Err(CliError::no(format!(
-            "this checkpoint is of the memory after a tick of cron {}, after slot {slot}; replays here go to slots, so \
-             it cannot be compared",
+            "this checkpoint holds the memory after a tick of cron {} that follows slot {slot}; a replay stops only \
+             at slots, so the two cannot be compared",
             context.screen.foreign(cron)
         )));
     }
@@ -237,11 +237,11 @@ fn human(report: &Report, screen: Screen) -> String {
     };
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     let hash = match report.hash_matches {
-        true => screen.paint(Colour::Green, "that of its memory"),
+        true => screen.paint(Colour::Green, "matches the memory"),
         false => screen.paint(
             Colour::Red,
             &format!(
-                "NOT that of its memory: the tag is {}, the memory has {}",
+                "does NOT match the memory: the tag says {}, the memory has {}",
                 claims.sha256, report.memory_sha256
             ),
         ),

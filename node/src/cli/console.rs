@@ -282,7 +282,7 @@ impl Session<'_> {
             (Sight::Prompt(prompt), _) => prompt.iter().for_each(|prompt| self.take_prompt(prompt)),
             (Sight::Owner(owner), Some(editor)) => {
                 let text =
-                    format!("its owner is {owner}: to it, what this key types is a message like any other");
+                    format!("its owner is {owner}: it treats what this key types like any other message");
                 editor.print_above(self.context.screen.paint(Colour::Yellow, &text));
             }
             (Sight::Names(names), Some(editor)) => editor.offer(names),

@@ -241,7 +241,7 @@ pub(super) async fn forget(process: Id, accepts_loss: bool, context: &Context) -
             ("process", report.process.to_string()),
             ("slots", report.slots.to_string()),
             ("items", format!("{}; those that other logs name stay", report.items)),
-            ("bytes", format!("{} are free for other rows, and those of its states", report.bytes)),
+            ("bytes", format!("{} are free for reuse, besides those of its states", report.bytes)),
         ];
         rows.extend(report.lost.iter().map(|lost| ("lost", screen.foreign(lost))));
         pairs(&rows)

@@ -116,7 +116,7 @@ pub(super) fn verify(file: &Path, screen: Screen) -> Result<Exit, CliError> {
     if !is_like_an_item(&raw) {
         let name = files::shown(file);
         return Err(CliError::input(format!(
-            "{name} cannot be read as a data item: neither raw nor in base64 does it begin like one"
+            "{name} cannot be read as a data item, neither as raw bytes nor as base64"
         )));
     }
     let report = ItemReport::of(raw.into());

@@ -187,7 +187,7 @@ async fn rank(process: Id, push: Option<PushName>, context: &Context) -> Result<
 async fn audit(process: Id, window: Option<u64>, context: &Context) -> Result<Exit, CliError> {
     let screen = context.screen;
     let request = Request::Market(MarketRequest::Audit { process, window });
-    let audit: AuditInfo = ask_within(context, "asking for where pushes stand", &request, AUDIT_WAIT).await?;
+    let audit: AuditInfo = ask_within(context, "asking how far pushes are", &request, AUDIT_WAIT).await?;
     screen.answer(&audit, || {
         let windows: Vec<String> = audit.windows.iter().map(|window| human_window(window, screen)).collect();
         let settled = audit.ledger.map_or_else(|| "-".to_owned(), |ledger| ledger.to_string());

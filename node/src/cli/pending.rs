@@ -63,8 +63,8 @@ pub(super) async fn send(item: &DataItem, context: &Context) -> Result<Submitted
     let request = Request::Pending(PendingRequest::Send { item: STANDARD.encode(item.raw()) });
     let letter: LetterInfo = ask(context, "asking the node", &request).await?;
     let text = format!(
-        "pending: message {} is said on the topic of process {} with {} bits of postage, and with more every 30 s \
-         while it has no slot; `weft pending` shows what comes of it",
+        "pending: message {} was published on the topic of process {} with {} bits of postage, and with more every \
+         30 s while it has no slot; `weft pending` shows what becomes of it",
         letter.item, letter.process, letter.postage_bits
     );
     Err(CliError { code: CODE, ..CliError::new(Exit::TimedOut, text) })

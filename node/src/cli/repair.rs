@@ -275,13 +275,13 @@ fn losses(report: &RepairReport) -> Vec<String> {
     for (process, slots) in &report.cautions {
         lines.push(match slots {
             Some(slots) => format!(
-                "process {process}: this node signed {slots} slots of it, and signs no more until peers gave \
-                 back those that are lost"
+                "process {process}: this node signed {slots} slots of it, and signs no more until peers have \
+                 given back those that are lost"
             ),
             None => format!(
-                "process {process}: this node may have signed more slots than are left, and signs no more \
-                 until all others that compute it were asked, or `weft repair --accept-loss {process}`; a slot \
-                 that none of them had, only who sent its message, is then signed a second time"
+                "process {process}: this node may have signed more slots than are left. It signs no more until it \
+                 has asked all other nodes that compute the process, or until `weft repair --accept-loss {process}`; \
+                 a slot that only the sender of its message saw is then signed a second time"
             ),
         });
     }

@@ -128,7 +128,7 @@ pub(super) fn run(command: TxCommand, screen: Screen) -> Result<Exit, CliError> 
     let json = serde_json::from_slice::<IgnoredAny>(&text);
     if starts != Some(&b'{') || json.is_err() {
         let name = files::shown(&file);
-        let why = json.err().map_or_else(|| "it is no JSON object".to_owned(), |error| error.to_string());
+        let why = json.err().map_or_else(|| "it is not a JSON object".to_owned(), |error| error.to_string());
         return Err(CliError::input(format!("{name} cannot be read as a transaction's JSON: {why}")));
     }
     let report = screen.busy("verifying", || TxReport::of(&text));

@@ -53,7 +53,7 @@ pub enum ConfigError {
     },
     /// The data folder cannot be moved by the file that lies in it.
     #[error(
-        "{from}: `data_dir` cannot be set in this file, which is found by it; use --data-dir or {DATA_DIR_ENV}"
+        "{from}: `data_dir` cannot be set in this file, which is found through it; use --data-dir or {DATA_DIR_ENV}"
     )]
     DataDirInFile {
         /// The file.

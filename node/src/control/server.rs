@@ -157,7 +157,7 @@ async fn serve(stream: UnixStream, answers: &Answers, large: &Arc<Semaphore>) {
             Ok(request) => answers.answer(request, &mut out, &mut lines).await,
             Err(error) => {
                 let text = format!(
-                    "the request is not understood: {error}; expected one JSON object a line, such as \
+                    "the request is not understood: {error}; expected one JSON object per line, such as \
                      {{\"do\":\"status\"}}"
                 );
                 out.end(Err::<(), _>(Failure::new(FailureCode::Invalid, text))).await

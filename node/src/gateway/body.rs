@@ -164,8 +164,8 @@ fn is_too_slow(after: Duration, bytes: usize) -> bool {
 
 fn late() -> Problem {
     let text = format!(
-        "the body did not come: it has {} s, each piece {} s, and a long one comes at {PACE_BYTES_MIN} bytes a \
-         second or more",
+        "the body did not arrive in time: it may take {} s, each piece {} s, and a long one must come at \
+         {PACE_BYTES_MIN} bytes per second or more",
         WAIT.as_secs(),
         PIECE_WAIT.as_secs()
     );

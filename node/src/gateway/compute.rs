@@ -131,7 +131,7 @@ impl Desk {
         }
         if body.len() > STRUCTURED_BYTES_MAX {
             let text = format!(
-                "the message is none, or has data that is no text and over {STRUCTURED_BYTES_MAX} bytes"
+                "the message is malformed, or its data is not text and has more than {STRUCTURED_BYTES_MAX} bytes"
             );
             return Err(Problem::invalid(text));
         }

@@ -109,9 +109,9 @@ impl Guard {
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
         let mut named = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (named.next(), named.next()) else {
-            return Err(Problem::invalid("one `Host` is expected"));
+            return Err(Problem::invalid("expected exactly one `Host` header"));
         };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| Problem::invalid("`Host` is no host"))?;
+        let host = Authority::try_from(host.as_bytes()).map_err(|_| Problem::invalid("the `Host` header does not name a host"))?;
         // A proxy's form of a request names another one; both must be this machine.
         for name in [Some(&host), uri.authority()].into_iter().flatten() {
             if !self.is_here(name.host()) {

@@ -54,7 +54,7 @@ impl Desk {
         if item.tag("Data-Protocol").is_some() {
             // A message to the process is somebody's, and is no wish of his to monitor it.
             return Err(Problem::invalid(
-                "the item is a message; one to monitor with has no `Data-Protocol`",
+                "the item is a message; one that asks to monitor has no `Data-Protocol`",
             ));
         }
         let (desk, by) = (self.clone(), item.owner());
@@ -118,7 +118,7 @@ impl Desk {
         let own = format!("{}{by}", clients(&process));
         let is_owner = self.find(process).await?.item().owner() == by;
         if !is_owner && !known.contains(&own) {
-            let text = "only who monitors the process with this key, and its owner, may end that";
+            let text = "only a key that monitors the process, and the owner of the process, may end that";
             return Err(Problem::new(StatusCode::FORBIDDEN, text));
         }
         let gone: Vec<String> = if is_owner {

@@ -86,7 +86,7 @@ fn instead_of(written: &[u8]) -> Option<Bytes> {
         return None;
     }
     let why = match line.strip_prefix("HTTP/1.1 ")?.split(' ').next()? {
-        "400" => "this is no HTTP/1.1 request",
+        "400" => "this is not an HTTP/1.1 request",
         "414" => "the address is too long",
         "431" => "the head of the request has more than 64 KiB or 100 fields",
         _ => return None,

@@ -121,7 +121,7 @@ fn nothing(path: &str) -> Problem {
 }
 
 fn wrong_method(method: &Method) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this is not answered to {method}"))
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not allowed here"))
 }
 
 fn submit(params: &Params) -> Result<Route, Problem> {

@@ -47,7 +47,7 @@ pub enum ForgetError {
     #[error("nothing of process {0} is on this disk")]
     Unknown(Id),
     /// It is this node's own.
-    #[error("this node schedules process {0}: its log is nobody else's to keep, and is never forgotten")]
+    #[error("this node schedules process {0}, so its log cannot be forgotten")]
     Own(Id),
     /// It goes already.
     #[error("process {0} is being forgotten already")]
@@ -64,7 +64,7 @@ pub enum ForgetError {
         what: String,
     },
     /// Something would be lost for good.
-    #[error("forgetting process {process} may lose what nobody else has: {}; --yes forgets it all the same", .lost.join("; "))]
+    #[error("forgetting process {process} may lose what nobody else has: {}; --yes forgets it anyway", .lost.join("; "))]
     Lost {
         /// Which.
         process: Id,
@@ -178,21 +178,21 @@ fn look(shared: &Shared, id: Id) -> Result<Looked, ForgetError> {
 fn owed(shared: &Shared, reader: &Reader, process: &Id) -> Result<Option<String>, StoreError> {
     if subscriptions::holds(shared, reader, process)? {
         let what = format!(
-            "a subscription to it holds (`weft subscriptions`); `weft carry {process} --stop` says more"
+            "a subscription to it is in force (`weft subscriptions`); `weft carry {process} --stop` says more"
         );
         return Ok(Some(what));
     }
-    let pay = |of: &str| Some(format!("pay is not settled {of}; `weft market earnings` shows it"));
+    let pay = |what: &str| Some(format!("{what}; `weft market earnings` shows it"));
     let first = Position { epoch: 0, slot: 0, tick: 0 };
     let mut from = OutboxKey { process: Id([0; 32]), position: first, index: 0 };
     loop {
         let rows = reader.earned_from(&from, ROWS_AT_ONCE)?;
         for (key, row) in &rows {
             if key.process == *process {
-                return Ok(pay("for what was carried of it"));
+                return Ok(pay("this node has not been paid for what it carried from it"));
             }
             if row.target == *process || row.ledger == *process {
-                return Ok(pay("that its log shows"));
+                return Ok(pay("this node has not been paid for pushes that its log proves"));
             }
         }
         let Some((last, _)) = rows.last().filter(|_| rows.len() == ROWS_AT_ONCE) else { break };
@@ -205,7 +205,7 @@ fn owed(shared: &Shared, reader: &Reader, process: &Id) -> Result<Option<String>
         let is_open = |state: &ClaimState| matches!(state, ClaimState::Made | ClaimState::Open { .. });
         let names = |key: &ClaimKey, ledger: &Id| key.source == *process || ledger == process;
         if rows.iter().any(|(key, row)| is_open(&row.state) && names(key, &row.ledger)) {
-            return Ok(pay("and a claim is open"));
+            return Ok(pay("a claim is open"));
         }
         match rows.last().filter(|_| rows.len() == ROWS_AT_ONCE) {
             Some((last, _)) => after = Some(*last),

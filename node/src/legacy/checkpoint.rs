@@ -64,7 +64,7 @@ pub enum MemoryError {
     #[error("it unpacks to more than {0} bytes of memory, the most that are read")]
     TooLarge(u64),
     /// No memory of a module has this length.
-    #[error("it unpacks to {0} bytes, which is not whole pages of {LEAF_BYTES} bytes as every memory is")]
+    #[error("it unpacks to {0} bytes, but every memory is whole pages of {LEAF_BYTES} bytes")]
     NotPages(u64),
 }
 

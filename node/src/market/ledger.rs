@@ -70,7 +70,7 @@ pub async fn ask_here(
 ) -> Result<Answered, Failure> {
     let tried: Value = answers.read_here(ledger, question(ledger, asker, action, tags)).await?;
     let silent =
-        || Failure::new(FailureCode::Refused, format!("{ledger} does not answer {action}: no ledger?"));
+        || Failure::new(FailureCode::Refused, format!("{ledger} does not answer {action}: is it a ledger?"));
     let answered = Answered::of(&tried).ok_or_else(silent)?;
     match answered.tag("Error") {
         Some(error) => Err(Failure::new(FailureCode::Refused, format!("the ledger {ledger}: {error}"))),

@@ -125,7 +125,7 @@ async fn answer(shared: &Shared, asked: Result<&str, &()>) -> (&'static str, &'s
             ("405 Method Not Allowed", PLAIN, "only GET is answered\n".to_owned())
         }
         Ok(_) => ("404 Not Found", PLAIN, "only /metrics is here\n".to_owned()),
-        Err(()) => ("400 Bad Request", PLAIN, "this is no HTTP/1 request\n".to_owned()),
+        Err(()) => ("400 Bad Request", PLAIN, "this is not an HTTP/1 request\n".to_owned()),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum AloneError {
     Unlisted(String),
     /// What it gives is not what somebody signed under that id.
     #[error(
-        "what {0} lists of it and its data are not what was signed under that id; another gateway may have it right"
+        "what {0} gives is not what was signed under that id; try another gateway"
     )]
     False(String),
 }

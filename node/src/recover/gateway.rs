@@ -84,7 +84,7 @@ pub enum GatewayError {
         status: u16,
     },
     /// The answer is no answer to that.
-    #[error("its answer to {what} is none: {why}")]
+    #[error("its answer to {what} makes no sense: {why}")]
     Malformed {
         /// To what.
         what: &'static str,

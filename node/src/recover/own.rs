@@ -129,7 +129,7 @@ pub async fn recover_all(
 }
 
 /// Why a process was not looked for.
-const VAIN: &str = "only gateways list it that list many which are nowhere";
+const VAIN: &str = "only gateways that list many processes that exist nowhere list it";
 
 /// How a gateway was, of all processes so far.
 #[derive(Debug)]

@@ -84,7 +84,7 @@ impl Resolve for Reach {
             let kept = found.filter(|address| reach.keeps(&name, address.ip())).take(ADDRESSES_MAX);
             let kept: Vec<SocketAddr> = kept.collect();
             if kept.is_empty() {
-                return Err(format!("{name} is no place that may be asked").into());
+                return Err(format!("{name} is not an address that may be asked").into());
             }
             Ok::<Addrs, _>(Box::new(kept.into_iter()))
         })

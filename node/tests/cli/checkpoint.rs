@@ -193,7 +193,7 @@ fn what_is_wrong_with_a_checkpoint_is_named() {
     assert_eq!((&report["hash_matches"], report.get("compared")), (&json!(false), None));
     assert_eq!(report["memory_sha256"], sha256(&memory));
     let human = weft(folder, &["checkpoint", false_hash.signed(folder).to_str().unwrap()]).expect(1);
-    assert!(human.text().contains("NOT that of its memory"), "{}", human.text());
+    assert!(human.text().contains("NOT match the memory"), "{}", human.text());
     let with_data = |data: &[u8]| Made { data: data.to_vec(), ..made.clone() };
     let args = ["--out", out];
     with_data(&made.data[..made.data.len() - 9]).fails(folder, &args, 1, "ends early");

@@ -91,7 +91,7 @@ fn what_is_no_request_is_named_and_the_connection_goes_on() {
         one.write_all(b"\n").unwrap();
         let reply = reply(&one);
         assert_failed(name, &reply, "invalid", part);
-        assert!(reply["error"]["text"].as_str().unwrap().contains("one JSON object a line"), "{reply}");
+        assert!(reply["error"]["text"].as_str().unwrap().contains("one JSON object per line"), "{reply}");
     }
     one.write_all(b"{\"do\":\"status\"}\n").unwrap();
     assert!(reply(&one)["done"]["uptime_ms"].is_u64());

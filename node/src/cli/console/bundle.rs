@@ -179,8 +179,7 @@ impl Reading {
         if first != found {
             let (first, found) = (files::shown(first), files::shown(found));
             return Err(CliError::input(format!(
-                "\"{name}\" is required from {first} and from {found}, and can be one of them alone: name one of \
-                 them otherwise"
+                "\"{name}\" is required as {first} and as {found}, but can be only one of them: rename one"
             )));
         }
         Ok(())

@@ -10,7 +10,7 @@ const COMMANDS: [(&str, &str, &str); 8] = [
     (".load-blueprint", "[NAME]", "run a program that comes with weft; without a name, list them"),
     (".monitor", "", "run the crons of the process while the node is up"),
     (".unmonitor", "", "stop running them"),
-    (".dryrun", "", "from now on only try what is typed, and keep nothing; again to end that"),
+    (".dryrun", "", "only try what is typed from now on, and keep nothing; once more to end this"),
     (".help", "", "show this"),
     (".exit", "", "leave, as Ctrl-D does"),
     (".quit", "", "the same"),

@@ -192,7 +192,7 @@ impl Answers {
             && tokio::time::timeout(LEAVE_WAIT, compute.leaves(process)).await.is_err()
         {
             let text = format!(
-                "process {process} still computes what it began, and its log is whole; try again in a while"
+                "process {process} is still being computed, so nothing was dropped; try again in a moment"
             );
             return Err(fail(FailureCode::Busy, text));
         }

@@ -85,7 +85,7 @@ impl Turns {
             Asker::Client => Arc::clone(&self.client_reads).acquire_owned().await.map_err(fault),
             Asker::Peer => {
                 let busy = |_| {
-                    let text = "as many answers are made for peers as may be";
+                    let text = "too many answers are being made for peers";
                     fail(FailureCode::Busy, text).retry_in(PEER_READ_RETRY_MS)
                 };
                 let turn = Arc::clone(&self.peer_reads).acquire_owned();
@@ -101,7 +101,7 @@ impl Turns {
             Asker::Peer => &self.peer_scans,
         });
         let busy = |_| {
-            let text = "as many logs are looked through for ids of assignments as may be";
+            let text = "too many logs are being searched for ids of assignments";
             fail(FailureCode::Busy, text).retry_in(SCAN_RETRY_MS)
         };
         let turn = tokio::time::timeout(SCAN_WAIT, turns.acquire_owned()).await;

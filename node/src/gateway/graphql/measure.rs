@@ -21,7 +21,7 @@ pub(super) fn words(query: &str) -> Result<usize, &'static str> {
         return Err("the query has more than 8192 bytes");
     }
     if query.contains(SPREAD) {
-        return Err("fragments are not spread here");
+        return Err("fragment spreads are not supported");
     }
     let (mut words, mut depth, mut in_word) = (0, 0_usize, false);
     for byte in query.bytes() {
@@ -56,7 +56,7 @@ mod tests {
         assert!(is(&deep, "deeper"));
         let wide = format!("{{{}}}", "a:info ".repeat(WORDS_MAX));
         assert!(is(&wide, "words"));
-        assert!(is("{...f}", "fragments"));
+        assert!(is("{...f}", "fragment spreads"));
         assert!(is(&" ".repeat(BYTES_MAX + 1), "bytes"));
         // Closing what was never opened gains nothing.
         assert!(is(&format!("{}{deep}", "}".repeat(100)), "deeper"));

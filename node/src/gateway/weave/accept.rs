@@ -145,13 +145,13 @@ impl WeaveDesk {
             return Ok(with_type(StatusCode::ALREADY_REPORTED, TEXT, text));
         }
         if !tx.is_bundle() {
-            return Err(wrong("this weave holds bundles, and it does not have their tags".into()));
+            return Err(wrong("this weave holds bundles, and it does not have the tags of one".into()));
         }
         if size > BATCH_BYTES_MAX as u64 {
             return Err(wrong(format!("{size} bytes of data; at most {BATCH_BYTES_MAX} are taken")));
         }
         if tx.reward() < u128::from(self.price(size)) {
-            return Err(wrong(format!("its fee is {}, and this costs {}", tx.reward(), self.price(size))));
+            return Err(wrong(format!("its fee is {}, but {} is needed", tx.reward(), self.price(size))));
         }
         self.check_anchor(tx.last_tx())?;
         let root = tx.data_root().ok_or_else(|| wrong("it has no data".into()))?;
@@ -318,10 +318,10 @@ mod tests {
         let data = bundle(2, 100);
         let good = door.sign(door.draft(&data));
         let wrong: [(Change, &str); 5] = [
-            (|draft| draft.reward -= 1, "this costs 2000"),
+            (|draft| draft.reward -= 1, "but 2000 is needed"),
             (|draft| draft.last_tx = Bytes::from(vec![9; 32]), "none of the newest 50 blocks"),
             (|draft| draft.last_tx = Bytes::new(), "none of the newest 50 blocks"),
-            (|draft| drop(draft.tags.pop()), "does not have their tags"),
+            (|draft| drop(draft.tags.pop()), "does not have the tags of one"),
             (|draft| draft.data = "no bundle".into(), "not a valid bundle"),
         ];
         for (change, part) in wrong {

@@ -105,7 +105,7 @@ impl Query {
         let bundles = bundled_in.unwrap_or_default();
         if !ids.is_empty() {
             if lists.iter().any(|list| !list.is_empty()) || tags.is_some() || !bundles.is_empty() {
-                return Err(error("`ids` stands alone: what is under an id is one thing"));
+                return Err(error("`ids` cannot be combined with other filters"));
             }
             let named = ids.iter().take(first).filter_map(|id| id.parse().ok());
             let found = named.map(|id| one(weave, id)).collect::<FieldResult<Vec<_>>>()?;
@@ -158,7 +158,7 @@ fn page(
     let none = || Connection { page_info: PageInfo { has_next_page: false }, edges: Vec::new() };
     let mut from = None;
     if let Some(after) = after.filter(|after| !after.is_empty()) {
-        let after: Cursor = after.parse().map_err(|_| error("`after` is no cursor of a page"))?;
+        let after: Cursor = after.parse().map_err(|_| error("`after` is not a cursor of a page"))?;
         let Some(next) = after.beyond(query.newest_first) else { return Ok(none()) };
         from = Some(next);
     }
@@ -224,7 +224,7 @@ fn parsed<T: std::str::FromStr>(list: &[String]) -> Vec<T> {
 fn filter(TagFilter { name, values, op }: TagFilter) -> FieldResult<anchor::TagFilter> {
     let values = values.unwrap_or_default();
     if op == Some(TagOperator::Neq) || values.is_empty() {
-        return Err(error("tags are found by values that they have: name some, and no `NEQ`"));
+        return Err(error("tags can be searched only by the values that they have: give some, and no `NEQ`"));
     }
     Ok(anchor::TagFilter { name, values })
 }

@@ -63,7 +63,7 @@ impl Ask {
             ["tx"] if *method == Method::POST => return Ok(Self::PostTx),
             ["chunk"] if *method == Method::POST => return Ok(Self::PostChunk),
             _ if !is_read => {
-                let text = format!("this is not answered to {method}");
+                let text = format!("{method} is not allowed here");
                 return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, text));
             }
             _ => {}

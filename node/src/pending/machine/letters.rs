@@ -215,7 +215,7 @@ impl Letters {
     /// One that has its nonce is said again: whoever was there may have gone.
     fn recover(&mut self, item: Id, letter: Letter, now: Now) {
         let say_at = letter.nonce.map(|_| now);
-        let why = "this node was started again".to_owned();
+        let why = "this node was restarted".to_owned();
         self.on_way.insert(item, Way { letter, say_at, try_at: now, is_trying: false, why });
     }
 

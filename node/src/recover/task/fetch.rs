@@ -150,7 +150,7 @@ impl<S: Sink> Run<'_, S> {
             (Ok(()), Has::No) if by != Word::Itself => {
                 return Ok(Input::Lacked { gateway, instead: Instead::Nothing });
             }
-            (Err(why), _) => format!("bundle {id} is none: {why}"),
+            (Err(why), _) => format!("{id} is not a bundle: {why}"),
             (_, Has::False) => format!("something else is in bundle {id} under the name of {want}"),
             (_, Has::No) => {
                 self.fault(gateway, format!("{want} is not in bundle {id}, where it is said to be"));

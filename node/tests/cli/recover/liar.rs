@@ -81,7 +81,7 @@ impl Lie {
             Self::WrongByte | Self::SameIdOtherData => Some("signature"),
             Self::Forged => Some("where it is said to be"),
             Self::Strangers => Some("neither those of its name"),
-            Self::Cut | Self::Noise => Some("is none"),
+            Self::Cut | Self::Noise => Some("is not a bundle"),
             Self::WrongBundle | Self::Endless => Some("does not have"),
             Self::Huge | Self::HugeBundle => Some("the most that are read"),
             Self::NoJson => Some("its answer to a query"),
