@@ -77,7 +77,7 @@ impl Profile {
                     ("listen", EVERYWHERE),
                     ("spawn_budget", "10000"),
                     ("join", "auto"),
-                    // It is made for strangers, whose logs are never dropped.
+                    // It is made for strangers, whose logs no budget drops.
                     ("disk_budget", "100gb"),
                 ]);
                 let cores_gas = CORE_HOUR_GAS * cores.min(THREADS_MAX) as u64;

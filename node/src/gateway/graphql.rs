@@ -272,7 +272,8 @@ impl Queries {
         let (mut low, mut high) = (min.unwrap_or_default(), max.unwrap_or(now).min(now));
         let ascending = sort.is_some_and(SortOrder::is_ascending);
         if let Some(after) = after.filter(|after| !after.is_empty()) {
-            let after: u64 = after.parse().map_err(|_| error("`after` is not a cursor of a page of blocks"))?;
+            let after: u64 =
+                after.parse().map_err(|_| error("`after` is not a cursor of a page of blocks"))?;
             if ascending {
                 low = low.max(after.saturating_add(1));
             } else {
@@ -319,7 +320,9 @@ pub(super) fn heights(range: Option<BlockFilter>) -> (Option<u64>, Option<u64>) 
 
 fn after_of(after: Option<String>) -> FieldResult<Option<Key>> {
     let after = after.filter(|after| !after.is_empty());
-    after.map(|after| Key::parse(&after).ok_or_else(|| error("`after` is not a cursor of a page"))).transpose()
+    after
+        .map(|after| Key::parse(&after).ok_or_else(|| error("`after` is not a cursor of a page")))
+        .transpose()
 }
 
 fn rule(TagFilter { name, values, op }: TagFilter) -> TagRule {

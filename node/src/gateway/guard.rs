@@ -111,7 +111,8 @@ impl Guard {
         let (Some(host), None) = (named.next(), named.next()) else {
             return Err(Problem::invalid("expected exactly one `Host` header"));
         };
-        let host = Authority::try_from(host.as_bytes()).map_err(|_| Problem::invalid("the `Host` header does not name a host"))?;
+        let host = Authority::try_from(host.as_bytes())
+            .map_err(|_| Problem::invalid("the `Host` header does not name a host"))?;
         // A proxy's form of a request names another one; both must be this machine.
         for name in [Some(&host), uri.authority()].into_iter().flatten() {
             if !self.is_here(name.host()) {

@@ -22,9 +22,7 @@ pub(crate) enum AloneError {
     #[error("{0} lists no item of that id")]
     Unlisted(String),
     /// What it gives is not what somebody signed under that id.
-    #[error(
-        "what {0} gives is not what was signed under that id; try another gateway"
-    )]
+    #[error("what {0} gives is not what was signed under that id; try another gateway")]
     False(String),
 }
 

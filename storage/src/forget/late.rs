@@ -190,7 +190,8 @@ fn without(writes: Vec<Write>, is_late: impl Fn(&Write) -> bool) -> Vec<Write> {
     let pages_go = has_checkpoint(&late) && !has_checkpoint(&kept);
     let logs: BTreeSet<Id> = late.iter().filter_map(log_of).collect();
     // How far what is late goes is late too, as its place in an outbox that is collected.
-    let is_about = |name: &str| name.split('/').any(|part| part.parse::<Id>().is_ok_and(|id| logs.contains(&id)));
+    let is_about =
+        |name: &str| name.split('/').any(|part| part.parse::<Id>().is_ok_and(|id| logs.contains(&id)));
     kept.retain(|write| match write {
         Write::Item { id, .. } => !of_late.contains(id) || of_kept.contains(id),
         Write::Page(_) => !pages_go,

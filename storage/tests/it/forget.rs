@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use weft_protocol::{Id, Position};
 use weft_storage::{
     AttestationRow, CheckpointRow, Conflict, Disk as _, EvidenceRow, FORGETTING_SETTING, Forgot, MemoryDisk,
-    OutboxKey, OutboxState, OutcomeRow, PRUNED_SETTING, PackedPage, PageRef, ProcessRow, Roles, SlotRow, Store,
-    StoreError, Write,
+    OutboxKey, OutboxState, OutcomeRow, PRUNED_SETTING, PackedPage, PageRef, ProcessRow, Roles, SlotRow,
+    Store, StoreError, Write,
 };
 
 use crate::fault_disk::{Fault, FaultDisk, Unsynced};
@@ -212,7 +212,8 @@ fn whenever_the_power_fails_it_is_done_by_doing_it_again() {
     drop(store);
     let calls = good.calls() - before;
     assert!(calls > 50, "{calls}");
-    let every = if std::env::var_os("WEFT_FULL").is_some() { 1 } else { (calls / 30).max(1) };
+    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
+    let every = if is_full { 1 } else { (calls / 30).max(1) };
     let expected = expected();
     let mut begun = 0;
     for call in (1..calls).step_by(usize::try_from(every).unwrap()) {

@@ -74,8 +74,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "others_logs",
         takes: Takes::One("BYTES"),
-        help: "disk space for logs that this node reads from `gateways` at strangers' request, such as 1gb; it is \
-               never given back, and one log takes at most a sixteenth",
+        help: "disk space for logs that this node reads from `gateways` at strangers' request, such as 1gb; what \
+               a log took is not given back when it is forgotten, and one log takes at most a sixteenth",
         set: |config, given| {
             bytes::parse(given, "1mb", 1 << 20).map(|bytes| config.others_logs_bytes = bytes)
         },

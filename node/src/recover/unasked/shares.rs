@@ -1,5 +1,5 @@
 //! How much of the disk the logs of strangers may take that are read from a weave: `others_logs`, all together and
-//! for good, as no log here is ever dropped.
+//! for good. No log is dropped for a budget, and one that the operator has forgotten gives nothing back.
 //!
 //! A share is written down before anything of a log comes, and what is left of it is given back afterwards. One that
 //! nobody gave back, as the node was stopped or killed meanwhile, is settled at the next start by how far the log grew.
