@@ -19,6 +19,7 @@ mod feed;
 mod find;
 mod graphql;
 mod guard;
+mod guarded;
 mod hyperbeam;
 mod lookup;
 mod messenger;

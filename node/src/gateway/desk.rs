@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weft_protocol::Id;
@@ -18,7 +17,8 @@ use super::body::{AnswerShare, Bodies};
 use super::compute::{RunsElsewhere, STATES_MAX, STRUCTURED_MAX};
 use super::events::LISTENERS_MAX;
 use super::graphql::{self, ASKING_MAX, QUERIES_MAX, Schema};
-use super::guard::{self, Guard};
+use super::guard::Guard;
+use super::guarded::answered;
 use super::lookup::Headers;
 use super::params::Params;
 use super::problem::{Problem, with_type};
@@ -138,26 +138,8 @@ impl Desk {
 
     async fn answer_one(&self, request: Request<Body>) -> (Response, AnswerShare) {
         let (parts, body) = request.into_parts();
-        let asker = match self.guard.judge(&parts.uri, &parts.headers) {
-            Ok(asker) => asker,
-            Err(problem) => return (problem.into_response(), None),
-        };
-        let answered = if guard::is_preflight(&parts.method) {
-            let mut allowed = with_type(StatusCode::NO_CONTENT, "text/plain", Body::empty());
-            guard::answer_preflight(allowed.headers_mut());
-            Ok((allowed, None))
-        } else {
-            let late = || {
-                let text = format!("this was not done in {} s", REQUEST_WAIT.as_secs());
-                Problem::new(StatusCode::GATEWAY_TIMEOUT, text)
-            };
-            let answered = tokio::time::timeout(REQUEST_WAIT, Box::pin(self.shared_out(&parts, body))).await;
-            answered.unwrap_or_else(|_| Err(late()))
-        };
-        let (mut response, share) = answered.unwrap_or_else(|problem| (problem.into_response(), None));
-        guard::allow(response.headers_mut(), &asker);
-        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        (response, share)
+        let work = Box::pin(self.shared_out(&parts, body));
+        answered(&self.guard, &parts, REQUEST_WAIT, work).await
     }
 
     /// Answers it within what answers may take of the memory.

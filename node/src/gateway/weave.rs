@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Request, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -33,7 +33,8 @@ use weft_protocol::{DataItem, Hash, Id};
 use weft_storage::anchor::{AnchorError, AnchorStatus, Block, LocalWeave, Placed};
 
 use super::body::{AnswerShare, Bodies};
-use super::guard::{self, Guard};
+use super::guard::Guard;
+use super::guarded::answered;
 use super::params::Params;
 use super::problem::{self, Problem, with_type};
 use super::server::Answering;
@@ -88,23 +89,7 @@ impl std::fmt::Debug for WeaveDesk {
 impl Answering for WeaveDesk {
     async fn answer(&self, request: Request<Body>) -> (Response, AnswerShare) {
         let (parts, body) = request.into_parts();
-        let asker = match self.0.guard.judge(&parts.uri, &parts.headers) {
-            Ok(asker) => asker,
-            Err(problem) => return (problem.into_response(), None),
-        };
-        let answered = if guard::is_preflight(&parts.method) {
-            let mut allowed = with_type(StatusCode::NO_CONTENT, "text/plain", Body::empty());
-            guard::answer_preflight(allowed.headers_mut());
-            Ok((allowed, None))
-        } else {
-            let late = |_| Problem::new(StatusCode::GATEWAY_TIMEOUT, "this was not done in time");
-            let answered = tokio::time::timeout(REQUEST_WAIT, self.shared_out(&parts, body)).await;
-            answered.map_err(late).flatten()
-        };
-        let (mut response, share) = answered.unwrap_or_else(|problem| (problem.into_response(), None));
-        guard::allow(response.headers_mut(), &asker);
-        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        (response, share)
+        answered(&self.0.guard, &parts, REQUEST_WAIT, self.shared_out(&parts, body)).await
     }
 }
 
