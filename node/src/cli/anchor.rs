@@ -21,7 +21,7 @@ const WINSTON_PER_AR: u64 = 1_000_000_000_000;
 pub(crate) enum AnchorCommand {
     /// Show where batches go, what is on its way, what it cost and what is holding it up
     Status {
-        /// Show instead where the slots of this process lie, by the word of its scheduler; nobody has checked it
+        /// Show where the slots of this process lie instead, according to its scheduler; nobody has checked that
         #[arg(value_name = "PROCESS", allow_hyphen_values = true)]
         process: Option<Id>,
     },

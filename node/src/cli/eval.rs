@@ -38,10 +38,10 @@ pub(crate) struct Eval {
     /// Its Module-Format
     #[arg(long, value_name = "MODULE-FORMAT")]
     format: String,
-    /// The environment, given to the module as it stands in the file
+    /// A file with the environment, passed to the module unchanged
     #[arg(long, value_name = "FILE")]
     env: PathBuf,
-    /// Messages, one JSON a line, given to the module as they stand; `-` reads standard input
+    /// A file of messages, one JSON value per line, passed to the module unchanged; `-` reads standard input
     messages: PathBuf,
     /// Gas limit of one message
     #[arg(long, default_value = "9000000000000", value_name = "GAS")]

@@ -1,6 +1,7 @@
 //! Slots are asked for, verified and written beside each other, and end where they did when that was one after another.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,6 +9,7 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::l1::chunk;
 use weft_protocol::placed::Place;
 use weft_protocol::record::Link;
+use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::reading::tests::{bundle, log};
 use super::super::sink::Tally;
@@ -15,7 +17,7 @@ use super::super::tests::stub;
 use super::*;
 use crate::anchor::placements::PLACES_MAX;
 use crate::portable::Part;
-use crate::shared::testing::{NETWORK, in_memory};
+use crate::shared::testing::{NETWORK, shared};
 
 const SLOTS: u64 = 90;
 const BUNDLES: usize = 3;
@@ -81,7 +83,9 @@ async fn gateway(log: &[Vec<Verified<DataItem>>], false_one: Option<Id>) -> (Str
 }
 
 fn node() -> SharedRef {
-    in_memory(Signer::from_seed(&[9; 32]))
+    let config = StoreConfig::new(NETWORK, Signer::from_seed(&[9; 32]).address());
+    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
+    shared(Path::new("/nowhere"), Signer::from_seed(&[9; 32]), store)
 }
 
 /// Reads a log from these; what was taken, and the report.
