@@ -3,6 +3,3 @@
 pub(crate) mod location;
 pub(crate) mod machine;
 pub(crate) mod store;
-
-#[cfg(test)]
-mod simulation;

@@ -53,6 +53,8 @@ mod peer;
 mod readers;
 mod remembered;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod transport;
 
 pub use address::{AddressError, check_listen, check_peer};

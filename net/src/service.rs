@@ -145,8 +145,8 @@ impl Service {
             let listener = swarm.listen_on(address.clone()).map_err(|failed| error(failed.to_string()))?;
             unbound.insert(listener);
         }
-        let remembered = std::mem::take(&mut settings.remembered);
-        swarm.behaviour_mut().others.kademlia.store_mut().restore(&remembered.providers);
+        let (remembered, started) = (std::mem::take(&mut settings.remembered), Instant::now());
+        swarm.behaviour_mut().others.kademlia.store_mut().restore(&remembered.providers, started);
         let (status, watching) = watch::channel(Status { bound: unbound.is_empty(), ..Status::default() });
         let patience_ms = settings.limits.slow_patience.as_millis() as u64;
         let service = Self {
@@ -165,7 +165,7 @@ impl Service {
             settings,
             counters,
             registry,
-            started: Instant::now(),
+            started,
             stop,
             events,
             notices: VecDeque::new(),

@@ -73,8 +73,7 @@ impl ProviderStore {
 
     /// The records of others, to be written down: where there are more than may be, as many of each
     /// provider, and of each those that last longest.
-    pub(crate) fn remembered(&mut self) -> Vec<RememberedProvider> {
-        let now = Instant::now();
+    pub(crate) fn remembered(&mut self, now: Instant) -> Vec<RememberedProvider> {
         self.expire(now);
         let mut turns: Vec<_> = self.per_peer.iter().map(|(peer, own)| (peer, own.iter().rev())).collect();
         let mut chosen = BTreeSet::new();
@@ -98,8 +97,7 @@ impl ProviderStore {
     }
 
     /// Takes records that were written down, as if they came from their peers now.
-    pub(crate) fn restore(&mut self, remembered: &[RememberedProvider]) {
-        let now = Instant::now();
+    pub(crate) fn restore(&mut self, remembered: &[RememberedProvider], now: Instant) {
         for record in remembered {
             let left = Duration::from_secs(record.expires_s).min(PROVIDER_TTL);
             let Ok(key) = hex::decode(&record.key) else { continue };
@@ -111,11 +109,17 @@ impl ProviderStore {
                 addresses,
             };
             if record.provider != self.own
-                && let Err(error) = self.add_provider(record)
+                && let Err(error) = self.add(record, now)
             {
                 tracing::debug!(%error, "a record that was written down is not taken");
             }
         }
+    }
+
+    /// How many records of others are kept, and how many of whoever has the most.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.by_expiry.len(), self.by_count.last().map_or(0, |(count, _)| *count))
     }
 
     fn remove_record(&mut self, key: &Key, provider: &PeerId) {
@@ -160,8 +164,25 @@ impl ProviderStore {
         }
     }
 
+    /// Takes a record at this time. One that is not taken is counted.
+    pub(crate) fn add(&mut self, record: ProviderRecord, now: Instant) -> Result<()> {
+        self.expire(now);
+        let key = Key::from_record_key(&record.key);
+        if let Some(key) = key
+            && record.provider == self.own
+        {
+            self.provided.insert(key, record);
+            return Ok(());
+        }
+        if key.is_some_and(|key| self.take(key, record, now)) {
+            return Ok(());
+        }
+        Counters::add(&self.counters.provider_records_refused);
+        Err(Error::MaxProvidedKeys)
+    }
+
     /// Takes the record of another peer, or says that it was not taken.
-    fn take(&mut self, key: Key, mut record: ProviderRecord) -> bool {
+    fn take(&mut self, key: Key, mut record: ProviderRecord, now: Instant) -> bool {
         let provider = record.provider;
         // A record without an end would stay for ever.
         let Some(mut expires) = record.expires else { return false };
@@ -170,7 +191,7 @@ impl ProviderStore {
         }
         if let Key::Lobby(_) = key {
             // Every full node has these: whoever is gone makes room soon.
-            expires = expires.min(Instant::now() + LOBBY_RECORD_TTL);
+            expires = expires.min(now + LOBBY_RECORD_TTL);
             record.expires = Some(expires);
         }
         record.addresses.retain(|address| address.len() <= ADDRESS_BYTES_MAX);
@@ -254,19 +275,7 @@ impl RecordStore for ProviderStore {
     }
 
     fn add_provider(&mut self, record: ProviderRecord) -> Result<()> {
-        self.expire(Instant::now());
-        let key = Key::from_record_key(&record.key);
-        if let Some(key) = key
-            && record.provider == self.own
-        {
-            self.provided.insert(key, record);
-            return Ok(());
-        }
-        if key.is_some_and(|key| self.take(key, record)) {
-            return Ok(());
-        }
-        Counters::add(&self.counters.provider_records_refused);
-        Err(Error::MaxProvidedKeys)
+        self.add(record, Instant::now())
     }
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
@@ -396,7 +405,7 @@ mod tests {
         assert_eq!(counts.iter().sum::<usize>() + 100, PROVIDER_RECORDS_MAX);
         assert!(counts.iter().all(|count| *count + 2 >= PROVIDER_RECORDS_PER_PEER_MAX), "{counts:?}");
         // What is written down is bounded, and everybody has a share of it.
-        let written = store.remembered();
+        let written = store.remembered(Instant::now());
         assert_eq!(written.len(), PROVIDER_RECORDS_WRITTEN_MAX);
         let share = written.iter().filter(|record| record.peer.0 == honest).count();
         assert!(share >= PROVIDER_RECORDS_WRITTEN_MAX / 66, "{share}");
@@ -440,17 +449,17 @@ mod tests {
         let mut own = record(process(3), peer(0), 9);
         own.expires = None;
         store.add_provider(own).unwrap();
-        let written = store.remembered();
+        let written = store.remembered(Instant::now());
         assert_eq!(written.len(), 1);
         let mut again = self::store();
-        again.restore(&written);
+        again.restore(&written, Instant::now());
         let providers = again.providers(&process(1).record_key());
         assert_eq!(providers[0].provider, peer(1));
         assert_eq!(providers[0].addresses.len(), ADDRESSES_PER_PEER_MAX);
         // What was changed on disk is no worse than what a peer could send.
         let bad = |key: &str| RememberedProvider { key: key.into(), ..written[0].clone() };
         let forged = RememberedProvider { peer: Peer(peer(0)), ..written[0].clone() };
-        again.restore(&[bad("zz"), bad("1"), bad("\u{e9}"), bad("00"), forged]);
+        again.restore(&[bad("zz"), bad("1"), bad("\u{e9}"), bad("00"), forged], Instant::now());
         assert_eq!(again.by_expiry.len(), 1);
         assert!(again.provided.is_empty());
     }

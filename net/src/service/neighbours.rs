@@ -207,7 +207,8 @@ impl Service {
             anchor: entry.anchor,
         });
         let peers = peers.filter(|peer| peer.age_s <= BOOK_AGE_S_MAX).collect();
-        Remembered { peers, providers: self.swarm.behaviour_mut().others.kademlia.store_mut().remembered() }
+        let store = self.swarm.behaviour_mut().others.kademlia.store_mut();
+        Remembered { peers, providers: store.remembered(std::time::Instant::now()) }
     }
 
     pub(super) fn reach_info(&self) -> ReachInfo {

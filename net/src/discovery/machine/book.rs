@@ -133,6 +133,12 @@ impl<P: Ord + Copy, A: PartialEq> Book<P, A> {
         self.entries.len()
     }
 
+    /// How many went while this node ran and are dialled for that.
+    #[cfg(test)]
+    pub(crate) fn lost(&self) -> usize {
+        self.lost.len()
+    }
+
     /// Where a peer may be.
     pub(crate) fn addresses(&self, peer: &P) -> &[A] {
         self.entries.get(peer).map_or(&[], |entry| &entry.addresses)

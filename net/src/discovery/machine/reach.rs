@@ -85,6 +85,12 @@ impl<P: Ord + Copy, A: Ord> Reach<P, A> {
         self.relays.iter().filter(|(_, (state, _))| *state == State::Used).map(|(peer, _)| *peer)
     }
 
+    /// How many relays are remembered.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.relays.len()
+    }
+
     fn serve(&mut self, effects: &mut Effects<Effect<P>>) {
         let serves = !self.confirmed.is_empty();
         if serves == self.serves {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weft_protocol::{Effects, Machine as _, Now};
 
-use super::machine::{book, bootstrap};
+use super::dice::{Dice, seeds};
+use crate::discovery::machine::{book, bootstrap};
 use crate::limits::{ALONE_MS, FEELER_MS, REDIAL_MS_MAX};
 
 const TICK_MS: u64 = 250;
@@ -15,23 +16,6 @@ const TICK_MS: u64 = 250;
 const SAVE_MS: u64 = 60_000;
 /// Peers that a node tells another when they meet.
 const TOLD_MAX: usize = 8;
-
-/// A generator of numbers that are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.roll(100) < chance
-    }
-}
 
 struct Node {
     book: book::Book<usize, usize>,
@@ -56,7 +40,7 @@ struct World {
 impl World {
     fn new(seed: u64, size: usize) -> Self {
         let mut world = Self {
-            dice: Dice(seed),
+            dice: Dice::new(seed),
             now: 0,
             nodes: Vec::new(),
             known: vec![0],
@@ -229,13 +213,9 @@ impl World {
     }
 }
 
-fn seeds() -> u64 {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { 500 } else { 25 }
-}
-
 #[test]
 fn whatever_happened_all_are_connected_again_when_it_is_over() {
-    for seed in 0..seeds() {
+    for seed in 0..seeds(25, 500) {
         let mut world = World::new(seed, 24);
         world.run(30_000);
         assert_eq!(world.reached(), (24, 24), "seed {seed}: at the start");
@@ -260,7 +240,7 @@ fn whatever_happened_all_are_connected_again_when_it_is_over() {
 
 #[test]
 fn a_network_of_books_alone_comes_back_from_a_power_cut() {
-    for seed in 0..seeds() {
+    for seed in 0..seeds(25, 500) {
         let mut world = World::new(seed, 24);
         world.run(SAVE_MS * 2);
         for node in 0..24 {
