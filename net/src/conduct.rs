@@ -77,6 +77,12 @@ impl<P: Ord + Copy> Conduct<P> {
         self.banned.len()
     }
 
+    /// How many peers it knows.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.entries.len()
+    }
+
     fn fault(&mut self, peer: P, fault: Fault, now: Now, effects: &mut Effects<Effect<P>>) {
         if self.banned.contains_key(&peer) {
             return;

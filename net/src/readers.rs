@@ -71,6 +71,12 @@ impl<P: Ord + Copy> Readers<P> {
         self.resting.get(peer).is_some_and(|until| *until > now)
     }
 
+    /// How many had answers and are connected, and how many have none for a while.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.readers.len(), self.resting.len())
+    }
+
     fn rest(&mut self, peer: P, now: Now) {
         if self.resting.len() >= READERS_RESTING_MAX {
             let first = self.resting.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer);

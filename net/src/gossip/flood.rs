@@ -124,6 +124,12 @@ impl<P: Ord + Copy> Floods<P> {
         Self { announcements, beyond, patience_ms, peers: BTreeMap::new(), gone: BTreeMap::new() }
     }
 
+    /// How many peers are connected, and of how many of those who went the allowances are kept.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.peers.len(), self.gone.len())
+    }
+
     fn came(&mut self, peer: P, now: Now) {
         let full = || Allowances {
             said: Allowance::full(self.announcements, now),
