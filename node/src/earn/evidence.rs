@@ -26,7 +26,7 @@ pub struct Delivered {
     pub item: Verified<DataItem>,
     /// Its proof.
     pub proof: Bytes,
-    /// The raw assignment that the target's scheduler gave for it.
+    /// The raw assignment that the target's scheduler gave for it; of a spawn, that of the child's slot 0.
     pub assignment: Bytes,
 }
 
@@ -36,12 +36,15 @@ pub async fn keep(shared: &SharedRef, source: &Arc<Process>, delivered: Delivere
     if source.market().is_none() {
         return;
     }
-    let Some(target) = delivered.item.target() else { return };
     let place = delivered.place;
     let kept = async {
-        let target = hosting::find_process(shared, target).await.map_err(|error| error.to_string())?;
+        // A spawn has none: its item becomes the child.
+        let target = match delivered.item.target() {
+            Some(id) => Some(hosting::find_process(shared, id).await.map_err(|error| error.to_string())?),
+            None => None,
+        };
         let (sharing, source) = (SharedRef::clone(shared), Arc::clone(source));
-        let read = move || writes(&sharing, &source, &target, &delivered);
+        let read = move || writes(&sharing, &source, target.as_deref(), &delivered);
         let writes = joined(tokio::task::spawn_blocking(read).await).unwrap_or(Ok(Vec::new()));
         let writes = writes.map_err(|error| error.to_string())?;
         if writes.is_empty() {
@@ -58,7 +61,7 @@ pub async fn keep(shared: &SharedRef, source: &Arc<Process>, delivered: Delivere
 fn writes(
     shared: &Shared,
     source: &Process,
-    target: &Process,
+    target: Option<&Process>,
     delivered: &Delivered,
 ) -> Result<Vec<Write>, NodeError> {
     let Delivered { place, item, proof, assignment } = delivered;
@@ -73,7 +76,9 @@ fn writes(
     let accepted = DataItem::parse(assignment.clone()).ok();
     let accepted = accepted.and_then(|signed| Assignment::from_item(signed.claims()).ok());
     let (Some(told), Some(accepted)) = (told, accepted) else { return Ok(Vec::new()) };
-    if accepted.message != Some(item.id()) || accepted.process != target.id() {
+    // Where another's item became the child of a spawn, that one is paid.
+    let target_id = target.map_or(item.id(), Process::id);
+    if accepted.item() != item.id() || accepted.process != target_id {
         return Ok(Vec::new());
     }
     let bytes = item.data().len() as u64;
@@ -86,14 +91,14 @@ fn writes(
     let shown = wire::CarriedPush {
         proof: proof.clone(),
         item: Verified::<Header>::of(item).to_bytes(),
-        target: Verified::<Header>::of(target.item()).to_bytes(),
+        target: target.map(|target| Verified::<Header>::of(target.item()).to_bytes()).unwrap_or_default(),
         certificates: Vec::new(),
         assignment: assignment.clone(),
     };
     let shown = Bytes::from(shown.encode_to_vec());
     let row = EarnedRow {
         ledger: market.terms.ledger,
-        target: target.id(),
+        target: target_id,
         slot: accepted.slot,
         accepted: accepted.id,
         amount,

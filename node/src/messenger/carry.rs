@@ -116,13 +116,16 @@ async fn push_once(
         steps::reached(Step::Answered);
     }
     match submitted {
-        Ok(slot) if !is_last => born_at(&shared, &push.item, slot).await,
         Ok(slot) => {
-            if matches!(entry.to, To::Process(_)) {
+            // The news of a child is not paid: the spawn was.
+            if matches!(entry.to, To::Process(_)) || !is_last {
                 let place = Source { process: entry.source, position: entry.position, index: entry.index };
                 let (carried, assignment) = (push.item.clone(), slot.signed.clone());
                 let delivered = Delivered { place, item: carried, proof, assignment };
                 earn::keep(&shared, &source, delivered).await;
+            }
+            if !is_last {
+                return born_at(&shared, &push.item, slot).await;
             }
             announce_receipt(&shared, &entry, &slot, item);
             let how = if slot.duplicate { How::Duplicate } else { How::Carried };
