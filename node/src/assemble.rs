@@ -35,7 +35,7 @@ use crate::control::{Answers, ControlSocket};
 use crate::cron::TimekeeperTask;
 use crate::direct::{DirectHandle, DirectTask};
 use crate::directory::Directory;
-use crate::earn::{DoubtTask, EarnTask};
+use crate::earn::{DoubtTask, EarnTask, Standings};
 use crate::error::NodeError;
 use crate::follower::{FollowerHandle, FollowerTask};
 use crate::freshness::Freshness;
@@ -174,6 +174,7 @@ pub async fn embed(
         room: room::Gauge::default(),
         subscriptions: Subscriptions::default(),
         heard: Heard::default(),
+        ledgers: Standings::default(),
         started: Instant::now(),
     });
     let doors = Doors::open(&shared).await?;

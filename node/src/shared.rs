@@ -16,6 +16,7 @@ use crate::compute::modules::{Host, Modules};
 use crate::compute::residency::Elsewhere;
 use crate::config::{Backend, Config};
 use crate::directory::{Directory, Known};
+use crate::earn::Standings;
 use crate::freshness::Freshness;
 use crate::gossip::Publisher;
 use crate::hosting::{Leaving, SearchHandle, Unasked};
@@ -94,6 +95,8 @@ pub struct Shared {
     pub market: Market,
     /// What attestors signed of what is not collected yet.
     pub heard: Heard,
+    /// How it stands with ledgers that are not computed here and hold claims of this node.
+    pub ledgers: Standings,
     /// Messages that wait for a slot on the topics of their processes.
     pub pending: Pending,
     /// Who looks for processes of others.
@@ -233,6 +236,7 @@ pub mod testing {
             lobby: Arc::new(Lobby::new(&[5; 32])),
             market: Market::new(Prices { network: NETWORK, per_push: 0, per_kib: 0, at_once: 1 }),
             heard: Heard::default(),
+            ledgers: Standings::default(),
             // Nobody hears: whoever looks for one does it alone.
             searches: SearchHandle::new().0,
             offset: ClockOffset::default(),

@@ -122,6 +122,9 @@ pub enum Input {
     },
     /// A message to a ledger is not under way any more.
     Ended(Id, Sending),
+    /// Where what the ledger said last is not known now: a challenge may be open that this node has not heard of, so it lets
+    /// no slots pass there.
+    Deaf(BTreeSet<Id>),
     /// Time passed.
     Tick,
 }
@@ -182,6 +185,8 @@ impl Effect {
 #[derive(Debug)]
 struct Held {
     row: ClaimRow,
+    /// How many pushes it has.
+    leaves: u64,
     /// When its message went out last.
     sent: Option<Now>,
     /// Since when, as far as this run knows, it has a challenge to answer.
@@ -189,8 +194,8 @@ struct Held {
 }
 
 impl Held {
-    const fn new(row: ClaimRow) -> Self {
-        Self { row, sent: None, unanswered: None }
+    fn new(row: ClaimRow) -> Self {
+        Self { leaves: (row.pushes.len() / Paid::BYTES) as u64, row, sent: None, unanswered: None }
     }
 
     fn is_unanswered(&self) -> bool {
@@ -205,6 +210,8 @@ pub struct Claims {
     /// Sums below this are not worth a claim.
     least: u64,
     held: BTreeMap<ClaimKey, Held>,
+    /// Ledgers of which it is not known what they said last.
+    deaf: BTreeSet<Id>,
     /// How many messages each ledger was sent to let its slots pass, and when the last.
     settles: BTreeMap<Id, (u32, Now)>,
     places: Places,
@@ -213,12 +220,24 @@ pub struct Claims {
 impl Claims {
     /// No claims, of this messenger, that are worth so much at least.
     pub const fn new(me: Address, least: u64) -> Self {
-        Self { me, least, held: BTreeMap::new(), settles: BTreeMap::new(), places: Places::new() }
+        Self {
+            me,
+            least,
+            held: BTreeMap::new(),
+            deaf: BTreeSet::new(),
+            settles: BTreeMap::new(),
+            places: Places::new(),
+        }
     }
 
     /// How many claims are under way.
     pub fn under_way(&self) -> usize {
         self.held.len()
+    }
+
+    /// How many of them are at ledgers of which this is so.
+    pub fn under_way_at(&self, is_meant: impl Fn(&Id) -> bool) -> usize {
+        self.held.values().filter(|held| is_meant(&held.row.ledger)).count()
     }
 
     /// The ledgers of claims that are under way.
@@ -286,6 +305,8 @@ impl Claims {
                 return effects.push(Effect::Free { key, row, pushes, taken, taken_until_ms, paid });
             }
             // That it was taken at all was told before, or is told by this.
+            // Whoever says that it is a ledger says what he likes: what is not claimed is not challenged.
+            Said::Challenged { leaf, .. } if u64::from(leaf) >= held.leaves => return,
             Said::Challenged { leaf, due, due_ms } => {
                 let before = row.challenges.iter().find(|challenge| challenge.leaf == leaf);
                 if before.is_none() && row.challenges.len() >= CHALLENGES_MAX {
@@ -298,7 +319,11 @@ impl Claims {
                 row.challenges.push(ChallengeRow { leaf, due, due_ms, answered: false, tries, next_try_ms });
                 row.state = ClaimState::Open { due, due_ms };
                 effects.push(Effect::Save(key, row.clone()));
-                return self.answer(now, effects);
+                // Where no place is free each answer that ends looks for the next.
+                if self.places.has_room(&row.ledger, true) {
+                    self.answer(now, effects);
+                }
+                return;
             }
             Said::Answered(leaf) => {
                 let Some(challenge) = row.challenges.iter_mut().find(|challenge| challenge.leaf == leaf)
@@ -381,7 +406,7 @@ impl Claims {
                 waits.insert(held.row.ledger);
             }
         }
-        waits.retain(|ledger| !unanswered.contains(ledger));
+        waits.retain(|ledger| !unanswered.contains(ledger) && !self.deaf.contains(ledger));
         self.settles.retain(|ledger, _| waits.contains(ledger));
         for ledger in waits {
             let (count, last) = self.settles.get(&ledger).copied().unwrap_or((0, now));
@@ -439,6 +464,7 @@ impl Machine for Claims {
                 }
             }
             Input::Ended(ledger, sending) => self.ended(ledger, sending, now, effects),
+            Input::Deaf(ledgers) => self.deaf = ledgers,
             Input::Tick => {
                 self.answer(now, effects);
                 self.send(now, effects);

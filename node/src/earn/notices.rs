@@ -1,4 +1,5 @@
-//! What a ledger says of claims, as its log stands and is evaluated here: nobody carries it, for keys have no log.
+//! What a ledger says of claims: as its log stands and is evaluated here, or as others showed it (`elsewhere`). Nobody
+//! carries it, for keys have no log.
 
 use weft_protocol::outcome::OutboxEntry;
 use weft_protocol::{Address, DataItem, Id, Position, Tag, tag};
@@ -8,6 +9,8 @@ use super::machine::Said;
 
 /// Positions that are read in one go.
 pub const POSITIONS_MAX: usize = 256;
+/// What a ledger answers to claims, and to answers to challenges.
+const ANSWERS: [&str; 4] = ["Claim-Response", "Claim-Error", "Answer-Response", "Answer-Error"];
 /// Results that are read beside them at once, in bytes.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 
@@ -72,6 +75,28 @@ pub struct Heard {
     pub next: Option<Position>,
 }
 
+/// What a ledger says to a node that does not evaluate it, of the entries of one outbox; `asked` knows the messages that it
+/// answers to.
+pub(super) fn told<'a>(
+    me: Address,
+    entries: impl IntoIterator<Item = &'a OutboxEntry>,
+    asked: impl Fn(&Id) -> Option<Asked>,
+) -> Vec<Notice> {
+    let to_me = entries.into_iter().filter(|entry| entry.target == Some(Id(me.0)));
+    let notices = to_me.filter_map(|entry| {
+        let asked = answered(entry, me).and_then(|item| asked(&item));
+        notice(asked.as_ref().filter(|asked| asked.by == me), &entry.tags)
+    });
+    notices.collect()
+}
+
+/// The message that an entry to a node answers to, where what the entry says is about that one.
+pub(super) fn answered(entry: &OutboxEntry, me: Address) -> Option<Id> {
+    let is_answer = tag::first(&entry.tags, "Action").is_some_and(|action| ANSWERS.contains(&action));
+    // A message that nobody carried is the root of all that it leads to.
+    entry.root.filter(|_| is_answer && entry.target == Some(Id(me.0)))
+}
+
 /// Reads what a ledger said from a position on.
 ///
 /// # Errors
@@ -101,10 +126,14 @@ pub fn read(reader: &Reader, ledger: &Id, me: Address, from: Position) -> Result
 }
 
 /// The message that was evaluated.
-struct Asked {
-    by: Address,
-    item: Id,
-    tags: Vec<Tag>,
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Who signed it.
+    pub by: Address,
+    /// Its item.
+    pub item: Id,
+    /// Its tags.
+    pub tags: Vec<Tag>,
 }
 
 fn asked(reader: &Reader, row: &OutcomeRow) -> Result<Option<Asked>, StoreError> {
@@ -240,6 +269,31 @@ mod tests {
         assert_eq!(said(None, &named("Claim-Lost-Notice", &[])), Some(Said::Lost));
         assert_eq!(said(None, &named("Credit-Notice", &[])), None);
         assert_eq!(said(None, &tags("Claim-Notice", &[])), None, "of which claim?");
+    }
+
+    #[test]
+    fn what_others_show_says_the_same_where_it_is_known_what_was_asked() {
+        let (me, item) = (Address([2; 32]), Id([3; 32]));
+        let entry = |target, tags| OutboxEntry {
+            target: Some(Id(target)),
+            root: Some(item),
+            tags,
+            ..OutboxEntry::dropped()
+        };
+        let due = [("Due", "7"), ("Due-Time", "9")];
+        let opened = entry(me.0, tags("Claim-Response", &due));
+        let paid = entry(me.0, named("Claim-Notice", &[]));
+        let of_another = entry([9; 32], named("Claim-Notice", &[]));
+        let all = [opened.clone(), paid.clone(), of_another.clone()];
+        let asked = |by| move |of: &Id| Some(Asked { by, item: *of, tags: named("Claim", &[]) });
+        let said = |notices: Vec<Notice>| notices.into_iter().map(|notice| notice.said).collect::<Vec<_>>();
+        let is_open = Said::Opened { due: 7, due_ms: 9 };
+        assert_eq!(said(told(me, &all, asked(me))), [is_open, Said::Paid]);
+        assert_eq!(said(told(me, &all, |_| None)), [Said::Paid], "it is not known what was asked");
+        assert_eq!(said(told(me, &all, asked(Address([8; 32])))), [Said::Paid], "another asked it");
+        assert_eq!(answered(&opened, me), Some(item));
+        assert_eq!((answered(&paid, me), answered(&of_another, me)), (None, None));
+        assert_eq!(answered(&opened, Address([9; 32])), None);
     }
 
     #[test]

@@ -17,10 +17,14 @@ const ROWS_MAX: usize = 4_096;
 const CLAIMS_READ_MAX: usize = 4_096;
 /// Reads of so many pushes, and of so many claims, in which what is not paid for one source is counted.
 const UNPAID_PAGES_MAX: usize = 256;
-/// Pushes of one source that are kept while its ledger is not computed here: nobody claims them.
+/// Unclaimed pushes of one source that are kept while its ledger is neither computed nor named here: nobody claims them.
 pub const KEPT_EACH: u64 = 4_096;
-/// Those of all such sources. With their proofs they take some hundred megabytes, a gigabyte at most.
+/// Those of all such sources. With their proofs they take some ten megabytes, a gigabyte at most.
 pub const KEPT_MAX: u64 = 16_384;
+/// Unclaimed pushes of one source that are kept while its ledger is named and not computed here: it may never be heard.
+pub const HEARD_EACH: u64 = 4 * KEPT_EACH;
+/// Those of all such sources.
+pub const HEARD_MAX: u64 = 4 * KEPT_MAX;
 /// How old a push gets that a ledger does not pay, in milliseconds: thirty days after it was sent.
 const AGE_MS_MAX: u64 = 30 * 86_400_000;
 
@@ -255,26 +259,51 @@ pub(super) fn dropped(key: OutboxKey, row: &EarnedRow) -> [Write; 2] {
     [Write::DropBlob(row.shown), Write::DropEarned { key }]
 }
 
-/// The windows of which nothing is kept: a source names any ledger that it likes, and what one owes that is not computed
-/// here nobody claims. The oldest go first, of the source that has most.
-pub(super) fn given_up(owing: &[Owing], is_computed: impl Fn(&Id) -> bool) -> Vec<ClaimKey> {
-    let mut by_source: BTreeMap<Id, (u64, Vec<Owing>)> = BTreeMap::new();
-    for owing in owing.iter().rev().filter(|owing| !is_computed(&owing.ledger)) {
-        let (count, windows) = by_source.entry(owing.key.source).or_default();
-        *count += owing.pushes;
-        // The oldest is the last.
-        windows.push(*owing);
-    }
-    let mut total: u64 = by_source.values().map(|(count, _)| count).sum();
-    let mut given_up = Vec::new();
-    while let Some((count, windows)) = by_source.values_mut().max_by_key(|(count, _)| *count) {
-        if *count <= KEPT_EACH && total <= KEPT_MAX {
-            break;
+/// How much is kept of what a ledger owes and what is not claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All: its operator has the ledger computed here.
+    All,
+    /// Much: he names it.
+    Much,
+    /// Little: nothing is claimed there.
+    Little,
+}
+
+impl Kept {
+    /// How many pushes of one source, and of all; any number for none.
+    const fn limits(self) -> Option<(u64, u64)> {
+        match self {
+            Self::All => None,
+            Self::Much => Some((HEARD_EACH, HEARD_MAX)),
+            Self::Little => Some((KEPT_EACH, KEPT_MAX)),
         }
-        let Some(oldest) = windows.pop() else { break };
-        *count -= oldest.pushes;
-        total -= oldest.pushes;
-        given_up.push(oldest.key);
+    }
+}
+
+/// The windows of which nothing is kept: a source names any ledger that it likes, and most of what one owes that is not
+/// computed here may never be paid. The oldest go first, of the source that has most.
+pub(super) fn given_up(owing: &[Owing], kept: impl Fn(&Id) -> Kept) -> Vec<ClaimKey> {
+    let mut given_up = Vec::new();
+    for class in [Kept::Much, Kept::Little] {
+        let Some((each, all)) = class.limits() else { continue };
+        let mut by_source: BTreeMap<Id, (u64, Vec<Owing>)> = BTreeMap::new();
+        for owing in owing.iter().rev().filter(|owing| kept(&owing.ledger) == class) {
+            let (count, windows) = by_source.entry(owing.key.source).or_default();
+            *count += owing.pushes;
+            // The oldest is the last.
+            windows.push(*owing);
+        }
+        let mut total: u64 = by_source.values().map(|(count, _)| count).sum();
+        while let Some((count, windows)) = by_source.values_mut().max_by_key(|(count, _)| *count) {
+            if *count <= each && total <= all {
+                break;
+            }
+            let Some(oldest) = windows.pop() else { break };
+            *count -= oldest.pushes;
+            total -= oldest.pushes;
+            given_up.push(oldest.key);
+        }
     }
     given_up
 }

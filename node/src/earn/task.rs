@@ -1,7 +1,10 @@
 //! The loop: what was carried becomes claims, and what the ledgers say of them is followed.
 
+mod asking;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +15,13 @@ use weft_protocol::market::{ClaimTree, Opening, Paid};
 use weft_protocol::{Address, Effects, Id, Machine as _, Position};
 use weft_storage::{ChallengeRow, ClaimKey, ClaimRow, EarnedRow, OutboxKey, Reader, StoreError, Write};
 
+use super::elsewhere::{Mark, NotTold, Shown, Written};
 use super::evidence::answer;
+use super::ledgers::Ledgers;
 use super::letters::{Ask, Letter};
 use super::machine::{ANSWERS_MAX, Claims, Effect, Input, Owed, SENDS_MAX, Sending};
 use super::notices;
-use super::owed::{Look, Owing, dropped, forgotten, given_up, judged, owing};
+use super::owed::{Kept, Look, Owing, dropped, forgotten, given_up, judged, owing};
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::shared::{Shared, SharedRef};
@@ -33,6 +38,8 @@ const STRETCHES_MAX: usize = 16;
 const PLACES: usize = ANSWERS_MAX + SENDS_MAX;
 /// Claims that are read at once.
 const ROWS_MAX: usize = 4_096;
+/// Notices of claims after which only the last row of each is kept, as each row has all challenges of its claim.
+const SAID_AT_ONCE: usize = 64;
 /// What starts the name of the setting that says how far a ledger's log was read; its id follows.
 const READ_SETTING: &str = "earn/";
 
@@ -44,23 +51,37 @@ enum Found {
     Judged(Owing, Vec<Paid>, Vec<Write>),
 }
 
+/// A message that is not under way any more, with its ledger and the slot that it has there.
+type Sent = (Id, Sending, Option<u64>);
+
 /// The loop.
 pub struct EarnTask {
     shared: SharedRef,
     submitter: Submitter,
     machine: Claims,
     effects: Effects<Effect>,
-    /// How far the log of each ledger is read.
-    read: BTreeMap<Id, Position>,
-    sends: JoinSet<(Id, Sending)>,
+    /// How far what each ledger says is read.
+    read: BTreeMap<Id, Mark>,
+    /// The ledgers that are evaluated here, as far as they were heard before at least, and the others, by the last look.
+    here: BTreeSet<Id>,
+    elsewhere: BTreeSet<Id>,
+    /// Which of the others are asked, and what keeps some from being heard.
+    ledgers: Ledgers,
+    silent: BTreeMap<Id, String>,
+    asks: JoinSet<(Id, Result<Shown, NotTold>)>,
+    used: Arc<AtomicU64>,
+    written: Arc<Written>,
+    /// The newest slot that a message of this run has in each of them.
+    slots: BTreeMap<Id, u64>,
+    sends: JoinSet<Sent>,
     places: Arc<Semaphore>,
     /// The look for what may be claimed, or the judging of a window of that: one at a time, and beside the loop, or no
     /// challenge is heard and answered meanwhile.
     finding: JoinSet<Result<Found, NodeError>>,
     /// What the last look found and is not judged yet.
     owed: VecDeque<Owing>,
-    /// The ledgers that owe something, by that look.
-    owing: BTreeSet<Id>,
+    /// The ledgers that owe something, by that look; none before the first.
+    owing: Option<BTreeSet<Id>>,
 }
 
 impl EarnTask {
@@ -84,14 +105,32 @@ impl EarnTask {
         }
         for name in reader.setting_names(READ_SETTING)? {
             let ledger = name.strip_prefix(READ_SETTING).and_then(|ledger| ledger.parse().ok());
-            let at = reader.setting(&name)?.and_then(|at| at.as_ref().try_into().ok());
-            if let Some((ledger, at)) = ledger.zip(at) {
-                read.insert(ledger, Position::from_bytes(&at));
-            }
+            let mark = reader.setting(&name)?.and_then(|mark| Mark::from_bytes(&mark));
+            read.extend(ledger.zip(mark));
         }
         drop(reader);
-        let (sends, finding, owed, owing) = Default::default();
-        Ok(Self { shared, submitter, machine, effects, read, sends, places, finding, owed, owing })
+        let (level, used) = Level::cell("earn", "ledgers", shared.config.pay.claim_at.len() as u64);
+        shared.metrics.watch(level);
+        Ok(Self {
+            shared,
+            submitter,
+            machine,
+            effects,
+            read,
+            here: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            ledgers: Ledgers::default(),
+            silent: BTreeMap::new(),
+            asks: JoinSet::new(),
+            used,
+            written: Arc::default(),
+            slots: BTreeMap::new(),
+            sends: JoinSet::new(),
+            places,
+            finding: JoinSet::new(),
+            owed: VecDeque::new(),
+            owing: None,
+        })
     }
 
     /// Runs until the node stops. Messages under way are dropped; they are made again.
@@ -106,6 +145,7 @@ impl EarnTask {
                 Some(found) = self.finding.join_next(), if !self.finding.is_empty() => {
                     self.found(joined(found)).await
                 }
+                Some(told) = self.asks.join_next(), if !self.asks.is_empty() => self.told(joined(told)).await,
                 _ = tick.tick() => {
                     looks = looks.wrapping_add(1);
                     if looks % OWED_EVERY == 1 && self.finding.is_empty() {
@@ -121,18 +161,19 @@ impl EarnTask {
     }
 
     async fn look(&mut self) -> Result<(), NodeError> {
-        let ledgers: BTreeSet<Id> = self.owing.iter().copied().chain(self.machine.ledgers()).collect();
-        for ledger in ledgers {
-            if is_computed(&self.shared, &ledger) {
-                self.hear(ledger).await?;
-            }
+        self.sort()?;
+        for ledger in self.here.clone() {
+            self.hear(ledger).await?;
         }
+        self.ask().await?;
+        self.handle(Input::Deaf(self.deaf()));
         self.handle(Input::Tick);
         self.perform(Vec::new()).await
     }
 
-    async fn ended(&mut self, sent: Option<(Id, Sending)>) -> Result<(), NodeError> {
-        if let Some((ledger, sending)) = sent {
+    async fn ended(&mut self, sent: Option<Sent>) -> Result<(), NodeError> {
+        if let Some((ledger, sending, slot)) = sent {
+            self.has_slot(ledger, slot);
             self.handle(Input::Ended(ledger, sending));
         }
         self.perform(Vec::new()).await
@@ -149,7 +190,12 @@ impl EarnTask {
                 Ok::<_, NodeError>(owing(&looking.store.read()?, &look)?)
             });
             let owing = joined(looked.await).unwrap_or(Ok(Vec::new()))?;
-            for key in given_up(&owing, |ledger| is_computed(&shared, ledger)) {
+            let kept = |ledger: &Id| match is_computed(&shared, ledger) {
+                true => Kept::All,
+                false if shared.config.pay.claim_at.contains(ledger) => Kept::Much,
+                false => Kept::Little,
+            };
+            for key in given_up(&owing, kept) {
                 forget(&shared, key).await?;
             }
             Ok(Found::Owing(owing))
@@ -160,8 +206,9 @@ impl EarnTask {
     async fn found(&mut self, found: Option<Result<Found, NodeError>>) -> Result<(), NodeError> {
         match found {
             Some(Ok(Found::Owing(owing))) => {
-                self.owing = owing.iter().map(|owing| owing.ledger).collect();
+                self.owing = Some(owing.iter().map(|owing| owing.ledger).collect());
                 self.owed = owing.into();
+                self.sort()?;
             }
             Some(Ok(Found::Judged(owing, pushes, unpaid))) => {
                 let Owing { key, ledger, tries, .. } = owing;
@@ -179,8 +226,8 @@ impl EarnTask {
     /// Judges the next window that would be claimed now, as far as every push of it can be answered for.
     fn judge_next(&mut self) {
         while let Some(owing) = self.owed.pop_front() {
-            let is_claimable = owing.is_over && is_computed(&self.shared, &owing.ledger);
-            if !is_claimable || !self.machine.wants(&owing.key, owing.ready) {
+            let is_wanted = owing.is_over && self.machine.wants(&owing.key, owing.ready);
+            if !is_wanted || !self.may_claim(&owing.ledger) {
                 continue;
             }
             let (shared, now) = (SharedRef::clone(&self.shared), self.shared.clock.now().0);
@@ -200,8 +247,7 @@ impl EarnTask {
     /// Reads on in the log of a ledger. How far it was read is written down with what that came to.
     async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
         for _ in 0..STRETCHES_MAX {
-            let from = self.read.get(&ledger).copied();
-            let from = from.unwrap_or(Position { epoch: 0, slot: 0, tick: 0 });
+            let from = self.read.get(&ledger).map_or(Position::slot(0), |read| read.next);
             let shared = SharedRef::clone(&self.shared);
             let read = tokio::task::spawn_blocking(move || {
                 notices::read(&shared.store.read()?, &ledger, shared.address, from)
@@ -209,14 +255,30 @@ impl EarnTask {
             let Some(heard) = joined(read.await) else { return Ok(()) };
             let heard = heard?;
             let Some(next) = heard.next else { return Ok(()) };
-            for notices::Notice { source, window, said } in heard.notices {
-                tracing::debug!(%ledger, %source, window, ?said, "the ledger says of a claim");
-                self.handle(Input::Said { ledger, source, window, said });
-            }
-            let (name, value) = (format!("{READ_SETTING}{ledger}"), next.to_bytes().to_vec().into());
-            self.perform(vec![Write::Setting { name, value }]).await?;
-            self.read.insert(ledger, next);
+            self.say(ledger, heard.notices);
+            self.read_to(ledger, Mark { next, running: None }).await?;
         }
+        Ok(())
+    }
+
+    /// Takes up what a ledger says of claims. One may say the same of a claim ten thousand times before anything is written:
+    /// of the rows of each claim the last is enough.
+    fn say(&mut self, ledger: Id, notices: Vec<notices::Notice>) {
+        for (number, notices::Notice { source, window, said }) in notices.into_iter().enumerate() {
+            tracing::debug!(%ledger, %source, window, ?said, "the ledger says of a claim");
+            self.handle(Input::Said { ledger, source, window, said });
+            if number % SAID_AT_ONCE == SAID_AT_ONCE - 1 {
+                keep_last_saves(&mut self.effects);
+            }
+        }
+        keep_last_saves(&mut self.effects);
+    }
+
+    /// Writes down how far a ledger was heard, with what that came to.
+    async fn read_to(&mut self, ledger: Id, mark: Mark) -> Result<(), NodeError> {
+        let name = format!("{READ_SETTING}{ledger}");
+        self.perform(vec![Write::Setting { name, value: mark.to_bytes() }]).await?;
+        self.read.insert(ledger, mark);
         Ok(())
     }
 
@@ -276,11 +338,12 @@ impl EarnTask {
 
     fn send(&mut self, (ledger, sending): (Id, Sending), letters: Letters) {
         let (shared, submitter) = (SharedRef::clone(&self.shared), self.submitter.clone());
-        let place = Arc::clone(&self.places).try_acquire_owned();
+        let (place, written) = (Arc::clone(&self.places).try_acquire_owned(), Arc::clone(&self.written));
         self.sends.spawn(async move {
             let _place = place;
             let challenged = letters.challenged();
-            if let Err(error) = letters.send(&shared, &submitter, ledger).await {
+            let sent = letters.send(&shared, &submitter, &written, (ledger, sending)).await;
+            if let Err(error) = &sent {
                 match challenged {
                     None => tracing::warn!(%ledger, error, "a message to a ledger was not sent"),
                     Some((ClaimKey { source, window, .. }, ChallengeRow { leaf, due, due_ms, .. })) => {
@@ -290,15 +353,15 @@ impl EarnTask {
                     }
                 }
             }
-            (ledger, sending)
+            (ledger, sending, sent.ok().flatten())
         });
     }
 }
 
-/// Forgets the unclaimed pushes of a window at a ledger that is not computed here.
+/// Forgets the unclaimed pushes of a window: too many wait for ledgers that are not computed here.
 async fn forget(shared: &SharedRef, key: ClaimKey) -> Result<(), NodeError> {
     let ClaimKey { source, window, .. } = key;
-    tracing::warn!(%source, window, "pushes for a ledger that is not computed here are kept no longer");
+    tracing::warn!(%source, window, "pushes are kept no longer: too many wait for ledgers that are not computed here");
     loop {
         let reading = SharedRef::clone(shared);
         let read =
@@ -309,6 +372,16 @@ async fn forget(shared: &SharedRef, key: ClaimKey) -> Result<(), NodeError> {
         }
         shared.store.write(writes).await?;
     }
+}
+
+/// Of several rows that are to be written of one claim keeps the last.
+fn keep_last_saves(effects: &mut Effects<Effect>) {
+    let mut saved = BTreeSet::new();
+    let all: Vec<Effect> = effects.drain().collect();
+    let is_last = |effect: &Effect| !matches!(effect, Effect::Save(key, _) if !saved.insert(*key));
+    let mut kept: Vec<Effect> = all.into_iter().rev().filter(is_last).collect();
+    kept.reverse();
+    effects.extend(kept);
 }
 
 /// Whether what a ledger says is computed here.
@@ -332,13 +405,21 @@ impl Letters {
         }
     }
 
-    async fn send(self, shared: &SharedRef, submitter: &Submitter, ledger: Id) -> Result<(), String> {
+    async fn send(
+        self,
+        shared: &SharedRef,
+        submitter: &Submitter,
+        written: &Written,
+        (ledger, sending): (Id, Sending),
+    ) -> Result<Option<u64>, String> {
         let making = SharedRef::clone(shared);
         let making = tokio::task::spawn_blocking(move || self.made(&making, ledger));
-        let Some(letter) = joined(making.await) else { return Ok(()) };
+        let Some(letter) = joined(making.await) else { return Ok(None) };
         let item = letter?.sign(&shared.signer).map_err(|error| error.to_string())?;
+        // What the ledger answers names it.
+        written.remember(item.id(), sending);
         let sent = submitter.submit(item.raw().clone(), Bytes::new()).await;
-        sent.map(drop).map_err(|error| error.to_string())
+        sent.map(|slot| Some(slot.slot)).map_err(|error| error.to_string())
     }
 
     fn made(self, shared: &Shared, ledger: Id) -> Result<Letter, String> {

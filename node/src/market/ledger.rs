@@ -18,6 +18,9 @@ use crate::shared::Shared;
 
 /// Pages of bonds that are read of one ledger: as many as the ledger of this build can hold.
 const PAGES_MAX: usize = 17;
+/// How long asking a ledger's attestors for amounts may take, and of that each of them.
+const AMOUNTS_WAIT: Duration = Duration::from_secs(8);
+const AMOUNTS_EACH: Duration = Duration::from_secs(5);
 /// How long one peer may take for all pages.
 const PEER_WAIT: Duration = Duration::from_secs(15);
 
@@ -38,6 +41,11 @@ impl Answered {
         let tags = tags.filter_map(|tag| Some(Tag::new(&text(tag, "name")?, text(tag, "value")?)));
         let data = said.get("Data").and_then(Value::as_str).unwrap_or_default().to_owned();
         Some(Self { tags: tags.collect(), data })
+    }
+
+    /// Its tags by name; the last one of a name counts.
+    pub fn into_tags(self) -> impl Iterator<Item = (String, String)> {
+        self.tags.into_iter().map(|tag| (tag.name, tag.value))
     }
 
     /// The value of a tag.
@@ -128,19 +136,61 @@ async fn bonds_at(shared: &Shared, ledger: &Process, member: Address) -> Option<
     tokio::time::timeout(PEER_WAIT, asking).await.ok().flatten()
 }
 
-/// Of each messenger what so many say that it has at least; none where fewer have answered.
-fn said_by(told: &[BTreeMap<Address, u64>], quorum: usize) -> Option<BTreeMap<Address, u64>> {
+/// The amounts in a ledger's answers to some questions, by the names of their tags, as a quorum of its attestors says: as
+/// [`bonds`], each as much as so many say it is at least. None where fewer have answered in time.
+pub async fn amounts(
+    shared: &Shared,
+    ledger: Id,
+    questions: &[(&str, (&str, String))],
+) -> Option<BTreeMap<String, u128>> {
+    let asking = async {
+        let process = hosting::find_process(shared, ledger).await.ok()?;
+        let attestors = process.attestors();
+        let asked = attestors.members.iter().map(|member| amounts_at(shared, ledger, *member, questions));
+        let told: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        said_by(&told, attestors.quorum)
+    };
+    tokio::time::timeout(AMOUNTS_WAIT, asking).await.ok().flatten()
+}
+
+/// The amounts as one attestor says.
+async fn amounts_at(
+    shared: &Shared,
+    ledger: Id,
+    member: Address,
+    questions: &[(&str, (&str, String))],
+) -> Option<BTreeMap<String, u128>> {
+    let asking = async {
+        let peer = remote::with_address(shared, member).await.ok()?;
+        let mut amounts = BTreeMap::new();
+        for (action, about) in questions {
+            let question = question(ledger, shared.address, action, std::slice::from_ref(about));
+            let answered = Answered::of(&remote::read(shared, peer, ledger, &question).await.ok()?)?;
+            let numbers =
+                answered.tags.into_iter().filter_map(|tag| Some((tag.name, tag.value.parse().ok()?)));
+            amounts.extend(numbers);
+        }
+        Some(amounts)
+    };
+    tokio::time::timeout(AMOUNTS_EACH, asking).await.ok().flatten()
+}
+
+/// Of each name what so many say that it has at least; none where fewer have answered.
+fn said_by<Name: Ord + Clone, Amount: Ord + Copy>(
+    told: &[BTreeMap<Name, Amount>],
+    quorum: usize,
+) -> Option<BTreeMap<Name, Amount>> {
     let last = quorum.checked_sub(1)?;
     if told.len() < quorum {
         return None;
     }
-    let mut by_messenger: BTreeMap<Address, Vec<u64>> = BTreeMap::new();
-    for (messenger, bond) in told.iter().flatten() {
-        by_messenger.entry(*messenger).or_default().push(*bond);
+    let mut by_name: BTreeMap<Name, Vec<Amount>> = BTreeMap::new();
+    for (name, amount) in told.iter().flatten() {
+        by_name.entry(name.clone()).or_default().push(*amount);
     }
-    let agreed = by_messenger.into_iter().filter_map(|(messenger, mut bonds)| {
-        bonds.sort_unstable_by(|a, b| b.cmp(a));
-        bonds.get(last).map(|bond| (messenger, *bond))
+    let agreed = by_name.into_iter().filter_map(|(name, mut amounts)| {
+        amounts.sort_unstable_by(|a, b| b.cmp(a));
+        amounts.get(last).map(|amount| (name, *amount))
     });
     Some(agreed.collect())
 }

@@ -13,6 +13,7 @@ pub mod machine;
 mod rows;
 mod task;
 
+pub(crate) use ask::{computers, shown};
 pub use heard::{Heard, Hold};
 pub use rows::{begin, end, last, setting};
 pub use task::CollectorTask;

@@ -1,11 +1,13 @@
-//! Messengers that carry for pay: what they carried is claimed, audited by who was not there, paid and taken out; and a claim
-//! that is made up loses its bond.
+//! Messengers that carry for pay: what they carried is claimed, audited by who was not there, paid and taken out, also where
+//! the messenger computes nothing at all; and a claim that is made up loses its bond.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
+use weft_node::config::FILE_NAME;
 use weft_node::control::api::{
     AuditInfo, DryRunInfo, EarningsInfo, LedgerEarnings, MarketRequest, OfferInfo, ProcessInfo, Request,
     Submitted,
@@ -25,6 +27,9 @@ const TOKEN: &str = include_str!("../../../testnet/examples/token.lua");
 /// Two schedulers, two messengers, and one that is not there until it audits.
 const ROLES: [&str; 5] =
     ["scheduler,compute", "scheduler,compute", "compute,messenger", "compute,messenger", "compute"];
+/// The same, and the honest one is a messenger alone.
+const ALONE: [&str; 5] =
+    ["scheduler,compute", "scheduler,compute", "messenger", "compute,messenger", "compute"];
 const HONEST: usize = 2;
 const OTHER: usize = 3;
 const AUDITOR: usize = 4;
@@ -38,6 +43,8 @@ const SETTINGS: [(usize, &str); 3] = [
 ];
 /// Messages that the source sends in the window.
 const PUSHES: u64 = 32;
+/// Children that it spawns after them, where it spawns: more than one messenger carries alone with any likelihood.
+const SPAWNS: u64 = 16;
 /// How long an audit may take on a busy machine.
 const AUDIT_WAIT: Duration = Duration::from_secs(120);
 
@@ -54,17 +61,22 @@ fn tags(pairs: &[(&str, String)]) -> Vec<Tag> {
 }
 
 impl Stage {
-    async fn open() -> Result<Self, Trouble> {
-        let rig = Rig::start_with(Guest::Counter, &ROLES, 50, &SETTINGS).await;
+    async fn open(roles: &[&'static str]) -> Result<Self, Trouble> {
+        let mut rig = Rig::start_with(Guest::Counter, roles, 50, &SETTINGS).await;
+        let computing = |nodes: &[usize]| -> Vec<usize> {
+            nodes.iter().copied().filter(|node| roles[*node].contains("compute")).collect()
+        };
         let network = rig.fleet.node(0).ready().network.clone();
         let module = |name| builtin::id_of(name).unwrap();
+        // Somebody has to carry what the token and the ledger send each other.
+        let money = [0, if roles[HONEST].contains("compute") { HONEST } else { OTHER }];
         let cast = |name, module, tags| Cast {
             name,
             module,
             scheduler: 0,
             attestors: &[],
             quorum: 1,
-            computing: &[0, HONEST],
+            computing: &money,
             tags,
         };
         let token = rig.cast(cast("token", module(builtin::LUA), &[])).await?;
@@ -78,7 +90,17 @@ impl Stage {
         ]);
         let ledger = rig.cast(cast("ledger", module(builtin::LEDGER), &terms)).await?;
         let terms = PushTerms { ledger: ledger.id, price_max: PRICE, kib_max: 0 }.tags();
-        let source = rig.spawn("source", 0, &[0, HONEST, OTHER], &terms).await?;
+        let source = rig.spawn("source", 0, &computing(&[0, HONEST, OTHER]), &terms).await?;
+        if !rig.fleet.plan().has_role(HONEST, "compute") {
+            // Who computes no ledger names those that he believes.
+            let path = rig.fleet.plan().data_dir(HONEST).join(FILE_NAME);
+            let mut settings = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            writeln!(settings, "claim_at = [\"{}\"]", ledger.id).unwrap();
+            rig.fleet.kill(HONEST).await;
+            rig.fleet.start_again(HONEST).unwrap();
+            rig.fleet.all_up().await.unwrap();
+            rig.town().carry_on(&source, HONEST, &mut open).await?;
+        }
         assert_holds(open);
         Ok(Self { rig, token, ledger, source })
     }
@@ -163,17 +185,32 @@ impl Stage {
         Ok(until("the scheduler to have read both bonds".to_owned(), 2 * PATIENCE, look).await?)
     }
 
-    /// Goes through window 0, and through window 1 with messages to the target.
-    async fn play(&self, target: &Actor) -> Result<(), Trouble> {
-        let town = self.rig.town();
+    /// Goes through window 0, and through window 1 with messages to the target and so many spawns.
+    async fn play(&self, target: &Actor, spawns: u64) -> Result<(), Trouble> {
+        let (town, mut open) = (self.rig.town(), Open::new("play"));
         for _ in 1..set_slot(1).unwrap() {
             town.send(&self.source, "Increment", Vec::new(), "").await?;
         }
         let to = tags(&[("To", target.id.to_string())]);
+        // Children that begin with nothing of their own.
+        let child = tags(&[
+            ("Module", self.rig.module.to_string()),
+            ("Scheduler", self.address(0).to_string()),
+            ("Child-Action", "Increment".into()),
+        ]);
         for at in 0..WINDOW_SLOTS {
-            let (action, tags) = if at < PUSHES { ("Relay", to.clone()) } else { ("Increment", Vec::new()) };
-            town.send(&self.source, action, tags, "").await?;
+            let (action, tags) = match at {
+                _ if at < PUSHES => ("Relay", to.clone()),
+                _ if at < PUSHES + spawns => ("Spawn", child.clone()),
+                _ => ("Increment", Vec::new()),
+            };
+            let sent = town.send(&self.source, action, tags, "").await?;
+            // One after the other: what waits longer than a turn is another messenger's.
+            if action == "Spawn" {
+                town.pushed(&self.source, &self.source, "Spawned", sent.slot, &mut open).await?;
+            }
         }
+        assert_holds(open);
         // The offers of window 2 took a slot of their own.
         let head = town.send(&self.source, "Increment", Vec::new(), "").await?.slot;
         assert!(head >= 2 * WINDOW_SLOTS, "{head}");
@@ -218,20 +255,30 @@ impl Stage {
         Ok(self.rig.town().result(&self.ledger, 0, slot).await?.result.to_string())
     }
 
+    /// Waits until a node was paid for all that it claimed; returns what it earned.
+    async fn is_paid(&self, node: usize) -> Result<LedgerEarnings, Trouble> {
+        let look = async || {
+            let earned = self.earnings(node).await?;
+            let done = earned.paid != "0" && earned.claimed == "0" && earned.claimable == "0";
+            Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
+        };
+        Ok(until(format!("node {node} to be paid"), 3 * PATIENCE, look).await?)
+    }
+
     async fn earnings(&self, node: usize) -> Result<LedgerEarnings, AskError> {
         let request = Request::Market(MarketRequest::Earnings { ledger: Some(self.ledger.id) });
         let earned: EarningsInfo = self.rig.fleet.node(node).ask("what it earned", &request).await?;
         Ok(earned.ledgers.into_iter().next().unwrap())
     }
 
-    /// What each messenger is due in window 1, as a node computes it from the logs.
-    async fn audit(&self, node: usize) -> Result<Vec<(Address, u64)>, Trouble> {
+    /// What each messenger is due for messages of window 1, as a node computes it from the logs, and how many there are.
+    async fn audit(&self, node: usize) -> Result<(Vec<(Address, u64)>, u64), Trouble> {
         let request = Request::Market(MarketRequest::Audit { process: self.source.id, window: Some(1) });
         let audit: AuditInfo = self.rig.fleet.node(node).ask_within("an audit", &request, AUDIT_WAIT).await?;
         let window = &audit.windows[0];
-        assert_eq!((window.pushes, window.unknown, window.outside), (PUSHES, 0, 0), "{audit:?}");
+        assert_eq!((window.unknown, window.outside), (0, 0), "{audit:?}");
         let rows = window.messengers.iter().map(|row| (row.messenger, row.due.parse().unwrap()));
-        Ok(rows.collect())
+        Ok((rows.collect(), window.pushes))
     }
 
     /// All money of the ledger is somewhere.
@@ -245,7 +292,7 @@ impl Stage {
 
 #[tokio::test]
 async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
-    let stage = Stage::open().await?;
+    let stage = Stage::open(&ROLES).await?;
     let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
     stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
     stage.fund(&[HONEST, OTHER], 2 * BOND_UNIT, BOND_UNIT).await?;
@@ -253,7 +300,7 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
         stage.bond(node, BOND_UNIT).await?;
     }
     stage.weighed(BOND_UNIT).await?;
-    stage.play(&target).await?;
+    stage.play(&target, 0).await?;
 
     // Nobody asks for it: the messenger claims. It leaves who pays, as it does where that one cancels, and the claim is
     // challenged: it answers all the same. Who challenges what was answered for is told so.
@@ -267,12 +314,7 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     assert!(said.contains("Challenge-Error") && said.contains("answered for already"), "{said}");
 
     // It waits for the ledger's time, and is paid; the deposit is its own too.
-    let look = async || {
-        let earned = stage.earnings(HONEST).await?;
-        let done = earned.paid != "0" && earned.claimed == "0" && earned.claimable == "0";
-        Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
-    };
-    let earned = until("the messenger to be paid".to_owned(), 2 * PATIENCE, look).await?;
+    let earned = stage.is_paid(HONEST).await?;
     let paid: u64 = earned.paid.parse().unwrap();
     let has = BOND_UNIT + paid + BOND_UNIT / 100;
     assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
@@ -282,7 +324,8 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     let mut open = Open::new("audit");
     stage.rig.town().host_on(&stage.source, AUDITOR, false, &mut open).await?;
     stage.rig.town().result(&stage.source, AUDITOR, 2 * WINDOW_SLOTS).await?;
-    let due = stage.audit(AUDITOR).await?;
+    let (due, pushes) = stage.audit(AUDITOR).await?;
+    assert_eq!(pushes, PUSHES);
     let of = |node| due.iter().find(|(of, _)| *of == stage.address(node)).map(|(_, due)| *due);
     assert_eq!(of(HONEST), Some(paid), "{due:?}");
     assert_eq!(due.iter().map(|(_, due)| due).sum::<u64>(), PUSHES * PRICE, "{due:?}");
@@ -301,6 +344,50 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     stage.conserves().await?;
     assert_holds(open);
     stage.rig.end(&[]).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_messenger_that_computes_nothing_claims_by_what_attestors_sign() -> Result<(), Trouble> {
+    let mut stage = Stage::open(&ALONE).await?;
+    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
+    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
+    stage.fund(&[HONEST, OTHER], 2 * BOND_UNIT, BOND_UNIT).await?;
+    for node in [HONEST, OTHER] {
+        stage.bond(node, BOND_UNIT).await?;
+    }
+    stage.weighed(BOND_UNIT).await?;
+    stage.play(&target, SPAWNS).await?;
+
+    // It claims, and is challenged while it is off: it hears that from where it had heard the ledger, answers, and until then
+    // lets none of the slots pass that are left for that.
+    stage.claim_shows(HONEST, r#""challenges":{}"#).await?;
+    stage.rig.fleet.kill(HONEST).await;
+    let said = stage.challenge(OTHER, HONEST, false).await?;
+    assert!(said.contains("Challenge-Response"), "{said}");
+    stage.rig.fleet.start_again(HONEST).unwrap();
+    stage.rig.fleet.all_up().await.unwrap();
+    stage.claim_shows(HONEST, r#""answered":1,"#).await?;
+
+    // Nobody else lets the ledger's time pass. What it has there its attestors say.
+    let earned = stage.is_paid(HONEST).await?;
+    let paid: u64 = earned.paid.parse().unwrap();
+    let has = BOND_UNIT + paid + BOND_UNIT / 100;
+    assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
+    assert_eq!((earned.bond, earned.locked), (Some(BOND_UNIT.to_string()), Some("0".into())));
+    assert_eq!((earned.lost.as_str(), earned.challenged.as_str()), ("0", "0"));
+    assert!(!earned.computed_here, "it has no compute role");
+    // The logs say the same of it where they are computed. Children are no messages, and are paid too.
+    let (due, pushes) = stage.audit(0).await?;
+    assert!(pushes >= PUSHES, "{pushes}");
+    let of_it = due.iter().find(|(of, _)| *of == stage.address(HONEST)).map_or(0, |(_, due)| *due);
+    let of_children = paid - of_it;
+    assert!(
+        of_children.is_multiple_of(PRICE) && (1..=SPAWNS).contains(&(of_children / PRICE)),
+        "{paid}, of which {of_it} for messages: {due:?}"
+    );
+    stage.conserves().await?;
+    stage.rig.end(&[HONEST]).await;
     Ok(())
 }
 
@@ -343,7 +430,7 @@ struct Made {
 
 #[tokio::test]
 async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> Result<(), Trouble> {
-    let mut stage = Stage::open().await?;
+    let mut stage = Stage::open(&ROLES).await?;
     let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
     stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
     stage.fund(&[HONEST, OTHER, AUDITOR], BOND_UNIT, BOND_UNIT).await?;
@@ -355,7 +442,7 @@ async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> 
     for of in [&stage.source, &stage.ledger] {
         stage.rig.town().host_on(of, AUDITOR, false, &mut open).await?;
     }
-    stage.play(&target).await?;
+    stage.play(&target, 0).await?;
     let look = async || {
         let earned = stage.earnings(HONEST).await?;
         let done = earned.paid != "0";

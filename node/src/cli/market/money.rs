@@ -69,9 +69,15 @@ pub(super) async fn earnings(ledger: Option<Id>, context: &Context) -> Result<Ex
 }
 
 fn human_ledger(of: &LedgerEarnings) -> String {
-    let or_none = |amount: &Option<String>| amount.clone().unwrap_or_else(|| "not computed here".to_owned());
+    let or_none = |amount: &Option<String>| amount.clone().unwrap_or_else(|| "not known".to_owned());
+    let read = match (of.computed_here, of.heard_to) {
+        (true, _) => "computed here".to_owned(),
+        (false, Some(slot)) => format!("as a quorum of its attestors signed it, up to slot {slot}"),
+        (false, None) => "not heard: nothing is claimed".to_owned(),
+    };
     let head = pairs(&[
         ("ledger", of.ledger.to_string()),
+        ("read", read),
         ("running", format!("{} in windows that are not over", of.running)),
         ("claimable", of.claimable.clone()),
         ("claimed", of.claimed.clone()),

@@ -1,7 +1,8 @@
 //! What a messenger asks and claims.
 
 use super::super::numbers::{set_ms, set_u64};
-use super::super::setting::{Setting, Takes, number};
+use super::super::pay::set_claim_at;
+use super::super::setting::{Setting, Takes, number, texts};
 
 /// The highest price: a hundred tokens of 12 decimals for one push. More is a typing error.
 const PRICE_MAX: u64 = 100_000_000_000_000;
@@ -40,6 +41,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "the smallest sum that the messenger claims for one window of one process, in the ledger's smallest unit",
         set: |config, given| set_u64(&mut config.pay.claim_least, given, 1, SUM_MAX),
         show: |config| number(config.pay.claim_least),
+    },
+    Setting {
+        key: "claim_at",
+        takes: Takes::Many("LEDGER"),
+        help: "ledgers at which the messenger claims although this node does not compute them: it believes what a quorum \
+               of their attestors signs",
+        set: set_claim_at,
+        show: |config| texts(&config.pay.claim_at),
     },
     Setting {
         key: "audit_challenges",

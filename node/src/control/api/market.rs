@@ -173,8 +173,10 @@ pub struct EarningsInfo {
 #[allow(missing_docs)]
 pub struct LedgerEarnings {
     pub ledger: Id,
-    /// Whether the ledger is computed here: nothing is claimed at others.
+    /// Whether the ledger is computed here; else what it says is taken as a quorum of its attestors signed it.
     pub computed_here: bool,
+    /// Of one that is not computed here, the slot up to which it was heard; claims wait until it is.
+    pub heard_to: Option<u64>,
     /// Carried in windows that are not over.
     pub running: String,
     /// Carried in windows that are over, and not claimed yet.
@@ -186,7 +188,7 @@ pub struct LedgerEarnings {
     pub paid: String,
     /// In claims that a challenge took.
     pub lost: String,
-    /// What this node has there, as the ledger is computed here.
+    /// What this node has there: as the ledger is computed here, else as much as a quorum of its attestors says.
     pub balance: Option<String>,
     pub bond: Option<String>,
     /// Of the bond, what claims lock.

@@ -45,16 +45,18 @@ impl Places {
 
     /// Takes a place for a message, if one is free and the message is not under way.
     pub(super) fn take(&mut self, ledger: Id, sending: Sending) -> bool {
-        let (each, all) =
-            if sending.is_answer() { (ANSWERS_EACH, ANSWERS_MAX) } else { (SENDS_EACH, SENDS_MAX) };
+        self.has_room(&ledger, sending.is_answer())
+            && self.under_way.entry(ledger).or_default().insert(sending)
+    }
+
+    /// Whether a place for an answer, or for another message, is free.
+    pub(super) fn has_room(&self, ledger: &Id, is_answer: bool) -> bool {
+        let (each, all) = if is_answer { (ANSWERS_EACH, ANSWERS_MAX) } else { (SENDS_EACH, SENDS_MAX) };
         let alike = |sendings: &BTreeSet<Sending>| {
-            sendings.iter().filter(|other| other.is_answer() == sending.is_answer()).count()
+            sendings.iter().filter(|other| other.is_answer() == is_answer).count()
         };
-        let here = self.under_way.get(&ledger).map_or(0, alike);
-        if here >= each || self.under_way.values().map(alike).sum::<usize>() >= all {
-            return false;
-        }
-        self.under_way.entry(ledger).or_default().insert(sending)
+        let here = self.under_way.get(ledger).map_or(0, alike);
+        here < each && self.under_way.values().map(alike).sum::<usize>() < all
     }
 
     /// Gives the place of a message back.

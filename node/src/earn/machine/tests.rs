@@ -170,6 +170,10 @@ fn a_quiet_ledger_is_helped_on_once_its_time_has_come() {
     run(&mut claims, 0, owed(&[10]));
     run(&mut claims, 0, said(OPENED));
     assert_eq!(run(&mut claims, 4_999, Input::Tick), []);
+    // Whoever does not know what the ledger said last may have a challenge to answer.
+    run(&mut claims, 5_000, Input::Deaf(BTreeSet::from([LEDGER])));
+    assert_eq!(run(&mut claims, 5_000, Input::Tick), []);
+    run(&mut claims, 5_000, Input::Deaf(BTreeSet::from([SOURCE])));
     let settled = run(&mut claims, 5_000, Input::Tick);
     assert_eq!(settled, [Effect::Settle(LEDGER, 0)]);
     end_of(&mut claims, 5_000, &settled);
@@ -312,4 +316,29 @@ fn what_would_not_be_claimed_is_known_before_it_is_judged() {
     run(&mut claims, 0, owed(&[10]));
     assert!(!claims.wants(&KEY, 10), "one claim of a window at a time");
     assert!(claims.wants(&ClaimKey { window: 2, ..KEY }, 10));
+}
+
+/// The attack: one that says that it is a ledger challenges what is not claimed, and the same thing again and again.
+#[test]
+fn what_is_not_claimed_is_not_challenged() {
+    let mut claims = claims();
+    run(&mut claims, 0, owed(&[10, 10]));
+    run(&mut claims, 0, said(OPENED));
+    for leaf in [2, 4_095, u32::MAX] {
+        assert_eq!(run(&mut claims, 1, challenged(leaf, 20)), []);
+    }
+    assert!(matches!(&run(&mut claims, 1, challenged(1, 20))[..], [Effect::Save(..), Effect::Answer(..)]));
+    for due in 21..1_000 {
+        let saved = run(&mut claims, 1, challenged(1, due));
+        let [Effect::Save(_, row)] = &saved[..] else { panic!("{saved:?}") };
+        assert_eq!(row.challenges.len(), 1);
+    }
+    // A restart knows as well what it claimed.
+    let mut before = self::claims();
+    let made = run(&mut before, 0, owed(&[10]));
+    let Effect::Make(_, row) = &made[0] else { panic!("{made:?}") };
+    let mut after = self::claims();
+    run(&mut after, 1, Input::Held(KEY, row.clone()));
+    assert_eq!(run(&mut after, 1, challenged(1, 20)), []);
+    assert!(!run(&mut after, 1, challenged(0, 20)).is_empty());
 }

@@ -9,6 +9,7 @@ use super::*;
 
 const LEDGER: Id = Id([2; 32]);
 const HERE: Id = Id([3; 32]);
+const HEARD: Id = Id([7; 32]);
 
 fn row(claim: Option<u32>, next_try_ms: u64) -> EarnedRow {
     let (target, accepted, shown) = (Id([4; 32]), Id([5; 32]), Hash([6; 32]));
@@ -100,7 +101,11 @@ fn what_nobody_claims_is_bounded_by_source_and_in_all() {
         Owing { key, ledger, tries: 0, is_over: true, pushes, sum: 0, ready: 0 }
     };
     let given = |owing: &[Owing]| {
-        let keys = given_up(owing, |ledger| *ledger == HERE);
+        let keys = given_up(owing, |ledger| match *ledger {
+            HERE => Kept::All,
+            HEARD => Kept::Much,
+            _ => Kept::Little,
+        });
         keys.iter().map(|key| (key.source.0[0], key.window)).collect::<Vec<_>>()
     };
     let mut all = vec![owed(1, 1, LEDGER, 10), owed(1, 2, LEDGER, KEPT_EACH), owed(2, 1, HERE, 1 << 40)];
@@ -111,4 +116,11 @@ fn what_nobody_claims_is_bounded_by_source_and_in_all() {
     assert_eq!(given(&all), [(1, 1), (1, 2)]);
     let many: Vec<Owing> = (10..20).map(|source| owed(source, 1, LEDGER, KEPT_MAX / 8)).collect();
     assert_eq!(given(&many).len(), 2, "whoever names many sources");
+    // Of those that are heard more is kept, and none of it for the others.
+    let mut both = vec![owed(1, 1, HEARD, 1), owed(1, 2, HEARD, HEARD_EACH), owed(2, 1, LEDGER, KEPT_EACH)];
+    assert_eq!(given(&both), [(1, 1)]);
+    both[0].pushes = 0;
+    assert_eq!(given(&both), []);
+    let many: Vec<Owing> = (10..20).map(|source| owed(source, 1, HEARD, HEARD_MAX / 8)).collect();
+    assert_eq!(given(&many).len(), 2);
 }

@@ -85,7 +85,7 @@ async fn try_collect(
             let asked = ask_ahead(shared, process, attestor, since);
             tokio::time::timeout(AHEAD_WAIT, asked).await.ok().flatten()
         }
-        None => ask_all(shared, process, since).await,
+        None => shown(shared, process, computers(shared, process).await, since).await,
     };
     let Some(stretch) = stretch else { return Ok(Came::Nothing) };
     let (of, known, shown) = (SharedRef::clone(shared), Arc::clone(process), stretch.clone());
@@ -117,9 +117,13 @@ async fn try_collect(
     Ok(Came::Took { to, more: to.slot.saturating_sub(from) >= MANY_SLOTS })
 }
 
-/// The first stretch that is shown.
-async fn ask_all(shared: &SharedRef, process: &Arc<Process>, since: Since) -> Option<Stretch> {
-    let peers = computers(shared, process).await;
+/// What a process sent after what is known of it, as the first of these peers shows it.
+pub(crate) async fn shown(
+    shared: &SharedRef,
+    process: &Arc<Process>,
+    peers: Vec<Peer>,
+    since: Since,
+) -> Option<Stretch> {
     let ask = |peer| ask_peer(shared, Arc::clone(process), peer, since);
     let told = |peer, said: Option<NotGiven>| match said {
         Some(error) => tell(process, peer, &error),
@@ -193,7 +197,7 @@ async fn heard_signed(
 }
 
 /// Whoever may have computed it: its attestors that are connected, then its scheduler and the others on its topic.
-async fn computers(shared: &SharedRef, process: &Process) -> Vec<Peer> {
+pub(crate) async fn computers(shared: &SharedRef, process: &Process) -> Vec<Peer> {
     let members = process.attestors().members;
     let is_attestor = |peer: &Peer| peer.address().is_some_and(|address| members.contains(&address));
     let mut peers = remote::everyone(shared).await;
