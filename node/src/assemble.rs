@@ -127,7 +127,6 @@ pub async fn embed(
 ) -> Result<(), NodeError> {
     ControlSocket::check_path(&config.data_dir)?;
     let NodeKey { signer, peer_secret } = key;
-    make_folder(&config)?;
     let (network, address) = (config.network(), signer.address());
     let (store, socket, weave, modules) = open_folder(&config, network, address)?;
     let (lobby, metrics) = (Arc::new(Lobby::new(&peer_secret)), Metrics::new());
@@ -218,12 +217,13 @@ async fn until_ended(shared: SharedRef, mut tasks: Tasks, stop: CancellationToke
     ended
 }
 
-/// Opens what lies in the data folder.
+/// Makes the data folder where it is missing, and opens what lies in it.
 fn open_folder(
     config: &Config,
     network: Network,
     address: Address,
 ) -> Result<(Store, ControlSocket, LocalWeave, Modules), NodeError> {
+    make_folder(config)?;
     backup::check_restored(&config.data_dir)?;
     let store = room::open_store(config, &StoreConfig::new(network, address))?;
     // The store is locked now, so whatever else lies in the folder is ours.
