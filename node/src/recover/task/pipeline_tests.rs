@@ -9,6 +9,7 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::l1::chunk;
 use weft_protocol::placed::Place;
 use weft_protocol::record::Link;
+use weft_protocol::{DataItem, Now};
 use weft_storage::{MemoryDisk, Store, StoreConfig};
 
 use super::super::reading::tests::{bundle, log};
