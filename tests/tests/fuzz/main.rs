@@ -124,7 +124,12 @@ fn check(name: &str, mutations: usize) {
     // What is made once for the whole program is no input's cost.
     corpus.iter().for_each(|seed| (target.run)(seed));
     for kind in ["corpus", "regressions"] {
-        corpus.extend(committed(kind, name).into_iter().map(|path| std::fs::read(path).unwrap()));
+        let files = committed(kind, name);
+        assert!(
+            kind != "corpus" || !files.is_empty(),
+            "{name} has no corpus: tests/fuzz/run.sh --keep {name}"
+        );
+        corpus.extend(files.into_iter().map(|path| std::fs::read(path).unwrap()));
     }
     let mut peak = corpus.iter().map(|seed| run(target, seed)).max().unwrap();
     let mutations = if is_full() { mutations * FULL } else { mutations };
