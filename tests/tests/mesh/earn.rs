@@ -205,9 +205,10 @@ impl Stage {
                 _ => ("Increment", Vec::new()),
             };
             let sent = town.send(&self.source, action, tags, "").await?;
-            // One after the other: what waits longer than a turn is another messenger's.
+            // One after the other: what waits longer than a turn is another messenger's. The news of a child begins with
+            // the tags of its spawn, so with the child's action.
             if action == "Spawn" {
-                town.pushed(&self.source, &self.source, "Spawned", sent.slot, &mut open).await?;
+                town.pushed(&self.source, &self.source, "Increment", sent.slot, &mut open).await?;
             }
         }
         assert_holds(open);
