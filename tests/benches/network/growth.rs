@@ -12,6 +12,9 @@ use super::{cpu_ms, resident_kib, spread};
 const IDLE: Duration = Duration::from_secs(5);
 /// Messages to all peers.
 const MESSAGES: usize = 100;
+/// Messages before those, and how long after each other: thirty seconds, in which a hundred peers have found each other.
+const WARMING: usize = 60;
+const WARMING_EVERY: Duration = Duration::from_millis(500);
 /// Bytes of each.
 const MESSAGE_BYTES: usize = 1024;
 
@@ -81,7 +84,7 @@ pub async fn peers(count: usize) {
     hub.wait_ready(0).await.unwrap();
     hub.join(process(0)).await.unwrap();
     let before = resident_kib();
-    let (tell, mut heard) = tokio::sync::mpsc::channel(count * MESSAGES);
+    let (tell, mut heard) = tokio::sync::mpsc::channel(count * (MESSAGES + WARMING));
     let mut nets = Vec::new();
     for number in 0..count {
         let mut config = config(1 + number as u64);
@@ -104,18 +107,30 @@ pub async fn peers(count: usize) {
     }
     until(|| async { hub.subscribers(process(0)).await.unwrap().len() == count }).await;
     let memory = (resident_kib() - before) / count as f64;
+    let message = |number: usize| {
+        let mut data = vec![7; MESSAGE_BYTES];
+        data[0] = number as u8;
+        Bytes::from(data)
+    };
+    // Meshes take some heartbeats to form, and until then much is only asked for at the next one.
+    let mut pause = tokio::time::interval(WARMING_EVERY);
+    for number in 0..WARMING {
+        pause.tick().await;
+        assert_eq!(hub.publish(process(0), message(number)).await.unwrap(), Published::Sent);
+    }
+    for _ in 0..count * WARMING {
+        heard.recv().await.unwrap();
+    }
     let (cpu, mut sent, mut delays) = (cpu_ms(), Vec::new(), Vec::new());
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     for number in 0..MESSAGES {
         pause.tick().await;
-        let mut data = vec![7; MESSAGE_BYTES];
-        data[0] = number as u8;
         sent.push(Instant::now());
-        assert_eq!(hub.publish(process(0), Bytes::from(data)).await.unwrap(), Published::Sent);
+        assert_eq!(hub.publish(process(0), message(WARMING + number)).await.unwrap(), Published::Sent);
     }
     while delays.len() < count * MESSAGES {
         let (number, at) = heard.recv().await.unwrap();
-        delays.push(at.duration_since(sent[number]));
+        delays.push(at.duration_since(sent[number - WARMING]));
     }
     let each = (cpu_ms() - cpu) / delays.len() as f64;
     println!(
