@@ -1,23 +1,18 @@
 //! Scenarios as their users play them: real nodes, real faults, and verdicts that can be red.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::Duration;
-
-use serde_json::Value;
+use std::process::Output;
 
 mod broken;
 mod hostile;
 #[path = "../launched/mod.rs"]
 mod launched;
+mod played;
 #[path = "../../../tests/src/skip.rs"]
 mod skip;
 use launched::Launched;
+use played::{RUN_WAIT, play, play_text, written};
 use skip::skip;
-
-/// How long a scenario may take: the longest, several times over.
-const RUN_WAIT: Duration = Duration::from_secs(1_800);
 
 /// The faults that take no rights, all on five peers, in seconds.
 const FAULTS: &str = r#"
@@ -150,72 +145,6 @@ of = "connections-across"
 at-least = 1
 "#;
 
-struct Played {
-    code: Option<i32>,
-    report: Value,
-    errors: String,
-}
-
-impl Played {
-    fn of(scenario: &str, ended: Output) -> Self {
-        let Output { status, stdout, stderr } = ended;
-        let errors = String::from_utf8_lossy(&stderr).into_owned();
-        let text = String::from_utf8_lossy(&stdout);
-        let last = text.lines().last().unwrap_or_else(|| panic!("{scenario}: no report: {errors}"));
-        Self { code: status.code(), report: serde_json::from_str(last).unwrap(), errors }
-    }
-
-    /// All that does not hold: the step, and what was seen.
-    fn all_broken(&self) -> Vec<(&str, &str)> {
-        let steps = self.report["steps"].as_array().unwrap().iter();
-        let checks = steps.flat_map(|step| {
-            step["checks"].as_array().unwrap().iter().map(|check| (step["name"].as_str().unwrap(), check))
-        });
-        let broken = checks.filter(|(_, check)| check["holds"] == false);
-        broken.map(|(step, check)| (step, check["seen"].as_str().unwrap())).collect()
-    }
-
-    /// The expectations of a step that do not hold.
-    fn broken(&self, step: &str) -> Vec<String> {
-        let steps = self.report["steps"].as_array().unwrap();
-        let of = steps.iter().filter(|it| it["name"] == step).flat_map(|it| it["checks"].as_array().unwrap());
-        of.filter(|check| check["holds"] == false)
-            .map(|check| check["what"].as_str().unwrap().to_owned())
-            .collect()
-    }
-}
-
-fn play(scenario: &str, args: &[&str]) -> Played {
-    let all = [&["run", scenario, "--json"], args].concat();
-    Played::of(scenario, Launched::run_with(&all, &[], RUN_WAIT))
-}
-
-fn written(dir: &Path, name: &str, text: &str) -> String {
-    let path = dir.join(format!("{name}.toml"));
-    std::fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-fn assert_green(played: &Played) {
-    let Played { code, report, errors } = played;
-    let steps = report["steps"].as_array().unwrap();
-    let broken: Vec<&Value> = steps
-        .iter()
-        .flat_map(|step| step["checks"].as_array().unwrap())
-        .filter(|it| it["holds"] == false)
-        .collect();
-    assert_eq!(*code, Some(0), "{errors}\n{broken:#?}");
-    assert_eq!(report["ok"], true);
-    for name in
-        ["peers", "spawn", "steps", "settle", "replies", "slots", "pushes", "compare", "expect", "stop"]
-    {
-        let step = steps.iter().find(|step| step["name"] == name);
-        let step = step.unwrap_or_else(|| panic!("no step {name}: {report}"));
-        assert!(!step["checks"].as_array().unwrap().is_empty(), "step {name} expects nothing");
-    }
-    assert!(!PathBuf::from(report["dir"].as_str().unwrap()).exists(), "the folder is still there");
-}
-
 /// Whether the scenarios are played as often as releases are held to: a step of its own, as it takes hours.
 fn full() -> bool {
     std::env::var("WEFT_SCENARIOS").is_ok_and(|value| value == "1")
@@ -226,13 +155,20 @@ fn shipped(name: &str, times: u64, args: &[&str]) {
     for seed in 1..=times {
         let seed = seed.to_string();
         let played = play(name, &[&["--seed", &seed], args].concat());
-        if let Some(why) = played.report["skipped"].as_str() {
-            assert_eq!(played.code, Some(77));
+        if let Some(why) = played.skipped() {
             let why = format!("{name}: {why}");
             return skip("the_shipped_scenarios_are_green_in_the_full_run", &why).unwrap();
         }
-        assert_green(&played);
+        played.assert_green();
     }
+}
+
+/// What the launcher says where what it is given makes no sense.
+fn refused(args: &[&str]) -> String {
+    let Output { status, stderr, .. } = Launched::run(args, RUN_WAIT);
+    let error = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{error}");
+    error
 }
 
 #[test]
@@ -240,16 +176,11 @@ fn smoke_is_green_and_reports_are_compared() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("a.json");
     let out = out.to_str().unwrap();
-    assert_green(&play("smoke-4", &["--out", out]));
-    let compare = |b: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-        command.args(["compare", out, b]).output().unwrap()
-    };
-    let compared = compare(out);
+    play("smoke-4", &["--out", out]).assert_green();
+    let compared = Launched::run(&["compare", out, out], RUN_WAIT);
     let said = String::from_utf8_lossy(&compared.stdout);
     assert!(compared.status.success() && said.contains("reply-p99-ms"), "{said}");
-    let other = compare("/no/such.json");
-    assert_eq!(other.status.code(), Some(2));
+    refused(&["compare", out, "/no/such.json"]);
     if full() {
         shipped("smoke-4", 19, &[]);
     }
@@ -261,29 +192,23 @@ fn faults_break_no_promise() {
     let scenario = written(dir.path(), "faults", FAULTS);
     let times = if full() { 20 } else { 1 };
     for seed in 1..=times {
-        assert_green(&play(&scenario, &["--seed", &seed.to_string()]));
+        play(&scenario, &["--seed", &seed.to_string()]).assert_green();
     }
 }
 
 #[test]
 fn pushes_are_evaluated_once_while_messengers_come_and_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let played = play(&written(dir.path(), "carried", CARRIED), &[]);
-    assert_green(&played);
-    let figures = &played.report["figures"];
-    assert_eq!(figures["pushes"], figures["pushes-evaluated"], "{figures}");
+    let played = play_text("carried", CARRIED);
+    played.assert_green();
+    played.assert_all_evaluated();
 }
 
 #[test]
 fn a_partition_is_healed() {
-    let dir = tempfile::tempdir().unwrap();
-    let played = play(&written(dir.path(), "cut", CUT), &[]);
-    match played.report["skipped"].as_str() {
-        Some(why) => {
-            assert_eq!(played.code, Some(77));
-            skip("a_partition_is_healed", why).unwrap();
-        }
-        None => assert_green(&played),
+    let played = play_text("cut", CUT);
+    match played.skipped() {
+        Some(why) => skip("a_partition_is_healed", why).unwrap(),
+        None => played.assert_green(),
     }
 }
 
@@ -292,18 +217,11 @@ fn a_typo_is_one_line_and_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spanless = FAULTS.split("[[steps]]").next().unwrap().to_owned() + "[[steps]]\nsettle = true\n";
     let spanless = written(dir.path(), "spanless", &spanless);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    let output = command.args(["run", &spanless, "--for", "2s"]).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
+    let error = refused(&["run", &spanless, "--for", "2s"]);
     assert!(error.contains("--for: the scenario has neither a churn nor a wait"), "{error}");
 
     let scenario = written(dir.path(), "typo", &FAULTS.replace("clients = 2", "cleints = 2"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft-testnet"));
-    let output =
-        command.args(["run", &scenario, "--dir", dir.path().join("net").to_str().unwrap()]).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
+    let error = refused(&["run", &scenario, "--dir", dir.path().join("net").to_str().unwrap()]);
     let line = FAULTS.lines().position(|line| line == "clients = 2").unwrap() + 1;
     assert!(
         error.contains(&format!("typo.toml:{line}: ")) && error.contains("did you mean `clients`?"),
