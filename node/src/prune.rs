@@ -229,6 +229,7 @@ mod tests {
     use weft_storage::{AnchoredRow, CheckpointRow, MemoryDisk, OutcomeRow, SlotRow, StoreConfig};
 
     use super::*;
+    use crate::shared::testing::outcome_row;
 
     const PROCESS: Id = Id([1; 32]);
     const HASH: Hash = Hash([2; 32]);
@@ -239,21 +240,7 @@ mod tests {
     }
 
     fn outcome(slot: u64, bytes: usize) -> Write {
-        let row = OutcomeRow {
-            item: None,
-            code: 0,
-            core: Vec::new().into(),
-            outcome: HASH,
-            running: HASH,
-            outbox_root: HASH,
-            outbox_count: 0,
-            duplicate_of: None,
-            skipped: 0,
-            gas: 0,
-            result: vec![b'1'; bytes].into(),
-            state_root: None,
-            elapsed_us: 0,
-        };
+        let row = OutcomeRow { result: vec![b'1'; bytes].into(), ..outcome_row() };
         Write::Outcome { process: PROCESS, position: Position::slot(slot), row }
     }
 

@@ -156,10 +156,12 @@ pub mod testing {
 
     use std::path::Path;
 
+    use bytes::Bytes;
     use weft_net::NetConfig;
-    use weft_protocol::time::Weave;
-    use weft_protocol::{DataItem, Draft, Tag, Verified};
-    use weft_storage::{LocalWeaveConfig, MemoryDisk, StoreConfig};
+    use weft_protocol::assignment::AssignmentDraft;
+    use weft_protocol::time::{TimePoint, Weave};
+    use weft_protocol::{DataItem, Draft, Hash, Tag, Verified, hash_chain};
+    use weft_storage::{LocalWeaveConfig, MemoryDisk, OutcomeRow, SlotRow, StoreConfig};
     use weft_vm::EngineConfig;
 
     use super::*;
@@ -186,6 +188,55 @@ pub mod testing {
         ];
         let tags = tags.map(|(name, value)| Tag::new(name, value)).to_vec();
         Draft { tags, ..Draft::default() }.sign(owner).unwrap()
+    }
+
+    /// What a scheduler signs of a slot with this item, a millisecond after the slot before. The link is that of slot 0.
+    pub fn assigned(process: Id, slot: u64, item: Id) -> AssignmentDraft {
+        let timestamp = 1_000_000 + slot;
+        AssignmentDraft {
+            network: NETWORK,
+            process,
+            epoch: 0,
+            slot,
+            hash_chain: hash_chain::first(process),
+            time: TimePoint { timestamp, height: timestamp / 120_000 },
+            message: (slot > 0).then_some(item),
+            excludes: Vec::new(),
+        }
+    }
+
+    /// A slot with this item, signed, as it is on disk.
+    pub fn slot_row(draft: &AssignmentDraft, item: Id, signer: &Signer) -> SlotRow {
+        let assignment = draft.draft().sign(signer).unwrap();
+        SlotRow {
+            epoch: draft.epoch,
+            assignment_id: assignment.id(),
+            assignment: assignment.raw().clone(),
+            item,
+            proof: None,
+            chain: draft.hash_chain,
+            timestamp: draft.time.timestamp,
+            block_height: draft.time.height,
+        }
+    }
+
+    /// An outcome of which nothing came.
+    pub fn outcome_row() -> OutcomeRow {
+        OutcomeRow {
+            item: None,
+            code: 0,
+            core: Bytes::new(),
+            outcome: Hash::ZERO,
+            running: Hash::ZERO,
+            outbox_root: Hash::ZERO,
+            outbox_count: 0,
+            duplicate_of: None,
+            skipped: 0,
+            gas: 0,
+            result: Bytes::from_static(b"{}"),
+            state_root: None,
+            elapsed_us: 0,
+        }
     }
 
     /// All that a task holds, over a store in memory.

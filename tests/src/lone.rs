@@ -146,22 +146,12 @@ impl Lone {
     pub fn assign(&mut self, item: &Verified<DataItem>) -> VerifiedRecord {
         let process = self.process.id();
         let draft = next_slot(NETWORK, process, self.end, STEP_MS, item);
-        let slot = draft.slot;
         let assignment = draft.draft().sign(&key()).unwrap();
         let record = SlotRecord::from_wire(&to_wire(&assignment, item, None)).unwrap();
         let terms = EpochTerms::of_process(&self.process).unwrap();
         let record = record.verify(&self.process, &terms, None).unwrap();
         self.end = Some(record.link());
-        let row = SlotRow {
-            epoch: 0,
-            assignment_id: assignment.id(),
-            assignment: assignment.raw().clone(),
-            item: item.id(),
-            proof: None,
-            chain: draft.hash_chain,
-            timestamp: draft.time.timestamp,
-            block_height: draft.time.height,
-        };
+        let (slot, row) = (record.assignment().slot, SlotRow::of(&record));
         let item = Write::Item { id: item.id(), raw: item.raw().clone() };
         self.store.write_blocking(vec![item, Write::Slot { process, slot, row }]).unwrap();
         record

@@ -4,12 +4,11 @@ use bytes::Bytes;
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
 use weft_protocol::time::Weave;
-use weft_protocol::{Draft, Hash, Id, Network, Tag, Verified};
+use weft_protocol::{Draft, Hash, Id, Tag, Verified};
 use weft_storage::{SlotRow, Store, StoreConfig, Write};
 
 use super::*;
-
-const NETWORK: Network = Network(5);
+use crate::shared::testing::{NETWORK, outcome_row};
 
 /// A log with everything that pages leave out, on a real store.
 struct Log {
@@ -63,18 +62,9 @@ impl Log {
         let name = format!("{position}");
         let mut row = OutcomeRow {
             item,
-            code: 0,
-            core: Bytes::new(),
-            outcome: Hash([1; 32]),
-            running: Hash([2; 32]),
-            outbox_root: Hash([3; 32]),
-            outbox_count: 0,
-            duplicate_of: None,
-            skipped: 0,
             gas,
             result: format!(r#"{{"Messages":[],"Output":"{name}","GasUsed":9}}"#).into(),
-            state_root: None,
-            elapsed_us: 0,
+            ..outcome_row()
         };
         change(&mut row);
         let process = self.process.id();

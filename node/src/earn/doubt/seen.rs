@@ -157,12 +157,13 @@ mod tests {
     use weft_protocol::market::{Answer, Carried, Paid, PushTerms, TURN_MS};
     use weft_protocol::process::Terms;
     use weft_protocol::time::Weave;
-    use weft_protocol::{Draft, Hash, Tag, Verified};
-    use weft_storage::{OutcomeRow, Store, StoreConfig, Write};
+    use weft_protocol::{Draft, Tag, Verified};
+    use weft_storage::{Store, StoreConfig, Write};
 
     use super::*;
     use crate::market::audit::tests::{NETWORK, PROCESS, TIME, window};
     use crate::pushed::Pushed;
+    use crate::shared::testing::outcome_row;
 
     #[test]
     fn a_leaf_is_refuted_by_what_the_target_shows_and_by_nothing_that_is_not_known() {
@@ -260,22 +261,8 @@ mod tests {
         assert!(matches!(read(), Claimed::Unknown), "the claim itself is not here");
         store.write(vec![Write::Item { id: claim.id(), raw: claim.raw().clone() }]).await.unwrap();
         assert!(matches!(read(), Claimed::ToCome), "nothing of the source is here");
-        let row = OutcomeRow {
-            item: None,
-            code: 0,
-            core: Bytes::new(),
-            outcome: Hash::ZERO,
-            running: Hash::ZERO,
-            outbox_root: Hash::ZERO,
-            outbox_count: 0,
-            duplicate_of: None,
-            skipped: 0,
-            gas: 0,
-            result: Bytes::from_static(b"{}"),
-            state_root: None,
-            elapsed_us: 0,
-        };
-        let evaluated = Write::Outcome { process: process.id(), position: Position::slot(0), row };
+        let position = Position::slot(0);
+        let evaluated = Write::Outcome { process: process.id(), position, row: outcome_row() };
         store.write(vec![evaluated]).await.unwrap();
         assert!(matches!(read(), Claimed::ToCome), "its log ends before the window's offers");
     }

@@ -181,7 +181,6 @@ mod tests {
 
     use std::path::Path;
 
-    use bytes::Bytes;
     use weft_protocol::crypto::Signer;
     use weft_protocol::market::Paid;
     use weft_protocol::outcome::Running;
@@ -193,7 +192,7 @@ mod tests {
     use super::*;
     use crate::earn::machine::{Effect, Said};
     use crate::earn::notices::Notice;
-    use crate::shared::testing::{NETWORK, shared};
+    use crate::shared::testing::{NETWORK, outcome_row, shared};
     use crate::submit::Submitter;
 
     const LEDGER: Id = Id([2; 32]);
@@ -362,21 +361,7 @@ mod tests {
         assert!(task.here.contains(&LEDGER), "nothing was heard of it");
         hears(&mut task, Ok(Shown::New(told(None, 6, Vec::new(), false)))).await;
         let here = async |task: &mut EarnTask, slot, running| {
-            let row = OutcomeRow {
-                item: None,
-                code: 0,
-                core: Bytes::new(),
-                outcome: Hash::ZERO,
-                running,
-                outbox_root: Hash::ZERO,
-                outbox_count: 0,
-                duplicate_of: None,
-                skipped: 0,
-                gas: 0,
-                result: Bytes::from_static(b"{}"),
-                state_root: None,
-                elapsed_us: 0,
-            };
+            let row = OutcomeRow { running, ..outcome_row() };
             let evaluated = Write::Outcome { process: LEDGER, position: Position::slot(slot), row };
             task.shared.store.write(vec![evaluated]).await.unwrap();
             task.sort().unwrap();

@@ -1,17 +1,16 @@
 //! The whole task over a disk that is nearly full.
 #![allow(clippy::unwrap_used)]
 
-use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::epoch::EpochTerms;
 use weft_protocol::process::{Process, Terms};
 use weft_protocol::record::{self, SlotRecord};
-use weft_protocol::time::{TimePoint, Weave};
-use weft_protocol::{DataItem, Draft, Tag, Unverified, Verified, hash_chain};
+use weft_protocol::time::Weave;
+use weft_protocol::{DataItem, Draft, Tag, Unverified, Verified};
 use weft_storage::{MemoryDisk, Roles, Store, StoreConfig};
 
 use super::*;
-use crate::shared::testing::{NETWORK, shared};
+use crate::shared::testing::{NETWORK, assigned, process_item, shared};
 
 const WAIT: Duration = Duration::from_secs(60);
 const TERMS: Terms = Terms { network: NETWORK, weave: Weave::Clock };
@@ -20,46 +19,29 @@ fn scheduler() -> Signer {
     Signer::from_seed(&[2; 32])
 }
 
-fn item(target: Option<Id>, tags: &[(&str, &str)]) -> Verified<DataItem> {
-    let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
-    Draft { target, tags, ..Draft::default() }.sign(&Signer::from_seed(&[1; 32])).unwrap()
+fn key() -> Signer {
+    Signer::from_seed(&[1; 32])
 }
 
 /// The slot after this end of a log.
 fn next(process: Id, end: Option<Link>, item: &Verified<DataItem>) -> Unverified<SlotRecord> {
-    let slot = end.map_or(0, |end| end.slot + 1);
-    let timestamp = 1_000_000 + slot;
-    let draft = AssignmentDraft {
-        network: NETWORK,
-        process,
-        epoch: 0,
-        slot,
-        hash_chain: end.map_or_else(|| hash_chain::first(process), |end| end.next()),
-        time: TimePoint { timestamp, height: timestamp / 120_000 },
-        message: (item.id() != process).then(|| item.id()),
-        excludes: Vec::new(),
-    };
+    let mut draft = assigned(process, end.map_or(0, |end| end.slot + 1), item.id());
+    draft.hash_chain = end.map_or(draft.hash_chain, |end| end.next());
     let assignment = draft.draft().sign(&scheduler()).unwrap();
     SlotRecord::from_wire(&record::to_wire(&assignment, item, None)).unwrap()
 }
 
 /// A process and its first slots.
 fn log(slots: u64) -> (Process, Vec<VerifiedRecord>) {
-    let (address, module) = (scheduler().address().to_string(), Id([3; 32]).to_string());
-    let tags = [
-        ("Data-Protocol", "ao"),
-        ("Type", "Process"),
-        ("Variant", "ao.TN.1"),
-        ("Module", &*module),
-        ("Scheduler", &*address),
-    ];
-    let own = item(None, &tags);
+    let own = process_item(&key(), scheduler().address());
     let (process, opening) = next(own.id(), None, &own).open(&TERMS).unwrap();
     let epoch = EpochTerms::of_process(&process).unwrap();
     let mut records = vec![opening];
     for number in 1..slots {
         let end = records.last().map(VerifiedRecord::link);
-        let message = item(Some(process.id()), &[("Number", &number.to_string())]);
+        let tags = vec![Tag::new("Number", number.to_string())];
+        let draft = Draft { target: Some(process.id()), tags, ..Draft::default() };
+        let message = draft.sign(&key()).unwrap();
         let record = next(process.id(), end, &message);
         records.push(record.verify(&process, &epoch, end.as_ref()).unwrap());
     }

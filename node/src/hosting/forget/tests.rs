@@ -1,14 +1,12 @@
 #![allow(clippy::unwrap_used)]
 
-use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::data_item::Draft;
-use weft_protocol::time::TimePoint;
-use weft_protocol::{Hash, Tag, hash_chain};
-use weft_storage::{ClaimRow, EarnedRow, OutboxRow, SlotRow};
+use weft_protocol::{Hash, Tag};
+use weft_storage::{ClaimRow, EarnedRow, OutboxRow};
 
 use super::*;
-use crate::shared::testing::{NETWORK, in_memory, process_item};
+use crate::shared::testing::{assigned, in_memory, process_item, slot_row};
 
 const PROCESS: Id = Id([7; 32]);
 
@@ -133,27 +131,7 @@ fn log_of_another(shared: &Shared) -> (Id, Vec<Write>) {
     let scheduler = Signer::from_seed(&[8; 32]);
     let item = process_item(&scheduler, scheduler.address());
     let process = Process::accept(item.clone(), None, &shared.terms).unwrap().id();
-    let draft = AssignmentDraft {
-        network: NETWORK,
-        process,
-        epoch: 0,
-        slot: 0,
-        hash_chain: hash_chain::first(process),
-        time: TimePoint { timestamp: 120_000, height: 1 },
-        message: None,
-        excludes: Vec::new(),
-    };
-    let signed = draft.draft().sign(&scheduler).unwrap();
-    let row = SlotRow {
-        epoch: 0,
-        assignment_id: signed.id(),
-        assignment: signed.raw().clone(),
-        item: item.id(),
-        proof: None,
-        chain: hash_chain::first(process),
-        timestamp: 120_000,
-        block_height: 1,
-    };
+    let row = slot_row(&assigned(process, 0, item.id()), item.id(), &scheduler);
     (process, log::slot_writes(process, 0, row, &[&item]))
 }
 

@@ -4,13 +4,12 @@ use bytes::Bytes;
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::time::TimePoint;
-use weft_protocol::{Draft, Hash, Network, Verified};
+use weft_protocol::{Draft, Hash, Verified};
 use weft_storage::{Store, StoreConfig};
 
 use super::*;
 use crate::log;
-
-const NETWORK: Network = Network(7);
+use crate::shared::testing::{NETWORK, assigned, slot_row};
 
 fn item(target: Option<Id>, data: &'static [u8]) -> Verified<DataItem> {
     let tags = vec![Tag::new("Data-Protocol", "ao"), Tag::new("Type", "Message")];
@@ -41,28 +40,12 @@ impl Disk {
 
     fn push(&mut self, timestamp: u64, item: &Verified<DataItem>) {
         let slot = self.slots;
-        let time = TimePoint { timestamp, height: timestamp / 120_000 };
         let draft = AssignmentDraft {
-            network: NETWORK,
-            process: self.process,
-            epoch: 0,
-            slot,
             hash_chain: Hash([slot as u8; 32]),
-            time,
-            message: (slot > 0).then(|| item.id()),
-            excludes: Vec::new(),
+            time: TimePoint { timestamp, height: timestamp / 120_000 },
+            ..assigned(self.process, slot, item.id())
         };
-        let assignment = draft.draft().sign(&Signer::from_seed(&[2; 32])).unwrap();
-        let row = SlotRow {
-            epoch: 0,
-            assignment_id: assignment.id(),
-            assignment: assignment.raw().clone(),
-            item: item.id(),
-            proof: None,
-            chain: draft.hash_chain,
-            timestamp,
-            block_height: time.height,
-        };
+        let row = slot_row(&draft, item.id(), &Signer::from_seed(&[2; 32]));
         self.store.write_blocking(log::slot_writes(self.process, slot, row, &[item])).unwrap();
         self.slots += 1;
     }

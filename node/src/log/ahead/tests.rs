@@ -3,78 +3,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use weft_protocol::assignment::AssignmentDraft;
-use weft_protocol::crypto::Signer;
-use weft_protocol::process::Terms;
-use weft_protocol::time::{TimePoint, Weave};
-use weft_protocol::{DataItem, Draft, Network, Tag, Verified, hash_chain};
-use weft_storage::{MemoryDisk, SlotRow, Store, StoreConfig, Write};
-
+use super::super::read_records;
 use super::super::spare::KEPT_BYTES_MAX;
-use super::super::{read_records, slot_writes};
+use super::super::tests::Log;
 use super::*;
 use crate::compute::residency::Elsewhere;
 
 /// Two pages and a part of a third.
 const SLOTS: u64 = 2 * PAGE_SLOTS_MAX + 60;
 const LAST: u64 = SLOTS - 1;
-
-/// A log on a disk in memory.
-struct Log {
-    reader: Reader,
-    process: Arc<Process>,
-    _store: Store,
-}
-
-/// A log of so many slots, each with an item of so many bytes; of one of them the signature is broken.
-fn log(slots: u64, bytes: usize, broken: Option<u64>) -> Log {
-    let signer = Signer::from_seed(&[1; 32]);
-    let network = Network(7);
-    let scheduler = signer.address().to_string();
-    let sign = |tags: &[(&str, &str)], data: Vec<u8>| -> Verified<DataItem> {
-        let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
-        Draft { tags, data: data.into(), ..Draft::default() }.sign(&signer).unwrap()
-    };
-    let tags =
-        [("Data-Protocol", "ao"), ("Type", "Process"), ("Scheduler", &*scheduler), ("Module", &*scheduler)];
-    let opening = sign(&tags, Vec::new());
-    let message = sign(&[("Data-Protocol", "ao"), ("Type", "Message")], vec![b'm'; bytes]);
-    let process = Process::accept(opening.clone(), None, &Terms { network, weave: Weave::Clock }).unwrap();
-    let process = Arc::new(process);
-    let config = StoreConfig::new(network, signer.address());
-    let store = Store::open_with_backend(MemoryDisk::new(), &config).unwrap();
-    let items = [&opening, &message];
-    let mut writes: Vec<Write> =
-        items.map(|item| Write::Item { id: item.id(), raw: item.raw().clone() }).into();
-    for slot in 0..slots {
-        let draft = AssignmentDraft {
-            network,
-            process: process.id(),
-            epoch: 0,
-            slot,
-            hash_chain: hash_chain::first(process.id()),
-            time: TimePoint { timestamp: 120_000, height: 1 },
-            message: (slot > 0).then_some(message.id()),
-            excludes: Vec::new(),
-        };
-        let signed = draft.draft().sign(&signer).unwrap();
-        let mut raw = signed.raw().to_vec();
-        raw[10] ^= u8::from(broken == Some(slot));
-        let row = SlotRow {
-            epoch: 0,
-            assignment_id: signed.id(),
-            assignment: raw.into(),
-            item: if slot > 0 { message.id() } else { opening.id() },
-            proof: None,
-            chain: draft.hash_chain,
-            timestamp: draft.time.timestamp,
-            block_height: draft.time.height,
-        };
-        writes.extend(slot_writes(process.id(), slot, row, &[]));
-    }
-    store.write_blocking(writes).unwrap();
-    Log { reader: store.read().unwrap(), process, _store: store }
-}
 
 fn spare_of(cores: usize) -> Spare {
     Spare::of(cores, Elsewhere::default())
@@ -128,7 +65,7 @@ impl Page {
 
 #[test]
 fn every_slot_comes_once_and_in_order_on_any_number_of_cores() {
-    let log = log(SLOTS, 0, None);
+    let log = Log::new(SLOTS, 0, None);
     for spare in [None, Some(0), Some(1), Some(2), Some(4)].map(|cores| cores.map(spare_of)) {
         let mut ahead = Ahead::default();
         let (came, ended) = slots(&log.way(spare.as_ref(), 0, LAST), &mut ahead);
@@ -142,7 +79,7 @@ fn every_slot_comes_once_and_in_order_on_any_number_of_cores() {
 
 #[test]
 fn the_next_page_is_verified_while_this_one_is_taken() {
-    let (log, spare, mut ahead) = (log(SLOTS, 0, None), spare_of(2), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(SLOTS, 0, None), spare_of(2), Ahead::default());
     take_one(&log.way(Some(&spare), 0, PAGE_SLOTS_MAX - 1), &mut ahead);
     assert!(ahead.pages[0].has(1) && ahead.pages[1].has(PAGE_SLOTS_MAX));
     assert!(ahead.pages.iter().all(|page| page.is_verified() && page.slots.len() == 256));
@@ -152,7 +89,7 @@ fn the_next_page_is_verified_while_this_one_is_taken() {
     assert_eq!(spare.in_use(), (0, 0, ROOM_BYTES));
     assert!((1..=ROOM_BYTES).contains(&ahead.bytes()));
     // What is in hand is read no second time: this disk has nothing.
-    let elsewhere = self::log(1, 0, None);
+    let elsewhere = Log::new(1, 0, None);
     let way = Way { reader: &elsewhere.reader, ..log.way(Some(&spare), 2, 2 * PAGE_SLOTS_MAX - 1) };
     let (came, ended) = slots(&way, &mut ahead);
     assert!(ended.unwrap().is_continue());
@@ -165,7 +102,7 @@ fn the_next_page_is_verified_while_this_one_is_taken() {
 /// Nor does the one message that a log is behind.
 #[test]
 fn a_log_of_one_page_takes_no_other_thread_and_nothing_is_verified_before_its_turn() {
-    let (log, spare, mut ahead) = (log(PAGE_SLOTS_MAX, 0, None), spare_of(8), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(PAGE_SLOTS_MAX, 0, None), spare_of(8), Ahead::default());
     let last = PAGE_SLOTS_MAX - 1;
     for from in [last, 0] {
         let way = Way { due: last, ..log.way(Some(&spare), from, last) };
@@ -183,7 +120,7 @@ fn a_log_of_one_page_takes_no_other_thread_and_nothing_is_verified_before_its_tu
 
 #[test]
 fn whoever_evaluates_on_all_cores_is_not_disturbed() {
-    let (log, spare, mut ahead) = (log(SLOTS, 0, None), spare_of(2), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(SLOTS, 0, None), spare_of(2), Ahead::default());
     let other = spare.evaluate();
     let ended: Result<_, NodeError> = walk(&log.way(Some(&spare), 0, LAST), &mut ahead, |record| {
         assert_eq!(spare.in_use(), (2, 0, 0));
@@ -221,7 +158,7 @@ fn whoever_evaluates_on_all_cores_is_not_disturbed() {
 
 #[test]
 fn nobody_helps_where_nobody_goes_on() {
-    let (log, spare, mut ahead) = (log(SLOTS, 0, None), spare_of(1), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(SLOTS, 0, None), spare_of(1), Ahead::default());
     let (page, crew) = (ahead.page_of(&log.way(None, 0, LAST), 0).unwrap(), Arc::clone(&ahead.crew));
     crew.hand_over(&ahead.pages);
     crew.work().helpers = 1;
@@ -236,7 +173,7 @@ fn nobody_helps_where_nobody_goes_on() {
 #[test]
 fn a_slot_that_does_not_verify_fails_at_its_turn_and_no_slot_after_it_comes() {
     const BROKEN: u64 = PAGE_SLOTS_MAX + 100;
-    let log = log(SLOTS, 0, Some(BROKEN));
+    let log = Log::new(SLOTS, 0, Some(BROKEN));
     let alone = read_records(&log.reader, &log.process, BROKEN, BROKEN).unwrap_err();
     for spare in [None, Some(1), Some(2), Some(4)].map(|cores| cores.map(spare_of)) {
         let mut ahead = Ahead::default();
@@ -258,7 +195,7 @@ fn a_slot_that_does_not_verify_fails_at_its_turn_and_no_slot_after_it_comes() {
 
 #[test]
 fn a_slot_that_is_not_there_fails_at_its_turn() {
-    let (log, spare) = (log(PAGE_SLOTS_MAX + 10, 0, None), spare_of(2));
+    let (log, spare) = (Log::new(PAGE_SLOTS_MAX + 10, 0, None), spare_of(2));
     let (came, ended) = slots(&log.way(Some(&spare), 0, LAST), &mut Ahead::default());
     assert!(came.into_iter().eq(0..PAGE_SLOTS_MAX + 10));
     assert!(matches!(ended, Err(NodeError::MissingSlot { slot, .. }) if slot == PAGE_SLOTS_MAX + 10));
@@ -267,7 +204,7 @@ fn a_slot_that_is_not_there_fails_at_its_turn() {
 #[test]
 fn pages_of_large_slots_have_few() {
     for (bytes, pages) in [(300 * 1024, vec![4, 3]), (PAGE_BYTES_MAX + 1, vec![1])] {
-        let (log, spare, mut ahead) = (log(9, bytes, None), spare_of(2), Ahead::default());
+        let (log, spare, mut ahead) = (Log::new(9, bytes, None), spare_of(2), Ahead::default());
         let way = |from, to| Way { due: 8, ..log.way(Some(&spare), from, to) };
         // Slot 0 is small. Where the first large one is a page of its own, slot 0 is one, too, and used up.
         take_one(&way(0, 8), &mut ahead);
@@ -281,7 +218,7 @@ fn pages_of_large_slots_have_few() {
 /// Else it would be verified in vain in each run of a slow guest.
 #[test]
 fn nothing_is_done_ahead_that_finds_no_room() {
-    let (log, spare, mut ahead) = (log(SLOTS, 0, None), spare_of(4), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(SLOTS, 0, None), spare_of(4), Ahead::default());
     let full = spare.keep(KEPT_BYTES_MAX - ROOM_BYTES + 1);
     assert!(full.is_some());
     take_one(&log.way(Some(&spare), 0, LAST), &mut ahead);
@@ -302,12 +239,12 @@ fn nothing_is_done_ahead_that_finds_no_room() {
 /// One that is damaged, or too large, is not read again and again while the page before it is at hand.
 #[test]
 fn a_page_that_cannot_be_had_is_tried_once() {
-    let (log, spare, mut ahead) = (log(PAGE_SLOTS_MAX, 0, None), spare_of(2), Ahead::default());
+    let (log, spare, mut ahead) = (Log::new(PAGE_SLOTS_MAX, 0, None), spare_of(2), Ahead::default());
     let way = log.way(Some(&spare), 0, PAGE_SLOTS_MAX - 1);
     take_one(&way, &mut ahead);
     assert_eq!((ahead.pages.len(), ahead.alone), (1, Some(PAGE_SLOTS_MAX - 1)));
     // What is written now would be found.
-    let longer = self::log(SLOTS, 0, None);
+    let longer = Log::new(SLOTS, 0, None);
     let way = Way { reader: &longer.reader, from: 1, ..way };
     take_one(&way, &mut ahead);
     assert_eq!(ahead.pages.len(), 1);
@@ -315,7 +252,7 @@ fn a_page_that_cannot_be_had_is_tried_once() {
 
 #[test]
 fn however_it_ends_nothing_is_left_behind() {
-    let (log, spare) = (log(SLOTS, 0, None), spare_of(4));
+    let (log, spare) = (Log::new(SLOTS, 0, None), spare_of(4));
     let way = log.way(Some(&spare), 0, LAST);
     let failed = walk(&way, &mut Ahead::default(), |_| {
         Err(NodeError::MissingSlot { process: log.process.id(), slot: 77 })

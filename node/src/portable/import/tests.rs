@@ -5,13 +5,12 @@ use prost::Message as _;
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::bundle::Frame;
 use weft_protocol::crypto::Signer;
-use weft_protocol::time::{TimePoint, Weave};
+use weft_protocol::time::Weave;
 use weft_protocol::wire::FILED_ATTESTATIONS_MAX;
 use weft_protocol::{Draft, Tag, Verified, hash_chain};
 
 use super::*;
-
-const NETWORK: Network = Network(7);
+use crate::shared::testing::{NETWORK, assigned};
 
 fn sign(target: Option<Id>, tags: &[(&str, &str)], data: Vec<u8>) -> Verified<DataItem> {
     let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
@@ -45,17 +44,7 @@ fn items(messages: &[usize]) -> (Id, Vec<Verified<DataItem>>) {
     });
     let mut chain = hash_chain::first(process);
     for (slot, item) in (0..).zip(std::iter::once(opening).chain(sent)) {
-        let timestamp = 1_700_000_000_000 + slot;
-        let draft = AssignmentDraft {
-            network: NETWORK,
-            process,
-            epoch: 0,
-            slot,
-            hash_chain: chain,
-            time: TimePoint { timestamp, height: timestamp / 120_000 },
-            message: (slot > 0).then_some(item.id()),
-            excludes: Vec::new(),
-        };
+        let draft = AssignmentDraft { hash_chain: chain, ..assigned(process, slot, item.id()) };
         let assignment = draft.draft().sign(&Signer::from_seed(&[5; 32])).unwrap();
         chain = hash_chain::next(assignment.id(), chain);
         items.extend([assignment, item]);

@@ -6,11 +6,10 @@ use weft_protocol::bundle::Bundle;
 use weft_protocol::crypto::Signer;
 use weft_protocol::push::ORIGIN_PROOF;
 use weft_protocol::time::{TimePoint, Weave};
-use weft_protocol::{Draft, Hash, Network, Tag, hash_chain};
+use weft_protocol::{Draft, Hash, Tag, hash_chain};
 
 use super::*;
-
-const NETWORK: Network = Network(7);
+use crate::shared::testing::{NETWORK, assigned};
 
 fn signer() -> Signer {
     Signer::from_seed(&[1; 32])
@@ -35,14 +34,9 @@ pub(in super::super) fn log(slots: u64, time_of: impl Fn(u64) -> u64) -> (Id, Ve
         let tags: Vec<(&str, &str)> = named.iter().map(|named| (ORIGIN_PROOF, named.as_str())).collect();
         let message = if slot == 0 { process.clone() } else { item(&tags, format!("message {slot}")) };
         let draft = AssignmentDraft {
-            network: NETWORK,
-            process: id,
-            epoch: 0,
-            slot,
             hash_chain: chain,
             time: TimePoint { timestamp: time_of(slot), height: time_of(slot) / 120_000 },
-            message: (slot > 0).then(|| message.id()),
-            excludes: Vec::new(),
+            ..assigned(id, slot, message.id())
         };
         let assignment = draft.draft().sign(&signer()).unwrap();
         chain = hash_chain::next(assignment.id(), chain);

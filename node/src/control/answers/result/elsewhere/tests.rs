@@ -4,11 +4,11 @@
 use weft_protocol::assignment::AssignmentDraft;
 use weft_protocol::crypto::Signer;
 use weft_protocol::process::Terms;
-use weft_protocol::time::{TimePoint, Weave};
+use weft_protocol::time::Weave;
 use weft_protocol::{DataItem, Draft, Hash, Tag, Unverified, Verified, hash_chain, record};
 
 use super::*;
-use crate::shared::testing::{NETWORK, peer};
+use crate::shared::testing::{NETWORK, assigned, peer};
 
 const TERMS: Terms = Terms { network: NETWORK, weave: Weave::Clock };
 
@@ -29,17 +29,7 @@ fn signed(
     item: &Verified<DataItem>,
     signer: &Signer,
 ) -> wire::SlotRecord {
-    let timestamp = 1_000_000 + slot;
-    let draft = AssignmentDraft {
-        network: NETWORK,
-        process,
-        epoch: 0,
-        slot,
-        hash_chain: chain,
-        time: TimePoint { timestamp, height: timestamp / 120_000 },
-        message: (item.id() != process).then(|| item.id()),
-        excludes: Vec::new(),
-    };
+    let draft = AssignmentDraft { hash_chain: chain, ..assigned(process, slot, item.id()) };
     record::to_wire(&draft.draft().sign(signer).unwrap(), item, None)
 }
 
