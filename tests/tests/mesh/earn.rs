@@ -54,6 +54,7 @@ struct Stage {
     token: Actor,
     ledger: Actor,
     source: Actor,
+    target: Actor,
 }
 
 fn tags(pairs: &[(&str, String)]) -> Vec<Tag> {
@@ -102,7 +103,8 @@ impl Stage {
             rig.town().carry_on(&source, HONEST, &mut open).await?;
         }
         assert_holds(open);
-        Ok(Self { rig, token, ledger, source })
+        let target = rig.spawn("target", 1, &[1], &[]).await?;
+        Ok(Self { rig, token, ledger, source, target })
     }
 
     fn address(&self, node: usize) -> Address {
@@ -172,6 +174,16 @@ impl Stage {
         self.holds("Bond-Of", &of, &amount.to_string()).await
     }
 
+    /// Has both messengers offer with a bond, and gives these nodes so much of which the bonds are paid.
+    async fn hire(&self, nodes: &[usize], each: u64) -> Result<(), Trouble> {
+        self.rig.all_offer(&self.source, &[HONEST, OTHER], 0).await?;
+        self.fund(nodes, each, BOND_UNIT).await?;
+        for node in [HONEST, OTHER] {
+            self.bond(node, BOND_UNIT).await?;
+        }
+        self.weighed(BOND_UNIT).await
+    }
+
     /// Waits until the scheduler of the source knows both offers, each with this bond.
     async fn weighed(&self, bond: u64) -> Result<(), Trouble> {
         let look = async || {
@@ -186,12 +198,12 @@ impl Stage {
     }
 
     /// Goes through window 0, and through window 1 with messages to the target and so many spawns.
-    async fn play(&self, target: &Actor, spawns: u64) -> Result<(), Trouble> {
+    async fn play(&self, spawns: u64) -> Result<(), Trouble> {
         let (town, mut open) = (self.rig.town(), Open::new("play"));
         for _ in 1..set_slot(1).unwrap() {
             town.send(&self.source, "Increment", Vec::new(), "").await?;
         }
-        let to = tags(&[("To", target.id.to_string())]);
+        let to = tags(&[("To", self.target.id.to_string())]);
         // Children that begin with nothing of their own.
         let child = tags(&[
             ("Module", self.rig.module.to_string()),
@@ -256,20 +268,33 @@ impl Stage {
         Ok(self.rig.town().result(&self.ledger, 0, slot).await?.result.to_string())
     }
 
-    /// Waits until a node was paid for all that it claimed; returns what it earned.
-    async fn is_paid(&self, node: usize) -> Result<LedgerEarnings, Trouble> {
+    /// Waits until a node was paid, and this holds of what it earned, which it returns.
+    async fn is_paid(
+        &self,
+        node: usize,
+        holds: impl Fn(&LedgerEarnings) -> bool,
+    ) -> Result<LedgerEarnings, Trouble> {
+        let request = Request::Market(MarketRequest::Earnings { ledger: Some(self.ledger.id) });
         let look = async || {
-            let earned = self.earnings(node).await?;
-            let done = earned.paid != "0" && earned.claimed == "0" && earned.claimable == "0";
+            let earned: EarningsInfo = self.rig.fleet.node(node).ask("what it earned", &request).await?;
+            let earned = earned.ledgers.into_iter().next().unwrap();
+            let done = earned.paid != "0" && holds(&earned);
             Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
         };
         Ok(until(format!("node {node} to be paid"), 3 * PATIENCE, look).await?)
     }
 
-    async fn earnings(&self, node: usize) -> Result<LedgerEarnings, AskError> {
-        let request = Request::Market(MarketRequest::Earnings { ledger: Some(self.ledger.id) });
-        let earned: EarningsInfo = self.rig.fleet.node(node).ask("what it earned", &request).await?;
-        Ok(earned.ledgers.into_iter().next().unwrap())
+    /// Waits until the honest messenger, which had a bond and as much again, was paid for all that it claimed. The deposit is
+    /// its own too. Returns what it earned, and how much it was paid.
+    async fn all_is_paid(&self) -> Result<(LedgerEarnings, u64), Trouble> {
+        let is_all = |earned: &LedgerEarnings| earned.claimed == "0" && earned.claimable == "0";
+        let earned = self.is_paid(HONEST, is_all).await?;
+        let paid: u64 = earned.paid.parse().unwrap();
+        let has = BOND_UNIT + paid + BOND_UNIT / 100;
+        assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
+        let bond = BOND_UNIT.to_string();
+        assert_eq!((earned.bond.as_ref(), earned.locked.as_deref()), (Some(&bond), Some("0")));
+        Ok((earned, paid))
     }
 
     /// What each messenger is due for messages of window 1, as a node computes it from the logs, and how many there are.
@@ -294,14 +319,8 @@ impl Stage {
 #[tokio::test]
 async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     let stage = Stage::open(&ROLES).await?;
-    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
-    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
-    stage.fund(&[HONEST, OTHER], 2 * BOND_UNIT, BOND_UNIT).await?;
-    for node in [HONEST, OTHER] {
-        stage.bond(node, BOND_UNIT).await?;
-    }
-    stage.weighed(BOND_UNIT).await?;
-    stage.play(&target, 0).await?;
+    stage.hire(&[HONEST, OTHER], 2 * BOND_UNIT).await?;
+    stage.play(0).await?;
 
     // Nobody asks for it: the messenger claims. It leaves who pays, as it does where that one cancels, and the claim is
     // challenged: it answers all the same. Who challenges what was answered for is told so.
@@ -314,12 +333,8 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     let said = stage.challenge(OTHER, HONEST, true).await?;
     assert!(said.contains("Challenge-Error") && said.contains("answered for already"), "{said}");
 
-    // It waits for the ledger's time, and is paid; the deposit is its own too.
-    let earned = stage.is_paid(HONEST).await?;
-    let paid: u64 = earned.paid.parse().unwrap();
-    let has = BOND_UNIT + paid + BOND_UNIT / 100;
-    assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
-    assert_eq!((earned.bond, earned.locked), (Some(BOND_UNIT.to_string()), Some("0".into())));
+    // It waits for the ledger's time, and is paid.
+    let (earned, paid) = stage.all_is_paid().await?;
 
     // A node that was not there comes to the same sum from the logs.
     let mut open = Open::new("audit");
@@ -332,13 +347,13 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
     assert_eq!(due.iter().map(|(_, due)| due).sum::<u64>(), PUSHES * PRICE, "{due:?}");
 
     // Out of the ledger, into the token.
-    let out = stage.address(HONEST).to_string();
-    stage.ask(HONEST, "Withdraw", &[("Quantity", has.to_string())], "").await?;
+    let (out, has) = (stage.address(HONEST).to_string(), earned.balance.unwrap());
+    stage.ask(HONEST, "Withdraw", &[("Quantity", has.clone())], "").await?;
     let code = format!("return Balances['{out}'] or '0'");
     let look = async || {
         let said = aos::eval(&stage.rig.town(), &stage.token, &code, &mut Open::new("withdraw")).await;
         let said = said.unwrap_or_default();
-        Ok::<_, AskError>(if said == has.to_string() { Look::There(()) } else { Look::NotYet(said) })
+        Ok::<_, AskError>(if said == has { Look::There(()) } else { Look::NotYet(said) })
     };
     until("the token to have paid it out".to_owned(), PATIENCE, look).await?;
     stage.holds("Balance", &[("Recipient", out)], "0").await?;
@@ -351,14 +366,8 @@ async fn a_messenger_earns_is_audited_and_withdraws() -> Result<(), Trouble> {
 #[tokio::test]
 async fn a_messenger_that_computes_nothing_claims_by_what_attestors_sign() -> Result<(), Trouble> {
     let mut stage = Stage::open(&ALONE).await?;
-    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
-    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
-    stage.fund(&[HONEST, OTHER], 2 * BOND_UNIT, BOND_UNIT).await?;
-    for node in [HONEST, OTHER] {
-        stage.bond(node, BOND_UNIT).await?;
-    }
-    stage.weighed(BOND_UNIT).await?;
-    stage.play(&target, SPAWNS).await?;
+    stage.hire(&[HONEST, OTHER], 2 * BOND_UNIT).await?;
+    stage.play(SPAWNS).await?;
 
     // It claims, and is challenged while it is off: it hears that from where it had heard the ledger, answers, and until then
     // lets none of the slots pass that are left for that.
@@ -371,11 +380,7 @@ async fn a_messenger_that_computes_nothing_claims_by_what_attestors_sign() -> Re
     stage.claim_shows(HONEST, r#""answered":1,"#).await?;
 
     // Nobody else lets the ledger's time pass. What it has there its attestors say.
-    let earned = stage.is_paid(HONEST).await?;
-    let paid: u64 = earned.paid.parse().unwrap();
-    let has = BOND_UNIT + paid + BOND_UNIT / 100;
-    assert_eq!(earned.balance, Some(has.to_string()), "{earned:?}");
-    assert_eq!((earned.bond, earned.locked), (Some(BOND_UNIT.to_string()), Some("0".into())));
+    let (earned, paid) = stage.all_is_paid().await?;
     assert_eq!((earned.lost.as_str(), earned.challenged.as_str()), ("0", "0"));
     assert!(!earned.computed_here, "it has no compute role");
     // The logs say the same of it where they are computed. Children are no messages, and are paid too.
@@ -432,24 +437,13 @@ struct Made {
 #[tokio::test]
 async fn a_claim_that_is_made_up_loses_its_bond_and_a_push_is_claimed_once() -> Result<(), Trouble> {
     let mut stage = Stage::open(&ROLES).await?;
-    let target = stage.rig.spawn("target", 1, &[1], &[]).await?;
-    stage.rig.all_offer(&stage.source, &[HONEST, OTHER], 0).await?;
-    stage.fund(&[HONEST, OTHER, AUDITOR], BOND_UNIT, BOND_UNIT).await?;
-    for node in [HONEST, OTHER] {
-        stage.bond(node, BOND_UNIT).await?;
-    }
-    stage.weighed(BOND_UNIT).await?;
+    stage.hire(&[HONEST, OTHER, AUDITOR], BOND_UNIT).await?;
     let mut open = Open::new("audit");
     for of in [&stage.source, &stage.ledger] {
         stage.rig.town().host_on(of, AUDITOR, false, &mut open).await?;
     }
-    stage.play(&target, 0).await?;
-    let look = async || {
-        let earned = stage.earnings(HONEST).await?;
-        let done = earned.paid != "0";
-        Ok::<_, AskError>(if done { Look::There(earned) } else { Look::NotYet(format!("{earned:?}")) })
-    };
-    let earned = until("the honest one to be paid".to_owned(), 2 * PATIENCE, look).await?;
+    stage.play(0).await?;
+    let earned = stage.is_paid(HONEST, |_| true).await?;
     assert_eq!((earned.lost.as_str(), earned.challenged.as_str()), ("0", "0"), "{earned:?}");
 
     // The other is off, and has every second of its pushes claimed by hand: that is paid, once.
