@@ -11,7 +11,7 @@ use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::crypto::Signer;
 use weft_protocol::{DataItem, Hash, Id, wire};
 
-use crate::followed::{Script, Truth, serve, source, truth_of};
+use crate::followed::{Script, Truth, named, source, truth_of};
 use crate::proven::proven;
 use crate::support::{Node, Stranger, key, network, until};
 
@@ -68,27 +68,6 @@ fn signed(truth: &Truth, slot: u64, message: Option<&DataItem>, signer: &Signer)
     weft_protocol::record::to_wire(&draft.draft().sign(signer).unwrap(), item, None)
 }
 
-/// A source that says what came of any message.
-fn telling(outcome: wire::OutcomeResponse) -> Arc<Mutex<Script>> {
-    let script = Arc::new(Mutex::new(Script::default()));
-    script.lock().unwrap().outcome = Some(outcome);
-    script
-}
-
-/// A source of a log, and its name.
-async fn named(
-    follower: &Node,
-    seed: u8,
-    truth: &Arc<Truth>,
-    script: &Arc<Mutex<Script>>,
-) -> (String, JoinHandle<()>) {
-    let source = Stranger::of(follower, seed).await;
-    let name = source.net.peer().to_string();
-    source.net.join(truth.process).await.unwrap();
-    source.is_heard_by(follower).await;
-    (name, serve(source.net.clone(), source, Arc::clone(truth), Arc::clone(script)))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_gives_a_false_slot_is_named_and_the_next_is_asked() {
     let node = Node::start(184).await;
@@ -132,7 +111,7 @@ async fn who_gives_a_false_slot_is_named_and_the_next_is_asked() {
         assert!(error.contains(&format!("{name} gave a false one")), "{error}");
     }
     lie();
-    serving.push(source(&follower, 191, &truth, &telling(outcome)).await);
+    serving.push(source(&follower, 191, &truth, &Script::telling(outcome)).await);
     let told = follower.ask::<Value>(asks(process, 1, 60_000)).await.unwrap();
     assert_eq!((&told["position"]["slot"], &told["code"]), (&Value::from(1), &Value::from(0)));
     assert_eq!(told["attested_by"].as_array().unwrap().len(), 1, "{told}");
@@ -155,7 +134,7 @@ async fn a_message_that_had_a_slot_before_has_its_result_there() {
     let truth = Arc::new(truth);
 
     let follower = Node::start(194).await;
-    let serving = source(&follower, 195, &truth, &telling(outcome)).await;
+    let serving = source(&follower, 195, &truth, &Script::telling(outcome)).await;
     let error = follower.ask::<Value>(asks(process, 2, 60_000)).await.unwrap_err().to_string();
     let advice = format!("which had slot 1 before; its result is there: `weft result {process} {item}`");
     assert!(error.contains(&advice), "{error}");

@@ -85,6 +85,11 @@ impl Script {
         Arc::new(Mutex::new(Self { sent: Some(sent), ..Self::default() }))
     }
 
+    /// Of a source that answers so what came of any item.
+    pub fn telling(outcome: wire::OutcomeResponse) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { outcome: Some(outcome), ..Self::default() }))
+    }
+
     /// The request back if it is answered.
     fn hold(&mut self, request: wire::Request, reply: weft_net::Reply) -> Option<(Ask, weft_net::Reply)> {
         let ask = request.body.unwrap();
@@ -108,7 +113,7 @@ impl Script {
 }
 
 /// Answers for a log as the script says, then as it is.
-pub fn serve(
+fn serve(
     net: Net,
     mut source: Stranger,
     truth: Arc<Truth>,
@@ -184,10 +189,21 @@ pub async fn source(
     truth: &Arc<Truth>,
     script: &Arc<Mutex<Script>>,
 ) -> JoinHandle<()> {
+    named(follower, seed, truth, script).await.1
+}
+
+/// A source that a follower knows for the process, and its name.
+pub async fn named(
+    follower: &Node,
+    seed: u8,
+    truth: &Arc<Truth>,
+    script: &Arc<Mutex<Script>>,
+) -> (String, JoinHandle<()>) {
     let source = Stranger::of(follower, seed).await;
+    let name = source.net.peer().to_string();
     source.net.join(truth.process).await.unwrap();
     source.is_heard_by(follower).await;
-    serve(source.net.clone(), source, Arc::clone(truth), Arc::clone(script))
+    (name, serve(source.net.clone(), source, Arc::clone(truth), Arc::clone(script)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Results that their attestors signed for: believed from anybody, and nobody's false proof is.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 use weft_node::control::api::{Request, ResultOf};
@@ -70,22 +70,17 @@ async fn a_false_proof_is_not_believed_and_a_true_one_is_from_anybody() {
     node.stop().await;
 
     let follower = Node::start(176).await;
-    let script = |outcome| {
-        let script = Arc::new(Mutex::new(Script::default()));
-        script.lock().unwrap().outcome = Some(outcome);
-        script
-    };
     let mut false_one = true_one.clone();
     false_one.result = String::from_utf8(true_one.result.to_vec()).unwrap().replace('1', "2").into();
     assert_ne!(false_one.result, true_one.result);
-    let liar = script(false_one);
+    let liar = Script::telling(false_one);
     // Whoever has its key is the scheduler, who says nothing.
     let mut serving = vec![source(&follower, 174, &truth, &Script::silent(false)).await];
     serving.push(source(&follower, 177, &truth, &liar).await);
     follower.ask::<Value>(asks(process, item, 0)).await.unwrap_err();
     assert!(liar.lock().unwrap().outcomes > 0, "the liar was not asked");
 
-    serving.push(source(&follower, 178, &truth, &script(true_one)).await);
+    serving.push(source(&follower, 178, &truth, &Script::telling(true_one)).await);
     let result = follower.ask::<Value>(asks(process, item, 60_000)).await.unwrap();
     assert_eq!(result["attested_by"].as_array().unwrap().len(), 1, "{result}");
     assert_eq!(result["code"], 0);

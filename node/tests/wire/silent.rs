@@ -1,6 +1,6 @@
 //! Peers that take questions and answer none: those who wait for a result are held up by nobody.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,8 +39,7 @@ async fn silent_sources_hold_up_nobody_who_waits_for_a_result() {
     for seed in 113..116 {
         serving.push(source(&follower, seed, &truth, &silent).await);
     }
-    let honest = Arc::new(Mutex::new(Script::default()));
-    honest.lock().unwrap().outcome = Some(outcome());
+    let honest = Script::telling(outcome());
     serving.push(source(&follower, 116, &truth, &honest).await);
     until("a quick answer", || async {
         let began = Instant::now();
@@ -100,8 +99,8 @@ async fn whoever_is_only_quick_is_not_believed_before_the_scheduler() {
     let truth = Arc::new(truth(140, 2).await);
     let follower = Node::start(142).await;
     // Whoever has its key is the scheduler.
-    let (scheduler, liar) = (Script::silent(false), Arc::new(Mutex::new(Script::default())));
-    liar.lock().unwrap().outcome = Some(wire::OutcomeResponse { code: 1, ..outcome() });
+    let scheduler = Script::silent(false);
+    let liar = Script::telling(wire::OutcomeResponse { code: 1, ..outcome() });
     let mut serving = vec![source(&follower, 140, &truth, &scheduler).await];
     serving.push(source(&follower, 143, &truth, &liar).await);
     let answering = async {
