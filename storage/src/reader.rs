@@ -143,14 +143,27 @@ impl Reader {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.undecoded_down(table, from, to, limit.min(SCAN_ROWS_MAX), |key, _| key.to_vec())
+    }
+
+    /// What `part` makes of the key and the bytes of each row from `to` down to `from`, both included, at most `limit`. Rows
+    /// that are damaged are among them.
+    fn undecoded_down<T>(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        part: impl Fn(&[u8], &[u8]) -> T,
+    ) -> Result<Vec<T>, StoreError> {
         if from > to {
             return Ok(Vec::new());
         }
         contain("scanning", || {
             let disk = |error| StoreError::disk("scanning", error);
             let range = self.open(table)?.range(from..=to).map_err(disk)?;
-            let keys = range.rev().take(limit.min(SCAN_ROWS_MAX));
-            keys.map(|entry| entry.map(|(key, _)| key.value().to_vec()).map_err(disk)).collect()
+            let rows = range.rev().take(limit);
+            rows.map(|row| row.map(|(key, value)| part(key.value(), value.value())).map_err(disk)).collect()
         })
     }
 

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use weft_node::control::api::{Request, ResultOf};
-use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::assignment::Assignment;
 use weft_protocol::crypto::Signer;
-use weft_protocol::{DataItem, Hash, Id, wire};
+use weft_protocol::{DataItem, Id, wire};
 
-use crate::followed::{Script, Truth, named, source, truth_of};
+use crate::followed::{Script, Truth, named, source, truth_of, unlinked};
 use crate::proven::proven;
-use crate::support::{Node, Stranger, key, network, until};
+use crate::support::{Node, Stranger, key, until};
 
 fn asks(process: Id, slot: u64, wait_ms: u64) -> Request {
     Request::Result { process, of: ResultOf::Slot(slot), wait_ms }
@@ -52,20 +52,9 @@ async fn the_result_of_a_slot_is_told_where_its_log_is_not() {
 /// A slot after the last one, signed by this key: with this message, or with the one of slot 1 once more.
 fn signed(truth: &Truth, slot: u64, message: Option<&DataItem>, signer: &Signer) -> wire::SlotRecord {
     let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap();
-    let item = message.unwrap_or(&item);
     let last = DataItem::verify_bytes(truth.slots[1].assignment.clone()).unwrap();
     let Assignment { process, time, .. } = Assignment::from_item(&last).unwrap();
-    let draft = AssignmentDraft {
-        network: network(),
-        process,
-        epoch: 0,
-        slot,
-        hash_chain: Hash([9; 32]),
-        time,
-        message: Some(item.id()),
-        excludes: Vec::new(),
-    };
-    weft_protocol::record::to_wire(&draft.draft().sign(signer).unwrap(), item, None)
+    unlinked(process, slot, time, message.unwrap_or(&item), signer)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use weft_net::{Net, NetEvent, Verdict};
 use weft_node::control::api::{Request, ResultOf};
 use weft_protocol::assignment::{Assignment, AssignmentDraft};
+use weft_protocol::crypto::Signer;
+use weft_protocol::time::TimePoint;
 use weft_protocol::wire::announcement::Body;
 use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
@@ -113,12 +115,7 @@ impl Script {
 }
 
 /// Answers for a log as the script says, then as it is.
-fn serve(
-    net: Net,
-    mut source: Stranger,
-    truth: Arc<Truth>,
-    script: Arc<Mutex<Script>>,
-) -> JoinHandle<()> {
+fn serve(net: Net, mut source: Stranger, truth: Arc<Truth>, script: Arc<Mutex<Script>>) -> JoinHandle<()> {
     tokio::spawn(async move {
         while let Some(event) = source.events.recv().await {
             match event {
@@ -396,18 +393,28 @@ fn forked(slots: &[wire::SlotRecord], seed: u8) -> wire::SlotRecord {
     let first = DataItem::verify_bytes(slots[0].assignment.clone()).unwrap();
     let Assignment { process, mut time, .. } = Assignment::from_item(&first).unwrap();
     time.timestamp = now();
-    let message = Node::message(process, 1, &signer);
+    unlinked(process, 1, time, &Node::message(process, 1, &signer), &signer)
+}
+
+/// A slot of a log with this message, signed by this key, with a chain that does not follow.
+pub fn unlinked(
+    process: Id,
+    slot: u64,
+    time: TimePoint,
+    message: &DataItem,
+    signer: &Signer,
+) -> wire::SlotRecord {
     let draft = AssignmentDraft {
         network: network(),
         process,
         epoch: 0,
-        slot: 1,
+        slot,
         hash_chain: Hash([9; 32]),
         time,
         message: Some(message.id()),
         excludes: Vec::new(),
     };
-    weft_protocol::record::to_wire(&draft.draft().sign(&signer).unwrap(), &message, None)
+    weft_protocol::record::to_wire(&draft.draft().sign(signer).unwrap(), message, None)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,6 @@ use std::ops::ControlFlow;
 use weft_protocol::Id;
 
 use super::{Direction, Reader, bad_key};
-use crate::contained::contain;
 use crate::error::StoreError;
 use crate::key::Parts;
 use crate::rows::{ProcessRow, SeenKey, SlotRow};
@@ -41,17 +40,8 @@ impl Reader {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
         let (from, to) = span(process);
-        contain("scanning", || {
-            let disk = |error| StoreError::disk("scanning", error);
-            let range = self.open(table)?.range(from.as_slice()..=to.as_slice()).map_err(disk)?;
-            let rows = range.rev().take(limit).map(|entry| {
-                let row = entry.map(|(key, value)| {
-                    (key.value().to_vec(), (key.value().len() + value.value().len()) as u64)
-                });
-                row.map_err(disk)
-            });
-            rows.collect()
-        })
+        let held = |key: &[u8], row: &[u8]| (key.to_vec(), (key.len() + row.len()) as u64);
+        self.undecoded_down(table, &from, &to, limit, held)
     }
 
     /// The newest slots of a log, the newest first, at most `limit`. One whose row is damaged is among them.
