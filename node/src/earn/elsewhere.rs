@@ -9,11 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{join, join_all};
 use weft_net::{Key, Peer};
 use weft_protocol::outcome::Running;
 use weft_protocol::outcome::sent::{Sent, Since, Stretch};
 use weft_protocol::process::Process;
-use weft_protocol::{Hash, Id, Position, Tag};
+use weft_protocol::{Address, Hash, Id, Position, Tag};
 use weft_storage::{ClaimKey, Reader, StoreError};
 
 use super::machine::Sending;
@@ -25,8 +26,14 @@ use crate::shared::SharedRef;
 
 /// Computers that are asked first.
 const NEAR_MAX: usize = 3;
-/// Computers that are asked where those had nothing, half of them by their place in the mesh alone.
+/// Computers that are asked where those had nothing, half of them such as are not at hand.
 const WIDE_MAX: usize = 16;
+/// Attestors that are looked for by their keys at once. Who is found is connected, and at hand from then on.
+const FOUND_MAX: usize = 4;
+/// How long it takes until others of them have their turn, in milliseconds.
+const FIND_TURN_MS: u64 = 30_000;
+/// How long an attestor is waited for. The search goes on: who is found later is at hand when the ledger is asked again.
+const FIND_WAIT: Duration = Duration::from_secs(2);
 /// How long asking one ledger may take.
 const ASK_WAIT: Duration = Duration::from_secs(60);
 /// Slots in one answer from which on there may be more at once.
@@ -212,17 +219,42 @@ fn compared(read: Option<Mark>, (last, running): (Position, Running)) -> Result<
 
 /// Who is asked about a ledger. Its topic is another's, so those who computed it may not be connected.
 async fn whom(shared: &SharedRef, ledger: &Process, is_wide: bool) -> Vec<Peer> {
-    let mut peers = computers(shared, ledger).await;
+    let mut near = computers(shared, ledger).await;
     if !is_wide {
-        peers.truncate(NEAR_MAX);
-        return peers;
+        near.truncate(NEAR_MAX);
+        return near;
     }
-    peers.truncate(WIDE_MAX / 2);
-    let serving = shared.net.providers(Key::Process(ledger.id())).await.unwrap_or_default();
-    let mut seen: BTreeSet<Peer> = peers.iter().copied().chain([shared.net.peer()]).collect();
-    peers.extend(serving.into_iter().filter(|peer| seen.insert(*peer)));
-    peers.truncate(WIDE_MAX);
-    peers
+    let turn = shared.clock.now().0 / FIND_TURN_MS;
+    let missing = missing(ledger, &near, shared.address, turn);
+    let by_key = missing.into_iter().map(|attestor| async move {
+        let found = tokio::time::timeout(FIND_WAIT, shared.net.providers(Key::Address(attestor))).await;
+        found.ok().and_then(Result::ok).unwrap_or_default()
+    });
+    let serving = shared.net.providers(Key::Process(ledger.id()));
+    let (attestors, serving) = join(join_all(by_key), serving).await;
+    wide(shared.net.peer(), near, attestors.concat(), serving.unwrap_or_default())
+}
+
+/// Attestors of a ledger that are not among these peers, as many as are looked for; in another turn others.
+fn missing(ledger: &Process, near: &[Peer], own: Address, turn: u64) -> Vec<Address> {
+    let there: BTreeSet<Address> = near.iter().filter_map(Peer::address).chain([own]).collect();
+    let mut missing = ledger.attestors().members;
+    missing.retain(|member| !there.contains(member));
+    let first = usize::try_from(turn).unwrap_or_default() % missing.len().max(1);
+    missing.rotate_left(first);
+    missing.truncate(FOUND_MAX);
+    missing
+}
+
+/// Each of these peers once, as many as are asked: some that are at hand, the attestors that were found by their keys, and then
+/// those who serve the ledger by their place in the mesh alone.
+fn wide(own: Peer, mut near: Vec<Peer>, attestors: Vec<Peer>, serving: Vec<Peer>) -> Vec<Peer> {
+    near.truncate(WIDE_MAX / 2);
+    let mut seen = BTreeSet::from([own]);
+    let all = near.into_iter().chain(attestors).chain(serving);
+    let mut all: Vec<Peer> = all.filter(|peer| seen.insert(*peer)).collect();
+    all.truncate(WIDE_MAX);
+    all
 }
 
 /// The messages of this node to which a stretch answers. Those that are not remembered are asked for by their ids.
@@ -321,11 +353,14 @@ impl Standings {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use weft_protocol::Draft;
     use weft_protocol::crypto::Signer;
+    use weft_protocol::process::Terms;
+    use weft_protocol::time::Weave;
     use weft_storage::{MemoryDisk, Store, StoreConfig};
 
     use super::*;
-    use crate::shared::testing::NETWORK;
+    use crate::shared::testing::{NETWORK, peer, process_item};
 
     #[test]
     fn a_mark_is_read_as_it_was_written_by_this_build_or_an_earlier_one() {
@@ -358,6 +393,36 @@ mod tests {
         // It was computed here, and its outcomes are forgotten.
         let here = Mark { running: None, ..heard };
         assert_eq!((since(Some(here), false), since(Some(here), true)), (Some(Since::Newest), None));
+    }
+
+    #[test]
+    fn attestors_that_are_not_at_hand_are_looked_for_by_their_keys_and_asked_before_strangers() {
+        let own = peer(9);
+        let owner = Signer::from_seed(&[1; 32]);
+        let members = [1, 2, 3, 4, 5, 6, 9].map(|seed| peer(seed).address().unwrap().to_string());
+        let tags = process_item(&owner, owner.address()).tags().to_vec().into_iter();
+        let set = [Tag::new("Compute", members.join(",")), Tag::new("Compute-Quorum", "4")];
+        let item = Draft { tags: tags.chain(set).collect(), ..Draft::default() }.sign(&owner).unwrap();
+        let terms = Terms { network: NETWORK, weave: Weave::Clock };
+        let ledger = Process::accept(item, None, &terms).unwrap();
+        let addresses = |seeds: &[u8]| -> Vec<Address> {
+            seeds.iter().map(|seed| peer(*seed).address().unwrap()).collect()
+        };
+        let missing = |near: &[Peer], turn| missing(&ledger, near, own.address().unwrap(), turn);
+        assert_eq!(
+            missing(&[peer(5), peer(6), peer(7)], 0),
+            addresses(&[1, 2, 3, 4]),
+            "not this node itself"
+        );
+        assert_eq!(missing(&[peer(2), peer(7)], 3), addresses(&[5, 6, 1, 3]), "nobody is left out for ever");
+        assert!(missing(&[1, 2, 3, 4, 5, 6].map(peer), 7).is_empty());
+        let peers = |seeds: std::ops::Range<u8>| seeds.map(peer).collect::<Vec<_>>();
+        let asked = wide(own, peers(20..22), peers(20..23), vec![own, peer(22), peer(40)]);
+        assert_eq!(asked, [20, 21, 22, 40].map(peer));
+        // There is room for each kind, however many there are of the others.
+        let asked = wide(own, peers(20..40), peers(60..64), peers(100..120));
+        let expected: Vec<Peer> = [peers(20..28), peers(60..64), peers(100..104)].concat();
+        assert_eq!(asked, expected);
     }
 
     #[test]
