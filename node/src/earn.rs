@@ -15,6 +15,7 @@ mod letters;
 pub mod machine;
 mod notices;
 mod owed;
+mod pace;
 mod task;
 
 pub use doubt::DoubtTask;

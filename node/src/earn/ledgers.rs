@@ -14,6 +14,8 @@ pub const ASKS_MAX: usize = 8;
 pub const WAIT_MS_MIN: u64 = 1_000;
 /// The longest wait where a claim is under way, in milliseconds.
 pub const CLAIMED_MS_MAX: u64 = 10_000;
+/// How many times at least a ledger is asked, where a claim is under way, while a challenge there can be answered.
+const CHALLENGE_PARTS: u64 = 8;
 /// The longest wait for another.
 pub const OWING_MS_MAX: u64 = 60_000;
 /// Answers with more to come that follow each other at once; after so many there is a wait.
@@ -53,17 +55,22 @@ struct Place {
     at_once: u32,
     is_asked: bool,
     is_claimed: bool,
+    /// How long it gives for an answer to a challenge, in milliseconds, where that is known.
+    challenge_ms: u64,
     /// Whether it was shown in this run what it said last, and nothing was sent since that may have been lost.
     is_shown: bool,
 }
 
 impl Place {
     const fn new(now: Now) -> Self {
-        Self { next: now, tries: 0, at_once: 0, is_asked: false, is_claimed: false, is_shown: false }
+        let (tries, at_once, challenge_ms) = (0, 0, u64::MAX);
+        let (is_asked, is_claimed, is_shown) = (false, false, false);
+        Self { next: now, tries, at_once, is_asked, is_claimed, challenge_ms, is_shown }
     }
 
     fn wait_ms(&self) -> u64 {
-        let most = if self.is_claimed { CLAIMED_MS_MAX } else { OWING_MS_MAX };
+        let claimed = CLAIMED_MS_MAX.min(self.challenge_ms / CHALLENGE_PARTS).max(WAIT_MS_MIN);
+        let most = if self.is_claimed { claimed } else { OWING_MS_MAX };
         WAIT_MS_MIN.checked_shl(self.tries.min(16)).unwrap_or(most).min(most)
     }
 }
@@ -100,6 +107,13 @@ impl Ledgers {
         }
         for (ledger, place) in &mut self.places {
             place.is_claimed = claimed.contains(ledger);
+        }
+    }
+
+    /// How long a ledger gives for an answer to a challenge, in milliseconds.
+    pub fn gives(&mut self, ledger: &Id, challenge_ms: u64) {
+        if let Some(place) = self.places.get_mut(ledger) {
+            place.challenge_ms = challenge_ms;
         }
     }
 
@@ -203,6 +217,23 @@ mod tests {
         ledgers.ended(&ONE, Came::Nothing, Now(now));
         ledgers.keep(&none, &none, Now(now));
         assert_eq!(all(&ledgers), NONE);
+    }
+
+    #[test]
+    fn a_ledger_that_gives_little_time_for_answers_is_asked_more_often() {
+        let (none, one) = (BTreeSet::new(), ids([1]));
+        let longest = |challenge_ms, is_claimed: bool| {
+            let mut ledgers = Ledgers::default();
+            let (claimed, owing) = if is_claimed { (&one, &none) } else { (&none, &one) };
+            ledgers.keep(claimed, owing, Now(0));
+            ledgers.gives(&ONE, challenge_ms);
+            (0..10).for_each(|_| ledgers.ended(&ONE, Came::Same, Now(0)));
+            ledgers.places[&ONE].next.0
+        };
+        assert_eq!(longest(86_400_000, true), CLAIMED_MS_MAX);
+        assert_eq!(longest(20_000, true), 2_500);
+        assert_eq!(longest(1_000, true), WAIT_MS_MIN);
+        assert_eq!(longest(20_000, false), OWING_MS_MAX, "nothing can be lost there");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use weft_protocol::market::{ClaimTree, Paid};
 use weft_protocol::{Address, Effects, Id, Machine, Now};
 use weft_storage::{ChallengeRow, ClaimKey, ClaimRow, ClaimState};
 
+use super::pace::within;
 use places::Places;
 pub use places::{ANSWERS_EACH, ANSWERS_MAX, SENDS_EACH, SENDS_MAX, Sending};
 
@@ -24,6 +25,8 @@ pub const CLAIMS_MAX: usize = 1_024;
 pub const CHALLENGES_MAX: usize = CLAIM_PUSHES_MAX;
 /// How long the ledger has to answer before a message goes out again, in milliseconds.
 pub const ANSWER_MS: u64 = 15_000;
+/// What it has at least, however soon the time for an answer is over.
+const AGAIN_MS_MIN: u64 = 1_000;
 /// How often that doubles for an answer that the ledger did not take: in the end it is a quarter of an hour.
 const ANSWER_DOUBLES: u32 = 6;
 /// How long this node lets no slots pass at a ledger where it has a challenge to answer, in milliseconds: they are the
@@ -336,7 +339,8 @@ impl Claims {
                 let open = |challenge: &&mut ChallengeRow| challenge.leaf == leaf && !challenge.answered;
                 let Some(challenge) = row.challenges.iter_mut().find(open) else { return };
                 challenge.answered = is_final;
-                challenge.next_try_ms = now.plus_ms(ANSWER_MS << challenge.tries.min(ANSWER_DOUBLES)).0;
+                challenge.next_try_ms =
+                    next_try(challenge, ANSWER_MS << challenge.tries.min(ANSWER_DOUBLES), now);
                 challenge.tries = challenge.tries.saturating_add(1);
             }
             Said::Struck(leaf, amount) => {
@@ -374,7 +378,7 @@ impl Claims {
             let Some(Held { row, .. }) = self.held.get_mut(&key) else { continue };
             let Some(challenge) = row.challenges.get_mut(at) else { continue };
             if self.places.take(row.ledger, Sending::Answer(key, challenge.leaf)) {
-                challenge.next_try_ms = now.plus_ms(ANSWER_MS).0;
+                challenge.next_try_ms = next_try(challenge, ANSWER_MS, now);
                 let challenge = *challenge;
                 effects.push(Effect::Answer(key, row.clone(), challenge));
             }
@@ -433,13 +437,19 @@ impl Claims {
                 let challenges = self.held.get_mut(&key).map(|held| &mut held.row.challenges);
                 let sent = challenges.and_then(|all| all.iter_mut().find(|one| one.leaf == leaf));
                 if let Some(challenge) = sent {
-                    challenge.next_try_ms = challenge.next_try_ms.max(now.plus_ms(ANSWER_MS).0);
+                    challenge.next_try_ms = challenge.next_try_ms.max(next_try(challenge, ANSWER_MS, now));
                 }
                 self.answer(now, effects);
             }
             Sending::Settle => {}
         }
     }
+}
+
+/// When the answer to a challenge goes out again after a wait, in milliseconds since the Unix epoch: the time that the ledger
+/// gives for it may be short.
+const fn next_try(challenge: &ChallengeRow, wait_ms: u64, now: Now) -> u64 {
+    now.plus_ms(within(wait_ms, challenge.due_ms, now.0, AGAIN_MS_MIN)).0
 }
 
 impl Machine for Claims {

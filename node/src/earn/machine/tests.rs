@@ -114,7 +114,7 @@ fn challenges_are_answered_until_the_ledger_takes_the_answer() {
     let mut claims = claims();
     run(&mut claims, 0, owed(&[10, 10]));
     run(&mut claims, 0, said(OPENED));
-    let challenged = run(&mut claims, 100, said(Said::Challenged { leaf: 1, due: 20, due_ms: 90_000 }));
+    let challenged = run(&mut claims, 100, said(Said::Challenged { leaf: 1, due: 20, due_ms: 900_000 }));
     let [Effect::Save(..), Effect::Answer(KEY, _, first)] = &challenged[..] else { panic!("{challenged:?}") };
     assert_eq!((first.leaf, first.tries), (1, 0));
     assert_eq!(run(&mut claims, 101, Input::Tick), []);
@@ -245,6 +245,23 @@ fn an_answer_for_what_is_not_challenged_any_more_is_not_repeated() {
     run(&mut claims, 200, said(Said::Unanswered { leaf: 0, is_final: true }));
     let later = run(&mut claims, 10_000_000, Input::Tick);
     assert!(!later.iter().any(|effect| matches!(effect, Effect::Answer(..))), "{later:?}");
+}
+
+#[test]
+fn an_answer_goes_out_again_before_a_short_time_for_it_is_over() {
+    let mut claims = claims();
+    run(&mut claims, 0, owed(&[10, 10]));
+    run(&mut claims, 0, said(OPENED));
+    let sent = run(&mut claims, 0, said(Said::Challenged { leaf: 1, due: 20, due_ms: 20_000 }));
+    end_of(&mut claims, 1_000, &sent);
+    assert_eq!(run(&mut claims, 5_749, Input::Tick), []);
+    let again = run(&mut claims, 5_750, Input::Tick);
+    assert!(matches!(&again[..], [Effect::Answer(..)]), "{again:?}");
+    end_of(&mut claims, 5_750, &again);
+    // So does another after one that was not right.
+    run(&mut claims, 10_000, said(Said::Unanswered { leaf: 1, is_final: false }));
+    assert_eq!(run(&mut claims, 12_499, Input::Tick), []);
+    assert_eq!(run(&mut claims, 12_500, Input::Tick).len(), 1);
 }
 
 #[test]

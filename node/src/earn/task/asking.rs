@@ -10,6 +10,7 @@ use weft_storage::Write;
 use super::{EarnTask, READ_SETTING, is_computed};
 use crate::earn::elsewhere::{self, Mark, NotTold, Question, Shown, Standing, Told};
 use crate::earn::ledgers::{Came, Due};
+use crate::earn::pace::challenge_ms;
 use crate::error::NodeError;
 use crate::shared::SharedRef;
 
@@ -82,6 +83,14 @@ impl EarnTask {
         let owing = self.owing.as_ref();
         let owing = named.filter(|ledger| owing.is_some_and(|owing| owing.contains(ledger))).collect();
         self.ledgers.keep(&claimed, &owing, now);
+        for ledger in &claimed {
+            // Asking the ledger looks it up.
+            let directory = &self.shared.directory;
+            let hosted = || directory.at_hand(ledger).map(|known| known.process);
+            if let Some(process) = directory.remembered(ledger).or_else(hosted) {
+                self.ledgers.gives(ledger, challenge_ms(&process));
+            }
+        }
         for Due { ledger, is_wide } in self.ledgers.due(now) {
             let (read, is_claimed) = (self.read.get(&ledger).copied(), claimed.contains(&ledger));
             let question = Question { ledger, read, is_claimed, is_wide };
