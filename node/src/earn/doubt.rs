@@ -1,20 +1,20 @@
 //! Claims of others: computed again from the logs, and challenged where those show that nothing is owed.
 
+mod child;
+mod judge;
 mod list;
 mod seen;
+#[cfg(test)]
+mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, RandomState};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::join_all;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use weft_protocol::market::Leaf;
-use weft_protocol::process::Process;
 use weft_protocol::{Id, Position};
 use weft_storage::Write;
 
@@ -24,12 +24,11 @@ use crate::control::Answers;
 use crate::control::api::FailureCode;
 use crate::error::NodeError;
 use crate::market::ledger::ask_here;
-use crate::market::sent::{Found, Push, find, stands_at};
 use crate::shared::SharedRef;
 use crate::submit::Submitter;
 use crate::supervisor::joined;
+use judge::Verdict;
 use list::{Doubt, Doubts};
-use seen::{Claimed, Seen, from_target, read_claim};
 
 /// How often the ledgers' logs are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,15 +36,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const LEDGERS_MAX: usize = 64;
 /// Stretches of a ledger's log that are read in one look.
 const STRETCHES_MAX: usize = 16;
-/// How long one is judged at a time: it goes on where it stopped, and others have their turn.
-const JUDGED_WAIT: Duration = Duration::from_secs(60);
-/// How long a target is waited for, and then the one who signs its log: nothing is known then.
-const FOUND_WAIT: Duration = Duration::from_secs(10);
-/// Leaves of one claim of which the target's log is looked at, in an order that nobody else knows. One false leaf loses a
-/// claim: who lies in a tenth of the leaves is found.
-const LEAVES_MAX: usize = 512;
-/// How many of them at a time.
-const LEAVES_STEP: usize = 16;
 /// Looks after which the end of a source's log here is believed to be its end: a minute.
 const BEYOND_LOOKS: u32 = 12;
 /// What starts the name of the setting that says from where a ledger's log is read after a start; its id follows.
@@ -54,26 +44,6 @@ const READ_SETTING: &str = "doubt/";
 const DAY_SETTING: &str = "doubted";
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
-
-/// What comes of looking at a claim.
-enum Verdict {
-    /// This leaf is not owed, for this reason.
-    False(u32, String),
-    /// As far as is known here it is right.
-    Right,
-    /// It is over, or nothing of it is known here.
-    Over,
-    /// The leaf that is challenged is not answered for yet.
-    Waits,
-    /// It is.
-    Answered(u32),
-    /// The source's log, or what is evaluated of it, does not go far enough here.
-    TooSoon,
-    /// It takes long: so many leaves were looked for.
-    Further(usize),
-    /// The source's log here ends before this leaf.
-    Beyond(u32),
-}
 
 /// What goes on beside the loop.
 enum Done {
@@ -191,8 +161,12 @@ impl DoubtTask {
             Ok(Verdict::Over | Verdict::Right) => self.doubts.decided(&doubt),
             Ok(Verdict::TooSoon | Verdict::Waits) => self.doubts.later(&doubt, now),
             Ok(Verdict::Answered(leaf)) => self.doubts.answered(&doubt, leaf, now),
-            Ok(Verdict::Further(looked)) => {
-                self.doubts.looked(&doubt, looked);
+            Ok(Verdict::Further(looked, unread)) => {
+                self.doubts.looked(&doubt, looked, unread, false);
+                self.doubts.later(&doubt, now);
+            }
+            Ok(Verdict::Unread(looked, unread)) => {
+                self.doubts.looked(&doubt, looked, unread, true);
                 self.doubts.later(&doubt, now);
             }
             Ok(Verdict::Beyond(leaf)) if doubt.beyond + 1 >= BEYOND_LOOKS => {
@@ -211,7 +185,7 @@ impl DoubtTask {
     /// Reads on in a ledger's log.
     async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
         for _ in 0..STRETCHES_MAX {
-            if self.doubts.is_full(&ledger) {
+            if !self.doubts.has_room(&ledger) {
                 tracing::warn!(%ledger, "no more claims are looked at until one of those that are is over");
                 self.caught_up.insert(ledger);
                 return Ok(());
@@ -263,7 +237,7 @@ impl DoubtTask {
 
     /// Challenges a leaf of a claim; again where the ledger has said nothing of it.
     async fn challenge(&mut self, doubt: Doubt, leaf: u32, why: &str) -> Result<(), NodeError> {
-        let (ledger, Opened { messenger, source, window, item }) = (doubt.ledger, doubt.opened);
+        let (ledger, Opened { messenger, source, window, item, .. }) = (doubt.ledger, doubt.opened);
         // It may be over meanwhile, and another one of its name be open.
         if !self.doubts.holds(&doubt) {
             return Ok(());
@@ -343,81 +317,11 @@ impl Judge {
         }
         let known = self.shared.known(source).await.filter(|known| known.roles.computes);
         let Some(known) = known else { return Ok(Verdict::Over) };
-        let verdict = self.verdict(&known.process, doubt).await?;
+        let verdict = judge::verdict(&self.shared, &known.process, doubt).await?;
         if matches!(verdict, Verdict::Right) {
             tracing::debug!(%messenger, %source, window, "a claim is right as far as is known here");
         }
         Ok(verdict)
-    }
-
-    /// What the logs say of a claim.
-    async fn verdict(&self, source: &Arc<Process>, doubt: &Doubt) -> Result<Verdict, NodeError> {
-        let (began, opened) = (Instant::now(), doubt.opened);
-        let (shared, of) = (SharedRef::clone(&self.shared), Arc::clone(source));
-        let read = tokio::task::spawn_blocking(move || read_claim(&shared, &of, opened));
-        let Some(read) = joined(read.await) else { return Ok(Verdict::TooSoon) };
-        let (window, mut leaves) = match read? {
-            Claimed::Leaves(window, leaves) => (window, leaves),
-            Claimed::ToCome => return Ok(Verdict::TooSoon),
-            Claimed::Unknown => return Ok(Verdict::Right),
-        };
-        leaves.retain(|(number, ..)| !doubt.settled.contains(number));
-        for (number, _, seen) in &leaves {
-            match seen {
-                Seen::NotSent(why) => return Ok(Verdict::False(*number, (*why).to_owned())),
-                Seen::ToCome => return Ok(Verdict::TooSoon),
-                Seen::Beyond => return Ok(Verdict::Beyond(*number)),
-                Seen::Sent(_) | Seen::Unknown => {}
-            }
-        }
-        let network = self.shared.network;
-        let sent = leaves.into_iter().filter_map(|(number, leaf, seen)| match seen {
-            Seen::Sent(push) => Some((number, leaf, push)),
-            Seen::NotSent(_) | Seen::ToCome | Seen::Beyond | Seen::Unknown => None,
-        });
-        let mut sent: Vec<(u32, Leaf, Push)> = sent.collect();
-        let drawn =
-            |number: &u32| BuildHasherDefault::<DefaultHasher>::default().hash_one((doubt.order, number));
-        sent.sort_by_cached_key(|(number, ..)| drawn(number));
-        // What needs no other log is looked at for all.
-        let unknown: Found = Err(String::new());
-        for (number, leaf, push) in &sent {
-            if let Some(why) = from_target(&window, &opened.messenger, leaf, push, (&unknown, None), network)
-            {
-                return Ok(Verdict::False(*number, why));
-            }
-        }
-        let chosen = &sent[..sent.len().min(LEAVES_MAX)];
-        let mut looked = doubt.looked.min(chosen.len());
-        for some in chosen[looked..].chunks(LEAVES_STEP) {
-            if began.elapsed() > JUDGED_WAIT {
-                return Ok(Verdict::Further(looked));
-            }
-            let found = join_all(some.iter().map(|(_, leaf, push)| self.found(leaf, push))).await;
-            for ((number, leaf, push), (found, other)) in some.iter().zip(found) {
-                let shown = (&found, other);
-                if let Some(why) = from_target(&window, &opened.messenger, leaf, push, shown, network) {
-                    return Ok(Verdict::False(*number, why));
-                }
-            }
-            looked += some.len();
-        }
-        Ok(Verdict::Right)
-    }
-
-    /// Where a push stands, and where it is said to have no slot what is signed for the one that its leaf names.
-    async fn found(&self, leaf: &Leaf, push: &Push) -> (Found, Option<Id>) {
-        let silent = || Err("its target does not answer in time".to_owned());
-        let found = tokio::time::timeout(FOUND_WAIT, find(&self.shared, push)).await;
-        let found = found.unwrap_or_else(|_| silent());
-        let other = match &found {
-            Ok(None) => {
-                let signed = stands_at(&self.shared, push.target, leaf.paid.target_slot);
-                tokio::time::timeout(FOUND_WAIT, signed).await.ok().flatten()
-            }
-            _ => None,
-        };
-        (found, other)
     }
 }
 

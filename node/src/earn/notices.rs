@@ -36,6 +36,8 @@ pub struct Opened {
     pub window: u64,
     /// The message that made it.
     pub item: Id,
+    /// Until when it can be challenged at least, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
 }
 
 /// What a ledger answered to a challenge of this node.
@@ -166,7 +168,8 @@ fn opened(asked: &Asked, entry: &OutboxEntry) -> Option<Opened> {
         return None;
     }
     let (source, window) = claim(&asked.tags)?;
-    Some(Opened { messenger: asked.by, source, window, item: asked.item })
+    let until_ms = number(&entry.tags, "Due-Time").unwrap_or(u64::MAX);
+    Some(Opened { messenger: asked.by, source, window, item: asked.item, until_ms })
 }
 
 fn challenged(asked: &Asked, tags: &[Tag]) -> Option<Challenged> {
@@ -294,6 +297,21 @@ mod tests {
         assert_eq!(answered(&opened, me), Some(item));
         assert_eq!((answered(&paid, me), answered(&of_another, me)), (None, None));
         assert_eq!(answered(&opened, Address([9; 32])), None);
+    }
+
+    #[test]
+    fn a_claim_of_another_is_heard_with_the_time_for_challenging_it() {
+        let (by, item) = (Address([2; 32]), Id([3; 32]));
+        let asked = Asked { by, item, tags: named("Claim", &[]) };
+        let entry = |to, more: &[(&str, &str)]| OutboxEntry {
+            target: Some(Id(to)),
+            tags: tags("Claim-Response", more),
+            ..OutboxEntry::dropped()
+        };
+        let heard = |until_ms| Some(Opened { messenger: by, source: SOURCE, window: 3, item, until_ms });
+        assert_eq!(opened(&asked, &entry(by.0, &[("Due", "7"), ("Due-Time", "9")])), heard(9));
+        assert_eq!(opened(&asked, &entry(by.0, &[])), heard(u64::MAX), "it does not say so");
+        assert_eq!(opened(&asked, &entry([9; 32], &[])), None, "it says that to another");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What a process sent in a window, as the disk here has it, and where that stands in the logs of its targets.
 
 use futures::future::join_all;
+use weft_net::Peer;
 use weft_protocol::assignment::Assignment;
 use weft_protocol::market::WINDOW_SLOTS;
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
-use weft_protocol::{DataItem, Hash, Id, Network, Position};
+use weft_protocol::{Address, DataItem, Hash, Id, Network, Position};
 use weft_storage::{OutboxState, Reader, StoreError};
 
 use super::audit::Sent;
@@ -20,6 +21,8 @@ use crate::supervisor::joined;
 const AT_ONCE: usize = 16;
 /// Results that are read at once beside outboxes, in bytes.
 const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Peers beside its scheduler that are asked for one slot of a process.
+const SHOWERS_MAX: usize = 3;
 
 /// A push: where it is from and whom it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,21 +117,52 @@ pub async fn look_for(shared: &Shared, pushes: &[Push]) -> Vec<Found> {
     found
 }
 
-/// The assignment that the scheduler of a process signed for a slot of it, by the log here or as it shows it now; nothing
-/// where neither is to be had.
-pub async fn stands_at(shared: &Shared, target: Id, slot: u64) -> Option<Id> {
+/// What the scheduler of a process signed for a slot of it, whoever shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stands {
+    /// The assignment.
+    pub assignment: Id,
+    /// Its timestamp, in milliseconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+/// The assignment that the scheduler of a process signed for a slot of it, by the log here or as it or a few of those who
+/// serve the process show it now; nothing where nobody does. Safe to cancel.
+pub async fn stands_at(shared: &Shared, target: Id, slot: u64) -> Option<Stands> {
     let here = shared.store.read().ok()?.slot(&target, slot).ok()?;
     if let Some(row) = here {
-        return Some(row.assignment_id);
+        return Some(Stands { assignment: row.assignment_id, timestamp: row.timestamp });
     }
     let found = hosting::find_process(shared, target).await.ok()?;
-    let peer = remote::with_address(shared, found.scheduler()).await.ok()?;
+    let scheduler = found.scheduler();
+    let first = remote::with_address(shared, scheduler).await.ok();
+    if let Some(peer) = first
+        && let Some(stands) = shown_by(shared, peer, (target, scheduler), slot).await
+    {
+        return Some(stands);
+    }
+    let others = remote::sources(shared, target, None).await;
+    for peer in others.into_iter().filter(|peer| Some(*peer) != first).take(SHOWERS_MAX) {
+        if let Some(stands) = shown_by(shared, peer, (target, scheduler), slot).await {
+            return Some(stands);
+        }
+    }
+    None
+}
+
+/// What a peer shows of a slot, where the scheduler signed it.
+async fn shown_by(
+    shared: &Shared,
+    peer: Peer,
+    (target, scheduler): (Id, Address),
+    slot: u64,
+) -> Option<Stands> {
     let shown = remote::range(shared, peer, target, slot, slot).await.ok()?.into_iter().next()?;
     let read = tokio::task::spawn_blocking(move || {
         let signed = DataItem::verify_bytes(shown.assignment).ok()?;
         let said = Assignment::from_item(&signed).ok()?;
-        let is_it = signed.owner() == found.scheduler() && (said.process, said.slot) == (target, slot);
-        is_it.then_some(said.id)
+        let is_it = signed.owner() == scheduler && (said.process, said.slot) == (target, slot);
+        is_it.then_some(Stands { assignment: said.id, timestamp: said.time.timestamp })
     });
     joined(read.await).flatten()
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_protocol::{Address, Id, Position};
 
 use crate::earn::notices::{Challenged, OfOthers, Opened};
+use crate::earn::pace::within;
 
 /// Claims of one ledger that are remembered. Where there are as many no more of its log is read until one is over.
 pub const DOUBTS_EACH: usize = 4_096;
@@ -53,6 +54,10 @@ pub struct Doubt {
     pub order: u64,
     /// How many of them, in that order, were looked for in the logs of their targets.
     pub looked: usize,
+    /// Those of them that name children which nobody shows yet.
+    pub unread: BTreeSet<u32>,
+    /// Whether it waits for those alone.
+    is_unread: bool,
     /// Whether it is being judged or challenged.
     is_busy: bool,
     /// Looks that did not decide it.
@@ -80,6 +85,11 @@ impl Doubt {
         Name { ledger: self.ledger, messenger, source, window }
     }
 
+    /// This wait, or less where the time for challenges runs out.
+    const fn wait_ms(&self, wait_ms: u64, now_ms: u64) -> u64 {
+        within(wait_ms, self.opened.until_ms, now_ms, AGAIN_MS)
+    }
+
     /// This leaf is not challenged any more; another may be.
     fn settle(&mut self, leaf: u32, now_ms: u64) {
         self.settled.insert(leaf);
@@ -98,9 +108,18 @@ pub struct Doubts {
 }
 
 impl Doubts {
-    /// Whether another one of this ledger has no room.
-    pub fn is_full(&self, ledger: &Id) -> bool {
-        self.of(ledger).count() >= DOUBTS_EACH
+    /// Whether another one of this ledger has room. Where none has, those are forgotten that only wait for children which
+    /// nobody shows: whoever makes up many would keep all others from being looked at.
+    pub fn has_room(&mut self, ledger: &Id) -> bool {
+        if self.of(ledger).count() < DOUBTS_EACH {
+            return true;
+        }
+        let only_waits = |doubt: &&Doubt| doubt.is_unread && !doubt.is_busy && doubt.refuted.is_none();
+        let forgotten: Vec<Name> = self.of(ledger).filter(only_waits).map(Doubt::name).collect();
+        for name in &forgotten {
+            self.open.remove(name);
+        }
+        !forgotten.is_empty()
     }
 
     fn of(&self, ledger: &Id) -> impl Iterator<Item = &Doubt> {
@@ -127,6 +146,8 @@ impl Doubts {
                     since_ms: now_ms,
                     order,
                     looked: 0,
+                    unread: BTreeSet::new(),
+                    is_unread: false,
                     is_busy: false,
                     looks: 0,
                     next_ms: now_ms,
@@ -160,7 +181,8 @@ impl Doubts {
                 Some((doubt.opened, why))
             }
             Some((why, false)) => {
-                doubt.next_ms = now_ms.saturating_add(REFUSED_MS << doubt.tries.min(6));
+                let wait = doubt.wait_ms(REFUSED_MS << doubt.tries.min(6), now_ms);
+                doubt.next_ms = now_ms.saturating_add(wait);
                 doubt.tries += 1;
                 Some((doubt.opened, why))
             }
@@ -221,7 +243,7 @@ impl Doubts {
         self.with(doubt, |held| {
             let wait = AGAIN_MS.checked_shl(held.looks).unwrap_or(AGAIN_MS_MAX).min(AGAIN_MS_MAX);
             held.looks = held.looks.saturating_add(1).min(32);
-            held.next_ms = now_ms.saturating_add(wait);
+            held.next_ms = now_ms.saturating_add(held.wait_ms(wait, now_ms));
         });
     }
 
@@ -238,9 +260,9 @@ impl Doubts {
         self.with(doubt, |held| held.refuted = Some((leaf, why.to_owned())));
     }
 
-    /// Goes on with the leaves after so many.
-    pub fn looked(&mut self, doubt: &Doubt, looked: usize) {
-        self.with(doubt, |held| held.looked = looked);
+    /// Goes on with the leaves after so many, and with the unread ones of those; or with these alone.
+    pub fn looked(&mut self, doubt: &Doubt, looked: usize, unread: BTreeSet<u32>, is_all: bool) {
+        self.with(doubt, |held| (held.looked, held.unread, held.is_unread) = (looked, unread, is_all));
     }
 
     /// The leaf that was challenged is answered for. The others are looked at.
@@ -284,7 +306,8 @@ mod tests {
     const LETTER: Id = Id([8; 32]);
 
     fn opened(window: u64, item: u8) -> Opened {
-        Opened { messenger: Address([3; 32]), source: SOURCE, window, item: Id([item; 32]) }
+        let (messenger, item) = (Address([3; 32]), Id([item; 32]));
+        Opened { messenger, source: SOURCE, window, item, until_ms: u64::MAX }
     }
 
     fn open(doubts: &mut Doubts, slot: u64, opened: Opened) {
@@ -328,22 +351,74 @@ mod tests {
     }
 
     #[test]
+    fn no_claim_is_left_alone_for_most_of_the_time_in_which_it_can_be_challenged() {
+        let mut doubts = Doubts::default();
+        open(&mut doubts, 5, Opened { until_ms: 100_000, ..opened(1, 1) });
+        let mut looks = Vec::new();
+        while looks.last().is_none_or(|at| *at < 400_000) {
+            let next = doubts.of(&LEDGER).next().unwrap().next_ms;
+            looks.push(next);
+            let found = due(&mut doubts, next);
+            doubts.later(&found[0], next);
+        }
+        // Then it is over, or lasts in slots: that may take long.
+        let first =
+            [0, 5_000, 15_000, 35_000, 51_250, 63_437, 72_577, 79_432, 84_574, 89_574, 94_574, 99_574];
+        assert_eq!(looks[..12], first);
+        assert_eq!(looks[12..], [104_574, 404_574]);
+        // One that the ledger refused to hear is challenged again in time too.
+        open(&mut doubts, 6, Opened { until_ms: 21_000, ..opened(2, 2) });
+        doubts.hear(
+            (LEDGER, Position::slot(9)),
+            OfOthers::Opened(Opened { until_ms: 21_000, ..opened(1, 1) }),
+            0,
+            5,
+        );
+        told(&mut doubts, LETTER, Some(("low", false)));
+        assert!(due(&mut doubts, 5_999).iter().all(|doubt| doubt.opened.window == 2));
+        assert!(due(&mut doubts, 6_000).iter().any(|doubt| doubt.opened.window == 1));
+    }
+
+    #[test]
+    fn a_claim_waits_for_children_that_nobody_shows_until_its_place_is_needed() {
+        let mut doubts = Doubts::default();
+        for window in 0..DOUBTS_EACH as u64 {
+            open(&mut doubts, window, opened(window, 1));
+        }
+        let found = doubts.take(&LEDGER, 0);
+        let unread = BTreeSet::from([3]);
+        for (doubt, is_all) in found.iter().zip([true, true, true, false]) {
+            doubts.looked(doubt, 9, unread.clone(), is_all);
+            doubts.later(doubt, 0);
+        }
+        // One of them is being looked at, and one is challenged.
+        doubts.refuted(&found[1], 3, "why");
+        found[1..].iter().for_each(|doubt| doubts.end(doubt));
+        assert!(doubts.has_room(&LEDGER));
+        let is_held = |doubt: &Doubt| doubts.holds(doubt);
+        assert_eq!(found.iter().map(is_held).collect::<Vec<_>>(), [true, true, false, true]);
+        assert!(doubts.has_room(&LEDGER), "a place is free");
+        let last = doubts.of(&LEDGER).find(|doubt| doubt.opened == found[3].opened).unwrap();
+        assert_eq!((last.looked, &last.unread), (9, &unread));
+    }
+
+    #[test]
     fn claims_of_one_ledger_that_never_end_take_the_places_and_the_room_of_no_other() {
         let mut doubts = Doubts::default();
         for window in 0..DOUBTS_EACH as u64 {
-            assert!(!doubts.is_full(&LEDGER));
+            assert!(doubts.has_room(&LEDGER));
             open(&mut doubts, window, opened(window, 1));
         }
-        assert!(doubts.is_full(&LEDGER));
+        assert!(!doubts.has_room(&LEDGER));
         assert_eq!(doubts.take(&LEDGER, 0).len(), JUDGED_EACH);
         assert!(doubts.take(&LEDGER, u64::MAX).is_empty(), "they are being judged");
         let other = Id([9; 32]);
-        assert!(!doubts.is_full(&other));
+        assert!(doubts.has_room(&other));
         doubts.hear((other, Position::slot(1)), OfOthers::Opened(opened(1, 1)), 0, 5);
         assert_eq!(doubts.take(&other, 0).len(), 1);
         // Of a ledger that is not looked at any more nothing is kept, and of any other nothing for ever.
         doubts.keep(&[other], 0);
-        assert!(!doubts.is_full(&LEDGER) && doubts.of(&LEDGER).count() == 0);
+        assert!(doubts.has_room(&LEDGER) && doubts.of(&LEDGER).count() == 0);
         doubts.keep(&[other], AGE_MS_MAX);
         assert_eq!(doubts.of(&other).count(), 0);
     }

@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use weft_protocol::market::{ClaimTree, Leaf, Opening, Window, due, price, set_slot};
+use weft_protocol::market::{ClaimTree, Leaf, Opening, Unpaid, Window, due, price, set_slot};
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
 use weft_protocol::push::Source;
 use weft_protocol::{Address, DataItem, Id, Network, Position};
 use weft_storage::{OutboxKey, Reader, StoreError};
 
+use super::child::{self, Child, Worth};
 use crate::earn::notices::Opened;
 use crate::error::NodeError;
 use crate::market::sent::{Found, Push};
@@ -22,12 +23,31 @@ pub enum Seen {
     NotSent(&'static str),
     /// It sent it; where it stands is to be looked for.
     Sent(Push),
+    /// It asked for a process there; the target is the one that the leaf names. What its log says that became of it, if it
+    /// says so.
+    Spawned(Push, Option<Child>),
     /// It is not evaluated so far here yet.
     ToCome,
     /// The source's log here has no such slot.
     Beyond,
     /// Nothing is known here.
     Unknown,
+}
+
+impl Seen {
+    /// What a leaf of this messenger is worth, as far as no other log is needed to say that.
+    pub fn worth_here(&self, window: &Window, messenger: &Address, leaf: &Leaf, network: Network) -> Worth {
+        match self {
+            Self::Sent(push) => {
+                let ranked = ranked(window, messenger, leaf, push, network);
+                ranked.map_or_else(|unowed| Worth::Refuted(unowed.to_string()), |_| Worth::Right)
+            }
+            Self::Spawned(push, told) => {
+                child::worth(window, messenger, leaf, push, (told.as_ref(), None), network)
+            }
+            Self::NotSent(_) | Self::ToCome | Self::Beyond | Self::Unknown => Worth::Right,
+        }
+    }
 }
 
 /// Why a leaf is not owed, as far as the source's log says.
@@ -57,15 +77,56 @@ fn from_source(
     let Some(sent) = sent.and_then(|row| OutboxEntry::from_bytes(&row.entry).ok()) else {
         return Ok(Seen::NotSent("the source sent no such push"));
     };
-    let at = reader.slot(&process, told)?.map(|row| row.timestamp);
-    Ok(match (sent.kind, sent.target, at) {
-        // A child's log is looked at by who hosts it.
-        (EntryKind::Spawn, ..) | (_, _, None) => Seen::Unknown,
-        (EntryKind::Message, Some(target), Some(at)) if target == paid.target => {
-            Seen::Sent(Push { place, target, bytes: sent.data.len() as u64, at })
+    let Some(at) = reader.slot(&process, told)?.map(|row| row.timestamp) else { return Ok(Seen::Unknown) };
+    let push = Push { place, target: paid.target, bytes: sent.data.len() as u64, at };
+    Ok(match (sent.kind, sent.target) {
+        (EntryKind::Message, Some(target)) if target == paid.target => Seen::Sent(push),
+        (EntryKind::Spawn, _) if !child::may_be_born(&sent.tags) => {
+            Seen::NotSent("no scheduler takes what the source asked for")
         }
+        (EntryKind::Spawn, _) => Seen::Spawned(push, child::told(reader, &place, source.network())?),
         _ => Seen::NotSent("the source sent it to another process, or no message"),
     })
+}
+
+/// Why a leaf is not owed, wherever its push stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unowed {
+    /// Its messenger is in no order for such a push.
+    #[error("it has no offer for such a push in the window")]
+    NoOffer,
+    /// It is more than the offer asks.
+    #[error("it claims {claimed} for a push of {most}")]
+    Amount {
+        /// What the leaf says.
+        claimed: u64,
+        /// What the push pays.
+        most: u64,
+    },
+    /// Its messenger's rank is not paid, however late it carried.
+    #[error(transparent)]
+    Rank(#[from] Unpaid),
+}
+
+/// The rank of this messenger for a push, where a leaf of it may be owed.
+///
+/// # Errors
+/// Why none is, which the source's log alone says.
+pub fn ranked(
+    window: &Window,
+    messenger: &Address,
+    leaf: &Leaf,
+    push: &Push,
+    network: Network,
+) -> Result<usize, Unowed> {
+    let ranked = window.rank(&push.id(network), push.bytes, messenger);
+    let (rank, entry) = ranked.ok_or(Unowed::NoOffer)?;
+    let (claimed, most) = (leaf.paid.amount, price(entry.offer().terms(), push.bytes));
+    if claimed > most {
+        return Err(Unowed::Amount { claimed, most });
+    }
+    due(rank, push.at, u64::MAX)?;
+    Ok(rank)
 }
 
 /// Why a leaf of this messenger is not owed, by where its push stands; `other` is what the target's scheduler signed for
@@ -78,13 +139,10 @@ pub fn from_target(
     (found, other): (&Found, Option<Id>),
     network: Network,
 ) -> Option<String> {
-    let Some((rank, entry)) = window.rank(&push.id(network), push.bytes, messenger) else {
-        return Some("it has no offer for such a push in the window".to_owned());
+    let rank = match ranked(window, messenger, leaf, push, network) {
+        Ok(rank) => rank,
+        Err(unowed) => return Some(unowed.to_string()),
     };
-    let most = price(entry.offer().terms(), push.bytes);
-    if leaf.paid.amount > most {
-        return Some(format!("it claims {} for a push of {most}", leaf.paid.amount));
-    }
     // Where nobody answers nothing is known.
     match found.as_ref().ok()? {
         // That there is none nobody signs: who has the target's scheduler would have right claims challenged.
@@ -116,7 +174,7 @@ pub fn read_claim(shared: &Shared, source: &Process, opened: Opened) -> Result<C
 }
 
 fn read_at(reader: &Reader, source: &Process, opened: Opened) -> Result<Claimed, NodeError> {
-    let Opened { messenger, source: process, window, item } = opened;
+    let Opened { messenger, source: process, window, item, .. } = opened;
     let Some(tree) = tree_of(reader, messenger, process, window, &item)? else { return Ok(Claimed::Unknown) };
     let Some(computed) = reader.last_computed(&process)? else { return Ok(Claimed::ToCome) };
     let set = set_slot(window).map(|set| reader.slot(&process, set)).transpose()?;
@@ -206,6 +264,9 @@ mod tests {
         let stranger =
             from_target(&window, &Address([200; 32]), &leaf(first, 0), &push, (&own, None), NETWORK);
         assert!(stranger.unwrap().contains("no offer"));
+        // One that is never paid is not owed, whatever its target says.
+        let last = order[5];
+        assert!(why(last, &leaf(last, 0), &Err("nobody answers".into())).unwrap().contains("not paid"));
     }
 
     /// A process in hard mode, and the claim of one push of its window 1 as the ledger took it.
@@ -247,7 +308,8 @@ mod tests {
         };
         let data = URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()).into();
         let claim = Draft { data, ..Draft::default() }.sign(&signer).unwrap();
-        let opened = Opened { messenger, source: process.id(), window: 1, item: claim.id() };
+        let (item, until_ms) = (claim.id(), u64::MAX);
+        let opened = Opened { messenger, source: process.id(), window: 1, item, until_ms };
         (process, claim, opened)
     }
 
