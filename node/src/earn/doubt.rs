@@ -196,7 +196,7 @@ impl DoubtTask {
             };
             let shared = SharedRef::clone(&self.shared);
             let read = tokio::task::spawn_blocking(move || {
-                notices::read(&shared.store.read()?, &ledger, shared.address, from)
+                notices::read(&shared.store.read()?, &ledger, shared.address, (from, None))
             });
             let Some(heard) = joined(read.await) else { return Ok(()) };
             let heard = heard?;

@@ -83,6 +83,36 @@ impl Mark {
     }
 }
 
+/// O before what is to be read next of a ledger, by what is evaluated here; none where that is not what was heard, or does not
+/// go so far: who goes on from a checkpoint of others has nothing of what was said before it.
+pub(super) fn before_next(
+    reader: &Reader,
+    ledger: &Id,
+    read: Option<Mark>,
+) -> Result<Option<Running>, StoreError> {
+    let Some((mark, last)) = read.and_then(|mark| Some((mark, mark.last()?))) else {
+        return Ok(Some(Running::before(*ledger)));
+    };
+    let here = reader.outcome(ledger, last)?.map(|row| Running(row.running));
+    Ok(here.filter(|here| mark.running.is_none_or(|heard| heard == *here)))
+}
+
+/// Whether a ledger can be read on here: all of what follows what was read where claims are under way, as they wait for it.
+pub(super) fn goes_on_here(
+    reader: &Reader,
+    ledger: &Id,
+    read: Option<Mark>,
+    is_claimed: bool,
+) -> Result<bool, StoreError> {
+    let Some(before) = before_next(reader, ledger, read)? else { return Ok(false) };
+    if !is_claimed {
+        return Ok(true);
+    }
+    let from = read.map_or(Position::slot(0), |read| read.next);
+    let next = reader.outcomes_up(ledger, from, 1, 1)?;
+    Ok(next.first().is_none_or(|(_, row)| notices::follows(before, row)))
+}
+
 /// From where on a ledger is asked; none where claims are under way and it is not known what follows what was read of it.
 fn since(
     reader: &Reader,

@@ -234,13 +234,14 @@ impl Claims {
     }
 
     /// How many claims are under way.
+    #[cfg(test)]
     pub fn under_way(&self) -> usize {
         self.held.len()
     }
 
-    /// How many of them are at ledgers of which this is so.
-    pub fn under_way_at(&self, is_meant: impl Fn(&Id) -> bool) -> usize {
-        self.held.values().filter(|held| is_meant(&held.row.ledger)).count()
+    /// Whether a claim is under way at a ledger.
+    pub fn has_claim_at(&self, ledger: &Id) -> bool {
+        self.held.values().any(|held| held.row.ledger == *ledger)
     }
 
     /// The ledgers of claims that are under way.
@@ -307,9 +308,9 @@ impl Claims {
                 self.held.remove(&key);
                 return effects.push(Effect::Free { key, row, pushes, taken, taken_until_ms, paid });
             }
-            // That it was taken at all was told before, or is told by this.
             // Whoever says that it is a ledger says what he likes: what is not claimed is not challenged.
             Said::Challenged { leaf, .. } if u64::from(leaf) >= held.leaves => return,
+            // That it was taken at all was told before, or is told by this.
             Said::Challenged { leaf, due, due_ms } => {
                 let before = row.challenges.iter().find(|challenge| challenge.leaf == leaf);
                 if before.is_none() && row.challenges.len() >= CHALLENGES_MAX {

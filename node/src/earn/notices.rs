@@ -1,7 +1,7 @@
 //! What a ledger says of claims: as its log stands and is evaluated here, or as others showed it (`elsewhere`). Nobody
 //! carries it, for keys have no log.
 
-use weft_protocol::outcome::OutboxEntry;
+use weft_protocol::outcome::{OutboxEntry, Running};
 use weft_protocol::{Address, DataItem, Id, Position, Tag, tag};
 use weft_storage::{OutcomeRow, Reader, StoreError};
 
@@ -75,6 +75,8 @@ pub struct Heard {
     pub of_others: Vec<(Position, OfOthers)>,
     /// Where to read on; none where there is no more.
     pub next: Option<Position>,
+    /// Whether what stands there next does not follow: what was said between is not on this disk.
+    pub has_gap: bool,
 }
 
 /// What a ledger says to a node that does not evaluate it, of the entries of one outbox; `asked` knows the messages that it
@@ -99,13 +101,29 @@ pub(super) fn answered(entry: &OutboxEntry, me: Address) -> Option<Id> {
     entry.root.filter(|_| is_answer && entry.target == Some(Id(me.0)))
 }
 
-/// Reads what a ledger said from a position on.
+/// Whether O is this at a position whose row this is, where it was `before` ahead of it. It is not where a process goes on from
+/// a checkpoint of others: nothing of what was said up to there is here.
+pub(super) fn follows(before: Running, row: &OutcomeRow) -> bool {
+    before.then(&row.outcome).0 == row.running
+}
+
+/// Reads what a ledger said from a position on; where O `before` it is given, only what follows from that without a gap.
 ///
 /// # Errors
 /// The disk.
-pub fn read(reader: &Reader, ledger: &Id, me: Address, from: Position) -> Result<Heard, StoreError> {
+pub fn read(
+    reader: &Reader,
+    ledger: &Id,
+    me: Address,
+    (from, mut before): (Position, Option<Running>),
+) -> Result<Heard, StoreError> {
     let mut heard = Heard::default();
     for (position, row) in reader.outcomes_up(ledger, from, POSITIONS_MAX, READ_BYTES)? {
+        if before.is_some_and(|before| !follows(before, &row)) {
+            heard.has_gap = true;
+            break;
+        }
+        before = before.map(|_| Running(row.running));
         heard.next = Some(Position { tick: position.tick.saturating_add(1), ..position });
         if row.outbox_count == 0 {
             continue;

@@ -15,7 +15,7 @@ use weft_protocol::market::{ClaimTree, Opening, Paid};
 use weft_protocol::{Address, Effects, Id, Machine as _, Position};
 use weft_storage::{ChallengeRow, ClaimKey, ClaimRow, EarnedRow, OutboxKey, Reader, StoreError, Write};
 
-use super::elsewhere::{Mark, NotTold, Shown, Written};
+use super::elsewhere::{Mark, NotTold, Shown, Written, before_next};
 use super::evidence::answer;
 use super::ledgers::Ledgers;
 use super::letters::{Ask, Letter};
@@ -244,16 +244,24 @@ impl EarnTask {
         self.machine.handle(input, self.shared.clock.now(), &mut self.effects);
     }
 
-    /// Reads on in the log of a ledger. How far it was read is written down with what that came to.
+    /// Reads on in the log of a ledger. How far it was read is written down with what that came to. Where claims are under
+    /// way nothing may be left out: one of which something is not here is asked for from others.
     async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
         for _ in 0..STRETCHES_MAX {
-            let from = self.read.get(&ledger).map_or(Position::slot(0), |read| read.next);
+            let (mark, is_claimed) = (self.read.get(&ledger).copied(), self.machine.has_claim_at(&ledger));
             let shared = SharedRef::clone(&self.shared);
             let read = tokio::task::spawn_blocking(move || {
-                notices::read(&shared.store.read()?, &ledger, shared.address, from)
+                let reader = shared.store.read()?;
+                let from = mark.map_or(Position::slot(0), |mark| mark.next);
+                let before = if is_claimed { before_next(&reader, &ledger, mark)? } else { None };
+                notices::read(&reader, &ledger, shared.address, (from, before))
             });
             let Some(heard) = joined(read.await) else { return Ok(()) };
             let heard = heard?;
+            if heard.has_gap {
+                self.here.remove(&ledger);
+                self.elsewhere.insert(ledger);
+            }
             let Some(next) = heard.next else { return Ok(()) };
             self.say(ledger, heard.notices);
             self.read_to(ledger, Mark { next, running: None }).await?;

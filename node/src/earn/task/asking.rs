@@ -19,21 +19,16 @@ const MARKS_MAX: usize = 1_024;
 
 impl EarnTask {
     /// Looks which ledgers there are, and which of them are evaluated here. One that is to be from now on is asked on until
-    /// it is evaluated as far as it was heard: challenges do not wait for that.
+    /// it is evaluated as far as it was heard: challenges do not wait for that. So is one of which this node lacks something
+    /// that claims wait for, until what others show of it reaches what is evaluated here.
     pub(super) fn sort(&mut self) -> Result<(), NodeError> {
         let ledgers = self.owing.iter().flatten().copied().chain(self.machine.ledgers());
         let reader = self.shared.store.read()?;
         let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
         for ledger in ledgers {
-            let heard = self.read.get(&ledger).and_then(|read| Some((read.last()?, read.running)));
-            let goes_on_here = match heard {
-                None => true,
-                // Who goes on from a checkpoint of others has nothing of what was said before it.
-                Some((at, running)) => reader
-                    .outcome(&ledger, at)?
-                    .is_some_and(|row| running.is_none_or(|running| running.0 == row.running)),
-            };
-            let is_here = is_computed(&self.shared, &ledger) && goes_on_here;
+            let read = self.read.get(&ledger).copied();
+            let is_here = is_computed(&self.shared, &ledger)
+                && elsewhere::goes_on_here(&reader, &ledger, read, self.machine.has_claim_at(&ledger))?;
             let of = if is_here { &mut here } else { &mut elsewhere };
             of.insert(ledger);
         }
@@ -135,7 +130,7 @@ impl EarnTask {
         self.silent.remove(&ledger);
         let Told { read, is_newest, notices, to, .. } = told;
         // It is evaluated here meanwhile, and was read on there; or a claim was made, and what it led to may be passed over.
-        let is_late = is_newest && self.machine.under_way_at(|other| *other == ledger) > 0;
+        let is_late = is_newest && self.machine.has_claim_at(&ledger);
         if is_late || self.read.get(&ledger).copied() != read {
             return Ok(false);
         }
@@ -359,27 +354,101 @@ mod tests {
         assert!(task.may_claim(&LEDGER), "it is computed here");
     }
 
+    /// A row of a position that sent nothing, at which O is this.
+    fn row(outcome: Hash, running: Hash) -> OutcomeRow {
+        OutcomeRow {
+            item: None,
+            code: 0,
+            core: Bytes::new(),
+            outcome,
+            running,
+            outbox_root: Hash::ZERO,
+            outbox_count: 0,
+            duplicate_of: None,
+            skipped: 0,
+            gas: 0,
+            result: Bytes::from_static(b"{}"),
+            state_root: None,
+            elapsed_us: 0,
+        }
+    }
+
+    async fn evaluated(shared: &SharedRef, slot: u64, row: OutcomeRow) {
+        let evaluated = Write::Outcome { process: LEDGER, position: Position::slot(slot), row };
+        shared.store.write(vec![evaluated]).await.unwrap();
+    }
+
+    /// The ledger is computed here from now on.
+    fn computed(shared: &SharedRef) {
+        let roles = Roles { computes: true, ..Roles::default() };
+        shared.directory.put_row(LEDGER, ProcessRow { module: Id([4; 32]), roles });
+    }
+
     /// Who goes on from a checkpoint of others has one outcome far ahead, and nothing of what was said before.
     #[tokio::test]
     async fn a_ledger_is_heard_from_others_until_what_was_heard_is_computed_here() {
         let shared = with_a_claim().await;
-        let roles = Roles { computes: true, ..Roles::default() };
-        shared.directory.put_row(LEDGER, ProcessRow { module: Id([4; 32]), roles });
+        computed(&shared);
         let mut task = task(&shared);
         task.sort().unwrap();
         assert!(task.here.contains(&LEDGER), "nothing was heard of it");
         hears(&mut task, Ok(Shown::New(told(None, 6, Vec::new(), false)))).await;
         let here = async |task: &mut EarnTask, slot, running| {
-            let row = OutcomeRow { running, ..outcome_row() };
-            let evaluated = Write::Outcome { process: LEDGER, position: Position::slot(slot), row };
-            task.shared.store.write(vec![evaluated]).await.unwrap();
+            evaluated(&task.shared, slot, row(Hash::ZERO, running)).await;
             task.sort().unwrap();
             task.here.contains(&LEDGER)
         };
-        assert!(!here(&mut task, 1_024, Hash([9; 32])).await, "what was said between is not here");
+        assert!(!here(&mut task, 200, Hash([200; 32])).await, "what was said between is not here");
         assert!(!here(&mut task, 6, Hash([9; 32])).await, "another O than a quorum signed");
         let next = told(read(&task), 7, Vec::new(), false);
         hears(&mut task, Ok(Shown::New(next))).await;
-        assert!(here(&mut task, 7, Hash([7; 32])).await);
+        assert!(
+            !here(&mut task, 7, Hash([7; 32])).await,
+            "it was computed up to there, and not from there on"
+        );
+        let next = told(read(&task), 200, Vec::new(), false);
+        hears(&mut task, Ok(Shown::New(next))).await;
+        task.sort().unwrap();
+        assert!(task.here.contains(&LEDGER));
+    }
+
+    /// One that was computed before, and goes on from a checkpoint of others: it has outcomes on both sides of a hole.
+    #[tokio::test]
+    async fn where_claims_wait_no_hole_in_what_is_computed_here_is_passed_over() {
+        for is_claimed in [true, false] {
+            let shared = if is_claimed {
+                with_a_claim().await
+            } else {
+                let own = Signer::from_seed(&[1; 32]);
+                let store = store_of(&own);
+                shared(Path::new("nowhere"), own, store)
+            };
+            computed(&shared);
+            let mut running = Running::before(LEDGER).0;
+            for slot in 0..3 {
+                let outcome = Hash([slot; 32]);
+                running = Running(running).then(&outcome).0;
+                evaluated(&shared, slot.into(), row(outcome, running)).await;
+            }
+            evaluated(&shared, 3, row(Hash::ZERO, Hash([3; 32]))).await;
+            let mut task = task(&shared);
+            task.owing = Some(BTreeSet::from([LEDGER]));
+            task.sort().unwrap();
+            assert!(task.here.contains(&LEDGER), "up to the hole");
+            task.hear(LEDGER).await.unwrap();
+            let last = if is_claimed { 2 } else { 3 };
+            assert_eq!(read(&task).unwrap().last(), Some(Position::slot(last)));
+            for _ in 0..2 {
+                assert_eq!(task.deaf().contains(&LEDGER), is_claimed);
+                assert_eq!(task.may_claim(&LEDGER), !is_claimed);
+                task.sort().unwrap();
+            }
+            // Others show what was said in the hole, from where it was heard here.
+            let next = told(read(&task), 3, vec![Said::Lost], false);
+            hears(&mut task, Ok(Shown::New(next))).await;
+            task.sort().unwrap();
+            assert!(task.here.contains(&LEDGER));
+            assert_eq!(task.machine.under_way(), 0);
+        }
     }
 }
