@@ -36,8 +36,6 @@ const FIND_TURN_MS: u64 = 30_000;
 const FIND_WAIT: Duration = Duration::from_secs(2);
 /// How long asking one ledger may take.
 const ASK_WAIT: Duration = Duration::from_secs(60);
-/// Slots in one answer from which on there may be more at once.
-const MANY_SLOTS: u64 = 256;
 /// Messages of this node to ledgers that are remembered, the newest: those of all places many times.
 const WRITTEN_MAX: usize = 4_096;
 /// Bytes of a mark that has no O, and of what follows in one that has.
@@ -205,8 +203,7 @@ async fn try_ask(shared: &SharedRef, written: &Written, question: Question) -> R
     let process = hosting::find_process(shared, ledger).await?;
     let peers = whom(shared, &process, is_wide).await;
     let stretch = shown(shared, &process, peers.clone(), from).await;
-    let (before, is_newest) =
-        (if let Since::After(at, _) = from { at.slot } else { 0 }, from == Since::Newest);
+    let is_newest = from == Since::Newest;
     let stretch = match stretch {
         Some(stretch) => stretch,
         // Who has nothing newer and who is not there look alike: whoever shows where it stands tells them apart.
@@ -230,11 +227,13 @@ async fn try_ask(shared: &SharedRef, written: &Written, question: Question) -> R
             notices.extend(told);
         }
     }
-    let is_more = !is_newest && last.slot.saturating_sub(before) >= MANY_SLOTS;
+    let is_more = stretch.may_have_more(from);
     Ok(Shown::New(Told { read, is_newest, notices, to: Mark::behind(last, running), is_more }))
 }
 
-/// What it says of a ledger that its computers show it to end here.
+/// What it says of a ledger that its computers show it to end here. That is no proof of an end: who shows it may have nothing
+/// newer, or keep it back. Every second time that nothing new came, more are asked (`Due::is_wide`), and one that is honest and
+/// has more ends that.
 fn compared(read: Option<Mark>, (last, running): (Position, Running)) -> Result<Shown, NotTold> {
     let Some((mark, at)) = read.and_then(|mark| Some((mark, mark.last()?))) else {
         return Err(NotTold::Nothing);

@@ -137,7 +137,8 @@ impl Ledgers {
     pub fn ended(&mut self, ledger: &Id, came: Came, now: Now) {
         let Some(place) = self.places.get_mut(ledger) else { return };
         place.is_asked = false;
-        place.is_shown = came != Came::Nothing;
+        // What may follow at once was said, and is not heard.
+        place.is_shown = matches!(came, Came::Same | Came::Took { is_more: false });
         match came {
             Came::Took { is_more } => {
                 let is_more = is_more && place.at_once < AT_ONCE_MAX;
@@ -250,7 +251,9 @@ mod tests {
             [was, with_slot, ledgers.is_shown(&ONE)]
         };
         assert_eq!(after(Came::Nothing), [false; 3]);
+        assert_eq!(after(Came::Took { is_more: true }), [false; 3]);
         assert_eq!(after(Came::Same), [true, true, false]);
+        assert_eq!(after(Came::Took { is_more: true }), [false; 3]);
         assert_eq!(after(Came::Took { is_more: false }), [true, true, false]);
         assert_eq!(after(Came::Nothing), [false; 3]);
         assert!(!ledgers.is_shown(&Id([2; 32])));

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::{Outbox, OutboxEntry, OutcomeCore, Running};
 use crate::attestation::{Attestation, Statement};
@@ -19,6 +20,10 @@ use crate::wire::{self, SENT_OUTCOMES_MAX, WireError};
 
 /// Bytes of one position in a stretch: its outcome, and the root of its outbox.
 pub const OUTCOME_BYTES: usize = OutcomeCore::BYTES + 32;
+/// Slots, or bytes, of an answer from which on there may be more at once: it is cut where it has as much as the one who gives it
+/// has room for, and that is less on a slow line.
+const MANY_SLOTS: u64 = 256;
+const MANY_BYTES: usize = 64 * 1024;
 
 /// What the asker has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,21 @@ pub struct Stretch {
     pub attestations: Vec<Verified<Attestation>>,
     /// Whether positions came that no quorum has signed yet.
     pub is_cut: bool,
+    /// Bytes of the answer that showed it.
+    pub bytes: usize,
+}
+
+impl Stretch {
+    /// Whether there may be more behind it at once, where it was asked for so: whoever asks again hears at once whether there is.
+    pub fn may_have_more(&self, since: Since) -> bool {
+        let from = match since {
+            // The newest is the last.
+            Since::Newest => return false,
+            Since::Start => 0,
+            Since::After(position, _) => position.slot,
+        };
+        self.end.0.slot.saturating_sub(from) >= MANY_SLOTS || self.bytes >= MANY_BYTES
+    }
 }
 
 /// Decides what an answer shows. `held` are attestations that the asker has beside those that came with it. Only
@@ -95,6 +115,7 @@ pub fn verify(
     answer: wire::SentResponse,
     held: Vec<wire::Attestation>,
 ) -> Result<Stretch, NotShown> {
+    let bytes = answer.encoded_len();
     let wire::SentResponse { before, outcomes, outboxes, attestations } = answer;
     let before = Running(wire::hash("before", &before)?);
     let is_next = match since {
@@ -124,7 +145,7 @@ pub fn verify(
         return Err(WireError::Field("outboxes").into());
     }
     let agreed = Agreed::of(process, &steps, held.into_iter().chain(attestations));
-    cut(process, steps, agreed)
+    cut(process, steps, agreed, bytes)
 }
 
 /// One position of a stretch.
@@ -201,7 +222,12 @@ impl Agreed {
 }
 
 /// The stretch up to the last position that a quorum signed.
-fn cut(process: &Process, mut steps: Vec<Step>, mut agreed: Agreed) -> Result<Stretch, NotShown> {
+fn cut(
+    process: &Process,
+    mut steps: Vec<Step>,
+    mut agreed: Agreed,
+    bytes: usize,
+) -> Result<Stretch, NotShown> {
     let quorum = process.attestors().quorum;
     let is_signed = |step: &Step| agreed.statement(step.core.position, quorum).is_some();
     let last = steps.iter().rposition(is_signed).ok_or(NotShown::Unsigned)?;
@@ -224,5 +250,5 @@ fn cut(process: &Process, mut steps: Vec<Step>, mut agreed: Agreed) -> Result<St
     let sent = sent.collect();
     agreed.by_position.retain(|position, _| *position <= end.0);
     let attestations = agreed.by_position.into_values().flatten().collect();
-    Ok(Stretch { sent, end, attestations, is_cut })
+    Ok(Stretch { sent, end, attestations, is_cut, bytes })
 }

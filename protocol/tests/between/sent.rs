@@ -110,6 +110,23 @@ fn all_that_was_sent_is_shown_from_wherever_the_asker_is() {
         assert_eq!(case.sent(&stretch), wanted, "{since:?}");
         assert_eq!(stretch.end, (Position::slot(5), case.running(Some(5))));
         assert_eq!((stretch.attestations.len(), stretch.is_cut), (2, false));
+        assert!(!stretch.may_have_more(since));
+    }
+}
+
+/// An answer ends where it has as much as it may have, and nothing in it says so.
+#[test]
+fn there_may_be_more_behind_many_slots_and_behind_many_bytes() {
+    let case = Case::new();
+    let after = Since::After(Position::slot(4), case.running(Some(4)));
+    let stretch = case.verify(after, case.answer(5, 5, case.signed(5, &COMPUTE[..2]))).unwrap();
+    assert!(!stretch.may_have_more(after));
+    let (_, running) = stretch.end;
+    let long = sent::Stretch { end: (Position::slot(4 + 256), running), ..stretch.clone() };
+    let large = sent::Stretch { bytes: 64 * 1024, ..stretch };
+    for more in [long, large] {
+        assert!(more.may_have_more(after), "{more:?}");
+        assert!(!more.may_have_more(Since::Newest), "nothing follows the newest");
     }
 }
 

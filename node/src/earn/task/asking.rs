@@ -282,7 +282,10 @@ mod tests {
         assert_eq!((read(&first), first.deaf()), (at, ledgers.clone()), "it does not follow");
         hears(&mut first, Ok(Shown::New(told(at, 8, Vec::new(), true)))).await;
         assert_eq!(read(&first), at, "it passes over what claims wait for");
-        hears(&mut first, Ok(Shown::New(told(at, 8, vec![Said::Struck(0, 2)], false)))).await;
+        let more = Told { is_more: true, ..told(at, 8, vec![Said::Struck(0, 2)], false) };
+        hears(&mut first, Ok(Shown::New(more))).await;
+        assert_eq!(first.deaf(), ledgers, "a challenge may stand in what follows");
+        hears(&mut first, Ok(Shown::Same)).await;
         assert_eq!(first.deaf(), none);
         // A message that may be lost may have a slot all the same.
         first.has_slot(LEDGER, None);

@@ -41,8 +41,6 @@ const KEPT_AT_ONCE: usize = 64;
 const ASKED_MAX: usize = 16;
 /// Attestations that are here and may complete a quorum.
 const HELD_MAX: usize = 1_024;
-/// Slots in one answer from which on there may be more at once.
-const MANY_SLOTS: u64 = 256;
 
 /// Why nothing came of one peer.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +111,7 @@ async fn try_collect(
         shared.news.tell(News::Unsent { process: id, position: sent.core.position });
     }
     let to = stretch.end.0;
-    let from = if let Since::After(position, _) = since { position.slot } else { 0 };
-    Ok(Came::Took { to, more: to.slot.saturating_sub(from) >= MANY_SLOTS })
+    Ok(Came::Took { to, more: stretch.may_have_more(since) })
 }
 
 /// What a process sent after what is known of it, as the first of these peers shows it.
