@@ -1,6 +1,7 @@
 //! Asking peers: who has what, and for it. Everything that comes back is unverified.
 
 mod held;
+mod turns;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +15,11 @@ use weft_protocol::wire::request::Body as Ask;
 use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{Address, Id, Now, Position, wire};
 
-use crate::metrics::{Level, Metrics};
 use crate::reads::{self, ANSWER_BYTES_MAX, ANSWER_VALUES_MAX, QUESTION_BYTES_MAX, Read};
 use crate::shared::Shared;
 
 pub use self::held::{HELD_BYTES_MAX, anywhere, everywhere, fetch_item, fetch_module};
+pub use self::turns::Turns;
 use self::ways::looked_up;
 pub use self::ways::together;
 
@@ -31,15 +32,6 @@ const LOOKUP_EVERY_MS: u64 = 60_000;
 const LOOKUPS_MAX: usize = 4;
 /// Logs of which the last such lookup is remembered; beyond that none is made.
 const LOOKUPS_KEPT_MAX: usize = 16_384;
-
-/// Answers of peers that are read at once: each may take a hundred megabytes meanwhile.
-const ANSWER_TURNS_MAX: usize = 4;
-/// Things that gateways are asked for at once; one more waits. Each may take the bytes of a batch.
-const GATEWAY_TURNS_MAX: usize = 4;
-
-/// Looks for the message of a slot that is not here at once; one more waits. Each asks up to eight peers, whose answers may have
-/// the bytes of the largest message each.
-const SLOT_TURNS_MAX: usize = 2;
 
 /// How long after its start a node waits for a first peer.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(10);
@@ -266,27 +258,6 @@ pub async fn assign(
     match ask(shared, peer, Ask::Assign(assign)).await? {
         Answer::Submit(answer) => Ok(answer),
         _ => Err(RemoteError::Mismatch { peer }),
-    }
-}
-
-/// Turns for what takes much memory for a while.
-#[derive(Debug)]
-pub struct Turns {
-    /// To read what peers answer to questions of clients.
-    pub answers: Arc<Semaphore>,
-    /// To ask gateways of the weave.
-    pub gateways: Arc<Semaphore>,
-    /// To ask peers for one slot of a log that is not here.
-    pub slots: Semaphore,
-}
-
-impl Turns {
-    /// All of them free; the metrics show those of gateways.
-    pub fn new(metrics: &Metrics) -> Self {
-        let gateways = Arc::new(Semaphore::new(GATEWAY_TURNS_MAX));
-        metrics.watch(Level::permits("weave", "gateway_reads", &gateways, GATEWAY_TURNS_MAX));
-        let answers = Arc::new(Semaphore::new(ANSWER_TURNS_MAX));
-        Self { answers, gateways, slots: Semaphore::new(SLOT_TURNS_MAX) }
     }
 }
 

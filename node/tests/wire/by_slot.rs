@@ -130,3 +130,45 @@ async fn a_message_that_had_a_slot_before_has_its_result_there() {
     follower.stop().await;
     serving.abort();
 }
+
+/// Whoever asks for slots of a process whose peers are silent waits for those alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_silence_of_one_processs_peers_holds_up_no_look_for_slots_of_another() {
+    let gone = Node::start(196).await;
+    let quiet = gone.counter().await;
+    gone.increments(quiet, 1).await;
+    let truth = Arc::new(truth_of(&gone, quiet, 1).await);
+    gone.stop().await;
+    let node = Node::start(197).await;
+    let process = node.counter().await;
+    node.increments(process, 1).await;
+
+    let follower = Node::knowing(198, &[&node]).await;
+    until("a result", || async { follower.ask::<Value>(asks(process, 0, 0)).await.ok() }).await;
+    let script = Arc::new(Mutex::new(Script::default()));
+    let serving = source(&follower, 199, &truth, &script).await;
+    // The process itself is known before its peers are silent.
+    let item = DataItem::verify_bytes(truth.slots[1].item.clone()).unwrap().id();
+    let by_item = Request::Result { process: quiet, of: ResultOf::Item(item), wait_ms: 0 };
+    follower.ask::<Value>(by_item).await.unwrap_err();
+    {
+        let mut script = script.lock().unwrap();
+        (script.keeps_slots, script.unanswered) = (true, Some(Vec::new()));
+        script.asked.clear();
+    }
+    let looks = futures::future::join_all((0..3).map(|_| follower.ask::<Value>(asks(quiet, 1, 60_000))));
+    let meanwhile = async {
+        until("a look", || async { (!script.lock().unwrap().asked.is_empty()).then_some(()) }).await;
+        let told = follower.ask::<Value>(asks(process, 1, 0)).await.unwrap();
+        assert_eq!(told["position"]["slot"], 1, "{told}");
+        let error = follower.ask::<Value>(asks(quiet, 1, 0)).await.unwrap_err().to_string();
+        assert!(error.contains("nobody was asked for it") && !error.contains("did not answer"), "{error}");
+    };
+    tokio::select! {
+        _ = looks => panic!("nobody answers them"),
+        () = meanwhile => {}
+    }
+    follower.stop().await;
+    node.stop().await;
+    serving.abort();
+}

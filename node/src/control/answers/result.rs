@@ -122,6 +122,9 @@ impl Answers {
                 ask_at = Instant::now() + LOOK_AGAIN;
             }
             if Instant::now() >= deadline {
+                if let Some(busy) = tried.busy(&process, of) {
+                    return Err(busy);
+                }
                 let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
                 return Err(fail(code, self.none_yet(&process, of, &tried)?));
             }

@@ -49,6 +49,8 @@ const ASKED_MAX: usize = 8;
 const SILENT_REST: Duration = Duration::from_secs(30);
 /// Peers of whom a caller's question keeps what they said to it.
 const SAID_MAX: usize = 64;
+/// When whoever had no turn to ask is told to come back, in milliseconds.
+const TURN_RETRY_MS: u64 = 1_000;
 /// Liars that an error names.
 const NAMED_MAX: usize = 4;
 
@@ -65,6 +67,8 @@ pub(super) struct Tried {
     nobody: Option<String>,
     /// The slot that the message had before, where its result is.
     before: Option<u64>,
+    /// Whether nobody was asked because others are.
+    has_no_turn: bool,
 }
 
 /// Why a peer gave no message of a slot.
@@ -93,6 +97,17 @@ impl Tried {
     /// Whether anybody was asked for a slot.
     pub(super) fn is_any(&self) -> bool {
         self.message.is_some() || !self.said.is_empty()
+    }
+
+    /// That nobody was asked for a slot, because too many others are asked for.
+    pub(super) fn busy(&self, process: &Id, of: Wanted) -> Option<Failure> {
+        let Wanted::Slot(slot) = of else { return None };
+        let text = format!(
+            "slot {slot} of process {process} is not here, and nobody was asked for it: this node asks for others of it, or of \
+             too many processes; try again in {TURN_RETRY_MS} ms"
+        );
+        let is_busy = self.has_no_turn && !self.is_any();
+        is_busy.then(|| fail(FailureCode::Busy, text).retry_in(TURN_RETRY_MS))
     }
 
     fn is_silent(&mut self, peer: &Peer) -> bool {
@@ -198,35 +213,37 @@ impl Answers {
         let is_own = self.shared.directory.roles(&process).is_some_and(|roles| roles.schedules);
         if tried.message.is_none() && !is_own {
             // What was heard until then is noted.
-            let _ = tokio::time::timeout_at(until, self.ask_slot(process, slot, tried)).await;
+            let _ = self.ask_slot(process, slot, until, tried).await;
         }
         Ok(tried.message)
     }
 
-    /// Asks those who may have a log for one slot of it, the nearer ones first.
-    async fn ask_slot(&self, process: Id, slot: u64, tried: &mut Tried) {
+    /// Asks those who may have a log for one slot of it, the nearer ones first; none where the time was over before that.
+    async fn ask_slot(&self, process: Id, slot: u64, mut until: Instant, tried: &mut Tried) -> Option<()> {
         let shared = &self.shared;
-        let known = match hosting::find_process(shared, process).await {
+        let known = match in_time(until, hosting::find_process(shared, process)).await? {
             Ok(known) => known,
             Err(error) => {
                 tried.nobody = Some(error.to_string());
-                return;
+                return Some(());
             }
         };
         let scheduler = known.scheduler();
-        let near = remote::sources(shared, process, Some(scheduler)).await;
-        if self.ask_slot_of(near, &known, slot, tried).await.is_continue() {
-            let far = remote::elsewhere(shared, process, scheduler).await;
-            let _ = self.ask_slot_of(far, &known, slot, tried).await;
+        let near = in_time(until, remote::sources(shared, process, Some(scheduler))).await?;
+        if self.ask_slot_of(near, (&known, slot), &mut until, tried).await.is_continue() {
+            let far = in_time(until, remote::elsewhere(shared, process, scheduler)).await?;
+            let _ = self.ask_slot_of(far, (&known, slot), &mut until, tried).await;
         }
+        Some(())
     }
 
-    /// Asks these peers; goes on where another may know what none of them does.
+    /// Asks these peers, in a turn of their process, whose wait takes nothing of their time; goes on where another may know
+    /// what none of them does.
     async fn ask_slot_of(
         &self,
         mut peers: Vec<Peer>,
-        known: &Arc<Process>,
-        slot: u64,
+        (known, slot): (&Arc<Process>, u64),
+        until: &mut Instant,
         tried: &mut Tried,
     ) -> ControlFlow<()> {
         let (shared, scheduler) = (&self.shared, known.scheduler());
@@ -235,9 +252,13 @@ impl Answers {
         if peers.is_empty() {
             return ControlFlow::Continue(());
         }
+        let began = Instant::now();
+        let turn = shared.turns.slots.take(known.id()).await;
+        *until += began.elapsed();
+        tried.has_no_turn = turn.is_none();
+        let Some(_turn) = turn else { return ControlFlow::Break(()) };
         // Until they say something else; the time may be over before that.
         peers.iter().for_each(|peer| tried.gave_no_slot(*peer, Some(NoSlot::Silent)));
-        let Ok(_turn) = shared.turns.slots.acquire().await else { return ControlFlow::Break(()) };
         let ask = |peer: Peer| async move {
             match ask_peer_slot(shared, peer, Arc::clone(known), slot).await {
                 // Nobody knows better, so nobody else is waited for.
@@ -246,17 +267,18 @@ impl Answers {
             }
         };
         let noted = |peer, why| tried.gave_no_slot(peer, why);
-        match asking::first(peers, None, SLOT_PACE, ask, |_| true, noted).await {
-            Some((_, Some(message))) => {
+        match in_time(*until, asking::first(peers, None, SLOT_PACE, ask, |_| true, noted)).await {
+            Some(Some((_, Some(message)))) => {
                 tried.message = Some(message);
                 ControlFlow::Break(())
             }
-            Some((peer, None)) => {
+            Some(Some((peer, None))) => {
                 tried.said.retain(|_, said| *said != NoSlot::Silent);
                 tried.gave_no_slot(peer, Some(NoSlot::Absent));
                 ControlFlow::Break(())
             }
-            None => ControlFlow::Continue(()),
+            Some(None) => ControlFlow::Continue(()),
+            None => ControlFlow::Break(()),
         }
     }
 
@@ -290,6 +312,11 @@ impl Answers {
         };
         tokio::time::timeout_at(until, asking).await.ok().flatten()
     }
+}
+
+/// What this comes to; none where it takes longer than until then.
+async fn in_time<T>(until: Instant, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout_at(until, work).await.ok()
 }
 
 /// The message of a slot by one peer. Who gives a false one pays for it.
