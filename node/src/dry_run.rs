@@ -5,8 +5,8 @@
 //! of time that the operator sets. What is too much is told to come back.
 //!
 //! Runs of peers have a budget of their own (`others_dry_run_gas`), as a key costs nothing and a run is work that
-//! nobody pays for, and at most half of the places at work, one at least. What it takes to bring a cold process into
-//! memory is not counted. States of the past are refused to them before they come here, as those take a replay.
+//! nobody pays for, and no peer takes what is left for the others; and at most half of the places at work, one at least. What
+//! it takes to bring a cold process into memory is not counted. States of the past are refused to them before they come here, as those take a replay.
 
 mod budget;
 
@@ -20,12 +20,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weft_net::Peer;
 use weft_protocol::message::DryRun;
 use weft_protocol::process::Process;
 use weft_protocol::{Id, Position, Tag};
 use weft_vm::Interrupt;
 
-use self::budget::Budget;
+use self::budget::{Budget, Store};
 use crate::compute::hosted::HostError;
 use crate::compute::{ComputeHandle, DryOutcome, Frozen, WaitError, evaluated};
 use crate::config::Config;
@@ -131,8 +132,8 @@ pub enum DryRunError {
     Busy,
     /// The budget of peers is used.
     #[error(
-        "dry runs for other nodes have used what this node gives them in an hour (`others_dry_run_gas`); try again in \
-         {retry_ms} ms, or ask another node"
+        "dry runs for other nodes, or for the one that asks, have used what this node gives them in an hour \
+         (`others_dry_run_gas`); try again in {retry_ms} ms, or ask another node"
     )]
     Spent {
         /// When there is some again, from now.
@@ -214,7 +215,7 @@ pub enum For {
     /// A client's of this node.
     Client,
     /// A peer's, within the budget of all peers.
-    Peer,
+    Peer(Peer),
 }
 
 /// Evaluates dry runs.
@@ -285,7 +286,7 @@ impl DryRuns {
         slot: Option<u64>,
         of: For,
     ) -> Result<DryOutcome, DryRunError> {
-        self.0.may_begin(of)?;
+        self.0.may_begin(&process, of)?;
         let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| DryRunError::Busy)?;
         let ms = self.0.shared.config.dry_run_ms;
         let desk = Arc::clone(&self.0);
@@ -299,12 +300,12 @@ impl DryRuns {
             let closed = |error: tokio::sync::AcquireError| DryRunError::Host(error.to_string());
             // First: a peer that waits among its like keeps no place at work from others.
             let of_peer = match of {
-                For::Peer => Some(Arc::clone(&desk.of_peers).acquire_owned().await.map_err(closed)?),
+                For::Peer(_) => Some(Arc::clone(&desk.of_peers).acquire_owned().await.map_err(closed)?),
                 For::Client => None,
             };
             let turn = Arc::clone(&desk.running).acquire_owned().await.map_err(closed)?;
             // Those that it waited for may have used what there was.
-            desk.may_begin(of)?;
+            let counted = desk.may_begin(&process, of)?;
             let frozen = match slot {
                 None => Some(desk.newest(&process).await?),
                 Some(_) => None,
@@ -318,11 +319,12 @@ impl DryRuns {
                 };
                 // The copy that it runs on takes as much again.
                 let _copy = desk.shared.elsewhere.hold(frozen.stored_bytes());
-                let Shared { config, modules, .. } = &*desk.shared;
+                let Shared { config, modules, clock, .. } = &*desk.shared;
                 let done = frozen.dry_run(&run, config.dry_run_gas, modules, &interrupt);
-                if let Some(budget) = desk.budget.as_ref().filter(|_| of == For::Peer) {
+                if let Some((budget, counted)) = desk.budget.as_ref().zip(counted) {
                     // What an interrupted one used nobody knows.
-                    budget.spend(done.as_ref().map_or(config.dry_run_gas, |done| done.gas));
+                    let gas = done.as_ref().map_or(config.dry_run_gas, |done| done.gas);
+                    budget.spend(counted, gas, clock.now());
                 }
                 Ok::<_, DryRunError>(done?)
             });
@@ -366,12 +368,15 @@ impl Drop for EndsWith {
 }
 
 impl Desk {
-    /// Whether there is anything left for one more run.
-    fn may_begin(&self, of: For) -> Result<(), DryRunError> {
-        match &self.budget {
-            Some(budget) if of == For::Peer => budget.check(self.shared.clock.now()),
-            _ => Ok(()),
-        }
+    /// Whether there is anything left for one more run; gives what it is counted in, if it is a peer's.
+    fn may_begin(&self, process: &Process, of: For) -> Result<Option<(Peer, Store)>, DryRunError> {
+        let (Some(budget), For::Peer(peer)) = (&self.budget, of) else { return Ok(None) };
+        let roles = self.shared.directory.roles(&process.id());
+        // What came unasked may name any attestor.
+        let is_relied_on = roles.is_some_and(|roles| !roles.for_others)
+            && process.attestors().members.contains(&self.shared.address);
+        let store = budget.check(peer, is_relied_on, self.shared.clock.now())?;
+        Ok(Some((peer, store)))
     }
 
     /// The state after the newest slot, once that is evaluated: what a client expects that was

@@ -228,7 +228,7 @@ impl Server {
         let wait = if read.waits() { self.places.waits.take(peer).ok() } else { None };
         let read = if wait.is_some() { Some(read.of_peer()) } else { read.at_once() };
         let Some(read) = read else { return busy() };
-        match self.answers.read_here(process, read).await {
+        match self.answers.read_for_peer(peer, process, read).await {
             Ok(ForPeer(answer)) => Answer::Read(wire::ReadResponse { answer }),
             Err(failure) => refuse_read(&failure),
         }

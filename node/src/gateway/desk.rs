@@ -192,7 +192,7 @@ impl Desk {
 
     /// The answer to a question about a process, from here or from a peer.
     pub(super) async fn read(&self, process: Id, read: Read) -> Result<Value, Problem> {
-        let here = |read| self.answers.read_here::<Value>(process, read);
+        let here = |read| self.answers.read_here(process, read);
         match read.place(self.shared.directory.roles(&process)) {
             Place::Here => Ok(here(read).await?),
             Place::There => Ok(self.elsewhere.ask(&self.shared, process, &read).await?),

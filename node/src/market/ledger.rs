@@ -76,7 +76,7 @@ pub async fn ask_here(
     action: &str,
     tags: &[(&str, String)],
 ) -> Result<Answered, Failure> {
-    let tried: Value = answers.read_here(ledger, question(ledger, asker, action, tags)).await?;
+    let tried = answers.read_here(ledger, question(ledger, asker, action, tags)).await?;
     let silent =
         || Failure::new(FailureCode::Refused, format!("{ledger} does not answer {action}: is it a ledger?"));
     let answered = Answered::of(&tried).ok_or_else(silent)?;

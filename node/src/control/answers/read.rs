@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
+use weft_net::Peer;
 use weft_protocol::Id;
 
 use super::super::api::{Failure, FailureCode, ResultOf};
 use super::pages::Asked;
 use super::result::{Held, WAIT_MS_MAX};
-use super::turns::{Asker, Told, Turn, blocking};
+use super::turns::{Asker, ForPeer, Told, Turn, blocking};
 use super::{Answers, disk, dry, fail, pages};
 use crate::dry_run::For;
 use crate::legacy::messages;
@@ -19,12 +21,29 @@ use crate::reads::{Read, ResultsQuery};
 const LOOK_AGAIN_MS: u64 = 250;
 
 impl Answers {
-    /// Answers from what is here, in one of the turns of whoever asks: it is taken once there is something to
-    /// tell, and held until that is written.
+    /// Answers a client of this node from what is here, in one of the turns of clients: it is taken once there is something
+    /// to tell, and held until that is written.
     ///
     /// # Errors
     /// Why there is no answer: also that the process is not followed, or not computed, here.
-    pub(crate) async fn read_here<T: Told>(&self, process: Id, read: Read) -> Result<T, Failure> {
+    pub(crate) async fn read_here(&self, process: Id, read: Read) -> Result<Value, Failure> {
+        self.read_for(process, read, For::Client).await
+    }
+
+    /// As [`read_here`](Self::read_here) for a peer, in the turns of those.
+    ///
+    /// # Errors
+    /// As there, and that a dry run would be more than the peer is given.
+    pub(crate) async fn read_for_peer(
+        &self,
+        peer: Peer,
+        process: Id,
+        read: Read,
+    ) -> Result<ForPeer, Failure> {
+        self.read_for(process, read, For::Peer(peer)).await
+    }
+
+    async fn read_for<T: Told>(&self, process: Id, read: Read, of: For) -> Result<T, Failure> {
         let page_bytes = T::ASKER.page_bytes();
         match read {
             Read::Result { of, wait_ms } => {
@@ -48,10 +67,6 @@ impl Answers {
                         Some(self.slot_of(process, id).await?.ok_or_else(|| no_message(&process, id))?)
                     }
                     None => None,
-                };
-                let of = match T::ASKER {
-                    Asker::Client => For::Client,
-                    Asker::Peer => For::Peer,
                 };
                 let tried = self.try_out(process, *message, slot, of).await?;
                 self.told(move || dry::info(process, &tried)).await
