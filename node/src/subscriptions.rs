@@ -28,7 +28,7 @@ use crate::remote::{self, RemoteError};
 use crate::shared::{Shared, SharedRef};
 use crate::supervisor::joined;
 pub use children::take_child;
-use room::{forgotten_to, is_full, make_room};
+use room::{Rest, forgotten_to, is_full, make_room};
 
 /// What starts the name of the setting that holds an agreement; process and payer follow.
 const SETTING: &str = "subscription/";
@@ -54,24 +54,27 @@ const TURNS: usize = 64;
 
 /// One change at a time of what is agreed of a process.
 #[derive(Debug)]
-pub struct Subscriptions([tokio::sync::Mutex<()>; TURNS]);
+pub struct Subscriptions {
+    turns: [tokio::sync::Mutex<()>; TURNS],
+    rest: Rest,
+}
 
 impl Default for Subscriptions {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| tokio::sync::Mutex::new(())))
+        Self { turns: std::array::from_fn(|_| tokio::sync::Mutex::new(())), rest: Rest::default() }
     }
 }
 
 impl Subscriptions {
     async fn turn(&self, process: &Id) -> tokio::sync::MutexGuard<'_, ()> {
         let first = process.0.first().copied().unwrap_or_default();
-        self.0[usize::from(first) % TURNS].lock().await
+        self.turns[usize::from(first) % TURNS].lock().await
     }
 
     /// All turns. Nobody waits for a second one while he has one, but for those who take all, in one order.
     async fn all_turns(&self) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
         let mut turns = Vec::with_capacity(TURNS);
-        for turn in &self.0 {
+        for turn in &self.turns {
             turns.push(turn.lock().await);
         }
         turns
@@ -136,46 +139,60 @@ pub async fn take(shared: &Shared, raw: Bytes) -> Result<SubscriptionInfo, Subsc
         return Err(NotTaken::Messenger(statement.messenger).into());
     }
     let process = find(shared, &statement, by).await?;
-    if matches!(statement.said, Said::Until(_)) && is_full(shared, &process.id(), by)? {
+    let mut turn = shared.subscriptions.turn(&process.id()).await;
+    let mut judged = judge(shared, &process, (&statement, by))?;
+    if judged.is_none() {
+        // Whoever is refused for another reason has nothing forgotten.
+        drop(turn);
         make_room(shared).await?;
+        turn = shared.subscriptions.turn(&process.id()).await;
+        judged = judge(shared, &process, (&statement, by))?;
     }
-    let _turn = shared.subscriptions.turn(&process.id()).await;
+    let _turn = turn;
+    let (payer, agreement) = judged.ok_or(SubscribeError::Full("in all"))?;
     let now = shared.clock.now().0;
-    let (payer, agreement) = {
-        let reader = shared.store.read()?;
-        let held = all_of(&reader, Some(&process.id()))?;
-        let of = |payer: &Address| held.iter().find(|(_, by, _)| by == payer).map(|(_, _, held)| *held);
-        let (payer, agreement) = decide(&process, (&statement, by), of, now)?;
-        if agreement.holds(now) && !of(&payer).is_some_and(|held| held.holds(now)) {
-            let standing = admit(shared, &process, payer)?;
-            // Those who are as he is; who is of no standing any more counts as a stranger.
-            let beside = held.iter().filter(|(_, by, _)| {
-                *by != payer && admit(shared, &process, *by).unwrap_or(Standing::Stranger) == standing
-            });
-            let beside: Vec<Agreement> = beside.map(|(.., agreement)| *agreement).collect();
-            has_place(standing, &beside, now).map_err(SubscribeError::Full)?;
-        }
-        if agreement.holds(now) && of(&payer).is_none() {
-            let forgotten = forgotten_to(&reader)?;
-            if statement.number <= forgotten {
-                return Err(SubscribeError::Forgotten(forgotten));
-            }
-            if is_full(shared, &process.id(), payer)? {
-                return Err(SubscribeError::Full("in all"));
-            }
-        }
-        (payer, agreement)
-    };
     if agreement.holds(now) {
         serve(shared, &process).await?;
     }
     let value = Bytes::copy_from_slice(&agreement.to_bytes());
     shared.store.write(vec![Write::Setting { name: setting(&process.id(), &payer), value }]).await?;
     if !agreement.holds(now) {
+        shared.subscriptions.rest.end();
         leave_if_over(shared, process.id(), now).await?;
     }
     tracing::info!(process = %process.id(), %payer, holds = agreement.holds(now), "a subscription");
     Ok(info(&process, shared.address, payer, &agreement, now))
+}
+
+/// Whose agreement a statement makes, and which, under the turn of its process; none where only a place in all is missing.
+fn judge(
+    shared: &Shared,
+    process: &Process,
+    (statement, by): (&Statement, Address),
+) -> Result<Option<(Address, Agreement)>, SubscribeError> {
+    let (reader, now) = (shared.store.read()?, shared.clock.now().0);
+    let held = all_of(&reader, Some(&process.id()))?;
+    let of = |payer: &Address| held.iter().find(|(_, by, _)| by == payer).map(|(_, _, held)| *held);
+    let (payer, agreement) = decide(process, (statement, by), of, now)?;
+    if agreement.holds(now) && !of(&payer).is_some_and(|held| held.holds(now)) {
+        let standing = admit(shared, process, payer)?;
+        // Those who are as he is; who is of no standing any more counts as a stranger.
+        let beside = held.iter().filter(|(_, by, _)| {
+            *by != payer && admit(shared, process, *by).unwrap_or(Standing::Stranger) == standing
+        });
+        let beside: Vec<Agreement> = beside.map(|(.., agreement)| *agreement).collect();
+        has_place(standing, &beside, now).map_err(SubscribeError::Full)?;
+    }
+    if agreement.holds(now) && of(&payer).is_none() {
+        let forgotten = forgotten_to(&reader)?;
+        if statement.number <= forgotten {
+            return Err(SubscribeError::Forgotten(forgotten));
+        }
+        if is_full(shared, &process.id(), payer)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some((payer, agreement)))
 }
 
 /// The process of a statement. A stranger has this node look for none: without a payer who is served here it is one that is known.

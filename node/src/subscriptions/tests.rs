@@ -68,9 +68,20 @@ async fn who_makes_processes_of_his_own_has_no_more_places_for_it() {
     assert!(matches!(refused, SubscribeError::Full("in all")), "{refused}");
     // What was cancelled gives way, and is not brought back by whoever kept what was said before.
     hold(&shared, HELD_MAX, Agreement { number: 5, until, is_cancelled: true }).await;
+    let left = || shared.store.read().unwrap().setting_names(SETTING).unwrap().len();
+    let refused = say(5).await;
+    assert!(matches!(refused, SubscribeError::Full("in all")), "a moment ago there was nothing to forget");
+    shared.subscriptions.rest.end();
+    // Who is refused anyway has nothing forgotten.
+    let stranger = Signer::from_seed(&[5; 32]);
+    let late =
+        Statement { process: process.id(), messenger: shared.address, number: 6, said: Said::Until(1) };
+    let late = late.draft(NETWORK).sign(&stranger).unwrap();
+    let refused = take(&shared, late.raw().clone()).await.unwrap_err();
+    assert!(matches!(refused, SubscribeError::NotTaken(_)), "{refused}");
+    assert_eq!(left(), HELD_MAX);
     let refused = say(5).await;
     assert!(matches!(refused, SubscribeError::Forgotten(5)), "{refused}");
-    let left = || shared.store.read().unwrap().setting_names(SETTING).unwrap().len();
     assert_eq!(left(), HELD_MAX - FORGOTTEN_AT_ONCE);
     assert!(!is_full(&shared, &process.id(), owner.address()).unwrap());
     // Nobody is shut out by numbers that no time has.
