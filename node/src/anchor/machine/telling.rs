@@ -139,9 +139,14 @@ impl Telling {
         None
     }
 
-    /// It is not known where a batch of a log lies: that is looked at again later.
-    pub(crate) fn put_off(&mut self, process: Id, now: Now) {
-        self.set_due(process, Some(now.plus_ms(REST_MS)));
+    /// It is not known where a batch of a log lies: that is looked at again when it would be if it had been told, and keeps
+    /// none of the others waiting.
+    pub(crate) fn put_off(&mut self, process: Id, root: Hash, now: Now) {
+        let Some(log) = self.logs.get_mut(&process) else { return };
+        let held = log.newest.0.iter_mut().find(|(batch, _)| batch.root == root);
+        if let Some((_, told)) = held {
+            *told = Some(now);
+        }
     }
 
     /// A batch is not on the weave that others look at.
@@ -286,8 +291,30 @@ mod tests {
         telling.forget(A, batch(0).root);
         telling.forget(B, batch(0).root);
         assert_eq!(telling.next(Now(GATHER_MS)), Some((A, vec![batch(1).root])));
-        telling.put_off(A, Now(GATHER_MS));
+        telling.put_off(A, batch(1).root, Now(GATHER_MS));
+        telling.came(A, Now(2 * GATHER_MS));
         assert_eq!(telling.next(Now(GATHER_MS + REST_MS - 1)), None);
         assert_eq!(tell(&mut telling, Now(GATHER_MS + REST_MS)), Some((A, vec![1])));
+    }
+
+    #[test]
+    fn one_that_is_never_known_keeps_no_other_from_being_told() {
+        let mut telling = Telling::default();
+        telling.came(A, Now(0));
+        found(&mut telling, A, 0..16);
+        let (bad, mut told) = (batch(15).root, Vec::new());
+        for at in (GATHER_MS..AGAIN_MS).step_by(250) {
+            let Some((process, roots)) = telling.next(Now(at)) else { continue };
+            for root in roots {
+                if root == bad {
+                    telling.put_off(process, root, Now(at));
+                } else {
+                    telling.told(process, batch(root.0[0]), Now(at));
+                    told.push(root.0[0]);
+                }
+            }
+        }
+        told.sort_unstable();
+        assert_eq!(told, (0..15).collect::<Vec<u8>>(), "each of the others, once");
     }
 }

@@ -107,7 +107,7 @@ impl AnchorTask {
                 Ok(None) => self.telling.forget(process, root),
                 Err(error) => {
                     tracing::warn!(%process, %error, "where a batch lies is not known; it is looked at again");
-                    self.telling.put_off(process, now);
+                    self.telling.put_off(process, root, now);
                 }
             }
         }
