@@ -218,7 +218,7 @@ async fn judge(
     let announcement = match decoded {
         Ok(announcement) => announcement,
         // Peers of a later release pass it on to each other in good faith.
-        Err(WireError::Malformed | WireError::NotCanonical) if later::is_of_later_release(&data) => {
+        Err(WireError::Malformed | WireError::NotCanonical) if later::is_of_later_release(&data, process) => {
             return Verdict::Ignore;
         }
         Err(_) => return Verdict::Reject,

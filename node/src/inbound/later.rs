@@ -1,22 +1,34 @@
 //! What only peers of a later release can read.
 
-use prost::encoding::{DecodeContext, decode_key, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use weft_protocol::Id;
 
 /// The last field of an `Announcement` that has a meaning, by its number in `weft.proto`.
 const FIELD_LAST: u32 = 9;
 
-/// Whether bytes that are no announcement of this release may be one of a later release: fields at their top level, one of
-/// which has no meaning yet.
-pub(super) fn is_of_later_release(mut announcement: &[u8]) -> bool {
-    let mut is_later = false;
+/// The field of it that names the process.
+const FIELD_PROCESS: u32 = 1;
+
+/// Whether bytes that are no announcement of this release may be one of a later release about a process: fields at their top
+/// level, one of which has no meaning yet. An announcement names the process of its topic in any release.
+pub(super) fn is_of_later_release(mut announcement: &[u8], process: Id) -> bool {
+    let (mut is_later, mut is_its) = (false, false);
     while !announcement.is_empty() {
         let Ok((field, kind)) = decode_key(&mut announcement) else { return false };
-        if skip_field(kind, field, &mut announcement, DecodeContext::default()).is_err() {
+        if (field, kind) == (FIELD_PROCESS, WireType::LengthDelimited) {
+            let mut named = Vec::new();
+            let read =
+                prost::encoding::bytes::merge(kind, &mut named, &mut announcement, DecodeContext::default());
+            if read.is_err() || named != process.0 {
+                return false;
+            }
+            is_its = true;
+        } else if skip_field(kind, field, &mut announcement, DecodeContext::default()).is_err() {
             return false;
         }
         is_later |= field > FIELD_LAST;
     }
-    is_later
+    is_later && is_its
 }
 
 #[cfg(test)]
@@ -27,6 +39,8 @@ mod tests {
     use weft_protocol::wire::{self, WireError, decode_canonical};
 
     use super::*;
+
+    const PROCESS: Id = Id([1; 32]);
 
     /// Whoever adds one to these raises the number above.
     #[test]
@@ -57,14 +71,19 @@ mod tests {
         for bytes in
             [&known(None)[..], &last, &[], &[0x52], &[0x52, 9, 1], &[0x53], &[0x0b; 500], &ends_badly]
         {
-            assert!(!is_of_later_release(bytes), "{bytes:02x?}");
+            assert!(!is_of_later_release(bytes, PROCESS), "{bytes:02x?}");
         }
         // Field 10, and field 200.
         for later in [&[0x52, 1, 1][..], &[0x50, 7], &[0xc2, 0x0c, 0]] {
             let bytes: Bytes = [&last[..], later].concat().into();
-            assert!(is_of_later_release(&bytes), "{bytes:02x?}");
+            assert!(is_of_later_release(&bytes, PROCESS), "{bytes:02x?}");
             let read = decode_canonical::<wire::Announcement>(&bytes, bytes.len());
             assert_eq!(read, Err(WireError::NotCanonical));
+            assert!(!is_of_later_release(&bytes, Id([2; 32])), "the topic is another's");
+            // Of no process, or of another one beside this.
+            assert!(!is_of_later_release(later, PROCESS));
+            let other = wire::Announcement { process: vec![2; 32].into(), body: None }.encode_to_vec();
+            assert!(!is_of_later_release(&[&bytes[..], &other].concat(), PROCESS));
         }
     }
 }
