@@ -21,5 +21,5 @@ mod task;
 pub use doubt::DoubtTask;
 pub use elsewhere::{Standing, Standings};
 pub use evidence::{AnswerError, Delivered, answer, keep};
-pub use owed::{HEARD_EACH, HEARD_MAX, KEPT_EACH, KEPT_MAX, Look, Owing, Unpaid, owing, unpaid};
+pub use owed::{KEPT_EACH, KEPT_MAX, Look, Owing, Unpaid, owing, unpaid};
 pub use task::EarnTask;

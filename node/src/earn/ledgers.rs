@@ -22,6 +22,9 @@ pub const OWING_MS_MAX: u64 = 60_000;
 const AT_ONCE_MAX: u32 = 64;
 /// Every so many times that nothing new came more computers are asked than the next ones.
 const WIDE_EVERY: u32 = 2;
+/// How long after it was asked a ledger is asked again of which nobody heard what came of that, in milliseconds: asking takes a
+/// minute at most, so it failed here.
+const LOST_MS: u64 = 120_000;
 
 /// A ledger that is to be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,8 @@ struct Place {
     tries: u32,
     /// Answers that followed each other at once.
     at_once: u32,
-    is_asked: bool,
+    /// Since when it is asked.
+    asked: Option<Now>,
     is_claimed: bool,
     /// How long it gives for an answer to a challenge, in milliseconds, where that is known.
     challenge_ms: u64,
@@ -63,9 +67,11 @@ struct Place {
 
 impl Place {
     const fn new(now: Now) -> Self {
-        let (tries, at_once, challenge_ms) = (0, 0, u64::MAX);
-        let (is_asked, is_claimed, is_shown) = (false, false, false);
-        Self { next: now, tries, at_once, is_asked, is_claimed, challenge_ms, is_shown }
+        Self { next: now, tries: 0, at_once: 0, asked: None, is_claimed: false, is_shown: false }
+    }
+
+    fn is_asked(&self, now: Now) -> bool {
+        self.asked.is_some_and(|asked| now < asked.plus_ms(LOST_MS))
     }
 
     fn wait_ms(&self) -> u64 {
@@ -100,8 +106,9 @@ impl Ledgers {
     /// Gives places to those where claims are under way, and to those that are named and owe something. Others have none any
     /// more.
     pub fn keep(&mut self, claimed: &BTreeSet<Id>, owing: &BTreeSet<Id>, now: Now) {
-        self.places
-            .retain(|ledger, place| place.is_asked || claimed.contains(ledger) || owing.contains(ledger));
+        self.places.retain(|ledger, place| {
+            place.is_asked(now) || claimed.contains(ledger) || owing.contains(ledger)
+        });
         for ledger in claimed.union(owing) {
             self.places.entry(*ledger).or_insert_with(|| Place::new(now));
         }
@@ -119,15 +126,15 @@ impl Ledgers {
 
     /// Those whose time has come, as many as may be asked: first where a challenge may have to be answered.
     pub fn due(&mut self, now: Now) -> Vec<Due> {
-        let asked = self.places.values().filter(|place| place.is_asked).count();
-        let due = self.places.iter().filter(|(_, place)| !place.is_asked && place.next <= now);
+        let asked = self.places.values().filter(|place| place.is_asked(now)).count();
+        let due = self.places.iter().filter(|(_, place)| !place.is_asked(now) && place.next <= now);
         let mut due: Vec<_> = due.map(|(ledger, place)| (!place.is_claimed, place.next, *ledger)).collect();
         due.sort_unstable();
         due.truncate(ASKS_MAX.saturating_sub(asked));
         let mut all = Vec::new();
         for (_, _, ledger) in due {
             let Some(place) = self.places.get_mut(&ledger) else { continue };
-            place.is_asked = true;
+            place.asked = Some(now);
             all.push(Due { ledger, is_wide: place.tries % WIDE_EVERY == WIDE_EVERY - 1 });
         }
         all
@@ -136,7 +143,7 @@ impl Ledgers {
     /// What asking a ledger came to.
     pub fn ended(&mut self, ledger: &Id, came: Came, now: Now) {
         let Some(place) = self.places.get_mut(ledger) else { return };
-        place.is_asked = false;
+        place.asked = None;
         // What may follow at once was said, and is not heard.
         place.is_shown = matches!(came, Came::Same | Came::Took { is_more: false });
         match came {
@@ -187,7 +194,7 @@ mod tests {
         let (mut ledgers, none, one) = (Ledgers::default(), BTreeSet::new(), ids([1]));
         ledgers.keep(&one, &none, Now(0));
         assert_eq!(due(&mut ledgers, 0), [1]);
-        assert_eq!(due(&mut ledgers, 1 << 40), NONE, "it is asked already");
+        assert_eq!(due(&mut ledgers, LOST_MS - 1), NONE, "it is asked already");
         let (mut now, mut waits, mut wide) = (0, Vec::new(), Vec::new());
         for _ in 0..6 {
             ledgers.ended(&ONE, Came::Same, Now(now));
@@ -218,6 +225,18 @@ mod tests {
         ledgers.ended(&ONE, Came::Nothing, Now(now));
         ledgers.keep(&none, &none, Now(now));
         assert_eq!(all(&ledgers), NONE);
+    }
+
+    /// Whatever asks it may fail without a word.
+    #[test]
+    fn a_ledger_is_asked_again_of_which_nothing_was_heard() {
+        let (mut ledgers, none) = (Ledgers::default(), BTreeSet::new());
+        ledgers.keep(&ids(0..20), &none, Now(0));
+        let first = due(&mut ledgers, 0);
+        assert_eq!(due(&mut ledgers, LOST_MS - 1), NONE);
+        assert_eq!(due(&mut ledgers, LOST_MS), first);
+        ledgers.keep(&none, &none, Now(2 * LOST_MS));
+        assert_eq!(all(&ledgers), NONE, "they keep no places");
     }
 
     #[test]

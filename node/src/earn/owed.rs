@@ -22,9 +22,9 @@ pub const KEPT_EACH: u64 = 4_096;
 /// Those of all such sources. With their proofs they take some ten megabytes, a gigabyte at most.
 pub const KEPT_MAX: u64 = 16_384;
 /// Unclaimed pushes of one source that are kept while its ledger is named and not computed here: it may never be heard.
-pub const HEARD_EACH: u64 = 4 * KEPT_EACH;
+const HEARD_EACH: u64 = 4 * KEPT_EACH;
 /// Those of all such sources.
-pub const HEARD_MAX: u64 = 4 * KEPT_MAX;
+const HEARD_MAX: u64 = 4 * KEPT_MAX;
 /// How old a push gets that a ledger does not pay, in milliseconds: thirty days after it was sent.
 const AGE_MS_MAX: u64 = 30 * 86_400_000;
 

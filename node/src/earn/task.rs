@@ -19,7 +19,7 @@ use super::elsewhere::{Mark, NotTold, Shown, Written, before_next};
 use super::evidence::answer;
 use super::ledgers::Ledgers;
 use super::letters::{Ask, Letter};
-use super::machine::{ANSWERS_MAX, Claims, Effect, Input, Owed, SENDS_MAX, Sending};
+use super::machine::{ANSWERS_MAX, CLAIMS_MAX, Claims, Effect, Input, Owed, SENDS_MAX, Sending};
 use super::notices;
 use super::owed::{Kept, Look, Owing, dropped, forgotten, given_up, judged, owing};
 use crate::error::NodeError;
@@ -109,7 +109,9 @@ impl EarnTask {
             read.extend(ledger.zip(mark));
         }
         drop(reader);
-        let (level, used) = Level::cell("earn", "ledgers", shared.config.pay.claim_at.len() as u64);
+        // Those of claims have places, named or not.
+        let most = shared.config.pay.claim_at.len() + CLAIMS_MAX;
+        let (level, used) = Level::cell("earn", "ledgers", most as u64);
         shared.metrics.watch(level);
         Ok(Self {
             shared,
@@ -256,8 +258,7 @@ impl EarnTask {
                 let before = if is_claimed { before_next(&reader, &ledger, mark)? } else { None };
                 notices::read(&reader, &ledger, shared.address, (from, before))
             });
-            let Some(heard) = joined(read.await) else { return Ok(()) };
-            let heard = heard?;
+            let Some(heard) = joined(read.await).transpose()? else { return Ok(()) };
             if heard.has_gap {
                 self.here.remove(&ledger);
                 self.elsewhere.insert(ledger);
