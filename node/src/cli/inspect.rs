@@ -65,8 +65,8 @@ async fn show_item(of: &Inspect, client: &mut Client, screen: Screen) -> Result<
         ClientError::Failed(failure) if failure.code == FailureCode::Unknown => CliError {
             code: "unknown",
             ..CliError::no(format!(
-                "this node holds no process and no item {id}; what an ao compute unit posted of a memory is read with `weft \
-                 checkpoint {id} --from GATEWAY`",
+                "this node holds no process and no item {id}: `weft host {id}` looks for a process; if it is a checkpoint of an ao \
+                 compute unit, see `weft checkpoint`",
                 id = of.id
             ))
         },

@@ -13,8 +13,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         key: "compute_threads",
         takes: Takes::One("NUMBER"),
-        help: "threads that evaluate messages, and check the signatures of long logs where fewer do (with one more at most); one per \
-               core unless set",
+        help: "threads that evaluate messages; those of them that are idle, and one more at most, check the signatures of long \
+               logs ahead; one per core unless set",
         set: set_compute_threads,
         show: |config| number(config.compute_threads as u64),
     },
