@@ -66,7 +66,7 @@ async fn show_item(of: &Inspect, client: &mut Client, screen: Screen) -> Result<
             code: "unknown",
             ..CliError::no(format!(
                 "this node holds no process and no item {id}: `weft host {id}` looks for a process; if it is a checkpoint of an ao \
-                 compute unit, see `weft checkpoint`",
+                 compute unit: `weft checkpoint {id} --from GATEWAY`",
                 id = of.id
             ))
         },
