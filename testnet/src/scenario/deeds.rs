@@ -107,9 +107,6 @@ pub(super) struct Hand<'a> {
     pub(super) figures: Figures,
     pub(super) absences: Absences,
     rng: StdRng,
-    /// Peers that were killed and not started again.
-    down: BTreeSet<usize>,
-    paused: BTreeSet<usize>,
     cut: Vec<Vec<usize>>,
     /// Peers whose wires are not those of the beginning.
     rewired: BTreeSet<usize>,
@@ -135,8 +132,6 @@ impl<'a> Hand<'a> {
             figures: Figures::new(),
             absences: Absences::default(),
             rng: StdRng::seed_from_u64(seed),
-            down: BTreeSet::new(),
-            paused: BTreeSet::new(),
             cut: Vec::new(),
             rewired: BTreeSet::new(),
             empty: BTreeSet::new(),
@@ -168,7 +163,7 @@ impl<'a> Hand<'a> {
                 }
             }
             Step::Resume(who) => {
-                let goes_on = |hand: &Self, node| (!hand.paused.contains(&node)).then_some("is not paused");
+                let goes_on = |hand: &Self, node| (!hand.absences.is_paused(node)).then_some("is not paused");
                 for node in self.choose(who, goes_on)? {
                     self.resume(node)?;
                 }
@@ -207,11 +202,10 @@ impl<'a> Hand<'a> {
     pub(super) async fn mend(&mut self) -> Result<(), DeedError> {
         self.heal().await?;
         self.rewire().await?;
-        for node in self.paused.clone() {
+        for node in self.absences.paused() {
             self.resume(node)?;
         }
-        let down: Vec<usize> = self.down.iter().copied().collect();
-        self.start(&down).await?;
+        self.start(&self.absences.down()).await?;
         self.fleet.all_up().await?;
         self.fleet.healthy(|_| ()).await?;
         let wanted = self.missing();
@@ -258,11 +252,11 @@ impl<'a> Hand<'a> {
     }
 
     fn is_down(&self, node: usize) -> Option<&'static str> {
-        self.down.contains(&node).then_some("is down: start it first")
+        self.absences.is_down(node).then_some("is down: start it first")
     }
 
     fn is_away(&self, node: usize) -> Option<&'static str> {
-        let is_paused = || self.paused.contains(&node).then_some("is paused: resume it first");
+        let is_paused = || self.absences.is_paused(node).then_some("is paused: resume it first");
         self.is_down(node).or_else(is_paused)
     }
 
@@ -293,19 +287,17 @@ impl<'a> Hand<'a> {
         if status.and_then(|status| status.signal()) != Some(SIGKILL) {
             return Err(DeedError::EndedBefore { node, how: how(status) });
         }
-        if self.down.insert(node) {
+        self.is_not_paused(node);
+        if self.absences.dies(node) {
             self.count("kills");
-            self.absences.leaves(node);
         }
-        self.runs(node);
         Ok(())
     }
 
-    /// Notes that a peer is not paused any more.
-    fn runs(&mut self, node: usize) {
-        if self.paused.remove(&node) {
-            let pid = self.fleet.node(node).ready().pid;
-            self.guard.paused(pid, false);
+    /// Tells the guard that nobody has to wake a peer any more, if it was paused.
+    fn is_not_paused(&mut self, node: usize) {
+        if self.absences.is_paused(node) {
+            self.guard.paused(self.fleet.node(node).ready().pid, false);
         }
     }
 
@@ -313,7 +305,6 @@ impl<'a> Hand<'a> {
     async fn start(&mut self, nodes: &[usize]) -> Result<(), DeedError> {
         for node in nodes {
             self.fleet.start_again(*node)?;
-            self.down.remove(node);
         }
         for node in nodes {
             self.fleet.node_mut(*node).up().await?;
@@ -331,8 +322,6 @@ impl<'a> Hand<'a> {
             return Err(DeedError::NotInOrder { node, how: how(status) });
         }
         for node in nodes {
-            self.down.remove(node);
-            self.runs(*node);
             let node = self.fleet.node_mut(*node);
             change(node);
             node.start_again()?;
@@ -347,13 +336,14 @@ impl<'a> Hand<'a> {
         // The guard first: were we killed in between, it would have it go on.
         self.guard.paused(self.fleet.node(node).ready().pid, true);
         self.fleet.node(node).signal(Signal::SIGSTOP)?;
-        self.paused.insert(node);
+        self.absences.pauses(node);
         Ok(())
     }
 
     fn resume(&mut self, node: usize) -> Result<(), DeedError> {
         self.fleet.node(node).signal(Signal::SIGCONT)?;
-        self.runs(node);
+        self.is_not_paused(node);
+        self.absences.is_back(node);
         Ok(())
     }
 
@@ -384,8 +374,8 @@ impl<'a> Hand<'a> {
         let wanted = wanted.iter().filter(|(_, node)| self.is_away(*node).is_none());
         let wanted = wanted.map(|(actor, node)| (actor, *node));
         let failed = cast::try_hold(&self.town(), wanted, self.scenario).await;
-        self.empty
-            .retain(|node| failed.contains(node) || self.down.contains(node) || self.paused.contains(node));
+        let is_away = |node: usize| self.absences.is_down(node) || self.absences.is_paused(node);
+        self.empty.retain(|node| failed.contains(node) || is_away(*node));
     }
 
     async fn join(&mut self, count: usize) -> Result<(), DeedError> {
