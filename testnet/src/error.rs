@@ -29,7 +29,7 @@ pub enum TestnetError {
     Plan(#[from] PlanError),
     /// A port that another program uses.
     #[error(
-        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; try again, or give another --base-port"
+        "port {port} of 127.0.0.1 cannot be used for node {node}: {source}; try again, or with `up` or `crash` give another --base-port"
     )]
     Port {
         /// Which.
@@ -112,7 +112,10 @@ pub enum TestnetError {
         what: String,
     },
     /// Fewer cores than so many nodes need to answer in time.
-    #[error("{peers} peers are too many: {cores} cores carry {most}; ask for fewer, or try with --crowded")]
+    #[error(
+        "{peers} peers are too many: on {cores} core{} at most {most} are expected to keep up; ask for fewer, or try with --crowded",
+        if *cores == 1 { "" } else { "s" }
+    )]
     Cores {
         /// How many were asked for.
         peers: usize,

@@ -346,7 +346,10 @@ mod tests {
         let text = error.to_string();
         assert!(error.is_input());
         // The port before it may be taken too.
-        assert!(text.starts_with("port ") && text.contains("give another --base-port"), "{text}");
+        assert!(
+            text.starts_with("port ") && text.contains("with `up` or `crash` give another --base-port"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -268,6 +268,9 @@ fn too_few_cores_are_told_before_anything_starts() {
         let output = Underway::of(command).output(RUN_WAIT);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert!(error.contains("33 peers are too many: 1 cores carry 32;"), "{args:?}: {error}");
+        assert!(
+            error.contains("33 peers are too many: on 1 core at most 32 are expected to keep up;"),
+            "{args:?}: {error}"
+        );
     }
 }
