@@ -76,7 +76,8 @@ async fn a_push_is_evaluated_once_wherever_its_messengers_are_killed() -> Result
 async fn undisturbed(rig: &Rig, pair: &mut Pair, open: &mut Open) -> Result<(), Trouble> {
     let (town, Pair { a, b, pushes }) = (rig.town(), pair);
     let mut late = 0;
-    // With those of the kills fewer than a node counts in one answer, 1,024.
+    // With those of the kills fewer than the 1,024 positions whose receipts a messenger that computes nothing keeps:
+    // settled() counts them.
     for _ in 0..count(60, 900) {
         let head = town.detail(b, b.scheduler, false).await?.info.head.unwrap_or_default();
         let sent = rig.guest.ask(&town, a, b, "", open).await?;
