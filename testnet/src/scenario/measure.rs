@@ -88,7 +88,10 @@ pub(crate) const FIGURES: [(&str, &str); 61] = [
         "taken-over",
         "pushes that peers carried and are due pay for, whose first by the offers in logs did not carry",
     ),
-    ("before-turn", "pushes that a peer carried before its turn by the offers in logs"),
+    (
+        "before-turn",
+        "of 500 pushes that peers carried, spread evenly over all: those that came before the carrier's turn by the offers in logs",
+    ),
     (
         "after-turn-p99-ms",
         "from the turn of a peer that takes over to the slot in the target, for 99 of a hundred",

@@ -12,7 +12,7 @@ use weft_node::control::api::{
 };
 use weft_node::control::client::ANSWER_WAIT;
 use weft_node::dry_run::DryRunBody;
-use weft_protocol::market::{BOND_UNIT, PushTerms, TURN_MS, WINDOW_SLOTS, window_of};
+use weft_protocol::market::{BOND_UNIT, PushTerms, RANKS_PAID, TURN_MS, WINDOW_SLOTS, window_of};
 use weft_protocol::push::Source;
 use weft_protocol::{Address, Id, Network, Tag};
 
@@ -33,7 +33,7 @@ const CHALLENGE_SECONDS: u64 = 1;
 pub(super) const PURSE: u64 = BOND_UNIT;
 /// How long one audit may take: others may be under way on a busy machine.
 const AUDIT_WAIT: Duration = Duration::from_secs(120);
-/// Pushes whose ranks are asked for: each is a question to a node.
+/// Pushes whose ranks are asked for, of all that peers carried: each is a question to a node.
 const RANKED_MAX: usize = 500;
 /// Questions of these at once.
 const AT_ONCE: usize = 8;
@@ -209,6 +209,15 @@ struct Carried {
 }
 
 impl Carried {
+    /// The rank in whose turn its carrier was to come; none of who was first, and in windows without offers: there each node
+    /// goes by those that it knows. Who has no offer for it comes after all that are paid, as those behind them do.
+    fn backup_rank(&self, ranks: &RankInfo) -> Option<u64> {
+        ranks.window?;
+        let rank = ranks.ranks.iter().position(|row| row.messenger.to_string() == self.by);
+        let rank = rank.map_or(RANKS_PAID, |rank| rank.min(RANKS_PAID));
+        (rank > 0).then_some(rank as u64)
+    }
+
     /// How long after its turn at a rank it came, in milliseconds, but for what it waited for others before it. None if it
     /// came before its turn.
     fn after_turn(&self, rank: u64) -> Option<u64> {
@@ -242,8 +251,15 @@ fn carried(finals: &[Final], rogues: &BTreeSet<String>) -> Vec<Carried> {
             free = free.max(push.came);
         }
     }
-    let by_peers = |push: &Carried| push.source.position.slot >= WINDOW_SLOTS && !rogues.contains(&push.by);
-    lanes.into_values().flatten().filter(by_peers).collect()
+    let of_offers = |push: &Carried| push.source.position.slot >= WINDOW_SLOTS;
+    let by_peer = |push: &Carried| !push.by.is_empty() && !rogues.contains(&push.by);
+    lanes.into_values().flatten().filter(|push| of_offers(push) && by_peer(push)).collect()
+}
+
+/// At most so many of all, spread evenly: over processes, and over the time of each.
+fn spread(all: &[Carried], most: usize) -> impl Iterator<Item = &Carried> {
+    let count = all.len().min(most);
+    (0..count).map(move |at| &all[at * all.len() / count])
 }
 
 fn slot_of(known: &Final, slot: u64) -> Option<&SlotInfo> {
@@ -253,18 +269,17 @@ fn slot_of(known: &Final, slot: u64) -> Option<&SlotInfo> {
 /// When peers carried what was another's first, by the ranks that the logs give them.
 async fn turns(town: &Town<'_>, finals: &[Final], rogues: &[(Rogue, Address)]) -> Result<Figures, Trouble> {
     let rogues: BTreeSet<String> = rogues.iter().map(|(_, address)| address.to_string()).collect();
-    let rank = async |push: Carried| {
+    let carried = carried(finals, &rogues);
+    let turn = async |push: &Carried| {
         let Source { process, position, index } = push.source;
         let name = Some(PushName { slot: position.slot, tick: position.tick, index });
         let request = Request::Market(MarketRequest::Rank { process, push: name });
         let ranks: RankInfo = town.ask(LEDGER_NODE, "the ranks of a push", &request, ANSWER_WAIT).await?;
-        let rank = ranks.ranks.iter().position(|row| row.messenger.to_string() == push.by);
-        let rank = rank.filter(|rank| *rank > 0);
-        Ok::<_, Trouble>(rank.map(|rank| push.after_turn(rank as u64)))
+        Ok::<_, Trouble>(push.backup_rank(&ranks).map(|rank| push.after_turn(rank)))
     };
-    let carried = carried(finals, &rogues).into_iter().take(RANKED_MAX);
+    let asked = spread(&carried, RANKED_MAX).map(turn);
     let of_backups: Vec<Option<Option<u64>>> =
-        stream::iter(carried.map(rank)).buffer_unordered(AT_ONCE).try_collect().await?;
+        stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await?;
     let of_backups: Vec<Option<u64>> = of_backups.into_iter().flatten().collect();
     let early = of_backups.iter().filter(|wait| wait.is_none()).count();
     let mut waits: Vec<f64> = of_backups.into_iter().flatten().map(|wait| wait as f64).collect();
@@ -302,8 +317,8 @@ fn missing(audit: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use weft_node::control::api::CarrierRow;
-    use weft_protocol::Position;
+    use weft_node::control::api::{CarrierRow, RankRow};
+    use weft_protocol::{Hash, Position};
 
     use super::*;
 
@@ -332,6 +347,58 @@ mod tests {
             (at(15_020, 15_000).after_turn(1), at(15_020, 11_000).after_turn(1)),
             (Some(20), Some(3_020))
         );
+    }
+
+    #[test]
+    fn those_that_are_asked_about_are_of_all_processes_and_of_the_whole_run() {
+        let push = |process: u8, slot: u64| {
+            let source = Source { process: Id([process; 32]), position: Position::slot(slot), index: 0 };
+            Carried { source, by: "b".to_owned(), sent: slot, came: slot, free: 0 }
+        };
+        let all: Vec<Carried> =
+            (1..=3).flat_map(|process| (0..700).map(move |slot| push(process, slot))).collect();
+        for process in 1..=3 {
+            let asked = spread(&all, 500).filter(|push| push.source.process == Id([process; 32]));
+            let slots: Vec<u64> = asked.map(|push| push.sent).collect();
+            assert!((166..=167).contains(&slots.len()), "{process}: {}", slots.len());
+            assert!(slots[0] < 5 && slots.windows(2).all(|pair| pair[1] - pair[0] <= 5), "{slots:?}");
+            assert!(slots.last().is_some_and(|last| *last >= 695), "{slots:?}");
+        }
+        assert!(spread(&all[..499], 500).eq(&all[..499]), "fewer are asked about one by one");
+        assert_eq!(spread(&[], 500).count(), 0);
+    }
+
+    #[test]
+    fn who_has_no_offer_or_is_not_paid_comes_after_all_who_are() {
+        let row = |rank: usize| RankRow {
+            rank,
+            messenger: Address([rank as u8; 32]),
+            own: false,
+            turn_ms: 0,
+            due: None,
+            why: String::new(),
+        };
+        let of = |by: u8, window| {
+            let source = Source { process: Id([1; 32]), position: Position::slot(300), index: 0 };
+            let push = PushName { slot: 300, tick: 0, index: 0 };
+            let ranks = RankInfo {
+                process: source.process,
+                push,
+                push_id: Hash([1; 32]),
+                mode: String::new(),
+                window,
+                seed: None,
+                turn_ms: TURN_MS,
+                ranks: (0..8).map(row).collect(),
+                why: String::new(),
+            };
+            let by = Address([by; 32]).to_string();
+            Carried { source, by, sent: 10_000, came: 19_999, free: 0 }.backup_rank(&ranks)
+        };
+        assert_eq!([0, 1, 4].map(|by| of(by, Some(1))), [None, Some(1), Some(4)]);
+        // The nodes wait as long for these: not longer, and not less.
+        assert_eq!([5, 7, 200].map(|by| of(by, Some(1))), [Some(RANKS_PAID as u64); 3]);
+        assert_eq!([1, 200].map(|by| of(by, None)), [None; 2], "no log says whose turn it was");
     }
 
     #[test]
