@@ -337,7 +337,7 @@ impl Scenario {
             }
         }
         for expect in &self.expect {
-            if let Err(what) = expect.get_ref().check() {
+            if let Err(what) = expect.get_ref().check(self.processes.get_ref().pays > 0) {
                 return here(expect.span(), what.to_string());
             }
         }

@@ -20,8 +20,9 @@ const STAGES: [(&str, &str); 4] = [
     ("slot", "hop-slot-p50-ms"),
 ];
 
-/// Figures that say nothing of ranks.
-pub(super) const UNRANKED: [&str; 3] = ["pushes-evaluated", "reordered", "overtaken"];
+/// Figures by the ranks of soft mode: where processes pay, whose turn it is their logs say.
+pub(super) const RANKED: [&str; 6] =
+    ["hop-p50-ms", "hop-p99-ms", "hop-alive-p50-ms", "hop-alive-p99-ms", "takeovers", "takeover-p99-ms"];
 
 /// A push that came: where it is from, when that was and when it came, in milliseconds.
 struct Came {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{Expect, Over};
+use super::hops;
 use super::problem::meant;
 use crate::check::Open;
 
@@ -25,7 +26,7 @@ pub(crate) const FIGURES: [(&str, &str); 61] = [
     ("pushes-evaluated", "of these, those that were evaluated exactly once"),
     (
         "hop-p50-ms",
-        "from the slot that sends to the slot in the target, carried by whoever was first in rank, for half",
+        "from the slot that sends to the slot in the target, carried by whoever was first in rank, for half; not where processes pay",
     ),
     ("hop-p99-ms", "the same, for 99 of a hundred"),
     (
@@ -40,7 +41,7 @@ pub(crate) const FIGURES: [(&str, &str); 61] = [
     ("hop-turn-p50-ms", "until its attestors had signed and those before it had their answers, the same"),
     ("hop-proof-p50-ms", "until its proof was made, the same"),
     ("hop-slot-p50-ms", "until the target's scheduler had answered, the same"),
-    ("takeovers", "pushes that were not carried by whoever was first in rank"),
+    ("takeovers", "pushes that were not carried by whoever was first in rank; not where processes pay"),
     ("takeover-p99-ms", "from slot to slot of these, for 99 of a hundred"),
     ("reordered", "pushes of one process to another that one messenger handed over after a later one"),
     ("overtaken", "pushes that came after a later one, whoever carried them: no order is promised there"),
@@ -94,7 +95,7 @@ pub(crate) const FIGURES: [(&str, &str); 61] = [
     ),
     (
         "after-turn-p99-ms",
-        "from the turn of a peer that takes over to the slot in the target, for 99 of a hundred",
+        "of the same 500, from the turn of a peer that takes over to the slot in the target, for 99 of a hundred",
     ),
     ("audit-unknown", "pushes of which an audit of the logs finds no slot"),
     ("money-missing", "what came into the ledger less all that it accounts for"),
@@ -110,11 +111,13 @@ pub(crate) enum BadExpectation {
     NoBound,
     #[error("no figure is called `{name}`{}", meant.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
     NoFigure { name: String, meant: Option<&'static str> },
+    #[error("`{0}` is not counted where processes pay: whose turn it is their logs say there")]
+    OfSoftMode(String),
 }
 
 impl Expect {
-    /// Whether it can be asked.
-    pub(super) fn check(&self) -> Result<(), BadExpectation> {
+    /// Whether it can be asked; of processes that pay fewer figures are counted.
+    pub(super) fn check(&self, pays: bool) -> Result<(), BadExpectation> {
         if self.of.is_some() == self.metric.is_some() {
             return Err(BadExpectation::OfWhat);
         }
@@ -125,6 +128,9 @@ impl Expect {
         match &self.of {
             Some(name) if !names().any(|known| known == name) => {
                 Err(BadExpectation::NoFigure { name: name.clone(), meant: meant(name, names()) })
+            }
+            Some(name) if pays && hops::RANKED.contains(&name.as_str()) => {
+                Err(BadExpectation::OfSoftMode(name.clone()))
             }
             _ => Ok(()),
         }
@@ -311,12 +317,16 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_told() {
         let twice = expect(Some("kills"), Some("weft_peers"));
-        assert_eq!(twice.check(), Err(BadExpectation::OfWhat));
-        assert_eq!(expect(None, None).check(), Err(BadExpectation::OfWhat));
+        assert_eq!(twice.check(false), Err(BadExpectation::OfWhat));
+        assert_eq!(expect(None, None).check(false), Err(BadExpectation::OfWhat));
         let boundless = Expect { at_least: None, ..expect(Some("kills"), None) };
-        assert_eq!(boundless.check(), Err(BadExpectation::NoBound));
-        let typo = expect(Some("kils"), None).check().map_err(|error| error.to_string());
+        assert_eq!(boundless.check(false), Err(BadExpectation::NoBound));
+        let typo = expect(Some("kils"), None).check(false).map_err(|error| error.to_string());
         assert_eq!(typo, Err("no figure is called `kils`; did you mean `kills`?".to_owned()));
+        let ranked = expect(Some("takeovers"), None);
+        assert_eq!(ranked.check(false), Ok(()));
+        assert_eq!(ranked.check(true), Err(BadExpectation::OfSoftMode("takeovers".to_owned())));
+        assert_eq!(expect(Some("reordered"), None).check(true), Ok(()));
     }
 
     #[test]

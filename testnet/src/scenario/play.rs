@@ -188,8 +188,7 @@ impl<'a> Play<'a> {
         let addresses: Vec<Address> = messengers.iter().map(|(_, address)| *address).collect();
         let mut hops = hops::figures(network, &finals, &carriers, away, &addresses);
         if let Some(ledger) = &self.ledger {
-            // Whose turn it is the logs say, and not the ranks of soft mode.
-            hops.retain(|figure, _| hops::UNRANKED.contains(figure));
+            hops.retain(|figure, _| !hops::RANKED.contains(figure));
             let mut open = Open::new("pay");
             match pay::figures(&town, ledger, &finals, &messengers).await {
                 Ok(figures) => hops.extend(figures),
