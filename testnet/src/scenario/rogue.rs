@@ -29,6 +29,22 @@ pub(crate) enum Rogue {
 }
 
 impl Rogue {
+    /// Whether it carries what processes send, and offers or signs that with a messenger's key of its own.
+    pub(crate) const fn carries(self) -> bool {
+        match self {
+            Self::DelayingMessenger
+            | Self::ReorderingMessenger
+            | Self::AlteringMessenger
+            | Self::DoubleClaimingMessenger => true,
+            Self::LyingComputer
+            | Self::EquivocatingScheduler
+            | Self::WithholdingMessenger
+            | Self::ForgingMessenger
+            | Self::OfferFlooder
+            | Self::Flooder => false,
+        }
+    }
+
     /// The figures that it counts while it is at it.
     pub(crate) const fn counts(self) -> &'static [&'static str] {
         match self {

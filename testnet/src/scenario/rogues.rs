@@ -126,7 +126,7 @@ impl Rogues {
     /// Those that carry, with their addresses.
     pub(super) fn messengers(&self) -> Vec<(Rogue, Address)> {
         let address = |kind: &Rogue| (*kind, messenger(self.seed, *kind).address());
-        self.kinds.iter().map(address).collect()
+        self.kinds.iter().filter(|kind| kind.carries()).map(address).collect()
     }
 
     /// The process whose slots are signed twice.
