@@ -215,8 +215,8 @@ pub(crate) struct Churn {
     pub(crate) wipe: bool,
 }
 
-/// What a rogue is to have done, and how long it has for that at most. What does not come in time is missed by what is
-/// expected in the end.
+/// What a rogue is to have done, and how long it has for that at most. What does not come in time fails the run, which goes
+/// on all the same: what is expected in the end says more.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Until {

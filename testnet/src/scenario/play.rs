@@ -223,7 +223,7 @@ impl<'a> Play<'a> {
         let launch = self.launch.clone();
         let hand = Hand::new((self.scenario, self.seed), fleet, guard, (self.user, &launch), actors);
         let deeds = async {
-            let done = self.deeds(hand, rogues).await;
+            let done = self.deeds(hand, rogues, &mut open).await;
             over.set(true);
             done
         };
@@ -256,7 +256,12 @@ impl<'a> Play<'a> {
         Ok(Some(load))
     }
 
-    async fn deeds(&self, mut hand: Hand<'_>, rogues: &mut Rogues) -> Result<(Figures, Absences), DeedError> {
+    async fn deeds(
+        &self,
+        mut hand: Hand<'_>,
+        rogues: &mut Rogues,
+        open: &mut Open,
+    ) -> Result<(Figures, Absences), DeedError> {
         for step in &self.scenario.steps {
             let step = step.get_ref();
             let busy = self.screen.spinner(&step.to_string());
@@ -266,7 +271,7 @@ impl<'a> Play<'a> {
                     let processes = (hand.actors, self.ledger.as_ref());
                     rogues.start(*rogue, &town, processes, hand.scenario).await?;
                 }
-                Deed::Until(until) => rogues.until(until).await,
+                Deed::Until(until) => rogues.until(until, open).await,
                 Deed::Settle(_) => {
                     hand.mend().await?;
                     // The load goes on, so the logs are never whole: what was there before must be.

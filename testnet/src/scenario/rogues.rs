@@ -216,8 +216,8 @@ impl Rogues {
         Ok(Place { net, events, peers, processes, actors, pays, ledger, network, seed, tally })
     }
 
-    /// Waits until one of them has done so much of something, or the time for it is over.
-    pub(super) async fn until(&self, Until { of, at_least, within }: &Until) {
+    /// Waits until one of them has done so much of something, or the time for it is over: that is expected not to be.
+    pub(super) async fn until(&self, Until { of, at_least, within }: &Until, open: &mut Open) {
         let look = async || {
             let done = self.tally.of(of);
             Ok::<_, std::convert::Infallible>(if done >= *at_least {
@@ -226,8 +226,9 @@ impl Rogues {
                 Look::NotYet(done.to_string())
             })
         };
-        // Whether it is enough is what the scenario expects.
-        let _ = until_each(of.as_str(), within.0, UNTIL_LOOK, look).await;
+        let is_done = until_each(of.as_str(), within.0, UNTIL_LOOK, look).await.is_ok();
+        let expected = format!("within {:?}", within.0);
+        open.that(format!("until {at_least} {of}"), expected, self.tally.of(of), is_done);
     }
 
     /// Ends all of them, and tells what they did.
@@ -263,4 +264,45 @@ async fn evidence(town: &Town<'_>, victim: &Actor) -> usize {
     // Whether they are enough is what the scenario expects.
     let _ = until("evidence", EVIDENCE_WAIT, look).await;
     holding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Span;
+
+    #[tokio::test]
+    async fn what_a_rogue_does_not_do_in_time_is_missed() {
+        let rogues = Rogues::new(1);
+        let until =
+            |at_least| Until { of: "delayed".to_owned(), at_least, within: Span(Duration::from_millis(300)) };
+        rogues.tally.one_more("delayed");
+        let mut open = Open::new("steps");
+        rogues.until(&until(1.0), &mut open).await;
+        rogues.until(&until(3.0), &mut open).await;
+        let checks = open.close("").checks;
+        let told: Vec<_> =
+            checks.iter().map(|check| (check.what.as_str(), check.seen.as_str(), check.holds)).collect();
+        assert_eq!(told, [("until 1 delayed", "1", true), ("until 3 delayed", "1", false)]);
+        assert_eq!(checks[1].expected, "within 300ms");
+    }
+
+    #[test]
+    fn of_all_rogues_those_that_carry_have_a_messengers_key() {
+        let mut rogues = Rogues::new(1);
+        rogues.kinds = vec![
+            Rogue::LyingComputer,
+            Rogue::EquivocatingScheduler,
+            Rogue::WithholdingMessenger,
+            Rogue::ForgingMessenger,
+            Rogue::OfferFlooder,
+            Rogue::Flooder,
+            Rogue::DelayingMessenger,
+            Rogue::ReorderingMessenger,
+            Rogue::AlteringMessenger,
+            Rogue::DoubleClaimingMessenger,
+        ];
+        let carry: Vec<Rogue> = rogues.messengers().into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(carry, rogues.kinds[6..]);
+    }
 }
