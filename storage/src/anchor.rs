@@ -44,6 +44,12 @@ pub enum AnchorError {
         /// The limit.
         max: usize,
     },
+    /// As many transactions brought this batch to the embedded weave as it keeps of one.
+    #[error("{max} transactions brought these bytes already, and no more are kept")]
+    EnoughTransactions {
+        /// The limit.
+        max: usize,
+    },
     /// The embedded weave's file failed or is damaged.
     #[error("the local weave: {0}")]
     Store(#[from] StoreError),

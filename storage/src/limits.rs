@@ -49,6 +49,9 @@ pub const POSTING_PARTS_MAX: usize = 1024;
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the name of a block: those of Arweave have 64 characters.
 pub const BLOCK_NAME_BYTES_MAX: usize = 64;
+/// Transactions that brought one batch to the local weave: another is signed for the same bytes only where the first was
+/// lost. More are refused, because each is a row that stays.
+pub const BATCH_TRANSACTIONS_MAX: usize = 16;
 /// Batches that wait for a block of the local weave. More are refused until one is mined.
 pub const WEAVE_PENDING_MAX: usize = 10_000;
 /// Transactions of one block, as on Arweave. The rest wait for the next block.

@@ -145,6 +145,11 @@ impl Cost {
         Self { rows: rows + items as u64 * ROWS_A_WRITE, bytes: bytes as u64 }
     }
 
+    /// Of a transaction on the embedded weave, without its data: its row and the count of its batch.
+    pub(crate) const fn of_posted(header: usize) -> Self {
+        Self { rows: 2, bytes: header as u64 }
+    }
+
     /// Of the block that so many items are placed in.
     pub(crate) const fn of_places(items: usize) -> Self {
         Self { rows: (items as u64 * PLACE_WRITES + 1) * ROWS_A_WRITE, bytes: 0 }

@@ -167,7 +167,7 @@ impl LocalWeave {
         for (_, data_root) in &pending {
             cost = cost.and(Cost::of_places(writing.bundle(data_root)?.ids().count()));
         }
-        let _under_way = self.check_room(cost)?;
+        let _under_way = self.check_room(Need::Frees, cost)?;
         let height = writing.length(Table::Blocks)?;
         let above = height.checked_sub(1).map(|last| writing.block(last)).transpose()?.flatten();
         let previous = above.ok_or(AnchorError::Chain { height, reason: "the block before is missing" })?;
@@ -204,10 +204,12 @@ impl LocalWeave {
         self.room.stats()
     }
 
-    fn check_room(&self, cost: Cost) -> Result<UnderWay<'_>, StoreError> {
-        // Everything here makes something final that was taken long ago: nothing is kept from it.
-        let has = self.room.has(Need::Frees, cost);
-        self.room.note(Need::New, has);
+    /// `need` is `Frees` for whatever makes something final that this node took long ago, from which nothing is kept, and
+    /// `New` for what strangers bring.
+    fn check_room(&self, need: Need, cost: Cost) -> Result<UnderWay<'_>, StoreError> {
+        let has = self.room.has(need, cost);
+        // Only that the node's own is refused is news.
+        self.room.note(if need == Need::Frees { Need::New } else { Need::Promised }, has);
         if has { Ok(self.room.begin(cost)) } else { Err(self.room.refusal()) }
     }
 
@@ -275,13 +277,23 @@ impl LocalWeave {
             return Ok(status);
         }
         let writing = self.write()?;
-        let _under_way = self.put_batch(&writing, batch)?;
-        writing.commit()?;
+        // Only one writer at a time: what came in since the look above shows here.
+        if !writing.has(Table::Bundles, &batch.data_root().0)? {
+            let _under_way = self.put_batch(&writing, batch, Need::Frees, Cost::default())?;
+            writing.commit()?;
+        }
         Ok(AnchorStatus::Pending)
     }
 
-    /// Has a batch wait for a block, unless it is known; what is given lasts until that is committed.
-    fn put_batch(&self, writing: &Writing, batch: &Batch) -> Result<Option<UnderWay<'_>>, AnchorError> {
+    /// Has a batch that is not known wait for a block, where there is room for it and for what is written `beside` it.
+    /// What is given lasts until that is committed.
+    fn put_batch(
+        &self,
+        writing: &Writing,
+        batch: &Batch,
+        need: Need,
+        beside: Cost,
+    ) -> Result<UnderWay<'_>, AnchorError> {
         let waiting = writing.length(Table::Pending)?;
         if waiting >= WEAVE_PENDING_MAX as u64 {
             return Err(AnchorError::TooLarge {
@@ -290,18 +302,15 @@ impl LocalWeave {
                 max: WEAVE_PENDING_MAX,
             });
         }
-        // Only one writer at a time: what came in since the look above shows here.
-        if writing.has(Table::Bundles, &batch.data_root().0)? {
-            return Ok(None);
-        }
-        let under_way = self.check_room(Cost::of_batch(batch.items().len(), batch.bytes().len()))?;
+        let cost = Cost::of_batch(batch.items().len(), batch.bytes().len());
+        let under_way = self.check_room(need, cost.and(beside))?;
         for item in batch.items() {
             writing.put(Table::Items, &item.id().0, &Raw(item.raw().clone()))?;
         }
         let sequence = writing.length(Table::Bundles)?;
         writing.put(Table::Bundles, &batch.data_root().0, &BundleRow::of(batch))?;
         writing.put(Table::Pending, &sequence.to_be_bytes(), &batch.data_root())?;
-        Ok(Some(under_way))
+        Ok(under_way)
     }
 
     /// How far a batch is. Blocks on the disk.

@@ -22,6 +22,7 @@ mod intact;
 mod migration;
 mod model;
 mod planted;
+mod posted;
 mod prune;
 mod real;
 mod repair;

@@ -12,9 +12,9 @@ use weft_storage::{
 
 use crate::rows::{address, id};
 
-const T0: u64 = 1_700_000_000_000;
+pub const T0: u64 = 1_700_000_000_000;
 
-fn config() -> LocalWeaveConfig {
+pub fn config() -> LocalWeaveConfig {
     LocalWeaveConfig { network: Network(1), node: address(1), now_ms: T0 }
 }
 
@@ -22,18 +22,18 @@ fn signer(seed: u8) -> Signer {
     Signer::from_seed(&[seed; 32])
 }
 
-fn item(seed: u8, target: Option<Id>, tags: &[(&str, &str)], data: &str) -> Verified<DataItem> {
+pub fn item(seed: u8, target: Option<Id>, tags: &[(&str, &str)], data: &str) -> Verified<DataItem> {
     let tags = tags.iter().map(|(name, value)| Tag::new(*name, *value)).collect();
     let data = Bytes::copy_from_slice(data.as_bytes());
     Draft { target, anchor: None, tags, data }.sign(&signer(seed)).unwrap()
 }
 
-fn assignment(nonce: u32) -> Verified<DataItem> {
+pub fn assignment(nonce: u32) -> Verified<DataItem> {
     let nonce = nonce.to_string();
     item(1, Some(id(9)), &[("Type", "Assignment"), ("Process", "p"), ("Nonce", &nonce)], "")
 }
 
-fn batch(items: &[Verified<DataItem>]) -> Batch {
+pub fn batch(items: &[Verified<DataItem>]) -> Batch {
     Batch::of_items(items.to_vec()).unwrap()
 }
 

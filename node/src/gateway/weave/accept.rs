@@ -156,12 +156,12 @@ impl WeaveDesk {
         self.check_anchor(tx.last_tx())?;
         let root = tx.data_root().ok_or_else(|| wrong("it has no data".into()))?;
         let header = Bytes::from(tx.to_header_json());
-        if !tx.data().is_empty() {
-            self.take(id, header, tx.data().clone())?;
-        } else if let Some(held) = self.0.weave.fetch_now(&root).map_err(failed)? {
-            self.take(id, header, held)?;
-        } else {
+        // Before anything of the data is read or verified again.
+        let is_known = self.0.weave.accept_known(id, header.clone(), root, size).map_err(not_taken)?;
+        if !is_known && tx.data().is_empty() {
             uploads.put((root, size), id, header)?;
+        } else if !is_known {
+            self.take(vec![(id, header)], tx.data().clone())?;
         }
         Ok(with_type(StatusCode::OK, TEXT, Body::from("OK")))
     }
@@ -197,10 +197,7 @@ impl WeaveDesk {
         };
         if let Some(upload) = whole {
             let data: Vec<u8> = upload.chunks.values().flatten().copied().collect();
-            let data = Bytes::from(data);
-            let taken = upload.txs.into_iter().map(|(tx, header)| self.take(tx, header, data.clone()));
-            // Each is taken for itself: what is wrong with one keeps out no other.
-            taken.fold(Ok(()), Result::and)?;
+            self.take(upload.txs, data.into())?;
         }
         Ok(problem::json(StatusCode::OK, &serde_json::json!({})))
     }
@@ -218,16 +215,27 @@ impl WeaveDesk {
         Err(Problem::invalid(text))
     }
 
-    /// Has a bundle wait for a block; each of its items is verified.
-    fn take(&self, tx: Id, header: Bytes, data: Bytes) -> Result<(), Problem> {
-        let refused = |error: &AnchorError| Problem::invalid(format!("the transaction is refused: {error}"));
+    /// Has a bundle wait for a block; each of its items is verified, once for all transactions that brought it.
+    fn take(&self, txs: Vec<(Id, Bytes)>, data: Bytes) -> Result<(), Problem> {
         let batch = Batch::parse(data).map_err(|error| refused(&error))?;
-        self.0.weave.accept(tx, header, &batch).map_err(|error| match error {
-            AnchorError::Store(StoreError::Full { .. }) | AnchorError::TooLarge { .. } => {
-                Problem::busy(error.to_string(), ROOM_RETRY_MS)
-            }
-            other => Problem::fault(other),
-        })
+        let taken = txs.into_iter().map(|(tx, header)| self.0.weave.accept(tx, header, &batch));
+        // Each is taken for itself: what is wrong with one keeps out no other.
+        taken.fold(Ok(()), Result::and).map_err(not_taken)
+    }
+}
+
+fn refused(error: &AnchorError) -> Problem {
+    Problem::invalid(format!("the transaction is refused: {error}"))
+}
+
+/// Why the weave did not take what was verified.
+fn not_taken(error: AnchorError) -> Problem {
+    match error {
+        AnchorError::Store(StoreError::Full { .. }) | AnchorError::TooLarge { .. } => {
+            Problem::busy(error.to_string(), ROOM_RETRY_MS)
+        }
+        AnchorError::EnoughTransactions { .. } => refused(&error),
+        other => Problem::fault(other),
     }
 }
 
@@ -242,6 +250,7 @@ mod tests {
     use weft_protocol::l1::chunk::{ChunkProof, prove_chunks};
     use weft_protocol::l1::{L1Draft, L1Tag};
     use weft_protocol::{Draft, Verified};
+    use weft_storage::limits::BATCH_TRANSACTIONS_MAX;
 
     use super::*;
     use crate::shared::testing::in_memory;
@@ -421,6 +430,29 @@ mod tests {
             assert_eq!(door.desk.status(tx.id()).unwrap().status(), 200);
         }
         assert!(door.desk.is_coming(&stranger));
+    }
+
+    #[tokio::test]
+    async fn transactions_for_a_known_bundle_are_weighed_and_counted() {
+        let door = Door::new(true);
+        let data = bundle(2, 100);
+        let batch = Batch::parse(data.clone()).unwrap();
+        let weave = &door.desk.0.weave;
+        weave.accept(Id([0; 32]), "header".into(), &batch).unwrap();
+        let tx = door.sign(door.draft(&data));
+        weave.set_room(1, u64::MAX);
+        for json in [tx.to_json(), tx.to_header_json()] {
+            assert_eq!(door.post(&json).0, 503, "there is no room");
+        }
+        weave.set_room(u64::MAX, u64::MAX);
+        for other in 1..BATCH_TRANSACTIONS_MAX {
+            weave.accept(Id([other as u8; 32]), "header".into(), &batch).unwrap();
+        }
+        for json in [tx.to_json(), tx.to_header_json()] {
+            let (status, text) = door.post(&json);
+            assert!(status == 400 && text.contains("no more are kept"), "{status} {text}");
+        }
+        assert_eq!((weave.posted(&tx.id()).unwrap(), weave.pending().unwrap()), (None, 1));
     }
 
     #[tokio::test]

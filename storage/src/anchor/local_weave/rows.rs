@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use weft_protocol::{Hash, Id};
 
-use crate::anchor::Batch;
+use crate::anchor::{AnchorError, Batch};
+use crate::limits::HEADER_BYTES_MAX;
 use crate::record::{Decoder, Encoder, Record};
 use crate::tables::tables;
 
@@ -28,6 +29,8 @@ tables! {
     Terms = "weave-terms/1",
     /// transaction id -> PostedRow, of what others posted.
     Posted = "weave-posted/1",
+    /// data root -> how many of these brought the batch, counted from the build on that limits them.
+    PostedCounts = "weave-posted-counts/1",
 }
 
 /// A transaction that somebody posted: a batch is held once, however many bring it.
@@ -37,6 +40,18 @@ pub struct PostedRow {
     pub data_root: Hash,
     /// The transaction as it was posted, without its data.
     pub header: Bytes,
+}
+
+impl PostedRow {
+    /// # Errors
+    /// [`AnchorError::TooLarge`].
+    pub(super) fn new(data_root: Hash, header: Bytes) -> Result<Self, AnchorError> {
+        if header.len() > HEADER_BYTES_MAX {
+            let what = "bytes of a transaction without its data";
+            return Err(AnchorError::TooLarge { what, size: header.len(), max: HEADER_BYTES_MAX });
+        }
+        Ok(Self { data_root, header })
+    }
 }
 
 impl Record for PostedRow {
