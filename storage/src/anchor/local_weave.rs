@@ -155,17 +155,22 @@ impl LocalWeave {
     }
 
     /// Makes a block of the batches that wait, in the order in which they came, and indexes
-    /// their items. Without any it is an empty block.
+    /// their items: of as many as there is room for. Without any it is an empty block.
     ///
     /// # Errors
-    /// [`AnchorError::Store`], [`StoreError::Full`] where there is no room for its index; then nothing
-    /// has changed.
+    /// [`AnchorError::Store`], [`StoreError::Full`] where there is no room for the index of the first;
+    /// then nothing has changed.
     pub fn mine(&self, now_ms: u64) -> Result<Block, AnchorError> {
         let writing = self.write()?;
-        let pending = writing.first_pending(BLOCK_TRANSACTIONS_MAX)?;
-        let mut cost = Cost::default();
-        for (_, data_root) in &pending {
-            cost = cost.and(Cost::of_places(writing.bundle(data_root)?.ids().count()));
+        let (mut cost, mut pending) = (Cost::of_places(0), Vec::new());
+        for (sequence, data_root) in writing.first_pending(BLOCK_TRANSACTIONS_MAX)? {
+            let with = cost.and(Cost::of_places(writing.bundle(&data_root)?.ids().count()));
+            // Each was taken with room for a block of its own: all together may wait for ever.
+            if !pending.is_empty() && !self.room.has(Need::Frees, with) {
+                break;
+            }
+            cost = with;
+            pending.push((sequence, data_root));
         }
         let _under_way = self.check_room(Need::Frees, cost)?;
         let height = writing.length(Table::Blocks)?;

@@ -96,6 +96,23 @@ async fn strangers_leave_the_reserve_to_what_the_node_anchors() {
     weave.accept(tx(0), header(9), &batch).unwrap();
 }
 
+/// Each batch is taken where there is room for its block; where there is none for the block of all of them, it is of fewer.
+#[tokio::test]
+async fn a_block_has_as_many_batches_as_there_is_room_for() {
+    let weave = open(&MemoryDisk::new());
+    let items: Vec<_> = (0..40).map(assignment).collect();
+    for items in items.chunks(10) {
+        weave.submit(batch(items)).await.unwrap();
+    }
+    // About what the index of ten items takes at worst, twice.
+    let limit = weave.room().bytes + 2 * MB;
+    weave.set_room(limit, limit);
+    let some = weave.mine(T0).unwrap().transactions.len() as u64;
+    assert!((1..4).contains(&some) && weave.pending().unwrap() == 4 - some, "{some}");
+    weave.set_room(u64::MAX, u64::MAX);
+    assert_eq!(weave.mine(T0).unwrap().transactions.len() as u64, 4 - some);
+}
+
 /// A bundle may have 64 MiB and 65,536 signatures, and who posts a transaction for it again sends a few KiB.
 #[test]
 fn no_item_of_a_known_batch_is_read_for_another_transaction() {
