@@ -24,9 +24,17 @@ async fn every_message_reaches_every_one_of_sixty_four_nodes_with_few_copies() {
         assert!(figures.node_kib < 64.0 * 1024.0, "{name}: {:.0} KiB a node", figures.node_kib);
     }
     assert!(ours.copies <= COPIES_MAX, "{:.2} copies", ours.copies);
-    // Who is in a mesh need not ask, unless the machine has no time for the mesh.
-    let is_busy = ours.latency(50) > 250.0;
-    assert!(is_busy || ours.asked_percent < 20.0, "{:.1} %, {} late", ours.asked_percent, ours.late_nodes);
+    // Who is in a mesh need not ask, unless the machine has no time for it. Nodes that ask are late themselves, so what
+    // the machine has time for shows in the bare ones.
+    let is_busy = bare.latency(50) > 250.0;
+    assert!(
+        is_busy || ours.asked_percent < 20.0,
+        "{:.1} %, {} late, {:.0} ms, bare {:.0} ms",
+        ours.asked_percent,
+        ours.late_nodes,
+        ours.latency(50),
+        bare.latency(50)
+    );
     // Latency and processor time depend on what else the machine does: see benches/mesh.rs.
     assert!(ours.copies <= bare.copies * 1.3, "{:.2} copies, bare {:.2}", ours.copies, bare.copies);
 }
