@@ -9,8 +9,13 @@ use crate::key_signature::KeySignature;
 use crate::verify::{Unverified, Verified};
 use crate::wire::{self, WireError};
 
-/// Characters of a weave's name: printable ASCII without spaces.
+/// Characters of a weave's name.
 pub const WEAVE_CHARS_MAX: usize = 64;
+
+/// Whether a weave can have this name: 1 to 64 characters of printable ASCII without spaces.
+pub fn is_weave_name(name: &str) -> bool {
+    (1..=WEAVE_CHARS_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 /// Where some slots of a log lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,10 +89,7 @@ impl Placed {
         process: Id,
     ) -> Result<Unverified<Self>, WireError> {
         let name = std::str::from_utf8(&message.weave).ok();
-        let is_name = |name: &&str| {
-            (1..=WEAVE_CHARS_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        let weave = name.filter(is_name).ok_or(WireError::Field("weave"))?.to_owned();
+        let weave = name.filter(|name| is_weave_name(name)).ok_or(WireError::Field("weave"))?.to_owned();
         let &wire::Placed { from, to, height, .. } = message;
         if from > to {
             return Err(WireError::Field("to"));

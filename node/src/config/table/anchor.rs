@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 use toml::Value;
+use weft_protocol::placed::{WEAVE_CHARS_MAX, is_weave_name};
 
 use super::super::Config;
 use super::super::anchoring::{Backend, GATEWAYS_MAX, MAIN_WEAVE};
@@ -12,9 +13,8 @@ use super::super::setting::{Setting, Takes, number, texts};
 
 /// Chunks on their way at once at most, as nodes bear it.
 const CHUNKS_MAX: u64 = 32;
-/// Characters of an address, or of a weave's name.
+/// Characters of an address.
 const URL_CHARS_MAX: usize = 512;
-const WEAVE_CHARS_MAX: usize = 64;
 /// The highest limit: a million AR. More is a typing error.
 const WINSTON_MAX: u64 = 1_000_000_000_000_000_000;
 
@@ -67,11 +67,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: "the name of that weave, as its gateways give it in `network` at /info (others are not believed); that \
                of a node's embedded weave is weft.NETWORK",
         set: |config, given| {
-            let good = |text: &&str| {
-                (1..=WEAVE_CHARS_MAX).contains(&text.len())
-                    && text.bytes().all(|byte| byte.is_ascii_graphic())
-            };
-            let text = given.text().filter(good).filter(|text| !text.starts_with("local:"));
+            // Peers refuse what is announced under any other name.
+            let good = |text: &&str| is_weave_name(text) && !text.starts_with("local:");
+            let text = given.text().filter(good);
             let expected =
                 || format!("1 to {WEAVE_CHARS_MAX} characters without spaces, such as {MAIN_WEAVE}");
             config.anchor.weave = text.ok_or_else(expected)?.into();
