@@ -21,7 +21,7 @@ use crate::error::{Conflict, StoreError};
 use crate::key;
 use crate::reader::{Held, Reader};
 use crate::rows::OutboxKey;
-use crate::store::Store;
+use crate::store::{Store, block_on};
 use crate::tables::Table;
 use crate::write::Write;
 pub(crate) use late::{Forgetting, Noted};
@@ -91,6 +91,11 @@ impl LogPart {
     const fn beginning(process: Id) -> Self {
         Self { process, rows: Vec::new(), items: Vec::new(), begins: true }
     }
+
+    /// Nothing of a log: what is written with it is refused where this node works for the log.
+    fn check(process: Id) -> Write {
+        Write::DropLog(Self::of(process, &[]))
+    }
 }
 
 /// Hears how many slots of how many are gone, and says whether to go on.
@@ -153,7 +158,8 @@ impl Store {
         };
         let forgot = Work { store: self, process, total, forgot: Forgot::default(), tell }.all(goes)?;
         let names = settings.iter().cloned().chain([name]);
-        self.write_blocking(names.map(|name| Write::DropSetting { name }).collect())?;
+        let drops = names.map(|name| Write::DropSetting { name });
+        self.write_blocking([LogPart::check(process)].into_iter().chain(drops).collect())?;
         Ok(forgot)
     }
 
@@ -196,7 +202,8 @@ impl Work<'_> {
                 return Ok(());
             }
             for position in some {
-                self.store.drop_checkpoint_blocking(self.process, position)?;
+                let check = LogPart::check(self.process);
+                block_on(self.store.drop_checkpoint_after(Some(&check), self.process, position))?;
                 self.go_on()?;
             }
         }

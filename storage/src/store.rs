@@ -213,7 +213,18 @@ impl Store {
     /// # Errors
     /// As [`write`](Self::write); [`StoreError::Full`] where not even a page can be let go.
     pub async fn drop_checkpoint(&self, process: Id, position: Position) -> Result<(), StoreError> {
-        let drop_it = || vec![Write::DropCheckpoint { process, position }];
+        self.drop_checkpoint_after(None, process, position).await
+    }
+
+    /// [`drop_checkpoint`](Self::drop_checkpoint) in commits that each begin with this write: where it is refused, so are they.
+    pub(crate) async fn drop_checkpoint_after(
+        &self,
+        first: Option<&Write>,
+        process: Id,
+        position: Position,
+    ) -> Result<(), StoreError> {
+        let after = |write: Write| first.cloned().into_iter().chain([write]).collect::<Vec<_>>();
+        let drop_it = || after(Write::DropCheckpoint { process, position });
         let full = match self.write(drop_it()).await {
             Err(full @ StoreError::Full { .. }) => full,
             done => return done,
@@ -222,7 +233,7 @@ impl Store {
         let (mut left, mut part) = (row.pages.len(), row.pages.len() / 2);
         while left > 0 {
             let pages = left.saturating_sub(part.max(1));
-            match self.write(vec![Write::CutCheckpoint { process, position, pages }]).await {
+            match self.write(after(Write::CutCheckpoint { process, position, pages })).await {
                 Ok(()) => (left, part) = (pages, part * 2),
                 Err(StoreError::Full { .. }) if part > 1 => part /= 2,
                 Err(error) => return Err(error),
@@ -344,7 +355,7 @@ pub(crate) fn table_names() -> Vec<&'static str> {
 }
 
 /// Runs a future on this thread. The store's futures need no runtime: a channel wakes them.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -151,6 +151,13 @@ fn forget(store: &Store) -> Result<Forgot, StoreError> {
     store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| ControlFlow::Continue(()))
 }
 
+fn conflict(error: StoreError) -> Conflict {
+    match error {
+        StoreError::Conflict(conflict) => *conflict,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn is_sound(store: &Store) -> bool {
     store.read().unwrap().check(&mut |_, _| {}).unwrap().is_sound()
 }
@@ -272,10 +279,6 @@ fn what_is_broken_off_goes_on_where_it_was() {
 fn never_what_this_node_works_for_or_has_to_send() {
     let store = filled(MemoryDisk::new());
     store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
-    let conflict = |error: StoreError| match error {
-        StoreError::Conflict(conflict) => *conflict,
-        other => panic!("{other:?}"),
-    };
     let head = |store: &Store| store.read().unwrap().head(&id(GOES)).unwrap().map(|(slot, _)| slot);
     assert_eq!(conflict(forget(&store).unwrap_err()), Conflict::Served { process: id(GOES) });
     assert_eq!(head(&store), Some(SLOTS - 1));
@@ -292,20 +295,38 @@ fn never_what_this_node_works_for_or_has_to_send() {
     assert!(store.read().unwrap().whole_checkpoint(&id(GOES)).unwrap().is_some());
     let state = OutboxState::Dropped { why: "nobody wants it".into() };
     store.write_blocking(vec![Write::OutboxState { key, state, attempts: 1, next_try_ms: 0 }]).unwrap();
-    // Somebody takes it up meanwhile.
-    let mut looks = 0;
-    let taken_up = store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| {
-        looks += 1;
-        if looks == 4 {
-            store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
-        }
-        ControlFlow::Continue(())
-    });
-    assert_eq!(conflict(taken_up.unwrap_err()), Conflict::Served { process: id(GOES) });
-    assert!(head(&store).is_some() && is_sound(&store));
-    store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
     forget(&store).unwrap();
     assert_eq!(head(&store), None);
+}
+
+/// Somebody takes it up meanwhile: from then on nothing of it goes, nor what is said of it.
+#[test]
+fn whenever_it_is_taken_up_all_that_is_left_stays() {
+    for at in 1.. {
+        let disk = MemoryDisk::new();
+        let store = filled(disk.clone());
+        let (mut looks, mut left) = (0, None);
+        let forgot = store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| {
+            looks += 1;
+            if looks == at {
+                store.write_blocking(vec![process(GOES, WATCHES)]).unwrap();
+                left = Some(image(bytes_of(&disk)));
+            }
+            ControlFlow::Continue(())
+        });
+        let Some(left) = left else {
+            forgot.unwrap();
+            assert!(at > 8, "{at} looks");
+            return;
+        };
+        assert_eq!(conflict(forgot.unwrap_err()), Conflict::Served { process: id(GOES) }, "look {at}");
+        assert!(is_sound(&store), "look {at}");
+        let stays = image(bytes_of(&disk));
+        assert!(left.iter().all(|(key, row)| stays.get(key) == Some(row)), "look {at}");
+        store.write_blocking(vec![process(GOES, Roles::default())]).unwrap();
+        forget(&store).unwrap();
+        assert_eq!(store.read().unwrap().head(&id(GOES)).unwrap(), None);
+    }
 }
 
 /// A row that cannot be read may name any item: those stay, and all else goes.
