@@ -12,7 +12,6 @@ mod late;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use weft_protocol::{Id, Position};
@@ -98,7 +97,7 @@ impl LogPart {
     }
 }
 
-/// Hears how many slots of how many are gone, and says whether to go on.
+/// Hears how many slots of how many are gone, both 0 while it waits for its turn, and says whether to go on.
 type Tell<'a> = &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>;
 
 /// The forgetting of one log.
@@ -127,7 +126,7 @@ impl Store {
         goes: &dyn Fn(&Id, &Bytes) -> bool,
         tell: Tell<'_>,
     ) -> Result<Forgot, StoreError> {
-        let _turn = self.forgetting().turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.forgetting().take_turn(tell)?;
         self.all_sent(&process)?;
         let forgot = self.begin_and_forget(process, settings, goes, tell);
         self.forgetting().doom(std::iter::empty());

@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use weft_protocol::Id;
 
+use super::Tell;
+use crate::error::StoreError;
 use crate::rows::Roles;
 use crate::write::{PRUNED_SETTING, Write};
 
-/// Logs whose late writes are passed over. Roles let go of one within moments: of the oldest of so many nothing is on its way.
+/// Logs whose late writes are passed over. Roles stop writing to one within moments: nothing is on its way to the oldest of so many.
 const LOGS_MAX: usize = 1_024;
+/// Between two looks whether it is this log's turn.
+const TURN_LOOK: Duration = Duration::from_millis(50);
 
 /// What is being forgotten, as the writer and whoever forgets share it.
 #[derive(Debug, Default)]
@@ -19,7 +24,7 @@ pub(crate) struct Forgetting {
     is_any: AtomicBool,
     state: Mutex<State>,
     /// One log at a time: what goes with one is known of one alone.
-    pub(super) turn: Mutex<()>,
+    turn: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +62,21 @@ pub(crate) struct Noted {
 }
 
 impl Forgetting {
+    /// Waits until no other log is being forgotten, which may take minutes.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] where `tell` says so.
+    pub(super) fn take_turn(&self, tell: Tell<'_>) -> Result<MutexGuard<'_, ()>, StoreError> {
+        loop {
+            match self.turn.try_lock() {
+                Ok(turn) => return Ok(turn),
+                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+                Err(TryLockError::WouldBlock) if tell(0, 0).is_break() => return Err(StoreError::Stopped),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN_LOOK),
+            }
+        }
+    }
+
     /// Something is forgotten in this run.
     pub(super) fn begin(&self) {
         self.is_any.store(true, Ordering::Release);

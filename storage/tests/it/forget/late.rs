@@ -1,5 +1,6 @@
 //! What is written of a log while it is forgotten, and after.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
@@ -56,8 +57,10 @@ fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
             std::thread::yield_now();
         }
         let forgetting = scope.spawn(|| forget(&store));
-        // tidy-allow(sleep): time to read what is on disk, and to queue behind the other; less only shows less
-        std::thread::sleep(Duration::from_millis(100));
+        // It has read what is on disk, and waits behind the other.
+        while store.stats().queued == 0 && !forgetting.is_finished() {
+            std::thread::yield_now();
+        }
         drop(held);
         taking_up.join().unwrap().unwrap();
         let refused = forgetting.join().unwrap().unwrap_err();
@@ -71,6 +74,30 @@ fn what_is_written_of_a_log_that_was_just_taken_up_is_never_late() {
     let reader = store.read().unwrap();
     assert_eq!(reader.head(&id(GOES)).unwrap().unwrap().0, SLOTS);
     assert!(is_sound(&store));
+}
+
+/// Another log may take minutes: who waits for it can be told to stop.
+#[test]
+fn whoever_waits_for_the_turn_of_another_log_can_stop() {
+    let store = filled(MemoryDisk::new());
+    let (told, heard) = mpsc::channel();
+    let mut told = Some(told);
+    let mut stopped = None;
+    std::thread::scope(|scope| {
+        let forgot = store.forget_log(id(GOES), &settings(), &goes, &mut |_, _| {
+            if let Some(told) = told.take() {
+                let store = store.clone();
+                scope.spawn(move || {
+                    let stop = &mut |_: u64, _: u64| ControlFlow::Break(());
+                    told.send(store.forget_log(id(99), &[], &goes, stop)).unwrap();
+                });
+                stopped = heard.recv_timeout(Duration::from_secs(30)).ok();
+            }
+            ControlFlow::Continue(())
+        });
+        assert_eq!(forgot.unwrap().slots, SLOTS);
+    });
+    assert!(matches!(stopped, Some(Err(StoreError::Stopped))), "{stopped:?}");
 }
 
 /// Whoever takes a log up and finds no room for it has not taken it up.
