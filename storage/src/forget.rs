@@ -1,12 +1,12 @@
-//! Forgetting a log: every row of a process that nothing is done for any more goes, and with them the items that no
+//! Forgetting a log: all rows of a process that this node no longer works for are dropped, and so are the items that no
 //! other log names.
 //!
-//! It takes as many commits as it takes, newest slots first, so that what a crash leaves is the beginning of a log. A setting
-//! says that it was begun; whoever finds it goes on. Roles that have not heard yet may still write of the log meanwhile: the
-//! writer passes over that until somebody takes the process up again.
+//! This takes many commits, newest slots first, so that a crash leaves the beginning of a log. A setting says that it has
+//! begun; whoever finds the setting goes on. Roles that have not heard of it yet may still write to the log meanwhile: the
+//! writer ignores that until somebody takes the process up again.
 //!
-//! Invariant, whatever is asked: no commit drops a row of a log that this node works for, an entry that is still to be sent,
-//! or an item that a slot of another log names, be that slot on disk or on its way there.
+//! Invariant, whatever is asked: no commit drops a row of a log that this node works for, a setting about it, an entry that is
+//! still to be sent, or an item that a slot of another log names, whether that slot is on disk or on its way there.
 
 mod late;
 
@@ -18,8 +18,8 @@ use weft_protocol::{Id, Position};
 
 use crate::error::{Conflict, StoreError};
 use crate::key;
-use crate::reader::{Held, Reader};
-use crate::rows::OutboxKey;
+use crate::reader::{Held, HeldSeen, Lookup};
+use crate::rows::{OutboxKey, Raw};
 use crate::store::{Store, block_on};
 use crate::tables::Table;
 use crate::write::Write;
@@ -58,7 +58,8 @@ pub struct Forgot {
     pub slots: u64,
     /// Items that went with them: no other log names them.
     pub items: u64,
-    /// Bytes of all rows that went, checkpoints not counted. Their pages are free for other rows.
+    /// About the bytes of the rows that went, whose pages are free for other rows. Checkpoints and the index of items are not
+    /// counted, and an index row of the seen list is taken to be as large as the row that it is of.
     pub bytes: u64,
 }
 
@@ -111,14 +112,14 @@ struct Work<'a> {
 }
 
 impl Store {
-    /// Forgets a log that this node does nothing for, and with the last of it the settings of these names, which are about it.
-    /// Of the items in it those go that `goes` says may, given id and bytes, and that no
-    /// slot of another log names. What a crash or `tell` breaks off is done by doing it again. Blocks on the disk,
-    /// and walks through the slots of all logs once for every 131,072 slots of this one.
+    /// Forgets a log that this node does nothing for. `settings` are about it and are dropped in the last commit. An item goes
+    /// only if `goes(id, bytes)` allows it and no slot of another log names it. If a crash or `tell` stops this, it is finished
+    /// by calling it again. Blocks on the disk, and while another log is being forgotten; reads the slots of all logs once for
+    /// every 131,072 slots of this one.
     ///
     /// # Errors
-    /// [`Conflict::Served`] or [`Conflict::Unsent`], [`StoreError::Stopped`] where `tell` says so, or what the disk says. What went
-    /// before the error is gone.
+    /// [`Conflict::Served`] or [`Conflict::Unsent`], [`StoreError::Stopped`] where `tell` says so, or what the disk says. What was
+    /// dropped before the error is gone.
     pub fn forget_log(
         &self,
         process: Id,
@@ -224,27 +225,18 @@ impl Work<'_> {
     /// Drops the seen list, each key with its place in the list.
     fn seen(&mut self) -> Result<(), StoreError> {
         loop {
-            let reader = self.store.read()?;
-            let rows = reader.held_down(Table::SeenList, &self.process, PAGE_ROWS)?;
-            if rows.is_empty() {
+            let seen = self.store.read()?.seen_down(&self.process, PAGE_ROWS)?;
+            if seen.is_empty() {
                 return Ok(());
             }
-            let mut units = Vec::with_capacity(rows.len());
-            for (place, bytes) in rows {
-                self.forgot.bytes += 2 * bytes;
-                let mut unit = Unit { rows: vec![(Table::SeenList, place.clone())], items: Vec::new() };
-                match reader.seen_at(&place) {
-                    Ok(seen) => {
-                        let seen = seen.map(|seen| key::pair(&self.process, &seen.key.0));
-                        unit.rows.extend(seen.map(|key| (Table::Seen, key)));
-                    }
-                    // What only an index still has goes at the end.
-                    Err(StoreError::Damaged { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-                units.push(unit);
-            }
-            drop(reader);
+            self.forgot.bytes += seen.iter().map(|seen| 2 * seen.bytes).sum::<u64>();
+            let unit = |seen: HeldSeen| {
+                // What only an index still has goes at the end.
+                let index = seen.key.map(|key| (Table::Seen, key::pair(&self.process, &key.0)));
+                let rows = [(Table::SeenList, seen.place)].into_iter().chain(index);
+                Unit { rows: rows.collect(), items: Vec::new() }
+            };
+            let units: Vec<Unit> = seen.into_iter().map(unit).collect();
             self.drop_units(&units)?;
         }
     }
@@ -257,7 +249,7 @@ impl Work<'_> {
         if held.is_empty() {
             return Ok(false);
         }
-        let mut going = self.items(&reader, &held, goes)?;
+        let mut going = self.items(&reader.lookup(Table::Items)?, &held, goes)?;
         drop(reader);
         let store = self.store;
         store.forgetting().doom(going.keys().copied());
@@ -276,12 +268,13 @@ impl Work<'_> {
         going.retain(|item, _| !named.contains(item));
         self.go_on()?;
         let mut units = Vec::with_capacity(held.len());
+        let first_slots = reader.lookup(Table::ItemSlots)?;
         for slot in &held {
             let mut unit = Unit { rows: vec![(Table::Slots, slot.key.clone())], items: Vec::new() };
             self.forgot.bytes += slot.bytes;
             if let Some(item) = slot.item {
                 let index = key::pair(&self.process, &item.0);
-                if reader.first_slot(&index)? == Some(slot.number) {
+                if first_slots.undamaged(&index)? == Some(slot.number) {
                     unit.rows.push((Table::ItemSlots, index));
                 }
             }
@@ -295,7 +288,7 @@ impl Work<'_> {
             }
             units.push(unit);
         }
-        drop(reader);
+        drop((first_slots, reader));
         for some in units.chunks(PAGE_ROWS) {
             self.drop_units(some)?;
             self.forgot.slots += some.len() as u64;
@@ -306,15 +299,12 @@ impl Work<'_> {
     /// The items of these slots that may go, each with its bytes, and their proofs.
     fn items(
         &mut self,
-        reader: &Reader,
+        items: &Lookup,
         held: &[Held],
         goes: &dyn Fn(&Id, &Bytes) -> bool,
     ) -> Result<BTreeMap<Id, u64>, StoreError> {
         let mut going = BTreeMap::new();
-        let read = |id: &Id| match reader.item(id) {
-            Err(StoreError::Damaged { .. }) => Ok(None),
-            read => read,
-        };
+        let read = |id: &Id| Ok::<_, StoreError>(items.undamaged::<Raw>(&id.0)?.map(|raw| raw.0));
         for (number, Held { item, proof, .. }) in (1_usize..).zip(held) {
             // They are read whole: a page of them is as much as gigabytes.
             if number.is_multiple_of(UNITS_MAX) {

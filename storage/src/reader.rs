@@ -17,8 +17,9 @@ use crate::limits::SCAN_ROWS_MAX;
 use crate::record::{self, Record};
 use crate::tables::Table;
 
-pub(crate) use forget::Held;
+pub(crate) use forget::{Held, HeldSeen, Lookup};
 pub use log::{StoredSlot, StoredSlots};
+pub(crate) use outcome::outbox_key;
 pub use outcome::{AttestationKey, Checkpoints};
 
 /// A consistent view of what was durable when it was taken. Holding one keeps old pages on disk,
@@ -190,6 +191,6 @@ fn read<R: Record>(open: &OpenTable, table: Table, key: &[u8]) -> Result<Option<
     stored.map(|guard| record::decode(table.name(), key, Bytes::copy_from_slice(guard.value()))).transpose()
 }
 
-fn bad_key(table: Table, key: &[u8]) -> StoreError {
+pub(crate) fn bad_key(table: Table, key: &[u8]) -> StoreError {
     StoreError::Damaged { table: table.name(), key: hex(key), reason: "the key has the wrong length" }
 }

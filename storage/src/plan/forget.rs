@@ -1,12 +1,10 @@
 //! Forgetting a part of a log: whether it may go is looked at where it goes.
 
-use weft_protocol::Position;
-
 use super::Plan;
 use crate::error::{Conflict, StoreError};
 use crate::forget::LogPart;
-use crate::key::Parts;
-use crate::rows::{ProcessRow, Roles};
+use crate::reader::{bad_key, outbox_key};
+use crate::rows::{OutboxKey, ProcessRow, Roles};
 use crate::tables::Table;
 
 impl Plan<'_> {
@@ -23,10 +21,8 @@ impl Plan<'_> {
         }
         for (table, key) in rows {
             if table == Table::Outbox && self.get::<u64>(Table::OutboxPending, &key)?.is_some() {
-                let mut parts = Parts(&key);
-                let position = parts.id().and_then(|_| parts.position());
-                let position = position.unwrap_or(Position { epoch: 0, slot: 0, tick: 0 });
-                let index = parts.u32().unwrap_or_default();
+                let OutboxKey { process, position, index } =
+                    outbox_key(&key).ok_or_else(|| bad_key(Table::Outbox, &key))?;
                 return Err(Conflict::Unsent { process, position, index }.into());
             }
             self.remove(table, key)?;

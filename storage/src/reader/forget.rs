@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use weft_protocol::Id;
+use bytes::Bytes;
+use weft_protocol::{Hash, Id};
 
-use super::{Direction, Reader, bad_key};
+use super::{Direction, OpenTable, Reader, bad_key, read};
+use crate::contained::contain;
 use crate::error::StoreError;
 use crate::key::Parts;
+use crate::record::{self, Record};
 use crate::rows::{ProcessRow, SeenKey, SlotRow};
 use crate::tables::Table;
 
@@ -23,6 +26,22 @@ pub(crate) struct Held {
     pub(crate) bytes: u64,
 }
 
+/// A place of a seen list that is to be forgotten.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldSeen {
+    pub(crate) place: Vec<u8>,
+    /// None where its row is damaged.
+    pub(crate) key: Option<Hash>,
+    /// Of the row.
+    pub(crate) bytes: u64,
+}
+
+/// An open table of a snapshot.
+pub(crate) struct Lookup {
+    table: Table,
+    open: OpenTable,
+}
+
 /// Rows between two questions whether to go on.
 const ROWS_A_LOOK: usize = 16_384;
 
@@ -32,6 +51,26 @@ fn span(process: &Id) -> (Vec<u8>, Vec<u8>) {
 }
 
 impl Reader {
+    /// The last rows of a process in a table, the last first, at most `limit`, as `read` makes them of key and value.
+    fn rows_down<T>(
+        &self,
+        table: Table,
+        process: &Id,
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (from, to) = span(process);
+        contain("scanning", || {
+            let disk = |error| StoreError::disk("scanning", error);
+            let range = self.open(table)?.range(from.as_slice()..=to.as_slice()).map_err(disk)?;
+            let rows = range.rev().take(limit).map(|entry| {
+                let (key, value) = entry.map_err(disk)?;
+                read(key.value(), value.value())
+            });
+            rows.collect()
+        })
+    }
+
     /// The last rows of a process in a table, the last first, at most `limit`: their keys, and the bytes of each.
     pub(crate) fn held_down(
         &self,
@@ -39,25 +78,32 @@ impl Reader {
         process: &Id,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
-        let (from, to) = span(process);
-        let held = |key: &[u8], row: &[u8]| (key.to_vec(), (key.len() + row.len()) as u64);
-        self.undecoded_down(table, &from, &to, limit, held)
+        self.rows_down(table, process, limit, |key, value| Ok((key.to_vec(), bytes_of(key, value))))
     }
 
     /// The newest slots of a log, the newest first, at most `limit`. One whose row is damaged is among them.
     pub(crate) fn slots_down(&self, process: &Id, limit: usize) -> Result<Vec<Held>, StoreError> {
-        let mut held = Vec::new();
-        for (key, bytes) in self.held_down(Table::Slots, process, limit)? {
-            let mut parts = Parts(&key);
-            let number = parts.id().and_then(|_| parts.u64()).ok_or_else(|| bad_key(Table::Slots, &key))?;
-            let row = match self.get::<SlotRow>(Table::Slots, &key) {
-                Err(StoreError::Damaged { .. }) => None,
-                row => row?,
-            };
+        self.rows_down(Table::Slots, process, limit, |key, value| {
+            let mut parts = Parts(key);
+            let number = parts.id().and_then(|_| parts.u64()).ok_or_else(|| bad_key(Table::Slots, key))?;
+            let row: Option<SlotRow> = undamaged(Table::Slots, key, value)?;
             let (item, proof) = row.map_or((None, None), |row| (Some(row.item), row.proof));
-            held.push(Held { key, number, item, proof, bytes });
-        }
-        Ok(held)
+            Ok(Held { key: key.to_vec(), number, item, proof, bytes: bytes_of(key, value) })
+        })
+    }
+
+    /// The last places of a seen list, the last first, at most `limit`.
+    pub(crate) fn seen_down(&self, process: &Id, limit: usize) -> Result<Vec<HeldSeen>, StoreError> {
+        self.rows_down(Table::SeenList, process, limit, |place, value| {
+            let seen: Option<SeenKey> = undamaged(Table::SeenList, place, value)?;
+            let key = seen.map(|seen| seen.key);
+            Ok(HeldSeen { place: place.to_vec(), key, bytes: bytes_of(place, value) })
+        })
+    }
+
+    /// A table in which many rows are looked up.
+    pub(crate) fn lookup(&self, table: Table) -> Result<Lookup, StoreError> {
+        Ok(Lookup { table, open: contain("reading", || self.open(table))? })
     }
 
     /// Of these items those that something else on disk names than the log of this process: a slot of another one, or a process as its
@@ -94,17 +140,26 @@ impl Reader {
         })?;
         Ok(named)
     }
+}
 
-    /// The key at a place of a seen list, by the key of its row.
-    pub(crate) fn seen_at(&self, place: &[u8]) -> Result<Option<SeenKey>, StoreError> {
-        self.get(Table::SeenList, place)
-    }
-
-    /// The slot that the index of items names, by the key of its row; none where that is damaged.
-    pub(crate) fn first_slot(&self, index: &[u8]) -> Result<Option<u64>, StoreError> {
-        match self.get(Table::ItemSlots, index) {
+impl Lookup {
+    /// The row under a key; none where there is none or it is damaged.
+    pub(crate) fn undamaged<R: Record>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        match contain("reading", || read(&self.open, self.table, key)) {
             Err(StoreError::Damaged { .. }) => Ok(None),
-            slot => slot,
+            row => row,
         }
+    }
+}
+
+const fn bytes_of(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
+/// A row; none where it is damaged.
+fn undamaged<R: Record>(table: Table, key: &[u8], value: &[u8]) -> Result<Option<R>, StoreError> {
+    match record::decode(table.name(), key, Bytes::copy_from_slice(value)) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        row => row.map(Some),
     }
 }

@@ -479,7 +479,7 @@ fn position(key: &[u8]) -> Option<Position> {
     parts.position()
 }
 
-pub(super) fn outbox_key(key: &[u8]) -> Option<OutboxKey> {
+pub(crate) fn outbox_key(key: &[u8]) -> Option<OutboxKey> {
     let mut parts = Parts(key);
     Some(OutboxKey { process: parts.id()?, position: parts.position()?, index: parts.u32()? })
 }
