@@ -170,7 +170,7 @@ pub(crate) struct Bench {
     /// Clients at once when the rate is measured, 1 to 56
     #[arg(long, value_name = "NUMBER", default_value_t = 48, value_parser = clients)]
     pub(crate) clients: usize,
-    /// Messages per second, sent when due whether or not earlier ones are done, instead of all that
+    /// Messages per second, sent when due whether or not earlier ones are done, instead of measuring latency and the highest rate
     #[arg(long, value_name = "NUMBER", value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// For how long they arrive, such as 10s

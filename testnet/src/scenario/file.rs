@@ -418,7 +418,7 @@ impl Scenario {
             Step::Until(until) if !counted.contains(&until.of.as_str()) => {
                 let meant = problem::meant(&until.of, counted.iter().copied());
                 let meant = meant.map(|figure| format!("; did you mean `{figure}`?")).unwrap_or_default();
-                return Some(format!("expected a rogue before that counts it{meant}"));
+                return Some(format!("expected an earlier step with a rogue that counts it{meant}"));
             }
             Step::Wait(_) | Step::Join(_) | Step::Heal(_) | Step::Until(_) | Step::Settle(_) => {}
         }

@@ -96,7 +96,7 @@ fn what_makes_no_sense_is_named_with_its_line() {
             "kill = { count = 2 }",
             "until = { of = \"delayed\", at-least = 1, within = \"1s\" }",
             9,
-            "until 1 delayed: expected a rogue before that counts it",
+            "until 1 delayed: expected an earlier step with a rogue that counts it",
         ),
         ("kill = { count = 2 }", "rogue = \"double-claiming-messenger\"", 9, "expected pays = 1 or more"),
         ("at-least = 2", "", 15, "expected at-least or at-most"),
