@@ -1,4 +1,8 @@
 //! Taking up processes: finding one on the mesh, and starting what this node does for it.
+//!
+//! Where a child lives is written in its Process item and nowhere else, because the tags of the entry that spawned it are all
+//! that it inherits. Its scheduler computes it and carries for it. A node that carries for the parent takes the child up if
+//! that names the node in `Compute`; one that only carries for the parent only carries for the child.
 
 mod forget;
 mod search;

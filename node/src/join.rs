@@ -6,6 +6,9 @@
 //! gives them to others, and `task` is the loop. Where no peer has one, the configured gateways are asked (`weave`):
 //! schedulers may anchor theirs (`anchor_checkpoints`). Where anything fails the process is evaluated from where
 //! it is, as it would have been.
+//!
+//! Pages count by their hashes, and the seen list that the log gives must be the one that was signed. The position of the
+//! checkpoint then has an outcome without a result here, and those before it have none.
 
 mod ask;
 pub mod machine;

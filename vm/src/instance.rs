@@ -8,6 +8,10 @@
 //! depends on nothing else. Success pays one copy of the message's text. The more often a guest
 //! fails, the more often a snapshot is taken ([`Pace`]).
 //!
+//! The cheapest way to watch writes is an asynchronous userfaultfd with a second copy, which few systems offer. It would cost
+//! every aos message some two fifths more, and so pay only for guests of which more than one message in a hundred fails
+//! (`benches/rollback.rs`; its figures are in BENCHMARKS.md).
+//!
 //! Invariant: snapshot + kept messages = the memory before the pending message.
 
 use std::sync::Arc;

@@ -27,7 +27,7 @@ pub struct Frozen {
 }
 
 /// Gas that a dry run may use in code that cannot be interrupted: about a tenth of a second, which
-/// nearly all take less than. Others begin again in code that can.
+/// nearly all take less than. Others begin again in code that can, as nothing depends on when a dry run ends.
 const SHORT_GAS: u64 = 100_000_000_000;
 
 /// What a message came to that no log holds.

@@ -1,4 +1,5 @@
-//! Asking one gateway: where it has a thing, and what is there.
+//! Asking one gateway: where it has a thing, and what is there. Where it has no bundle of it, the item is put together from what
+//! it lists.
 
 use bytes::Bytes;
 use weft_protocol::Id;
