@@ -1,9 +1,10 @@
 // The real @permaweb/aoconnect, four lines of it, against one node: what apps do with it, item by item.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { app, checks, life, pushes } from './lib/checklist.mjs'
-import { ask, startGateway, until, versions } from './lib/gateway.mjs'
+import { ask, person, startGateway, until, versions } from './lib/gateway.mjs'
 import { mainnet } from './lib/mainnet.mjs'
 import { more } from './lib/more-checks.mjs'
 import { temporaryFolder } from './lib/run.mjs'
@@ -52,6 +53,34 @@ test('a page of an allowed origin may, others may not', { timeout }, async () =>
   assert.match(preflight.headers.get('access-control-allow-methods'), /DELETE/)
   assert.match(preflight.headers.get('access-control-allow-headers'), /content-type/)
 })
+
+/** The client of the README, word for word: its indented lines from the first import on. */
+function readmeClient() {
+  const page = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  const [client] = page.slice(page.indexOf("    import { readFileSync } from 'node:fs'")).split('\n\n')
+  return client.split('\n').map((line) => line.slice(4))
+}
+
+for (const version of versions) {
+  test(`the client of the README, with aoconnect 0.0.${version}`, { timeout }, async () => {
+    const { connect, createDataItemSigner } = await import(`aoconnect-${version}`)
+    const client = readmeClient()
+    const isImport = (line) => line.startsWith('import ')
+    assert.deepEqual(client.filter(isImport).map((line) => line.match(/'(.*)'/)[1]), ['node:fs', '@permaweb/aoconnect'])
+    const body = client.filter((line) => !isImport(line)).join('\n')
+    assert.ok(body.includes("'http://127.0.0.1:4004'"), body)
+    const wallet = JSON.stringify(person().jwk)
+    const given = {
+      connect, createDataItemSigner, MODULE: place.module, ADDRESS: place.scheduler,
+      readFileSync: (name) => name === 'wallet.json' ? wallet : assert.fail(name),
+    }
+    const shown = []
+    const AsyncFunction = (async () => {}).constructor
+    const run = new AsyncFunction(...Object.keys(given), 'console', body.replace('http://127.0.0.1:4004', node.url))
+    await run(...Object.values(given), { log: (result) => shown.push(result) })
+    assert.deepEqual(shown.map(({ Output }) => Output.data.output ?? Output.data), ['2'])
+  })
+}
 
 test('aoconnect 0.0.98 in its mainnet mode', { timeout }, () => mainnet(node.url, place))
 
