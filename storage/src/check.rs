@@ -116,9 +116,7 @@ impl Reader {
             Table::Seen | Table::SeenList | Table::SeenCounts => {
                 self.seen_contradiction(table, key, value, order)
             }
-            Table::Outbox | Table::OutboxPending | Table::OutboxDue => {
-                self.outbox_contradiction(table, key, value)
-            }
+            Table::Outbox | Table::OutboxPending => self.outbox_contradiction(table, key, value),
             Table::ItemOutcomes => {
                 let mut parts = Parts(key);
                 let (process, item) = (process(&mut parts), parts.id());
@@ -245,17 +243,7 @@ impl Reader {
         key: &[u8],
         value: Bytes,
     ) -> Result<Option<&'static str>, StoreError> {
-        if table == Table::OutboxDue {
-            let mut parts = Parts(key);
-            let due = parts.u64();
-            let found: Option<u64> = self.sound(Table::OutboxPending, parts.0)?;
-            return says(found != due, "the entry is not pending, or due at another time");
-        }
         if table == Table::OutboxPending {
-            let due = record::decode::<u64>(table.name(), key, value)?;
-            if self.sound::<Nothing>(Table::OutboxDue, &key::due(due, key))?.is_none() {
-                return Ok(Some("the index of due entries lacks it"));
-            }
             return says(self.sound::<OutboxRow>(Table::Outbox, key)?.is_none(), "its entry is missing");
         }
         let row: OutboxRow = record::decode(table.name(), key, value)?;
@@ -348,8 +336,7 @@ pub(crate) fn decode_any(table: Table, key: &[u8], value: Bytes) -> Result<(), S
         Table::Carried => record::decode::<CarriedRow>(name, key, value).map(drop),
         Table::ItemOutcomes => record::decode::<Position>(name, key, value).map(drop),
         Table::Outbox => record::decode::<OutboxRow>(name, key, value).map(drop),
-        Table::OutboxDue
-        | Table::BatchesOpen
+        Table::BatchesOpen
         | Table::PostingsOpen
         | Table::AttestationsUnanchored
         | Table::EvidenceUnanchored => record::decode::<Nothing>(name, key, value).map(drop),
@@ -403,7 +390,6 @@ pub(crate) const fn key_length(table: Table) -> Option<usize> {
         Table::Outcomes | Table::Carried | Table::Checkpoints => 32 + POSITION,
         Table::Outbox | Table::OutboxPending | Table::Earned => 32 + POSITION + 4,
         Table::Claims => 32 + 8 + 4,
-        Table::OutboxDue => 8 + 32 + POSITION + 4,
         Table::Attestations | Table::AttestationsUnanchored => 32 + POSITION + 32,
     })
 }

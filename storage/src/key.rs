@@ -29,11 +29,6 @@ pub(crate) fn attestation(process: &Id, position: Position, attestor: &[u8; 32])
     [process.as_bytes().as_slice(), &position.to_bytes(), attestor].concat()
 }
 
-/// Due time before an outbox key.
-pub(crate) fn due(next_try_ms: u64, outbox_key: &[u8]) -> Vec<u8> {
-    [next_try_ms.to_be_bytes().as_slice(), outbox_key].concat()
-}
-
 /// Process and the name of a weave.
 pub(crate) fn weave(process: &Id, weave: &str) -> Vec<u8> {
     [process.as_bytes().as_slice(), weave.as_bytes()].concat()

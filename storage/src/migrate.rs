@@ -17,7 +17,7 @@ use crate::rows::{Nothing, PostingRow, ProcessRow, Raw, SlotRow};
 use crate::tables::{Definition, Table};
 
 /// The schema of stores that this build writes.
-pub(crate) const STORE_SCHEMA: u32 = 3;
+pub(crate) const STORE_SCHEMA: u32 = 4;
 
 /// One step from a schema to the next.
 struct Step {
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
         run: to_2,
     },
     Step { to: 3, what: "keeping postings by their weave", run: to_3 },
+    Step { to: 4, what: "forgetting an index of what is to be sent that nobody read", run: to_4 },
 ];
 
 /// Does every step that a store of schema `found` lacks.
@@ -58,7 +59,7 @@ fn failed(error: redb::Error) -> StoreError {
 /// scheduler found the children of spawns in its logs, where now a table names them.
 fn to_2(writing: &WriteTransaction, owner: Owner) -> Result<(), StoreError> {
     for dead in ["checkpoints/1", "pages/1"] {
-        writing.delete_table(Definition::new(dead)).map_err(|error| failed(error.into()))?;
+        forget(writing, dead)?;
     }
     // A build between the two may have listed some.
     let mut children = Vec::new();
@@ -109,6 +110,12 @@ fn to_3(writing: &WriteTransaction, _: Owner) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Schema 3 listed the pending entries of all outboxes by the time of their next try, for messengers that ask each
+/// process instead: two more rows to write for each push.
+fn to_4(writing: &WriteTransaction, _: Owner) -> Result<(), StoreError> {
+    forget(writing, "outbox-due/1")
+}
+
 /// The push id of the spawn that a process came of, by the proof beside its item.
 fn spawn_of(writing: &WriteTransaction, owner: Owner, process: &Id) -> Result<Option<Hash>, StoreError> {
     let slots = open(writing, Table::Slots)?;
@@ -124,6 +131,10 @@ fn spawn_of(writing: &WriteTransaction, owner: Owner, process: &Id) -> Result<Op
     // A proof that shows nothing makes nobody a parent.
     let shown = origin::verify(&item, &proof, owner.network).ok();
     Ok(shown.filter(|proven| proven.kind == ProvenKind::Spawn).map(|proven| proven.sender.push))
+}
+
+fn forget(writing: &WriteTransaction, table: &'static str) -> Result<(), StoreError> {
+    writing.delete_table(Definition::new(table)).map(drop).map_err(|error| failed(error.into()))
 }
 
 type Rows<'a> = redb::Table<'a, &'static [u8], &'static [u8]>;

@@ -249,20 +249,18 @@ impl Plan<'_> {
         self.put(Table::Outbox, raw, &row)
     }
 
-    /// Keeps the two indexes of pending entries in step with a row.
+    /// Keeps the index of pending entries in step with a row.
     fn index_outbox(
         &mut self,
         raw: &[u8],
         held: Option<&OutboxRow>,
         row: &OutboxRow,
     ) -> Result<(), StoreError> {
-        if let Some(held) = held.filter(|held| held.state == OutboxState::Pending) {
+        if held.is_some_and(|held| held.state == OutboxState::Pending) {
             self.remove(Table::OutboxPending, raw.to_vec())?;
-            self.remove(Table::OutboxDue, key::due(held.next_try_ms, raw))?;
         }
         if row.state == OutboxState::Pending {
             self.put(Table::OutboxPending, raw.to_vec(), &row.next_try_ms)?;
-            self.put(Table::OutboxDue, key::due(row.next_try_ms, raw), &Nothing)?;
         }
         Ok(())
     }

@@ -67,8 +67,6 @@ tables! {
     Outbox = "outbox/1",
     /// process, position, index -> next try, of rows that are pending.
     OutboxPending = "outbox-pending/1",
-    /// next try, process, position, index -> nothing, of rows that are pending.
-    OutboxDue = "outbox-due/1",
     /// process, position, attestor -> AttestationRow.
     Attestations = "attestations/1",
     /// process, position, attestor -> nothing, of attestations that are in no confirmed batch of this node's logs.

@@ -10,8 +10,8 @@ use crate::error::{StoreError, hex};
 use crate::key::{self, Parts};
 use crate::limits::{CHECKPOINTS_LOOKED_AT_MAX, SCAN_ROWS_MAX};
 use crate::rows::{
-    AttestationRow, CarriedRow, CheckpointRow, EvidenceRow, Nothing, OutboxKey, OutboxRow, OutboxState,
-    OutcomeRow, PackedPage,
+    AttestationRow, CarriedRow, CheckpointRow, EvidenceRow, OutboxKey, OutboxRow, OutboxState, OutcomeRow,
+    PackedPage,
 };
 use crate::tables::Table;
 
@@ -228,21 +228,6 @@ impl Reader {
         let (from, to) = (key::outbox(process, *position, *index), key::outbox(process, LAST, u32::MAX));
         let rows = self.rows::<u64, _>(Table::OutboxPending, &from, &to, limit, outbox_key)?;
         Ok(rows.into_iter().map(|(key, _)| key).collect())
-    }
-
-    /// The pending entries of all processes that are due at `now_ms`, longest due first, at
-    /// most `limit`.
-    ///
-    /// # Errors
-    /// As [`process`](Self::process).
-    pub fn outbox_due(&self, now_ms: u64, limit: usize) -> Result<Vec<(u64, OutboxKey)>, StoreError> {
-        let last = key::outbox(&Id([0xff; 32]), LAST, u32::MAX);
-        let (from, to) = (key::due(0, &[]), key::due(now_ms, &last));
-        let rows = self.rows::<Nothing, _>(Table::OutboxDue, &from, &to, limit, |key| {
-            let mut parts = Parts(key);
-            Some((parts.u64()?, outbox_key(parts.0)?))
-        })?;
-        Ok(rows.into_iter().map(|(found, Nothing)| found).collect())
     }
 
     /// How many entries of a process are in a state that `counts`, and whether all were looked at: so many rows are at

@@ -24,8 +24,7 @@ use crate::key::{self, Parts};
 use crate::reader::Reader;
 use crate::record::{self, Record};
 use crate::rows::{
-    CheckpointRow, Nothing, OutboxRow, OutboxState, OutcomeRow, ProcessRow, Raw, Roles, SeenKey, SeenMark,
-    SlotRow,
+    CheckpointRow, OutboxRow, OutboxState, OutcomeRow, ProcessRow, Raw, Roles, SeenKey, SeenMark, SlotRow,
 };
 use crate::store::StoreConfig;
 use crate::tables::Table;
@@ -251,7 +250,6 @@ impl Rebuild<'_> {
             let row: OutboxRow = record::decode(Table::Outbox.name(), key, value)?;
             if row.state == OutboxState::Pending {
                 out.put(Table::OutboxPending, key.to_vec(), &row.next_try_ms)?;
-                out.put(Table::OutboxDue, key::due(row.next_try_ms, key), &Nothing)?;
             }
             Ok(())
         })

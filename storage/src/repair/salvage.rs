@@ -21,10 +21,12 @@ use crate::disk::{Backend, Disk as _};
 use crate::error::StoreError;
 use crate::mark::{self, Watch};
 use crate::meta;
-use crate::migrate::STORE_SCHEMA;
 use crate::reader::Reader;
 use crate::store::StoreConfig;
 use crate::tables::Table;
+
+/// The first schema that has every table of this build, with the same rows: all that came after it is that an index went.
+const WHOLE_SCHEMA: u32 = 3;
 
 /// The tables whose rows say something of their own. The others follow from them and are made anew.
 pub(super) const PRIMARY: &[Table] = &[
@@ -75,14 +77,14 @@ pub(super) fn all(
                 broken: old.as_ref().is_none_or(|old| old.is_earlier),
             };
             if let Some(Old { reader, schema, .. }) = &old
-                && !(schema.is_some_and(|schema| schema < STORE_SCHEMA)
+                && !(schema.is_some_and(|schema| schema < WHOLE_SCHEMA)
                     && is_later(*table, reader.transaction()))
             {
                 walk(reader.transaction(), *table, &mut target, &mut found, report, progress)?;
             }
             report.tables.push(found);
         }
-        if let Some(Old { reader, schema: Some(STORE_SCHEMA), .. }) = &old {
+        if let Some(Old { reader, schema: Some(WHOLE_SCHEMA..), .. }) = &old {
             contradictions(reader, report, progress);
         }
         drop(old);

@@ -22,8 +22,9 @@ use weft_storage::{
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
 
 const GOLDEN: &str = include_str!("../format/1.txt");
-/// The same rows as builds of the second schema wrote them. Nothing in it may ever change.
+/// The same rows as builds of the second and third schema wrote them. Nothing in them may ever change.
 const SCHEMA_2: &str = include_str!("../format/schema-2.txt");
+const SCHEMA_3: &str = include_str!("../format/schema-3.txt");
 const PAGE: [u8; 1000] = [7; 1000];
 const WEAVE: &str = "arweave.N.1";
 
@@ -224,7 +225,6 @@ fn read_everything(store: &Store) -> Result<(), StoreError> {
     let last = ClaimKey { number: 7, ..CLAIM };
     assert_eq!(reader.claim(&last)?, Some(claim_row(ClaimState::Lost)));
     assert_eq!(reader.claims_after(Some(&last), 9)?, []);
-    assert_eq!(reader.outbox_due(1, 9)?, [(1, outbox_key(1, 5, 0))]);
     assert_eq!(reader.attestations(&process, position)?, [(address(6), attestation_row())]);
     assert_eq!(reader.checkpoint(&process, position)?, Some(checkpoint_row()));
     assert_eq!(reader.page(&PackedPage::hash_of(&PAGE))?.as_deref(), Some(PAGE.as_slice()));
@@ -315,6 +315,39 @@ fn a_repair_of_a_store_of_the_second_schema_keeps_its_postings() {
     assert_eq!(reader.posting_of(&hash(15), WEAVE).unwrap(), Some(hash(14)));
 }
 
+/// It had an index of pending entries by the time of their next try, which nobody read.
+#[test]
+fn a_store_of_the_third_schema_loses_an_index_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    put_rows(&path, SCHEMA_3);
+    let indexed = |path: &Path| dump(path).iter().filter(|(table, ..)| table == "outbox-due/1").count();
+    assert_eq!(indexed(&path), 1);
+    let store = Store::open(&path, &config()).unwrap();
+    read_everything(&store).unwrap();
+    let check = store.read().unwrap().check(&mut |_, _| {}).unwrap();
+    assert!(check.tables.iter().all(|table| table.damaged == 0), "{check:?}");
+    drop(store);
+    assert!(golden(&dump(&path)) == GOLDEN, "{}", golden(&dump(&path)));
+    let database = redb::Database::open(&path).unwrap();
+    let reading = database.begin_read().unwrap();
+    assert!(reading.list_tables().unwrap().all(|table| table.name() != "outbox-due/1"));
+}
+
+/// What is to be sent is found again without it.
+#[test]
+fn a_repair_of_a_store_of_the_third_schema_keeps_what_is_to_be_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    put_rows(&path, SCHEMA_3);
+    let terms = Terms { network: config().network, weave: Weave::Clock };
+    let report = repair(&path, &config(), &terms, None, RepairMode::Replace, &mut |_, _| {}).unwrap();
+    assert!(report.tables.iter().all(|table| table.lost == 0), "{report:?}");
+    let store = Store::open(&path, &config()).unwrap();
+    let reader = store.read().unwrap();
+    assert_eq!(reader.outbox_pending(&id(1), 9).unwrap(), [(outbox_key(1, 5, 0), 1)]);
+}
+
 #[test]
 fn a_changed_byte_anywhere_is_damage_that_names_its_place() {
     let folder = tempfile::tempdir().unwrap();
@@ -365,8 +398,8 @@ fn a_record_under_another_key_is_damage() {
 fn a_newer_schema_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    // The meta row of schema 4, as `record.rs` lays it out: the layout of this row never changes.
-    let payload = [4_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
+    // The meta row of schema 5, as `record.rs` lays it out: the layout of this row never changes.
+    let payload = [5_u32.to_be_bytes().as_slice(), &1_u32.to_be_bytes(), &[1; 32]].concat();
     let mut hasher = blake3::Hasher::new();
     for part in [b"meta/1".as_slice(), b"store"] {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
@@ -376,6 +409,6 @@ fn a_newer_schema_is_refused_with_what_to_do() {
     put(&path, "meta/1", b"store", &[&[1], &checksum[..8], payload.as_slice()].concat());
     let error = Store::open(&path, &config()).unwrap_err();
     let expected =
-        format!("{} has schema 4, and this version knows schemas up to 3; use a newer weft", path.display());
+        format!("{} has schema 5, and this version knows schemas up to 4; use a newer weft", path.display());
     assert_eq!(error.to_string(), expected);
 }

@@ -155,9 +155,6 @@ fn compare(store: &Store, model: &Model) {
         let found = reader.outbox_pending(&id(process), 100).unwrap();
         assert_eq!(found.into_iter().map(|(key, due)| (due, key)).collect::<Vec<_>>(), pending);
     }
-    let mut due: Vec<_> = pending(model).collect();
-    due.sort();
-    assert_eq!(reader.outbox_due(u64::MAX, 100).unwrap(), due);
     for name in 0..3 {
         let value = reader.setting(&name.to_string()).unwrap();
         assert_eq!(value.map(|value| value[0]), model.settings.get(&name).copied());

@@ -37,7 +37,6 @@ fn primary(image: Image) -> Image {
             "seen-counts/1",
             "item-outcomes/1",
             "outbox-pending/1",
-            "outbox-due/1",
             "page-refs/1",
             "cautions/1",
         ];
