@@ -44,10 +44,20 @@ pub const INITIALISE_GAS: u64 = 20_000_000_000;
 /// process with a limit of its own: the default of processes.
 pub const INITIALISE_MEMORY_BYTES: u64 = 1 << 30;
 
+/// Bytes that a process which compiles may write to. The largest modules in use take a third of it.
+pub const COMPILE_BYTES_MAX: u64 = 2 << 30;
+/// Seconds of processor time that a process which compiles may take. The largest modules in use take 40 s here.
+pub const COMPILE_SECONDS_MAX: u64 = 600;
+
 /// Depth of one frame before its slots, in bytes (rules 6.8).
 pub const FRAME_BYTES: u64 = 64;
 /// Depth of one local or operand slot; a v128 counts twice.
 pub const SLOT_BYTES: u64 = 8;
+/// Instructions of a function for whose computed values its frame has room already.
+pub const FRAME_INSTRUCTIONS: u64 = 64;
+/// Further instructions that count as one slot more: of what they compute, the compiler may keep in the
+/// frame what is asked for again after a call.
+pub const SLOT_INSTRUCTIONS: u64 = 16;
 /// Depth of all live frames.
 pub const DEPTH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Live frames.

@@ -15,6 +15,7 @@ mod counting;
 mod emscripten;
 
 mod calls;
+mod depth;
 mod doors;
 mod exceptions;
 mod results;
