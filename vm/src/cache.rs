@@ -19,6 +19,9 @@ use crate::format::Format;
 use crate::meter::PASS_VERSION;
 
 mod entry;
+mod hash;
+#[cfg(target_os = "linux")]
+mod mapped;
 
 use entry::Entry;
 
@@ -69,7 +72,7 @@ impl Cache {
         hasher.update(&[u8::from(guard == Guard::On)]);
         hasher.update(&self.compatibility);
         hasher.update(format.name().as_bytes());
-        hasher.update(blake3::hash(wasm).as_bytes());
+        hasher.update(hash::update(&mut blake3::Hasher::new(), wasm).finalize().as_bytes());
         hasher.finalize().to_hex().to_string()
     }
 

@@ -1,19 +1,19 @@
 //! One compiled module as a file: `magic`, a BLAKE3 of the rest, the ranges of the data segments, wasmtime's artefact.
 //!
-//! What is read goes piece by piece to the hash and to a file in memory, which is sealed before it is compared: what
-//! runs is what was checked, whatever becomes of the file on disk afterwards. Wasmtime maps that file, so that only
-//! the pages are taken up that the guest comes to, and the memories of its instances begin with pages of it.
+//! The code goes to a file in memory, which is sealed before it is hashed: what runs is what was checked, whatever
+//! becomes of the file on disk afterwards. Wasmtime maps that file, so that only the pages are taken up that the guest
+//! comes to, and the memories of its instances begin with pages of it.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::Range;
+
+use super::hash::update;
 
 const MAGIC: &[u8; 8] = b"weftcw02";
 /// The magic, the checksum, and how many ranges there are.
 const HEAD_BYTES: usize = 48;
 const RANGE_BYTES: usize = 16;
-/// Bytes read, hashed and copied at once: they stay in the processor's cache between the three.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// An entry whose checksum holds.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) fn written(code: &[u8], data: &[Range<u64>]) -> Vec<u8> {
         bytes.extend_from_slice(&range.start.to_be_bytes());
         bytes.extend_from_slice(&range.end.to_be_bytes());
     }
-    let checksum = checksum(blake3::Hasher::new().update(code), bytes.get(40..).unwrap_or_default());
+    let checksum = checksum(code, bytes.get(40..).unwrap_or_default());
     if let Some(place) = bytes.get_mut(8..40) {
         place.copy_from_slice(checksum.as_bytes());
     }
@@ -51,9 +51,9 @@ pub(super) fn written(code: &[u8], data: &[Range<u64>]) -> Vec<u8> {
     bytes
 }
 
-/// The code comes first, so that its pieces fill the hash's blocks.
-fn checksum(code: &mut blake3::Hasher, count_and_ranges: &[u8]) -> blake3::Hash {
-    code.update(count_and_ranges).finalize()
+/// The code comes first, so that its bytes fill the hash's blocks.
+fn checksum(code: &[u8], count_and_ranges: &[u8]) -> blake3::Hash {
+    update(&mut blake3::Hasher::new(), code).update(count_and_ranges).finalize()
 }
 
 /// Reads an entry of so many bytes. `None` if it is damaged.
@@ -74,20 +74,9 @@ pub(super) fn read(file: impl Read, bytes: u64) -> io::Result<Option<Entry>> {
     if !filled(&mut file, &mut ranges)? {
         return Ok(None);
     }
-    let mut hasher = blake3::Hasher::new();
-    let mut code = Code::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let part = next(&mut file, &mut piece)?;
-        if part.is_empty() {
-            break;
-        }
-        hasher.update(part);
-        code.write(part)?;
-    }
-    code.seal()?;
-    hasher.update(head.get(40..).unwrap_or_default());
-    if checksum(&mut hasher, &ranges).as_bytes() != stated {
+    let code = Code::copied(&mut file)?;
+    let rest = [head.get(40..).unwrap_or_default(), &ranges].concat();
+    if code.with_bytes(|code| checksum(code, &rest))?.as_bytes() != stated {
         return Ok(None);
     }
     let range = |range: &[u8]| Some(number(range.get(..8)?)?..number(range.get(8..)?)?);
@@ -101,55 +90,42 @@ fn number(bytes: &[u8]) -> Option<u64> {
 
 /// Fills the whole buffer, or says that the file is too short.
 fn filled(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
-    let bytes = buffer.len();
-    Ok(next(file, buffer)?.len() == bytes)
-}
-
-/// As much as the buffer takes; less only at the end of the file.
-fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut at = 0;
-    while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(more) => at += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(buffer.get(..at).unwrap_or_default())
 }
 
 impl Code {
-    fn new() -> Self {
+    /// What is left of the file, where nobody can change it any more.
+    fn copied(from: &mut impl Read) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
-            use rustix::fs::MemfdFlags;
+            use rustix::fs::{MemfdFlags, SealFlags};
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
             if let Ok(file) = rustix::fs::memfd_create("weft-code", flags) {
-                return Self::Sealed(file.into());
+                let mut file = File::from(file);
+                // From one file to the other within the kernel.
+                io::copy(from, &mut file)?;
+                let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+                rustix::fs::fcntl_add_seals(&file, all)?;
+                return Ok(Self::Sealed(file));
             }
         }
-        Self::Bytes(Vec::new())
+        let mut all = Vec::new();
+        from.read_to_end(&mut all)?;
+        Ok(Self::Bytes(all))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            #[cfg(target_os = "linux")]
-            Self::Sealed(file) => file.write_all(bytes),
-            Self::Bytes(all) => all.write_all(bytes),
-        }
-    }
-
-    /// From here on nobody can write to it, nor make it shorter or longer.
-    fn seal(&self) -> io::Result<()> {
+    fn with_bytes<T>(&self, look: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
         match self {
             #[cfg(target_os = "linux")]
             Self::Sealed(file) => {
-                use rustix::fs::SealFlags;
-                let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-                Ok(rustix::fs::fcntl_add_seals(file, all)?)
+                let mapped = super::mapped::Mapped::sealed(file)?;
+                Ok(look(mapped.bytes()))
             }
-            Self::Bytes(_) => Ok(()),
+            Self::Bytes(bytes) => Ok(look(bytes)),
         }
     }
 
@@ -184,30 +160,19 @@ impl Code {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::io::Write as _;
+
     use super::*;
 
     fn parsed(bytes: &[u8]) -> Option<(Vec<Range<u64>>, Vec<u8>)> {
         let entry = read(bytes, bytes.len() as u64).unwrap()?;
-        Some((entry.data, code(&entry.code)))
-    }
-
-    fn code(code: &Code) -> Vec<u8> {
-        match code {
-            #[cfg(target_os = "linux")]
-            Code::Sealed(file) => {
-                use std::os::unix::fs::FileExt;
-                let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-                file.read_exact_at(&mut bytes, 0).unwrap();
-                bytes
-            }
-            Code::Bytes(bytes) => bytes.clone(),
-        }
+        Some((entry.data, entry.code.with_bytes(<[u8]>::to_vec).unwrap()))
     }
 
     #[test]
     fn an_entry_is_read_as_written() {
-        let long: Vec<u8> = (0..3 * PIECE_BYTES + 5).map(|at| (at % 251) as u8).collect();
-        for code in [&b""[..], b"code", &long, &long[..2 * PIECE_BYTES]] {
+        let long: Vec<u8> = (0..200_005).map(|at| (at % 251) as u8).collect();
+        for code in [&b""[..], b"code", &long, &long[..131_072]] {
             for data in [&[][..], &[1..2, 70..u64::MAX]] {
                 let entry = parsed(&written(code, data));
                 assert!(entry == Some((data.to_vec(), code.to_vec())), "{} bytes, {data:?}", code.len());
@@ -237,6 +202,6 @@ mod tests {
         assert!(file.write_all(b"more").is_err());
         assert!(file.set_len(1).is_err() && file.set_len(99).is_err());
         assert!(std::os::unix::fs::FileExt::write_all_at(&file, b"x", 0).is_err());
-        assert_eq!(code(&Code::Sealed(file)), b"code");
+        Code::Sealed(file).with_bytes(|code| assert_eq!(code, b"code")).unwrap();
     }
 }
