@@ -234,7 +234,8 @@ fn open_folder(
     let weave = LocalWeave::open(&config.data_dir.join(backup::WEAVE_NAME), &weave)?;
     let cache_dir = Some(config.data_dir.join(room::COMPILED));
     let cache_bytes = room::compiled_budget(config.disk_budget_bytes);
-    let engine = EngineConfig { cache_dir, cache_bytes, ..EngineConfig::default() };
+    let compiler = config.compiler.clone();
+    let engine = EngineConfig { cache_dir, cache_bytes, compiler, ..EngineConfig::default() };
     Ok((store, socket, weave, Modules::new(engine, Elsewhere::default())?))
 }
 

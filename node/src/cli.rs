@@ -62,9 +62,18 @@ use net::NetCommand;
 use screen::Screen;
 use talk::online;
 
+/// Not a command for people: a node starts its own program with this as first argument to compile a module in a process of
+/// its own. A program that runs [`run`] for some of its arguments has to do so for this one.
+pub const COMPILE: &str = "compile-guarded-module";
+
 /// Runs one command line, `args` with the program's name first, and says how the process ends.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let [_, first, limits @ ..] = &*args
+        && first == COMPILE
+    {
+        return weft_vm::compile_alone(limits);
+    }
     let cli = args::command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match cli {
         Ok(cli) => cli,

@@ -177,6 +177,8 @@ pub struct Config {
     pub log: String,
     /// How they are written.
     pub log_format: LogFormat,
+    /// Who compiles modules; nobody else than this process where a program embeds the node. Not a setting.
+    pub compiler: Option<weft_vm::Compiler>,
 }
 
 impl Config {
@@ -248,6 +250,7 @@ impl Config {
             clock_offset_ms: 0,
             log: "info".into(),
             log_format: LogFormat::Text,
+            compiler: None,
         }
     }
 

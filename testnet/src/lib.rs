@@ -64,6 +64,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         args.remove(1);
         return weft_node::cli::run(args);
     }
+    if args.get(1).is_some_and(|arg| arg == weft_node::cli::COMPILE) {
+        return weft_node::cli::run(args);
+    }
     if args.get(1).is_some_and(|arg| arg == guard::GUARD_ARG) {
         return guard::main(&args[2..]);
     }

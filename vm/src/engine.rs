@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::Cache;
+use crate::compiler::{Apart, Compiler};
 use crate::error::{HostFault, ModuleError, VmError};
 use crate::format::Format;
 use crate::interrupt::Interrupt;
@@ -29,6 +30,9 @@ pub struct EngineConfig {
     pub cache_dir: Option<PathBuf>,
     /// Bytes that the folder may take; the oldest modules go for a new one.
     pub cache_bytes: u64,
+    /// Who compiles what the cache does not have: for modules of strangers. Without one it is done here, however
+    /// much time and memory that takes.
+    pub compiler: Option<Compiler>,
     /// Leave this alone outside of benchmarks.
     pub guard: Guard,
     /// Leave this alone outside of benchmarks: without it nothing is remembered for rolling back,
@@ -43,6 +47,7 @@ impl Default for EngineConfig {
         Self {
             cache_dir: None,
             cache_bytes: CACHE_BYTES_MAX,
+            compiler: None,
             guard: Guard::On,
             roll_back: true,
             interruptible: false,
@@ -58,6 +63,7 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     wasmtime: wasmtime::Engine,
     cache: Option<Cache>,
+    compiler: Option<Apart>,
     guard: Guard,
     roll_back: bool,
     interruptible: bool,
@@ -71,7 +77,8 @@ impl Engine {
         let (guard, roll_back, interruptible) = (config.guard, config.roll_back, config.interruptible);
         let cache = config.cache_dir.map(|folder| Cache::open(folder, config.cache_bytes, &wasmtime));
         let cache = cache.transpose()?;
-        Ok(Self(Arc::new(Shared { wasmtime, cache, guard, roll_back, interruptible })))
+        let compiler = config.compiler.map(Apart::new);
+        Ok(Self(Arc::new(Shared { wasmtime, cache, compiler, guard, roll_back, interruptible })))
     }
 
     /// Validates, guards and compiles a module, or refuses it with a reason that names the cause.
@@ -88,13 +95,29 @@ impl Engine {
         {
             return Module::new(self.clone(), format, code, data);
         }
+        let name = blake3::Hasher::new().update(format.name().as_bytes()).update(wasm).finalize();
+        if let Some(compiler) = &self.0.compiler {
+            compiler.look(&name).map_err(ModuleError::Host)?;
+        }
         let Metered { wasm: guarded, data } = self.instrument(wasm, format)?;
-        let code = wasmtime::Module::new(&self.0.wasmtime, &guarded)
-            .map_err(|error| ModuleError::Invalid(format!("{error:#}")))?;
+        let code = self.code(name, &guarded)?;
         if let (Some(cache), Some(key)) = (&self.0.cache, &key) {
             cache.store(key, &code, &data);
         }
         Module::new(self.clone(), format, code, data)
+    }
+
+    /// Compiles a guarded module, which had this name before.
+    fn code(&self, name: blake3::Hash, guarded: &[u8]) -> Result<wasmtime::Module, ModuleError> {
+        let Shared { wasmtime, compiler, interruptible, .. } = &*self.0;
+        let Some(compiler) = compiler else {
+            return wasmtime::Module::new(wasmtime, guarded)
+                .map_err(|error| ModuleError::Invalid(format!("{error:#}")));
+        };
+        let artefact = compiler.compile(name, guarded, *interruptible)?;
+        // SAFETY: this program made it, and nobody else came to it: it came through a pipe.
+        unsafe { wasmtime::Module::deserialize(wasmtime, &artefact) }
+            .map_err(|error| HostFault::Runtime(format!("what was compiled: {error:#}")).into())
     }
 
     /// Validates and guards a module without compiling it: what the compiler would be given.
@@ -121,6 +144,13 @@ impl Engine {
         meter::instrument(wasm, &policy)
     }
 
+    /// Ends what a [`Compiler`] compiles, and has it compile nothing more: before this program ends.
+    pub fn end_compiling(&self) {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.end();
+        }
+    }
+
     /// What ends messages that heed it.
     pub fn interrupt(&self) -> Interrupt {
         Interrupt::new(&self.0.wasmtime)
@@ -139,7 +169,7 @@ impl Engine {
     }
 }
 
-fn settings(interruptible: bool) -> wasmtime::Config {
+pub(crate) fn settings(interruptible: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         .cranelift_opt_level(wasmtime::OptLevel::Speed)

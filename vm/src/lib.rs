@@ -36,6 +36,7 @@
 
 mod cache;
 mod capacity;
+mod compiler;
 mod engine;
 mod error;
 mod format;
@@ -54,6 +55,7 @@ mod thread;
 mod weave;
 
 pub use capacity::instances_max;
+pub use compiler::{Compiler, compile_alone};
 pub use engine::{Engine, EngineConfig, Guard};
 pub use error::{HostFault, ModuleError, UnsupportedFormat, VmError};
 pub use format::Format;

@@ -14,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use weft_protocol::Network;
 use weft_storage::StoreError;
+use weft_vm::Compiler;
 
 use super::args::ConfigFlags;
 use super::exit::{CliError, Exit};
@@ -48,7 +49,9 @@ pub(crate) fn run(up: &Up, context: &Context) -> Result<Exit, CliError> {
     let forgotten = forget_backtraces();
     let resolved = configure::resolve(&up.config, context)?;
     let network = (resolved.config.network.clone(), resolved.source("network"));
-    let Resolved { config, warnings, .. } = resolved;
+    let Resolved { mut config, warnings, .. } = resolved;
+    let compiler = Compiler::this_program(vec![super::COMPILE.into()]);
+    config.compiler = Some(compiler.map_err(|error| CliError::fault(format!("cannot start: {error}")))?);
     keyring::make_data_dir(&config.data_dir)?;
     backup::check_restored(&config.data_dir)?;
     let key = keyring::load_or_create(&config.data_dir)?;

@@ -94,6 +94,12 @@ impl Modules {
         Ok(Self { engine: Engine::new(config)?, interruptible, elsewhere, known: Mutex::default() })
     }
 
+    /// Ends what is compiled in processes of their own, and compiles no more there.
+    pub fn end_compiling(&self) {
+        self.engine.end_compiling();
+        self.interruptible.end_compiling();
+    }
+
     /// What ends the messages of modules in code that can be interrupted.
     pub fn interrupt(&self) -> Interrupt {
         self.interruptible.interrupt()

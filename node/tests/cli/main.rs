@@ -5,6 +5,7 @@
 mod anchor;
 mod checkpoint;
 mod checks;
+mod compile;
 mod console;
 mod cron;
 mod crowd;

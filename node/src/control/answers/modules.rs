@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weft_protocol::module::Module;
 use weft_protocol::{DataItem, Id};
 use weft_storage::Write;
-use weft_vm::Format;
+use weft_vm::{Format, ModuleError};
 
 use super::super::api::{Failure, FailureCode, ModuleInfo};
 use super::duties::not_hosted;
@@ -35,7 +35,10 @@ impl Answers {
         let engine = self.shared.modules.engine().clone();
         let compiled = tokio::task::spawn_blocking(move || engine.compile(&data, format).map(drop)).await;
         let compiled = compiled.map_err(|error| fail(FailureCode::Fault, error.to_string()))?;
-        compiled.map_err(|error| fail(FailureCode::Invalid, format!("the module is refused: {error}")))?;
+        compiled.map_err(|error| match error {
+            ModuleError::Host(fault) => fail(FailureCode::Fault, fault.to_string()),
+            refused => fail(FailureCode::Invalid, format!("the module is refused: {refused}")),
+        })?;
         let setting = Write::Setting { name: module_setting(&id), value: Bytes::new() };
         self.shared.store.write(vec![Write::Item { id, raw }, setting]).await.map_err(disk)?;
         if let Err(error) = self.shared.net.provide(weft_net::Key::Process(id)).await {
