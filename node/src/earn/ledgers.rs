@@ -25,6 +25,8 @@ const WIDE_EVERY: u32 = 2;
 /// How long after it was asked a ledger is asked again of which nobody heard what came of that, in milliseconds: asking takes a
 /// minute at most, so it failed here.
 const LOST_MS: u64 = 120_000;
+/// How often what nobody shows is asked for: over more than a minute, by the waits between.
+const MISSED_MAX: u32 = 8;
 
 /// A ledger that is to be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,9 @@ struct Place {
 
 impl Place {
     const fn new(now: Now) -> Self {
-        Self { next: now, tries: 0, at_once: 0, asked: None, is_claimed: false, is_shown: false }
+        let (tries, at_once, challenge_ms) = (0, 0, u64::MAX);
+        let (asked, is_claimed, is_shown) = (None, false, false);
+        Self { next: now, tries, at_once, asked, is_claimed, challenge_ms, is_shown }
     }
 
     fn is_asked(&self, now: Now) -> bool {
@@ -85,9 +89,23 @@ impl Place {
 #[derive(Debug, Default)]
 pub struct Ledgers {
     places: BTreeMap<Id, Place>,
+    /// How often nobody showed what is not here of a ledger that is computed here.
+    missed: BTreeMap<Id, u32>,
 }
 
 impl Ledgers {
+    /// Nobody showed what is not here of a ledger that is computed here.
+    pub fn missed(&mut self, ledger: Id) {
+        let missed = self.missed.entry(ledger).or_default();
+        *missed = missed.saturating_add(1);
+    }
+
+    /// Whether what is not here of a ledger is passed over from now on: it was asked for again and again, and what comes after
+    /// it may be a challenge that has to be answered.
+    pub fn is_given_up(&self, ledger: &Id) -> bool {
+        self.missed.get(ledger).is_some_and(|missed| *missed >= MISSED_MAX)
+    }
+
     /// Those that have a place.
     pub fn all(&self) -> impl Iterator<Item = &Id> {
         self.places.keys()
@@ -237,6 +255,15 @@ mod tests {
         assert_eq!(due(&mut ledgers, LOST_MS), first);
         ledgers.keep(&none, &none, Now(2 * LOST_MS));
         assert_eq!(all(&ledgers), NONE, "they keep no places");
+    }
+
+    #[test]
+    fn what_nobody_shows_is_asked_for_so_often() {
+        let mut ledgers = Ledgers::default();
+        (1..MISSED_MAX).for_each(|_| ledgers.missed(ONE));
+        assert!(!ledgers.is_given_up(&ONE));
+        ledgers.missed(ONE);
+        assert!(ledgers.is_given_up(&ONE));
     }
 
     #[test]

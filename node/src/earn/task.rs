@@ -250,7 +250,7 @@ impl EarnTask {
     /// way nothing may be left out: one of which something is not here is asked for from others.
     async fn hear(&mut self, ledger: Id) -> Result<(), NodeError> {
         for _ in 0..STRETCHES_MAX {
-            let (mark, is_claimed) = (self.read.get(&ledger).copied(), self.machine.has_claim_at(&ledger));
+            let (mark, is_claimed) = (self.read.get(&ledger).copied(), self.waits(&ledger));
             let shared = SharedRef::clone(&self.shared);
             let read = tokio::task::spawn_blocking(move || {
                 let reader = shared.store.read()?;

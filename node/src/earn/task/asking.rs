@@ -28,12 +28,17 @@ impl EarnTask {
         for ledger in ledgers {
             let read = self.read.get(&ledger).copied();
             let is_here = is_computed(&self.shared, &ledger)
-                && elsewhere::goes_on_here(&reader, &ledger, read, self.machine.has_claim_at(&ledger))?;
+                && elsewhere::goes_on_here(&reader, &ledger, read, self.waits(&ledger))?;
             let of = if is_here { &mut here } else { &mut elsewhere };
             of.insert(ledger);
         }
         (self.here, self.elsewhere) = (here, elsewhere);
         Ok(())
+    }
+
+    /// Whether nothing that a ledger says may be left out: claims wait for it, and what is not here may be shown by others.
+    pub(super) fn waits(&self, ledger: &Id) -> bool {
+        self.machine.has_claim_at(ledger) && !self.ledgers.is_given_up(ledger)
     }
 
     /// Whether what a ledger says was heard from others.
@@ -116,6 +121,9 @@ impl EarnTask {
                     tracing::warn!(%ledger, %error, "what a ledger says that is not computed here is not known");
                 }
                 self.silent.insert(ledger, error.to_string());
+                if matches!(error, NotTold::Missing(..)) && is_computed(&self.shared, &ledger) {
+                    self.ledgers.missed(ledger);
+                }
                 Ok(Came::Nothing)
             }
         };
@@ -359,21 +367,7 @@ mod tests {
 
     /// A row of a position that sent nothing, at which O is this.
     fn row(outcome: Hash, running: Hash) -> OutcomeRow {
-        OutcomeRow {
-            item: None,
-            code: 0,
-            core: Bytes::new(),
-            outcome,
-            running,
-            outbox_root: Hash::ZERO,
-            outbox_count: 0,
-            duplicate_of: None,
-            skipped: 0,
-            gas: 0,
-            result: Bytes::from_static(b"{}"),
-            state_root: None,
-            elapsed_us: 0,
-        }
+        OutcomeRow { outcome, running, ..outcome_row() }
     }
 
     async fn evaluated(shared: &SharedRef, slot: u64, row: OutcomeRow) {
