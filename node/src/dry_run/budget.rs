@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(retry_ms, SPENT_RETRY_MS_MIN);
         // What was dear is paid off first.
         for store in [Store::Common, Store::Shared, Store::Reserve] {
-            budget.spend((peer(9), store), 16 * COPY_GAS, at(0));
+            budget.spend((peer(9), store), 15 * COPY_GAS, at(0)); // and the copy
         }
         let error = budget.check(peer(10), false, at(0)).unwrap_err();
         assert!(error.to_string().contains("`others_dry_run_gas`"), "{error}");

@@ -60,15 +60,7 @@ impl Reader {
         read: impl Fn(&[u8], &[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let (from, to) = span(process);
-        contain("scanning", || {
-            let disk = |error| StoreError::disk("scanning", error);
-            let range = self.open(table)?.range(from.as_slice()..=to.as_slice()).map_err(disk)?;
-            let rows = range.rev().take(limit).map(|entry| {
-                let (key, value) = entry.map_err(disk)?;
-                read(key.value(), value.value())
-            });
-            rows.collect()
-        })
+        self.undecoded_down(table, &from, &to, limit, read)?.into_iter().collect()
     }
 
     /// The last rows of a process in a table, the last first, at most `limit`: their keys, and the bytes of each.
