@@ -58,7 +58,10 @@ fn what_is_refused_and_what_is_cut_short_are_told_apart() {
         (ended.status.success(), ended.stdout)
     };
     let (is_told, refused) = answer(3, b"abc");
-    assert!(is_told && refused[0] == 1 && String::from_utf8_lossy(&refused).contains("WebAssembly module"), "{refused:?}");
+    assert!(
+        is_told && refused[0] == 1 && String::from_utf8_lossy(&refused).contains("WebAssembly module"),
+        "{refused:?}"
+    );
     assert_eq!(answer(4, b"abc"), (false, Vec::new()));
     let (is_told, made) = answer(8, b"\0asm\x01\0\0\0");
     assert!(is_told && made[0] == 0 && made.len() > 1_000);
