@@ -5,8 +5,9 @@
 //! of time that the operator sets. What is too much is told to come back.
 //!
 //! Runs of peers have a budget of their own (`others_dry_run_gas`), as a key costs nothing and a run is work that
-//! nobody pays for, and no peer takes what is left for the others; and at most half of the places at work, one at least. What
-//! it takes to bring a cold process into memory is not counted. States of the past are refused to them before they come here, as those take a replay.
+//! nobody pays for, and no peer takes what is left for the others; and at most half of the places at work, one at
+//! least. What it takes to bring a cold process into memory is not counted. States of the past are refused to them
+//! before they come here, as those take a replay.
 
 mod budget;
 

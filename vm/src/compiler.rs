@@ -27,8 +27,8 @@ const MADE: u8 = 0;
 const REFUSED: u8 = 1;
 /// How a process ends that had not enough memory and could still say so.
 const NO_MEMORY: u8 = 3;
-/// Threads that compile one module, at most: each takes memory of its own, and a module must not fit or not by the number
-/// of a machine's cores.
+/// Threads that compile one module, at most: each takes memory of its own, and whether a module fits should depend little
+/// on a machine's cores.
 const THREADS_MAX: usize = 8;
 /// A process that takes so many times its processor time to get it, or that waits for nothing, is ended too.
 const SLOW_MAX: u64 = 3;
@@ -70,27 +70,28 @@ impl Compiler {
 #[derive(Debug)]
 pub(crate) struct Apart {
     compiler: Compiler,
-    /// Names of modules that took too much, with what was said of them, oldest first: none is worth another ten minutes.
+    /// Hashes of guarded modules that took too much, with what was said of them, oldest first: none is worth another ten
+    /// minutes.
     given_up: Mutex<VecDeque<(blake3::Hash, String)>>,
-    running: Mutex<Running>,
+    children: Mutex<Children>,
 }
 
 /// The processes that compile.
 #[derive(Debug, Default)]
-struct Running {
+struct Children {
     /// None of them has been waited for: nobody else can have its number.
-    children: Vec<Pid>,
+    running: Vec<Pid>,
     /// No more are started.
     has_ended: bool,
 }
 
 impl Apart {
     pub(crate) fn new(compiler: Compiler) -> Self {
-        Self { compiler, given_up: Mutex::default(), running: Mutex::default() }
+        Self { compiler, given_up: Mutex::default(), children: Mutex::default() }
     }
 
-    /// Fails for a module of this name that took too much in this run.
-    pub(crate) fn look(&self, name: &blake3::Hash) -> Result<(), HostFault> {
+    /// Fails for a module that took too much in this run.
+    fn look(&self, name: &blake3::Hash) -> Result<(), HostFault> {
         let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         match given_up.iter().find(|(known, _)| known == name) {
             Some((_, why)) => Err(HostFault::Compiler(why.clone())),
@@ -98,17 +99,14 @@ impl Apart {
         }
     }
 
-    /// The artefact of a guarded module, whose own name is this.
-    pub(crate) fn compile(
-        &self,
-        name: blake3::Hash,
-        guarded: &[u8],
-        interruptible: bool,
-    ) -> Result<Vec<u8>, ModuleError> {
+    /// The artefact of a guarded module.
+    pub(crate) fn compile(&self, guarded: &[u8], interruptible: bool) -> Result<Vec<u8>, ModuleError> {
+        let name = blake3::hash(guarded);
+        self.look(&name)?;
         let mut child = self.start(interruptible)?;
         let answer = answered(&mut child, guarded);
         // It ends with its output, or when nobody reads that any more.
-        self.running().children.retain(|pid| *pid != Pid::from_child(&child));
+        self.children().running.retain(|pid| *pid != Pid::from_child(&child));
         let ended = child.wait().map_err(|error| self.failed(&error))?;
         match answer {
             Ok((MADE, artefact)) if ended.success() => Ok(artefact),
@@ -131,16 +129,16 @@ impl Apart {
 
     /// Ends what is compiled, and compiles nothing more.
     pub(crate) fn end(&self) {
-        let mut running = self.running();
-        running.has_ended = true;
-        for child in &running.children {
+        let mut children = self.children();
+        children.has_ended = true;
+        for child in &children.running {
             // One that has just ended by itself is as well.
             let _ = kill_process(*child, Signal::KILL);
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn children(&self) -> MutexGuard<'_, Children> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_up(&self, name: blake3::Hash, why: String) {
@@ -171,12 +169,12 @@ impl Apart {
             .stderr(Stdio::null())
             // A terminal's Ctrl-C is for the node, which stops in its own way.
             .process_group(0);
-        let mut running = self.running();
-        if running.has_ended {
+        let mut children = self.children();
+        if children.has_ended {
             return Err(HostFault::Compiler("this program is ending".to_owned()));
         }
         let child = command.spawn().map_err(|error| self.failed(&error))?;
-        running.children.push(Pid::from_child(&child));
+        children.running.push(Pid::from_child(&child));
         Ok(child)
     }
 }

@@ -95,26 +95,22 @@ impl Engine {
         {
             return Module::new(self.clone(), format, code, data);
         }
-        let name = blake3::Hasher::new().update(format.name().as_bytes()).update(wasm).finalize();
-        if let Some(compiler) = &self.0.compiler {
-            compiler.look(&name).map_err(ModuleError::Host)?;
-        }
         let Metered { wasm: guarded, data } = self.instrument(wasm, format)?;
-        let code = self.code(name, &guarded)?;
+        let code = self.code(&guarded)?;
         if let (Some(cache), Some(key)) = (&self.0.cache, &key) {
             cache.store(key, &code, &data);
         }
         Module::new(self.clone(), format, code, data)
     }
 
-    /// Compiles a guarded module, which had this name before.
-    fn code(&self, name: blake3::Hash, guarded: &[u8]) -> Result<wasmtime::Module, ModuleError> {
+    /// Compiles a guarded module.
+    fn code(&self, guarded: &[u8]) -> Result<wasmtime::Module, ModuleError> {
         let Shared { wasmtime, compiler, interruptible, .. } = &*self.0;
         let Some(compiler) = compiler else {
             return wasmtime::Module::new(wasmtime, guarded)
                 .map_err(|error| ModuleError::Invalid(format!("{error:#}")));
         };
-        let artefact = compiler.compile(name, guarded, *interruptible)?;
+        let artefact = compiler.compile(guarded, *interruptible)?;
         // SAFETY: this program made it, and nobody else came to it: it came through a pipe.
         unsafe { wasmtime::Module::deserialize(wasmtime, &artefact) }
             .map_err(|error| HostFault::Runtime(format!("what was compiled: {error:#}")).into())

@@ -53,11 +53,6 @@ pub const COMPILE_SECONDS_MAX: u64 = 600;
 pub const FRAME_BYTES: u64 = 64;
 /// Depth of one local or operand slot; a v128 counts twice.
 pub const SLOT_BYTES: u64 = 8;
-/// Instructions of a function for whose computed values its frame has room already.
-pub const FRAME_INSTRUCTIONS: u64 = 64;
-/// Further instructions that count as one slot more: of what they compute, the compiler may keep in the
-/// frame what is asked for again after a call.
-pub const SLOT_INSTRUCTIONS: u64 = 16;
 /// Depth of all live frames.
 pub const DEPTH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Live frames.
@@ -65,7 +60,8 @@ pub const DEPTH_FRAMES_MAX: u64 = 16_384;
 /// Depth that a call adds which re-enters the guest through the host.
 pub const REENTRY_BYTES: u64 = 4_096;
 
-/// Native stack of a guest thread. Depth runs out first; when it does not, the host fails.
+/// Native stack of a guest thread. Depth runs out first, but where a function holds more than some 7 KiB of what it
+/// computed across a call of itself, 16,384 deep: then the host fails.
 pub const GUEST_STACK_BYTES: usize = 128 * 1024 * 1024;
 /// Of it, what wasm and the host calls between wasm frames may use. A lowered memory may double frames: an
 /// address and the short one are two values.

@@ -100,6 +100,11 @@ impl Ledgers {
         *missed = missed.saturating_add(1);
     }
 
+    /// Forgets that of all others than these.
+    pub fn keep_missed(&mut self, claimed: &[Id]) {
+        self.missed.retain(|ledger, _| claimed.contains(ledger));
+    }
+
     /// Whether what is not here of a ledger is passed over from now on: it was asked for again and again, and what comes after
     /// it may be a challenge that has to be answered.
     pub fn is_given_up(&self, ledger: &Id) -> bool {
@@ -160,6 +165,9 @@ impl Ledgers {
 
     /// What asking a ledger came to.
     pub fn ended(&mut self, ledger: &Id, came: Came, now: Now) {
+        if matches!(came, Came::Took { .. }) {
+            self.missed.remove(ledger);
+        }
         let Some(place) = self.places.get_mut(ledger) else { return };
         place.asked = None;
         // What may follow at once was said, and is not heard.
@@ -262,8 +270,15 @@ mod tests {
         let mut ledgers = Ledgers::default();
         (1..MISSED_MAX).for_each(|_| ledgers.missed(ONE));
         assert!(!ledgers.is_given_up(&ONE));
+        ledgers.ended(&ONE, Came::Took { is_more: false }, Now(0));
+        (1..MISSED_MAX).for_each(|_| ledgers.missed(ONE));
+        assert!(!ledgers.is_given_up(&ONE), "something was shown between");
         ledgers.missed(ONE);
         assert!(ledgers.is_given_up(&ONE));
+        ledgers.keep_missed(&[ONE]);
+        assert!(ledgers.is_given_up(&ONE));
+        ledgers.keep_missed(&[]);
+        assert!(!ledgers.is_given_up(&ONE), "nothing is claimed there any more");
     }
 
     #[test]

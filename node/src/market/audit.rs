@@ -107,27 +107,29 @@ pub(crate) mod tests {
     pub(crate) const PROCESS: Id = Id([1; 32]);
     pub(crate) const TIME: u64 = 1_000_000;
 
+    /// What the messenger of this key offers: each has its own price.
+    pub(crate) fn offer(seed: u8) -> Entry {
+        let terms = OfferTerms {
+            network: NETWORK,
+            sequence: 1,
+            shards: Vec::new(),
+            classes: 0,
+            price_per_push: seed.into(),
+            price_per_kib: 1,
+            max_kib: 4,
+            capacity_per_s: 1,
+            latency_p50_ms: 0,
+            stake: Hash::ZERO,
+            valid_from: TIME,
+            valid_to: TIME + 1_000,
+        };
+        Entry::new(terms.sign(&Signer::from_seed(&[seed; 32])).unwrap(), 0, Quality::NEW)
+    }
+
     /// Window 1 with seven messengers, each at its own price.
     pub(crate) fn window() -> Window {
         let terms = PushTerms { ledger: Id([9; 32]), price_max: 100, kib_max: 100 };
         let market = Market { network: NETWORK, process: PROCESS, terms };
-        let offer = |seed: u8| {
-            let terms = OfferTerms {
-                network: NETWORK,
-                sequence: 1,
-                shards: Vec::new(),
-                classes: 0,
-                price_per_push: seed.into(),
-                price_per_kib: 1,
-                max_kib: 4,
-                capacity_per_s: 1,
-                latency_p50_ms: 0,
-                stake: Hash::ZERO,
-                valid_from: TIME,
-                valid_to: TIME + 1_000,
-            };
-            Entry::new(terms.sign(&Signer::from_seed(&[seed; 32])).unwrap(), 0, Quality::NEW)
-        };
         let set = OfferSet::build(&market, 1, TIME, (1..8).map(offer).collect());
         let scheduler = Signer::from_seed(&[99; 32]);
         let item = draft(NETWORK, PROCESS, 1, &set).sign(&scheduler).unwrap();

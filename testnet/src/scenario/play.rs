@@ -149,6 +149,7 @@ impl<'a> Play<'a> {
         let Some(load) = self.steps_and_load((fleet, guard), actors, doors, &mut rogues).await? else {
             return Ok(());
         };
+        rogues.let_go();
         let since = Instant::now();
         let town = Town { fleet, user: self.user, sender: 0 };
         let doors = fleet.doors();

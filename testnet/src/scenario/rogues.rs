@@ -109,12 +109,12 @@ pub(super) struct Rogues {
     tally: Arc<Tally>,
     kinds: Vec<Rogue>,
     victim: Option<Actor>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<(Rogue, JoinHandle<()>)>,
 }
 
 impl Drop for Rogues {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.abort(|_| true);
     }
 }
 
@@ -178,7 +178,7 @@ impl Rogues {
                 tokio::spawn(claim::twice(place, key))
             }
         };
-        self.tasks.push(act);
+        self.tasks.push((kind, act));
         Ok(())
     }
 
@@ -231,6 +231,15 @@ impl Rogues {
         open.that(format!("until {at_least} {of}"), expected, self.tally.of(of), is_done);
     }
 
+    fn abort(&self, is_meant: impl Fn(Rogue) -> bool) {
+        self.tasks.iter().filter(|(kind, _)| is_meant(*kind)).for_each(|(_, act)| act.abort());
+    }
+
+    /// What some of them hold back is never handed over: logs that are read in the end would grow meanwhile.
+    pub(super) fn let_go(&self) {
+        self.abort(|kind| matches!(kind, Rogue::DelayingMessenger | Rogue::ReorderingMessenger));
+    }
+
     /// Ends all of them, and tells what they did.
     pub(super) async fn end(&mut self, town: &Town<'_>) -> Figures {
         let counted = self.kinds.iter().flat_map(|kind| kind.counts());
@@ -238,7 +247,7 @@ impl Rogues {
         if let Some(victim) = &self.victim {
             figures.insert("evidence", evidence(town, victim).await as f64);
         }
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.abort(|_| true);
         figures
     }
 }

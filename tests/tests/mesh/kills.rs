@@ -72,7 +72,8 @@ async fn a_push_is_evaluated_once_wherever_its_messengers_are_killed() -> Result
             rig.all_offer(&pair.a, &MESSENGERS, 0).await?;
         }
     }
-    // Whose turn it is each works out from the offers that it knows itself: who has just come back may know fewer, and comes early.
+    // No messenger carries later than the offers of all make it, but each goes by those that it knows itself: soft mode
+    // sets no earliest time.
     let Pair { kills, early, .. } = pair;
     let few = early * EARLY <= kills;
     open.that("pushes that came before their turn", format!("at most one in {EARLY} of {kills}"), early, few);

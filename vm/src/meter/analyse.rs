@@ -9,11 +9,11 @@ use super::count::Segments;
 use super::likely::{Recent, label_value};
 use super::lower::{self, Addresses};
 use super::nesting::Nesting;
-use super::operands::{Operands, frame_bytes, slots_of};
+use super::operands::{Operands, slots_of};
 use super::plan::{Edit, EditKind, Plan, Width};
 use super::refuse::{self, invalid};
 use crate::error::ModuleError;
-use crate::limits::GUESSES_MAX;
+use crate::limits::{FRAME_BYTES, GUESSES_MAX, SLOT_BYTES};
 
 /// What the analysis needs to know about the module.
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +102,7 @@ pub(super) fn function<R: WasmModuleResources>(
     let mut analyser = Analyser::new(code_start, facts);
     let mut segments = Segments::new(code_start);
     let mut addresses = facts.lower.then(|| Addresses::new(validator.len_locals()));
-    let mut instructions = 0;
     while !operators.eof() {
-        instructions += 1;
         let at = operators.original_position();
         let op = operators.read().map_err(invalid)?;
         refuse::instruction(&op)?;
@@ -139,7 +137,7 @@ pub(super) fn function<R: WasmModuleResources>(
     Ok(Plan {
         edits: segments.merge(edits),
         code_start,
-        frame_bytes: frame_bytes(slots + operands.max, instructions),
+        frame_bytes: FRAME_BYTES + SLOT_BYTES * (slots + operands.max),
         calls,
         catches,
         locals,

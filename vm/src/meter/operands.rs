@@ -1,20 +1,10 @@
-//! How much room one function takes, for the depth of its frames.
+//! How much room the operands of one function take, for the depth of its frames.
 
 use wasmparser::{FuncValidator, ValType, WasmModuleResources};
-
-use crate::limits::{FRAME_BYTES, FRAME_INSTRUCTIONS, SLOT_BYTES, SLOT_INSTRUCTIONS};
 
 /// Slots of a local or operand: a v128 counts twice.
 pub(super) fn slots_of(ty: ValType) -> u64 {
     if ty == ValType::V128 { 2 } else { 1 }
-}
-
-/// Depth of one frame of a function with so many slots of locals and operands and so many instructions, in
-/// bytes (rules 6.8). [`crate::limits::WASM_STACK_BYTES`] has room for 30 native bytes to each of them:
-/// 240 a slot, 15 an instruction.
-pub(super) const fn frame_bytes(slots: u64, instructions: u64) -> u64 {
-    let computed = instructions.saturating_sub(FRAME_INSTRUCTIONS) / SLOT_INSTRUCTIONS;
-    FRAME_BYTES + SLOT_BYTES * (slots + computed)
 }
 
 /// Highest operand stack, in slots.

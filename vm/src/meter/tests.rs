@@ -5,7 +5,6 @@ use wasmtime::{Engine, Global, Instance, Store, Val};
 
 use super::*;
 use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, FRAME_BYTES, SLOT_BYTES};
-use crate::meter::operands::frame_bytes;
 
 mod count;
 mod exceptions;
@@ -348,8 +347,7 @@ fn a_leaf_is_counted_while_it_runs() {
         let mut run = Run::large(&wasm);
         assert_eq!(run.call(10, PLENTY).0.unwrap(), operands as i32);
         let frame = FRAME_BYTES + 3 * SLOT_BYTES;
-        // Its constants and sums, and its end.
-        let leaf = frame_bytes(operands as u64, 2 * operands as u64);
+        let leaf = FRAME_BYTES + operands as u64 * SLOT_BYTES;
         let start = DEPTH_START + depth_of(DEPTH_BYTES_MAX - leaf - 3 * frame, 0);
         assert!(run.call_from(2, start).is_ok());
         assert!(run.call_from(3, start).is_err());
@@ -371,19 +369,6 @@ fn vectors_count_twice() {
     let exact = DEPTH_START + depth_of(DEPTH_BYTES_MAX - 2 * frame, 0);
     assert!(run.call_from(1, exact).is_ok());
     assert!(run.call_from(1, exact + depth_of(SLOT_BYTES, 0)).is_err());
-}
-
-#[test]
-fn sixteen_instructions_count_as_a_slot_after_the_first_64() {
-    // One local, two operands, eleven instructions.
-    for (nops, computed) in [(0, 0), (64 - 11, 0), (79 - 11, 0), (80 - 11, 1), (95 - 11, 1), (96 - 11, 2)] {
-        let wat = RECURSE.replacen("\n", &"(nop) ".repeat(nops), 1);
-        let mut run = Run::new(&guarded(&wat, &POLICY));
-        let frame = FRAME_BYTES + (3 + computed) * SLOT_BYTES;
-        let exact = DEPTH_START + depth_of(DEPTH_BYTES_MAX - 2 * frame, 0);
-        assert!(run.call_from(1, exact).is_ok(), "{nops} more");
-        assert!(run.call_from(1, exact + depth_of(SLOT_BYTES, 0)).is_err(), "{nops} more");
-    }
 }
 
 impl Run {

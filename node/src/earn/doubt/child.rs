@@ -92,7 +92,7 @@ pub async fn named(shared: &Shared, source: &Process, spawn: &Push, wait: Durati
     let Ok(Ok(found)) = found else { return Named::Unread };
     let entry = shared.store.read().ok().and_then(|reader| entry(&reader, &spawn.place));
     let Some(entry) = entry else { return Named::Unread };
-    if !is_asked_for(&found, source, spawn, entry) {
+    if !is_asked_for(&found, source, spawn.place, entry) {
         return Named::Stranger;
     }
     let first = tokio::time::timeout(wait, stands_at(shared, spawn.target, 0)).await;
@@ -109,11 +109,10 @@ fn entry(reader: &Reader, place: &Source) -> Option<OutboxEntry> {
 /// Whether the entry of the source asks for this very process, whoever signed it. Its id says what it is, so this never
 /// changes. Whether the proof that it names holds is not asked: whoever remembers it may not have looked at that, and its
 /// scheduler, whom the entry names, signs nothing before.
-fn is_asked_for(process: &Process, source: &Process, spawn: &Push, entry: OutboxEntry) -> bool {
-    let bytes = process.item().data().len() as u64;
-    let dispatch =
-        Dispatch { source: spawn.place, entry, module: source.module(), scheduler: source.scheduler() };
-    bytes == spawn.bytes && check_child(&Verified::<Header>::of(process.item()), &dispatch).is_ok()
+fn is_asked_for(process: &Process, source: &Process, place: Source, entry: OutboxEntry) -> bool {
+    let has_its_data = process.item().data() == entry.data;
+    let dispatch = Dispatch { source: place, entry, module: source.module(), scheduler: source.scheduler() };
+    has_its_data && check_child(&Verified::<Header>::of(process.item()), &dispatch).is_ok()
 }
 
 /// What a leaf of a spawn is worth, by the news in the source's log and by what was found of the process that it names,

@@ -99,8 +99,11 @@ async fn look_for(
     began: Instant,
 ) -> Verdict {
     let (old, new) = leaves.split_at(doubt.looked.min(leaves.len()));
-    let again: Vec<_> = old.iter().filter(|(number, ..)| doubt.unread.contains(number)).collect();
+    let mut again: Vec<_> = old.iter().filter(|(number, ..)| doubt.unread.contains(number)).collect();
     let mut unread: BTreeSet<u32> = again.iter().map(|(number, ..)| *number).collect();
+    // Each look begins with others: the time may be over before all had their turn.
+    let first = (doubt.looks as usize * LEAVES_STEP) % again.len().max(1);
+    again.rotate_left(first);
     let mut looked = old.len();
     let left: Vec<_> = if new.is_empty() { again } else { new.iter().collect() };
     for some in left.chunks(LEAVES_STEP) {

@@ -10,7 +10,8 @@ use weft_protocol::{Address, Id, Position};
 use crate::earn::notices::{Challenged, OfOthers, Opened};
 use crate::earn::pace::within;
 
-/// Claims of one ledger that are remembered. Where there are as many no more of its log is read until one is over.
+/// Claims of one ledger that are remembered. Where there are as many, those are forgotten that only wait for children which
+/// nobody shows; where there is none of these, no more of its log is read until one is over.
 pub const DOUBTS_EACH: usize = 4_096;
 /// Claims of one ledger that are judged or challenged at once.
 pub const JUDGED_EACH: usize = 4;
@@ -61,7 +62,7 @@ pub struct Doubt {
     /// Whether it is being judged or challenged.
     is_busy: bool,
     /// Looks that did not decide it.
-    looks: u32,
+    pub looks: u32,
     /// When it is looked at next, in milliseconds since the Unix epoch.
     next_ms: u64,
     /// Looks at which the source's log ended before it.
@@ -196,8 +197,9 @@ impl Doubts {
         let each = JUDGED_EACH.saturating_sub(self.of(ledger).filter(busy).count());
         let all = JUDGED_MAX.saturating_sub(self.open.values().filter(busy).count());
         let due = self.of(ledger).filter(|doubt| !doubt.is_busy && doubt.next_ms <= now_ms);
-        let mut due: Vec<(u64, Position, Name)> =
-            due.map(|doubt| (doubt.next_ms, doubt.at, doubt.name())).collect();
+        // A look that finds nothing new of children that nobody shows takes a minute: it keeps none of the others waiting.
+        let mut due: Vec<(bool, u64, Position, Name)> =
+            due.map(|doubt| (doubt.is_unread, doubt.next_ms, doubt.at, doubt.name())).collect();
         due.sort_unstable();
         let mut taken = Vec::new();
         for (.., name) in due.into_iter().take(each.min(all)) {
@@ -398,6 +400,9 @@ mod tests {
         let is_held = |doubt: &Doubt| doubts.holds(doubt);
         assert_eq!(found.iter().map(is_held).collect::<Vec<_>>(), [true, true, false, true]);
         assert!(doubts.has_room(&LEDGER), "a place is free");
+        // However long it waits already, others that are due come before it.
+        let after = doubts.take(&LEDGER, u64::MAX);
+        assert!(after.len() == JUDGED_EACH - 1 && after.iter().all(|doubt| doubt.opened != found[0].opened));
         let last = doubts.of(&LEDGER).find(|doubt| doubt.opened == found[3].opened).unwrap();
         assert_eq!((last.looked, &last.unread), (9, &unread));
     }

@@ -210,15 +210,15 @@ fn tree_of(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use bytes::Bytes;
     use weft_protocol::crypto::Signer;
-    use weft_protocol::market::{Answer, Carried, Paid, PushTerms, TURN_MS};
+    use weft_protocol::market::{Paid, PushTerms, TURN_MS};
     use weft_protocol::process::Terms;
     use weft_protocol::time::Weave;
     use weft_protocol::{Draft, Tag, Verified};
     use weft_storage::{Store, StoreConfig, Write};
 
     use super::*;
+    use crate::earn::doubt::story::claim_of;
     use crate::market::audit::tests::{NETWORK, PROCESS, TIME, window};
     use crate::pushed::Pushed;
     use crate::shared::testing::outcome_row;
@@ -289,25 +289,7 @@ mod tests {
         let paid =
             Paid { position: Position::slot(300), index: 0, target, target_slot: 1, accepted, amount: 5 };
         let tree = ClaimTree::new(messenger, process.id(), 1, vec![paid]).unwrap();
-        let push = Carried {
-            proof: Bytes::new(),
-            item: Bytes::new(),
-            target: Bytes::new(),
-            certificates: Vec::new(),
-            assignment: Bytes::new(),
-        };
-        let shown = Answer {
-            leaf: tree.path(0).unwrap(),
-            previous: None,
-            push,
-            sent: Bytes::new(),
-            revealed: Bytes::new(),
-            set: Bytes::new(),
-            set_assignment: Bytes::new(),
-            between: Vec::new(),
-        };
-        let data = URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()).into();
-        let claim = Draft { data, ..Draft::default() }.sign(&signer).unwrap();
+        let claim = claim_of(tree, &signer);
         let (item, until_ms) = (claim.id(), u64::MAX);
         let opened = Opened { messenger, source: process.id(), window: 1, item, until_ms };
         (process, claim, opened)

@@ -11,28 +11,25 @@ use weft_protocol::assignment::{Assignment, AssignmentDraft};
 use weft_protocol::crypto::Signer;
 use weft_protocol::header::Header;
 use weft_protocol::market::{
-    Answer, Carried, ClaimTree, Entry, OfferSet, Opening, Paid, PushTerms, Quality, TURN_MS, Window, draft,
-    price,
+    Answer, Carried, ClaimTree, OfferSet, Opening, Paid, PushTerms, TURN_MS, Window, draft, price,
 };
-use weft_protocol::offer::OfferTerms;
 use weft_protocol::outcome::{EntryKind, OutboxEntry};
 use weft_protocol::process::Process;
 use weft_protocol::push::{Dispatch, Source};
 use weft_protocol::spawn::spawned_push_id;
 use weft_protocol::time::TimePoint;
-use weft_protocol::{DataItem, Draft, Hash, Id, Position, Tag, Verified, hash_chain, seen, wire};
+use weft_protocol::{DataItem, Draft, Id, Position, Tag, Verified, seen, wire};
 use weft_storage::{OutboxKey, OutboxRow, OutboxState, OutcomeRow, SlotRow, Write};
 
 use super::judge::{Verdict, verdict};
 use super::list::{Doubt, Doubts};
 use crate::earn::notices::{OfOthers, Opened};
 use crate::log::slot_writes;
+use crate::market::audit::tests::{TIME, offer};
 use crate::shared::SharedRef;
-use crate::shared::testing::{NETWORK, in_memory, process_item};
+use crate::shared::testing::{self, NETWORK, in_memory, process_item};
 
 const LEDGER: Id = Id([4; 32]);
-/// When everything is assigned, if nothing else is said.
-const TIME: u64 = 1_000_000;
 /// Milliseconds of a block where the clock is the weave.
 const BLOCK_MS: u64 = 120_000;
 /// Where the source sends.
@@ -77,41 +74,15 @@ fn accepted(item: Verified<DataItem>) -> Process {
     Process::accept(item, None, &terms).unwrap()
 }
 
-fn offer(seed: u8) -> Entry {
-    let terms = OfferTerms {
-        network: NETWORK,
-        sequence: 1,
-        shards: Vec::new(),
-        classes: 0,
-        price_per_push: seed.into(),
-        price_per_kib: 1,
-        max_kib: 4,
-        capacity_per_s: 1,
-        latency_p50_ms: 0,
-        stake: Hash::ZERO,
-        valid_from: TIME,
-        valid_to: TIME + 1_000,
-    };
-    Entry::new(terms.sign(&key(seed)).unwrap(), 0, Quality::NEW)
-}
-
-fn assigned(process: Id, slot: u64, message: Option<Id>, timestamp: u64) -> Verified<DataItem> {
-    let draft = AssignmentDraft {
-        network: NETWORK,
-        process,
-        epoch: 0,
-        slot,
-        hash_chain: hash_chain::first(process),
-        time: TimePoint { timestamp, height: timestamp / BLOCK_MS },
-        message,
-        excludes: Vec::new(),
-    };
+fn assigned(process: Id, slot: u64, item: Id, timestamp: u64) -> Verified<DataItem> {
+    let time = TimePoint { timestamp, height: timestamp / BLOCK_MS };
+    let draft = AssignmentDraft { time, ..testing::assigned(process, slot, item) };
     draft.draft().sign(&scheduler()).unwrap()
 }
 
 /// The writes of a slot that holds an item, or the Process item itself.
 fn slot(process: Id, at: u64, item: &Verified<DataItem>, proof: Option<&Verified<DataItem>>) -> Vec<Write> {
-    let signed = assigned(process, at, (at > 0).then_some(item.id()), TIME);
+    let signed = assigned(process, at, item.id(), TIME);
     slot_of(process, at, &signed, item, proof)
 }
 
@@ -147,21 +118,7 @@ fn module() -> Tag {
 
 /// What the source sent: its entries but [`NOTHING`].
 fn outbox(process: Id) -> Vec<Write> {
-    let row = OutcomeRow {
-        item: None,
-        code: 0,
-        core: Bytes::new(),
-        outcome: Hash::ZERO,
-        running: Hash::ZERO,
-        outbox_root: Hash::ZERO,
-        outbox_count: NOTHING,
-        duplicate_of: None,
-        skipped: 0,
-        gas: 0,
-        result: Bytes::from_static(b"{}"),
-        state_root: None,
-        elapsed_us: 0,
-    };
+    let row = OutcomeRow { outbox_count: NOTHING, ..testing::outcome_row() };
     let unborn = vec![module(), Tag::new("Scheduler", "nobody")];
     let entries = [(SPAWN, vec![module()]), (OTHER_SPAWN, vec![module()]), (UNBORN, unborn)];
     let entries = entries.map(|(index, tags)| {
@@ -178,13 +135,31 @@ fn outbox(process: Id) -> Vec<Write> {
     [Write::Outcome { process, position: SENT, row }].into_iter().chain(entries).collect()
 }
 
+/// The message that opens this claim.
+pub fn claim_of(tree: ClaimTree, signer: &Signer) -> Verified<DataItem> {
+    let (proof, item, target) = (Bytes::new(), Bytes::new(), Bytes::new());
+    let push = Carried { proof, item, target, certificates: Vec::new(), assignment: Bytes::new() };
+    let shown = Answer {
+        leaf: tree.path(0).unwrap(),
+        previous: None,
+        push,
+        sent: Bytes::new(),
+        revealed: Bytes::new(),
+        set: Bytes::new(),
+        set_assignment: Bytes::new(),
+        between: Vec::new(),
+    };
+    let data = URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()).into();
+    Draft { data, ..Draft::default() }.sign(signer).unwrap()
+}
+
 impl Story {
     pub async fn new() -> Self {
         let (shared, source) = (in_memory(key(9)), source());
         let (id, market) = (source.id(), source.market().unwrap());
         let set = OfferSet::build(&market, 1, TIME, MESSENGERS.map(offer).collect());
         let set = draft(NETWORK, id, 1, &set).sign(&scheduler()).unwrap();
-        let assignment = Assignment::from_item(&assigned(id, 255, Some(set.id()), TIME)).unwrap();
+        let assignment = Assignment::from_item(&assigned(id, 255, set.id(), TIME)).unwrap();
         let window = Window::read(&market, &assignment, &set).unwrap();
         let message = Draft { target: Some(id), ..Draft::default() }.sign(&key(8)).unwrap();
         let log = [slot(id, 255, &set, None), slot(id, SENT.slot, &message, None), outbox(id)];
@@ -209,18 +184,24 @@ impl Story {
 
     /// The Process item that a messenger makes of an entry.
     pub fn child(&self, index: u32, carrier: &Signer) -> Verified<DataItem> {
+        self.child_with(index, carrier, DATA)
+    }
+
+    /// The same with other data.
+    pub fn child_with(&self, index: u32, carrier: &Signer, data: &'static [u8]) -> Verified<DataItem> {
         let dispatch = Dispatch {
             source: self.place(index),
             entry: entry(vec![module()]),
             module: self.source.module(),
             scheduler: self.source.scheduler(),
         };
-        dispatch.process(Id([7; 32])).unwrap().sign(carrier).unwrap()
+        let draft = dispatch.process(Id([7; 32])).unwrap();
+        Draft { data: Bytes::from_static(data), ..draft }.sign(carrier).unwrap()
     }
 
     /// What the scheduler of a child signs for its slot 0, in the turn of a rank and so many milliseconds after.
     pub fn first_slot(&self, child: &Verified<DataItem>, rank: usize, after: u64) -> Verified<DataItem> {
-        assigned(child.id(), 0, None, TIME + rank as u64 * TURN_MS + after)
+        assigned(child.id(), 0, child.id(), TIME + rank as u64 * TURN_MS + after)
     }
 
     /// The source hears what a spawn of it became.
@@ -259,20 +240,7 @@ impl Story {
     pub async fn doubt(&self, messenger: &Signer, pushes: Vec<Paid>) -> Doubt {
         let (messenger, source) = (messenger.address(), self.source.id());
         let tree = ClaimTree::new(messenger, source, 1, pushes).unwrap();
-        let (proof, item, target) = (Bytes::new(), Bytes::new(), Bytes::new());
-        let push = Carried { proof, item, target, certificates: Vec::new(), assignment: Bytes::new() };
-        let shown = Answer {
-            leaf: tree.path(0).unwrap(),
-            previous: None,
-            push,
-            sent: Bytes::new(),
-            revealed: Bytes::new(),
-            set: Bytes::new(),
-            set_assignment: Bytes::new(),
-            between: Vec::new(),
-        };
-        let data = URL_SAFE_NO_PAD.encode(Opening { tree, shown }.encode()).into();
-        let claim = Draft { data, ..Draft::default() }.sign(&key(8)).unwrap();
+        let claim = claim_of(tree, &key(8));
         let write = Write::Item { id: claim.id(), raw: claim.raw().clone() };
         self.shared.store.write(vec![write]).await.unwrap();
         let opened = Opened { messenger, source, window: 1, item: claim.id(), until_ms: u64::MAX };

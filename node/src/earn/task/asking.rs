@@ -20,15 +20,18 @@ const MARKS_MAX: usize = 1_024;
 impl EarnTask {
     /// Looks which ledgers there are, and which of them are evaluated here. One that is to be from now on is asked on until
     /// it is evaluated as far as it was heard: challenges do not wait for that. So is one of which this node lacks something
-    /// that claims wait for, until what others show of it reaches what is evaluated here.
+    /// that claims wait for, until what others show of it reaches what is evaluated here, or it is given up.
     pub(super) fn sort(&mut self) -> Result<(), NodeError> {
-        let ledgers = self.owing.iter().flatten().copied().chain(self.machine.ledgers());
+        let claimed = self.machine.ledgers();
+        self.ledgers.keep_missed(&claimed);
+        let ledgers = self.owing.iter().flatten().copied().chain(claimed);
         let reader = self.shared.store.read()?;
         let (mut here, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
         for ledger in ledgers {
             let read = self.read.get(&ledger).copied();
             let is_here = is_computed(&self.shared, &ledger)
-                && elsewhere::goes_on_here(&reader, &ledger, read, self.waits(&ledger))?;
+                && (self.ledgers.is_given_up(&ledger)
+                    || elsewhere::goes_on_here(&reader, &ledger, read, self.waits(&ledger))?);
             let of = if is_here { &mut here } else { &mut elsewhere };
             of.insert(ledger);
         }
@@ -447,5 +450,27 @@ mod tests {
             assert!(task.here.contains(&LEDGER));
             assert_eq!(task.machine.under_way(), 0);
         }
+    }
+
+    /// What nobody has any more: what stands behind it is heard all the same.
+    #[tokio::test]
+    async fn a_hole_that_nobody_shows_is_given_up() {
+        let shared = with_a_claim().await;
+        computed(&shared);
+        let mut task = task(&shared);
+        hears(&mut task, Ok(Shown::New(told(None, 6, Vec::new(), false)))).await;
+        evaluated(&shared, 9, row(Hash::ZERO, Hash([9; 32]))).await;
+        for is_given_up in [false, true] {
+            task.sort().unwrap();
+            assert_eq!(task.here.contains(&LEDGER), is_given_up);
+            if is_given_up {
+                task.hear(LEDGER).await.unwrap();
+            }
+            for _ in 0..8 {
+                hears(&mut task, Err(NotTold::Missing(7, 8))).await;
+            }
+        }
+        assert_eq!(read(&task).unwrap().last(), Some(Position::slot(9)));
+        assert!(task.may_claim(&LEDGER) && !task.deaf().contains(&LEDGER));
     }
 }

@@ -77,6 +77,10 @@ async fn only_a_process_that_the_source_asked_for_there_is_paid() {
     story.meet(&other);
     assert!(named(SPAWN, other.id()).await.contains("another process"));
     assert!(named(OTHER_SPAWN, other.id()).await.contains("Unread"));
+    // As long as what it asked for, and not the same.
+    let altered = story.child_with(SPAWN, &first, b"return 'CHILD'");
+    story.meet(&altered);
+    assert!(named(SPAWN, altered.id()).await.contains("another process"));
     // Whatever that is called.
     assert!(named(UNBORN, other.id()).await.contains("no scheduler takes"));
     assert!(named(NOTHING, other.id()).await.contains("no such push"));
