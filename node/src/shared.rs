@@ -12,7 +12,7 @@ use weft_storage::anchor::{Anchor as _, LocalWeave};
 
 use crate::anchor::{Board, Placements};
 use crate::clock::{Clock, ClockOffset};
-use crate::compute::modules::{Host, Modules};
+use crate::compute::modules::{Host, Modules, Uncompiled};
 use crate::compute::residency::Elsewhere;
 use crate::config::{Backend, Config};
 use crate::directory::{Directory, Known};
@@ -126,7 +126,12 @@ impl Shared {
 
     /// What processes run on.
     pub const fn host(&self) -> Host<'_> {
-        Host { modules: &self.modules, store: &self.store, spare: Some(&self.spare) }
+        Host {
+            modules: &self.modules,
+            store: &self.store,
+            spare: Some(&self.spare),
+            uncompiled: Uncompiled::Compile,
+        }
     }
 
     /// Has a peer pay for what is provably false.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weft_node::compute::hosted::{Evaluated, Hosted};
-use weft_node::compute::modules::{Host, Modules, load_module};
+use weft_node::compute::modules::{Host, Modules, Uncompiled, load_module};
 use weft_node::compute::residency::Elsewhere;
 use weft_node::compute::{outcome_writes, read_records};
 use weft_protocol::assignment::AssignmentDraft;
@@ -179,7 +179,7 @@ impl Lone {
 
     /// What it runs on.
     pub fn host(&self) -> Host<'_> {
-        Host { modules: &self.modules, store: &self.store, spare: None }
+        Host { modules: &self.modules, store: &self.store, spare: None, uncompiled: Uncompiled::Compile }
     }
 
     /// The process as it is on disk.

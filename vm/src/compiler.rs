@@ -94,7 +94,7 @@ impl Apart {
     fn look(&self, name: &blake3::Hash) -> Result<(), HostFault> {
         let given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         match given_up.iter().find(|(known, _)| known == name) {
-            Some((_, why)) => Err(HostFault::Compiler(why.clone())),
+            Some((_, why)) => Err(HostFault::Uncompilable(why.clone())),
             None => Ok(()),
         }
     }
@@ -121,7 +121,7 @@ impl Apart {
                      again before the node is started again"
                 );
                 self.give_up(name, why.clone());
-                Err(HostFault::Compiler(why).into())
+                Err(HostFault::Uncompilable(why).into())
             }
             _ => Err(HostFault::Compiler(format!("the process that compiled it failed ({ended})")).into()),
         }

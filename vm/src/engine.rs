@@ -86,21 +86,34 @@ impl Engine {
     /// Takes about a third of a second per megabyte unless the cache has it; call it where that
     /// may block.
     pub fn compile(&self, wasm: &[u8], format: Format) -> Result<Module, ModuleError> {
-        if wasm.len() > MODULE_BYTES_MAX {
-            return Err(ModuleError::TooLarge { bytes: wasm.len(), max: MODULE_BYTES_MAX });
-        }
-        let key = self.0.cache.as_ref().map(|cache| cache.key(wasm, format, self.0.guard));
-        if let (Some(cache), Some(key)) = (&self.0.cache, &key)
-            && let Some((code, data)) = cache.load(key, &self.0.wasmtime)
-        {
-            return Module::new(self.clone(), format, code, data);
+        let kept = self.kept(wasm, format)?;
+        if let Some(module) = self.open(kept.as_ref(), format)? {
+            return Ok(module);
         }
         let Metered { wasm: guarded, data } = self.instrument(wasm, format)?;
         let code = self.code(&guarded)?;
-        if let (Some(cache), Some(key)) = (&self.0.cache, &key) {
+        if let Some((cache, key)) = &kept {
             cache.store(key, &code, &data);
         }
         Module::new(self.clone(), format, code, data)
+    }
+
+    /// The module as [`compile`](Self::compile) gives it, if the cache has it: in milliseconds.
+    pub fn compiled(&self, wasm: &[u8], format: Format) -> Result<Option<Module>, ModuleError> {
+        self.open(self.kept(wasm, format)?.as_ref(), format)
+    }
+
+    /// Where the cache keeps a module, if there is one.
+    fn kept(&self, wasm: &[u8], format: Format) -> Result<Option<(&Cache, String)>, ModuleError> {
+        if wasm.len() > MODULE_BYTES_MAX {
+            return Err(ModuleError::TooLarge { bytes: wasm.len(), max: MODULE_BYTES_MAX });
+        }
+        Ok(self.0.cache.as_ref().map(|cache| (cache, cache.key(wasm, format, self.0.guard))))
+    }
+
+    fn open(&self, kept: Option<&(&Cache, String)>, format: Format) -> Result<Option<Module>, ModuleError> {
+        let loaded = kept.and_then(|(cache, key)| cache.load(key, &self.0.wasmtime));
+        loaded.map(|(code, data)| Module::new(self.clone(), format, code, data)).transpose()
     }
 
     /// Compiles a guarded module.

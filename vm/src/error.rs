@@ -115,9 +115,12 @@ pub enum HostFault {
     /// The native stack ran out before the depth limit.
     #[error("the native stack ran out before the call depth did")]
     NativeStack,
-    /// The process that compiles took more than it may, or failed; other machines may do without.
+    /// The process that compiles failed.
     #[error("the module was not compiled on this machine: {0}")]
     Compiler(String),
+    /// Compiling fails on this machine, by what it takes, and would again; others may have more.
+    #[error("the module is not compiled on this machine: {0}")]
+    Uncompilable(String),
     /// No guest thread could be started.
     #[error("no guest thread could be started: {0}")]
     Thread(io::Error),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 use weft_node::compute::hosted::Hosted;
-use weft_node::compute::modules::{Host, Modules, load_module};
+use weft_node::compute::modules::{Host, Modules, Uncompiled, load_module};
 use weft_node::compute::outcome_writes;
 use weft_node::compute::residency::Elsewhere;
 use weft_node::config::Config;
@@ -187,7 +187,8 @@ impl Maker {
 
     /// Evaluates a log as a node does, and attests what a node attests.
     fn evaluate(&self, process: &Arc<Process>, records: &[VerifiedRecord], writes: &mut Vec<Write>) {
-        let host = Host { modules: &self.modules, store: &self.store, spare: None };
+        let host =
+            Host { modules: &self.modules, store: &self.store, spare: None, uncompiled: Uncompiled::Compile };
         let loaded = load_module(&self.store.read().unwrap(), host, process).unwrap();
         let mut hosted = Hosted::fresh(Arc::clone(process), loaded).unwrap();
         let is_attestor = process.attestors().members.contains(&self.node.address());

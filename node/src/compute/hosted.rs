@@ -41,6 +41,9 @@ pub enum HostError {
     /// The module is not here yet.
     #[error("module {0} is not here")]
     NoModule(Id),
+    /// The module is not compiled yet.
+    #[error("module {0} is being compiled")]
+    NotCompiled(Id),
     /// An item that a message reads is not here yet.
     #[error("item {id}, which a message reads, is not here: {why}")]
     NoItem {
@@ -82,7 +85,9 @@ impl HostError {
     /// Whether trying again later can help.
     pub const fn may_pass(&self) -> bool {
         match self {
-            Self::NoModule(_) | Self::NoItem { .. } | Self::Engine(_) => true,
+            Self::NoModule(_) | Self::NotCompiled(_) | Self::NoItem { .. } => true,
+            // Both would come to the same again.
+            Self::Engine(fault) => !matches!(fault, HostFault::Uncompilable(_) | HostFault::NativeStack),
             Self::Node(error) => !matches!(error, NodeError::DamagedLog { .. } | NodeError::Diverged(_)),
             Self::Module(..) | Self::Fold(_) => false,
         }

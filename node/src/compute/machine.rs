@@ -17,6 +17,7 @@
 //! unasked wait while the gas for them is used up.
 
 mod allowance;
+mod hosted;
 mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,8 @@ use weft_protocol::{Effects, Id, Machine, Now};
 use crate::config::Evaluate;
 
 pub use allowance::Allowance;
-use line::{Line, Pace, Turn};
+use hosted::{Hosted, State};
+use line::{Line, Pace};
 
 /// Slots in one run: long enough to share a commit, short enough to fit in one.
 pub const RUN_SLOTS_MAX: u64 = 256;
@@ -107,6 +109,11 @@ pub enum Input {
         /// Whether trying again can help.
         retry: bool,
     },
+    /// What a process lacked when it failed is here: it need not wait for its time.
+    Ready {
+        /// Which process.
+        process: Id,
+    },
     /// The newest position of a quiet process is attested, or that failed.
     Attested,
     /// Time passed.
@@ -169,47 +176,6 @@ pub struct Compute {
     waiting: BTreeMap<u64, Id>,
     /// The turns that were given out.
     turns: u64,
-}
-
-#[derive(Debug)]
-struct Hosted {
-    next: u64,
-    head: Option<u64>,
-    evaluate: Evaluate,
-    unasked: bool,
-    /// The newest slot that anybody waited for.
-    wanted: Option<u64>,
-    state: State,
-    failures: u32,
-    attest_at: Option<Now>,
-    pace: Pace,
-    /// Its turn among those that wait for gas: kept until it runs, so that whoever comes later waits
-    /// behind it.
-    turn: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Idle,
-    Queued(Turn),
-    Running,
-    Committing,
-    Resting(Now),
-    /// Until there is gas for it.
-    Waiting,
-    Stopped,
-}
-
-impl Hosted {
-    /// The last slot to evaluate now, if there is one.
-    fn due(&self) -> Option<u64> {
-        let head = self.head?;
-        let to = match self.evaluate {
-            Evaluate::Eager => head,
-            Evaluate::Lazy => head.min(self.wanted?),
-        };
-        (to >= self.next).then_some(to)
-    }
 }
 
 impl Compute {
@@ -365,6 +331,9 @@ impl Compute {
     fn failed(&mut self, process: Id, why: String, retry: bool, now: Now, effects: &mut Effects<Effect>) {
         self.end(process);
         let Some(hosted) = self.processes.get_mut(&process) else { return };
+        if hosted.state == State::Stopped {
+            return;
+        }
         if retry {
             let wait = (RETRY_MS_MIN << hosted.failures.min(7)).min(RETRY_MS_MAX);
             hosted.failures = hosted.failures.saturating_add(1);
@@ -374,6 +343,16 @@ impl Compute {
         } else {
             hosted.state = State::Stopped;
             effects.push(Effect::Stopped { process, why });
+        }
+    }
+
+    fn ready(&mut self, process: Id) {
+        if let Some(hosted) = self.processes.get_mut(&process)
+            && let State::Resting(until) = hosted.state
+        {
+            self.resting.remove(&(until, process));
+            hosted.state = State::Idle;
+            self.queue(process);
         }
     }
 
@@ -479,6 +458,7 @@ impl Machine for Compute {
             }
             Input::Ran { process, next } => self.ran(process, next, now),
             Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
+            Input::Ready { process } => self.ready(process),
             Input::Attested => {
                 self.attesting = self.attesting.saturating_sub(1);
                 self.attest(now, effects);

@@ -36,6 +36,17 @@ pub struct Host<'a> {
     pub store: &'a Store,
     /// What is to spare; without it a slot is verified when it is its turn.
     pub spare: Option<&'a Spare>,
+    /// What becomes of a module that is not compiled yet.
+    pub uncompiled: Uncompiled,
+}
+
+/// What becomes of a module that is not compiled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncompiled {
+    /// It is compiled by whoever wants it, however long that takes.
+    Compile,
+    /// It is [`HostError::NotCompiled`]: others wait for this thread.
+    Refuse,
 }
 
 /// A module that was checked and compiled.
@@ -58,8 +69,20 @@ pub struct Loaded {
     pub(super) drive: Drive,
 }
 
-/// The place of one module, so that whoever wants it while it is compiled waits for it.
-type Place = Arc<Mutex<Weak<Checked>>>;
+/// The place of one module.
+#[derive(Default)]
+struct Place {
+    /// It, as long as somebody has it. Locked for no longer than it takes to open what was compiled.
+    module: Mutex<Weak<Checked>>,
+    /// Who compiles it; whoever would do that too waits.
+    compiling: Mutex<()>,
+}
+
+impl Place {
+    fn module(&self) -> MutexGuard<'_, Weak<Checked>> {
+        self.module.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The modules in memory, and who compiles them.
 #[derive(Debug)]
@@ -73,7 +96,7 @@ pub struct Modules {
 
 #[derive(Default)]
 struct Known {
-    places: BTreeMap<Id, Place>,
+    places: BTreeMap<Id, Arc<Place>>,
     /// Those that were used last, newest first.
     recent: VecDeque<Arc<Checked>>,
 }
@@ -134,57 +157,116 @@ impl Modules {
     /// The limits of a process, if its module is in memory.
     pub fn limits_of(&self, process: &Process) -> Option<Result<module::Limits, Refusal>> {
         let place = Arc::clone(self.known().places.get(&process.module())?);
-        // While somebody compiles it, it is not there yet.
-        let module = place.try_lock().ok()?.upgrade()?;
+        // While somebody opens it, it is not there yet.
+        let module = place.module.try_lock().ok()?.upgrade()?;
         Some(module.item.limits(process))
     }
 
-    /// The module of this id. Refusals are alike on every node.
-    fn get(&self, reader: &Reader, id: Id) -> Result<Arc<Checked>, HostError> {
+    /// The module of this id, from memory, the cache or a compiler. Refusals are alike on every node.
+    fn get(&self, reader: &Reader, id: Id, uncompiled: Uncompiled) -> Result<Arc<Checked>, HostError> {
         let place = self.known().place(id);
-        let mut held = place.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match held.upgrade() {
-            Some(module) => module,
-            None => Arc::new(self.load(reader, id)?),
+        let known = place.module().upgrade();
+        let _compiling = match (known, uncompiled) {
+            (Some(module), _) => return Ok(self.used(module)),
+            (None, Uncompiled::Refuse) => None,
+            // Somebody may have done it when it is this thread's turn.
+            (None, Uncompiled::Compile) => {
+                Some(place.compiling.lock().unwrap_or_else(PoisonError::into_inner))
+            }
         };
+        let mut held = place.module();
+        if let Some(module) = held.upgrade() {
+            return Ok(self.used(module));
+        }
+        let (item, bytes) = item(reader, id)?;
+        let compiled = match (compiled(&self.engine, &item)?, uncompiled) {
+            (Some(compiled), _) => compiled,
+            (None, Uncompiled::Refuse) => return Err(HostError::NotCompiled(id)),
+            (None, Uncompiled::Compile) => {
+                drop(held);
+                let compiled = compile(&self.engine, &item)?;
+                held = place.module();
+                // Who had it from the cache a moment ago.
+                if let Some(module) = held.upgrade() {
+                    return Ok(self.used(module));
+                }
+                compiled
+            }
+        };
+        let resident = self.elsewhere.hold(bytes + compiled.resident_bytes());
+        let module = Arc::new(Checked { item, compiled, held: resident, interruptible: Mutex::default() });
         *held = Arc::downgrade(&module);
         drop(held);
-        self.known().used(&module, RECENT_BYTES_MAX);
-        Ok(module)
+        Ok(self.used(module))
     }
 
-    fn load(&self, reader: &Reader, id: Id) -> Result<Checked, HostError> {
-        let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
-        let refused = |why: String| HostError::Module(id, why);
-        let raw_bytes = raw.len() as u64;
-        let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
-        let item = Module::accept(item).map_err(|refusal: Refusal| refused(refusal.to_string()))?;
-        let compiled = compile(&self.engine, &item)?;
-        let held = self.elsewhere.hold(raw_bytes + compiled.resident_bytes());
-        Ok(Checked { item, compiled, held, interruptible: Mutex::default() })
+    fn used(&self, module: Arc<Checked>) -> Arc<Checked> {
+        self.known().used(&module, RECENT_BYTES_MAX);
+        module
+    }
+
+    /// Compiles a module, unless that was done: then it is there for processes that do not wait for it.
+    ///
+    /// # Errors
+    /// As [`load_module`].
+    pub fn compile(&self, store: &Store, id: Id) -> Result<(), HostError> {
+        self.get(&store.read()?, id, Uncompiled::Compile).map(drop)
+    }
+
+    /// Whether a module is compiled: in memory, or in the cache.
+    ///
+    /// # Errors
+    /// As [`load_module`].
+    pub fn is_compiled(&self, store: &Store, id: Id) -> Result<bool, HostError> {
+        match self.get(&store.read()?, id, Uncompiled::Refuse) {
+            Ok(_) => Ok(true),
+            Err(HostError::NotCompiled(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
+/// A module's item, verified, and how many bytes it has.
+fn item(reader: &Reader, id: Id) -> Result<(Module, u64), HostError> {
+    let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
+    let refused = |why: String| HostError::Module(id, why);
+    let bytes = raw.len() as u64;
+    let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
+    let item = Module::accept(item).map_err(|refusal: Refusal| refused(refusal.to_string()))?;
+    Ok((item, bytes))
+}
+
 fn compile(engine: &Engine, item: &Module) -> Result<weft_vm::Module, HostError> {
-    let refused = |why: String| HostError::Module(item.id(), why);
-    let format = Format::parse(item.format()).map_err(|error| refused(error.to_string()))?;
-    match engine.compile(&item.wasm(), format) {
-        Ok(compiled) => Ok(compiled),
-        Err(ModuleError::Host(fault)) => Err(fault.into()),
-        Err(error) => Err(refused(error.to_string())),
+    engine.compile(&item.wasm(), format(item)?).map_err(|error| refused(item, error))
+}
+
+/// The module, if it was compiled before.
+fn compiled(engine: &Engine, item: &Module) -> Result<Option<weft_vm::Module>, HostError> {
+    engine.compiled(&item.wasm(), format(item)?).map_err(|error| refused(item, error))
+}
+
+fn format(item: &Module) -> Result<Format, HostError> {
+    Format::parse(item.format()).map_err(|error| HostError::Module(item.id(), error.to_string()))
+}
+
+fn refused(item: &Module, error: ModuleError) -> HostError {
+    match error {
+        ModuleError::Host(fault) => fault.into(),
+        error => HostError::Module(item.id(), error.to_string()),
     }
 }
 
 impl Known {
     /// The place of a module. Forgets those that nobody runs.
-    fn place(&mut self, id: Id) -> Place {
+    fn place(&mut self, id: Id) -> Arc<Place> {
         if self.places.len() > self.recent.len() + KNOWN_SLACK {
             self.places.retain(|_, place| is_in_use(place));
         }
         Arc::clone(self.places.entry(id).or_default())
     }
 
-    /// Puts a module in front of those that stay, which may take so many bytes.
+    /// Puts a module in front of those that stay, which may take so many bytes. It stays itself in any case: one that was
+    /// just compiled is there for those that want it.
     fn used(&mut self, module: &Arc<Checked>, room: u64) {
         self.recent.retain(|recent| !Arc::ptr_eq(recent, module));
         self.recent.push_front(Arc::clone(module));
@@ -194,22 +276,22 @@ impl Known {
             bytes <= room
         };
         let fitting = self.recent.iter().take_while(fits).count();
-        self.recent.truncate(fitting);
+        self.recent.truncate(fitting.max(1));
     }
 }
 
 /// Whether somebody has the module, or waits for it.
-fn is_in_use(place: &Place) -> bool {
-    Arc::strong_count(place) > 1 || place.try_lock().is_ok_and(|held| held.strong_count() > 0)
+fn is_in_use(place: &Arc<Place>) -> bool {
+    Arc::strong_count(place) > 1 || place.module.try_lock().is_ok_and(|held| held.strong_count() > 0)
 }
 
 /// The module of a process: from memory, or read, checked and compiled. Refusals are alike on every
 /// node.
 ///
 /// # Errors
-/// [`HostError::NoModule`] and [`HostError::Module`], or a failure of this host.
+/// [`HostError::NoModule`], [`HostError::Module`] and [`HostError::NotCompiled`], or a failure of this host.
 pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
-    let module = host.modules.get(reader, process.module())?;
+    let module = host.modules.get(reader, process.module(), host.uncompiled)?;
     let refused = |refusal: Refusal| HostError::Module(process.module(), refusal.to_string());
     let limits = module.item.limits(process).map_err(refused)?;
     Ok(Loaded {
@@ -261,7 +343,7 @@ mod tests {
         let (store, ids) = store(2);
         let (reader, elsewhere) = (store.read().unwrap(), Elsewhere::default());
         let modules = Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap();
-        let get = |number: usize| modules.get(&reader, ids[number]).unwrap();
+        let get = |number: usize| modules.get(&reader, ids[number], Uncompiled::Compile).unwrap();
         let (one, again, other) = (get(0), get(0), get(1));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
         let bytes = elsewhere.bytes();
@@ -275,11 +357,29 @@ mod tests {
         assert_eq!(elsewhere.bytes(), more, "the newest stay");
         modules.known().used(&other, other.held.bytes());
         assert_eq!(elsewhere.bytes(), other.held.bytes());
+        let bytes = other.held.bytes();
         drop(other);
+        assert_eq!(elsewhere.bytes(), bytes);
         let one = get(0);
         modules.known().used(&one, 0);
-        drop(one);
-        assert_eq!(elsewhere.bytes(), 0);
+        assert_eq!(elsewhere.bytes(), one.held.bytes(), "the newest stays, and no other");
+    }
+
+    #[test]
+    fn who_does_not_wait_for_a_compiler_has_what_was_compiled() {
+        let (store, ids) = store(1);
+        let reader = store.read().unwrap();
+        let modules = Modules::new(EngineConfig::default(), Elsewhere::default()).unwrap();
+        let get = || modules.get(&reader, ids[0], Uncompiled::Refuse);
+        assert!(matches!(get(), Err(HostError::NotCompiled(_))));
+        let place = modules.known().place(ids[0]);
+        let compiling = place.compiling.lock().unwrap();
+        assert!(matches!(get(), Err(HostError::NotCompiled(_))), "it does not wait for who compiles");
+        drop(compiling);
+        assert!(!modules.is_compiled(&store, ids[0]).unwrap());
+        modules.compile(&store, ids[0]).unwrap();
+        assert!(modules.is_compiled(&store, ids[0]).unwrap());
+        get().unwrap();
     }
 
     #[test]
@@ -287,13 +387,13 @@ mod tests {
         let (store, ids) = store(1);
         let reader = store.read().unwrap();
         let modules = Modules::new(EngineConfig::default(), Elsewhere::default()).unwrap();
-        let held = modules.get(&reader, ids[0]).unwrap();
+        let held = modules.get(&reader, ids[0], Uncompiled::Compile).unwrap();
         for number in 0..=u8::MAX {
-            let missing = modules.get(&reader, Id([number; 32]));
+            let missing = modules.get(&reader, Id([number; 32]), Uncompiled::Compile);
             assert!(matches!(missing, Err(HostError::NoModule(_))));
         }
         let known = modules.known().places.len();
         assert!(known <= KNOWN_SLACK + 3, "{known}");
-        assert!(Arc::ptr_eq(&held, &modules.get(&reader, ids[0]).unwrap()));
+        assert!(Arc::ptr_eq(&held, &modules.get(&reader, ids[0], Uncompiled::Compile).unwrap()));
     }
 }

@@ -18,6 +18,7 @@ use super::checkpoint::Checkpoint;
 use super::frozen::Frozen;
 use super::hosted::{Evaluated, HostError, Hosted};
 use super::machine::SLICE_MS;
+use super::modules::{Host, Uncompiled};
 use crate::log::{Way, walk};
 use crate::shared::SharedRef;
 use crate::trace;
@@ -113,7 +114,6 @@ pub struct Pool {
     /// Set when it is dropped: what takes long is broken off.
     stops: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    shared: SharedRef,
 }
 
 impl Pool {
@@ -134,7 +134,7 @@ impl Pool {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { jobs: Some(jobs), stops, threads, shared: Arc::clone(shared) })
+        Ok(Self { jobs: Some(jobs), stops, threads })
     }
 
     /// Hands a job over. The driver starts no more runs than there are threads, so for them
@@ -151,7 +151,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.jobs = None;
         self.stops.store(true, Ordering::Relaxed);
-        self.shared.modules.end_compiling();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; there is nothing to add.
             let _ = thread.join();
@@ -181,9 +180,10 @@ fn perform(
 ) -> Result<Work, HostError> {
     let Job { process, hosted, errand, summarise, freeze } = job;
     let reader = shared.store.read()?;
+    let host = Host { uncompiled: Uncompiled::Refuse, ..shared.host() };
     let mut hosted = match hosted {
         Some(hosted) => hosted,
-        None => Box::new(Hosted::load(Arc::clone(&process), &reader, shared.host())?),
+        None => Box::new(Hosted::load(Arc::clone(&process), &reader, host)?),
     };
     let (evaluated, slowest) = (Vec::new(), Duration::ZERO);
     let mut run = Run { shared, stops, hosted: &mut hosted, evaluated, slowest, checkpoint: None };

@@ -23,15 +23,16 @@ use crate::config::Evaluate;
 use crate::error::NodeError;
 use crate::metrics::Level;
 use crate::news::News;
-use crate::remote;
 use crate::shared::SharedRef;
 use crate::supervisor;
 
 mod cells;
 mod commit;
+mod fetches;
 
 use cells::Cells;
 pub use commit::outcome_writes;
+use fetches::Fetches;
 
 /// How often time passes for the driver.
 const TICK: Duration = Duration::from_millis(250);
@@ -61,19 +62,9 @@ pub struct ComputeTask {
     looks: BTreeMap<Id, Vec<Reply>>,
     /// Attestations of quiet processes on their way to disk.
     attests: JoinSet<()>,
-    fetches: JoinSet<Id>,
-    fetching: Vec<Id>,
+    fetches: Fetches,
     /// Processes whose last run failed on this host, which the directory tells of.
     waiting: BTreeSet<Id>,
-}
-
-/// What a process cannot run without.
-#[derive(Debug, Clone, Copy)]
-enum Wanted {
-    /// Its module.
-    Module,
-    /// An item that it reads.
-    Item,
 }
 
 /// What became of handing a process to the pool.
@@ -130,8 +121,7 @@ impl ComputeTask {
             deferred: BTreeMap::new(),
             looks: BTreeMap::new(),
             attests: JoinSet::new(),
-            fetches: JoinSet::new(),
-            fetching: Vec::new(),
+            fetches: Fetches::new(),
             waiting: BTreeSet::new(),
         };
         // What is damaged here keeps the node from starting, as it does anywhere in its folder.
@@ -163,16 +153,17 @@ impl ComputeTask {
                     supervisor::joined(attested);
                     self.handle(Input::Attested);
                 }
-                Some(fetched) = self.fetches.join_next(), if !self.fetches.is_empty() => {
-                    let fetched = supervisor::joined(fetched);
-                    self.fetching.retain(|module| fetched != Some(*module));
+                Some((processes, fetched)) = self.fetches.next(), if !self.fetches.is_empty() => {
+                    self.fetched(processes, &fetched);
                 }
                 _ = tick.tick() => self.handle(Input::Tick),
             }
         }
+        self.shared.modules.end_compiling();
         if tokio::time::timeout(STOP_WAIT, self.write_down()).await.is_err() {
             tracing::info!("some processes stop without a checkpoint and replay when they run again");
         }
+        self.fetches.end().await;
     }
 
     fn handle(&mut self, input: Input) {
@@ -265,6 +256,7 @@ impl ComputeTask {
                     }
                     Effect::Stopped { process, why } => {
                         tracing::error!(%process, why, "stopped computing");
+                        self.waits_no_more(process);
                         self.shared.directory.set_fault(&process, why.clone());
                         self.shared.news.tell(News::Alarm { process, text: why });
                     }
@@ -317,6 +309,15 @@ impl ComputeTask {
             self.not_sent(process, None, errand, "its Process item cannot be read");
             return Sent::Lost;
         };
+        let is_cold = self.live.get(&process).is_none_or(|live| live.hosted.is_none());
+        if is_cold && self.is_compiling(&process, known.process.module()) {
+            self.not_done(
+                process,
+                matches!(errand, Errand::Run { .. }),
+                &HostError::NotCompiled(known.process.module()),
+            );
+            return Sent::Lost;
+        }
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
         let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));
@@ -354,14 +355,15 @@ impl ComputeTask {
     fn committed(&mut self, joined: Result<Done, tokio::task::JoinError>) {
         let Some(Done { process, errand, result }) = supervisor::joined(joined) else { return };
         let is_run = matches!(errand, Errand::Run { .. });
+        let mut is_compiling = false;
         match result {
             Ok(Work { hosted, looked, resident_bytes, .. }) => {
                 let hosted = hosted.filter(|_| self.computes(&process));
                 let next = hosted.as_ref().map(|hosted| hosted.next_slot());
                 self.rest(process, hosted, Some(resident_bytes));
                 self.answer_looks(process, looked);
-                if is_run && self.waiting.remove(&process) {
-                    self.shared.directory.set_waits(&process, None);
+                if is_run {
+                    self.waits_no_more(process);
                 }
                 if let (true, Some(next)) = (is_run, next) {
                     self.handle(Input::Ran { process, next });
@@ -369,17 +371,12 @@ impl ComputeTask {
             }
             Err(error) => {
                 self.rest(process, None, None);
-                self.looks.remove(&process);
-                if is_run {
-                    self.fail(process, &error);
-                } else {
-                    tracing::warn!(%process, %error, "the state could not be looked at");
-                }
+                is_compiling = self.not_done(process, is_run, &error);
             }
         }
         if let Some(run) = self.deferred.remove(&process) {
             self.start(process, run);
-        } else if self.looks.contains_key(&process) {
+        } else if self.looks.contains_key(&process) && !is_compiling {
             self.send_job(process, Errand::Look);
         }
         self.evict();
@@ -416,38 +413,33 @@ impl ComputeTask {
         }
     }
 
-    fn fail(&mut self, process: Id, error: &HostError) {
-        tracing::warn!(%process, %error, "a run failed on this host");
-        let (why, retry) = (error.to_string(), error.may_pass());
-        match error {
-            HostError::NoModule(module) => self.fetch(process, *module, Wanted::Module),
-            HostError::NoItem { id, .. } => self.fetch(process, *id, Wanted::Item),
-            HostError::Node(_) | HostError::Module(..) | HostError::Engine(_) | HostError::Fold(_) => {}
+    /// A job failed; whether it is only that the module is compiled first. Whoever asked for the state waits for that.
+    fn not_done(&mut self, process: Id, is_run: bool, error: &HostError) -> bool {
+        let is_compiling = self.fetch(process, error) && matches!(error, HostError::NotCompiled(_));
+        if !is_compiling {
+            self.looks.remove(&process);
+            tracing::warn!(%process, %error, "a run, or a look at the state, failed on this host");
         }
+        if is_run {
+            self.fail(process, error);
+        }
+        is_compiling
+    }
+
+    /// Nobody is told any more that a process waits.
+    fn waits_no_more(&mut self, process: Id) {
+        if self.waiting.remove(&process) {
+            self.shared.directory.set_waits(&process, None);
+        }
+    }
+
+    fn fail(&mut self, process: Id, error: &HostError) {
+        let (why, retry) = (error.to_string(), error.may_pass());
         if retry {
             self.waiting.insert(process);
             self.shared.directory.set_waits(&process, Some(why.clone()));
         }
         self.handle(Input::Failed { process, why, retry });
-    }
-
-    /// Looks for an item among the peers of its process.
-    fn fetch(&mut self, process: Id, id: Id, wanted: Wanted) {
-        if self.fetching.contains(&id) || self.fetching.len() >= INBOX_MAX {
-            return;
-        }
-        self.fetching.push(id);
-        let shared = SharedRef::clone(&self.shared);
-        self.fetches.spawn(async move {
-            let fetched = match wanted {
-                Wanted::Module => remote::fetch_module(&shared, process, id).await,
-                Wanted::Item => remote::fetch_item(&shared, process, id).await,
-            };
-            if let Err(error) = fetched {
-                tracing::warn!(%process, item = %id, ?wanted, %error, "what a process needs was not found");
-            }
-            id
-        });
     }
 
     /// Sends the coldest processes out of memory until the budget holds.

@@ -2,8 +2,15 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+use weft_protocol::crypto::Signer;
+use weft_protocol::{Draft, Tag};
+use weft_storage::Write;
 use weft_vm::guests::COUNTER;
 use weft_vm::{Compiler, Engine, EngineConfig, Format, HostFault, Limits, ModuleError};
+
+use super::node::{self, Node};
+use super::repair::store;
 
 /// An engine whose compiler may take so much.
 fn engine(memory_bytes: u64, seconds: u64) -> Engine {
@@ -74,7 +81,7 @@ fn a_module_that_takes_a_compiler_too_much_is_this_machines_fault_alone() {
         // Once by what it takes, and then at once, with the same words.
         let said = [(), ()].map(|()| {
             let error = engine.compile(&crowded(2_000), Format::Plain).unwrap_err();
-            let ModuleError::Host(HostFault::Compiler(why)) = error else { panic!("{error}") };
+            let ModuleError::Host(HostFault::Uncompilable(why)) = error else { panic!("{error}") };
             why
         });
         assert!(said[0].contains("it takes more than") && said[0] == said[1], "{said:?}");
@@ -104,4 +111,49 @@ fn what_is_compiled_ends_with_the_node() {
     assert!(matches!(ended, ModuleError::Host(HostFault::Compiler(_))), "{ended}");
     let later = engine.compile(COUNTER, Format::Plain).unwrap_err();
     assert!(matches!(later, ModuleError::Host(HostFault::Compiler(_))), "{later}");
+}
+
+/// More modules than a node has threads, each of which takes a compiler minutes.
+#[test]
+fn a_node_computes_while_others_are_compiled() {
+    const THREADS: [&str; 2] = ["--compute-threads", "1"];
+    let node = Node::start_with(&THREADS);
+    let own = node.counter();
+    let increment = |node: &Node| node.json(&["send", &own, "--action", "Increment", "--wait"]);
+    assert_eq!(increment(&node)["result"]["result"]["Output"], "1");
+    let folder = node.stop();
+    // They lie on its disk as if they had come from peers: nobody here has compiled them.
+    let disk = store(folder.path());
+    let modules: Vec<String> = (0..6)
+        .map(|number| {
+            let tags = [
+                ("Type", "Module"),
+                ("Module-Format", "wasm32-weft-plain"),
+                ("Input-Encoding", "JSON-1"),
+                ("Output-Encoding", "JSON-1"),
+            ];
+            let tags = tags.map(|(name, value)| Tag::new(name, value)).into();
+            let data = crowded(4_000 + number).into();
+            let item = Draft { tags, data, ..Draft::default() }.sign(&Signer::from_seed(&[3; 32])).unwrap();
+            disk.write_blocking(vec![Write::Item { id: item.id(), raw: item.raw().clone() }]).unwrap();
+            item.id().to_string()
+        })
+        .collect();
+    drop(disk);
+    let node = Node::start_as(folder, &THREADS);
+    let spawned = modules.iter().map(|module| {
+        let spawned = node.json(&["spawn", "--module", module]);
+        spawned["process"].as_str().unwrap().to_owned()
+    });
+    for process in spawned.collect::<Vec<_>>() {
+        let info = || node.json(&["inspect", &process]);
+        node::until("it waits", || match info()["waits"].as_str() {
+            Some(why) if why.contains("is being compiled") => Ok(()),
+            _ => Err(info().to_string()),
+        });
+        assert_eq!(info()["fault"], json!(null));
+    }
+    assert_eq!(increment(&node)["result"]["result"]["Output"], "2");
+    assert_eq!(increment(&node)["result"]["result"]["Output"], "3");
+    node.stop();
 }

@@ -131,3 +131,34 @@ async fn modules_that_are_none_are_refused_and_the_node_goes_on() -> Result<(), 
     rig.end(&[]).await;
     Ok(())
 }
+
+/// A function that holds more than the native stack has room for, as deep as it may call itself.
+#[tokio::test]
+async fn what_a_machine_cannot_hold_stops_there_with_its_reason_and_stops_nobody_else() -> Result<(), Trouble>
+{
+    let rig = Rig::start(Guest::Counter, &ROLES, 2_000).await;
+    let (town, mut open) = (rig.town(), Open::new("outgrown"));
+    let honest = rig.spawn("honest", 0, &[0], &[]).await?;
+    let terms: String =
+        (0..1_200).map(|k| format!("(i64.mul (local.get 0) (i64.const {})) i64.xor ", 2 * k + 3)).collect();
+    let deep = format!(
+        "(func $f (param i64) (result i64)
+           (i64.const 0) {terms} (call $f (i64.add (local.get 0) (i64.const 1))) {terms} i64.add)"
+    );
+    let wasm = plain(&deep, "(call $f (i64.extend_i32_u (local.get 0)))");
+    let module = town.publish(&wasm, PLAIN, &[]).await?.module;
+    let cast =
+        Cast { name: "deep", module, scheduler: 0, attestors: &[], quorum: 1, computing: &[0], tags: &[] };
+    let deep = rig.cast(cast).await?;
+    let sent = town.send(&deep, "Harm", Vec::new(), "").await?.slot;
+    let said = town.result(&deep, 0, sent).await.map(|result| result.code).map_err(|error| error.to_string());
+    let named = said.as_ref().is_err_and(|said| said.contains("native stack"));
+    open.that("what is said of its message", "why it is stopped", format!("{said:?}"), named);
+    let info = town.detail(&deep, 0, true).await?.info;
+    open.that("that it is not tried again", "a fault", format!("{info:?}"), info.fault.is_some());
+    let ran = town.send(&honest, "Increment", Vec::new(), "").await?;
+    open.equal("that the other goes on", &0, &town.result(&honest, 0, ran.slot).await?.code);
+    assert_holds(open);
+    rig.end(&[]).await;
+    Ok(())
+}

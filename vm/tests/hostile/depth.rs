@@ -2,8 +2,12 @@
 //! and kept across a call in a frame that is much larger than the source of its function shows.
 
 use weft_vm::Trap::Depth;
+use weft_vm::{Engine, EngineConfig, HostFault, Limits};
 
-use crate::suite::{Case, Must, emscripten64, plain, run};
+use crate::suite::{Case, LIMITS, Must, Neighbour, alone, emscripten64, plain, run_within};
+
+/// 16,384 frames of a few thousand instructions each.
+const WITHIN: Limits = Limits { gas: 10 * LIMITS.gas, ..LIMITS };
 
 /// So many terms, each added to the sum below it.
 fn sum(count: usize, term: impl Fn(usize) -> String) -> String {
@@ -47,23 +51,54 @@ fn recursive(name: &'static str, body: &str) -> Case {
     plain(name, &deep, "(call $deep (i64.extend_i32_u (local.get 0)))", Must::End(Depth))
 }
 
-/// Beyond some 900 words in one frame the native stack ends first, 16,384 frames deep (limits.rs).
+/// Beyond some 900 words in one frame the native stack ends first, 16,384 frames deep (limits.rs). An address of a
+/// lowered memory is up to four: it is compared and shortened.
 #[test]
 fn what_a_function_computes_fits_into_its_native_frame() {
-    for count in [20, 60, 200, 300] {
+    for count in [20, 60, 200] {
         let short = loads(count, |address| format!("(i64.load (i32.wrap_i64 {address}))"));
         // Those of a lowered memory are checked, and a compiler is slow where many are held at many branches.
         let long = twice(&loads(count, |address| format!("(i64.load {address})")));
         let wide = format!("(func $deep (param $x i64) (result i64) {long})");
-        run(vec![
-            recursive("words", &twice(&words(count))),
-            recursive("vectors", &twice(&vectors(count))),
-            recursive("addresses", &twice(&short)),
-            recursive("words in a loop", &in_a_loop(&words(count))),
-            recursive("vectors in a loop", &in_a_loop(&vectors(count))),
-            recursive("addresses in a loop", &in_a_loop(&short)),
-            emscripten64("addresses of 64 bits", &wide, "(call $deep (local.get 0))", Must::End(Depth)),
-        ]);
+        run_within(
+            WITHIN,
+            vec![
+                recursive("words", &twice(&words(count))),
+                recursive("vectors", &twice(&vectors(count))),
+                recursive("addresses", &twice(&short)),
+                recursive("words in a loop", &in_a_loop(&words(count))),
+                recursive("vectors in a loop", &in_a_loop(&vectors(count))),
+                recursive("addresses in a loop", &in_a_loop(&short)),
+                emscripten64("addresses of 64 bits", &wide, "(call $deep (local.get 0))", Must::End(Depth)),
+            ],
+        );
     }
-    run(vec![recursive("many words", &twice(&words(850)))]);
+    run_within(
+        WITHIN,
+        vec![
+            recursive("many words", &twice(&words(850))),
+            recursive("many vectors", &twice(&vectors(400))),
+            recursive(
+                "many addresses",
+                &twice(&loads(300, |address| format!("(i64.load (i32.wrap_i64 {address}))"))),
+            ),
+        ],
+    );
+}
+
+/// It is no outcome, for another machine may have more.
+#[test]
+fn what_outgrows_the_native_stack_is_this_machines_fault_alone() {
+    let _alone = alone();
+    let engine = Engine::new(EngineConfig::default()).unwrap();
+    let mut neighbour = Neighbour::new(&engine);
+    let case = recursive("too many words", &twice(&words(1_200)));
+    let module = engine.compile(&wat::parse_str(&case.text).unwrap(), case.format).unwrap();
+    let mut instance = module.instantiate(WITHIN).unwrap();
+    for _ in 0..2 {
+        let ended = instance.evaluate(b"{\"Id\":\"1\"}", b"{}");
+        assert!(matches!(ended, Err(HostFault::NativeStack)), "{ended:?}");
+        neighbour.goes_on().unwrap();
+        instance = module.instantiate(WITHIN).unwrap();
+    }
 }

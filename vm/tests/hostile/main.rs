@@ -3,7 +3,8 @@
 //!
 //! - time: no more gas than its limit, and no native code without gas;
 //! - memory: no more linear memory than its limit, and no more of the host's own than [`HELD_MAX`];
-//! - blame: a constant outcome or a refusal by name, never the host's fault;
+//! - blame: a constant outcome or a refusal by name, and the host's fault only where the native stack ends before
+//!   the depth (`depth.rs`);
 //! - no trace: rolled back byte for byte, and the same again the second time;
 //! - neighbours: an honest process on the same engine goes on from where it was.
 // Tables are long; the functions that hold them do nothing else.

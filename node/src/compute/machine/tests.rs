@@ -227,6 +227,20 @@ fn a_failure_frees_its_thread_and_is_tried_again_later() {
 }
 
 #[test]
+fn what_lacked_something_runs_when_that_is_there() {
+    let mut rig = Rig::new(1);
+    rig.add(id(1), 1, 5);
+    rig.handle(Input::Ready { process: id(1) });
+    rig.threads_in_use.clear();
+    rig.handle(Input::Failed { process: id(1), why: "no module".into(), retry: true });
+    rig.handle(Input::Ready { process: id(1) });
+    rig.handle(Input::Ready { process: id(2) });
+    rig.pass(20);
+    assert_eq!(rig.count(id(1)), 5);
+    assert!(rig.machine.resting.is_empty() && rig.machine.is_idle(&id(1)));
+}
+
+#[test]
 fn a_lazy_process_is_evaluated_as_far_as_somebody_waits_for_it() {
     let mut rig = Rig::new(1);
     let process = id(1);

@@ -111,8 +111,10 @@ impl Answers {
             if is_due {
                 self.want(process, of)?;
             }
+            let here = self.shared.directory.get(&process).filter(|known| known.roles.computes);
+            let stopped = here.as_ref().and_then(|known| known.fault.as_ref());
             if is_due
-                && !self.shared.directory.get(&process).is_some_and(|known| known.roles.computes)
+                && (here.is_none() || stopped.is_some())
                 && let Some(found) = self.elsewhere(process, of, deadline, &mut tried).await?
             {
                 return Ok(Held { info: found, turn: None });
@@ -121,12 +123,19 @@ impl Answers {
                 // News may be lost, so it is told again, and peers are asked again.
                 ask_at = Instant::now() + LOOK_AGAIN;
             }
+            if let Some(why) = stopped {
+                let text = format!("{}: it is stopped here: {why}", self.none_yet(&process, of, &tried)?);
+                return Err(fail(FailureCode::Unknown, text));
+            }
             if Instant::now() >= deadline {
                 if let Some(busy) = tried.busy(&process, of) {
                     return Err(busy);
                 }
                 let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
-                return Err(fail(code, self.none_yet(&process, of, &tried)?));
+                let waits = here
+                    .and_then(|known| known.waits)
+                    .map_or_else(String::new, |why| format!(": it waits: {why}"));
+                return Err(fail(code, format!("{}{waits}", self.none_yet(&process, of, &tried)?)));
             }
             let next = (Instant::now() + LOOK_AGAIN).min(deadline);
             // Hearing nothing in time is a reason to look again too.

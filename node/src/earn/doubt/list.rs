@@ -243,8 +243,8 @@ impl Doubts {
     /// Looks at a claim again, ever later.
     pub fn later(&mut self, doubt: &Doubt, now_ms: u64) {
         self.with(doubt, |held| {
-            let wait = AGAIN_MS.checked_shl(held.looks).unwrap_or(AGAIN_MS_MAX).min(AGAIN_MS_MAX);
-            held.looks = held.looks.saturating_add(1).min(32);
+            let wait = AGAIN_MS.checked_shl(held.looks.min(31)).unwrap_or(AGAIN_MS_MAX).min(AGAIN_MS_MAX);
+            held.looks = held.looks.saturating_add(1);
             held.next_ms = now_ms.saturating_add(held.wait_ms(wait, now_ms));
         });
     }

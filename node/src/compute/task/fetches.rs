@@ -1,0 +1,197 @@
+//! What processes wait for before they can run: modules and items that other machines have, and modules that are
+//! compiled. Neither holds up those that can run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use weft_protocol::Id;
+use weft_vm::HostFault;
+
+use super::ComputeTask;
+use crate::compute::hosted::HostError;
+use crate::compute::machine::Input;
+use crate::compute::pool::Errand;
+use crate::remote;
+use crate::shared::SharedRef;
+use crate::supervisor;
+
+/// Things of one kind that are looked for or compiled, or wait for that. Whoever wants more asks again later.
+const FETCHES_MAX: usize = 64;
+
+/// What a process cannot run without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    /// Its module.
+    Module,
+    /// An item that it reads.
+    Item,
+    /// Its module, compiled. What strangers brought may take a compiler minutes: what came unasked waits in a line of its
+    /// own.
+    Compiled { unasked: bool },
+}
+
+/// What became of it.
+pub(super) enum Fetched {
+    /// It is here now.
+    Here,
+    /// It was not found.
+    Missing,
+    /// It cannot be had.
+    Refused(HostError),
+}
+
+type Ended = (Id, Wanted, Fetched);
+
+/// What is looked for and compiled.
+pub(super) struct Fetches {
+    searches: JoinSet<Ended>,
+    compiles: JoinSet<Ended>,
+    /// Who waits for each.
+    waiting: BTreeMap<(Id, Wanted), BTreeSet<Id>>,
+    /// Compilers take all cores and much memory: one at a time for each kind of process.
+    asked: Arc<Semaphore>,
+    unasked: Arc<Semaphore>,
+}
+
+impl Fetches {
+    pub(super) fn new() -> Self {
+        let one = || Arc::new(Semaphore::new(1));
+        let (searches, compiles) = (JoinSet::new(), JoinSet::new());
+        Self { searches, compiles, waiting: BTreeMap::new(), asked: one(), unasked: one() }
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.searches.is_empty() && self.compiles.is_empty()
+    }
+
+    /// Has a process wait for an item; whether there was room for that.
+    fn start(&mut self, shared: &SharedRef, process: Id, id: Id, wanted: Wanted) -> bool {
+        if let Some(waiting) = self.waiting.get_mut(&(id, wanted)) {
+            waiting.insert(process);
+            return true;
+        }
+        if self.waiting.keys().filter(|(_, other)| *other == wanted).count() >= FETCHES_MAX {
+            return false;
+        }
+        self.waiting.insert((id, wanted), BTreeSet::from([process]));
+        let shared = SharedRef::clone(shared);
+        if let Wanted::Compiled { unasked } = wanted {
+            let turn = Arc::clone(if unasked { &self.unasked } else { &self.asked });
+            self.compiles.spawn(async move { (id, wanted, compile(shared, id, &turn).await) });
+        } else {
+            self.searches.spawn(async move { (id, wanted, search(&shared, process, id, wanted).await) });
+        }
+        true
+    }
+
+    /// Who waited for the next thing that is done with, and what became of it. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Option<(BTreeSet<Id>, Fetched)> {
+        let joined = tokio::select! {
+            Some(joined) = self.searches.join_next(), if !self.searches.is_empty() => joined,
+            Some(joined) = self.compiles.join_next(), if !self.compiles.is_empty() => joined,
+            else => return None,
+        };
+        let (id, wanted, fetched) = supervisor::joined(joined)?;
+        Some((self.waiting.remove(&(id, wanted)).unwrap_or_default(), fetched))
+    }
+
+    /// Waits for compilers that are at work, which hold the disk: nothing more is begun.
+    pub(super) async fn end(&mut self) {
+        self.asked.close();
+        self.unasked.close();
+        while self.compiles.join_next().await.is_some() {}
+    }
+}
+
+async fn search(shared: &SharedRef, process: Id, id: Id, wanted: Wanted) -> Fetched {
+    let found = match wanted {
+        Wanted::Module => remote::fetch_module(shared, process, id).await,
+        Wanted::Item | Wanted::Compiled { .. } => remote::fetch_item(shared, process, id).await,
+    };
+    match found {
+        Ok(()) => Fetched::Here,
+        Err(error) => {
+            tracing::warn!(%process, item = %id, ?wanted, %error, "what a process needs was not found");
+            Fetched::Missing
+        }
+    }
+}
+
+async fn compile(shared: SharedRef, module: Id, turn: &Semaphore) -> Fetched {
+    let mut permit = turn.try_acquire();
+    if permit.is_err() {
+        // What was compiled since it was asked for need not wait.
+        let looking = SharedRef::clone(&shared);
+        let is_compiled = spawn_blocking(move || looking.modules.is_compiled(&looking.store, module)).await;
+        match ended(is_compiled) {
+            Ok(true) => return Fetched::Here,
+            Ok(false) => permit = turn.acquire().await.map_err(|_| TryAcquireError::Closed),
+            Err(error) => return Fetched::Refused(error),
+        }
+    }
+    // The node stops.
+    let Ok(_permit) = permit else { return Fetched::Missing };
+    match ended(spawn_blocking(move || shared.modules.compile(&shared.store, module)).await) {
+        Ok(()) => Fetched::Here,
+        Err(error) => Fetched::Refused(error),
+    }
+}
+
+/// A module over which this program panics does so again.
+fn ended<T>(joined: Result<Result<T, HostError>, JoinError>) -> Result<T, HostError> {
+    joined.unwrap_or_else(|error| Err(HostError::Engine(HostFault::Uncompilable(error.to_string()))))
+}
+
+impl ComputeTask {
+    /// Whether a module is in the line of those that are compiled for such processes.
+    pub(super) fn is_compiling(&self, process: &Id, module: Id) -> bool {
+        self.fetches.waiting.contains_key(&(module, self.compiled(process)))
+    }
+
+    fn compiled(&self, process: &Id) -> Wanted {
+        let unasked = self.shared.directory.roles(process).is_some_and(|roles| roles.for_others);
+        Wanted::Compiled { unasked }
+    }
+
+    /// Looks for what a process lacks; whether something will be heard of that.
+    pub(super) fn fetch(&mut self, process: Id, error: &HostError) -> bool {
+        let (id, wanted) = match error {
+            HostError::NoModule(module) => (*module, Wanted::Module),
+            HostError::NoItem { id, .. } => (*id, Wanted::Item),
+            HostError::NotCompiled(module) => (*module, self.compiled(&process)),
+            HostError::Node(_) | HostError::Module(..) | HostError::Engine(_) | HostError::Fold(_) => {
+                return false;
+            }
+        };
+        self.fetches.start(&self.shared, process, id, wanted)
+    }
+
+    /// What processes waited for is here, or is not.
+    pub(super) fn fetched(&mut self, processes: BTreeSet<Id>, fetched: &Fetched) {
+        for process in processes {
+            if !self.computes(&process) {
+                continue;
+            }
+            match fetched {
+                Fetched::Here => self.handle(Input::Ready { process }),
+                // It is looked for again when the process is tried again.
+                Fetched::Missing => {}
+                Fetched::Refused(error) => {
+                    tracing::warn!(%process, %error, "a module was not compiled");
+                    self.looks.remove(&process);
+                    if !error.may_pass() {
+                        self.fail(process, error);
+                    } else if self.waiting.contains(&process) {
+                        self.shared.directory.set_waits(&process, Some(error.to_string()));
+                    }
+                }
+            }
+            if self.looks.contains_key(&process) && !self.is_out(&process) {
+                self.send_job(process, Errand::Look);
+            }
+        }
+    }
+}
