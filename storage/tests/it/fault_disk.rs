@@ -21,6 +21,18 @@ pub enum Fault {
     Lying,
 }
 
+/// Every fault of a disk that keeps what it said it has.
+pub const FAULTS: [Fault; 4] = [Fault::Once, Fault::Gone, Fault::Short, Fault::Full];
+
+/// The calls, of so many, that fail one after another: all of them with `WEFT_FULL=1`. Otherwise so many
+/// samples, spread over all, at other places for every offset.
+pub fn chosen(calls: u64, samples: u64, offset: u64) -> Vec<u64> {
+    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") {
+        return (0..calls).collect();
+    }
+    (0..samples).map(|sample| (sample * calls / samples + offset).min(calls - 1)).collect()
+}
+
 /// What of the bytes that were never synced is found after a loss of power.
 #[derive(Debug, Clone, Copy)]
 pub enum Unsynced {
@@ -162,6 +174,15 @@ impl FaultDisk {
             }
         }
         Self::of(bytes)
+    }
+
+    /// The disk as the next process finds it now, and as it may be found after losing power now.
+    pub fn found(&self, seed: u64) -> [(&'static str, Self); 3] {
+        [
+            ("as it is", Self::of(self.bytes())),
+            ("power lost", self.after_power_loss(Unsynced::Lost)),
+            ("power lost, some of it written", self.after_power_loss(Unsynced::Some { seed })),
+        ]
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {

@@ -19,7 +19,7 @@ use weft_storage::{
     PackedPage, PageRef, ProcessRow, Roles, Store, StoreError, Write,
 };
 
-use crate::fault_disk::{Fault, FaultDisk, Unsynced, next};
+use crate::fault_disk::{FAULTS, Fault, FaultDisk, Unsynced, chosen, next};
 use crate::rows::{address, config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
 
 /// Calls that fail in an ordinary run, of each kind of fault.
@@ -160,7 +160,7 @@ fn run(disk: &FaultDisk, script: &[Vec<Write>]) -> Option<(usize, usize)> {
     Some((script.len(), script.len()))
 }
 
-/// The state after each number of requests, and the calls that all of them make.
+/// The state after each number of requests, and the calls of a run in which none fails.
 fn good_run(script: &[Vec<Write>]) -> (Vec<Image>, u64) {
     let disk = FaultDisk::new();
     let store = Store::open_with_backend(disk.clone(), &config()).unwrap();
@@ -170,7 +170,9 @@ fn good_run(script: &[Vec<Write>]) -> (Vec<Image>, u64) {
         states.push(image(disk.after_power_loss(Unsynced::Lost).bytes()));
     }
     drop(store);
-    (states, disk.calls())
+    let good = FaultDisk::new();
+    assert_eq!(run(&good, script), Some((script.len(), script.len())));
+    (states, good.calls())
 }
 
 /// The store that the next process opens must hold one of the states that may be there.
@@ -194,19 +196,10 @@ fn judge(case: &str, disk: &FaultDisk, states: &[Image], ran: Option<(usize, usi
     );
 }
 
-/// The numbers of the calls that fail in this run.
-fn chosen(calls: u64) -> Vec<u64> {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") {
-        return (0..calls).collect();
-    }
-    // Spread over the script, at other places for every kind of fault by the caller's offset.
-    (0..SAMPLES).map(|sample| sample * calls / SAMPLES).collect()
-}
-
 fn every_call(fault: Fault, offset: u64) {
     let script = script();
     let (states, calls) = good_run(&script);
-    for number in chosen(calls).into_iter().map(|number| (number + offset).min(calls - 1)) {
+    for number in chosen(calls, SAMPLES, offset) {
         let case = format!("{fault:?} at call {number} of {calls}");
         let disk = FaultDisk::new();
         disk.fail(number, fault);
@@ -321,28 +314,24 @@ fn a_weave_loses_nothing_either() {
     let good = FaultDisk::new();
     assert_eq!(run_weave(&good, &batches), 7);
     let calls = good.calls();
-    for number in chosen(calls) {
-        for fault in [Fault::Once, Fault::Gone, Fault::Short, Fault::Full] {
+    for number in chosen(calls, SAMPLES, 0) {
+        for fault in FAULTS {
             let case = format!("{fault:?} at call {number} of {calls}");
             let disk = FaultDisk::new();
             disk.fail(number, fault);
             let ran = catch_unwind(AssertUnwindSafe(|| run_weave(&disk, &batches)));
             let done = ran.unwrap_or_else(|_| panic!("{case}: a panic"));
             disk.heal();
-            let found = [
-                FaultDisk::of(disk.bytes()),
-                disk.after_power_loss(Unsynced::Lost),
-                disk.after_power_loss(Unsynced::Some { seed: number }),
-            ];
-            for disk in found {
+            for (how, disk) in disk.found(number) {
                 // Opening walks the chain of blocks.
                 let weave = match LocalWeave::open_with_backend(disk, &weave_config()) {
                     Ok(weave) => weave,
                     Err(_) if done == 0 => continue,
-                    Err(error) => panic!("{case}: {error}"),
+                    Err(error) => panic!("{case}, {how}: {error}"),
                 };
                 let blocks = weave.newest_block().unwrap().height as usize;
-                assert!(blocks >= done.saturating_sub(1) / 2, "{case}: {blocks} blocks after {done} steps");
+                let least = done.saturating_sub(1) / 2;
+                assert!(blocks >= least, "{case}, {how}: {blocks} blocks after {done} steps");
             }
         }
     }

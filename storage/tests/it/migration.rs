@@ -14,7 +14,7 @@ use weft_protocol::time::Weave;
 use weft_protocol::{Address, Id, Network, origin, wire};
 use weft_storage::{RepairMode, Store, StoreConfig, repair};
 
-use crate::fault_disk::{Fault, FaultDisk, Unsynced};
+use crate::fault_disk::{FAULTS, FaultDisk, chosen};
 use crate::injected::{Image, image};
 
 const FIXTURE: &[u8] = include_bytes!("../format/schema-1.txt.zst");
@@ -32,8 +32,8 @@ const EMPTY: [&str; 8] = [
     "anchored/1",
     "peers/1",
 ];
-/// Calls of the disk between two that fail.
-const STRIDE: usize = 7;
+/// Calls that fail in an ordinary run, of each kind of fault.
+const SAMPLES: u64 = 10;
 
 fn node() -> Address {
     "NHEuOLYYfcLSMsREP8BYghsSLST0CyG7ygXo1nLSp3o".parse().unwrap()
@@ -145,22 +145,25 @@ fn a_crash_while_a_store_is_migrated_loses_nothing() {
     let good = FaultDisk::of(bytes.clone());
     drop(Store::open_with_backend(good.clone(), &config()).unwrap());
     let (mut old, mut new) = (0, 0);
-    for number in (0..good.calls()).step_by(STRIDE) {
-        let disk = FaultDisk::of(bytes.clone());
-        disk.fail(number, Fault::Gone);
-        // Whether it opens or not: what counts is what is found afterwards.
-        drop(Store::open_with_backend(disk.clone(), &config()));
-        for unsynced in [Unsynced::Lost, Unsynced::Some { seed: number }] {
-            let found = disk.after_power_loss(unsynced);
-            let here = image(found.bytes());
-            if here == before {
-                old += 1;
-            } else {
-                assert!(without_meta(here) == without_meta(after.clone()), "call {number}: half of it");
-                new += 1;
+    for (offset, fault) in (0..).zip(FAULTS) {
+        for number in chosen(good.calls(), SAMPLES, offset) {
+            let disk = FaultDisk::of(bytes.clone());
+            disk.fail(number, fault);
+            let opens = Store::open_with_backend(disk.clone(), &config()).is_ok();
+            for (how, found) in disk.found(number) {
+                let case = format!("{fault:?} at call {number}, {how}");
+                let here = image(found.bytes());
+                if here == before {
+                    assert!(!opens, "{case}: it was open, and nothing is there");
+                    old += 1;
+                } else {
+                    assert!(without_meta(here) == without_meta(after.clone()), "{case}: half of it");
+                    new += 1;
+                }
+                let opened = Store::open_with_backend(found.clone(), &config());
+                drop(opened.unwrap_or_else(|error| panic!("{case}: {error}")));
+                assert!(image(found.bytes()) == after, "{case}: it is not taken up again");
             }
-            drop(Store::open_with_backend(found.clone(), &config()).unwrap());
-            assert!(image(found.bytes()) == after, "call {number}: it is not taken up again");
         }
     }
     assert!(old > 0 && new > 0, "{old} before, {new} after");

@@ -1,56 +1,18 @@
 //! The whole task over disks that fail and disks that are nearly full.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io;
+mod faults;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use weft_protocol::crypto::Signer;
 use weft_protocol::market::PushTerms;
 use weft_protocol::{DataItem, Draft, Tag, Verified};
-use weft_storage::{Disk, MemoryDisk, Roles, Store, StoreConfig};
+use weft_storage::{MemoryDisk, Roles, Store, StoreConfig};
 
 use super::*;
 use crate::shared::testing::{NETWORK, shared};
-
-/// A disk that takes nothing any more once it is told to.
-#[derive(Debug, Clone, Default)]
-struct Failing {
-    disk: MemoryDisk,
-    fails: Arc<AtomicBool>,
-}
-
-impl Failing {
-    fn check(&self) -> io::Result<()> {
-        if self.fails.load(Ordering::SeqCst) { Err(io::Error::other("worn out")) } else { Ok(()) }
-    }
-}
-
-impl Disk for Failing {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-
-    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check()?;
-        self.disk.write(offset, bytes)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.check()?;
-        self.disk.set_len(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.check()?;
-        self.disk.sync()
-    }
-}
 
 fn signer() -> Signer {
     Signer::from_seed(&[2; 32])
@@ -95,42 +57,6 @@ fn slot(answer: &Answer) -> (u64, bool) {
         Answer::Assigned { slot, duplicate, .. } => (*slot, *duplicate),
         other => panic!("{other:?}"),
     }
-}
-
-#[tokio::test]
-async fn a_disk_that_fails_is_said_to_all_and_no_slot_is_signed_twice() {
-    let (disk, config) = (Failing::default(), StoreConfig::new(NETWORK, signer().address()));
-    let store = Store::open_with_backend(disk.clone(), &config).unwrap();
-    let (handle, stop, running) = start(&store);
-    let own = process(&[]);
-    let process = own.id();
-    assert_eq!(slot(&handle.submit(opening(&own)).await), (0, false));
-    let messages: Vec<_> = (1..=20).map(|number| item(Some(process), number)).collect();
-    assert_eq!(slot(&submit_all(&handle, &messages[..1]).await[0]), (1, false));
-    disk.fails.store(true, Ordering::SeqCst);
-    for answer in submit_all(&handle, &messages[1..]).await {
-        assert!(matches!(answer, Answer::Fault(_) | Answer::Busy { .. }), "{answer:?}");
-    }
-    // What is on disk is known still.
-    let known = submit_all(&handle, &messages[..1]).await.remove(0);
-    assert!(
-        matches!(known, Answer::Assigned { slot: 1, duplicate: true, .. } | Answer::Busy { .. }),
-        "{known:?}"
-    );
-    stop.cancel();
-    running.await.unwrap();
-    drop((handle, store));
-
-    // The disk is mended, and the node starts again: every item gets one slot, and they go on from there.
-    disk.fails.store(false, Ordering::SeqCst);
-    let store = Store::open_with_backend(disk, &config).unwrap();
-    let (handle, stop, running) = start(&store);
-    let mut slots: Vec<(u64, bool)> = submit_all(&handle, &messages).await.iter().map(slot).collect();
-    assert_eq!(slots.remove(0), (1, true));
-    slots.sort_unstable();
-    assert_eq!(slots, (2..=20).map(|slot| (slot, false)).collect::<Vec<_>>());
-    stop.cancel();
-    running.await.unwrap();
 }
 
 #[tokio::test]
