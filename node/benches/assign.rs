@@ -3,19 +3,26 @@
 //! A node with the scheduler role runs inside this program. Clients hand in signed ed25519 items
 //! as its control socket and its peers do: each is parsed, its signature checked, given a slot,
 //! signed for, committed, and only then answered. Every client waits for one answer before it
-//! hands in its next item. Beside it, in the same run: what no scheduler can leave out, checking
-//! items and signing assignments, alone. What the disk allows is in `cargo bench -p weft-storage`.
+//! hands in its next item. Beside it, in the same run: what no scheduler can leave out, each alone.
+//! After each run of the node its items and slot rows are written by redb, in commits as large as the
+//! node's were; in the end items are checked, with the bare library too, and assignments signed.
 //! `cargo bench -p weft-node --bench assign [-- --quick]`; files are in `TMPDIR`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "assign/bare.rs"]
+mod bare;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ed25519_dalek::{Signature, VerifyingKey};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use weft_node::config::{Config, Role};
+use weft_node::control::api::Request;
+use weft_node::control::client::{ANSWER_WAIT, Client};
 use weft_node::keyring::NodeKey;
 use weft_node::submit::{SubmitError, Submitter};
 use weft_protocol::assignment::AssignmentDraft;
@@ -35,26 +42,29 @@ fn main() {
     let given: BTreeSet<String> = std::env::args().skip(1).collect();
     let is = |flag: &str| given.contains(flag);
     // `tests/run` only asks whether it runs.
-    let messages = if is("--test") || !is("--bench") {
-        1_000
+    let (messages, turns) = if is("--test") || !is("--bench") {
+        (1_000, 1)
     } else if is("--quick") {
-        20_000
+        (20_000, TURNS)
     } else {
-        100_000
+        (100_000, TURNS)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     for processes in [1, 100] {
         for clients in CLIENTS {
-            for _ in 0..TURNS {
+            for _ in 0..turns {
                 let folder = tempfile::tempdir().unwrap();
-                runtime.block_on(node(folder.path(), processes, clients, messages));
+                let ran = runtime.block_on(node(folder.path(), processes, clients, messages));
+                drop(folder);
+                disk(&ran);
             }
         }
     }
     let items = signed(&[Id([7; 32])], messages.min(20_000));
     println!("bound: an item of {} bytes", items[0].len());
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         verification(&items);
+        bare_verification(&items);
         signing(items.len());
     }
 }
@@ -95,7 +105,18 @@ fn signed(processes: &[Id], count: usize) -> Vec<Bytes> {
     })
 }
 
-async fn node(folder: &Path, processes: usize, at_once: usize, messages: usize) {
+/// What a node did.
+struct Ran {
+    items: Vec<Bytes>,
+    /// Of one assignment as it is signed.
+    assignment_bytes: usize,
+    /// Assignments in one commit.
+    per_commit: usize,
+    /// Assignments a second.
+    rate: f64,
+}
+
+async fn node(folder: &Path, processes: usize, at_once: usize, messages: usize) -> Ran {
     let seed = [1; 32];
     let signer = Signer::from_seed(&seed);
     let config = Config {
@@ -114,19 +135,22 @@ async fn node(folder: &Path, processes: usize, at_once: usize, messages: usize) 
     let spawns = (0..processes).map(|number| spawn(&submitter, &signer, number));
     let ids = futures::future::join_all(spawns).await;
     let items = signed(&ids, messages);
+    let before = commits(folder).await;
     let started = Instant::now();
     let mut clients = JoinSet::new();
     let shares = messages.div_ceil(at_once);
     for share in items.chunks(shares) {
         clients.spawn(client(submitter.clone(), share.to_vec()));
     }
-    let mut took: Vec<Duration> = clients.join_all().await.into_iter().flatten().collect();
+    let mut took: Vec<(Duration, usize)> = clients.join_all().await.into_iter().flatten().collect();
     let elapsed = started.elapsed();
+    let per_commit = took.len() as f64 / (commits(folder).await - before);
     took.sort_unstable();
-    let at = |share: usize| took[took.len() * share / 100];
+    let at = |share: usize| took[took.len() * share / 100].0;
+    let rate = took.len() as f64 / elapsed.as_secs_f64();
     println!(
-        "node, {processes} processes, {at_once} clients: {:.0} assignments/s, p50 {:.1?}, p99 {:.1?}, {:.0} bytes on disk each",
-        took.len() as f64 / elapsed.as_secs_f64(),
+        "node, {processes} processes, {at_once} clients: {rate:.0} assignments/s, p50 {:.1?}, p99 {:.1?}, {:.0} bytes on disk each, \
+         {per_commit:.1} in a commit",
         at(50),
         at(99),
         std::fs::metadata(folder.join("store.redb")).unwrap().len() as f64 / took.len() as f64
@@ -134,6 +158,28 @@ async fn node(folder: &Path, processes: usize, at_once: usize, messages: usize) 
     drop(submitter);
     stop.cancel();
     running.await.unwrap().unwrap();
+    let assignment_bytes = took.iter().map(|(_, bytes)| bytes).sum::<usize>() / took.len();
+    Ran { items, assignment_bytes, per_commit: (per_commit.round() as usize).max(1), rate }
+}
+
+/// Commits of a node's store so far.
+async fn commits(folder: &Path) -> f64 {
+    let mut client = Client::connect(folder).await.unwrap();
+    let text: String = client.call(&Request::Metrics, ANSWER_WAIT).await.unwrap();
+    text.lines().find_map(|line| line.strip_prefix("weft_store_commits_total ")).unwrap().parse().unwrap()
+}
+
+/// What the disk takes of the same rows, with nothing between it and redb.
+fn disk(ran: &Ran) {
+    let folder = tempfile::tempdir().unwrap();
+    let Ran { items, assignment_bytes, per_commit, rate } = ran;
+    let bare = bare::rate(folder.path(), items, *assignment_bytes, *per_commit);
+    println!(
+        "    bound: bare redb, an item of {} bytes and a slot row with {assignment_bytes} bytes of assignment, {per_commit} in a \
+         commit: {bare:.0} items/s, ratio {:.2}",
+        items[0].len(),
+        bare / rate
+    );
 }
 
 async fn spawn(submitter: &Submitter, signer: &Signer, number: usize) -> Id {
@@ -154,20 +200,21 @@ async fn spawn(submitter: &Submitter, signer: &Signer, number: usize) -> Id {
     submitter.submit(item.raw().clone(), Bytes::new()).await.unwrap().process
 }
 
-/// Hands in one item after the other; gives how long each took.
-async fn client(submitter: Submitter, items: Vec<Bytes>) -> Vec<Duration> {
+/// Hands in one item after the other; gives how long each took, and the bytes of its assignment.
+async fn client(submitter: Submitter, items: Vec<Bytes>) -> Vec<(Duration, usize)> {
     let mut took = Vec::with_capacity(items.len());
     for item in items {
         let asked = Instant::now();
-        loop {
+        let slot = loop {
             match submitter.submit(item.clone(), Bytes::new()).await {
-                Ok(slot) => break assert!(!slot.duplicate),
+                Ok(slot) => break slot,
                 // tidy-allow(sleep): as long as the scheduler says
                 Err(SubmitError::Busy(ms)) => tokio::time::sleep(Duration::from_millis(ms)).await,
                 Err(error) => panic!("{error}"),
             }
-        }
-        took.push(asked.elapsed());
+        };
+        took.push((asked.elapsed(), slot.signed.len()));
+        assert!(!slot.duplicate);
     }
     took
 }
@@ -179,6 +226,23 @@ fn verification(items: &[Bytes]) {
     }
     let rate = items.len() as f64 / started.elapsed().as_secs_f64();
     println!("bound: {rate:.0} items parsed and verified/s on one core");
+}
+
+/// The signatures alone, each with its key read anew: nothing is parsed or hashed, and no key is at hand.
+fn bare_verification(items: &[Bytes]) {
+    let part = |raw: &Bytes| -> ([u8; 32], [u8; 48], Signature) {
+        let item = DataItem::parse(raw.clone()).unwrap();
+        let item = item.claims();
+        let signature: &[u8; 64] = item.signature().try_into().unwrap();
+        (item.owner_key().try_into().unwrap(), item.signing_hash(), Signature::from_bytes(signature))
+    };
+    let parts: Vec<_> = items.iter().map(part).collect();
+    let started = Instant::now();
+    for (key, message, signature) in &parts {
+        VerifyingKey::from_bytes(key).unwrap().verify_strict(message, signature).unwrap();
+    }
+    let rate = items.len() as f64 / started.elapsed().as_secs_f64();
+    println!("bound: {rate:.0} signatures of items by bare `verify_strict`/s on one core");
 }
 
 fn signing(count: usize) {

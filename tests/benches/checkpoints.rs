@@ -4,8 +4,8 @@
 //! on the disk of `TMPDIR`. After every 1,000 messages its checkpoint is taken and committed. Beside
 //! each: the same leaves uncompressed, through the same store; the compressed bytes in a plain file,
 //! synced, which is what the disk takes; and copying the memory alone. Then the process is read back
-//! and has its first message, beside bare wasmtime given the same memory. Last, a replay: what of it is
-//! reading and verifying slots.
+//! and has its first message, beside bare wasmtime given the same memory, which it need not read, and the same
+//! message. Last, a replay: what of it is reading and verifying slots.
 //! `cargo bench -p weft-tests --bench checkpoints [-- --quick]`
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use weft_node::compute::hosted::Hosted;
 use weft_protocol::Position;
+use weft_protocol::message::{env_json, message_json};
+use weft_protocol::module::Module;
 use weft_storage::{PackedPage, Store, StoreError, Write};
 use weft_testnet::aos::{self, Aos};
 use weft_tests::lone::{Kind, Lone, modules, store_config};
@@ -139,38 +141,44 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Back from the checkpoint, with the first message after it; beside bare wasmtime.
+/// Back from the checkpoint and through the first message after it; in turns, bare wasmtime from a memory that is
+/// there already: no store, no fold, no guard.
 fn come_back(guest: &Guest<'_>, lone: &mut Lone) {
     let record = lone.send(guest.action, u64::MAX, guest.data);
-    let (mut loaded, mut first) = (Vec::new(), Vec::new());
-    let mut image = None;
-    for _ in 0..BACK {
-        let started = Instant::now();
-        let mut hosted = lone.load();
-        loaded.push(started.elapsed());
-        image = Some(hosted.memory().unwrap());
-        let started = Instant::now();
-        hosted.run_slot(&record).unwrap();
-        first.push(started.elapsed());
-    }
-    let image = image.unwrap();
+    let message = message_json(record.assignment(), record.item(), record.origin());
+    let environment = env_json(&lone.process, &Module::accept(guest.kind.module()).unwrap());
     let config = EngineConfig { guard: Guard::Off, roll_back: false, ..EngineConfig::default() };
     let engine = Engine::new(config).unwrap();
     let module = engine.compile(guest.kind.wasm, Format::parse(guest.kind.format).unwrap()).unwrap();
     let limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
-    let bare = (0..BACK).map(|_| {
+    let image = lone.load().memory().unwrap();
+    let (mut loaded, mut answered) = (Vec::new(), Vec::new());
+    let (mut restored, mut evaluated) = (Vec::new(), Vec::new());
+    for _ in 0..BACK {
         let started = Instant::now();
-        drop(module.restore(&image, limits).unwrap());
-        started.elapsed()
-    });
-    let bare = median(bare.collect());
-    let (loaded, first) = (median(loaded), median(first));
+        let mut hosted = lone.load();
+        loaded.push(started.elapsed());
+        hosted.run_slot(&record).unwrap();
+        answered.push(started.elapsed());
+        let memory = hosted.memory().unwrap();
+        drop(hosted);
+        let started = Instant::now();
+        let mut instance = module.restore(&image, limits).unwrap();
+        restored.push(started.elapsed());
+        instance.evaluate(message.as_bytes(), environment.as_bytes()).unwrap();
+        instance.keep().unwrap();
+        evaluated.push(started.elapsed());
+        assert!(instance.memory_image().unwrap() == memory, "{}: they did not do the same", guest.name);
+    }
+    let [loaded, answered, restored, evaluated] = [loaded, answered, restored, evaluated].map(median);
     println!(
-        "{}: back from its checkpoint in {loaded:.2?}, first message in {first:.2?}; \
-         bound: bare wasmtime given {} KiB of memory {bare:.2?}, ratio {:.1}",
+        "{}: back from its checkpoint in {loaded:.2?}, its first message answered after {answered:.2?}; \
+         bound: bare wasmtime given {} KiB of memory in {restored:.2?}, ratio {:.1}, the same message answered \
+         after {evaluated:.2?}, ratio {:.1}",
         guest.name,
         image.stored_bytes() / 1024,
-        loaded.as_secs_f64() / bare.as_secs_f64(),
+        loaded.as_secs_f64() / restored.as_secs_f64(),
+        answered.as_secs_f64() / evaluated.as_secs_f64(),
     );
 }
 

@@ -4,14 +4,18 @@
 //! resident and not of a file (`RssAnon`), from 1 process to many.
 //!
 //! `hot`: processes of aos, of the built-in Lua and of the counter, booted, each after 10 messages, beside as many
-//! instances of bare wasmtime that share one compiled module. `cold`: a whole node on a folder with
-//! so many processes, none of them in memory: a row of its directory each. Then some of them are sent
-//! a message each, which is answered from the disk, and another one, which is answered from memory.
+//! instances of bare wasmtime that share one compiled module and had the same messages. `cold`: a whole node on a
+//! folder with so many processes, none of them in memory: a row of its directory each. Its bytes on disk stand
+//! beside those that nobody could make again. Then some of them are sent a message each, which is answered from the
+//! disk, and another one, which is answered from memory.
 //! `resident`: a whole node with 100,000 Lua processes on disk, of which 10,000 have all just had a message
-//! and are in memory, within 4 GiB; how soon one of them answers another, and one on disk its first.
+//! and are in memory, within 4 GiB, beside as many instances of bare wasmtime that had the same messages; how
+//! soon one of them answers another, and one on disk its first.
 //! `cargo bench -p weft-tests --bench memory [-- [--quick] [PART]]`; files are in `TMPDIR`. Linux only.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#[path = "memory/bare.rs"]
+mod bare;
 #[path = "memory/cold.rs"]
 mod cold;
 #[path = "memory/hot.rs"]
@@ -72,6 +76,7 @@ fn work(what: &str, rest: &[String]) {
         "bare" => hot::measure_bare(&rest[0], number(1)),
         "fill" => node::fill(Path::new(&rest[0]), node::Guest::named(&rest[1]), number(2)),
         "resident" => resident::measure(Path::new(&rest[0]), number(1), number(2)),
+        "resident-bare" => resident::measure_bare(number(0)),
         "cold" => cold::measure(Path::new(&rest[0]), number(1)),
         other => panic!("no such work: {other}"),
     }
@@ -93,4 +98,8 @@ fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+fn on_guest_thread(work: impl FnOnce() + Send + 'static) {
+    weft_vm::spawn_guest_thread("bench", work).unwrap().join().unwrap();
 }

@@ -3,17 +3,20 @@
 //! The folder is made by [`folder`], half of its processes scheduled by the node and half followed; the
 //! node is the real `weft up`, asked over its socket. Given are the medians of some turns: until the
 //! socket answers, until the node says that it is ready, until a message to any process has its slot,
-//! until that is evaluated, and from `stop` to the end of the process; memory once that is so.
+//! until that is evaluated, and from `stop` to the end of the process; memory once that is so. Beside
+//! them, in turns with the node: redb alone opens the same store and reads what is done for each process.
 //! `cargo bench -p weft-node --bench restart [-- --quick]`; files are in `TMPDIR`, and in its page
 //! cache. `-- --make FOLDER PROCESSES` makes a folder for other uses and ends.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod bare;
 mod folder;
 mod node;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bare::Opened;
 use bytes::Bytes;
 use folder::Folder;
 use node::{Times, Up};
@@ -50,9 +53,10 @@ type Of = fn(&Times) -> Duration;
 
 fn measure(processes: usize, turns: usize) {
     let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
     let began = Instant::now();
     let Folder { own, foreign } = folder::make(folder.path(), processes);
-    let bytes = std::fs::metadata(folder.path().join("store.redb")).unwrap().len();
+    let bytes = std::fs::metadata(&store).unwrap().len();
     println!(
         "{processes} processes ({} own, {} followed), {} slots each: {:.1} MB on disk, made in {:.1?}",
         own.len(),
@@ -63,24 +67,32 @@ fn measure(processes: usize, turns: usize) {
     );
     let start = |turn: usize| {
         // Another one each time: one that was asked before is in no better a place than others.
-        let asked = own[turn * (own.len() - 1) / (turns + 1)];
+        let asked = own[turn * (own.len() - 1) / (turns + 2)];
         Up::start(folder.path(), &message(asked, turn), asked)
     };
-    let mut all = Vec::new();
+    let (mut all, mut alone) = (Vec::new(), Vec::new());
     for turn in 0..turns {
         let (up, mut times) = start(turn);
         times.stopped = up.stop();
         all.push(times);
+        alone.push(bare::open(&store, processes));
     }
-    // Dropped, it is killed where it stands.
+    report(&all, &alone);
+    // Dropped, it is killed where it stands: twice, for whoever opens the file first mends it.
     drop(start(turns));
-    let (up, after) = start(turns + 1);
+    let mended = bare::open(&store, processes).read;
+    drop(start(turns + 1));
+    let (up, after) = start(turns + 2);
     up.stop();
-    let middle = |of: Of| {
-        let mut all: Vec<Duration> = all.iter().map(of).collect();
-        all.sort_unstable();
-        (all[all.len() / 2], all[all.len() - 1])
-    };
+    println!(
+        "    after kill -9 the socket answers: {:.1?}, a message has its slot: {:.1?}; bound: bare redb {mended:.1?}, ratio {:.1}",
+        after.answers,
+        after.assigned,
+        after.answers.as_secs_f64() / mended.as_secs_f64()
+    );
+}
+
+fn report(all: &[Times], alone: &[Opened]) {
     let lines: [(&str, Of); 5] = [
         ("the socket answers", |times| times.answers),
         ("the node is ready", |times| times.ready),
@@ -89,15 +101,26 @@ fn measure(processes: usize, turns: usize) {
         ("stop", |times| times.stopped),
     ];
     for (what, of) in lines {
-        let (median, worst) = middle(of);
+        let (median, worst) = middle(all.iter().map(of));
         println!("    {what}: {median:.1?} (worst {worst:.1?})");
     }
+    let (answers, _) = middle(all.iter().map(|times| times.answers));
+    let (open, _) = middle(alone.iter().map(|opened| opened.open));
+    let (read, worst) = middle(alone.iter().map(|opened| opened.read));
+    println!(
+        "    bound: bare redb has the store open: {open:.1?}, its processes read: {read:.1?} (worst {worst:.1?}); ratio of the \
+         socket's answer to that {:.1}",
+        answers.as_secs_f64() / read.as_secs_f64()
+    );
     let memory = all.iter().map(|times| times.memory_bytes).max().unwrap_or_default();
     println!("    memory: {:.1} MB", memory as f64 / 1e6);
-    println!(
-        "    after kill -9 the socket answers: {:.1?}, a message has its slot: {:.1?}",
-        after.answers, after.assigned
-    );
+}
+
+/// The middle one and the worst.
+fn middle(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() - 1])
 }
 
 /// A message of a stranger.

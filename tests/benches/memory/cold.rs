@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weft_protocol::Id;
 use weft_tests::embedded::block_on;
 
+use super::bare::log_of;
 use super::node::{Guest, Node};
 use super::{child, resident_bytes};
 
@@ -23,13 +24,18 @@ pub fn compare(count: usize) {
         child(&["cold", path, &count])
     });
     let each = |at: usize| (many[at] - one[at]) / (count as f64 - 1.0).max(1.0);
+    // What is signed cannot be made again: the Process item and its assignment. All else follows from them.
+    let (_, opening) = log_of(Guest::Counter, count - 1);
+    let signed = opening.item().raw().len() + opening.assignment_item().raw().len();
     println!(
         "node of {count} cold processes: {:.0} bytes of memory each beside {:.0} MiB of the node with one, {:.0} \
-         bytes on disk each; up in {:.0} ms (with one {:.0} ms); first answer from a cold one p50 {:.1} ms, \
-         at most {:.1} ms; then from memory p50 {:.1} ms; {:.0} KiB of memory for each that answered",
+         bytes on disk each (bound: {signed} bytes of signed items, ratio {:.1}); up in {:.0} ms (with one \
+         {:.0} ms); first answer from a cold one p50 {:.1} ms, at most {:.1} ms; then from memory p50 {:.1} ms; \
+         {:.0} KiB of memory for each that answered",
         each(0),
         one[0] / 1024.0 / 1024.0,
         each(1),
+        each(1) / signed as f64,
         many[2],
         one[2],
         many[3],

@@ -7,9 +7,10 @@ use weft_node::compute::modules::Modules;
 use weft_storage::Store;
 use weft_testnet::aos::{self, Aos};
 use weft_tests::lone::{Kind, Lone, modules, store_config};
-use weft_vm::{Engine, EngineConfig, Format, Guard, Limits, Outcome, guests};
+use weft_vm::{guests, instances_max};
 
-use super::{child, resident_bytes};
+use super::bare::{self, Given};
+use super::{child, on_guest_thread, resident_bytes};
 
 /// Messages that each process has had.
 const MESSAGES: u64 = 10;
@@ -47,7 +48,7 @@ pub fn compare(name: &str, count: usize) {
         println!("SKIPPED {name}: tests/interop is not installed");
         return;
     }
-    let count = count.to_string();
+    let count = count.min(instances_max()).to_string();
     let full = child(&["hot", name, &count]);
     let bare = child(&["bare", name, &count]);
     println!(
@@ -105,47 +106,13 @@ fn booted(
     (lone, hosted)
 }
 
-/// The same with wasmtime alone: nothing is counted, remembered or written.
+/// The same with wasmtime alone.
 pub fn measure_bare(name: &str, count: usize) {
     let guest = guest(name).unwrap();
-    on_guest_thread(move || {
-        let config = EngineConfig { guard: Guard::Off, roll_back: false, ..EngineConfig::default() };
-        let format = Format::parse(guest.format).unwrap();
-        let module = Engine::new(config).unwrap().compile(&guest.wasm, format).unwrap();
-        let limits = Limits { gas: 9_000_000_000_000, memory_bytes: 1 << 30 };
-        let booted = || {
-            let mut instance = module.instantiate(limits).unwrap();
-            for number in 0..=MESSAGES {
-                let text = message(number, &guest);
-                let evaluation = instance.evaluate(text.as_bytes(), ENVIRONMENT.as_bytes()).unwrap();
-                assert!(matches!(evaluation.outcome, Outcome::Returned(_)), "{:?}", evaluation.outcome);
-                instance.keep().unwrap();
-            }
-            instance
-        };
-        drop(booted());
-        let before = resident_bytes();
-        let mut held = vec![booted()];
-        let first = resident_bytes().saturating_sub(before);
-        held.extend((1..count).map(|_| booted()));
-        let each = resident_bytes().saturating_sub(before + first) / (count as u64 - 1).max(1);
-        println!("{first} {each}");
-    });
-}
-
-const ENVIRONMENT: &str = r#"{"Process":{"Id":"PROCESS","Owner":"OWNER","Tags":[]},"Module":{"Id":"MODULE","Owner":"OWNER","Tags":[]}}"#;
-
-/// The message that is the process itself, then code of its owner.
-fn message(number: u64, guest: &Guest) -> String {
-    let (id, kind, action, data) = match number {
-        0 => ("PROCESS".to_owned(), "Process", "Boot", ""),
-        _ => (format!("MESSAGE{number:036}"), "Message", guest.action, guest.data),
-    };
-    format!(
-        r#"{{"Id":"{id}","Signature":"s","Data":"{data}","Owner":"OWNER","Target":"PROCESS","Anchor":null,"From":"OWNER","Tags":[{{"name":"Type","value":"{kind}"}},{{"name":"Module","value":"MODULE"}},{{"name":"Action","value":"{action}"}}],"Epoch":0,"Nonce":{number},"Timestamp":{number},"Block-Height":1,"Hash-Chain":"h","Cron":false,"Read-Only":false}}"#
-    )
-}
-
-fn on_guest_thread(work: impl FnOnce() + Send + 'static) {
-    weft_vm::spawn_guest_thread("bench", work).unwrap().join().unwrap();
+    let kind = Kind { wasm: &guest.wasm, format: guest.format, tags: &[] };
+    let mut lone = Lone::in_memory(&kind);
+    let mut log = vec![lone.open()];
+    log.extend((0..MESSAGES).map(|number| lone.send(guest.action, number, guest.data)));
+    let given = Given::of(&lone.process, kind.module(), &log);
+    bare::measure(guest.wasm, guest.format, given, count);
 }

@@ -4,6 +4,7 @@
 //! node on it whose processes may take [`BUDGET_BYTES`], sends one message to each of those that are to be
 //! in memory, spread over all, and looks at every answer. Memory is what the whole OS process has of its own
 //! (`RssAnon`), the node with its directory included; compiled code and files that it maps are not in it.
+//! A last child has as many instances of bare wasmtime, or as many as one OS process should, that had the same.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +12,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use weft_protocol::Id;
+use weft_node::builtin;
+use weft_protocol::{DataItem, Id};
 use weft_tests::embedded::block_on;
+use weft_tests::lone::Kind;
+use weft_vm::{guests, instances_max};
 
+use super::bare::{self, Given};
 use super::node::{Guest, Node, message};
 use super::{child, resident_bytes};
 
@@ -28,21 +33,27 @@ const KIB: f64 = 1024.0;
 /// A node of `count` processes, of which `hot` have just had a message.
 pub fn compare(hot: usize, count: usize) {
     let folder = tempfile::tempdir().unwrap();
+    let alone = hot.min(instances_max()).to_string();
     let (path, count, hot) = (folder.path().to_str().unwrap(), count.to_string(), hot.to_string());
     child(&["fill", path, "lua", &count]);
     let numbers = child(&["resident", path, &hot, &count]);
     let [held, cold, all, disk, up, p50, p99, most, woken, latest] = numbers[..] else { panic!() };
+    let bare = child(&["resident-bare", &alone])[1];
+    let each = (all - cold) / held;
     let within = if all <= BUDGET_BYTES as f64 && held >= hot.parse().unwrap() { "met" } else { "MISSED" };
     println!(
         "node of {count} Lua processes, {:.1} MB on disk, up in {up:.0} ms with {:.0} MiB: {hot} had a message and \
          answered, {held} instances in memory, {:.0} KiB each, {:.0} MiB in all (within {} GiB: {within}); a message \
          to one of them by chance p50 {p50:.1} ms, p99 {p99:.1} ms, at most {most:.1} ms; the first answer of one on \
-         disk p50 {woken:.1} ms, at most {latest:.1} ms",
+         disk p50 {woken:.1} ms, at most {latest:.1} ms; bound: {alone} instances of bare wasmtime after the same \
+         messages {:.0} KiB each, ratio {:.2}",
         disk / 1e6,
         cold / KIB / KIB,
-        (all - cold) / held / KIB,
+        each / KIB,
         all / KIB / KIB,
         BUDGET_BYTES >> 30,
+        bare / KIB,
+        each / bare,
     );
 }
 
@@ -86,6 +97,18 @@ pub fn measure(folder: &Path, hot: usize, count: usize) {
             ms(woken.last()),
         );
     });
+}
+
+/// Prints what bare wasmtime takes, as [`bare::measure`] does: for the process and the message that it has had
+/// when the node's memory is looked at.
+pub fn measure_bare(count: usize) {
+    let (mut lone, opening) = bare::log_of(Guest::Lua, 0);
+    let item = DataItem::verify_bytes(message(lone.process.id(), 1)).unwrap();
+    let log = [opening, lone.assign(&item)];
+    let mut modules = builtin::items().unwrap().iter();
+    let module = modules.find(|module| module.id() == lone.process.module()).unwrap();
+    let given = Given::of(&lone.process, module.clone(), &log);
+    bare::measure(guests::LUA.to_vec(), Kind::COUNTER.format, given, count);
 }
 
 /// How long messages to processes by chance took, in order.
