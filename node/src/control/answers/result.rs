@@ -76,16 +76,7 @@ impl Answers {
         let mut news = self.shared.news.listen();
         let (mut ask_at, mut tried) = (Instant::now(), Tried::default());
         let of = match of {
-            ResultOf::Now => {
-                let late = |_| {
-                    fail(
-                        FailureCode::TimedOut,
-                        format!("nobody said in time what the newest slot of process {process} is"),
-                    )
-                };
-                let now = tokio::time::timeout_at(until, self.now(process)).await;
-                Wanted::Newest(now.map_err(late)??)
-            }
+            ResultOf::Now => self.newest(process, until).await?,
             ResultOf::Item(item) => Wanted::Item(item),
             ResultOf::Slot(slot) => Wanted::Slot(slot),
         };
@@ -141,6 +132,17 @@ impl Answers {
             // Hearing nothing in time is a reason to look again too.
             let _ = tokio::time::timeout_at(next, heard_of(&mut news, process)).await;
         }
+    }
+
+    async fn newest(&self, process: Id, until: Instant) -> Result<Wanted, Failure> {
+        let late = |_| {
+            fail(
+                FailureCode::TimedOut,
+                format!("nobody said in time what the newest slot of process {process} is"),
+            )
+        };
+        let now = tokio::time::timeout_at(until, self.now(process)).await;
+        Ok(Wanted::Newest(now.map_err(late)??))
     }
 
     /// The newest slot as of now, of a process that is computed here: only then do the ticks
