@@ -135,7 +135,7 @@ pub async fn embed(
     let (witness, evidence) = witness::queue(&metrics);
     let (topics, topics_inbox) = TopicsHandle::new(&metrics);
     let (pending, pending_inbox) = Pending::new(&metrics);
-    let ((searches, sought), (wishes, wished)) = (SearchHandle::new(), Wishes::new());
+    let ((searches, sought), (wishes, wished)) = (SearchHandle::new(&metrics), Wishes::new(&metrics));
     let terms = Terms { network, weave: Weave::Clock };
     let shared = Arc::new(Shared {
         directory: Directory::new(store.clone(), terms.clone()),

@@ -240,7 +240,7 @@ impl ComputeTask {
     }
 
     fn perform(&mut self) {
-        self.cells.write(&self.residency, self.commits.len(), &self.machine);
+        self.cells.write(&self.residency, self.commits.len(), self.fetches.len(), &self.machine);
         while !self.effects.is_empty() {
             let effects: Vec<Effect> = self.effects.drain().collect();
             for effect in effects {

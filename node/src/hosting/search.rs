@@ -21,7 +21,7 @@ use weft_protocol::process::Process;
 pub(super) use opening::fetch_opening;
 
 use super::HostingError;
-use crate::metrics::Level;
+use crate::metrics::{Level, Metrics};
 use crate::remote::RemoteError;
 use crate::shared::SharedRef;
 use crate::supervisor::joined;
@@ -48,8 +48,9 @@ pub struct SearchHandle(mpsc::Sender<Sought>);
 
 impl SearchHandle {
     /// A handle, and where its task hears.
-    pub fn new() -> (Self, mpsc::Receiver<Sought>) {
+    pub fn new(metrics: &Metrics) -> (Self, mpsc::Receiver<Sought>) {
         let (sender, inbox) = mpsc::channel(SEARCHES_MAX);
+        metrics.watch(Level::channel("hosting", "inbox", &sender));
         (Self(sender), inbox)
     }
 

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use weft_protocol::Id;
 
+use crate::metrics::{Level, Metrics};
+
 use machine::By;
 pub use task::UnaskedTask;
 
@@ -41,8 +43,9 @@ pub struct Wishes {
 
 impl Wishes {
     /// A handle, and where its task hears.
-    pub fn new() -> (Self, mpsc::Receiver<Wish>) {
+    pub fn new(metrics: &Metrics) -> (Self, mpsc::Receiver<Wish>) {
         let (sender, inbox) = mpsc::channel(WISHES_MAX);
+        metrics.watch(Level::channel("recover", "inbox", &sender));
         (Self { sender, reading: Arc::default(), turn: Arc::default() }, inbox)
     }
 

@@ -18,7 +18,9 @@ use crate::shared::SharedRef;
 use crate::supervisor;
 
 /// Things of one kind that are looked for or compiled, or wait for that. Whoever wants more asks again later.
-const FETCHES_MAX: usize = 64;
+pub(super) const FETCHES_MAX: usize = 64;
+/// Kinds of things: see [`Wanted`].
+pub(super) const WANTED: usize = 4;
 
 /// What a process cannot run without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,11 @@ impl Fetches {
     /// Whether nothing is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.searches.is_empty() && self.compiles.is_empty()
+    }
+
+    /// How many things are under way, or wait for that.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Has a process wait for an item; whether there was room for that.
