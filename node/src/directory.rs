@@ -164,7 +164,11 @@ impl Directory {
     /// Adds a process, or replaces what this node does for it.
     pub fn put(&self, process: Arc<Process>, roles: Roles) {
         let (id, module) = (process.id(), process.module());
-        let entry = Entry { module, roles, fault: None, waits: None };
+        // What stopped it, or what it waits for, is as it was while it is computed.
+        let before =
+            self.entries().get(&id).filter(|before| before.roles.computes && roles.computes).cloned();
+        let (fault, waits) = before.map_or((None, None), |before| (before.fault, before.waits));
+        let entry = Entry { module, roles, fault, waits };
         // First: whoever finds the entry needs it.
         self.keep_read(process);
         self.change(id, Some(entry));
@@ -244,6 +248,13 @@ impl Directory {
     pub fn set_fault(&self, process: &Id, fault: String) {
         if let Some(entry) = self.entries_mut().get_mut(process) {
             entry.fault = Some(fault);
+        }
+    }
+
+    /// Forgets what stopped a process: it goes on.
+    pub fn clear_fault(&self, process: &Id) {
+        if let Some(entry) = self.entries_mut().get_mut(process) {
+            entry.fault = None;
         }
     }
 

@@ -114,6 +114,7 @@ pub struct Pool {
     /// Set when it is dropped: what takes long is broken off.
     stops: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    shared: SharedRef,
 }
 
 impl Pool {
@@ -134,7 +135,7 @@ impl Pool {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { jobs: Some(jobs), stops, threads })
+        Ok(Self { jobs: Some(jobs), stops, threads, shared: Arc::clone(shared) })
     }
 
     /// Hands a job over. The driver starts no more runs than there are threads, so for them
@@ -151,6 +152,8 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.jobs = None;
         self.stops.store(true, Ordering::Relaxed);
+        // Also where the loop ended by a panic.
+        self.shared.modules.end_compiling();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so; there is nothing to add.
             let _ = thread.join();

@@ -159,6 +159,7 @@ impl ComputeTask {
                 _ = tick.tick() => self.handle(Input::Tick),
             }
         }
+        self.fetches.close();
         self.shared.modules.end_compiling();
         if tokio::time::timeout(STOP_WAIT, self.write_down()).await.is_err() {
             tracing::info!("some processes stop without a checkpoint and replay when they run again");
@@ -309,14 +310,15 @@ impl ComputeTask {
             self.not_sent(process, None, errand, "its Process item cannot be read");
             return Sent::Lost;
         };
+        let (module, is_run) = (known.process.module(), matches!(errand, Errand::Run { .. }));
         let is_cold = self.live.get(&process).is_none_or(|live| live.hosted.is_none());
-        if is_cold && self.is_compiling(&process, known.process.module()) {
-            self.not_done(
-                process,
-                matches!(errand, Errand::Run { .. }),
-                &HostError::NotCompiled(known.process.module()),
-            );
+        if is_cold && self.is_compiling(&process, module) {
+            self.not_done(process, is_run, &HostError::NotCompiled(module));
             return Sent::Lost;
+        }
+        if is_run && known.fault.is_some() {
+            // What failed has passed: the driver runs it.
+            self.shared.directory.clear_fault(&process);
         }
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
@@ -415,6 +417,10 @@ impl ComputeTask {
 
     /// A job failed; whether it is only that the module is compiled first. Whoever asked for the state waits for that.
     fn not_done(&mut self, process: Id, is_run: bool, error: &HostError) -> bool {
+        if !self.computes(&process) {
+            self.looks.remove(&process);
+            return false;
+        }
         let is_compiling = self.fetch(process, error) && matches!(error, HostError::NotCompiled(_));
         if !is_compiling {
             self.looks.remove(&process);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::fetches::{FETCHES_MAX, WANTED};
+use super::fetches::FETCHES_MAX;
 use crate::compute::machine::{COMMITTING_MAX, Compute};
 use crate::compute::residency::Residency;
 use crate::metrics::Level;
@@ -30,7 +30,7 @@ impl Cells {
             memory: cell("memory_bytes", shared.config.memory_budget_bytes),
             instances: cell("instances", instances as u64),
             commits: cell("commits", COMMITTING_MAX as u64),
-            fetches: cell("fetches", (WANTED * FETCHES_MAX) as u64),
+            fetches: cell("fetches", FETCHES_MAX as u64),
             others_gas: shared.config.others_gas.map(|limit| cell("others_gas", limit)),
         }
     }

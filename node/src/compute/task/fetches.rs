@@ -17,10 +17,12 @@ use crate::remote;
 use crate::shared::SharedRef;
 use crate::supervisor;
 
-/// Things of one kind that are looked for or compiled, or wait for that. Whoever wants more asks again later.
-pub(super) const FETCHES_MAX: usize = 64;
-/// Kinds of things: see [`Wanted`].
-pub(super) const WANTED: usize = 4;
+/// Things of one kind that are looked for. Whoever wants more asks again later.
+const SEARCHES_MAX: usize = 64;
+/// Modules that are compiled for one kind of process, or wait for that.
+const COMPILES_MAX: usize = 1_024;
+/// All of these.
+pub(super) const FETCHES_MAX: usize = 2 * (SEARCHES_MAX + COMPILES_MAX);
 
 /// What a process cannot run without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +82,11 @@ impl Fetches {
             waiting.insert(process);
             return true;
         }
-        if self.waiting.keys().filter(|(_, other)| *other == wanted).count() >= FETCHES_MAX {
+        let most = match wanted {
+            Wanted::Module | Wanted::Item => SEARCHES_MAX,
+            Wanted::Compiled { .. } => COMPILES_MAX,
+        };
+        if self.waiting.keys().filter(|(_, other)| *other == wanted).count() >= most {
             return false;
         }
         self.waiting.insert((id, wanted), BTreeSet::from([process]));
@@ -105,10 +111,15 @@ impl Fetches {
         Some((self.waiting.remove(&(id, wanted)).unwrap_or_default(), fetched))
     }
 
-    /// Waits for compilers that are at work, which hold the disk: nothing more is begun.
-    pub(super) async fn end(&mut self) {
+    /// Has nothing more compiled.
+    pub(super) fn close(&self) {
         self.asked.close();
         self.unasked.close();
+    }
+
+    /// Waits for compilers that are at work, which hold the disk.
+    pub(super) async fn end(&mut self) {
+        self.close();
         while self.compiles.join_next().await.is_some() {}
     }
 }
@@ -180,6 +191,7 @@ impl ComputeTask {
     pub(super) fn fetched(&mut self, processes: BTreeSet<Id>, fetched: &Fetched) {
         for process in processes {
             if !self.computes(&process) {
+                self.looks.remove(&process);
                 continue;
             }
             match fetched {

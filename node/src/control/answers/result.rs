@@ -81,6 +81,8 @@ impl Answers {
             ResultOf::Slot(slot) => Wanted::Slot(slot),
         };
         loop {
+            // Before the disk: what came to disk before it was stopped is there.
+            let here = self.shared.directory.get(&process).filter(|known| known.roles.computes);
             let (found, turn) = self.look(process, of, asker).await?;
             match found {
                 Some(Stored::Whole(info)) => return Ok(Held { info: *info, turn }),
@@ -102,12 +104,11 @@ impl Answers {
             if is_due {
                 self.want(process, of)?;
             }
-            let here = self.shared.directory.get(&process).filter(|known| known.roles.computes);
             let stopped = here.as_ref().and_then(|known| known.fault.as_ref());
-            if is_due
-                && (here.is_none() || stopped.is_some())
-                && let Some(found) = self.elsewhere(process, of, deadline, &mut tried).await?
-            {
+            // A peer asks the others itself.
+            let asks =
+                (is_due && here.is_none()) || (stopped.is_some() && !matches!(asker, Some(Asker::Peer)));
+            if asks && let Some(found) = self.elsewhere(process, of, deadline, &mut tried).await? {
                 return Ok(Held { info: found, turn: None });
             }
             if is_due {
@@ -116,20 +117,19 @@ impl Answers {
             }
             if let Some(why) = stopped {
                 let text = format!("{}: it is stopped here: {why}", self.none_yet(&process, of, &tried)?);
-                return Err(fail(FailureCode::Unknown, text));
+                return Err(fail(FailureCode::Fault, text));
             }
             if Instant::now() >= deadline {
                 if let Some(busy) = tried.busy(&process, of) {
                     return Err(busy);
                 }
                 let code = if wait_ms == 0 { FailureCode::Unknown } else { FailureCode::TimedOut };
-                let waits = here
-                    .and_then(|known| known.waits)
-                    .map_or_else(String::new, |why| format!(": it waits: {why}"));
+                let waits = here.and_then(|known| known.waits);
+                let waits = waits.map_or_else(String::new, |why| format!(": it waits: {why}"));
                 return Err(fail(code, format!("{}{waits}", self.none_yet(&process, of, &tried)?)));
             }
-            let next = (Instant::now() + LOOK_AGAIN).min(deadline);
             // Hearing nothing in time is a reason to look again too.
+            let next = (Instant::now() + LOOK_AGAIN).min(deadline);
             let _ = tokio::time::timeout_at(next, heard_of(&mut news, process)).await;
         }
     }
