@@ -159,7 +159,7 @@ async fn what_a_machine_cannot_hold_stops_there_with_its_reason_and_stops_nobody
     // Whoever asks for what is done already is not told that nothing is wrong.
     town.host_on(&deep, 0, true, &mut open).await?;
     let again = town.detail(&deep, 0, true).await?.info;
-    open.equal("what stopped it", &info.fault, &again.fault);
+    open.same("what stopped it", &info.fault, &again.fault);
     let ran = town.send(&honest, "Increment", Vec::new(), "").await?;
     open.equal("that the other goes on", &0, &town.result(&honest, 0, ran.slot).await?.code);
     assert_holds(open);
