@@ -15,6 +15,7 @@ use crate::gateway::{Gateway, Lie};
 use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
 
+const ASKED: &str = "to verify against the weave";
 const ROLES: [&str; 3] =
     ["scheduler,compute,messenger,anchor", "scheduler,compute,messenger", "scheduler,compute,messenger"];
 /// The default of nodes.
@@ -119,11 +120,12 @@ async fn reads(guest: Guest) -> Result<(), Trouble> {
     agree(&town, &reader, last.slot, &mut open).await?;
 
     // A node that knows nothing of it reads the log from the weave of the first one, and the file at its gateway.
-    let weave = format!("http://127.0.0.1:{port}");
     let what = format!("{} slots to be on the weave", last.slot + 1);
+    let request = Request::VerifyWeave { process: reader.id, from: vec![format!("http://127.0.0.1:{port}")] };
+    // Before the first batch is there the weave has nothing of it.
+    let _: VerifyReport = town.insist(2, ASKED, &request).await?;
     let look = async || {
-        let request = Request::VerifyWeave { process: reader.id, from: vec![weave.clone()] };
-        let report: VerifyReport = town.ask(2, "to verify against the weave", &request, PATIENCE).await?;
+        let report: VerifyReport = town.ask(2, ASKED, &request, PATIENCE).await?;
         Ok::<_, AskError>(match report.slots > last.slot {
             true => Look::There(report),
             false => Look::NotYet(format!("{} slots", report.slots)),

@@ -110,13 +110,15 @@ impl Courier {
         Process::accept(actor.item.clone(), None, &terms).unwrap()
     }
 
-    /// The outcome of an item, as a node that computes its process has it.
+    /// The outcome of an item, as a node that computes its process has it, as soon as it has it.
     async fn outcome(&self, actor: &Actor, item: Id) -> wire::OutcomeResponse {
         let ask = wire::OutcomeRequest { process: wire::bytes(actor.id), item: wire::bytes(item) };
-        match self.ask(actor.witness(), Ask::Outcome(ask)).await {
-            Ok(Answer::Outcome(outcome)) => outcome,
+        let look = async || match self.ask(actor.witness(), Ask::Outcome(ask.clone())).await {
+            Ok(Answer::Outcome(outcome)) => Ok::<_, std::convert::Infallible>(Look::There(outcome)),
+            Err(refusal) if refusal.code() == wire::refusal::Code::Unknown => Ok(Look::NotYet(refusal.text)),
             other => panic!("no outcome of {item}: {other:?}"),
-        }
+        };
+        until(format!("the outcome of {item}"), PATIENCE, look).await.unwrap()
     }
 
     /// Collects what a slot has sent, once a quorum has attested it.
