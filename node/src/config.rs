@@ -1,7 +1,7 @@
 //! A node's configuration: defaults < its profile < `network.toml`, then `weft.toml`, in the data folder < `WEFT_*` environment <
 //! flags of `weft up`. The source of every value is remembered, and an error names the source, the key, the value and
-//! what was expected. An unknown key of a file is an error; an unknown `WEFT_*` variable is a warning, as other
-//! programs may have some.
+//! what was expected. An unknown key of a file is an error, and so is a `WEFT_*` variable that is a known key but for one
+//! slip of the fingers; others are a warning, as programs beside may have some: a cluster sets `WEFT_SERVICE_HOST` by itself.
 
 mod anchoring;
 mod bytes;
@@ -420,8 +420,11 @@ impl Resolved {
                 return Err(ConfigError::BadValue { from, key, value, expected: "text in UTF-8".into() });
             }
             match self.set(&key, &Given::Text(&value.to_string_lossy()), from) {
-                // Other programs may use the prefix, so this one is told and not refused.
-                Err(ConfigError::UnknownKey { nearest, .. }) => {
+                Err(ConfigError::UnknownKey { from, key, nearest }) => {
+                    if let Some(known) = slip_of(&key) {
+                        return Err(ConfigError::UnknownKey { from, key, nearest: Some(known.to_owned()) });
+                    }
+                    // Other programs may use the prefix, so this one is told and not refused.
                     let hint =
                         nearest.map(|key| format!("; did you mean {ENV_PREFIX}{}?", key.to_uppercase()));
                     let hint = hint.unwrap_or_default();
@@ -454,6 +457,13 @@ impl Resolved {
 /// The beginning of a text that may be very long.
 fn cut(text: &str) -> String {
     text.chars().take(REPEATED_CHARS_MAX).collect()
+}
+
+/// The known key that this one is but for a single slip: a character too much, too few, another, or two that changed places.
+fn slip_of(key: &str) -> Option<&'static str> {
+    std::iter::once("data_dir")
+        .chain(table::settings().map(|setting| setting.key))
+        .find(|known| strsim::damerau_levenshtein(key, known) <= 1)
 }
 
 /// The known key that is most like this one, if any is near.

@@ -29,13 +29,15 @@ pub fn verify(
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Option<VerifyReport>, HostError> {
     let started = Instant::now();
+    // First, for what is read while a compiler is at work stays on disk as long.
+    let loaded = load_module(host, process)?;
     let reader = host.store.read()?;
     let id = process.id();
     let last = reader.head(&id)?.map(|(slot, _)| slot);
     let total = last.map_or(0, |slot| slot + 1);
     let (spare, to) = (host.spare, total.saturating_sub(1));
     let way = Way { reader: &reader, process, spare, from: 0, to, due: to };
-    let mut hosted = Hosted::fresh(Arc::clone(process), load_module(&reader, host, process)?)?;
+    let mut hosted = Hosted::fresh(Arc::clone(process), loaded)?;
     let mut check = Check { reader: &reader, process, checked: 0, attestors: BTreeSet::new() };
     let (mut positions, mut running, mut difference) = (0, Hash::ZERO, None);
     let mut replay_slot = |record: &VerifiedRecord| -> Result<ControlFlow<()>, HostError> {

@@ -258,14 +258,14 @@ pub fn evaluate_again(
     position: Position,
     ceiling: Ceiling,
 ) -> Result<Again, ReplayError> {
-    let reader = shared.store.read()?;
     let mut hosted = match position.slot.checked_sub(1) {
-        None => Hosted::fresh(Arc::clone(process), load_module(&reader, shared.host(), process)?)?,
+        None => Hosted::fresh(Arc::clone(process), load_module(shared.host(), process)?)?,
         Some(before) => {
             let go_on = &mut |_| ControlFlow::Continue(());
             go_back(shared, Arc::clone(process), before, ceiling, go_on)?
         }
     };
+    let reader = shared.store.read()?;
     let to = position.slot + u64::from(position.tick > 0);
     let mut step = None;
     // One at a time: large ones are not read together, and a position that was not come to is no missing one.
@@ -295,8 +295,10 @@ pub fn go_back(
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Hosted, ReplayError> {
     let id = process.id();
+    let row = shared.store.read()?.slot(&id, to)?.ok_or(ReplayError::NoSlot { process: id, slot: to })?;
+    // What is read while a compiler is at work stays on disk as long.
+    shared.modules.compile(&shared.store, process.module())?;
     let reader = shared.store.read()?;
-    let row = reader.slot(&id, to)?.ok_or(ReplayError::NoSlot { process: id, slot: to })?;
     let position = Position { epoch: row.epoch, slot: to, tick: 0 };
     let mut stopped = ReplayError::Abandoned;
     let found = Hosted::at(process, &reader, shared.host(), position, &mut |progress, since| {

@@ -173,7 +173,7 @@ impl Lone {
 
     /// The process before slot 0.
     pub fn fresh(&self) -> Hosted {
-        let loaded = load_module(&self.store.read().unwrap(), self.host(), &self.process).unwrap();
+        let loaded = load_module(self.host(), &self.process).unwrap();
         Hosted::fresh(Arc::clone(&self.process), loaded).unwrap()
     }
 

@@ -189,7 +189,7 @@ impl Maker {
     fn evaluate(&self, process: &Arc<Process>, records: &[VerifiedRecord], writes: &mut Vec<Write>) {
         let host =
             Host { modules: &self.modules, store: &self.store, spare: None, uncompiled: Uncompiled::Compile };
-        let loaded = load_module(&self.store.read().unwrap(), host, process).unwrap();
+        let loaded = load_module(host, process).unwrap();
         let mut hosted = Hosted::fresh(Arc::clone(process), loaded).unwrap();
         let is_attestor = process.attestors().members.contains(&self.node.address());
         for record in records {

@@ -34,6 +34,17 @@ pub(super) enum Reply {
     State(oneshot::Sender<Option<State>>),
 }
 
+impl Reply {
+    /// Whether whoever asked has hung up.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Summary(reply) => reply.is_closed(),
+            Self::Frozen(reply) => reply.is_closed(),
+            Self::State(reply) => reply.is_closed(),
+        }
+    }
+}
+
 /// The state of a process, and its hash.
 pub type State = (StateSummary, Frozen);
 

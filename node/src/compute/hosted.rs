@@ -174,7 +174,7 @@ impl Hosted {
     pub fn load(process: Arc<Process>, reader: &Reader, host: Host<'_>) -> Result<Self, HostError> {
         let id = process.id();
         let Some(last) = reader.last_computed(&id)? else {
-            let loaded = load_module(reader, host, &process)?;
+            let loaded = load_module(host, &process)?;
             return Self::fresh(process, loaded);
         };
         Self::load_to(process, reader, host, last)
@@ -208,7 +208,7 @@ impl Hosted {
         at: Position,
         tell: &mut Tell<'_>,
     ) -> Result<Option<Self>, HostError> {
-        let loaded = Arc::new(load_module(reader, host, &process)?);
+        let loaded = Arc::new(load_module(host, &process)?);
         let mut damaged = Vec::new();
         let at = Position { tick: 0, ..at };
         for position in reader.checkpoints_before(&process.id(), at, CHECKPOINT_TRIES)? {

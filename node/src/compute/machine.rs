@@ -17,7 +17,7 @@
 //! unasked wait while the gas for them is used up.
 
 mod allowance;
-mod hosted;
+mod driven;
 mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ use weft_protocol::{Effects, Id, Machine, Now};
 use crate::config::Evaluate;
 
 pub use allowance::Allowance;
-use hosted::{Hosted, State};
+use driven::{Driven, State};
 use line::{Line, Pace};
 
 /// Slots in one run: long enough to share a commit, short enough to fit in one.
@@ -100,10 +100,12 @@ pub enum Input {
         /// The first slot without an outcome on disk.
         next: u64,
     },
-    /// A run met a host failure, before its guest was done or after; nothing of it is on disk.
+    /// A run met a host failure, before its guest was done or after.
     Failed {
         /// Of which process.
         process: Id,
+        /// The first slot without an outcome on disk, if the run put some there first.
+        next: Option<u64>,
         /// What failed.
         why: String,
         /// Whether trying again can help.
@@ -125,7 +127,7 @@ pub enum Input {
 pub enum Effect {
     /// Evaluate slots `from..=to` (loading the process first if needed), as many as fit in
     /// [`SLICE_MS`] and at least one; answer with `Evaluated`, commit, then answer with `Ran`. Or
-    /// answer with `Failed`, at either point.
+    /// answer with `Failed`, at either point; after a commit it says how far that went.
     Run {
         /// Of which process.
         process: Id,
@@ -162,9 +164,9 @@ pub struct Compute {
     /// The processes whose guests run, with when each began.
     running: BTreeMap<Id, Now>,
     committing: usize,
-    processes: BTreeMap<Id, Hosted>,
+    processes: BTreeMap<Id, Driven>,
     line: Line,
-    /// Idle processes whose newest position is to be attested, by when.
+    /// Processes that do not run and whose newest position is to be attested, by when.
     quiet: BTreeSet<(Now, Id)>,
     /// How many are being attested.
     attesting: usize,
@@ -210,14 +212,14 @@ impl Compute {
     /// Whether every slot that is due has its outcome on disk.
     #[cfg(test)]
     pub fn is_idle(&self, process: &Id) -> bool {
-        self.processes.get(process).is_some_and(|hosted| hosted.state == State::Idle)
+        self.processes.get(process).is_some_and(|driven| driven.state == State::Idle)
     }
 
     fn queue(&mut self, process: Id) {
-        let Some(hosted) = self.processes.get_mut(&process) else { return };
-        if hosted.state == State::Idle && hosted.due().is_some() {
-            hosted.state = State::Queued(self.line.enter(process, hosted.pace));
-            if let Some(at) = hosted.attest_at.take() {
+        let Some(driven) = self.processes.get_mut(&process) else { return };
+        if driven.state == State::Idle && driven.due().is_some() {
+            driven.state = State::Queued(self.line.enter(process, driven.pace));
+            if let Some(at) = driven.attest_at.take() {
                 self.quiet.remove(&(at, process));
             }
         }
@@ -226,35 +228,35 @@ impl Compute {
     fn start(&mut self, now: Now, effects: &mut Effects<Effect>) {
         while self.committing < COMMITTING_MAX {
             let Some(process) = self.next_turn(now) else { return };
-            let Some(hosted) = self.processes.get_mut(&process) else { continue };
-            let State::Queued(_) = hosted.state else { continue };
-            let Some(last) = hosted.due() else {
+            let Some(driven) = self.processes.get_mut(&process) else { continue };
+            let State::Queued(_) = driven.state else { continue };
+            let Some(last) = driven.due() else {
                 // It was to be evaluated as slots come when it got in line.
-                hosted.state = State::Idle;
+                driven.state = State::Idle;
                 continue;
             };
-            if let Some(allowance) = self.allowance.as_mut().filter(|_| hosted.unasked) {
-                let is_behind = hosted.turn.is_none() && !self.waiting.is_empty();
+            if let Some(allowance) = self.allowance.as_mut().filter(|_| driven.unasked) {
+                let is_behind = driven.turn.is_none() && !self.waiting.is_empty();
                 if !allowance.has_some(now) || is_behind {
-                    hosted.state = State::Waiting;
-                    let turn = *hosted.turn.get_or_insert(self.turns);
+                    driven.state = State::Waiting;
+                    let turn = *driven.turn.get_or_insert(self.turns);
                     self.turns = self.turns.max(turn + 1);
                     self.waiting.insert(turn, process);
                     effects.push(Effect::Waits { process });
                     continue;
                 }
             }
-            hosted.turn = None;
-            hosted.state = State::Running;
+            driven.turn = None;
+            driven.state = State::Running;
             self.running.insert(process, now);
-            let to = last.min(hosted.next.saturating_add(RUN_SLOTS_MAX - 1));
-            effects.push(Effect::Run { process, from: hosted.next, to, due: last });
+            let to = last.min(driven.next.saturating_add(RUN_SLOTS_MAX - 1));
+            effects.push(Effect::Run { process, from: driven.next, to, due: last });
         }
     }
 
     /// Who runs next, if anybody may.
     fn next_turn(&mut self, now: Now) -> Option<Id> {
-        let pace = |process: &Id| self.processes.get(process).map(|hosted| hosted.pace);
+        let pace = |process: &Id| self.processes.get(process).map(|driven| driven.pace);
         let is_late = |since: &Now| since.plus_ms(SLOW_MS) <= now;
         let late = self.running.iter();
         let late = late.filter(|(id, since)| pace(id) == Some(Pace::Slow) || is_late(since)).count();
@@ -274,14 +276,14 @@ impl Compute {
 
     fn evaluated(&mut self, process: Id, slowest_ms: u64, gas: u64) {
         self.running.remove(&process);
-        if let Some(hosted) = self.processes.get_mut(&process)
-            && hosted.state == State::Running
+        if let Some(driven) = self.processes.get_mut(&process)
+            && driven.state == State::Running
         {
-            if let Some(allowance) = self.allowance.as_mut().filter(|_| hosted.unasked) {
+            if let Some(allowance) = self.allowance.as_mut().filter(|_| driven.unasked) {
                 allowance.spend(gas);
             }
-            hosted.state = State::Committing;
-            hosted.pace = if slowest_ms >= SLOW_MS { Pace::Slow } else { Pace::Quick };
+            driven.state = State::Committing;
+            driven.pace = if slowest_ms >= SLOW_MS { Pace::Slow } else { Pace::Quick };
             self.committing += 1;
         }
     }
@@ -289,7 +291,7 @@ impl Compute {
     /// A run has ended, on disk or not.
     fn end(&mut self, process: Id) {
         self.running.remove(&process);
-        match self.processes.get(&process).map(|hosted| hosted.state) {
+        match self.processes.get(&process).map(|driven| driven.state) {
             Some(State::Committing) => self.committing = self.committing.saturating_sub(1),
             // It was let go and taken up again since that run began.
             Some(State::Queued(turn)) => self.line.leave(turn),
@@ -315,43 +317,56 @@ impl Compute {
 
     fn ran(&mut self, process: Id, next: u64, now: Now) {
         self.end(process);
-        if let Some(hosted) = self.processes.get_mut(&process) {
-            hosted.next = next;
-            hosted.failures = 0;
-            hosted.state = State::Idle;
-            let at = now.plus_ms(QUIET_MS);
-            if let Some(before) = hosted.attest_at.replace(at) {
-                self.quiet.remove(&(before, process));
-            }
-            self.quiet.insert((at, process));
+        self.got_to(process, next);
+        self.rest(process, now);
+        if let Some(driven) = self.processes.get_mut(&process) {
+            driven.state = State::Idle;
             self.queue(process);
         }
     }
 
-    fn failed(&mut self, process: Id, why: String, retry: bool, now: Now, effects: &mut Effects<Effect>) {
-        self.end(process);
-        let Some(hosted) = self.processes.get_mut(&process) else { return };
-        if hosted.state == State::Stopped {
-            return;
-        }
-        if retry {
-            let wait = (RETRY_MS_MIN << hosted.failures.min(7)).min(RETRY_MS_MAX);
-            hosted.failures = hosted.failures.saturating_add(1);
-            let until = now.plus_ms(wait);
-            hosted.state = State::Resting(until);
-            self.resting.insert((until, process));
-        } else {
-            hosted.state = State::Stopped;
-            effects.push(Effect::Stopped { process, why });
+    /// The outcomes of a run are on disk, up to this slot.
+    fn got_to(&mut self, process: Id, next: u64) {
+        if let Some(driven) = self.processes.get_mut(&process) {
+            (driven.next, driven.failures) = (next, 0);
         }
     }
 
+    /// Has the newest position attested if nothing comes for a while.
+    fn rest(&mut self, process: Id, now: Now) {
+        let Some(driven) = self.processes.get_mut(&process).filter(|driven| driven.next > 0) else { return };
+        let at = now.plus_ms(QUIET_MS);
+        if let Some(before) = driven.attest_at.replace(at) {
+            self.quiet.remove(&(before, process));
+        }
+        self.quiet.insert((at, process));
+    }
+
+    fn failed(&mut self, process: Id, why: String, retry: bool, now: Now, effects: &mut Effects<Effect>) {
+        self.end(process);
+        let Some(driven) = self.processes.get_mut(&process) else { return };
+        if driven.state == State::Stopped {
+            return;
+        }
+        if retry {
+            let wait = (RETRY_MS_MIN << driven.failures.min(7)).min(RETRY_MS_MAX);
+            driven.failures = driven.failures.saturating_add(1);
+            let until = now.plus_ms(wait);
+            driven.state = State::Resting(until);
+            self.resting.insert((until, process));
+        } else {
+            driven.state = State::Stopped;
+            effects.push(Effect::Stopped { process, why });
+        }
+        self.rest(process, now);
+    }
+
     fn ready(&mut self, process: Id) {
-        if let Some(hosted) = self.processes.get_mut(&process)
-            && let State::Resting(until) = hosted.state
+        if let Some(driven) = self.processes.get_mut(&process)
+            && let State::Resting(until) = driven.state
         {
             self.resting.remove(&(until, process));
-            hosted.state = State::Idle;
+            driven.state = State::Idle;
             self.queue(process);
         }
     }
@@ -363,10 +378,10 @@ impl Compute {
         }
         while woken.len() < self.threads {
             let Some((_, process)) = self.waiting.pop_first() else { return };
-            if let Some(hosted) =
-                self.processes.get_mut(&process).filter(|hosted| hosted.state == State::Waiting)
+            if let Some(driven) =
+                self.processes.get_mut(&process).filter(|driven| driven.state == State::Waiting)
             {
-                hosted.state = State::Idle;
+                driven.state = State::Idle;
                 woken.push(process);
             }
         }
@@ -376,8 +391,8 @@ impl Compute {
         let mut rested = Vec::new();
         self.wake(now, &mut rested);
         while let Some(process) = pop_due(&mut self.resting, now) {
-            if let Some(hosted) = self.processes.get_mut(&process) {
-                hosted.state = State::Idle;
+            if let Some(driven) = self.processes.get_mut(&process) {
+                driven.state = State::Idle;
             }
             rested.push(process);
         }
@@ -391,8 +406,8 @@ impl Compute {
     fn attest(&mut self, now: Now, effects: &mut Effects<Effect>) {
         while self.attesting < ATTESTING_MAX {
             let Some(process) = pop_due(&mut self.quiet, now) else { return };
-            if let Some(hosted) = self.processes.get_mut(&process) {
-                hosted.attest_at = None;
+            if let Some(driven) = self.processes.get_mut(&process) {
+                driven.attest_at = None;
             }
             self.attesting += 1;
             effects.push(Effect::AttestNewest { process });
@@ -414,9 +429,9 @@ impl Machine for Compute {
         match input {
             Input::Host { process, evaluate, unasked, next, head } => {
                 let attest_at = (next > 0).then(|| now.plus_ms(QUIET_MS));
-                let hosted = self.processes.entry(process).or_insert_with(|| {
+                let driven = self.processes.entry(process).or_insert_with(|| {
                     self.quiet.extend(attest_at.map(|at| (at, process)));
-                    Hosted {
+                    Driven {
                         next,
                         head,
                         evaluate,
@@ -429,23 +444,23 @@ impl Machine for Compute {
                         turn: None,
                     }
                 });
-                (hosted.evaluate, hosted.unasked) = (evaluate, unasked);
-                if hosted.state == State::Waiting && !unasked {
-                    hosted.state = State::Idle;
-                    hosted.turn.take().and_then(|turn| self.waiting.remove(&turn));
+                (driven.evaluate, driven.unasked) = (evaluate, unasked);
+                if driven.state == State::Waiting && !unasked {
+                    driven.state = State::Idle;
+                    driven.turn.take().and_then(|turn| self.waiting.remove(&turn));
                 }
                 self.queue(process);
             }
             Input::Wanted { process, slot } => {
-                if let Some(hosted) = self.processes.get_mut(&process) {
-                    hosted.wanted = hosted.wanted.max(Some(slot));
+                if let Some(driven) = self.processes.get_mut(&process) {
+                    driven.wanted = driven.wanted.max(Some(slot));
                 }
                 self.queue(process);
             }
             Input::Drop { process } => self.forget(process),
             Input::Grew { process, head } => {
-                if let Some(hosted) = self.processes.get_mut(&process) {
-                    hosted.head = hosted.head.max(Some(head));
+                if let Some(driven) = self.processes.get_mut(&process) {
+                    driven.head = driven.head.max(Some(head));
                 }
                 self.queue(process);
             }
@@ -457,7 +472,12 @@ impl Machine for Compute {
                 woken.into_iter().for_each(|process| self.queue(process));
             }
             Input::Ran { process, next } => self.ran(process, next, now),
-            Input::Failed { process, why, retry } => self.failed(process, why, retry, now, effects),
+            Input::Failed { process, next, why, retry } => {
+                if let Some(next) = next {
+                    self.got_to(process, next);
+                }
+                self.failed(process, why, retry, now, effects);
+            }
             Input::Ready { process } => self.ready(process),
             Input::Attested => {
                 self.attesting = self.attesting.saturating_sub(1);

@@ -12,7 +12,7 @@ use weft_protocol::message::env_json;
 use weft_protocol::module::{self, Module};
 use weft_protocol::process::{Process, Refusal};
 use weft_protocol::{DataItem, Id};
-use weft_storage::{Reader, Store};
+use weft_storage::Store;
 use weft_vm::{Engine, EngineConfig, Format, Interrupt, Limits, ModuleError, VmError};
 
 use super::drive::Drive;
@@ -163,7 +163,7 @@ impl Modules {
     }
 
     /// The module of this id, from memory, the cache or a compiler. Refusals are alike on every node.
-    fn get(&self, reader: &Reader, id: Id, uncompiled: Uncompiled) -> Result<Arc<Checked>, HostError> {
+    fn get(&self, store: &Store, id: Id, uncompiled: Uncompiled) -> Result<Arc<Checked>, HostError> {
         let place = self.known().place(id);
         let known = place.module().upgrade();
         let _compiling = match (known, uncompiled) {
@@ -178,7 +178,7 @@ impl Modules {
         if let Some(module) = held.upgrade() {
             return Ok(self.used(module));
         }
-        let (item, bytes) = item(reader, id)?;
+        let (item, bytes) = item(store, id)?;
         let compiled = match (compiled(&self.engine, &item)?, uncompiled) {
             (Some(compiled), _) => compiled,
             (None, Uncompiled::Refuse) => return Err(HostError::NotCompiled(id)),
@@ -210,7 +210,7 @@ impl Modules {
     /// # Errors
     /// As [`load_module`].
     pub fn compile(&self, store: &Store, id: Id) -> Result<(), HostError> {
-        self.get(&store.read()?, id, Uncompiled::Compile).map(drop)
+        self.get(store, id, Uncompiled::Compile).map(drop)
     }
 
     /// Whether a module is compiled: in memory, or in the cache.
@@ -218,7 +218,7 @@ impl Modules {
     /// # Errors
     /// As [`load_module`].
     pub fn is_compiled(&self, store: &Store, id: Id) -> Result<bool, HostError> {
-        match self.get(&store.read()?, id, Uncompiled::Refuse) {
+        match self.get(store, id, Uncompiled::Refuse) {
             Ok(_) => Ok(true),
             Err(HostError::NotCompiled(_)) => Ok(false),
             Err(error) => Err(error),
@@ -226,9 +226,10 @@ impl Modules {
     }
 }
 
-/// A module's item, verified, and how many bytes it has.
-fn item(reader: &Reader, id: Id) -> Result<(Module, u64), HostError> {
-    let raw = reader.item(&id)?.ok_or(HostError::NoModule(id))?;
+/// A module's item, verified, and how many bytes it has. The disk is read and let go of, for a compiler may take
+/// minutes.
+fn item(store: &Store, id: Id) -> Result<(Module, u64), HostError> {
+    let raw = store.read()?.item(&id)?.ok_or(HostError::NoModule(id))?;
     let refused = |why: String| HostError::Module(id, why);
     let bytes = raw.len() as u64;
     let item = DataItem::verify_bytes(raw).map_err(|error| refused(error.to_string()))?;
@@ -290,8 +291,8 @@ fn is_in_use(place: &Arc<Place>) -> bool {
 ///
 /// # Errors
 /// [`HostError::NoModule`], [`HostError::Module`] and [`HostError::NotCompiled`], or a failure of this host.
-pub fn load_module(reader: &Reader, host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
-    let module = host.modules.get(reader, process.module(), host.uncompiled)?;
+pub fn load_module(host: Host<'_>, process: &Process) -> Result<Loaded, HostError> {
+    let module = host.modules.get(host.store, process.module(), host.uncompiled)?;
     let refused = |refusal: Refusal| HostError::Module(process.module(), refusal.to_string());
     let limits = module.item.limits(process).map_err(refused)?;
     Ok(Loaded {
@@ -341,9 +342,9 @@ mod tests {
     #[test]
     fn all_share_a_module_and_it_counts_as_long_as_it_is_held() {
         let (store, ids) = store(2);
-        let (reader, elsewhere) = (store.read().unwrap(), Elsewhere::default());
+        let elsewhere = Elsewhere::default();
         let modules = Modules::new(EngineConfig::default(), elsewhere.clone()).unwrap();
-        let get = |number: usize| modules.get(&reader, ids[number], Uncompiled::Compile).unwrap();
+        let get = |number: usize| modules.get(&store, ids[number], Uncompiled::Compile).unwrap();
         let (one, again, other) = (get(0), get(0), get(1));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
         let bytes = elsewhere.bytes();
@@ -368,9 +369,8 @@ mod tests {
     #[test]
     fn who_does_not_wait_for_a_compiler_has_what_was_compiled() {
         let (store, ids) = store(1);
-        let reader = store.read().unwrap();
         let modules = Modules::new(EngineConfig::default(), Elsewhere::default()).unwrap();
-        let get = || modules.get(&reader, ids[0], Uncompiled::Refuse);
+        let get = || modules.get(&store, ids[0], Uncompiled::Refuse);
         assert!(matches!(get(), Err(HostError::NotCompiled(_))));
         let place = modules.known().place(ids[0]);
         let compiling = place.compiling.lock().unwrap();
@@ -385,15 +385,14 @@ mod tests {
     #[test]
     fn modules_that_are_not_here_leave_no_trace() {
         let (store, ids) = store(1);
-        let reader = store.read().unwrap();
         let modules = Modules::new(EngineConfig::default(), Elsewhere::default()).unwrap();
-        let held = modules.get(&reader, ids[0], Uncompiled::Compile).unwrap();
+        let held = modules.get(&store, ids[0], Uncompiled::Compile).unwrap();
         for number in 0..=u8::MAX {
-            let missing = modules.get(&reader, Id([number; 32]), Uncompiled::Compile);
+            let missing = modules.get(&store, Id([number; 32]), Uncompiled::Compile);
             assert!(matches!(missing, Err(HostError::NoModule(_))));
         }
         let known = modules.known().places.len();
         assert!(known <= KNOWN_SLACK + 3, "{known}");
-        assert!(Arc::ptr_eq(&held, &modules.get(&reader, ids[0], Uncompiled::Compile).unwrap()));
+        assert!(Arc::ptr_eq(&held, &modules.get(&store, ids[0], Uncompiled::Compile).unwrap()));
     }
 }

@@ -85,7 +85,7 @@ pub struct Used {
 
 /// What was done, not yet on disk.
 pub struct Work {
-    /// The live process, unless it left memory.
+    /// The live process, unless it left memory or is lost.
     pub hosted: Option<Box<Hosted>>,
     /// The evaluated steps, in order.
     pub evaluated: Vec<Evaluated>,
@@ -93,6 +93,8 @@ pub struct Work {
     pub checkpoint: Option<Checkpoint>,
     /// Checkpoints that turned out to be of no use.
     pub damaged: Vec<Position>,
+    /// What this host failed at after these steps, if it did; then the live process is lost.
+    pub failed: Option<HostError>,
     /// What was asked of the state.
     pub looked: Looked,
     /// Bytes of memory that the process takes up.
@@ -190,25 +192,30 @@ fn perform(
     };
     let (evaluated, slowest) = (Vec::new(), Duration::ZERO);
     let mut run = Run { shared, stops, hosted: &mut hosted, evaluated, slowest, checkpoint: None };
-    match errand {
+    let worked = match errand {
         Errand::Run { to, due } => {
             let before = run.hosted.spent_gas();
             let ran = run.slots(&process, &reader, to, due);
             let slowest_ms = u64::try_from(run.slowest.as_millis()).unwrap_or(u64::MAX);
             *used = Some(Used { slowest_ms, gas: run.hosted.spent_gas().saturating_sub(before) });
-            ran?;
+            ran
         }
-        Errand::Leave if run.hosted.since().is_worth_writing() => run.write_down()?,
-        Errand::Leave | Errand::Look => {}
-    }
+        Errand::Leave if run.hosted.since().is_worth_writing() => run.write_down(),
+        Errand::Leave | Errand::Look => Ok(()),
+    };
+    let looked = match worked.and_then(|()| run.look(summarise, freeze)) {
+        Ok(looked) => looked,
+        Err(error) if run.evaluated.is_empty() => return Err(error),
+        // What came before is done all the same, and goes to disk: nobody need come to it again.
+        Err(error) => return Ok(run.broken_off(error)),
+    };
     let Run { evaluated, checkpoint, .. } = run;
-    let summary = summarise.then(|| hosted.summary()).transpose()?;
-    let frozen = freeze.then(|| hosted.freeze()).transpose()?;
     Ok(Work {
         evaluated,
         checkpoint,
         damaged: hosted.take_damaged(),
-        looked: Looked { summary, frozen },
+        failed: None,
+        looked,
         resident_bytes: hosted.resident_bytes(),
         hosted: (errand != Errand::Leave).then_some(hosted),
     })
@@ -242,6 +249,26 @@ impl Run<'_> {
         ahead.pause(spare);
         *self.hosted.ahead() = ahead;
         ran.map(|_| ())
+    }
+
+    /// What was asked of the state.
+    fn look(&mut self, summarise: bool, freeze: bool) -> Result<Looked, HostError> {
+        let summary = summarise.then(|| self.hosted.summary()).transpose()?;
+        let frozen = freeze.then(|| self.hosted.freeze()).transpose()?;
+        Ok(Looked { summary, frozen })
+    }
+
+    /// What was done before this host failed, which lost the live process.
+    fn broken_off(self, error: HostError) -> Work {
+        Work {
+            hosted: None,
+            evaluated: self.evaluated,
+            checkpoint: self.checkpoint,
+            damaged: self.hosted.take_damaged(),
+            failed: Some(error),
+            looked: Looked { summary: None, frozen: None },
+            resident_bytes: 0,
+        }
     }
 
     /// Evaluates a slot; how many bytes its results have.

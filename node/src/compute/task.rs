@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::{Effects, Id, Machine};
 
 use super::demand;
-use super::handle::{Ask, ComputeHandle, Question, Reply};
+use super::handle::{ComputeHandle, Question, Reply};
 use super::hosted::{HostError, Hosted};
 use super::machine::{Allowance, Compute, Effect, Input};
-use super::pool::{Done, Errand, Finished, Job, Looked, Pool, Used, Work};
+use super::pool::{Done, Errand, Finished, Job, Pool, Used, Work};
 use super::residency::Residency;
 use crate::backlog::Backlog;
 use crate::config::Evaluate;
@@ -29,6 +29,7 @@ use crate::supervisor;
 mod cells;
 mod commit;
 mod fetches;
+mod looks;
 
 use cells::Cells;
 pub use commit::outcome_writes;
@@ -281,25 +282,6 @@ impl ComputeTask {
         }
     }
 
-    fn answer(&mut self, question: Question) {
-        match question {
-            Question::State(ask) => self.look(ask),
-            // Whoever asked may have hung up.
-            Question::Resident(reply) => drop(reply.send(self.residency.all().collect())),
-        }
-    }
-
-    fn look(&mut self, Ask { process, reply }: Ask) {
-        if !self.computes(&process) {
-            // Dropping the reply answers with none.
-            return;
-        }
-        self.looks.entry(process).or_default().push(reply);
-        if !self.is_out(&process) {
-            self.send_job(process, Errand::Look);
-        }
-    }
-
     fn is_out(&self, process: &Id) -> bool {
         self.live.get(process).is_some_and(|live| live.out)
     }
@@ -313,13 +295,14 @@ impl ComputeTask {
         let (module, is_run) = (known.process.module(), matches!(errand, Errand::Run { .. }));
         let is_cold = self.live.get(&process).is_none_or(|live| live.hosted.is_none());
         if is_cold && self.is_compiling(&process, module) {
-            self.not_done(process, is_run, &HostError::NotCompiled(module));
+            self.not_done(process, is_run, None, &HostError::NotCompiled(module));
             return Sent::Lost;
         }
         if is_run && known.fault.is_some() {
             // What failed has passed: the driver runs it.
             self.shared.directory.clear_fault(&process);
         }
+        self.is_asked(&process);
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
         let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));
@@ -337,7 +320,7 @@ impl ComputeTask {
         self.rest(process, hosted, None);
         match errand {
             Errand::Run { .. } => {
-                self.handle(Input::Failed { process, why: why.to_owned(), retry: true });
+                self.handle(Input::Failed { process, next: None, why: why.to_owned(), retry: true });
             }
             Errand::Look => {
                 self.looks.remove(&process);
@@ -359,6 +342,11 @@ impl ComputeTask {
         let is_run = matches!(errand, Errand::Run { .. });
         let mut is_compiling = false;
         match result {
+            Ok(Work { evaluated, failed: Some(error), .. }) => {
+                self.rest(process, None, None);
+                let next = evaluated.last().map(|step| step.closed.outcome.position.slot + 1);
+                is_compiling = self.not_done(process, is_run, next, &error);
+            }
             Ok(Work { hosted, looked, resident_bytes, .. }) => {
                 let hosted = hosted.filter(|_| self.computes(&process));
                 let next = hosted.as_ref().map(|hosted| hosted.next_slot());
@@ -373,12 +361,12 @@ impl ComputeTask {
             }
             Err(error) => {
                 self.rest(process, None, None);
-                is_compiling = self.not_done(process, is_run, &error);
+                is_compiling = self.not_done(process, is_run, None, &error);
             }
         }
         if let Some(run) = self.deferred.remove(&process) {
             self.start(process, run);
-        } else if self.looks.contains_key(&process) && !is_compiling {
+        } else if !is_compiling && self.is_asked(&process) {
             self.send_job(process, Errand::Look);
         }
         self.evict();
@@ -400,34 +388,22 @@ impl ComputeTask {
         self.live.insert(process, Live { hosted: Some(hosted), out: false });
     }
 
-    /// Answers those who asked before the job began; the others wait for the next.
-    fn answer_looks(&mut self, process: Id, Looked { summary, frozen }: Looked) {
-        for reply in self.looks.remove(&process).unwrap_or_default() {
-            // Whoever asked may have hung up.
-            match (reply, &summary, &frozen) {
-                (Reply::Summary(reply), Some(summary), _) => drop(reply.send(*summary)),
-                (Reply::Frozen(reply), _, Some(frozen)) => drop(reply.send(frozen.clone())),
-                (Reply::State(reply), Some(summary), Some(frozen)) => {
-                    drop(reply.send(summary.zip(frozen.clone())));
-                }
-                (reply, ..) => self.looks.entry(process).or_default().push(reply),
-            }
-        }
-    }
-
     /// A job failed; whether it is only that the module is compiled first. Whoever asked for the state waits for that.
-    fn not_done(&mut self, process: Id, is_run: bool, error: &HostError) -> bool {
+    fn not_done(&mut self, process: Id, is_run: bool, next: Option<u64>, error: &HostError) -> bool {
         if !self.computes(&process) {
             self.looks.remove(&process);
             return false;
         }
         let is_compiling = self.fetch(process, error) && matches!(error, HostError::NotCompiled(_));
         if !is_compiling {
-            self.looks.remove(&process);
+            // A run that got somewhere lost the state, and not what it can be had from.
+            if next.is_none() {
+                self.looks.remove(&process);
+            }
             tracing::warn!(%process, %error, "a run, or a look at the state, failed on this host");
         }
         if is_run {
-            self.fail(process, error);
+            self.fail(process, next, error);
         }
         is_compiling
     }
@@ -439,13 +415,13 @@ impl ComputeTask {
         }
     }
 
-    fn fail(&mut self, process: Id, error: &HostError) {
+    fn fail(&mut self, process: Id, next: Option<u64>, error: &HostError) {
         let (why, retry) = (error.to_string(), error.may_pass());
         if retry {
             self.waiting.insert(process);
             self.shared.directory.set_waits(&process, Some(why.clone()));
         }
-        self.handle(Input::Failed { process, why, retry });
+        self.handle(Input::Failed { process, next, why, retry });
     }
 
     /// Sends the coldest processes out of memory until the budget holds.

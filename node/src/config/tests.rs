@@ -74,15 +74,40 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
 }
 
 #[test]
-fn an_unknown_variable_warns() {
+fn a_mistyped_variable_is_refused_and_one_of_others_warns() {
     let folder = tempfile::tempdir().unwrap();
-    let mut inputs = inputs(folder.path());
-    inputs.env.insert("WEFT_NETWROK".into(), "x".into());
-    let resolved = Resolved::load(&inputs).unwrap();
-    assert_eq!(
-        resolved.warnings,
-        ["environment variable WEFT_NETWROK sets no known key; did you mean WEFT_NETWORK?"]
-    );
+    let with = |name: &str| {
+        let mut inputs = inputs(folder.path());
+        inputs.env.insert(name.into(), "x".into());
+        Resolved::load(&inputs)
+    };
+    for (slip, key) in [
+        ("WEFT_NETWROK", "network"),
+        ("WEFT_LOGG", "log"),
+        ("WEFT_ROLE", "roles"),
+        ("WEFT_DATADIR", "data_dir"),
+    ] {
+        let error = with(slip).unwrap_err().to_string();
+        assert!(error.contains(slip) && error.contains(&format!("did you mean `{key}`?")), "{error}");
+    }
+    // A cluster sets the first of these for services by names of ours; tests set the last.
+    for other in [
+        "WEFT_SERVICE_HOST",
+        "WEFT_PORT",
+        "WEFT_PORT_4001_TCP",
+        "WEFT_GATEWAY_PORT",
+        "WEFT_COMPUTE_PORT",
+        "WEFT_SCHEDULER_PORT",
+        "WEFT_FULL",
+        "WEFT_BIN",
+        "WEFT_SEED",
+    ] {
+        let warnings = with(other).unwrap().warnings;
+        let expected = format!("environment variable {other} sets no known key");
+        assert!(warnings.len() == 1 && warnings[0].starts_with(&expected), "{warnings:?}");
+    }
+    let hint = "environment variable WEFT_NETWORK_MODE sets no known key; did you mean WEFT_NETWORK?";
+    assert_eq!(with("WEFT_NETWORK_MODE").unwrap().warnings, [hint]);
 }
 
 #[test]

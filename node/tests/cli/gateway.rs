@@ -16,7 +16,7 @@ const MANY: usize = 600;
 const MANY_FULL: usize = 10_000;
 
 /// A node with a gateway, and where that is.
-fn start() -> (Node, String) {
+pub(super) fn start() -> (Node, String) {
     let node = Node::start_with(&["--gateway", "0"]);
     let address = gateway_of(&node);
     (node, address)
@@ -62,7 +62,7 @@ fn get(address: &str, path: &str, fields: &str) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: no JSON: {body}")))
 }
 
-fn post(address: &str, path: &str, body: &[u8]) -> (u16, Value) {
+pub(super) fn post(address: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let length = body.len();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -71,7 +71,7 @@ fn post(address: &str, path: &str, body: &[u8]) -> (u16, Value) {
     (status, serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{path}: no JSON: {answer}")))
 }
 
-fn assert_lives(address: &str) {
+pub(super) fn assert_lives(address: &str) {
     let (status, root) = get(address, "/", "Host: localhost\r\n");
     assert_eq!(status, 200, "{root}");
     assert_eq!(root["network"], "local");

@@ -14,6 +14,7 @@ mod doors;
 mod dry_run;
 mod eval;
 mod gateway;
+mod hostile;
 mod hosting;
 mod item;
 mod keep;

@@ -148,8 +148,10 @@ fn configuration_is_shown_with_its_sources_and_checked() {
         human.text()
     );
     assert!(human.text().lines().all(|line| !line.starts_with(' ') || line.len() <= 100), "{}", human.text());
-    let ran = weft_with(folder.path(), &["config", "check"], &[("WEFT_LOGG", "x")], b"").expect(1);
-    assert!(ran.text().contains("did you mean WEFT_LOG?"), "{}", ran.text());
+    let ran = weft_with(folder.path(), &["config", "check"], &[("WEFT_SERVICE_HOST", "x")], b"").expect(1);
+    assert!(ran.text().contains("WEFT_SERVICE_HOST sets no known key"), "{}", ran.text());
+    let ran = weft_with(folder.path(), &["config", "check"], &[("WEFT_LOGG", "x")], b"").expect(2);
+    assert!(ran.err.contains("WEFT_LOGG: unknown key `logg`; did you mean `log`?"), "{}", ran.err);
     std::fs::write(&file, "weave_block = 500\n").unwrap();
     let (code, text) = weft(folder.path(), &["config", "check", "--json"]).expect(2).error();
     assert_eq!(code, "config");

@@ -10,17 +10,24 @@ use super::node::{Node, until};
 #[path = "../../benches/restart/folder.rs"]
 mod folder;
 
-/// More than a role takes up in one turn.
-const PROCESSES: usize = 150;
+/// More than a role takes up in one turn, or with `WEFT_FULL=1` as many as a node is made for.
+fn processes() -> usize {
+    if is_full() { 10_000 } else { 150 }
+}
+
+fn is_full() -> bool {
+    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
+}
 
 #[test]
 fn what_lies_on_disk_is_served_at_once_and_left_as_it_was() {
     let data = tempfile::tempdir().unwrap();
-    let made = folder::make(data.path(), PROCESSES);
+    let processes = processes();
+    let made = folder::make(data.path(), processes);
     let last = folder::SLOTS - 1;
     let mut node = Node::start_in(data);
     for turn in 1..=2 {
-        assert_eq!(node.json(&["status"])["processes"], PROCESSES);
+        assert_eq!(node.json(&["status"])["processes"], processes);
         // The newest of them is served as soon as the oldest, and goes on where it stood.
         let (own, foreign) = (made.own[made.own.len() - 1], made.foreign[made.foreign.len() - 1]);
         let sent = node.json(&["send", &own.to_string(), "--action", "Increment", "--wait"]);
@@ -40,7 +47,7 @@ fn what_lies_on_disk_is_served_at_once_and_left_as_it_was() {
     let states =
         listed.as_array().unwrap().iter().map(|info| (info["head"].as_u64(), info["fault"].is_null()));
     let (grown, still): (Vec<_>, Vec<_>) = states.partition(|(head, _)| *head != Some(last));
-    assert_eq!((grown, still.len()), (vec![(Some(last + 2), true)], PROCESSES - 1));
+    assert_eq!((grown, still.len()), (vec![(Some(last + 2), true)], processes - 1));
     assert!(still.iter().all(|(_, is_sound)| *is_sound));
     node.stop();
 }
@@ -48,8 +55,7 @@ fn what_lies_on_disk_is_served_at_once_and_left_as_it_was() {
 /// Killed with as many topics as the issue asks for with `WEFT_FULL=1`, and started again.
 #[test]
 fn a_killed_node_comes_back_with_all_of_its_topics() {
-    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
-    let processes = if is_full { 1_000 } else { 200 };
+    let processes = if is_full() { 1_000 } else { 200 };
     let data = tempfile::tempdir().unwrap();
     let made = folder::make(data.path(), processes);
     let node = Node::start_in(data);

@@ -2,9 +2,11 @@
 //! module comes to is told in full by the suite of the engine (`vm/tests/hostile`); here the node
 //! is what must hold.
 
+use weft_node::config::Evaluate;
+use weft_node::control::api::{ProcessInfo, Request};
 use weft_protocol::Tag;
 use weft_protocol::outcome::Code;
-use weft_testnet::{Actor, Cast, Open, Trouble};
+use weft_testnet::{Actor, AskError, Cast, Look, Open, PATIENCE, Trouble, until};
 
 use crate::guest::Guest;
 use crate::rig::{Rig, assert_holds};
@@ -136,7 +138,7 @@ async fn modules_that_are_none_are_refused_and_the_node_goes_on() -> Result<(), 
 #[tokio::test]
 async fn what_a_machine_cannot_hold_stops_there_with_its_reason_and_stops_nobody_else() -> Result<(), Trouble>
 {
-    let rig = Rig::start(Guest::Counter, &ROLES, 2_000).await;
+    let rig = Rig::start(Guest::Counter, &["scheduler,compute,messenger", "compute"], 2_000).await;
     let (town, mut open) = (rig.town(), Open::new("outgrown"));
     let honest = rig.spawn("honest", 0, &[0], &[]).await?;
     let terms: String =
@@ -145,12 +147,15 @@ async fn what_a_machine_cannot_hold_stops_there_with_its_reason_and_stops_nobody
         "(func $f (param i64) (result i64)
            (i64.const 0) {terms} (call $f (i64.add (local.get 0) (i64.const 1))) {terms} i64.add)"
     );
-    let wasm = plain(&deep, "(call $f (i64.extend_i32_u (local.get 0)))");
-    let module = town.publish(&wasm, PLAIN, &[]).await?.module;
+    // Only a long message calls it.
+    let harm = "(if (result i64) (i32.gt_u (local.get 1) (i32.const 8192))
+        (then (call $f (i64.extend_i32_u (local.get 0)))) (else (i64.const -1)))";
+    let module = town.publish(&plain(&deep, harm), PLAIN, &[]).await?.module;
     let cast =
         Cast { name: "deep", module, scheduler: 0, attestors: &[], quorum: 1, computing: &[0], tags: &[] };
     let deep = rig.cast(cast).await?;
-    let sent = town.send(&deep, "Harm", Vec::new(), "").await?.slot;
+    let before = town.send(&deep, "Before", Vec::new(), "").await?.slot;
+    let sent = town.send(&deep, "Harm", Vec::new(), &"harm".repeat(4_096)).await?.slot;
     let said = town.result(&deep, 0, sent).await.map(|result| result.code).map_err(|error| error.to_string());
     let named = said.as_ref().is_err_and(|said| said.contains("native stack"));
     open.that("what is said of its message", "why it is stopped", format!("{said:?}"), named);
@@ -160,6 +165,21 @@ async fn what_a_machine_cannot_hold_stops_there_with_its_reason_and_stops_nobody
     town.host_on(&deep, 0, true, &mut open).await?;
     let again = town.detail(&deep, 0, true).await?.info;
     open.same("what stopped it", &info.fault, &again.fault);
+    // Elsewhere all are there, and due at once, when the first is evaluated: those before it keep their outcomes.
+    let request =
+        Request::Host { process: deep.id, compute: true, messenger: false, evaluate: Some(Evaluate::Lazy) };
+    let _: ProcessInfo = town.insist(1, "to host a process", &request).await?;
+    let look = async || match town.detail(&deep, 1, false).await?.info.head {
+        Some(head) if head == sent => Ok(Look::There(())),
+        head => Ok::<_, AskError>(Look::NotYet(format!("{head:?}"))),
+    };
+    until("its log", PATIENCE, look).await?;
+    let said = town.result(&deep, 1, sent).await.map(|result| result.code).map_err(|error| error.to_string());
+    let named = said.as_ref().is_err_and(|said| said.contains("native stack"));
+    open.that("what is said there", "why it is stopped", format!("{said:?}"), named);
+    let result = town.result(&deep, 1, before).await?;
+    open.equal("the message before it", &Code::Malformed.number(), &result.code);
+    open.equal("that it was computed there", &true, &result.computed_here);
     let ran = town.send(&honest, "Increment", Vec::new(), "").await?;
     open.equal("that the other goes on", &0, &town.result(&honest, 0, ran.slot).await?.code);
     assert_holds(open);

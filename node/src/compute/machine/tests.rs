@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod failures;
+
 fn id(number: u8) -> Id {
     Id([number; 32])
 }
@@ -213,34 +215,6 @@ fn a_process_that_was_slow_once_is_quick_again() {
 }
 
 #[test]
-fn a_failure_frees_its_thread_and_is_tried_again_later() {
-    let mut rig = Rig::new(1);
-    rig.add(id(1), 1, 5);
-    rig.threads_in_use.clear();
-    rig.handle(Input::Failed { process: id(1), why: "no disk".into(), retry: true });
-    rig.add(id(2), 1, 1);
-    rig.pass(20);
-    assert_eq!((rig.count(id(1)), rig.count(id(2))), (0, 1));
-    rig.pass(RETRY_MS_MIN + 200);
-    assert_eq!(rig.count(id(1)), 5);
-    assert!(rig.machine.is_idle(&id(1)) && rig.machine.is_idle(&id(2)));
-}
-
-#[test]
-fn what_lacked_something_runs_when_that_is_there() {
-    let mut rig = Rig::new(1);
-    rig.add(id(1), 1, 5);
-    rig.handle(Input::Ready { process: id(1) });
-    rig.threads_in_use.clear();
-    rig.handle(Input::Failed { process: id(1), why: "no module".into(), retry: true });
-    rig.handle(Input::Ready { process: id(1) });
-    rig.handle(Input::Ready { process: id(2) });
-    rig.pass(20);
-    assert_eq!(rig.count(id(1)), 5);
-    assert!(rig.machine.resting.is_empty() && rig.machine.is_idle(&id(1)));
-}
-
-#[test]
 fn a_lazy_process_is_evaluated_as_far_as_somebody_waits_for_it() {
     let mut rig = Rig::new(1);
     let process = id(1);
@@ -353,7 +327,7 @@ fn a_run_that_fails_costs_its_gas() {
     rig.add(id(1), 1, 5);
     rig.threads_in_use.clear();
     rig.handle(Input::Evaluated { process: id(1), slowest_ms: 2, gas: 10 * GAS });
-    rig.handle(Input::Failed { process: id(1), why: "no item".into(), retry: true });
+    rig.handle(Input::Failed { process: id(1), next: None, why: "no item".into(), retry: true });
     assert_eq!(rig.machine.gas_used(), Some(10 * GAS));
     rig.pass(10 * RETRY_MS_MAX);
     assert_eq!(rig.count(id(1)), 0, "it is tried again before the debt is paid");
@@ -458,29 +432,4 @@ fn a_process_that_is_taken_up_again_while_it_runs_has_one_place_in_line() {
     assert_eq!(rig.evaluated[&first].len(), 3);
     assert!(!rig.evaluated.contains_key(&last), "it was let go");
     assert!(rig.machine.is_idle(&first));
-}
-
-/// A failure waits for its time. Nothing of that is left when a run that began before ends after it.
-#[test]
-fn a_process_that_no_longer_rests_is_not_woken() {
-    for fails in [false, true] {
-        let mut rig = Rig::new(1);
-        rig.add(id(1), 1_000, 5);
-        // It is let go and taken up again while it runs, so a second run waits for the first.
-        rig.handle(Input::Drop { process: id(1) });
-        rig.threads_in_use.clear();
-        rig.add(id(1), 1_000, 5);
-        let failed = || Input::Failed { process: id(1), why: "no disk".into(), retry: true };
-        rig.handle(failed());
-        assert_eq!(rig.machine.resting.len(), 1);
-        // The first has failed; this is what comes of the second.
-        rig.handle(if fails { failed() } else { Input::Ran { process: id(1), next: 5 } });
-        assert_eq!(rig.machine.resting.len(), usize::from(fails));
-        rig.threads_in_use.clear();
-        rig.next.insert(id(1), if fails { 0 } else { 5 });
-        rig.pass(60_000);
-        assert_eq!(rig.count(id(1)), if fails { 5 } else { 0 });
-        assert!(rig.machine.is_idle(&id(1)) && rig.machine.committing == 0);
-        assert!(rig.machine.resting.is_empty());
-    }
 }

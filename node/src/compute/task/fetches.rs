@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use weft_protocol::Id;
 use weft_vm::HostFault;
@@ -13,7 +13,7 @@ use super::ComputeTask;
 use crate::compute::hosted::HostError;
 use crate::compute::machine::Input;
 use crate::compute::pool::Errand;
-use crate::remote;
+use crate::remote::{self, RemoteError};
 use crate::shared::SharedRef;
 use crate::supervisor;
 
@@ -54,16 +54,22 @@ pub(super) struct Fetches {
     compiles: JoinSet<Ended>,
     /// Who waits for each.
     waiting: BTreeMap<(Id, Wanted), BTreeSet<Id>>,
-    /// Compilers take all cores and much memory: one at a time for each kind of process.
-    asked: Arc<Semaphore>,
-    unasked: Arc<Semaphore>,
+    asked: Arc<Lane>,
+    unasked: Arc<Lane>,
+}
+
+/// One line of modules that are compiled. A compiler takes all cores and much memory, and looking whether a module is compiled
+/// reads all of it: at most one compiler and one look at a time.
+struct Lane {
+    compiler: Semaphore,
+    look: Semaphore,
 }
 
 impl Fetches {
     pub(super) fn new() -> Self {
-        let one = || Arc::new(Semaphore::new(1));
+        let lane = || Arc::new(Lane { compiler: Semaphore::new(1), look: Semaphore::new(1) });
         let (searches, compiles) = (JoinSet::new(), JoinSet::new());
-        Self { searches, compiles, waiting: BTreeMap::new(), asked: one(), unasked: one() }
+        Self { searches, compiles, waiting: BTreeMap::new(), asked: lane(), unasked: lane() }
     }
 
     /// Whether nothing is under way.
@@ -91,12 +97,20 @@ impl Fetches {
         }
         self.waiting.insert((id, wanted), BTreeSet::from([process]));
         let shared = SharedRef::clone(shared);
-        if let Wanted::Compiled { unasked } = wanted {
-            let turn = Arc::clone(if unasked { &self.unasked } else { &self.asked });
-            self.compiles.spawn(async move { (id, wanted, compile(shared, id, &turn).await) });
-        } else {
-            self.searches.spawn(async move { (id, wanted, search(&shared, process, id, wanted).await) });
-        }
+        match wanted {
+            Wanted::Module => self.searches.spawn(async move {
+                let found = remote::fetch_module(&shared, process, id).await;
+                (id, wanted, searched(process, id, found))
+            }),
+            Wanted::Item => self.searches.spawn(async move {
+                let found = remote::fetch_item(&shared, process, id).await;
+                (id, wanted, searched(process, id, found))
+            }),
+            Wanted::Compiled { unasked } => {
+                let lane = Arc::clone(if unasked { &self.unasked } else { &self.asked });
+                self.compiles.spawn(async move { (id, wanted, compile(shared, id, &lane).await) })
+            }
+        };
         true
     }
 
@@ -113,8 +127,10 @@ impl Fetches {
 
     /// Has nothing more compiled.
     pub(super) fn close(&self) {
-        self.asked.close();
-        self.unasked.close();
+        for lane in [&self.asked, &self.unasked] {
+            lane.compiler.close();
+            lane.look.close();
+        }
     }
 
     /// Waits for compilers that are at work, which hold the disk.
@@ -124,34 +140,31 @@ impl Fetches {
     }
 }
 
-async fn search(shared: &SharedRef, process: Id, id: Id, wanted: Wanted) -> Fetched {
-    let found = match wanted {
-        Wanted::Module => remote::fetch_module(shared, process, id).await,
-        Wanted::Item | Wanted::Compiled { .. } => remote::fetch_item(shared, process, id).await,
-    };
+fn searched(process: Id, item: Id, found: Result<(), RemoteError>) -> Fetched {
     match found {
         Ok(()) => Fetched::Here,
         Err(error) => {
-            tracing::warn!(%process, item = %id, ?wanted, %error, "what a process needs was not found");
+            tracing::warn!(%process, %item, %error, "what a process needs was not found");
             Fetched::Missing
         }
     }
 }
 
-async fn compile(shared: SharedRef, module: Id, turn: &Semaphore) -> Fetched {
-    let mut permit = turn.try_acquire();
-    if permit.is_err() {
-        // What was compiled since it was asked for need not wait.
-        let looking = SharedRef::clone(&shared);
-        let is_compiled = spawn_blocking(move || looking.modules.is_compiled(&looking.store, module)).await;
-        match ended(is_compiled) {
-            Ok(true) => return Fetched::Here,
-            Ok(false) => permit = turn.acquire().await.map_err(|_| TryAcquireError::Closed),
-            Err(error) => return Fetched::Refused(error),
+async fn compile(shared: SharedRef, module: Id, lane: &Lane) -> Fetched {
+    // What was compiled since it was asked for need not wait. A lane is closed when the node stops.
+    if lane.compiler.available_permits() == 0 {
+        let Ok(_look) = lane.look.acquire().await else { return Fetched::Missing };
+        if lane.compiler.available_permits() == 0 {
+            let shared = SharedRef::clone(&shared);
+            let look = spawn_blocking(move || shared.modules.is_compiled(&shared.store, module));
+            match ended(look.await) {
+                Ok(true) => return Fetched::Here,
+                Ok(false) => {}
+                Err(error) => return Fetched::Refused(error),
+            }
         }
     }
-    // The node stops.
-    let Ok(_permit) = permit else { return Fetched::Missing };
+    let Ok(_turn) = lane.compiler.acquire().await else { return Fetched::Missing };
     match ended(spawn_blocking(move || shared.modules.compile(&shared.store, module)).await) {
         Ok(()) => Fetched::Here,
         Err(error) => Fetched::Refused(error),
@@ -202,13 +215,13 @@ impl ComputeTask {
                     tracing::warn!(%process, %error, "a module was not compiled");
                     self.looks.remove(&process);
                     if !error.may_pass() {
-                        self.fail(process, error);
+                        self.fail(process, None, error);
                     } else if self.waiting.contains(&process) {
                         self.shared.directory.set_waits(&process, Some(error.to_string()));
                     }
                 }
             }
-            if self.looks.contains_key(&process) && !self.is_out(&process) {
+            if self.is_asked(&process) && !self.is_out(&process) {
                 self.send_job(process, Errand::Look);
             }
         }

@@ -105,7 +105,7 @@ impl Node {
             if error == WriteError::Conflict {
                 ctx.checker.violation(format!("this node contradicts what it attested of {process}"));
             }
-            let input = Input::Failed { process, why: "the disk".to_owned(), retry: true };
+            let input = Input::Failed { process, next: None, why: "the disk".to_owned(), retry: true };
             return self.roles.compute.handle(input, ctx.now(self.at));
         }
         let next = live.next_slot();

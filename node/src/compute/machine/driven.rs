@@ -6,7 +6,7 @@ use super::line::{Pace, Turn};
 use crate::config::Evaluate;
 
 #[derive(Debug)]
-pub(super) struct Hosted {
+pub(super) struct Driven {
     pub next: u64,
     pub head: Option<u64>,
     pub evaluate: Evaluate,
@@ -34,7 +34,7 @@ pub(super) enum State {
     Stopped,
 }
 
-impl Hosted {
+impl Driven {
     /// The last slot to evaluate now, if there is one.
     pub fn due(&self) -> Option<u64> {
         let head = self.head?;
