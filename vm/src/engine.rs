@@ -148,6 +148,7 @@ impl Engine {
             count: format.is_metered(),
             exceptions: format == Format::Plain,
             lower: true,
+            uncalled: format.uncalled_exports(),
             memory_export: format.memory_export(),
         };
         meter::instrument(wasm, &policy)

@@ -1,6 +1,7 @@
 //! Module formats: what a module may import and how a message is handed to it.
 
 use crate::error::UnsupportedFormat;
+use crate::host::asyncify;
 
 pub(crate) mod emscripten;
 pub(crate) mod plain;
@@ -79,6 +80,16 @@ impl Format {
     /// Whether the reference counts this format's gas while it runs, for `GasUsed`.
     pub const fn is_metered(self) -> bool {
         matches!(self, Self::Metered64 | Self::Metered32)
+    }
+
+    /// Whether the host unwinds the guest while it waits for data, as the reference's loader does in these formats.
+    pub(crate) const fn unwinds(self) -> bool {
+        self.is_metered()
+    }
+
+    /// Exports that the host never calls, whatever they do.
+    pub(crate) const fn uncalled_exports(self) -> &'static [&'static str] {
+        if self.unwinds() { &[] } else { &asyncify::EXPORTS }
     }
 
     /// The name under which modules export their memory.

@@ -270,7 +270,7 @@ impl Live {
             set_temp_ret,
             malloc,
             errno_location,
-            asyncify: format.is_metered().then(|| asyncify::Exports::find(&mut *store, &instance)).flatten(),
+            asyncify: format.unwinds().then(|| asyncify::Exports::find(&mut *store, &instance)).flatten(),
             dyn_calls,
         }
     }

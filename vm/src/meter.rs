@@ -17,6 +17,7 @@
 //!   Exceptions never become values: none outlives its message, and at most one is alive at a time.
 //! - For the `-metering` formats a third global counts up what the reference would ([`count`]).
 //! - A 64-bit memory becomes one of 32 bits where that cannot be told ([`lower`]).
+//! - What asks for a global that never changes is left out ([`fold`]).
 //! - Every mutable global is exported, for the host to reset before each message.
 //!
 //! Nothing is renumbered: new globals, locals, types and exports come last, and code between two
@@ -31,6 +32,7 @@ mod analyse;
 pub(crate) mod cost;
 mod count;
 mod emit;
+mod fold;
 mod likely;
 mod lower;
 mod nesting;
@@ -42,7 +44,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 12;
+pub(crate) const PASS_VERSION: u32 = 13;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";
@@ -88,6 +90,8 @@ pub(crate) struct Policy {
     pub(crate) exceptions: bool,
     /// Lower a 64-bit memory that stays below 4 GiB to a 32-bit one; see [`lower`]. Only with the guard.
     pub(crate) lower: bool,
+    /// Exports that the host never calls: what only they set never changes; see [`fold`]. Only with the guard.
+    pub(crate) uncalled: &'static [&'static str],
     /// The only name under which the memory may be exported.
     pub(crate) memory_export: &'static str,
 }

@@ -15,6 +15,10 @@ use crate::format::Format;
 /// Bytes of the stack into which a guest is unwound, as the loader has it.
 const STACK_BYTES: u64 = 41_943_040;
 
+/// The exports that begin and end it.
+pub(crate) const EXPORTS: [&str; 4] =
+    ["asyncify_start_unwind", "asyncify_stop_unwind", "asyncify_start_rewind", "asyncify_stop_rewind"];
+
 /// What the guest offers for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exports {
@@ -30,13 +34,14 @@ impl Exports {
     /// All of them, or none: a module that was built without answers are given at once.
     pub(crate) fn find(mut store: impl AsContextMut, instance: &Instance) -> Option<Self> {
         let mut function = |name| instance.get_func(&mut store, name);
+        let [start_unwind, stop_unwind, start_rewind, stop_rewind] = EXPORTS;
         Some(Self {
             malloc: function("malloc")?,
             free: function("free")?,
-            start_unwind: function("asyncify_start_unwind")?,
-            stop_unwind: function("asyncify_stop_unwind")?,
-            start_rewind: function("asyncify_start_rewind")?,
-            stop_rewind: function("asyncify_stop_rewind")?,
+            start_unwind: function(start_unwind)?,
+            stop_unwind: function(stop_unwind)?,
+            start_rewind: function(start_rewind)?,
+            stop_rewind: function(stop_rewind)?,
         })
     }
 }

@@ -6,6 +6,7 @@ use wasmparser::{
 
 use super::cost::{self, SEGMENT_GAS};
 use super::count::Segments;
+use super::fold::{Idle, Pures};
 use super::likely::{Recent, label_value};
 use super::lower::{self, Addresses};
 use super::nesting::Nesting;
@@ -14,6 +15,10 @@ use super::plan::{Edit, EditKind, Plan, Width};
 use super::refuse::{self, invalid};
 use crate::error::ModuleError;
 use crate::limits::{FRAME_BYTES, GUESSES_MAX, SLOT_BYTES};
+
+mod folding;
+
+use folding::Arms;
 
 /// What the analysis needs to know about the module.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +59,8 @@ struct Frame {
     caught: bool,
     /// Branches to the end (or head) of this construct whose refund is known at its end.
     leaving: Vec<Leaving>,
+    /// For an `if`: what becomes of it.
+    arms: Arms,
 }
 
 /// What a charge had come to at some place.
@@ -71,7 +78,7 @@ struct Leaving {
     paid: Vec<Reading>,
 }
 
-struct Analyser {
+struct Analyser<'a> {
     edits: Vec<Edit>,
     frames: Vec<Frame>,
     /// The charge that pays for the code being read; `None` in dead code.
@@ -84,6 +91,10 @@ struct Analyser {
     recent: Recent,
     /// Constructs that the guesses so far lie in, each guess counted by itself.
     guessed: usize,
+    idle: &'a Idle,
+    pures: Pures,
+    /// How many frames there are inside the outermost arm that never runs, if that is being read.
+    never: Option<usize>,
 }
 
 /// Validates one function and plans its edits.
@@ -91,6 +102,7 @@ pub(super) fn function<R: WasmModuleResources>(
     body: &FunctionBody<'_>,
     validator: &mut FuncValidator<R>,
     facts: Facts,
+    idle: &Idle,
     guard: bool,
 ) -> Result<Plan, ModuleError> {
     let mut reader = body.get_binary_reader();
@@ -99,7 +111,7 @@ pub(super) fn function<R: WasmModuleResources>(
     let code_start = operators.original_position();
     let mut operands = Operands::default();
     let mut nesting = Nesting::default();
-    let mut analyser = Analyser::new(code_start, facts);
+    let mut analyser = Analyser::new(code_start, facts, idle);
     let mut segments = Segments::new(code_start);
     let mut addresses = facts.lower.then(|| Addresses::new(validator.len_locals()));
     while !operators.eof() {
@@ -119,7 +131,7 @@ pub(super) fn function<R: WasmModuleResources>(
         });
         if guard {
             let label = |depth: u32| label_value(validator, depth);
-            analyser.read(&op, at, after, label);
+            analyser.read_or_fold(&op, at, after, label);
         }
         if let Some(lowered) = lowered {
             // Also in dead code, which is validated again.
@@ -146,8 +158,8 @@ pub(super) fn function<R: WasmModuleResources>(
     })
 }
 
-impl Analyser {
-    fn new(code_start: usize, facts: Facts) -> Self {
+impl<'a> Analyser<'a> {
+    fn new(code_start: usize, facts: Facts, idle: &'a Idle) -> Self {
         let mut analyser = Self {
             edits: Vec::new(),
             frames: Vec::new(),
@@ -158,6 +170,9 @@ impl Analyser {
             catches: false,
             recent: Recent::default(),
             guessed: 0,
+            idle,
+            pures: Pures::default(),
+            never: None,
         };
         analyser.push(Kind::Block);
         analyser.open_charge(code_start, false);
@@ -170,11 +185,15 @@ impl Analyser {
             // A function without calls cannot recurse: its loops check, and its caller did.
             *check = self.calls;
         }
-        let idle = |kind: &EditKind| {
-            matches!(kind, EditKind::Charge { gas: 0, check: false } | EditKind::Skipped { refund: 0 })
+        let is_nothing = |kind: &EditKind| {
+            matches!(
+                kind,
+                EditKind::Charge { gas: 0, check: false } | EditKind::Skipped { refund: 0 } | EditKind::Gone
+            )
         };
         let catches = self.catches;
-        self.edits.retain(|edit| !idle(&edit.kind) && (catches || !matches!(edit.kind, EditKind::Caught)));
+        self.edits
+            .retain(|edit| !is_nothing(&edit.kind) && (catches || !matches!(edit.kind, EditKind::Caught)));
         (self.edits, self.calls)
     }
 
@@ -227,6 +246,7 @@ impl Analyser {
             likely: None,
             caught: false,
             leaving: Vec::new(),
+            arms: Arms::Kept,
         });
     }
 

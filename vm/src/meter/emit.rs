@@ -26,11 +26,14 @@ use super::cost::{BYTE_GAS, PAGE_GAS, UNWIND_GAS};
 use super::lower::Whole;
 use super::plan::{Edit, EditKind, Plan, Width};
 use super::{DEPTH_OVER, FRAME_BITS, depth_of};
+use crate::error::HostFault;
 
 mod lowered;
 
 /// More bytes or pages than any memory has; keeps the product of a charge in range.
 const AMOUNT_MAX: i64 = 1 << 40;
+/// The opcode of `block`, whose type is written as that of `if`.
+const BLOCK: u8 = 0x02;
 
 /// Indexes of the counters.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +44,7 @@ pub(super) struct Counters {
     pub(super) used: u32,
 }
 
-/// Writes the body of one function, without its length.
+/// Writes the body of one function, without its length. A plan that contradicts itself is a fault of this program.
 pub(super) fn function(
     wasm: &[u8],
     end: usize,
@@ -50,7 +53,7 @@ pub(super) fn function(
     counters: Counters,
     locals: &Locals<'_>,
     types: &mut NewTypes,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, HostFault> {
     let mut out = Writer { bytes: Vec::with_capacity(end - plan.code_start + 256), counters };
     let scratch = Scratch::of(plan);
     locals.write(&scratch, &mut out.bytes);
@@ -78,6 +81,9 @@ pub(super) fn function(
     out.put(Instruction::Block(results));
     let mut copied = plan.code_start;
     for edit in edits {
+        if edit.at < copied {
+            return Err(HostFault::Runtime(format!("two edits of the code at {}", edit.at)));
+        }
         out.bytes.extend_from_slice(wasm.get(copied..edit.at).unwrap_or_default());
         let original = wasm.get(edit.at..edit.at + edit.skip).unwrap_or_default();
         copied = edit.at + edit.skip;
@@ -102,6 +108,12 @@ pub(super) fn function(
             EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
             EditKind::Count { gas } => out.count(gas),
             EditKind::Caught => out.land(scratch.depth()),
+            EditKind::Zero => out.put(Instruction::I32Const(0)),
+            EditKind::Nothing | EditKind::Gone => {}
+            EditKind::Block(ref ty) => {
+                out.bytes.push(BLOCK);
+                out.bytes.extend_from_slice(wasm.get(ty.clone()).unwrap_or_default());
+            }
         }
     }
     out.bytes.extend_from_slice(wasm.get(copied..end).unwrap_or_default());
@@ -118,7 +130,7 @@ pub(super) fn function(
         out.outside();
     }
     out.put(Instruction::End);
-    out.bytes
+    Ok(out.bytes)
 }
 
 /// Function types that the pass adds behind those of the module.
@@ -224,6 +236,7 @@ impl Scratch {
                 }
                 EditKind::Charge { .. } | EditKind::Leave { .. } | EditKind::Skipped { .. } => {}
                 EditKind::Return | EditKind::Count { .. } | EditKind::Caught => {}
+                EditKind::Zero | EditKind::Nothing | EditKind::Block(_) | EditKind::Gone => {}
             }
         }
         for (_, count) in scratch.counts.iter_mut().filter(|(ty, _)| plan.catches && *ty == V::I64) {

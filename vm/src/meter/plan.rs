@@ -1,5 +1,7 @@
 //! What the pass does to one function: the analysis plans it, and the emitter writes it.
 
+use std::ops::Range;
+
 use wasmparser::ValType;
 
 use super::lower::{Access, Whole};
@@ -47,6 +49,14 @@ pub(super) enum EditKind {
     Access(Access),
     /// The same of a 32-bit memory.
     Whole(Whole),
+    /// A zero.
+    Zero,
+    /// Nothing.
+    Nothing,
+    /// The beginning of a block whose type has these bytes.
+    Block(Range<usize>),
+    /// No edit any more: what it was for never runs.
+    Gone,
 }
 
 /// What the emitter has to know about one function.

@@ -2,26 +2,27 @@
 
 use std::ops::Range;
 
-use wasm_encoder::{BlockType, ConstExpr, Encode, GlobalType, ValType};
+use wasm_encoder::{BlockType, Encode, ValType};
 use wasmparser::{
-    BinaryReader, CompositeInnerType, DataKind, ExternalKind, FuncToValidate, FuncValidatorAllocations,
-    FunctionBody, Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
-    WasmFeatures, WasmModuleResources,
+    CompositeInnerType, DataKind, ExternalKind, FuncToValidate, FuncValidatorAllocations, FunctionBody,
+    Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    WasmModuleResources,
 };
 
 use super::analyse::{self, Facts};
 use super::emit::{self, Counters, Locals, NewTypes};
+use super::fold::{Idle, Survey};
 use super::lower;
 use super::nesting::Work;
 use super::plan::Width;
 use super::refuse::invalid;
-use super::{
-    DEPTH_EXPORT, DEPTH_START, GAS_EXPORT, GLOBAL_EXPORT, Metered, Policy, RESERVED_PREFIX, USED_EXPORT,
-};
+use super::{Metered, Policy, RESERVED_PREFIX};
 use crate::error::ModuleError;
 use crate::limits::{
     FUNCTION_BYTES_MAX, FUNCTIONS_MAX, MUTABLE_GLOBALS_MAX, RESULTS_MAX, TABLE_ELEMENTS_MAX,
 };
+
+mod write;
 
 /// Section ids in the order in which a module must have them.
 const ORDER: [u8; 13] = [1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11];
@@ -65,6 +66,13 @@ pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleErr
     }
     if !module.has_memory {
         return Err(ModuleError::Unsupported("no memory".to_owned()));
+    }
+    // A count of what the reference would count has its own places, which are not left out.
+    if policy.guard && !policy.count {
+        let survey = std::mem::take(&mut module.survey);
+        let bodies = functions.iter().map(|(function, body)| (function.index, body));
+        // What cannot be read is refused when it is validated.
+        module.idle = survey.idle(bodies).unwrap_or_default();
     }
     let lowered = module.lowered && module.code(wasm, &functions, policy, true)?;
     if !lowered {
@@ -129,6 +137,8 @@ struct Reading {
     thrown: Vec<bool>,
     data: Vec<Range<u64>>,
     code: Vec<u8>,
+    survey: Survey,
+    idle: Idle,
 }
 
 impl Reading {
@@ -151,6 +161,8 @@ impl Reading {
             thrown: Vec::new(),
             data: Vec::new(),
             code: Vec::new(),
+            survey: Survey::default(),
+            idle: Idle::default(),
         }
     }
 
@@ -187,7 +199,9 @@ impl Reading {
             Payload::TableSection(section) => {
                 let mut elements = 0u64;
                 for table in section.clone() {
-                    elements = elements.saturating_add(table.map_err(invalid)?.ty.initial);
+                    let table = table.map_err(invalid)?;
+                    self.survey.table(&table).map_err(invalid)?;
+                    elements = elements.saturating_add(table.ty.initial);
                 }
                 if elements > TABLE_ELEMENTS_MAX {
                     return unsupported(format!("{elements} table elements (at most {TABLE_ELEMENTS_MAX})"));
@@ -196,7 +210,12 @@ impl Reading {
             Payload::MemorySection(section) => self.memories(section, policy)?,
             Payload::TagSection(section) => self.tags(section, policy)?,
             Payload::GlobalSection(section) => self.globals(section)?,
-            Payload::ExportSection(section) => exports(section, policy.memory_export)?,
+            Payload::ExportSection(section) => self.exports(section, policy)?,
+            Payload::ElementSection(section) => {
+                for element in section.clone() {
+                    self.survey.element(&element.map_err(invalid)?).map_err(invalid)?;
+                }
+            }
             Payload::StartSection { .. } => return unsupported("a start section"),
             Payload::DataSection(section) => {
                 for data in section.clone() {
@@ -269,6 +288,7 @@ impl Reading {
     fn globals(&mut self, section: &wasmparser::GlobalSectionReader<'_>) -> Result<(), ModuleError> {
         for global in section.clone() {
             let global = global.map_err(invalid)?;
+            self.survey.global(self.globals, &global).map_err(invalid)?;
             if global.ty.mutable {
                 if matches!(global.ty.content_type, wasmparser::ValType::Ref(_)) {
                     return unsupported("a mutable global that holds a reference");
@@ -282,6 +302,27 @@ impl Reading {
                 "{} mutable globals (at most {MUTABLE_GLOBALS_MAX})",
                 self.mutable_globals.len()
             ));
+        }
+        Ok(())
+    }
+
+    fn exports(
+        &mut self,
+        section: &wasmparser::ExportSectionReader<'_>,
+        policy: &Policy,
+    ) -> Result<(), ModuleError> {
+        for export in section.clone() {
+            let export = export.map_err(invalid)?;
+            if export.name.starts_with(RESERVED_PREFIX) {
+                return unsupported(format!("the export {:?}, a reserved name", export.name));
+            }
+            if export.kind == ExternalKind::Memory && export.name != policy.memory_export {
+                return unsupported(format!(
+                    "a memory exported under another name than {}",
+                    policy.memory_export
+                ));
+            }
+            self.survey.export(&export, policy.uncalled);
         }
         Ok(())
     }
@@ -322,7 +363,7 @@ impl Reading {
             let resources = validator.resources();
             self.facts.copy_import =
                 self.facts.copy_import.filter(|import| copies(resources, *import, policy.memory64));
-            let plan = analyse::function(body, &mut validator, self.facts, policy.guard)?;
+            let plan = analyse::function(body, &mut validator, self.facts, &self.idle, policy.guard)?;
             work.add(plan.branches)?;
             work.declare(plan.locals)?;
             // What is compared leaves its block as a branch does.
@@ -336,7 +377,7 @@ impl Reading {
                 let locals = locals(wasm, body, plan.code_start)?;
                 let range = body.range();
                 let bytes =
-                    emit::function(wasm, range.end, &plan, results, counters, &locals, &mut self.types);
+                    emit::function(wasm, range.end, &plan, results, counters, &locals, &mut self.types)?;
                 if lower && bytes.len() > lower::FUNCTION_BYTES_MAX {
                     return Ok(false);
                 }
@@ -361,100 +402,6 @@ impl Reading {
             None => unsupported("a function result of an unknown reference type"),
         }
     }
-
-    fn write(&self, wasm: &[u8], policy: &Policy) -> Result<Vec<u8>, ModuleError> {
-        let mut out = wasm.get(..8).unwrap_or_default().to_vec();
-        for id in ORDER {
-            let range = self.sections.iter().find(|(known, _)| *known == id).map(|(_, range)| range.clone());
-            let content = range.and_then(|range| wasm.get(range));
-            let extra = match id {
-                TYPES => self.types.encoded(),
-                GLOBALS if policy.guard => counters(policy.count),
-                EXPORTS if policy.guard => self.new_exports(),
-                CODE if content.is_some() => {
-                    out.push(CODE);
-                    self.code.encode(&mut out);
-                    continue;
-                }
-                MEMORIES | DATA if self.lowered => {
-                    if let Some(content) = content {
-                        out.push(id);
-                        let lowered =
-                            if id == DATA { lower::data(content) } else { lower::memories(content) };
-                        lowered.map_err(invalid)?.encode(&mut out);
-                    }
-                    continue;
-                }
-                _ => (0, Vec::new()),
-            };
-            if content.is_some() || extra.0 > 0 {
-                out.push(id);
-                extended(content, extra).encode(&mut out);
-            }
-        }
-        Ok(out)
-    }
-
-    /// The counters and every mutable global.
-    fn new_exports(&self) -> (u32, Vec<u8>) {
-        let mut bytes = Vec::new();
-        let mut count = 0;
-        let mut export = |name: &str, index: u32| {
-            name.encode(&mut bytes);
-            wasm_encoder::ExportKind::Global.encode(&mut bytes);
-            index.encode(&mut bytes);
-            count += 1;
-        };
-        export(GAS_EXPORT, self.globals);
-        export(DEPTH_EXPORT, self.globals + 1);
-        if self.facts.count {
-            export(USED_EXPORT, self.globals + 2);
-        }
-        for index in &self.mutable_globals {
-            export(&format!("{GLOBAL_EXPORT}{index}"), *index);
-        }
-        (count, bytes)
-    }
-}
-
-fn exports(section: &wasmparser::ExportSectionReader<'_>, memory: &str) -> Result<(), ModuleError> {
-    for export in section.clone() {
-        let export = export.map_err(invalid)?;
-        if export.name.starts_with(RESERVED_PREFIX) {
-            return unsupported(format!("the export {:?}, a reserved name", export.name));
-        }
-        if export.kind == ExternalKind::Memory && export.name != memory {
-            return unsupported(format!("a memory exported under another name than {memory}"));
-        }
-    }
-    Ok(())
-}
-
-fn counters(count: bool) -> (u32, Vec<u8>) {
-    let mut bytes = Vec::new();
-    let starts = [0, DEPTH_START, 0];
-    let number = if count { 3 } else { 2 };
-    for start in starts.into_iter().take(number) {
-        GlobalType { val_type: ValType::I64, mutable: true, shared: false }.encode(&mut bytes);
-        ConstExpr::i64_const(start).encode(&mut bytes);
-    }
-    (number as u32, bytes)
-}
-
-/// A section's content with more entries at its end.
-fn extended(content: Option<&[u8]>, (count, entries): (u32, Vec<u8>)) -> Vec<u8> {
-    let mut reader = BinaryReader::new(content.unwrap_or(&[0]), 0);
-    // The section was validated, so its count can be read.
-    let old = reader.read_var_u32().unwrap_or(0);
-    let rest = content.and_then(|content| content.get(reader.original_position()..)).unwrap_or_default();
-    if count == 0 {
-        return content.unwrap_or_default().to_vec();
-    }
-    let mut out = Vec::with_capacity(rest.len() + entries.len() + 5);
-    (old + count).encode(&mut out);
-    out.extend_from_slice(rest);
-    out.extend_from_slice(&entries);
-    out
 }
 
 fn locals<'a>(wasm: &'a [u8], body: &FunctionBody<'_>, code_start: usize) -> Result<Locals<'a>, ModuleError> {

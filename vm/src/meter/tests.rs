@@ -8,8 +8,10 @@ use crate::limits::{DEPTH_BYTES_MAX, DEPTH_FRAMES_MAX, FRAME_BYTES, SLOT_BYTES};
 
 mod count;
 mod exceptions;
+mod fold;
 mod lower;
 mod module;
+mod random;
 
 const POLICY: Policy = Policy {
     memory64: false,
@@ -19,6 +21,7 @@ const POLICY: Policy = Policy {
     count: false,
     exceptions: true,
     lower: true,
+    uncalled: &crate::host::asyncify::EXPORTS,
     memory_export: "memory",
 };
 const PLENTY: i64 = 1 << 40;
@@ -70,14 +73,17 @@ impl Run {
     }
 }
 
-/// Result and gas, the same whether segments are merged or not, the depth back where it was.
+/// Result and gas, the same whether segments are merged and questions left out or not, the depth back where it was.
 fn used(wat: &str, argument: i32) -> (i32, i64) {
     let mut merged = Run::new(&guarded(wat, &POLICY));
     let mut single = Run::new(&guarded(wat, &Policy { merge: false, ..POLICY }));
+    let mut asked = Run::new(&guarded(wat, &Policy { uncalled: &[], ..POLICY }));
     let (result, gas) = merged.call(argument, PLENTY);
     let (same, apart) = single.call(argument, PLENTY);
     let result = result.unwrap();
     assert_eq!((result, gas), (same.unwrap(), apart), "merging changed something for {argument}");
+    let (same, unfolded) = asked.call(argument, PLENTY);
+    assert_eq!((result, gas), (same.unwrap(), unfolded), "folding changed something for {argument}");
     assert_eq!(merged.depth(), DEPTH_START);
     (result, gas)
 }

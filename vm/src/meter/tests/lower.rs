@@ -1,10 +1,9 @@
 //! Lowered memories beside 64-bit ones: the same results, traps, gas, sizes and bytes, whatever the
 //! address.
 
+use super::random::{FUNCTIONS, Random};
 use super::*;
 use crate::host::Limiter;
-
-mod random;
 
 const PAGE: u64 = 65_536;
 const LOWERED: Policy = Policy { memory64: true, count: true, exceptions: false, ..POLICY };
@@ -50,13 +49,13 @@ impl Side {
         memory.data_mut(&mut self.store)
     }
 
-    fn call(&mut self, name: &str, arguments: &[u64]) -> Seen {
+    fn call(&mut self, name: &str, arguments: &[u64], gas: i64) -> Seen {
         self.store.data_mut().refused = false;
-        let counters = [(GAS_EXPORT, i64::MAX), (DEPTH_EXPORT, DEPTH_START), (USED_EXPORT, 0)];
+        let counters = [(GAS_EXPORT, gas), (DEPTH_EXPORT, DEPTH_START), (USED_EXPORT, 0)];
         let counters = counters.map(|(name, start)| {
-            let counter = self.instance.get_global(&mut self.store, name).unwrap();
+            let counter = self.instance.get_global(&mut self.store, name)?;
             counter.set(&mut self.store, Val::I64(start)).unwrap();
-            counter
+            Some(counter)
         });
         let f = self.instance.get_func(&mut self.store, name).unwrap();
         let arguments: Vec<Val> = arguments.iter().map(|argument| Val::I64(*argument as i64)).collect();
@@ -65,20 +64,25 @@ impl Side {
             Ok(()) => Ok(format!("{results:?}")),
             Err(error) => Err(error.downcast_ref().copied()),
         };
-        let counters = counters.map(|counter| counter.get(&mut self.store).i64()).to_vec();
+        let counters = counters.map(|counter| counter.and_then(|it| it.get(&mut self.store).i64())).to_vec();
         let pages = self.bytes().len() as u64 / PAGE;
         Seen { ended, counters, pages, refused: self.store.data().refused }
     }
 }
 
 /// The same module lowered and as it was.
-struct Both([Side; 2]);
+pub(super) struct Both([Side; 2]);
 
 impl Both {
     /// Both, or the trap with which neither could be made.
     fn new(wat: &str) -> Result<Self, wasmtime::Trap> {
         let [lowered, wide] = [LOWERED, WIDE].map(|policy| guarded(wat, &policy));
         assert!(is_lowered(&lowered) && !is_lowered(&wide), "{wat}");
+        Self::of(wat, [lowered, wide])
+    }
+
+    /// Two modules that are to be the same.
+    pub(super) fn of(wat: &str, [lowered, wide]: [Vec<u8>; 2]) -> Result<Self, wasmtime::Trap> {
         let engine = Engine::default();
         match [Side::new(&engine, &lowered), Side::new(&engine, &wide)] {
             [Ok(lowered), Ok(wide)] => Ok(Self([lowered, wide])),
@@ -88,15 +92,26 @@ impl Both {
     }
 
     /// Calls a function of both with the same memory, and gives what both did.
-    fn call(&mut self, name: &str, arguments: &[u64]) -> Result<String, wasmtime::Trap> {
-        let [lowered, wide] = &mut self.0;
-        let (seen, expected) = (lowered.call(name, arguments), wide.call(name, arguments));
-        assert_eq!(seen, expected, "{name} {arguments:?}");
-        assert!(lowered.bytes() == wide.bytes(), "{name} {arguments:?} left other bytes");
-        expected.ended.map_err(|trap| trap.expect("a trap of wasm"))
+    pub(super) fn call(&mut self, name: &str, arguments: &[u64]) -> Result<String, wasmtime::Trap> {
+        self.call_within(name, arguments, i64::MAX).0
     }
 
-    fn fill(&mut self) {
+    /// The same with so much gas; and how much they used.
+    pub(super) fn call_within(
+        &mut self,
+        name: &str,
+        arguments: &[u64],
+        gas: i64,
+    ) -> (Result<String, wasmtime::Trap>, i64) {
+        let [lowered, wide] = &mut self.0;
+        let (seen, expected) = (lowered.call(name, arguments, gas), wide.call(name, arguments, gas));
+        assert_eq!(seen, expected, "{name} {arguments:?}");
+        assert!(lowered.bytes() == wide.bytes(), "{name} {arguments:?} left other bytes");
+        let used = gas - expected.counters[0].unwrap();
+        (expected.ended.map_err(|trap| trap.expect("a trap of wasm")), used)
+    }
+
+    pub(super) fn fill(&mut self) {
         for side in &mut self.0 {
             for (at, byte) in side.bytes().iter_mut().enumerate() {
                 *byte = (at * 7 % 251) as u8;
@@ -216,7 +231,7 @@ fn every_access_at_every_edge_is_the_same() {
                     }
                 }
                 assert_eq!(
-                    both.0[0].call(&name, &[address]).ended.is_ok(),
+                    both.0[0].call(&name, &[address], PLENTY).ended.is_ok(),
                     fits,
                     "{name} {address}+{offset}"
                 );
@@ -459,6 +474,25 @@ fn long_numbers_are_read_as_what_they_are() {
     assert!(is_lowered(&lowered));
     let mut side = Side::new(&Engine::default(), &lowered).unwrap();
     side.bytes()[12] = 7;
-    assert_eq!(side.call("f", &[8]).ended, Ok("[I32(7)]".to_owned()));
-    assert!(side.call("f", &[PAGE - 7]).ended.is_err());
+    assert_eq!(side.call("f", &[8], PLENTY).ended, Ok("[I32(7)]".to_owned()));
+    assert!(side.call("f", &[PAGE - 7], PLENTY).ended.is_err());
+}
+
+#[test]
+fn random_functions_do_the_same() {
+    let mut random = Random::new(0x5eed_0000_1234_5678, false);
+    let (mut returned, mut trapped) = (0, 0);
+    for _ in 0..6 {
+        let mut both = Both::new(&random.module()).unwrap();
+        both.fill();
+        for index in 0..FUNCTIONS {
+            for _ in 0..12 {
+                match both.call(&index.to_string(), &random.arguments()) {
+                    Ok(_) => returned += 1,
+                    Err(_) => trapped += 1,
+                }
+            }
+        }
+    }
+    assert!(returned > 1_000 && trapped > 200, "{returned} returned, {trapped} trapped");
 }

@@ -1,19 +1,48 @@
-//! Random functions whose addresses come from locals that change on some ways and not on others.
+//! Random functions whose addresses come from locals that change on some ways and not on others, and that ask for the state
+//! of an unwinding if they are to.
 
-use super::*;
-
+const PAGE: u64 = 65_536;
 const LOCALS: u32 = 4;
-const FUNCTIONS: usize = 60;
+pub(super) const FUNCTIONS: usize = 60;
 
 /// Numbers that are the same each time.
-struct Random(u64);
+pub(super) struct Random {
+    state: u64,
+    /// Whether functions ask for the state of an unwinding, as asyncify has them.
+    asks: bool,
+}
 
 impl Random {
+    pub(super) const fn new(state: u64, asks: bool) -> Self {
+        Self { state, asks }
+    }
+
+    /// A module of so many functions, named by their numbers.
+    pub(super) fn module(&mut self) -> String {
+        let mut wat = String::from(
+            "(module (memory (export \"memory\") i64 1 2) (global $g (mut i64) (i64.const 0))
+               (global $state (mut i32) (i32.const 0))
+               (func (export \"asyncify_start_unwind\") (param i32) (global.set $state (local.get 0)))
+               (func $set (param i64) (global.set $g (local.get 0)))",
+        );
+        for index in 0..FUNCTIONS {
+            let body: String = (0..4).map(|_| self.statement(4)).collect();
+            wat += &format!(
+                "(func (export \"{index}\") (param i64 i64 i64 i64) (result i64) (local $turns i32) {body} (local.get 1))\n"
+            );
+        }
+        wat + ")"
+    }
+
+    pub(super) fn arguments(&mut self) -> Vec<u64> {
+        (0..LOCALS).map(|_| self.number()).collect()
+    }
+
     fn below(&mut self, end: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        ((self.0 >> 11) % u64::from(end)) as u32
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        ((self.state >> 11) % u64::from(end)) as u32
     }
 
     fn local(&mut self) -> u32 {
@@ -68,7 +97,59 @@ impl Random {
         (0..1 + self.below(3)).map(|_| self.statement(depth)).collect()
     }
 
+    /// What asyncify writes around code.
+    fn asking(&mut self, depth: u32) -> String {
+        let (one, other) = (self.statements(depth), self.statements(depth));
+        let state = |value: u32| format!("(i32.eq (global.get $state) (i32.const {value}))");
+        let (local, number) = (self.local(), self.below(9));
+        match self.below(14) {
+            0 => format!("(if (i32.eqz (global.get $state)) (then {one}))"),
+            1 => format!("(if (i32.eqz (global.get $state)) (then {one}) (else {other}))"),
+            2 => format!(
+                "(if (i32.or (i32.eqz (global.get $state)) (i32.eqz (local.get $turns))) (then {one}))"
+            ),
+            3 => format!(
+                "(if (i32.or (i32.eqz (global.get $state)) (i32.eq (local.get $turns) (i32.const {number})))
+                   (then {one}) (else {other}))"
+            ),
+            4 => format!("(block {one} (br_if 0 {}) {other})", state(1)),
+            5 => format!("(if {} (then {one}))", state(2)),
+            6 => format!("(if {} (then {one}) (else {other}))", state(2)),
+            7 => format!("(if (i32.or {} {}) (then {one}) (else {other}))", self.question(), state(2)),
+            8 => format!("(if (i32.or (local.get $turns) {}) (then {one}))", state(2)),
+            9 => {
+                let (value, then) = (self.value(depth), self.value(depth));
+                format!("(local.set {local} (block (result i64) {value} (br_if 0 {}) drop {then}))", state(1))
+            }
+            10 => {
+                let (value, then) = (self.value(depth), self.value(depth));
+                format!(
+                    "(local.set {local} (if (result i64) (i32.eqz (global.get $state)) (then {one} {value}) (else {then})))"
+                )
+            }
+            11 => {
+                let then = self.value(depth);
+                format!(
+                    "(local.get {local}) (if (param i64) (result i64) {} (then drop {one} {then})) (local.set {local})",
+                    state(2)
+                )
+            }
+            12 => {
+                format!("(if {} (then {one} (return (local.get {local})) {other}) (else {other}))", state(3))
+            }
+            _ => format!(
+                "(local.set {local} (i64.extend_i32_u (i32.add (global.get $state) (i32.const {number}))))
+                 (block (loop {one} (br_if 0 {}) (br_if 1 {})))",
+                state(1),
+                state(1)
+            ),
+        }
+    }
+
     fn statement(&mut self, depth: u32) -> String {
+        if self.asks && depth > 0 && self.below(2) == 0 {
+            return self.asking(depth - 1);
+        }
         let deeper = depth.saturating_sub(1);
         match if depth == 0 { self.below(4) } else { self.below(13) } {
             0 => format!("(local.set {} {})", self.local(), self.value(deeper)),
@@ -110,34 +191,4 @@ impl Random {
             ),
         }
     }
-}
-
-#[test]
-fn random_functions_do_the_same() {
-    let mut random = Random(0x5eed_0000_1234_5678);
-    let (mut returned, mut trapped) = (0, 0);
-    for _ in 0..6 {
-        let mut wat = String::from(
-            "(module (memory (export \"memory\") i64 1 2) (global $g (mut i64) (i64.const 0))
-               (func $set (param i64) (global.set $g (local.get 0)))",
-        );
-        for index in 0..FUNCTIONS {
-            let body: String = (0..4).map(|_| random.statement(4)).collect();
-            wat += &format!(
-                "(func (export \"{index}\") (param i64 i64 i64 i64) (result i64) (local $turns i32) {body} (local.get 1))\n"
-            );
-        }
-        let mut both = Both::new(&(wat + ")")).unwrap();
-        both.fill();
-        for index in 0..FUNCTIONS {
-            for _ in 0..12 {
-                let arguments: Vec<u64> = (0..LOCALS).map(|_| random.number()).collect();
-                match both.call(&index.to_string(), &arguments) {
-                    Ok(_) => returned += 1,
-                    Err(_) => trapped += 1,
-                }
-            }
-        }
-    }
-    assert!(returned > 1_000 && trapped > 200, "{returned} returned, {trapped} trapped");
 }
