@@ -17,6 +17,12 @@ const MODULES: [(&str, Format); 3] = [
     ("aos2_0_3", Format::Emscripten64),
     ("aos2_0_4_32", Format::Emscripten32),
 ];
+/// What the first message of each costs, and all of the sequence.
+const GAS: [(&str, u64, u64); 3] = [
+    ("aos2_0_6", 11_533_765_483, 56_890_538_439),
+    ("aos2_0_3", 11_364_618_144, 55_323_711_123),
+    ("aos2_0_4_32", 11_073_244_515, 54_270_151_797),
+];
 const OWNER: &str = "FOOBARfoobarFOOBARfoobarFOOBARfoobarFOOBAR01";
 const PROCESS: &str = "PROCESSprocessPROCESSprocessPROCESSprocess1";
 
@@ -191,6 +197,23 @@ fn the_guard_does_not_change_results() {
         all.into_inner()
     };
     assert_eq!(results(Guard::On), results(Guard::Off));
+}
+
+/// What the sequence costs is part of the rules, whatever the pass leaves out or lowers. These are of the pass that did neither.
+#[test]
+fn they_cost_what_they_always_did() {
+    for_each("they_cost_what_they_always_did", Guard::On, |name, module| {
+        let mut instance = module.instantiate(LIMITS).unwrap();
+        let messages = sequence();
+        let gas = messages.iter().map(|message| {
+            let evaluation = instance.evaluate(message.as_bytes(), environment().as_bytes()).unwrap();
+            instance.keep().unwrap();
+            evaluation.gas
+        });
+        let gas: Vec<u64> = gas.collect();
+        let (_, boot, all) = GAS.into_iter().find(|(of, ..)| *of == name).unwrap();
+        assert_eq!((gas[0], gas.iter().sum::<u64>()), (boot, all), "{name}");
+    });
 }
 
 fn root_of(instance: &mut Instance) -> (u64, Hash) {
