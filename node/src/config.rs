@@ -463,7 +463,8 @@ fn cut(text: &str) -> String {
 fn slip_of(key: &str) -> Option<&'static str> {
     std::iter::once("data_dir")
         .chain(table::settings().map(|setting| setting.key))
-        .find(|known| strsim::damerau_levenshtein(key, known) <= 1)
+        .filter(|known| strsim::damerau_levenshtein(key, known) <= 1)
+        .max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)))
 }
 
 /// The known key that is most like this one, if any is near.

@@ -20,8 +20,8 @@
 //! - What asks for a global that never changes is left out ([`fold`]).
 //! - Every mutable global is exported, for the host to reset before each message.
 //!
-//! Nothing is renumbered: new globals, locals, types and exports come last, and code between two
-//! charges is copied byte by byte. So the pass costs about as much as validation.
+//! Nothing is renumbered: new globals, locals, types and exports come last, and what is
+//! not changed is copied byte by byte. So the pass costs about as much as validation.
 
 use std::ops::Range;
 
@@ -90,7 +90,8 @@ pub(crate) struct Policy {
     pub(crate) exceptions: bool,
     /// Lower a 64-bit memory that stays below 4 GiB to a 32-bit one; see [`lower`]. Only with the guard.
     pub(crate) lower: bool,
-    /// Exports that the host never calls: what only they set never changes; see [`fold`]. Only with the guard.
+    /// Exports that the host never calls: what only they set never changes; see [`fold`]. Only with the guard, and
+    /// without the count.
     pub(crate) uncalled: &'static [&'static str],
     /// The only name under which the memory may be exported.
     pub(crate) memory_export: &'static str,

@@ -318,7 +318,7 @@ impl Compute {
     fn ran(&mut self, process: Id, next: u64, now: Now) {
         self.end(process);
         self.got_to(process, next);
-        self.rest(process, now);
+        self.attest_later(process, now);
         if let Some(driven) = self.processes.get_mut(&process) {
             driven.state = State::Idle;
             self.queue(process);
@@ -333,7 +333,7 @@ impl Compute {
     }
 
     /// Has the newest position attested if nothing comes for a while.
-    fn rest(&mut self, process: Id, now: Now) {
+    fn attest_later(&mut self, process: Id, now: Now) {
         let Some(driven) = self.processes.get_mut(&process).filter(|driven| driven.next > 0) else { return };
         let at = now.plus_ms(QUIET_MS);
         if let Some(before) = driven.attest_at.replace(at) {
@@ -358,7 +358,7 @@ impl Compute {
             driven.state = State::Stopped;
             effects.push(Effect::Stopped { process, why });
         }
-        self.rest(process, now);
+        self.attest_later(process, now);
     }
 
     fn ready(&mut self, process: Id) {

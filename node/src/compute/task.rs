@@ -302,7 +302,7 @@ impl ComputeTask {
             // What failed has passed: the driver runs it.
             self.shared.directory.clear_fault(&process);
         }
-        self.is_asked(&process);
+        self.forget_closed(&process);
         let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
         let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
         let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));

@@ -86,6 +86,7 @@ fn a_mistyped_variable_is_refused_and_one_of_others_warns() {
         ("WEFT_LOGG", "log"),
         ("WEFT_ROLE", "roles"),
         ("WEFT_DATADIR", "data_dir"),
+        ("WEFT_REPLAY", "replays"),
     ] {
         let error = with(slip).unwrap_err().to_string();
         assert!(error.contains(slip) && error.contains(&format!("did you mean `{key}`?")), "{error}");

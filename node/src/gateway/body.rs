@@ -126,6 +126,8 @@ impl Bodies {
                     let full = |_| Problem::busy("too many long bodies come at once", SHARE_RETRY_MS);
                     coming.share = Some(share.map_err(full)??);
                     coming.shared = Some((Instant::now(), coming.bytes.len()));
+                    // All that its share is for, so that it is not copied as it grows.
+                    coming.bytes.reserve(length.saturating_sub(coming.bytes.len()));
                 }
                 Some((since, before)) if is_too_slow(since.elapsed(), coming.bytes.len() - before) => {
                     return Err(late());

@@ -2,7 +2,7 @@
 //!
 //! aos is built with asyncify: nearly every function asks around each call whether the guest is being unwound or rewound,
 //! and holds the code that does it. Where the host never calls the exports that begin that, the answer is always no, and
-//! asking takes a fifth of the time. So the pass leaves out the questions and what would follow a yes. Charges are planned on
+//! asking takes a quarter of the time (BENCHMARKS.md). So the pass leaves out the questions and what would follow a yes. Charges are planned on
 //! the code as it is and only those that never run are left out with it: gas, depth and traps stay the same.
 
 use std::collections::BTreeSet;
@@ -61,10 +61,14 @@ impl Survey {
     }
 
     pub(super) fn element(&mut self, element: &Element<'_>) -> Result<()> {
+        // Exports come before elements.
+        if self.uncalled.is_empty() {
+            return Ok(());
+        }
         match &element.items {
             ElementItems::Functions(functions) => {
                 for function in functions.clone() {
-                    self.called.insert(function?);
+                    self.refer(function?);
                 }
             }
             ElementItems::Expressions(_, expressions) => {
@@ -87,10 +91,18 @@ impl Survey {
     fn expression(&mut self, expression: &ConstExpr<'_>) -> Result<()> {
         for operator in expression.get_operators_reader() {
             if let Operator::RefFunc { function_index } = operator? {
-                self.called.insert(function_index);
+                self.refer(function_index);
             }
         }
         Ok(())
+    }
+
+    /// A function may be called that the module refers to. Exports that are to come may name it, but for elements: lists of
+    /// those may be long, and what else they name is none of our business.
+    fn refer(&mut self, function: u32) {
+        if self.uncalled.is_empty() || self.uncalled.contains(&function) {
+            self.called.insert(function);
+        }
     }
 
     /// The globals that nothing sets but functions that nobody calls. What cannot be read is for the validator to name.

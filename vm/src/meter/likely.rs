@@ -1,7 +1,7 @@
 //! Which way a branch goes that asks for a global's value.
 //!
 //! aos is built with asyncify: nearly every function asks before and after each call whether the
-//! guest is being unwound, and it never is. Taking each of these questions for a branch would cut
+//! guest is being unwound, and it hardly ever is. Taking each of these questions for a branch would cut
 //! the code into twice as many pieces. So the pass charges the way that is always taken with what
 //! came before it, and gives the difference back on the other way. The sum is the same on both.
 

@@ -67,7 +67,7 @@ pub(super) fn rewrite(wasm: &[u8], policy: &Policy) -> Result<Metered, ModuleErr
     if !module.has_memory {
         return Err(ModuleError::Unsupported("no memory".to_owned()));
     }
-    // A count of what the reference would count has its own places, which are not left out.
+    // The places of the count are planned apart, and would stay where the code is left out.
     if policy.guard && !policy.count {
         let survey = std::mem::take(&mut module.survey);
         let bodies = functions.iter().map(|(function, body)| (function.index, body));

@@ -100,11 +100,11 @@ impl Fetches {
         match wanted {
             Wanted::Module => self.searches.spawn(async move {
                 let found = remote::fetch_module(&shared, process, id).await;
-                (id, wanted, searched(process, id, found))
+                (id, wanted, searched(process, id, wanted, found))
             }),
             Wanted::Item => self.searches.spawn(async move {
                 let found = remote::fetch_item(&shared, process, id).await;
-                (id, wanted, searched(process, id, found))
+                (id, wanted, searched(process, id, wanted, found))
             }),
             Wanted::Compiled { unasked } => {
                 let lane = Arc::clone(if unasked { &self.unasked } else { &self.asked });
@@ -140,11 +140,11 @@ impl Fetches {
     }
 }
 
-fn searched(process: Id, item: Id, found: Result<(), RemoteError>) -> Fetched {
+fn searched(process: Id, item: Id, wanted: Wanted, found: Result<(), RemoteError>) -> Fetched {
     match found {
         Ok(()) => Fetched::Here,
         Err(error) => {
-            tracing::warn!(%process, %item, %error, "what a process needs was not found");
+            tracing::warn!(%process, %item, ?wanted, %error, "what a process needs was not found");
             Fetched::Missing
         }
     }

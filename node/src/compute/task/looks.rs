@@ -20,20 +20,25 @@ impl ComputeTask {
             // Dropping the reply answers with none.
             return;
         }
-        self.is_asked(&process);
+        self.forget_closed(&process);
         self.looks.entry(process).or_default().push(reply);
         if !self.is_out(&process) {
             self.send_job(process, Errand::Look);
         }
     }
 
-    /// Whether somebody waits for the state of a process. Forgets those who hung up: its module may be in line for long.
-    pub(super) fn is_asked(&mut self, process: &Id) -> bool {
-        let Some(replies) = self.looks.get_mut(process) else { return false };
+    /// Forgets those who hung up: the module of the process may be in line for long.
+    pub(super) fn forget_closed(&mut self, process: &Id) {
+        let Some(replies) = self.looks.get_mut(process) else { return };
         replies.retain(|reply| !reply.is_closed());
         if replies.is_empty() {
             self.looks.remove(process);
         }
+    }
+
+    /// Whether somebody still waits for the state of a process.
+    pub(super) fn is_asked(&mut self, process: &Id) -> bool {
+        self.forget_closed(process);
         self.looks.contains_key(process)
     }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use wasmparser::{Operator, ValType};
 
 use super::super::fold::Found;
-use super::super::plan::EditKind;
+use super::super::plan::{Edit, EditKind};
 use super::Analyser;
 
 /// What becomes of an `if`.
@@ -53,18 +53,17 @@ impl Analyser<'_> {
         }
     }
 
-    /// Plans to leave out what ends before this instruction, or with it: then what becomes of its `if`. Of a question there
-    /// are no edits but those of this module, which nobody has the numbers of.
+    /// Plans to leave out what ends before this instruction, or with it: then what becomes of its `if`.
     fn fold(&mut self, op: &Operator<'_>, at: usize, after: usize) -> Option<Arms> {
         match op {
             Operator::If { .. } if self.open.is_some() => {
                 let (question, answer) = self.pures.known()?;
-                self.edits.truncate(question.edits);
+                self.cut(question.edits);
                 let ty = at + 1..after;
                 if answer == 0 {
                     return Some(Arms::Second { at: question.at, edits: question.edits, ty });
                 }
-                self.leave_out(question.at, after, EditKind::Block(ty));
+                self.replace(question.at, after, EditKind::Block(ty));
                 Some(Arms::First { second: None })
             }
             Operator::BrIf { .. } if self.open.is_some() => {
@@ -72,8 +71,8 @@ impl Analyser<'_> {
                 if answer != 0 {
                     return None;
                 }
-                self.edits.truncate(question.edits);
-                self.leave_out(question.at, after, EditKind::Nothing);
+                self.cut(question.edits);
+                self.replace(question.at, after, EditKind::Nothing);
                 Some(Arms::Kept)
             }
             Operator::Else => match mem::take(&mut self.frames.last_mut()?.arms) {
@@ -81,7 +80,7 @@ impl Analyser<'_> {
                 Arms::First { .. } => Some(Arms::First { second: Some((at, self.edits.len())) }),
                 Arms::Second { at: question, edits, ty } => {
                     self.forget(edits, after);
-                    self.leave_out(question, after, EditKind::Block(ty));
+                    self.replace(question, after, EditKind::Block(ty));
                     Some(Arms::Kept)
                 }
             },
@@ -90,13 +89,13 @@ impl Analyser<'_> {
                 Arms::First { second } => {
                     if let Some((otherwise, edits)) = second {
                         self.forget(edits, after);
-                        self.leave_out(otherwise, at, EditKind::Nothing);
+                        self.replace(otherwise, at, EditKind::Nothing);
                     }
                     Some(Arms::Kept)
                 }
                 Arms::Second { at: question, edits, .. } => {
                     self.forget(edits, after);
-                    self.leave_out(question, after, EditKind::Nothing);
+                    self.replace(question, after, EditKind::Nothing);
                     Some(Arms::Kept)
                 }
             },
@@ -110,18 +109,25 @@ impl Analyser<'_> {
             return self.pures.clear();
         }
         match self.pures.read(op, at, self.edits.len(), self.idle) {
-            Some(Found::Zero) => self.leave_out(at, after, EditKind::Zero),
+            Some(Found::Zero) => self.replace(at, after, EditKind::Zero),
             Some(Found::Nothing(since)) => {
-                self.edits.truncate(since.edits);
-                self.leave_out(since.at, after, EditKind::Nothing);
+                self.cut(since.edits);
+                self.replace(since.at, after, EditKind::Nothing);
             }
             None => {}
         }
     }
 
     /// Writes something else in the place of some code.
-    fn leave_out(&mut self, from: usize, to: usize, kind: EditKind) {
+    fn replace(&mut self, from: usize, to: usize, kind: EditKind) {
         self.edit(from, to - from, kind);
+    }
+
+    /// Takes back the edits of what was only computed: nobody has their numbers.
+    fn cut(&mut self, since: usize) {
+        let is_own = |edit: &Edit| matches!(edit.kind, EditKind::Zero | EditKind::Nothing);
+        debug_assert!(self.edits.iter().skip(since).all(is_own), "more than computing was planned");
+        self.edits.truncate(since);
     }
 
     /// Forgets the edits that were planned since there were so many, and that are before this place. Others may have their
