@@ -85,36 +85,8 @@ pub(super) fn function(
             return Err(HostFault::Runtime(format!("two edits of the code at {}", edit.at)));
         }
         out.bytes.extend_from_slice(wasm.get(copied..edit.at).unwrap_or_default());
-        let original = wasm.get(edit.at..edit.at + edit.skip).unwrap_or_default();
         copied = edit.at + edit.skip;
-        // The labels of the original, and beside them $over around $exit.
-        let over = edit.labels;
-        match edit.kind {
-            EditKind::Charge { gas, check } => out.charge(gas, check.then_some(over)),
-            EditKind::Leave { depth, refund: 0, .. } => out.put(Instruction::BrIf(depth)),
-            EditKind::Leave { depth, refund, value } => out.leave_early(depth, refund, types.passing(value)),
-            EditKind::Skipped { refund } => {
-                out.put(Instruction::Else);
-                out.charge(-refund, None);
-            }
-            EditKind::Pages(width) => out.charge_amount(width, PAGE_GAS, scratch.of_width(width), over),
-            EditKind::Bytes(width) => out.charge_amount(width, BYTE_GAS, scratch.of_width(width), over),
-            EditKind::Copy(width) => {
-                let memory = if plan.lowered.is_some() { Width::I32 } else { width };
-                out.copy(width, memory, scratch.index(ValType::I64), over);
-            }
-            EditKind::Access(ref access) => out.access(original, access, &scratch, over + 1),
-            EditKind::Whole(whole) => out.whole(whole, &scratch, over + 1),
-            EditKind::Return => out.put(Instruction::Br(edit.labels - 1)),
-            EditKind::Count { gas } => out.count(gas),
-            EditKind::Caught => out.land(scratch.depth()),
-            EditKind::Zero => out.put(Instruction::I32Const(0)),
-            EditKind::Nothing | EditKind::Gone => {}
-            EditKind::Block(ref ty) => {
-                out.bytes.push(BLOCK);
-                out.bytes.extend_from_slice(wasm.get(ty.clone()).unwrap_or_default());
-            }
-        }
+        out.edit(edit, wasm, plan, &scratch, types);
     }
     out.bytes.extend_from_slice(wasm.get(copied..end).unwrap_or_default());
     if plan.calls {
@@ -289,6 +261,39 @@ struct Writer {
 impl Writer {
     fn put(&mut self, instruction: Instruction<'_>) {
         instruction.encode(&mut self.bytes);
+    }
+
+    /// Writes what an edit puts in the place of the original.
+    fn edit(&mut self, edit: &Edit, wasm: &[u8], plan: &Plan, scratch: &Scratch, types: &mut NewTypes) {
+        let original = wasm.get(edit.at..edit.at + edit.skip).unwrap_or_default();
+        // The labels of the original, and beside them $over around $exit.
+        let over = edit.labels;
+        match edit.kind {
+            EditKind::Charge { gas, check } => self.charge(gas, check.then_some(over)),
+            EditKind::Leave { depth, refund: 0, .. } => self.put(Instruction::BrIf(depth)),
+            EditKind::Leave { depth, refund, value } => self.leave_early(depth, refund, types.passing(value)),
+            EditKind::Skipped { refund } => {
+                self.put(Instruction::Else);
+                self.charge(-refund, None);
+            }
+            EditKind::Pages(width) => self.charge_amount(width, PAGE_GAS, scratch.of_width(width), over),
+            EditKind::Bytes(width) => self.charge_amount(width, BYTE_GAS, scratch.of_width(width), over),
+            EditKind::Copy(width) => {
+                let memory = if plan.lowered.is_some() { Width::I32 } else { width };
+                self.copy(width, memory, scratch.index(ValType::I64), over);
+            }
+            EditKind::Access(ref access) => self.access(original, access, scratch, over + 1),
+            EditKind::Whole(whole) => self.whole(whole, scratch, over + 1),
+            EditKind::Return => self.put(Instruction::Br(edit.labels - 1)),
+            EditKind::Count { gas } => self.count(gas),
+            EditKind::Caught => self.land(scratch.depth()),
+            EditKind::Zero => self.put(Instruction::I32Const(0)),
+            EditKind::Nothing | EditKind::Gone => {}
+            EditKind::Block(ref ty) => {
+                self.bytes.push(BLOCK);
+                self.bytes.extend_from_slice(wasm.get(ty.clone()).unwrap_or_default());
+            }
+        }
     }
 
     /// A `br_if` that gives gas back on its way.

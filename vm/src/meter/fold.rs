@@ -188,7 +188,7 @@ impl Pures {
             Operator::LocalGet { .. } => self.0.push(value(None)),
             Operator::I32Const { value: known } => self.0.push(value(Some(*known))),
             Operator::I32Eqz => {
-                let Some(of) = self.0.last_mut() else { return None };
+                let of = self.0.last_mut()?;
                 (of.known, of.boolean) = (of.known.map(|value| i32::from(value == 0)), true);
             }
             Operator::I32Eq => {
