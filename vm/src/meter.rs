@@ -44,7 +44,7 @@ mod sections;
 mod tests;
 
 /// Changes whenever the pass gives other bytes for a module: part of the compile cache's key.
-pub(crate) const PASS_VERSION: u32 = 13;
+pub(crate) const PASS_VERSION: u32 = 14;
 
 /// Prefix of the exports that the pass adds; a module that has its own is refused.
 pub(crate) const RESERVED_PREFIX: &str = "weft.";

@@ -33,10 +33,8 @@ pub(super) struct Survey {
     uncalled: BTreeSet<u32>,
     /// Functions that may be called all the same: by another name, from within, or through a table.
     called: BTreeSet<u32>,
-    /// Globals that are zero at first.
+    /// Globals that are zero at first, may be set, and are not the host's to set.
     zero: BTreeSet<u32>,
-    /// Globals that others may set, if they are mutable.
-    exported: BTreeSet<u32>,
 }
 
 impl Survey {
@@ -44,7 +42,11 @@ impl Survey {
         let of = match export.kind {
             ExternalKind::Func if uncalled.contains(&export.name) => &mut self.uncalled,
             ExternalKind::Func => &mut self.called,
-            ExternalKind::Global => &mut self.exported,
+            ExternalKind::Global => {
+                // Exports come after globals.
+                self.zero.remove(&export.index);
+                return;
+            }
             _ => return,
         };
         of.insert(export.index);
@@ -54,7 +56,8 @@ impl Survey {
         let mut operators = global.init_expr.get_operators_reader();
         let is_zero = matches!(operators.read()?, Operator::I32Const { value: 0 });
         let is_all = matches!(operators.read()?, Operator::End);
-        if global.ty.content_type == ValType::I32 && is_zero && is_all {
+        // The compiler knows those that nothing may set, and there may be many.
+        if global.ty.mutable && global.ty.content_type == ValType::I32 && is_zero && is_all {
             self.zero.insert(index);
         }
         self.expression(&global.init_expr)
@@ -136,7 +139,7 @@ impl Survey {
             }
         }
         set.extend(set_uncalled.iter().filter(|(by, _)| self.called.contains(by)).map(|(_, global)| global));
-        Ok(Idle(self.zero.into_iter().filter(|g| !set.contains(g) && !self.exported.contains(g)).collect()))
+        Ok(Idle(&self.zero - &set))
     }
 }
 

@@ -293,15 +293,12 @@ impl Reading {
                 if matches!(global.ty.content_type, wasmparser::ValType::Ref(_)) {
                     return unsupported("a mutable global that holds a reference");
                 }
+                if self.mutable_globals.len() == MUTABLE_GLOBALS_MAX {
+                    return unsupported(format!("more than {MUTABLE_GLOBALS_MAX} mutable globals"));
+                }
                 self.mutable_globals.push(self.globals);
             }
             self.globals += 1;
-        }
-        if self.mutable_globals.len() > MUTABLE_GLOBALS_MAX {
-            return unsupported(format!(
-                "{} mutable globals (at most {MUTABLE_GLOBALS_MAX})",
-                self.mutable_globals.len()
-            ));
         }
         Ok(())
     }

@@ -138,6 +138,11 @@ fn a_global_that_may_change_is_asked_for() {
         });
         assert_eq!(guarded(&wat, &POLICY), guarded(&wat, &ASKED), "{why}");
     }
+    // Nor is one that nothing may set, which is the compiler's.
+    let set = "(global.set $state (i32.const 1))";
+    let never =
+        IDLE.replace("(mut i32)", "i32").replace(set, "").replace("(global.set $state (i32.const 0))", "");
+    assert_eq!(guarded(&never, &POLICY), guarded(&never, &ASKED));
     // Nothing is taken for granted of modules that were not built so.
     let other = IDLE.replace("asyncify_", "other_");
     assert_eq!(guarded(&other, &POLICY), guarded(&other, &ASKED));
