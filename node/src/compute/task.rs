@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use weft_protocol::{Effects, Id, Machine};
 
 use super::demand;
-use super::handle::{ComputeHandle, Question, Reply};
+use super::handle::{ComputeHandle, Question};
 use super::hosted::{HostError, Hosted};
 use super::machine::{Allowance, Compute, Effect, Input};
 use super::pool::{Done, Errand, Finished, Job, Pool, Used, Work};
@@ -29,11 +29,13 @@ use crate::supervisor;
 mod cells;
 mod commit;
 mod fetches;
+mod lane;
 mod looks;
 
 use cells::Cells;
 pub use commit::outcome_writes;
 use fetches::Fetches;
+use looks::Looks;
 
 /// How often time passes for the driver.
 const TICK: Duration = Duration::from_millis(250);
@@ -60,7 +62,7 @@ pub struct ComputeTask {
     cells: Cells,
     /// Runs that wait until a look at the state, or leaving memory, has ended.
     deferred: BTreeMap<Id, Errand>,
-    looks: BTreeMap<Id, Vec<Reply>>,
+    looks: Looks,
     /// Attestations of quiet processes on their way to disk.
     attests: JoinSet<()>,
     fetches: Fetches,
@@ -120,7 +122,7 @@ impl ComputeTask {
             residency,
             cells,
             deferred: BTreeMap::new(),
-            looks: BTreeMap::new(),
+            looks: Looks::default(),
             attests: JoinSet::new(),
             fetches: Fetches::new(),
             waiting: BTreeSet::new(),
@@ -234,8 +236,7 @@ impl ComputeTask {
     fn let_go(&mut self, process: Id) {
         self.handle(Input::Drop { process });
         self.deferred.remove(&process);
-        // Dropping the replies answers with none.
-        self.looks.remove(&process);
+        self.looks.refuse(&process);
         if !self.is_out(&process) {
             self.rest(process, None, None);
         }
@@ -302,10 +303,7 @@ impl ComputeTask {
             // What failed has passed: the driver runs it.
             self.shared.directory.clear_fault(&process);
         }
-        self.forget_closed(&process);
-        let looks = self.looks.get(&process).map(Vec::as_slice).unwrap_or_default();
-        let summarise = looks.iter().any(|reply| matches!(reply, Reply::Summary(_) | Reply::State(_)));
-        let freeze = looks.iter().any(|reply| matches!(reply, Reply::Frozen(_) | Reply::State(_)));
+        let (summarise, freeze) = self.looks.wanted(&process);
         let live = self.live.entry(process).or_default();
         live.out = true;
         let job = Job { process: known.process, hosted: live.hosted.take(), errand, summarise, freeze };
@@ -323,7 +321,7 @@ impl ComputeTask {
                 self.handle(Input::Failed { process, next: None, why: why.to_owned(), retry: true });
             }
             Errand::Look => {
-                self.looks.remove(&process);
+                self.looks.refuse(&process);
             }
             Errand::Leave => {}
         }
@@ -351,7 +349,7 @@ impl ComputeTask {
                 let hosted = hosted.filter(|_| self.computes(&process));
                 let next = hosted.as_ref().map(|hosted| hosted.next_slot());
                 self.rest(process, hosted, Some(resident_bytes));
-                self.answer_looks(process, looked);
+                self.looks.answer(process, looked);
                 if is_run {
                     self.waits_no_more(process);
                 }
@@ -366,7 +364,7 @@ impl ComputeTask {
         }
         if let Some(run) = self.deferred.remove(&process) {
             self.start(process, run);
-        } else if !is_compiling && self.is_asked(&process) {
+        } else if !is_compiling && self.looks.is_asked(&process) {
             self.send_job(process, Errand::Look);
         }
         self.evict();
@@ -391,14 +389,14 @@ impl ComputeTask {
     /// A job failed; whether it is only that the module is compiled first. Whoever asked for the state waits for that.
     fn not_done(&mut self, process: Id, is_run: bool, next: Option<u64>, error: &HostError) -> bool {
         if !self.computes(&process) {
-            self.looks.remove(&process);
+            self.looks.refuse(&process);
             return false;
         }
         let is_compiling = self.fetch(process, error) && matches!(error, HostError::NotCompiled(_));
         if !is_compiling {
             // A run that got somewhere lost the state, and not what it can be had from.
             if next.is_none() {
-                self.looks.remove(&process);
+                self.looks.refuse(&process);
             }
             tracing::warn!(%process, %error, "a run, or a look at the state, failed on this host");
         }

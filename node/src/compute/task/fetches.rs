@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use weft_protocol::Id;
-use weft_vm::HostFault;
 
 use super::ComputeTask;
+use super::lane::Lane;
 use crate::compute::hosted::HostError;
 use crate::compute::machine::Input;
 use crate::compute::pool::Errand;
@@ -58,16 +57,9 @@ pub(super) struct Fetches {
     unasked: Arc<Lane>,
 }
 
-/// One line of modules that are compiled. A compiler takes all cores and much memory, and looking whether a module is compiled
-/// reads all of it: at most one compiler and one look at a time.
-struct Lane {
-    compiler: Semaphore,
-    look: Semaphore,
-}
-
 impl Fetches {
     pub(super) fn new() -> Self {
-        let lane = || Arc::new(Lane { compiler: Semaphore::new(1), look: Semaphore::new(1) });
+        let lane = || Arc::new(Lane::new());
         let (searches, compiles) = (JoinSet::new(), JoinSet::new());
         Self { searches, compiles, waiting: BTreeMap::new(), asked: lane(), unasked: lane() }
     }
@@ -128,8 +120,7 @@ impl Fetches {
     /// Has nothing more compiled.
     pub(super) fn close(&self) {
         for lane in [&self.asked, &self.unasked] {
-            lane.compiler.close();
-            lane.look.close();
+            lane.close();
         }
     }
 
@@ -151,29 +142,14 @@ fn searched(process: Id, item: Id, wanted: Wanted, found: Result<(), RemoteError
 }
 
 async fn compile(shared: SharedRef, module: Id, lane: &Lane) -> Fetched {
-    // What was compiled since it was asked for need not wait. A lane is closed when the node stops.
-    if lane.compiler.available_permits() == 0 {
-        let Ok(_look) = lane.look.acquire().await else { return Fetched::Missing };
-        if lane.compiler.available_permits() == 0 {
-            let shared = SharedRef::clone(&shared);
-            let look = spawn_blocking(move || shared.modules.is_compiled(&shared.store, module));
-            match ended(look.await) {
-                Ok(true) => return Fetched::Here,
-                Ok(false) => {}
-                Err(error) => return Fetched::Refused(error),
-            }
-        }
+    let looked = SharedRef::clone(&shared);
+    let is_compiled = move || looked.modules.is_compiled(&looked.store, module);
+    let compiled = lane.compile(is_compiled, move || shared.modules.compile(&shared.store, module)).await;
+    match compiled {
+        Some(Ok(())) => Fetched::Here,
+        Some(Err(error)) => Fetched::Refused(error),
+        None => Fetched::Missing,
     }
-    let Ok(_turn) = lane.compiler.acquire().await else { return Fetched::Missing };
-    match ended(spawn_blocking(move || shared.modules.compile(&shared.store, module)).await) {
-        Ok(()) => Fetched::Here,
-        Err(error) => Fetched::Refused(error),
-    }
-}
-
-/// A module over which this program panics does so again.
-fn ended<T>(joined: Result<Result<T, HostError>, JoinError>) -> Result<T, HostError> {
-    joined.unwrap_or_else(|error| Err(HostError::Engine(HostFault::Uncompilable(error.to_string()))))
 }
 
 impl ComputeTask {
@@ -204,7 +180,7 @@ impl ComputeTask {
     pub(super) fn fetched(&mut self, processes: BTreeSet<Id>, fetched: &Fetched) {
         for process in processes {
             if !self.computes(&process) {
-                self.looks.remove(&process);
+                self.looks.refuse(&process);
                 continue;
             }
             match fetched {
@@ -213,7 +189,7 @@ impl ComputeTask {
                 Fetched::Missing => {}
                 Fetched::Refused(error) => {
                     tracing::warn!(%process, %error, "a module was not compiled");
-                    self.looks.remove(&process);
+                    self.looks.refuse(&process);
                     if !error.may_pass() {
                         self.fail(process, None, error);
                     } else if self.waiting.contains(&process) {
@@ -221,7 +197,7 @@ impl ComputeTask {
                     }
                 }
             }
-            if self.is_asked(&process) && !self.is_out(&process) {
+            if self.looks.is_asked(&process) && !self.is_out(&process) {
                 self.send_job(process, Errand::Look);
             }
         }
