@@ -25,6 +25,6 @@ pub mod world;
 
 pub use guest::Guest;
 pub use liar::Lie;
-pub use settings::{Mutation, Report, SKEW_MS, Settings};
+pub use settings::{Mutation, Report, Settings};
 pub use vice::Vice;
 pub use world::run;

@@ -25,7 +25,7 @@ use weft_tests::sim::guest::Live;
 use weft_tests::sim::hard::PRICE;
 use weft_tests::sim::town::{NETWORK, Town, item};
 use weft_tests::sim::workload::pieces;
-use weft_tests::sim::{Guest, Lie, Mutation, Report, SKEW_MS, Settings, Vice, run};
+use weft_tests::sim::{Guest, Lie, Mutation, Report, Settings, Vice, run};
 
 /// Seeds in the ordinary run.
 const SEEDS: u64 = 40;
@@ -37,6 +37,8 @@ const SEEDS_LUA: (u64, u64) = (6, 150);
 const SEEDS_LIARS: u64 = 64;
 /// Seeds in which clocks are far apart.
 const SEEDS_CLOCKS: u64 = 8;
+/// Seeds in which hosts fail in the midst of runs.
+const SEEDS_HOSTS: u64 = 12;
 /// Seeds in which a scheduler loses the end of its log.
 const SEEDS_LOSS: u64 = 12;
 /// Seeds with a process in hard mode, in the ordinary run and when `WEFT_FULL=1`.
@@ -45,7 +47,7 @@ const SEEDS_HARD: (u64, u64) = (18, 288);
 const SEEDS_MUTANT: u64 = 40;
 
 fn play(guest: &Guest, seed: u64) -> Report {
-    run(guest, Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: false, hard: false })
+    run(guest, Settings::of(seed))
 }
 
 fn complain(seed: u64, report: &Report) -> String {
@@ -168,12 +170,24 @@ fn clocks_that_are_seconds_apart_change_nothing() {
     for seed in 0..if full { 20 * SEEDS_CLOCKS } else { SEEDS_CLOCKS } {
         // From a little to more than the ten seconds that a peer forwards ahead of its clock.
         let skew_ms = 500 + 700 * (seed % 8);
-        let report =
-            run(&guest, Settings { seed, mutation: Mutation::None, skew_ms, loses: false, hard: false });
+        let report = run(&guest, Settings { skew_ms, ..Settings::of(seed) });
         assert!(report.violations.is_empty(), "skew {skew_ms}: {}", complain(seed, &report));
         ticks += report.ticks;
     }
     assert!(ticks > 20, "{ticks} ticks");
+}
+
+/// Runs that a host breaks off, before or after some of their slots, lose nothing and go on where they were.
+#[test]
+fn hosts_that_fail_in_the_midst_of_runs_keep_the_promises() {
+    let guest = Guest::new();
+    let mut broken_off = 0;
+    for seed in 0..if is_full() { 20 * SEEDS_HOSTS } else { SEEDS_HOSTS } {
+        let report = run(&guest, Settings { hosts_fail: true, ..Settings::of(seed) });
+        assert!(report.violations.is_empty(), "hosts_fail: {}", complain(seed, &report));
+        broken_off += report.broken_off;
+    }
+    assert!(broken_off > 2 * SEEDS_HOSTS as usize, "{broken_off} runs broken off");
 }
 
 /// A scheduler whose store lost the end of its log signs nothing there until it has it again, whether
@@ -184,10 +198,7 @@ fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
     let full = is_full();
     let (mut lost, mut regained) = (0, 0);
     for seed in 0..if full { 10 * SEEDS_LOSS } else { SEEDS_LOSS } {
-        let report = run(
-            &guest,
-            Settings { seed, mutation: Mutation::None, skew_ms: SKEW_MS, loses: true, hard: false },
-        );
+        let report = run(&guest, Settings { loses: true, ..Settings::of(seed) });
         assert!(report.violations.is_empty(), "loses: {}", complain(seed, &report));
         assert!(report.lost > 0, "seed {seed} lost nothing");
         (lost, regained) = (lost + report.lost, regained + report.regained);
@@ -201,7 +212,7 @@ fn a_lost_end_without_caution_is_found_out() {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
         let mutation = Mutation::ForgetCaution;
-        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: true, hard: false });
+        let report = run(&guest, Settings { mutation, loses: true, ..Settings::of(seed) });
         report.violations.iter().any(|what| what.contains("left as") || what.contains("signed oddly"))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed it");
@@ -209,7 +220,7 @@ fn a_lost_end_without_caution_is_found_out() {
 
 /// The settings of a seed with a process in hard mode.
 const fn hard(seed: u64, mutation: Mutation) -> Settings {
-    Settings { seed, mutation, skew_ms: SKEW_MS, loses: false, hard: true }
+    Settings { mutation, hard: true, ..Settings::of(seed) }
 }
 
 /// A process in hard mode, whose log comes to its first window: its scheduler and all messengers crash, miss each other's offers
@@ -294,7 +305,7 @@ fn a_seed_always_gives_the_same_run() {
 fn is_found_out(mutation: Mutation, signs: &[&str]) {
     let guest = Guest::new();
     let found = (0..SEEDS_MUTANT).any(|seed| {
-        let report = run(&guest, Settings { seed, mutation, skew_ms: SKEW_MS, loses: false, hard: false });
+        let report = run(&guest, Settings { mutation, ..Settings::of(seed) });
         report.violations.iter().any(|what| signs.iter().any(|sign| what.contains(sign)))
     });
     assert!(found, "no seed of {SEEDS_MUTANT} noticed {mutation:?}");

@@ -248,6 +248,11 @@ impl Disk {
         Some((done, result))
     }
 
+    /// Whether it takes no more writes until a restart.
+    pub const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Loses what is not durable, but for the oldest commit if that one just made it.
     pub fn crash(&mut self, landed: bool) {
         if landed {

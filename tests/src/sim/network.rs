@@ -95,12 +95,22 @@ pub struct Faults {
     pub weave: f64,
     /// The network splits, each second.
     pub split: f64,
+    /// Hosts fail in the midst of runs: counted, not drawn.
+    pub host: bool,
 }
 
 impl Faults {
     /// Nothing goes wrong.
-    pub const NONE: Self =
-        Self { loss: 0.0, twice: 0.0, delay_ms: 20, crash: 0.0, disk: 0.0, weave: 0.0, split: 0.0 };
+    pub const NONE: Self = Self {
+        loss: 0.0,
+        twice: 0.0,
+        delay_ms: 20,
+        crash: 0.0,
+        disk: 0.0,
+        weave: 0.0,
+        split: 0.0,
+        host: false,
+    };
 
     /// A mix of its own for each seed: sometimes calm, sometimes rough.
     pub fn draw(rng: &mut StdRng) -> Self {
@@ -113,6 +123,7 @@ impl Faults {
             disk: pick([0.0, 0.01, 0.05, 0.15]),
             weave: pick([0.0, 0.1, 0.2, 0.5]),
             split: pick([0.0, 0.0, 0.05, 0.2]),
+            host: false,
         }
     }
 }

@@ -94,6 +94,10 @@ pub struct Node {
     pub disk: Disk,
     /// Entries that it took up to carry them turns late.
     pub delayed: usize,
+    /// Runs after some of whose slots the host failed.
+    pub broken_off: usize,
+    /// Runs, in all of its lives.
+    pub(super) runs: u64,
     pub(super) roles: Roles,
     requests: Ticket,
 }
@@ -110,6 +114,8 @@ impl Node {
             is_up: false,
             disk: Disk::default(),
             delayed: 0,
+            broken_off: 0,
+            runs: 0,
             roles,
             requests: 0,
         }

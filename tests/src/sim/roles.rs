@@ -129,6 +129,10 @@ pub enum Done {
 pub struct Ran {
     process: Id,
     live: Live,
+    /// Whether the host failed after these outcomes.
+    failed: bool,
+    /// The first slot without an outcome, if the run made any.
+    next: Option<u64>,
     sends: Vec<(Position, bool)>,
     said: Vec<Verified<Attestation>>,
 }

@@ -45,12 +45,28 @@ pub struct Settings {
     pub skew_ms: u64,
     /// Whether the store of one scheduler loses the end of its log.
     pub loses: bool,
+    /// Whether hosts fail in the midst of runs.
+    pub hosts_fail: bool,
     /// Whether the first process is in hard mode, and nobody lies.
     pub hard: bool,
 }
 
-/// Clocks that are set as well as clocks are.
-pub const SKEW_MS: u64 = 37;
+impl Settings {
+    /// A seed as it is, with clocks that are set as well as clocks are.
+    pub const fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            mutation: Mutation::None,
+            skew_ms: SKEW_MS,
+            loses: false,
+            hosts_fail: false,
+            hard: false,
+        }
+    }
+}
+
+/// How far clocks are apart that are set as well as clocks are, in milliseconds.
+const SKEW_MS: u64 = 37;
 
 /// What a run came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -81,6 +97,8 @@ pub struct Report {
     pub judging: usize,
     /// Stops of nodes.
     pub crashes: u64,
+    /// Runs after some of whose slots the host failed.
+    pub broken_off: usize,
     /// Who carried what in hard mode.
     pub carried: Carried,
     /// How often messengers did what their vice asks for.

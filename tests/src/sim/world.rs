@@ -19,7 +19,7 @@ use super::town::Town;
 use super::vice::Vice;
 use super::workload::{self, Errand, PATIENCE_MS, Reading};
 
-pub use super::settings::{Mutation, Report, SKEW_MS, Settings};
+pub use super::settings::{Mutation, Report, Settings};
 
 /// How often time passes for the roles, in milliseconds.
 const TICK_MS: u64 = 100;
@@ -122,6 +122,7 @@ pub fn run(guest: &Guest, settings: Settings) -> Report {
     let drawn = Faults::draw(&mut rng);
     let is_calm = settings.hard && settings.seed < Vice::ALL.len() as u64;
     let faults = if is_calm { Faults::NONE } else { drawn };
+    let faults = Faults { host: settings.hosts_fail, ..faults };
     let messages = rng.random_range(6..24);
     let mut errands = workload::draw(&town, messages, FAULTS_MS, &mut rng);
     errands.extend(hard::errands(&town, FAULTS_MS, &mut rng));
@@ -425,6 +426,7 @@ impl World<'_> {
             convicting: self.nodes.iter().filter(|node| !node.disk.rows.evidence.is_empty()).count(),
             judging: self.nodes.iter().filter(|node| !node.roles.judged.is_empty()).count(),
             crashes: self.nodes.iter().map(|node| node.life).sum(),
+            broken_off: self.nodes.iter().map(|node| node.broken_off).sum(),
             carried,
             acts: self.checker.acts,
             refused: self.checker.refused,

@@ -1,5 +1,7 @@
 //! The computer's task: runs of slots in, outcomes and attestations to disk, then said.
 
+use std::ops::RangeInclusive;
+
 use weft_node::compute::machine::{Effect, Input};
 use weft_protocol::attestation::{Attestation, Statement};
 use weft_protocol::outcome::Running;
@@ -18,7 +20,7 @@ impl Node {
     pub(in crate::sim) fn compute(&mut self, ctx: &mut Ctx<'_, '_>) -> bool {
         let Some(effect) = self.roles.compute.next(ctx.now(self.at)) else { return false };
         match effect {
-            Effect::Run { process, to, .. } => self.run(ctx, process, to),
+            Effect::Run { process, from, to, .. } => self.run(ctx, process, from..=to),
             Effect::AttestNewest { process } => {
                 self.attest_newest(ctx, process);
                 // What it writes waits for the disk by itself.
@@ -34,7 +36,7 @@ impl Node {
         true
     }
 
-    fn run(&mut self, ctx: &mut Ctx<'_, '_>, process: Id, to: u64) {
+    fn run(&mut self, ctx: &mut Ctx<'_, '_>, process: Id, slots: RangeInclusive<u64>) {
         let Some(known) = ctx.town.process(&process) else { return };
         let live = match self.roles.live.remove(&process) {
             Some(live) => Ok(live),
@@ -45,7 +47,14 @@ impl Node {
             Err(error) => return ctx.checker.violation(error.to_string()),
         };
         let (mut writes, mut sends, mut said) = (Vec::new(), Vec::new(), Vec::new());
-        while live.next_slot() <= to {
+        let (from, to) = (live.next_slot(), *slots.end());
+        // A disk that broke may have what it said it has not.
+        let is_behind = *slots.start() < from && !self.disk.is_broken();
+        if ctx.mutation == Mutation::None && (is_behind || *slots.start() > from) {
+            ctx.checker.violation(format!("{process} is run from {}, and is at {from}", slots.start()));
+        }
+        let fails_at = if ctx.faults.host { self.fails_at(from, to) } else { None };
+        while live.next_slot() <= to && fails_at != Some(live.next_slot()) {
             let slot = live.next_slot();
             let Some(record) = self.disk.rows.slot(&process, slot) else {
                 if ctx.mutation == Mutation::None {
@@ -65,7 +74,16 @@ impl Node {
             }
         }
         self.roles.compute.waits = true;
-        self.write(ctx, writes, Done::Ran(Box::new(Ran { process, live, sends, said })));
+        let next = (live.next_slot() > from).then(|| live.next_slot());
+        let failed = fails_at == Some(live.next_slot()) && live.next_slot() <= to;
+        self.write(ctx, writes, Done::Ran(Box::new(Ran { process, live, failed, next, sends, said })));
+    }
+
+    /// Where the host fails in the next run. It does in every second one: after the first slot, or before it if no more
+    /// are due.
+    fn fails_at(&mut self, from: u64, to: u64) -> Option<u64> {
+        self.runs += 1;
+        self.runs.is_multiple_of(2).then_some(to.min(from + 1))
     }
 
     /// Signs a position, if this node is one of the attestors.
@@ -100,7 +118,7 @@ impl Node {
     /// Hears that a run is durable, or is not.
     pub(in crate::sim) fn ran(&mut self, ctx: &mut Ctx<'_, '_>, ran: Ran, result: Result<(), WriteError>) {
         self.roles.compute.waits = false;
-        let Ran { process, live, sends, said } = ran;
+        let Ran { process, live, failed, next, sends, said } = ran;
         if let Err(error) = result {
             if error == WriteError::Conflict {
                 ctx.checker.violation(format!("this node contradicts what it attested of {process}"));
@@ -108,8 +126,6 @@ impl Node {
             let input = Input::Failed { process, next: None, why: "the disk".to_owned(), retry: true };
             return self.roles.compute.handle(input, ctx.now(self.at));
         }
-        let next = live.next_slot();
-        self.roles.live.insert(process, live);
         for (position, is_sending) in sends {
             if is_sending {
                 self.weigh(process, position);
@@ -120,7 +136,16 @@ impl Node {
             self.say_attested(ctx, &attestation);
         }
         self.roles.compute.handle(Input::Evaluated { process, slowest_ms: 0, gas: 0 }, ctx.now(self.at));
-        self.roles.compute.handle(Input::Ran { process, next }, ctx.now(self.at));
+        let input = if failed {
+            // The live process is lost.
+            self.broken_off += usize::from(next.is_some());
+            Input::Failed { process, next, why: "the host".to_owned(), retry: true }
+        } else {
+            let next = live.next_slot();
+            self.roles.live.insert(process, live);
+            Input::Ran { process, next }
+        };
+        self.roles.compute.handle(input, ctx.now(self.at));
     }
 
     /// Tells the messengers, here and elsewhere, what this node signed.
