@@ -19,6 +19,8 @@
 )]
 #![allow(clippy::print_stdout)]
 
+#[path = "../../tests/src/full.rs"]
+mod full;
 #[path = "../tests/wire/recovered.rs"]
 mod recovered;
 #[path = "../tests/wire/support.rs"]

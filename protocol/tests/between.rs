@@ -10,6 +10,8 @@ mod epoch;
 mod evidence;
 #[path = "between/fixture.rs"]
 mod fixture;
+#[path = "../../tests/src/full.rs"]
+mod full;
 #[path = "between/impersonation.rs"]
 mod impersonation;
 #[path = "between/lobby.rs"]

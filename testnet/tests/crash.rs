@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+#[path = "../../tests/src/full.rs"]
+mod full;
 mod launched;
+use full::is_full;
 use launched::Launched;
 
 /// Kills in the ordinary run.
@@ -32,8 +35,7 @@ fn complaint(report: &Value) -> String {
 
 #[test]
 fn no_promise_is_broken_by_kills_under_load() {
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
-    let kills = if full { KILLS_FULL } else { KILLS };
+    let kills = if is_full() { KILLS_FULL } else { KILLS };
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     let args = ["crash", "--json", "--kills", &kills.to_string(), "--seed", &seed.to_string()];
     let wait = WAIT + KILL_WAIT * u32::try_from(kills).unwrap();

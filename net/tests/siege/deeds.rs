@@ -13,6 +13,7 @@ use weft_protocol::crypto::Signer;
 use weft_protocol::wire;
 
 use crate::attacker::Attacker;
+use crate::full::is_full;
 use crate::raw;
 use crate::support::{network, process, within};
 use crate::town::{Town, WHILE, announcement, blob, scheduler};
@@ -22,7 +23,7 @@ const HELD_MIB: u64 = 64;
 
 /// Counts of the issue with `WEFT_FULL=1`.
 fn count(ordinary: u32, full: u32) -> u32 {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { full } else { ordinary }
+    if is_full() { full } else { ordinary }
 }
 
 fn numbered(number: u32) -> Vec<u8> {

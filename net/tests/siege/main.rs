@@ -8,6 +8,8 @@
 
 mod attacker;
 mod deeds;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 #[path = "../it/raw.rs"]
 mod raw;
 #[path = "../it/support.rs"]

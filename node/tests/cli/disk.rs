@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::namespaces::skip;
 use super::node::Node;
+use super::skip::skip;
 
 /// Bytes of the file system: what a node leaves free, and some more.
 const DISK: &str = "size=160m";
@@ -122,7 +122,9 @@ fn send(node: &Node, process: &str, data: &str) -> (u64, (i32, String)) {
 fn a_disk_that_others_fill_loses_nothing_that_was_acknowledged() {
     let disk = match Disk::mount() {
         Ok(disk) => disk,
-        Err(why) => return skip("a_disk_that_others_fill_loses_nothing_that_was_acknowledged", &why),
+        Err(why) => {
+            return skip("a_disk_that_others_fill_loses_nothing_that_was_acknowledged", &why).unwrap();
+        }
     };
     let elsewhere = tempfile::tempdir().unwrap();
     let data = elsewhere.path().join("data");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::full::is_full;
 use super::node::Node;
 
 /// Longer than any answer takes.
@@ -271,8 +272,7 @@ fn open_at_once(wanted: usize) -> usize {
 #[test]
 fn idle_and_slow_connections_only_push_out_each_other() {
     let (_node, address) = start();
-    let is_full = std::env::var("WEFT_FULL").as_deref() == Ok("1");
-    let many = if is_full { MANY_FULL } else { MANY };
+    let many = if is_full() { MANY_FULL } else { MANY };
     let at_once = open_at_once(many);
     // A client that was answered and is idle between two questions, as those that poll are.
     let mut client = connect(&address);

@@ -13,6 +13,8 @@ mod disk;
 mod doors;
 mod dry_run;
 mod eval;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 mod gateway;
 mod hostile;
 mod hosting;
@@ -34,6 +36,8 @@ mod regain;
 mod repair;
 mod restart;
 mod room;
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 mod socket;
 mod spawn;
 mod state;

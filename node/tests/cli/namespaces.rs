@@ -3,8 +3,7 @@
 //! cannot delay or translate packets, the tests are skipped, which is said, in the list of skips too. Whatever
 //! else fails is a fault of the test.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -153,13 +152,8 @@ impl Village {
 }
 
 /// Says why a test is left out, in the list of skips too.
-#[allow(clippy::print_stderr)]
-pub(super) fn skip(name: &str, reason: &str) {
-    eprintln!("{name} is skipped: {reason}");
-    if let Some(list) = std::env::var_os("WEFT_SKIPS") {
-        let mut list = OpenOptions::new().append(true).create(true).open(list).unwrap();
-        writeln!(list, "{name}\t{reason}").unwrap();
-    }
+fn skip(name: &str, reason: &str) {
+    super::skip::skip(name, reason).unwrap();
 }
 
 /// One bootstrap address: they find each other; one spawns, another sends, a third computes, any answers.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use weft_protocol::lobby::Shard;
 
+use super::full::is_full;
 use super::node::{Node, until};
 
 #[path = "../../benches/restart/folder.rs"]
@@ -13,10 +14,6 @@ mod folder;
 /// More than a role takes up in one turn, or with `WEFT_FULL=1` as many as a node is made for.
 fn processes() -> usize {
     if is_full() { 10_000 } else { 150 }
-}
-
-fn is_full() -> bool {
-    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::Value;
 use weft_node::control::api::Request;
 use weft_protocol::Id;
 
+use crate::full::is_full;
 use crate::support::{Node, Stranger, send, until};
 
 async fn follow(node: &Node, process: Id) {
@@ -21,8 +22,7 @@ async fn head(node: &Node, process: Id) -> u64 {
 /// The counts of the issue with `WEFT_FULL=1`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_missed_slots_are_caught_up_while_traffic_goes_on() {
-    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
-    let missed: u32 = if is_full { 10_000 } else { 400 };
+    let missed: u32 = if is_full() { 10_000 } else { 400 };
     let scheduler = Arc::new(Node::start(90).await);
     let process = scheduler.counter().await;
     let other = Node::knowing(91, &[&scheduler]).await;

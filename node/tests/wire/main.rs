@@ -7,6 +7,8 @@ mod by_slot;
 mod carried;
 mod catch_up;
 mod followed;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 mod heads;
 mod heal;
 mod items;

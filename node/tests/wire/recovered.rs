@@ -13,6 +13,7 @@ use weft_protocol::attestation::Attestation;
 use weft_protocol::{Address, Hash, Id, Verified};
 use weft_storage::{Store, StoreConfig};
 
+use crate::full::is_full;
 use crate::support::{Node, key, network, send, until, within};
 
 /// Messages to each one's process.
@@ -22,8 +23,7 @@ const WALLET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/wall
 
 /// Peers that are wiped: those of the issue with `WEFT_FULL=1`.
 fn peers() -> u8 {
-    let is_full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
-    if is_full { 16 } else { 4 }
+    if is_full() { 16 } else { 4 }
 }
 
 /// Sends a request that tells how far it is; answers how often it did, too.

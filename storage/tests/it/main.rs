@@ -17,6 +17,8 @@ mod fault_disk;
 mod faults;
 mod forget;
 mod format;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 mod injected;
 mod intact;
 mod migration;

@@ -12,6 +12,7 @@ use weft_storage::{
 };
 
 use crate::fault_disk::next;
+use crate::full::is_full;
 use crate::injected::{Image, image};
 use crate::real::{self, config, terms};
 
@@ -20,7 +21,7 @@ const ROUNDS: u64 = 12;
 const ROUNDS_FULL: u64 = 400;
 
 fn rounds() -> u64 {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { ROUNDS_FULL } else { ROUNDS }
+    if is_full() { ROUNDS_FULL } else { ROUNDS }
 }
 
 pub fn run(path: &Path, mode: RepairMode) -> Result<RepairReport, StoreError> {

@@ -15,6 +15,8 @@ mod market;
 
 mod chance;
 mod claims;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 mod liars;
 mod module;
 mod stakes;

@@ -66,7 +66,7 @@ fn live_and_restored_agree(steps: &[Message], restores: u64) -> Result<(), TestC
 
 #[test]
 fn random_programs_give_the_same_live_and_restored() {
-    let cases = if crate::is_full() { 1_000 } else { 40 };
+    let cases = if crate::full::is_full() { 1_000 } else { 40 };
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     runner
         .run(&(steps(), any::<u64>()), |(steps, restores)| live_and_restored_agree(&steps, restores))
@@ -76,7 +76,7 @@ fn random_programs_give_the_same_live_and_restored() {
 /// Bytes that are no message at all, and messages with a byte changed.
 #[test]
 fn fuzzed_messages_never_break_the_shell() {
-    let cases = if crate::is_full() { 20_000 } else { 500 };
+    let cases = if crate::full::is_full() { 20_000 } else { 500 };
     let process = RefCell::new(Process::spawn());
     let before = process.borrow_mut().instance.memory_image().unwrap();
     let whole = br#"{"Id":"x","Tags":[{"name":"Action","value":"Eval"}],"Data":"1+1","Owner":"o","From":"o","Target":"t"}"#;

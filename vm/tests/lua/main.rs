@@ -7,6 +7,8 @@ mod beside_aos;
 mod crypto;
 mod determinism;
 mod examples;
+#[path = "../../../tests/src/full.rs"]
+mod full;
 mod hostile;
 mod markets;
 mod numbers;
@@ -17,8 +19,3 @@ mod reading;
 mod skip;
 mod started;
 mod town;
-
-/// Whether the counts that releases are held to are asked for.
-fn is_full() -> bool {
-    std::env::var("WEFT_FULL").is_ok_and(|value| value == "1")
-}

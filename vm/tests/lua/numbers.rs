@@ -73,7 +73,7 @@ fn arithmetic_is_that_of_two_complement() {
             assert_eq!(found(&mut process, x, y, 33), expected(x, y, 33), "{x} and {y}");
         }
     }
-    let cases = if crate::is_full() { 5_000 } else { 150 };
+    let cases = if crate::full::is_full() { 5_000 } else { 150 };
     let process = RefCell::new(process);
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let number = (any::<i128>(), 0u32..128).prop_map(|(number, less)| number >> less);

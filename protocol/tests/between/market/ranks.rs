@@ -7,10 +7,11 @@ use weft_protocol::{Address, Hash, Position};
 
 use super::fixture::*;
 use crate::fixture::*;
+use crate::full::is_full;
 
 /// Push ids in the big test: 100,000 with `WEFT_FULL=1`, as the market promises.
 fn pushes() -> u32 {
-    if std::env::var("WEFT_FULL").is_ok_and(|value| value == "1") { 100_000 } else { 10_000 }
+    if is_full() { 100_000 } else { 10_000 }
 }
 
 fn push_id(number: u32) -> Hash {

@@ -8,6 +8,7 @@ use weft_protocol::market::{ClaimTree, Opening, Paid, judge};
 use weft_protocol::{Id, Position, Tag};
 
 use super::super::fixture::address;
+use super::super::full::is_full;
 use super::super::guest::ledger::{Ledger, Message, Send, Terms};
 use super::super::market::{COURT, LEDGER, MESSENGERS, WINDOW};
 use super::super::world::{ONE, value};
@@ -257,9 +258,8 @@ fn play(seed: u64, off: Off) -> Came {
 
 #[test]
 fn liars_earn_nothing_and_the_honest_what_the_logs_say() {
-    let full = std::env::var("WEFT_FULL").is_ok_and(|value| value == "1");
     let mut all = Came::default();
-    for seed in 0..if full { SEEDS.1 } else { SEEDS.0 } {
+    for seed in 0..if is_full() { SEEDS.1 } else { SEEDS.0 } {
         let came =
             std::panic::catch_unwind(|| play(seed, Off::None)).unwrap_or_else(|_| panic!("seed {seed}"));
         all.paid += came.paid;
