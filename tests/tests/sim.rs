@@ -85,8 +85,17 @@ fn one_seed() {
     let seed = std::env::var("WEFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let guest =
         if std::env::var("WEFT_GUEST").is_ok_and(|name| name == "lua") { Guest::lua() } else { Guest::new() };
-    let is_hard = std::env::var("WEFT_HARD").is_ok_and(|value| value == "1");
-    let report = if is_hard { run(&guest, hard(seed, Mutation::None)) } else { play(&guest, seed) };
+    let is = |name| std::env::var(name).is_ok_and(|value| value == "1");
+    let skew_ms = std::env::var("WEFT_SKEW_MS").ok().and_then(|skew| skew.parse().ok());
+    let plain = Settings::of(seed);
+    let settings = Settings {
+        skew_ms: skew_ms.unwrap_or(plain.skew_ms),
+        loses: is("WEFT_LOSES"),
+        hosts_fail: is("WEFT_HOSTS_FAIL"),
+        hard: is("WEFT_HARD"),
+        ..plain
+    };
+    let report = run(&guest, settings);
     assert!(report.violations.is_empty(), "{}\n{report:?}", complain(seed, &report));
 }
 
@@ -171,7 +180,7 @@ fn clocks_that_are_seconds_apart_change_nothing() {
         // From a little to more than the ten seconds that a peer forwards ahead of its clock.
         let skew_ms = 500 + 700 * (seed % 8);
         let report = run(&guest, Settings { skew_ms, ..Settings::of(seed) });
-        assert!(report.violations.is_empty(), "skew {skew_ms}: {}", complain(seed, &report));
+        assert!(report.violations.is_empty(), "WEFT_SKEW_MS={skew_ms} {}", complain(seed, &report));
         ticks += report.ticks;
     }
     assert!(ticks > 20, "{ticks} ticks");
@@ -184,7 +193,7 @@ fn hosts_that_fail_in_the_midst_of_runs_keep_the_promises() {
     let mut broken_off = 0;
     for seed in 0..if is_full() { 20 * SEEDS_HOSTS } else { SEEDS_HOSTS } {
         let report = run(&guest, Settings { hosts_fail: true, ..Settings::of(seed) });
-        assert!(report.violations.is_empty(), "hosts_fail: {}", complain(seed, &report));
+        assert!(report.violations.is_empty(), "WEFT_HOSTS_FAIL=1 {}", complain(seed, &report));
         broken_off += report.broken_off;
     }
     assert!(broken_off > 2 * SEEDS_HOSTS as usize, "{broken_off} runs broken off");
@@ -199,7 +208,7 @@ fn a_scheduler_that_lost_the_end_of_its_log_signs_no_slot_twice() {
     let (mut lost, mut regained) = (0, 0);
     for seed in 0..if full { 10 * SEEDS_LOSS } else { SEEDS_LOSS } {
         let report = run(&guest, Settings { loses: true, ..Settings::of(seed) });
-        assert!(report.violations.is_empty(), "loses: {}", complain(seed, &report));
+        assert!(report.violations.is_empty(), "WEFT_LOSES=1 {}", complain(seed, &report));
         assert!(report.lost > 0, "seed {seed} lost nothing");
         (lost, regained) = (lost + report.lost, regained + report.regained);
     }
