@@ -26,6 +26,12 @@ pub(super) fn balance(node: &Node, ledger: &str, of: &str) -> Value {
     node.json(&["dry-run", ledger, "--action", "Balance", "--tag", &of])["result"]["Output"].clone()
 }
 
+/// What a token has for somebody, or the error where there is nothing of his yet.
+pub(super) fn held(node: &Node, token: &str, of: &str) -> Value {
+    let shown = node.weft(&["state", token, &format!("Balances.{of}"), "--json"]);
+    if shown.code == 0 { shown.json()["value"].clone() } else { json!(shown.err) }
+}
+
 /// Money goes from a token into the ledger, into an escrow, a bond, and back, by messages that processes
 /// prove to each other.
 #[test]
@@ -57,9 +63,7 @@ fn a_token_funds_the_ledger_and_has_it_back() {
     let messages = send(&node, &ledger, "Withdraw", &["Quantity=2500000000000"]);
     assert_eq!(messages[0]["Target"], token);
     assert_eq!(balance(&node, &ledger, &me), "500000000000");
-    until_is("the token has it back", &json!("2600000000000"), || {
-        node.json(&["state", &token, &format!("Balances.{me}")])["value"].clone()
-    });
+    until_is("the token has it back", &json!("2600000000000"), || held(&node, &token, &me));
     // The network of claims is on the Process item, though nobody wrote it there.
     let refused = send(&node, &ledger, "Claim", &[&of, "Window=1"]);
     let error = refused[0]["Data"].as_str().unwrap();

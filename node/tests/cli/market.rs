@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::ledger::{TOKEN, balance, send, spawn};
+use super::ledger::{TOKEN, balance, held, send, spawn};
 use super::node::{Node, until, until_is};
 
 /// What the shop pays: 320 pushes in its window 1, at the price that the messenger asks.
@@ -146,7 +146,5 @@ fn a_person_earns_by_commands_is_audited_by_who_was_not_there_and_withdraws() {
     });
 
     carrier.json(&["market", "withdraw", &ledger, PAID]);
-    until_is("the token to pay it out", &json!(PAID), || {
-        payer.json(&["state", &token, &format!("Balances.{me}")])["value"].clone()
-    });
+    until_is("the token to pay it out", &json!(PAID), || held(&payer, &token, &me));
 }
