@@ -158,6 +158,7 @@ test('items that Weft signs', async (t) => {
     await t.test(name, async () => {
       const key = file(JSON.stringify(jwk))
       // A key that others can read is refused.
+      require('node:fs').chmodSync(key, 0o644)
       await weft(['item', 'sign', '--key', key, '--data', 'x']).then(({ code }) => assert.notEqual(code, 0))
       require('node:fs').chmodSync(key, 0o600)
       for (const shape of shapes) {

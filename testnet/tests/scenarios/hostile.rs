@@ -30,7 +30,7 @@ until = { of = "bonds-lost", at-least = 1, within = "WITHIN" }
 [[steps]]
 rogue = "reordering-messenger"
 [[steps]]
-until = { of = "swapped", at-least = 2, within = "30s" }
+until = { of = "swapped", at-least = 2, within = "180s" }
 
 [[expect]]
 of = "delayed"

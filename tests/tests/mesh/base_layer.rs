@@ -122,16 +122,15 @@ async fn reads(guest: Guest) -> Result<(), Trouble> {
     // A node that knows nothing of it reads the log from the weave of the first one, and the file at its gateway.
     let what = format!("{} slots to be on the weave", last.slot + 1);
     let request = Request::VerifyWeave { process: reader.id, from: vec![format!("http://127.0.0.1:{port}")] };
-    // Before the first batch is there the weave has nothing of it.
-    let _: VerifyReport = town.insist(2, ASKED, &request).await?;
+    // Before the first batch is there the weave has nothing of it, and until the file is found it cannot be replayed.
     let look = async || {
-        let report: VerifyReport = town.ask(2, ASKED, &request, PATIENCE).await?;
-        Ok::<_, AskError>(match report.slots > last.slot {
-            true => Look::There(report),
-            false => Look::NotYet(format!("{} slots", report.slots)),
+        Ok::<_, AskError>(match town.ask::<VerifyReport>(2, ASKED, &request, 2 * PATIENCE).await {
+            Ok(report) if report.slots > last.slot => Look::There(report),
+            Ok(report) => Look::NotYet(format!("{} slots", report.slots)),
+            Err(error) => Look::NotYet(error.to_string()),
         })
     };
-    let rebuilt = until(what, PATIENCE, look).await?;
+    let rebuilt = until(what, 4 * PATIENCE, look).await?;
     open.same("what differs in a replay from the weave", &None, &rebuilt.difference);
     let state = town.detail(&reader, 0, true).await?.state_root;
     open.same("the state that comes back from the weave", &state, &Some(rebuilt.state_root));

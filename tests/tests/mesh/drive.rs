@@ -8,6 +8,7 @@ use weft_testnet::{Actor, AskError, Look, Open, PATIENCE, Town, Trouble, until};
 
 use crate::guest::{Guest, with_aos};
 use crate::rig::{Rig, assert_holds};
+use crate::scenario::REPLAY_WAIT;
 
 const ROLES: [&str; 2] = ["scheduler,compute,messenger", "scheduler,compute,messenger"];
 /// The default of nodes.
@@ -33,7 +34,7 @@ pub async fn agree(town: &Town<'_>, actor: &Actor, slot: u64, open: &mut Open) -
         town.result(actor, node, slot).await?;
         roots.push(town.detail(actor, node, true).await?.state_root);
         let request = Request::Verify { process: actor.id };
-        let report: VerifyReport = town.ask(node, "to verify a process", &request, PATIENCE).await?;
+        let report: VerifyReport = town.ask(node, "to verify a process", &request, REPLAY_WAIT).await?;
         open.same(format!("what differs on node {node}"), &None, &report.difference);
         open.equal(format!("slots verified on node {node}"), &(slot + 1), &report.slots);
     }

@@ -14,7 +14,7 @@ const TOGETHER: usize = 16;
 /// Slots that a node shows at once.
 const SLOTS_PAGE: u64 = 1_000;
 /// How long a replay of the longest log may take.
-const REPLAY_WAIT: Duration = Duration::from_secs(1_800);
+pub(crate) const REPLAY_WAIT: Duration = Duration::from_secs(1_800);
 /// How long a node may stand still before it counts as stuck.
 const STILL_WAIT: Duration = Duration::from_secs(120);
 

@@ -17,7 +17,7 @@ pub(crate) const LONG_FILES: &[(&str, &str)] =
     &[("protocol/proto/weft.proto", "what peers say to each other is read as one page")];
 
 /// Folders that hold no source of ours.
-const SKIPPED_FOLDERS: [&str; 4] = ["target", "node_modules", ".git", "vectors"];
+const SKIPPED_FOLDERS: [&str; 3] = ["target", "node_modules", "vectors"];
 
 /// Endings of text that is source and not Rust.
 const PLAIN_ENDINGS: [&str; 7] = [".proto", ".toml", ".wat", ".mjs", ".sh", ".ci/run", "tests/run"];
@@ -48,7 +48,9 @@ fn walk(root: &Path, folder: &Path, is_wanted: &dyn Fn(&str) -> bool, found: &mu
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
+            // Hidden ones are those of tools, cargo's own among them, but for the one that CI calls.
+            let is_hidden = name.starts_with('.') && name != ".ci";
+            if !is_hidden && !SKIPPED_FOLDERS.contains(&name.as_str()) {
                 walk(root, &path, is_wanted, found);
             }
             continue;

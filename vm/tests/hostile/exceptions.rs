@@ -108,6 +108,7 @@ fn what_is_thrown_is_caught_or_ends_the_message() {
 /// gives the same for the same gas.
 #[test]
 fn no_result_depends_on_what_was_thrown_before() {
+    let _alone = alone();
     const THROWS: &str = "(local i32) (loop $l (drop (call $caught (i32.const 100)))
         (local.set 4 (i32.add (local.get 4) (i32.const 1)))
         (br_if $l (i32.lt_u (local.get 4) (i32.const 3000))))
