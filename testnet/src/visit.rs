@@ -22,7 +22,7 @@ use crate::tail::tail_of;
 use crate::wait::{Look, until};
 
 /// How long a node may take to say how it is: one that is paused says nothing.
-const STATUS_WAIT: Duration = Duration::from_secs(5);
+const STATUS_WAIT: Duration = Duration::from_secs(30);
 /// How long a testnet may take to end: each node writes down what it has computed, and one that hangs is killed.
 const DOWN_WAIT: Duration = Duration::from_secs(STOP_WAIT.as_secs() + 30);
 

@@ -20,7 +20,7 @@ use skip::skip;
 const RUN_WAIT: Duration = Duration::from_secs(180);
 
 /// How long what a launcher left may take to be gone.
-const GONE_WAIT: Duration = Duration::from_secs(40);
+const GONE_WAIT: Duration = Duration::from_secs(180);
 /// Held by whoever says `down` or counts on namespaces that nobody has: it removes those of every dead launcher of
 /// the machine.
 static DOWN: Mutex<()> = Mutex::new(());

@@ -115,7 +115,7 @@ fn the_operators_ceiling_of_gas_is_named() {
 fn one_too_many_comes_back_and_those_that_waited_for_too_long_are_told() {
     const PLACES: usize = 32;
     // More gas than any guest uses in the time.
-    let flags = ["--dry-runs", "1", "--dry-run-gas", "9000000000000", "--dry-run-ms", "3000"];
+    let flags = ["--dry-runs", "1", "--dry-run-gas", "9000000000000", "--dry-run-ms", "10000"];
     let node = Node::start_with(&flags);
     let process = node.counter();
     node.json(&["result", &process, "--slot", "0", "--wait"]);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::node::{Node, until_is};
+use super::node::{Node, until, until_is};
 use liar::{Liar, Lie};
 
 /// A node whose weave is read at an address.
@@ -240,9 +240,12 @@ fn what_nobody_serves_is_read_from_the_configured_gateways() {
         found.unwrap_or_default()["head"].clone()
     });
     assert_eq!(replayed(&new, &asked), replayed(&node, &asked));
-    let metrics = new.json(&["metrics"]);
-    assert_eq!(metrics["weft_recoveries_total{outcome=\"whole\"}"], 2, "{metrics}");
-    assert_eq!(new.json(&["status"])["recovering"], json!([]));
+    // What nobody serves is read again after a while: there may be more than these two by now.
+    until("both to be counted", || {
+        let count = new.json(&["metrics"])["weft_recoveries_total{outcome=\"whole\"}"].clone();
+        if count.as_f64().is_some_and(|count| count >= 2.0) { Ok(()) } else { Err(count.to_string()) }
+    });
+    until_is("nothing to be read", &json!([]), || new.json(&["status"])["recovering"].clone());
     // Without gateways it is as before.
     let alone = Node::start();
     let (_, why) = alone.weft(&["host", &hosted, "--json"]).expect(1).error();
@@ -318,8 +321,9 @@ fn a_process_is_checked_against_the_weave_alone() {
     let has_slots = |batch: &&Value| batch["from"].as_u64() <= batch["to"].as_u64();
     let last = bundles.as_array().unwrap().iter().rfind(has_slots).unwrap();
     let last = last["data_root"].as_str().unwrap().to_owned();
-    let first = bundles[1]["data_root"].as_str().unwrap().to_owned();
-    let hole = Liar::without(&address, vec![first]);
+    let second = bundles.as_array().unwrap().iter().filter(has_slots).nth(1).unwrap();
+    let second = second["data_root"].as_str().unwrap().to_owned();
+    let hole = Liar::without(&address, vec![second]);
     let report = check(&other, &[&hole.address]).expect(1).json();
     assert_eq!(report["difference"], Value::Null, "{report}");
     assert_eq!(report["weave"]["missing"]["to"], 8, "{report}");
@@ -410,6 +414,7 @@ fn holes_are_filled_from_others_or_named() {
         .as_array()
         .unwrap()
         .iter()
+        .filter(|batch| batch["from"].as_u64() <= batch["to"].as_u64())
         .map(|batch| batch["data_root"].as_str().unwrap().to_owned())
         .collect();
     assert!(bundles.len() >= 4, "{bundles:?}");

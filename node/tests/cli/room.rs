@@ -15,7 +15,7 @@ const BUDGET: u64 = 64 << 20;
 /// Bytes of a smaller one.
 const PART_BYTES: usize = 1 << 18;
 /// After so long a node that is full has counted its free pages again.
-const COUNTED: Duration = Duration::from_millis(2_500);
+const COUNTED: Duration = Duration::from_secs(6);
 
 /// What a folder takes of the disk, as `du` counts.
 fn taken(folder: &Path) -> u64 {

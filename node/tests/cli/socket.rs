@@ -37,8 +37,8 @@ pub(super) fn reply(stream: &UnixStream) -> Value {
 /// Sends these bytes and a line's end, and reads one line.
 fn ask_bytes(folder: &Path, bytes: &[u8]) -> Value {
     let mut stream = connect(folder);
-    stream.write_all(bytes).unwrap();
-    stream.write_all(b"\n").unwrap();
+    // Who is turned away may be told so before all is written: the answer is there to be read.
+    let _ = stream.write_all(bytes).and_then(|()| stream.write_all(b"\n"));
     reply(&stream)
 }
 

@@ -133,7 +133,7 @@ fn untimely(process: Id, me: &Stranger) -> Vec<(&'static str, Bytes)> {
         ("a lapsed offer", announcement(process, Body::Offer(me.offer_of(4, now() - 9_000, now() - 1_000)))),
         (
             "an early offer",
-            announcement(process, Body::Offer(me.offer_of(5, now() + 90_000, now() + 99_000))),
+            announcement(process, Body::Offer(me.offer_of(5, now() + 3_600_000, now() + 3_609_000))),
         ),
         (
             "an endless offer",
