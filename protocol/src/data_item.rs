@@ -13,6 +13,9 @@ use crate::id::{Address, Id};
 use crate::tag::{self, Tag, TagError};
 use crate::verify::{Unverified, Verified};
 
+#[cfg(not(target_arch = "wasm32"))]
+mod begun;
+
 /// Why bytes are not a data item.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -271,6 +274,10 @@ static PREFIXES: LazyLock<[Prefix; SignatureType::ALL.len()]> = LazyLock::new(||
     SignatureType::ALL.map(|kind| Prefix::new(8, &[b"dataitem", b"1", kind.number().to_string().as_bytes()]))
 });
 
+#[cfg(not(target_arch = "wasm32"))]
+use begun::signing_hash;
+
+#[cfg(target_arch = "wasm32")]
 fn signing_hash(
     kind: SignatureType,
     owner: &[u8],

@@ -22,6 +22,8 @@ pub enum Chunk<'a> {
 /// The deep hash of a tree. Lengths are hashed as decimal ASCII.
 pub fn deep_hash(chunk: &Chunk<'_>) -> DeepHash {
     match chunk {
+        // A guest has no room to keep it in, and says the same.
+        Chunk::Blob([]) if cfg!(not(target_arch = "wasm32")) => *EMPTY,
         Chunk::Blob(bytes) => blob(&DataDigest::of(bytes)),
         Chunk::Digest(digest) => blob(digest),
         Chunk::List(children) => {
@@ -42,6 +44,9 @@ const SHORT_BYTES: usize = 1024;
 static SHORT_LENGTHS: LazyLock<Vec<DeepHash>> =
     LazyLock::new(|| (0..SHORT_BYTES as u64).map(hash_of_length).collect());
 
+/// The deep hash of no bytes: of the target, the anchor or the data that most items lack.
+static EMPTY: LazyLock<DeepHash> = LazyLock::new(|| blob(&DataDigest::of(&[])));
+
 fn hash_of_length(length: u64) -> DeepHash {
     Sha384::digest(format!("blob{length}")).into()
 }
@@ -53,7 +58,7 @@ fn blob(digest: &DataDigest) -> DeepHash {
 }
 
 /// A list whose first byte strings are the same again and again: they are hashed once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefix(DeepHash);
 
 impl Prefix {
@@ -61,6 +66,12 @@ impl Prefix {
     pub(crate) fn new(length: usize, first: &[&[u8]]) -> Self {
         let head: DeepHash = Sha384::digest(format!("list{length}")).into();
         Self(first.iter().fold(head, |acc, bytes| pair(&acc, &deep_hash(&Chunk::Blob(bytes)))))
+    }
+
+    /// The beginning that these belong to as well.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn and(self, more: &[Chunk<'_>]) -> Self {
+        Self(self.end(more))
     }
 
     /// The deep hash of the list that ends with these.

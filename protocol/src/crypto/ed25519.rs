@@ -1,6 +1,6 @@
 //! Strict ed25519, the base of types 2, 4, 5 and 6.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 
@@ -11,14 +11,12 @@ pub(super) const KEY_BYTES: usize = 32;
 /// Bytes of a signature.
 pub(super) const SIGNATURE_BYTES: usize = 64;
 
-/// Keys that a thread keeps ready: those of a log's scheduler and of its busiest senders.
-const READY_MAX: usize = 8;
+/// Places for keys that are kept ready, a power of two: more than the busiest senders of a node, in 200 KiB.
+const READY: usize = 1_024;
 
-thread_local! {
-    /// Keys as points, the last one that was used first. To find the point of a key takes a tenth of checking a
-    /// signature, and a log has the same few keys again and again.
-    static READY: RefCell<Vec<VerifyingKey>> = const { RefCell::new(Vec::new()) };
-}
+/// Keys as points, each at the place that its first bytes say, where the next one takes it. To find the point of a
+/// key takes a tenth of checking a signature, and a log has the same keys again and again.
+static READY_KEYS: [Mutex<Option<VerifyingKey>>; READY] = [const { Mutex::new(None) }; READY];
 
 /// The y of each point of small order, of both signs: of order four, one, two, and twice eight.
 const SMALL_ORDER_Y: [[u8; 32]; 5] = [
@@ -58,18 +56,15 @@ pub fn verify(owner: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Sign
 
 /// The point that a key is, if that is one of large order.
 fn point(bytes: &[u8; KEY_BYTES]) -> Result<VerifyingKey, SignatureError> {
-    READY.with_borrow_mut(|ready| {
-        if let Some(at) = ready.iter().position(|key| key.as_bytes() == bytes) {
-            let key = ready.remove(at);
-            ready.insert(0, key);
-            return Ok(key);
-        }
-        let key = VerifyingKey::from_bytes(bytes).map_err(|_| SignatureError::Key)?;
-        if key.is_weak() {
-            return Err(SignatureError::Key);
-        }
-        ready.truncate(READY_MAX - 1);
-        ready.insert(0, key);
-        Ok(key)
-    })
+    let place = usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % READY;
+    let ready = || READY_KEYS[place].lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(key) = ready().filter(|key| key.as_bytes() == bytes) {
+        return Ok(key);
+    }
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| SignatureError::Key)?;
+    if key.is_weak() {
+        return Err(SignatureError::Key);
+    }
+    *ready() = Some(key);
+    Ok(key)
 }
