@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use redb::ReadTransaction;
+use weft_protocol::seen::item_key;
 use weft_protocol::{Hash, Id, Position};
 
 use crate::caution::CautionRow;
@@ -204,8 +205,20 @@ impl Reader {
         if !order.follows(process, slot) {
             return Ok(Some("the slot before it is missing"));
         }
-        let first: Option<u64> = self.sound(Table::ItemSlots, &key::pair(&process, &row.item.0))?;
-        says(first.is_none_or(|first| first > slot), "the index of items lacks it")
+        says(!self.is_indexed(&process, &row.item, slot)?, "the index of items lacks it")
+    }
+
+    /// Whether the item of a slot can be found: by its own index, or by the seen list. A log that is being forgotten
+    /// loses that list first.
+    fn is_indexed(&self, process: &Id, item: &Id, slot: u64) -> Result<bool, StoreError> {
+        let first: Option<u64> = self.sound(Table::ItemSlots, &key::pair(process, &item.0))?;
+        let seen = key::pair(process, &item_key(*item).0);
+        let seen: Option<SeenMark> = self.sound(Table::Seen, &seen)?;
+        let is_by = |first: Option<u64>| first.is_some_and(|first| first <= slot);
+        if is_by(first) || is_by(seen.map(|mark| mark.position.slot)) {
+            return Ok(true);
+        }
+        Ok(self.sound::<SeenMark>(Table::SeenCounts, &process.0)?.is_none())
     }
 
     fn seen_contradiction(

@@ -11,6 +11,7 @@ mod prune;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use weft_protocol::seen::item_key;
 use weft_protocol::{Address, Hash, Id, Position};
 
 use crate::error::{Conflict, StoreError, hex};
@@ -29,24 +30,67 @@ pub(crate) trait Base {
     fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 }
 
-/// The raw changes of one request: new bytes, or none to remove the key.
-pub(crate) type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+/// The raw changes of one request, by table and key.
+#[derive(Debug, Default)]
+pub(crate) struct Changes(BTreeMap<Table, BTreeMap<Vec<u8>, Change>>);
+
+/// New bytes, or none to remove the key.
+pub(crate) type Change = Option<Vec<u8>>;
+
+impl Changes {
+    fn get(&self, table: Table, key: &[u8]) -> Option<&Change> {
+        self.0.get(&table)?.get(key)
+    }
+
+    fn insert(&mut self, table: Table, key: Vec<u8>, change: Change) {
+        self.0.entry(table).or_default().insert(key, change);
+    }
+
+    /// Whether nothing changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Vec<u8>, &Change)> {
+        self.0.values().flatten()
+    }
+
+    /// Those of each table, in the order of keys.
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = (Table, BTreeMap<Vec<u8>, Change>)> {
+        self.0.into_iter()
+    }
+}
 
 /// Plans one request.
 pub(crate) fn plan(base: &mut dyn Base, writes: Vec<Write>) -> Result<Changes, StoreError> {
-    let mut plan = Plan { base, changes: Changes::new() };
+    let mut plan = Plan { base, changes: Changes::default(), slots: Vec::new(), seen: BTreeMap::new() };
     for write in writes {
         plan.add(write)?;
     }
-    Ok(plan.changes)
+    plan.end()
 }
 
 struct Plan<'a> {
     base: &'a mut dyn Base,
     changes: Changes,
+    /// New slots by process and item: all seen keys of the request are to be known before an index needs a row.
+    slots: Vec<(Id, Id, u64)>,
+    /// The ends of seen lists that grew.
+    seen: BTreeMap<Id, SeenMark>,
 }
 
 impl Plan<'_> {
+    fn end(mut self) -> Result<Changes, StoreError> {
+        for (process, item, slot) in std::mem::take(&mut self.slots) {
+            self.index_item(process, item, slot)?;
+        }
+        for (process, end) in std::mem::take(&mut self.seen) {
+            self.put(Table::SeenCounts, process.0.to_vec(), &end)?;
+        }
+        Ok(self.changes)
+    }
+
     fn add(&mut self, write: Write) -> Result<(), StoreError> {
         match write {
             Write::Item { id, raw } => self.put_content(Table::Items, &id.0, &Raw(raw)),
@@ -129,11 +173,32 @@ impl Plan<'_> {
             // One assignment has one meaning: a row that reads it otherwise is a fault of ours.
             return if held == *row { Ok(()) } else { Err(content(Table::Slots, &key)) };
         }
-        let by_item = key::pair(&process, &row.item.0);
-        if self.get::<u64>(Table::ItemSlots, &by_item)?.is_none_or(|first| first > slot) {
-            self.put(Table::ItemSlots, by_item, &slot)?;
-        }
+        self.slots.push((process, row.item, slot));
         self.put(Table::Slots, key, row)
+    }
+
+    /// Lets the slot of an item be found: by the seen list, and where that does not have it there, by a row of its own.
+    fn index_item(&mut self, process: Id, item: Id, slot: u64) -> Result<(), StoreError> {
+        let by_item = key::pair(&process, &item.0);
+        let is_known = match self.get::<u64>(Table::ItemSlots, &by_item)? {
+            Some(first) => first <= slot,
+            None => self.is_seen_by(process, item, slot)?,
+        };
+        if is_known { Ok(()) } else { self.put(Table::ItemSlots, by_item, &slot) }
+    }
+
+    /// Whether the seen list has an item at this slot, or at one before it that is the item's too.
+    fn is_seen_by(&mut self, process: Id, item: Id, slot: u64) -> Result<bool, StoreError> {
+        let seen = self.get::<SeenMark>(Table::Seen, &key::pair(&process, &item_key(item).0))?;
+        let Some(first) = seen.map(|mark| mark.position.slot).filter(|first| *first <= slot) else {
+            return Ok(false);
+        };
+        if first == slot {
+            return Ok(true);
+        }
+        // It may have been an item that carries a transaction of this id.
+        let row = self.get::<SlotRow>(Table::Slots, &key::counted(&process, first))?;
+        Ok(row.is_some_and(|row| row.item == item))
     }
 
     fn seen(&mut self, process: Id, key: Hash, position: Position) -> Result<(), StoreError> {
@@ -145,14 +210,18 @@ impl Plan<'_> {
                 Err(Conflict::Seen { process, key, held: held.position, offered: position }.into())
             };
         }
-        let end = self.get::<SeenMark>(Table::SeenCounts, &process.0)?;
+        let end = match self.seen.get(&process) {
+            Some(end) => Some(*end),
+            None => self.get::<SeenMark>(Table::SeenCounts, &process.0)?,
+        };
         if let Some(end) = end.filter(|end| end.position > position) {
             return Err(Conflict::SeenOrder { process, last: end.position, offered: position }.into());
         }
         let number = end.map_or(0, |end| end.number);
         self.put(Table::Seen, by_key, &SeenMark { position, number })?;
         self.put(Table::SeenList, key::counted(&process, number), &SeenKey { key, position })?;
-        self.put(Table::SeenCounts, process.0.to_vec(), &SeenMark { position, number: number + 1 })
+        self.seen.insert(process, SeenMark { position, number: number + 1 });
+        Ok(())
     }
 
     fn outcome(&mut self, process: Id, position: Position, row: &OutcomeRow) -> Result<(), StoreError> {
@@ -335,8 +404,8 @@ impl Plan<'_> {
     }
 
     fn get<R: Record>(&mut self, table: Table, key: &[u8]) -> Result<Option<R>, StoreError> {
-        let bytes = match self.changes.get(&(table, key.to_vec())) {
-            Some(change) => change.clone().map(Bytes::from),
+        let bytes = match self.changes.get(table, key) {
+            Some(change) => change.as_deref().map(Bytes::copy_from_slice),
             None => self.base.get(table, key)?,
         };
         bytes.map(|bytes| record::decode(table.name(), key, bytes)).transpose()
@@ -344,12 +413,12 @@ impl Plan<'_> {
 
     fn put<R: Record>(&mut self, table: Table, key: Vec<u8>, row: &R) -> Result<(), StoreError> {
         let bytes = record::encode(table.name(), &key, row);
-        self.changes.insert((table, key), Some(bytes));
+        self.changes.insert(table, key, Some(bytes));
         Ok(())
     }
 
     fn remove(&mut self, table: Table, key: Vec<u8>) -> Result<(), StoreError> {
-        self.changes.insert((table, key), None);
+        self.changes.insert(table, key, None);
         Ok(())
     }
 }

@@ -12,6 +12,8 @@ use crate::error::{StoreError, hex};
 
 const CHECKSUM_BYTES: usize = 8;
 pub(crate) const HEADER_BYTES: usize = 1 + CHECKSUM_BYTES;
+/// Room for a row at first: enough for those of indexes.
+const SMALL_BYTES: usize = 64;
 
 /// A typed value of one table.
 pub(crate) trait Record: Sized {
@@ -25,7 +27,8 @@ pub(crate) trait Record: Sized {
 
 /// The bytes to store for `row` under `key`.
 pub(crate) fn encode<R: Record>(table: &'static str, key: &[u8], row: &R) -> Vec<u8> {
-    let mut out = Encoder(vec![0; HEADER_BYTES]);
+    let mut out = Encoder(Vec::with_capacity(SMALL_BYTES));
+    out.0.resize(HEADER_BYTES, 0);
     row.put(&mut out);
     sealed::<R>(table, key, out.0)
 }
@@ -63,16 +66,32 @@ pub(crate) fn decode<R: Record>(table: &'static str, key: &[u8], bytes: Bytes) -
 }
 
 fn checksum(table: &'static str, key: &[u8], version: u8, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut hasher = blake3::Hasher::new();
-    for part in [table.as_bytes(), key] {
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    hasher.update(&[version]);
-    hasher.update(payload);
+    let (table_bytes, key_bytes) = ((table.len() as u64).to_be_bytes(), (key.len() as u64).to_be_bytes());
+    let parts = [&table_bytes, table.as_bytes(), &key_bytes, key, &[version], payload];
+    let hash = match joined(parts, &mut [0; blake3::CHUNK_LEN]) {
+        // One chunk is hashed at once, without the stack of a tree: most rows are.
+        Some(small) => blake3::hash(small),
+        None => parts
+            .iter()
+            .fold(blake3::Hasher::new(), |mut hasher, part| {
+                hasher.update(part);
+                hasher
+            })
+            .finalize(),
+    };
     let mut out = [0; CHECKSUM_BYTES];
-    out.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM_BYTES]);
+    out.copy_from_slice(&hash.as_bytes()[..CHECKSUM_BYTES]);
     out
+}
+
+/// The parts after each other, if there is room for them.
+fn joined<'a, const N: usize>(parts: [&[u8]; N], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for part in parts {
+        room.get_mut(end..end + part.len())?.copy_from_slice(part);
+        end += part.len();
+    }
+    Some(&room[..end])
 }
 
 /// Appends fields to a payload.

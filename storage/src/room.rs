@@ -127,11 +127,12 @@ impl Cost {
         if changes.is_empty() {
             return Self::default();
         }
-        let put = |((_, key), bytes): (&(Table, Vec<u8>), &Option<Vec<u8>>)| {
-            bytes.as_ref().map_or(0, |bytes| key.len() + bytes.len())
-        };
-        let bytes: usize = changes.iter().map(put).sum();
-        Self { rows: changes.len() as u64, bytes: bytes.max(weight) as u64 }
+        let (mut rows, mut bytes) = (0, 0);
+        for (key, change) in changes.iter() {
+            rows += 1;
+            bytes += change.as_ref().map_or(0, |bytes| key.len() + bytes.len());
+        }
+        Self { rows, bytes: bytes.max(weight) as u64 }
     }
 
     /// Of so many slots, with items of so many bytes together.

@@ -49,7 +49,7 @@ tables! {
     Children = "children/1",
     /// process, slot -> SlotRow.
     Slots = "slots/1",
-    /// process, item id -> first slot.
+    /// process, item id -> first slot, where the seen list does not say it.
     ItemSlots = "item-slots/1",
     /// process, key -> position and place in the list.
     Seen = "seen/1",

@@ -261,25 +261,28 @@ impl<'a> OpenTables<'a> {
     }
 
     fn apply(&mut self, changes: Changes, counters: &Counters) -> Result<(), StoreError> {
-        let mut shrunk = Vec::new();
-        for ((table, key), change) in changes {
+        let (mut shrunk, mut written) = (Vec::new(), 0);
+        for (table, changes) in changes.into_tables() {
             let open = self.table(table)?;
-            match change {
-                Some(bytes) => {
-                    counters.bytes.fetch_add((key.len() + bytes.len()) as u64, Ordering::Relaxed);
-                    let held = open.insert(key.as_slice(), bytes.as_slice());
-                    let held = held.map(|held| held.map_or(0, |held| held.value().len()));
-                    if held.as_ref().is_ok_and(|held| *held >= LARGE_ROW_BYTES)
-                        && bytes.len() < SMALL_ROW_BYTES
-                    {
-                        shrunk.push((table, key, bytes));
+            for (key, change) in changes {
+                match change {
+                    Some(bytes) => {
+                        written += key.len() + bytes.len();
+                        let held = open.insert(key.as_slice(), bytes.as_slice());
+                        let held = held.map(|held| held.map_or(0, |held| held.value().len()));
+                        if held.as_ref().is_ok_and(|held| *held >= LARGE_ROW_BYTES)
+                            && bytes.len() < SMALL_ROW_BYTES
+                        {
+                            shrunk.push((table, key, bytes));
+                        }
+                        held.map(drop)
                     }
-                    held.map(drop)
+                    None => open.remove(key.as_slice()).map(drop),
                 }
-                None => open.remove(key.as_slice()).map(drop),
+                .map_err(|error| StoreError::disk("writing", error))?;
             }
-            .map_err(|error| StoreError::disk("writing", error))?;
         }
+        counters.bytes.fetch_add(written as u64, Ordering::Relaxed);
         self.gather(&shrunk).map_err(|error| StoreError::disk("writing", error))
     }
 

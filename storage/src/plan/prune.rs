@@ -107,7 +107,7 @@ impl Plan<'_> {
     /// just evaluated, so only the disk is asked.
     pub(super) fn is_pruned(&mut self, process: Id, position: Position) -> Result<bool, StoreError> {
         let key = key::position(&process, position);
-        if matches!(self.changes.get(&(Table::Outcomes, key.clone())), Some(Some(_))) {
+        if matches!(self.changes.get(Table::Outcomes, &key), Some(Some(_))) {
             return Ok(false);
         }
         Ok(self.get::<OutcomeRow>(Table::Outcomes, &key)?.is_some_and(|row| row.is_pruned()))

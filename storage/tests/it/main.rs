@@ -17,6 +17,7 @@ mod fault_disk;
 mod faults;
 mod forget;
 mod format;
+mod found;
 #[path = "../../../tests/src/full.rs"]
 mod full;
 mod injected;

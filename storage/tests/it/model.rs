@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use weft_protocol::seen::item_key;
 use weft_protocol::{Hash, Position};
 use weft_storage::{
     Conflict, MemoryDisk, OutboxKey, OutboxRow, OutboxState, OutcomeRow, SeenKey, SlotRow, Store, StoreError,
     Write,
 };
 
-use crate::rows::{config, hash, id, outbox_key, outbox_row, outcome_row, slot_row};
+use crate::rows::{config, id, outbox_key, outbox_row, outcome_row, slot_row};
 
 /// One change of a small world: two processes, few slots, so that collisions are frequent.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ impl Model {
                 let row = slot_row(*seed);
                 *self.slots.entry((*process, *slot)).or_insert_with(|| row.clone()) == row
             }
-            Op::Seen { process, key, slot } => self.see(*process, hash(*key), Position::slot(*slot)),
+            Op::Seen { process, key, slot } => self.see(*process, seen_key(*key), Position::slot(*slot)),
             Op::Outcome { process, slot, seed } => {
                 let row = outcome_row(*seed);
                 *self.outcomes.entry((*process, *slot)).or_insert_with(|| row.clone()) == row
@@ -97,6 +98,11 @@ impl Model {
     }
 }
 
+/// The key of the item of a slot: where the seen list has that, nothing else need say where it stands.
+fn seen_key(seed: u8) -> Hash {
+    item_key(slot_row(seed).item)
+}
+
 fn item_bytes(seed: u8) -> Bytes {
     vec![seed; 64].into()
 }
@@ -106,7 +112,7 @@ fn write(op: &Op) -> Write {
         Op::Item { item, bytes } => Write::Item { id: id(item), raw: item_bytes(bytes) },
         Op::Slot { process, slot, seed } => Write::Slot { process: id(process), slot, row: slot_row(seed) },
         Op::Seen { process, key, slot } => {
-            Write::Seen { process: id(process), key: hash(key), position: Position::slot(slot) }
+            Write::Seen { process: id(process), key: seen_key(key), position: Position::slot(slot) }
         }
         Op::Outcome { process, slot, seed } => {
             Write::Outcome { process: id(process), position: Position::slot(slot), row: outcome_row(seed) }
