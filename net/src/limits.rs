@@ -69,6 +69,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 
 /// Commands that may wait for the network task.
 pub(crate) const COMMANDS_MAX: usize = 256;
+/// Commands that are done before peers are listened to again.
+pub(crate) const COMMANDS_AT_ONCE: usize = 32;
 /// Notices (peers, subscriptions) that may wait for room in the event queue.
 pub(crate) const NOTICES_MAX: usize = 16 * 1024;
 

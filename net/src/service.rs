@@ -197,7 +197,7 @@ impl Service {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
-                Some(command) = self.commands.recv() => self.on_command(command),
+                Some(command) = self.commands.recv() => self.on_commands(command),
                 Some((ticket, verdict)) = self.verdicts.recv() => self.on_verdict(ticket, verdict),
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.on_answer(answer),
                 Some(checked) = self.checks.next(), if self.checks.len() > 0 => self.on_checked(checked),

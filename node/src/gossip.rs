@@ -1,6 +1,7 @@
 //! Saying things on process topics, in order and without anyone waiting for the network.
 
 use bytes::Bytes;
+use futures::future::join_all;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,8 @@ use crate::metrics::{Counter, Level, Metrics};
 
 /// Announcements that may wait for the network. One more is dropped: whoever missed it asks.
 const WAITING_MAX: usize = 1_024;
+/// Announcements that are handed to the network at once, so that it is not woken for each.
+const AT_ONCE: usize = 32;
 
 /// Where roles leave what they announce. Only what is durable may be announced.
 #[derive(Debug, Clone)]
@@ -52,16 +55,23 @@ impl Publisher {
 /// Publishes until the node stops. Nobody listening is no failure: who comes later asks for the
 /// head.
 pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>, stop: CancellationToken) {
+    let mut some = Vec::with_capacity(AT_ONCE);
     loop {
-        let next = tokio::select! {
+        let taken = tokio::select! {
             () = stop.cancelled() => return,
-            next = queue.recv() => next,
+            taken = queue.recv_many(&mut some, AT_ONCE) => taken,
         };
-        let Some((process, data)) = next else { return };
-        match net.publish(process, data).await {
-            Ok(_) | Err(PublishError::NoSubscribers) => {}
-            Err(PublishError::Stopped(_)) => return,
-            Err(error) => tracing::debug!(%process, %error, "an announcement was not gossiped"),
+        if taken == 0 {
+            return;
+        }
+        // They are handed over in this order; only what became of them is awaited together.
+        let all = some.drain(..).map(async |(process, data)| (process, net.publish(process, data).await));
+        for (process, published) in join_all(all).await {
+            match published {
+                Ok(_) | Err(PublishError::NoSubscribers) => {}
+                Err(PublishError::Stopped(_)) => return,
+                Err(error) => tracing::debug!(%process, %error, "an announcement was not gossiped"),
+            }
         }
     }
 }

@@ -7,10 +7,19 @@ use super::command::{Command, Place};
 use crate::discovery::machine::provide;
 use crate::handle::ProvideError;
 use crate::key::Key;
-use crate::limits::{PROVIDED_MAX, PROVIDED_RESERVED};
+use crate::limits::{COMMANDS_AT_ONCE, PROVIDED_MAX, PROVIDED_RESERVED};
 
 impl Service {
-    pub(super) fn on_command(&mut self, command: Command) {
+    /// What the node asks for, some at once: to ask the swarm between any two takes as long as most of them.
+    pub(super) fn on_commands(&mut self, first: Command) {
+        self.on_command(first);
+        for _ in 1..COMMANDS_AT_ONCE {
+            let Ok(command) = self.commands.try_recv() else { return };
+            self.on_command(command);
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
         match command {
             Command::Join { process, done } => {
                 let _ = done.send(self.join(process));

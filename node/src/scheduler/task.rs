@@ -28,6 +28,8 @@ use crate::trace;
 
 /// Submits that may wait for the scheduler.
 const INBOX_MAX: usize = 1_024;
+/// Submits that are signed for before it is looked whether the disk is done: a fraction of a millisecond.
+const ASKS_AT_ONCE: usize = 16;
 /// How long somebody waits for his answer: as long as a peer waits for this node. What he asked goes
 /// on, and whoever asks for the same again is told what became of it.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -157,21 +159,23 @@ impl SchedulerTask {
                 () = stop.cancelled() => None,
             };
             let Some(first) = first else { return };
-            self.ask_all(first);
+            self.ask_some(first, usize::MAX);
             while self.perform() {
                 self.commit(&stop).await;
             }
         }
     }
 
-    /// Takes what waits in the inbox, as much as makes one group with what is signed already.
-    fn ask_all(&mut self, first: Ask) {
+    /// Takes what waits in the inbox: so many at most, and no more than makes one group with what is signed already.
+    fn ask_some(&mut self, first: Ask, most: usize) {
         let (slots, bytes) = self.unsaved.waiting();
         let (mut slots, mut bytes) = (slots + 1, bytes + first.bytes());
         self.ask(first);
-        while group::has_room(slots, bytes)
-            && let Ok(ask) = self.inbox.try_recv()
-        {
+        for _ in 1..most {
+            if !group::has_room(slots, bytes) {
+                return;
+            }
+            let Ok(ask) = self.inbox.try_recv() else { return };
             slots += 1;
             bytes += ask.bytes();
             self.ask(ask);
@@ -278,7 +282,7 @@ impl SchedulerTask {
                 biased;
                 written = &mut writing => return written,
                 Some(ask) = self.inbox.recv(), if has_room => {
-                    self.ask_all(ask);
+                    self.ask_some(ask, ASKS_AT_ONCE);
                     self.perform();
                 }
             }
