@@ -14,7 +14,7 @@ use super::{Ran, weft};
 const STOP_WAIT: Duration = Duration::from_secs(60);
 
 /// How long something may take to come about between nodes, or in the background of one.
-pub(super) const WAIT: Duration = Duration::from_secs(90);
+pub(super) const WAIT: Duration = Duration::from_secs(180);
 
 /// How often is looked: each time is a program that starts, on a machine that others use.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -27,7 +27,7 @@ use weft_protocol::wire::response::Body as Answer;
 use weft_protocol::{DataItem, Hash, Id, Network, Tag, Verified, wire};
 
 /// Generous: the machine may be busy. Reached only by what never happens.
-pub const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(240);
 
 /// Fails the test when this takes too long.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import { run, weftBinary } from './run.mjs'
+import { environment, run, weftBinary } from './run.mjs'
 
 /** What a node may take to come up, and to end. */
 const waitMs = 60_000
@@ -18,7 +18,7 @@ async function inTime(what, promise) {
 
 /** Starts `weft up` in a folder, with more flags: `{ ready, weft, stop }`. */
 export async function startNode(folder, flags) {
-  const env = { ...process.env, WEFT_DATA_DIR: folder }
+  const env = { ...environment, WEFT_DATA_DIR: folder }
   const child = spawn(weftBinary, ['up', '--json', '--log', 'warn', ...flags], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise((resolve) => child.on('close', resolve))
   process.on('exit', () => child.kill('SIGKILL'))

@@ -12,10 +12,13 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 /** The program under test: $WEFT_BIN, or the debug build of this clone. */
 export const weftBinary = process.env.WEFT_BIN || here('../../../target/debug/weft')
 
+/** What programs that are run here find in their environment: a `WEFT_*` variable is for the tests, or would be a setting. */
+export const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('WEFT_')))
+
 /** Runs a program to its end: `{ code, stdout, stderr }`, the outputs as bytes. */
 export function run(program, args, { input, env } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(program, args, { env: { ...environment, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
     const chunks = { stdout: [], stderr: [] }
     child.stdout.on('data', (chunk) => chunks.stdout.push(chunk))
     child.stderr.on('data', (chunk) => chunks.stderr.push(chunk))
