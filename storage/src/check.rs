@@ -11,6 +11,7 @@ use weft_protocol::{Hash, Id, Position};
 use crate::caution::CautionRow;
 use crate::contained::contain;
 use crate::error::{StoreError, hex};
+use crate::forget::FORGETTING_SETTING;
 use crate::key::{self, Parts};
 use crate::limits::PROBLEMS_SHOWN_MAX;
 use crate::reader::Reader;
@@ -208,17 +209,26 @@ impl Reader {
         says(!self.is_indexed(&process, &row.item, slot)?, "the index of items lacks it")
     }
 
-    /// Whether the item of a slot can be found: by its own index, or by the seen list. A log that is being forgotten
-    /// loses that list first.
+    /// Whether the item of a slot is found where readers look: in its own index, or, where that has no row, in the seen
+    /// list. A log that is being forgotten loses that list before its slots.
     fn is_indexed(&self, process: &Id, item: &Id, slot: u64) -> Result<bool, StoreError> {
         let first: Option<u64> = self.sound(Table::ItemSlots, &key::pair(process, &item.0))?;
-        let seen = key::pair(process, &item_key(*item).0);
-        let seen: Option<SeenMark> = self.sound(Table::Seen, &seen)?;
-        let is_by = |first: Option<u64>| first.is_some_and(|first| first <= slot);
-        if is_by(first) || is_by(seen.map(|mark| mark.position.slot)) {
-            return Ok(true);
-        }
-        Ok(self.sound::<SeenMark>(Table::SeenCounts, &process.0)?.is_none())
+        let is_found = match first {
+            Some(first) => first <= slot,
+            None => self.is_seen_by(process, item, slot)?,
+        };
+        Ok(is_found || self.has(Table::Settings, format!("{FORGETTING_SETTING}{process}").as_bytes())?)
+    }
+
+    /// Whether the seen list has an item at this slot, or at one before it that is the item's too and not that of one that
+    /// carries it.
+    fn is_seen_by(&self, process: &Id, item: &Id, slot: u64) -> Result<bool, StoreError> {
+        let seen: Option<SeenMark> = self.sound(Table::Seen, &key::pair(process, &item_key(*item).0))?;
+        let Some(first) = seen.map(|mark| mark.position.slot).filter(|first| *first < slot) else {
+            return Ok(seen.is_some_and(|mark| mark.position.slot == slot));
+        };
+        let row: Option<SlotRow> = self.sound(Table::Slots, &key::counted(process, first))?;
+        Ok(row.is_some_and(|row| row.item == *item))
     }
 
     fn seen_contradiction(
