@@ -1,16 +1,16 @@
 //! What the node holds of the network layer.
 
 mod lobby;
+mod publish;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_protocol::Id;
-use weft_protocol::wire::{self, ANNOUNCEMENT_BYTES_MAX, REQUEST_BYTES_MAX};
+use weft_protocol::wire::{self, REQUEST_BYTES_MAX};
 
 use crate::address;
 use crate::conduct::Fault;
@@ -330,17 +330,6 @@ impl Net {
         self.ask(|done| Command::Leave { process, done }).await
     }
 
-    /// Publishes an announcement on the topic of a process, joined or not.
-    ///
-    /// # Errors
-    /// When nobody is subscribed (then nothing was sent), or it is too large.
-    pub async fn publish(&self, process: Id, data: Bytes) -> Result<Published, PublishError> {
-        if data.len() > ANNOUNCEMENT_BYTES_MAX {
-            return Err(PublishError::TooLarge { bytes: data.len(), limit: ANNOUNCEMENT_BYTES_MAX });
-        }
-        self.ask(|done| Command::Publish { place: Place::Process(process), data, done }).await?
-    }
-
     /// Gives the verdict on an announcement. Never waits. A verdict that finds no room, which takes
     /// a network task that stands still, ends as Ignore.
     pub fn verdict(&self, ticket: Ticket, verdict: Verdict) {
@@ -490,8 +479,16 @@ impl Net {
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        self.hand_over(command).await?.await.map_err(|_| Stopped)
+    }
+
+    /// Returns when the command has its place among those of the network task, with where its answer comes.
+    async fn hand_over<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<oneshot::Receiver<T>, Stopped> {
         let (done, answer) = oneshot::channel();
         self.inner.commands.send(command(done)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        Ok(answer)
     }
 }

@@ -1,7 +1,6 @@
 //! Saying things on process topics, in order and without anyone waiting for the network.
 
 use bytes::Bytes;
-use futures::future::join_all;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -64,13 +63,11 @@ pub async fn run(net: Net, mut queue: mpsc::Receiver<(Id, Bytes)>, stop: Cancell
         if taken == 0 {
             return;
         }
-        // They are handed over in this order; only what became of them is awaited together.
-        let all = some.drain(..).map(async |(process, data)| (process, net.publish(process, data).await));
-        for (process, published) in join_all(all).await {
+        for published in net.publish_all(some.drain(..)).await {
             match published {
                 Ok(_) | Err(PublishError::NoSubscribers) => {}
                 Err(PublishError::Stopped(_)) => return,
-                Err(error) => tracing::debug!(%process, %error, "an announcement was not gossiped"),
+                Err(error) => tracing::debug!(%error, "an announcement was not gossiped"),
             }
         }
     }

@@ -86,6 +86,27 @@ async fn publishing_to_nobody_says_so() {
 }
 
 #[tokio::test]
+async fn several_announcements_go_out_in_their_order_and_each_has_its_answer() {
+    let mut hub = Node::plain(1).await;
+    let node = Node::joining(2, &hub).await;
+    hub.net.join(process(1)).await.unwrap();
+    node.sees_subscribed(process(1), &hub).await;
+    let said = |n: usize| Bytes::from(format!("said {n}"));
+    let large = Bytes::from(vec![0; ANNOUNCEMENT_BYTES_MAX + 1]);
+    let mut all: Vec<_> = (0..100).map(|n| (process(1), said(n))).collect();
+    all.push((process(1), said(0)));
+    all.push((process(2), said(0)));
+    all.push((process(1), large));
+    let answers = node.net.publish_all(all).await;
+    assert!(answers[..100].iter().all(|answer| *answer == Ok(Published::Sent)));
+    assert_eq!(answers[100..102], [Ok(Published::Duplicate), Err(PublishError::NoSubscribers)]);
+    assert!(matches!(answers[102..], [Err(PublishError::TooLarge { .. })]));
+    for n in 0..100 {
+        assert_eq!(hub.judge(Verdict::Accept).await, said(n));
+    }
+}
+
+#[tokio::test]
 async fn rejects_lower_the_score_until_nothing_is_heard_and_ignores_do_not() {
     let mut judge = Node::plain(1).await;
     let bad = Node::joining(2, &judge).await;

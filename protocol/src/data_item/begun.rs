@@ -62,8 +62,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_what_would_be_hashed() {
         let kinds = [SignatureType::Ed25519, SignatureType::Solana, SignatureType::Rsa];
-        // All at one place: each takes it from the one before.
-        let (owners, targets) = ([[7; 32], [7; 32].map(|byte| byte | 64)], [&[][..], &[0; 32], &[1; 5]]);
+        // Those with a target of 32 bytes are all at one place, and those without one too: each takes it from the one before.
+        let like = |bytes: [u8; 32]| [bytes, std::array::from_fn(|at| bytes[at] ^ u8::from(at == 31))];
+        let (owners, processes) = (like([7; 32]), like([0; 32]));
+        let targets = [&[][..], &processes[0], &processes[1], &[1; 5]];
         for _ in 0..2 {
             for kind in kinds {
                 for owner in &owners {
@@ -75,6 +77,12 @@ mod tests {
                 }
             }
         }
-        assert_ne!(begun(kinds[0], &owners[0], targets[0]), begun(kinds[0], &owners[0], targets[1]));
+        for (one, other) in [(0, 1), (1, 2)] {
+            assert_ne!(
+                begun(kinds[0], &owners[0], targets[one]),
+                begun(kinds[0], &owners[0], targets[other])
+            );
+        }
+        assert_ne!(begun(kinds[0], &owners[0], targets[1]), begun(kinds[0], &owners[1], targets[1]));
     }
 }
